@@ -1,0 +1,409 @@
+"""Every option of train.py and eval.py, in groups, checked as soon as it is read.
+
+    args = prepare_train_args()                    # from the command line: makes the run's directory, writes args.txt
+    args = parse_train_args(['--lr', '0.01'])      # from a notebook or a test: parses and checks, writes nothing
+
+An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint.
+Imports no torch and nothing of the project but the names in its registries, so --help answers at once.
+"""
+
+import datetime
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from utils.arguments import (
+    Flag,
+    Parser,
+    directory_path,
+    existing_path,
+    number,
+    option_line,
+    plain_name,
+    registered,
+)
+from utils.registry import PROJECT, read_registry
+
+# Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
+LIST_DATA = ('list', 'mem_list')
+FILE_DATA = (*LIST_DATA, 'folder')
+DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
+
+# Where results go and what is resumed belong to one start; args.txt shows them as comments, so that it can be repeated.
+NOT_REPEATED = ('model_dir', 'result_dir', 'resume')
+# A test takes these from the checkpoint unless the command line says otherwise.
+TAKEN_FROM_CHECKPOINT = (
+    'model_type data_type task num_classes image_size channels mean std class_names ignore_index val_list data_root '
+    'seed batch_size num_workers threads loss label_smoothing class_weights'
+).split()
+# A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
+SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers gpus device download resume checkpoints_dir'.split()
+
+
+# A line or two per option read better than one per keyword.
+# fmt: off
+def add_common_args(parser):
+    """Add the options that training and testing share."""
+    group = parser.add_argument_group('what: model, data and task')
+    models = read_registry('model.model_entry', 'MODELS')
+    datasets = read_registry('data.data_entry', 'DATASETS')
+    losses, tasks = read_registry('loss', 'LOSSES'), read_registry('metrics', 'METRICS')
+    group.add_argument('--model_type', default='lenet', type=registered('model', models, ['torchvision:']),
+                       metavar='NAME', help=f'{", ".join(models)} or torchvision:<name>')
+    group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets), metavar='NAME',
+                       help=', '.join(datasets))
+    group.add_argument('--task', default='classification', type=registered('task', tasks), metavar='NAME',
+                       help=', '.join(tasks))
+    group.add_argument('--num_classes', type=number(int, low=2), metavar='N',
+                       help='number of classes (default: counted in the training data; needed for segmentation)')
+    group.add_argument('--class_names', nargs='+', metavar='NAME',
+                       help='names of the classes in order of their labels, or one text file with a name per line')
+    group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
+                       help='height and width that pictures are brought to, or one number for both (default: the '
+                            "data set's own, or the first training picture's)")
+    group.add_argument('--channels', type=int, choices=[1, 3],
+                       help='1: grey, 3: RGB (default: as the data set has them; 3 for pictures of your own)')
+    group.add_argument('--mean', nargs='+', type=number(float), metavar='X',
+                       help="mean of each channel, pixels in 0..1, for normalisation (default: of the data set, or "
+                            "ImageNet's)")
+    group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X', help='standard deviation likewise')
+    group.add_argument('--ignore_index', type=number(int, low=0), metavar='N',
+                       help='label that counts neither in the loss nor in the metrics (default: 255 for segmentation)')
+
+    group = parser.add_argument_group('loss')
+    group.add_argument('--loss', default='ce', type=registered('loss', losses), metavar='NAME', help=', '.join(losses))
+    group.add_argument('--label_smoothing', default=0.0, type=number(float, low=0, below=1), metavar='X',
+                       help='share of the target spread evenly over all classes')
+    group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
+                       help='weight of each class in the loss')
+
+    group = parser.add_argument_group('where: files')
+    group.add_argument('--val_list', type=existing_path, metavar='PATH',
+                       help='validation (train.py) or test (eval.py) data: a list file, or a directory for folder')
+    group.add_argument('--data_root', type=existing_path, metavar='DIR',
+                       help='what the paths in list files are relative to (default: the list file), or the directory '
+                            'of a downloaded data set (default: datasets/ of the project)')
+    group.add_argument('--download', action=Flag, help=f'download {", ".join(DOWNLOADABLE_DATA)} when not there yet')
+    group.add_argument('--load_model_path', type=existing_path, metavar='FILE',
+                       help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
+    group.add_argument('--load_not_strict', action=Flag,
+                       help='load the weights that match in name and shape, report the others')
+    group.add_argument('--save_prefix', default='exp', type=plain_name, metavar='NAME',
+                       help='your name for this run or test, part of its directory')
+    group.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, metavar='DIR',
+                       help='directory of all runs')
+
+    group = parser.add_argument_group('how: machine')
+    group.add_argument('--gpus', nargs='+', type=number(int, low=0), metavar='N',
+                       help='indices into the visible GPUs; several are wrapped in DataParallel (default: the first, '
+                            'or the CPU where there is none)')
+    group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'],
+                       help='cpu: leave the GPUs alone; cuda: stop when there is none')
+    group.add_argument('--seed', default=0, type=number(int, low=0, below=2**63), metavar='N',
+                       help='of weights, order and augmentation')
+    group.add_argument('--batch_size', default=64, type=number(int, low=1), metavar='N', help='samples per step')
+    group.add_argument('--num_workers', type=number(int, low=0), metavar='N',
+                       help='processes that decode pictures (default: 0 for data in memory, else up to 8)')
+    group.add_argument('--threads', type=number(int, low=1), metavar='N',
+                       help='threads of the main process (default: what the workers leave of the cores)')
+    group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
+                       help='steps between two updates of the progress line')
+
+
+def add_train_args(parser):
+    """Add the options of train.py alone."""
+    augments = read_registry('data.augment', 'AUGMENTS')
+    group = parser.add_argument_group('training')
+    group.add_argument('--train_list', type=existing_path, metavar='PATH',
+                       help='training data: a list file, or a directory for folder')
+    group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
+    group.add_argument('--optimizer', default='adam', choices=['sgd', 'adam', 'adamw', 'rmsprop'],
+                       help='from torch.optim')
+    group.add_argument('--lr', default=1e-3, type=number(float, above=0), metavar='X', help='learning rate')
+    group.add_argument('--momentum', default=0.9, type=number(float, low=0, below=1), metavar='X',
+                       help='momentum of sgd and rmsprop, first beta of adam and adamw')
+    group.add_argument('--beta', default=0.999, type=number(float, low=0, below=1), metavar='X',
+                       help='second beta of adam and adamw, alpha of rmsprop')
+    group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X', help='L2 penalty')
+    group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
+                       help=', '.join(augments))
+    group.add_argument('--pretrained', action=Flag,
+                       help='start from weights that torchvision downloads, where the model has them')
+    group.add_argument('--model_dir', type=directory_path, metavar='DIR',
+                       help='directory of this run (default: <checkpoints_dir>/<model_type>_<save_prefix>; where it '
+                            'exists, _2, _3 ... is added)')
+    group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
+                       help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
+    group.add_argument('--resume', type=existing_path, metavar='RUN',
+                       help='go on with this run directory (or the run of this checkpoint), with its own options')
+
+
+def add_test_args(parser):
+    """Add the options of eval.py alone."""
+    group = parser.add_argument_group('testing')
+    group.add_argument('--save_viz', action=Flag, help='write a picture of every viz_freq-th sample to result_dir/viz')
+    group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
+                       help='samples from one saved picture to the next')
+    group.add_argument('--result_dir', type=directory_path, metavar='DIR',
+                       help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>; where it '
+                            'exists, _2, _3 ... is added)')
+
+
+# fmt: on
+def train_parser():
+    """Return the parser of train.py."""
+    parser = Parser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
+    add_common_args(parser)
+    add_train_args(parser)
+    return parser
+
+
+def test_parser():
+    """Return the parser of eval.py."""
+    parser = Parser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
+    add_common_args(parser)
+    add_test_args(parser)
+    return parser
+
+
+def parse_common_args(argv=None):
+    """Parse only the options that training and testing share (for tools and tests); checks them like the others."""
+    parser = Parser(prog='danlu', description='The options that train.py and eval.py share.')
+    add_common_args(parser)
+    return checked(parser, parser.parse_args(argv))
+
+
+def parse_train_args(argv=None):
+    """Parse and check the arguments of train.py (list of str; default: the command line). Writes nothing.
+
+    With --resume the run's own args.txt is read first; what `argv` names on top must be safe to change.
+    """
+    parser = train_parser()
+    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    args = parser.parse_args(argv)
+    if args.resume is None:
+        return checked(parser, args)
+    run = Path(args.resume)
+    run = run if run.is_dir() else run.parent
+    record = run / 'args.txt'
+    if not record.is_file() or not (run / 'last.pth').is_file():
+        parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
+    recorded, given = parser.parse_args([f'@{record}']), parser.given(argv)
+    for name, value in given.items():
+        if name not in SAFE_ON_RESUME and value != getattr(recorded, name):
+            parser.error(
+                f'argument --{name}: a resumed run keeps {getattr(recorded, name)}; only {", ".join(SAFE_ON_RESUME)} '
+                f'can change. For another run with one change: python train.py @{record} --{name} ...'
+            )
+    args = parser.parse_args([f'@{record}', *argv])
+    args.model_dir, args.checkpoints_dir = str(run), str(run.parent)
+    return checked(parser, args)
+
+
+def parse_test_args(argv=None, trained=None):
+    """Parse and check the arguments of eval.py. Writes nothing.
+
+    Args:
+        argv: list of str; default: the command line.
+        trained: the options recorded in the checkpoint (dict), or None. They stand in for what `argv` leaves out.
+    """
+    parser = test_parser()
+    get_load_model_path(argv)
+    args, given, trained = parser.parse_args(argv), parser.given(argv), trained or {}
+    other_data = 'data_type' in given and given['data_type'] != trained.get('data_type')
+    for name in TAKEN_FROM_CHECKPOINT:
+        if name in trained and name not in given and not (other_data and name in ('val_list', 'data_root')):
+            setattr(args, name, trained[name])
+    return checked(parser, args)
+
+
+def get_load_model_path(argv=None):
+    """Return the checkpoint (str) that eval.py's arguments name, before the rest of them is settled."""
+    parser = test_parser()
+    path = parser.parse_args(argv).load_model_path
+    if path is None:
+        parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
+    if not os.path.isfile(path):
+        parser.error(f'argument --load_model_path: {path} is a directory; name the file, {path}/best.pth')
+    return path
+
+
+def checked(parser, args):
+    """Check what concerns several options together and bring short forms to their full ones; return args."""
+    if args.class_names and len(args.class_names) == 1 and os.path.isfile(args.class_names[0]):
+        text = Path(args.class_names[0]).read_text(encoding='utf-8-sig')
+        args.class_names = [line.strip() for line in text.splitlines() if line.strip()]
+    if args.class_names and args.num_classes is None:
+        args.num_classes = len(args.class_names)
+    if args.image_size and len(args.image_size) == 1:
+        args.image_size = args.image_size * 2
+    if args.task == 'segmentation' and args.ignore_index is None:
+        args.ignore_index = 255
+    _check_counts(parser, args)
+    _check_data(parser, args)
+    return args
+
+
+def _check_counts(parser, args):
+    if args.image_size and len(args.image_size) != 2:
+        parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
+    for name in ('class_names', 'class_weights'):
+        values = getattr(args, name)
+        if values and args.num_classes is not None and len(values) != args.num_classes:
+            parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
+    if args.class_weights and not any(args.class_weights):
+        parser.error('argument --class_weights: all are 0, so nothing would be learned')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
+            parser.error(f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+
+
+def _check_data(parser, args):
+    kind = args.data_type
+    if args.task == 'segmentation' and args.num_classes is None:
+        parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
+    if args.task == 'segmentation' and kind in ('digits', 'folder', *DOWNLOADABLE_DATA):
+        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {" or ".join(LIST_DATA)}')
+    for name in ('train_list', 'val_list'):
+        if not hasattr(args, name):
+            continue
+        path = getattr(args, name)
+        if kind in FILE_DATA and path is None:
+            what = 'a directory with one sub-directory per class' if kind == 'folder' else 'a list file'
+            parser.error(f'argument --{name}: needed for data_type {kind}: {what}')
+        if path and kind in ('digits', *DOWNLOADABLE_DATA):
+            parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
+        if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
+            wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
+            parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
+    if args.data_root and kind in ('digits', 'folder'):
+        parser.error(f'argument --data_root: not used by data_type {kind}')
+    if args.download and kind not in DOWNLOADABLE_DATA:
+        parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
+
+
+def prepare_train_args(argv=None):
+    """Parse the arguments of train.py, make the run's directory and write args.txt into it; return args.
+
+    With --resume the directory is the run's own, and args.txt is written when the run really goes on.
+    """
+    args = parse_train_args(argv)
+    if args.resume is None:
+        args.model_dir = get_train_model_dir(args)
+        save_args(args, args.model_dir)
+    return args
+
+
+def prepare_test_args(argv=None, trained=None):
+    """Parse the arguments of eval.py, make the result directory and write args.txt into it; return args.
+
+    Args:
+        argv: list of str; default: the command line.
+        trained: the options recorded in the checkpoint (dict), or None for a bare state dict.
+    """
+    args = parse_test_args(argv, trained)
+    args.result_dir = get_test_result_dir(args)
+    save_args(args, args.result_dir)
+    return args
+
+
+def get_train_model_dir(args):
+    """Make and return (str) the directory of a new run: model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>."""
+    root = Path(args.checkpoints_dir)
+    name = f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
+    wanted = Path(args.model_dir) if args.model_dir else root / name
+    _refuse_outside(train_parser(), '--model_dir', wanted, [root])
+    return _make_new_dir(train_parser(), wanted)
+
+
+def get_test_result_dir(args):
+    """Make and return (str) the directory of a test: result_dir, or <checkpoint>/val_<list>_<save_prefix> beside it."""
+    checkpoint = Path(args.load_model_path)
+    name = f'val_{Path(args.val_list).stem if args.val_list else args.data_type}_{args.save_prefix}'
+    # A file without an ending would stand where the directory has to go.
+    folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
+    wanted = Path(args.result_dir) if args.result_dir else folder / name
+    _refuse_outside(test_parser(), '--result_dir', wanted, [Path(args.checkpoints_dir), checkpoint.parent])
+    return _make_new_dir(test_parser(), wanted)
+
+
+def _refuse_outside(parser, option, path, roots):
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(root.resolve()) and resolved != root.resolve() for root in roots):
+        places = ' or '.join(map(str, dict.fromkeys(roots)))
+        parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
+
+
+def _make_new_dir(parser, path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(1, 100_000):
+            candidate = path if attempt == 1 else path.with_name(f'{path.name}_{attempt}')
+            try:
+                candidate.mkdir()  # fails where it exists, also when another process was a moment faster
+            except FileExistsError:
+                continue
+            return str(candidate)
+    except OSError as error:
+        parser.error(f'cannot make the directory {path}: {error.strerror or error}')
+    parser.error(f'{path}_2 .. _99999 all exist: clear up, or give another --save_prefix')
+    return None
+
+
+def remove_unstarted(directory):
+    """Remove a directory that failed before its first step and holds nothing but args.txt: it would only confuse."""
+    directory = Path(directory)
+    if [path.name for path in directory.iterdir()] == ['args.txt']:
+        (directory / 'args.txt').unlink()
+        directory.rmdir()
+
+
+def save_args(args, directory, note=None):
+    """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
+
+    Args:
+        args: the namespace that a parse function returned.
+        directory: where to write; an args.txt that is there is replaced in one step.
+        note: a line (str) to put at the top, for example what a resumed run changed.
+    """
+    parser, path = _parser_of(args), Path(directory) / 'args.txt'
+    command = f'python {parser.prog} {shlex.quote("@" + str(path))}'
+    lines = [f'# {command}', f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}', *([f'# {note}'] if note else [])]
+    for action in _options_of(parser):
+        value = getattr(args, action.dest)
+        line = option_line(action.dest, value)
+        if action.dest in NOT_REPEATED and value is not None:
+            line = f'# {line}'
+        elif value is not None and value != action.default:
+            line += f'  # default: {_shown(action.default)}'
+        lines.append(line)
+    partial = path.with_name('args.txt.partial')
+    partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    os.replace(partial, path)
+
+
+def changed_options(args):
+    """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
+    return [
+        f'{action.dest}={_shown(getattr(args, action.dest))}'
+        for action in _options_of(_parser_of(args))
+        if action.dest not in NOT_REPEATED and getattr(args, action.dest) != action.default
+    ]
+
+
+def _parser_of(args):
+    return train_parser() if hasattr(args, 'model_dir') else test_parser()
+
+
+def _options_of(parser):
+    return [action for action in parser._actions if action.dest != 'help']
+
+
+def _shown(value):
+    if value is None:
+        return 'found at the start'
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    return ' '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,62 @@
+"""What this machine has: cores, threads and GPUs."""
+
+import os
+
+import torch
+
+from utils.errors import DanluError
+
+
+def cpu_cores():
+    """Return how many cores this process may use (int), which a container or taskset can make fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def set_threads(wanted, workers):
+    """Set and return the number of threads (int) that one operation of this process uses.
+
+    Args:
+        wanted: --threads, or None: what the workers leave of the cores. Two threads and two workers on two cores are
+            slower than one thread and two workers. OMP_NUM_THREADS, where set, is left alone.
+        workers: processes that decode pictures.
+    """
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    elif 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(max(1, cpu_cores() - workers))
+    return torch.get_num_threads()
+
+
+def select_gpus(args):
+    """Return (device, gpus): the torch.device of the model's weights and the list of GPU indices it runs on.
+
+    Indices count the visible devices, as CUDA_VISIBLE_DEVICES leaves them; it is respected and never set.
+
+    Raises:
+        DanluError: --device cuda without a GPU, or an index that no visible GPU has.
+    """
+    count = 0 if args.device == 'cpu' else torch.cuda.device_count()
+    if args.device == 'cuda' and count == 0:
+        raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
+    if count == 0:
+        return torch.device('cpu'), []
+    gpus = args.gpus if args.gpus is not None else [0]
+    for gpu in gpus:
+        if gpu >= count:
+            raise DanluError(f'--gpus {gpu}: only {count} GPU(s) are visible {_visible()}, so it takes 0..{count - 1}')
+    if len(set(gpus)) != len(gpus):
+        raise DanluError(f'--gpus {" ".join(map(str, gpus))}: an index stands there twice')
+    return torch.device('cuda', gpus[0]), gpus
+
+
+def describe_device(args, gpus):
+    """Return one line (str) on where the model runs."""
+    if gpus:
+        return 'GPU ' + ', '.join(f'{gpu} ({torch.cuda.get_device_name(gpu)})' for gpu in gpus)
+    if args.gpus is not None and args.device != 'cpu':
+        return f'CPU (no GPU is visible {_visible()}, so --gpus {" ".join(map(str, args.gpus))} has nothing to name)'
+    return 'CPU'
+
+
+def _visible():
+    return f'(CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "not set")})'

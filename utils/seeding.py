@@ -1,0 +1,55 @@
+"""Seeds that are a function of where they are used, and the state of every generator a model may draw from."""
+
+import random
+
+import numpy as np
+import torch
+
+MASK = 2**64 - 1
+
+
+def mix_seed(*numbers):
+    """Return a 63-bit seed (int) for whole numbers such as (seed, epoch, index); about a microsecond.
+
+    Neighbouring inputs give unrelated seeds: each number goes through SplitMix64's finaliser (Steele et al., 2014).
+    """
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) & MASK
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
+        state ^= state >> 31
+    return state >> 1
+
+
+def seed_everything(seed):
+    """Seed torch on every device, Python's random and numpy's global generator."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def get_rng_state():
+    """Return the state of all global generators as tensors and plain values, fit for a checkpoint."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        'python': list(map(_listed, random.getstate())),
+        'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+    }
+
+
+def set_rng_state(state):
+    """Restore what `get_rng_state` returned; a machine with other GPUs keeps their own states."""
+    torch.set_rng_state(state['torch'])
+    if torch.cuda.is_available() and len(state['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state['cuda'])
+    version, words, gauss = state['python']
+    random.setstate((version, tuple(words), gauss))
+    kind, keys, position, has_gauss, gauss = state['numpy']
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+
+
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value
