@@ -1,0 +1,13 @@
+"""Pictures in a directory with one sub-directory per class."""
+
+from data.list_dataset import ListDataset
+from data.listing import read_folder
+
+
+class Folder(ListDataset):
+    """As ListDataset; train_list and val_list are directories, and their sub-directories' names are the classes."""
+
+    @staticmethod
+    def read(path, root=None):
+        """Return the Listing of a directory."""
+        return read_folder(path)

@@ -1,0 +1,61 @@
+"""Data sets that are held as one uint8 tensor: a batch is one index operation, with no Python per sample."""
+
+import hashlib
+
+import torch
+from torch.utils.data import Dataset
+
+
+class InMemory(Dataset):
+    """Pictures and targets as tensors.
+
+    Args:
+        images: uint8 tensor (N, C, H, W).
+        targets: int64 tensor (N,) of labels, or uint8 tensor (N, H, W) of masks.
+        names: sequence of N names for results and messages; default: the position.
+    """
+
+    in_memory = True
+
+    def __init__(self, images, targets, names=None):
+        self.images, self.targets, self.names = images, targets, names
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        """Return one sample: uint8 (C, H, W) and its target."""
+        return self.images[index], self.targets[index]
+
+    def __getitems__(self, indices):
+        """Return a batch: uint8 (B, C, H, W) and its targets, for an int64 array (B,) of positions."""
+        indices = torch.as_tensor(indices)
+        return self.images.index_select(0, indices), self.targets.index_select(0, indices)
+
+    def name(self, index):
+        """Return the name (str) of a sample."""
+        return f'{index:05d}' if self.names is None else self.names[index]
+
+    def content_hash(self):
+        """Return the SHA-256 (str) of all pictures and targets: equal for the same test set and no other."""
+        digest = hashlib.sha256(self.images.contiguous().numpy())
+        digest.update(self.targets.contiguous().numpy())
+        return digest.hexdigest()
+
+
+def with_channels(images, channels):
+    """Return uint8 pictures (N, C, H, W) with the channels asked for: grey is repeated, RGB averaged by luminance."""
+    if images.shape[1] == channels:
+        return images
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    weights = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)  # ITU-R 601-2, as Pillow's convert('L')
+    return (images * weights).sum(1, keepdim=True).round().to(torch.uint8)
+
+
+def with_size(images, size):
+    """Return uint8 pictures (N, C, H, W) brought to `size` (height, width), bilinear with antialiasing."""
+    if tuple(images.shape[2:]) == tuple(size):
+        return images
+    scaled = torch.nn.functional.interpolate(images.float(), size=tuple(size), mode='bilinear', antialias=True)
+    return scaled.round().clamp(0, 255).to(torch.uint8)

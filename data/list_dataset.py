@@ -1,0 +1,147 @@
+"""Pictures named by a list file, decoded when they are needed."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from torch.utils.data import Dataset
+
+from data.augment import resizes_itself
+from data.listing import Faults, label_names, parse_labels, read_list
+from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
+from utils.errors import DanluError
+from utils.machine import cpu_cores
+
+LARGEST_GUESS = 512
+
+
+class ListDataset(Dataset):
+    """`image<TAB or blank>target` per line; the target is a label, a class name, or for segmentation a mask picture.
+
+    Every picture and target is checked when the data set is built, so that a fault is found before the first step.
+
+    Args:
+        args: options; data_root, task, num_classes, class_names, image_size, channels, ignore_index and augment count.
+        split: 'train' (train_list) or 'val' (val_list).
+
+    Raises:
+        DanluError: naming file and line of the first 20 faults.
+    """
+
+    in_memory = False
+    read = staticmethod(read_list)
+
+    @classmethod
+    def describe(cls, args):
+        """Return what the options can take from the data (dict): classes, and the size of the first picture."""
+        listing = cls.read(getattr(args, 'train_list', None) or args.val_list, args.data_root)
+        facts = {'channels': 3}
+        if args.task == 'classification' and args.num_classes is None:
+            facts['class_names'] = label_names(listing)
+            facts['num_classes'] = _count_classes(listing, facts['class_names'])
+        if args.image_size is None:
+            facts['image_size'] = _first_size(listing)
+        return facts
+
+    def __init__(self, args, split):
+        self.listing = self.read(args.train_list if split == 'train' else args.val_list, args.data_root)
+        self.channels, self.size = args.channels, tuple(args.image_size)
+        self.masks = args.task == 'segmentation'
+        self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
+        # A random crop chooses its part of the whole picture; everything else starts from the final size.
+        self.full_size = split == 'train' and resizes_itself(args.augment)
+        faults = Faults(self.listing.source)
+        self.labels = None
+        if not self.masks:
+            self.labels = parse_labels(self.listing, args.num_classes, args.class_names, faults)
+        self.check(faults)
+        faults.stop_if_any()
+
+    def check(self, faults):
+        """Look at every picture and mask, adding what is wrong to `faults`."""
+        self.for_all(self.check_sample, faults)
+
+    def for_all(self, function, faults):
+        """Call `function(index)` for every sample, on all cores; a DanluError becomes a fault of the sample's line."""
+
+        def attempt(index):
+            try:
+                function(index)
+            except DanluError as error:
+                return str(error)
+            return None
+
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            for index, message in enumerate(pool.map(attempt, range(len(self)))):
+                if message is not None:
+                    faults.add(self.listing.where(index), message)
+
+    def check_sample(self, index):
+        """Raise DanluError if a sample's picture is not whole, or its mask does not fit it."""
+        path = self.listing.image_path(index)
+        try:
+            size = check_picture(path)
+        except DanluError as error:
+            raise DanluError(f'{path}: {error}') from None
+        if self.masks:
+            mask = self.read_mask_checked(index, None)
+            if tuple(mask.shape) != tuple(size):
+                raise DanluError(
+                    f'the mask is {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]} (width x height)'
+                )
+
+    def read_mask_checked(self, index, size):
+        """Return the mask (uint8, H, W) of a sample, having checked its labels."""
+        path = self.listing.target_path(index)
+        try:
+            mask = read_mask(path, size)
+        except DanluError as error:
+            raise DanluError(f'{path}: {error}') from None
+        wrong = [value for value in mask.unique().tolist() if value >= self.num_classes and value != self.ignore_index]
+        if wrong:
+            raise DanluError(
+                f'{path}: mask values {wrong[:10]} are neither 0..{self.num_classes - 1} (--num_classes) nor '
+                f'{self.ignore_index} (--ignore_index)'
+            )
+        return mask
+
+    def __len__(self):
+        return len(self.listing)
+
+    def __getitem__(self, index):
+        """Return one sample: picture uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W)."""
+        size = None if self.full_size else self.size
+        try:
+            # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
+            image = read_picture(self.listing.image_path(index), self.channels, size, crop=not self.masks)
+            target = read_mask(self.listing.target_path(index), size) if self.masks else self.labels[index]
+        except DanluError as error:
+            raise DanluError(f'{self.listing.where(index)}: {self.listing.image_path(index)}: {error}') from None
+        return image, target
+
+    def content_hash(self):
+        """Return the SHA-256 (str) of the list's names and targets."""
+        return self.listing.content_hash()
+
+    def name(self, index):
+        """Return the path (str) of a sample's picture as the list names it."""
+        return self.listing.images[index]
+
+
+def _count_classes(listing, class_names):
+    if class_names is not None:
+        return len(class_names)
+    return max(int(listing.targets[index]) for index in range(len(listing))) + 1
+
+
+def _first_size(listing):
+    path = listing.image_path(0)
+    try:
+        with open_picture(path) as picture:
+            height, width = upright_size(picture)
+    except DanluError as error:
+        raise DanluError(f'{listing.where(0)}: {path}: {error}') from None
+    if max(height, width) > LARGEST_GUESS:
+        raise DanluError(
+            f'the first picture, {path}, is {width}x{height}: say what size to train at, --image_size 224 or '
+            f'--image_size {height} {width} (height width)'
+        )
+    return [height, width]

@@ -1,0 +1,141 @@
+"""Decoding of single pictures and masks with Pillow: file -> uint8 tensor."""
+
+import struct
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from utils.errors import DanluError
+
+# Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
+# error, raised by `open_picture`; the warning, which would say it twice, is turned off.
+MAX_PIXELS = 1024**3 // 4 // 3
+Image.MAX_IMAGE_PIXELS = None
+MODES = {1: 'L', 3: 'RGB'}
+JPEG_END = b'\xff\xd9'
+# What Pillow's decoders raise for damaged files, by format.
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+
+
+def open_picture(path):
+    """Open a picture file (its pixels are not read yet); PIL.Image.
+
+    Raises:
+        DanluError: not there, not a picture, or more than 89 million pixels (a decompression bomb). The message
+            leaves out the path, which the caller knows better how to name.
+    """
+    try:
+        picture = Image.open(path)
+    except FileNotFoundError:
+        raise DanluError('no such file') from None
+    except Image.UnidentifiedImageError:
+        raise DanluError('not a picture in a format that Pillow knows') from None
+    except DAMAGE as error:
+        raise DanluError(f'cannot be opened: {error}') from None
+    if picture.width * picture.height > MAX_PIXELS:
+        picture.close()
+        raise DanluError(
+            f'{picture.width}x{picture.height} pixels: over {MAX_PIXELS:,} is taken for a decompression bomb; shrink it'
+        )
+    return picture
+
+
+def read_picture(path, channels, size=None, crop=False):
+    """Read a picture, upright as its EXIF orientation says.
+
+    Args:
+        path: file in any format that Pillow reads; of an animation the first frame is taken.
+        channels: 1 (grey) or 3 (RGB); transparency is dropped, 16-bit grey is brought to 8 bits.
+        size: (height, width) to bring it to, or None to leave it.
+        crop: keep the aspect ratio and cut the middle out; otherwise the picture is stretched.
+
+    Returns:
+        uint8 tensor (channels, height, width), 0..255.
+
+    Raises:
+        DanluError: the file cannot be read; the message does not hold the path.
+    """
+    with open_picture(path) as picture:
+        loaded = _loaded(picture)
+        if loaded.mode.startswith('I;16'):
+            loaded = Image.fromarray((np.asarray(loaded) >> 8).astype(np.uint8))
+        loaded = ImageOps.exif_transpose(loaded).convert(MODES[channels])
+        if size is not None and loaded.size != (size[1], size[0]):
+            shape = (size[1], size[0])
+            loaded = ImageOps.fit(loaded, shape, Image.BILINEAR) if crop else loaded.resize(shape, Image.BILINEAR)
+        pixels = np.array(loaded)
+    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
+
+
+def read_mask(path, size=None):
+    """Read a mask: a picture whose pixel values are class labels (8-bit grey, or the indices of a palette).
+
+    Args:
+        path: a lossless file, as a rule PNG.
+        size: (height, width) to bring it to by nearest neighbour, or None.
+
+    Returns:
+        uint8 tensor (height, width) of labels.
+
+    Raises:
+        DanluError: the file cannot be read or is a colour picture; the message does not hold the path.
+    """
+    with open_picture(path) as mask:
+        if mask.mode not in ('L', 'P', '1'):
+            raise DanluError(f'a mask holds one label of 0..255 per pixel (mode L or P), this one is {mask.mode}')
+        loaded = ImageOps.exif_transpose(_loaded(mask))
+        if size is not None and loaded.size != (size[1], size[0]):
+            loaded = loaded.resize((size[1], size[0]), Image.NEAREST)
+        labels = np.array(loaded, dtype=np.uint8)
+    return torch.from_numpy(labels)
+
+
+def upright_size(picture):
+    """Return (height, width) of an opened picture as `read_picture` turns it, from its header alone."""
+    try:
+        exif = picture.getexif()
+    except DAMAGE as error:
+        raise DanluError(f'damaged: {error}') from None
+    turned = exif.get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
+    return (picture.width, picture.height) if turned else (picture.height, picture.width)
+
+
+def check_picture(path):
+    """Check that a picture is there and whole, and return its upright (height, width).
+
+    A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about twenty times
+    as fast; files of other formats, and JPEG files with something behind the end mark, are decoded.
+
+    Raises:
+        DanluError: as `read_picture`.
+    """
+    with open_picture(path) as picture:
+        if picture.format == 'PNG':
+            _verify(path)
+        elif picture.format != 'JPEG' or not _ends_with(path, JPEG_END):
+            _loaded(picture)
+        return upright_size(picture)
+
+
+def _verify(path):
+    with open_picture(path) as picture:  # Pillow verifies only what was opened a moment ago
+        try:
+            picture.verify()
+        except DAMAGE as error:
+            raise DanluError(f'damaged: {error}') from None
+
+
+def _loaded(picture):
+    try:
+        picture.load()
+    except DAMAGE as error:
+        raise DanluError(f'damaged: {error}') from None
+    return picture
+
+
+def _ends_with(path, mark):
+    with open(path, 'rb') as file:
+        file.seek(-len(mark), 2)
+        return file.read() == mark
