@@ -1,0 +1,78 @@
+"""FCN and DeepLabV3 on ImageNet backbones: torchvision's networks behind a stem that takes any number of channels."""
+
+import contextlib
+
+import torch
+from torch import nn
+from torchvision import models
+from torchvision.models import segmentation
+
+from model.pretrained import downloading
+from model.submodules import Stem
+
+
+class FCN(nn.Module):
+    """A segmentation network of torchvision behind a Stem: float images (N, in_channels, H, W) to logits.
+
+    Args:
+        network: torchvision segmentation network for three channels, without an auxiliary classifier; it becomes
+            `self.fcn`, its backbone is `self.fcn.backbone`.
+        in_channels: channels of the images; `self.stem` maps them to three.
+    """
+
+    def __init__(self, network, in_channels=3):
+        super().__init__()
+        self.stem = Stem(in_channels)
+        self.fcn = network
+        # Convolutions take over the layout of their weights: on two CPU cores this one takes two thirds of the time.
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images):
+        """Return the logits (N, num_classes, H, W) of float images (N, in_channels, H, W), H and W of any size."""
+        return self.fcn(self.stem(images))['out']
+
+
+def resnet50_fcn(num_classes, in_channels=3, pretrained=False):
+    """Return an FCN on a dilated ResNet-50. Long et al. 2015, https://arxiv.org/abs/1411.4038.
+
+    Args:
+        num_classes: number of classes, the background included.
+        in_channels: channels of the images.
+        pretrained: whether the backbone starts from ImageNet weights, downloaded once.
+
+    Raises:
+        DanluError: the weights cannot be downloaded.
+    """
+    return _build(segmentation.fcn_resnet50, models.ResNet50_Weights, num_classes, in_channels, pretrained)
+
+
+def resnet101_fcn(num_classes, in_channels=3, pretrained=False):
+    """Return an FCN on a dilated ResNet-101; paper, arguments and errors as for resnet50_fcn."""
+    return _build(segmentation.fcn_resnet101, models.ResNet101_Weights, num_classes, in_channels, pretrained)
+
+
+def deeplabv3_fcn(num_classes, in_channels=3, pretrained=False):
+    """Return a DeepLabV3 on a ResNet-50; arguments and errors as for resnet50_fcn.
+
+    Chen et al. 2017, https://arxiv.org/abs/1706.05587. Its image pooling normalises one value per picture and channel,
+    so that in training a batch must hold at least two pictures.
+    """
+    return _build(segmentation.deeplabv3_resnet50, models.ResNet50_Weights, num_classes, in_channels, pretrained)
+
+
+def mobilenetv3_fcn(num_classes, in_channels=3, pretrained=False):
+    """Return a DeepLabV3 on a MobileNetV3-Large, the smallest and fastest here; otherwise as deeplabv3_fcn.
+
+    MobileNetV3: Howard et al. 2019, https://arxiv.org/abs/1905.02244.
+    """
+    builder = segmentation.deeplabv3_mobilenet_v3_large
+    return _build(builder, models.MobileNet_V3_Large_Weights, num_classes, in_channels, pretrained)
+
+
+def _build(builder, backbone_weights, num_classes, in_channels, pretrained):
+    # V1 is what torchvision itself starts these networks from; its V2 recipe is tuned for classification.
+    weights = backbone_weights.IMAGENET1K_V1 if pretrained else None
+    with downloading(weights) if weights else contextlib.nullcontext():
+        # Both None given by name: torchvision downloads a backbone by default.
+        network = builder(weights=None, weights_backbone=weights, num_classes=num_classes)
+    return FCN(network, in_channels)

@@ -1,0 +1,95 @@
+"""Which models there are, and building the one that --model_type names.
+
+To add a model: write a file under model/ with an nn.Module class (or a function that returns one) and add a line to
+MODELS. The constructor names what it wants to know, in any order: `num_classes`, `in_channels` (1 or 3), `image_size`
+(height, width) and `pretrained`; a class that takes `num_classes` alone works as it is. It gets images (N, in_channels,
+H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for segmentation.
+
+Every model of torchvision is there without a line: `--model_type torchvision:resnet18`.
+"""
+
+import inspect
+
+from torch import nn
+
+from utils.errors import DanluError
+from utils.registry import load_entry
+
+# options.py reads this dictionary from the source text, so it must stay a literal.
+MODELS = {
+    'lenet': 'model.lenet.LeNet',
+    'resnet50_fcn': 'model.fcn.resnet50_fcn',
+    'resnet101_fcn': 'model.fcn.resnet101_fcn',
+    'deeplabv3_fcn': 'model.fcn.deeplabv3_fcn',
+    'mobilenetv3_fcn': 'model.fcn.mobilenetv3_fcn',
+    'unet': 'model.unet.UNet',
+}
+
+TORCHVISION = 'torchvision:'
+
+
+def select_model(args):
+    """Build the model that `args.model_type` names, on the CPU.
+
+    Args:
+        args: Namespace with model_type, task, num_classes, channels, image_size [height, width] and pretrained.
+
+    Returns:
+        nn.Module: takes float32 images (N, channels, H, W) and returns logits, (N, num_classes) or, for segmentation,
+        (N, num_classes, H, W).
+
+    Raises:
+        DanluError: the name is unknown, or the model cannot be built for these options.
+    """
+    offered = {
+        'num_classes': args.num_classes,
+        'in_channels': args.channels,
+        'image_size': tuple(args.image_size),
+        'pretrained': args.pretrained,
+    }
+    if args.model_type.startswith(TORCHVISION):
+        from model.torchvision_models import torchvision_model
+
+        return torchvision_model(args.model_type.removeprefix(TORCHVISION), args.task, **offered)
+    entry = load_entry(MODELS, args.model_type, 'model')
+    if args.pretrained and not _takes(entry, 'pretrained'):
+        raise DanluError(
+            f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
+            f'{TORCHVISION}<name> or one of the fcn models'
+        )
+    _check_required(args.model_type, entry, offered)
+    return entry(**{name: value for name, value in offered.items() if _takes(entry, name)})
+
+
+def equip_multi_gpu(model, gpus):
+    """Move a model to its devices.
+
+    Args:
+        model: nn.Module.
+        gpus: list of int, CUDA indices; they are not checked here.
+
+    Returns:
+        nn.Module: without gpus the model as it is; with one the model on it; with several an nn.DataParallel whose
+        parameters are on the first and which splits each batch over all.
+    """
+    if not gpus:
+        return model
+    model = model.to(f'cuda:{gpus[0]}')
+    return model if len(gpus) == 1 else nn.DataParallel(model, device_ids=gpus)
+
+
+def _takes(entry, name):
+    """Return whether a class or function takes the keyword argument `name`, by its name or through **kwargs."""
+    parameters = inspect.signature(entry).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.VAR_POSITIONAL) for p in parameters)
+
+
+def _check_required(model_type, entry, offered):
+    """Refuse a constructor that asks for something else, before Python's TypeError leaves the reader guessing."""
+    for p in inspect.signature(entry).parameters.values():
+        required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        if required and p.name not in offered:
+            raise DanluError(
+                f'model {model_type!r}: {entry.__name__} requires {p.name!r}, but a model is given only '
+                f'{", ".join(offered)}: give {p.name!r} a default value'
+            )

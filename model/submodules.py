@@ -1,0 +1,77 @@
+"""Blocks that several models share. All take and return float tensors (N, C, H, W)."""
+
+from torch import nn
+from torch.nn import functional as F
+
+
+class ConvBnRelu(nn.Module):
+    """Convolution, batch normalisation, ReLU: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ...).
+
+    The padding keeps the size at stride 1 whatever the kernel and dilation are. Batch normalisation: Ioffe and Szegedy
+    2015, https://arxiv.org/abs/1502.03167.
+
+    Args:
+        in_channels, out_channels: numbers of channels.
+        kernel_size, stride, dilation: int, at least 1, the same for both directions.
+        bias: whether the convolution has a bias; by default not, as the normalisation subtracts it again.
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size=3, *, stride=1, dilation=1, bias=False):
+        super().__init__()
+        total = dilation * (kernel_size - 1)
+        # An even kernel with an odd dilation needs one row more on one side, which Conv2d cannot express.
+        self.pad = nn.ZeroPad2d((0, 1, 0, 1)) if total % 2 else nn.Identity()
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride=stride, padding=total // 2, dilation=dilation, bias=bias
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, features):
+        """Return the activations (N, out_channels, ceil(H / stride), ceil(W / stride)), none below 0."""
+        return F.relu(self.norm(self.conv(self.pad(features))), inplace=True)
+
+
+class DoubleConv(nn.Sequential):
+    """Two 3x3 ConvBnRelu in a row: (N, in_channels, H, W) -> (N, out_channels, H, W)."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__(ConvBnRelu(in_channels, out_channels), ConvBnRelu(out_channels, out_channels))
+
+
+class UpConv(nn.Module):
+    """Bring features to the channels and the exact size of a skip connection, so that odd sizes need no cropping."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv = ConvBnRelu(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features, skip):
+        """Return features (N, in_channels, h, w) as (N, out_channels, H, W), where skip is (N, any, H, W)."""
+        # A 1x1 convolution and a copy of pixels may change places: before the upsampling it costs a quarter. 'nearest'
+        # also has a deterministic gradient on the GPU, which 'bilinear' has not.
+        return F.interpolate(self.conv(features), size=skip.shape[-2:], mode='nearest')
+
+
+class Stem(nn.Module):
+    """Map in_channels to the three that an ImageNet backbone takes: (N, in_channels, H, W) -> (N, 3, H, W).
+
+    A residual block whose last convolution starts at zero, so that at first nothing is added. With three channels the
+    stem is then the identity: the backbone sees the pictures it was pretrained on, its weights stay useful, and the
+    stem learns a correction from there. With any other number it starts as the mean of the channels, three times: a
+    grey picture arrives as the same picture in RGB. Zero initialisation: Goyal et al. 2017,
+    https://arxiv.org/abs/1706.02677, section 5.1.
+    """
+
+    def __init__(self, in_channels, width=16):
+        super().__init__()
+        self.shortcut = nn.Identity() if in_channels == 3 else nn.Conv2d(in_channels, 3, 1, bias=False)
+        self.expand = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.project = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
+        if in_channels != 3:
+            nn.init.constant_(self.shortcut.weight, 1 / in_channels)
+
+    def forward(self, images):
+        """Return images (N, in_channels, H, W) as (N, 3, H, W)."""
+        return self.shortcut(images) + self.project(F.relu(self.expand(images), inplace=True))

@@ -1,0 +1,162 @@
+"""Any classification or segmentation model of torchvision, by its name: --model_type torchvision:resnet18.
+
+The names, the papers and the sizes of the pictures that each was made for: https://docs.pytorch.org/vision/stable/models
+"""
+
+from torch import nn
+from torchvision import models
+from torchvision.models import segmentation
+
+from model.pretrained import downloading
+from utils.errors import DanluError
+from utils.registry import unknown_name
+
+# The package of torchvision that holds the models of each task.
+PACKAGES = {'classification': models, 'segmentation': segmentation}
+
+
+class SegmentationLogits(nn.Module):
+    """A segmentation network of torchvision, `self.network`, that returns the tensor 'out' alone."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        """Return the logits (N, num_classes, H, W) of float images (N, 3, H, W)."""
+        return self.network(images)['out']
+
+
+def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None):
+    """Build a model of torchvision whose head has num_classes outputs, on the CPU.
+
+    Args:
+        name: torchvision's name for it, for example 'resnet18'.
+        task: 'classification' or 'segmentation'.
+        num_classes: number of outputs; with torchvision's own number, pretrained weights keep their head.
+        in_channels: channels of the images; all of torchvision's models take three.
+        pretrained: start from torchvision's best weights (ImageNet, COCO), downloaded once, with a new head.
+        image_size: (height, width) of the images, which a vision transformer has to know; None: the model's own.
+
+    Returns:
+        nn.Module: takes float images (N, 3, H, W), returns logits (N, num_classes) or, for segmentation,
+        (N, num_classes, H, W), and no auxiliary outputs.
+
+    Raises:
+        DanluError: the name is unknown or is a model for another task, the model cannot take such images, or the
+            weights cannot be downloaded.
+    """
+    _check_name(name, task)
+    if in_channels != 3:
+        raise DanluError(f'torchvision:{name} takes pictures of 3 channels, not {in_channels}: add --channels 3')
+    build = _segmentation if task == 'segmentation' else _classification
+    return build(name, num_classes, pretrained, image_size)
+
+
+def _check_name(name, task):
+    """Refuse names that torchvision does not know, and models for another task."""
+    if task not in PACKAGES:
+        raise DanluError(f'torchvision has no models for --task {task}: choose {" or ".join(PACKAGES)}')
+    fitting = models.list_models(PACKAGES[task])
+    if name in fitting:
+        return
+    if name not in models.list_models():
+        raise DanluError(unknown_name('torchvision model', name, fitting))
+    kind = models.get_model_builder(name).__module__.split('.')[-2]  # torchvision.models.<kind>.<file>
+    kind = 'classification' if kind == 'models' else kind
+    raise DanluError(f'torchvision:{name} is a {kind} model, --task {task} takes one of: {", ".join(fitting)}')
+
+
+def _classification(name, num_classes, pretrained, image_size):
+    """Return a classification model; see torchvision_model."""
+    weights = models.get_model_weights(name).DEFAULT
+    options = _size_options(name, image_size, weights.meta['min_size'])
+    if not pretrained:
+        if name in ('googlenet', 'inception_v3'):
+            # Their auxiliary outputs would reach the loss as a tuple; their initialisation takes most of a minute.
+            options.update(aux_logits=False, init_weights=False)
+        return _sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options})
+    with downloading(weights):
+        model = _sized(name, image_size, {'weights': weights, **options})
+    if name == 'inception_v3':  # torchvision refuses aux_logits=False together with weights
+        model.aux_logits, model.AuxLogits = False, None
+    heads = _outputs(model, len(weights.meta['categories']))
+    _replace(model, heads[-1:], num_classes)
+    return model
+
+
+def _segmentation(name, num_classes, pretrained, _):
+    """Return a segmentation model; see torchvision_model. Its pictures may have any size."""
+    if not pretrained:
+        # Both None given by name: torchvision downloads a backbone by default.
+        return SegmentationLogits(models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes))
+    weights = models.get_model_weights(name).DEFAULT
+    with downloading(weights):
+        network = models.get_model(name, weights=weights, weights_backbone=None)
+    # The weights bring the auxiliary classifier along; unused, its parameters would never get a gradient.
+    network.aux_classifier = None
+    # All of them, not the last: LR-ASPP adds up the outputs of two.
+    _replace(network.classifier, _outputs(network.classifier, len(weights.meta['categories'])), num_classes)
+    return SegmentationLogits(network)
+
+
+def _size_options(name, image_size, smallest):
+    """Return the keyword arguments (dict) that size a model to its images, and refuse images that are too small."""
+    if image_size is None:
+        return {}
+    height, width = image_size
+    if name.startswith('vit'):
+        if height != width:
+            raise DanluError(f'torchvision:{name} takes square pictures: --image_size {height} {height}')
+        return {'image_size': height}
+    if name.startswith('maxvit'):
+        return {'input_size': (height, width)}
+    # What torchvision states for these two is where their weights were made; they work on smaller pictures.
+    if not name.startswith(('swin', 'efficientnet')) and (height < smallest[0] or width < smallest[1]):
+        raise DanluError(
+            f'torchvision:{name}: --image_size {height} {width} is too small: the smallest is '
+            f'{smallest[0]} {smallest[1]}'
+        )
+    return {}
+
+
+def _sized(name, image_size, options):
+    """Return torchvision's model; a size that a vision transformer cannot take becomes a DanluError."""
+    try:
+        return models.get_model(name, **options)
+    except (ValueError, AssertionError) as error:
+        if image_size is None:
+            raise
+        height, width = models.get_model_weights(name).DEFAULT.meta['min_size']
+        reason = str(error).split('\n', maxsplit=1)[0].rstrip('.!')
+        raise DanluError(
+            f'torchvision:{name} cannot be built for --image_size {image_size[0]} {image_size[1]}: {reason}; '
+            f'it was made for --image_size {height} {width}'
+        ) from error
+
+
+def _outputs(model, number):
+    """Return the names (list of str) of the linear and convolutional layers with `number` outputs, in order."""
+    return [
+        name
+        for name, layer in model.named_modules()
+        if (isinstance(layer, nn.Linear) and layer.out_features == number)
+        or (isinstance(layer, nn.Conv2d) and layer.out_channels == number)
+    ]
+
+
+def _replace(model, names, num_classes):
+    """Replace the layers `names` of a model by new ones with num_classes outputs, unless they have as many."""
+    for name in names:
+        old = model.get_submodule(name)
+        bias = old.bias is not None
+        if isinstance(old, nn.Linear):
+            if old.out_features == num_classes:
+                continue
+            new = nn.Linear(old.in_features, num_classes, bias=bias)
+        else:
+            if old.out_channels == num_classes:
+                continue
+            new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size, bias=bias)
+        parent, _, attribute = name.rpartition('.')
+        setattr(model.get_submodule(parent), attribute, new)

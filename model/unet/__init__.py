@@ -1,0 +1,5 @@
+"""U-Net, for segmentation from scratch."""
+
+from model.unet.unet import UNet
+
+__all__ = ['UNet']

@@ -1,0 +1,140 @@
+"""Choosing a model by its name, and what its constructor is given."""
+
+import ast
+import sys
+import types
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from model import model_entry
+from model.model_entry import MODELS, equip_multi_gpu, select_model
+from utils.errors import DanluError
+from utils.registry import read_registry
+
+
+def make_args(model_type, **changes):
+    options = {'task': 'classification', 'num_classes': 5, 'channels': 1, 'image_size': [20, 24], 'pretrained': False}
+    return Namespace(model_type=model_type, **(options | changes))
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """Return a function that registers a class or function as somebody's own model."""
+
+    def add(name, entry):
+        module = types.ModuleType('mine')
+        setattr(module, name, entry)
+        monkeypatch.setitem(sys.modules, 'mine', module)
+        monkeypatch.setitem(MODELS, name, f'mine.{name}')
+
+    return add
+
+
+def test_models_is_a_literal_that_can_be_read_without_importing_torch():
+    tree = ast.parse(Path(model_entry.__file__).read_text(encoding='utf-8'))
+    values = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == 'MODELS']
+    assert [ast.literal_eval(value) for value in values] == [read_registry('model.model_entry', 'MODELS')]
+
+
+@pytest.mark.parametrize('name', [name for name in MODELS if name != 'lenet'])
+@pytest.mark.parametrize('channels', [1, 3])
+def test_every_segmentation_model_gives_logits_of_the_images_size(name, channels):
+    with torch.device('meta'):  # shapes without the arithmetic
+        model = select_model(make_args(name, task='segmentation', channels=channels)).eval()
+        assert model(torch.rand(2, channels, 45, 67)).shape == (2, 5, 45, 67)
+
+
+def test_lenet_is_sized_to_image_size():
+    assert select_model(make_args('lenet'))(torch.rand(3, 1, 20, 24)).shape == (3, 5)
+
+
+def test_a_class_that_takes_num_classes_alone_works(register):
+    class Own(nn.Module):
+        def __init__(self, num_classes):
+            super().__init__()
+            self.given = num_classes
+
+    register('Own', Own)
+    assert select_model(make_args('Own')).given == 5
+
+
+def test_a_function_gets_exactly_what_it_names(register):
+    register('names', lambda image_size, in_channels=3, width=8: (image_size, in_channels, width))
+    assert select_model(make_args('names')) == ((20, 24), 1, 8)
+
+
+def test_kwargs_get_everything(register):
+    register('everything', lambda **kwargs: kwargs)
+    expected = {'num_classes': 5, 'in_channels': 1, 'image_size': (20, 24), 'pretrained': True}
+    assert select_model(make_args('everything', pretrained=True)) == expected
+
+
+def test_positional_rest_is_no_name(register):
+    register('rest', lambda num_classes, *pretrained: (num_classes, pretrained))
+    assert select_model(make_args('rest')) == (5, ())
+
+
+def test_an_argument_that_nobody_gives_is_named(register):
+    register('needs', lambda num_classes, width: None)
+    with pytest.raises(DanluError, match=r"'needs': .* requires 'width'.*give 'width' a default"):
+        select_model(make_args('needs'))
+
+
+def test_a_wrong_name_answers_with_the_close_matches():
+    with pytest.raises(DanluError, match=r"unknown model 'resnet50_fnc'; did you mean .*resnet50_fcn.*known: .*unet"):
+        select_model(make_args('resnet50_fnc'))
+
+
+def test_pretrained_without_weights_says_which_have_some():
+    with pytest.raises(DanluError, match=r"'lenet' has no pretrained weights.*torchvision:<name>.*fcn"):
+        select_model(make_args('lenet', pretrained=True))
+
+
+def test_only_the_chosen_entry_is_imported(monkeypatch):
+    monkeypatch.setitem(MODELS, 'half_written', 'model.half_written.Net')
+    monkeypatch.delitem(sys.modules, 'model.unet', raising=False)
+    select_model(make_args('lenet'))
+    assert 'model.unet' not in sys.modules
+
+
+def test_torchvision_models_go_by_their_prefix():
+    model = select_model(make_args('torchvision:squeezenet1_1', channels=3, image_size=[32, 32]))
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 5)
+
+
+def test_without_gpus_the_model_is_unchanged():
+    model = nn.Linear(2, 2)
+    assert equip_multi_gpu(model, []) is model
+    assert model.weight.device.type == 'cpu'
+
+
+def test_gpus_choose_the_device_and_the_wrapper(monkeypatch):
+    moved = []
+    monkeypatch.setattr(nn.Module, 'to', lambda self, device: moved.append(device) or self)
+    monkeypatch.setattr(model_entry.nn, 'DataParallel', lambda module, device_ids: ('parallel', module, device_ids))
+    model = nn.Linear(2, 2)
+    assert equip_multi_gpu(model, [3]) is model
+    assert equip_multi_gpu(model, [2, 0]) == ('parallel', model, [2, 0])
+    assert moved == ['cuda:3', 'cuda:2']
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
+def test_one_gpu_gets_the_model():
+    model = equip_multi_gpu(select_model(make_args('lenet')), [0])
+    assert model(torch.rand(3, 1, 20, 24, device='cuda:0')).device == torch.device('cuda:0')
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two CUDA devices')
+def test_two_gpus_share_a_batch():
+    model = select_model(make_args('lenet'))
+    images = torch.rand(5, 1, 20, 24)
+    expected = model(images)
+    parallel = equip_multi_gpu(model, [1, 0])
+    assert isinstance(parallel, nn.DataParallel)
+    torch.testing.assert_close(parallel(images.to('cuda:1')).cpu(), expected, rtol=1e-3, atol=1e-4)
