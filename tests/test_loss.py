@@ -1,0 +1,290 @@
+"""The losses against torch.nn.CrossEntropyLoss and hand-worked Dice values, and the exactness of their means."""
+
+import sys
+from argparse import Namespace
+
+import pytest
+import torch
+from torch import nn
+
+from loss import LOSSES, CrossEntropy, Dice, select_loss
+from utils.errors import DanluError
+from utils.registry import read_registry
+
+K = 4
+WEIGHTS = [0.5, 2.0, 1.0, 0.25]
+
+
+def options(**changes):
+    defaults = {
+        'loss': 'ce',
+        'task': 'classification',
+        'num_classes': K,
+        'ignore_index': None,
+        'label_smoothing': 0.0,
+        'class_weights': None,
+    }
+    return Namespace(**(defaults | changes))
+
+
+def batch(shape, ignore_index, seed=0, n=6):
+    """Return logits (n, K, *shape) that require grad, and targets (n, *shape), a few of them ignored."""
+    generator = torch.Generator().manual_seed(seed)
+    predictions = (3 * torch.randn(n, K, *shape, generator=generator)).requires_grad_()
+    targets = torch.randint(0, K, (n, *shape), generator=generator)
+    if ignore_index is not None:
+        targets[torch.rand(targets.shape, generator=generator) < 0.3] = ignore_index
+    return predictions, targets
+
+
+def torch_loss(ignore_index, label_smoothing, class_weights):
+    weight = None if class_weights is None else torch.tensor(class_weights)
+    ignore = -100 if ignore_index is None else ignore_index
+    return nn.CrossEntropyLoss(weight=weight, ignore_index=ignore, label_smoothing=label_smoothing)
+
+
+every_option = [
+    pytest.mark.parametrize('shape', [(), (3, 5)], ids=['classification', 'segmentation']),
+    pytest.mark.parametrize('ignore_index', [None, 255, -1, 2]),
+    pytest.mark.parametrize('label_smoothing', [0.0, 0.1, 1.0]),
+    pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted']),
+]
+
+
+def with_every_option(function):
+    for mark in every_option:
+        function = mark(function)
+    return function
+
+
+@with_every_option
+def test_cross_entropy_equals_torchs_in_value_and_gradient(shape, ignore_index, label_smoothing, class_weights):
+    predictions, targets = batch(shape, ignore_index)
+    value = CrossEntropy(K, ignore_index, label_smoothing, class_weights)(predictions, targets)
+    expected = torch_loss(ignore_index, label_smoothing, class_weights)(predictions, targets)
+    assert value.shape == ()
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(v, predictions)[0] for v in (value, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@with_every_option
+def test_cross_entropy_over_uneven_batches_is_the_mean_over_the_set(
+    shape, ignore_index, label_smoothing, class_weights
+):
+    predictions, targets = batch(shape, ignore_index, n=23)
+    predictions = predictions.detach().double()
+    loss = CrossEntropy(K, ignore_index, label_smoothing, class_weights).double()
+    parts = list(zip(predictions.split([1, 9, 2, 11]), targets.split([1, 9, 2, 11]), strict=True))
+    total = sum(loss(*part) * loss.count(*part) for part in parts) / sum(loss.count(*part) for part in parts)
+    torch.testing.assert_close(total, loss(predictions, targets), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize('label_smoothing', [0.0, 0.1])
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+@pytest.mark.parametrize('shape', [(), (3, 5)], ids=['classification', 'segmentation'])
+def test_cross_entropy_of_ignored_targets_only_is_zero_without_gradient(shape, class_weights, label_smoothing):
+    predictions, targets = batch(shape, None)
+    targets.fill_(255)
+    loss = CrossEntropy(K, 255, label_smoothing, class_weights)
+    value = loss(predictions, targets)
+    value.backward()
+    assert value.item() == 0
+    assert loss.count(predictions, targets) == 0
+    assert torch.equal(predictions.grad, torch.zeros_like(predictions))
+
+
+def test_cross_entropy_of_targets_with_weight_zero_is_zero_without_gradient():
+    predictions, targets = torch.randn(3, 2, requires_grad=True), torch.zeros(3, dtype=torch.int64)
+    loss = CrossEntropy(2, class_weights=[0.0, 1.0])
+    value = loss(predictions, targets)
+    assert value == 0
+    assert torch.equal(torch.autograd.grad(value, predictions)[0], torch.zeros(3, 2))
+    assert loss.count(predictions, targets) == 0
+
+
+def test_an_ignored_batch_does_not_change_the_mean():
+    loss = CrossEntropy(K, 255)
+    first = batch((2, 2), None)
+    second = (first[0], torch.full_like(first[1], 255))
+    total = sum(loss(*b) * loss.count(*b) for b in (first, second)) / sum(loss.count(*b) for b in (first, second))
+    torch.testing.assert_close(total, loss(*first))
+
+
+@pytest.mark.parametrize('loss', [CrossEntropy(K), CrossEntropy(K, 255), CrossEntropy(K, 255, 0.1, WEIGHTS), Dice(K)])
+def test_a_nan_among_the_logits_shows(loss):
+    predictions, targets = batch((3, 3), None)
+    predictions = predictions.detach()
+    predictions[0, 1, 2, 2] = torch.nan
+    assert loss(predictions, targets).isnan()
+
+
+@pytest.mark.parametrize('loss', [CrossEntropy(K, 255), CrossEntropy(K, 255, 0.0, WEIGHTS), Dice(K, 255)])
+def test_a_nan_shows_even_when_everything_is_ignored(loss):
+    predictions = torch.zeros(2, K, 3, 3)
+    predictions[0, 1, 2, 2] = torch.nan
+    assert loss(predictions, torch.full((2, 3, 3), 255)).isnan()
+
+
+def test_counts_are_what_the_mean_was_taken_over():
+    predictions, targets = torch.zeros(2, K, 2, 2), torch.tensor([[[0, 1], [255, 255]], [[3, 3], [3, 255]]])
+    assert CrossEntropy(K, 255).count(predictions, targets) == 5
+    assert CrossEntropy(K, 255, 0.0, WEIGHTS).count(predictions, targets) == 0.5 + 2 + 3 * 0.25
+    inside = targets.clamp(max=3)
+    assert CrossEntropy(K, None, 0.0, WEIGHTS).count(predictions, inside) == 0.5 + 2 + 6 * 0.25
+    count = CrossEntropy(K).count(predictions, inside)
+    assert isinstance(count, int)
+    assert count == 8
+    assert Dice(K).count(predictions, inside) == 2
+    targets[0] = 255
+    assert Dice(K, 255).count(predictions, targets) == 1
+
+
+def test_nothing_is_ignored_unasked():
+    with pytest.raises(IndexError, match='-100'):
+        CrossEntropy(K)(torch.zeros(2, K), torch.tensor([0, -100]))
+
+
+def test_class_weights_move_with_the_loss_and_stay_out_of_checkpoints():
+    loss = CrossEntropy(K, class_weights=WEIGHTS)
+    assert loss.to('meta').class_weights.device.type == 'meta'
+    assert loss.state_dict() == {}
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('kind', [CrossEntropy, Dice])
+def test_half_precision_is_summed_in_float32(kind, dtype):
+    predictions = torch.zeros(1, K, 512, 512, dtype=dtype)  # 262144 * log(4) is beyond float16
+    targets = torch.zeros(1, 512, 512, dtype=torch.int64)
+    value = kind(K)(predictions, targets)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, kind(K)(predictions.float(), targets))
+
+
+def certain(classes):
+    """Return logits (N, K, H, W) that are certain of the given classes (N, H, W)."""
+    return 1000 * nn.functional.one_hot(classes, K).permute(0, 3, 1, 2).float()
+
+
+def test_dice_of_certain_predictions_by_hand():
+    truth = torch.tensor([[[0, 0], [0, 1]], [[2, 2], [2, 2]]])
+    said = torch.tensor([[[0, 0], [1, 1]], [[2, 2], [3, 3]]])
+    # picture 0: class 0 has 2*2/(2+3), class 1 has 2*1/(2+1); picture 1: class 2 has 2*2/(2+4), class 3 is not there
+    expected = torch.tensor([1 - (4 / 5 + 2 / 3) / 2, 1 - 4 / 6])
+    torch.testing.assert_close(Dice(K)(certain(said), truth), expected.mean())
+    torch.testing.assert_close(Dice(K)(certain(said)[:1], truth[:1]), expected[0])
+    assert Dice(K)(certain(truth), truth) == 0
+    assert Dice(K)(certain((truth + 1) % K)[1:], truth[1:]) == 1
+
+
+def test_dice_of_uncertain_predictions_by_hand():
+    predictions = torch.zeros(1, 2, 1, 2)  # p = 1/2 everywhere
+    value = Dice(2)(predictions, torch.tensor([[[0, 1]]]))
+    torch.testing.assert_close(value, torch.tensor(1 - 2 * 0.5 / (2 * 0.25 + 1)))  # the squares of Milletari et al.
+
+
+def test_dice_of_background_only_is_finite_and_can_be_learnt():
+    predictions = torch.randn(2, K, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    targets = torch.zeros(2, 8, 8, dtype=torch.int64)
+    before = Dice(K)(predictions, targets)
+    before.backward()
+    assert predictions.grad.isfinite().all()
+    assert 0 < before < 1
+    assert Dice(K)(predictions - 100 * predictions.grad, targets) < before
+    sure = certain(targets).requires_grad_()
+    value = Dice(K)(sure, targets)
+    value.backward()
+    assert value == 0
+    assert sure.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('ignore_index', [255, -1, 2])
+def test_dice_is_blind_to_ignored_pixels(ignore_index):
+    predictions, targets = batch((4, 6), None)
+    targets[targets == ignore_index] = 0
+    ignored = targets.clone()
+    ignored[:, :, 4:] = ignore_index
+    value = Dice(K, ignore_index)(predictions, ignored)
+    torch.testing.assert_close(value, Dice(K)(predictions[..., :4], targets[..., :4]))
+    gradient = torch.autograd.grad(value, predictions)[0]
+    assert not gradient[..., 4:].any()
+    assert gradient[..., :4].any()
+
+
+def test_dice_of_ignored_pictures_adds_nothing():
+    predictions, targets = batch((4, 6), None)
+    targets[2:] = 255
+    loss = Dice(K, 255)
+    torch.testing.assert_close(loss(predictions, targets), loss(predictions[:2], targets[:2]))
+    value = loss(predictions[2:], targets[2:])
+    assert value == 0
+    assert loss.count(predictions[2:], targets[2:]) == 0
+    assert not torch.autograd.grad(value, predictions)[0].any()
+
+
+@pytest.mark.parametrize('ignore_index', [None, 255])
+def test_dice_over_uneven_batches_is_the_mean_over_the_set(ignore_index):
+    predictions, targets = batch((5, 5), ignore_index, n=12)
+    predictions, loss = predictions.detach().double(), Dice(K, ignore_index)
+    if ignore_index is not None:
+        targets[1:4] = ignore_index
+    parts = list(zip(predictions.split([1, 4, 7]), targets.split([1, 4, 7]), strict=True))
+    total = sum(loss(*part) * loss.count(*part) for part in parts) / sum(loss.count(*part) for part in parts)
+    torch.testing.assert_close(total, loss(predictions, targets), rtol=1e-12, atol=0)
+
+
+def test_dice_gradient_is_that_of_its_value():
+    predictions, targets = batch((2, 3), 255, n=2)
+    assert torch.autograd.gradcheck(lambda p: Dice(K, 255)(p, targets), predictions.detach().double().requires_grad_())
+
+
+def test_dice_refuses_targets_outside_the_classes():
+    with pytest.raises(RuntimeError, match='out of bounds'):
+        Dice(K)(torch.zeros(1, K, 2, 2), torch.full((1, 2, 2), K))
+
+
+@pytest.mark.parametrize('kind', [CrossEntropy, Dice])
+@pytest.mark.parametrize(
+    'targets',
+    [torch.zeros(2, 1, 3, 3, dtype=torch.int64), torch.zeros(2, 3, 3), torch.zeros(2, 3, 4, dtype=torch.int64)],
+    ids=['channel', 'float', 'size'],
+)
+def test_targets_of_wrong_shape_or_dtype_are_named(kind, targets):
+    with pytest.raises(DanluError, match=r'need shape \(2, 3, 3\) and torch.int64') as error:
+        kind(K)(torch.zeros(2, K, 3, 3), targets)
+    assert f'{tuple(targets.shape)} and {targets.dtype}' in str(error.value)
+
+
+def test_select_loss_passes_every_option_on():
+    loss = select_loss(options(ignore_index=7, label_smoothing=0.2, class_weights=WEIGHTS))
+    assert isinstance(loss, CrossEntropy)
+    assert (loss.ignore_index, loss.label_smoothing) == (7, 0.2)
+    assert loss.class_weights.tolist() == WEIGHTS
+    loss = select_loss(options(loss='dice', task='segmentation', ignore_index=7))
+    assert isinstance(loss, Dice)
+    assert (loss.num_classes, loss.ignore_index) == (K, 7)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'loss': 'dise'}, 'did you mean dice'),
+        ({'loss': 'dice'}, r'serves segmentation, not --task classification \(losses for it: ce\)'),
+        ({'class_weights': [1.0, 2.0]}, '2 values for 4 classes'),
+        ({'class_weights': [1.0, 1.0, 1.0, -1.0]}, 'at least 0'),
+        ({'class_weights': [1.0, 1.0, 1.0, float('nan')]}, 'finite'),
+        ({'class_weights': [0.0] * K}, 'not all 0'),
+        ({'label_smoothing': 1.5}, 'between 0 and 1'),
+        ({'label_smoothing': -0.1}, 'between 0 and 1'),
+        ({'loss': 'dice', 'task': 'segmentation', 'label_smoothing': 0.1}, 'label_smoothing has no effect'),
+        ({'loss': 'dice', 'task': 'segmentation', 'class_weights': WEIGHTS}, 'class_weights has no effect'),
+    ],
+)
+def test_wrong_options_are_refused(changes, message):
+    with pytest.raises(DanluError, match=message):
+        select_loss(options(**changes))
+
+
+def test_the_registry_is_read_without_importing(monkeypatch):
+    monkeypatch.delitem(sys.modules, 'loss')
+    assert read_registry('loss', 'LOSSES') == LOSSES

@@ -1,0 +1,217 @@
+"""Pictures: exact pixels where they are defined, and size, colour and ink of the text."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from utils import viz
+
+
+def noise(channels, height, width, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (channels, height, width), generator=generator, dtype=torch.uint8)
+
+
+def as_rgb(picture):
+    """Return a picture (C, H, W) as an (H, W, 3) array."""
+    return picture.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(
+    ('mean', 'std'), [((0.1307,), (0.3081,)), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))], ids=['grey', 'rgb']
+)
+def test_denormalise_gives_every_pixel_back(mean, std):
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(2, len(mean), 1, 1)
+    normalised = (pixels.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    before = normalised.clone()
+    back = viz.denormalise(normalised, mean, std)
+    assert back.dtype == torch.uint8
+    assert torch.equal(back, pixels)
+    assert torch.equal(normalised, before)
+
+
+def test_denormalise_rounds_and_clamps():
+    images = torch.tensor([-0.5, 1.7, 0.6 / 255, 0.4 / 255]).view(1, 1, 2, 2)
+    assert viz.denormalise(images, [0.0], [1.0]).flatten().tolist() == [0, 255, 1, 0]
+
+
+def test_denormalise_takes_one_mean_for_all_channels():
+    images = torch.tensor([0.0, 0.2, -0.2]).view(1, 3, 1, 1)
+    assert viz.denormalise(images, [0.4], [0.5]).flatten().tolist() == [102, 128, 76]
+
+
+def test_denormalise_needs_a_mean_for_each_channel():
+    with pytest.raises(ValueError, match='1 channels, but 3 means'):
+        viz.denormalise(torch.zeros(1, 1, 2, 2), [0, 0, 0], [1, 1, 1])
+
+
+def test_a_class_keeps_its_colour_and_no_other_has_it():
+    many = viz.class_colours(1000)
+    assert many.shape == (1000, 3)
+    assert many.dtype == np.uint8
+    assert len(np.unique(many, axis=0)) == 1000
+    for num_classes in (1, 5, 7, 8, 21):
+        assert np.array_equal(viz.class_colours(num_classes), many[:num_classes])
+    assert many[:2].tolist() == [[0, 114, 178], [230, 159, 0]]
+
+
+def test_the_first_colours_are_far_from_each_other_and_from_black():
+    colours = np.vstack([viz.class_colours(21), [viz.IGNORED]]).astype(float)
+    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 999 * np.eye(len(colours))
+    assert distances.min() > 60
+
+
+def test_there_is_a_colour_for_any_number_of_classes():
+    colours = viz.class_colours(4000)
+    assert colours.max(axis=1).min() > 40
+    assert np.array_equal(viz.class_colours(1647), colours[:1647])
+    assert len(np.unique(colours, axis=0)) == 1647
+
+
+@pytest.mark.parametrize('kind', [torch.tensor, np.array], ids=['tensor', 'array'])
+def test_colour_mask_paints_what_is_ignored_black(kind):
+    painted = viz.colour_mask(kind([[0, 1, 2], [3, 255, -3]]), 3)
+    blue, orange, green = viz.class_colours(3).tolist()
+    assert painted.dtype == np.uint8
+    assert painted.tolist() == [[blue, orange, green], [[0, 0, 0]] * 3]
+
+
+def test_overlay_mixes_and_leaves_ignored_pixels():
+    picture = torch.full((1, 1, 2), 100, dtype=torch.uint8)
+    colours = viz.colour_mask(np.array([[1, 255]]), 2)
+    assert viz.overlay(picture, colours, 0.25).tolist() == [[[132, 115, 75], [100, 100, 100]]]
+    assert viz.overlay(picture, colours, 0).tolist() == [[[100] * 3, [100] * 3]]
+    assert viz.overlay(picture, colours, 1).tolist() == [[[230, 159, 0], [100] * 3]]
+
+
+def test_overlay_refuses_what_does_not_fit():
+    colours = viz.colour_mask(np.zeros((2, 2)), 2)
+    with pytest.raises(ValueError, match='alpha'):
+        viz.overlay(noise(3, 2, 2), colours, 1.5)
+    with pytest.raises(ValueError, match='do not fit'):
+        viz.overlay(noise(3, 2, 1), colours, 0.5)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'factor'),
+    [((1, 28, 28), 4), ((3, 32, 48), 4), ((3, 100, 120), 2), ((3, 112, 112), 1), ((3, 300, 400), 1)],
+)
+def test_labelled_picture_is_enlarged_by_a_whole_factor(shape, factor):
+    picture = noise(*shape)
+    labelled = viz.labelled_picture(picture, 1, 1)
+    expected = as_rgb(picture).repeat(factor, axis=0).repeat(factor, axis=1)
+    assert labelled.dtype == np.uint8
+    assert labelled.shape[1:] == (expected.shape[1], 3)
+    assert np.array_equal(labelled[: expected.shape[0]], expected)
+    assert labelled.shape[0] - expected.shape[0] >= 30  # two lines of text
+
+
+def test_labelled_picture_of_a_sliver_stays_small_and_has_room_for_text():
+    labelled = viz.labelled_picture(noise(1, 1000, 2), 3, 4)
+    assert labelled.shape[1] == 112
+    assert labelled.shape[0] < 1100
+    assert (labelled[1000:] != 255).any()
+
+
+def strip(prediction, target, names=None, width=120):
+    """Return the text below a picture of height 112, (H, W, 3) int."""
+    return viz.labelled_picture(torch.zeros(1, 112, width, dtype=torch.uint8), prediction, target, names)[112:].astype(
+        int
+    )
+
+
+def test_text_is_green_when_right_and_red_when_wrong():
+    right, wrong = strip(3, 3), strip(3, 4)
+    ink = right[right.sum(-1) < 500], wrong[wrong.sum(-1) < 500]
+    assert min(map(len, ink)) > 50
+    assert (ink[0][:, 1] > ink[0][:, 0]).all()
+    assert (ink[1][:, 0] > ink[1][:, 1]).all()
+
+
+def test_text_says_both_classes():
+    names = ['cat', 'dog', 'owl']
+    half = strip(0, 1, names).shape[0] // 2
+    assert not np.array_equal(strip(0, 1, names), strip(2, 1, names))
+    assert np.array_equal(strip(0, 1, names)[half:], strip(2, 1, names)[half:])  # only the prediction changed
+    assert np.array_equal(strip(0, 1, names)[:half], strip(0, 2, names)[:half])  # only the target changed
+    assert not np.array_equal(strip(0, 1, names), strip(0, 1))  # indices
+    assert np.array_equal(strip(torch.tensor(0), np.int64(1), names), strip(0, 1, names))
+
+
+def test_long_names_end_in_an_ellipsis_within_the_picture():
+    assert (strip(0, 0, ['W' * 200])[:, -4:] == 255).all()
+    font = viz.ImageFont.load_default(13)
+    short = viz._shortened('pred: ' + 'W' * 200, font, 100)
+    assert short.startswith('pred: WW')
+    assert short.endswith('W…')
+    assert 85 < font.getlength(short) <= 100
+    assert viz._shortened('pred: cat', font, 100) == 'pred: cat'
+
+
+def test_names_that_the_font_lacks_are_written_with_their_index():
+    names = ['cat', 'Ägypten', '猫']
+    assert [viz._written(index, names) for index in range(3)] == ['cat', '1 Agypten', '2']
+    assert viz._written(2, None) == '2'
+
+
+def test_segmentation_panel_stands_side_by_side():
+    picture = noise(3, 5, 6)
+    said, truth = torch.zeros(5, 6, dtype=torch.int64), torch.ones(5, 6, dtype=torch.int64)
+    truth[0] = 255
+    panel = viz.segmentation_panel(picture, said, truth, 2)
+    assert panel.shape == (5, 26, 3)
+    assert panel.dtype == np.uint8
+    assert np.array_equal(panel[:, :6], as_rgb(picture))
+    assert (panel[:, 6:10] == 255).all()
+    assert np.array_equal(panel[:, 10:16], viz.colour_mask(said, 2))
+    assert (panel[:, 16:20] == 255).all()
+    assert np.array_equal(panel[:, 20:], viz.colour_mask(truth, 2))
+    assert (panel[0, 20:] == 0).all()
+
+
+def test_grid_places_every_picture():
+    pictures = [np.full((h, w, 3), value, np.uint8) for h, w, value in ((4, 6, 1), (8, 2, 2), (3, 3, 3))]
+    sheet = viz.grid(iter(pictures), 2)
+    assert sheet.shape == (8 + 4 + 8, 6 + 4 + 6, 3)
+    assert (sheet[:4, :6] == 1).all()
+    assert (sheet[:8, 10:12] == 2).all()
+    assert (sheet[12:15, :3] == 3).all()
+    assert [(sheet == value).sum() for value in (1, 2, 3)] == [4 * 6 * 3, 8 * 2 * 3, 3 * 3 * 3]
+    assert (sheet == 255).sum() == sheet.size - sum(picture.size for picture in pictures)
+
+
+def test_grid_is_no_wider_than_its_pictures():
+    assert viz.grid([np.zeros((2, 2, 3), np.uint8)], 8).shape == (2, 2, 3)
+
+
+@pytest.mark.parametrize(('pictures', 'columns'), [([], 2), ([np.zeros((2, 2, 3), np.uint8)], 0)])
+def test_grid_refuses_nothing(pictures, columns):
+    with pytest.raises(ValueError, match='needs pictures and columns'):
+        viz.grid(pictures, columns)
+
+
+def test_save_picture_writes_a_png_with_the_same_pixels(tmp_path):
+    array = as_rgb(noise(3, 4, 7))
+    path = tmp_path / 'new' / 'picture.dat'
+    viz.save_picture(path, array)
+    with Image.open(path) as image:
+        assert image.format == 'PNG'
+        assert np.array_equal(np.asarray(image), array)
+
+
+@pytest.mark.parametrize('picture', [torch.zeros(3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.uint8)])
+def test_pictures_of_another_kind_are_refused(picture):
+    with pytest.raises(ValueError, match='expected a uint8 picture'):
+        viz.labelled_picture(picture, 0, 0)
+
+
+def test_importing_pulls_in_neither_torchvision_nor_matplotlib():
+    code = "import sys, utils.viz; print({'torchvision', 'matplotlib'} & set(sys.modules))"
+    root = Path(viz.__file__).parents[1]
+    result = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == 'set()'
