@@ -1,0 +1,148 @@
+"""Test a checkpoint.
+
+    python eval.py --load_model_path checkpoints/lenet_exp/best.pth
+    python eval.py --load_model_path checkpoints/lenet_exp/best.pth --val_list other.txt --save_viz --viz_freq 10
+
+Model, data, task, size and normalisation come from the checkpoint; what the command line gives wins and is reported.
+result.txt, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
+"""
+
+import csv
+import datetime
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, remove_unstarted, save_args
+
+if __name__ == '__main__':
+    get_load_model_path()  # --help and a wrong option are answered before torch is imported, which takes seconds
+
+from data.data_entry import select_eval_loader
+from loss import select_loss
+from metrics import select_metrics
+from model.model_entry import equip_multi_gpu, select_model
+from utils import viz
+from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
+from utils.engine import Engine
+from utils.errors import DanluError, run_main
+from utils.machine import describe_device, select_gpus, set_threads
+from utils.progress import Progress
+
+
+class Evaluator(Engine):
+    """One pass over a test set.
+
+    Args:
+        args: options, from options.prepare_test_args.
+        checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
+
+    Raises:
+        DanluError: an option, the data or the checkpoint is at fault.
+    """
+
+    def __init__(self, args, checkpoint=None):
+        checkpoint = checkpoint if checkpoint is not None else load_checkpoint(args.load_model_path)
+        device, gpus = select_gpus(args)
+        self.loader = select_eval_loader(args)
+        threads = set_threads(args.threads, self.loader.num_workers)
+        args.pretrained = False  # the weights come from the checkpoint
+        net = select_model(args)
+        weights = weights_of(checkpoint, args.load_model_path)
+        loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
+        super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
+        self.metrics = select_metrics(args)
+        save_args(args, args.result_dir)
+        for line in [*loaded, f'device: {describe_device(args, gpus)}, threads: {threads}']:
+            print(line)
+
+    def eval(self):
+        """Test, write result.txt and confusion_matrix.csv into args.result_dir, and return the values (dict)."""
+        progress = Progress(self.loader, 'test', print)
+        on_batch = self.viz_per_batch if self.args.save_viz else None
+        results, seen = self.evaluate(progress, self.metrics, on_batch)
+        if seen != len(self.loader.dataset):
+            raise DanluError(f'the test saw {seen} of {len(self.loader.dataset)} samples: the loader left some out')
+        self.write_confusion_matrix()
+        write_result(Path(self.args.result_dir) / 'result.txt', results, self.provenance(seen))
+        for name, value in sorted(results.items()):
+            if '/' not in name:
+                print(f'  {name}: {value:.4f}')
+        print(f'results: {self.args.result_dir}')
+        return results
+
+    def viz_per_batch(self, start, images, predictions, targets):
+        """Save a picture of every viz_freq-th sample of a batch whose first sample is number `start` of the set."""
+        chosen = [i for i in range(len(images)) if (start + i) % self.args.viz_freq == 0]
+        if not chosen:
+            return
+        folder = Path(self.args.result_dir) / 'viz'
+        folder.mkdir(exist_ok=True)
+        pictures = self.draw_samples(images[chosen], predictions[chosen], targets[chosen])
+        for i, picture in zip(chosen, pictures, strict=True):
+            viz.save_picture(folder / f'{start + i:06d}_{self.sample_name(start + i)}.png', picture)
+
+    def sample_name(self, index):
+        """Return a sample's name fit for a file: the end of its path, without what file systems refuse."""
+        dataset = self.loader.dataset.dataset
+        name = dataset.name(index) if hasattr(dataset, 'name') else ''
+        return re.sub(r'[^\w.-]+', '_', os.path.splitext(name)[0])[-80:]
+
+    def provenance(self, seen):
+        """Return what was tested (dict of str), for the head of result.txt."""
+        dataset = self.loader.dataset.dataset
+        data_hash = dataset.content_hash() if hasattr(dataset, 'content_hash') else 'not known'
+        return {
+            'checkpoint': self.args.load_model_path,
+            'checkpoint sha256': file_hash(self.args.load_model_path),
+            'list': self.args.val_list or f'{self.args.data_type}, its own test split',
+            'list sha256': data_hash,
+            'samples': str(seen),
+            'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
+            'command': shlex.join(['python', *sys.argv]),
+        }
+
+    def write_confusion_matrix(self):
+        """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
+        names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
+        with open(Path(self.args.result_dir) / 'confusion_matrix.csv', 'w', newline='', encoding='utf-8') as file:
+            writer = csv.writer(file)
+            writer.writerow(['truth \\ prediction', *names])
+            for name, row in zip(names, self.metrics.confusion_matrix().tolist(), strict=True):
+                writer.writerow([name, *row])
+
+
+def write_result(path, results, provenance):
+    """Write result.txt: `# key: value` lines saying what was tested, then `name: value`, sorted, in full precision."""
+    lines = [f'# {key}: {value}' for key, value in provenance.items()]
+    lines += [f'{name}: {value!r}' for name, value in sorted(results.items())]
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+
+
+def overrides(args, trained):
+    """Return what the command line changed against the checkpoint (list of 'name: old -> new')."""
+    return [
+        f'{name}: {trained[name]} -> {getattr(args, name)}'
+        for name in TAKEN_FROM_CHECKPOINT
+        if name in trained and getattr(args, name) != trained[name]
+    ]
+
+
+def main(argv=None):
+    """Test by the command line (or `argv`, list of str)."""
+    checkpoint = load_checkpoint(get_load_model_path(argv))
+    args = prepare_test_args(argv, checkpoint.get('args'))
+    try:
+        for line in overrides(args, checkpoint.get('args') or {}):
+            print(f'instead of what the checkpoint says, {line}')
+        evaluator = Evaluator(args, checkpoint)
+    except BaseException:
+        remove_unstarted(args.result_dir)
+        raise
+    evaluator.eval()
+
+
+if __name__ == '__main__':
+    run_main(main, 'eval.py')

@@ -1,0 +1,272 @@
+"""Train a network.
+
+    python train.py                                       # LeNet on the digits that ship with Danlu
+    python train.py --data_type folder --train_list photos/train --val_list photos/val --model_type torchvision:resnet18
+    python train.py @checkpoints/lenet_exp/args.txt --lr 0.01     # a run again, with one change
+    python train.py --resume checkpoints/lenet_exp --epochs 20    # go on
+
+Everything a run leaves is in its directory, checkpoints/<model_type>_<save_prefix>/.
+"""
+
+import math
+import os
+import time
+from pathlib import Path
+
+from options import (
+    changed_options,
+    get_train_model_dir,
+    parse_train_args,
+    prepare_train_args,
+    remove_unstarted,
+    save_args,
+)
+
+if __name__ == '__main__':
+    parse_train_args()  # --help and a wrong option are answered before torch is imported, which takes seconds
+
+import torch
+
+from data.data_entry import select_eval_loader, select_train_loader
+from loss import select_loss
+from metrics import select_metrics
+from model.model_entry import equip_multi_gpu, select_model
+from utils import viz
+from utils.checkpoint import FORMAT, load_checkpoint, load_weights, weights_of
+from utils.engine import Engine
+from utils.errors import DanluError, message_of, run_main
+from utils.logger import Logger
+from utils.machine import describe_device, select_gpus, set_threads
+from utils.seeding import get_rng_state, seed_everything, set_rng_state
+
+PICTURES = 8  # of one split in TensorBoard, each epoch
+
+
+class Trainer(Engine):
+    """The training loop.
+
+        trainer = Trainer(args)          # builds data, model, loss and optimizer by their names in args
+        history = trainer.train()        # for each epoch: train_per_epoch, val_per_epoch, curves, checkpoints
+
+    Args:
+        args: options, from options.prepare_train_args or options.parse_train_args.
+        model, train_loader, val_loader, loss: ready-made parts that replace those chosen by name. A loader yields
+            (images, targets): uint8 images are normalised by args.mean and args.std, float ones are taken as ready.
+
+    Raises:
+        DanluError: an option, the data or a checkpoint is at fault.
+    """
+
+    def __init__(self, args, model=None, train_loader=None, val_loader=None, loss=None):
+        notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
+        seed_everything(args.seed)
+        device, gpus = select_gpus(args)
+        self.train_loader = select_train_loader(args) if train_loader is None else train_loader
+        self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
+        self.workers = getattr(self.train_loader, 'num_workers', 0)
+        notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
+        self.net = (select_model(args) if model is None else model).to(device)
+        super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
+        self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
+        self.monitor = f'val/{self.metrics["val"].monitor}'
+        self.optimizer = select_optimizer(self.net.parameters(), args)
+        self.epoch, self.steps, self.best, history = 0, 0, None, []  # best: {'value': float, 'epoch': int}
+        if args.resume:
+            history = self.restore(notes)
+        elif args.load_model_path:
+            weights = weights_of(load_checkpoint(args.load_model_path), args.load_model_path)
+            notes += load_weights(self.net, weights, args.load_model_path, strict=not args.load_not_strict)
+        if args.model_dir is None:  # a notebook that did not call prepare_train_args
+            args.model_dir = get_train_model_dir(args)
+        save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
+        self.logger = Logger(args.model_dir, history)
+        self.print_start(notes)
+
+    def train(self):
+        """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
+        try:
+            for epoch in range(self.epoch + 1, self.args.epochs + 1):
+                started = time.perf_counter()
+                self.train_per_epoch(epoch)
+                self.val_per_epoch(epoch)
+                self.logger.record('seconds', time.perf_counter() - started)
+                self.end_epoch(epoch, self.logger.save_curves(epoch))
+            self.print_end()
+        except BaseException as error:
+            self.logger.write(f'stopped by {type(error).__name__}: {message_of(error)}')
+            raise
+        finally:
+            self.logger.close()
+        return self.logger.history
+
+    def train_per_epoch(self, epoch):
+        """Train once over the training data."""
+        self.model.train()
+        self.metrics['train'].reset()
+        set_epoch(self.train_loader, epoch)
+        progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')
+        for step, batch in enumerate(progress, 1):
+            images, predictions, targets = self.step(batch)
+            loss = self.compute_loss(predictions, targets)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
+            self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
+            if step == 1:
+                shown = images[:PICTURES], predictions[:PICTURES].detach(), targets[:PICTURES]
+            if step % self.args.print_freq == 0:  # the only places where the loop waits for the device
+                progress.show(f'loss {self.finite_loss(epoch, step):.4f}')
+        self.finite_loss(epoch, step)
+        self.steps += step
+        self.record_overall('train', self.metrics['train'].compute())
+        self.logger.record('lr', self.optimizer.param_groups[0]['lr'])
+        self.logger.record('images_per_second', progress.rate())
+        self.logger.save_imgs(self.gen_imgs_to_write(*shown, 'train'), epoch)
+
+    def val_per_epoch(self, epoch):
+        """Evaluate once over the validation data, as eval.py does."""
+
+        def keep_first(start, images, predictions, targets):
+            if start == 0:
+                shown = images[:PICTURES], predictions[:PICTURES], targets[:PICTURES]
+                self.logger.save_imgs(self.gen_imgs_to_write(*shown, 'val'), epoch)
+
+        progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
+        results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
+        if progress.total is not None and seen != progress.total:
+            raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
+        self.record_overall('val', results)
+
+    def gen_imgs_to_write(self, images, predictions, targets, split):
+        """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
+        columns = 1 if self.args.task == 'segmentation' else 4
+        return {f'{split}/samples': viz.grid(self.draw_samples(images, predictions, targets), columns)}
+
+    def record_overall(self, split, values):
+        """Record an epoch's values, without those of single classes (which result.txt has)."""
+        for name, value in values.items():
+            if '/' not in name:
+                self.logger.record(f'{split}/{name}', value)
+
+    def finite_loss(self, epoch, step):
+        """Return the epoch's mean training loss so far; stop if it is no longer a number."""
+        loss = self.logger.recorder.mean('train/loss')
+        if not math.isfinite(loss):
+            raise DanluError(
+                f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Lower --lr (now '
+                f'{self.args.lr:g}) or look at the data; last.pth holds the epoch before'
+            )
+        return loss
+
+    def end_epoch(self, epoch, row):
+        """Report an epoch and save its checkpoints."""
+        self.epoch = epoch
+        value, higher = row[self.monitor], self.metrics['val'].mode == 'max'
+        better = self.best is None or (value > self.best['value'] if higher else value < self.best['value'])
+        if better:
+            self.best = {'value': value, 'epoch': epoch}
+        self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
+        state = self.state(row)
+        if better:
+            self.logger.save_check_point('best.pth', state)
+        state |= self.resume_state()
+        if self.args.save_freq and epoch % self.args.save_freq == 0:
+            self.logger.save_check_point(f'epoch_{epoch:04d}.pth', state)
+        self.logger.save_check_point('last.pth', state)
+
+    def state(self, row):
+        """Return what testing needs (dict)."""
+        args = dict(vars(self.args))
+        return {'format': FORMAT, 'model': self.net.state_dict(), 'args': args, 'epoch': self.epoch,
+                'step': self.steps, 'metrics': row}  # fmt: skip
+
+    def resume_state(self):
+        """Return what resuming needs besides (dict)."""
+        return {'optimizer': self.optimizer.state_dict(), 'rng': get_rng_state(), 'best': self.best,
+                'recorder': {'history': self.logger.history}}  # fmt: skip
+
+    def restore(self, notes):
+        """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
+        path = Path(self.args.resume)
+        path = path / 'last.pth' if path.is_dir() else path
+        state = load_checkpoint(path)
+        if 'optimizer' not in state:
+            raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
+        if state['epoch'] >= self.args.epochs:
+            raise DanluError(
+                f'--resume: {path} has reached epoch {state["epoch"]} of {self.args.epochs}; to go on, add --epochs '
+                f'{state["epoch"] + self.args.epochs}'
+            )
+        notes += load_weights(self.net, weights_of(state, path), path)
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.epoch, self.steps, self.best = state['epoch'], state['step'], state['best']
+        set_rng_state(state['rng'])
+        then, now = state['args'], vars(self.args)
+        changed = [f'{name} {then[name]} -> {now[name]}' for name in now if now[name] != then.get(name, now[name])]
+        notes.append(f'resumed after epoch {self.epoch}; {", ".join(changed)}')
+        return state['recorder']['history']
+
+    def print_start(self, notes):
+        """Print what is about to run."""
+        self.logger.print(f'run: {self.args.model_dir}')
+        loaders = {'to train on': self.train_loader, 'to validate': self.val_loader}
+        sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
+        if sizes:
+            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}')
+        self.logger.print(
+            f'model: {type(self.net).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
+        )
+        for line in notes:
+            self.logger.print(line)
+
+    def print_end(self):
+        """Print the best epoch's value in full, and how to test it."""
+        best = Path(self.args.model_dir) / 'best.pth'
+        self.logger.print(f'best: {self.monitor} {self.best["value"]!r} in epoch {self.best["epoch"]}')
+        self.logger.print(f'test it: python eval.py --load_model_path {os.path.relpath(best)}')
+
+
+def select_optimizer(parameters, args):
+    """Return the torch.optim optimizer that args.optimizer names; fused, which updates all weights in one call."""
+    betas = (args.momentum, args.beta)
+    common = {'lr': args.lr, 'weight_decay': args.weight_decay}
+    if args.optimizer == 'sgd':
+        return torch.optim.SGD(parameters, momentum=args.momentum, fused=True, **common)
+    if args.optimizer == 'rmsprop':
+        return torch.optim.RMSprop(parameters, momentum=args.momentum, alpha=args.beta, **common)
+    adam = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[args.optimizer]
+    return adam(parameters, betas=betas, fused=True, **common)
+
+
+def set_epoch(loader, epoch):
+    """Tell the loader's sampler which epoch comes, if it wants to know."""
+    for sampler in (getattr(loader, 'batch_sampler', None), getattr(loader, 'sampler', None)):
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)
+
+
+def epoch_line(row, epochs):
+    """Return an epoch's values as one line (str)."""
+    parts = []
+    for split in ('train', 'val'):
+        values = [f'{k.partition("/")[2]} {v:.4f}' for k, v in row.items() if k.startswith(f'{split}/')]
+        parts.append(f'{split} ' + ' '.join(values))
+    parts.append(f'{row["images_per_second"]:,.0f} img/s {row["seconds"]:.1f} s')
+    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
+
+
+def main(argv=None):
+    """Train by the command line (or `argv`, list of str)."""
+    args = prepare_train_args(argv)
+    try:
+        trainer = Trainer(args)
+    except BaseException:
+        if not args.resume:
+            remove_unstarted(args.model_dir)
+        raise
+    trainer.train()
+
+
+if __name__ == '__main__':
+    run_main(main, 'train.py')

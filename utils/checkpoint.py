@@ -1,0 +1,151 @@
+"""Checkpoint files: written whole or not at all, read without running code, loaded with a report.
+
+A checkpoint holds tensors and plain values only, so `torch.load(weights_only=True)` reads it. Its keys:
+format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, rng, best, recorder.
+"""
+
+import contextlib
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import torch
+
+from utils.errors import DanluError
+
+FORMAT = 1
+PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
+
+
+def save_checkpoint(path, state):
+    """Write `state` (dict) to `path` in one step: a reader sees the old file or the new one, never half of one.
+
+    Raises:
+        DanluError: the file could not be written, for example for want of space; the old one is untouched.
+        TypeError: `state` holds what only unsafe unpickling would read back.
+    """
+    path = Path(path)
+    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+    try:
+        with open(partial, 'wb') as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(partial)
+        if unsafe:
+            raise TypeError(f'{path.name} would hold {", ".join(unsafe)}: only tensors and plain values can be saved')
+        os.replace(partial, path)
+        _sync_directory(path.parent)
+    except (OSError, RuntimeError) as error:  # torch turns a full disk into RuntimeError
+        raise DanluError(f'cannot write {path}: {error}; free some space, then --resume {path.parent}') from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):  # renamed when all went well
+            partial.unlink()
+
+
+def load_checkpoint(path):
+    """Read a checkpoint or a state dict onto the CPU, without running any code that it may hold.
+
+    Returns:
+        dict, as it was saved.
+
+    Raises:
+        DanluError: no such file, damaged, not a dictionary, or holding more than tensors and plain values.
+    """
+    try:
+        loaded = torch.load(path, map_location='cpu', weights_only=True)
+    except FileNotFoundError:
+        raise DanluError(f'{path}: no such checkpoint') from None
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise DanluError(
+            f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
+            'torch.save(model.state_dict(), ...)'
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or ['it ends too early'])[0]
+        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})') from error
+    if not isinstance(loaded, dict):
+        raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
+    if loaded.get('format', FORMAT) != FORMAT:
+        raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')
+    return loaded
+
+
+def weights_of(loaded, path):
+    """Return the state dict (name -> tensor) in what `load_checkpoint` returned, without wrappers' prefixes.
+
+    Raises:
+        DanluError: there are no weights in it.
+    """
+    for candidate in (loaded.get('model'), loaded.get('state_dict'), loaded):
+        if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
+            return without_prefix(candidate)
+    raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')
+
+
+def without_prefix(weights):
+    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name."""
+    while weights:
+        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
+        if prefix is None:
+            break
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return dict(weights)
+
+
+def load_weights(model, weights, path, strict=True):
+    """Load a state dict into a model and return what was done (list of str, lines for the log).
+
+    Args:
+        model: nn.Module, not wrapped.
+        weights: name -> tensor.
+        path: where they are from, for messages.
+        strict: everything must match; otherwise what matches in name and shape is loaded.
+
+    Raises:
+        DanluError: strict and something does not match, or nothing matches at all.
+    """
+    own = model.state_dict()
+    shapes = {
+        name: f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
+        for name, value in weights.items()
+        if name in own and value.shape != own[name].shape
+    }
+    matching = {name: value for name, value in weights.items() if name in own and name not in shapes}
+    differences = {
+        'missing in the file': [name for name in own if name not in weights],
+        'unknown to the model': [name for name in weights if name not in own],
+        'of another shape': list(shapes.values()),
+    }
+    found = [f'{len(names)} {what}: {_first(names)}' for what, names in differences.items() if names]
+    if strict and found:
+        raise DanluError(
+            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}. Give the options it was trained with '
+            '(--model_type, --num_classes ...), or load what fits with --load_not_strict'
+        )
+    if not matching:
+        raise DanluError(f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}')
+    model.load_state_dict(matching, strict=False)
+    return [f'weights: {len(matching)} of {len(own)} loaded from {path}', *(f'  {line}' for line in found)]
+
+
+def file_hash(path):
+    """Return the SHA-256 of a file (str of 64 hexadecimal digits)."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _first(names, count=8):
+    return ', '.join(names[:count]) + (f' ... and {len(names) - count} more' if len(names) > count else '')
+
+
+def _sync_directory(path):
+    if os.name == 'nt':  # directories cannot be opened there, and renames are journalled
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

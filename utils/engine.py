@@ -1,0 +1,101 @@
+"""What training and testing share: the way of a batch to the device and through the network, and one evaluation."""
+
+import torch
+
+from utils import viz
+from utils.errors import DanluError
+from utils.logger import Recorder
+
+
+class Engine:
+    """Base of Trainer and Evaluator. A new task overrides `step`, `compute_loss`, `compute_metrics`, `draw_samples`.
+
+    Args:
+        args: the run's options.
+        model: nn.Module on its device, wrapped for several GPUs or not.
+        loss: nn.Module: (predictions, targets) -> 0-d tensor; `count(predictions, targets)`, where it has one, says
+            over how many things that mean was taken.
+        device: torch.device of the inputs.
+    """
+
+    def __init__(self, args, model, loss, device):
+        self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
+        self.mean = torch.tensor(args.mean or [0.0], device=device).view(1, -1, 1, 1) * 255
+        self.std = torch.tensor(args.std or [1.0], device=device).view(1, -1, 1, 1) * 255
+
+    def to_device(self, batch):
+        """Bring a batch to the device.
+
+        Args:
+            batch: (images, targets): uint8 (B, C, H, W), 0..255, which is normalised there, or float, taken as ready;
+                targets as the task has them.
+
+        Returns:
+            float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
+        """
+        images, targets = batch
+        images = images.to(self.device, non_blocking=True)
+        targets = targets.to(self.device, non_blocking=True)
+        if images.dtype == torch.uint8:
+            images = images.float().sub_(self.mean).div_(self.std)
+        if targets.dtype == torch.uint8:
+            targets = targets.long()
+        return images, targets
+
+    def step(self, batch):
+        """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
+        images, targets = self.to_device(batch)
+        return images, self.model(images), targets
+
+    def compute_loss(self, predictions, targets):
+        """Return the batch's loss: 0-d tensor."""
+        return self.loss(predictions, targets)
+
+    def loss_count(self, predictions, targets):
+        """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""
+        return self.loss.count(predictions, targets) if hasattr(self.loss, 'count') else len(targets)
+
+    def compute_metrics(self, predictions, targets, metrics):
+        """Add a batch to `metrics`: the accumulator of training or of validation."""
+        metrics.update(predictions, targets)
+
+    def evaluate(self, batches, metrics, on_batch=None):
+        """Run the network over all batches once: the one evaluation of training, validation and test.
+
+        Args:
+            batches: iterable of batches.
+            metrics: accumulator, emptied first.
+            on_batch: function(number of samples before, images, predictions, targets), for pictures.
+
+        Returns:
+            'loss' and the metrics (dict name -> float), and the number of samples seen (int).
+        """
+        self.model.eval()
+        metrics.reset()
+        recorder, seen = Recorder(), 0
+        with torch.inference_mode():
+            for batch in batches:
+                images, predictions, targets = self.step(batch)
+                count = self.loss_count(predictions, targets)
+                recorder.record('loss', self.compute_loss(predictions, targets), count)
+                self.compute_metrics(predictions, targets, metrics)
+                if on_batch is not None:
+                    on_batch(seen, images, predictions, targets)
+                seen += len(images)
+        if not seen:
+            raise DanluError('there is no sample to evaluate: the list or loader is empty')
+        return {**recorder.summary(), **metrics.compute()}, seen
+
+    def draw_samples(self, images, predictions, targets):
+        """Return one picture per sample (list of uint8 arrays (H, W, 3)): input with prediction and target.
+
+        Args:
+            images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
+        """
+        pictures = viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0])
+        predicted, targets = predictions.max(1).indices.cpu(), targets.cpu()
+        if self.args.task == 'segmentation':
+            samples = zip(pictures, predicted, targets, strict=True)
+            return [viz.segmentation_panel(*sample, self.args.num_classes) for sample in samples]
+        samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
+        return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]

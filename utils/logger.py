@@ -1,0 +1,137 @@
+"""What a run leaves behind while it goes on: log.txt, history.csv, curves.png, TensorBoard events, checkpoints."""
+
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from utils.checkpoint import save_checkpoint
+from utils.curves import draw_curves
+from utils.progress import Progress
+
+
+class Recorder:
+    """Exact means over any number of batches: sums and counts stay tensors on their device until `summary`."""
+
+    def __init__(self):
+        self.sums, self.counts = {}, {}
+
+    def record(self, name, value, count=1):
+        """Add a batch's mean.
+
+        Args:
+            name: of the value, for example 'train/loss'.
+            value: 0-d tensor or number, the mean over the batch.
+            count: what the mean was taken over: number or 0-d tensor. The result is sum(value*count) / sum(count).
+        """
+        value = value.detach().double() if torch.is_tensor(value) else value
+        self.sums[name] = self.sums.get(name, 0.0) + value * count
+        self.counts[name] = self.counts.get(name, 0) + count
+
+    def mean(self, name):
+        """Return the mean so far (float; nan when nothing was counted). Waits for the device."""
+        count = float(self.counts[name])
+        return float(self.sums[name]) / count if count else math.nan
+
+    def summary(self):
+        """Return all means (dict name -> float) and start anew."""
+        means = {name: self.mean(name) for name in self.sums}
+        self.sums, self.counts = {}, {}
+        return means
+
+
+class Logger:
+    """Writes everything of one run into its directory and prints what a person wants to know.
+
+    Args:
+        directory: of the run; exists.
+        history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
+    """
+
+    def __init__(self, directory, history=()):
+        self.directory = Path(directory)
+        self.history = [dict(row) for row in history]
+        self.recorder = Recorder()
+        # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
+        self.writer = SummaryWriter(str(directory), purge_step=self.history[-1]['epoch'] + 1 if self.history else None)
+        self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
+        self._write_history()
+        self._drawing, self._drawn = 1.0, time.perf_counter()
+
+    def print(self, text):
+        """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+        self.write(text)
+
+    def write(self, text):
+        """Put lines of text into log.txt alone."""
+        self.log.write(f'{text}\n')
+        self.log.flush()
+
+    def progress(self, loader, title):
+        """Return an iterable over the loader's batches that shows how far it is."""
+        return Progress(loader, title, self.print)
+
+    def record(self, name, value, count=1):
+        """Add a batch's mean to the epoch's: see Recorder.record."""
+        self.recorder.record(name, value, count)
+
+    def save_curves(self, epoch):
+        """End an epoch: its means go to TensorBoard and history.csv, and now and then into curves.png.
+
+        Returns:
+            The epoch's row: dict with 'epoch' (int) and the name of each value (float).
+        """
+        row = {'epoch': epoch, **self.recorder.summary()}
+        for name, value in row.items():
+            if name != 'epoch':
+                self.writer.add_scalar(name, value, epoch)
+        self.writer.flush()
+        self.history.append(row)
+        self._append_history()
+        # Drawing takes about as long as a short epoch, so it may take a thirtieth of the time.
+        if time.perf_counter() - self._drawn > 30 * self._drawing:
+            self.draw()
+        return row
+
+    def save_imgs(self, names2imgs, epoch):
+        """Write pictures to TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
+        for name, picture in names2imgs.items():
+            self.writer.add_image(name, picture, epoch, dataformats='HWC')
+
+    def save_check_point(self, name, state):
+        """Write a checkpoint file of the run, whole or not at all: `name` such as 'best.pth', `state` a dict."""
+        save_checkpoint(self.directory / name, state)
+
+    def draw(self):
+        """Draw curves.png from the epochs so far."""
+        started = time.perf_counter()
+        draw_curves(self.history, self.directory / 'curves.png')
+        self._drawn = time.perf_counter()
+        self._drawing = self._drawn - started
+
+    def close(self):
+        """Draw the last curves and close the files."""
+        if self.history:
+            self.draw()
+        self.writer.close()
+        self.log.close()
+
+    def _write_history(self):
+        (self.directory / 'history.csv').unlink(missing_ok=True)
+        for end in range(1, len(self.history) + 1):
+            self._append_history(end)
+
+    def _append_history(self, end=None):
+        rows = self.history[:end]
+        with open(self.directory / 'history.csv', 'a', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]), extrasaction='ignore')
+            if len(rows) == 1:
+                writer.writeheader()
+            writer.writerow(rows[-1])
