@@ -1,0 +1,67 @@
+# Sourced by the other scripts:  . "$(dirname "$0")/setup_env.sh"
+#
+# Goes to the project's root and offers
+#
+#     install_requirements FILE   the environment, made where there is none, with this file's packages in it
+#     use_environment             the environment as it is; installs nothing
+#     require_data PATH HINT...   stops with the hint where PATH does not exist
+#
+# The environment is the active one (VIRTUAL_ENV or CONDA_PREFIX), else .venv. After either call `python` is its Python.
+# shellcheck shell=bash
+set -euo pipefail
+
+unset CDPATH
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+ROOT=$PWD
+ACTIVATE=.venv/bin/activate
+case ${OSTYPE:-} in msys* | cygwin*) ACTIVATE=.venv/Scripts/activate ;; esac # Git Bash on Windows
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 2
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+environment_is_active() { [ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; }
+
+make_venv() {
+    echo 'making .venv'
+    if have uv; then
+        uv venv --quiet --clear --seed --python '>=3.11' .venv
+        return
+    fi
+    have python3 || fail 'No python3 found: install Python 3.11 or newer, or uv.'
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "Danlu needs Python 3.11 or newer; $(command -v python3) is $(python3 --version)." \
+            'Activate an environment that has it (conda create -n danlu python=3.12; conda activate danlu), or install uv.'
+    python3 -m venv --clear .venv ||
+        fail 'On Debian and Ubuntu making an environment needs a package: sudo apt install python3-venv'
+}
+
+install_requirements() {
+    if ! environment_is_active; then
+        # bin/activate is the last file written: without it an earlier start was interrupted, and it is made again.
+        [ -f "$ACTIVATE" ] || make_venv
+        # shellcheck source=/dev/null
+        . "$ACTIVATE"
+    fi
+    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (the first time some minutes: about 5 GB)"
+    if have uv; then
+        uv pip install --quiet --requirement "$1"
+    else
+        python -m pip install --quiet --disable-pip-version-check --requirement "$1"
+    fi || fail "Installing $1 did not come to its end (see above); start this again to go on."
+}
+
+use_environment() {
+    if ! environment_is_active && [ -f "$ACTIVATE" ]; then
+        # shellcheck source=/dev/null
+        . "$ACTIVATE"
+    fi
+    have python || fail 'No environment: run scripts/quickstart.sh once, or activate one that has requirements.txt.'
+}
+
+require_data() {
+    [ -e "$1" ] || fail "$1 does not exist (seen from $ROOT)." "${@:2}"
+}
