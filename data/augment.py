@@ -5,6 +5,7 @@ To add one: write a function that returns a list of v2 transforms, and a line in
 
 import torch
 
+from utils.errors import DanluError
 from utils.registry import load_entry
 from utils.seeding import mix_seed
 
@@ -52,13 +53,14 @@ def standard(size, fill):
 
 def strong(size, fill):
     """`standard`, with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al., 2020)."""
+    from torchvision import tv_tensors
     from torchvision.transforms import v2
 
     return [
         *standard(size, fill),
         v2.RandomAffine(degrees=15, fill=fill),
         v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
-        v2.RandomErasing(p=0.25),
+        v2.Lambda(v2.RandomErasing(p=0.25), tv_tensors.Image),  # given the mask as well, it would warn of it
     ]
 
 
@@ -77,8 +79,12 @@ class Augment:
         from torchvision import tv_tensors
         from torchvision.transforms import v2
 
-        self.tensors, self.masks, self.seed = tv_tensors, masks, seed
-        fill = {tv_tensors.Image: 0, tv_tensors.Mask: ignore_index or 0}
+        from data.aligned_mask import AlignedMask
+
+        if masks and ignore_index is not None and ignore_index > 255:
+            raise DanluError(f'--ignore_index {ignore_index}: masks have 8 bits, so it takes 0..255')
+        self.masks, self.seed = masks, seed
+        fill = {tv_tensors.Image: 0, AlignedMask: ignore_index or 0}
         self.transform = v2.Compose(load_entry(AUGMENTS, name, 'augmentation')(tuple(size), fill))
 
     def __call__(self, image, target, epoch, index):
@@ -87,10 +93,14 @@ class Augment:
         The change is a function of (seed, epoch, index): the same for any number of workers and after a resumption.
         It draws from torch's global generator; the caller puts that back.
         """
+        from torchvision import tv_tensors  # not kept as attribute: spawned workers get a pickle, which holds no module
+
+        from data.aligned_mask import AlignedMask
+
         # torch.manual_seed would reseed every device as well and cost 300 times as much.
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
-        image = self.tensors.Image(image)
+        image = tv_tensors.Image(image)
         if not self.masks:
             return self.transform(image).as_subclass(torch.Tensor), target
-        image, mask = self.transform(image, self.tensors.Mask(target))
+        image, mask = self.transform(image, AlignedMask(target))
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)

@@ -4,6 +4,7 @@ To add a data set: write a file in data/ with a class like those there, and a li
 `__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W) and its
 target; `__getitems__(indices)` may return a whole batch at once, `describe(args)` what the options can take from the
 data (num_classes, image_size, channels, mean, std, class_names), and `name(index)` what results call a sample.
+What `__getitem__` draws from torch's global generator (torch.rand ...) is the same for any number of workers.
 """
 
 import torch
@@ -14,6 +15,7 @@ from data.samplers import EpochBatches
 from utils.errors import DanluError
 from utils.machine import cpu_cores
 from utils.registry import load_entry
+from utils.seeding import mix_seed
 
 DATASETS = {
     'digits': 'data.digits.Digits',
@@ -54,6 +56,8 @@ def complete_args(args):
             setattr(args, name, facts.get(name))
         if getattr(args, name) is None:
             raise DanluError(f'{args.data_type} does not tell its {name}: give --{name}')
+    if args.num_classes < (facts.get('num_classes') or 0):
+        raise DanluError(f'--num_classes {args.num_classes}: {args.data_type} has {facts["num_classes"]}; leave it out')
     if args.class_names is None and len(facts.get('class_names') or []) == args.num_classes:
         args.class_names = facts['class_names']
     for name, default in (('mean', MEAN), ('std', STD)):
@@ -69,10 +73,11 @@ class Batches(Dataset):
     Args:
         dataset: as the file's docstring says.
         augment: Augment, or None.
+        seed: the run's seed.
     """
 
-    def __init__(self, dataset, augment):
-        self.dataset, self.augment = dataset, augment
+    def __init__(self, dataset, augment, seed):
+        self.dataset, self.augment, self.seed = dataset, augment, seed
 
     def __len__(self):
         return len(self.dataset)
@@ -80,22 +85,19 @@ class Batches(Dataset):
     def __getitems__(self, key):
         """Return the batch of `key`, an (epoch, indices) pair of EpochBatches."""
         epoch, indices = key
-        if self.augment is None:
-            return self._plain(indices)
-        state = torch.get_rng_state()  # in the main process it is the model's
-        samples = [self.augment(*self.dataset[index], epoch, index) for index in indices.tolist()]
-        torch.set_rng_state(state)
-        return _stacked(samples)
-
-    def _plain(self, indices):
-        if hasattr(self.dataset, '__getitems__'):
+        if self.augment is None and hasattr(self.dataset, '__getitems__'):
             return self.dataset.__getitems__(indices)
-        return _stacked([self.dataset[index] for index in indices.tolist()])
+        state = torch.get_rng_state()  # in the main process it is the model's
+        samples = [self._sample(epoch, index) for index in indices.tolist()]
+        torch.set_rng_state(state)
+        images, targets = zip(*samples, strict=True)
+        return torch.stack(images), torch.stack([torch.as_tensor(target) for target in targets])
 
-
-def _stacked(samples):
-    images, targets = zip(*samples, strict=True)
-    return torch.stack(images), torch.stack([torch.as_tensor(target) for target in targets])
+    def _sample(self, epoch, index):
+        # The 1 makes it another stream than that of the augmentation.
+        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index, 1))
+        sample = self.dataset[index]
+        return sample if self.augment is None else self.augment(*sample, epoch, index)
 
 
 def _as_it_is(batch):
@@ -113,7 +115,7 @@ def _loader(args, split):
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
     return DataLoader(
-        Batches(dataset, augment),
+        Batches(dataset, augment, args.seed),
         batch_sampler=EpochBatches(len(dataset), args.batch_size, shuffle=training, seed=args.seed),
         collate_fn=_as_it_is,
         num_workers=workers,

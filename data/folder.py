@@ -1,13 +1,15 @@
 """Pictures in a directory with one sub-directory per class."""
 
 from data.list_dataset import ListDataset
-from data.listing import read_folder
+from data.listing import folder_names, read_folder
 
 
 class Folder(ListDataset):
     """As ListDataset; train_list and val_list are directories, and their sub-directories' names are the classes."""
 
+    names_of = staticmethod(folder_names)
+
     @staticmethod
-    def read(path, root=None):
+    def read(path, root=None, faults=None):
         """Return the Listing of a directory."""
         return read_folder(path)

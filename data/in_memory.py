@@ -57,5 +57,9 @@ def with_size(images, size):
     """Return uint8 pictures (N, C, H, W) brought to `size` (height, width), bilinear with antialiasing."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
-    scaled = torch.nn.functional.interpolate(images.float(), size=tuple(size), mode='bilinear', antialias=True)
-    return scaled.round().clamp(0, 255).to(torch.uint8)
+    result = images.new_empty(*images.shape[:2], *size)
+    for start in range(0, len(images), 1024):  # as float32 all of them at once would take five times the memory
+        part = images[start : start + 1024].float()
+        part = torch.nn.functional.interpolate(part, size=tuple(size), mode='bilinear', antialias=True)
+        result[start : start + 1024] = part.round_().clamp_(0, 255)
+    return result

@@ -5,12 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from torch.utils.data import Dataset
 
 from data.augment import resizes_itself
-from data.listing import Faults, label_names, parse_labels, read_list
+from data.listing import Faults, is_integer, label_names, located, parse_labels, read_list
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from utils.errors import DanluError
 from utils.machine import cpu_cores
 
 LARGEST_GUESS = 512
+BLOCK = 8192
 
 
 class ListDataset(Dataset):
@@ -28,27 +29,37 @@ class ListDataset(Dataset):
 
     in_memory = False
     read = staticmethod(read_list)
+    names_of = staticmethod(label_names)
 
     @classmethod
     def describe(cls, args):
         """Return what the options can take from the data (dict): classes, and the size of the first picture."""
-        listing = cls.read(getattr(args, 'train_list', None) or args.val_list, args.data_root)
         facts = {'channels': 3}
-        if args.task == 'classification' and args.num_classes is None:
-            facts['class_names'] = label_names(listing)
-            facts['num_classes'] = _count_classes(listing, facts['class_names'])
+        train_list = getattr(args, 'train_list', None)
+        # A model that is tested has its order of classes; that of the test list may be another.
+        may_count = train_list is not None or args.num_classes is None
+        classes_wanted = args.task == 'classification' and args.class_names is None and may_count
+        if not classes_wanted and args.image_size is not None:
+            return facts
+        path = train_list or args.val_list
+        # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
+        listing = cls.read(path, args.data_root, Faults(path))
+        if classes_wanted:
+            facts['class_names'] = cls.names_of(listing)
+            facts['num_classes'] = _count_classes(listing, facts['class_names'], args.num_classes)
         if args.image_size is None:
             facts['image_size'] = _first_size(listing)
         return facts
 
     def __init__(self, args, split):
-        self.listing = self.read(args.train_list if split == 'train' else args.val_list, args.data_root)
+        path = args.train_list if split == 'train' else args.val_list
+        faults = Faults(path)
+        self.listing = self.read(path, args.data_root, faults)
         self.channels, self.size = args.channels, tuple(args.image_size)
         self.masks = args.task == 'segmentation'
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
         # A random crop chooses its part of the whole picture; everything else starts from the final size.
         self.full_size = split == 'train' and resizes_itself(args.augment)
-        faults = Faults(self.listing.source)
         self.labels = None
         if not self.masks:
             self.labels = parse_labels(self.listing, args.num_classes, args.class_names, faults)
@@ -70,17 +81,16 @@ class ListDataset(Dataset):
             return None
 
         with ThreadPoolExecutor(cpu_cores()) as pool:
-            for index, message in enumerate(pool.map(attempt, range(len(self)))):
-                if message is not None:
-                    faults.add(self.listing.where(index), message)
+            # In blocks, as the pool keeps a kilobyte for everything that it has been asked for.
+            for start in range(0, len(self), BLOCK):
+                block = range(start, min(start + BLOCK, len(self)))
+                for index, message in zip(block, pool.map(attempt, block), strict=True):
+                    if message is not None:
+                        faults.add(self.listing.where(index), message)
 
     def check_sample(self, index):
         """Raise DanluError if a sample's picture is not whole, or its mask does not fit it."""
-        path = self.listing.image_path(index)
-        try:
-            size = check_picture(path)
-        except DanluError as error:
-            raise DanluError(f'{path}: {error}') from None
+        size = _naming(self.listing.image_path(index), check_picture)
         if self.masks:
             mask = self.read_mask_checked(index, None)
             if tuple(mask.shape) != tuple(size):
@@ -91,10 +101,7 @@ class ListDataset(Dataset):
     def read_mask_checked(self, index, size):
         """Return the mask (uint8, H, W) of a sample, having checked its labels."""
         path = self.listing.target_path(index)
-        try:
-            mask = read_mask(path, size)
-        except DanluError as error:
-            raise DanluError(f'{path}: {error}') from None
+        mask = _naming(path, read_mask, size)
         wrong = [value for value in mask.unique().tolist() if value >= self.num_classes and value != self.ignore_index]
         if wrong:
             raise DanluError(
@@ -111,10 +118,10 @@ class ListDataset(Dataset):
         size = None if self.full_size else self.size
         try:
             # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
-            image = read_picture(self.listing.image_path(index), self.channels, size, crop=not self.masks)
-            target = read_mask(self.listing.target_path(index), size) if self.masks else self.labels[index]
+            image = _naming(self.listing.image_path(index), read_picture, self.channels, size, not self.masks)
+            target = _naming(self.listing.target_path(index), read_mask, size) if self.masks else self.labels[index]
         except DanluError as error:
-            raise DanluError(f'{self.listing.where(index)}: {self.listing.image_path(index)}: {error}') from None
+            raise DanluError(located(self.listing.where(index), str(error))) from None
         return image, target
 
     def content_hash(self):
@@ -126,19 +133,36 @@ class ListDataset(Dataset):
         return self.listing.images[index]
 
 
-def _count_classes(listing, class_names):
-    if class_names is not None:
-        return len(class_names)
-    return max(int(listing.targets[index]) for index in range(len(listing))) + 1
+def _naming(path, function, *args):
+    try:
+        return function(path, *args)
+    except DanluError as error:
+        raise DanluError(f'{path}: {error}') from None
+
+
+def _count_classes(listing, names, given):
+    if names is not None and given not in (None, len(names)) and not any(map(is_integer, names)):
+        raise DanluError(
+            f'--num_classes {given}: {listing.source} names {len(names)} ({", ".join(names[:20])}); leave it out, or '
+            'give --class_names'
+        )
+    targets = set(listing.targets)
+    if given is None and len(targets) == 1:
+        raise DanluError(f'{listing.source}: all samples are of one class, {targets.pop()}: training takes two or more')
+    return given or (max(map(int, targets)) + 1 if names is None else len(names))
 
 
 def _first_size(listing):
-    path = listing.image_path(0)
-    try:
-        with open_picture(path) as picture:
-            height, width = upright_size(picture)
-    except DanluError as error:
-        raise DanluError(f'{listing.where(0)}: {path}: {error}') from None
+    for index in range(len(listing)):
+        path = listing.image_path(index)
+        try:
+            with open_picture(path) as picture:
+                height, width = upright_size(picture)
+            break
+        except DanluError:
+            continue  # building the data set reports it, with all the other faults
+    else:
+        return [1, 1]  # not one can be opened: it will not come to that
     if max(height, width) > LARGEST_GUESS:
         raise DanluError(
             f'the first picture, {path}, is {width}x{height}: say what size to train at, --image_size 224 or '

@@ -19,23 +19,49 @@ WORDS = re.compile(r'"([^"]*)"|(\S+)')
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.pgm', '.pbm', '.tif', '.tiff', '.webp', '.gif')
 
 
+class Packer:
+    """Takes strings one by one for PackedStrings; gathered in a Python list first they would need the memory twice."""
+
+    def __init__(self):
+        self.bytes, self.ends = bytearray(), array('q', [0])
+
+    def append(self, string):
+        """Add a string behind the last one."""
+        self.bytes += string.encode('utf-8', 'surrogateescape')
+        self.ends.append(len(self.bytes))
+
+
 class PackedStrings:
-    """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends."""
+    """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends.
+
+    Args:
+        strings: any iterable of str, or a filled Packer.
+    """
 
     def __init__(self, strings):
-        packed, ends = bytearray(), array('q', [0])
-        for string in strings:
-            packed += string.encode('utf-8', 'surrogateescape')
-            ends.append(len(packed))
-        self.packed = torch.frombuffer(packed or bytearray(1), dtype=torch.uint8)
-        self.ends = torch.frombuffer(ends, dtype=torch.int64)
+        if isinstance(strings, Packer):
+            packer = strings
+        else:
+            packer = Packer()
+            for string in strings:
+                packer.append(string)
+        self.packed = torch.frombuffer(packer.bytes or bytearray(1), dtype=torch.uint8)
+        self.ends = torch.frombuffer(packer.ends, dtype=torch.int64)
 
     def __len__(self):
         return len(self.ends) - 1
 
     def __getitem__(self, index):
+        index = range(len(self))[index]  # raises IndexError, and counts from the end where it is negative
         start, end = self.ends[index : index + 2].tolist()
         return self.packed[start:end].numpy().tobytes().decode('utf-8', 'surrogateescape')
+
+    def __iter__(self):
+        packed, start = memoryview(self.packed.numpy()), 0
+        for ends in self.ends[1:].split(65536):
+            for end in ends.tolist():
+                yield str(packed[start:end], 'utf-8', 'surrogateescape')
+                start = end
 
 
 class Faults:
@@ -50,7 +76,7 @@ class Faults:
         """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there."""
         self.count += 1
         if len(self.shown) < self.SHOWN:
-            self.shown.append(f'  {where}: {what}')
+            self.shown.append('  ' + located(where, what))
 
     def stop_if_any(self):
         """Raise DanluError with the first faults and their count, if there are any."""
@@ -61,19 +87,26 @@ class Faults:
             raise DanluError('\n'.join(lines))
 
 
+def located(where, what):
+    """Return the message (str) that `what` is wrong at `where`, which is not said twice."""
+    return what if what.startswith(f'{where}: ') else f'{where}: {what}'
+
+
 class Listing:
     """The samples of one split: picture paths, targets as text, and the lines they stand in.
 
-    Attributes:
-        source: the list file or directory (str), for messages.
-        images, targets: PackedStrings of equal length; a target is a label, a class name or a mask's path.
-        lines: int32 tensor, the line of each sample, or None for a directory.
+    Args:
+        source: the list file or directory, for messages.
+        root: what the paths are relative to.
+        images, targets: iterables or Packers of equal length, kept as PackedStrings; a target is a label, a class name
+            or a mask's path.
+        lines: array('i'), the line of each sample, or None for a directory.
     """
 
     def __init__(self, source, root, images, targets, lines=None):
         self.source, self.root = str(source), str(root)
         self.images, self.targets = PackedStrings(images), PackedStrings(targets)
-        self.lines = None if lines is None else torch.tensor(lines, dtype=torch.int32)
+        self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
 
     def __len__(self):
         return len(self.images)
@@ -99,7 +132,7 @@ class Listing:
         return digest.hexdigest()
 
 
-def read_list(path, root=None):
+def read_list(path, root=None, faults=None):
     """Read a list file: `image<TAB or blank>target` per line, `#` comments and blank lines allowed.
 
     Paths that hold blanks stand in double quotes, or the line is separated by a tab.
@@ -107,12 +140,14 @@ def read_list(path, root=None):
     Args:
         path: the list file, UTF-8, with or without byte order mark, any line ends.
         root: what its paths are relative to; default: the list file's directory.
+        faults: Faults that takes the lines without exactly two columns, so that they are reported with whatever else
+            is wrong; None: they are an error at once.
 
     Raises:
-        DanluError: the file is empty, is no text, or has lines without exactly two columns.
+        DanluError: the file cannot be read, is no text, names no sample, or as above.
     """
-    path, faults = Path(path), Faults(path)
-    images, targets, lines = [], [], array('i')
+    path, given, faults = Path(path), faults, faults or Faults(path)
+    images, targets, lines = Packer(), Packer(), array('i')
     try:
         with open(path, encoding='utf-8-sig') as file:
             for number, line in enumerate(file, 1):
@@ -125,8 +160,11 @@ def read_list(path, root=None):
                     faults.add(f'{path}:{number}', _wrong_columns(columns))
     except UnicodeDecodeError as error:
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
-    faults.stop_if_any()
-    if not images:
+    except OSError as error:  # a checkpoint may name a list that is gone
+        raise DanluError(f'{path} cannot be read: {error.strerror}') from None
+    if given is None or not lines:
+        faults.stop_if_any()
+    if not lines:
         raise DanluError(f'{path} names no sample: it needs lines of image<TAB or blank>target')
     return Listing(path, root or path.parent.absolute(), images, targets, lines)
 
@@ -137,7 +175,7 @@ def split_columns(line):
     if not line.strip() or line.lstrip().startswith('#'):
         return []
     if '\t' in line:
-        return [column.strip().strip('"') for column in line.split('\t')]
+        return [column.strip().strip('"') for column in line.strip().split('\t')]
     if '"' in line:
         return [quoted or plain for quoted, plain in WORDS.findall(line)]
     return line.split()
@@ -145,11 +183,16 @@ def split_columns(line):
 
 def _wrong_columns(columns):
     hint = '; a path with blanks needs "quotes" or a tab behind it' if len(columns) > 2 else ''
-    return f'{len(columns)} column{"s" * (len(columns) > 1)} instead of image and target{hint}'
+    if len(columns) == 1 and ',' in columns[0]:
+        hint = '; a tab or a blank separates them, not a comma'
+    empty = '' if all(columns) else ', one of them empty,'
+    return f'{len(columns)} column{"s" * (len(columns) > 1)}{empty} instead of image and target{hint}'
 
 
 def read_folder(path):
     """Read a directory with one sub-directory per class; pictures may lie at any depth below it.
+
+    Hidden files and directories are left out: thumbnails, .ipynb_checkpoints, the ._ files of macOS.
 
     Returns:
         Listing whose targets are the sub-directories' names, in sorted order, so that it is the same on every machine.
@@ -158,28 +201,38 @@ def read_folder(path):
         DanluError: there are no sub-directories, or one of them holds no picture.
     """
     path, faults = Path(path), Faults(path)
-    images, targets = [], []
+    images, targets = Packer(), Packer()
     for name in folder_classes(path):
-        before = len(images)
-        for folder, below, files in os.walk(path / name):
-            below.sort()
-            relative = os.path.relpath(folder, path)
-            found = sorted(file for file in files if file.lower().endswith(PICTURE_ENDINGS))
-            images.extend(os.path.join(relative, file) for file in found)
-        targets.extend([name] * (len(images) - before))
-        if len(images) == before:
+        empty = True
+        for image in _pictures_below(path, name):
+            images.append(image)
+            targets.append(name)
+            empty = False
+        if empty:
             faults.add(path / name, f'no picture ({" ".join(PICTURE_ENDINGS)}) in this class')
     faults.stop_if_any()
     return Listing(path, path, images, targets)
+
+
+def _pictures_below(path, name):
+    for folder, below, files in os.walk(path / name, followlinks=True):
+        below[:] = sorted(directory for directory in below if not directory.startswith('.'))
+        relative = os.path.relpath(folder, path)
+        for file in sorted(files):
+            if file.lower().endswith(PICTURE_ENDINGS) and not file.startswith('.'):
+                yield os.path.join(relative, file)
 
 
 def folder_classes(path):
     """Return the class names (sorted list of str) of a directory: its sub-directories, hidden ones left out.
 
     Raises:
-        DanluError: it has none.
+        DanluError: it has none, or cannot be read.
     """
-    names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith('.'))
+    try:
+        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith('.'))
+    except OSError as error:  # a checkpoint may name a directory that is gone
+        raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     if not names:
         raise DanluError(f'{path} has no sub-directories: folder data needs one per class, with its pictures inside')
     return names
@@ -187,8 +240,14 @@ def folder_classes(path):
 
 def label_names(listing):
     """Return the class names (sorted list of str) of a listing whose targets are not all integers, else None."""
-    names = {listing.targets[index] for index in range(len(listing))}
-    return None if all(_is_integer(name) for name in names) else sorted(names)
+    names = set(listing.targets)
+    return None if all(map(is_integer, names)) else sorted(names)
+
+
+def folder_names(listing):
+    """Return the class names (list of str) of a directory's listing, in order; numbers in that of their values."""
+    names = sorted(set(listing.targets))
+    return sorted(names, key=int) if all(map(is_integer, names)) else names
 
 
 def parse_labels(listing, num_classes, class_names, faults):
@@ -196,24 +255,31 @@ def parse_labels(listing, num_classes, class_names, faults):
 
     Args:
         num_classes: labels are 0 .. num_classes-1.
-        class_names: list of num_classes names, or None. Targets that are not integers are looked up here.
+        class_names: list of num_classes names, or None. Targets are looked up here first; other integers are labels,
+            unless there are classes that have numbers for names.
     """
     labels = np.zeros(len(listing), dtype=np.int64)
-    numbers = {name: number for number, name in enumerate(class_names or [])}
-    for index in range(len(listing)):
-        text = listing.targets[index]
-        if text in numbers:
-            labels[index] = numbers[text]
-        elif not _is_integer(text):
-            known = ', '.join(list(numbers)[:20]) or f'the labels are integers, 0..{num_classes - 1}'
-            faults.add(listing.where(index), f'unknown class {text!r} (known: {known})')
-        elif not 0 <= int(text) < num_classes:
-            what = f'label {text} is outside 0..{num_classes - 1} (--num_classes {num_classes})'
-            faults.add(listing.where(index), what)
+    names = class_names or []
+    known = {name: label for label, name in enumerate(names)}
+    for index, text in enumerate(listing.targets):
+        if text not in known:
+            known[text] = _label_or_fault(text, num_classes, names)
+        if isinstance(known[text], str):
+            faults.add(listing.where(index), known[text])
         else:
-            labels[index] = int(text)
+            labels[index] = known[text]
     return torch.from_numpy(labels)
 
 
-def _is_integer(text):
+def _label_or_fault(text, num_classes, names):
+    if not is_integer(text) or any(map(is_integer, names)):
+        shown = ', '.join(names[:20]) or f'integers, 0..{num_classes - 1}; names need --class_names'
+        return f'unknown class {text!r} (known: {shown})'
+    if not 0 <= int(text) < num_classes:
+        return f'label {text} is outside 0..{num_classes - 1} (--num_classes {num_classes})'
+    return int(text)
+
+
+def is_integer(text):
+    """Return whether a text is a whole number, and not one of twenty digits."""
     return re.fullmatch(r'[+-]?\d{1,18}', text) is not None

@@ -2,10 +2,12 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from PIL.Image import Transpose
 
 from utils.errors import DanluError
 
@@ -14,7 +16,12 @@ from utils.errors import DanluError
 MAX_PIXELS = 1024**3 // 4 // 3
 Image.MAX_IMAGE_PIXELS = None
 MODES = {1: 'L', 3: 'RGB'}
-JPEG_END = b'\xff\xd9'
+JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'
+# What brings a picture upright, by EXIF orientation; 5 to 8 swap the sides.
+TURNS = {
+    **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
+    **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
+}
 # What Pillow's decoders raise for damaged files, by format.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
@@ -58,10 +65,8 @@ def read_picture(path, channels, size=None, crop=False):
         DanluError: the file cannot be read; the message does not hold the path.
     """
     with open_picture(path) as picture:
-        loaded = _loaded(picture)
-        if loaded.mode.startswith('I;16'):
-            loaded = Image.fromarray((np.asarray(loaded) >> 8).astype(np.uint8))
-        loaded = ImageOps.exif_transpose(loaded).convert(MODES[channels])
+        _refuse_32_bits(picture)
+        loaded = _eight_bits(_upright(_loaded(picture))).convert(MODES[channels])
         if size is not None and loaded.size != (size[1], size[0]):
             shape = (size[1], size[0])
             loaded = ImageOps.fit(loaded, shape, Image.BILINEAR) if crop else loaded.resize(shape, Image.BILINEAR)
@@ -85,7 +90,7 @@ def read_mask(path, size=None):
     with open_picture(path) as mask:
         if mask.mode not in ('L', 'P', '1'):
             raise DanluError(f'a mask holds one label of 0..255 per pixel (mode L or P), this one is {mask.mode}')
-        loaded = ImageOps.exif_transpose(_loaded(mask))
+        loaded = _upright(_loaded(mask))
         if size is not None and loaded.size != (size[1], size[0]):
             loaded = loaded.resize((size[1], size[0]), Image.NEAREST)
         labels = np.array(loaded, dtype=np.uint8)
@@ -94,29 +99,56 @@ def read_mask(path, size=None):
 
 def upright_size(picture):
     """Return (height, width) of an opened picture as `read_picture` turns it, from its header alone."""
-    try:
-        exif = picture.getexif()
-    except DAMAGE as error:
-        raise DanluError(f'damaged: {error}') from None
-    turned = exif.get(0x0112, 1) >= 5  # EXIF orientations 5 to 8 swap the sides
+    turned = _orientation(picture) in (5, 6, 7, 8)
     return (picture.width, picture.height) if turned else (picture.height, picture.width)
 
 
 def check_picture(path):
     """Check that a picture is there and whole, and return its upright (height, width).
 
-    A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about twenty times
+    A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about ten times
     as fast; files of other formats, and JPEG files with something behind the end mark, are decoded.
 
     Raises:
         DanluError: as `read_picture`.
     """
     with open_picture(path) as picture:
+        _refuse_32_bits(picture)
         if picture.format == 'PNG':
             _verify(path)
         elif picture.format != 'JPEG' or not _ends_with(path, JPEG_END):
             _loaded(picture)
+            _refuse_without_end(path, picture)
         return upright_size(picture)
+
+
+def _orientation(picture):
+    if picture.format == 'TIFF':  # Pillow turns these itself
+        return 1
+    # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
+    if picture.format == 'PNG' and 'exif' not in picture.info and b'eXIf' not in Path(picture.filename).read_bytes():
+        return 1
+    try:
+        return picture.getexif().get(0x0112, 1)
+    except DAMAGE as error:
+        raise DanluError(f'its EXIF data is damaged: {error}') from None
+
+
+def _upright(picture):
+    orientation = _orientation(picture)
+    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+
+
+def _refuse_32_bits(picture):
+    if picture.mode == 'F' or (picture.mode == 'I' and picture.format != 'PPM'):
+        raise DanluError(f'32 bits per pixel (mode {picture.mode}) have no known range: save it with 8 or 16')
+
+
+def _eight_bits(picture):
+    picture.info.pop('transparency', None)  # dropped anyhow, and Pillow would warn of each palette that has it
+    if picture.mode == 'I' or picture.mode.startswith('I;16'):  # Pillow gives 16-bit PGM files as I
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    return picture.convert('RGB') if picture.mode == 'LAB' else picture  # LAB to grey takes two steps
 
 
 def _verify(path):
@@ -133,6 +165,14 @@ def _loaded(picture):
     except DAMAGE as error:
         raise DanluError(f'damaged: {error}') from None
     return picture
+
+
+def _refuse_without_end(path, picture):
+    # What a crash left of a JPEG goes on with zeros, which decode as grey.
+    if picture.format == 'JPEG':
+        data = Path(path).read_bytes()
+        if data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
+            raise DanluError('damaged: its end is missing')
 
 
 def _ends_with(path, mark):

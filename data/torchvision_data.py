@@ -41,7 +41,7 @@ class TorchvisionData(InMemory):
             if download:
                 reason = f'cannot be downloaded or unpacked into {root} ({type(error).__name__}: {error})'
             else:
-                reason = f'is not in {root} ({error})'
+                reason = f'is not in {root}, or damaged ({type(error).__name__}: {error})'
             raise DanluError(
                 f'{self.dataset} {reason}. Expected there: {wanted}. Name their directory with --data_root, '
                 'or add --download on a machine with internet'

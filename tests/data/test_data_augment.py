@@ -1,0 +1,198 @@
+"""Augmentations: what they change, what they keep, and on what that depends."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from data.augment import AUGMENTS, Augment, resizes_itself
+from data.data_entry import select_eval_loader, select_train_loader
+from data.pictures import read_mask, read_picture
+from utils.errors import DanluError
+
+CHANGING = [name for name in AUGMENTS if name != 'none']
+SIZE = (40, 48)
+IGNORED = 200
+
+
+def sample(index, size=SIZE):
+    """Return a picture and its mask; the colour of every pixel tells its class: 0 is red, 1 green, 2 blue."""
+    coarse = np.random.default_rng(index).integers(0, 3, (size[0] // 10, size[1] // 8), dtype=np.uint8)
+    mask = torch.from_numpy(np.kron(coarse, np.ones((10, 8), dtype=np.uint8)))
+    return (torch.eye(3, dtype=torch.uint8)[mask.int()] * 200).permute(2, 0, 1).contiguous(), mask
+
+
+def size_before(name):
+    """Return the size that the loaders hand to an augmentation whose result has SIZE."""
+    return (60, 80) if resizes_itself(name) else SIZE
+
+
+def changed(name, count=40, epoch=1, seed=0):
+    augment = Augment(name, SIZE, True, IGNORED, seed)
+    return [augment(*sample(index, size_before(name)), epoch, index) for index in range(count)]
+
+
+@pytest.mark.parametrize('name', CHANGING)
+def test_masks_move_with_their_pictures(name):
+    decided, total = 0, 0
+    for image, target in changed(name):
+        mask, strongest = target.int(), image.int().topk(2, dim=0)
+        lead = strongest.values[0] - strongest.values[1]
+        # Where two colours were mixed, or none is left, the pixel tells nothing.
+        tells = lead >= max(20, 0.6 * lead.max())
+        known = tells & (mask != IGNORED)
+        assert torch.equal(strongest.indices[0][known], mask[known])
+        assert not (tells & (mask == IGNORED)).any()
+        decided, total = decided + known.sum(), total + mask.numel()
+    assert decided > 0.5 * total
+
+
+@pytest.mark.parametrize('name', CHANGING)
+def test_masks_hold_no_label_that_was_not_there(name):
+    labels = torch.cat([mask.flatten() for _, mask in changed(name)]).unique().tolist()
+    assert labels == ([0, 1, 2, IGNORED] if name in ('crop', 'strong') else [0, 1, 2])
+
+
+def test_what_lies_outside_is_black_and_ignored():
+    seen = 0
+    for image, mask in changed('crop'):
+        outside = mask == IGNORED
+        assert torch.equal(outside, image.sum(0) == 0)
+        seen += outside.any()
+    assert seen > 20
+
+
+@pytest.mark.parametrize('name', CHANGING)
+@pytest.mark.parametrize('channels', [1, 3])
+def test_pictures_keep_their_type_and_size(name, channels):
+    augment = Augment(name, SIZE, False, None, 0)
+    for index in range(20):
+        before = torch.randint(0, 256, (channels, *size_before(name)), dtype=torch.uint8)
+        image, target = augment(before, 'any target', 1, index)
+        assert (type(image), image.dtype, image.shape) == (torch.Tensor, torch.uint8, (channels, *SIZE))
+        assert target == 'any target'
+    for image, mask in changed(name, 5):
+        assert (type(mask), mask.dtype, mask.shape) == (torch.Tensor, torch.uint8, SIZE)
+        assert image.shape == (3, *SIZE)
+
+
+@pytest.mark.parametrize('name', CHANGING)
+def test_the_change_is_a_function_of_seed_epoch_and_index(name):
+    def agreeing(first, second):
+        return sum(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, second, strict=True))
+
+    first = changed(name)
+    torch.rand(17)
+    assert agreeing(first, changed(name)) == 40
+    for other in (changed(name, epoch=2), changed(name, seed=1)):
+        assert agreeing(first, other) < (32 if name == 'flip' else 8)  # a coin falls on the same side half of the time
+    augment = Augment(name, SIZE, True, IGNORED, 0)
+    same_picture = [augment(*sample(0, size_before(name)), 1, index) for index in range(40)]
+    assert agreeing(same_picture, same_picture[1:] + same_picture[:1]) < 32
+
+
+def test_flip_mirrors_one_in_two():
+    originals = [sample(index) for index in range(200)]
+    mirrored = 0
+    for (image, mask), (image_before, mask_before) in zip(changed('flip', 200), originals, strict=True):
+        turned = torch.equal(image, image_before.flip(-1)) and torch.equal(mask, mask_before.flip(-1))
+        assert turned or (torch.equal(image, image_before) and torch.equal(mask, mask_before))
+        mirrored += turned
+    assert 70 < mirrored < 130
+
+
+def test_an_ignore_index_that_masks_cannot_hold():
+    with pytest.raises(DanluError, match=r'--ignore_index 256: masks have 8 bits, so it takes 0..255'):
+        Augment('crop', SIZE, True, 256, 0)
+    Augment('crop', SIZE, False, 256, 0)
+
+
+@pytest.mark.parametrize('name', CHANGING)
+def test_augmentations_can_be_sent_to_spawned_workers(name):
+    augment = Augment(name, SIZE, True, IGNORED, 0)
+    for before, after in zip(changed(name, 3), range(3), strict=True):
+        image, mask = pickle.loads(pickle.dumps(augment))(*sample(after, size_before(name)), 1, after)
+        assert torch.equal(before[0], image)
+        assert torch.equal(before[1], mask)
+
+
+def test_an_unknown_augmentation():
+    with pytest.raises(DanluError, match="unknown augmentation 'flop'; did you mean flip"):
+        Augment('flop', SIZE, True, IGNORED, 0)
+
+
+def batches_of(loader, epoch=1):
+    loader.batch_sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for one, two in zip(first, second, strict=True) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize('kind', ['list', 'mem_list'])
+@pytest.mark.parametrize('name', CHANGING)
+def test_loaders_augment_training_and_never_validation(masked, files, kind, name):
+    args = masked('--augment', name, '--image_size', 20, 24, '--batch_size', 4, kind=kind, size=(36, 30))
+    train, val = select_train_loader(args), select_eval_loader(args)
+    first, second = batches_of(train, 1), batches_of(train, 2)
+    for images, masks in (*first, *second):
+        assert (images.dtype, images.shape[1:]) == (torch.uint8, (3, 20, 24))
+        assert (masks.dtype, masks.shape[1:]) == (torch.uint8, (20, 24))
+    assert not equal(first, second)
+    assert equal(first, batches_of(train, 1))
+    for epoch in (1, 2):
+        images, masks = map(torch.cat, zip(*batches_of(val, epoch), strict=True))
+        for index in range(6):
+            assert torch.equal(images[index], read_picture(files / f'{index}.png', 3, (20, 24)))
+            assert torch.equal(masks[index], read_mask(files / f'{index}_mask.png', (20, 24)))
+
+
+def test_without_augmentation_training_pictures_are_the_files(masked, files):
+    args = masked('--batch_size', 4)
+    loader = select_train_loader(args)
+    images, masks = map(torch.cat, zip(*batches_of(loader, 3), strict=True))
+    for position, index in enumerate(loader.batch_sampler.order().tolist()):
+        assert torch.equal(images[position], read_picture(files / f'{index}.png', 3))
+        assert torch.equal(masks[position], read_mask(files / f'{index}_mask.png'))
+
+
+def test_standard_and_strong_cut_out_of_the_whole_picture(save, list_args):
+    fine = np.tile(np.array([[0, 255]], np.uint8), (60, 60))  # at half the size it would be grey
+    save('a.png', np.stack([fine] * 3, -1))
+    args = list_args('a.png 0\na.png 1', '--image_size', 30, 60, '--augment', 'standard')
+    contrasts = [
+        images.float().std() for epoch in range(1, 11) for images, _ in batches_of(select_train_loader(args), epoch)
+    ]
+    assert max(contrasts) > 60
+
+
+@pytest.mark.parametrize('name', ['standard', 'strong'])
+def test_the_number_of_workers_changes_nothing(masked, name):
+    runs = []
+    for workers in (0, 1, 2):
+        loader = select_train_loader(masked('--augment', name, '--batch_size', 2, '--num_workers', workers))
+        runs.append([batch for epoch in (1, 2) for batch in batches_of(loader, epoch)])
+    assert len(runs[0]) == 6
+    assert equal(runs[0], runs[1])
+    assert equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+@pytest.mark.parametrize('name', ['none', 'strong'])
+def test_the_models_generator_does_not_notice(masked, name, workers):
+    args = masked('--augment', name, '--num_workers', workers)
+    train, val = select_train_loader(args), select_eval_loader(args)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for loader in (train, val, train):
+        assert len(list(loader)) == 1
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_strong_says_nothing_about_erasing_and_masks():
+    with warnings.catch_warnings(record=True) as caught:
+        assert len(changed('strong', 20)) == 20
+    assert [str(warning.message) for warning in caught] == []
