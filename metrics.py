@@ -20,6 +20,8 @@ METRICS = {
     'segmentation': 'metrics.SegmentationMetrics',
 }
 
+BLOCK = 2**20  # numbers (4 MB of logits) that wait to be counted together
+
 
 def select_metrics(args):
     """Build the metrics of the task.
@@ -69,14 +71,25 @@ class ConfusionMetrics:
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self.class_names = names
-        self.counts = None
+        self.reset()
 
     def reset(self):
         """Forget everything that was counted."""
-        self.counts = None
+        self._counts = None
+        self._waiting, self._waiting_numbers = [], 0
+
+    @property
+    def counts(self):
+        """The counts of all batches so far; may be replaced, by their sum over several processes."""
+        self._count_waiting()
+        return self._counts
+
+    @counts.setter
+    def counts(self, counts):
+        self._counts = counts
 
     def update(self, predictions, targets):
-        """Count one batch.
+        """Count one batch. Small batches wait, and are counted together when there are a million numbers of them.
 
         Args:
             predictions: logits, (N, K) or (N, K, H, W), floating point, on any device.
@@ -86,19 +99,36 @@ class ConfusionMetrics:
             DanluError: shapes or dtype are wrong. Values are looked at in `compute`: here it would mean waiting.
         """
         self._check(predictions, targets)
+        if self._waiting and self._waiting[0][0].shape[1:] != predictions.shape[1:]:
+            self._count_waiting()
+        self._waiting.append((predictions.detach(), targets))
+        self._waiting_numbers += predictions.numel()
+        if self._waiting_numbers >= BLOCK:
+            self._count_waiting()
+
+    def _count_waiting(self):
+        """Count the batches that wait; a dozen small operations cost the same for one batch of 32 as for a hundred."""
+        if self._waiting:
+            predictions, targets = zip(*self._waiting, strict=True)
+            single = len(predictions) == 1
+            self._count(*((predictions[0], targets[0]) if single else (torch.cat(predictions), torch.cat(targets))))
+        self._waiting, self._waiting_numbers = [], 0
+
+    def _count(self, predictions, targets):
+        """Add predictions and targets, shaped as for `update`, to the counts."""
         classes = self.num_classes
         # The table's rows: 0 and K+1 for targets below and above the classes, K+2 for ignored ones, the rest in order.
         rows = targets.clamp(-1, classes).add_(1)
         if self.ignore_index is not None:
             rows.masked_fill_(targets == self.ignore_index, classes + 2)
         # max(1) and not argmax(1): the same, but ten times faster over channels on a CPU.
-        cells = rows.mul_(classes).add_(predictions.detach().max(1).indices).flatten()
-        if self.counts is None:
+        cells = rows.mul_(classes).add_(predictions.max(1).indices).flatten()
+        if self._counts is None:
             size = (classes + 3) * classes + self.extra_counts
             with torch.inference_mode(False):  # or the counts could not be summed over processes outside of it
-                self.counts = torch.zeros(size, dtype=torch.int64, device=cells.device)
+                self._counts = torch.zeros(size, dtype=torch.int64, device=cells.device)
         # What bincount does; but that waits for a GPU to learn how many bins it needs.
-        self.counts.index_add_(0, cells, cells.new_ones(()).expand(cells.shape))
+        self._counts.index_add_(0, cells, cells.new_ones(()).expand(cells.shape))
 
     def compute(self):
         """Return every metric, a dict from name to float; waits for the device once.
@@ -123,10 +153,10 @@ class ConfusionMetrics:
 
     def _read(self):
         """Return the confusion matrix, (K, K) int64, and the extra counts, int64, both on the CPU."""
-        classes = self.num_classes
-        if self.counts is None:
+        classes, counts = self.num_classes, self.counts
+        if counts is None:
             return torch.zeros(classes, classes, dtype=torch.int64), torch.zeros(self.extra_counts, dtype=torch.int64)
-        table, extra = self.counts.cpu().split(((classes + 3) * classes, self.extra_counts))
+        table, extra = counts.cpu().split(((classes + 3) * classes, self.extra_counts))
         table = table.view(classes + 3, classes)
         below, above = int(table[0].sum()), int(table[classes + 1].sum())
         if below or above:
@@ -175,14 +205,13 @@ class ClassificationMetrics(ConfusionMetrics):
     monitor = 'acc'
     extra_counts = 1  # samples with the right class among the five highest
 
-    def update(self, predictions, targets):
-        """Count one batch; see ConfusionMetrics.update."""
-        super().update(predictions, targets)
+    def _count(self, predictions, targets):
+        super()._count(predictions, targets)
         if self.num_classes > 5:
-            hits = predictions.detach().topk(5, dim=1, sorted=False).indices == targets.unsqueeze(1)
+            hits = predictions.topk(5, dim=1, sorted=False).indices == targets.unsqueeze(1)
             if self.ignore_index is not None:
                 hits &= (targets != self.ignore_index).unsqueeze(1)
-            self.counts[-1] += hits.sum()
+            self._counts[-1] += hits.sum()
 
     def _ratios(self, matrix, extra):
         hits, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)

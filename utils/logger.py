@@ -16,10 +16,12 @@ from utils.progress import Progress
 
 
 class Recorder:
-    """Exact means over any number of batches: sums and counts stay tensors on their device until `summary`."""
+    """Exact means over any number of batches: values stay tensors on their device until `mean` or `summary`."""
+
+    WAITING = 64  # values that are summed together: one operation for all costs as much as for one
 
     def __init__(self):
-        self.sums, self.counts = {}, {}
+        self.sums, self.counts, self.waiting = {}, {}, {}
 
     def record(self, name, value, count=1):
         """Add a batch's mean.
@@ -29,20 +31,41 @@ class Recorder:
             value: 0-d tensor or number, the mean over the batch.
             count: what the mean was taken over: number or 0-d tensor. The result is sum(value*count) / sum(count).
         """
-        value = value.detach().double() if torch.is_tensor(value) else value
-        self.sums[name] = self.sums.get(name, 0.0) + value * count
-        self.counts[name] = self.counts.get(name, 0) + count
+        waiting = self.waiting.setdefault(name, [])
+        waiting.append((value.detach() if torch.is_tensor(value) else value, count))
+        if len(waiting) >= self.WAITING:
+            self._add_waiting(name)
 
     def mean(self, name):
         """Return the mean so far (float; nan when nothing was counted). Waits for the device."""
+        self._add_waiting(name)
         count = float(self.counts[name])
         return float(self.sums[name]) / count if count else math.nan
 
     def summary(self):
         """Return all means (dict name -> float) and start anew."""
-        means = {name: self.mean(name) for name in self.sums}
-        self.sums, self.counts = {}, {}
+        means = {name: self.mean(name) for name in self.waiting}
+        self.sums, self.counts, self.waiting = {}, {}, {}
         return means
+
+    def _add_waiting(self, name):
+        if self.waiting[name]:
+            values, counts = zip(*self.waiting[name], strict=True)
+            # Plain numbers follow the tensors to their device.
+            device = next((number.device for number in (*values, *counts) if torch.is_tensor(number)), 'cpu')
+            values, counts = _as_tensor(values, device), _as_tensor(counts, device)
+            self.sums[name] = self.sums.get(name, 0.0) + (values * counts).sum()
+            self.counts[name] = self.counts.get(name, 0) + counts.sum()
+            self.waiting[name] = []
+
+
+def _as_tensor(numbers, device):
+    """Return numbers and 0-d tensors of `device` as a float64 tensor (N,) there, without waiting for it."""
+    if not any(torch.is_tensor(number) for number in numbers):
+        on_gpu = torch.device(device).type == 'cuda'
+        return torch.tensor(numbers, dtype=torch.float64, pin_memory=on_gpu).to(device, non_blocking=True)
+    full = {'dtype': torch.float64, 'device': device}
+    return torch.stack([n if torch.is_tensor(n) else torch.full((), n, **full) for n in numbers]).double()
 
 
 class Logger:
