@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from utils.arguments import (
+    UNRECORDABLE,
     Flag,
     Parser,
     directory_path,
@@ -103,9 +104,9 @@ def add_common_args(parser):
     group.add_argument('--seed', default=0, type=number(int, low=0, below=2**63), metavar='N',
                        help='of weights, order and augmentation')
     group.add_argument('--batch_size', default=64, type=number(int, low=1), metavar='N', help='samples per step')
-    group.add_argument('--num_workers', type=number(int, low=0), metavar='N',
+    group.add_argument('--num_workers', type=number(int, low=0, high=1024), metavar='N',
                        help='processes that decode pictures (default: 0 for data in memory, else up to 8)')
-    group.add_argument('--threads', type=number(int, low=1), metavar='N',
+    group.add_argument('--threads', type=number(int, low=1, high=1024), metavar='N',
                        help='threads of the main process (default: what the workers leave of the cores)')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
                        help='steps between two updates of the progress line')
@@ -189,12 +190,19 @@ def parse_train_args(argv=None):
     record = run / 'args.txt'
     if not record.is_file() or not (run / 'last.pth').is_file():
         parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
-    recorded, given = parser.parse_args([f'@{record}']), parser.given(argv)
+    given = parser.given(argv)
+    _expand(parser, given)
+    for action in _options_of(parser):
+        if action.dest == 'load_model_path':
+            action.type = os.path.abspath  # the weights it began with are in last.pth; their file may be gone by now
+    recorded = parser.parse_args([f'@{record}'])
+    recorded.model_dir = str(run)
     for name, value in given.items():
         if name not in SAFE_ON_RESUME and value != getattr(recorded, name):
             parser.error(
-                f'argument --{name}: a resumed run keeps {getattr(recorded, name)}; only {", ".join(SAFE_ON_RESUME)} '
-                f'can change. For another run with one change: python train.py @{record} --{name} ...'
+                f'argument --{name}: a resumed run keeps {_shown(getattr(recorded, name))}; only '
+                f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: '
+                f'python train.py @{record} --{name} ...'
             )
     args = parser.parse_args([f'@{record}', *argv])
     args.model_dir, args.checkpoints_dir = str(run), str(run.parent)
@@ -225,24 +233,46 @@ def get_load_model_path(argv=None):
     if path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
     if not os.path.isfile(path):
-        parser.error(f'argument --load_model_path: {path} is a directory; name the file, {path}/best.pth')
+        parser.error(f'argument --load_model_path: {_no_checkpoint(path)}')
     return path
+
+
+def _no_checkpoint(path):
+    return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
 
 
 def checked(parser, args):
     """Check what concerns several options together and bring short forms to their full ones; return args."""
-    if args.class_names and len(args.class_names) == 1 and os.path.isfile(args.class_names[0]):
-        text = Path(args.class_names[0]).read_text(encoding='utf-8-sig')
-        args.class_names = [line.strip() for line in text.splitlines() if line.strip()]
+    _expand(parser, vars(args))
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
-    if args.image_size and len(args.image_size) == 1:
-        args.image_size = args.image_size * 2
     if args.task == 'segmentation' and args.ignore_index is None:
         args.ignore_index = 255
     _check_counts(parser, args)
     _check_data(parser, args)
     return args
+
+
+def _expand(parser, options):
+    """Bring short forms among options (dict, changed in place) to their full ones."""
+    if len(options.get('image_size') or []) == 1:
+        options['image_size'] = options['image_size'] * 2
+    if len(options.get('class_names') or []) == 1:
+        path = os.path.expanduser(options['class_names'][0])
+        if not os.path.isfile(path):
+            parser.error(
+                f'argument --class_names: {path!r} is no file (looked in {os.getcwd()}); give a text file with a name '
+                'per line, or two names or more, separated by blanks'
+            )
+        try:
+            text = Path(path).read_text(encoding='utf-8-sig')
+        except UnicodeDecodeError:
+            parser.error(f'argument --class_names: {path!r} is not UTF-8 text')
+        except OSError as error:
+            parser.error(f'argument --class_names: {path!r} cannot be read: {error.strerror}')
+        options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(options['class_names']) < 2:
+            parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
 
 
 def _check_counts(parser, args):
@@ -252,6 +282,11 @@ def _check_counts(parser, args):
         values = getattr(args, name)
         if values and args.num_classes is not None and len(values) != args.num_classes:
             parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
+    for name in args.class_names or []:
+        if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
+            parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
+    if args.gpus and len(set(args.gpus)) < len(args.gpus):
+        parser.error(f'argument --gpus: {_shown(args.gpus)}: an index is there twice')
     if args.class_weights and not any(args.class_weights):
         parser.error('argument --class_weights: all are 0, so nothing would be learned')
     for name in ('mean', 'std'):
@@ -275,11 +310,17 @@ def _check_data(parser, args):
             parser.error(f'argument --{name}: needed for data_type {kind}: {what}')
         if path and kind in ('digits', *DOWNLOADABLE_DATA):
             parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
+        if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
+            parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
         if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
             wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
             parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
     if args.data_root and kind in ('digits', 'folder'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
+    if args.data_root and not os.path.isdir(args.data_root):
+        parser.error(f'argument --data_root: {args.data_root} is not a directory')
+    if args.load_model_path and os.path.isdir(args.load_model_path):
+        parser.error(f'argument --load_model_path: {_no_checkpoint(args.load_model_path)}')
     if args.download and kind not in DOWNLOADABLE_DATA:
         parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
 
@@ -330,7 +371,8 @@ def get_test_result_dir(args):
 
 
 def _refuse_outside(parser, option, path, roots):
-    resolved = path.resolve()
+    # The directory itself is made anew, so a link of its name leads nowhere; those above it are followed.
+    resolved = path.parent.resolve() / path.name
     if not any(resolved.is_relative_to(root.resolve()) and resolved != root.resolve() for root in roots):
         places = ' or '.join(map(str, dict.fromkeys(roots)))
         parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
@@ -347,7 +389,8 @@ def _make_new_dir(parser, path):
                 continue
             return str(candidate)
     except OSError as error:
-        parser.error(f'cannot make the directory {path}: {error.strerror or error}')
+        option = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
+        parser.error(f'cannot make the directory {path}: {error.strerror or error}; {option} gives another place')
     parser.error(f'{path}_2 .. _99999 all exist: clear up, or give another --save_prefix')
     return None
 
@@ -403,7 +446,7 @@ def _options_of(parser):
 
 def _shown(value):
     if value is None:
-        return 'found at the start'
+        return 'not set'
     if isinstance(value, bool):
         return 'on' if value else 'off'
     return ' '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)

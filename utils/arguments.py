@@ -8,6 +8,7 @@ import difflib
 import math
 import os
 import re
+import sys
 from pathlib import Path
 
 from utils.registry import unknown_name
@@ -15,20 +16,25 @@ from utils.registry import unknown_name
 # A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
 WORD = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<word>(?:"[^"]*"|\'[^\']*\'|[^\s"\'])+))')
 QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
+# argparse knows -1 and -.5 as values, but takes -1e-05 for an option.
+NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
+DASHES = '-‐‑–—−'  # word processors and web pages put the others for the first
+# What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
+UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
+
+
+class Quoted(str):
+    """A word that an args file has in quotes: always a value, also where it begins with - or @."""
 
 
 class Parser(argparse.ArgumentParser):
     """ArgumentParser that reads `@args.txt`, takes `--weight-decay` for `--weight_decay`, and errs in one line."""
 
     def __init__(self, **kwargs):
-        super().__init__(fromfile_prefix_chars='@', allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
-        if args is None:
-            import sys
-
-            args = sys.argv[1:]
-        return super().parse_known_args([underscored(str(word)) for word in args], namespace)
+        return super().parse_known_args(self._expanded(sys.argv[1:] if args is None else args), namespace)
 
     def parse_args(self, args=None, namespace=None):
         parsed, unknown = self.parse_known_args(args, namespace)
@@ -36,12 +42,11 @@ class Parser(argparse.ArgumentParser):
             self.error(self._unknown_option(unknown[0]))
         return parsed
 
-    def convert_arg_line_to_args(self, arg_line):
-        """Split one line of an args file into words; `#` starts a comment, quotes hold blanks together."""
-        return [underscored(word) for word in split_line(arg_line.lstrip('\ufeff'), self.error)]
-
     def error(self, message):
         """Print one line and exit with 2: the usage of forty options would bury the message."""
+        message = re.sub('[\r\n]+', ' ', message)
+        message = re.sub('ignored explicit argument .*', 'takes no value', message)
+        message = re.sub('^(argument (--.*): expected one argument)$', r'\1 (if it begins with -: \2=-...)', message)
         self.exit(2, f'{self.prog}: error: {message} (see {self.prog} --help)\n')
 
     def given(self, argv=None):
@@ -55,11 +60,64 @@ class Parser(argparse.ArgumentParser):
             for action, default in defaults.items():
                 action.default = default
 
+    def _expanded(self, words, opened=()):
+        """Spell the names of options with underscores and put the words of each `@file` in its place.
+
+        argparse reads such files too (fromfile_prefix_chars), but a quoted value that begins with - or @ would be an
+        option or a file to it, and its messages name neither the file nor what to do.
+        """
+        expanded = []
+        for word in words:
+            if isinstance(word, Quoted):
+                expanded.append(word)
+            elif str(word).startswith('@'):
+                path = os.path.expanduser(str(word)[1:])
+                if os.path.realpath(path) in opened:
+                    self.error(f'args file {path!r} includes itself')
+                expanded += self._expanded(self._words_of(path), (*opened, os.path.realpath(path)))
+            else:
+                expanded.append(underscored(str(word)))
+        return expanded
+
+    def _words_of(self, path):
+        """Return the words of an args file (list of str, Quoted where they are in quotes)."""
+        if os.path.isdir(path):
+            self.error(f'args file {path!r} is a directory; name the file, @{os.path.join(path, "args.txt")}')
+        if not os.path.exists(path):
+            self.error(f'args file {path!r} does not exist (looked in {os.getcwd()})')
+        if not os.path.isfile(path):
+            self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so make it a file')
+        try:
+            lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
+        except UnicodeDecodeError:
+            self.error(f'args file {path!r} is not UTF-8 text')
+        except OSError as error:
+            self.error(f'args file {path!r} cannot be read: {error.strerror}')
+        words = []
+        for number_of_line, line in enumerate(lines, 1):
+            place = f'args file {path!r}, line {number_of_line}'
+            words += split_line(line, lambda message, place=place: self.error(f'{place}: {message}'))
+        return words
+
+    def _parse_optional(self, arg_string):
+        """Argparse asks here whether a word is an option; None: it is a value."""
+        if isinstance(arg_string, Quoted) or NEGATIVE.match(arg_string):
+            return None
+        return super()._parse_optional(arg_string)
+
+    def _get_value(self, action, arg_string):
+        """Argparse converts each word here; Quoted must not get into checkpoints, which hold plain values only."""
+        return super()._get_value(action, str(arg_string))
+
     def _unknown_option(self, word):
-        name = word.split('=')[0]
-        if not name.startswith('-'):
-            return f'{word!r} belongs to no option'
-        close = difflib.get_close_matches(name, self._option_string_actions, n=2)
+        name = word.partition('=')[0]
+        bare = name.lstrip(DASHES)
+        wanted = '--' + bare.lower().replace('-', '_')
+        if isinstance(word, Quoted) or not bare or bare == name:
+            hint = f'; did you mean {wanted}?' if wanted in self._option_string_actions else ''
+            return f'{str(word)!r} belongs to no option{hint}'
+        close = difflib.get_close_matches(wanted, self._option_string_actions, n=2)
+        close = [wanted] if wanted in close else close
         return f'unknown option {name}' + (f'; did you mean {" or ".join(close)}?' if close else '')
 
 
@@ -92,14 +150,18 @@ def underscored(word):
 
 
 def split_line(line, error):
-    """Split a line of an args file into words (list of str); `error(message)` is called for an unclosed quote."""
+    """Split a line of an args file into words (list of str, those that begin with a quote as Quoted).
+
+    `#` starts a comment, quotes hold blanks together; `error(message)` is called for an unclosed quote.
+    """
     words, position, line = [], 0, line.rstrip()
     while position < len(line):
         match = WORD.match(line, position)
         if match is None:
-            error(f'quote without its end in the args file line: {line}')
+            error(f'quote without its end: {line}')
         if match['comment'] is None:
-            words.append(QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or '', match['word']))
+            text = QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or '', match['word'])
+            words.append(Quoted(text) if match['word'][0] in '"\'' else text)
         position = match.end()
     return words
 
@@ -107,7 +169,7 @@ def split_line(line, error):
 def quote(value):
     """Return the value (any plain type) as one word of an args file that `split_line` reads back."""
     text = str(value)
-    if text and not re.search(r'[\s"\'#]', text):
+    if text and not re.search(r'[\s"\'#]', text) and not (isinstance(value, str) and text[0] in '-@'):
         return text
     return '"' + text.replace('"', '"\'"\'"') + '"'
 
@@ -133,10 +195,13 @@ def number(cast, low=None, high=None, above=None, below=None):
         try:
             value = cast(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f'{text!r} is not {kind}') from None
-        fits = math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+            hint = '; blanks separate several, no commas' if ',' in text else ''
+            raise argparse.ArgumentTypeError(f'{text!r} is not {kind}{hint}') from None
+        if cast is float and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f'must be finite, got {text}')
+        fits = (low is None or value >= low) and (high is None or value <= high)
         if not (fits and (above is None or value > above) and (below is None or value < below)):
-            raise argparse.ArgumentTypeError(f'must be {wanted or "finite"}, got {text}')
+            raise argparse.ArgumentTypeError(f'must be {wanted}, got {text}')
         return value
 
     return convert
@@ -156,24 +221,32 @@ def registered(what, names, prefixes=()):
 
 def existing_path(text):
     """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
-    path = Path(text).expanduser()
-    if not text or not path.exists():
-        raise argparse.ArgumentTypeError(f'{text!r} does not exist (looked in {Path.cwd()})')
-    return os.path.abspath(path)
+    path = _absolute(text)
+    if not text or not os.path.exists(path):
+        raise argparse.ArgumentTypeError(f'{text!r} does not exist (looked in {os.getcwd()})')
+    return path
 
 
 def directory_path(text):
     """An argparse type: a directory that may not exist yet, made absolute."""
-    path = Path(os.path.abspath(Path(text).expanduser()))
-    if not text or (path.exists() and not path.is_dir()):
+    path = _absolute(text)
+    if not text or (os.path.exists(path) and not os.path.isdir(path)):
         raise argparse.ArgumentTypeError(f'{text!r} is not a directory')
-    return str(path)
+    return path
+
+
+def _absolute(text):
+    path = os.path.abspath(os.path.expanduser(text))
+    if UNRECORDABLE.search(path):
+        raise argparse.ArgumentTypeError(f'{path!r} holds a line break or is not UTF-8, so nothing can record it')
+    return path
 
 
 def plain_name(text):
     """An argparse type: a name that can be part of a directory's name and cannot lead out of it."""
-    if not text or len(text) > 100 or text in ('.', '..') or re.search(r'[/\\\x00-\x1f\x7f]', text):
+    refused = re.search(r'[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', text)
+    if not text or len(text) > 100 or text in ('.', '..') or text != text.strip() or refused:
         raise argparse.ArgumentTypeError(
-            f'{text!r} cannot be part of a directory name: use 1 to 100 characters without / or \\'
+            f'{text!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank at an end'
         )
     return text

@@ -14,7 +14,7 @@ def message_of(error):
     """Return the message of a DanluError (str), freed from what a DataLoader worker wraps around it."""
     text = str(error)
     # torch re-raises a worker's exception with the worker's whole traceback as its message.
-    marker = f'{DanluError.__name__}: '
+    marker = f'\n{DanluError.__module__}.{DanluError.__name__}: '
     if text.startswith('Caught ') and marker in text:
         text = text.rsplit(marker, 1)[1]
     return text.strip()

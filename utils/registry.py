@@ -24,20 +24,29 @@ def read_registry(module, name):
         name: the dictionary's name, for example 'MODELS'. It must be written as a literal.
 
     Raises:
-        DanluError: the file has no such literal dictionary.
+        DanluError: the file has no such dictionary, or it is not a literal.
     """
     if module in sys.modules:  # a notebook may have added entries of its own
         return getattr(sys.modules[module], name)
     path = PROJECT.joinpath(*module.split('.')).with_suffix('.py')
     for node in ast.parse(path.read_text(encoding='utf-8'), str(path)).body:
-        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
-            return ast.literal_eval(node.value)
+        if not isinstance(node, ast.Assign | ast.AnnAssign):
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            try:
+                return ast.literal_eval(node.value)
+            except ValueError:
+                what = f"{name} must be written out as {{'name': 'package.module.Class', ...}}"
+                raise DanluError(f'{path}, line {node.lineno}: {what}: it is read without running the file') from None
     raise DanluError(f'{path}: no dictionary {name} = {{...}} at the top level of the file')
 
 
 def unknown_name(what, name, names):
     """Return the message (str) for a name that is not registered: the close matches and the whole list."""
-    close = difflib.get_close_matches(name, names, n=3)
+    lower = name.lower()
+    begun = [known for known in names if lower and known.startswith(lower)]  # seg for segmentation
+    close = begun[:3] or difflib.get_close_matches(lower, names, n=3)
     hint = f'; did you mean {" or ".join(close)}?' if close else ''
     return f'unknown {what} {name!r}{hint} (known: {", ".join(sorted(names))})'
 
@@ -50,12 +59,16 @@ def load_entry(registry, name, what):
     """
     if name not in registry:
         raise DanluError(unknown_name(what, name, list(registry)))
+    place = f'{what} {name!r} is registered as {registry[name]}'
     module, _, attribute = registry[name].rpartition('.')
+    if not module:
+        raise DanluError(f'{place}: it needs the module too, package.module.{attribute}')
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except AttributeError:
-        raise DanluError(f'{what} {name!r} is registered as {registry[name]}: {module} has no {attribute}') from None
+        imported = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and (module == error.name or module.startswith(error.name + '.')):
-            raise DanluError(f'{what} {name!r} is registered as {registry[name]}: there is no {error.name}') from None
+            raise DanluError(f'{place}: there is no {error.name}') from None
         raise
+    if not hasattr(imported, attribute):
+        raise DanluError(f'{place}: {module} has no {attribute}')
+    return getattr(imported, attribute)

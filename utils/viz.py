@@ -208,7 +208,7 @@ def _rgb(picture):
 
 def _written(index, class_names):
     """Return how class `index` is written in ASCII (str)."""
-    if class_names is None:
+    if class_names is None or not 0 <= index < len(class_names):  # an ignored target has no name
         return str(index)
     name = class_names[index]
     plain = unicodedata.normalize('NFKD', name).encode('ascii', 'ignore').decode()

@@ -159,6 +159,10 @@ def test_names_that_the_font_lacks_are_written_with_their_index():
     assert viz._written(2, None) == '2'
 
 
+def test_an_ignored_target_is_written_as_its_number():
+    assert [viz._written(index, ['cat', 'dog']) for index in (-1, 255)] == ['-1', '255']
+
+
 def test_segmentation_panel_stands_side_by_side():
     picture = noise(3, 5, 6)
     said, truth = torch.zeros(5, 6, dtype=torch.int64), torch.ones(5, 6, dtype=torch.int64)
