@@ -16,9 +16,13 @@ import sys
 from pathlib import Path
 
 from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, remove_unstarted, save_args
+from utils.errors import DanluError, run_main
+from utils.startup import share_busy_cores
 
 if __name__ == '__main__':
-    get_load_model_path()  # --help and a wrong option are answered before torch is imported, which takes seconds
+    # --help and a wrong option are answered before torch is imported, which takes seconds
+    run_main(get_load_model_path, 'eval.py')
+    share_busy_cores()
 
 from data.data_entry import select_eval_loader
 from loss import select_loss
@@ -27,7 +31,6 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
 from utils.engine import Engine
-from utils.errors import DanluError, run_main
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.progress import Progress
 

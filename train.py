@@ -21,9 +21,13 @@ from options import (
     remove_unstarted,
     save_args,
 )
+from utils.errors import DanluError, message_of, run_main
+from utils.startup import share_busy_cores
 
 if __name__ == '__main__':
-    parse_train_args()  # --help and a wrong option are answered before torch is imported, which takes seconds
+    # --help and a wrong option are answered before torch is imported, which takes seconds
+    run_main(parse_train_args, 'train.py')
+    share_busy_cores()
 
 import torch
 
@@ -32,9 +36,8 @@ from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
-from utils.checkpoint import FORMAT, load_checkpoint, load_weights, weights_of
+from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.engine import Engine
-from utils.errors import DanluError, message_of, run_main
 from utils.logger import Logger
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.seeding import get_rng_state, seed_everything, set_rng_state
@@ -63,10 +66,14 @@ class Trainer(Engine):
         device, gpus = select_gpus(args)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
+        needed = ['num_classes'] if model is not None else ['num_classes', 'image_size', 'channels']
+        if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
+            raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
+        self.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
         self.monitor = f'val/{self.metrics["val"].monitor}'
         self.optimizer = select_optimizer(self.net.parameters(), args)
@@ -105,6 +112,7 @@ class Trainer(Engine):
         self.metrics['train'].reset()
         set_epoch(self.train_loader, epoch)
         progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')
+        step = 0
         for step, batch in enumerate(progress, 1):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
@@ -117,11 +125,16 @@ class Trainer(Engine):
                 shown = images[:PICTURES], predictions[:PICTURES].detach(), targets[:PICTURES]
             if step % self.args.print_freq == 0:  # the only places where the loop waits for the device
                 progress.show(f'loss {self.finite_loss(epoch, step):.4f}')
+        if not step:
+            raise DanluError('there is no batch to train on: the loader is empty')
         self.finite_loss(epoch, step)
         self.steps += step
         self.record_overall('train', self.metrics['train'].compute())
         self.logger.record('lr', self.optimizer.param_groups[0]['lr'])
         self.logger.record('images_per_second', progress.rate())
+        self.logger.record('data_wait', progress.wait_share())
+        if self.device.type == 'cuda':
+            self.logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(self.device) / 2**30)
         self.logger.save_imgs(self.gen_imgs_to_write(*shown, 'train'), epoch)
 
     def val_per_epoch(self, epoch):
@@ -155,7 +168,8 @@ class Trainer(Engine):
         if not math.isfinite(loss):
             raise DanluError(
                 f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Lower --lr (now '
-                f'{self.args.lr:g}) or look at the data; last.pth holds the epoch before'
+                f'{self.args.lr:g}) or look at the data; last.pth holds '
+                + ('the epoch before' if epoch > 1 else 'nothing yet')
             )
         return loss
 
@@ -178,7 +192,7 @@ class Trainer(Engine):
     def state(self, row):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
-        return {'format': FORMAT, 'model': self.net.state_dict(), 'args': args, 'epoch': self.epoch,
+        return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
                 'step': self.steps, 'metrics': row}  # fmt: skip
 
     def resume_state(self):
@@ -215,16 +229,17 @@ class Trainer(Engine):
         if sizes:
             self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}')
         self.logger.print(
-            f'model: {type(self.net).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
+            f'model: {type(unwrapped(self.net)).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
         )
         for line in notes:
             self.logger.print(line)
 
     def print_end(self):
         """Print the best epoch's value in full, and how to test it."""
-        best = Path(self.args.model_dir) / 'best.pth'
+        best = os.path.join(self.args.model_dir, 'best.pth')
+        best = best if os.path.relpath(best).startswith('..') else os.path.relpath(best)
         self.logger.print(f'best: {self.monitor} {self.best["value"]!r} in epoch {self.best["epoch"]}')
-        self.logger.print(f'test it: python eval.py --load_model_path {os.path.relpath(best)}')
+        self.logger.print(f'test it: python eval.py --load_model_path {best}')
 
 
 def select_optimizer(parameters, args):
@@ -252,7 +267,10 @@ def epoch_line(row, epochs):
     for split in ('train', 'val'):
         values = [f'{k.partition("/")[2]} {v:.4f}' for k, v in row.items() if k.startswith(f'{split}/')]
         parts.append(f'{split} ' + ' '.join(values))
-    parts.append(f'{row["images_per_second"]:,.0f} img/s {row["seconds"]:.1f} s')
+    memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
+    parts.append(
+        f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
+    )
     return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
 
 

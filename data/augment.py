@@ -1,13 +1,17 @@
-"""Random changes of training pictures, masks moved with them, by torchvision.transforms.v2.
+"""Random changes of training pictures, a whole batch at once and on its device, masks moved with them.
 
-To add one: write a function that returns a list of v2 transforms, and a line in AUGMENTS.
+Each sample gets its own change, a function of (seed, epoch, index) alone: the same for any number of workers, on any
+device and after a resumption, without touching any random generator. To add an augmentation: write a function that
+returns a list of steps, and a line in AUGMENTS.
 """
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from utils.errors import DanluError
 from utils.registry import load_entry
-from utils.seeding import mix_seed
+from utils.seeding import uniform_draws
 
 AUGMENTS = {
     'none': 'data.augment.none',
@@ -16,91 +20,279 @@ AUGMENTS = {
     'standard': 'data.augment.standard',
     'strong': 'data.augment.strong',
 }
-# These cut their crop out of the whole picture, so it is not brought to image_size before.
-RESIZING = ('standard', 'strong')
+
+TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
+GREY = (0.2989, 0.587, 0.114)  # luminance, as torchvision.transforms.v2 has it
 
 
-def resizes_itself(name):
-    """Return whether an augmentation brings pictures of any size to image_size."""
-    return name in RESIZING
-
-
-def none(size, fill):
+def none():
     """Leave the picture as it is."""
     return []
 
 
-def flip(size, fill):
+def flip():
     """Mirror left and right, one time in two. Not for digits or text."""
-    from torchvision.transforms import v2
-
-    return [v2.RandomHorizontalFlip()]
+    return [Flip()]
 
 
-def crop(size, fill):
-    """Shift by up to an eighth of each side: pad, then cut `size` out (He et al., 2016, for CIFAR)."""
-    from torchvision.transforms import v2
-
-    return [v2.RandomCrop(size, padding=[max(1, size[1] // 8), max(1, size[0] // 8)], fill=fill)]
+def crop():
+    """Shift by up to an eighth of each side, black coming in; for small pictures with flip, He et al. 2016."""
+    return [Shift(1 / 8)]
 
 
-def standard(size, fill):
-    """Cut out a part of 25 to 100 % of the area, bring it to `size`, mirror (Szegedy et al., 2015)."""
-    from torchvision.transforms import v2
-
-    return [v2.RandomResizedCrop(size, scale=(0.25, 1.0), antialias=True), v2.RandomHorizontalFlip()]
+def standard():
+    """Cut out 25 to 100 % of the area, bring it to the full size (Szegedy et al. 2015), mirror one time in two."""
+    return [Part(0.25, 1.0), Flip()]
 
 
-def strong(size, fill):
-    """`standard`, with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al., 2020)."""
-    from torchvision import tv_tensors
-    from torchvision.transforms import v2
-
-    return [
-        *standard(size, fill),
-        v2.RandomAffine(degrees=15, fill=fill),
-        v2.ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4),
-        v2.Lambda(v2.RandomErasing(p=0.25), tv_tensors.Image),  # given the mask as well, it would warn of it
-    ]
+def strong():
+    """`standard` with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al. 2020)."""
+    return [Part(0.25, 1.0), Flip(), Rotate(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
 
 
 class Augment:
-    """Applies an augmentation to single samples, each with a seed of its own.
+    """Applies an augmentation to batches.
 
     Args:
         name: key of AUGMENTS.
-        size: (height, width) of the result.
-        masks: whether targets are masks, which then move with their pictures.
-        ignore_index: label of the mask's pixels that come from outside the picture.
+        ignore_index: label of a mask's pixels that come from outside the picture; None where targets are no masks.
         seed: the run's seed.
+        cut: the data set cuts the random part out of each picture while it decodes it (by `part`), at the file's own
+            resolution; only what comes after that is done here.
+
+    Raises:
+        DanluError: the ignore index does not fit into masks of 8 bits.
     """
 
-    def __init__(self, name, size, masks, ignore_index, seed):
-        from torchvision import tv_tensors
-        from torchvision.transforms import v2
-
-        from data.aligned_mask import AlignedMask
-
-        if masks and ignore_index is not None and ignore_index > 255:
+    def __init__(self, name, ignore_index, seed, cut=False):
+        if ignore_index is not None and ignore_index > 255:
             raise DanluError(f'--ignore_index {ignore_index}: masks have 8 bits, so it takes 0..255')
-        self.masks, self.seed = masks, seed
-        fill = {tv_tensors.Image: 0, AlignedMask: ignore_index or 0}
-        self.transform = v2.Compose(load_entry(AUGMENTS, name, 'augmentation')(tuple(size), fill))
+        steps = list(enumerate(load_entry(AUGMENTS, name, 'augmentation')()))
+        self.ignore_index, self.seed = ignore_index, seed
+        self.cut = next((item for item in steps if cut and isinstance(item[1], Part)), None)
+        self.steps = [item for item in steps if item is not self.cut]
 
-    def __call__(self, image, target, epoch, index):
-        """Return the sample changed: uint8 (C, H, W), and the target, a mask uint8 (H, W) having moved along.
+    def __call__(self, images, targets, epoch, indices):
+        """Return a batch changed: images uint8 (B, C, H, W) and targets.
 
-        The change is a function of (seed, epoch, index): the same for any number of workers and after a resumption.
-        It draws from torch's global generator; the caller puts that back.
+        Args:
+            images: uint8 (B, C, H, W), on any device.
+            targets: masks uint8 (B, H, W), which move along, or anything else, which is returned as it is.
+            epoch: int; indices: int64 array (B,), the samples' places in the data set.
         """
-        from torchvision import tv_tensors  # not kept as attribute: spawned workers get a pickle, which holds no module
+        masks = targets if self.ignore_index is not None else None
+        for number, step in self.steps:
+            draws = uniform_draws((self.seed, epoch, number), indices, step.draws)
+            images, masks = step(images, masks, draws, self.ignore_index)
+        return images, targets if masks is None else masks
 
-        from data.aligned_mask import AlignedMask
+    def part(self, epoch, index):
+        """Return what chooses the part of a picture that a data set is to cut out, or None: nothing is cut.
 
-        # torch.manual_seed would reseed every device as well and cost 300 times as much.
-        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
-        image = tv_tensors.Image(image)
-        if not self.masks:
-            return self.transform(image).as_subclass(torch.Tensor), target
-        image, mask = self.transform(image, AlignedMask(target))
-        return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
+        Returns:
+            function((height, width)) -> (top, left, height, width), ints.
+        """
+        if self.cut is None:
+            return None
+        number, step = self.cut
+        draws = uniform_draws((self.seed, epoch, number), [index], step.draws)
+        return lambda size: step.choose(size, draws)
+
+
+class Flip:
+    """Mirror left and right with probability one half, as v2.RandomHorizontalFlip."""
+
+    draws = 1
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see Augment.__call__."""
+        chosen = torch.from_numpy(draws[0] < 0.5).to(images.device, non_blocking=True)
+        images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(-1), images)
+        return images, None if masks is None else torch.where(chosen.view(-1, 1, 1), masks.flip(-1), masks)
+
+
+class Shift:
+    """Pad by a share of each side and cut the size out again at a random place, as v2.RandomCrop(size, padding)."""
+
+    draws = 2
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see Augment.__call__."""
+        size = images.shape[-2:]
+        pads = [max(1, int(side * self.share)) for side in size]
+        places = [(draw * (2 * pad + 1)).astype(np.int64) for draw, pad in zip(draws, pads, strict=True)]
+        rows, columns = (torch.from_numpy(place).to(images.device, non_blocking=True) for place in places)
+
+        def cut(pixels, fill):
+            padded = F.pad(pixels, (pads[1], pads[1], pads[0], pads[0]), value=fill)
+            # A view of all windows, of which one index copies those chosen: ten times as fast as cutting one by one.
+            windows = padded.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
+            batch = torch.arange(len(pixels), device=pixels.device)
+            return windows[batch, ..., rows, columns, :, :] if pixels.dim() == 3 else windows[batch, :, rows, columns]
+
+        return cut(images, 0), None if masks is None else cut(masks, ignore_index)
+
+
+class Part:
+    """Cut out a random part and bring it to full size, as v2.RandomResizedCrop; bilinear, masks by nearest neighbour.
+
+    Args:
+        scale: (least, most) share of the area.
+    """
+
+    ratio = (3 / 4, 4 / 3)  # width to height of the part
+    draws = 2 * TRIES + 2
+
+    def __init__(self, *scale):
+        self.scale = scale
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see Augment.__call__."""
+        height, width = images.shape[-2:]
+        tops, lefts, heights, widths = random_parts((height, width), draws, self.scale, self.ratio)
+        # Where an output pixel comes from, in coordinates -1..1 of the picture.
+        matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
+        matrices[:, 0, 0], matrices[:, 0, 2] = widths / width, (2 * lefts + widths) / width - 1
+        matrices[:, 1, 1], matrices[:, 1, 2] = heights / height, (2 * tops + heights) / height - 1
+        return resampled(images, masks, affine_grid(matrices, images), 'bilinear')
+
+    def choose(self, size, draws):
+        """Return the part (top, left, height, width), ints, of one picture of `size`, for a data set to cut out."""
+        return tuple(random_parts(size, draws, self.scale, self.ratio)[:, 0].tolist())
+
+
+class Rotate:
+    """Rotate about the middle by up to `degrees`, either way, as v2.RandomAffine(degrees).
+
+    Both by nearest neighbour, so that a mask which was scaled before stays in step with its picture. What comes in
+    from outside is black, in masks the ignore index.
+    """
+
+    draws = 1
+
+    def __init__(self, degrees):
+        self.degrees = degrees
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see Augment.__call__."""
+        height, width = images.shape[-2:]
+        angles = np.radians((2 * draws[0] - 1) * self.degrees)
+        # In coordinates -1..1 of a picture that is not square, this is what a rotation of its pixels is.
+        matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
+        matrices[:, 0, 0], matrices[:, 0, 1] = np.cos(angles), np.sin(angles) * height / width
+        matrices[:, 1, 0], matrices[:, 1, 1] = -np.sin(angles) * width / height, np.cos(angles)
+        grid = affine_grid(matrices, images)
+        images, masks = resampled(images, masks, grid, 'nearest')
+        outside = (grid.abs() > 1).any(-1)
+        images = images.masked_fill(outside.unsqueeze(1), 0)
+        return images, None if masks is None else masks.masked_fill(outside, ignore_index)
+
+
+def affine_grid(matrices, images):
+    """Return the grid (B, H, W, 2) that `resampled` takes, for affine matrices float32 (B, 2, 3), an array."""
+    matrices = torch.from_numpy(matrices).to(images.device, non_blocking=True)
+    return F.affine_grid(matrices, [len(images), 1, *images.shape[-2:]], align_corners=False)
+
+
+def resampled(images, masks, grid, mode):
+    """Return images uint8 (B, C, H, W), by `mode`, and masks uint8 (B, H, W) or None, by nearest, read at a grid."""
+    options = {'padding_mode': 'border', 'align_corners': False}
+    pixels = F.grid_sample(images.float(), grid, mode=mode, **options)
+    if masks is not None:
+        masks = F.grid_sample(masks.unsqueeze(1).float(), grid, mode='nearest', **options).squeeze(1).to(masks.dtype)
+    return pixels.round_().clamp_(0, 255).to(torch.uint8), masks
+
+
+class Jitter:
+    """Change brightness, contrast and saturation by factors of 1 - x to 1 + x, in random order, as v2.ColorJitter."""
+
+    draws = 4
+    orders = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+
+    def __init__(self, brightness, contrast, saturation):
+        self.strengths = np.array([[brightness], [contrast], [saturation]])
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see Augment.__call__."""
+        factors = (1 + (2 * draws[:3] - 1) * self.strengths).astype(np.float32)
+        order = self.orders[(draws[3] * len(self.orders)).astype(np.int64)]
+        pixels = images.float()
+        for place in range(3):
+            for kind in range(3):
+                chosen = np.flatnonzero(order[:, place] == kind)
+                if len(chosen) == 0 or (kind == 2 and images.shape[1] == 1):  # grey has no saturation
+                    continue
+                where = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+                factor = torch.from_numpy(factors[kind, chosen]).to(images.device, non_blocking=True).view(-1, 1, 1, 1)
+                part = pixels.index_select(0, where)
+                other = 0.0 if kind == 0 else self.luminance(part)
+                if kind == 1:
+                    other = other.mean((2, 3), keepdim=True)
+                pixels.index_copy_(0, where, (other + factor * (part - other)).clamp_(0, 255))
+        return pixels.round_().to(torch.uint8), masks
+
+    @staticmethod
+    def luminance(pixels):
+        """Return the grey values (B, 1, H, W) of pixels (B, C, H, W)."""
+        if pixels.shape[1] == 1:
+            return pixels
+        return (pixels * pixels.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+class Erase:
+    """Blacken a rectangle with a probability, as v2.RandomErasing with its own sizes and ratios; masks stay."""
+
+    scale, ratio = (0.02, 0.33), (0.3, 3.3)
+    draws = 2 * TRIES + 3
+
+    def __init__(self, probability):
+        self.probability = probability
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch with its holes; see Augment.__call__."""
+        size = images.shape[-2:]
+        heights, widths, found = rectangles(size, draws, self.scale, self.ratio)
+        erased = found & (draws[-1] < self.probability)
+        starts = np.floor(draws[-3] * (size[0] - heights + 1)), np.floor(draws[-2] * (size[1] - widths + 1))
+        sides = []
+        for length, start, extent in zip(size, starts, (heights, widths), strict=True):
+            edges = np.stack([start, start + extent * erased]).astype(np.int64)
+            edges = torch.from_numpy(edges).to(images.device, non_blocking=True)
+            places = torch.arange(length, device=images.device)
+            sides.append((places >= edges[0, :, None]) & (places < edges[1, :, None]))
+        hole = sides[0][:, :, None] & sides[1][:, None, :]
+        return images.masked_fill(hole.unsqueeze(1), 0), masks
+
+
+def random_parts(size, draws, scale, ratio):
+    """Return parts of a picture, distributed as RandomResizedCrop's: int64 (4, B) of top, left, height, width.
+
+    Args:
+        size: (height, width) of the picture.
+        draws: float (2 * TRIES + 2 or more, B), 0 <= x < 1.
+        scale, ratio: (least, most) share of the area, and width to height.
+    """
+    height, width = size
+    heights, widths, found = rectangles(size, draws, scale, ratio)
+    heights[~found] = min(height, round(width / min(ratio)))
+    widths[~found] = min(width, round(height * max(ratio)))
+    down, across = np.where(found, draws[2 * TRIES : 2 * TRIES + 2], 0.5)
+    tops, lefts = np.floor(down * (height - heights + 1)), np.floor(across * (width - widths + 1))
+    return np.stack([tops, lefts, heights, widths]).astype(np.int64)
+
+
+def rectangles(size, draws, scale, ratio):
+    """Return the heights and widths, float (B,), of the first of TRIES random rectangles that fit, and which did.
+
+    Args: as `random_parts`; draws 0 .. TRIES-1 choose the areas, TRIES .. 2*TRIES-1 the ratios, evenly in their
+        logarithm.
+    """
+    areas = size[0] * size[1] * (scale[0] + draws[:TRIES] * (scale[1] - scale[0]))
+    ratios = np.exp(np.log(ratio[0]) + draws[TRIES : 2 * TRIES] * (np.log(ratio[1]) - np.log(ratio[0])))
+    heights, widths = np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
+    fits = (heights >= 1) & (heights <= size[0]) & (widths >= 1) & (widths <= size[1])
+    first = fits.argmax(0), np.arange(draws.shape[1])
+    return heights[first], widths[first], fits.any(0)

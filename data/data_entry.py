@@ -2,8 +2,9 @@
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
 `__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W) and its
-target; `__getitems__(indices)` may return a whole batch at once, `describe(args)` what the options can take from the
-data (num_classes, image_size, channels, mean, std, class_names), and `name(index)` what results call a sample.
+target. It may have `__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which cuts a
+random part out of the file (as data/list_dataset.py), `describe(args)`, what the options can take from the data
+(num_classes, image_size, channels, mean, std, class_names), and `name(index)`, what results call a sample.
 What `__getitem__` draws from torch's global generator (torch.rand ...) is the same for any number of workers.
 """
 
@@ -83,21 +84,31 @@ class Batches(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, key):
-        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches."""
+        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; for an augmentation with the key.
+
+        The augmentation itself is left to the device, a batch at a time: see utils.engine.Engine.to_device.
+        """
         epoch, indices = key
-        if self.augment is None and hasattr(self.dataset, '__getitems__'):
-            return self.dataset.__getitems__(indices)
-        state = torch.get_rng_state()  # in the main process it is the model's
-        samples = [self._sample(epoch, index) for index in indices.tolist()]
-        torch.set_rng_state(state)
-        images, targets = zip(*samples, strict=True)
-        return torch.stack(images), torch.stack([torch.as_tensor(target) for target in targets])
+        if hasattr(self.dataset, '__getitems__'):
+            batch = self.dataset.__getitems__(indices)
+        else:
+            state = torch.get_rng_state()  # in the main process it is the model's
+            samples = [self._sample(epoch, index) for index in indices.tolist()]
+            torch.set_rng_state(state)
+            images, targets = zip(*samples, strict=True)
+            batch = torch.stack(images), torch.stack([torch.as_tensor(target) for target in targets])
+        return batch if self.augment is None else (*batch, key)
 
     def _sample(self, epoch, index):
-        # The 1 makes it another stream than that of the augmentation.
-        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index, 1))
-        sample = self.dataset[index]
-        return sample if self.augment is None else self.augment(*sample, epoch, index)
+        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
+        if self.augment is not None and cuts_parts(self.dataset):
+            return self.dataset.load(index, self.augment.part(epoch, index))
+        return self.dataset[index]
+
+
+def cuts_parts(dataset):
+    """Return whether a data set cuts parts out of its pictures while it decodes them: has `load(index, part)`."""
+    return getattr(dataset, 'load', None) is not None
 
 
 def _as_it_is(batch):
@@ -110,7 +121,8 @@ def _loader(args, split):
     dataset = load_entry(DATASETS, args.data_type, 'kind of data')(args, split)
     augment = None
     if training and args.augment != 'none':
-        augment = Augment(args.augment, args.image_size, args.task == 'segmentation', args.ignore_index, args.seed)
+        ignore_index = args.ignore_index if args.task == 'segmentation' else None
+        augment = Augment(args.augment, ignore_index, args.seed, cut=cuts_parts(dataset))
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())

@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch.utils.data import Dataset
 
-from data.augment import resizes_itself
 from data.listing import Faults, is_integer, label_names, located, parse_labels, read_list
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from utils.errors import DanluError
@@ -58,8 +57,6 @@ class ListDataset(Dataset):
         self.channels, self.size = args.channels, tuple(args.image_size)
         self.masks = args.task == 'segmentation'
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
-        # A random crop chooses its part of the whole picture; everything else starts from the final size.
-        self.full_size = split == 'train' and resizes_itself(args.augment)
         self.labels = None
         if not self.masks:
             self.labels = parse_labels(self.listing, args.num_classes, args.class_names, faults)
@@ -115,14 +112,19 @@ class ListDataset(Dataset):
 
     def __getitem__(self, index):
         """Return one sample: picture uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W)."""
-        size = None if self.full_size else self.size
+        return self.load(index)
+
+    def load(self, index, part=None):
+        """Return one sample as `__getitem__`; `part` chooses what to cut out, as data.augment.Augment.part says."""
         try:
             # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
-            image = _naming(self.listing.image_path(index), read_picture, self.channels, size, not self.masks)
-            target = _naming(self.listing.target_path(index), read_mask, size) if self.masks else self.labels[index]
+            path = self.listing.image_path(index)
+            image = _naming(path, read_picture, self.channels, self.size, not self.masks, part)
+            if not self.masks:
+                return image, self.labels[index]
+            return image, _naming(self.listing.target_path(index), read_mask, self.size, part)
         except DanluError as error:
             raise DanluError(located(self.listing.where(index), str(error))) from None
-        return image, target
 
     def content_hash(self):
         """Return the SHA-256 (str) of the list's names and targets."""

@@ -17,7 +17,6 @@ class MemList(ListDataset):
 
     def check(self, faults):
         """Decode every picture and mask into the block; whatever cannot be decoded is a fault."""
-        self.full_size = False
         images = torch.empty(len(self), self.channels, *self.size, dtype=torch.uint8)
         masks = torch.empty(len(self), *self.size, dtype=torch.uint8) if self.masks else None
 
@@ -29,6 +28,8 @@ class MemList(ListDataset):
 
         self.for_all(decode, faults)
         self.block = InMemory(images, self.labels if masks is None else masks)
+
+    load = None  # a part is cut out of the block's pictures, a batch at a time
 
     def __getitem__(self, index):
         """Return one sample, as ListDataset does."""

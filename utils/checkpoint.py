@@ -8,14 +8,23 @@ import contextlib
 import hashlib
 import os
 import pickle
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from utils.errors import DanluError
 
 FORMAT = 1
 PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
+# What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
+DAMAGE = (
+    *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AssertionError, AttributeError),
+    *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 def save_checkpoint(path, state):
@@ -54,6 +63,7 @@ def load_checkpoint(path):
         DanluError: no such file, damaged, not a dictionary, or holding more than tensors and plain values.
     """
     try:
+        _check_sums(path)
         loaded = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise DanluError(f'{path}: no such checkpoint') from None
@@ -63,7 +73,7 @@ def load_checkpoint(path):
             f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
             'torch.save(model.state_dict(), ...)'
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except DAMAGE as error:
         reason = (str(error).splitlines() or ['it ends too early'])[0]
         raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})') from error
     if not isinstance(loaded, dict):
@@ -74,20 +84,36 @@ def load_checkpoint(path):
 
 
 def weights_of(loaded, path):
-    """Return the state dict (name -> tensor) in what `load_checkpoint` returned, without wrappers' prefixes.
+    """Return the state dict (name -> tensor) in what `load_checkpoint` returned.
 
     Raises:
         DanluError: there are no weights in it.
     """
     for candidate in (loaded.get('model'), loaded.get('state_dict'), loaded):
         if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
-            return without_prefix(candidate)
+            return dict(candidate)
     raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')
 
 
-def without_prefix(weights):
-    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name."""
-    while weights:
+def unwrapped(model):
+    """Return the nn.Module that DataParallel, DistributedDataParallel or torch.compile was wrapped around."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif hasattr(model, '_orig_mod'):  # torch._dynamo.OptimizedModule, whose import takes three seconds
+            model = model._orig_mod
+        else:
+            return model
+
+
+def without_prefix(weights, known):
+    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name.
+
+    Args:
+        weights: name -> tensor.
+        known: the model's own names; once one is met, prefixes belong to the names.
+    """
+    while weights and not any(name in known for name in weights):
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
         if prefix is None:
             break
@@ -99,15 +125,17 @@ def load_weights(model, weights, path, strict=True):
     """Load a state dict into a model and return what was done (list of str, lines for the log).
 
     Args:
-        model: nn.Module, not wrapped.
-        weights: name -> tensor.
+        model: nn.Module, wrapped or not.
+        weights: name -> tensor, with wrappers' prefixes or without.
         path: where they are from, for messages.
         strict: everything must match; otherwise what matches in name and shape is loaded.
 
     Raises:
         DanluError: strict and something does not match, or nothing matches at all.
     """
+    model = unwrapped(model)
     own = model.state_dict()
+    weights = without_prefix(weights, own)
     shapes = {
         name: f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
         for name, value in weights.items()
@@ -135,6 +163,15 @@ def file_hash(path):
     """Return the SHA-256 of a file (str of 64 hexadecimal digits)."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _check_sums(path):
+    """Raise BadZipFile if the file's checksums tell that it changed since it was written; torch.load ignores them."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+        if wrong is not None:
+            raise zipfile.BadZipFile(f'the checksum of {wrong} is wrong')
 
 
 def _first(names, count=8):

@@ -28,14 +28,16 @@ class Engine:
 
         Args:
             batch: (images, targets): uint8 (B, C, H, W), 0..255, which is normalised there, or float, taken as ready;
-                targets as the task has them.
+                targets as the task has them. A third element, (epoch, indices), asks for the augmentation.
 
         Returns:
             float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
         """
-        images, targets = batch
+        images, targets, *key = batch
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
+        if key:
+            images, targets = self.augment(images, targets, *key[0])
         if images.dtype == torch.uint8:
             images = images.float().sub_(self.mean).div_(self.std)
         if targets.dtype == torch.uint8:

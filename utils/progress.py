@@ -20,16 +20,19 @@ class Progress:
     def __init__(self, loader, title, say):
         self.loader, self.title, self.say = loader, title, say
         self.total = len(loader.dataset) if hasattr(getattr(loader, 'dataset', None), '__len__') else None
-        self.done, self.started = 0, time.perf_counter()
+        self.done, self.waited, self.started = 0, 0.0, time.perf_counter()
         self.said = self.started
 
     def __iter__(self):
         # The bar goes to stderr, so that `python train.py > out.txt` keeps both a bar and a clean file.
         with tqdm(total=self.total, desc=self.title, unit='img', unit_scale=True, leave=False, dynamic_ncols=True,
                   disable=not sys.stderr.isatty()) as self.bar:  # fmt: skip
+            asked = time.perf_counter()
             for batch in self.loader:
-                yield batch
+                self.waited += time.perf_counter() - asked
                 self.done += len(batch[0])
+                yield batch
+                asked = time.perf_counter()
                 self.bar.update(len(batch[0]))
 
     def show(self, text):
@@ -40,6 +43,10 @@ class Progress:
             self.said = now
             share = f' of {self.total:,}' if self.total else ''
             self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} per second, {text}')
+
+    def wait_share(self):
+        """Return the share of the time so far that went by waiting for batches (float, 0 to 1)."""
+        return self.waited / max(time.perf_counter() - self.started, 1e-9)
 
     def rate(self):
         """Return images per second since the start (float)."""

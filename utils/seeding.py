@@ -22,6 +22,24 @@ def mix_seed(*numbers):
     return state >> 1
 
 
+def uniform_draws(key, indices, count):
+    """Return random numbers that are a function of (key, index, position) alone: float64 (count, B), 0 <= x < 1.
+
+    Args:
+        key: whole numbers such as (seed, epoch).
+        indices: int64 array (B,), for example the samples of a batch.
+        count: how many numbers each of them needs.
+    """
+    places = np.arange(1, count + 1, dtype=np.uint64)[:, None] * np.uint64(0xD1B54A32D192ED03)
+    with np.errstate(over='ignore'):  # arithmetic modulo 2**64 is meant
+        state = (
+            np.asarray(indices, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + places + np.uint64(mix_seed(*key))
+        )
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+
+
 def seed_everything(seed):
     """Seed torch on every device, Python's random and numpy's global generator."""
     torch.manual_seed(seed)

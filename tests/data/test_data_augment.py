@@ -1,16 +1,17 @@
 """Augmentations: what they change, what they keep, and on what that depends."""
 
 import pickle
-import warnings
 
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms import v2
 
-from data.augment import AUGMENTS, Augment, resizes_itself
+from data.augment import AUGMENTS, Augment, Erase, Flip, Jitter, Part, Rotate, Shift
 from data.data_entry import select_eval_loader, select_train_loader
 from data.pictures import read_mask, read_picture
 from utils.errors import DanluError
+from utils.seeding import uniform_draws
 
 CHANGING = [name for name in AUGMENTS if name != 'none']
 SIZE = (40, 48)
@@ -24,14 +25,14 @@ def sample(index, size=SIZE):
     return (torch.eye(3, dtype=torch.uint8)[mask.int()] * 200).permute(2, 0, 1).contiguous(), mask
 
 
-def size_before(name):
-    """Return the size that the loaders hand to an augmentation whose result has SIZE."""
-    return (60, 80) if resizes_itself(name) else SIZE
+def batch_of(samples):
+    return tuple(map(torch.stack, zip(*samples, strict=True)))
 
 
 def changed(name, count=40, epoch=1, seed=0):
-    augment = Augment(name, SIZE, True, IGNORED, seed)
-    return [augment(*sample(index, size_before(name)), epoch, index) for index in range(count)]
+    """Return samples 0 .. count-1 after the augmentation, a list of (picture, mask)."""
+    batch = batch_of(sample(index) for index in range(count))
+    return list(zip(*Augment(name, IGNORED, seed)(*batch, epoch, np.arange(count)), strict=True))
 
 
 @pytest.mark.parametrize('name', CHANGING)
@@ -67,15 +68,14 @@ def test_what_lies_outside_is_black_and_ignored():
 @pytest.mark.parametrize('name', CHANGING)
 @pytest.mark.parametrize('channels', [1, 3])
 def test_pictures_keep_their_type_and_size(name, channels):
-    augment = Augment(name, SIZE, False, None, 0)
-    for index in range(20):
-        before = torch.randint(0, 256, (channels, *size_before(name)), dtype=torch.uint8)
-        image, target = augment(before, 'any target', 1, index)
-        assert (type(image), image.dtype, image.shape) == (torch.Tensor, torch.uint8, (channels, *SIZE))
-        assert target == 'any target'
+    before = torch.randint(0, 256, (20, channels, *SIZE), dtype=torch.uint8)
+    kept, labels = before.clone(), torch.arange(20)
+    images, targets = Augment(name, None, 0)(before, labels, 1, np.arange(20))
+    assert (images.dtype, images.shape) == (torch.uint8, before.shape)
+    assert targets is labels
+    assert torch.equal(before, kept)  # in memory it is the data set itself
     for image, mask in changed(name, 5):
-        assert (type(mask), mask.dtype, mask.shape) == (torch.Tensor, torch.uint8, SIZE)
-        assert image.shape == (3, *SIZE)
+        assert (mask.dtype, mask.shape, image.shape) == (torch.uint8, SIZE, (3, *SIZE))
 
 
 @pytest.mark.parametrize('name', CHANGING)
@@ -88,9 +88,11 @@ def test_the_change_is_a_function_of_seed_epoch_and_index(name):
     assert agreeing(first, changed(name)) == 40
     for other in (changed(name, epoch=2), changed(name, seed=1)):
         assert agreeing(first, other) < (32 if name == 'flip' else 8)  # a coin falls on the same side half of the time
-    augment = Augment(name, SIZE, True, IGNORED, 0)
-    same_picture = [augment(*sample(0, size_before(name)), 1, index) for index in range(40)]
+    augment = Augment(name, IGNORED, 0)
+    same_picture = list(zip(*augment(*batch_of([sample(0)] * 40), 1, np.arange(40)), strict=True))
     assert agreeing(same_picture, same_picture[1:] + same_picture[:1]) < 32
+    alone = [augment(*batch_of([sample(index)]), 1, np.array([index])) for index in range(40)]
+    assert agreeing([(image[0], mask[0]) for image, mask in alone], first) == 40
 
 
 def test_flip_mirrors_one_in_two():
@@ -105,27 +107,28 @@ def test_flip_mirrors_one_in_two():
 
 def test_an_ignore_index_that_masks_cannot_hold():
     with pytest.raises(DanluError, match=r'--ignore_index 256: masks have 8 bits, so it takes 0..255'):
-        Augment('crop', SIZE, True, 256, 0)
-    Augment('crop', SIZE, False, 256, 0)
+        Augment('crop', 256, 0)
 
 
 @pytest.mark.parametrize('name', CHANGING)
 def test_augmentations_can_be_sent_to_spawned_workers(name):
-    augment = Augment(name, SIZE, True, IGNORED, 0)
-    for before, after in zip(changed(name, 3), range(3), strict=True):
-        image, mask = pickle.loads(pickle.dumps(augment))(*sample(after, size_before(name)), 1, after)
-        assert torch.equal(before[0], image)
-        assert torch.equal(before[1], mask)
+    augment = pickle.loads(pickle.dumps(Augment(name, IGNORED, 0)))
+    images, masks = augment(*batch_of(sample(index) for index in range(3)), 1, np.arange(3))
+    for index, (image, mask) in enumerate(changed(name, 3)):
+        assert torch.equal(image, images[index])
+        assert torch.equal(mask, masks[index])
 
 
 def test_an_unknown_augmentation():
     with pytest.raises(DanluError, match="unknown augmentation 'flop'; did you mean flip"):
-        Augment('flop', SIZE, True, IGNORED, 0)
+        Augment('flop', IGNORED, 0)
 
 
 def batches_of(loader, epoch=1):
+    """Return the batches as the network gets them: augmented where the loader asks for it."""
     loader.batch_sampler.set_epoch(epoch)
-    return list(loader)
+    augment = loader.dataset.augment
+    return [augment(*batch[:2], *batch[2]) if len(batch) == 3 else tuple(batch) for batch in loader]
 
 
 def equal(first, second):
@@ -192,7 +195,48 @@ def test_the_models_generator_does_not_notice(masked, name, workers):
         assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_strong_says_nothing_about_erasing_and_masks():
-    with warnings.catch_warnings(record=True) as caught:
-        assert len(changed('strong', 20)) == 20
-    assert [str(warning.message) for warning in caught] == []
+LIKE_TORCHVISION = {
+    'flip': (Flip(), v2.RandomHorizontalFlip()),
+    'shift': (Shift(1 / 8), v2.RandomCrop((24, 32), padding=[4, 3])),
+    'part': (Part(0.25, 1.0), v2.RandomResizedCrop((24, 32), scale=(0.25, 1.0))),
+    'small part': (Part(0.05, 0.1), v2.RandomResizedCrop((24, 32), scale=(0.05, 0.1))),
+    'impossible part': (Part(1.0, 1.0), v2.RandomResizedCrop((24, 32), scale=(1.0, 1.0))),
+    'rotation': (Rotate(30), v2.RandomAffine(30)),
+    'brightness': (Jitter(0.4, 0, 0), v2.ColorJitter(brightness=0.4)),
+    'contrast': (Jitter(0, 0.4, 0), v2.ColorJitter(contrast=0.4)),
+    'saturation': (Jitter(0, 0, 0.4), v2.ColorJitter(saturation=0.4)),
+    'jitter': (Jitter(0.6, 0.6, 0.6), v2.ColorJitter(0.6, 0.6, 0.6)),
+    'erasing': (Erase(0.5), v2.RandomErasing(0.5)),
+}
+
+
+@pytest.mark.parametrize('name', LIKE_TORCHVISION)
+def test_steps_are_distributed_as_torchvisions(name):
+    """Compare mean and deviation of each pixel, and the spread of whole pictures, with torchvision's, per sample."""
+    step, reference = LIKE_TORCHVISION[name]
+    generator = torch.Generator().manual_seed(1)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 3, 4, 5, generator=generator), size=(24, 32), mode='bicubic')
+    picture, count = smooth[0].clamp(0.05, 0.95), 1500
+    torch.manual_seed(2)
+    theirs = 255 * torch.stack([reference(picture) for _ in range(count)])
+    pixels = (255 * picture).round().to(torch.uint8).expand(count, -1, -1, -1)
+    ours = step(pixels, None, uniform_draws((3, 4), np.arange(count), step.draws), None)[0].float()
+    # Towards the edges torchvision's rotation mixes in the black from outside, and its parts repeat their last row.
+    inner = slice(8, -8) if name == 'rotation' else slice(2, -2)
+    theirs, ours = theirs[..., inner, inner], ours[..., inner, inner]
+    error = (theirs.var(0) / count + ours.var(0) / count).sqrt() + 0.2
+    assert ((ours.mean(0) - theirs.mean(0)).abs() / error).max() < 5.5
+    assert (ours.std(0) - theirs.std(0)).abs().max() < 0.15 * theirs.std(0).max() + 1.5
+    brightness = [pictures.mean((1, 2, 3)).sort().values for pictures in (ours, theirs)]
+    assert (brightness[0] - brightness[1])[50:-50].abs().max() < 0.15 * brightness[1].std() + 2
+
+
+def test_draws_are_even_and_unrelated():
+    draws = uniform_draws((0, 1), np.arange(100_000), 8)
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    counts = np.stack([np.histogram(row, 10, (0, 1))[0] for row in draws])
+    assert np.abs(counts / 10_000 - 1).max() < 0.06
+    others = [uniform_draws(key, np.arange(100_000), 1)[0] for key in ((0, 2), (1, 1))]
+    related = np.corrcoef([*draws, *others, draws[0, np.r_[1:100_000, 0]]])
+    assert np.abs(related - np.eye(len(related))).max() < 0.02

@@ -74,7 +74,7 @@ def test_evaluation_keeps_the_lists_order(labelled):
 
 def images_of(loader, epoch):
     loader.batch_sampler.set_epoch(epoch)
-    return torch.cat([images for images, _ in loader])
+    return torch.cat([images for images, *_ in loader])
 
 
 @pytest.mark.parametrize('kind', ['list', 'mem_list'])
@@ -115,7 +115,7 @@ def test_spawned_workers_give_the_same_batches(masked):
     args.num_workers = 1
     loader = select_train_loader(args)
     loader.multiprocessing_context = 'spawn'
-    ((images, masks),) = list(loader)
+    ((images, masks, _),) = list(loader)
     assert torch.equal(images, here[0][0])
     assert torch.equal(masks, here[0][1])
 
