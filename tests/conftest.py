@@ -1,0 +1,243 @@
+"""What the end-to-end tests share: small data, short runs, and starting train.py and eval.py.
+
+A run is made once per session and looked at from many sides: each start of Python with torch costs seconds. Tests that
+write into a run make one of their own.
+"""
+
+import contextlib
+import csv
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+# Before torch is imported: the number of threads changes the bits of the weights, and the subprocesses inherit it.
+os.environ['OMP_NUM_THREADS'] = '1'
+
+import numpy as np
+import pytest
+from PIL import Image
+
+PROJECT = Path(__file__).resolve().parent.parent
+LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
+MASK_TRAIN, MASK_VAL = 7, 5
+MASK_CLASSES, MASK_IGNORED = 3, 7
+
+
+@pytest.fixture(scope='session')
+def interpreter():
+    """Return the Python (str) that runs the tests."""
+    return sys.executable
+
+
+@pytest.fixture(scope='session')
+def run_program(interpreter, tmp_path_factory):
+    """Return a function that starts train.py or eval.py: (script, *words, terminal, **env) -> code, stdout, stderr.
+
+    It starts in a directory of its own, as everything must work from anywhere. terminal=True connects stderr to one.
+    """
+
+    def run(script, *words, terminal=False, **env):
+        command = [interpreter, str(PROJECT / script), *map(str, words)]
+        where = tmp_path_factory.mktemp('elsewhere')
+        options = {'cwd': where, 'env': {**os.environ, **env}, 'stdin': subprocess.DEVNULL, 'text': True}
+        if terminal:
+            code, stdout, stderr = _run_in_terminal(command, options)
+        else:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=300, **options)
+            code, stdout, stderr = done.returncode, done.stdout, done.stderr
+        assert list(where.iterdir()) == [], 'it wrote into the directory that it was started in'
+        return SimpleNamespace(code=code, stdout=stdout, stderr=stderr)
+
+    return run
+
+
+def _run_in_terminal(command, options):
+    """Run with stdout in a pipe and stderr in a terminal of 100 columns, and return code, stdout, stderr."""
+    pty, fcntl, termios = (pytest.importorskip(name) for name in ('pty', 'fcntl', 'termios'))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, b'\x18\x00\x64\x00\x00\x00\x00\x00')
+    seen = []
+
+    def read():
+        with contextlib.suppress(OSError):  # EIO: the last program that had the terminal open has ended
+            while data := os.read(ours, 65536):
+                seen.append(data)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **options) as process:
+        os.close(theirs)
+        reader = threading.Thread(target=read)
+        reader.start()
+        stdout, _ = process.communicate(timeout=300)
+        reader.join(timeout=60)
+    os.close(ours)
+    return process.returncode, stdout, b''.join(seen).decode()
+
+
+@pytest.fixture(scope='session')
+def train_here():
+    """Return a function that calls train.main(words) in this process, on the CPU -> the run."""
+
+    def run(*words):
+        import train
+
+        if '--resume' in words:  # of two event files of one process and one second TensorBoard may read the later first
+            time.sleep(1)
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            train.main([*map(str, words), '--device', 'cpu'])
+        return finished_run(stdout.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def eval_here():
+    """Return a function that calls eval.main(words) in this process, on the CPU -> the test."""
+
+    def run(*words):
+        import eval as eval_py
+
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            eval_py.main([*map(str, words), '--device', 'cpu'])
+        return finished_test(stdout.getvalue())
+
+    return run
+
+
+def finished_run(stdout, stderr='', code=0):
+    """Return a run: directory, stdout, stderr, code, and the names of the files that it left, as they are now."""
+    directory = Path(printed(stdout, 'run'))
+    files = sorted(path.name for path in directory.iterdir())
+    return SimpleNamespace(directory=directory, stdout=stdout, stderr=stderr, code=code, files=files)
+
+
+def finished_test(stdout, stderr='', code=0):
+    """Return a test: directory, stdout, stderr, code, the values of result.txt and the lines above them (str)."""
+    directory = Path(printed(stdout, 'results'))
+    lines = (directory / 'result.txt').read_text(encoding='utf-8').splitlines()
+    head = dict(line.removeprefix('# ').split(': ', 1) for line in lines if line.startswith('# '))
+    values = dict(line.split(': ', 1) for line in lines if not line.startswith('# '))
+    return SimpleNamespace(directory=directory, stdout=stdout, stderr=stderr, code=code, head=head, values=values)
+
+
+def printed(stdout, name):
+    """Return what a program printed as `name: ...` (str), the last time."""
+    found = [line.removeprefix(f'{name}: ') for line in stdout.splitlines() if line.startswith(f'{name}: ')]
+    assert found, f'no line "{name}: ..." in:\n{stdout}'
+    return found[-1]
+
+
+@pytest.fixture(scope='session')
+def history_of():
+    """Return a function: run -> the rows of its history.csv (list of dict of str)."""
+
+    def read(run):
+        with open(run.directory / 'history.csv', newline='', encoding='utf-8') as file:
+            return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture(scope='session')
+def events_of():
+    """Return a function: run -> what TensorBoard reads from it: scalars and images, by tag, lists of events."""
+
+    def read(run):
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        reader = EventAccumulator(str(run.directory), size_guidance={'scalars': 0, 'images': 0})
+        reader.Reload()
+        tags = reader.Tags()
+        return SimpleNamespace(
+            scalars={tag: reader.Scalars(tag) for tag in tags['scalars']},
+            images={tag: reader.Images(tag) for tag in tags['images']},
+        )
+
+    return read
+
+
+# --- data
+
+
+@pytest.fixture(scope='session')
+def list_data(tmp_path_factory):
+    """Return the options (list of str) of a classification: 20x16 RGB files, three classes by name, uneven batches."""
+    folder, random = tmp_path_factory.mktemp('list_data'), np.random.default_rng(1)
+    for split, count in (('train', LIST_TRAIN), ('val', LIST_VAL)):
+        lines = []
+        for index in range(count):
+            shade = index % 3
+            pixels = random.integers(0, 120, (20, 16, 3)) + 50 * shade
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f'{split}{index}.png')
+            # Every fifth label is wrong, so that no network gets all of them right.
+            label = (shade + (index % 5 == 4)) % 3
+            lines.append(f'{split}{index}.png\t{["yak", "ant", "cat"][label]}\n')
+        (folder / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+    return [
+        *('--data_type', 'list', '--train_list', str(folder / 'train.txt'), '--val_list', str(folder / 'val.txt')),
+        *('--batch_size', '8', '--lr', '0.003'),
+    ]
+
+
+@pytest.fixture(scope='session')
+def mask_data(tmp_path_factory):
+    """Return the options (list of str) of a segmentation: 20x24 RGB files, some pixels ignored, uneven batches."""
+    folder, random = tmp_path_factory.mktemp('mask_data'), np.random.default_rng(2)
+    for split, count in (('train', MASK_TRAIN), ('val', MASK_VAL)):
+        lines = []
+        for index in range(count):
+            mask = np.repeat(random.integers(0, MASK_CLASSES, (5, 6)), 4, axis=0).repeat(4, axis=1)
+            pixels = random.integers(0, 140, (20, 24, 3)) + 40 * mask[..., None]
+            # The number of ignored pixels differs from picture to picture: means over batches would show.
+            mask[: 3 * index] = MASK_IGNORED
+            for name, array in ((f'{split}{index}.png', pixels), (f'{split}{index}_mask.png', mask)):
+                Image.fromarray(array.astype(np.uint8)).save(folder / name)
+            lines.append(f'{split}{index}.png {split}{index}_mask.png\n')
+        (folder / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+    return [
+        *('--data_type', 'list', '--train_list', str(folder / 'train.txt'), '--val_list', str(folder / 'val.txt')),
+        *('--task', 'segmentation', '--num_classes', str(MASK_CLASSES), '--ignore_index', str(MASK_IGNORED)),
+        *('--model_type', 'unet', '--batch_size', '2', '--num_workers', '0'),
+    ]
+
+
+# --- runs, read only
+
+
+@pytest.fixture(scope='session')
+def digits_run(run_program, tmp_path_factory):
+    """Return a run of train.py on the digits: two epochs, in a process that sees no GPU."""
+    folder = tmp_path_factory.mktemp('digits_run')
+    words = ['--epochs', 2, '--batch_size', 192, '--save_freq', 2, '--gpus', 0, '--checkpoints_dir', folder]
+    done = run_program('train.py', *words, CUDA_VISIBLE_DEVICES='')
+    assert done.code == 0, done.stderr
+    return finished_run(done.stdout, done.stderr, done.code)
+
+
+@pytest.fixture(scope='session')
+def digits_test(run_program, digits_run):
+    """Return a test of `digits_run` by eval.py, given the checkpoint and nothing else."""
+    done = run_program('eval.py', '--load_model_path', digits_run.directory / 'best.pth', CUDA_VISIBLE_DEVICES='')
+    assert done.code == 0, done.stderr
+    return finished_test(done.stdout, done.stderr, done.code)
+
+
+@pytest.fixture(scope='session')
+def list_run(run_program, list_data, tmp_path_factory):
+    """Return a run of train.py on `list_data`: two epochs, augmented, two workers, stderr a terminal."""
+    folder = tmp_path_factory.mktemp('list_run')
+    words = ['--epochs', 2, '--num_workers', 2, '--augment', 'strong', '--print_freq', 1, '--checkpoints_dir', folder]
+    done = run_program('train.py', *list_data, *words, '--device', 'cpu', terminal=True)
+    assert done.code == 0, done.stderr
+    return finished_run(done.stdout, done.stderr, done.code)
+
+
+@pytest.fixture(scope='session')
+def mask_run(train_here, mask_data, tmp_path_factory):
+    """Return a run on `mask_data`: two epochs of a U-Net, pictures and masks mirrored."""
+    folder = tmp_path_factory.mktemp('mask_run')
+    return train_here(*mask_data, '--epochs', 2, '--augment', 'flip', '--lr', 0.01, '--checkpoints_dir', folder)

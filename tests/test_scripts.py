@@ -1,0 +1,456 @@
+"""The scripts, the PyCharm configurations and the README: what they start must exist and take these options.
+
+Most scripts run here with a stand-in for python that notes how it was called; the project's parsers then check that.
+"""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import pytest
+
+import options
+from options import parse_test_args, parse_train_args
+
+PROJECT = Path(__file__).resolve().parent.parent
+SCRIPTS = [*sorted((PROJECT / 'scripts').glob('*.sh')), PROJECT / '.ci' / 'run']
+STARTED = [path for path in SCRIPTS if path.name != 'setup_env.sh']  # that one is sourced
+CONFIGURATIONS = sorted((PROJECT / '.run').glob('*.xml'))
+README = (PROJECT / 'README.md').read_text(encoding='utf-8')
+
+pytestmark = pytest.mark.skipif(shutil.which('bash') is None, reason='needs bash')
+
+# Notes directory and words of each call, and answers as train.py, eval.py, uv and venv do.
+STAND_IN = r"""#!/usr/bin/env bash
+number=$(ls "$CALLS" | wc -l)
+printf '%s\0' "$PWD" "${0##*/}" "$@" > "$CALLS/$(printf %03d "$number")"
+case "${0##*/} $*" in
+    'python train.py'*) [ -z "${FAIL:-}" ] || exit 2; echo "run: $FAKE_RUN" ;;
+    'python eval.py'*) echo "results: $FAKE_RUN/best/val_x" ;;
+    'uv venv'* | 'python3 -m venv'*) mkdir -p .venv/bin && echo 'VIRTUAL_ENV=$PWD/.venv' > .venv/bin/activate ;;
+    'python3 -c'*) exit "${TOO_OLD:-0}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Return a function that starts a script by bash: (path, *words, commands, **env) -> code, stdout, stderr, calls.
+
+    Each call is (directory, words). It starts in an empty directory, an environment being active unless env says no.
+    """
+
+    def run(path, *words, commands=('python', 'uv'), **env):
+        calls, programs, elsewhere = (tmp_path / name for name in ('calls', 'programs', 'elsewhere'))
+        for folder in (calls, programs):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        elsewhere.mkdir(exist_ok=True)
+        for name in commands:
+            (programs / name).write_text(STAND_IN)
+            (programs / name).chmod(0o755)
+        own = {'PATH': f'{programs}:/usr/bin:/bin', 'CALLS': str(calls), 'FAKE_RUN': str(tmp_path)}
+        env = {**own, 'HOME': str(tmp_path), 'VIRTUAL_ENV': '/some/environment', **env}
+        done = subprocess.run(
+            ['bash', str(path), *map(str, words)],
+            cwd=elsewhere,
+            env={name: value for name, value in env.items() if value is not None},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        noted = [file.read_text().split('\0')[:-1] for file in sorted(calls.iterdir())]
+        assert list(elsewhere.iterdir()) == []
+        return SimpleNamespace(
+            code=done.returncode,
+            stdout=done.stdout,
+            stderr=done.stderr,
+            calls=[(folder, words) for folder, *words in noted],
+        )
+
+    return run
+
+
+@pytest.fixture
+def in_project(monkeypatch):
+    """Let relative paths be seen from the project, as the scripts see them."""
+    monkeypatch.chdir(PROJECT)
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """Return a directory with lists as CamVid has them."""
+    folder = tmp_path / 'cam vid'
+    folder.mkdir()
+    for name in ('train.txt', 'val.txt'):
+        (folder / name).write_text('a.png b.png\n')
+    return folder
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Return a directory with a sub-directory per split."""
+    for split in ('train', 'val'):
+        (tmp_path / 'my pictures' / split).mkdir(parents=True)
+    return tmp_path / 'my pictures'
+
+
+# --- every script
+
+
+@pytest.mark.parametrize('path', SCRIPTS, ids=lambda path: path.name)
+def test_bash_understands_every_script(path):
+    done = subprocess.run(['bash', '-n', str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+@pytest.mark.parametrize('path', STARTED, ids=lambda path: path.name)
+def test_every_script_can_be_started(path):
+    assert path.read_text().startswith('#!/usr/bin/env bash\n')
+    assert b'\r' not in path.read_bytes()
+    if os.name != 'nt':
+        assert os.access(path, os.X_OK), f'chmod +x {path}'
+
+
+def options_in(text):
+    """Return (program, option) for every option behind `python train.py` or `python eval.py` in a text."""
+    text = re.sub(r'\\\n\s*', ' ', text)
+    for line in text.splitlines():
+        found = re.search(r'python (?:\S*/)?(train|eval)\.py\b([^|#`]*)', line)
+        if found:
+            yield from ((found[1], name) for name in re.findall(r'(?<!\S)(--[\w-]+)', found[2]))
+
+
+@pytest.mark.parametrize('path', [*SCRIPTS, PROJECT / 'README.md', PROJECT / 'checkpoints' / 'README.md',
+                                  PROJECT / 'train.py', PROJECT / 'eval.py'], ids=lambda path: path.name)  # fmt: skip
+def test_only_options_that_exist_are_used(path):
+    known = {
+        'train': options.train_parser()._option_string_actions,
+        'eval': options.test_parser()._option_string_actions,
+    }
+    unknown = [(program, name) for program, name in options_in(path.read_text()) if name not in known[program]]
+    assert unknown == []
+
+
+def test_options_are_found_where_they_are_used():
+    """Or the test above would find nothing to complain of."""
+    assert ('train', '--ignore_index') in options_in((PROJECT / 'scripts' / 'train_camvid.sh').read_text())
+    assert ('eval', '--viz_freq') in options_in((PROJECT / 'scripts' / 'quickstart.sh').read_text())
+    assert ('train', '--resume') in options_in(README)
+
+
+@pytest.mark.parametrize('path', [PROJECT / 'README.md', PROJECT / 'checkpoints' / 'README.md', *SCRIPTS],
+                         ids=lambda path: path.name)  # fmt: skip
+def test_scripts_and_files_that_are_named_exist(path):
+    text = path.read_text(encoding='utf-8')
+    named = {PROJECT / name for name in re.findall(r'\bscripts/\w+\.(?:sh|py)', text)}
+    named |= {path.parent / link for link in re.findall(r'\]\(([^)#:]+)\)', text)}
+    assert [str(name) for name in named if not name.exists()] == []
+
+
+# --- what they start
+
+
+def check_one_call(done, script, extra):
+    """Check that python was called once, in the project, with `extra` last; return the parsed options."""
+    assert done.code == 0, done.stderr
+    ((folder, words),) = done.calls
+    assert folder == str(PROJECT)
+    assert words[:2] == ['python', f'{script}.py']
+    assert words[-len(extra) :] == extra
+    return parse_train_args(words[2:]) if script == 'train' else words[2:]
+
+
+def test_train_digits(start, in_project):
+    args = check_one_call(start(PROJECT / 'scripts/train_digits.sh', '--lr', '0.5'), 'train', ['--lr', '0.5'])
+    assert (args.model_type, args.data_type, args.save_prefix, args.lr) == ('lenet', 'digits', 'digits', 0.5)
+
+
+def test_train_camvid(start, in_project, camvid):
+    done = start(PROJECT / 'scripts/train_camvid.sh', '--epochs', '3', DATA=str(camvid))
+    args = check_one_call(done, 'train', ['--epochs', '3'])
+    assert (args.task, args.num_classes, args.ignore_index, args.epochs) == ('segmentation', 11, 11, 3)
+    assert len(args.class_names) == 11
+    assert args.train_list == str(camvid / 'train.txt')
+
+
+def test_train_folder(start, in_project, pictures):
+    args = check_one_call(start(PROJECT / 'scripts/train_folder.sh', '--no_pretrained', DATA=str(pictures)), 'train',
+                          ['--no_pretrained'])  # fmt: skip
+    assert (args.data_type, args.pretrained, args.val_list) == ('folder', False, str(pictures / 'val'))
+
+
+def test_train_mnist(start, in_project, tmp_path):
+    done = start(PROJECT / 'scripts/train_mnist.sh', '--epochs', '2', DATA=str(tmp_path / 'new'))
+    args = check_one_call(done, 'train', ['--epochs', '2'])
+    assert (args.data_type, args.download, args.data_root) == ('mnist', True, str(tmp_path / 'new'))
+
+
+@pytest.mark.parametrize('name', ['eval_digits', 'eval_camvid'])
+def test_eval_scripts(start, in_project, digits_run, name):
+    done = start(PROJECT / f'scripts/{name}.sh', digits_run.directory, '--viz_freq', '7')
+    args = parse_test_args(check_one_call(done, 'eval', ['--viz_freq', '7']))
+    assert args.load_model_path == str(digits_run.directory / 'best.pth')
+    assert (args.save_viz, args.viz_freq) == (True, 7)
+
+
+@pytest.mark.parametrize(
+    ('name', 'words', 'hint'),
+    [
+        ('train_camvid', [], 'DATA=/path/to/camvid'),
+        ('train_folder', [], 'DATA=/path/to/pictures'),
+        ('eval_digits', ['checkpoints/of_nobody'], 'train_digits.sh'),
+        ('eval_camvid', ['checkpoints/of_nobody'], 'train_camvid.sh'),
+        ('eval_camvid', [], 'usage: scripts/eval_camvid.sh RUN'),
+    ],
+)
+def test_without_data_or_run_they_say_what_to_do(start, name, words, hint):
+    done = start(PROJECT / f'scripts/{name}.sh', *words, DATA='/nowhere at all')
+    assert done.code == 2
+    assert hint in done.stderr
+    assert done.calls == []
+
+
+def test_tensorboard(start):
+    done = start(PROJECT / 'scripts/tensorboard.sh', '--port', '6007')
+    assert done.calls == [(str(PROJECT), 'python -m tensorboard.main --logdir checkpoints --port 6007'.split())]
+    assert importlib.util.find_spec('tensorboard.main')
+
+
+def test_quickstart_installs_trains_tests_and_says_where_things_lie(start, in_project, digits_run):
+    done = start(PROJECT / 'scripts/quickstart.sh', '--epochs', '3', FAKE_RUN=str(digits_run.directory))
+    assert done.code == 0, done.stderr
+    (_, install), (_, training), (_, testing) = done.calls
+    assert install == 'uv pip install --quiet --requirement requirements.txt'.split()
+    args = parse_train_args(training[2:])
+    assert (args.model_type, args.data_type, args.epochs, args.save_prefix) == ('lenet', 'digits', 3, 'quickstart')
+    args = parse_test_args(testing[2:])
+    assert args.load_model_path == str(digits_run.directory / 'best.pth'), 'the run that was just made'
+    assert args.save_viz
+    for said in ('best/val_x/result.txt', 'best/val_x/viz', 'tensorboard --logdir', '--data_type folder', '--resume'):
+        assert said in done.stdout
+
+
+def test_quickstart_stops_when_training_fails(start):
+    done = start(PROJECT / 'scripts/quickstart.sh', FAIL='yes')
+    assert done.code == 2
+    assert not any('eval.py' in words for _, words in done.calls)
+    assert 'numbers:' not in done.stdout
+
+
+@pytest.mark.parametrize('path', [PROJECT / 'scripts/test.sh', PROJECT / '.ci/run'], ids=lambda path: path.name)
+def test_the_tests_are_style_and_pytest(start, path):
+    done = start(path, '-m', 'gpu', '-k', 'two words')
+    assert done.code == 0, done.stderr
+    assert [words for _, words in done.calls] == [
+        'uv pip install --quiet --requirement requirements-dev.txt'.split(),
+        'python -m ruff check .'.split(),
+        'python -m ruff format --check .'.split(),
+        ['python', '-m', 'pytest', '-m', 'gpu', '-k', 'two words'],
+    ]
+    assert {folder for folder, _ in done.calls} == {str(PROJECT)}
+
+
+# --- the environment
+
+
+@pytest.fixture
+def fresh_clone(tmp_path):
+    """Return a copy of the scripts in a project without .venv."""
+    clone = tmp_path / 'fresh clone'
+    shutil.copytree(PROJECT / 'scripts', clone / 'scripts')
+    return clone
+
+
+INACTIVE = {'VIRTUAL_ENV': None, 'CONDA_PREFIX': None}
+
+
+def test_a_fresh_clone_gets_an_environment_by_uv(start, fresh_clone):
+    done = start(fresh_clone / 'scripts/test.sh', **INACTIVE)
+    assert done.code == 0, done.stderr
+    made, installed = done.calls[:2]
+    assert made == (str(fresh_clone), ['uv', 'venv', *'--quiet --clear --seed --python >=3.11 .venv'.split()])
+    assert installed[1][:3] == ['uv', 'pip', 'install']
+    again = start(fresh_clone / 'scripts/test.sh', **INACTIVE)
+    assert [words[1] for _, words in again.calls] == ['pip', '-m', '-m', '-m'], 'made once'
+
+
+without_uv = pytest.mark.skipif(
+    any(os.path.exists(f'{folder}/uv') for folder in ('/usr/bin', '/bin')), reason='uv belongs to this system'
+)
+
+
+@without_uv
+def test_a_fresh_clone_gets_an_environment_without_uv(start, fresh_clone):
+    done = start(fresh_clone / 'scripts/test.sh', commands=('python', 'python3'), **INACTIVE)
+    assert done.code == 0, done.stderr
+    called = [' '.join(words) for _, words in done.calls]
+    assert called[1:3] == [
+        'python3 -m venv --clear .venv',
+        'python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt',
+    ]
+
+
+@without_uv
+def test_an_old_python_is_named(start, fresh_clone):
+    done = start(fresh_clone / 'scripts/test.sh', commands=('python', 'python3'), TOO_OLD='1', **INACTIVE)
+    assert done.code == 2
+    assert 'Danlu needs Python 3.11 or newer' in done.stderr
+    assert not (fresh_clone / '.venv').exists()
+
+
+def test_an_environment_that_was_made_half_is_made_again(start, fresh_clone):
+    (fresh_clone / '.venv' / 'bin').mkdir(parents=True)
+    done = start(fresh_clone / 'scripts/test.sh', **INACTIVE)
+    assert done.calls[0][1][:2] == ['uv', 'venv']
+
+
+def test_an_active_environment_is_used_as_it_is(start, fresh_clone):
+    for active in ({'VIRTUAL_ENV': '/some/environment'}, {'VIRTUAL_ENV': None, 'CONDA_PREFIX': '/some/conda'}):
+        done = start(fresh_clone / 'scripts/test.sh', **active)
+        assert done.calls[0][1][:3] == ['uv', 'pip', 'install']
+        assert not (fresh_clone / '.venv').exists()
+
+
+# --- for real
+
+
+def test_train_digits_really_trains_from_another_directory(interpreter, tmp_path):
+    programs, elsewhere = tmp_path / 'programs', tmp_path / 'elsewhere'
+    programs.mkdir()
+    elsewhere.mkdir()
+    (programs / 'python').write_text(f'#!/bin/sh\nexec {shlex.quote(interpreter)} "$@"\n')
+    (programs / 'python').chmod(0o755)
+    done = subprocess.run(
+        [PROJECT / 'scripts' / 'train_digits.sh', '--epochs', '1', '--checkpoints_dir', str(tmp_path / 'runs')],
+        cwd=elsewhere,
+        env={**os.environ, 'PATH': f'{programs}:{os.environ["PATH"]}', 'VIRTUAL_ENV': sys.prefix},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / 'runs' / 'lenet_digits'
+    assert f'run: {run}' in done.stdout
+    assert (run / 'best.pth').is_file()
+    assert float(re.search(r'best: val/acc (\S+) in epoch 1', done.stdout)[1]) > 0.8
+    assert list(elsewhere.iterdir()) == []
+
+
+# --- PyCharm
+
+
+def settings(path):
+    """Return the configuration element, and its options (dict of str)."""
+    (configuration,) = ElementTree.parse(path).getroot().findall('configuration')
+    return configuration, {option.get('name'): option.get('value') for option in configuration.findall('option')}
+
+
+def test_there_is_a_configuration_for_each_way_to_start():
+    assert {path.name for path in CONFIGURATIONS} >= {
+        *('train_digits.run.xml', 'train_camvid.run.xml', 'eval.run.xml', 'tests.run.xml', 'tensorboard.run.xml')
+    }
+    names = [settings(path)[0].get('name') for path in CONFIGURATIONS]
+    assert len(set(names)) == len(names), 'PyCharm shows one of two with the same name'
+
+
+@pytest.mark.parametrize('path', CONFIGURATIONS, ids=lambda path: path.name)
+def test_configurations_are_portable(path):
+    text = path.read_text(encoding='utf-8')
+    _, chosen = settings(path)
+    assert chosen['WORKING_DIRECTORY'] == '$PROJECT_DIR$'
+    assert chosen['IS_MODULE_SDK'] == 'true'
+    assert chosen['SDK_HOME'] == ''
+    for value in re.findall(r'value="([^"]*)"', text):
+        words = shlex.split(value.replace('&quot;', ''))
+        absolute = [word for word in words if word.startswith(('/', '~')) or re.match(r'[A-Za-z]:[\\/]', word)]
+        assert absolute == [], 'a path of one machine'
+
+
+@pytest.mark.parametrize('path', CONFIGURATIONS, ids=lambda path: path.name)
+def test_configurations_start_what_exists_with_options_that_exist(path, in_project, camvid, digits_run):
+    configuration, chosen = settings(path)
+    if configuration.get('type') == 'tests':
+        target = chosen['_new_target'].strip('"').replace('$PROJECT_DIR$', str(PROJECT))
+        assert Path(target) == PROJECT / 'tests'
+        assert Path(target).is_dir()
+        return
+    script, words = chosen['SCRIPT_NAME'], shlex.split(chosen['PARAMETERS'])
+    if chosen['MODULE_MODE'] == 'true':
+        assert importlib.util.find_spec(script)
+        assert words == ['--logdir', 'checkpoints']
+        return
+    replaced = {'--train_list': camvid / 'train.txt', '--val_list': camvid / 'val.txt',
+                '--load_model_path': digits_run.directory / 'best.pth'}  # fmt: skip
+    for option, existing in replaced.items():
+        if option in words:
+            words[words.index(option) + 1] = str(existing)
+    script = Path(script.replace('$PROJECT_DIR$', str(PROJECT)))
+    assert script in (PROJECT / 'train.py', PROJECT / 'eval.py')
+    assert script.is_file()
+    (parse_train_args if script.name == 'train.py' else parse_test_args)(words)
+
+
+def test_the_camvid_configuration_is_the_camvid_script(start, camvid, in_project):
+    done = start(PROJECT / 'scripts/train_camvid.sh', DATA=str(camvid))
+    by_script = vars(parse_train_args(done.calls[0][1][2:]))
+    words = shlex.split(settings(PROJECT / '.run' / 'train_camvid.run.xml')[1]['PARAMETERS'])
+    words = [word.replace('datasets/camvid', str(camvid)) for word in words]
+    assert vars(parse_train_args(words)) == by_script
+
+
+# --- the README's examples
+
+
+def example(name):
+    """Return the code (str) of the README's block that begins with `# <name>`."""
+    (code,) = re.findall(rf'```python\n# {re.escape(name)}\n(.*?)```', README, re.DOTALL)
+    return code
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """Return a function that adds the README's file and line: (file, registry's module, registry)."""
+
+    def add(file, module, registry):
+        (line,) = re.findall(rf"`('(\w+)': '({re.escape(file[:-3].replace('/', '.'))}\.\w+)',)`", README)
+        _, name, dotted = line
+        package, _, stem = file[:-3].rpartition('/')
+        written = importlib.util.module_from_spec(importlib.util.spec_from_loader(f'{package}.{stem}', loader=None))
+        exec(compile(example(file), file, 'exec'), written.__dict__)
+        monkeypatch.setitem(sys.modules, f'{package}.{stem}', written)
+        monkeypatch.setitem(getattr(importlib.import_module(module), registry), name, dotted)
+
+    return add
+
+
+def words_of(command):
+    """Return the options (list of str) of the README's command that holds `command`."""
+    (line,) = re.findall(rf'`python train\.py (\S*{re.escape(command)}[^`]*)`', README)
+    return shlex.split(line)
+
+
+def test_the_readmes_model_takes_a_file_and_a_line(registered, train_here, tmp_path):
+    registered('model/tiny.py', 'model.model_entry', 'MODELS')
+    run = train_here(*words_of('--model_type tiny'), '--epochs', 1, '--batch_size', 512, '--checkpoints_dir', tmp_path)
+    assert run.directory.name == 'tiny_exp'
+    assert 'model: Tiny, 7,850 parameters' in run.stdout
+
+
+def test_the_readmes_data_set_takes_a_file_and_a_line(registered, train_here, eval_here, tmp_path):
+    registered('data/noise.py', 'data.data_entry', 'DATASETS')
+    words = ['--epochs', 1, '--num_workers', 0, '--checkpoints_dir', tmp_path]
+    run = train_here(*words_of('--data_type noise'), *words)
+    assert '1,000 to train on, 100 to validate' in run.stdout
+    test = eval_here('--load_model_path', run.directory / 'best.pth', '--save_viz', '--viz_freq', 50)
+    assert test.head['samples'] == '100'
+    assert len(list((test.directory / 'viz').iterdir())) == 2

@@ -1,0 +1,130 @@
+"""The bar on a terminal, and the rare lines elsewhere."""
+
+import contextlib
+import io
+import time
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from utils import progress
+from utils.progress import Progress
+
+
+@contextlib.contextmanager
+def stderr(terminal):
+    """Put a file, or what says that it is a terminal, in the place of stderr and give it.
+
+    Not a fixture: pytest puts its own stderr back before the test begins.
+    """
+    file = io.StringIO()
+    file.isatty = lambda: terminal
+    with contextlib.redirect_stderr(file):
+        yield file
+
+
+def loader(samples=10, batch_size=4):
+    """Return batches of 4, 4 and 2 pictures."""
+    return DataLoader(TensorDataset(torch.zeros(samples, 1, 2, 2), torch.zeros(samples)), batch_size=batch_size)
+
+
+def test_every_batch_comes_through_in_order():
+    batches = [(torch.full((2, 1), float(i)), None) for i in range(5)]
+    assert [batch[0][0].item() for batch in Progress(batches, 'epoch', print)] == [0, 1, 2, 3, 4]
+
+
+def test_pictures_are_counted_and_not_batches():
+    bar = Progress(loader(), 'epoch 1/2', print)
+    assert bar.total == 10
+    counts = [bar.done for _ in bar]
+    assert counts == [4, 8, 10], 'a batch counts from when it is there: what is shown beside it says so'
+    assert bar.done == 10
+
+
+def test_a_loader_without_a_data_set_has_no_total():
+    bar = Progress(iter([(torch.zeros(3, 1), None)]), 'epoch', print)
+    assert bar.total is None
+    assert len(list(bar)) == 1
+    assert bar.done == 3
+
+
+def test_a_terminal_gets_a_bar_with_count_rate_time_and_text():
+    lines = []
+    bar = Progress(loader(), 'epoch 1/2', lines.append)
+    with stderr(terminal=True) as screen:
+        for step, _ in enumerate(bar):
+            time.sleep(0.12)  # tqdm draws at most ten times a second
+            bar.show(f'loss 0.{step}')
+    drawn = screen.getvalue()
+    assert 'epoch 1/2:' in drawn
+    assert '8.00/10.0' in drawn
+    assert 'img/s' in drawn
+    assert 'loss 0.1' in drawn
+    assert '<00:0' in drawn, 'the time left'
+    assert lines == [], 'a terminal has the bar and needs no lines'
+    assert drawn.endswith('\r'), 'the bar is gone when the epoch ends'
+
+
+def test_without_a_terminal_nothing_is_drawn_and_short_epochs_are_silent():
+    lines = []
+    bar = Progress(loader(), 'epoch 1/2', lines.append)
+    with stderr(terminal=False) as file:
+        for _ in bar:
+            time.sleep(0.12)
+            bar.show('loss 0.5')
+    assert file.getvalue() == ''
+    assert lines == []
+
+
+def test_without_a_terminal_a_long_epoch_says_a_line_now_and_then(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+    lines = []
+    bar = Progress(loader(samples=2000, batch_size=20), 'epoch 1/2', lines.append)
+    with stderr(terminal=False) as file:
+        for step, _ in enumerate(bar, 1):
+            now[0] += 1
+            bar.show(f'loss {step}')
+    assert progress.QUIET_SECONDS == 30
+    assert lines == [
+        'epoch 1/2: 620 of 2,000 images, 20 per second, loss 31',
+        'epoch 1/2: 1,240 of 2,000 images, 20 per second, loss 62',
+        'epoch 1/2: 1,860 of 2,000 images, 20 per second, loss 93',
+    ]
+    assert file.getvalue() == ''
+
+
+def test_no_line_comes_after_every_step_when_a_step_is_slow(monkeypatch):
+    monkeypatch.setattr(progress, 'QUIET_SECONDS', 0.02)
+    lines = []
+    bar = Progress(loader(samples=12, batch_size=1), 'test', lines.append)
+    with stderr(terminal=False):
+        for _ in bar:
+            time.sleep(0.01)
+            bar.show('')
+    assert 2 <= len(lines) <= 6
+
+
+def test_rate_is_pictures_per_second(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+    bar = Progress(loader(), 'test', print)
+    for _ in bar:
+        now[0] += 0.5
+    assert bar.rate() == pytest.approx(10 / 1.5)
+
+
+def test_waiting_for_batches_is_told_from_working_on_them(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+
+    def slow_loader():
+        for _ in range(4):
+            now[0] += 1  # decoding
+            yield torch.zeros(2, 1), None
+
+    bar = Progress(slow_loader(), 'test', print)
+    for _ in bar:
+        now[0] += 3  # computing
+    assert bar.wait_share() == pytest.approx(0.25)
