@@ -15,8 +15,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, remove_unstarted, save_args
+from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, save_args
 from utils.errors import DanluError, run_main
+from utils.run_directory import remove_unstarted
 from utils.startup import share_busy_cores
 
 if __name__ == '__main__':

@@ -25,6 +25,7 @@ from utils.arguments import (
     registered,
 )
 from utils.registry import PROJECT, read_registry
+from utils.run_directory import make_new_directory
 
 # Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
 LIST_DATA = ('list', 'mem_list')
@@ -46,6 +47,12 @@ SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers gpus device download r
 # fmt: off
 def add_common_args(parser):
     """Add the options that training and testing share."""
+    _add_what(parser)
+    _add_files(parser)
+    _add_machine(parser)
+
+
+def _add_what(parser):
     group = parser.add_argument_group('what: model, data and task')
     models = read_registry('model.model_entry', 'MODELS')
     datasets = read_registry('data.data_entry', 'DATASETS')
@@ -79,6 +86,8 @@ def add_common_args(parser):
     group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
                        help='weight of each class in the loss')
 
+
+def _add_files(parser):
     group = parser.add_argument_group('where: files')
     group.add_argument('--val_list', type=existing_path, metavar='PATH',
                        help='validation (train.py) or test (eval.py) data: a list file, or a directory for folder')
@@ -95,6 +104,8 @@ def add_common_args(parser):
     group.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, metavar='DIR',
                        help='directory of all runs')
 
+
+def _add_machine(parser):
     group = parser.add_argument_group('how: machine')
     group.add_argument('--gpus', nargs='+', type=number(int, low=0), metavar='N',
                        help='indices into the visible GPUs; several are wrapped in DataParallel (default: the first, '
@@ -183,9 +194,12 @@ def parse_train_args(argv=None):
     parser = train_parser()
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
-    if args.resume is None:
-        return checked(parser, args)
-    run = Path(args.resume)
+    return checked(parser, args if args.resume is None else _resumed(parser, args.resume, argv))
+
+
+def _resumed(parser, resume, argv):
+    """Return the options of the run `resume` (its directory or a checkpoint in it) with what `argv` may change."""
+    run = Path(resume)
     run = run if run.is_dir() else run.parent
     record = run / 'args.txt'
     if not record.is_file() or not (run / 'last.pth').is_file():
@@ -206,7 +220,7 @@ def parse_train_args(argv=None):
             )
     args = parser.parse_args([f'@{record}', *argv])
     args.model_dir, args.checkpoints_dir = str(run), str(run.parent)
-    return checked(parser, args)
+    return args
 
 
 def parse_test_args(argv=None, trained=None):
@@ -356,7 +370,7 @@ def get_train_model_dir(args):
     name = f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
     wanted = Path(args.model_dir) if args.model_dir else root / name
     _refuse_outside(train_parser(), '--model_dir', wanted, [root])
-    return _make_new_dir(train_parser(), wanted)
+    return _made_new(train_parser(), wanted)
 
 
 def get_test_result_dir(args):
@@ -367,7 +381,7 @@ def get_test_result_dir(args):
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name
     _refuse_outside(test_parser(), '--result_dir', wanted, [Path(args.checkpoints_dir), checkpoint.parent])
-    return _make_new_dir(test_parser(), wanted)
+    return _made_new(test_parser(), wanted)
 
 
 def _refuse_outside(parser, option, path, roots):
@@ -378,29 +392,12 @@ def _refuse_outside(parser, option, path, roots):
         parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
 
 
-def _make_new_dir(parser, path):
+def _made_new(parser, path):
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, 100_000):
-            candidate = path if attempt == 1 else path.with_name(f'{path.name}_{attempt}')
-            try:
-                candidate.mkdir()  # fails where it exists, also when another process was a moment faster
-            except FileExistsError:
-                continue
-            return str(candidate)
+        return make_new_directory(path)
     except OSError as error:
         option = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
         parser.error(f'cannot make the directory {path}: {error.strerror or error}; {option} gives another place')
-    parser.error(f'{path}_2 .. _99999 all exist: clear up, or give another --save_prefix')
-    return None
-
-
-def remove_unstarted(directory):
-    """Remove a directory that failed before its first step and holds nothing but args.txt: it would only confuse."""
-    directory = Path(directory)
-    if [path.name for path in directory.iterdir()] == ['args.txt']:
-        (directory / 'args.txt').unlink()
-        directory.rmdir()
 
 
 def save_args(args, directory, note=None):

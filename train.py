@@ -18,10 +18,10 @@ from options import (
     get_train_model_dir,
     parse_train_args,
     prepare_train_args,
-    remove_unstarted,
     save_args,
 )
 from utils.errors import DanluError, message_of, run_main
+from utils.run_directory import remove_unstarted
 from utils.startup import share_busy_cores
 
 if __name__ == '__main__':

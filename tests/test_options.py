@@ -24,10 +24,10 @@ from options import (
     parse_train_args,
     prepare_test_args,
     prepare_train_args,
-    remove_unstarted,
     save_args,
 )
 from utils.registry import PROJECT, read_registry
+from utils.run_directory import remove_unstarted
 
 ISSUE_COMMON = (
     'model_type data_type task num_classes image_size save_prefix load_model_path load_not_strict val_list data_root '
