@@ -25,6 +25,8 @@ if __name__ == '__main__':
     run_main(get_load_model_path, 'eval.py')
     share_busy_cores()
 
+import torch
+
 from data.data_entry import select_eval_loader
 from loss import select_loss
 from metrics import select_metrics
@@ -58,6 +60,7 @@ class Evaluator(Engine):
         loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
         super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
         self.metrics = select_metrics(args)
+        self.epoch = checkpoint.get('epoch', 'not known')
         save_args(args, args.result_dir)
         for line in [*loaded, f'device: {describe_device(args, gpus)}, threads: {threads}']:
             print(line)
@@ -101,11 +104,14 @@ class Evaluator(Engine):
         return {
             'checkpoint': self.args.load_model_path,
             'checkpoint sha256': file_hash(self.args.load_model_path),
+            'epoch': str(self.epoch),
             'list': self.args.val_list or f'{self.args.data_type}, its own test split',
             'list sha256': data_hash,
             'samples': str(seen),
+            'batch size, device, threads': f'{self.args.batch_size}, {self.device}, {torch.get_num_threads()}',
             'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
             'command': shlex.join(['python', *sys.argv]),
+            'directory': os.getcwd(),
         }
 
     def write_confusion_matrix(self):
@@ -141,11 +147,10 @@ def main(argv=None):
     try:
         for line in overrides(args, checkpoint.get('args') or {}):
             print(f'instead of what the checkpoint says, {line}')
-        evaluator = Evaluator(args, checkpoint)
+        Evaluator(args, checkpoint).eval()
     except BaseException:
         remove_unstarted(args.result_dir)
         raise
-    evaluator.eval()
 
 
 if __name__ == '__main__':

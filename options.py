@@ -9,6 +9,7 @@ Imports no torch and nothing of the project but the names in its registries, so 
 
 import datetime
 import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ TAKEN_FROM_CHECKPOINT = (
     'seed batch_size num_workers threads loss label_smoothing class_weights'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
-SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers gpus device download resume checkpoints_dir'.split()
+SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers threads gpus device download resume checkpoints_dir'.split()
 
 
 # A line or two per option read better than one per keyword.
@@ -137,14 +138,15 @@ def add_train_args(parser):
                        help='momentum of sgd and rmsprop, first beta of adam and adamw')
     group.add_argument('--beta', default=0.999, type=number(float, low=0, below=1), metavar='X',
                        help='second beta of adam and adamw, alpha of rmsprop')
-    group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X', help='L2 penalty')
+    group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X',
+                       help='L2 penalty; adamw: decoupled from the gradient')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
     group.add_argument('--pretrained', action=Flag,
                        help='start from weights that torchvision downloads, where the model has them')
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
-                       help='directory of this run (default: <checkpoints_dir>/<model_type>_<save_prefix>; where it '
-                            'exists, _2, _3 ... is added)')
+                       help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
+                            'where it exists, _2, _3 ... is added)')
     group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
     group.add_argument('--resume', type=existing_path, metavar='RUN',
@@ -176,6 +178,9 @@ def test_parser():
     parser = Parser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
     add_common_args(parser)
     add_test_args(parser)
+    for action in _options_of(parser):
+        if action.dest in TAKEN_FROM_CHECKPOINT:
+            action.help = re.sub(r' \(default: .*\)$', '', action.help) + ' (default: as in the checkpoint)'
     return parser
 
 
@@ -233,9 +238,13 @@ def parse_test_args(argv=None, trained=None):
     parser = test_parser()
     get_load_model_path(argv)
     args, given, trained = parser.parse_args(argv), parser.given(argv), trained or {}
-    other_data = 'data_type' in given and given['data_type'] != trained.get('data_type')
+    outdated = set()  # what the checkpoint says of something that the command line replaces
+    if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
+        outdated |= {'val_list', 'data_root'}
+    if given.get('channels', trained.get('channels')) != trained.get('channels'):
+        outdated |= {'mean', 'std'}
     for name in TAKEN_FROM_CHECKPOINT:
-        if name in trained and name not in given and not (other_data and name in ('val_list', 'data_root')):
+        if name in trained and name not in given and name not in outdated:
             setattr(args, name, trained[name])
     return checked(parser, args)
 
@@ -416,6 +425,8 @@ def save_args(args, directory, note=None):
         line = option_line(action.dest, value)
         if action.dest in NOT_REPEATED and value is not None:
             line = f'# {line}'
+        elif action.dest in getattr(args, 'from_data', []) and value is not None:
+            line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
         elif value is not None and value != action.default:
             line += f'  # default: {_shown(action.default)}'
         lines.append(line)

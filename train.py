@@ -10,10 +10,12 @@ Everything a run leaves is in its directory, checkpoints/<model_type>_<save_pref
 
 import math
 import os
+import shlex
 import time
 from pathlib import Path
 
 from options import (
+    NOT_REPEATED,
     changed_options,
     get_train_model_dir,
     parse_train_args,
@@ -69,6 +71,7 @@ class Trainer(Engine):
         needed = ['num_classes'] if model is not None else ['num_classes', 'image_size', 'channels']
         if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
             raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
+        self.ready_made = any(part is not None for part in (model, train_loader, val_loader))
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
@@ -100,7 +103,9 @@ class Trainer(Engine):
                 self.end_epoch(epoch, self.logger.save_curves(epoch))
             self.print_end()
         except BaseException as error:
-            self.logger.write(f'stopped by {type(error).__name__}: {message_of(error)}')
+            self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
+            if isinstance(error, KeyboardInterrupt):
+                self.print_interrupted()
             raise
         finally:
             self.logger.close()
@@ -167,17 +172,16 @@ class Trainer(Engine):
         loss = self.logger.recorder.mean('train/loss')
         if not math.isfinite(loss):
             raise DanluError(
-                f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Lower --lr (now '
-                f'{self.args.lr:g}) or look at the data; last.pth holds '
-                + ('the epoch before' if epoch > 1 else 'nothing yet')
+                f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Look at the data or '
+                f'lower the learning rate: {self.again()} --lr {self.args.lr / 10:g}'
             )
         return loss
 
     def end_epoch(self, epoch, row):
         """Report an epoch and save its checkpoints."""
         self.epoch = epoch
-        value, higher = row[self.monitor], self.metrics['val'].mode == 'max'
-        better = self.best is None or (value > self.best['value'] if higher else value < self.best['value'])
+        value, best = row[self.monitor], math.nan if self.best is None else self.best['value']
+        better = math.isnan(best) or (value > best if self.metrics['val'].mode == 'max' else value < best)
         if better:
             self.best = {'value': value, 'epoch': epoch}
         self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
@@ -207,6 +211,12 @@ class Trainer(Engine):
         state = load_checkpoint(path)
         if 'optimizer' not in state:
             raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
+        newest = path.parent / 'last.pth'
+        if path.name != newest.name and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
+            raise DanluError(
+                f'--resume: going on from {path} would write over the epochs after it; for a new run from there: '
+                f'{self.again()} --load_model_path {shlex.quote(str(path))}'
+            )
         if state['epoch'] >= self.args.epochs:
             raise DanluError(
                 f'--resume: {path} has reached epoch {state["epoch"]} of {self.args.epochs}; to go on, add --epochs '
@@ -217,8 +227,8 @@ class Trainer(Engine):
         self.epoch, self.steps, self.best = state['epoch'], state['step'], state['best']
         set_rng_state(state['rng'])
         then, now = state['args'], vars(self.args)
-        changed = [f'{name} {then[name]} -> {now[name]}' for name in now if now[name] != then.get(name, now[name])]
-        notes.append(f'resumed after epoch {self.epoch}; {", ".join(changed)}')
+        changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
+        notes.append(f'resumed after epoch {self.epoch}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
 
     def print_start(self, notes):
@@ -231,6 +241,9 @@ class Trainer(Engine):
         self.logger.print(
             f'model: {type(unwrapped(self.net)).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
         )
+        names = self.args.class_names or []
+        shown = (f': {", ".join(names[:20])}' + ' ...' * (len(names) > 20)) if names else ''
+        self.logger.print(f'classes: {self.args.num_classes}{shown}')
         for line in notes:
             self.logger.print(line)
 
@@ -239,11 +252,24 @@ class Trainer(Engine):
         best = os.path.join(self.args.model_dir, 'best.pth')
         best = best if os.path.relpath(best).startswith('..') else os.path.relpath(best)
         self.logger.print(f'best: {self.monitor} {self.best["value"]!r} in epoch {self.best["epoch"]}')
-        self.logger.print(f'test it: python eval.py --load_model_path {best}')
+        if not self.ready_made:  # eval.py builds data and model by their names
+            self.logger.print(f'test it: python eval.py --load_model_path {shlex.quote(best)}')
+
+    def again(self):
+        """Return the command (str) that repeats the run."""
+        return f'python train.py @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
+
+    def print_interrupted(self):
+        """Print what an interrupted run has left, and how to go on."""
+        run = shlex.quote(self.args.model_dir)
+        if self.epoch:
+            self.logger.print(f'last.pth holds epoch {self.epoch}; to go on: python train.py --resume {run}')
+        else:
+            self.logger.print('no epoch has ended, so there is nothing to go on with')
 
 
 def select_optimizer(parameters, args):
-    """Return the torch.optim optimizer that args.optimizer names; fused, which updates all weights in one call."""
+    """Return the torch.optim optimizer that args.optimizer names; fused where there is such a one: all in one call."""
     betas = (args.momentum, args.beta)
     common = {'lr': args.lr, 'weight_decay': args.weight_decay}
     if args.optimizer == 'sgd':

@@ -80,6 +80,8 @@ class Augment:
             targets: masks uint8 (B, H, W), which move along, or anything else, which is returned as it is.
             epoch: int; indices: int64 array (B,), the samples' places in the data set.
         """
+        if images.dtype != torch.uint8:
+            raise DanluError(f'--augment takes uint8 pictures, 0..255, and the data set gives {images.dtype}')
         masks = targets if self.ignore_index is not None else None
         for number, step in self.steps:
             draws = uniform_draws((self.seed, epoch, number), indices, step.draws)

@@ -32,6 +32,7 @@ DATASETS = {
 # Of ImageNet, for pictures whose own are not known.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MOST_WORKERS = 8
+TOLD_BY_DATA = ('channels', 'num_classes', 'image_size')
 
 
 def select_train_loader(args):
@@ -50,9 +51,11 @@ def complete_args(args):
     Raises:
         DanluError: the data does not tell what is needed.
     """
+    told = [name for name in (*TOLD_BY_DATA, 'class_names', 'mean', 'std') if getattr(args, name) is None]
+    args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # save_args marks them
     describe = getattr(load_entry(DATASETS, args.data_type, 'kind of data'), 'describe', None)
     facts = describe(args) if describe else {}
-    for name in ('channels', 'num_classes', 'image_size'):
+    for name in TOLD_BY_DATA:
         if getattr(args, name) is None:
             setattr(args, name, facts.get(name))
         if getattr(args, name) is None:

@@ -58,7 +58,10 @@ def select_model(args):
             f'{TORCHVISION}<name> or one of the fcn models'
         )
     _check_required(args.model_type, entry, offered)
-    return entry(**{name: value for name, value in offered.items() if _takes(entry, name)})
+    model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)})
+    if args.task not in getattr(model, 'tasks', (args.task,)):
+        raise DanluError(f'model {args.model_type!r} is for {" and ".join(model.tasks)}, not for --task {args.task}')
+    return model
 
 
 def equip_multi_gpu(model, gpus):

@@ -148,7 +148,13 @@ def test_result_txt_says_what_was_tested(digits_run, digits_test):
     assert digits_test.directory == digits_run.directory / 'best' / 'val_digits_exp'
     assert {p.name for p in digits_test.directory.iterdir()} == {'args.txt', 'result.txt', 'confusion_matrix.csv'}
     head = digits_test.head
-    assert list(head) == ['checkpoint', 'checkpoint sha256', 'list', 'list sha256', 'samples', 'date', 'command']
+    assert list(head) == [
+        *('checkpoint', 'checkpoint sha256', 'epoch', 'list', 'list sha256', 'samples'),
+        *('batch size, device, threads', 'date', 'command', 'directory'),
+    ]
+    assert head['epoch'] == '2'
+    assert head['batch size, device, threads'] == '192, cpu, 1'
+    assert os.path.isdir(head['directory'])
     assert head['checkpoint'] == str(checkpoint)
     assert head['checkpoint sha256'] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert re.fullmatch('[0-9a-f]{64}', head['list sha256'])
@@ -443,7 +449,11 @@ def test_a_failing_program_prints_one_line_and_exits_with_2(run_program, tmp_pat
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--model_type', 'unet'], 'does not fit UNet: '),
+        (['--model_type', 'unet'], "model 'unet' is for segmentation, not for --task classification"),
+        (
+            ['--model_type', 'torchvision:squeezenet1_1', '--channels', '3', '--image_size', '64'],
+            'does not fit SqueezeNet: ',
+        ),
         (
             ['--channels', '3', *'--mean 0 0 0 --std 1 1 1'.split()],
             r'1 of another shape: features\.0\.weight \(6, 1, 5, 5\) instead of \(6, 3, 5, 5\)',

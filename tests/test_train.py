@@ -156,8 +156,13 @@ def test_args_txt_gives_the_run_again(digits_run):
     recorded = load_checkpoint(digits_run.directory / 'last.pth')['args']
     assert args.pop('model_dir') is None, 'another run gets a directory of its own'
     assert recorded.pop('model_dir') == str(digits_run.directory)
+    found = recorded.pop('from_data')
+    assert found == ['channels', 'class_names', 'image_size', 'mean', 'num_classes', 'std']
+    # What was found in the data is shown, and found again: given, it would stay when the data is changed.
+    assert '# --num_classes=10  (found in the data' in (digits_run.directory / 'args.txt').read_text()
+    assert [args.pop(name) for name in found] == [None] * 6
+    assert [recorded.pop(name) for name in found] == [1, None, [28, 28], [0.1307], 10, [0.3081]]
     assert args == recorded
-    assert args['num_classes'] == 10, 'what was found in the data is recorded too'
 
 
 @pytest.mark.parametrize(
@@ -315,10 +320,16 @@ def test_a_run_that_was_killed_between_its_files_goes_on_without_doubles(list_da
 
 
 def test_going_back_to_an_earlier_epoch_gives_the_same_run(list_data, train_here, tmp_path, history_of, events_of):
+    """And only where no later epochs would be lost by it."""
     words = ['--num_workers', 0, '--epochs', 3, '--save_freq', 1, '--checkpoints_dir', tmp_path]
     run = train_here(*list_data, *words)
     weights, rows = weights_in(run.directory), history_of(run)
-    run = train_here('--resume', run.directory / 'epoch_0001.pth')
+    before = {path: path.read_bytes() for path in run.directory.iterdir()}
+    with pytest.raises(DanluError, match=r'would write over the epochs after it; .*args\.txt --load_model_path .*0001'):
+        train_here('--resume', run.directory / 'epoch_0001.pth', '--epochs', 4)
+    assert {path: path.read_bytes() for path in run.directory.iterdir()} == before
+    (run.directory / 'epoch_0001.pth').replace(run.directory / 'last.pth')
+    run = train_here('--resume', run.directory)
     assert 'resumed after epoch 1' in run.stdout
     assert weights_in(run.directory) == weights
     assert computed(history_of(run)) == computed(rows)
@@ -496,7 +507,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, st
     message = str(caught.value)
     # After an infinite loss the weights are no numbers, and so is the next loss.
     assert re.search(rf'the training loss became (nan|inf) in epoch 2, at or before step {step}\.', message)
-    assert 'last.pth holds the epoch before' in message
+    assert message.endswith(f'or lower the learning rate: python train.py @{run / "args.txt"} --lr 0.0001')
     log = (run / 'log.txt').read_text()
     assert message in log
     assert log.startswith(capsys.readouterr().out)
@@ -512,7 +523,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, st
 
 def test_a_loss_that_is_no_number_in_the_first_epoch_promises_no_checkpoint(tmp_path):
     trainer = notebook_trainer(tmp_path, '--lr', 1e30, '--optimizer', 'sgd', '--epochs', 2)
-    with pytest.raises(DanluError, match=r'in epoch 1, .* last\.pth holds nothing yet'):
+    with pytest.raises(DanluError, match=r'in epoch 1, .* --lr 1e\+29$'):
         trainer.train()
     assert not (tmp_path / 'lenet_exp' / 'last.pth').exists()
 
@@ -575,15 +586,17 @@ def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(interpreter, train_
                 break
         time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130
     assert stderr.strip() == 'train.py: interrupted'
     run = tmp_path / 'lenet_exp'
-    assert (run / 'log.txt').read_text().splitlines()[-1].startswith('stopped by KeyboardInterrupt')
     reached = load_checkpoint(run / 'last.pth')['epoch']
     assert reached >= 3
+    said = f'last.pth holds epoch {reached}; to go on: python train.py --resume {run}'
+    assert (run / 'log.txt').read_text().splitlines()[-2:] == ['stopped by KeyboardInterrupt', said]
+    assert said in stdout
     resumed = train_here('--resume', run, '--epochs', reached + 1)
     whole = train_here(*words, '--epochs', reached + 1)
     assert weights_in(resumed.directory) == weights_in(whole.directory)

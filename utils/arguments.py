@@ -125,7 +125,8 @@ class HelpFormatter(argparse.HelpFormatter):
     """Adds the default to each line of help that has one."""
 
     def _get_help_string(self, action):
-        if action.default in (None, argparse.SUPPRESS) or isinstance(action.default, bool) or action.nargs == 0:
+        told = '(default: ' in (action.help or '')
+        if told or action.default in (None, argparse.SUPPRESS) or isinstance(action.default, bool) or action.nargs == 0:
             return action.help
         return f'{action.help} (default: %(default)s)'
 

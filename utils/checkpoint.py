@@ -68,7 +68,7 @@ def load_checkpoint(path):
     except FileNotFoundError:
         raise DanluError(f'{path}: no such checkpoint') from None
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+        reason = 'it holds other objects, or is another kind of file'  # torch's own advice is to load it unsafely
         raise DanluError(
             f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
             'torch.save(model.state_dict(), ...)'

@@ -36,6 +36,8 @@ class Engine:
         images, targets, *key = batch
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
+        if key and getattr(self, 'augment', None) is None:
+            raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
         if key:
             images, targets = self.augment(images, targets, *key[0])
         if images.dtype == torch.uint8:
@@ -55,7 +57,8 @@ class Engine:
 
     def loss_count(self, predictions, targets):
         """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""
-        return self.loss.count(predictions, targets) if hasattr(self.loss, 'count') else len(targets)
+        own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
+        return len(targets) if own or not hasattr(self.loss, 'count') else self.loss.count(predictions, targets)
 
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
@@ -65,7 +68,7 @@ class Engine:
         """Run the network over all batches once: the one evaluation of training, validation and test.
 
         Args:
-            batches: iterable of batches.
+            batches: iterable of batches, as a rule a utils.progress.Progress.
             metrics: accumulator, emptied first.
             on_batch: function(number of samples before, images, predictions, targets), for pictures.
 
@@ -76,7 +79,7 @@ class Engine:
         metrics.reset()
         recorder, seen = Recorder(), 0
         with torch.inference_mode():
-            for batch in batches:
+            for number, batch in enumerate(batches, 1):
                 images, predictions, targets = self.step(batch)
                 count = self.loss_count(predictions, targets)
                 recorder.record('loss', self.compute_loss(predictions, targets), count)
@@ -84,6 +87,8 @@ class Engine:
                 if on_batch is not None:
                     on_batch(seen, images, predictions, targets)
                 seen += len(images)
+                if number % self.args.print_freq == 0 and hasattr(batches, 'show'):
+                    batches.show(f'loss {recorder.mean("loss"):.4f}')
         if not seen:
             raise DanluError('there is no sample to evaluate: the list or loader is empty')
         return {**recorder.summary(), **metrics.compute()}, seen

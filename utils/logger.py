@@ -2,6 +2,7 @@
 
 import csv
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -117,7 +118,7 @@ class Logger:
                 self.writer.add_scalar(name, value, epoch)
         self.writer.flush()
         self.history.append(row)
-        self._append_history()
+        self._write_history()
         # Drawing takes about as long as a short epoch, so it may take a thirtieth of the time.
         if time.perf_counter() - self._drawn > 30 * self._drawing:
             self.draw()
@@ -147,14 +148,13 @@ class Logger:
         self.log.close()
 
     def _write_history(self):
-        (self.directory / 'history.csv').unlink(missing_ok=True)
-        for end in range(1, len(self.history) + 1):
-            self._append_history(end)
-
-    def _append_history(self, end=None):
-        rows = self.history[:end]
-        with open(self.directory / 'history.csv', 'a', newline='', encoding='utf-8') as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]), extrasaction='ignore')
-            if len(rows) == 1:
-                writer.writeheader()
-            writer.writerow(rows[-1])
+        """Write history.csv in one step, with a column for every value that any epoch has."""
+        if not self.history:
+            return
+        path = self.directory / 'history.csv'
+        partial = path.with_name('history.csv.partial')
+        with open(partial, 'w', newline='', encoding='utf-8') as file:
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.history for name in row)))
+            writer.writeheader()
+            writer.writerows(self.history)
+        os.replace(partial, path)

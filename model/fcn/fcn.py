@@ -20,6 +20,8 @@ class FCN(nn.Module):
         in_channels: channels of the images; `self.stem` maps them to three.
     """
 
+    tasks = ('segmentation',)
+
     def __init__(self, network, in_channels=3):
         super().__init__()
         self.stem = Stem(in_channels)

@@ -23,6 +23,8 @@ class LeNet(nn.Module):
         DanluError: image_size is too small.
     """
 
+    tasks = ('classification',)
+
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28)):
         super().__init__()
         height, width = image_size

@@ -19,6 +19,8 @@ class UNet(nn.Module):
         depth: number of halvings of the size.
     """
 
+    tasks = ('segmentation',)
+
     def __init__(self, num_classes, in_channels=3, width=16, depth=4):
         super().__init__()
         widths = [width * 2**level for level in range(depth + 1)]
