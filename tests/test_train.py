@@ -664,6 +664,42 @@ def test_best_pth_is_the_first_of_the_best_epochs(tmp_path, capsys):
     assert marked == ['1/4', '2/4']
 
 
+class StartsWithNan(Scripted):
+    values = [float('nan'), 0.2, 0.1]
+
+
+def test_an_epoch_without_a_value_is_not_the_best_for_ever(tmp_path):
+    notebook_trainer(tmp_path, '--epochs', 3, kind=StartsWithNan).train()
+    assert load_checkpoint(tmp_path / 'lenet_exp' / 'best.pth')['epoch'] == 2
+
+
+class OwnLoss(Trainer):
+    """A loss of its own, which args.loss knows nothing of."""
+
+    def compute_loss(self, predictions, targets):
+        return (targets == targets[0]).float().mean() + 0 * predictions.sum()
+
+
+def test_an_own_loss_is_averaged_over_the_samples(tmp_path):
+    words = ['--epochs', 1, '--class_weights', 0.1, 10, 3]  # they count for args.loss, not for an own one
+    trainer = notebook_trainer(tmp_path, *words, kind=OwnLoss)
+    history = trainer.train()
+    targets = [targets for _, targets in trainer.val_loader]
+    expected = sum((batch == batch[0]).double().sum() for batch in targets) / sum(map(len, targets))
+    assert history[0]['val/loss'] == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_a_batch_of_three_parts_is_refused_with_the_remedy(tmp_path):
+    parts = [(images, targets, torch.ones(len(targets))) for images, targets in loader()]
+    with pytest.raises(DanluError, match=r'a batch is \(images, targets\), this one has 3 parts: override step\(\)'):
+        notebook_trainer(tmp_path, '--epochs', 1, train_loader=parts).train()
+
+
+def test_a_run_of_ready_made_parts_does_not_advise_eval_py(tmp_path, capsys):
+    notebook_trainer(tmp_path, '--epochs', 1).train()
+    assert 'eval.py' not in capsys.readouterr().out
+
+
 def test_the_best_epoch_is_remembered_when_a_run_goes_on(tmp_path):
     notebook_trainer(tmp_path, '--epochs', 2, kind=Scripted).train()
     run = tmp_path / 'lenet_exp'
@@ -730,7 +766,7 @@ def test_uint8_pictures_of_ready_made_loaders_are_normalised(tmp_path):
         assert torch.allclose(ready, (images / 255 - mean) / std, atol=1e-5)
 
 
-WAITING = 'item tolist cpu numpy __float__ __int__ __bool__ __index__ __array__ nonzero unique'.split()
+WAITING = 'item tolist cpu numpy new_tensor __float__ __int__ __bool__ __index__ __array__ nonzero unique'.split()
 # What makes torch wait for a GPU below Python: reading a value, and results whose size depends on values.
 WAITING_OPERATIONS = '_local_scalar_dense nonzero masked_select bincount _unique2 equal is_nonzero'.split()
 
@@ -796,6 +832,24 @@ def test_the_loop_never_waits_for_the_device_in_a_step(task, phase, tmp_path, mo
     assert operations[1] > 5 * operations[0], 'nothing was counted'
     assert waits[0] > 0, 'even the end of an epoch reads no value: nothing was counted'
     assert waits[1] == waits[0]
+
+
+@pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
+@pytest.mark.parametrize('augment', ['flip', 'crop', 'standard', 'strong'])
+def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_path, monkeypatch):
+    """It works on whole batches, on the device: what it draws must not be read back."""
+    words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', augment, '--device', 'cpu']
+    trainer = Trainer(parse_train_args([*words, '--num_workers', '0', '--checkpoints_dir', str(tmp_path)]))
+    trainer.logger.close()
+    batches = list(trainer.train_loader)
+    trainer.step(batches[0])  # what is done once at the start is not counted
+    with monkeypatch.context() as patch, CountWaits(patch) as counter:
+        images, targets = trainer.to_device(batches[1])
+    assert counter.operations > 3, 'nothing was counted'
+    assert counter.count == 0
+    assert not torch.equal(images[0], (batches[1][0] / 255 - trainer.mean / 255)[0] / trainer.std * 255), 'not augmented'
+    assert images.shape == batches[1][0].shape
+    assert targets.shape == batches[1][1].shape
 
 
 def test_the_loop_waits_only_every_print_freq_steps(tmp_path, monkeypatch):
@@ -965,6 +1019,38 @@ def test_other_classes_need_load_not_strict(digits_run, list_data, tmp_path, tra
 
 
 # --- GPUs
+
+
+class Unwatched:
+    """Batches between the second and the last of which torch makes every wait for the GPU an error."""
+
+    def __init__(self, loader):
+        self.batches = list(loader) * 20
+
+    def __iter__(self):
+        try:
+            for number, batch in enumerate(self.batches):
+                if number == 2:
+                    torch.cuda.set_sync_debug_mode('error')
+                if number == len(self.batches) - 1:
+                    torch.cuda.set_sync_debug_mode('default')
+                yield batch
+        finally:
+            torch.cuda.set_sync_debug_mode('default')
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU, and none is visible')
+@pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
+@pytest.mark.parametrize('augment', ['none', 'standard', 'strong'])
+def test_no_step_waits_for_the_gpu(kind, augment, request, tmp_path):
+    words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', augment, '--device', 'cuda']
+    words += ['--num_workers', '0', '--print_freq', '100000', '--checkpoints_dir', str(tmp_path)]
+    trainer = Trainer(parse_train_args(words))
+    trainer.train_loader, trainer.val_loader = Unwatched(trainer.train_loader), Unwatched(trainer.val_loader)
+    trainer.train_per_epoch(1)
+    trainer.val_per_epoch(1)
+    trainer.logger.close()
 
 
 @pytest.mark.gpu

@@ -119,6 +119,13 @@ def test_augmentations_can_be_sent_to_spawned_workers(name):
         assert torch.equal(mask, masks[index])
 
 
+def test_float_pictures_are_refused():
+    with pytest.raises(
+        DanluError, match=r'--augment takes uint8 pictures, 0..255, and the data set gives torch.float32'
+    ):
+        Augment('flip', None, 0)(torch.rand(2, 3, 8, 8), torch.zeros(2), 1, np.arange(2))
+
+
 def test_an_unknown_augmentation():
     with pytest.raises(DanluError, match="unknown augmentation 'flop'; did you mean flip"):
         Augment('flop', IGNORED, 0)

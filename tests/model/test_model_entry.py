@@ -138,3 +138,10 @@ def test_two_gpus_share_a_batch():
     parallel = equip_multi_gpu(model, [1, 0])
     assert isinstance(parallel, nn.DataParallel)
     torch.testing.assert_close(parallel(images.to('cuda:1')).cpu(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(('model_type', 'task'), [('unet', 'classification'), ('lenet', 'segmentation')])
+def test_a_model_for_another_task_is_refused(model_type, task):
+    other = 'segmentation' if task == 'classification' else 'classification'
+    with pytest.raises(DanluError, match=f"model '{model_type}' is for {other}, not for --task {task}"):
+        select_model(make_args(model_type, task=task))

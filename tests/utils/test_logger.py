@@ -240,3 +240,11 @@ def test_a_run_without_an_epoch_closes_and_has_no_curves(tmp_path, opened):
 def test_checkpoints_are_written_into_the_run(tmp_path, opened):
     opened().save_check_point('best.pth', {'epoch': 3})
     assert torch.load(tmp_path / 'best.pth', weights_only=True) == {'epoch': 3}
+
+
+def test_a_value_that_comes_later_gets_its_column(opened, tmp_path):
+    logger = opened([{'epoch': 1, 'train/loss': 1.0}])
+    logger.record('gpu_memory_gib', 2.5)
+    logger.save_curves(2)
+    assert (tmp_path / 'history.csv').read_text().split() == ['epoch,train/loss,gpu_memory_gib', '1,1.0,', '2,,2.5']
+    assert not list(tmp_path.glob('*.partial'))
