@@ -241,7 +241,8 @@ class Jitter:
         """Return the grey values (B, 1, H, W) of pixels (B, C, H, W)."""
         if pixels.shape[1] == 1:
             return pixels
-        return (pixels * pixels.new_tensor(GREY).view(1, 3, 1, 1)).sum(1, keepdim=True)
+        red, green, blue = pixels.split(1, dim=1)
+        return GREY[0] * red + GREY[1] * green + GREY[2] * blue
 
 
 class Erase:

@@ -1,0 +1,88 @@
+"""How time and memory grow with the length of a list, the number of the epoch and the number of steps. Needs Linux."""
+
+import json
+import subprocess
+import sys
+
+from bench.race import SCRIPTS, project_environment
+from bench.report import draw_growth, table
+
+EPOCHS = (2, 1_000, 1_000_000)  # numbers of epochs at which steps are timed
+ROUNDS = 4  # of timed steps, the first of which is left out
+
+
+def growth(options, scratch, say):
+    """Measure, and return (sections: dict title -> rows, text, function(path) that draws)."""
+    lengths = [10**power for power in range(3, len(str(options.longest)))]
+    reading = []
+    for length in lengths:
+        say(f'reading a list of {length:,} lines')
+        reading.append(measure('reading', length, scratch))
+    say('timing steps')
+    numbers = {'lengths': lengths, 'epochs': EPOCHS, 'steps': min(1000, options.steps), 'rounds': ROUNDS}
+    stepping = measure('stepping', numbers, scratch)
+    say(f'watching memory over {options.steps:,} steps')
+    lasting = [{'steps': steps, 'bytes': held} for steps, held in measure('lasting', options.steps, scratch)]
+    sections = {'reading lists': reading, 'steps per second': stepping, 'memory of a long run': lasting}
+    texts = [reading_table(reading), stepping_table(stepping), lasting_table(lasting)]
+    tables = dict(zip(sections, texts, strict=True))
+    return sections, tables, lambda path: draw(path, reading, stepping)
+
+
+def measure(what, numbers, scratch):
+    """Run one measurement of growth_worker in a process of its own and return its result."""
+    result = scratch / f'{what}.json'
+    words = [sys.executable, '-m', 'bench.growth_worker', what, json.dumps(numbers), str(scratch), str(result)]
+    done = subprocess.run(words, cwd=SCRIPTS, env=project_environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f'{what} {numbers} failed:\n{done.stderr[-3000:]}')
+    return json.loads(result.read_text())
+
+
+def reading_table(rows):
+    """Return the table (str) of what reading lists costs. Below 10,000 lines the bytes are mostly the allocator's."""
+    return table(rows, {
+        'lines': lambda row: f'{row["lines"]:,}',
+        'read s': lambda row: f'{row["read_seconds"]:.3f}',
+        'labels s': lambda row: f'{row["label_seconds"]:.3f}',
+        'us per line': lambda row: f'{(row["read_seconds"] + row["label_seconds"]) / row["lines"] * 1e6:.2f}',
+        'bytes per line, kept': lambda row: f'{row["lasting_bytes"] / row["lines"]:.0f}',
+        'at most': lambda row: f'{row["peak_bytes"] / row["lines"]:.0f}',
+        'in the file': lambda row: f'{row["file_bytes"] / row["lines"]:.0f}',
+    })  # fmt: skip
+
+
+def stepping_table(rows):
+    """Return the table (str) of steps per second."""
+    return table(rows, {
+        'lines': lambda row: f'{row["lines"]:,}',
+        'epoch': lambda row: f'{row["epoch"]:,}',
+        'to the first step ms': lambda row: f'{row["first_step_seconds"] * 1e3:.1f}',
+        'steps/s': lambda row: f'{row["steps_per_second"]:,.0f}',
+        'min..max': lambda row: f'{row["min"]:,.0f}..{row["max"]:,.0f}',
+    })  # fmt: skip
+
+
+def lasting_table(rows):
+    """Return the table (str) of memory over steps; the first epoch loads what is needed once."""
+    return table(rows, {
+        'steps': lambda row: f'{row["steps"]:,}',
+        'MiB': lambda row: f'{row["bytes"] / 2**20:.1f}',
+        'KiB since epoch 2': lambda row: f'{(row["bytes"] - rows[1]["bytes"]) / 2**10:+.0f}',
+    })  # fmt: skip
+
+
+def draw(path, reading, stepping):
+    """Draw benchmark.png."""
+    first = [row for row in stepping if row['epoch'] == 1]
+    draw_growth(path, {
+        'seconds': {
+            'read': [(row['lines'], row['read_seconds']) for row in reading],
+            'labels': [(row['lines'], row['label_seconds']) for row in reading],
+        },
+        'bytes per line': {
+            'kept': [(row['lines'], row['lasting_bytes'] / row['lines']) for row in reading],
+            'at most': [(row['lines'], row['peak_bytes'] / row['lines']) for row in reading],
+        },
+        'steps per second': {'batches of one': [(row['lines'], row['steps_per_second']) for row in first]},
+    })  # fmt: skip
