@@ -85,7 +85,7 @@ class Logger:
         self.writer = SummaryWriter(str(directory), purge_step=self.history[-1]['epoch'] + 1 if self.history else None)
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
         self._write_history()
-        self._drawing, self._drawn = 1.0, time.perf_counter()
+        self._drawing, self._drawn = 1.0, time.process_time()
 
     def print(self, text):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
@@ -119,8 +119,8 @@ class Logger:
         self.writer.flush()
         self.history.append(row)
         self._write_history()
-        # Drawing takes about as long as a short epoch, so it may take a thirtieth of the time.
-        if time.perf_counter() - self._drawn > 30 * self._drawing:
+        # Drawing takes about as long as a short epoch, so it may take a thirtieth of the process's time.
+        if time.process_time() - self._drawn > 30 * self._drawing:
             self.draw()
         return row
 
@@ -135,9 +135,9 @@ class Logger:
 
     def draw(self):
         """Draw curves.png from the epochs so far."""
-        started = time.perf_counter()
+        started = time.process_time()
         draw_curves(self.history, self.directory / 'curves.png')
-        self._drawn = time.perf_counter()
+        self._drawn = time.process_time()
         self._drawing = self._drawn - started
 
     def close(self):
