@@ -401,6 +401,18 @@ def test_validation_does_not_change_the_training(tmp_path):
     assert nets[0] == nets[1]
 
 
+@pytest.mark.parametrize('workers', [0, 2])
+def test_the_data_draws_nothing_from_the_models_generator(workers, list_data, tmp_path):
+    words = [*list_data, '--augment', 'strong', '--num_workers', str(workers), '--device', 'cpu']
+    trainer = Trainer(parse_train_args([*words, '--checkpoints_dir', str(tmp_path)]))  # LeNet draws nothing itself
+    before = torch.get_rng_state()
+    for epoch in (1, 2):
+        trainer.train_per_epoch(epoch)
+        trainer.val_per_epoch(epoch)
+    trainer.logger.close()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_finished_run_says_how_to_go_on(digits_run, tmp_path):
     before = snapshot(digits_run.directory)
     with pytest.raises(DanluError, match=r'has reached epoch 2 of 2; to go on, add --epochs 4'):
