@@ -119,7 +119,7 @@ def _drafted(full, box, size):
 
 def _resized(picture, size, method, box, full):
     """Return the box (top, left, height, width of a picture of size `full`) brought to `size`, a PIL.Image."""
-    if tuple(box) == (0, 0, *size):
+    if tuple(box) == (0, 0, *full) and full == tuple(size):
         return picture
     down, across = picture.height / full[0], picture.width / full[1]  # 1 unless it was drafted
     top, left, height, width = box[0] * down, box[1] * across, box[2] * down, box[3] * across

@@ -338,3 +338,19 @@ def test_nothing_but_danlu_errors_comes_from_any_damage(files):
         refused += sizes[0] is None
         assert None in sizes[:2] or sizes[0] == sizes[1]
     assert 300 < refused < 1300
+
+
+@pytest.mark.parametrize('top_left', [(0, 0), (3, 2)])
+def test_a_part_of_just_the_size_asked_for_is_cut_out(save, top_left):
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    mask = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
+    top, left = top_left
+    rows, columns = slice(top, top + 6), slice(left, left + 8)
+
+    def part(size):
+        assert size == (12, 16)
+        return top, left, 6, 8
+
+    picture = read_picture(save('part.png', pixels), 3, (6, 8), part=part)
+    assert np.array_equal(picture.permute(1, 2, 0), pixels[rows, columns])
+    assert np.array_equal(read_mask(save('part_mask.png', mask), (6, 8), part), mask[rows, columns])
