@@ -59,6 +59,7 @@ class Evaluator(Engine):
         weights = weights_of(checkpoint, args.load_model_path)
         loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
         super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
+        self.take_from(self.loader)
         self.metrics = select_metrics(args)
         self.epoch = checkpoint.get('epoch', 'not known')
         save_args(args, args.result_dir)

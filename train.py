@@ -24,7 +24,7 @@ from options import (
 )
 from utils.errors import DanluError, message_of, run_main
 from utils.run_directory import remove_unstarted
-from utils.startup import share_busy_cores
+from utils.startup import postpone_compiler, share_busy_cores
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
@@ -77,6 +77,7 @@ class Trainer(Engine):
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
         self.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
+        self.take_from(self.train_loader, self.val_loader)
         self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
         self.monitor = f'val/{self.metrics["val"].monitor}'
         self.optimizer = select_optimizer(self.net.parameters(), args)
@@ -313,4 +314,5 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
+    postpone_compiler()
     run_main(main, 'train.py')

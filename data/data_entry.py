@@ -2,16 +2,18 @@
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
 `__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W) and its
-target. It may have `__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which cuts a
-random part out of the file (as data/list_dataset.py), `describe(args)`, what the options can take from the data
-(num_classes, image_size, channels, mean, std, class_names), and `name(index)`, what results call a sample.
-What `__getitem__` draws from torch's global generator (torch.rand ...) is the same for any number of workers.
+target. It may have `__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which stands in
+for `__getitem__`, cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py),
+`describe(args)`, what the options can take from the data (num_classes, image_size, channels, mean, std, class_names),
+and `name(index)`, what results call a sample. What `__getitem__` draws from torch's global generator (torch.rand ...)
+is the same for any number of workers.
 """
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.augment import Augment
+from data.loader import Loader
 from data.samplers import EpochBatches
 from utils.errors import DanluError
 from utils.machine import cpu_cores
@@ -36,12 +38,12 @@ TOLD_BY_DATA = ('channels', 'num_classes', 'image_size')
 
 
 def select_train_loader(args):
-    """Return the DataLoader of the training split: shuffled by (seed, epoch), augmented; batches as `Batches` says."""
+    """Return the Loader of the training split: shuffled by (seed, epoch), with what `prepare` needs to augment it."""
     return _loader(args, 'train')
 
 
 def select_eval_loader(args):
-    """Return the DataLoader of val_list, or of the data set's own test split: in order, never augmented."""
+    """Return the Loader of val_list, or of the data set's own test split: in order, never augmented."""
     return _loader(args, 'val')
 
 
@@ -72,7 +74,7 @@ def complete_args(args):
 
 
 class Batches(Dataset):
-    """Gives a DataLoader whole batches of a data set: pictures uint8 (B, C, H, W) and targets (B, ...).
+    """Makes whole batches of a data set: pictures uint8 (B, C, H, W) and targets (B, ...).
 
     Args:
         dataset: as the file's docstring says.
@@ -82,6 +84,7 @@ class Batches(Dataset):
 
     def __init__(self, dataset, augment, seed):
         self.dataset, self.augment, self.seed = dataset, augment, seed
+        self.cuts_parts = cuts_parts(dataset)
 
     def __len__(self):
         return len(self.dataset)
@@ -89,33 +92,43 @@ class Batches(Dataset):
     def __getitems__(self, key):
         """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; for an augmentation with the key.
 
-        The augmentation itself is left to the device, a batch at a time: see utils.engine.Engine.to_device.
+        The augmentation itself is left to the device, a batch at a time: see utils.engine.Engine.prepare.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
-            batch = self.dataset.__getitems__(indices)
-        else:
-            state = torch.get_rng_state()  # in the main process it is the model's
-            samples = [self._sample(epoch, index) for index in indices.tolist()]
-            torch.set_rng_state(state)
-            images, targets = zip(*samples, strict=True)
-            batch = torch.stack(images), torch.stack([torch.as_tensor(target) for target in targets])
+            return self._with_key(self.dataset.__getitems__(indices), key)
+        if self.cuts_parts:
+            return self.batch_of(self.load(key), key)
+        state = torch.get_rng_state()  # in the main process it is the model's
+        samples = [self._sample(epoch, index) for index in indices.tolist()]
+        torch.set_rng_state(state)
+        return self.batch_of(samples, key)
+
+    def load(self, key):
+        """Return the samples (list) of `key` from a data set that cuts parts; several threads may do so at once."""
+        epoch, indices = key
+        part = (lambda index: None) if self.augment is None else (lambda index: self.augment.part(epoch, index))
+        return [self.dataset.load(index, part(index)) for index in indices.tolist()]
+
+    def batch_of(self, samples, key):
+        """Return samples, a list of (picture, target), as the batch of `key`."""
+        images, targets = zip(*samples, strict=True)
+        return self._with_key((torch.stack(images), torch.stack([torch.as_tensor(t) for t in targets])), key)
+
+    def _with_key(self, batch, key):
         return batch if self.augment is None else (*batch, key)
 
     def _sample(self, epoch, index):
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
-        if self.augment is not None and cuts_parts(self.dataset):
-            return self.dataset.load(index, self.augment.part(epoch, index))
         return self.dataset[index]
 
 
 def cuts_parts(dataset):
-    """Return whether a data set cuts parts out of its pictures while it decodes them: has `load(index, part)`."""
-    return getattr(dataset, 'load', None) is not None
-
-
-def _as_it_is(batch):
-    return batch
+    """Return whether a data set has `load(index, part)`, and no newer `__getitem__` than that belongs to."""
+    if getattr(dataset, 'load', None) is None:
+        return False
+    owners = {name: cls for cls in reversed(type(dataset).__mro__) for name in vars(cls)}
+    return issubclass(owners['load'], owners['__getitem__'])
 
 
 def _loader(args, split):
@@ -129,13 +142,5 @@ def _loader(args, split):
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
-    return DataLoader(
-        Batches(dataset, augment, args.seed),
-        batch_sampler=EpochBatches(len(dataset), args.batch_size, shuffle=training, seed=args.seed),
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=args.device != 'cpu' and torch.cuda.is_available(),
-        # Without its own generator each pass would draw a number from the model's.
-        generator=torch.Generator().manual_seed(args.seed),
-    )
+    batches = EpochBatches(len(dataset), args.batch_size, shuffle=training, seed=args.seed)
+    return Loader(Batches(dataset, augment, args.seed), batches, workers, args.seed)

@@ -29,8 +29,13 @@ class InMemory(Dataset):
 
     def __getitems__(self, indices):
         """Return a batch: uint8 (B, C, H, W) and its targets, for an int64 array (B,) of positions."""
-        indices = torch.as_tensor(indices)
+        indices = torch.as_tensor(indices).to(self.images.device, non_blocking=True)
         return self.images.index_select(0, indices), self.targets.index_select(0, indices)
+
+    def hold_on(self, device, at_most):
+        """Move pictures and targets to a device (torch.device), unless they take more than `at_most` bytes."""
+        if self.images.nbytes + self.targets.nbytes <= at_most:
+            self.images, self.targets = self.images.to(device), self.targets.to(device)
 
     def name(self, index):
         """Return the name (str) of a sample."""
@@ -38,8 +43,8 @@ class InMemory(Dataset):
 
     def content_hash(self):
         """Return the SHA-256 (str) of all pictures and targets: equal for the same test set and no other."""
-        digest = hashlib.sha256(self.images.contiguous().numpy())
-        digest.update(self.targets.contiguous().numpy())
+        digest = hashlib.sha256(self.images.cpu().contiguous().numpy())
+        digest.update(self.targets.cpu().contiguous().numpy())
         return digest.hexdigest()
 
 

@@ -38,3 +38,7 @@ class MemList(ListDataset):
     def __getitems__(self, indices):
         """Return a batch: uint8 (B, C, H, W) and its targets, for an int64 array (B,) of positions."""
         return self.block.__getitems__(indices)
+
+    def hold_on(self, device, at_most):
+        """Move the block to a device: see data.in_memory.InMemory.hold_on."""
+        self.block.hold_on(device, at_most)

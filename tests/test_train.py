@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import train
+from data.data_entry import select_train_loader
 from loss import CrossEntropy
 from options import parse_train_args
 from train import Trainer
@@ -729,6 +730,16 @@ class Watching(Trainer):
         return images, predictions, targets
 
 
+class WatchingPreparation(Watching):
+    """Notes also what is prepared, a batch or several as one, and what comes of it."""
+
+    def prepare(self, images, targets, key=None):
+        ready = super().prepare(images, targets, key)
+        if images.dtype == torch.uint8:
+            self.prepared = [*getattr(self, 'prepared', []), ((images, targets, key), ready)]
+        return ready
+
+
 @pytest.mark.parametrize(
     'words',
     [
@@ -744,14 +755,13 @@ class Watching(Trainer):
 def test_pictures_are_uint8_until_they_are_on_the_device(words, list_data, mask_data, tmp_path):
     known = {'LIST': list_data, 'MASKS': mask_data}
     words = [*known.get(words[0], words[:1]), *words[1:], '--epochs', '1', '--batch_size', '4', '--device', 'cpu']
-    trainer = Watching(parse_train_args([*words, '--checkpoints_dir', str(tmp_path)]))
+    trainer = WatchingPreparation(parse_train_args([*words, '--checkpoints_dir', str(tmp_path)]))
     trainer.train()
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (trainer.args.mean, trainer.args.std))
-    for (images, targets, *key), ready, labels in trainer.seen:
-        assert images.dtype == torch.uint8
+    for (images, targets, key), (ready, labels) in trainer.prepared:
         assert images.max() > 1, 'pixels from 0 to 255'
-        if key:
-            images, targets = trainer.augment(images, targets, *key[0])
+        if key is not None:
+            images, targets = trainer.augment(images, targets, *key)
             assert images.dtype == torch.uint8
         assert ready.dtype == torch.float32
         assert torch.allclose(ready, (images / 255 - mean) / std, atol=1e-5)
@@ -759,6 +769,10 @@ def test_pictures_are_uint8_until_they_are_on_the_device(words, list_data, mask_
         if trainer.args.task == 'segmentation':
             assert targets.dtype == torch.uint8, 'masks travel as bytes too'
             assert torch.equal(labels, targets.long())
+    for number in (0, 1):  # every prepared picture and target reaches the network, and no other
+        prepared = torch.cat([ready[number] for _, ready in trainer.prepared])
+        assert torch.equal(prepared, torch.cat([step[1 + number] for step in trainer.seen]))
+    assert max(len(images) for _, images, _ in trainer.seen) <= 5, 'batches of 4, the last one perhaps of 5'
 
 
 def test_float_pictures_are_taken_as_they_are(tmp_path):
@@ -853,10 +867,10 @@ def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_pat
     words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', augment, '--device', 'cpu']
     trainer = Trainer(parse_train_args([*words, '--num_workers', '0', '--checkpoints_dir', str(tmp_path)]))
     trainer.logger.close()
-    batches = list(trainer.train_loader)
-    trainer.step(batches[0])  # what is done once at the start is not counted
+    batches = list(select_train_loader(trainer.args))
+    trainer.prepare(*batches[0])  # what is done once at the start is not counted
     with monkeypatch.context() as patch, CountWaits(patch) as counter:
-        images, targets = trainer.to_device(batches[1])
+        images, targets = trainer.prepare(*batches[1])
     assert counter.operations > 3, 'nothing was counted'
     assert counter.count == 0
     assert images.shape == batches[1][0].shape

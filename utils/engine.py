@@ -23,28 +23,38 @@ class Engine:
         self.mean = torch.tensor(args.mean or [0.0], device=device).view(1, -1, 1, 1) * 255
         self.std = torch.tensor(args.std or [1.0], device=device).view(1, -1, 1, 1) * 255
 
-    def to_device(self, batch):
-        """Bring a batch to the device.
+    def take_from(self, *loaders):
+        """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""
+        for loader in loaders:
+            if hasattr(loader, 'serve'):
+                loader.serve(self.device, self.prepare)
+
+    def prepare(self, images, targets, key=None):
+        """Bring samples to the device, augment and normalise them.
 
         Args:
-            batch: (images, targets): uint8 (B, C, H, W), 0..255, which is normalised there, or float, taken as ready;
-                targets as the task has them. A third element, (epoch, indices), asks for the augmentation.
+            images: uint8 (B, C, H, W), 0..255, or float, which is taken as ready.
+            targets: (B, ...) as the task has them.
+            key: (epoch, indices) asks for the augmentation of these samples.
 
         Returns:
             float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
         """
-        images, targets, *key = batch
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
-        if key and getattr(self, 'augment', None) is None:
-            raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
-        if key:
-            images, targets = self.augment(images, targets, *key[0])
+        if key is not None:
+            images, targets = self.augment(images, targets, *key)
         if images.dtype == torch.uint8:
             images = images.float().sub_(self.mean).div_(self.std)
         if targets.dtype == torch.uint8:
             targets = targets.long()
         return images, targets
+
+    def to_device(self, batch):
+        """Return (images, targets) of a loader's batch as the network takes them; see `prepare`."""
+        if len(batch) != 2:
+            raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
+        return self.prepare(*batch)
 
     def step(self, batch):
         """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""

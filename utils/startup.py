@@ -1,6 +1,12 @@
-"""What has to be settled before torch is imported. Imports nothing else."""
+"""What has to be settled before torch is imported. Imports nothing else of the project."""
 
+import importlib
 import os
+import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+COMPILER = 'torch._dynamo'
 
 
 def share_busy_cores():
@@ -15,3 +21,37 @@ def share_busy_cores():
     if busy:
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # libgomp reads it when torch loads it
     return busy
+
+
+def postpone_compiler():
+    """Leave torch's compiler unloaded until something really uses it, which saves a small run half of its start.
+
+    Every torch.optim optimizer imports torch._dynamo only to tell it what not to trace. Loading it takes nearly as long
+    as torch itself.
+    """
+    if COMPILER not in sys.modules:
+        sys.modules[COMPILER] = _PostponedCompiler()
+
+
+class _PostponedCompiler(ModuleType):
+    """Stands for torch._dynamo and knows how to do nothing; whatever else is asked of it loads the real one."""
+
+    def __init__(self):
+        super().__init__(COMPILER)
+        self.__spec__ = ModuleSpec(COMPILER, None)
+        self._untraced = []
+
+    def graph_break(self):
+        """Do nothing: nothing is being traced as long as the real module is not loaded."""
+
+    def disable(self, function, recursive=True, *, wrapping=True):
+        """Return a function as it is; torch keeps the answer in an attribute of it, which `__getattr__` takes away."""
+        self._untraced.append(function)
+        return function
+
+    def __getattr__(self, name):
+        if sys.modules.get(COMPILER) is self:
+            del sys.modules[COMPILER]
+            for function in self._untraced:
+                vars(function).pop('__dynamo_disable', None)
+        return getattr(importlib.import_module(COMPILER), name)

@@ -132,7 +132,7 @@ def labelled_picture(picture, prediction, target, class_names=None):
     line = size + size // 3
     canvas = Image.new('RGB', (width, enlarged.height + 2 * line + GAP), PAPER)
     canvas.paste(enlarged, ((width - enlarged.width) // 2, 0))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size)
+    draw, font = ImageDraw.Draw(canvas), _font(size)
     for row, (what, index) in enumerate((('pred', prediction), ('true', target))):
         text = _shortened(f'{what}: {_written(int(index), class_names)}', font, width - 2 * GAP)
         place = (GAP, enlarged.height + GAP // 2 + row * line)
@@ -204,6 +204,12 @@ def _rgb(picture):
     if picture.ndim != 3 or picture.shape[0] not in {1, 3} or picture.dtype != np.uint8:
         raise ValueError(f'expected a uint8 picture (1 or 3, H, W), got {picture.dtype} {picture.shape}')
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
+
+
+@cache
+def _font(size):
+    """Return Pillow's own font; it unpacks it anew each time."""
+    return ImageFont.load_default(size)
 
 
 def _written(index, class_names):

@@ -1,6 +1,8 @@
 """From samples to batches: order, workers, the options that the data completes, and data sets of one's own."""
 
 import sys
+import threading
+import time
 import types
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from data.data_entry import DATASETS, complete_args, select_eval_loader, select_train_loader
+from data.list_dataset import ListDataset
 from data.samplers import EpochBatches
 from utils.errors import DanluError, message_of
 
@@ -88,6 +91,101 @@ def test_a_training_epoch_shows_each_picture_once_in_its_own_order(labelled, kin
         train.batch_sampler.set_epoch(epoch)
         assert torch.equal(images_of(train, epoch), in_order[train.batch_sampler.order()])
     assert not torch.equal(images_of(train, 1), images_of(train, 2))
+
+
+@pytest.mark.parametrize('augment', ['none', 'strong'])
+@pytest.mark.parametrize('block', [1, 700, 2**20])
+def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment):
+    """However many small batches are gathered and prepared as one, the loop gets each by itself."""
+    monkeypatch.setattr('data.loader.BLOCK', block)
+    args = labelled('--batch_size', 2, '--augment', augment, kind='mem_list')
+    expected, loader = (
+        list(select_train_loader(labelled('--batch_size', 2, kind='mem_list'))),
+        select_train_loader(args),
+    )
+    batches = list(loader)
+    assert [len(images) for images, *_ in batches] == [2, 2, 3]
+    for (images, targets), (found, labels, *key), (epoch, indices) in zip(
+        expected, batches, loader.batch_sampler, strict=True
+    ):
+        assert torch.equal(images, found)
+        assert torch.equal(targets, labels)
+        assert [(e, i.tolist()) for e, i in key] == ([] if augment == 'none' else [(epoch, indices.tolist())])
+
+    asked = []
+
+    def prepare(images, targets, key=None):
+        asked.append(len(images))
+        return images.float() + 1, targets
+
+    loader.serve(torch.device('cpu'), prepare)
+    for (images, targets), (found, labels) in zip(expected, loader, strict=True):
+        assert torch.equal(images.float() + 1, found)
+        assert torch.equal(targets, labels)
+    assert asked == ([2, 5] if block == 2**20 else [2, 2, 3])
+
+
+@pytest.mark.parametrize('augment', ['none', 'standard'])
+def test_threads_decode_what_worker_processes_decode(labelled, augment):
+    loaders = [
+        select_train_loader(labelled('--batch_size', 3, '--augment', augment, '--num_workers', n, count=31))
+        for n in (0, 1)
+    ]
+    state = torch.get_rng_state()
+    for epoch in (1, 2):
+        here, there = (images_of(loader, epoch) for loader in loaders)
+        assert torch.equal(here, there)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
+    monkeypatch.setattr('data.loader.AHEAD', 2)
+    loader = select_train_loader(labelled('--batch_size', 2, count=40))
+    loaded, load = [], loader.dataset.dataset.load
+    loader.dataset.dataset.load = lambda *words: loaded.append(threading.current_thread()) or load(*words)
+    batches = iter(loader)
+    next(batches)
+    deadline = time.monotonic() + 60
+    while len(loaded) < 6 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(loaded) == 6, 'two batches beside the one that was asked for'
+    assert threading.main_thread() not in loaded
+    batches.close()
+    assert not any(thread.is_alive() for thread in loaded), 'a loop that is left keeps no threads'
+
+
+def test_a_fault_in_a_thread_reads_like_any_other(labelled, files):
+    loader = select_train_loader(labelled())
+    (files / '4.png').unlink()
+    with pytest.raises(DanluError) as error:
+        list(loader)
+    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file'
+
+
+@pytest.mark.parametrize('augment', ['none', 'standard'])
+def test_a_newer_getitem_is_not_passed_over(labelled, monkeypatch, augment):
+    """Who derives a data set and overrides `__getitem__` alone gets his own pictures, cut or not."""
+
+    class White(ListDataset):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return torch.full_like(image, 255), label
+
+    monkeypatch.setitem(sys.modules, 'mine', types.SimpleNamespace(White=White))
+    monkeypatch.setitem(DATASETS, 'list', 'mine.White')
+    loader = select_train_loader(labelled('--augment', augment))
+    assert not loader.dataset.cuts_parts
+    assert all((images == 255).all() for images, *_ in loader)
+
+
+def test_pictures_in_memory_move_to_a_device_that_has_room(labelled):
+    dataset = select_train_loader(labelled(kind='mem_list')).dataset.dataset
+    held = dataset.block.images.nbytes + dataset.block.targets.nbytes
+    for room, place in ((held - 1, 'cpu'), (held, 'meta')):
+        dataset.hold_on(torch.device('meta'), at_most=room)
+        images, targets = dataset.__getitems__(np.arange(3))
+        assert {images.device.type, targets.device.type} == {place}
+    assert images.shape == (3, 3, 10, 12)
 
 
 def test_the_default_number_of_workers(labelled, make_args):

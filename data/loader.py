@@ -1,0 +1,143 @@
+"""Batches for the loop: gathered from memory, decoded ahead by threads, or decoded by worker processes."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from utils.machine import cpu_cores
+
+BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
+AHEAD = 3  # batches that threads decode ahead of the one that is asked for
+CHUNK = 4  # pictures that a thread decodes in one go
+
+
+class Loader:
+    """Iterates over the batches of a data set, once per epoch.
+
+    Yields (images, targets) or, where the data set gives it, (images, targets, (epoch, indices)): images uint8
+    (B, C, H, W), on the CPU. After `serve` they are on a device and as its `prepare` returns them.
+
+    Args:
+        dataset: data.data_entry.Batches.
+        batch_sampler: data.samplers.EpochBatches.
+        workers: number of processes that make batches. With 0 they are made here: gathered from memory in blocks, or
+            decoded by threads where the data set allows it.
+        seed: of the worker processes' own generators.
+    """
+
+    def __init__(self, dataset, batch_sampler, workers, seed):
+        self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
+        self.multiprocessing_context = None  # how worker processes are started; None: as the system does
+        self.prepare, self.side_stream, self.processes = None, None, None
+
+    def __len__(self):
+        return len(self.batch_sampler)
+
+    def serve(self, device, prepare):
+        """Yield batches on `device` (torch.device) from now on, and as `prepare` returns them.
+
+        Args:
+            device: a GPU takes pictures in memory as a whole, if a quarter of its free memory holds them; others are
+                copied while it computes.
+            prepare: function(images, targets[, key]) -> (images, targets), which is given several small batches as one:
+                what it does to a sample must not depend on the others.
+        """
+        self.device, self.prepare = device, prepare
+        if device.type == 'cuda':
+            self.side_stream = torch.cuda.Stream(device)
+            hold = getattr(self.dataset.dataset, 'hold_on', None)
+            if self.num_workers == 0 and hold is not None:
+                hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
+
+    def __iter__(self):
+        if self.num_workers > 0:
+            batches = self._from_processes()
+        elif getattr(self.dataset.dataset, 'in_memory', False):
+            batches = self._gathered()
+        else:
+            batches = self._decoded() if self.dataset.cuts_parts else self._made_here()
+        for sizes, batch in batches:
+            yield from self._finished(sizes, batch)
+
+    def _from_processes(self):
+        if self.processes is None:
+            self.processes = DataLoader(
+                self.dataset,
+                batch_sampler=self.batch_sampler,
+                collate_fn=_as_it_is,
+                num_workers=self.num_workers,
+                persistent_workers=True,
+                pin_memory=self.side_stream is not None,
+                # Without its own generator each pass would draw a number from the model's.
+                generator=torch.Generator().manual_seed(self.seed),
+                multiprocessing_context=self.multiprocessing_context,
+            )
+        for batch in self.processes:
+            yield [len(batch[0])], batch
+
+    def _made_here(self):
+        for key in self.batch_sampler:
+            yield [len(key[1])], self.dataset.__getitems__(key)
+
+    def _gathered(self):
+        """Yield (sizes, block): as many batches as make up BLOCK pixels, made as one."""
+        keys, count = iter(self.batch_sampler), 1
+        while block := list(islice(keys, count)):
+            epoch, indices = block[0][0], [indices for _, indices in block]
+            batch = self.dataset.__getitems__((epoch, np.concatenate(indices)))
+            yield [len(part) for part in indices], batch
+            count = max(1, BLOCK // (batch[0][0].numel() * len(indices[0])))
+
+    def _decoded(self):
+        """Yield (sizes, batch), the next ones being decoded by as many threads as there are cores meanwhile."""
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            waiting, keys = deque(), iter(self.batch_sampler)
+            try:
+                while True:
+                    for key in islice(keys, AHEAD + 1 - len(waiting)):
+                        chunks = [(key[0], key[1][start : start + CHUNK]) for start in range(0, len(key[1]), CHUNK)]
+                        waiting.append((key, [pool.submit(self.dataset.load, chunk) for chunk in chunks]))
+                    if not waiting:
+                        return
+                    key, futures = waiting.popleft()
+                    samples = [sample for future in futures for sample in future.result()]
+                    yield [len(samples)], self.dataset.batch_of(samples, key)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _finished(self, sizes, batch):
+        """Yield the batches of a block, on the device and prepared if there is something to prepare them."""
+        if self.side_stream is not None:
+            batch = _copied(batch, self.device, self.side_stream)
+        if self.prepare is not None:
+            batch = self.prepare(*batch)
+        if len(sizes) == 1:
+            yield batch
+            return
+        images, targets, *key = batch
+        parts = [images.split(sizes), targets.split(sizes)]
+        if key:
+            epoch, indices = key[0]
+            parts.append([(epoch, part) for part in np.split(indices, np.cumsum(sizes)[:-1])])
+        yield from zip(*parts, strict=True)
+
+
+def _copied(batch, device, stream):
+    """Return a batch whose tensors are on their way to a GPU, while it goes on computing."""
+    images, targets, *key = batch
+    with torch.cuda.stream(stream):
+        pinned = [t if t.is_cuda or t.is_pinned() else t.pin_memory() for t in (images, targets)]
+        images, targets = (tensor.to(device, non_blocking=True) for tensor in pinned)
+    computing = torch.cuda.current_stream(device)
+    computing.wait_stream(stream)
+    for tensor in (images, targets):
+        tensor.record_stream(computing)  # or their memory could be given away while it is still read
+    return (images, targets, *key)
+
+
+def _as_it_is(batch):
+    return batch

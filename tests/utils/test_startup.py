@@ -1,0 +1,70 @@
+"""What is settled before torch is imported, each time in a Python of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+START = 'import sys, torch\nfrom utils.startup import postpone_compiler\npostpone_compiler()\n'
+TRAIN = """
+net = torch.nn.Linear(3, 2)
+optimizer = torch.optim.AdamW(net.parameters(), fused=True)
+def step():
+    optimizer.zero_grad()
+    net(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+step()
+"""
+LOADED = "loaded = 'torch._dynamo.convert_frame' in sys.modules\n"
+
+
+def run(code):
+    """Run Python code in the project's directory and return what it printed (str)."""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_an_optimizer_works_without_the_compiler():
+    code = START + TRAIN + 'state = optimizer.state_dict(); optimizer.load_state_dict(state); step()\n'
+    assert run(f'{code}{LOADED}print(loaded, [p.grad is None for p in net.parameters()])') == 'False [False, False]'
+
+
+@pytest.mark.parametrize(
+    'use',
+    [
+        "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())",
+        'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
+        'import importlib.util; importlib.util.find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0, 2.0])',
+    ],
+)
+def test_the_compiler_comes_when_it_is_asked_for(use):
+    marked = "marked = hasattr(torch.optim.Optimizer.add_param_group.__wrapped__, '__dynamo_disable')\n"
+    text = run(f'{START}{TRAIN}{marked}{use}\n{LOADED}print(marked, loaded)\n{marked}print(marked)\nstep()')
+    assert text.splitlines() == ['[2.0, 2.0]', 'True True', 'False'], 'what it left in torch is gone with it'
+
+
+def test_torchvision_can_be_imported_after_it():
+    code = f'{START}{TRAIN}import torchvision\nnet = torchvision.models.resnet18()\nprint(len(list(net.parameters())))'
+    assert run(code) == '62'
+
+
+def test_a_compiler_that_is_loaded_stays():
+    code = 'import torch._dynamo as real\n' + START + "print(sys.modules['torch._dynamo'] is real)"
+    assert run(code) == 'True'
+
+
+def test_the_first_step_comes_without_what_it_does_not_need(tmp_path):
+    code = f"""
+from options import parse_train_args
+from train import Trainer
+trainer = Trainer(parse_train_args(['--device', 'cpu', '--checkpoints_dir', {str(tmp_path)!r}]))
+images, predictions, targets = trainer.step(next(iter(trainer.train_loader)))
+trainer.compute_loss(predictions, targets).backward()
+trainer.optimizer.step()
+unwanted = ['torch._dynamo.convert_frame', 'torch._inductor', 'sympy', 'torchvision', 'torchmetrics', 'matplotlib']
+print([name for name in unwanted if name in sys.modules])
+"""
+    assert run(START + code).splitlines()[-1] == '[]'
