@@ -60,6 +60,7 @@ class Evaluator(Engine):
         loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
         super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
         self.take_from(self.loader)
+        self.speed_up()
         self.metrics = select_metrics(args)
         self.epoch = checkpoint.get('epoch', 'not known')
         save_args(args, args.result_dir)

@@ -33,12 +33,13 @@ LIST_DATA = ('list', 'mem_list')
 FILE_DATA = (*LIST_DATA, 'folder')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 
-# Where results go and what is resumed belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = ('model_dir', 'result_dir', 'resume')
+# Where results go, what is resumed, and the search for what is fast (whose findings are recorded) belong to one start;
+# args.txt shows them as comments, so that it can be repeated.
+NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'fast')
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type data_type task num_classes image_size channels mean std class_names ignore_index val_list data_root '
-    'seed batch_size num_workers threads loss label_smoothing class_weights'
+    'seed batch_size num_workers threads amp channels_last compile loss label_smoothing class_weights'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers threads gpus device download resume checkpoints_dir'.split()
@@ -120,6 +121,14 @@ def _add_machine(parser):
                        help='processes that decode pictures (default: 0 for data in memory, else up to 8)')
     group.add_argument('--threads', type=number(int, low=1, high=1024), metavar='N',
                        help='threads of the main process (default: what the workers leave of the cores)')
+    group.add_argument('--amp', choices=['off', 'bf16', 'fp16'],
+                       help='compute with 16 bits where it is safe (torch.autocast); GPUs gain, most CPUs lose '
+                            '(default: off, or as --fast finds)')
+    group.add_argument('--channels_last', action=Flag, default=None,
+                       help='lay out pictures channel by channel within each pixel (default: off, or as --fast finds)')
+    group.add_argument('--compile', action=Flag, default=None,
+                       help='torch.compile: a minute at the start, for a faster step on GPUs (default: off, or as '
+                            '--fast finds)')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
                        help='steps between two updates of the progress line')
 
@@ -142,6 +151,9 @@ def add_train_args(parser):
                        help='L2 penalty; adamw: decoupled from the gradient')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
+    group.add_argument('--fast', action=Flag,
+                       help='try at the start which of --channels_last, --amp and --compile make a step faster here, '
+                            'and turn those on')
     group.add_argument('--pretrained', action=Flag,
                        help='start from weights that torchvision downloads, where the model has them')
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
@@ -310,6 +322,8 @@ def _check_counts(parser, args):
             parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
     if args.gpus and len(set(args.gpus)) < len(args.gpus):
         parser.error(f'argument --gpus: {_shown(args.gpus)}: an index is there twice')
+    if args.gpus and len(args.gpus) > 1 and args.compile:
+        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
     if args.class_weights and not any(args.class_weights):
         parser.error('argument --class_weights: all are 0, so nothing would be learned')
     for name in ('mean', 'std'):

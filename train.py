@@ -43,6 +43,7 @@ from utils.engine import Engine
 from utils.logger import Logger
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.seeding import get_rng_state, seed_everything, set_rng_state
+from utils.speed import find_fast
 
 PICTURES = 8  # of one split in TensorBoard, each epoch
 
@@ -76,8 +77,12 @@ class Trainer(Engine):
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
-        self.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
+        self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
+        if args.fast:
+            notes.append(self.choose_fast())
+        self.speed_up()
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == 'fp16')
         self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
         self.monitor = f'val/{self.metrics["val"].monitor}'
         self.optimizer = select_optimizer(self.net.parameters(), args)
@@ -123,8 +128,9 @@ class Trainer(Engine):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
+            self.scaler.scale(loss).backward()  # the scaler passes everything through but for --amp fp16
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
             self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
             if step == 1:
@@ -202,8 +208,8 @@ class Trainer(Engine):
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""
-        return {'optimizer': self.optimizer.state_dict(), 'rng': get_rng_state(), 'best': self.best,
-                'recorder': {'history': self.logger.history}}  # fmt: skip
+        return {'optimizer': self.optimizer.state_dict(), 'scaler': self.scaler.state_dict(), 'rng': get_rng_state(),
+                'best': self.best, 'recorder': {'history': self.logger.history}}  # fmt: skip
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
@@ -225,12 +231,31 @@ class Trainer(Engine):
             )
         notes += load_weights(self.net, weights_of(state, path), path)
         self.optimizer.load_state_dict(state['optimizer'])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state['scaler'])
         self.epoch, self.steps, self.best = state['epoch'], state['step'], state['best']
         set_rng_state(state['rng'])
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
         notes.append(f'resumed after epoch {self.epoch}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
+
+    def choose_fast(self):
+        """Turn on those of channels_last, amp and compile that args left open and that help; return a line (str)."""
+        wanted = {'channels_last': True, 'amp': 'bf16', 'compile': True}
+        if self.device.type == 'cpu':
+            del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
+        elif not torch.cuda.is_bf16_supported(including_emulation=False):
+            wanted['amp'] = 'fp16'
+        if self.model is not self.net:
+            wanted.pop('compile', None)  # not on several GPUs
+        wanted = {name: value for name, value in wanted.items() if getattr(self.args, name) is None}
+        state = get_rng_state()
+        found, line = find_fast(self.net, self.compute_loss, self.to_device(next(iter(self.train_loader))), wanted)
+        set_rng_state(state)
+        for name, value in found.items():
+            setattr(self.args, name, value)
+        return line
 
     def print_start(self, notes):
         """Print what is about to run."""

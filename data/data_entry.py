@@ -92,7 +92,7 @@ class Batches(Dataset):
     def __getitems__(self, key):
         """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; for an augmentation with the key.
 
-        The augmentation itself is left to the device, a batch at a time: see utils.engine.Engine.prepare.
+        The augmentation itself is left to the device, a batch at a time: see utils.preparation.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):

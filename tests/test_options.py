@@ -184,6 +184,9 @@ REFUSED_COMMON = [
     ('--threads 0', '--threads', 'must be at least 1'),
     ('--threads 99999999999', '--threads', 'at most 1024'),
     ('--print_freq 0', '--print_freq', 'must be at least 1'),
+    ('--amp half', '--amp', "choose from 'off', 'bf16', 'fp16'"),
+    ('--channels_last=1', '--channels_last', 'takes no value'),
+    ('--compile --gpus 0 1', '--compile', 'not with several --gpus'),
     ('--print_freq 2.5', '--print_freq', 'not a whole number'),
 ]
 REFUSED_TRAIN = [
@@ -211,6 +214,7 @@ REFUSED_TRAIN = [
     ('--augment strng', '--augment', 'did you mean strong?'),
     ('--augment all', '--augment', 'known: crop, flip, none, standard, strong'),
     ('--pretrained=1', '--pretrained', 'takes no value'),
+    ('--fast=1', '--fast', 'takes no value'),
     ('--model_dir val.txt', '--model_dir', "'val.txt' is not a directory"),
     ('--save_freq 0', '--save_freq', 'must be at least 1'),
     ('--resume nowhere', '--resume', "'nowhere' does not exist"),

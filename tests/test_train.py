@@ -1,6 +1,7 @@
 """train.py from end to end: what a run leaves, going on, repeating, failing, and the Trainer in a notebook's hands."""
 
 import csv
+import gc
 import hashlib
 import io
 import os
@@ -10,6 +11,7 @@ import signal
 import stat
 import subprocess
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ from utils.logger import Logger
 from utils.machine import select_gpus
 
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics'}
-RESUMING_KEYS = TESTING_KEYS | {'optimizer', 'rng', 'best', 'recorder'}
+RESUMING_KEYS = TESTING_KEYS | {'optimizer', 'scaler', 'rng', 'best', 'recorder'}
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 
 
@@ -733,11 +735,17 @@ class Watching(Trainer):
 class WatchingPreparation(Watching):
     """Notes also what is prepared, a batch or several as one, and what comes of it."""
 
-    def prepare(self, images, targets, key=None):
-        ready = super().prepare(images, targets, key)
-        if images.dtype == torch.uint8:
-            self.prepared = [*getattr(self, 'prepared', []), ((images, targets, key), ready)]
-        return ready
+    def take_from(self, *loaders):
+        prepare, self.prepared = self.prepare, []
+
+        def watched(images, targets, key=None):
+            ready = prepare(images, targets, key)
+            self.prepared.append(((images, targets, key), ready))
+            return ready
+
+        self.augment, self.std, self.mean = prepare.augment, prepare.std, prepare.mean
+        for loader in loaders:
+            loader.serve(self.device, watched)
 
 
 @pytest.mark.parametrize(
@@ -874,7 +882,7 @@ def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_pat
     assert counter.operations > 3, 'nothing was counted'
     assert counter.count == 0
     assert images.shape == batches[1][0].shape
-    plain = (batches[1][0] - trainer.mean) / trainer.std
+    plain = (batches[1][0] - trainer.prepare.mean) / trainer.prepare.std
     assert not torch.allclose(images, plain, atol=1e-3), 'not augmented'
     assert targets.shape == batches[1][1].shape
 
@@ -890,6 +898,105 @@ def test_the_loop_waits_only_every_print_freq_steps(tmp_path, monkeypatch):
         trainer.logger.close()
         waits.append(counter.count)
     assert waits[1] >= waits[0] + 7
+
+
+def test_a_trainer_is_gone_with_its_last_reference(list_data, tmp_path):
+    """In a circle of references its worker processes would be waited for until they time out."""
+    words = [
+        *list_data,
+        '--num_workers',
+        '2',
+        '--augment',
+        'flip',
+        '--device',
+        'cpu',
+        '--checkpoints_dir',
+        str(tmp_path),
+    ]
+    gc.disable()
+    try:
+        trainer = Trainer(parse_train_args([*words, '--epochs', '1']))
+        trainer.train()
+        reference = weakref.ref(trainer)
+        del trainer
+        assert reference() is None
+    finally:
+        gc.enable()
+
+
+# --- AMP, channels_last, compile
+
+
+def test_what_fast_finds_is_recorded_and_repeated(list_data, train_here, eval_here, tmp_path, monkeypatch, history_of):
+    monkeypatch.setattr('utils.speed.WORTH', 0)  # everything is as fast as it wants
+    words = ['--epochs', 2, '--num_workers', 0, '--augment', 'flip', '--checkpoints_dir', tmp_path]
+    run = train_here(*list_data, *words, '--fast')
+    assert re.search(
+        r'^fast on this device: channels_last on \(.*, amp bf16 on \(.* times as fast\)$', run.stdout, re.M
+    )
+    record = (run.directory / 'args.txt').read_text().splitlines()
+    assert {'--amp=bf16  # default: not set', '--channels_last  # default: not set', '# --fast'} <= set(record)
+    again = train_here(f'@{run.directory / "args.txt"}')
+    assert 'fast on this device' not in again.stdout
+    assert weights_in(again.directory) == weights_in(run.directory)
+    plain = train_here(*list_data, *words)
+    assert weights_in(plain.directory) != weights_in(run.directory)
+    test = eval_here('--load_model_path', run.directory / 'best.pth')
+    best = max(history_of(run), key=lambda row: float(row['val/acc']))
+    assert float(test.values['loss']) == float(best['val/loss'])
+
+
+def test_fast_leaves_alone_what_was_given(list_data, train_here, tmp_path, monkeypatch):
+    monkeypatch.setattr('utils.speed.WORTH', 0)
+    words = ['--epochs', 1, '--num_workers', 0, '--fast', '--amp', 'off', '--checkpoints_dir', tmp_path]
+    run = train_here(*list_data, *words)
+    assert '--amp=off' in (run.directory / 'args.txt').read_text()
+    assert 'amp' not in re.search('^fast on this device: .*', run.stdout, re.M)[0]
+
+
+@pytest.mark.parametrize('words', [['--amp', 'bf16'], ['--amp', 'fp16'], ['--channels_last']], ids=' '.join)
+def test_resuming_with_other_arithmetic_ends_with_the_same_bits(words, mask_data, train_here, tmp_path):
+    words = [*mask_data, *words, '--augment', 'flip', '--checkpoints_dir', tmp_path]
+    whole = train_here(*words, '--epochs', 2)
+    run = train_here(*words, '--epochs', 1)
+    assert (load_checkpoint(run.directory / 'last.pth')['scaler'] != {}) == ('fp16' in words)
+    train_here('--resume', run.directory, '--epochs', 2)
+    assert weights_in(run.directory) == weights_in(whole.directory)
+
+
+def test_a_gradient_that_overflows_is_skipped_and_the_scale_lowered(tmp_path):
+    """float16 ends at 65504: the scaler begins with 65536 and halves until the gradients fit."""
+
+    class Steep(nn.Module):
+        def forward(self, predictions, targets):
+            return 100 * nn.functional.cross_entropy(predictions, targets)
+
+    trainer = notebook_trainer(tmp_path, '--amp', 'fp16', '--epochs', 4, '--lr', 0.01, loss=Steep())
+    history = trainer.train()
+    scaler = load_checkpoint(os.path.join(trainer.args.model_dir, 'last.pth'))['scaler']
+    assert scaler['scale'] < 65536
+    assert all(torch.isfinite(p).all() for p in trainer.net.parameters())
+    assert history[-1]['train/loss'] < history[0]['train/loss']
+
+
+def test_channels_last_reaches_network_and_pictures(list_data, tmp_path):
+    words = [*list_data, '--num_workers', '0', '--channels_last', '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]
+    trainer = Watching(parse_train_args([*words, '--epochs', '1']))
+    trainer.train()
+    assert all(images.is_contiguous(memory_format=torch.channels_last) for _, images, _ in trainer.seen)
+    weights = [p for p in trainer.net.parameters() if p.dim() == 4]
+    assert weights
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
+def test_compile_without_a_compiler_says_so(run_program, tmp_path):
+    words = ['--compile', '--epochs', 1, '--device', 'cpu', '--checkpoints_dir', tmp_path]
+    done = run_program('train.py', *words, CXX='/no/such/compiler', TORCHINDUCTOR_CACHE_DIR=tmp_path / 'cache')
+    assert done.code == 2
+    assert re.fullmatch(
+        r'train\.py: error: --compile: this network cannot be compiled here: .+; leave it out', done.stderr.strip()
+    )
+    assert not (tmp_path / 'lenet_exp').exists()
 
 
 # --- ready-made parts

@@ -1,7 +1,7 @@
 """Checkpoint files: written whole or not at all, read without running code, loaded with a report.
 
 A checkpoint holds tensors and plain values only, so `torch.load(weights_only=True)` reads it. Its keys:
-format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, rng, best, recorder.
+format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, scaler, rng, best, recorder.
 """
 
 import contextlib

@@ -5,6 +5,8 @@ import torch
 from utils import viz
 from utils.errors import DanluError
 from utils.logger import Recorder
+from utils.preparation import Preparation
+from utils.speed import compile_network, forward
 
 
 class Engine:
@@ -20,8 +22,22 @@ class Engine:
 
     def __init__(self, args, model, loss, device):
         self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
-        self.mean = torch.tensor(args.mean or [0.0], device=device).view(1, -1, 1, 1) * 255
-        self.std = torch.tensor(args.std or [1.0], device=device).view(1, -1, 1, 1) * 255
+        self.prepare, self.amp = Preparation(args, device), None
+
+    def speed_up(self):
+        """Turn on what args.amp, args.channels_last and args.compile ask for.
+
+        Raises:
+            DanluError: the network cannot be compiled here.
+        """
+        self.amp = self.args.amp if self.args.amp != 'off' else None
+        if self.args.channels_last:
+            self.prepare.memory_format = torch.channels_last
+            self.model.to(memory_format=torch.channels_last)
+        if self.args.compile:
+            known = self.args.channels and self.args.image_size
+            image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
+            compile_network(self.model, image)
 
     def take_from(self, *loaders):
         """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""
@@ -29,29 +45,8 @@ class Engine:
             if hasattr(loader, 'serve'):
                 loader.serve(self.device, self.prepare)
 
-    def prepare(self, images, targets, key=None):
-        """Bring samples to the device, augment and normalise them.
-
-        Args:
-            images: uint8 (B, C, H, W), 0..255, or float, which is taken as ready.
-            targets: (B, ...) as the task has them.
-            key: (epoch, indices) asks for the augmentation of these samples.
-
-        Returns:
-            float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
-        """
-        images = images.to(self.device, non_blocking=True)
-        targets = targets.to(self.device, non_blocking=True)
-        if key is not None:
-            images, targets = self.augment(images, targets, *key)
-        if images.dtype == torch.uint8:
-            images = images.float().sub_(self.mean).div_(self.std)
-        if targets.dtype == torch.uint8:
-            targets = targets.long()
-        return images, targets
-
     def to_device(self, batch):
-        """Return (images, targets) of a loader's batch as the network takes them; see `prepare`."""
+        """Return (images, targets) of a loader's batch as the network takes them; see utils.preparation."""
         if len(batch) != 2:
             raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
         return self.prepare(*batch)
@@ -59,7 +54,7 @@ class Engine:
     def step(self, batch):
         """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
         images, targets = self.to_device(batch)
-        return images, self.model(images), targets
+        return images, forward(self.model, images, self.amp), targets
 
     def compute_loss(self, predictions, targets):
         """Return the batch's loss: 0-d tensor."""

@@ -1,0 +1,42 @@
+"""What becomes of samples on their way to the network: to the device, augmented, normalised."""
+
+import torch
+
+
+class Preparation:
+    """Turns pictures and targets into what a network takes.
+
+    Args:
+        args: options, of which mean and std count.
+        device: torch.device of the inputs.
+
+    Attributes:
+        augment: data.augment.Augment, or None.
+        memory_format: torch.memory_format of the normalised pictures.
+    """
+
+    def __init__(self, args, device):
+        self.device, self.augment, self.memory_format = device, None, torch.preserve_format
+        self.mean = torch.tensor(args.mean or [0.0], device=device).view(1, -1, 1, 1) * 255
+        self.std = torch.tensor(args.std or [1.0], device=device).view(1, -1, 1, 1) * 255
+
+    def __call__(self, images, targets, key=None):
+        """Bring samples to the device, augment and normalise them; never waits for the device.
+
+        Args:
+            images: uint8 (B, C, H, W), 0..255, or float, which is taken as ready.
+            targets: (B, ...) as the task has them.
+            key: (epoch, indices) asks for the augmentation of these samples.
+
+        Returns:
+            float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
+        """
+        images = images.to(self.device, non_blocking=True)
+        targets = targets.to(self.device, non_blocking=True)
+        if key is not None:
+            images, targets = self.augment(images, targets, *key)
+        if images.dtype == torch.uint8:
+            images = images.to(torch.float32, memory_format=self.memory_format).sub_(self.mean).div_(self.std)
+        if targets.dtype == torch.uint8:
+            targets = targets.long()
+        return images, targets
