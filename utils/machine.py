@@ -1,6 +1,7 @@
-"""What this machine has: cores, threads and GPUs."""
+"""What this machine has: cores, memory, threads and GPUs."""
 
 import os
+from pathlib import Path
 
 import torch
 
@@ -10,6 +11,15 @@ from utils.errors import DanluError
 def cpu_cores():
     """Return how many cores this process may use (int), which a container or taskset can make fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def memory():
+    """Return how much memory this process may use (int, bytes; 0 where the system does not tell)."""
+    if not hasattr(os, 'sysconf'):
+        return 0
+    there, limit = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), Path('/sys/fs/cgroup/memory.max')
+    told = limit.read_text().strip() if limit.is_file() else 'max'  # a container's share
+    return there if told == 'max' else min(there, int(told))
 
 
 def set_threads(wanted, workers):

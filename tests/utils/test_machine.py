@@ -2,12 +2,13 @@
 
 import os
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
 
 from utils.errors import DanluError
-from utils.machine import cpu_cores, describe_device, select_gpus, set_threads
+from utils.machine import cpu_cores, describe_device, memory, select_gpus, set_threads
 
 
 @pytest.fixture
@@ -105,3 +106,14 @@ def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, worke
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not hasattr(os, 'sysconf'), reason='this system does not tell its memory')
+@pytest.mark.parametrize(
+    ('limit', 'share'), [('max\n', None), ('1000000\n', 1_000_000), (f'{2**60}\n', None), (None, None)]
+)
+def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, limit, share):
+    monkeypatch.setattr(Path, 'is_file', lambda path: limit is not None)
+    monkeypatch.setattr(Path, 'read_text', lambda path: limit)
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    assert memory() == (share or there) > 0

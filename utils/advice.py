@@ -1,0 +1,69 @@
+"""One line of advice on making training faster, from where a step's time goes. Imports no torch."""
+
+from types import SimpleNamespace
+from typing import NamedTuple
+
+PARTS = 'data copy forward loss backward optimizer metrics logging rest'.split()  # of a step, in their order
+
+
+class Facts(NamedTuple):
+    """What the advice has to know besides the times."""
+
+    device: str  # 'cpu' or 'cuda'
+    data_type: str | None  # None: the loader was handed in ready-made, so --data_type and --num_workers are not used
+    in_memory: bool  # the pictures are decoded already
+    fits_memory: bool  # decoded pictures of all lists would take no more than a quarter of the memory
+    workers: int  # processes that decode pictures
+    cores: int  # that this process and its workers may use
+    batch_size: int
+    augment: str  # key of AUGMENTS
+    fast: bool  # --fast is on, or there is no such option
+    lag: float = 0.0  # milliseconds per step that Python waited for the GPU in forward, loss and backward
+
+
+# The first rule that holds gives the advice; parts are shares of the step in percent, `compute` is forward, loss and
+# backward together, `fixed` what a step costs whatever the size of its batch, `lag` a share too.
+RULES = (
+    (lambda s: s.data > 20 and s.data_type is None,
+     'waiting for data takes {data:.0f} %: give the loader that you made more workers'),
+    (lambda s: s.data > 20 and s.in_memory and s.workers > 0,
+     'waiting for data takes {data:.0f} %: --num_workers 0, as the data is in memory and workers only copy it'),
+    (lambda s: s.data > 20 and s.in_memory,
+     'gathering batches in memory takes {data:.0f} %: a larger --batch_size than {batch_size}'),
+    (lambda s: s.data > 20 and s.data_type == 'list' and s.fits_memory and s.workers < s.cores,
+     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on these {cores} cores, or '
+     '--data_type mem_list, which decodes once: the pictures fit in memory'),
+    (lambda s: s.data > 20 and s.data_type == 'list' and s.fits_memory,
+     'waiting for data takes {data:.0f} % with {workers} workers on {cores} cores: --data_type mem_list, which decodes '
+     'once: the pictures fit in memory'),
+    (lambda s: s.data > 20 and s.workers < s.cores,
+     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on these {cores} cores'),
+    (lambda s: s.data > 20,
+     'waiting for data takes {data:.0f} % with {workers} workers on {cores} cores: store the pictures as small as '
+     '--image_size needs them, so that decoding costs less'),
+    (lambda s: s.logging > 10, 'logging takes {logging:.0f} %: a larger --print_freq'),
+    (lambda s: s.copy > 25 and s.augment != 'none',
+     'copy and augment take {copy:.0f} %: a lighter --augment than {augment}'),
+    (lambda s: s.fixed > 12,
+     'what each step costs whatever its size takes {fixed:.0f} %: a larger --batch_size than {batch_size}'),
+    (lambda s: s.device == 'cuda' and s.lag < 20,
+     'the GPU is done before Python has given it more to do: a larger --batch_size than {batch_size}'),
+    (lambda s: s.device == 'cuda' and s.compute > 50 and not s.fast,
+     'forward, loss and backward take {compute:.0f} %: --fast'),
+    (lambda s: True, 'forward, loss and backward take {compute:.0f} %: nothing to gain but a smaller network'),
+)  # fmt: skip
+
+
+def advise(parts, facts):
+    """Return the advice (str, one line) that follows from a breakdown.
+
+    Args:
+        parts: milliseconds per step of each part: dict with the keys PARTS.
+        facts: Facts.
+    """
+    whole = sum(parts.values()) or 1.0
+    share = {name: 100 * time / whole for name, time in {**parts, 'lag': facts.lag}.items()}
+    share['compute'] = share['forward'] + share['loss'] + share['backward']
+    share['fixed'] = share['optimizer'] + share['logging'] + share['rest']
+    seen = SimpleNamespace(**{**facts._asdict(), **share})
+    return next(text.format_map(vars(seen)) for holds, text in RULES if holds(seen))
