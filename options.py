@@ -33,16 +33,18 @@ LIST_DATA = ('list', 'mem_list')
 FILE_DATA = (*LIST_DATA, 'folder')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 
-# Where results go, what is resumed, and the search for what is fast (whose findings are recorded) belong to one start;
-# args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'fast')
+# Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
+# belong to one start; args.txt shows them as comments, so that it can be repeated.
+NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast')
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type data_type task num_classes image_size channels mean std class_names ignore_index val_list data_root '
     'seed batch_size num_workers threads amp channels_last compile loss label_smoothing class_weights'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
-SAFE_ON_RESUME = 'epochs print_freq save_freq num_workers threads gpus device download resume checkpoints_dir'.split()
+SAFE_ON_RESUME = (
+    'epochs print_freq save_freq num_workers threads gpus device download resume checkpoints_dir profile'
+).split()
 
 
 # A line or two per option read better than one per keyword.
@@ -161,6 +163,8 @@ def add_train_args(parser):
                             'where it exists, _2, _3 ... is added)')
     group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
+    group.add_argument('--profile', action=Flag,
+                       help='say where the time of a step goes and what to do about it, and write a trace of some')
     group.add_argument('--resume', type=existing_path, metavar='RUN',
                        help='go on with this run directory (or the run of this checkpoint), with its own options')
 

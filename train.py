@@ -42,6 +42,7 @@ from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, w
 from utils.engine import Engine
 from utils.logger import Logger
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.profiling import watched
 from utils.seeding import get_rng_state, seed_everything, set_rng_state
 from utils.speed import find_fast
 
@@ -96,6 +97,7 @@ class Trainer(Engine):
             args.model_dir = get_train_model_dir(args)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
         self.logger = Logger(args.model_dir, history)
+        self.to_profile = args.profile  # until the first epoch
         self.print_start(notes)
 
     def train(self):
@@ -124,7 +126,7 @@ class Trainer(Engine):
         set_epoch(self.train_loader, epoch)
         progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')
         step = 0
-        for step, batch in enumerate(progress, 1):
+        for step, batch in enumerate(watched(self, progress), 1):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
             self.optimizer.zero_grad(set_to_none=True)

@@ -217,6 +217,7 @@ REFUSED_TRAIN = [
     ('--fast=1', '--fast', 'takes no value'),
     ('--model_dir val.txt', '--model_dir', "'val.txt' is not a directory"),
     ('--save_freq 0', '--save_freq', 'must be at least 1'),
+    ('--profile=1', '--profile', 'takes no value'),
     ('--resume nowhere', '--resume', "'nowhere' does not exist"),
     ('--resume', '--resume', 'expected one argument'),
     ('--data_type list', '--train_list', 'needed for data_type list: a list file'),

@@ -17,7 +17,7 @@ class Facts(NamedTuple):
     cores: int  # that this process and its workers may use
     batch_size: int
     augment: str  # key of AUGMENTS
-    fast: bool  # --fast is on, or there is no such option
+    fast: bool  # --fast has been tried, or what it tries has been chosen
     lag: float = 0.0  # milliseconds per step that Python waited for the GPU in forward, loss and backward
 
 
@@ -48,8 +48,8 @@ RULES = (
      'what each step costs whatever its size takes {fixed:.0f} %: a larger --batch_size than {batch_size}'),
     (lambda s: s.device == 'cuda' and s.lag < 20,
      'the GPU is done before Python has given it more to do: a larger --batch_size than {batch_size}'),
-    (lambda s: s.device == 'cuda' and s.compute > 50 and not s.fast,
-     'forward, loss and backward take {compute:.0f} %: --fast'),
+    (lambda s: s.compute > 50 and not s.fast,
+     'forward, loss and backward take {compute:.0f} %: --fast tries what makes them faster here'),
     (lambda s: True, 'forward, loss and backward take {compute:.0f} %: nothing to gain but a smaller network'),
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ from utils.errors import DanluError
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 WORTH = 1.03  # times as fast as without, or it stays off
-ROUNDS, SECONDS = 20, 4.0  # of one comparison, whichever ends first; the first round warms up
+ROUNDS, SECONDS = 100, 3.0  # of one comparison, whichever ends first
 CLOSE = 0.05  # how far the loss may move, as a share of it
 
 
@@ -89,7 +89,7 @@ class Variant:
     """A copy of a network with some options, whose training steps are timed."""
 
     def __init__(self, net, loss_of, batch, options):
-        self.net, self.loss_of, (self.images, self.targets) = copy.deepcopy(net).train(), loss_of, batch
+        self.net, self.loss_of, (self.images, self.targets) = copy.deepcopy(net), loss_of, batch
         self.options, self.amp = options, options.get('amp')
         if options.get('channels_last'):
             self.net.to(memory_format=torch.channels_last)
@@ -97,26 +97,26 @@ class Variant:
         if options.get('compile'):
             compile_network(self.net, self.images[:1])
 
+    def loss(self):
+        """Return the batch's loss (float), without dropout, which draws other numbers for another memory format."""
+        with torch.no_grad():
+            return float(self.loss_of(forward(self.net.eval(), self.images, self.amp), self.targets))
+
     def seconds(self):
         """Return how long a step took: forward, loss and backward."""
         _wait_for(self.images.device)
         started = time.perf_counter()
-        self.net.zero_grad(set_to_none=True)
-        self.loss = self.loss_of(forward(self.net, self.images, self.amp), self.targets)
-        self.loss.backward()
-        self.loss = self.loss.detach()
+        self.net.train().zero_grad(set_to_none=True)
+        self.loss_of(forward(self.net, self.images, self.amp), self.targets).backward()
         _wait_for(self.images.device)
         return time.perf_counter() - started
 
 
 def compare(old, new):
     """Return how many times as fast a Variant is as an older one, and how far the loss moved as a share of it."""
-    torch.manual_seed(0)
-    old.seconds()
-    torch.manual_seed(0)  # the same dropout
-    new.seconds()
-    before, after = float(old.loss), float(new.loss)
+    before, after = old.loss(), new.loss()
     change = abs(after - before) / max(abs(before), 1e-3)
+    old.seconds(), new.seconds()  # to warm up
     started, ratios = time.perf_counter(), []
     while len(ratios) < ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < SECONDS):
         ratios.append(old.seconds() / new.seconds())
