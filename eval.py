@@ -27,7 +27,7 @@ if __name__ == '__main__':
 
 import torch
 
-from data.data_entry import select_eval_loader
+from data.data_entry import notes_of, select_eval_loader
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -64,7 +64,7 @@ class Evaluator(Engine):
         self.metrics = select_metrics(args)
         self.epoch = checkpoint.get('epoch', 'not known')
         save_args(args, args.result_dir)
-        for line in [*loaded, f'device: {describe_device(args, gpus)}, threads: {threads}']:
+        for line in [*loaded, *notes_of(self.loader), f'device: {describe_device(args, gpus)}, threads: {threads}']:
             print(line)
 
     def eval(self):

@@ -43,7 +43,7 @@ TAKEN_FROM_CHECKPOINT = (
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
-    'epochs print_freq save_freq num_workers threads gpus device download resume checkpoints_dir profile'
+    'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile'
 ).split()
 
 
@@ -98,6 +98,9 @@ def _add_files(parser):
     group.add_argument('--data_root', type=existing_path, metavar='DIR',
                        help='what the paths in list files are relative to (default: the list file), or the directory '
                             'of a downloaded data set (default: datasets/ of the project)')
+    group.add_argument('--cache_dir', type=directory_path, metavar='DIR',
+                       help='directory that keeps the decoded pixels of mem_list on disk, for the next start and for '
+                            'other processes (default: every start decodes them into its own memory)')
     group.add_argument('--download', action=Flag, help=f'download {", ".join(DOWNLOADABLE_DATA)} when not there yet')
     group.add_argument('--load_model_path', type=existing_path, metavar='FILE',
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
@@ -356,12 +359,22 @@ def _check_data(parser, args):
         if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
             wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
             parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
-    if args.data_root and kind in ('digits', 'folder'):
-        parser.error(f'argument --data_root: not used by data_type {kind}')
     if args.data_root and not os.path.isdir(args.data_root):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {_no_checkpoint(args.load_model_path)}')
+    _check_used(parser, args)
+
+
+def _check_used(parser, args):
+    kind = args.data_type
+    if args.data_root and kind in ('digits', 'folder'):
+        parser.error(f'argument --data_root: not used by data_type {kind}')
+    if args.cache_dir and kind != 'mem_list':
+        parser.error(
+            f'argument --cache_dir: keeps the decoded pictures of mem_list, and {kind} has none; leave it out or give '
+            '--data_type mem_list'
+        )
     if args.download and kind not in DOWNLOADABLE_DATA:
         parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
 

@@ -33,7 +33,7 @@ if __name__ == '__main__':
 
 import torch
 
-from data.data_entry import select_eval_loader, select_train_loader
+from data.data_entry import notes_of, select_eval_loader, select_train_loader
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -75,6 +75,7 @@ class Trainer(Engine):
             raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
         self.ready_made = any(part is not None for part in (model, train_loader, val_loader))
         self.workers = getattr(self.train_loader, 'num_workers', 0)
+        notes += notes_of(self.train_loader, self.val_loader)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)

@@ -5,8 +5,8 @@ To add a data set: write a file in data/ with a class like those there, and a li
 target. It may have `__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which stands in
 for `__getitem__`, cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py),
 `describe(args)`, what the options can take from the data (num_classes, image_size, channels, mean, std, class_names),
-and `name(index)`, what results call a sample. What `__getitem__` draws from torch's global generator (torch.rand ...)
-is the same for any number of workers.
+`name(index)`, what results call a sample, and `notes`, a list of lines to print at the start. What `__getitem__` draws
+from torch's global generator (torch.rand ...) is the same for any number of workers.
 """
 
 import torch
@@ -129,6 +129,12 @@ def cuts_parts(dataset):
         return False
     owners = {name: cls for cls in reversed(type(dataset).__mro__) for name in vars(cls)}
     return issubclass(owners['load'], owners['__getitem__'])
+
+
+def notes_of(*loaders):
+    """Return what the data sets of loaders have to say at the start (list of str)."""
+    datasets = [getattr(getattr(loader, 'dataset', None), 'dataset', None) for loader in loaders]
+    return [note for dataset in datasets for note in getattr(dataset, 'notes', [])]
 
 
 def _loader(args, split):

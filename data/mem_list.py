@@ -1,33 +1,70 @@
-"""A list file whose pictures are decoded once, at the start, and kept as uint8 in memory."""
+"""A list file whose pictures are decoded once, at the start, and kept as uint8 in memory or in --cache_dir."""
+
+import os
 
 import torch
 
 from data.in_memory import InMemory
 from data.list_dataset import ListDataset
 from data.pictures import read_picture
+from data.pixel_cache import find_or_make
+from data.pixel_file import FORMAT, MappedPixels, PixelFile
+from data.pixel_key import pixel_key
 
 
 class MemList(ListDataset):
-    """As ListDataset, and a batch costs one index operation; N x C x H x W bytes of memory.
+    """As ListDataset, and a batch costs one index operation; N x C x H x W bytes of memory, or of a mapped file.
 
     Pictures are kept at image_size, so random crops cut from that and not from the file's own size.
     """
 
     in_memory = True
 
+    def __init__(self, args, split):
+        self.cache_dir, self.notes = args.cache_dir, []
+        super().__init__(args, split)
+
     def check(self, faults):
-        """Decode every picture and mask into the block; whatever cannot be decoded is a fault."""
-        images = torch.empty(len(self), self.channels, *self.size, dtype=torch.uint8)
+        """Decode every picture and mask into the block; whatever cannot be decoded is a fault.
+
+        What --cache_dir has was decoded and checked before.
+        """
+        shape = (len(self), self.channels, *self.size)
+        if self.cache_dir is None:
+            self.block = self.decode_into_memory(shape, faults)
+            return
+        checked_for = (self.num_classes, self.ignore_index) if self.masks else None
+        key = pixel_key(self.listing, self.masks, (FORMAT, shape, checked_for))
+        file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, self.masks)
+        note = find_or_make(file, lambda write: self.decode(write, faults))
+        if note is not None:  # without one there are faults, and the data set is not going to be used
+            self.notes.append(note)
+            self.block = MappedPixels(file, self.labels)
+
+    def decode_into_memory(self, shape, faults):
+        """Return all pictures and targets as InMemory."""
+        images = torch.empty(shape, dtype=torch.uint8)
         masks = torch.empty(len(self), *self.size, dtype=torch.uint8) if self.masks else None
+
+        def keep(index, image, mask):
+            images[index] = image
+            if mask is not None:
+                masks[index] = mask
+
+        self.decode(keep, faults)
+        return InMemory(images, self.labels if masks is None else masks)
+
+    def decode(self, write, faults):
+        """Call write(index, picture, mask or None) for every sample, and return whether there was no fault (bool)."""
+        before = faults.count
 
         def decode(index):
             self.check_sample(index)
-            images[index] = read_picture(self.listing.image_path(index), self.channels, self.size, crop=not self.masks)
-            if masks is not None:
-                masks[index] = self.read_mask_checked(index, self.size)
+            image = read_picture(self.listing.image_path(index), self.channels, self.size, crop=not self.masks)
+            write(index, image, self.read_mask_checked(index, self.size) if self.masks else None)
 
         self.for_all(decode, faults)
-        self.block = InMemory(images, self.labels if masks is None else masks)
+        return faults.count == before
 
     load = None  # a part is cut out of the block's pictures, a batch at a time
 

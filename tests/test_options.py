@@ -158,6 +158,8 @@ REFUSED_COMMON = [
     ('--data_root nowhere', '--data_root', "'nowhere' does not exist"),
     ('--data_root pictures', '--data_root', 'not used by data_type digits'),
     ('--data_type mnist --data_root val.txt', '--data_root', 'val.txt is not a directory'),
+    ('--cache_dir cache', '--cache_dir', 'keeps the decoded pictures of mem_list, and digits has none; leave it out'),
+    ('--cache_dir val.txt', '--cache_dir', "'val.txt' is not a directory"),
     ('--download', '--download', 'only mnist, fashion_mnist, cifar10, cifar100'),
     ('--download=yes', '--download', 'takes no value'),
     ('--no_download=1', '--no_download', 'takes no value'),
@@ -222,6 +224,7 @@ REFUSED_TRAIN = [
     ('--resume', '--resume', 'expected one argument'),
     ('--data_type list', '--train_list', 'needed for data_type list: a list file'),
     ('--data_type mem_list --train_list train.txt', '--val_list', 'needed for data_type mem_list: a list file'),
+    ('--data_type list --train_list val.txt --val_list val.txt --cache_dir .', '--cache_dir', 'and list has none'),
     ('--data_type folder', '--train_list', 'a directory with one sub-directory per class'),
     ('--data_type folder --train_list train.txt --val_list pictures', '--train_list', 'takes a directory'),
     ('--data_type folder --train_list pictures --val_list val.txt', '--val_list', 'val.txt is a file'),
@@ -1016,6 +1019,22 @@ def test_a_resumed_run_has_its_own_options_and_directory(run, place):
         assert args.checkpoints_dir == str(place / 'runs')
         assert Path(args.resume) == (place / where)
         assert tree('runs') == before
+
+
+def test_a_resumed_run_may_keep_its_pixels_elsewhere(place):
+    words = '--data_type mem_list --train_list train.txt --val_list val.txt --cache_dir there'
+    run = new_run(*words.split()).model_dir
+    Path(run, 'last.pth').write_text('')
+    assert parse_train_args(['--resume', run]).cache_dir == str(place / 'there')
+    assert parse_train_args(['--resume', run, '--cache_dir', 'here']).cache_dir == str(place / 'here')
+
+
+def test_the_pixels_of_a_test_are_kept_where_its_own_command_says(place):
+    trained = {'data_type': 'mem_list', 'val_list': str(place / 'val.txt'), 'cache_dir': '/elsewhere'}
+    assert parse_test_args(['--load_model_path', 'model.pth'], trained).cache_dir is None
+    args = prepare_test_args(['--load_model_path', 'model.pth', '--cache_dir', 'here'], trained)
+    assert args.cache_dir == str(place / 'here')
+    assert f'--cache_dir={place}/here' in Path(args.result_dir, 'args.txt').read_text()
 
 
 def test_safe_changes_are_applied_to_a_resumed_run(run):

@@ -1,0 +1,171 @@
+"""The directory of --cache_dir: each list's pixels are decoded into it once, by however many processes start.
+
+A file is made under another name, locked, and renamed when it is whole. The lock ends with its process, in whatever way
+that ends, so a partial file that can be locked belongs to nobody. Not all network drives pass locks on to other
+machines, so the name of a partial file holds the machine's: of several machines each decodes, and the last file stays.
+"""
+
+import contextlib
+import errno
+import os
+import platform
+import shutil
+import time
+
+from data.pixel_file import write_at
+from utils.errors import DanluError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+ABANDONED = 24 * 60 * 60  # seconds without a write, after which another machine's partial file is removed
+
+
+def find_or_make(file, fill):
+    """See to it that `file` is there and whole; where several processes want it, one makes it and the others wait.
+
+    Args:
+        file: data.pixel_file.PixelFile; its directory need not exist.
+        fill: function(write) that calls write(index, picture, mask) for every sample and returns whether all went well.
+
+    Returns:
+        A line (str) that says what was done, or None where `fill` returned False: then nothing is left.
+
+    Raises:
+        DanluError: it cannot be written, for example for want of space; nothing is left of it.
+    """
+    try:
+        damage = _damage(file)
+        if damage is not None:
+            if fcntl is None:
+                raise DanluError('--cache_dir: needs the file locks of Linux or macOS; leave it out')
+            os.makedirs(os.path.dirname(file.path), exist_ok=True)
+            with _locked(_partial(file.path)) as handle:
+                damage = _damage(file)  # another process may have made it meanwhile
+                if damage is not None:
+                    _remove_abandoned(os.path.dirname(file.path))
+                    return _made(file, damage) if _make(file, handle, fill) else None
+    except OSError as error:
+        raise DanluError(_cannot(file, error)) from error
+    return f'cache: {_contents(file)} from {file.path}'
+
+
+def _damage(file):
+    """Return None where the file is whole, '' where there is none, else what is wrong with it (str)."""
+    try:
+        return file.damage()
+    except FileNotFoundError:
+        return ''
+
+
+def _contents(file):
+    return f'{file.shape[0]:,} pictures' + ' with masks' * file.masks
+
+
+def _made(file, damage):
+    why = f'; the file there was damaged: {damage}' if damage else ''
+    return f'cache: decoded {_contents(file)} into {file.path} ({file.size / 1e6:,.1f} MB{why})'
+
+
+def _cannot(file, error):
+    directory, free = os.path.dirname(file.path), ''
+    with contextlib.suppress(OSError):
+        free = f', {shutil.disk_usage(directory).free:,} are free there'
+    return (
+        f'--cache_dir {directory}: cannot write the pixels of {_contents(file)} ({file.size:,} bytes{free}): '
+        f'{error.strerror or error}; free some space, give another directory, or leave it out'
+    )
+
+
+def _partial(path):
+    return f'{path}.{platform.node()}.partial'
+
+
+def _make(file, handle, fill):
+    """Write the file, open as `handle` under its partial name; return whether `fill` did."""
+    os.ftruncate(handle, 0)
+    write_at(handle, str(os.getpid()).encode(), 0)  # for those who wait; the header comes last
+    _reserve(handle, file.size)
+    if not fill(lambda index, picture, mask: file.write(handle, index, picture, mask)):
+        return False
+    write_at(handle, file.header(), 0)
+    os.fsync(handle)
+    os.replace(_partial(file.path), file.path)
+    return True
+
+
+def _reserve(handle, size):
+    """Take the space, so that too small a disk is found out before anything is decoded."""
+    if hasattr(os, 'posix_fallocate'):  # not on macOS
+        try:
+            os.posix_fallocate(handle, 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot
+                raise
+    os.ftruncate(handle, size)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Open `path` as a handle (int) that one process at a time has; a file that still has the name then is removed."""
+    handle = _opened_and_locked(path)
+    try:
+        yield handle
+    finally:
+        if _is(handle, path):  # not renamed
+            os.unlink(path)
+        os.close(handle)
+
+
+def _opened_and_locked(path):
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            _lock(handle, path)
+            if _is(handle, path):
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)  # its maker has renamed or removed it: look again
+
+
+def _lock(handle, path):
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 20, 0).partition(b'\0')[0].decode()
+        process = f'process {owner}' if owner.isdigit() else 'another process'
+        whole = path.removesuffix(_partial(''))
+        print(f'cache: waiting for {process}, which is decoding into {whole}', flush=True)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _is(handle, path):
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_abandoned(directory):
+    """Remove the partial files of other lists whose makers were killed."""
+    for entry in os.scandir(directory):
+        if '.pixels.' in entry.name and entry.name.endswith('.partial'):
+            with contextlib.suppress(OSError):  # somebody's who still writes it, or who has just removed it
+                if entry.name.endswith(_partial('')):
+                    _remove_unlocked(entry.path)
+                elif time.time() - entry.stat().st_mtime > ABANDONED:
+                    os.unlink(entry.path)
+
+
+def _remove_unlocked(path):
+    handle = os.open(path, os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is(handle, path):
+            os.unlink(path)
+    finally:
+        os.close(handle)

@@ -1,0 +1,48 @@
+"""What decoded pixels depend on, as one hash: it differs wherever the pixels could."""
+
+import hashlib
+import os
+from array import array
+from pathlib import Path
+
+import PIL
+from PIL import features
+
+# Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
+SOURCES = ('pictures.py', 'list_dataset.py', 'mem_list.py')
+CODECS = ('libjpeg_turbo', 'webp')  # Pillow may take these from the system; their versions may differ by a shade
+
+
+def pixel_key(listing, masks, parameters):
+    """Return the SHA-256 (str) of everything that the decoded pixels of a listing depend on.
+
+    A file's content is known by its path, its size and its time of modification in nanoseconds, as make and rsync know
+    it; reading all files would take as long as decoding many of them. So a copy of a data set is decoded anew, and a
+    file is taken for the old one only where something put another of the same size there and set its time back.
+
+    Args:
+        listing: data.listing.Listing.
+        masks: whether its targets are mask files, which then count too. Labels are no part of the pixels.
+        parameters: tuple of plain values, what decoding and checking depend on besides.
+    """
+    versions = PIL.__version__, *map(features.version, CODECS)
+    root = os.path.realpath(listing.root)
+    digest = hashlib.sha256(repr((versions, parameters, len(listing), root)).encode())
+    for name in SOURCES:
+        digest.update(Path(__file__).with_name(name).read_bytes())
+    for names in (listing.images, listing.targets) if masks else (listing.images,):
+        digest.update(names.packed.numpy())
+        digest.update(names.ends.numpy())
+        digest.update(_sizes_and_times(root, names))
+    return digest.hexdigest()
+
+
+def _sizes_and_times(root, names):
+    found = array('q')
+    for name in names:
+        try:
+            facts = os.stat(os.path.join(root, name))
+            found.extend((facts.st_size, facts.st_mtime_ns))
+        except (OSError, ValueError):  # decoding will say what is wrong with it
+            found.extend((-1, -1))
+    return found
