@@ -1,5 +1,7 @@
 """A list file whose pictures are decoded once, at the start, and kept as uint8 in memory or in --cache_dir."""
 
+import math
+import mmap
 import os
 
 import torch
@@ -10,6 +12,12 @@ from data.pictures import read_picture
 from data.pixel_cache import find_or_make
 from data.pixel_file import FORMAT, MappedPixels, PixelFile
 from data.pixel_key import pixel_key
+from utils.forked import call_forked, can_fork
+from utils.machine import cpu_cores
+
+# Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
+SMALL = 128 * 128  # pixels
+MANY = 2000
 
 
 class MemList(ListDataset):
@@ -43,8 +51,8 @@ class MemList(ListDataset):
 
     def decode_into_memory(self, shape, faults):
         """Return all pictures and targets as InMemory."""
-        images = torch.empty(shape, dtype=torch.uint8)
-        masks = torch.empty(len(self), *self.size, dtype=torch.uint8) if self.masks else None
+        images = self.empty(shape)
+        masks = self.empty((len(self), *self.size)) if self.masks else None
 
         def keep(index, image, mask):
             images[index] = image
@@ -63,8 +71,22 @@ class MemList(ListDataset):
             image = read_picture(self.listing.image_path(index), self.channels, self.size, crop=not self.masks)
             write(index, image, self.read_mask_checked(index, self.size) if self.masks else None)
 
-        self.for_all(decode, faults)
+        if self.forks():
+            for index, message in call_forked(decode, len(self), cpu_cores()):
+                faults.add(self.listing.where(index), message)
+        else:
+            self.for_all(decode, faults)
         return faults.count == before
+
+    def forks(self):
+        """Return whether processes decode the pictures, not threads: there are many small ones."""
+        return len(self) >= MANY and self.size[0] * self.size[1] <= SMALL and cpu_cores() > 1 and can_fork()
+
+    def empty(self, shape):
+        """Return a uint8 tensor into which the processes that decode can write."""
+        if not self.forks():
+            return torch.empty(shape, dtype=torch.uint8)
+        return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
 
     load = None  # a part is cut out of the block's pictures, a batch at a time
 

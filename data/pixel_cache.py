@@ -37,14 +37,13 @@ def find_or_make(file, fill):
         DanluError: it cannot be written, for example for want of space; nothing is left of it.
     """
     try:
-        damage = _damage(file)
-        if damage is not None:
+        while (damage := _damage(file)) is not None:
             if fcntl is None:
                 raise DanluError('--cache_dir: needs the file locks of Linux or macOS; leave it out')
             os.makedirs(os.path.dirname(file.path), exist_ok=True)
             with _locked(_partial(file.path)) as handle:
-                damage = _damage(file)  # another process may have made it meanwhile
-                if damage is not None:
+                # Another process may have made it before this one opened the partial file, or while this one waited.
+                if handle is not None and _damage(file) is not None:
                     _remove_abandoned(os.path.dirname(file.path))
                     return _made(file, damage) if _make(file, handle, fill) else None
     except OSError as error:
@@ -109,27 +108,20 @@ def _reserve(handle, size):
 
 @contextlib.contextmanager
 def _locked(path):
-    """Open `path` as a handle (int) that one process at a time has; a file that still has the name then is removed."""
-    handle = _opened_and_locked(path)
+    """Open `path` as a handle (int) that one process has at a time, and remove what still has the name in the end.
+
+    The handle is None where somebody else has renamed or removed the file meanwhile.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        yield handle
-    finally:
-        if _is(handle, path):  # not renamed
-            os.unlink(path)
-        os.close(handle)
-
-
-def _opened_and_locked(path):
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        _lock(handle, path)
         try:
-            _lock(handle, path)
+            yield handle if _is(handle, path) else None
+        finally:
             if _is(handle, path):
-                return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)  # its maker has renamed or removed it: look again
+                os.unlink(path)
+    finally:
+        os.close(handle)
 
 
 def _lock(handle, path):

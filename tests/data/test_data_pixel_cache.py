@@ -305,6 +305,8 @@ settings = json.loads(sys.argv[1])
 torch = data.mem_list.torch
 torch.set_num_threads(1)
 data.list_dataset.cpu_cores = lambda: 2  # the stacks of the threads are memory too
+data.mem_list.MANY = settings.get('many', 100)
+data.mem_list.cpu_cores = data.list_dataset.cpu_cores
 read = data.mem_list.read_picture
 def slowly(*args, **options):
     while not os.path.exists(settings.get('gate', '/')):
@@ -336,7 +338,7 @@ def start(args, **settings):
     """Start a process that builds a MemList of `args`.
 
     settings: gate (a file that decoding waits for), largest (bytes of a file), unreserved (a full disk is found late),
-    memory (bytes that it may take).
+    many (pictures, from which on processes decode), memory (bytes that it may take).
     """
     words = ['--data_type', 'mem_list', '--train_list', args.train_list, '--val_list', args.val_list, '--device', 'cpu']
     if args.cache_dir is not None:
@@ -344,7 +346,8 @@ def start(args, **settings):
     if args.image_size is not None:
         words += ['--image_size', *map(str, args.image_size)]
     command = [sys.executable, '-c', START, json.dumps(settings), *words]
-    return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '100000'}  # so that the memory of a picture is given back
+    return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process):
@@ -381,18 +384,33 @@ def test_of_several_processes_one_decodes_and_the_others_wait(labelled, cache, f
         assert more == [f'cache: 7 pictures from {path}']
 
 
-def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache):
+@pytest.mark.parametrize('forked', [False, pytest.param(True, marks=linux)])
+def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache, files, forked):
     args = labelled('--cache_dir', cache, kind='mem_list')
-    first = start(args, gate='/never')
+    first = start(args, gate=str(files / 'go on'), many=1 + 99 * (not forked))
     wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER for path in cache.iterdir()))
     second = start(args)
     assert second.stdout.readline().startswith(f'cache: waiting for process {first.pid}, ')
     assert files_in(cache)[0].endswith(f'.pixels.{platform.node()}.partial')
     first.send_signal(signal.SIGKILL)
+    (files / 'go on').touch()  # its processes, if it had started some, end with the picture that they are at
     first.communicate()
     assert ended(second)[0].startswith('cache: decoded 7 pictures')
     assert same(build(args), uncached_of(args))
     assert [name.endswith('.pixels') for name in files_in(cache)] == [True]
+
+
+def test_who_stops_waiting_leaves_the_others_alone(labelled, cache, files):
+    args = labelled('--cache_dir', cache, kind='mem_list')
+    first = start(args, gate=str(files / 'go on'))
+    wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER for path in cache.iterdir()))
+    second = start(args)
+    assert second.stdout.readline().startswith('cache: waiting')
+    second.send_signal(signal.SIGINT)
+    assert 'KeyboardInterrupt' in second.communicate()[1]
+    (files / 'go on').touch()
+    assert ended(first)[0].startswith('cache: decoded 7 pictures')
+    assert not decoded(build(args))
 
 
 def uncached_of(args):
@@ -419,14 +437,38 @@ def test_what_killed_processes_left_of_other_lists_is_removed(labelled, cache):
 
 
 @pytest.mark.parametrize('unreserved', [False, True])
-def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, unreserved):
-    process = start(labelled('--cache_dir', cache, kind='mem_list'), largest=6000, unreserved=unreserved)
+@pytest.mark.parametrize('forked', [False, pytest.param(True, marks=linux)])
+def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, unreserved, forked):
+    args = labelled('--cache_dir', cache, kind='mem_list')
+    process = start(args, largest=6000, unreserved=unreserved, many=1 + 99 * (not forked))
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 1
     (line,) = stderr.splitlines()
     assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 pictures (6,616 bytes, ')
     assert line.endswith(': File too large; free some space, give another directory, or leave it out')
     assert files_in(cache) == []
+
+
+@linux
+def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, files, monkeypatch):
+    expected = [uncached(make) for make in (labelled, masked)]
+    monkeypatch.setattr('data.mem_list.MANY', 2)
+    monkeypatch.setattr('data.mem_list.cpu_cores', lambda: 3)
+    monkeypatch.setattr(MemList, 'for_all', lambda self, function, faults: pytest.fail('threads were asked'))
+    for make, data in zip((labelled, masked), expected, strict=True):
+        assert same(uncached(make), data)
+        assert same(build(make('--cache_dir', cache, kind='mem_list')), data)
+    args = [labelled(*words, kind='mem_list', count=30) for words in ((), ('--cache_dir', cache))]
+    kept = files_in(cache)
+    for name in ('2', '3', '17', '28'):
+        (files / f'{name}.png').write_bytes(b'no picture')
+    for arg in args:
+        with pytest.raises(DanluError) as error:
+            build(arg)
+        first, *faults = str(error.value).splitlines()
+        assert first == f'{files}/train.txt has 4 faults; mend or remove:'
+        assert [fault.split(': ')[0] for fault in faults] == [f'  {files}/train.txt:{n}' for n in (3, 4, 18, 29)]
+    assert files_in(cache) == kept
 
 
 @linux
