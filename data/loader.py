@@ -57,7 +57,8 @@ class Loader:
         if self.num_workers > 0:
             batches = self._from_processes()
         elif getattr(self.dataset.dataset, 'in_memory', False):
-            batches = self._gathered()
+            mapped = getattr(self.dataset.dataset, 'mapped', False)
+            batches = _one_ahead(self._gathered()) if mapped else self._gathered()
         else:
             batches = self._decoded() if self.dataset.cuts_parts else self._made_here()
         for sizes, batch in batches:
@@ -124,6 +125,15 @@ class Loader:
             epoch, indices = key[0]
             parts.append([(epoch, part) for part in np.split(indices, np.cumsum(sizes)[:-1])])
         yield from zip(*parts, strict=True)
+
+
+def _one_ahead(batches):
+    """Yield what an iterator yields, a thread making the next one meanwhile: it may have to wait for a disk."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(next, batches, None)
+        while (batch := future.result()) is not None:
+            future = pool.submit(next, batches, None)
+            yield batch
 
 
 def _copied(batch, device, stream):

@@ -88,6 +88,11 @@ class MemList(ListDataset):
             return torch.empty(shape, dtype=torch.uint8)
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
 
+    @property
+    def mapped(self):
+        """Return whether reading the pictures may mean waiting for a disk (bool)."""
+        return self.cache_dir is not None
+
     load = None  # a part is cut out of the block's pictures, a batch at a time
 
     def __getitem__(self, index):

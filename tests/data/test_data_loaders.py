@@ -125,6 +125,25 @@ def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment
     assert asked == ([2, 5] if block == 2**20 else [2, 2, 3])
 
 
+def test_a_mapped_file_is_read_a_block_ahead(labelled, monkeypatch, tmp_path):
+    monkeypatch.setattr('data.loader.BLOCK', 1)
+    words = ['--batch_size', 2]
+    loader = select_train_loader(labelled(*words, '--cache_dir', tmp_path / 'cache', count=20, kind='mem_list'))
+    block, asked = loader.dataset.dataset.block, []
+    gather = block.__getitems__
+    block.__getitems__ = lambda indices: asked.append(threading.current_thread()) or gather(indices)
+    expected = select_train_loader(labelled(*words, count=20, kind='mem_list'))
+    for epoch in (1, 2):
+        assert torch.equal(images_of(loader, epoch), images_of(expected, epoch))
+    assert len(asked) == 20
+    assert threading.main_thread() not in asked
+    next(iter(loader))
+    deadline = time.monotonic() + 60
+    while len(asked) < 22 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(asked) == 22, 'one beside the one that was asked for'
+
+
 @pytest.mark.parametrize('augment', ['none', 'standard'])
 def test_threads_decode_what_worker_processes_decode(labelled, augment):
     loaders = [
