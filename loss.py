@@ -58,6 +58,9 @@ class CrossEntropy(nn.Module):
     the weight 0, gives 0, zero gradients and the count 0. A nan among the logits of a counted target still gives nan,
     and so does one anywhere in such an empty batch.
 
+    Targets may also be class probabilities, as mixing samples makes them. Their mean is taken over the samples, with
+    class weights too, as torch has it; an ignore index has no meaning there and is refused.
+
     Args:
         num_classes: K.
         ignore_index: targets of this value do not count; None: all count.
@@ -90,17 +93,27 @@ class CrossEntropy(nn.Module):
 
         Args:
             predictions: logits, (N, K) or (N, K, H, W), floating point.
-            targets: class indices 0..K-1 or the ignore index, (N,) or (N, H, W), int64.
+            targets: class indices 0..K-1 or the ignore index, (N,) or (N, H, W), int64; or class probabilities, (N, K),
+                floating point.
 
         Raises:
-            DanluError: the shapes do not match or the targets are not int64.
+            DanluError: the shapes do not match, the targets are neither int64 nor probabilities, or there is an ignore
+                index for probabilities.
         """
-        _check(predictions, targets)
+        soft = _are_probabilities(predictions, targets)
+        if not soft:
+            _check(predictions, targets)
+        elif self.ignore_index is not None:
+            raise DanluError('class probabilities have no label to ignore: leave out --ignore_index, or mix nothing')
         predictions = _at_least_float32(predictions)
-        if self.ignore_index is None and self.class_weights is None and predictions.dim() == 2:
-            # Nothing special, so one operation: half the time for a small network.
+        if soft or (self.ignore_index is None and self.class_weights is None and predictions.dim() == 2):
+            # Divided by the number of samples, so one operation: half the time for a small network.
             return F.cross_entropy(
-                predictions, targets, label_smoothing=self.label_smoothing, ignore_index=IGNORE_NOTHING
+                predictions,
+                targets,
+                weight=self.class_weights,
+                label_smoothing=self.label_smoothing,
+                ignore_index=IGNORE_NOTHING,
             )
         # Summed here: with reduction='mean', segmentation on a GPU has no deterministic implementation.
         total = F.cross_entropy(
@@ -124,8 +137,10 @@ class CrossEntropy(nn.Module):
 
         Returns:
             int, the number of targets; with an ignore index the number of those not ignored, with class weights the
-            sum of their weights, each a 0-d tensor on the targets' device.
+            sum of their weights, each a 0-d tensor on the targets' device. Of class probabilities int, N.
         """
+        if _are_probabilities(predictions, targets):
+            return len(targets)
         if self.class_weights is None:
             return targets.numel() if self.ignore_index is None else (targets != self.ignore_index).sum()
         if self.ignore_index is None:
@@ -207,6 +222,11 @@ class Dice(nn.Module):
     def _counted(self, targets):
         """Return where targets are not ignored, bool, shaped like them; None where nothing can be."""
         return None if self.ignore_index is None else targets != self.ignore_index
+
+
+def _are_probabilities(predictions, targets):
+    """Return whether targets are class probabilities for predictions: floating point, both (N, K)."""
+    return targets.is_floating_point() and predictions.dim() == 2 and targets.shape == predictions.shape
 
 
 def _check(predictions, targets):

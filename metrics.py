@@ -205,6 +205,11 @@ class ClassificationMetrics(ConfusionMetrics):
     monitor = 'acc'
     extra_counts = 1  # samples with the right class among the five highest
 
+    def update(self, predictions, targets):
+        """Count one batch as ConfusionMetrics does; of class probabilities, float (N, K), the largest is the target."""
+        soft = targets.is_floating_point() and targets.shape == predictions.shape
+        super().update(predictions, targets.argmax(1) if soft else targets)
+
     def _count(self, predictions, targets):
         super()._count(predictions, targets)
         if self.num_classes > 5:

@@ -161,6 +161,82 @@ def test_half_precision_is_summed_in_float32(kind, dtype):
     torch.testing.assert_close(value, kind(K)(predictions.float(), targets))
 
 
+def shares(n=6, seed=0):
+    """Return logits (n, K) that require grad, and class probabilities (n, K)."""
+    generator = torch.Generator().manual_seed(seed)
+    predictions = (3 * torch.randn(n, K, generator=generator)).requires_grad_()
+    return predictions, torch.rand(n, K, generator=generator).softmax(1)
+
+
+@pytest.mark.parametrize('label_smoothing', [0.0, 0.1, 1.0])
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+def test_cross_entropy_of_probabilities_equals_torchs_and_the_sum_by_hand(label_smoothing, class_weights):
+    predictions, targets = shares()
+    loss = CrossEntropy(K, None, label_smoothing, class_weights)
+    value = loss(predictions, targets)
+    weights = torch.ones(K) if class_weights is None else torch.tensor(class_weights)
+    smooth = (1 - label_smoothing) * targets + label_smoothing / K
+    by_hand = -(weights * smooth * predictions.log_softmax(1)).sum() / len(targets)
+    for expected in (torch_loss(None, label_smoothing, class_weights)(predictions, targets), by_hand):
+        torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
+        gradients = [torch.autograd.grad(v, predictions, retain_graph=True)[0] for v in (value, expected)]
+        torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+    precise = predictions.detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: loss.double()(p, targets.double()), precise)
+
+
+@pytest.mark.parametrize('label_smoothing', [0.0, 0.1])
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+def test_cross_entropy_of_probabilities_over_uneven_batches_is_the_mean_over_the_set(label_smoothing, class_weights):
+    predictions, targets = (tensor.detach().double() for tensor in shares(23))
+    loss = CrossEntropy(K, None, label_smoothing, class_weights).double()
+    parts = list(zip(predictions.split([1, 9, 2, 11]), targets.split([1, 9, 2, 11]), strict=True))
+    assert [loss.count(*part) for part in parts] == [1, 9, 2, 11]
+    total = sum(loss(*part) * loss.count(*part) for part in parts) / 23
+    torch.testing.assert_close(total, loss(predictions, targets), rtol=1e-12, atol=0)
+
+
+def test_certain_probabilities_are_labels():
+    predictions, labels = batch((), None)
+    for label_smoothing in (0.0, 0.1):
+        loss = CrossEntropy(K, None, label_smoothing)
+        certainties = nn.functional.one_hot(labels, K).float()
+        torch.testing.assert_close(loss(predictions, certainties), loss(predictions, labels))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_probabilities_for_half_precision_are_summed_in_float32(dtype):
+    predictions, targets = shares()
+    predictions = predictions.detach().to(dtype)
+    value = CrossEntropy(K)(predictions, targets)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, CrossEntropy(K)(predictions.float(), targets))
+
+
+def test_a_nan_shows_among_the_logits_of_probabilities():
+    predictions, targets = shares()
+    predictions = predictions.detach()
+    predictions[1, 2] = torch.nan
+    assert CrossEntropy(K)(predictions, targets).isnan()
+
+
+def test_probabilities_have_nothing_to_ignore():
+    with pytest.raises(DanluError, match=r'class probabilities have no label to ignore: leave out --ignore_index'):
+        CrossEntropy(K, 0)(*shares())
+
+
+def test_probabilities_of_another_number_of_classes_are_refused():
+    predictions, targets = shares()
+    with pytest.raises(DanluError, match=r'targets of shape \(6, 3\) and torch.float32'):
+        CrossEntropy(K)(predictions, targets[:, :3])
+
+
+def test_dice_refuses_probabilities():
+    predictions = torch.zeros(2, K, 3, 3)
+    with pytest.raises(DanluError, match=r'shape \(2, 4, 3, 3\) and torch.float32; .* need shape \(2, 3, 3\)'):
+        Dice(K)(predictions, predictions.softmax(1))
+
+
 def certain(classes):
     """Return logits (N, K, H, W) that are certain of the given classes (N, H, W)."""
     return 1000 * nn.functional.one_hot(classes, K).permute(0, 3, 1, 2).float()

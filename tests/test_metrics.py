@@ -66,6 +66,18 @@ def test_classification_equals_torchmetrics(num_classes, ignore_index, seed):
         assert values['acc_top5'] > values['acc']
 
 
+@pytest.mark.parametrize('num_classes', [3, 12])
+def test_of_class_probabilities_the_largest_counts(num_classes):
+    mixed, labels = ClassificationMetrics(num_classes), ClassificationMetrics(num_classes)
+    for predictions, targets in random_batches(num_classes, (), None, 0):
+        certain = torch.nn.functional.one_hot(targets, num_classes).float()
+        mixed.update(predictions, 0.6 * certain + 0.4 * certain.roll(1, 0))
+        labels.update(predictions, targets)
+    assert mixed.compute() == pytest.approx(labels.compute(), nan_ok=True)
+    with pytest.raises(DanluError, match=r'targets of shape \(4, 2\) and torch.float32'):
+        mixed.update(torch.zeros(4, num_classes), torch.zeros(4, 2))
+
+
 @pytest.mark.parametrize('seed', [0, 1])
 @pytest.mark.parametrize('ignore_index', [None, 255, -1, 1])
 @pytest.mark.parametrize('num_classes', [3, 12])
