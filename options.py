@@ -156,6 +156,11 @@ def add_train_args(parser):
                        help='L2 penalty; adamw: decoupled from the gradient')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
+    group.add_argument('--mixup', type=number(float, above=0), metavar='ALPHA',
+                       help='classification: blend each sample with another, shares from Beta(ALPHA, ALPHA); the '
+                            'metrics of training, then rough, count the class with the larger share')
+    group.add_argument('--cutmix', type=number(float, above=0), metavar='ALPHA',
+                       help='likewise, a rectangle of another pasted in; with --mixup each batch gets either')
     group.add_argument('--fast', action=Flag,
                        help='try at the start which of --channels_last, --amp and --compile make a step faster here, '
                             'and turn those on')
@@ -292,6 +297,7 @@ def checked(parser, args):
         args.ignore_index = 255
     _check_counts(parser, args)
     _check_data(parser, args)
+    _check_mixing(parser, args)
     return args
 
 
@@ -377,6 +383,16 @@ def _check_used(parser, args):
         )
     if args.download and kind not in DOWNLOADABLE_DATA:
         parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
+
+
+def _check_mixing(parser, args):
+    for name in ('mixup', 'cutmix'):
+        if getattr(args, name, None) is None:
+            continue
+        if args.task != 'classification':
+            parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
+        if args.ignore_index is not None:
+            parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
 
 
 def prepare_train_args(argv=None):

@@ -79,7 +79,10 @@ class Trainer(Engine):
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
-        self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
+        dataset = getattr(self.train_loader, 'dataset', None)
+        self.prepare.augment = getattr(dataset, 'augment', None)
+        if (args.mixup or args.cutmix) and getattr(dataset, 'mixing', None) is None:
+            raise DanluError('--mixup and --cutmix need the loader that --data_type names: leave out train_loader')
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(self.choose_fast())

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from data.augment import Augment
 from data.loader import Loader
+from data.mixing import select_mixing
 from data.samplers import EpochBatches
 from utils.errors import DanluError
 from utils.machine import cpu_cores
@@ -80,19 +81,20 @@ class Batches(Dataset):
         dataset: as the file's docstring says.
         augment: Augment, or None.
         seed: the run's seed.
+        mixing: Mixing, or None.
     """
 
-    def __init__(self, dataset, augment, seed):
-        self.dataset, self.augment, self.seed = dataset, augment, seed
+    def __init__(self, dataset, augment, seed, mixing=None):
+        self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
         self.cuts_parts = cuts_parts(dataset)
 
     def __len__(self):
         return len(self.dataset)
 
     def __getitems__(self, key):
-        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; for an augmentation with the key.
+        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with the key.
 
-        The augmentation itself is left to the device, a batch at a time: see utils.preparation.
+        That itself is left to the device, a batch at a time: see utils.preparation and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
@@ -116,7 +118,7 @@ class Batches(Dataset):
         return self._with_key((torch.stack(images), torch.stack([torch.as_tensor(t) for t in targets])), key)
 
     def _with_key(self, batch, key):
-        return batch if self.augment is None else (*batch, key)
+        return batch if self.augment is None and self.mixing is None else (*batch, key)
 
     def _sample(self, epoch, index):
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
@@ -149,4 +151,5 @@ def _loader(args, split):
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
     batches = EpochBatches(len(dataset), args.batch_size, shuffle=training, seed=args.seed)
-    return Loader(Batches(dataset, augment, args.seed), batches, workers, args.seed)
+    mixing = select_mixing(args) if training else None
+    return Loader(Batches(dataset, augment, args.seed, mixing), batches, workers, args.seed)

@@ -19,7 +19,8 @@ class Loader:
     """Iterates over the batches of a data set, once per epoch.
 
     Yields (images, targets) or, where the data set gives it, (images, targets, (epoch, indices)): images uint8
-    (B, C, H, W), on the CPU. After `serve` they are on a device and as its `prepare` returns them.
+    (B, C, H, W), on the CPU. After `serve` they are on a device, as its `prepare` returns them, and mixed if the
+    data set asks for it.
 
     Args:
         dataset: data.data_entry.Batches.
@@ -111,20 +112,21 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
     def _finished(self, sizes, batch):
-        """Yield the batches of a block, on the device and prepared if there is something to prepare them."""
+        """Yield the batches of a block, on the device, prepared and mixed if there is something to prepare them."""
         if self.side_stream is not None:
             batch = _copied(batch, self.device, self.side_stream)
-        if self.prepare is not None:
-            batch = self.prepare(*batch)
-        if len(sizes) == 1:
-            yield batch
-            return
-        images, targets, *key = batch
+        images, targets, *key = batch if self.prepare is None else (*self.prepare(*batch), *batch[2:])
         parts = [images.split(sizes), targets.split(sizes)]
         if key:
             epoch, indices = key[0]
             parts.append([(epoch, part) for part in np.split(indices, np.cumsum(sizes)[:-1])])
-        yield from zip(*parts, strict=True)
+        for part in zip(*parts, strict=True):
+            yield part if self.prepare is None else self._mixed(*part)
+
+    def _mixed(self, images, targets, key=None):
+        """Return a batch that is prepared, mixed where it is to be."""
+        mixing = self.dataset.mixing
+        return (images, targets) if mixing is None else mixing(images, targets, *key)
 
 
 def _one_ahead(batches):

@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import train
-from data.data_entry import select_train_loader
+from data.data_entry import select_eval_loader, select_train_loader
 from loss import CrossEntropy
 from options import parse_train_args
 from train import Trainer
@@ -293,6 +293,37 @@ def test_augmentation_and_seed_change_the_run(list_run, list_data, train_here, t
     for changed in (['--augment', 'none'], ['--augment', 'strong', '--seed', 1]):
         run = train_here(*list_data, *words, *changed)
         assert weights_in(run.directory) != weights_in(list_run.directory)
+
+
+@pytest.fixture(scope='module')
+def mixed_run(list_data, train_here, tmp_path_factory):
+    """Return a run on `list_data` whose batches are mixed: two epochs, no workers."""
+    words = ['--epochs', 2, '--num_workers', 0, '--mixup', 0.4, '--cutmix', 1]
+    return train_here(*list_data, *words, '--checkpoints_dir', tmp_path_factory.mktemp('mixed_run'))
+
+
+def test_mixing_does_not_depend_on_the_number_of_workers(mixed_run, list_data, train_here, tmp_path, history_of):
+    words = ['--epochs', 2, '--num_workers', 2, '--mixup', 0.4, '--cutmix', 1, '--checkpoints_dir', tmp_path]
+    run = train_here(*list_data, *words)
+    assert weights_in(run.directory) == weights_in(mixed_run.directory)
+    assert computed(history_of(run)) == computed(history_of(mixed_run))
+
+
+def test_a_resumed_run_that_mixes_ends_with_the_same_bits(mixed_run, list_data, train_here, tmp_path, history_of):
+    words = ['--num_workers', 0, '--mixup', 0.4, '--cutmix', 1, '--checkpoints_dir', tmp_path]
+    run = train_here(*list_data, *words, '--epochs', 1)
+    run = train_here('--resume', run.directory, '--epochs', 2)
+    assert weights_in(run.directory) == weights_in(mixed_run.directory)
+    assert computed(history_of(run)) == computed(history_of(mixed_run))
+
+
+def test_every_way_of_mixing_changes_the_run(mixed_run, list_data, train_here, tmp_path):
+    """Otherwise the tests above would compare runs in which nothing is mixed."""
+    seen = [weights_in(mixed_run.directory)]
+    for mixing in ([], ['--mixup', 0.4], ['--cutmix', 1]):
+        run = train_here(*list_data, '--epochs', 2, '--num_workers', 0, *mixing, '--checkpoints_dir', tmp_path)
+        assert weights_in(run.directory) not in seen
+        seen.append(weights_in(run.directory))
 
 
 def test_a_run_that_was_killed_between_its_files_goes_on_without_doubles(list_data, train_here, tmp_path, monkeypatch,
@@ -783,6 +814,68 @@ def test_pictures_are_uint8_until_they_are_on_the_device(words, list_data, mask_
     assert max(len(images) for _, images, _ in trainer.seen) <= 5, 'batches of 4, the last one perhaps of 5'
 
 
+@pytest.mark.parametrize('kind', ['list', 'mem_list'])
+@pytest.mark.parametrize('augment', ['none', 'flip'])
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_each_batch_is_mixed_after_normalisation_and_validation_never(kind, augment, workers, list_data, tmp_path):
+    words = [*list_data, '--data_type', kind, '--mixup', '0.4', '--augment', augment, '--num_workers', workers]
+    words += ['--batch_size', '4', '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]
+    trainer = Watching(parse_train_args(words))
+    trainer.train_per_epoch(1)
+    trained, trainer.seen = trainer.seen, []
+    trainer.val_per_epoch(1)
+    trainer.logger.close()
+    raw = select_train_loader(trainer.args)
+    for (_, images, targets), batch in zip(trained, raw, strict=True):
+        expected = raw.dataset.mixing(*trainer.prepare(*batch), *batch[2])
+        assert torch.equal(images, expected[0])
+        assert torch.equal(targets, expected[1])
+    for (_, images, targets), batch in zip(trainer.seen, select_eval_loader(trainer.args), strict=True):
+        assert torch.equal(images, (batch[0] - trainer.prepare.mean) / trainer.prepare.std)
+        assert torch.equal(targets, batch[1])
+
+
+def test_the_loss_of_mixed_batches_is_averaged_over_the_samples(list_data, tmp_path):
+    words = [*list_data, '--cutmix', '1', '--epochs', '1', '--num_workers', '0', '--class_weights', '1', '2', '3']
+    trainer = Keeping(parse_train_args([*words, '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]))
+    (row,) = trainer.train()
+    batches = [batch for batch in trainer.kept if batch[1].dim() == 2]
+    assert [len(targets) for _, targets in batches] == [8, 8, 8, 2]
+    predictions, targets = map(torch.cat, zip(*batches, strict=True))
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    wanted = nn.functional.cross_entropy(predictions.double(), targets.double(), weights.double()).item()
+    assert row['train/loss'] == pytest.approx(wanted, rel=1e-6)
+    right = predictions.argmax(1) == targets.argmax(1)
+    assert row['train/acc'] == right.sum().item() / 26
+
+
+class Keeping(Trainer):
+    """Keeps what the loss was taken of."""
+
+    def compute_loss(self, predictions, targets):
+        self.kept = [*getattr(self, 'kept', []), (predictions.detach(), targets)]
+        return super().compute_loss(predictions, targets)
+
+    def loss_count(self, predictions, targets):
+        return self.loss.count(predictions, targets)
+
+
+def test_pictures_of_mixed_samples_have_the_name_of_the_larger_class(tmp_path):
+    trainer = notebook_trainer(tmp_path, '--class_names', 'ant', 'bee', 'cat')
+    trainer.logger.close()
+    images, predictions = torch.rand(3, 3, 8, 8), torch.eye(3)
+    shares = torch.tensor([[0.6, 0.0, 0.4], [0.0, 0.3, 0.7], [0.1, 0.9, 0.0]])
+    mixed = trainer.draw_samples(images, predictions, shares)
+    plain = trainer.draw_samples(images, predictions, torch.tensor([0, 2, 1]))
+    assert all(np.array_equal(a, b) for a, b in zip(mixed, plain, strict=True))
+
+
+@pytest.mark.parametrize('option', ['--mixup', '--cutmix'])
+def test_batches_of_a_ready_made_loader_cannot_be_mixed(option, tmp_path):
+    with pytest.raises(DanluError, match='--mixup and --cutmix need the loader that --data_type names'):
+        notebook_trainer(tmp_path, option, 1)
+
+
 def test_float_pictures_are_taken_as_they_are(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 1, '--mean', 0.5, '--std', 0.1, kind=Watching)
     trainer.train()
@@ -885,6 +978,24 @@ def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_pat
     plain = (batches[1][0] - trainer.prepare.mean) / trainer.prepare.std
     assert not torch.allclose(images, plain, atol=1e-3), 'not augmented'
     assert targets.shape == batches[1][1].shape
+
+
+@pytest.mark.parametrize('option', ['--mixup', '--cutmix'])
+def test_mixing_never_waits_for_the_device(option, list_data, tmp_path, monkeypatch):
+    words = [*list_data, option, '1', '--device', 'cpu', '--num_workers', '0', '--checkpoints_dir', str(tmp_path)]
+    trainer = Trainer(parse_train_args(words))
+    trainer.logger.close()
+    loader = select_train_loader(trainer.args)
+    first, second = ([*trainer.prepare(*batch), *batch[2]] for batch in list(loader)[:2])
+    loader.dataset.mixing(*first)  # what is done once at the start is not counted
+    with monkeypatch.context() as patch, CountWaits(patch) as counter:
+        _, predictions, targets = trainer.step(loader.dataset.mixing(*second))
+        trainer.compute_loss(predictions, targets)
+        trainer.loss_count(predictions, targets)
+        trainer.compute_metrics(predictions, targets, trainer.metrics['train'])
+    assert counter.operations > 3, 'nothing was counted'
+    assert counter.count == 0
+    assert targets.shape == (8, 3), 'not mixed'
 
 
 def test_the_loop_waits_only_every_print_freq_steps(tmp_path, monkeypatch):

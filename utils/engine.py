@@ -109,5 +109,7 @@ class Engine:
         if self.args.task == 'segmentation':
             samples = zip(pictures, predicted, targets, strict=True)
             return [viz.segmentation_panel(*sample, self.args.num_classes) for sample in samples]
+        if targets.dim() == 2:  # mixed: by the class with the largest share
+            targets = targets.argmax(1)
         samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]

@@ -26,14 +26,14 @@ class Preparation:
         Args:
             images: uint8 (B, C, H, W), 0..255, or float, which is taken as ready.
             targets: (B, ...) as the task has them.
-            key: (epoch, indices) asks for the augmentation of these samples.
+            key: (epoch, indices) asks for the augmentation of these samples, where there is one.
 
         Returns:
             float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
         """
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
-        if key is not None:
+        if key is not None and self.augment is not None:
             images, targets = self.augment(images, targets, *key)
         if images.dtype == torch.uint8:
             images = images.to(torch.float32, memory_format=self.memory_format).sub_(self.mean).div_(self.std)
