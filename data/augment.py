@@ -17,6 +17,7 @@ AUGMENTS = {
     'none': 'data.augment.none',
     'flip': 'data.augment.flip',
     'crop': 'data.augment.crop',
+    'affine': 'data.augment.affine',
     'standard': 'data.augment.standard',
     'strong': 'data.augment.strong',
 }
@@ -40,6 +41,11 @@ def crop():
     return [Shift(1 / 8)]
 
 
+def affine():
+    """Rotate by up to 10 degrees, shift by up to a tenth, scale by 0.9 to 1.1, black coming in; for digits and text."""
+    return [Affine(10, (0.1, 0.1), (0.9, 1.1))]
+
+
 def standard():
     """Cut out 25 to 100 % of the area, bring it to the full size (Szegedy et al. 2015), mirror one time in two."""
     return [Part(0.25, 1.0), Flip()]
@@ -47,7 +53,7 @@ def standard():
 
 def strong():
     """`standard` with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al. 2020)."""
-    return [Part(0.25, 1.0), Flip(), Rotate(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
+    return [Part(0.25, 1.0), Flip(), Affine(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
 
 
 class Augment:
@@ -166,31 +172,59 @@ class Part:
         return tuple(random_parts(size, draws, self.scale, self.ratio)[:, 0].tolist())
 
 
-class Rotate:
-    """Rotate about the middle by up to `degrees`, either way, as v2.RandomAffine(degrees).
+class Affine:
+    """Rotate about the middle, scale, shear and shift, as v2.RandomAffine.
 
     Both by nearest neighbour, so that a mask which was scaled before stays in step with its picture. What comes in
     from outside is black, in masks the ignore index.
+
+    Args:
+        degrees: the most that it turns, either way.
+        translate: the most that it shifts across and down, either way, as shares of width and height.
+        scale: (least, most) factor.
+        shear: the most degrees that it slants across and down, either way.
     """
 
-    draws = 1
+    draws = 6
 
-    def __init__(self, degrees):
-        self.degrees = degrees
+    def __init__(self, degrees, translate=(0, 0), scale=(1, 1), shear=(0, 0)):
+        self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
 
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
-        height, width = images.shape[-2:]
-        angles = np.radians((2 * draws[0] - 1) * self.degrees)
-        # In coordinates -1..1 of a picture that is not square, this is what a rotation of its pixels is.
-        matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
-        matrices[:, 0, 0], matrices[:, 0, 1] = np.cos(angles), np.sin(angles) * height / width
-        matrices[:, 1, 0], matrices[:, 1, 1] = -np.sin(angles) * width / height, np.cos(angles)
-        grid = affine_grid(matrices, images)
+        size = images.shape[-2:]
+        grid = affine_grid(inverse_matrices(size, *self.choose(size, draws)), images)
         images, masks = resampled(images, masks, grid, 'nearest')
         outside = (grid.abs() > 1).any(-1)
         images = images.masked_fill(outside.unsqueeze(1), 0)
         return images, None if masks is None else masks.masked_fill(outside, ignore_index)
+
+    def choose(self, size, draws):
+        """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and slants (2, B) in degrees."""
+        either_way, sides = 2 * draws - 1, np.array([[size[1]], [size[0]]])
+        shifts = np.rint(either_way[1:3] * sides * np.array(self.translate)[:, None])
+        factors = self.scale[0] + draws[3] * (self.scale[1] - self.scale[0])
+        return either_way[0] * self.degrees, shifts, factors, either_way[4:] * np.array(self.shear)[:, None]
+
+
+def inverse_matrices(size, angles, shifts, factors, slants):
+    """Return where the pixels of pictures that were slanted, turned, scaled and shifted come from, as torchvision's.
+
+    Args:
+        size: (height, width) of the pictures.
+        angles, shifts, factors, slants: as Affine.choose returns them.
+
+    Returns:
+        float32 (B, 2, 3): affine matrices in coordinates -1..1 of the picture.
+    """
+    cos, sin = np.cos(np.radians(angles)), np.sin(np.radians(angles))
+    across, down = np.tan(np.radians(slants))
+    a, c = cos + sin * down, sin - cos * down  # the first column of what turns and slants; its determinant is 1
+    matrices = np.array([[cos - c * across, sin + a * across], [-c, a]]) / factors  # of pixels from the middle
+    offsets = -(matrices * shifts).sum(1)
+    halves = np.array([[size[1]], [size[0]]]) / 2
+    matrices, offsets = matrices * halves / halves[:, None], offsets / halves
+    return np.concatenate([matrices, offsets[:, None]], axis=1).transpose(2, 0, 1).astype(np.float32)
 
 
 def affine_grid(matrices, images):

@@ -214,7 +214,7 @@ REFUSED_TRAIN = [
     ('--beta x', '--beta', 'not a number'),
     ('--weight_decay -1e-4', '--weight_decay', 'must be at least 0, got -1e-4'),
     ('--augment strng', '--augment', 'did you mean strong?'),
-    ('--augment all', '--augment', 'known: crop, flip, none, standard, strong'),
+    ('--augment all', '--augment', 'known: affine, crop, flip, none, standard, strong'),
     ('--mixup 0', '--mixup', 'must be more than 0, got 0'),
     ('--mixup on', '--mixup', "'on' is not a number"),
     ('--mixup 0.2 --ignore_index 0', '--mixup', 'a sample that is ignored cannot be mixed: leave out --ignore_index'),

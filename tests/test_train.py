@@ -962,7 +962,7 @@ def test_the_loop_never_waits_for_the_device_in_a_step(task, phase, tmp_path, mo
 
 
 @pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
-@pytest.mark.parametrize('augment', ['flip', 'crop', 'standard', 'strong'])
+@pytest.mark.parametrize('augment', ['flip', 'crop', 'affine', 'standard', 'strong'])
 def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_path, monkeypatch):
     """It works on whole batches, on the device: what it draws must not be read back."""
     words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', augment, '--device', 'cpu']

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from data.augment import AUGMENTS, Augment, Erase, Flip, Jitter, Part, Rotate, Shift
+from data.augment import AUGMENTS, Affine, Augment, Erase, Flip, Jitter, Part, Shift
 from data.data_entry import select_eval_loader, select_train_loader
 from data.pictures import read_mask, read_picture
 from utils.errors import DanluError
@@ -53,7 +53,7 @@ def test_masks_move_with_their_pictures(name):
 @pytest.mark.parametrize('name', CHANGING)
 def test_masks_hold_no_label_that_was_not_there(name):
     labels = torch.cat([mask.flatten() for _, mask in changed(name)]).unique().tolist()
-    assert labels == ([0, 1, 2, IGNORED] if name in ('crop', 'strong') else [0, 1, 2])
+    assert labels == ([0, 1, 2, IGNORED] if name in ('affine', 'crop', 'strong') else [0, 1, 2])
 
 
 def test_what_lies_outside_is_black_and_ignored():
@@ -208,7 +208,11 @@ LIKE_TORCHVISION = {
     'part': (Part(0.25, 1.0), v2.RandomResizedCrop((24, 32), scale=(0.25, 1.0))),
     'small part': (Part(0.05, 0.1), v2.RandomResizedCrop((24, 32), scale=(0.05, 0.1))),
     'impossible part': (Part(1.0, 1.0), v2.RandomResizedCrop((24, 32), scale=(1.0, 1.0))),
-    'rotation': (Rotate(30), v2.RandomAffine(30)),
+    'rotation': (Affine(30), v2.RandomAffine(30)),
+    'translation': (Affine(0, (0.1, 0.2)), v2.RandomAffine(0, (0.1, 0.2))),
+    'scaling': (Affine(0, scale=(0.9, 1.3)), v2.RandomAffine(0, scale=(0.9, 1.3))),
+    'shear': (Affine(0, shear=(20, 10)), v2.RandomAffine(0, shear=(-20, 20, -10, 10))),
+    'affine': (Affine(10, (0.1, 0.1), (0.9, 1.1), (5, 5)), v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), (-5, 5, -5, 5))),
     'brightness': (Jitter(0.4, 0, 0), v2.ColorJitter(brightness=0.4)),
     'contrast': (Jitter(0, 0.4, 0), v2.ColorJitter(contrast=0.4)),
     'saturation': (Jitter(0, 0, 0.4), v2.ColorJitter(saturation=0.4)),
@@ -236,6 +240,59 @@ def test_steps_are_distributed_as_torchvisions(name):
     assert (ours.std(0) - theirs.std(0)).abs().max() < 0.15 * theirs.std(0).max() + 1.5
     brightness = [pictures.mean((1, 2, 3)).sort().values for pictures in (ours, theirs)]
     assert (brightness[0] - brightness[1])[50:-50].abs().max() < 0.15 * brightness[1].std() + 2
+
+
+AFFINE = {
+    'nothing': Affine(0),
+    'rotation': Affine(180),
+    'translation': Affine(0, (0.3, 0.1)),
+    'scaling': Affine(0, scale=(0.5, 2)),
+    'shear': Affine(0, shear=(40, 25)),
+    'all': Affine(30, (0.2, 0.3), (0.6, 1.5), (20, 30)),
+}
+
+
+@pytest.mark.parametrize('size', [(24, 32), (31, 17), (28, 28)])
+@pytest.mark.parametrize('name', AFFINE)
+def test_affine_is_torchvisions_pixel_by_pixel(name, size):
+    step, count = AFFINE[name], 40
+    images = torch.randint(1, 256, (count, 3, *size), dtype=torch.uint8)
+    masks = images[:, 0].clamp(max=190)
+    draws = uniform_draws((1, 2), np.arange(count), step.draws)
+    ours, ours_masks = step(images, masks, draws, IGNORED)
+    differing = 0
+    for index, (angle, shifts, factor, slants) in enumerate(parameters(step, size, draws)):
+        options = {'angle': angle, 'translate': shifts, 'scale': factor, 'shear': slants}
+        theirs = v2.functional.affine(images[index], **options)
+        theirs_mask = v2.functional.affine(masks[index : index + 1], **options, fill=[IGNORED])[0]
+        # A pixel from exactly between two may be taken from either.
+        differing += (ours[index] != theirs).any(0).sum() + (ours_masks[index] != theirs_mask).sum()
+        assert torch.equal(ours_masks[index] == IGNORED, ours[index].sum(0) == 0)
+    assert differing <= 0.001 * 2 * masks.numel()
+    if name in ('nothing', 'translation'):
+        assert differing == 0
+
+
+def parameters(step, size, draws):
+    """Return what torchvision's `affine` wants to know, for each sample."""
+    angles, shifts, factors, slants = step.choose(size, draws)
+    return zip(angles.tolist(), shifts.T.astype(int).tolist(), factors.tolist(), slants.T.tolist(), strict=True)
+
+
+def test_affine_draws_are_even_and_within_their_limits():
+    step, size = Affine(10, (0.1, 0.2), (0.9, 1.1), (5, 7)), (50, 80)
+    angles, shifts, factors, slants = step.choose(size, uniform_draws((0, 1), np.arange(20_000), step.draws))
+    for values, limits in ((angles, (-10, 10)), (factors, (0.9, 1.1)), (slants[0], (-5, 5)), (slants[1], (-7, 7))):
+        shares = np.histogram(values, 10, limits)[0] / 20_000
+        assert shares.sum() == 1
+        assert np.abs(shares - 0.1).max() < 0.01
+    for values, most in zip(shifts, (8, 10), strict=True):
+        assert set(values) == set(range(-most, most + 1))
+        within = np.abs(values) < most  # the outermost come from half a pixel, as torchvision's
+        counts = np.unique(values[within], return_counts=True)[1]
+        assert np.abs(counts / counts.mean() - 1).max() < 0.15
+    related = np.corrcoef([angles, *shifts, factors, *slants])
+    assert np.abs(related - np.eye(6)).max() < 0.03
 
 
 def test_draws_are_even_and_unrelated():
