@@ -4,6 +4,7 @@
     python scripts/benchmark.py compute    # ResNet-18: the cost of the loop where the network takes the time
     python scripts/benchmark.py input      # JPEG and PNG files: what reading pictures reaches
     python scripts/benchmark.py growth     # longer lists, later epochs, more steps
+    python scripts/benchmark.py augment    # augmentation and mixing, step by step, against torchvision's
 
 The limit is a bare loop over ready tensors, or Pillow decoding alone. The others are compared where they are installed:
 `pip install -r requirements-bench.txt`. What each of them runs stands in bench/peers/<name>.py, a screen or less.
@@ -12,7 +13,7 @@ Each contestant lives in a process of its own, on a terminal of its own, and run
 when it is its turn; meanwhile the others sleep. The turns are interleaved, the first round is a warm-up, and ratios are
 taken within each round. All must take as many optimizer steps and reach the same accuracy, or it ends with 1 and says
 who did not. Leave the machine alone meanwhile: the last column says how many cores other processes took. Full runs take
-about 11 minutes (small), 5 (compute, input) and 1 (growth) on two cores. Linux or macOS; growth needs Linux.
+about 11 minutes (small), 5 (compute, input) and 1 (growth, augment) on two cores. Linux or macOS; growth needs Linux.
 
 The tables go to the screen and, with machine, versions and command, to benchmark.json and benchmark.png in --out.
 """
@@ -23,6 +24,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench.augment import augment
 from bench.growth import growth
 from bench.report import describe, disagreements, disturbed, machine, write_json
 from bench.task import cpu_cores
@@ -36,6 +38,7 @@ FULL = {
     'compute': {'samples': 1_600, 'rounds': 6, 'batch_size': [32], 'peers': ['script', 'lightning'], 'tolerance': 1.0},
     'input': {'samples': 2_880, 'rounds': 6, 'batch_size': [32], 'tolerance': 1.0},
     'growth': {'longest': 1_000_000, 'steps': 100_000},
+    'augment': {'shapes': [(128, 3, 32, 32), (32, 3, 224, 224)], 'rounds': 7, 'seconds': 0.25},
 }  # fmt: skip
 QUICK = {
     'small': {'samples': 960, 'rounds': 2, 'peer_samples': 960, 'peer_rounds': 2, 'batch_size': [32],
@@ -43,13 +46,15 @@ QUICK = {
     'compute': {'samples': 64, 'rounds': 2, 'batch_size': [32], 'peers': ['script'], 'tolerance': 100.0},
     'input': {'samples': 192, 'rounds': 2, 'batch_size': [8], 'tolerance': 1.0},
     'growth': {'longest': 1_000, 'steps': 1_000},
+    'augment': {'shapes': [(8, 3, 16, 16), (2, 3, 48, 64)], 'rounds': 2, 'seconds': 0.01},
 }  # fmt: skip
+MEASUREMENTS = {'growth': growth, 'augment': augment}  # without contestants
 
 
 def parse_args(argv=None):
     """Return the options (Namespace); what the command line leaves out is as FULL or QUICK says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    works = parser.add_subparsers(dest='work', required=True, metavar='small|compute|input|growth')
+    works = parser.add_subparsers(dest='work', required=True, metavar='|'.join(FULL))
     for name in FULL:
         work = works.add_parser(name)
         work.add_argument('--quick', action='store_true', help='half a minute, to see that it runs')
@@ -59,6 +64,8 @@ def parse_args(argv=None):
             work.add_argument('--steps', type=int, metavar='N', help='of the run whose memory is watched')
             continue
         work.add_argument('--rounds', type=int, metavar='N', help='the first of which is a warm-up')
+        if name == 'augment':
+            continue
         work.add_argument('--samples', type=int, metavar='N', help='training pictures of an epoch')
         work.add_argument('--batch_size', type=int, nargs='+', metavar='N')
         work.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
@@ -98,12 +105,12 @@ def main():
     scratch = options.out.absolute() / 'scratch'
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    run = growth if options.work == 'growth' else WORKS[options.work]
+    run = (WORKS | MEASUREMENTS)[options.work]
     sections, tables, draw = run(options, scratch, say)
     say(f'\n{describe(facts)}')
     for title, table in tables.items():
         say(f'\n{title}\n\n{table}')
-    problems = [] if options.work == 'growth' else disagreements(sections, options.tolerance)
+    problems = [] if options.work in MEASUREMENTS else disagreements(sections, options.tolerance)
     for warning in [*disturbed(sections), *problems]:
         say(f'\n{warning}')
     facts['seconds'] = round(time.perf_counter() - started)

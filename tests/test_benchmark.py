@@ -57,6 +57,22 @@ def test_growth_measures_lists_steps_and_memory(tmp_path):
     assert [row['steps'] for row in lasting] == list(range(0, 100, 10))
 
 
+def test_augment_measures_every_step_against_torchvision(tmp_path):
+    status, out, err = benchmark('augment', '--quick', '--rounds', 3, '--out', tmp_path)
+    assert (status, err) == (0, ''), out
+    sections = result(tmp_path)['sections']
+    assert list(sections) == ['batches of 8x3x16x16, one thread', 'batches of 2x3x48x64, one thread']
+    for title, rows in sections.items():
+        assert title in out
+        steps = 'flip shift part affine jitter erase strong mixup cutmix'
+        assert [row['step'] for row in rows] == steps.split()
+        for row in rows:
+            assert f'\n{row["step"]} ' in out, 'a line of the table'
+            assert len(row['danlu_rounds']) == len(row['torchvision_rounds']) == 2
+            ratios = [b / a for a, b in zip(row['danlu_rounds'], row['torchvision_rounds'], strict=True)]
+            assert row['ratio'] == {'median': sum(ratios) / 2, 'min': min(ratios), 'max': max(ratios)}
+
+
 @pytest.fixture
 def bench(monkeypatch):
     """Make `import bench...` find the benchmark's modules."""

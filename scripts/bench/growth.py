@@ -1,10 +1,6 @@
 """How time and memory grow with the length of a list, the number of the epoch and the number of steps. Needs Linux."""
 
-import json
-import subprocess
-import sys
-
-from bench.race import SCRIPTS, project_environment
+from bench.measure import measure
 from bench.report import draw_growth, table
 
 EPOCHS = (2, 1_000, 1_000_000)  # numbers of epochs at which steps are timed
@@ -17,26 +13,17 @@ def growth(options, scratch, say):
     reading = []
     for length in lengths:
         say(f'reading a list of {length:,} lines')
-        reading.append(measure('reading', length, scratch))
+        reading.append(measure('growth_worker', 'reading', length, scratch))
     say('timing steps')
     numbers = {'lengths': lengths, 'epochs': EPOCHS, 'steps': min(1000, options.steps), 'rounds': ROUNDS}
-    stepping = measure('stepping', numbers, scratch)
+    stepping = measure('growth_worker', 'stepping', numbers, scratch)
     say(f'watching memory over {options.steps:,} steps')
-    lasting = [{'steps': steps, 'bytes': held} for steps, held in measure('lasting', options.steps, scratch)]
+    held = measure('growth_worker', 'lasting', options.steps, scratch)
+    lasting = [{'steps': steps, 'bytes': size} for steps, size in held]
     sections = {'reading lists': reading, 'steps per second': stepping, 'memory of a long run': lasting}
     texts = [reading_table(reading), stepping_table(stepping), lasting_table(lasting)]
     tables = dict(zip(sections, texts, strict=True))
     return sections, tables, lambda path: draw(path, reading, stepping)
-
-
-def measure(what, numbers, scratch):
-    """Run one measurement of growth_worker in a process of its own and return its result."""
-    result = scratch / f'{what}.json'
-    words = [sys.executable, '-m', 'bench.growth_worker', what, json.dumps(numbers), str(scratch), str(result)]
-    done = subprocess.run(words, cwd=SCRIPTS, env=project_environment(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f'{what} {numbers} failed:\n{done.stderr[-3000:]}')
-    return json.loads(result.read_text())
 
 
 def reading_table(rows):
