@@ -114,9 +114,13 @@ class Flip:
 
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
-        chosen = torch.from_numpy(draws[0] < 0.5).to(images.device, non_blocking=True)
-        images = torch.where(chosen.view(-1, 1, 1, 1), images.flip(-1), images)
-        return images, None if masks is None else torch.where(chosen.view(-1, 1, 1), masks.flip(-1), masks)
+        chosen = np.arange(len(images)) + len(images) * (draws[0] < 0.5)
+        chosen = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+
+        def mirrored(pixels):  # three times as fast as torch.where
+            return torch.cat([pixels, pixels.flip(-1)]).index_select(0, chosen)
+
+        return mirrored(images), None if masks is None else mirrored(masks)
 
 
 class Shift:
@@ -165,7 +169,12 @@ class Part:
         matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
         matrices[:, 0, 0], matrices[:, 0, 2] = widths / width, (2 * lefts + widths) / width - 1
         matrices[:, 1, 1], matrices[:, 1, 2] = heights / height, (2 * tops + heights) / height - 1
-        return resampled(images, masks, affine_grid(matrices, images), 'bilinear')
+        grid, options = affine_grid(matrices, images), {'padding_mode': 'border', 'align_corners': False}
+        images = F.grid_sample(images.float(), grid, mode='bilinear', **options).round_().to(torch.uint8)
+        if masks is not None:
+            labels = F.grid_sample(masks.unsqueeze(1).float(), grid, mode='nearest', **options)
+            masks = labels.squeeze(1).to(masks.dtype)
+        return images, masks
 
     def choose(self, size, draws):
         """Return the part (top, left, height, width), ints, of one picture of `size`, for a data set to cut out."""
@@ -194,10 +203,12 @@ class Affine:
         """Return the batch changed; see Augment.__call__."""
         size = images.shape[-2:]
         grid = affine_grid(inverse_matrices(size, *self.choose(size, draws)), images)
-        images, masks = resampled(images, masks, grid, 'nearest')
-        outside = (grid.abs() > 1).any(-1)
-        images = images.masked_fill(outside.unsqueeze(1), 0)
-        return images, None if masks is None else masks.masked_fill(outside, ignore_index)
+        options = {'mode': 'nearest', 'padding_mode': 'zeros', 'align_corners': False}
+        images = F.grid_sample(images.float(), grid, **options).to(torch.uint8)
+        if masks is not None:  # shifted by 1, so that a 0 is what came in
+            labels = F.grid_sample(masks.unsqueeze(1).float() + 1, grid, **options).squeeze(1)
+            masks = torch.where(labels > 0, labels - 1, float(ignore_index)).to(masks.dtype)
+        return images, masks
 
     def choose(self, size, draws):
         """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and slants (2, B) in degrees."""
@@ -228,18 +239,9 @@ def inverse_matrices(size, angles, shifts, factors, slants):
 
 
 def affine_grid(matrices, images):
-    """Return the grid (B, H, W, 2) that `resampled` takes, for affine matrices float32 (B, 2, 3), an array."""
+    """Return the grid (B, H, W, 2) that F.grid_sample reads at, for affine matrices float32 (B, 2, 3), an array."""
     matrices = torch.from_numpy(matrices).to(images.device, non_blocking=True)
     return F.affine_grid(matrices, [len(images), 1, *images.shape[-2:]], align_corners=False)
-
-
-def resampled(images, masks, grid, mode):
-    """Return images uint8 (B, C, H, W), by `mode`, and masks uint8 (B, H, W) or None, by nearest, read at a grid."""
-    options = {'padding_mode': 'border', 'align_corners': False}
-    pixels = F.grid_sample(images.float(), grid, mode=mode, **options)
-    if masks is not None:
-        masks = F.grid_sample(masks.unsqueeze(1).float(), grid, mode='nearest', **options).squeeze(1).to(masks.dtype)
-    return pixels.round_().clamp_(0, 255).to(torch.uint8), masks
 
 
 class Jitter:
@@ -301,7 +303,7 @@ class Erase:
             places = torch.arange(length, device=images.device)
             sides.append((places >= edges[0, :, None]) & (places < edges[1, :, None]))
         hole = sides[0][:, :, None] & sides[1][:, None, :]
-        return images.masked_fill(hole.unsqueeze(1), 0), masks
+        return images * ~hole.unsqueeze(1), masks  # several times as fast as filling
 
 
 def random_parts(size, draws, scale, ratio):
