@@ -5,6 +5,7 @@
     python scripts/benchmark.py input      # JPEG and PNG files: what reading pictures reaches
     python scripts/benchmark.py growth     # longer lists, later epochs, more steps
     python scripts/benchmark.py augment    # augmentation and mixing, step by step, against torchvision's
+    python scripts/benchmark.py start      # from the start of Python to the first step, against importing torch
 
 The limit is a bare loop over ready tensors, or Pillow decoding alone. The others are compared where they are installed:
 `pip install -r requirements-bench.txt`. What each of them runs stands in bench/peers/<name>.py, a screen or less.
@@ -13,7 +14,8 @@ Each contestant lives in a process of its own, on a terminal of its own, and run
 when it is its turn; meanwhile the others sleep. The turns are interleaved, the first round is a warm-up, and ratios are
 taken within each round. All must take as many optimizer steps and reach the same accuracy, or it ends with 1 and says
 who did not. Leave the machine alone meanwhile: the last column says how many cores other processes took. Full runs take
-about 11 minutes (small), 5 (compute, input) and 1 (growth, augment) on two cores. Linux or macOS; growth needs Linux.
+about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, start) on two cores. Linux or macOS; growth
+needs Linux.
 
 The tables go to the screen and, with machine, versions and command, to benchmark.json and benchmark.png in --out.
 """
@@ -27,6 +29,7 @@ from pathlib import Path
 from bench.augment import augment
 from bench.growth import growth
 from bench.report import describe, disagreements, disturbed, machine, write_json
+from bench.start import start
 from bench.task import cpu_cores
 from bench.works import PEERS, WORKS
 
@@ -39,6 +42,7 @@ FULL = {
     'input': {'samples': 2_880, 'rounds': 6, 'batch_size': [32], 'tolerance': 1.0},
     'growth': {'longest': 1_000_000, 'steps': 100_000},
     'augment': {'shapes': [(128, 3, 32, 32), (32, 3, 224, 224)], 'rounds': 7, 'seconds': 0.25},
+    'start': {'rounds': 7},
 }  # fmt: skip
 QUICK = {
     'small': {'samples': 960, 'rounds': 2, 'peer_samples': 960, 'peer_rounds': 2, 'batch_size': [32],
@@ -47,8 +51,9 @@ QUICK = {
     'input': {'samples': 192, 'rounds': 2, 'batch_size': [8], 'tolerance': 1.0},
     'growth': {'longest': 1_000, 'steps': 1_000},
     'augment': {'shapes': [(8, 3, 16, 16), (2, 3, 48, 64)], 'rounds': 2, 'seconds': 0.01},
+    'start': {'rounds': 2},
 }  # fmt: skip
-MEASUREMENTS = {'growth': growth, 'augment': augment}  # without contestants
+MEASUREMENTS = {'growth': growth, 'augment': augment, 'start': start}  # without contestants
 
 
 def parse_args(argv=None):
@@ -64,7 +69,7 @@ def parse_args(argv=None):
             work.add_argument('--steps', type=int, metavar='N', help='of the run whose memory is watched')
             continue
         work.add_argument('--rounds', type=int, metavar='N', help='the first of which is a warm-up')
-        if name == 'augment':
+        if name in MEASUREMENTS:
             continue
         work.add_argument('--samples', type=int, metavar='N', help='training pictures of an epoch')
         work.add_argument('--batch_size', type=int, nargs='+', metavar='N')

@@ -57,6 +57,19 @@ def test_growth_measures_lists_steps_and_memory(tmp_path):
     assert [row['steps'] for row in lasting] == list(range(0, 100, 10))
 
 
+def test_start_measures_the_way_to_the_first_step(tmp_path):
+    status, out, err = benchmark('start', '--quick', '--out', tmp_path)
+    assert (status, err) == (0, ''), out
+    [(title, rows)] = result(tmp_path)['sections'].items()
+    assert title in out
+    assert [row['name'] for row in rows] == [
+        *('import torch', 'LeNet on the digits', 'import torch, torchvision', 'torchvision:resnet18 on the digits')
+    ]
+    assert all(len(row['seconds']) == 1 and row['ratio']['median'] > 0 for row in rows)
+    assert [rows[place]['ratio']['median'] for place in (0, 2)] == [1, 1]
+    assert rows[1]['ratio']['median'] == rows[1]['seconds'][0] / rows[0]['seconds'][0]
+
+
 def test_augment_measures_every_step_against_torchvision(tmp_path):
     status, out, err = benchmark('augment', '--quick', '--rounds', 3, '--out', tmp_path)
     assert (status, err) == (0, ''), out

@@ -44,7 +44,7 @@ def contestants(shape):
     pairs = {
         name: (
             lambda step=step: step(images, None, uniform_draws((0, next(epochs), 0), indices, step.draws), None),
-            lambda transform=transform: [transform(picture) for picture in pictures],
+            lambda transform=transform: torch.stack([transform(picture) for picture in pictures]),
         )
         for name, (step, transform) in steps.items()
     }
@@ -52,7 +52,7 @@ def contestants(shape):
                          steps['erase'][1]])  # fmt: skip
     pairs['strong'] = (
         lambda: strong(images, labels, next(epochs), indices),
-        lambda: [theirs(picture) for picture in pictures],
+        lambda: torch.stack([theirs(picture) for picture in pictures]),
     )
     # torchvision's are for batches, too.
     for name, alphas, transform in (('mixup', (1.0, None), v2.MixUp), ('cutmix', (None, 1.0), v2.CutMix)):

@@ -25,6 +25,7 @@ def train(task, turn):
     words += ['--lr', LEARNING_RATE, '--epochs', task.epochs, '--device', task.device]
     words += ['--checkpoints_dir', task.scratch]
     words += ['--threads', task.threads] if task.threads else []
+    words += [] if task.workers is None else ['--num_workers', task.workers]
     args = parse_train_args(words)
     if task.work in ('small', 'compute'):
         Timed(args, turn).train()
