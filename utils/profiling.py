@@ -95,6 +95,7 @@ class Profile:
                 yield batch
         finally:
             self._enter(None)
+            self.mark = None  # a method of its own: a circle that only the garbage collector would open
 
     def _enter(self, part):
         """Begin a part (str, or None: no more) and return the one that it ends."""
