@@ -18,12 +18,13 @@ from pathlib import Path
 from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, save_args
 from utils.errors import DanluError, run_main
 from utils.run_directory import remove_unstarted
-from utils.startup import share_busy_cores
+from utils.startup import keep_freed_memory, share_busy_cores
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
     run_main(get_load_model_path, 'eval.py')
     share_busy_cores()
+    keep_freed_memory()
 
 import torch
 

@@ -24,12 +24,13 @@ from options import (
 )
 from utils.errors import DanluError, message_of, run_main
 from utils.run_directory import remove_unstarted
-from utils.startup import postpone_compiler, share_busy_cores
+from utils.startup import keep_freed_memory, postpone_compiler, share_busy_cores
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
     run_main(parse_train_args, 'train.py')
     share_busy_cores()
+    keep_freed_memory()
 
 import torch
 

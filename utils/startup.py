@@ -1,12 +1,15 @@
 """What has to be settled before torch is imported. Imports nothing else of the project."""
 
+import ctypes
 import importlib
 import os
+import platform
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 COMPILER = 'torch._dynamo'
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
 
 
 def share_busy_cores():
@@ -21,6 +24,19 @@ def share_busy_cores():
     if busy:
         os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # libgomp reads it when torch loads it
     return busy
+
+
+def keep_freed_memory():
+    """Let this process keep what it frees for what it needs next; returns whether that could be arranged (bool).
+
+    glibc gives blocks of more than 32 MB back to the system at once and has every page of the next one mapped and wiped
+    anew: normalising a batch of photographs took four times as long, a step of a U-Net on the CPU a twentieth more.
+    The memory that a process holds at most stays the same.
+    """
+    if platform.libc_ver()[0] != 'glibc':
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def postpone_compiler():
