@@ -5,6 +5,9 @@ device and after a resumption, without touching any random generator. To add an 
 returns a list of steps, and a line in AUGMENTS.
 """
 
+import math
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -23,6 +26,7 @@ AUGMENTS = {
 }
 
 TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
+LARGE = 2**15  # pixels of a picture from which a CPU had better change one after the other
 GREY = (0.2989, 0.587, 0.114)  # luminance, as torchvision.transforms.v2 has it
 
 
@@ -94,17 +98,19 @@ class Augment:
             images, masks = step(images, masks, draws, self.ignore_index)
         return images, targets if masks is None else masks
 
-    def part(self, epoch, index):
-        """Return what chooses the part of a picture that a data set is to cut out, or None: nothing is cut.
+    def parts(self, epoch, indices):
+        """Return what chooses the part of each picture that a data set is to cut out, or None for each: nothing is cut.
+
+        Args:
+            epoch: int; indices: int64 array (B,), the samples' places in the data set.
 
         Returns:
-            function((height, width)) -> (top, left, height, width), ints.
+            list of B functions((height, width)) -> (top, left, height, width), ints.
         """
         if self.cut is None:
-            return None
+            return [None] * len(indices)
         number, step = self.cut
-        draws = uniform_draws((self.seed, epoch, number), [index], step.draws)
-        return lambda size: step.choose(size, draws)
+        return step.choosers(uniform_draws((self.seed, epoch, number), indices, step.draws))
 
 
 class Flip:
@@ -118,6 +124,8 @@ class Flip:
         chosen = torch.from_numpy(chosen).to(images.device, non_blocking=True)
 
         def mirrored(pixels):  # three times as fast as torch.where
+            if pixels.device.type == 'cpu' and pixels[0].numel() > LARGE:
+                return torch.stack([pixels[i].flip(-1) if draws[0, i] < 0.5 else pixels[i] for i in range(len(pixels))])
             return torch.cat([pixels, pixels.flip(-1)]).index_select(0, chosen)
 
         return mirrored(images), None if masks is None else mirrored(masks)
@@ -164,7 +172,8 @@ class Part:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
         height, width = images.shape[-2:]
-        tops, lefts, heights, widths = random_parts((height, width), draws, self.scale, self.ratio)
+        parts = [choose((height, width)) for choose in self.choosers(draws)]
+        tops, lefts, heights, widths = np.array(parts, dtype=np.float64).T
         # Where an output pixel comes from, in coordinates -1..1 of the picture.
         matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
         matrices[:, 0, 0], matrices[:, 0, 2] = widths / width, (2 * lefts + widths) / width - 1
@@ -176,9 +185,29 @@ class Part:
             masks = labels.squeeze(1).to(masks.dtype)
         return images, masks
 
-    def choose(self, size, draws):
-        """Return the part (top, left, height, width), ints, of one picture of `size`, for a data set to cut out."""
-        return tuple(random_parts(size, draws, self.scale, self.ratio)[:, 0].tolist())
+    def choosers(self, draws):
+        """Return what chooses the part of each sample, functions((height, width)) -> (top, left, height, width)."""
+        sides = np.stack(proportions(draws, self.scale, self.ratio), axis=-1).swapaxes(0, 1).tolist()
+        return [partial(self.first_that_fits, *sample) for sample in zip(sides, draws[-2:].T.tolist(), strict=True)]
+
+    def first_that_fits(self, sides, place, size):
+        """Return the first part that fits into a picture, else the largest one in the middle.
+
+        Args:
+            sides: height and width of each try, in a picture of area 1.
+            place: where the part lies, down and across, 0 <= x < 1.
+            size: (height, width) of the picture.
+        """
+        height, width = size
+        root = math.sqrt(height * width)
+        for tall, wide in sides:
+            part = round(root * tall), round(root * wide)
+            if 1 <= part[0] <= height and 1 <= part[1] <= width:
+                break
+        else:
+            place = (0.5, 0.5)
+            part = min(height, round(width / min(self.ratio))), min(width, round(height * max(self.ratio)))
+        return int(place[0] * (height - part[0] + 1)), int(place[1] * (width - part[1] + 1)), *part
 
 
 class Affine:
@@ -306,32 +335,26 @@ class Erase:
         return images * ~hole.unsqueeze(1), masks  # several times as fast as filling
 
 
-def random_parts(size, draws, scale, ratio):
-    """Return parts of a picture, distributed as RandomResizedCrop's: int64 (4, B) of top, left, height, width.
-
-    Args:
-        size: (height, width) of the picture.
-        draws: float (2 * TRIES + 2 or more, B), 0 <= x < 1.
-        scale, ratio: (least, most) share of the area, and width to height.
-    """
-    height, width = size
-    heights, widths, found = rectangles(size, draws, scale, ratio)
-    heights[~found] = min(height, round(width / min(ratio)))
-    widths[~found] = min(width, round(height * max(ratio)))
-    down, across = np.where(found, draws[2 * TRIES : 2 * TRIES + 2], 0.5)
-    tops, lefts = np.floor(down * (height - heights + 1)), np.floor(across * (width - widths + 1))
-    return np.stack([tops, lefts, heights, widths]).astype(np.int64)
-
-
 def rectangles(size, draws, scale, ratio):
     """Return the heights and widths, float (B,), of the first of TRIES random rectangles that fit, and which did.
 
-    Args: as `random_parts`; draws 0 .. TRIES-1 choose the areas, TRIES .. 2*TRIES-1 the ratios, evenly in their
-        logarithm.
+    Args:
+        size: (height, width) of the picture.
+        draws, scale, ratio: as `proportions`.
     """
-    areas = size[0] * size[1] * (scale[0] + draws[:TRIES] * (scale[1] - scale[0]))
-    ratios = np.exp(np.log(ratio[0]) + draws[TRIES : 2 * TRIES] * (np.log(ratio[1]) - np.log(ratio[0])))
-    heights, widths = np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
+    heights, widths = (np.rint(math.sqrt(size[0] * size[1]) * sides) for sides in proportions(draws, scale, ratio))
     fits = (heights >= 1) & (heights <= size[0]) & (widths >= 1) & (widths <= size[1])
     first = fits.argmax(0), np.arange(draws.shape[1])
     return heights[first], widths[first], fits.any(0)
+
+
+def proportions(draws, scale, ratio):
+    """Return the heights and widths, float (TRIES, B), of random rectangles in a picture of area 1.
+
+    Args:
+        draws: float (2 * TRIES or more, B), 0 <= x < 1: for the areas, then for the ratios, even in their logarithm.
+        scale, ratio: (least, most) share of the area, and width to height.
+    """
+    areas = scale[0] + draws[:TRIES] * (scale[1] - scale[0])
+    ratios = np.exp(np.log(ratio[0]) + draws[TRIES : 2 * TRIES] * (np.log(ratio[1]) - np.log(ratio[0])))
+    return np.sqrt(areas / ratios), np.sqrt(areas * ratios)

@@ -10,7 +10,7 @@ from torch's global generator (torch.rand ...) is the same for any number of wor
 """
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from data.augment import Augment
 from data.loader import Loader
@@ -109,13 +109,15 @@ class Batches(Dataset):
     def load(self, key):
         """Return the samples (list) of `key` from a data set that cuts parts; several threads may do so at once."""
         epoch, indices = key
-        part = (lambda index: None) if self.augment is None else (lambda index: self.augment.part(epoch, index))
-        return [self.dataset.load(index, part(index)) for index in indices.tolist()]
+        parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, indices)
+        return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
 
     def batch_of(self, samples, key):
         """Return samples, a list of (picture, target), as the batch of `key`."""
         images, targets = zip(*samples, strict=True)
-        return self._with_key((torch.stack(images), torch.stack([torch.as_tensor(t) for t in targets])), key)
+        # In a worker process default_collate stacks in memory that is shared already.
+        batch = default_collate(list(images)), default_collate([torch.as_tensor(target) for target in targets])
+        return self._with_key(batch, key)
 
     def _with_key(self, batch, key):
         return batch if self.augment is None and self.mixing is None else (*batch, key)

@@ -115,7 +115,7 @@ class ListDataset(Dataset):
         return self.load(index)
 
     def load(self, index, part=None):
-        """Return one sample as `__getitem__`; `part` chooses what to cut out, as data.augment.Augment.part says."""
+        """Return one sample as `__getitem__`; `part` chooses what to cut out, as data.augment.Augment.parts says."""
         try:
             # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
             path = self.listing.image_path(index)

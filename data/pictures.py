@@ -72,11 +72,11 @@ def read_picture(path, channels, size=None, crop=False, part=None):
         if size is not None and full == (picture.height, picture.width):
             # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
             picture.draft(None, _drafted(full, box, size))
-        loaded = _eight_bits(_upright(_loaded(picture))).convert(MODES[channels])
+        loaded = _in_mode(_eight_bits(_upright(_loaded(picture))), MODES[channels])
         if size is not None:
             loaded = _resized(loaded, size, Image.BILINEAR, box, full)
-        pixels = np.array(loaded)
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], channels)).permute(2, 0, 1).contiguous()
+        bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
+        return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
 def read_mask(path, size=None, part=None):
@@ -179,6 +179,10 @@ def _eight_bits(picture):
     if picture.mode == 'I' or picture.mode.startswith('I;16'):  # Pillow gives 16-bit PGM files as I
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     return picture.convert('RGB') if picture.mode == 'LAB' else picture  # LAB to grey takes two steps
+
+
+def _in_mode(picture, mode):
+    return picture if picture.mode == mode else picture.convert(mode)  # which copies even what is in that mode
 
 
 def _verify(path):

@@ -15,6 +15,7 @@ class Facts(NamedTuple):
     fits_memory: bool  # decoded pictures of all lists would take no more than a quarter of the memory
     workers: int  # processes that decode pictures
     cores: int  # that this process and its workers may use
+    threads: int  # of one operation of this process
     batch_size: int
     augment: str  # key of AUGMENTS
     fast: bool  # --fast has been tried, or what it tries has been chosen
@@ -48,6 +49,8 @@ RULES = (
      'what each step costs whatever its size takes {fixed:.0f} %: a larger --batch_size than {batch_size}'),
     (lambda s: s.device == 'cuda' and s.lag < 20,
      'the GPU is done before Python has given it more to do: a larger --batch_size than {batch_size}'),
+    (lambda s: s.device == 'cpu' and s.workers > 0 and s.data < 2 and s.threads < s.cores,
+     'forward, loss and backward take {compute:.0f} % on {threads} of {cores} cores: --num_workers 0 leaves them all'),
     (lambda s: s.compute > 50 and not s.fast,
      'forward, loss and backward take {compute:.0f} %: --fast tries what makes them faster here'),
     (lambda s: True, 'forward, loss and backward take {compute:.0f} %: nothing to gain but a smaller network'),

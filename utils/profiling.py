@@ -228,6 +228,7 @@ def facts_of(trainer, lag):
         fits_memory=ours and size < memory() / 4,
         workers=trainer.workers,
         cores=cpu_cores(),
+        threads=torch.get_num_threads(),
         batch_size=args.batch_size,
         augment='none' if trainer.prepare.augment is None else args.augment,
         fast=args.fast or None not in (args.amp, args.channels_last, args.compile),

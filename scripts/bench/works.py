@@ -76,7 +76,7 @@ def read_input(options, scratch, say):
             common = {'work': work, 'data': str(data), 'samples': samples, 'batch_size': batch_size}
             loading = {**common, 'threads': 1, 'workers': cores}
             tasks = [Task('decoder', style, **loading) for style in ('processes', 'threads')]
-            tasks += [Task('danlu', style, workers=n, **common) for style, n in (('', None), ('threads', 0))]
+            tasks += [Task('danlu', '', workers=None, **common), Task('danlu', 'threads', threads=1, **common)]
             tasks += [Task(peer, '', extras=False, **loading) for peer in peers if peer != 'timm' or work == 'photos']
             heading = f'{title}, {samples:,} per epoch, batches of {batch_size}'
             sections[heading] = run(heading, tasks, options.rounds, options, scratch, say, limit='decoder')

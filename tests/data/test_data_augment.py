@@ -65,6 +65,13 @@ def test_what_lies_outside_is_black_and_ignored():
     assert seen > 20
 
 
+def test_large_pictures_are_mirrored_like_small_ones(monkeypatch):
+    small = changed('flip', 50)
+    monkeypatch.setattr('data.augment.LARGE', 0)
+    for one, other in zip(small, changed('flip', 50), strict=True):
+        assert all(map(torch.equal, one, other))
+
+
 @pytest.mark.parametrize('name', CHANGING)
 @pytest.mark.parametrize('channels', [1, 3])
 def test_pictures_keep_their_type_and_size(name, channels):

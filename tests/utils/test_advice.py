@@ -7,7 +7,7 @@ import pytest
 from options import parse_train_args
 from utils.advice import PARTS, RULES, Facts, advise
 
-FACTS = Facts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, batch_size=64,
+FACTS = Facts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, threads=8, batch_size=64,
               augment='none', fast=True)  # fmt: skip
 LIST = {'data_type': 'list', 'in_memory': False, 'workers': 2}
 GPU = {'device': 'cuda', 'lag': 60.0}
@@ -51,6 +51,10 @@ CASES = [
         'the GPU is done before Python has given it more to do: a larger --batch_size than 64',
     ),
     (
+        *({'data': 1}, {**LIST, 'threads': 6}),
+        'forward, loss and backward take 99 % on 6 of 8 cores: --num_workers 0 leaves them all',
+    ),
+    (
         *({'forward': 30, 'metrics': 10}, {'fast': False}),
         'forward, loss and backward take 90 %: --fast tries what makes them faster here',
     ),
@@ -83,6 +87,8 @@ def test_there_is_one_case_for_each_rule():
         ({'copy': 60}, {}),  # there is no augmentation to make lighter
         ({'optimizer': 12}, {}),
         ({'forward': 30}, GPU),
+        ({'data': 3}, {**LIST, 'threads': 6}),
+        ({'data': 1}, {**LIST, **GPU, 'threads': 6}),
         ({'metrics': 50}, {**GPU, 'fast': False}),  # --fast does nothing for them
         ({'forward': 30}, {}),
     ],

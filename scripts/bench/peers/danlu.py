@@ -6,6 +6,7 @@ from bench.common import LEARNING_RATE, STRIDE, network
 from bench.task import CLASSES, SIZES
 from options import parse_train_args
 from train import Trainer
+from utils.startup import keep_freed_memory
 
 # The options of each kind of work, as a user gives them on train.py's command line.
 OPTIONS = {
@@ -27,6 +28,7 @@ def train(task, turn):
     words += ['--threads', task.threads] if task.threads else []
     words += [] if task.workers is None else ['--num_workers', task.workers]
     args = parse_train_args(words)
+    keep_freed_memory()  # as train.py does
     if task.work in ('small', 'compute'):
         Timed(args, turn).train()
     trainer = EveryEighthPixel(args, model=network(task)) if task.work == 'masks' else Trainer(args, network(task))
