@@ -7,8 +7,8 @@ import pytest
 from options import parse_train_args
 from utils.advice import PARTS, RULES, Facts, advise
 
-FACTS = Facts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, threads=8, batch_size=64,
-              augment='none', fast=True)  # fmt: skip
+FACTS = Facts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, threads=8,
+              batch_size=64, augment='none', fast=True)  # fmt: skip
 LIST = {'data_type': 'list', 'in_memory': False, 'workers': 2}
 GPU = {'device': 'cuda', 'lag': 60.0}
 # Of a step of 100 ms, so that times are shares. What is left of it is backward.
