@@ -24,6 +24,7 @@ from utils.arguments import (
     option_line,
     plain_name,
     registered,
+    share_of_lr,
 )
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import make_new_directory
@@ -45,6 +46,16 @@ TAKEN_FROM_CHECKPOINT = (
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile'
 ).split()
+
+# Which schedules an option is for.
+USED_BY_SCHEDULE = {
+    'lr_steps': ('step',),
+    'gamma': ('step', 'exponential', 'plateau'),
+    'power': ('poly',),
+    'lr_min': ('cosine', 'plateau'),
+    'plateau_patience': ('plateau',),
+}
+ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
 
 # A line or two per option read better than one per keyword.
@@ -145,8 +156,9 @@ def add_train_args(parser):
     group.add_argument('--train_list', type=existing_path, metavar='PATH',
                        help='training data: a list file, or a directory for folder')
     group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
-    group.add_argument('--optimizer', default='adam', choices=['sgd', 'adam', 'adamw', 'rmsprop'],
-                       help='from torch.optim')
+    optimizers = read_registry('utils.optim', 'OPTIMIZERS')
+    group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
+                       help=f'from torch.optim: {", ".join(optimizers)}')
     group.add_argument('--lr', default=1e-3, type=number(float, above=0), metavar='X', help='learning rate')
     group.add_argument('--momentum', default=0.9, type=number(float, low=0, below=1), metavar='X',
                        help='momentum of sgd and rmsprop, first beta of adam and adamw')
@@ -154,6 +166,12 @@ def add_train_args(parser):
                        help='second beta of adam and adamw, alpha of rmsprop')
     group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X',
                        help='L2 penalty; adamw: decoupled from the gradient')
+    group.add_argument('--decay_weights_only', action=Flag,
+                       help='leave biases and the factors of norms out of --weight_decay')
+    group.add_argument('--lr_of', nargs='+', type=share_of_lr, metavar='PART=X',
+                       help='parts of the model, by the beginning of their names, whose learning rate is X times --lr')
+    _add_schedule(parser)
+    group = parser.add_argument_group('training samples and files')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
     group.add_argument('--mixup', type=number(float, above=0), metavar='ALPHA',
@@ -175,6 +193,24 @@ def add_train_args(parser):
                        help='say where the time of a step goes and what to do about it, and write a trace of some')
     group.add_argument('--resume', type=existing_path, metavar='RUN',
                        help='go on with this run directory (or the run of this checkpoint), with its own options')
+
+
+def _add_schedule(parser):
+    group = parser.add_argument_group('learning rate over the run')
+    schedules = read_registry('utils.optim', 'SCHEDULES')
+    group.add_argument('--schedule', default='none', type=registered('schedule', schedules), metavar='NAME',
+                       help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
+    group.add_argument('--warmup_epochs', default=0.0, type=number(float, low=0), metavar='X',
+                       help='epochs, or a part of one, in which the learning rate rises from nearly 0')
+    group.add_argument('--lr_steps', nargs='+', type=number(float, above=0), metavar='X',
+                       help='step: epochs from one change to the next, or, where several are given, of the changes')
+    group.add_argument('--gamma', default=0.1, type=number(float, above=0, below=1), metavar='X',
+                       help='step, exponential (by epoch) and plateau: what the learning rate is multiplied by')
+    group.add_argument('--power', default=0.9, type=number(float, above=0), metavar='X', help='poly: the power')
+    group.add_argument('--lr_min', default=0.0, type=number(float, low=0), metavar='X',
+                       help='cosine and plateau: the least learning rate')
+    group.add_argument('--plateau_patience', default=5, type=number(int, low=0), metavar='N',
+                       help='plateau: epochs without a better value that are waited for')
 
 
 def add_test_args(parser):
@@ -247,6 +283,11 @@ def _resumed(parser, resume, argv):
                 f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: '
                 f'python train.py @{record} --{name} ...'
             )
+    if recorded.schedule in ENDING_WITH_RUN and given.get('epochs', recorded.epochs) != recorded.epochs:
+        parser.error(
+            f'argument --epochs: --schedule {recorded.schedule} ends with the run, after {recorded.epochs}; for a '
+            f'longer one: python train.py @{record} --epochs {given["epochs"]}'
+        )
     args = parser.parse_args([f'@{record}', *argv])
     args.model_dir, args.checkpoints_dir = str(run), str(run.parent)
     return args
@@ -298,6 +339,8 @@ def checked(parser, args):
     _check_counts(parser, args)
     _check_data(parser, args)
     _check_mixing(parser, args)
+    if hasattr(args, 'schedule'):
+        _check_schedule(parser, args)
     return args
 
 
@@ -393,6 +436,26 @@ def _check_mixing(parser, args):
             parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
         if args.ignore_index is not None:
             parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
+
+
+def _check_schedule(parser, args):
+    for name, users in USED_BY_SCHEDULE.items():
+        default = parser.get_default(name)
+        if args.schedule not in users and getattr(args, name) != default:
+            instead = '' if default is None else f' or give {_shown(default)}'
+            parser.error(f'argument --{name}: only --schedule {" and ".join(users)} uses it; leave it out{instead}')
+    if args.schedule == 'step' and args.lr_steps is None:
+        parser.error('argument --lr_steps: --schedule step needs it: the epochs at which the learning rate changes')
+    if len(args.lr_steps or []) > 1 and args.lr_steps != sorted(set(args.lr_steps)):
+        parser.error(f'argument --lr_steps: {_shown(args.lr_steps)}: each must be later than the one before')
+    if args.lr_min >= args.lr:
+        parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
+    if args.schedule == 'onecycle' and args.warmup_epochs:
+        parser.error('argument --warmup_epochs: --schedule onecycle has a rise of its own; leave it out')
+    if args.warmup_epochs >= args.epochs:
+        parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
+    if args.decay_weights_only and not args.weight_decay:
+        parser.error('argument --decay_weights_only: there is no --weight_decay')
 
 
 def prepare_train_args(argv=None):

@@ -41,13 +41,14 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.engine import Engine
-from utils.logger import Logger
+from utils.logger import Allowance, Logger
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.seeding import get_rng_state, seed_everything, set_rng_state
 from utils.speed import find_fast
 
-PICTURES = 8  # of one split in TensorBoard, each epoch
+PICTURES = 8  # of one split in TensorBoard
 
 
 class Trainer(Engine):
@@ -71,19 +72,14 @@ class Trainer(Engine):
         device, gpus = select_gpus(args)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
-        needed = ['num_classes'] if model is not None else ['num_classes', 'image_size', 'channels']
-        if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
-            raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
         self.ready_made = any(part is not None for part in (model, train_loader, val_loader))
+        check_loader(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes += notes_of(self.train_loader, self.val_loader)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
-        dataset = getattr(self.train_loader, 'dataset', None)
-        self.prepare.augment = getattr(dataset, 'augment', None)
-        if (args.mixup or args.cutmix) and getattr(dataset, 'mixing', None) is None:
-            raise DanluError('--mixup and --cutmix need the loader that --data_type names: leave out train_loader')
+        self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(self.choose_fast())
@@ -91,7 +87,9 @@ class Trainer(Engine):
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == 'fp16')
         self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
         self.monitor = f'val/{self.metrics["val"].monitor}'
-        self.optimizer = select_optimizer(self.net.parameters(), args)
+        self.optimizer = select_optimizer(self.net, args)
+        steps = len(self.train_loader) if hasattr(self.train_loader, '__len__') else None
+        self.schedule = Schedule(self.optimizer, args, steps, self.metrics['val'].mode)
         self.epoch, self.steps, self.best, history = 0, 0, None, []  # best: {'value': float, 'epoch': int}
         if args.resume:
             history = self.restore(notes)
@@ -102,6 +100,7 @@ class Trainer(Engine):
             args.model_dir = get_train_model_dir(args)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
         self.logger = Logger(args.model_dir, history)
+        self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         self.print_start(notes)
 
@@ -138,6 +137,7 @@ class Trainer(Engine):
             self.scaler.scale(loss).backward()  # the scaler passes everything through but for --amp fp16
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            self.schedule.step()
             self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
             self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
             if step == 1:
@@ -149,12 +149,12 @@ class Trainer(Engine):
         self.finite_loss(epoch, step)
         self.steps += step
         self.record_overall('train', self.metrics['train'].compute())
-        self.logger.record('lr', self.optimizer.param_groups[0]['lr'])
+        self.logger.record('lr', base_lr(self.optimizer))
         self.logger.record('images_per_second', progress.rate())
         self.logger.record('data_wait', progress.wait_share())
         if self.device.type == 'cuda':
             self.logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(self.device) / 2**30)
-        self.logger.save_imgs(self.gen_imgs_to_write(*shown, 'train'), epoch)
+        self.save_pictures(shown, 'train', epoch)
 
     def val_per_epoch(self, epoch):
         """Evaluate once over the validation data, as eval.py does."""
@@ -162,13 +162,19 @@ class Trainer(Engine):
         def keep_first(start, images, predictions, targets):
             if start == 0:
                 shown = images[:PICTURES], predictions[:PICTURES], targets[:PICTURES]
-                self.logger.save_imgs(self.gen_imgs_to_write(*shown, 'val'), epoch)
+                self.save_pictures(shown, 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
         results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
         if progress.total is not None and seen != progress.total:
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)
+
+    def save_pictures(self, shown, split, epoch):
+        """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
+        if self.drawing[split].due() or epoch == self.args.epochs:
+            with self.drawing[split].spending():
+                self.logger.save_imgs(self.gen_imgs_to_write(*shown, split), epoch)
 
     def gen_imgs_to_write(self, images, predictions, targets, split):
         """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
@@ -198,6 +204,7 @@ class Trainer(Engine):
         better = math.isnan(best) or (value > best if self.metrics['val'].mode == 'max' else value < best)
         if better:
             self.best = {'value': value, 'epoch': epoch}
+        self.schedule.end_epoch(value)
         self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
         state = self.state(row)
         if better:
@@ -215,8 +222,9 @@ class Trainer(Engine):
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""
-        return {'optimizer': self.optimizer.state_dict(), 'scaler': self.scaler.state_dict(), 'rng': get_rng_state(),
-                'best': self.best, 'recorder': {'history': self.logger.history}}  # fmt: skip
+        return {'optimizer': self.optimizer.state_dict(), 'scheduler': self.schedule.state_dict(),
+                'scaler': self.scaler.state_dict(), 'rng': get_rng_state(), 'best': self.best,
+                'recorder': {'history': self.logger.history}}  # fmt: skip
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
@@ -238,6 +246,7 @@ class Trainer(Engine):
             )
         notes += load_weights(self.net, weights_of(state, path), path)
         self.optimizer.load_state_dict(state['optimizer'])
+        self.schedule.load_state_dict(state.get('scheduler', {}))
         if self.scaler.is_enabled():
             self.scaler.load_state_dict(state['scaler'])
         self.epoch, self.steps, self.best = state['epoch'], state['step'], state['best']
@@ -270,7 +279,9 @@ class Trainer(Engine):
         loaders = {'to train on': self.train_loader, 'to validate': self.val_loader}
         sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
         if sizes:
-            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}')
+            threads = getattr(self.train_loader, 'decoding_threads', 0)
+            decoding = f', {threads} threads decode ahead' if threads else ''
+            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}{decoding}')
         self.logger.print(
             f'model: {type(unwrapped(self.net)).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
         )
@@ -301,16 +312,18 @@ class Trainer(Engine):
             self.logger.print('no epoch has ended, so there is nothing to go on with')
 
 
-def select_optimizer(parameters, args):
-    """Return the torch.optim optimizer that args.optimizer names; fused where there is such a one: all in one call."""
-    betas = (args.momentum, args.beta)
-    common = {'lr': args.lr, 'weight_decay': args.weight_decay}
-    if args.optimizer == 'sgd':
-        return torch.optim.SGD(parameters, momentum=args.momentum, fused=True, **common)
-    if args.optimizer == 'rmsprop':
-        return torch.optim.RMSprop(parameters, momentum=args.momentum, alpha=args.beta, **common)
-    adam = {'adam': torch.optim.Adam, 'adamw': torch.optim.AdamW}[args.optimizer]
-    return adam(parameters, betas=betas, fused=True, **common)
+def check_loader(loader, args, model):
+    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None."""
+    needed = ['num_classes'] if model is not None else ['num_classes', 'image_size', 'channels']
+    if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
+        raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
+    dataset = getattr(loader, 'dataset', None)
+    for option, wanted, part in (
+        ('--augment', args.augment != 'none', 'augment'),
+        ('--mixup or --cutmix', args.mixup or args.cutmix, 'mixing'),
+    ):
+        if wanted and getattr(dataset, part, None) is None:
+            raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
 
 
 def set_epoch(loader, epoch):

@@ -61,9 +61,14 @@ class Loader:
             mapped = getattr(self.dataset.dataset, 'mapped', False)
             batches = _one_ahead(self._gathered()) if mapped else self._gathered()
         else:
-            batches = self._decoded() if self.dataset.cuts_parts else self._made_here()
+            batches = self._decoded() if self.decoding_threads else self._made_here()
         for sizes, batch in batches:
             yield from self._finished(sizes, batch)
+
+    @property
+    def decoding_threads(self):
+        """Return how many threads (int) of this process decode pictures ahead of the loop."""
+        return cpu_cores() if self.num_workers == 0 and self.dataset.cuts_parts else 0
 
     def _from_processes(self):
         if self.processes is None:
@@ -95,8 +100,8 @@ class Loader:
             count = max(1, BLOCK // (batch[0][0].numel() * len(indices[0])))
 
     def _decoded(self):
-        """Yield (sizes, batch), the next ones being decoded by as many threads as there are cores meanwhile."""
-        with ThreadPoolExecutor(cpu_cores()) as pool:
+        """Yield (sizes, batch), the next ones being decoded by threads meanwhile."""
+        with ThreadPoolExecutor(self.decoding_threads) as pool:
             waiting, keys = deque(), iter(self.batch_sampler)
             try:
                 while True:

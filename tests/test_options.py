@@ -41,6 +41,8 @@ REGISTRIES = [
     ('loss', 'loss', 'LOSSES'),
     ('task', 'metrics', 'METRICS'),
     ('augment', 'data.augment', 'AUGMENTS'),
+    ('optimizer', 'utils.optim', 'OPTIMIZERS'),
+    ('schedule', 'utils.optim', 'SCHEDULES'),
 ]
 SEGMENTATION = ['--task', 'segmentation', '--data_type', 'list', '--train_list', 'train.txt', '--val_list', 'val.txt']
 OWN_LISTS = ['--data_type', 'list', '--train_list', 'train.txt', '--val_list', 'val.txt']
@@ -196,7 +198,23 @@ REFUSED_TRAIN = [
     ('--train_list train.txt', '--train_list', 'digits has its own pictures'),
     ('--epochs 0', '--epochs', 'must be at least 1, got 0'),
     ('--epochs 1.0', '--epochs', "'1.0' is not a whole number"),
-    ('--optimizer Adam', '--optimizer', "choose from 'sgd', 'adam', 'adamw', 'rmsprop'"),
+    ('--optimizer Adam', '--optimizer', "unknown optimizer 'Adam'; did you mean adam"),
+    ('--decay_weights_only', '--decay_weights_only', 'there is no --weight_decay'),
+    ('--lr_of backbone', '--lr_of', "'backbone' is not PART=X, for example backbone=0.1"),
+    ('--lr_of =1', '--lr_of', "'=1' is not PART=X"),
+    ('--lr_of head=1 backbone=-1', '--lr_of', 'must be at least 0, got -1'),
+    ('--schedule cosin', '--schedule', 'did you mean cosine?'),
+    ('--schedule step', '--lr_steps', 'needs it: the epochs at which the learning rate changes'),
+    ('--schedule step --lr_steps 3 2', '--lr_steps', '3.0 2.0: each must be later than the one before'),
+    ('--lr_steps 3', '--lr_steps', 'only --schedule step uses it; leave it out'),
+    ('--gamma 0.5', '--gamma', 'only --schedule step and exponential and plateau uses it; leave it out or give 0.1'),
+    ('--gamma 1 --schedule exponential', '--gamma', 'less than 1, got 1'),
+    ('--schedule cosine --power 2', '--power', 'only --schedule poly uses it'),
+    ('--lr_min 0.1', '--lr_min', 'only --schedule cosine and plateau uses it'),
+    ('--schedule cosine --lr_min 0.1 --lr 0.1', '--lr_min', '0.1 is not below --lr 0.1'),
+    ('--plateau_patience 3', '--plateau_patience', 'only --schedule plateau uses it'),
+    ('--schedule onecycle --warmup_epochs 1', '--warmup_epochs', 'onecycle has a rise of its own'),
+    ('--warmup_epochs 3 --epochs 3', '--warmup_epochs', '3 is not below --epochs 3'),
     ('--lr', '--lr', 'expected one argument (if it begins with -: --lr=-...)'),
     ('--lr fast', '--lr', "'fast' is not a number"),
     ('--lr=', '--lr', "'' is not a number"),
@@ -296,7 +314,7 @@ def test_eval_needs_a_checkpoint(refusal):
     ('words', 'says'),
     [
         (['--weigth-decay', '1'], 'unknown option --weigth_decay; did you mean --weight_decay?'),
-        (['--epoch', '3'], 'did you mean --epochs?'),  # no abbreviation, which a new option could make ambiguous
+        (['--epoch', '3'], 'did you mean --epochs or'),  # no abbreviation, which a new option could make ambiguous
         (['--Epochs=3'], 'unknown option --Epochs; did you mean --epochs?'),
         (['-lr', '3'], 'unknown option -lr; did you mean --lr?'),
         (['—lr', '3'], 'unknown option —lr; did you mean --lr?'),  # an em dash, from a web page
@@ -415,7 +433,7 @@ def test_help_lists_every_option_and_name_without_importing_torch(program):
         assert set(action.option_strings) <= set(words)
         assert action.help
     for option, module, registry in REGISTRIES:
-        if program == 'train.py' or option != 'augment':
+        if program == 'train.py' or option not in ('augment', 'optimizer', 'schedule'):
             assert set(read_registry(module, registry)) <= set(words)
     assert 'torchvision:<name>' in words
     wanted = [*ISSUE_COMMON, *(ISSUE_TRAIN if program == 'train.py' else ISSUE_TEST)]

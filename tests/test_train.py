@@ -4,6 +4,7 @@ import csv
 import gc
 import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -32,7 +33,7 @@ from utils.logger import Logger
 from utils.machine import select_gpus
 
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics'}
-RESUMING_KEYS = TESTING_KEYS | {'optimizer', 'scaler', 'rng', 'best', 'recorder'}
+RESUMING_KEYS = TESTING_KEYS | {'optimizer', 'scheduler', 'scaler', 'rng', 'best', 'recorder'}
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 
 
@@ -870,10 +871,10 @@ def test_pictures_of_mixed_samples_have_the_name_of_the_larger_class(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(mixed, plain, strict=True))
 
 
-@pytest.mark.parametrize('option', ['--mixup', '--cutmix'])
-def test_batches_of_a_ready_made_loader_cannot_be_mixed(option, tmp_path):
-    with pytest.raises(DanluError, match='--mixup and --cutmix need the loader that --data_type names'):
-        notebook_trainer(tmp_path, option, 1)
+@pytest.mark.parametrize('words', [['--augment', 'flip'], ['--mixup', 1], ['--cutmix', 1]], ids=str)
+def test_what_a_loader_of_ones_own_does_not_do_is_refused(tmp_path, words):
+    with pytest.raises(DanluError, match=f'{words[0]}.* needs the loader that --data_type names'):
+        notebook_trainer(tmp_path, *words)
 
 
 def test_float_pictures_are_taken_as_they_are(tmp_path):
@@ -1036,6 +1037,42 @@ def test_a_trainer_is_gone_with_its_last_reference(list_data, tmp_path):
 
 
 # --- AMP, channels_last, compile
+
+
+@pytest.mark.parametrize('schedule', ['cosine', 'step', 'plateau'])
+def test_resuming_goes_on_with_the_learning_rate(schedule, list_data, train_here, tmp_path, history_of, monkeypatch):
+    words = [*list_data, '--num_workers', 0, '--schedule', schedule, '--warmup_epochs', 0.5, '--epochs', 3]
+    words += {'step': ['--lr_steps', 1.5], 'plateau': ['--plateau_patience', 0, '--lr', 1e-9], 'cosine': []}[schedule]
+    words += ['--checkpoints_dir', tmp_path]
+    whole = train_here(*words)
+    rates = [float(row['lr']) for row in history_of(whole)]
+    assert len(set(rates)) > 1, 'the learning rate never changed'
+    save = Logger.save_check_point
+
+    def die(self, name, state):
+        save(self, name, state)
+        if name == 'last.pth':
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Logger, 'save_check_point', die)
+    with pytest.raises(KeyboardInterrupt):
+        train_here(*words)
+    monkeypatch.undo()
+    run = train_here('--resume', tmp_path / 'lenet_exp_2')
+    assert weights_in(run.directory) == weights_in(whole.directory)
+    assert computed(history_of(run)) == computed(history_of(whole))
+
+
+def test_a_schedule_that_ends_with_the_run_cannot_be_prolonged(list_data, train_here, tmp_path, capsys):
+    words = [*list_data, '--num_workers', 0, '--schedule', 'cosine', '--epochs', 1, '--checkpoints_dir', tmp_path]
+    run = train_here(*words)
+    with pytest.raises(SystemExit):
+        train_here('--resume', run.directory, '--epochs', 2)
+    message = capsys.readouterr().err
+    assert (
+        'argument --epochs: --schedule cosine ends with the run, after 1; for a longer one: python train.py @'
+        in message
+    )
 
 
 def test_what_fast_finds_is_recorded_and_repeated(list_data, train_here, eval_here, tmp_path, monkeypatch, history_of):
@@ -1267,17 +1304,18 @@ def test_other_classes_need_load_not_strict(digits_run, list_data, tmp_path, tra
 
 
 class Unwatched:
-    """Batches between the second and the last of which torch makes every wait for the GPU an error."""
+    """Twenty passes; from the second to the last batch torch makes every wait for the GPU an error."""
 
     def __init__(self, loader):
-        self.batches = list(loader) * 20
+        self.loader = loader
 
     def __iter__(self):
+        last = 20 * len(self.loader) - 1
         try:
-            for number, batch in enumerate(self.batches):
-                if number == 2:
+            for number, batch in enumerate(itertools.chain.from_iterable(itertools.repeat(self.loader, 20))):
+                if number == 1:
                     torch.cuda.set_sync_debug_mode('error')
-                if number == len(self.batches) - 1:
+                if number == last:
                     torch.cuda.set_sync_debug_mode('default')
                 yield batch
         finally:

@@ -220,6 +220,15 @@ def registered(what, names, prefixes=()):
     return convert
 
 
+def share_of_lr(text):
+    """Check a word 'PART=X' of --lr_of, X a number of 0 or more, and return it (str)."""
+    part, equals, share = text.rpartition('=')
+    if not (part and equals):
+        raise argparse.ArgumentTypeError(f'{text!r} is not PART=X, for example backbone=0.1')
+    number(float, low=0)(share)
+    return text
+
+
 def existing_path(text):
     """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
     path = _absolute(text)

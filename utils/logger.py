@@ -5,10 +5,11 @@ import math
 import os
 import sys
 import time
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from utils.checkpoint import save_checkpoint
@@ -69,6 +70,32 @@ def _as_tensor(numbers, device):
     return torch.stack([n if torch.is_tensor(n) else torch.full((), n, **full) for n in numbers]).double()
 
 
+class Allowance:
+    """Says when something slow may be done again, so that it takes a small share of the process's time.
+
+    Measured by the process's own time, not a day's: a process that waits for its turn would do it far too often.
+
+    Args:
+        share: of the time, for example 0.01.
+        cost: seconds that it is thought to take until it was done once.
+    """
+
+    def __init__(self, share, cost=0.0):
+        self.share, self.cost, self.done = share, cost, time.process_time()
+
+    def due(self):
+        """Return whether it may be done (bool)."""
+        return (time.process_time() - self.done) * self.share >= self.cost
+
+    @contextmanager
+    def spending(self):
+        """Measure what it takes: the body of the `with` does it."""
+        started = time.process_time()
+        yield
+        self.done = time.process_time()
+        self.cost = self.done - started
+
+
 class Logger:
     """Writes everything of one run into its directory and prints what a person wants to know.
 
@@ -81,11 +108,18 @@ class Logger:
         self.directory = Path(directory)
         self.history = [dict(row) for row in history]
         self.recorder = Recorder()
-        # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
-        self.writer = SummaryWriter(str(directory), purge_step=self.history[-1]['epoch'] + 1 if self.history else None)
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
         self._write_history()
-        self._drawing, self._drawn = 1.0, time.process_time()
+        self._drawing = Allowance(0.01, cost=1.0)
+
+    @cached_property
+    def writer(self):
+        """Return the SummaryWriter, opened when there is something to write: its import delays the first step."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
+        purge_step = self.history[-1]['epoch'] + 1 if self.history else None
+        return SummaryWriter(str(self.directory), purge_step=purge_step)
 
     def print(self, text):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
@@ -119,8 +153,7 @@ class Logger:
         self.writer.flush()
         self.history.append(row)
         self._write_history()
-        # Drawing takes about as long as a short epoch, so it may take a thirtieth of the process's time.
-        if time.process_time() - self._drawn > 30 * self._drawing:
+        if self._drawing.due():  # it takes about as long as a short epoch
             self.draw()
         return row
 
@@ -135,16 +168,15 @@ class Logger:
 
     def draw(self):
         """Draw curves.png from the epochs so far."""
-        started = time.process_time()
-        draw_curves(self.history, self.directory / 'curves.png')
-        self._drawn = time.process_time()
-        self._drawing = self._drawn - started
+        with self._drawing.spending():
+            draw_curves(self.history, self.directory / 'curves.png')
 
     def close(self):
         """Draw the last curves and close the files."""
         if self.history:
             self.draw()
-        self.writer.close()
+        if 'writer' in vars(self):
+            self.writer.close()
         self.log.close()
 
     def _write_history(self):

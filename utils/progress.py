@@ -45,7 +45,7 @@ class Progress:
             self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} per second, {text}')
 
     def wait_share(self):
-        """Return the share of the time so far that went by waiting for batches (float, 0 to 1)."""
+        """Return the share of the time so far (float, 0 to 1) in which the loop had none: reading and preparing."""
         return self.waited / max(time.perf_counter() - self.started, 1e-9)
 
     def rate(self):

@@ -20,6 +20,7 @@ RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
 GAP = 4  # pixels between pictures
 SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
+MOST = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
 LONG_SIDE = 1024  # and its longer one to no more than this
 
 
@@ -164,7 +165,7 @@ def grid(pictures, columns):
         columns: how many stand side by side, at least 1; fewer if there are fewer.
 
     Returns:
-        one (H', W', 3) uint8 array.
+        one (H', W', 3) uint8 array, made smaller if it had more than a million pixels.
 
     Raises:
         ValueError: there is no picture, or no column.
@@ -180,7 +181,11 @@ def grid(pictures, columns):
     for index, picture in enumerate(pictures):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return sheet
+    if sheet.shape[0] * sheet.shape[1] <= MOST:
+        return sheet
+    factor = (MOST / (sheet.shape[0] * sheet.shape[1])) ** 0.5
+    size = max(1, int(sheet.shape[1] * factor)), max(1, int(sheet.shape[0] * factor))
+    return np.asarray(Image.fromarray(sheet).resize(size, Image.BOX))
 
 
 def save_picture(path, array):

@@ -219,3 +219,11 @@ def test_importing_pulls_in_neither_torchvision_nor_matplotlib():
     root = Path(viz.__file__).parents[1]
     result = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == 'set()'
+
+
+def test_a_sheet_of_large_pictures_is_made_smaller():
+    picture = np.random.default_rng(0).integers(0, 256, (900, 1400, 3), dtype=np.uint8)
+    sheet = viz.grid([picture] * 4, 2)
+    assert 0.98 * 2**20 < sheet.shape[0] * sheet.shape[1] <= 2**20
+    assert sheet.shape[1] / sheet.shape[0] == pytest.approx(1400 / 900, rel=0.01)
+    assert viz.grid([picture[:400, :600]] * 4, 2).shape == (804, 1204, 3)

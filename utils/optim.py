@@ -1,0 +1,208 @@
+"""The optimizers and learning-rate schedules by name, all of them torch's own.
+
+To add an optimizer: a line in OPTIMIZERS. It gets those of lr, weight_decay, momentum, betas, alpha and fused that its
+constructor names. To add a schedule: a function like those below, and a line in SCHEDULES.
+"""
+
+import inspect
+import math
+
+import torch
+from torch.optim import lr_scheduler
+
+from utils.errors import DanluError
+from utils.registry import load_entry, unknown_name
+
+OPTIMIZERS = {
+    'sgd': 'torch.optim.SGD',
+    'adam': 'torch.optim.Adam',
+    'adamw': 'torch.optim.AdamW',
+    'rmsprop': 'torch.optim.RMSprop',
+    'nadam': 'torch.optim.NAdam',
+    'radam': 'torch.optim.RAdam',
+    'adamax': 'torch.optim.Adamax',
+    'adagrad': 'torch.optim.Adagrad',
+    'adadelta': 'torch.optim.Adadelta',
+    'asgd': 'torch.optim.ASGD',
+    'rprop': 'torch.optim.Rprop',
+}
+SCHEDULES = {
+    'none': 'utils.optim.none',
+    'step': 'utils.optim.step',
+    'exponential': 'utils.optim.exponential',
+    'cosine': 'utils.optim.cosine',
+    'poly': 'utils.optim.poly',
+    'onecycle': 'utils.optim.onecycle',
+    'plateau': 'utils.optim.plateau',
+}
+START = 1e-3  # share of the learning rate with which a warm-up begins
+UNFIT = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
+
+
+def select_optimizer(net, args):
+    """Return the torch.optim optimizer that args.optimizer names; fused where there is such a one: all in one call.
+
+    Args:
+        net: nn.Module whose parameters it changes.
+        args: options; optimizer, lr, momentum, beta, weight_decay, decay_weights_only and lr_of count.
+
+    Raises:
+        DanluError: a prefix of --lr_of fits no parameter, or the optimizer has no weight decay to use.
+    """
+    kind = load_entry(OPTIMIZERS, args.optimizer, 'optimizer')
+    takes = inspect.signature(kind).parameters
+    if args.weight_decay and 'weight_decay' not in takes:
+        raise DanluError(f'--weight_decay: {args.optimizer} has none; leave it out')
+    offered = {
+        **{'lr': args.lr, 'weight_decay': args.weight_decay, 'momentum': args.momentum, 'alpha': args.beta},
+        **{'betas': (args.momentum, args.beta), 'fused': True},
+    }
+    offered.pop(UNFIT.get(args.optimizer), None)
+    return kind(parameter_groups(net, args), **{name: value for name, value in offered.items() if name in takes})
+
+
+def parameter_groups(net, args):
+    """Return the parameters of a network in groups (list of dict): by their share of the learning rate, and by decay.
+
+    Each group has 'lr_share', by which `base_lr` finds --lr again. Frozen parameters are left out.
+
+    Raises:
+        DanluError: a prefix of --lr_of fits no parameter, or there is nothing to train.
+    """
+    shares, groups = {}, {}
+    for text in args.lr_of or []:
+        prefix, _, share = text.rpartition('=')
+        shares[prefix] = float(share)
+    names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    for prefix, share in shares.items():
+        if not any(_begins(name, prefix) for name in names):
+            known = sorted({name.rpartition('.')[0] or name for name in names})
+            raise DanluError(f'--lr_of {prefix}={share:g}: {unknown_name("part of the model", prefix, known)}')
+    for name, parameter in net.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        fitting = [prefix for prefix in shares if _begins(name, prefix)]
+        share = shares[max(fitting, key=len)] if fitting else 1.0
+        decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay
+        key = (share, decay)
+        if key not in groups:
+            groups[key] = {'params': [], 'lr': args.lr * share, 'lr_share': share}
+            groups[key] |= {'weight_decay': decay} if args.weight_decay else {}
+        groups[key]['params'].append(parameter)
+    if not groups:
+        raise DanluError('the model has no parameter that could be trained')
+    return list(groups.values())
+
+
+def base_lr(optimizer):
+    """Return what --lr has become (float): the learning rate of a group without a share of its own."""
+    group = optimizer.param_groups[0]
+    return group['lr'] / group.get('lr_share', 1.0)
+
+
+class Schedule:
+    """The learning rate over a run: a linear warm-up, then a schedule of torch.optim.lr_scheduler.
+
+    Args:
+        optimizer: torch.optim.Optimizer.
+        args: options; schedule, warmup_epochs, epochs, lr_steps, gamma, power, lr_min and plateau_patience count.
+        steps_per_epoch: optimizer steps, or None: not known, which only a schedule by whole epochs can do without.
+        mode: 'max' or 'min', which values of the monitored metric are better.
+
+    Raises:
+        DanluError: the warm-up takes the whole run, or the number of steps is needed and not known.
+    """
+
+    def __init__(self, optimizer, args, steps_per_epoch, mode):
+        if not steps_per_epoch:
+            if args.warmup_epochs or args.schedule not in ('none', 'plateau'):
+                raise DanluError('--schedule and --warmup_epochs need a loader that says how many batches it has')
+            steps_per_epoch = 1
+        warm = round(args.warmup_epochs * steps_per_epoch)
+        rest = args.epochs * steps_per_epoch - warm
+        if rest < 1:
+            raise DanluError(f'--warmup_epochs {args.warmup_epochs:g}: the run has only {args.epochs} epochs')
+        main = load_entry(SCHEDULES, args.schedule, 'schedule')(optimizer, args, steps_per_epoch, rest, mode)
+        self.by_value = main if isinstance(main, lr_scheduler.ReduceLROnPlateau) else None
+        by_step = [] if self.by_value or main is None else [main]
+        if warm:
+            by_step.insert(0, lr_scheduler.LinearLR(optimizer, START, total_iters=warm))
+        self.by_step = by_step[0] if len(by_step) == 1 else None
+        if len(by_step) == 2:
+            self.by_step = lr_scheduler.SequentialLR(optimizer, by_step, [warm])
+
+    def step(self):
+        """Go on after an optimizer step."""
+        if self.by_step is not None:
+            self.by_step.step()
+
+    def end_epoch(self, value):
+        """Go on after an epoch whose monitored metric was `value` (float)."""
+        if self.by_value is not None and math.isfinite(value):
+            self.by_value.step(value)
+
+    def state_dict(self):
+        """Return where it stands: dict of plain values."""
+        return {name: plain(part.state_dict()) for name, part in self._parts()}
+
+    def load_state_dict(self, state):
+        """Go on where `state_dict` was taken."""
+        for name, part in self._parts():
+            part.load_state_dict(state[name])
+
+    def _parts(self):
+        parts = (('by_step', self.by_step), ('by_value', self.by_value))
+        return [(name, part) for name, part in parts if part is not None]
+
+
+def none(optimizer, args, steps_per_epoch, rest, mode):
+    """Leave the learning rate as it is."""
+
+
+def step(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma every --lr_steps epochs, or at those, where several are given."""
+    steps = [round(epoch * steps_per_epoch) for epoch in args.lr_steps]
+    if len(steps) == 1:
+        return lr_scheduler.StepLR(optimizer, steps[0], args.gamma)
+    warm = round(args.warmup_epochs * steps_per_epoch)
+    return lr_scheduler.MultiStepLR(optimizer, [max(1, place - warm) for place in steps], args.gamma)
+
+
+def exponential(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma over each epoch, a little at each step."""
+    return lr_scheduler.ExponentialLR(optimizer, args.gamma ** (1 / steps_per_epoch))
+
+
+def cosine(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the half cosine down to --lr_min at the end of the run (Loshchilov and Hutter 2017, SGDR)."""
+    return lr_scheduler.CosineAnnealingLR(optimizer, rest, args.lr_min)
+
+
+def poly(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the power of what is left of the run, --power (Chen et al. 2017, DeepLab)."""
+    return lr_scheduler.PolynomialLR(optimizer, rest, args.power)
+
+
+def onecycle(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the rise to --lr over 30 % of the run and the fall after it (Smith and Topin 2018)."""
+    highest = [group['lr'] for group in optimizer.param_groups]
+    return lr_scheduler.OneCycleLR(optimizer, highest, total_steps=rest + 1, cycle_momentum=False)
+
+
+def plateau(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma when the monitored metric has not improved for some epochs."""
+    options = {'factor': args.gamma, 'patience': args.plateau_patience, 'min_lr': args.lr_min}
+    return lr_scheduler.ReduceLROnPlateau(optimizer, mode, **options, eps=0.0)  # or it passes over small rates
+
+
+def plain(value):
+    """Return a scheduler's state as dicts, lists and plain values, which a checkpoint may hold."""
+    if isinstance(value, dict):  # also collections.Counter
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if torch.is_tensor(value) else value
+
+
+def _begins(name, prefix):
+    return name == prefix or name.startswith(prefix + '.')
