@@ -20,6 +20,7 @@ from utils.arguments import (
     Parser,
     directory_path,
     existing_path,
+    keyword,
     number,
     option_line,
     plain_name,
@@ -39,8 +40,8 @@ DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast')
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
-    'model_type data_type task num_classes image_size channels mean std class_names ignore_index val_list data_root '
-    'seed batch_size num_workers threads amp channels_last compile loss label_smoothing class_weights'
+    'model_type model_args data_type task num_classes image_size channels mean std class_names ignore_index val_list '
+    'data_root seed batch_size num_workers threads amp channels_last compile loss label_smoothing class_weights'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
@@ -74,6 +75,8 @@ def _add_what(parser):
     losses, tasks = read_registry('loss', 'LOSSES'), read_registry('metrics', 'METRICS')
     group.add_argument('--model_type', default='lenet', type=registered('model', models, ['torchvision:']),
                        metavar='NAME', help=f'{", ".join(models)} or torchvision:<name>')
+    group.add_argument('--model_args', nargs='+', type=keyword, metavar='NAME=VALUE',
+                       help="what else the model's constructor takes: width=32 depth=3, hidden=256,128, dropout=0.1")
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets), metavar='NAME',
                        help=', '.join(datasets))
     group.add_argument('--task', default='classification', type=registered('task', tasks), metavar='NAME',
@@ -304,6 +307,8 @@ def parse_test_args(argv=None, trained=None):
     get_load_model_path(argv)
     args, given, trained = parser.parse_args(argv), parser.given(argv), trained or {}
     outdated = set()  # what the checkpoint says of something that the command line replaces
+    if given.get('model_type', trained.get('model_type')) != trained.get('model_type'):
+        outdated |= {'model_args'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
         outdated |= {'val_list', 'data_root'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):
@@ -332,6 +337,9 @@ def _no_checkpoint(path):
 def checked(parser, args):
     """Check what concerns several options together and bring short forms to their full ones; return args."""
     _expand(parser, vars(args))
+    names = [word.partition('=')[0] for word in args.model_args or []]
+    if len(set(names)) < len(names):
+        parser.error(f'argument --model_args: {_shown(args.model_args)}: a name is there twice')
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
     if args.task == 'segmentation' and args.ignore_index is None:

@@ -279,9 +279,7 @@ class Trainer(Engine):
         loaders = {'to train on': self.train_loader, 'to validate': self.val_loader}
         sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
         if sizes:
-            threads = getattr(self.train_loader, 'decoding_threads', 0)
-            decoding = f', {threads} threads decode ahead' if threads else ''
-            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}{decoding}')
+            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}')
         self.logger.print(
             f'model: {type(unwrapped(self.net)).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
         )

@@ -1,5 +1,6 @@
 """Batches for the loop: gathered from memory, decoded ahead by threads, or decoded by worker processes."""
 
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +14,7 @@ from utils.machine import cpu_cores
 BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
 AHEAD = 3  # batches that threads decode ahead of the one that is asked for
 CHUNK = 4  # pictures that a thread decodes in one go
+WORTH_A_THREAD = 1e-3  # seconds to decode a picture; of less most is Python, which runs in one thread at a time
 
 
 class Loader:
@@ -26,14 +28,14 @@ class Loader:
         dataset: data.data_entry.Batches.
         batch_sampler: data.samplers.EpochBatches.
         workers: number of processes that make batches. With 0 they are made here: gathered from memory in blocks, or
-            decoded by threads where the data set allows it.
+            decoded by threads where the data set allows it and the pictures take long enough.
         seed: of the worker processes' own generators.
     """
 
     def __init__(self, dataset, batch_sampler, workers, seed):
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
         self.multiprocessing_context = None  # how worker processes are started; None: as the system does
-        self.prepare, self.side_stream, self.processes = None, None, None
+        self.prepare = self.side_stream = self.processes = self.threads_pay = None
 
     def __len__(self):
         return len(self.batch_sampler)
@@ -61,14 +63,9 @@ class Loader:
             mapped = getattr(self.dataset.dataset, 'mapped', False)
             batches = _one_ahead(self._gathered()) if mapped else self._gathered()
         else:
-            batches = self._decoded() if self.decoding_threads else self._made_here()
+            batches = self._decoded() if self.dataset.cuts_parts else self._made_here(self.batch_sampler)
         for sizes, batch in batches:
             yield from self._finished(sizes, batch)
-
-    @property
-    def decoding_threads(self):
-        """Return how many threads (int) of this process decode pictures ahead of the loop."""
-        return cpu_cores() if self.num_workers == 0 and self.dataset.cuts_parts else 0
 
     def _from_processes(self):
         if self.processes is None:
@@ -86,8 +83,8 @@ class Loader:
         for batch in self.processes:
             yield [len(batch[0])], batch
 
-    def _made_here(self):
-        for key in self.batch_sampler:
+    def _made_here(self, keys):
+        for key in keys:
             yield [len(key[1])], self.dataset.__getitems__(key)
 
     def _gathered(self):
@@ -100,9 +97,19 @@ class Loader:
             count = max(1, BLOCK // (batch[0][0].numel() * len(indices[0])))
 
     def _decoded(self):
+        """Yield (sizes, batch); by threads, if the very first batch shows that its pictures take long enough."""
+        keys = iter(self.batch_sampler)
+        if self.threads_pay is None:
+            started = time.perf_counter()
+            for sizes, batch in self._made_here(islice(keys, 1)):
+                self.threads_pay = (time.perf_counter() - started) / sizes[0] > WORTH_A_THREAD
+                yield sizes, batch
+        yield from self._by_threads(keys) if self.threads_pay else self._made_here(keys)
+
+    def _by_threads(self, keys):
         """Yield (sizes, batch), the next ones being decoded by threads meanwhile."""
-        with ThreadPoolExecutor(self.decoding_threads) as pool:
-            waiting, keys = deque(), iter(self.batch_sampler)
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            waiting = deque()
             try:
                 while True:
                     for key in islice(keys, AHEAD + 1 - len(waiting)):

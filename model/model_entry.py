@@ -3,7 +3,8 @@
 To add a model: write a file under model/ with an nn.Module class (or a function that returns one) and add a line to
 MODELS. The constructor names what it wants to know, in any order: `num_classes`, `in_channels` (1 or 3), `image_size`
 (height, width) and `pretrained`; a class that takes `num_classes` alone works as it is. It gets images (N, in_channels,
-H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for segmentation.
+H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for segmentation. What
+else it takes, with a default, is given by `--model_args width=32 depth=3`.
 
 Every model of torchvision is there without a line: `--model_type torchvision:resnet18`.
 """
@@ -12,12 +13,15 @@ import inspect
 
 from torch import nn
 
+from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.registry import load_entry
 
 # options.py reads this dictionary from the source text, so it must stay a literal.
 MODELS = {
     'lenet': 'model.lenet.LeNet',
+    'cifar_cnn': 'model.cifar_cnn.CifarCNN',
+    'mlp': 'model.mlp.MLP',
     'resnet50_fcn': 'model.fcn.resnet50_fcn',
     'resnet101_fcn': 'model.fcn.resnet101_fcn',
     'deeplabv3_fcn': 'model.fcn.deeplabv3_fcn',
@@ -26,13 +30,19 @@ MODELS = {
 }
 
 TORCHVISION = 'torchvision:'
+# What a constructor is given without --model_args.
+OPTION_OF = {
+    **{'num_classes': '--num_classes', 'in_channels': '--channels', 'image_size': '--image_size'},
+    'pretrained': '--pretrained',
+}
 
 
 def select_model(args):
     """Build the model that `args.model_type` names, on the CPU.
 
     Args:
-        args: Namespace with model_type, task, num_classes, channels, image_size [height, width] and pretrained.
+        args: Namespace with model_type, model_args, task, num_classes, channels, image_size [height, width] and
+            pretrained.
 
     Returns:
         nn.Module: takes float32 images (N, channels, H, W) and returns logits, (N, num_classes) or, for segmentation,
@@ -47,18 +57,23 @@ def select_model(args):
         'image_size': tuple(args.image_size),
         'pretrained': args.pretrained,
     }
+    given = keyword_values(args.model_args or [])
+    for name in given:
+        if name in OPTION_OF:
+            raise DanluError(f'--model_args {name}: that is {OPTION_OF[name]}')
     if args.model_type.startswith(TORCHVISION):
         from model.torchvision_models import torchvision_model
 
-        return torchvision_model(args.model_type.removeprefix(TORCHVISION), args.task, **offered)
+        return torchvision_model(args.model_type.removeprefix(TORCHVISION), args.task, **offered, **given)
     entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
             f'{TORCHVISION}<name> or one of the fcn models'
         )
-    _check_required(args.model_type, entry, offered)
-    model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)})
+    _check_given(args.model_type, entry, given)
+    _check_required(args.model_type, entry, offered | given)
+    model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
     if args.task not in getattr(model, 'tasks', (args.task,)):
         raise DanluError(f'model {args.model_type!r} is for {" and ".join(model.tasks)}, not for --task {args.task}')
     return model
@@ -87,6 +102,14 @@ def _takes(entry, name):
     return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.VAR_POSITIONAL) for p in parameters)
 
 
+def _check_given(model_type, entry, given):
+    """Refuse what the constructor does not take, naming what it does."""
+    known = [name for name in inspect.signature(entry).parameters if name not in OPTION_OF]
+    for name in given:
+        if not _takes(entry, name):
+            raise DanluError(f'--model_args {name}: model {model_type!r} takes {", ".join(known) or "nothing further"}')
+
+
 def _check_required(model_type, entry, offered):
     """Refuse a constructor that asks for something else, before Python's TypeError leaves the reader guessing."""
     for p in inspect.signature(entry).parameters.values():
@@ -94,5 +117,5 @@ def _check_required(model_type, entry, offered):
         if required and p.name not in offered:
             raise DanluError(
                 f'model {model_type!r}: {entry.__name__} requires {p.name!r}, but a model is given only '
-                f'{", ".join(offered)}: give {p.name!r} a default value'
+                f'{", ".join(offered)}: give {p.name!r} a default value, or --model_args {p.name}=...'
             )

@@ -27,7 +27,7 @@ class SegmentationLogits(nn.Module):
         return self.network(images)['out']
 
 
-def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None):
+def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None, **given):
     """Build a model of torchvision whose head has num_classes outputs, on the CPU.
 
     Args:
@@ -37,6 +37,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
         in_channels: channels of the images; all of torchvision's models take three.
         pretrained: start from torchvision's best weights (ImageNet, COCO), downloaded once, with a new head.
         image_size: (height, width) of the images, which a vision transformer has to know; None: the model's own.
+        given: further arguments of torchvision's own constructor, such as dropout=0.5.
 
     Returns:
         nn.Module: takes float images (N, 3, H, W), returns logits (N, num_classes) or, for segmentation,
@@ -50,7 +51,12 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
     if in_channels != 3:
         raise DanluError(f'torchvision:{name} takes pictures of 3 channels, not {in_channels}: add --channels 3')
     build = _segmentation if task == 'segmentation' else _classification
-    return build(name, num_classes, pretrained, image_size)
+    try:
+        return build(name, num_classes, pretrained, image_size, given)
+    except TypeError as error:  # how torchvision's constructors say that they do not know an argument
+        if not given:
+            raise
+        raise DanluError(f'--model_args {" ".join(given)}: torchvision:{name} does not take that: {error}') from error
 
 
 def _check_name(name, task):
@@ -67,10 +73,10 @@ def _check_name(name, task):
     raise DanluError(f'torchvision:{name} is a {kind} model, --task {task} takes one of: {", ".join(fitting)}')
 
 
-def _classification(name, num_classes, pretrained, image_size):
+def _classification(name, num_classes, pretrained, image_size, given):
     """Return a classification model; see torchvision_model."""
     weights = models.get_model_weights(name).DEFAULT
-    options = _size_options(name, image_size, weights.meta['min_size'])
+    options = _size_options(name, image_size, weights.meta['min_size']) | given
     if not pretrained:
         if name in ('googlenet', 'inception_v3'):
             # Their auxiliary outputs would reach the loss as a tuple; their initialisation takes most of a minute.
@@ -85,14 +91,15 @@ def _classification(name, num_classes, pretrained, image_size):
     return model
 
 
-def _segmentation(name, num_classes, pretrained, _):
+def _segmentation(name, num_classes, pretrained, _, given):
     """Return a segmentation model; see torchvision_model. Its pictures may have any size."""
     if not pretrained:
         # Both None given by name: torchvision downloads a backbone by default.
-        return SegmentationLogits(models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes))
+        network = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **given)
+        return SegmentationLogits(network)
     weights = models.get_model_weights(name).DEFAULT
     with downloading(weights):
-        network = models.get_model(name, weights=weights, weights_backbone=None)
+        network = models.get_model(name, weights=weights, weights_backbone=None, **given)
     # The weights bring the auxiliary classifier along; unused, its parameters would never get a gradient.
     network.aux_classifier = None
     # All of them, not the last: LR-ASPP adds up the outputs of two.

@@ -4,6 +4,7 @@ Nothing here knows a single option: those are in options.py. Imports no torch, s
 """
 
 import argparse
+import ast
 import difflib
 import math
 import os
@@ -227,6 +228,26 @@ def share_of_lr(text):
         raise argparse.ArgumentTypeError(f'{text!r} is not PART=X, for example backbone=0.1')
     number(float, low=0)(share)
     return text
+
+
+def keyword(text):
+    """Check a word 'NAME=VALUE' of --model_args and return it (str)."""
+    name, equals, value = text.partition('=')
+    if not (name.isidentifier() and equals and value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=VALUE, for example width=32')
+    return text
+
+
+def keyword_values(words):
+    """Return the arguments (dict) that words 'NAME=VALUE' stand for; a VALUE that is no Python literal is a str."""
+    values = {}
+    for word in words:
+        name, _, text = word.partition('=')
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = {'true': True, 'false': False}.get(text, text)
+    return values
 
 
 def existing_path(text):

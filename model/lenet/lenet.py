@@ -4,7 +4,7 @@ from torch import nn
 
 from utils.errors import DanluError
 
-SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12
+SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
 
 
 class LeNet(nn.Module):
@@ -17,7 +17,9 @@ class LeNet(nn.Module):
     Args:
         num_classes: number of logits.
         in_channels: channels of the images.
-        image_size: (height, width) of the images, each at least 12.
+        image_size: (height, width) of the images, each at least 12, or 16 without padding.
+        padding: pixels around the image. 2 stands for the blank rows that the paper adds around a digit of 28x28; with
+            0, pictures of 32x32 get the paper's own sizes, 400-120-84.
 
     Raises:
         DanluError: image_size is too small.
@@ -25,16 +27,17 @@ class LeNet(nn.Module):
 
     tasks = ('classification',)
 
-    def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28)):
+    def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
         height, width = image_size
-        if min(height, width) < SMALLEST:
+        smallest = SMALLEST + 4 - 2 * padding
+        if min(height, width) < smallest:
             raise DanluError(
-                f'LeNet: --image_size {height} {width} is too small: the smallest is {SMALLEST} {SMALLEST}'
+                f'LeNet: --image_size {height} {width} is too small: the smallest is {smallest} {smallest}'
             )
+        height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
         self.features = nn.Sequential(
-            # The padding stands for the two blank rows that the paper adds around a digit of 28x28.
-            nn.Conv2d(in_channels, 6, 5, padding=2),
+            nn.Conv2d(in_channels, 6, 5, padding=padding),
             nn.ReLU(inplace=True),
             nn.MaxPool2d(2),
             nn.Conv2d(6, 16, 5),
@@ -43,7 +46,7 @@ class LeNet(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Flatten(),
-            nn.Linear(16 * ((height // 2 - 4) // 2) * ((width // 2 - 4) // 2), 120),
+            nn.Linear(16 * height * width, 120),
             nn.ReLU(inplace=True),
             nn.Linear(120, 84),
             nn.ReLU(inplace=True),

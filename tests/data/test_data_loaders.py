@@ -145,7 +145,9 @@ def test_a_mapped_file_is_read_a_block_ahead(labelled, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('augment', ['none', 'standard'])
-def test_threads_decode_what_worker_processes_decode(labelled, augment):
+@pytest.mark.parametrize('worth', [0, 1000])
+def test_threads_decode_what_worker_processes_decode(labelled, augment, worth, monkeypatch):
+    monkeypatch.setattr('data.loader.WORTH_A_THREAD', worth)
     loaders = [
         select_train_loader(labelled('--batch_size', 3, '--augment', augment, '--num_workers', n, count=31))
         for n in (0, 1)
@@ -159,10 +161,14 @@ def test_threads_decode_what_worker_processes_decode(labelled, augment):
 
 def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
     monkeypatch.setattr('data.loader.AHEAD', 2)
+    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 0)
     loader = select_train_loader(labelled('--batch_size', 2, count=40))
     loaded, load = [], loader.dataset.dataset.load
     loader.dataset.dataset.load = lambda *words: loaded.append(threading.current_thread()) or load(*words)
     batches = iter(loader)
+    next(batches)
+    assert loaded == [threading.main_thread()] * 2, 'the first batch tells whether threads are worth it'
+    loaded.clear()
     next(batches)
     deadline = time.monotonic() + 60
     while len(loaded) < 6 and time.monotonic() < deadline:
@@ -173,8 +179,19 @@ def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
     assert not any(thread.is_alive() for thread in loaded), 'a loop that is left keeps no threads'
 
 
-def test_a_fault_in_a_thread_reads_like_any_other(labelled, files):
-    loader = select_train_loader(labelled())
+def test_quick_pictures_are_decoded_without_threads(labelled, monkeypatch):
+    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 1000)
+    loader = select_train_loader(labelled('--batch_size', 2))
+    loaded, load = [], loader.dataset.dataset.load
+    loader.dataset.dataset.load = lambda *words: loaded.append(threading.current_thread()) or load(*words)
+    assert len(list(loader)) == 3
+    assert loaded == [threading.main_thread()] * 7
+
+
+@pytest.mark.parametrize('batch_size', [2, 7])  # in a thread, and in the first batch
+def test_a_fault_in_a_thread_reads_like_any_other(labelled, files, batch_size, monkeypatch):
+    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 0)
+    loader = select_train_loader(labelled('--batch_size', batch_size))
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
         list(loader)

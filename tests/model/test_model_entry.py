@@ -17,7 +17,8 @@ from utils.registry import read_registry
 
 
 def make_args(model_type, **changes):
-    options = {'task': 'classification', 'num_classes': 5, 'channels': 1, 'image_size': [20, 24], 'pretrained': False}
+    options = {'task': 'classification', 'num_classes': 5, 'channels': 1, 'image_size': [20, 24], 'pretrained': False,
+               'model_args': None}  # fmt: skip
     return Namespace(model_type=model_type, **(options | changes))
 
 
@@ -40,7 +41,7 @@ def test_models_is_a_literal_that_can_be_read_without_importing_torch():
     assert [ast.literal_eval(value) for value in values] == [read_registry('model.model_entry', 'MODELS')]
 
 
-@pytest.mark.parametrize('name', [name for name in MODELS if name != 'lenet'])
+@pytest.mark.parametrize('name', [name for name in MODELS if name not in ('lenet', 'cifar_cnn', 'mlp')])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_every_segmentation_model_gives_logits_of_the_images_size(name, channels):
     with torch.device('meta'):  # shapes without the arithmetic
@@ -50,6 +51,54 @@ def test_every_segmentation_model_gives_logits_of_the_images_size(name, channels
 
 def test_lenet_is_sized_to_image_size():
     assert select_model(make_args('lenet'))(torch.rand(3, 1, 20, 24)).shape == (3, 5)
+
+
+@pytest.mark.parametrize('name', ['cifar_cnn', 'mlp'])
+def test_classifiers_are_sized_to_image_size(name):
+    assert select_model(make_args(name))(torch.rand(3, 1, 20, 24)).shape == (3, 5)
+
+
+def test_model_args_reach_the_constructor():
+    model = select_model(make_args('mlp', model_args=['hidden=30,20', 'dropout=0.25']))
+    sizes = [(layer.in_features, layer.out_features) for layer in model.layers if isinstance(layer, nn.Linear)]
+    assert sizes == [(480, 30), (30, 20), (20, 5)]
+    assert {layer.p for layer in model.layers if isinstance(layer, nn.Dropout)} == {0.25}
+    unet = select_model(make_args('unet', task='segmentation', model_args=['width=4', 'depth=1']))
+    assert sum(p.numel() for p in unet.parameters()) < 5000
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [('a=1', 1), ('a=0.5', 0.5), ('a=1,2', (1, 2)), ('a=gelu', 'gelu'), ('a=true', True), ('a=False', False),
+     ('a=None', None), ("a='1'", '1'), ('a=b=c', 'b=c'), ('a=[1, 2]', [1, 2])],
+)  # fmt: skip
+def test_values_of_model_args(register, text, value):
+    register('taking', lambda num_classes, a: a)
+    assert select_model(make_args('taking', model_args=[text])) == value
+
+
+@pytest.mark.parametrize(
+    ('name', 'words', 'says'),
+    [
+        ('lenet', ['width=3'], "--model_args width: model 'lenet' takes padding"),
+        ('resnet50_fcn', ['width=3'], "--model_args width: model 'resnet50_fcn' takes nothing further"),
+        ('mlp', ['image_size=3'], '--model_args image_size: that is --image_size'),
+        ('torchvision:resnet18', ['in_channels=1'], '--model_args in_channels: that is --channels'),
+        ('torchvision:resnet18', ['depth=3'], '--model_args depth: torchvision:resnet18 does not take that: .*depth'),
+        ('mlp', ['hidden=3,0'], r'mlp: hidden=\(3, 0\): give whole numbers above 0'),
+        ('mlp', ['hidden=1.5,2'], 'give whole numbers above 0'),
+    ],
+)
+def test_model_args_that_do_not_fit_are_refused(name, words, says):
+    with pytest.raises(DanluError, match=says):
+        select_model(make_args(name, channels=3, image_size=[64, 64], model_args=words))
+
+
+def test_model_args_reach_torchvision():
+    args = make_args('torchvision:vgg11', channels=3, image_size=[32, 32], model_args=['dropout=0.125'])
+    with torch.device('meta'):
+        model = select_model(args)
+    assert {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)} == {0.125}
 
 
 def test_a_class_that_takes_num_classes_alone_works(register):

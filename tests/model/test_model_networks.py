@@ -1,14 +1,17 @@
 """LeNet, U-Net and the FCN family."""
 
 import copy
+import itertools
 import pickle
 
 import pytest
 import torch
 from torchvision import models
 
+from model.cifar_cnn import CifarCNN
 from model.fcn import deeplabv3_fcn, mobilenetv3_fcn, resnet50_fcn, resnet101_fcn
 from model.lenet import LeNet
+from model.mlp import MLP
 from model.unet import UNet
 from utils.errors import DanluError
 
@@ -41,6 +44,41 @@ def test_lenet_is_the_one_of_the_paper_by_default():
 def test_lenet_refuses_too_small_images(size):
     with pytest.raises(DanluError, match=rf'--image_size {size[0]} {size[1]} is too small: the smallest is 12 12'):
         LeNet(image_size=size)
+
+
+def test_lenet_without_padding_has_the_papers_sizes_on_32x32():
+    model = LeNet(in_channels=3, image_size=(32, 32), padding=0)
+    assert [layer.in_features for layer in model.classifier if isinstance(layer, torch.nn.Linear)] == [400, 120, 84]
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert LeNet(image_size=(16, 17), padding=0)(torch.rand(2, 1, 16, 17)).shape == (2, 10)
+    with pytest.raises(DanluError, match='the smallest is 16 16'):
+        LeNet(image_size=(15, 16), padding=0)
+
+
+def test_cifar_cnn_has_the_known_sizes():
+    model = CifarCNN()
+    assert [layer.in_features for layer in model.classifier if isinstance(layer, torch.nn.Linear)] == [1024, 64]
+    assert sum(p.numel() for p in model.parameters()) == 145_578
+    check_gradients(model, torch.rand(16, 3, 32, 32))
+
+
+@pytest.mark.parametrize('size', [(8, 8), (9, 15), (45, 67)])
+def test_cifar_cnn_fits_any_size(size):
+    assert CifarCNN(4, 1, size)(torch.rand(2, 1, *size)).shape == (2, 4)
+
+
+def test_cifar_cnn_refuses_too_small_images():
+    with pytest.raises(DanluError, match='cifar_cnn: --image_size 7 8 is too small: the smallest is 8 8'):
+        CifarCNN(image_size=(7, 8))
+
+
+@pytest.mark.parametrize('hidden', [(), 7, (7,), [9, 8, 7]])
+def test_mlp_has_the_layers_asked_for(hidden):
+    model = MLP(3, 2, (4, 5), hidden=hidden)
+    widths = [40, *([hidden] if isinstance(hidden, int) else hidden), 3]
+    layers = [(layer.in_features, layer.out_features) for layer in model.layers if isinstance(layer, torch.nn.Linear)]
+    assert layers == list(itertools.pairwise(widths))
+    check_gradients(model, torch.rand(8, 2, 4, 5))
 
 
 def test_gradients_reach_every_parameter_of_lenet():

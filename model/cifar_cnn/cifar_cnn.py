@@ -1,0 +1,49 @@
+"""Three convolutions of 5x5 for CIFAR-10, as in cuda-convnet's "quick" network and many a tutorial since."""
+
+from torch import nn
+
+from utils.errors import DanluError
+
+SMALLEST = 8  # three poolings leave one pixel of 8
+
+
+class CifarCNN(nn.Module):
+    """Convolutions with 32, 32 and 64 channels, each halved by max-pooling, and a linear head 64-num_classes.
+
+    After the 18 % error network of Krizhevsky's cuda-convnet (2012), with ReLU after max-pooling throughout and without
+    its average pooling.
+
+    Args:
+        num_classes: number of logits.
+        in_channels: channels of the images.
+        image_size: (height, width) of the images, each at least 8.
+        dropout: share of the head's inputs that are dropped in training, from 0 to below 1.
+
+    Raises:
+        DanluError: image_size is too small.
+    """
+
+    tasks = ('classification',)
+
+    def __init__(self, num_classes=10, in_channels=3, image_size=(32, 32), dropout=0.0):
+        super().__init__()
+        height, width = image_size
+        if min(height, width) < SMALLEST:
+            raise DanluError(
+                f'cifar_cnn: --image_size {height} {width} is too small: the smallest is {SMALLEST} {SMALLEST}'
+            )
+        layers = []
+        for before, after in ((in_channels, 32), (32, 32), (32, 64)):
+            layers += [nn.Conv2d(before, after, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(64 * (height // 8) * (width // 8), 64),
+            nn.ReLU(inplace=True),
+            nn.Linear(64, num_classes),
+        )
+
+    def forward(self, images):
+        """Return the logits (N, num_classes) of float images (N, in_channels, *image_size)."""
+        return self.classifier(self.features(images))

@@ -1,0 +1,5 @@
+"""A multi-layer perceptron."""
+
+from model.mlp.mlp import MLP
+
+__all__ = ['MLP']

@@ -1,0 +1,38 @@
+"""Linear layers with ReLU between them: the baseline that a convolutional network has to beat."""
+
+import itertools
+import math
+
+from torch import nn
+
+from utils.errors import DanluError
+
+
+class MLP(nn.Module):
+    """A multi-layer perceptron on the flattened pixels: logits (N, num_classes).
+
+    Args:
+        num_classes: number of logits.
+        in_channels, image_size: of the images.
+        hidden: widths of the hidden layers: a tuple of ints, or one int; () is a linear classifier.
+        dropout: share of each hidden layer's outputs that are dropped in training, from 0 to below 1.
+
+    Raises:
+        DanluError: a width is not a whole number above 0.
+    """
+
+    tasks = ('classification',)
+
+    def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), hidden=(256,), dropout=0.0):
+        super().__init__()
+        hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
+        if not all(isinstance(width, int) and width > 0 for width in hidden):
+            raise DanluError(f'mlp: hidden={hidden}: give whole numbers above 0, for example hidden=256,128')
+        widths, layers = [in_channels * math.prod(image_size), *hidden], [nn.Flatten()]
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+    def forward(self, images):
+        """Return the logits (N, num_classes) of float images (N, in_channels, *image_size)."""
+        return self.layers(images)
