@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from utils.machine import cpu_cores
 
 BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
+MOST_BATCHES = 64  # in a block; of more, each costs as much as by itself
 AHEAD = 3  # batches that threads decode ahead of the one that is asked for
 CHUNK = 4  # pictures that a thread decodes in one go
 WORTH_A_THREAD = 1e-3  # seconds to decode a picture; of less most is Python, which runs in one thread at a time
@@ -94,7 +95,7 @@ class Loader:
             epoch, indices = block[0][0], [indices for _, indices in block]
             batch = self.dataset.__getitems__((epoch, np.concatenate(indices)))
             yield [len(part) for part in indices], batch
-            count = max(1, BLOCK // (batch[0][0].numel() * len(indices[0])))
+            count = min(max(1, BLOCK // (batch[0][0].numel() * len(indices[0]))), MOST_BATCHES)
 
     def _decoded(self):
         """Yield (sizes, batch); by threads, if the very first batch shows that its pictures take long enough."""
