@@ -1,7 +1,16 @@
-"""Blocks that several models share. All take and return float tensors (N, C, H, W)."""
+"""Blocks that several models share, which take and return float tensors (N, C, H, W), and a check of sizes."""
 
 from torch import nn
 from torch.nn import functional as F
+
+from utils.errors import DanluError
+
+
+def refuse_smaller(name, image_size, smallest):
+    """Raise DanluError where a side of image_size (height, width) is below `smallest`, which model `name` needs."""
+    height, width = image_size
+    if min(height, width) < smallest:
+        raise DanluError(f'{name}: --image_size {height} {width} is too small: the smallest is {smallest} {smallest}')
 
 
 class ConvBnRelu(nn.Module):

@@ -1267,8 +1267,8 @@ def test_optimizers_get_their_settings_and_train(tmp_path, words, kind, settings
 def test_a_test_takes_the_models_arguments_from_the_checkpoint(list_data, train_here, eval_here, tmp_path, history_of):
     words = ['--num_workers', 0, '--epochs', 1, '--model_type', 'mlp', '--model_args', 'hidden=16,8']
     run = train_here(*list_data, *words, '--checkpoints_dir', tmp_path)
-    assert '--model_args=hidden=16,8' in (run.directory / 'args.txt').read_text()
-    assert load_checkpoint(run.directory / 'best.pth')['model']['layers.0.weight'].shape[0] == 16
+    assert '--model_args hidden=16,8' in (run.directory / 'args.txt').read_text()
+    assert load_checkpoint(run.directory / 'best.pth')['model']['layers.1.weight'].shape[0] == 16
     test = eval_here('--load_model_path', run.directory / 'best.pth')
     assert float(test.values['loss']) == float(history_of(run)[0]['val/loss'])
     again = train_here(f'@{run.directory / "args.txt"}')

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from utils.errors import DanluError
+from model.submodules import refuse_smaller
 
 SMALLEST = 8  # three poolings leave one pixel of 8
 
@@ -27,11 +27,8 @@ class CifarCNN(nn.Module):
 
     def __init__(self, num_classes=10, in_channels=3, image_size=(32, 32), dropout=0.0):
         super().__init__()
+        refuse_smaller('cifar_cnn', image_size, SMALLEST)
         height, width = image_size
-        if min(height, width) < SMALLEST:
-            raise DanluError(
-                f'cifar_cnn: --image_size {height} {width} is too small: the smallest is {SMALLEST} {SMALLEST}'
-            )
         layers = []
         for before, after in ((in_channels, 32), (32, 32), (32, 64)):
             layers += [nn.Conv2d(before, after, 5, padding=2), nn.MaxPool2d(2), nn.ReLU(inplace=True)]

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from utils.errors import DanluError
+from model.submodules import refuse_smaller
 
 SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
 
@@ -29,12 +29,7 @@ class LeNet(nn.Module):
 
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
-        height, width = image_size
-        smallest = SMALLEST + 4 - 2 * padding
-        if min(height, width) < smallest:
-            raise DanluError(
-                f'LeNet: --image_size {height} {width} is too small: the smallest is {smallest} {smallest}'
-            )
+        refuse_smaller('LeNet', image_size, SMALLEST + 4 - 2 * padding)
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 6, 5, padding=padding),
