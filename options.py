@@ -164,9 +164,9 @@ def add_train_args(parser):
                        help=f'from torch.optim: {", ".join(optimizers)}')
     group.add_argument('--lr', default=1e-3, type=number(float, above=0), metavar='X', help='learning rate')
     group.add_argument('--momentum', default=0.9, type=number(float, low=0, below=1), metavar='X',
-                       help='momentum of sgd and rmsprop, first beta of adam and adamw')
+                       help='momentum of sgd and rmsprop, first beta of adam and its kin')
     group.add_argument('--beta', default=0.999, type=number(float, low=0, below=1), metavar='X',
-                       help='second beta of adam and adamw, alpha of rmsprop')
+                       help='second beta of adam and its kin, alpha of rmsprop')
     group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X',
                        help='L2 penalty; adamw: decoupled from the gradient')
     group.add_argument('--decay_weights_only', action=Flag,

@@ -267,7 +267,10 @@ class Trainer(Engine):
             wanted.pop('compile', None)  # not on several GPUs
         wanted = {name: value for name, value in wanted.items() if getattr(self.args, name) is None}
         state = get_rng_state()
-        found, line = find_fast(self.net, self.compute_loss, self.to_device(next(iter(self.train_loader))), wanted)
+        batch = next(iter(self.train_loader), None)
+        if batch is None:
+            raise DanluError('there is no batch to train on: the loader is empty')
+        found, line = find_fast(self.net, self.compute_loss, self.to_device(batch), wanted)
         set_rng_state(state)
         for name, value in found.items():
             setattr(self.args, name, value)

@@ -1094,6 +1094,12 @@ def test_what_fast_finds_is_recorded_and_repeated(list_data, train_here, eval_he
     assert float(test.values['loss']) == float(best['val/loss'])
 
 
+def test_fast_on_an_empty_loader_says_so(tmp_path):
+    empty = DataLoader(samples(5, 1), batch_size=8, drop_last=True)
+    with pytest.raises(DanluError, match='there is no batch to train on: the loader is empty'):
+        notebook_trainer(tmp_path, '--fast', train_loader=empty)
+
+
 def test_fast_leaves_alone_what_was_given(list_data, train_here, tmp_path, monkeypatch):
     monkeypatch.setattr('utils.speed.WORTH', 0)
     words = ['--epochs', 1, '--num_workers', 0, '--fast', '--amp', 'off', '--checkpoints_dir', tmp_path]

@@ -96,8 +96,8 @@ def parameter_groups(net, args):
 
 def base_lr(optimizer):
     """Return what --lr has become (float): the learning rate of a group without a share of its own."""
-    group = optimizer.param_groups[0]
-    return group['lr'] / group.get('lr_share', 1.0)
+    group = max(optimizer.param_groups, key=lambda group: group.get('lr_share', 1.0))
+    return group['lr'] / (group.get('lr_share', 1.0) or 1.0)  # all parts may stand still
 
 
 class Schedule:
@@ -161,7 +161,7 @@ def none(optimizer, args, steps_per_epoch, rest, mode):
 
 def step(optimizer, args, steps_per_epoch, rest, mode):
     """Return the schedule that multiplies by --gamma every --lr_steps epochs, or at those, where several are given."""
-    steps = [round(epoch * steps_per_epoch) for epoch in args.lr_steps]
+    steps = [max(1, round(epoch * steps_per_epoch)) for epoch in args.lr_steps]
     if len(steps) == 1:
         return lr_scheduler.StepLR(optimizer, steps[0], args.gamma)
     warm = round(args.warmup_epochs * steps_per_epoch)

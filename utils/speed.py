@@ -48,8 +48,9 @@ def compile_network(net, image):
             net.eval()(image)
     except Exception as error:  # of the network, of the translation, of a C++ compiler that is not there: all differ
         net._compiled_call_impl = None
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DanluError(f'--compile: this network cannot be compiled here: {lines[0]}; leave it out') from error
+        raise DanluError(
+            f'--compile: this network cannot be compiled here: {first_line(error)}; leave it out'
+        ) from error
     finally:
         net.train(training)
 
@@ -74,7 +75,7 @@ def find_fast(net, loss_of, batch, wanted):
             old, new = (Variant(net, loss_of, batch, options) for options in (chosen, chosen | {name: value}))
             gain, change = compare(old, new)
         except (RuntimeError, DanluError) as error:  # memory, an operation without this type, a missing compiler
-            report.append(f'{shown} off (fails here: {str(error).strip().splitlines()[0]})')
+            report.append(f'{shown} off (fails here: {first_line(error)})')
             continue
         faster, same = gain >= WORTH, change <= CLOSE
         if faster and same:
@@ -121,6 +122,11 @@ def compare(old, new):
     while len(ratios) < ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < SECONDS):
         ratios.append(old.seconds() / new.seconds())
     return statistics.median(ratios), math.inf if math.isnan(change) else change
+
+
+def first_line(error):
+    """Return the first line (str) of what an exception says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _wait_for(device):

@@ -20,8 +20,8 @@ RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
 GAP = 4  # pixels between pictures
 SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
-MOST = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
 LONG_SIDE = 1024  # and its longer one to no more than this
+MOST = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
 
 
 def denormalise(images, mean, std):

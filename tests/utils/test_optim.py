@@ -86,6 +86,16 @@ def test_the_learning_rate_that_is_reported_is_the_one_asked_for():
     assert base_lr(optimizer) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize('words', [['backbone=0'], ['backbone=0', 'head=0.5'], ['backbone=0', 'head=0']])
+def test_the_learning_rate_is_reported_beside_a_part_that_stands_still(words):
+    optimizer = select_optimizer(Network(), options('--lr', 0.2, '--lr_of', *words))
+    assert base_lr(optimizer) == pytest.approx(0 if words[-1] == 'head=0' else 0.2)
+
+
+def test_changes_more_often_than_at_every_step_come_at_every_step():
+    assert rates('--schedule', 'step', '--lr_steps', 0.01, '--gamma', 0.5)[:4] == [0.5, 0.25, 0.125, 0.0625]
+
+
 def test_a_part_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(
         DanluError, match=r"--lr_of backbne=0.1: unknown part of the model 'backbne'; did you mean backbone"

@@ -90,6 +90,12 @@ def test_what_is_faster_and_safe_is_kept(batch, gains, results, found, said):
     assert find_fast(Network(), nn.functional.cross_entropy, batch, WANTED) == (found, f'fast on this device: {said}')
 
 
+def test_a_failure_without_a_word_is_named_by_its_kind(batch, gains):
+    gains['amp'] = NotImplementedError()
+    found, line = find_fast(Network(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
+    assert (found, line) == ({'amp': None}, 'fast on this device: amp bf16 off (fails here: NotImplementedError)')
+
+
 def test_nothing_left_to_try(batch):
     found, line = find_fast(Network(), nn.functional.cross_entropy, batch, {})
     assert (found, line) == ({}, 'fast on this device: nothing left to try')
