@@ -4,7 +4,8 @@
     args = parse_train_args(['--lr', '0.01'])      # from a notebook or a test: parses and checks, writes nothing
 
 An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint.
-Imports no torch and nothing of the project but the names in its registries, so --help answers at once.
+Imports no torch and nothing of the project but the names in its registries, so --help answers at once. What concerns
+several options together is checked in utils/option_checks.py.
 """
 
 import datetime
@@ -15,7 +16,6 @@ import sys
 from pathlib import Path
 
 from utils.arguments import (
-    UNRECORDABLE,
     Flag,
     Parser,
     directory_path,
@@ -27,13 +27,9 @@ from utils.arguments import (
     registered,
     share_of_lr,
 )
+from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import make_new_directory
-
-# Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
-LIST_DATA = ('list', 'mem_list')
-FILE_DATA = (*LIST_DATA, 'folder')
-DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
@@ -48,14 +44,6 @@ SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile'
 ).split()
 
-# Which schedules an option is for.
-USED_BY_SCHEDULE = {
-    'lr_steps': ('step',),
-    'gamma': ('step', 'exponential', 'plateau'),
-    'power': ('poly',),
-    'lr_min': ('cosine', 'plateau'),
-    'plateau_patience': ('plateau',),
-}
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
 
@@ -273,7 +261,7 @@ def _resumed(parser, resume, argv):
     if not record.is_file() or not (run / 'last.pth').is_file():
         parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
     given = parser.given(argv)
-    _expand(parser, given)
+    expand(parser, given)
     for action in _options_of(parser):
         if action.dest == 'load_model_path':
             action.type = os.path.abspath  # the weights it began with are in last.pth; their file may be gone by now
@@ -282,7 +270,7 @@ def _resumed(parser, resume, argv):
     for name, value in given.items():
         if name not in SAFE_ON_RESUME and value != getattr(recorded, name):
             parser.error(
-                f'argument --{name}: a resumed run keeps {_shown(getattr(recorded, name))}; only '
+                f'argument --{name}: a resumed run keeps {shown(getattr(recorded, name))}; only '
                 f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: '
                 f'python train.py @{record} --{name} ...'
             )
@@ -326,144 +314,8 @@ def get_load_model_path(argv=None):
     if path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
     if not os.path.isfile(path):
-        parser.error(f'argument --load_model_path: {_no_checkpoint(path)}')
+        parser.error(f'argument --load_model_path: {no_checkpoint(path)}')
     return path
-
-
-def _no_checkpoint(path):
-    return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
-
-
-def checked(parser, args):
-    """Check what concerns several options together and bring short forms to their full ones; return args."""
-    _expand(parser, vars(args))
-    names = [word.partition('=')[0] for word in args.model_args or []]
-    if len(set(names)) < len(names):
-        parser.error(f'argument --model_args: {_shown(args.model_args)}: a name is there twice')
-    if args.class_names and args.num_classes is None:
-        args.num_classes = len(args.class_names)
-    if args.task == 'segmentation' and args.ignore_index is None:
-        args.ignore_index = 255
-    _check_counts(parser, args)
-    _check_data(parser, args)
-    _check_mixing(parser, args)
-    if hasattr(args, 'schedule'):
-        _check_schedule(parser, args)
-    return args
-
-
-def _expand(parser, options):
-    """Bring short forms among options (dict, changed in place) to their full ones."""
-    if len(options.get('image_size') or []) == 1:
-        options['image_size'] = options['image_size'] * 2
-    if len(options.get('class_names') or []) == 1:
-        path = os.path.expanduser(options['class_names'][0])
-        if not os.path.isfile(path):
-            parser.error(
-                f'argument --class_names: {path!r} is no file (looked in {os.getcwd()}); give a text file with a name '
-                'per line, or two names or more, separated by blanks'
-            )
-        try:
-            text = Path(path).read_text(encoding='utf-8-sig')
-        except UnicodeDecodeError:
-            parser.error(f'argument --class_names: {path!r} is not UTF-8 text')
-        except OSError as error:
-            parser.error(f'argument --class_names: {path!r} cannot be read: {error.strerror}')
-        options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
-        if len(options['class_names']) < 2:
-            parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
-
-
-def _check_counts(parser, args):
-    if args.image_size and len(args.image_size) != 2:
-        parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
-    for name in ('class_names', 'class_weights'):
-        values = getattr(args, name)
-        if values and args.num_classes is not None and len(values) != args.num_classes:
-            parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
-    for name in args.class_names or []:
-        if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
-            parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
-    if args.gpus and len(set(args.gpus)) < len(args.gpus):
-        parser.error(f'argument --gpus: {_shown(args.gpus)}: an index is there twice')
-    if args.gpus and len(args.gpus) > 1 and args.compile:
-        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
-    if args.class_weights and not any(args.class_weights):
-        parser.error('argument --class_weights: all are 0, so nothing would be learned')
-    for name in ('mean', 'std'):
-        values = getattr(args, name)
-        if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
-            parser.error(f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
-
-
-def _check_data(parser, args):
-    kind = args.data_type
-    if args.task == 'segmentation' and args.num_classes is None:
-        parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
-    if args.task == 'segmentation' and kind in ('digits', 'folder', *DOWNLOADABLE_DATA):
-        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {" or ".join(LIST_DATA)}')
-    for name in ('train_list', 'val_list'):
-        if not hasattr(args, name):
-            continue
-        path = getattr(args, name)
-        if kind in FILE_DATA and path is None:
-            what = 'a directory with one sub-directory per class' if kind == 'folder' else 'a list file'
-            parser.error(f'argument --{name}: needed for data_type {kind}: {what}')
-        if path and kind in ('digits', *DOWNLOADABLE_DATA):
-            parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
-        if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
-            parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
-        if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
-            wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
-            parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
-    if args.data_root and not os.path.isdir(args.data_root):
-        parser.error(f'argument --data_root: {args.data_root} is not a directory')
-    if args.load_model_path and os.path.isdir(args.load_model_path):
-        parser.error(f'argument --load_model_path: {_no_checkpoint(args.load_model_path)}')
-    _check_used(parser, args)
-
-
-def _check_used(parser, args):
-    kind = args.data_type
-    if args.data_root and kind in ('digits', 'folder'):
-        parser.error(f'argument --data_root: not used by data_type {kind}')
-    if args.cache_dir and kind != 'mem_list':
-        parser.error(
-            f'argument --cache_dir: keeps the decoded pictures of mem_list, and {kind} has none; leave it out or give '
-            '--data_type mem_list'
-        )
-    if args.download and kind not in DOWNLOADABLE_DATA:
-        parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
-
-
-def _check_mixing(parser, args):
-    for name in ('mixup', 'cutmix'):
-        if getattr(args, name, None) is None:
-            continue
-        if args.task != 'classification':
-            parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
-        if args.ignore_index is not None:
-            parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
-
-
-def _check_schedule(parser, args):
-    for name, users in USED_BY_SCHEDULE.items():
-        default = parser.get_default(name)
-        if args.schedule not in users and getattr(args, name) != default:
-            instead = '' if default is None else f' or give {_shown(default)}'
-            parser.error(f'argument --{name}: only --schedule {" and ".join(users)} uses it; leave it out{instead}')
-    if args.schedule == 'step' and args.lr_steps is None:
-        parser.error('argument --lr_steps: --schedule step needs it: the epochs at which the learning rate changes')
-    if len(args.lr_steps or []) > 1 and args.lr_steps != sorted(set(args.lr_steps)):
-        parser.error(f'argument --lr_steps: {_shown(args.lr_steps)}: each must be later than the one before')
-    if args.lr_min >= args.lr:
-        parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
-    if args.schedule == 'onecycle' and args.warmup_epochs:
-        parser.error('argument --warmup_epochs: --schedule onecycle has a rise of its own; leave it out')
-    if args.warmup_epochs >= args.epochs:
-        parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
-    if args.decay_weights_only and not args.weight_decay:
-        parser.error('argument --decay_weights_only: there is no --weight_decay')
 
 
 def prepare_train_args(argv=None):
@@ -546,7 +398,7 @@ def save_args(args, directory, note=None):
         elif action.dest in getattr(args, 'from_data', []) and value is not None:
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
         elif value is not None and value != action.default:
-            line += f'  # default: {_shown(action.default)}'
+            line += f'  # default: {shown(action.default)}'
         lines.append(line)
     partial = path.with_name('args.txt.partial')
     partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
@@ -556,7 +408,7 @@ def save_args(args, directory, note=None):
 def changed_options(args):
     """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
     return [
-        f'{action.dest}={_shown(getattr(args, action.dest))}'
+        f'{action.dest}={shown(getattr(args, action.dest))}'
         for action in _options_of(_parser_of(args))
         if action.dest not in NOT_REPEATED and getattr(args, action.dest) != action.default
     ]
@@ -568,11 +420,3 @@ def _parser_of(args):
 
 def _options_of(parser):
     return [action for action in parser._actions if action.dest != 'help']
-
-
-def _shown(value):
-    if value is None:
-        return 'not set'
-    if isinstance(value, bool):
-        return 'on' if value else 'off'
-    return ' '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,167 @@
+"""Checks of what concerns several options together, and their short forms; each ends in one line, exit code 2.
+
+Imports no torch and knows the options by their names in the namespace only: options.py declares them.
+"""
+
+import os
+from pathlib import Path
+
+from utils.arguments import UNRECORDABLE
+
+# Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
+LIST_DATA = ('list', 'mem_list')
+FILE_DATA = (*LIST_DATA, 'folder')
+DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
+
+# Which schedules an option is for.
+USED_BY_SCHEDULE = {
+    'lr_steps': ('step',),
+    'gamma': ('step', 'exponential', 'plateau'),
+    'power': ('poly',),
+    'lr_min': ('cosine', 'plateau'),
+    'plateau_patience': ('plateau',),
+}
+
+
+def checked(parser, args):
+    """Check what concerns several options together and bring short forms to their full ones; return args."""
+    expand(parser, vars(args))
+    names = [word.partition('=')[0] for word in args.model_args or []]
+    if len(set(names)) < len(names):
+        parser.error(f'argument --model_args: {shown(args.model_args)}: a name is there twice')
+    if args.class_names and args.num_classes is None:
+        args.num_classes = len(args.class_names)
+    if args.task == 'segmentation' and args.ignore_index is None:
+        args.ignore_index = 255
+    _check_counts(parser, args)
+    _check_data(parser, args)
+    _check_mixing(parser, args)
+    if hasattr(args, 'schedule'):
+        _check_schedule(parser, args)
+    return args
+
+
+def expand(parser, options):
+    """Bring short forms among options (dict, changed in place) to their full ones."""
+    if len(options.get('image_size') or []) == 1:
+        options['image_size'] = options['image_size'] * 2
+    if len(options.get('class_names') or []) == 1:
+        path = os.path.expanduser(options['class_names'][0])
+        if not os.path.isfile(path):
+            parser.error(
+                f'argument --class_names: {path!r} is no file (looked in {os.getcwd()}); give a text file with a name '
+                'per line, or two names or more, separated by blanks'
+            )
+        try:
+            text = Path(path).read_text(encoding='utf-8-sig')
+        except UnicodeDecodeError:
+            parser.error(f'argument --class_names: {path!r} is not UTF-8 text')
+        except OSError as error:
+            parser.error(f'argument --class_names: {path!r} cannot be read: {error.strerror}')
+        options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(options['class_names']) < 2:
+            parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
+
+
+def _check_counts(parser, args):
+    if args.image_size and len(args.image_size) != 2:
+        parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
+    for name in ('class_names', 'class_weights'):
+        values = getattr(args, name)
+        if values and args.num_classes is not None and len(values) != args.num_classes:
+            parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
+    for name in args.class_names or []:
+        if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
+            parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
+    if args.gpus and len(set(args.gpus)) < len(args.gpus):
+        parser.error(f'argument --gpus: {shown(args.gpus)}: an index is there twice')
+    if args.gpus and len(args.gpus) > 1 and args.compile:
+        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
+    if args.class_weights and not any(args.class_weights):
+        parser.error('argument --class_weights: all are 0, so nothing would be learned')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
+            parser.error(f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+
+
+def _check_data(parser, args):
+    kind = args.data_type
+    if args.task == 'segmentation' and args.num_classes is None:
+        parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
+    if args.task == 'segmentation' and kind in ('digits', 'folder', *DOWNLOADABLE_DATA):
+        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {" or ".join(LIST_DATA)}')
+    for name in ('train_list', 'val_list'):
+        if not hasattr(args, name):
+            continue
+        path = getattr(args, name)
+        if kind in FILE_DATA and path is None:
+            what = 'a directory with one sub-directory per class' if kind == 'folder' else 'a list file'
+            parser.error(f'argument --{name}: needed for data_type {kind}: {what}')
+        if path and kind in ('digits', *DOWNLOADABLE_DATA):
+            parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
+        if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
+            parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
+        if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
+            wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
+            parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
+    if args.data_root and not os.path.isdir(args.data_root):
+        parser.error(f'argument --data_root: {args.data_root} is not a directory')
+    if args.load_model_path and os.path.isdir(args.load_model_path):
+        parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+    _check_used(parser, args)
+
+
+def _check_used(parser, args):
+    kind = args.data_type
+    if args.data_root and kind in ('digits', 'folder'):
+        parser.error(f'argument --data_root: not used by data_type {kind}')
+    if args.cache_dir and kind != 'mem_list':
+        parser.error(
+            f'argument --cache_dir: keeps the decoded pictures of mem_list, and {kind} has none; leave it out or give '
+            '--data_type mem_list'
+        )
+    if args.download and kind not in DOWNLOADABLE_DATA:
+        parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
+
+
+def _check_mixing(parser, args):
+    for name in ('mixup', 'cutmix'):
+        if getattr(args, name, None) is None:
+            continue
+        if args.task != 'classification':
+            parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
+        if args.ignore_index is not None:
+            parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
+
+
+def _check_schedule(parser, args):
+    for name, users in USED_BY_SCHEDULE.items():
+        default = parser.get_default(name)
+        if args.schedule not in users and getattr(args, name) != default:
+            instead = '' if default is None else f' or give {shown(default)}'
+            parser.error(f'argument --{name}: only --schedule {" and ".join(users)} uses it; leave it out{instead}')
+    if args.schedule == 'step' and args.lr_steps is None:
+        parser.error('argument --lr_steps: --schedule step needs it: the epochs at which the learning rate changes')
+    if len(args.lr_steps or []) > 1 and args.lr_steps != sorted(set(args.lr_steps)):
+        parser.error(f'argument --lr_steps: {shown(args.lr_steps)}: each must be later than the one before')
+    if args.lr_min >= args.lr:
+        parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
+    if args.schedule == 'onecycle' and args.warmup_epochs:
+        parser.error('argument --warmup_epochs: --schedule onecycle has a rise of its own; leave it out')
+    if args.warmup_epochs >= args.epochs:
+        parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
+    if args.decay_weights_only and not args.weight_decay:
+        parser.error('argument --decay_weights_only: there is no --weight_decay')
+
+
+def no_checkpoint(path):
+    return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
+
+
+def shown(value):
+    if value is None:
+        return 'not set'
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    return ' '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)
