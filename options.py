@@ -21,6 +21,7 @@ from utils.arguments import (
     directory_path,
     existing_path,
     keyword,
+    monitored,
     number,
     option_line,
     plain_name,
@@ -33,7 +34,7 @@ from utils.run_directory import make_new_directory
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast')
+NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast', 'dry_run', 'find_lr')
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes image_size channels mean std class_names ignore_index val_list '
@@ -41,7 +42,8 @@ TAKEN_FROM_CHECKPOINT = (
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
-    'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile'
+    'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
+    'patience min_epochs keep_top histograms'
 ).split()
 
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
@@ -162,6 +164,7 @@ def add_train_args(parser):
     group.add_argument('--lr_of', nargs='+', type=share_of_lr, metavar='PART=X',
                        help='parts of the model, by the beginning of their names, whose learning rate is X times --lr')
     _add_schedule(parser)
+    _add_controls(parser)
     group = parser.add_argument_group('training samples and files')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
@@ -193,15 +196,56 @@ def _add_schedule(parser):
                        help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
     group.add_argument('--warmup_epochs', default=0.0, type=number(float, low=0), metavar='X',
                        help='epochs, or a part of one, in which the learning rate rises from nearly 0')
+    group.add_argument('--warmup_steps', default=0, type=number(int, low=0), metavar='N',
+                       help='the same in optimizer steps')
     group.add_argument('--lr_steps', nargs='+', type=number(float, above=0), metavar='X',
-                       help='step: epochs from one change to the next, or, where several are given, of the changes')
+                       help='step: epochs from one change to the next; multistep: the epochs of the changes')
     group.add_argument('--gamma', default=0.1, type=number(float, above=0, below=1), metavar='X',
-                       help='step, exponential (by epoch) and plateau: what the learning rate is multiplied by')
+                       help='step, multistep, exponential (by epoch), plateau: what the learning rate is multiplied by')
     group.add_argument('--power', default=0.9, type=number(float, above=0), metavar='X', help='poly: the power')
     group.add_argument('--lr_min', default=0.0, type=number(float, low=0), metavar='X',
                        help='cosine and plateau: the least learning rate')
     group.add_argument('--plateau_patience', default=5, type=number(int, low=0), metavar='N',
                        help='plateau: epochs without a better value that are waited for')
+
+
+def _add_controls(parser):
+    group = parser.add_argument_group('training steps')
+    group.add_argument('--accumulate', default=1, type=number(int, low=1), metavar='N',
+                       help='batches whose gradients make one optimizer step, as if they were one N times as large')
+    group.add_argument('--clip_norm', type=number(float, above=0), metavar='X',
+                       help='scale the gradients down where the norm of all together is larger')
+    group.add_argument('--clip_value', type=number(float, above=0), metavar='X',
+                       help='cut each number of the gradients off at -X and X')
+    group.add_argument('--ema', type=number(float, low=0, below=1), metavar='DECAY',
+                       help='test and save the exponential moving average of the weights, 0.999 for example')
+    group.add_argument('--max_steps', type=number(int, low=1), metavar='N',
+                       help='end after so many optimizer steps, even within an epoch')
+    group.add_argument('--deterministic', action=Flag,
+                       help='the same bits each time on GPUs too, which is slower; refuse what cannot do that')
+
+    group = parser.add_argument_group('which epochs count')
+    group.add_argument('--monitor', type=monitored, metavar='NAME',
+                       help='the value by which best.pth is chosen, such as val/loss (default: the first metric of the '
+                            "task, val/acc for classification); a column of history.csv")
+    group.add_argument('--mode', choices=['max', 'min'],
+                       help='which values of it are better (default: as the metric has it)')
+    group.add_argument('--patience', type=number(int, low=1), metavar='N',
+                       help='stop when there was no better epoch for N epochs')
+    group.add_argument('--min_epochs', default=0, type=number(int, low=0), metavar='N',
+                       help='but not before so many epochs')
+    group.add_argument('--keep_top', default=0, type=number(int, low=0), metavar='K',
+                       help='keep top_0010.pth and the like of the K best epochs')
+
+    group = parser.add_argument_group('before a night is spent on it')
+    group.add_argument('--dry_run', action=Flag,
+                       help='do once, in seconds, what a run does: two batches to train and to validate, the second as '
+                            'small as the last of an epoch, pictures, saving, loading; keep nothing')
+    group.add_argument('--find_lr', action=Flag,
+                       help='instead of training, try learning rates from 1e-7 to 10 and plot the loss: find_lr.png')
+    group.add_argument('--add_graph', action=Flag, help="draw the network's graph in TensorBoard, where it can be")
+    group.add_argument('--histograms', action=Flag,
+                       help='write histograms of weights and gradients to TensorBoard after each epoch')
 
 
 def add_test_args(parser):

@@ -11,7 +11,9 @@ Everything a run leaves is in its directory, checkpoints/<model_type>_<save_pref
 import math
 import os
 import shlex
+import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from options import (
@@ -40,13 +42,18 @@ from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
+from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.logger import Allowance, Logger
+from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
-from utils.seeding import get_rng_state, seed_everything, set_rng_state
+from utils.report import end_lines, epoch_line, interrupted_line, start_lines
+from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
+from utils.selection import Selection
 from utils.speed import find_fast
+from utils.update import Update
 
 PICTURES = 8  # of one split in TensorBoard
 
@@ -69,6 +76,8 @@ class Trainer(Engine):
     def __init__(self, args, model=None, train_loader=None, val_loader=None, loss=None):
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
         seed_everything(args.seed)
+        if args.deterministic:
+            be_deterministic()
         device, gpus = select_gpus(args)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
@@ -84,13 +93,11 @@ class Trainer(Engine):
         if args.fast:
             notes.append(self.choose_fast())
         self.speed_up()
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp == 'fp16')
         self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
-        self.monitor = f'val/{self.metrics["val"].monitor}'
+        self.selection = self.select_monitor()
         self.optimizer = select_optimizer(self.net, args)
-        steps = len(self.train_loader) if hasattr(self.train_loader, '__len__') else None
-        self.schedule = Schedule(self.optimizer, args, steps, self.metrics['val'].mode)
-        self.epoch, self.steps, self.best, history = 0, 0, None, []  # best: {'value': float, 'epoch': int}
+        self.update = self.select_update()
+        self.epoch, history = 0, []
         if args.resume:
             history = self.restore(notes)
         elif args.load_model_path:
@@ -99,29 +106,57 @@ class Trainer(Engine):
         if args.model_dir is None:  # a notebook that did not call prepare_train_args
             args.model_dir = get_train_model_dir(args)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
-        self.logger = Logger(args.model_dir, history)
+        options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
+        self.logger = Logger(args.model_dir, history, self.update.steps, options)
         self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
-        self.print_start(notes)
+        for line in start_lines(self, notes):
+            self.logger.print(line)
+
+    def select_monitor(self):
+        """Return the Selection by args.monitor or the task's own choice."""
+        args, metrics = self.args, self.metrics['val']
+        monitor = args.monitor or f'val/{metrics.monitor}'
+        name = monitor.partition('/')[2]
+        own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
+        mode = args.mode or ('min' if name == 'loss' else own)
+        return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)
+
+    def select_update(self):
+        """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
+        args, length = self.args, len(self.train_loader) if hasattr(self.train_loader, '__len__') else None
+        steps = None if length is None else -(-length // args.accumulate)
+        schedule = Schedule(self.optimizer, args, steps, self.selection.mode)
+        update = Update(self.net, self.optimizer, schedule, args, length)
+        update.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == 'fp16')
+        return update
 
     def train(self):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
         try:
             for epoch in range(self.epoch + 1, self.args.epochs + 1):
-                started = time.perf_counter()
-                self.train_per_epoch(epoch)
-                self.val_per_epoch(epoch)
-                self.logger.record('seconds', time.perf_counter() - started)
-                self.end_epoch(epoch, self.logger.save_curves(epoch))
-            self.print_end()
+                self.run_epoch(epoch)
+                if why := self.why_stop(epoch):
+                    self.logger.print(f'stopped after epoch {epoch}: {why}')
+                    break
+            for line in end_lines(self):
+                self.logger.print(line)
         except BaseException as error:
             self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
             if isinstance(error, KeyboardInterrupt):
-                self.print_interrupted()
+                self.logger.print(interrupted_line(self))
             raise
         finally:
             self.logger.close()
         return self.logger.history
+
+    def run_epoch(self, epoch):
+        """Train once, validate, and save what came of it."""
+        started = time.perf_counter()
+        self.train_per_epoch(epoch)
+        self.val_per_epoch(epoch)
+        self.logger.record('seconds', time.perf_counter() - started)
+        self.end_epoch(epoch, self.logger.save_curves(epoch))
 
     def train_per_epoch(self, epoch):
         """Train once over the training data."""
@@ -129,25 +164,21 @@ class Trainer(Engine):
         self.metrics['train'].reset()
         set_epoch(self.train_loader, epoch)
         progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')
+        self.update.start_epoch()
         step = 0
         for step, batch in enumerate(watched(self, progress), 1):
-            images, predictions, targets = self.step(batch)
-            loss = self.compute_loss(predictions, targets)
-            self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()  # the scaler passes everything through but for --amp fp16
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self.schedule.step()
-            self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
-            self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
+            images, predictions, targets = self.train_step(batch)
             if step == 1:
                 shown = images[:PICTURES], predictions[:PICTURES].detach(), targets[:PICTURES]
             if step % self.args.print_freq == 0:  # the only places where the loop waits for the device
                 progress.show(f'loss {self.finite_loss(epoch, step):.4f}')
+                self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
+            if self.update.steps == self.args.max_steps:
+                break
+        self.update.finish()
         if not step:
             raise DanluError('there is no batch to train on: the loader is empty')
         self.finite_loss(epoch, step)
-        self.steps += step
         self.record_overall('train', self.metrics['train'].compute())
         self.logger.record('lr', base_lr(self.optimizer))
         self.logger.record('images_per_second', progress.rate())
@@ -155,6 +186,19 @@ class Trainer(Engine):
         if self.device.type == 'cuda':
             self.logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(self.device) / 2**30)
         self.save_pictures(shown, 'train', epoch)
+        if self.args.histograms:
+            self.logger.save_histograms(self.net, epoch)
+        if self.args.add_graph and epoch == 1:
+            self.logger.save_graph(self.net, shown[0])
+
+    def train_step(self, batch):
+        """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
+        images, predictions, targets = self.step(batch)
+        loss = self.compute_loss(predictions, targets)
+        self.update(loss)
+        self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
+        self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
+        return images, predictions, targets
 
     def val_per_epoch(self, epoch):
         """Evaluate once over the validation data, as eval.py does."""
@@ -165,7 +209,8 @@ class Trainer(Engine):
                 self.save_pictures(shown, 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
-        results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
+        with self.for_testing():
+            results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
         if progress.total is not None and seen != progress.total:
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)
@@ -199,32 +244,49 @@ class Trainer(Engine):
 
     def end_epoch(self, epoch, row):
         """Report an epoch and save its checkpoints."""
-        self.epoch = epoch
-        value, best = row[self.monitor], math.nan if self.best is None else self.best['value']
-        better = math.isnan(best) or (value > best if self.metrics['val'].mode == 'max' else value < best)
-        if better:
-            self.best = {'value': value, 'epoch': epoch}
-        self.schedule.end_epoch(value)
+        self.epoch, better = epoch, self.selection.take(row)
+        self.update.schedule.end_epoch(self.selection.value_of(row))
         self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
-        state = self.state(row)
-        if better:
-            self.logger.save_check_point('best.pth', state)
-        state |= self.resume_state()
+        with self.for_testing():
+            if better:
+                self.logger.save_check_point('best.pth', self.state(row))
+            if self.args.keep_top:
+                self.keep_top(row)
+        state = self.state(row) | self.resume_state()
         if self.args.save_freq and epoch % self.args.save_freq == 0:
             self.logger.save_check_point(f'epoch_{epoch:04d}.pth', state)
         self.logger.save_check_point('last.pth', state)
+
+    def keep_top(self, row):
+        """Keep the checkpoints, for testing, of the args.keep_top best epochs, of which this may be one."""
+        top = self.selection.top(self.logger.history)
+        if row['epoch'] in top:
+            self.logger.save_check_point(f'top_{row["epoch"]:04d}.pth', self.state(row))
+        for epoch in {row['epoch'] for row in self.logger.history} - top:
+            Path(self.args.model_dir, f'top_{epoch:04d}.pth').unlink(missing_ok=True)
+
+    def why_stop(self, epoch):
+        """Return why the run ends after this epoch (str), or None: it goes on."""
+        if self.args.max_steps is not None and self.update.steps >= self.args.max_steps:
+            return f'--max_steps {self.args.max_steps} are done'
+        return None if epoch == self.args.epochs else self.selection.why_stop(epoch)
+
+    def for_testing(self):
+        """Return a context in which the network has the weights that are tested and saved: with --ema the average."""
+        return nullcontext() if self.update.ema is None else self.update.ema.in_network()
 
     def state(self, row):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
-                'step': self.steps, 'metrics': row}  # fmt: skip
+                'step': self.update.steps, 'metrics': row}  # fmt: skip
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""
-        return {'optimizer': self.optimizer.state_dict(), 'scheduler': self.schedule.state_dict(),
-                'scaler': self.scaler.state_dict(), 'rng': get_rng_state(), 'best': self.best,
-                'recorder': {'history': self.logger.history}}  # fmt: skip
+        ema = {} if self.update.ema is None else {'ema': self.update.ema.state_dict()}
+        return ema | {'optimizer': self.optimizer.state_dict(), 'scheduler': self.update.schedule.state_dict(),
+                      'scaler': self.update.scaler.state_dict(), 'rng': get_rng_state(), 'best': self.selection.best,
+                      'recorder': {'history': self.logger.history}}  # fmt: skip
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
@@ -244,12 +306,16 @@ class Trainer(Engine):
                 f'--resume: {path} has reached epoch {state["epoch"]} of {self.args.epochs}; to go on, add --epochs '
                 f'{state["epoch"] + self.args.epochs}'
             )
-        notes += load_weights(self.net, weights_of(state, path), path)
+        notes += load_weights(self.net, state['model'], path)
         self.optimizer.load_state_dict(state['optimizer'])
-        self.schedule.load_state_dict(state.get('scheduler', {}))
-        if self.scaler.is_enabled():
-            self.scaler.load_state_dict(state['scaler'])
-        self.epoch, self.steps, self.best = state['epoch'], state['step'], state['best']
+        self.update.schedule.load_state_dict(state.get('scheduler', {}))
+        if self.update.scaler.is_enabled():
+            self.update.scaler.load_state_dict(state['scaler'])
+        if self.update.ema is not None:
+            self.update.ema.load_state_dict(state['ema'])
+        self.epoch, self.update.steps, self.selection.best = state['epoch'], state['step'], state['best']
+        if why := self.why_stop(self.epoch):
+            raise DanluError(f'--resume: {path} ended after epoch {self.epoch}: {why}')
         set_rng_state(state['rng'])
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
@@ -276,41 +342,9 @@ class Trainer(Engine):
             setattr(self.args, name, value)
         return line
 
-    def print_start(self, notes):
-        """Print what is about to run."""
-        self.logger.print(f'run: {self.args.model_dir}')
-        loaders = {'to train on': self.train_loader, 'to validate': self.val_loader}
-        sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
-        if sizes:
-            self.logger.print(f'data: {", ".join(sizes)}; workers: {self.workers}')
-        self.logger.print(
-            f'model: {type(unwrapped(self.net)).__name__}, {sum(p.numel() for p in self.net.parameters()):,} parameters'
-        )
-        names = self.args.class_names or []
-        shown = (f': {", ".join(names[:20])}' + ' ...' * (len(names) > 20)) if names else ''
-        self.logger.print(f'classes: {self.args.num_classes}{shown}')
-        for line in notes:
-            self.logger.print(line)
-
-    def print_end(self):
-        """Print the best epoch's value in full, and how to test it."""
-        best = os.path.join(self.args.model_dir, 'best.pth')
-        best = best if os.path.relpath(best).startswith('..') else os.path.relpath(best)
-        self.logger.print(f'best: {self.monitor} {self.best["value"]!r} in epoch {self.best["epoch"]}')
-        if not self.ready_made:  # eval.py builds data and model by their names
-            self.logger.print(f'test it: python eval.py --load_model_path {shlex.quote(best)}')
-
     def again(self):
         """Return the command (str) that repeats the run."""
         return f'python train.py @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
-
-    def print_interrupted(self):
-        """Print what an interrupted run has left, and how to go on."""
-        run = shlex.quote(self.args.model_dir)
-        if self.epoch:
-            self.logger.print(f'last.pth holds epoch {self.epoch}; to go on: python train.py --resume {run}')
-        else:
-            self.logger.print('no epoch has ended, so there is nothing to go on with')
 
 
 def check_loader(loader, args, model):
@@ -334,29 +368,24 @@ def set_epoch(loader, epoch):
             sampler.set_epoch(epoch)
 
 
-def epoch_line(row, epochs):
-    """Return an epoch's values as one line (str)."""
-    parts = []
-    for split in ('train', 'val'):
-        values = [f'{k.partition("/")[2]} {v:.4f}' for k, v in row.items() if k.startswith(f'{split}/')]
-        parts.append(f'{split} ' + ' '.join(values))
-    memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
-    parts.append(
-        f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
-    )
-    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
-
-
 def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
     args = prepare_train_args(argv)
     try:
         trainer = Trainer(args)
+        if args.dry_run:
+            dry_run(trainer, lambda: select_model(args))
+        elif args.find_lr:
+            find_lr(trainer)
     except BaseException:
         if not args.resume:
             remove_unstarted(args.model_dir)
         raise
-    trainer.train()
+    finally:
+        if args.dry_run:
+            shutil.rmtree(args.model_dir, ignore_errors=True)
+    if not (args.dry_run or args.find_lr):
+        trainer.train()
 
 
 if __name__ == '__main__':

@@ -118,7 +118,8 @@ class Parser(argparse.ArgumentParser):
             hint = f'; did you mean {wanted}?' if wanted in self._option_string_actions else ''
             return f'{str(word)!r} belongs to no option{hint}'
         close = difflib.get_close_matches(wanted, self._option_string_actions, n=2)
-        close = [wanted] if wanted in close else close
+        positive = wanted.replace('--no_', '--', 1)
+        close = next(([known] for known in (wanted, positive) if known in self._option_string_actions), close)
         return f'unknown option {name}' + (f'; did you mean {" or ".join(close)}?' if close else '')
 
 
@@ -228,6 +229,14 @@ def share_of_lr(text):
         raise argparse.ArgumentTypeError(f'{text!r} is not PART=X, for example backbone=0.1')
     number(float, low=0)(share)
     return text
+
+
+def monitored(text):
+    """Check the name of a value in history.csv and return it (str): 'val/acc', or 'acc' for short."""
+    split, slash, name = text.rpartition('/')
+    if split not in ('train', 'val', '') or (slash and not split) or not name:
+        raise argparse.ArgumentTypeError(f'{text!r} is no column of history.csv such as val/acc or train/loss')
+    return f'{split or "val"}/{name}'
 
 
 def keyword(text):

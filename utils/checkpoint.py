@@ -1,7 +1,8 @@
 """Checkpoint files: written whole or not at all, read without running code, loaded with a report.
 
 A checkpoint holds tensors and plain values only, so `torch.load(weights_only=True)` reads it. Its keys:
-format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, scaler, rng, best, recorder.
+format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, scheduler, scaler, ema, rng, best,
+recorder.
 """
 
 import contextlib
@@ -89,7 +90,8 @@ def weights_of(loaded, path):
     Raises:
         DanluError: there are no weights in it.
     """
-    for candidate in (loaded.get('model'), loaded.get('state_dict'), loaded):
+    averaged = loaded['ema'].get('model') if isinstance(loaded.get('ema'), dict) else None  # what --ema tests
+    for candidate in (averaged, loaded.get('model'), loaded.get('state_dict'), loaded):
         if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
             return dict(candidate)
     raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')

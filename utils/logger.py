@@ -23,7 +23,7 @@ class Recorder:
     WAITING = 64  # values that are summed together: one operation for all costs as much as for one
 
     def __init__(self):
-        self.sums, self.counts, self.waiting = {}, {}, {}
+        self.sums, self.counts, self.waiting, self.marks = {}, {}, {}, {}
 
     def record(self, name, value, count=1):
         """Add a batch's mean.
@@ -44,10 +44,18 @@ class Recorder:
         count = float(self.counts[name])
         return float(self.sums[name]) / count if count else math.nan
 
+    def recent(self, name):
+        """Return the mean since the last call for this name (float; nan when nothing was counted since)."""
+        self._add_waiting(name)
+        now = float(self.sums[name]), float(self.counts[name])
+        before, self.marks[name] = self.marks.get(name, (0.0, 0.0)), now
+        count = now[1] - before[1]
+        return (now[0] - before[0]) / count if count else math.nan
+
     def summary(self):
         """Return all means (dict name -> float) and start anew."""
         means = {name: self.mean(name) for name in self.waiting}
-        self.sums, self.counts, self.waiting = {}, {}, {}
+        self.sums, self.counts, self.waiting, self.marks = {}, {}, {}, {}
         return means
 
     def _add_waiting(self, name):
@@ -102,10 +110,12 @@ class Logger:
     Args:
         directory: of the run; exists.
         history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
+        step: optimizer steps of those epochs.
+        options: of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
     """
 
-    def __init__(self, directory, history=()):
-        self.directory = Path(directory)
+    def __init__(self, directory, history=(), step=0, options=None):
+        self.directory, self.step, self.options = Path(directory), step, options
         self.history = [dict(row) for row in history]
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
@@ -120,6 +130,13 @@ class Logger:
         # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
         purge_step = self.history[-1]['epoch'] + 1 if self.history else None
         return SummaryWriter(str(self.directory), purge_step=purge_step)
+
+    @cached_property
+    def step_writer(self):
+        """Return the SummaryWriter of what is by steps, in steps/: `writer` would take its steps for epochs."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(str(self.directory / 'steps'), purge_step=self.step + 1 if self.step else None)
 
     def print(self, text):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
@@ -147,6 +164,8 @@ class Logger:
             The epoch's row: dict with 'epoch' (int) and the name of each value (float).
         """
         row = {'epoch': epoch, **self.recorder.summary()}
+        if self.options is not None:
+            self._save_options(row)
         for name, value in row.items():
             if name != 'epoch':
                 self.writer.add_scalar(name, value, epoch)
@@ -157,10 +176,34 @@ class Logger:
             self.draw()
         return row
 
+    def save_steps(self, step, lr):
+        """Show what goes on within an epoch in TensorBoard: the training loss since the last call, the learning rate.
+
+        Args:
+            step: optimizer steps since the run began (int).
+            lr: the learning rate (float).
+        """
+        loss = self.recorder.recent('train/loss')
+        self.step_writer.add_scalar('step/loss', loss, step)
+        self.step_writer.add_scalar('step/lr', lr, step)
+
     def save_imgs(self, names2imgs, epoch):
         """Write pictures to TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
         for name, picture in names2imgs.items():
             self.writer.add_image(name, picture, epoch, dataformats='HWC')
+
+    def save_histograms(self, net, epoch):
+        """Write histograms of a network's weights and of their gradients to TensorBoard."""
+        from utils.tensorboard import add_histograms
+
+        add_histograms(self.writer, net, epoch)
+
+    def save_graph(self, net, images):
+        """Draw a network's graph for images (B, C, H, W) in TensorBoard; print why where that cannot be done."""
+        from utils.tensorboard import add_graph
+
+        if why := add_graph(self.writer, net, images):
+            self.print(f'--add_graph: left out, as this network cannot be traced: {why}')
 
     def save_check_point(self, name, state):
         """Write a checkpoint file of the run, whole or not at all: `name` such as 'best.pth', `state` a dict."""
@@ -175,9 +218,16 @@ class Logger:
         """Draw the last curves and close the files."""
         if self.history:
             self.draw()
-        if 'writer' in vars(self):
-            self.writer.close()
+        for name in {'writer', 'step_writer'} & set(vars(self)):
+            getattr(self, name).close()
         self.log.close()
+
+    def _save_options(self, row):
+        """Let TensorBoard compare runs by their options and by the values of each epoch's row, such as this one."""
+        from utils.tensorboard import add_hparams
+
+        add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
+        self.options = None
 
     def _write_history(self):
         """Write history.csv in one step, with a column for every value that any epoch has."""

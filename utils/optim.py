@@ -29,6 +29,7 @@ OPTIMIZERS = {
 SCHEDULES = {
     'none': 'utils.optim.none',
     'step': 'utils.optim.step',
+    'multistep': 'utils.optim.multistep',
     'exponential': 'utils.optim.exponential',
     'cosine': 'utils.optim.cosine',
     'poly': 'utils.optim.poly',
@@ -105,7 +106,8 @@ class Schedule:
 
     Args:
         optimizer: torch.optim.Optimizer.
-        args: options; schedule, warmup_epochs, epochs, lr_steps, gamma, power, lr_min and plateau_patience count.
+        args: options; schedule, warmup_epochs, warmup_steps, epochs, max_steps, lr_steps, gamma, power, lr_min and
+            plateau_patience count.
         steps_per_epoch: optimizer steps, or None: not known, which only a schedule by whole epochs can do without.
         mode: 'max' or 'min', which values of the monitored metric are better.
 
@@ -117,11 +119,12 @@ class Schedule:
         if not steps_per_epoch:
             if args.warmup_epochs or args.schedule not in ('none', 'plateau'):
                 raise DanluError('--schedule and --warmup_epochs need a loader that says how many batches it has')
-            steps_per_epoch = 1
-        warm = round(args.warmup_epochs * steps_per_epoch)
-        rest = args.epochs * steps_per_epoch - warm
+            steps_per_epoch = 1 + args.warmup_steps  # of no consequence, but for being enough
+        warm, total = warm_up_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
+        rest = min(total, args.max_steps or total) - warm
         if rest < 1:
-            raise DanluError(f'--warmup_epochs {args.warmup_epochs:g}: the run has only {args.epochs} epochs')
+            given = f'steps {warm}' if args.warmup_steps else f'epochs {args.warmup_epochs:g}'
+            raise DanluError(f'--warmup_{given}: the run has only {args.epochs} epochs, {rest + warm} steps')
         main = load_entry(SCHEDULES, args.schedule, 'schedule')(optimizer, args, steps_per_epoch, rest, mode)
         self.by_value = main if isinstance(main, lr_scheduler.ReduceLROnPlateau) else None
         by_step = [] if self.by_value or main is None else [main]
@@ -155,17 +158,25 @@ class Schedule:
         return [(name, part) for name, part in parts if part is not None]
 
 
+def warm_up_steps(args, steps_per_epoch):
+    """Return how many optimizer steps (int) the warm-up takes, by args.warmup_steps or args.warmup_epochs."""
+    return args.warmup_steps or round(args.warmup_epochs * steps_per_epoch)
+
+
 def none(optimizer, args, steps_per_epoch, rest, mode):
     """Leave the learning rate as it is."""
 
 
 def step(optimizer, args, steps_per_epoch, rest, mode):
-    """Return the schedule that multiplies by --gamma every --lr_steps epochs, or at those, where several are given."""
-    steps = [max(1, round(epoch * steps_per_epoch)) for epoch in args.lr_steps]
-    if len(steps) == 1:
-        return lr_scheduler.StepLR(optimizer, steps[0], args.gamma)
-    warm = round(args.warmup_epochs * steps_per_epoch)
-    return lr_scheduler.MultiStepLR(optimizer, [max(1, place - warm) for place in steps], args.gamma)
+    """Return the schedule that multiplies by --gamma every --lr_steps epochs."""
+    return lr_scheduler.StepLR(optimizer, max(1, round(args.lr_steps[0] * steps_per_epoch)), args.gamma)
+
+
+def multistep(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma after each of the epochs --lr_steps."""
+    warm = warm_up_steps(args, steps_per_epoch)
+    places = [max(1, round(epoch * steps_per_epoch) - warm) for epoch in args.lr_steps]
+    return lr_scheduler.MultiStepLR(optimizer, places, args.gamma)
 
 
 def exponential(optimizer, args, steps_per_epoch, rest, mode):

@@ -15,8 +15,8 @@ DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 
 # Which schedules an option is for.
 USED_BY_SCHEDULE = {
-    'lr_steps': ('step',),
-    'gamma': ('step', 'exponential', 'plateau'),
+    'lr_steps': ('step', 'multistep'),
+    'gamma': ('step', 'multistep', 'exponential', 'plateau'),
     'power': ('poly',),
     'lr_min': ('cosine', 'plateau'),
     'plateau_patience': ('plateau',),
@@ -38,6 +38,7 @@ def checked(parser, args):
     _check_mixing(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
+        _check_controls(parser, args)
     return args
 
 
@@ -140,19 +141,39 @@ def _check_schedule(parser, args):
         default = parser.get_default(name)
         if args.schedule not in users and getattr(args, name) != default:
             instead = '' if default is None else f' or give {shown(default)}'
-            parser.error(f'argument --{name}: only --schedule {" and ".join(users)} uses it; leave it out{instead}')
-    if args.schedule == 'step' and args.lr_steps is None:
-        parser.error('argument --lr_steps: --schedule step needs it: the epochs at which the learning rate changes')
-    if len(args.lr_steps or []) > 1 and args.lr_steps != sorted(set(args.lr_steps)):
-        parser.error(f'argument --lr_steps: {shown(args.lr_steps)}: each must be later than the one before')
+            parser.error(f'argument --{name}: only for --schedule {" or ".join(users)}; leave it out{instead}')
+    steps = args.lr_steps or []
+    if args.schedule in USED_BY_SCHEDULE['lr_steps'] and not steps:
+        parser.error(f'argument --lr_steps: --schedule {args.schedule} needs it: when the learning rate changes')
+    if args.schedule == 'step' and len(steps) > 1:
+        parser.error('argument --lr_steps: --schedule step takes one number; several epochs: --schedule multistep')
+    if steps != sorted(set(steps)):
+        parser.error(f'argument --lr_steps: {shown(steps)}: each must be later than the one before')
     if args.lr_min >= args.lr:
         parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
-    if args.schedule == 'onecycle' and args.warmup_epochs:
-        parser.error('argument --warmup_epochs: --schedule onecycle has a rise of its own; leave it out')
+    for name in ('warmup_epochs', 'warmup_steps'):
+        if args.schedule == 'onecycle' and getattr(args, name):
+            parser.error(f'argument --{name}: --schedule onecycle has a rise of its own; leave it out')
+    if args.warmup_epochs and args.warmup_steps:
+        parser.error('argument --warmup_steps: there is --warmup_epochs too; leave out one of the two')
     if args.warmup_epochs >= args.epochs:
         parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
     if args.decay_weights_only and not args.weight_decay:
         parser.error('argument --decay_weights_only: there is no --weight_decay')
+
+
+def _check_controls(parser, args):
+    if args.min_epochs and args.patience is None:
+        parser.error('argument --min_epochs: before them --patience does not stop the run, and there is no --patience')
+    if args.min_epochs > args.epochs:
+        parser.error(f'argument --min_epochs: {args.min_epochs} is more than --epochs {args.epochs}')
+    for name in ('dry_run', 'find_lr'):
+        if getattr(args, name) and args.resume:
+            parser.error(
+                f'argument --{name}: not with --resume, whose run it would spoil; give @<run>/args.txt instead'
+            )
+    if args.dry_run and args.find_lr:
+        parser.error('argument --find_lr: not with --dry_run; leave one of the two out')
 
 
 def no_checkpoint(path):

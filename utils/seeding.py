@@ -1,5 +1,6 @@
 """Seeds that are a function of where they are used, and the state of every generator a model may draw from."""
 
+import os
 import random
 
 import numpy as np
@@ -45,6 +46,13 @@ def seed_everything(seed):
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def be_deterministic():
+    """Have every operation compute the same bits each time, or refuse to: some are slower so, on GPUs."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when CUDA is used first
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
 
 
 def get_rng_state():

@@ -141,7 +141,9 @@ WHOLE = STEPS * EPOCHS
 FORMULAS = {
     '--schedule none': lambda n: 0.5,
     '--schedule step --lr_steps 2': lambda n: 0.5 * 0.1 ** (n // 20),
-    '--schedule step --lr_steps 1 2.5 5 --gamma 0.5': lambda n: 0.5 * 0.5 ** sum(n >= place for place in (10, 25, 50)),
+    '--schedule multistep --lr_steps 1 2.5 5 --gamma 0.5': lambda n: (
+        0.5 * 0.5 ** sum(n >= place for place in (10, 25, 50))
+    ),
     '--schedule exponential --gamma 0.8': lambda n: 0.5 * 0.8 ** (n / STEPS),
     '--schedule cosine': lambda n: 0.25 * (1 + math.cos(math.pi * n / WHOLE)),
     '--schedule cosine --lr_min 0.1': lambda n: 0.1 + 0.2 * (1 + math.cos(math.pi * n / WHOLE)),
@@ -151,7 +153,7 @@ FORMULAS = {
     '--schedule cosine --warmup_epochs 2': lambda n: (
         0.5 * (1e-3 + (1 - 1e-3) * n / 20) if n < 20 else 0.25 * (1 + math.cos(math.pi * (n - 20) / 40))
     ),
-    '--schedule step --lr_steps 3 4 --warmup_epochs 1': lambda n: (
+    '--schedule multistep --lr_steps 3 4 --warmup_epochs 1': lambda n: (
         0.5 * (1e-3 + (1 - 1e-3) * n / 10) if n < 10 else 0.5 * 0.1 ** sum(n >= place for place in (30, 40))
     ),
 }
@@ -200,10 +202,19 @@ def test_shares_keep_their_proportion_under_a_schedule():
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused():
-    args = options('--warmup_epochs', 5.99)
-    optimizer = select_optimizer(Network(), args)
-    with pytest.raises(DanluError, match=r'--warmup_epochs 5.99: the run has only 6 epochs'):
-        Schedule(optimizer, args, STEPS, 'max')
+    for option, value in (('--warmup_epochs', '5.99'), ('--warmup_steps', '60')):
+        args = options(option, value)
+        with pytest.raises(DanluError, match=rf'{option} {value}: the run has only 6 epochs, 60 steps'):
+            Schedule(select_optimizer(Network(), args), args, STEPS, 'max')
+
+
+def test_the_warm_up_may_be_given_in_steps():
+    assert rates('--warmup_steps', 5, '--schedule', 'cosine') == rates('--warmup_epochs', 0.5, '--schedule', 'cosine')
+
+
+def test_a_run_that_ends_by_steps_ends_its_schedule_there():
+    seen = rates('--schedule', 'cosine', '--max_steps', 24)
+    assert seen[24] == pytest.approx(0.0, abs=1e-12) and seen[12] == pytest.approx(0.25)
 
 
 def test_without_a_length_only_schedules_by_epochs_work():

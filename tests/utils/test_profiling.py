@@ -411,7 +411,7 @@ class Unmeasured:
 def test_a_loader_without_a_length_may_end_early(tmp_path, capsys, steps, said):
     trainer = trainer_of(tmp_path, '--profile', train_loader=Unmeasured(steps))
     trainer.train()
-    assert trainer.steps == steps
+    assert trainer.update.steps == steps
     printed = capsys.readouterr().out
     assert f'profile: {said}' in printed
     assert 'profile: nothing' in printed or report_in(printed)[3]

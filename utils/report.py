@@ -1,0 +1,51 @@
+"""What a run says about itself: at its start, after each epoch, at its end, and how to go on from there."""
+
+import os
+import shlex
+
+from utils.checkpoint import unwrapped
+
+
+def start_lines(trainer, notes):
+    """Return what is about to run (list of str): data, model, classes, and the `notes` that were taken before."""
+    args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
+    loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
+    sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
+    if sizes:
+        lines.append(f'data: {", ".join(sizes)}; workers: {trainer.workers}')
+    parameters = sum(parameter.numel() for parameter in trainer.net.parameters())
+    lines.append(f'model: {type(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
+    names = args.class_names or []
+    shown = (f': {", ".join(names[:20])}' + ' ...' * (len(names) > 20)) if names else ''
+    return [*lines, f'classes: {args.num_classes}{shown}', *notes]
+
+
+def epoch_line(row, epochs):
+    """Return an epoch's values as one line (str)."""
+    parts = []
+    for split in ('train', 'val'):
+        values = [f'{k.partition("/")[2]} {v:.4f}' for k, v in row.items() if k.startswith(f'{split}/')]
+        parts.append(f'{split} ' + ' '.join(values))
+    memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
+    parts.append(
+        f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
+    )
+    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
+
+
+def end_lines(trainer):
+    """Return the best epoch's value in full, and how to test it (list of str)."""
+    path, best = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.selection.best
+    path = path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
+    lines = [f'best: {trainer.selection.monitor} {best["value"]!r} in epoch {best["epoch"]}']
+    if not trainer.ready_made:  # eval.py builds data and model by their names
+        lines.append(f'test it: python eval.py --load_model_path {shlex.quote(path)}')
+    return lines
+
+
+def interrupted_line(trainer):
+    """Return what an interrupted run has left, and how to go on (str)."""
+    if not trainer.epoch:
+        return 'no epoch has ended, so there is nothing to go on with'
+    run = shlex.quote(trainer.args.model_dir)
+    return f'last.pth holds epoch {trainer.epoch}; to go on: python train.py --resume {run}'

@@ -1,0 +1,64 @@
+"""Which epoch is the best one, which checkpoints are worth keeping, and when to stop: by one monitored value."""
+
+import math
+
+from utils.errors import DanluError
+from utils.registry import unknown_name
+
+
+class Selection:
+    """Watches one value of the epochs' rows.
+
+    Args:
+        monitor: name in the rows, such as 'val/acc'.
+        mode: 'max' or 'min', which values are better.
+        patience: stop when there was no better epoch for so many; None: never.
+        min_epochs: but not before so many.
+        keep_top: how many epochs' checkpoints are kept as the best ones.
+
+    Attributes:
+        best: {'value': float, 'epoch': int} of the first of the best epochs, or None.
+    """
+
+    def __init__(self, monitor, mode, patience=None, min_epochs=0, keep_top=0):
+        self.monitor, self.mode = monitor, mode
+        self.patience, self.min_epochs, self.keep_top = patience, min_epochs, keep_top
+        self.best = None
+
+    def value_of(self, row):
+        """Return the monitored value (float) of an epoch's row (dict).
+
+        Raises:
+            DanluError: there is no such value.
+        """
+        if self.monitor not in row:
+            known = [name for name in row if name.startswith(('train/', 'val/'))]
+            raise DanluError(f'--monitor: {unknown_name("value", self.monitor, known)}')
+        return row[self.monitor]
+
+    def is_better(self, value, than):
+        """Return whether a value is better than another; whatever is a number is better than nan."""
+        if math.isnan(value) or math.isnan(than):
+            return math.isnan(than)
+        return value > than if self.mode == 'max' else value < than
+
+    def take(self, row):
+        """Look at an epoch's row and return whether it is the best one so far."""
+        value = self.value_of(row)
+        better = self.best is None or self.is_better(value, self.best['value'])
+        if better:
+            self.best = {'value': value, 'epoch': row['epoch']}
+        return better
+
+    def top(self, history):
+        """Return the epochs (set of int) whose checkpoints are to be kept; of equal ones the earlier."""
+        rows = [row for row in history if not math.isnan(self.value_of(row))]
+        sign = -1 if self.mode == 'max' else 1
+        rows.sort(key=lambda row: (sign * self.value_of(row), row['epoch']))
+        return {row['epoch'] for row in rows[: self.keep_top]}
+
+    def why_stop(self, epoch):
+        """Return why there is no hope of a better epoch after `epoch` (str), or None: go on."""
+        if self.patience is None or epoch < self.min_epochs or epoch - self.best['epoch'] < self.patience:
+            return None
+        return f'{self.monitor} has not improved for {epoch - self.best["epoch"]} epochs (--patience {self.patience})'

@@ -1,0 +1,61 @@
+"""What TensorBoard shows besides scalars and pictures: hyper-parameters, the network's graph, histograms of weights."""
+
+import copy
+import importlib
+import warnings
+
+import torch
+from torch.utils.tensorboard.summary import hparams
+
+from utils.checkpoint import unwrapped
+
+
+def add_hparams(writer, options, metrics):
+    """Let the HPARAMS tab compare this run with others, by its options and by scalars that it writes anyway.
+
+    SummaryWriter.add_hparams would make a run of its own in a directory below.
+
+    Args:
+        writer: SummaryWriter of the run.
+        options: dict name -> any plain value; what TensorBoard has no type for becomes text.
+        metrics: names of scalars (list of str).
+    """
+    shown = {}
+    for name, value in options.items():
+        if isinstance(value, list | tuple):
+            value = ' '.join(map(str, value))
+        shown[name] = value if isinstance(value, bool | int | float | str) else 'not set'
+    for summary in hparams(shown, dict.fromkeys(metrics, 0.0)):
+        writer.file_writer.add_summary(summary)
+
+
+def add_graph(writer, net, images):
+    """Draw a network's graph; return why that is not possible (str), or None: it is there.
+
+    Args:
+        writer: SummaryWriter of the run.
+        net: nn.Module; a copy of it is traced, in eval mode.
+        images: float32 (B, C, H, W) on its device, of which one is used.
+    """
+    importlib.import_module('torch._dynamo').config  # noqa: B018 (the real module, and not from within an import of it)
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the tracer does not know the fused attention of eval mode
+    try:
+        with warnings.catch_warnings():
+            for kind in (FutureWarning, torch.jit.TracerWarning):  # of torch.jit, which TensorBoard's writer uses
+                warnings.simplefilter('ignore', kind)
+            writer.add_graph(copy.deepcopy(unwrapped(net)).eval(), images[:1])
+    except Exception as error:  # whatever a network does that cannot be traced
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+    return None
+
+
+def add_histograms(writer, net, epoch):
+    """Write histograms of the weights and of the gradients of the epoch's last step; what is not finite is left out."""
+    for name, parameter in unwrapped(net).named_parameters():
+        for kind, values in (('weights', parameter.detach()), ('gradients', parameter.grad)):
+            finite = None if values is None else values[torch.isfinite(values)]
+            if finite is not None and len(finite):
+                writer.add_histogram(f'{kind}/{name}', finite, epoch)
