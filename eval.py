@@ -15,7 +15,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from options import TAKEN_FROM_CHECKPOINT, get_load_model_path, prepare_test_args, save_args
+from options import (
+    TAKEN_FROM_CHECKPOINT,
+    get_load_model_path,
+    get_test_result_dir,
+    prepare_test_args,
+    save_args,
+    test_args,
+)
 from utils.errors import DanluError, run_main
 from utils.run_directory import remove_unstarted
 from utils.startup import keep_freed_memory, share_busy_cores
@@ -29,6 +36,7 @@ if __name__ == '__main__':
 import torch
 
 from data.data_entry import notes_of, select_eval_loader
+from data.pictures import picture_from
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -37,6 +45,14 @@ from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_o
 from utils.engine import Engine
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.progress import Progress
+
+# What a Predictor makes of a network's outputs, by task.
+OUTCOMES = {
+    'classification': lambda logits: logits.softmax(1),
+    'multilabel': torch.sigmoid,
+    'segmentation': lambda logits: logits.max(1).indices,
+    'restoration': lambda pixels: pixels.clamp(0, 1),
+}
 
 
 class Evaluator(Engine):
@@ -55,15 +71,14 @@ class Evaluator(Engine):
         device, gpus = select_gpus(args)
         self.loader = select_eval_loader(args)
         threads = set_threads(args.threads, self.loader.num_workers)
-        args.pretrained = False  # the weights come from the checkpoint
-        net = select_model(args)
-        weights = weights_of(checkpoint, args.load_model_path)
-        loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
+        net, loaded = load_network(args, checkpoint)
         super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args)
         self.epoch = checkpoint.get('epoch', 'not known')
+        if args.result_dir is None:  # a notebook that did not call prepare_test_args
+            args.result_dir = get_test_result_dir(args)
         save_args(args, args.result_dir)
         for line in [*loaded, *notes_of(self.loader), f'device: {describe_device(args, gpus)}, threads: {threads}']:
             print(line)
@@ -125,6 +140,76 @@ class Evaluator(Engine):
             writer.writerow(['truth \\ prediction', *names])
             for name, row in zip(names, self.metrics.confusion_matrix().tolist(), strict=True):
                 writer.writerow([name, *row])
+
+
+class Predictor(Engine):
+    """A trained network for pictures that belong to no data set: `load_predictor(path).predict(pictures)`.
+
+    Args:
+        args: options, from options.test_args.
+        checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path.
+
+    Attributes:
+        class_names: names of the classes (list of str), or None.
+    """
+
+    def __init__(self, args, checkpoint):
+        device, gpus = select_gpus(args)
+        net, _ = load_network(args, checkpoint)
+        super().__init__(args, equip_multi_gpu(net.to(device), gpus), torch.nn.Identity(), device)
+        self.speed_up()
+        self.model.eval()
+        self.class_names = args.class_names
+
+    def predict(self, pictures):
+        """Return what the network makes of pictures, on the CPU.
+
+        Args:
+            pictures: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
+                channels of the training, as a list file's are. For features instead of pictures: floats (N, F), as
+                they are in the file that was trained on.
+
+        Returns:
+            probabilities, float32 (N, K), of classification (their sum is 1) and multilabel (of each class by itself);
+            labels, int64 (N, H, W), of segmentation; numbers, float32 (N, T), of regression; pixels, float32
+            (N, C, H, W) from 0 to 1, of restoration.
+
+        Raises:
+            DanluError: a picture cannot be read.
+        """
+        size, results = self.args.batch_size, []
+        with torch.inference_mode():
+            for start in range(0, len(pictures), size):
+                batch = self.images_of(pictures[start : start + size])
+                _, predictions, _ = self.step((batch, torch.zeros(len(batch))))
+                results.append(OUTCOMES.get(self.args.task, torch.clone)(predictions).cpu())
+        return torch.cat(results)
+
+    def images_of(self, pictures):
+        """Return pictures, as `predict` takes them, as a batch that is not normalised yet."""
+        args = self.args
+        if not args.image_size:
+            mean, std = torch.tensor(args.mean), torch.tensor(args.std)
+            return (torch.as_tensor(pictures, dtype=torch.float32) - mean) / std
+        crop = args.task not in ('segmentation', 'restoration')  # which keep every pixel, as in training
+        return torch.stack([picture_from(picture, args.channels, args.image_size, crop) for picture in pictures])
+
+
+def load_predictor(load_model_path, **options):
+    """Return the Predictor of a checkpoint; `options` are those of eval.py, such as device='cpu'.
+
+    Raises:
+        DanluError: an option or the checkpoint is at fault.
+    """
+    args = test_args(load_model_path, **options)
+    return Predictor(args, load_checkpoint(args.load_model_path))
+
+
+def load_network(args, checkpoint):
+    """Return the network (nn.Module, on the CPU) that a checkpoint holds, and what was loaded (list of str, lines)."""
+    args.pretrained = False  # the weights come from the checkpoint
+    net, weights = select_model(args), weights_of(checkpoint, args.load_model_path)
+    return net, load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
 
 
 def write_result(path, results, provenance):

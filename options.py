@@ -1,14 +1,16 @@
 """Every option of train.py and eval.py, in groups, checked as soon as it is read.
 
     args = prepare_train_args()                    # from the command line: makes the run's directory, writes args.txt
-    args = parse_train_args(['--lr', '0.01'])      # from a notebook or a test: parses and checks, writes nothing
+    args = train_args(lr=0.01)                     # from a notebook: checks, writes nothing
 
 An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint.
 Imports no torch and nothing of the project but the names in its registries, so --help answers at once. What concerns
 several options together is checked in utils/option_checks.py.
 """
 
+import contextlib
 import datetime
+import io
 import os
 import re
 import shlex
@@ -28,6 +30,7 @@ from utils.arguments import (
     registered,
     share_of_lr,
 )
+from utils.errors import DanluError
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import make_new_directory
@@ -360,6 +363,47 @@ def get_load_model_path(argv=None):
     if not os.path.isfile(path):
         parser.error(f'argument --load_model_path: {no_checkpoint(path)}')
     return path
+
+
+def train_args(**options):
+    """Return the arguments of train.py without a command line: `train_args(epochs=3, gpus=[0])`. Writes nothing.
+
+    Raises:
+        DanluError: an option is unknown or wrong.
+    """
+    return _from_keywords(parse_train_args, options)
+
+
+def test_args(load_model_path, **options):
+    """Return the arguments of eval.py without a command line: `test_args('checkpoints/x/best.pth', save_viz=True)`.
+
+    Raises:
+        DanluError: an option is unknown or wrong, or the checkpoint cannot be read.
+    """
+    from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
+
+    trained = load_checkpoint(load_model_path).get('args')
+    return _from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
+
+
+test_args.__test__ = False  # pytest would take it for a test
+
+
+def _from_keywords(parse, options):
+    """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(f'--{name}' if value else f'--no_{name}')
+        elif isinstance(value, list | tuple):
+            words += [f'--{name}', *map(str, value)]
+        elif value is not None:
+            words.append(f'--{name}={value}')
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return parse(words)
+    except SystemExit:
+        raise DanluError(said.getvalue().strip().partition('error: ')[2]) from None
 
 
 def prepare_train_args(argv=None):

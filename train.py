@@ -103,6 +103,11 @@ class Trainer(Engine):
         elif args.load_model_path:
             weights = weights_of(load_checkpoint(args.load_model_path), args.load_model_path)
             notes += load_weights(self.net, weights, args.load_model_path, strict=not args.load_not_strict)
+        self.start_records(history, notes)
+
+    def start_records(self, history, notes):
+        """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
+        args = self.args
         if args.model_dir is None:  # a notebook that did not call prepare_train_args
             args.model_dir = get_train_model_dir(args)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)

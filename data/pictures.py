@@ -1,5 +1,6 @@
 """Decoding of single pictures and masks with Pillow: file -> uint8 tensor."""
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -77,6 +78,35 @@ def read_picture(path, channels, size=None, crop=False, part=None):
             loaded = _resized(loaded, size, Image.BILINEAR, box, full)
         bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+
+
+def picture_from(source, channels, size, crop=False):
+    """Return a picture that need not be a file, as `read_picture` returns it.
+
+    Args:
+        source: path, PIL.Image, or uint8 array or tensor (H, W), (H, W, 1), (H, W, 3).
+        channels, size, crop: as for `read_picture`.
+
+    Raises:
+        DanluError: it cannot be read, or is no picture; a file is named.
+    """
+    if isinstance(source, str | Path):
+        try:
+            return read_picture(source, channels, size, crop)
+        except DanluError as error:
+            raise DanluError(f'{source}: {error}') from None
+    if not isinstance(source, Image.Image):
+        pixels = np.asarray(source)
+        pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
+            raise DanluError(
+                f'a picture is a path, a PIL image or a uint8 array (H, W) or (H, W, 3), not {pixels.dtype} of shape '
+                f'{pixels.shape}'
+            )
+        source = Image.fromarray(pixels)
+    file = io.BytesIO()
+    source.save(file, format='TIFF')  # uncompressed: the one way of a file serves this too
+    return read_picture(file, channels, size, crop)
 
 
 def read_mask(path, size=None, part=None):
