@@ -45,6 +45,7 @@ from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_o
 from utils.engine import Engine
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.progress import Progress
+from utils.seeding import be_deterministic
 
 # What a Predictor makes of a network's outputs, by task.
 OUTCOMES = {
@@ -68,6 +69,8 @@ class Evaluator(Engine):
 
     def __init__(self, args, checkpoint=None):
         checkpoint = checkpoint if checkpoint is not None else load_checkpoint(args.load_model_path)
+        if args.deterministic:
+            be_deterministic()
         device, gpus = select_gpus(args)
         self.loader = select_eval_loader(args)
         threads = set_threads(args.threads, self.loader.num_workers)

@@ -41,7 +41,8 @@ NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast', 'dry_run
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes image_size channels mean std class_names ignore_index val_list '
-    'data_root seed batch_size num_workers threads amp channels_last compile loss label_smoothing class_weights'
+    'data_root seed batch_size num_workers threads deterministic amp channels_last compile loss label_smoothing '
+    'class_weights'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
@@ -141,6 +142,8 @@ def _add_machine(parser):
     group.add_argument('--compile', action=Flag, default=None,
                        help='torch.compile: a minute at the start, for a faster step on GPUs (default: off, or as '
                             '--fast finds)')
+    group.add_argument('--deterministic', action=Flag,
+                       help='the same bits each time on GPUs too, which is slower; refuse what cannot do that')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
                        help='steps between two updates of the progress line')
 
@@ -224,8 +227,6 @@ def _add_controls(parser):
                        help='test and save the exponential moving average of the weights, 0.999 for example')
     group.add_argument('--max_steps', type=number(int, low=1), metavar='N',
                        help='end after so many optimizer steps, even within an epoch')
-    group.add_argument('--deterministic', action=Flag,
-                       help='the same bits each time on GPUs too, which is slower; refuse what cannot do that')
 
     group = parser.add_argument_group('which epochs count')
     group.add_argument('--monitor', type=monitored, metavar='NAME',

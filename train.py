@@ -150,6 +150,8 @@ class Trainer(Engine):
             self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
             if isinstance(error, KeyboardInterrupt):
                 self.logger.print(interrupted_line(self))
+            if self.args.deterministic and 'does not have a deterministic implementation' in str(error):
+                raise DanluError(f'--deterministic: {str(error).partition(", but")[0]}; leave it out') from error
             raise
         finally:
             self.logger.close()

@@ -261,6 +261,20 @@ def test_deterministic_turns_on_what_torch_has_for_it(interpreter, tmp_path):
     assert 'is True :4096:8' in done.stdout
 
 
+def test_what_cannot_be_deterministic_is_refused_with_the_remedy(tmp_path):
+    class Putting(Network):
+        def forward(self, images):
+            torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is a matter of luck
+            return super().forward(images)
+
+    trainer = trainer_of(tmp_path, '--deterministic', '--epochs', 1, model=Putting())
+    try:
+        with pytest.raises(DanluError, match=r'^--deterministic: put_ does not have a deterministic .*; leave it out$'):
+            trainer.train()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 # --- before a night is spent on it
 
 

@@ -196,6 +196,7 @@ REFUSED_COMMON = [
     ('--channels_last=1', '--channels_last', 'takes no value'),
     ('--compile --gpus 0 1', '--compile', 'not with several --gpus'),
     ('--print_freq 2.5', '--print_freq', 'not a whole number'),
+    ('--deterministic=1', '--deterministic', 'takes no value'),
 ]
 REFUSED_TRAIN = [
     ('--train_list none.txt', '--train_list', "'none.txt' does not exist"),
@@ -232,7 +233,6 @@ REFUSED_TRAIN = [
     ('--clip_value -1', '--clip_value', 'must be more than 0, got -1'),
     ('--ema 1', '--ema', 'less than 1, got 1'),
     ('--max_steps 0', '--max_steps', 'must be at least 1, got 0'),
-    ('--deterministic=1', '--deterministic', 'takes no value'),
     ('--monitor test/acc', '--monitor', "'test/acc' is no column of history.csv such as val/acc"),
     ('--monitor val/', '--monitor', "'val/' is no column"),
     ('--mode higher', '--mode', "choose from 'max', 'min'"),
