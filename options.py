@@ -65,10 +65,11 @@ def add_common_args(parser):
 def _add_what(parser):
     group = parser.add_argument_group('what: model, data and task')
     models = read_registry('model.model_entry', 'MODELS')
+    libraries = list(read_registry('model.model_entry', 'LIBRARIES'))
     datasets = read_registry('data.data_entry', 'DATASETS')
     losses, tasks = read_registry('loss', 'LOSSES'), read_registry('metrics', 'METRICS')
-    group.add_argument('--model_type', default='lenet', type=registered('model', models, ['torchvision:']),
-                       metavar='NAME', help=f'{", ".join(models)} or torchvision:<name>')
+    group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
+                       help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', nargs='+', type=keyword, metavar='NAME=VALUE',
                        help="what else the model's constructor takes: width=32 depth=3, hidden=256,128, dropout=0.1")
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets), metavar='NAME',
@@ -183,7 +184,7 @@ def add_train_args(parser):
                        help='try at the start which of --channels_last, --amp and --compile make a step faster here, '
                             'and turn those on')
     group.add_argument('--pretrained', action=Flag,
-                       help='start from weights that torchvision downloads, where the model has them')
+                       help='start from weights that torchvision or timm downloads, where the model has them')
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
                        help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
                             'where it exists, _2, _3 ... is added)')

@@ -6,7 +6,8 @@ MODELS. The constructor names what it wants to know, in any order: `num_classes`
 H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for segmentation. What
 else it takes, with a default, is given by `--model_args width=32 depth=3`.
 
-Every model of torchvision is there without a line: `--model_type torchvision:resnet18`.
+Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
+every model of timm: `--model_type timm:convnext_tiny`.
 """
 
 import inspect
@@ -29,7 +30,11 @@ MODELS = {
     'unet': 'model.unet.UNet',
 }
 
-TORCHVISION = 'torchvision:'
+# Libraries whose models are reached behind a prefix, each by a function of the name, the task and what is offered.
+LIBRARIES = {
+    'torchvision:': 'model.torchvision_models.torchvision_model',
+    'timm:': 'model.timm_models.timm_model',
+}
 # What a constructor is given without --model_args.
 OPTION_OF = {
     **{'num_classes': '--num_classes', 'in_channels': '--channels', 'image_size': '--image_size'},
@@ -61,15 +66,14 @@ def select_model(args):
     for name in given:
         if name in OPTION_OF:
             raise DanluError(f'--model_args {name}: that is {OPTION_OF[name]}')
-    if args.model_type.startswith(TORCHVISION):
-        from model.torchvision_models import torchvision_model
-
-        return torchvision_model(args.model_type.removeprefix(TORCHVISION), args.task, **offered, **given)
+    library, colon, name = args.model_type.partition(':')
+    if colon and args.model_type not in MODELS:
+        return load_entry(LIBRARIES, library + colon, 'library of models')(name, args.task, **offered, **given)
     entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
-            f'{TORCHVISION}<name> or one of the fcn models'
+            'torchvision:<name>, timm:<name> or one of the fcn models'
         )
     _check_given(args.model_type, entry, given)
     _check_required(args.model_type, entry, offered | given)

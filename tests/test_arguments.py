@@ -382,8 +382,9 @@ def test_numbers_out_of_range(kind, text, says):
 def test_registered_names():
     kind = registered('model', {'lenet': 'a.b', 'unet': 'c.d'}, ['zoo:'])
     assert [kind(text) for text in ('lenet', 'zoo:anything')] == ['lenet', 'zoo:anything']
+    theirs = ', or zoo:lenett, if it is one of theirs'
     for text, says in (
-        ('lenett', "unknown model 'lenett'; did you mean lenet or unet? (known: lenet, unet, zoo:<name>)"),
+        ('lenett', f"unknown model 'lenett'; did you mean lenet or unet? (known: lenet, unet, zoo:<name>){theirs}"),
         ('zoo:', "unknown model 'zoo:'; did you mean zoo:<name>? (known: lenet, unet, zoo:<name>)"),
         ('', "unknown model '' (known: lenet, unet, zoo:<name>)"),
     ):

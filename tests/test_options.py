@@ -110,6 +110,9 @@ REFUSED_COMMON = [
     ('--model_type resnet', '--model_type', 'did you mean resnet50_fcn or resnet101_fcn?'),
     ('--model_type torchvision:', '--model_type', 'did you mean torchvision:<name>'),
     ('--model_type=', '--model_type', "unknown model ''"),
+    ('--model_type resnet18', '--model_type', '), or torchvision:resnet18 or timm:resnet18, if it is one of theirs'),
+    ('--model_type timm:', '--model_type', 'did you mean timm:<name>'),
+    ('--model_type tim:resnet18', '--model_type', "unknown model 'tim:resnet18'"),
     ('--model_args width', '--model_args', "'width' is not NAME=VALUE, for example width=32"),
     ('--model_args 2=3', '--model_args', "'2=3' is not NAME=VALUE"),
     ('--model_args a= b=1', '--model_args', "'a=' is not NAME=VALUE"),
@@ -464,7 +467,7 @@ def test_help_lists_every_option_and_name_without_importing_torch(program):
     for option, module, registry in REGISTRIES:
         if program == 'train.py' or option not in ('augment', 'optimizer', 'schedule'):
             assert set(read_registry(module, registry)) <= set(words)
-    assert 'torchvision:<name>' in words
+    assert {'torchvision:<name>', 'timm:<name>'} <= set(words)
     wanted = [*ISSUE_COMMON, *(ISSUE_TRAIN if program == 'train.py' else ISSUE_TEST)]
     assert {f'--{name}' for name in wanted} <= set(words)
     for title in ('what: model, data and task:', 'where: files:', 'how: machine:'):

@@ -217,7 +217,9 @@ def registered(what, names, prefixes=()):
         if text in names or any(text.startswith(prefix) and text != prefix for prefix in prefixes):
             return text
         known = [*names, *(f'{prefix}<name>' for prefix in prefixes)]
-        raise argparse.ArgumentTypeError(unknown_name(what, text, known))
+        theirs = ' or '.join(prefix + text for prefix in prefixes if text and ':' not in text)
+        hint = f', or {theirs}, if it is one of theirs' if theirs else ''
+        raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)
 
     return convert
 

@@ -42,11 +42,16 @@ def read_registry(module, name):
     raise DanluError(f'{path}: no dictionary {name} = {{...}} at the top level of the file')
 
 
-def unknown_name(what, name, names):
-    """Return the message (str) for a name that is not registered: the close matches and the whole list."""
+def close_names(name, names, count=3):
+    """Return the names (list of str, at most `count`) that `name` is the beginning of, or else those it resembles."""
     lower = name.lower()
     begun = [known for known in names if lower and known.startswith(lower)]  # seg for segmentation
-    close = begun[:3] or difflib.get_close_matches(lower, names, n=3)
+    return begun[:count] or difflib.get_close_matches(lower, names, n=count)
+
+
+def unknown_name(what, name, names):
+    """Return the message (str) for a name that is not registered: the close matches and the whole list."""
+    close = close_names(name, names)
     hint = f'; did you mean {" or ".join(close)}?' if close else ''
     return f'unknown {what} {name!r}{hint} (known: {", ".join(sorted(names))})'
 

@@ -111,6 +111,13 @@ def test_a_class_that_takes_num_classes_alone_works(register):
     assert select_model(make_args('Own')).given == 5
 
 
+def test_a_name_with_a_colon_may_be_ones_own(register):
+    register('mine:net', lambda num_classes: num_classes)
+    assert select_model(make_args('mine:net')) == 5
+    with pytest.raises(DanluError, match=r"unknown library of models 'zoo:' \(known: timm:, torchvision:\)"):
+        select_model(make_args('zoo:net'))
+
+
 def test_a_function_gets_exactly_what_it_names(register):
     register('names', lambda image_size, in_channels=3, width=8: (image_size, in_channels, width))
     assert select_model(make_args('names')) == ((20, 24), 1, 8)

@@ -1,0 +1,137 @@
+"""Any classification model of timm, by its name: --model_type timm:convnext_tiny, where timm is installed.
+
+The names, also those of single sets of weights (resnet18.a1_in1k), are listed by timm.list_models(pretrained=True) and
+at https://huggingface.co/timm.
+"""
+
+import contextlib
+import pickle
+
+import torch
+
+from utils.errors import DanluError
+from utils.registry import close_names
+
+DENSE_TASKS = ('segmentation', 'restoration')  # an answer per pixel, which none of timm's models gives
+OPTION_OF = {'in_chans': '--channels', 'img_size': '--image_size'}
+
+
+def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None, **given):
+    """Build a model of timm whose head has num_classes outputs, on the CPU.
+
+    Args:
+        name: timm's name for it, for example 'resnet18' or 'resnet18.a1_in1k'.
+        task: what it is for; timm's models answer with numbers per picture, not per pixel.
+        num_classes: number of outputs.
+        in_channels: channels of the images; pretrained weights of the first layer are adapted to them.
+        pretrained: start from the weights that timm downloads for this name, with a new head.
+        image_size: (height, width) of the images, which a vision transformer has to know; None: the model's own.
+        given: further arguments of timm.create_model and of the model itself, such as drop_path_rate=0.1.
+
+    Returns:
+        nn.Module: takes float images (N, in_channels, H, W) and returns logits (N, num_classes).
+
+    Raises:
+        DanluError: timm is not installed, does not know the name, or cannot build the model for such images; or the
+            weights cannot be downloaded.
+    """
+    timm = _imported(name)
+    _check_name(timm, name, task)
+    if image_size is not None and len(image_size) != 2:
+        raise DanluError(f'timm:{name} takes pictures, and the data has vectors of features: choose --model_type mlp')
+    for argument in given:
+        if argument in OPTION_OF:
+            raise DanluError(f'--model_args {argument}: that is {OPTION_OF[argument]}')
+    options = {'num_classes': num_classes, 'in_chans': in_channels, **given}
+    try:
+        if image_size is not None:
+            options |= _size_options(timm, name, image_size, options)
+        with _downloading(timm, name) if pretrained else contextlib.nullcontext():
+            return timm.create_model(name, pretrained=pretrained, **options)
+    except TypeError as error:  # how timm's constructors say that they do not know an argument
+        if not given:
+            raise
+        raise DanluError(f'--model_args {" ".join(given)}: timm:{name} does not take that: {error}') from error
+
+
+def _imported(name):
+    """Return the module timm, or say how to get it."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        if error.name != 'timm':
+            raise
+        raise DanluError(
+            f'--model_type timm:{name} needs timm, which is not installed here: pip install timm (it is optional, see '
+            'requirements-extra.txt), or choose torchvision:<name>'
+        ) from None
+    return timm
+
+
+def _check_name(timm, name, task):
+    """Refuse names that timm does not know, and tasks that its models are not for."""
+    if task in DENSE_TASKS:
+        raise DanluError(f"timm's models answer per picture, --task {task} asks for an answer per pixel")
+    architecture, _, tag = name.partition('.')
+    if ':' in name or '/' in name or not timm.is_model(architecture):
+        known = timm.list_models()
+        close = close_names(architecture, known, 5)
+        hint = f'; did you mean {" or ".join(close)}?' if close else ''
+        raise DanluError(
+            f'unknown timm model {name!r}{hint} (it has {len(known):,}: python -c '
+            '"import timm; print(timm.list_models(\'*resnet*\'))")'
+        )
+    tagged = timm.list_pretrained(f'{architecture}.*')
+    if tag and name not in tagged:
+        raise DanluError(f'timm:{architecture} has no weights {tag!r}; it has {", ".join(tagged) or "none"}')
+
+
+def _size_options(timm, name, image_size, options):
+    """Return the keyword arguments (dict) that size a model to its images, and refuse images that it cannot take.
+
+    Tried on the meta device, which has shapes but no numbers: it takes no memory and next to no time. A model that
+    works there for no size at all is left to show itself.
+    """
+    problem = None
+    for sized in ({'img_size': tuple(image_size)}, {}):
+        try:
+            _try(timm, name, image_size, {**options, **sized})
+            return sized
+        except TypeError as error:
+            if 'img_size' not in str(error):
+                raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            problem = next(iter(str(error).splitlines()), type(error).__name__)
+            break
+    own = timm.get_pretrained_cfg(name).input_size[1:]
+    try:
+        _try(timm, name, own, options)
+    except (AssertionError, RuntimeError, ValueError):
+        return sized
+    raise DanluError(
+        f'timm:{name} cannot take --image_size {image_size[0]} {image_size[1]}: {problem}; it was made for '
+        f'--image_size {own[0]} {own[1]}'
+    )
+
+
+def _try(timm, name, image_size, options):
+    """Build a model and run it on one picture, on the meta device."""
+    with torch.device('meta'), torch.inference_mode():
+        timm.create_model(name, **options).eval()(torch.zeros(1, options['in_chans'], *image_size))
+
+
+@contextlib.contextmanager
+def _downloading(timm, name):
+    """Turn the failures of fetching or reading weights into a message that says what to do by hand."""
+    try:
+        yield
+    # Those of the Hugging Face Hub and URLError are OSErrors; timm says with RuntimeError that there are no weights.
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        tags = ', '.join(timm.list_pretrained(f'{name.partition(".")[0]}.*')) or 'none'
+        raise DanluError(
+            f'cannot load pretrained weights of timm:{name} ({reason}): it has {tags}; where there is no network, copy '
+            f'{HF_HUB_CACHE} from a machine that has loaded them, or leave out --pretrained'
+        ) from error
