@@ -22,6 +22,7 @@ from options import (
     prepare_test_args,
     save_args,
     test_args,
+    trusts_checkpoint,
 )
 from utils.errors import DanluError, run_main
 from utils.run_directory import remove_unstarted
@@ -68,7 +69,8 @@ class Evaluator(Engine):
     """
 
     def __init__(self, args, checkpoint=None):
-        checkpoint = checkpoint if checkpoint is not None else load_checkpoint(args.load_model_path)
+        if checkpoint is None:
+            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
         if args.deterministic:
             be_deterministic()
         device, gpus = select_gpus(args)
@@ -205,7 +207,7 @@ def load_predictor(load_model_path, **options):
         DanluError: an option or the checkpoint is at fault.
     """
     args = test_args(load_model_path, **options)
-    return Predictor(args, load_checkpoint(args.load_model_path))
+    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint))
 
 
 def load_network(args, checkpoint):
@@ -233,7 +235,7 @@ def overrides(args, trained):
 
 def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
-    checkpoint = load_checkpoint(get_load_model_path(argv))
+    checkpoint = load_checkpoint(get_load_model_path(argv), trusts_checkpoint(argv))
     args = prepare_test_args(argv, checkpoint.get('args'))
     try:
         for line in overrides(args, checkpoint.get('args') or {}):

@@ -47,7 +47,7 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms'
+    'patience min_epochs keep_top histograms print_model'
 ).split()
 
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
@@ -115,6 +115,9 @@ def _add_files(parser):
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
     group.add_argument('--load_not_strict', action=Flag,
                        help='load the weights that match in name and shape, report the others')
+    group.add_argument('--trust_checkpoint', action=Flag,
+                       help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
+                            'run any code that is in the file, so only for files that you trust')
     group.add_argument('--save_prefix', default='exp', type=plain_name, metavar='NAME',
                        help='your name for this run or test, part of its directory')
     group.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, metavar='DIR',
@@ -185,6 +188,14 @@ def add_train_args(parser):
                             'and turn those on')
     group.add_argument('--pretrained', action=Flag,
                        help='start from weights that torchvision or timm downloads, where the model has them')
+    group.add_argument('--load_exclude', nargs='+', metavar='PART',
+                       help='parts of the model, by the beginning of their names, that --load_model_path leaves as '
+                            'they are: fc, layer4.1')
+    group.add_argument('--freeze', nargs='+', metavar='PART',
+                       help='parts of the model, by the beginning of their names, that are not trained; their batch '
+                            'norms keep their running statistics and compute as in a test')
+    group.add_argument('--print_model', action=Flag,
+                       help='print the layers with the shapes of their outputs, parameters and FLOPs')
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
                        help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
                             'where it exists, _2, _3 ... is added)')
@@ -367,6 +378,11 @@ def get_load_model_path(argv=None):
     return path
 
 
+def trusts_checkpoint(argv=None):
+    """Return whether eval.py's arguments allow that reading the checkpoint runs code that is in it (bool)."""
+    return test_parser().parse_args(argv).trust_checkpoint
+
+
 def train_args(**options):
     """Return the arguments of train.py without a command line: `train_args(epochs=3, gpus=[0])`. Writes nothing.
 
@@ -384,7 +400,7 @@ def test_args(load_model_path, **options):
     """
     from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
 
-    trained = load_checkpoint(load_model_path).get('args')
+    trained = load_checkpoint(load_model_path, options.get('trust_checkpoint', False)).get('args')
     return _from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
 
 

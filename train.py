@@ -44,6 +44,7 @@ from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.dry_run import dry_run
 from utils.engine import Engine
+from utils.freeze import freeze, train_mode
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
@@ -87,6 +88,7 @@ class Trainer(Engine):
         notes += notes_of(self.train_loader, self.val_loader)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
+        notes += freeze(self.net, args.freeze)
         super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
@@ -101,8 +103,9 @@ class Trainer(Engine):
         if args.resume:
             history = self.restore(notes)
         elif args.load_model_path:
-            weights = weights_of(load_checkpoint(args.load_model_path), args.load_model_path)
-            notes += load_weights(self.net, weights, args.load_model_path, strict=not args.load_not_strict)
+            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
+            weights, strict = weights_of(checkpoint, args.load_model_path), not args.load_not_strict
+            notes += load_weights(self.net, weights, args.load_model_path, strict, args.load_exclude or ())
         self.start_records(history, notes)
 
     def start_records(self, history, notes):
@@ -167,7 +170,7 @@ class Trainer(Engine):
 
     def train_per_epoch(self, epoch):
         """Train once over the training data."""
-        self.model.train()
+        train_mode(self.model, self.args.freeze)
         self.metrics['train'].reset()
         set_epoch(self.train_loader, epoch)
         progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')

@@ -363,6 +363,23 @@ def test_weights_of_every_form_test_the_same(form, digits_run, digits_test, eval
     assert test.values == digits_test.values
 
 
+def test_a_whole_model_is_tested_only_where_it_is_trusted(digits_run, digits_test, eval_here, tmp_path):
+    net, path = LeNet(), tmp_path / 'whole.pth'
+    net.load_state_dict(load_checkpoint(digits_run.directory / 'best.pth')['model'])
+    torch.save(net, path)
+    with pytest.raises(DanluError, match=r'may run any code .*only if you trust'):
+        eval_here('--load_model_path', path)
+    assert os.listdir(tmp_path) == ['whole.pth']
+    test = eval_here('--load_model_path', path, '--trust_checkpoint', '--batch_size', 192)
+    assert test.values == digits_test.values
+    assert test.head['epoch'] == 'not known'
+    told = {'num_classes': 10, 'channels': 1, 'image_size': 28, 'mean': 0.5, 'std': 0.5, 'device': 'cpu'}
+    with pytest.raises(DanluError, match='--trust_checkpoint'):
+        eval_py.load_predictor(path, **told)
+    predictor = eval_py.load_predictor(path, trust_checkpoint=True, **told)
+    assert predictor.predict([np.zeros((28, 28), np.uint8)]).shape == (1, 10)
+
+
 def changed_file(path, digits_run):
     """Write weights of which one is missing, one unknown and one of another shape."""
     weights = dict(load_checkpoint(digits_run.directory / 'best.pth')['model'])

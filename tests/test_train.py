@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader, TensorDataset
 import train
 from data.data_entry import select_eval_loader, select_train_loader
 from loss import CrossEntropy
-from options import parse_train_args
+from model.lenet import LeNet
+from options import TAKEN_FROM_CHECKPOINT, parse_train_args
 from train import Trainer
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
@@ -1315,6 +1316,25 @@ def test_other_classes_need_load_not_strict(digits_run, list_data, tmp_path, tra
     run = train_here(*words, '--load_not_strict')
     assert 'weights: 8 of 10 loaded from' in run.stdout
     assert '2 of another shape: classifier.5.weight (10, 84) instead of (3, 84), classifier.5.bias' in run.stdout
+    run = train_here(*words, '--load_exclude', 'classifier.5')
+    assert 'weights: 8 of 10 loaded from' in run.stdout
+    assert '2 left out by --load_exclude: classifier.5.weight, classifier.5.bias' in run.stdout
+    repeated = train_here(f'@{run.directory / "args.txt"}')
+    assert bits(load_checkpoint(repeated.directory / 'last.pth')['model']) == bits(
+        load_checkpoint(run.directory / 'last.pth')['model']
+    )
+
+
+def test_training_starts_from_a_whole_model_only_where_it_is_trusted(digits_run, tmp_path, train_here):
+    net, path = LeNet(), tmp_path / 'whole.pth'
+    net.load_state_dict(load_checkpoint(digits_run.directory / 'best.pth')['model'])
+    torch.save(net, path)
+    words = ['--load_model_path', path, '--checkpoints_dir', tmp_path / 'runs', '--epochs', 1]
+    with pytest.raises(DanluError, match='--trust_checkpoint'):
+        train_here(*words)
+    run = train_here(*words, '--trust_checkpoint')
+    assert f'weights: 10 of 10 loaded from {path}' in run.stdout
+    assert 'trust_checkpoint' not in TAKEN_FROM_CHECKPOINT, 'a test decides for itself whom it trusts'
 
 
 # --- GPUs

@@ -18,8 +18,10 @@ import torch
 from torch import nn
 
 from utils.errors import DanluError
+from utils.parts import check_parts, lies_in
 
 FORMAT = 1
+WEIGHTS = ('model', 'state_dict')  # where in a checkpoint they may be
 PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
 DAMAGE = (
@@ -54,14 +56,19 @@ def save_checkpoint(path, state):
             partial.unlink()
 
 
-def load_checkpoint(path):
+def load_checkpoint(path, trust=False):
     """Read a checkpoint or a state dict onto the CPU, without running any code that it may hold.
 
+    Args:
+        path: of the file.
+        trust: where the file holds more than tensors and plain values, load it all the same, which may run any code
+            that it holds: a whole model that torch.save wrote, or a dictionary with objects beside the weights.
+
     Returns:
-        dict, as it was saved.
+        dict, as it was saved; of a file that had to be trusted {'model': state dict} alone.
 
     Raises:
-        DanluError: no such file, damaged, not a dictionary, or holding more than tensors and plain values.
+        DanluError: no such file, damaged, not a dictionary, or holding more than that and not trusted.
     """
     try:
         _check_sums(path)
@@ -69,19 +76,41 @@ def load_checkpoint(path):
     except FileNotFoundError:
         raise DanluError(f'{path}: no such checkpoint') from None
     except pickle.UnpicklingError as error:
+        if trust:
+            return {'model': _trusted_weights(path)}
         reason = 'it holds other objects, or is another kind of file'  # torch's own advice is to load it unsafely
         raise DanluError(
             f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
-            'torch.save(model.state_dict(), ...)'
+            'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
+            'any code that is in the file: only if you trust whom it is from'
         ) from error
     except DAMAGE as error:
-        reason = (str(error).splitlines() or ['it ends too early'])[0]
-        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})') from error
+        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
     if loaded.get('format', FORMAT) != FORMAT:
         raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')
     return loaded
+
+
+def _trusted_weights(path):
+    """Return the state dict in a file that may run any code on loading: of a whole model, or in a dictionary."""
+    try:
+        loaded = torch.load(path, map_location='cpu', weights_only=False)
+    except (ImportError, AttributeError) as error:  # how pickle says that it cannot find a class
+        raise DanluError(
+            f'{path} needs the code that it was saved with ({error}): start where that can be imported (PYTHONPATH), '
+            'or save the weights alone there: torch.save(model.state_dict(), ...)'
+        ) from error
+    except (pickle.UnpicklingError, *DAMAGE) as error:
+        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
+    within = [loaded.get(key) for key in ('ema', *WEIGHTS)] if isinstance(loaded, dict) else []
+    for candidate in (loaded, *within):
+        if isinstance(candidate, nn.Module):
+            return unwrapped(candidate).state_dict()
+    if not isinstance(loaded, dict):
+        raise DanluError(f'{path} holds a {type(loaded).__name__}, not a model, checkpoint or state dict')
+    return weights_of(loaded, path)
 
 
 def weights_of(loaded, path):
@@ -91,7 +120,7 @@ def weights_of(loaded, path):
         DanluError: there are no weights in it.
     """
     averaged = loaded['ema'].get('model') if isinstance(loaded.get('ema'), dict) else None  # what --ema tests
-    for candidate in (averaged, loaded.get('model'), loaded.get('state_dict'), loaded):
+    for candidate in (averaged, *(loaded.get(key) for key in WEIGHTS), loaded):
         if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
             return dict(candidate)
     raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')
@@ -123,7 +152,7 @@ def without_prefix(weights, known):
     return dict(weights)
 
 
-def load_weights(model, weights, path, strict=True):
+def load_weights(model, weights, path, strict=True, exclude=()):
     """Load a state dict into a model and return what was done (list of str, lines for the log).
 
     Args:
@@ -131,34 +160,47 @@ def load_weights(model, weights, path, strict=True):
         weights: name -> tensor, with wrappers' prefixes or without.
         path: where they are from, for messages.
         strict: everything must match; otherwise what matches in name and shape is loaded.
+        exclude: parts, by the beginnings of their names, that are left as they are, whatever the file holds for them.
 
     Raises:
-        DanluError: strict and something does not match, or nothing matches at all.
+        DanluError: strict and something does not match, nothing matches at all, or a part of `exclude` is nowhere.
     """
     model = unwrapped(model)
     own = model.state_dict()
-    weights = without_prefix(weights, own)
+    total, weights = len(own), without_prefix(weights, own)
+    names = list(dict.fromkeys([*own, *weights]))
+    check_parts('--load_exclude', exclude, names)
+    excluded = [name for name in names if lies_in(name, exclude)]
+    own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
+    matching, found = _compared(own, weights)
+    if strict and found:
+        raise DanluError(
+            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}. Give the options it was trained with '
+            '(--model_type, --num_classes ...), or load what fits with --load_not_strict, or train with new parts by '
+            '--load_exclude'
+        )
+    if not matching:
+        raise DanluError(f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}')
+    model.load_state_dict(matching, strict=False)
+    if excluded:
+        found.append(f'{len(excluded)} left out by --load_exclude: {_first(excluded)}')
+    return [f'weights: {len(matching)} of {total} loaded from {path}', *(f'  {line}' for line in found)]
+
+
+def _compared(own, weights):
+    """Return what of `weights` fits a state dict `own` (dict), and in what they differ (list of str)."""
     shapes = {
         name: f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
         for name, value in weights.items()
         if name in own and value.shape != own[name].shape
     }
-    matching = {name: value for name, value in weights.items() if name in own and name not in shapes}
     differences = {
         'missing in the file': [name for name in own if name not in weights],
         'unknown to the model': [name for name in weights if name not in own],
         'of another shape': list(shapes.values()),
     }
-    found = [f'{len(names)} {what}: {_first(names)}' for what, names in differences.items() if names]
-    if strict and found:
-        raise DanluError(
-            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}. Give the options it was trained with '
-            '(--model_type, --num_classes ...), or load what fits with --load_not_strict'
-        )
-    if not matching:
-        raise DanluError(f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}')
-    model.load_state_dict(matching, strict=False)
-    return [f'weights: {len(matching)} of {len(own)} loaded from {path}', *(f'  {line}' for line in found)]
+    matching = {name: value for name, value in weights.items() if name in own and name not in shapes}
+    return matching, [f'{len(names)} {what}: {_first(names)}' for what, names in differences.items() if names]
 
 
 def file_hash(path):
@@ -174,6 +216,10 @@ def _check_sums(path):
             wrong = archive.testzip()
         if wrong is not None:
             raise zipfile.BadZipFile(f'the checksum of {wrong} is wrong')
+
+
+def _reason(error):
+    return (str(error).splitlines() or ['it ends too early'])[0]
 
 
 def _first(names, count=8):

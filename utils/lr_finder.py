@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import DanluError
+from utils.freeze import train_mode
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTH = 0.9  # share of the past in the smoothed loss
@@ -49,7 +50,7 @@ def find_lr(trainer):
 
 def try_rates(trainer):
     """Return the learning rates that were tried and the smoothed losses after each (float64 arrays, equally long)."""
-    trainer.model.train()
+    train_mode(trainer.model, trainer.args.freeze)
     batches = endless(trainer.train_loader)
     rates, losses, smoothed = [], [], 0.0
     for number, rate in enumerate(np.geomspace(LOWEST, HIGHEST, STEPS), 1):

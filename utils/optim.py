@@ -11,7 +11,8 @@ import torch
 from torch.optim import lr_scheduler
 
 from utils.errors import DanluError
-from utils.registry import load_entry, unknown_name
+from utils.parts import begins, check_parts
+from utils.registry import load_entry
 
 OPTIMIZERS = {
     'sgd': 'torch.optim.SGD',
@@ -74,15 +75,15 @@ def parameter_groups(net, args):
     for text in args.lr_of or []:
         prefix, _, share = text.rpartition('=')
         shares[prefix] = float(share)
-    names = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     for prefix, share in shares.items():
-        if not any(_begins(name, prefix) for name in names):
-            known = sorted({name.rpartition('.')[0] or name for name in names})
-            raise DanluError(f'--lr_of {prefix}={share:g}: {unknown_name("part of the model", prefix, known)}')
+        check_parts(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
+        if not any(begins(name, prefix) for name in trained):
+            raise DanluError(f'--lr_of {prefix}={share:g}: all of it is frozen; leave it out here or of --freeze')
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
-        fitting = [prefix for prefix in shares if _begins(name, prefix)]
+        fitting = [prefix for prefix in shares if begins(name, prefix)]
         share = shares[max(fitting, key=len)] if fitting else 1.0
         decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay
         key = (share, decay)
@@ -213,7 +214,3 @@ def plain(value):
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value.item() if torch.is_tensor(value) else value
-
-
-def _begins(name, prefix):
-    return name == prefix or name.startswith(prefix + '.')

@@ -110,6 +110,9 @@ def _check_data(parser, args):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+    for name in ('load_exclude', 'trust_checkpoint'):
+        if getattr(args, name, None) and args.load_model_path is None:
+            parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
     _check_used(parser, args)
 
 

@@ -4,10 +4,11 @@ import os
 import shlex
 
 from utils.checkpoint import unwrapped
+from utils.model_table import model_table
 
 
 def start_lines(trainer, notes):
-    """Return what is about to run (list of str): data, model, classes, and the `notes` that were taken before."""
+    """Return what is about to run (list of str): data, model, classes, the `notes` taken before, and the table."""
     args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
     sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
@@ -17,7 +18,8 @@ def start_lines(trainer, notes):
     lines.append(f'model: {type(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
     names = args.class_names or []
     shown = (f': {", ".join(names[:20])}' + ' ...' * (len(names) > 20)) if names else ''
-    return [*lines, f'classes: {args.num_classes}{shown}', *notes]
+    table = model_table(trainer.net, args) if args.print_model else []
+    return [*lines, f'classes: {args.num_classes}{shown}', *notes, *table]
 
 
 def epoch_line(row, epochs):

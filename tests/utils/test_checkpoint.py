@@ -5,9 +5,13 @@ import io
 import os
 import pickle
 import stat
+import sys
+import types
 import zipfile
 from argparse import Namespace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -237,6 +241,97 @@ def test_unsafe_files_say_how_to_save_instead(tmp_path, kind):
         load_checkpoint(tmp_path / 'x.pth')
 
 
+@pytest.mark.parametrize('kind', ['whole model', 'namespace', 'pickled object'])
+def test_unsafe_files_say_that_they_can_be_trusted_and_what_that_means(tmp_path, kind):
+    (tmp_path / 'x.pth').write_bytes(BROKEN[kind])
+    with pytest.raises(DanluError, match=r'--trust_checkpoint loads it, which may run any code .*only if you trust'):
+        load_checkpoint(tmp_path / 'x.pth')
+
+
+TRUSTED = {
+    'whole model': lambda net: net,
+    'on several GPUs': nn.DataParallel,
+    'compiled': lambda net: torch.compile(net, backend='eager'),
+    'within a dictionary': lambda net: {'model': net, 'optimizer': None, 'args': Namespace(lr=1)},
+    'beside its average, which tests better': lambda net: {'model': nn.Linear(2, 2), 'ema': net},
+    'its state dict, with the options': lambda net: {'state_dict': net.state_dict(), 'args': Namespace(lr=1)},
+    'its state dict, with numbers of numpy': lambda net: {'model': net.state_dict(), 'best': np.float64(0.5)},
+    'an ordered state dict, with a path': lambda net: {'model': net.state_dict(), 'file': Path('x')},
+}
+
+
+@pytest.mark.parametrize('kind', TRUSTED)
+@pytest.mark.parametrize('old_style', [False, True])
+def test_of_a_trusted_file_the_weights_are_taken(tmp_path, kind, old_style):
+    net = Net()
+    torch.save(TRUSTED[kind](net), tmp_path / 'x.pth', _use_new_zipfile_serialization=not old_style)
+    with pytest.raises(DanluError, match='--trust_checkpoint'):
+        load_checkpoint(tmp_path / 'x.pth')
+    loaded = load_checkpoint(tmp_path / 'x.pth', trust=True)
+    assert list(loaded) == ['model']
+    assert same(weights_of(loaded, 'x.pth'), net.state_dict())
+
+
+def test_what_needs_no_trust_is_read_without_it(tmp_path, monkeypatch):
+    load, asked = torch.load, []
+    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: asked.append(kwargs) or load(*args, **kwargs))
+    torch.save({'model': weights(), 'epoch': 3}, tmp_path / 'x.pth')
+    assert load_checkpoint(tmp_path / 'x.pth', trust=True)['epoch'] == 3
+    assert [kwargs['weights_only'] for kwargs in asked] == [True]
+
+
+@pytest.mark.parametrize(
+    'kind', ['truncated', 'text', 'picture', 'list file', 'random', 'other zip', 'old style truncated']
+)
+def test_trust_makes_no_checkpoint_of_another_file(tmp_path, kind):
+    (tmp_path / 'x.pth').write_bytes(BROKEN[kind])
+    with pytest.raises(DanluError, match='is damaged or no checkpoint'):
+        load_checkpoint(tmp_path / 'x.pth', trust=True)
+
+
+@pytest.mark.parametrize(
+    ('content', 'says'),
+    [
+        ([Namespace(lr=1)], 'holds a list, not a model, checkpoint or state dict'),
+        ({'args': Namespace(lr=1)}, 'holds no weights: found args'),
+    ],
+)
+def test_a_trusted_file_may_hold_no_weights(tmp_path, content, says):
+    torch.save(content, tmp_path / 'x.pth')
+    with pytest.raises(DanluError, match=says):
+        load_checkpoint(tmp_path / 'x.pth', trust=True)
+
+
+def test_a_model_whose_class_is_not_here_says_what_it_needs(tmp_path, monkeypatch):
+    module = types.ModuleType('gone')
+    module.Gone = type('Gone', (nn.Linear,), {'__module__': 'gone'})
+    monkeypatch.setitem(sys.modules, 'gone', module)
+    torch.save(module.Gone(2, 2), tmp_path / 'x.pth')
+    monkeypatch.delitem(sys.modules, 'gone')
+    with pytest.raises(
+        DanluError, match=r"needs the code that it was saved with \(No module named 'gone'\).*PYTHONPATH"
+    ):
+        load_checkpoint(tmp_path / 'x.pth', trust=True)
+    monkeypatch.setitem(sys.modules, 'gone', types.ModuleType('gone'))
+    with pytest.raises(DanluError, match=r'needs the code that it was saved with \(.*Gone'):
+        load_checkpoint(tmp_path / 'x.pth', trust=True)
+
+
+@pytest.mark.parametrize('content', [{'model': weights()}, Net()])
+@pytest.mark.parametrize('old_style', [False, True])
+def test_what_was_saved_on_a_gpu_loads_on_the_cpu(tmp_path, monkeypatch, content, old_style):
+    """Torch writes into the file on which device each storage was: here, for all of them, on the hundredth GPU."""
+    registry = [(0, lambda storage: 'cuda:99', lambda storage, place: None), *torch.serialization._package_registry]
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, '_package_registry', registry)
+        torch.save(content, tmp_path / 'x.pth', _use_new_zipfile_serialization=not old_style)
+    with pytest.raises(RuntimeError, match='CUDA device'):
+        torch.load(tmp_path / 'x.pth', weights_only=False)
+    loaded = weights_of(load_checkpoint(tmp_path / 'x.pth', trust=True), 'x.pth')
+    assert {value.device.type for value in loaded.values()} == {'cpu'}
+    assert same(loaded, content['model'] if isinstance(content, dict) else content.state_dict())
+
+
 def test_one_changed_bit_in_a_weight_is_found(tmp_path):
     """torch.load compares no checksums: it would return other weights than were saved."""
     path = tmp_path / 'x.pth'
@@ -374,6 +469,33 @@ def test_loading_not_strictly_takes_what_fits_and_reports_the_rest():
 def test_loading_nothing_at_all_is_an_error(given):
     with pytest.raises(DanluError, match='none of its 1 weights fits Net'):
         load_weights(Net(), given, 'x.pth', strict=False)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_what_is_excluded_stays_and_the_rest_must_fit(prefix):
+    net, given = Net(), prefixed(weights(seed=1, classes=5), prefix)
+    before = net.head.weight.clone()
+    lines = load_weights(net, given, 'x.pth', exclude=['head'])
+    assert lines == ['weights: 7 of 9 loaded from x.pth', '  2 left out by --load_exclude: head.weight, head.bias']
+    assert torch.equal(net.head.weight, before)
+    assert torch.equal(net.body[0].weight, given[f'{prefix}body.0.weight'])
+    with pytest.raises(DanluError, match=r'1 of another shape: head\.weight .*--load_exclude'):
+        load_weights(net, given, 'x.pth', exclude=['head.bias'])
+
+
+def test_what_only_the_file_has_can_be_excluded_too():
+    net, given = Net(), {**weights(seed=1), 'extra.weight': torch.zeros(2), 'extra.bias': torch.zeros(2)}
+    with pytest.raises(DanluError, match='2 unknown to the model'):
+        load_weights(net, given, 'x.pth')
+    lines = load_weights(net, given, 'x.pth', exclude=['extra'])
+    assert lines == ['weights: 9 of 9 loaded from x.pth', '  2 left out by --load_exclude: extra.weight, extra.bias']
+
+
+def test_what_is_excluded_must_be_somewhere_and_leave_something():
+    with pytest.raises(DanluError, match=r"--load_exclude: unknown part of the model 'haed'; did you mean head"):
+        load_weights(Net(), weights(), 'x.pth', exclude=['body', 'haed'])
+    with pytest.raises(DanluError, match='none of its 0 weights'):
+        load_weights(Net(), weights(), 'x.pth', exclude=['body', 'head'])
 
 
 def test_long_lists_of_names_are_cut():

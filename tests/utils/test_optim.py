@@ -9,6 +9,7 @@ from torch import nn
 from options import parse_train_args
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import DanluError
+from utils.freeze import freeze
 from utils.optim import OPTIMIZERS, SCHEDULES, Schedule, base_lr, select_optimizer
 
 STEPS, EPOCHS = 10, 6  # of an epoch, of a run
@@ -101,6 +102,13 @@ def test_a_part_that_is_not_there_is_named_with_those_that_are():
         DanluError, match=r"--lr_of backbne=0.1: unknown part of the model 'backbne'; did you mean backbone"
     ):
         select_optimizer(Network(), options('--lr_of', 'backbne=0.1'))
+
+
+def test_a_part_that_is_frozen_has_no_learning_rate():
+    net = Network()
+    freeze(net, ['backbone'])
+    with pytest.raises(DanluError, match=r'--lr_of backbone.0=0.1: all of it is frozen; leave it out here or of --f'):
+        select_optimizer(net, options('--lr_of', 'backbone.0=0.1'))
 
 
 def test_frozen_parameters_are_left_out_and_nothing_to_train_is_said():

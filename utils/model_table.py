@@ -1,0 +1,205 @@
+"""A table of a network's layers: what each puts out, its parameters, and its arithmetic for one sample.
+
+Run on a copy on torch's meta device, which has shapes and no numbers, so it costs next to no time or memory. FLOPs are
+those of torch.utils.flop_counter: of convolutions, matrix products and attention, a multiply-add counted as two.
+"""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+
+ROWS = 64  # of the table at most; deeper layers are summed up in those above them
+WIDTHS = {'layer': 40, 'kind': 28, 'output': 18}  # of the columns at most, in characters
+
+
+@dataclass
+class Row:
+    """A layer, with what is inside of it, or a parameter that a layer has of its own."""
+
+    name: str  # dotted; '' is the network
+    kind: str
+    parameters: int
+    flops: int = 0
+    output: str = ''
+    parts: list = field(default_factory=list)  # of Row
+
+    def ran(self):
+        """Return whether it, or something in it, was called (bool)."""
+        return bool(self.output) or any(part.ran() for part in self.parts)
+
+    def depth(self):
+        """Return how many names it is below the network (int)."""
+        return self.name.count('.') + 1 if self.name else 0
+
+
+def model_table(net, args):
+    """Return the table (list of str, lines of up to 120 characters) of a network; never raises for what it is.
+
+    Args:
+        net: nn.Module, not wrapped; it, its hooks and the random generators are left as they are.
+        args: options; channels and image_size say what a sample is: a picture, or, where image_size is empty, a vector
+            of features. Where one of them is None there are no outputs and no FLOPs.
+    """
+    problem = None
+    if args.channels and args.image_size is not None:
+        shape = (1, args.channels, *args.image_size)
+        try:
+            seen, total = _run_on_meta(net, shape)
+        except Exception as error:  # of a network that is somebody's own: whatever it raises, training goes on
+            problem = f'it does not run on the meta device ({type(error).__name__}: {_first_line(error)})'
+    else:
+        problem = 'the size of a sample is not known'
+    if problem:
+        seen, total = {}, None
+    lines = _drawn(_row_of(net, '', seen, set()))
+    parameters = list(net.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    summary = f'parameters: {sum(p.numel() for p in parameters):,}, trainable: {trained:,}'
+    if problem:
+        return [*lines, summary, f'no outputs and no FLOPs: {problem}']
+    sample = 'x'.join(map(str, shape[1:]))
+    return [*lines, f'{summary}; FLOPs of one sample of {sample}, forward: {total:,} ({_short(total)})']
+
+
+def _run_on_meta(net, shape):
+    """Run a copy of a network on one sample of `shape`, without numbers.
+
+    Returns:
+        dict from each module's name to its first output's shape (str) and its FLOPs (int), and the FLOPs of all (int).
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton, where there is one
+
+    copied = _copy_on_meta(net)
+    counter, seen, running = FlopCounterMode(display=False), {}, {}
+
+    def before(name):
+        def hook(module, inputs):
+            running.setdefault(name, []).append(counter.get_total_flops())
+
+        return hook
+
+    def after(name):
+        def hook(module, inputs, output):
+            flops = counter.get_total_flops() - running[name].pop()
+            shown, sum_so_far = seen.get(name, (_shape_of(output), 0))
+            seen[name] = shown, sum_so_far + flops
+
+        return hook
+
+    for name, module in copied.named_modules():
+        module.register_forward_pre_hook(before(name))
+        module.register_forward_hook(after(name))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # it hides attention from the counter
+    try:
+        with torch.no_grad(), counter:
+            copied(torch.zeros(shape, device='meta'))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return seen, counter.get_total_flops()
+
+
+def _copy_on_meta(net):
+    """Return a copy of a network, in eval mode and without hooks, whose tensors are on the meta device."""
+    attributes = (value for module in net.modules() for value in vars(module).values() if torch.is_tensor(value))
+    # What copy.deepcopy finds here it takes for copied already, so that no weight is really copied.
+    known = {id(tensor): _empty(tensor) for tensor in (*net.parameters(), *net.buffers(), *attributes)}
+    copied = copy.deepcopy(net, known)
+    for module in copied.modules():
+        for name, hooks in vars(module).items():
+            if name.endswith('_hooks') and isinstance(hooks, dict):
+                hooks.clear()
+    return copied.eval()
+
+
+def _empty(tensor):
+    empty = torch.empty_like(tensor, device='meta')
+    return torch.nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else empty
+
+
+def _row_of(module, name, seen, listed):
+    """Return the Row of a module with those of its parts; what `listed` (set of ids) holds already is left out."""
+    output, flops = seen.get(name, ('', 0))
+    row = Row(name, type(module).__name__, sum(p.numel() for p in module.parameters()), flops, output)
+    prefix = f'{name}.' if name else ''
+    for child_name, child in module.named_children():
+        if id(child) not in listed:
+            listed.add(id(child))
+            row.parts.append(_row_of(child, prefix + child_name, seen, listed))
+    if name in seen and not any(part.ran() for part in row.parts):
+        row.parts = []  # attention of torch.nn reads the weights of its parts without calling them
+    if row.parts:
+        own = module.named_parameters(recurse=False)
+        row.parts = [Row(prefix + n, 'Parameter', p.numel(), 0, _size(p.shape)) for n, p in own] + row.parts
+    if not row.flops:  # a list of modules is not called itself
+        row.flops = sum(part.flops for part in row.parts)
+    row.parts = [part for part in row.parts if part.parameters or part.flops]
+    return row
+
+
+def _drawn(root):
+    """Return the lines of the table down to the depth at which it has no more than ROWS rows."""
+    levels, level = [], root.parts
+    while level:
+        levels.append(level)
+        level = [part for row in level for part in row.parts]
+    depth, rows = 1, len(root.parts)
+    while depth < len(levels) and rows + len(levels[depth]) <= ROWS:
+        rows += len(levels[depth])
+        depth += 1
+    cells = [('layer', 'kind', 'output', 'parameters', 'FLOPs')]
+    cells += [_cells(row) for row in _down_to(root, depth) or [root]]
+    widths = [min(max(map(len, column)), WIDTHS.get(column[0], 20)) for column in zip(*cells, strict=True)]
+    lines = [_line(row, widths) for row in cells]
+    lines.insert(1, '-' * max(map(len, lines)))
+    if depth < len(levels):
+        lines.append(f'(down to {depth} of {len(levels)} levels; deeper ones are in the sums of those above)')
+    return lines
+
+
+def _down_to(row, depth):
+    """Return the rows below a row, in order, to `depth` (int)."""
+    below = []
+    for part in row.parts if row.depth() < depth else []:
+        below += [part, *_down_to(part, depth)]
+    return below
+
+
+def _cells(row):
+    shown = '  ' * (row.depth() - 1) + (row.name.rpartition('.')[2] or '-')
+    return shown, row.kind, row.output, f'{row.parameters:,}', _short(row.flops) if row.flops else ''
+
+
+def _line(cells, widths):
+    texts = []
+    for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+        text = cell if len(cell) <= width else cell[: width - 3] + '...'
+        texts.append(text.ljust(width) if column < 3 else text.rjust(width))  # words, then numbers
+    return '  '.join(texts).rstrip()
+
+
+def _shape_of(output):
+    """Return the shape (str) of a layer's output, without the batch; of several outputs the first and '...'."""
+    if torch.is_tensor(output):
+        return _size(output.shape[1:])
+    several = list(output.values()) if isinstance(output, dict) else output
+    if isinstance(several, list | tuple) and several:
+        return f'{_shape_of(several[0])} ...' if len(several) > 1 else _shape_of(several[0])
+    return '-'
+
+
+def _size(shape):
+    return 'x'.join(map(str, shape)) or '1'
+
+
+def _short(flops):
+    """Return a number of FLOPs in four digits: 1234567 -> '1.235 M'."""
+    for unit, size in (('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
+        if flops >= size:
+            return f'{flops / size:.4g} {unit}'
+    return str(flops)
+
+
+def _first_line(error):
+    return next(iter(str(error).splitlines()), 'no reason given')[:100]
