@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Test a checkpoint.
 
     python eval.py --load_model_path checkpoints/lenet_exp/best.pth

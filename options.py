@@ -30,6 +30,7 @@ from utils.arguments import (
     registered,
     share_of_lr,
 )
+from utils.completion import complete
 from utils.errors import DanluError
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.registry import PROJECT, read_registry
@@ -308,6 +309,8 @@ def parse_train_args(argv=None):
     With --resume the run's own args.txt is read first; what `argv` names on top must be safe to change.
     """
     parser = train_parser()
+    if argv is None:
+        complete(parser)
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
     return checked(parser, args if args.resume is None else _resumed(parser, args.resume, argv))
@@ -370,6 +373,8 @@ def parse_test_args(argv=None, trained=None):
 def get_load_model_path(argv=None):
     """Return the checkpoint (str) that eval.py's arguments name, before the rest of them is settled."""
     parser = test_parser()
+    if argv is None:
+        complete(parser)
     path = parser.parse_args(argv).load_model_path
     if path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')

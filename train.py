@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """Train a network.
 
     python train.py                                       # LeNet on the digits that ship with Danlu

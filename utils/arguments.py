@@ -221,6 +221,7 @@ def registered(what, names, prefixes=()):
         hint = f', or {theirs}, if it is one of theirs' if theirs else ''
         raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)
 
+    convert.names = [*names, *prefixes]  # for shell completion
     return convert
 
 
