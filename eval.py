@@ -94,8 +94,8 @@ class Evaluator(Engine):
         progress = Progress(self.loader, 'test', print)
         on_batch = self.viz_per_batch if self.args.save_viz else None
         results, seen = self.evaluate(progress, self.metrics, on_batch)
-        if seen != len(self.loader.dataset):
-            raise DanluError(f'the test saw {seen} of {len(self.loader.dataset)} samples: the loader left some out')
+        if progress.total is not None and seen != progress.total:
+            raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         self.write_confusion_matrix()
         write_result(Path(self.args.result_dir) / 'result.txt', results, self.provenance(seen))
         for name, value in sorted(results.items()):

@@ -104,7 +104,8 @@ def _add_what(parser):
 def _add_files(parser):
     group = parser.add_argument_group('where: files')
     group.add_argument('--val_list', type=existing_path, metavar='PATH',
-                       help='validation (train.py) or test (eval.py) data: a list file, or a directory for folder')
+                       help='validation (train.py) or test (eval.py) data: a list file, a directory for folder, '
+                            'or shards (.tar, .csv, .jsonl) for stream')
     group.add_argument('--data_root', type=existing_path, metavar='DIR',
                        help='what the paths in list files are relative to (default: the list file), or the directory '
                             'of a downloaded data set (default: datasets/ of the project)')
@@ -158,7 +159,7 @@ def add_train_args(parser):
     augments = read_registry('data.augment', 'AUGMENTS')
     group = parser.add_argument_group('training')
     group.add_argument('--train_list', type=existing_path, metavar='PATH',
-                       help='training data: a list file, or a directory for folder')
+                       help='training data, likewise: a list file, a directory or shards')
     group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
     optimizers = read_registry('utils.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
@@ -179,6 +180,13 @@ def add_train_args(parser):
     group = parser.add_argument_group('training samples and files')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
+    group.add_argument('--balance', action=Flag,
+                       help='classification: draw each class equally often, with replacement; an epoch stays as long')
+    group.add_argument('--shuffle_buffer', default=1000, type=number(int, low=1), metavar='N',
+                       help='stream: samples among which the next is drawn; the order of the shards is drawn as well')
+    group.add_argument('--train_length', type=number(int, low=1), metavar='N',
+                       help='stream: samples of an epoch, for the time left and for schedules by step; with fewer than '
+                            'there are it ends earlier, with more some come again (default: all, uncounted)')
     group.add_argument('--mixup', type=number(float, above=0), metavar='ALPHA',
                        help='classification: blend each sample with another, shares from Beta(ALPHA, ALPHA); the '
                             'metrics of training, then rough, count the class with the larger share')

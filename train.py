@@ -51,6 +51,7 @@ from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
+from utils.progress import length_of
 from utils.report import end_lines, epoch_line, interrupted_line, start_lines
 from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
 from utils.selection import Selection
@@ -133,7 +134,7 @@ class Trainer(Engine):
 
     def select_update(self):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
-        args, length = self.args, len(self.train_loader) if hasattr(self.train_loader, '__len__') else None
+        args, length = self.args, length_of(self.train_loader)
         steps = None if length is None else -(-length // args.accumulate)
         schedule = Schedule(self.optimizer, args, steps, self.selection.mode)
         update = Update(self.net, self.optimizer, schedule, args, length)

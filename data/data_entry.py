@@ -6,16 +6,19 @@ target. It may have `__getitems__(indices)`, which returns a whole batch at once
 for `__getitem__`, cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py),
 `describe(args)`, what the options can take from the data (num_classes, image_size, channels, mean, std, class_names),
 `name(index)`, what results call a sample, and `notes`, a list of lines to print at the start. What `__getitem__` draws
-from torch's global generator (torch.rand ...) is the same for any number of workers.
+from torch's global generator (torch.rand ...) is the same for any number of workers. Instead of a length it may have
+`order(epoch)`, which yields what `load` takes (data/stream.py).
 """
 
+import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
 from data.augment import Augment
+from data.balance import balance
 from data.loader import Loader
 from data.mixing import select_mixing
-from data.samplers import EpochBatches
+from data.samplers import EpochBatches, StreamBatches
 from utils.errors import DanluError
 from utils.machine import cpu_cores
 from utils.registry import load_entry
@@ -26,6 +29,7 @@ DATASETS = {
     'list': 'data.list_dataset.ListDataset',
     'mem_list': 'data.mem_list.MemList',
     'folder': 'data.folder.Folder',
+    'stream': 'data.stream.Stream',
     'mnist': 'data.torchvision_data.MNIST',
     'fashion_mnist': 'data.torchvision_data.FashionMNIST',
     'cifar10': 'data.torchvision_data.CIFAR10',
@@ -94,7 +98,8 @@ class Batches(Dataset):
     def __getitems__(self, key):
         """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with the key.
 
-        That itself is left to the device, a batch at a time: see utils.preparation and data.loader.Loader.
+        For a stream `indices` are Places, which as an array are indices. That itself is left to the device, a batch at
+        a time: see utils.preparation and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
@@ -120,7 +125,7 @@ class Batches(Dataset):
         return self._with_key(batch, key)
 
     def _with_key(self, batch, key):
-        return batch if self.augment is None and self.mixing is None else (*batch, key)
+        return batch if self.augment is None and self.mixing is None else (*batch, (key[0], np.asarray(key[1])))
 
     def _sample(self, epoch, index):
         torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
@@ -152,6 +157,10 @@ def _loader(args, split):
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
-    batches = EpochBatches(len(dataset), args.batch_size, shuffle=training, seed=args.seed)
+    if hasattr(dataset, 'order'):
+        batches = StreamBatches(dataset, args.batch_size, shuffle=training)
+    else:
+        weights = balance(dataset, args) if training and args.balance else None
+        batches = EpochBatches(len(dataset), args.batch_size, training, args.seed, weights)
     mixing = select_mixing(args) if training else None
     return Loader(Batches(dataset, augment, args.seed, mixing), batches, workers, args.seed)

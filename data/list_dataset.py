@@ -99,12 +99,7 @@ class ListDataset(Dataset):
         """Return the mask (uint8, H, W) of a sample, having checked its labels."""
         path = self.listing.target_path(index)
         mask = _naming(path, read_mask, size)
-        wrong = [value for value in mask.unique().tolist() if value >= self.num_classes and value != self.ignore_index]
-        if wrong:
-            raise DanluError(
-                f'{path}: mask values {wrong[:10]} are neither 0..{self.num_classes - 1} (--num_classes) nor '
-                f'{self.ignore_index} (--ignore_index)'
-            )
+        _naming(path, lambda _: check_values(mask, self.num_classes, self.ignore_index))
         return mask
 
     def __len__(self):
@@ -135,6 +130,31 @@ class ListDataset(Dataset):
         return self.listing.images[index]
 
 
+def check_values(mask, num_classes, ignore_index):
+    """Raise DanluError if a mask (uint8 tensor) holds something other than classes and the ignore index."""
+    wrong = [value for value in mask.unique().tolist() if value >= num_classes and value != ignore_index]
+    if wrong:
+        raise DanluError(
+            f'mask values {wrong[:10]} are neither 0..{num_classes - 1} (--num_classes) nor {ignore_index} '
+            '(--ignore_index)'
+        )
+
+
+def guessed_size(size, name):
+    """Return [height, width] to train at: those of the first picture, called `name`, where it is small enough.
+
+    Raises:
+        DanluError: it is larger than LARGEST_GUESS.
+    """
+    height, width = size
+    if max(height, width) > LARGEST_GUESS:
+        raise DanluError(
+            f'the first picture, {name}, is {width}x{height}: say what size to train at, --image_size 224 or '
+            f'--image_size {height} {width} (height width)'
+        )
+    return [height, width]
+
+
 def _naming(path, function, *args):
     try:
         return function(path, *args)
@@ -159,15 +179,8 @@ def _first_size(listing):
         path = listing.image_path(index)
         try:
             with open_picture(path) as picture:
-                height, width = upright_size(picture)
-            break
+                size = upright_size(picture)
         except DanluError:
             continue  # building the data set reports it, with all the other faults
-    else:
-        return [1, 1]  # not one can be opened: it will not come to that
-    if max(height, width) > LARGEST_GUESS:
-        raise DanluError(
-            f'the first picture, {path}, is {width}x{height}: say what size to train at, --image_size 224 or '
-            f'--image_size {height} {width} (height width)'
-        )
-    return [height, width]
+        return guessed_size(size, path)
+    return [1, 1]  # not one can be opened: it will not come to that

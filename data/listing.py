@@ -263,7 +263,7 @@ def parse_labels(listing, num_classes, class_names, faults):
     known = {name: label for label, name in enumerate(names)}
     for index, text in enumerate(listing.targets):
         if text not in known:
-            known[text] = _label_or_fault(text, num_classes, names)
+            known[text] = label_or_fault(text, num_classes, names)
         if isinstance(known[text], str):
             faults.add(listing.where(index), known[text])
         else:
@@ -271,7 +271,8 @@ def parse_labels(listing, num_classes, class_names, faults):
     return torch.from_numpy(labels)
 
 
-def _label_or_fault(text, num_classes, names):
+def label_or_fault(text, num_classes, names):
+    """Return the label (int) that a text not among `names` stands for, or why it is none (str)."""
     if not is_integer(text) or any(map(is_integer, names)):
         shown = ', '.join(names[:20]) or f'integers, 0..{num_classes - 1}; names need --class_names'
         return f'unknown class {text!r} (known: {shown})'

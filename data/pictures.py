@@ -27,15 +27,18 @@ TURNS = {
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
 
-def open_picture(path):
+def open_picture(source):
     """Open a picture file (its pixels are not read yet); PIL.Image.
+
+    Args:
+        source: path of the file, or its content (bytes), as all functions here take it.
 
     Raises:
         DanluError: not there, not a picture, or more than 89 million pixels (a decompression bomb). The message
             leaves out the path, which the caller knows better how to name.
     """
     try:
-        picture = Image.open(path)
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except FileNotFoundError:
         raise DanluError('no such file') from None
     except Image.UnidentifiedImageError:
@@ -47,6 +50,7 @@ def open_picture(path):
         raise DanluError(
             f'{picture.width}x{picture.height} pixels: over {MAX_PIXELS:,} is taken for a decompression bomb; shrink it'
         )
+    picture.source = source  # Pillow forgets where the bytes are when it has decoded them
     return picture
 
 
@@ -54,7 +58,7 @@ def read_picture(path, channels, size=None, crop=False, part=None):
     """Read a picture, upright as its EXIF orientation says.
 
     Args:
-        path: file in any format that Pillow reads; of an animation the first frame is taken.
+        path: file, or its content (bytes), in any format that Pillow reads; of an animation the first frame is taken.
         channels: 1 (grey) or 3 (RGB); transparency is dropped, 16-bit grey is brought to 8 bits.
         size: (height, width) to bring it to, or None to leave it.
         crop: keep the aspect ratio and cut the middle out; otherwise the picture is stretched.
@@ -74,6 +78,8 @@ def read_picture(path, channels, size=None, crop=False, part=None):
             # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
             picture.draft(None, _drafted(full, box, size))
         loaded = _in_mode(_eight_bits(_upright(_loaded(picture))), MODES[channels])
+        if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
+            _refuse_without_end(path, picture)
         if size is not None:
             loaded = _resized(loaded, size, Image.BILINEAR, box, full)
         bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
@@ -113,7 +119,7 @@ def read_mask(path, size=None, part=None):
     """Read a mask: a picture whose pixel values are class labels (8-bit grey, or the indices of a palette).
 
     Args:
-        path: a lossless file, as a rule PNG.
+        path: a lossless file, or its content (bytes), as a rule PNG.
         size: (height, width) to bring it to by nearest neighbour, or None.
         part: as for `read_picture`.
 
@@ -186,7 +192,7 @@ def _orientation(picture):
     if picture.format == 'TIFF':  # Pillow turns these itself
         return 1
     # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
-    if picture.format == 'PNG' and 'exif' not in picture.info and b'eXIf' not in Path(picture.filename).read_bytes():
+    if picture.format == 'PNG' and 'exif' not in picture.info and b'eXIf' not in _content(picture.source):
         return 1
     try:
         return picture.getexif().get(0x0112, 1)
@@ -234,12 +240,18 @@ def _loaded(picture):
 def _refuse_without_end(path, picture):
     # What a crash left of a JPEG goes on with zeros, which decode as grey.
     if picture.format == 'JPEG':
-        data = Path(path).read_bytes()
+        data = _content(path)
         if data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
             raise DanluError('damaged: its end is missing')
 
 
+def _content(source):
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
+
+
 def _ends_with(path, mark):
+    if isinstance(path, bytes):
+        return path.endswith(mark)
     with open(path, 'rb') as file:
         file.seek(-len(mark), 2)
         return file.read() == mark

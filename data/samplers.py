@@ -1,5 +1,7 @@
 """Which samples make up which batch: a function of (seed, epoch) alone."""
 
+from itertools import islice
+
 import numpy as np
 from torch.utils.data import Sampler
 
@@ -16,10 +18,13 @@ class EpochBatches(Sampler):
         batch_size: samples per batch; the last batch of an epoch holds what is left.
         shuffle: draw a new order for each epoch (training), or keep the order of the list.
         seed: of the order.
+        weights: float64 array (length,), how often each sample is drawn, with replacement, relative to the others;
+            None: each comes once.
     """
 
-    def __init__(self, length, batch_size, shuffle, seed):
+    def __init__(self, length, batch_size, shuffle, seed, weights=None):
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
+        self.shares = None if weights is None else weights / weights.sum()
         self.epoch = 1
 
     def set_epoch(self, epoch):
@@ -31,11 +36,13 @@ class EpochBatches(Sampler):
         if not self.shuffle:
             return np.arange(self.length)
         # numpy's own generator: torch's global one belongs to the model and must not notice.
-        return np.random.default_rng([self.seed, self.epoch]).permutation(self.length)
+        random = np.random.default_rng([self.seed, self.epoch])
+        if self.shares is not None:
+            return random.choice(self.length, self.length, p=self.shares)
+        return random.permutation(self.length)
 
     def __len__(self):
-        batches, rest = divmod(self.length, self.batch_size)
-        return batches + (rest > 0 and not self._joins_last(rest))
+        return count_batches(self.length, self.batch_size, self.shuffle)
 
     def __iter__(self):
         order, batches = self.order(), len(self)
@@ -43,5 +50,92 @@ class EpochBatches(Sampler):
             end = self.length if number == batches - 1 else (number + 1) * self.batch_size
             yield self.epoch, order[number * self.batch_size : end]
 
-    def _joins_last(self, rest):
-        return self.shuffle and rest == 1 and self.batch_size > 1 and self.length > 1
+
+class StreamBatches(Sampler):
+    """Batch sampler over a stream that yields (epoch, Places): where the samples of a batch lie.
+
+    Args:
+        stream: has `order(epoch)`, which yields the places of an epoch, and a length or none.
+        batch_size: samples per batch; the last batch of an epoch holds what is left.
+        shuffle: the stream shuffles, for training; a last batch of a single sample is joined to the one before.
+    """
+
+    def __init__(self, stream, batch_size, shuffle):
+        self.stream, self.batch_size, self.shuffle = stream, batch_size, shuffle
+        self.epoch, self.start = 1, 0
+
+    def set_epoch(self, epoch, start=0):
+        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self):
+        """Return the batches of an epoch; TypeError where the stream does not know its length."""
+        return count_batches(len(self.stream), self.batch_size, self.shuffle)
+
+    def __iter__(self):
+        for batch in islice(self._cut(), self.start, None):
+            yield self.epoch, Places(batch)
+
+    def _cut(self):
+        joins = self.shuffle and self.batch_size > 1
+        batch = []
+        for place in self.stream.order(self.epoch):
+            batch.append(place)
+            if len(batch) == self.batch_size + 2 * joins:  # two more: what is left will be no single one
+                yield batch[: self.batch_size]
+                batch = batch[self.batch_size :]
+        if batch:
+            yield batch
+
+
+class Places:
+    """Stands in for the indices of a batch where samples have none: a list of places, each with an `index`.
+
+    `tolist` and parts by slices are as an array's; np.asarray gives the indices, int64 (B,), for what is a function of
+    them.
+    """
+
+    def __init__(self, places):
+        self.places = places
+
+    def __len__(self):
+        return len(self.places)
+
+    def __getitem__(self, part):
+        return Places(self.places[part])
+
+    def tolist(self):
+        """Return the places (list)."""
+        return self.places
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([place.index for place in self.places], dtype=dtype or np.int64)
+
+
+def count_batches(length, batch_size, join_last):
+    """Return how many batches (int) a number of samples makes, a last single one being joined or not."""
+    batches, rest = divmod(length, batch_size)
+    joined = join_last and rest == 1 and batch_size > 1 and length > 1
+    return batches + (rest > 0 and not joined)
+
+
+def shuffled(items, size, random):
+    """Yield what an iterable yields, each item in exchange for a later one: shuffled in a buffer of `size` items.
+
+    Args:
+        items: iterable.
+        size: at least 1, which leaves the order as it is.
+        random: numpy.random.Generator.
+    """
+    items = iter(items)
+    buffer = list(islice(items, size))
+    for item, chosen in zip(items, _numbers_below(size, random), strict=False):
+        yield buffer[chosen]
+        buffer[chosen] = item
+    for chosen in random.permutation(len(buffer)).tolist():
+        yield buffer[chosen]
+
+
+def _numbers_below(size, random):
+    while True:
+        yield from random.integers(size, size=256).tolist()  # one by one they would take ten times as long

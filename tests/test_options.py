@@ -45,6 +45,7 @@ REGISTRIES = [
     ('schedule', 'utils.optim', 'SCHEDULES'),
 ]
 SEGMENTATION = ['--task', 'segmentation', '--data_type', 'list', '--train_list', 'train.txt', '--val_list', 'val.txt']
+STREAM = '--data_type stream --train_list pictures --val_list pictures'
 OWN_LISTS = ['--data_type', 'list', '--train_list', 'train.txt', '--val_list', 'val.txt']
 
 
@@ -266,6 +267,22 @@ REFUSED_TRAIN = [
     ('--weight_decay -1e-4', '--weight_decay', 'must be at least 0, got -1e-4'),
     ('--augment strng', '--augment', 'did you mean strong?'),
     ('--augment all', '--augment', 'known: affine, crop, flip, none, standard, strong'),
+    ('--shuffle_buffer 0', '--shuffle_buffer', 'must be at least 1'),
+    ('--shuffle_buffer 5', '--shuffle_buffer', 'only data_type stream uses it'),
+    ('--train_length 0', '--train_length', 'must be at least 1'),
+    ('--train_length 50', '--train_length', 'only data_type stream uses it'),
+    (f'{STREAM} --num_classes 3 --schedule cosine', '--train_length', '--schedule cosine has to know how many samples'),
+    (f'{STREAM} --num_classes 3 --warmup_epochs 1', '--train_length', '--warmup_epochs has to know how many samples'),
+    (STREAM, '--num_classes', 'a stream is not read beforehand to count them: give it or --class_names'),
+    (
+        f'{STREAM} --num_classes 3 --train_list train.txt',
+        '--train_list',
+        'takes a .tar, .csv, .jsonl file or a directory',
+    ),
+    ('--data_type stream --num_classes 3 --train_list pictures', '--val_list', 'with such, and none is given'),
+    (f'{STREAM} --num_classes 3 --balance', '--balance', 'does not know its labels beforehand; give --class_weights'),
+    (f'{" ".join(SEGMENTATION)} --num_classes 3 --balance', '--balance', 'for segmentation give --class_weights'),
+    ('--balance --class_weights 1 2', '--balance', 'rare classes would count twice; leave one of the two out'),
     ('--mixup 0', '--mixup', 'must be more than 0, got 0'),
     ('--mixup on', '--mixup', "'on' is not a number"),
     ('--mixup 0.2 --ignore_index 0', '--mixup', 'a sample that is ignored cannot be mixed: leave out --ignore_index'),
@@ -296,7 +313,11 @@ REFUSED_TRAIN = [
     ('--data_type cifar10 --train_list train.txt', '--train_list', 'cifar10 has its own pictures'),
     ('--data_type folder --train_list pictures --val_list pictures --data_root .', '--data_root', 'not used by'),
     ('--task segmentation', '--num_classes', 'needed for segmentation'),
-    ('--task segmentation --num_classes 3', '--data_type', 'digits has no masks; segmentation takes list or mem_list'),
+    (
+        '--task segmentation --num_classes 3',
+        '--data_type',
+        'digits has no masks; segmentation takes list, mem_list, stream',
+    ),
     ('--task segmentation --num_classes 3 --data_type cifar10', '--data_type', 'cifar10 has no masks'),
     ('--task segmentation --num_classes 3 --data_type mnist', '--data_type', 'mnist has no masks'),
 ]

@@ -7,6 +7,7 @@ import torch
 
 from utils.checkpoint import load_checkpoint, load_weights, weights_of
 from utils.errors import DanluError
+from utils.progress import length_of
 from utils.speed import forward
 
 SAME = {None: 1e-4, 'bf16': 5e-2, 'fp16': 5e-3}  # how far outputs may lie apart, as a share of the largest
@@ -31,15 +32,15 @@ class Few:
 
 
 def last_size(loader, batch_size):
-    """Return how many samples (int) the last batch of an epoch has; 1, the least, where the loader does not tell."""
+    """Return how many samples (int) the last batch of an epoch has; the least, where the loader does not tell."""
     sampler = getattr(loader, 'batch_sampler', None)
     length, size = getattr(sampler, 'length', None), getattr(sampler, 'batch_size', batch_size)
-    if length is None and hasattr(getattr(loader, 'dataset', None), '__len__'):
-        length = len(loader.dataset)
+    joins = getattr(sampler, 'shuffle', False)  # data.samplers join a single one to the batch before
+    length = length_of(getattr(loader, 'dataset', None)) if length is None else length
     if length is None:
-        return 1
+        return min(2 if joins else 1, batch_size)
     rest = length % size
-    if getattr(sampler, 'shuffle', False) and rest == 1:  # data.samplers.EpochBatches joins it to the one before
+    if joins and rest == 1:
         rest = 0
     return rest if rest and not getattr(loader, 'drop_last', False) else batch_size
 

@@ -11,6 +11,8 @@ from utils.arguments import UNRECORDABLE
 # Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
 LIST_DATA = ('list', 'mem_list')
 FILE_DATA = (*LIST_DATA, 'folder')
+MASK_DATA = (*LIST_DATA, 'stream')
+SHARD_ENDINGS = ('.tar', '.csv', '.jsonl')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 
 # Which schedules an option is for.
@@ -35,6 +37,8 @@ def checked(parser, args):
         args.ignore_index = 255
     _check_counts(parser, args)
     _check_data(parser, args)
+    _check_stream(parser, args)
+    _check_balance(parser, args)
     _check_mixing(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
@@ -91,7 +95,7 @@ def _check_data(parser, args):
     if args.task == 'segmentation' and args.num_classes is None:
         parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
     if args.task == 'segmentation' and kind in ('digits', 'folder', *DOWNLOADABLE_DATA):
-        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {" or ".join(LIST_DATA)}')
+        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {", ".join(MASK_DATA)}')
     for name in ('train_list', 'val_list'):
         if not hasattr(args, name):
             continue
@@ -127,6 +131,46 @@ def _check_used(parser, args):
         )
     if args.download and kind not in DOWNLOADABLE_DATA:
         parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
+
+
+def _check_stream(parser, args):
+    if args.data_type != 'stream':
+        for name in ('shuffle_buffer', 'train_length'):
+            if getattr(args, name, None) != parser.get_default(name):
+                parser.error(f'argument --{name}: only data_type stream uses it; leave it out')
+        return
+    if args.task not in ('classification', 'segmentation'):
+        parser.error(f'argument --data_type: stream serves classification and segmentation, not {args.task}')
+    if args.num_classes is None:
+        parser.error('argument --num_classes: a stream is not read beforehand to count them: give it or --class_names')
+    for name in ('train_list', 'val_list'):
+        if not hasattr(args, name):
+            continue
+        path = getattr(args, name)
+        if path is None or not (os.path.isdir(path) or path.lower().endswith(SHARD_ENDINGS)):
+            parser.error(
+                f'argument --{name}: data_type stream takes a {", ".join(SHARD_ENDINGS)} file or a directory with '
+                f'such, {"and none is given" if path is None else f"not {path}"}'
+            )
+    by_step = getattr(args, 'schedule', 'none') not in ('none', 'plateau') or getattr(args, 'warmup_epochs', 0)
+    if by_step and args.train_length is None:
+        what = f'--schedule {args.schedule}' if args.schedule != 'none' else '--warmup_epochs'
+        parser.error(
+            f'argument --train_length: {what} has to know how many samples an epoch of the stream has: give it'
+        )
+
+
+def _check_balance(parser, args):
+    if not getattr(args, 'balance', False):
+        return
+    if args.task != 'classification':
+        parser.error(f'argument --balance: draws classes of pictures; for {args.task} give --class_weights')
+    if args.data_type == 'stream':
+        parser.error('argument --balance: a stream does not know its labels beforehand; give --class_weights')
+    if args.class_weights:
+        parser.error(
+            'argument --balance: with --class_weights rare classes would count twice; leave one of the two out'
+        )
 
 
 def _check_mixing(parser, args):

@@ -14,6 +14,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, supported
 
 from utils.advice import PARTS, Facts, advise
 from utils.machine import cpu_cores, memory
+from utils.progress import length_of
 
 TRACE = 'trace.json.gz'
 LONG = 60  # steps of which no more than these are measured
@@ -220,12 +221,14 @@ def facts_of(trainer, lag):
     train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
     ours = not trainer.ready_made and None not in (train, val)  # both are the Batches of data/data_entry.py
     planes = (args.channels or 3) + (args.task == 'segmentation')
-    size = (len(train) + len(val)) * planes * prod(args.image_size) if ours else 0
+    lengths = [length_of(train), length_of(val)] if ours else [None]
+    known = None not in lengths
+    size = sum(lengths) * planes * prod(args.image_size) if known else 0
     return Facts(
         device=trainer.device.type,
         data_type=args.data_type if ours else None,
         in_memory=ours and getattr(train.dataset, 'in_memory', False),
-        fits_memory=ours and size < memory() / 4,
+        fits_memory=known and size < memory() / 4,
         workers=trainer.workers,
         cores=cpu_cores(),
         threads=torch.get_num_threads(),

@@ -8,6 +8,14 @@ from tqdm import tqdm
 QUIET_SECONDS = 30
 
 
+def length_of(thing):
+    """Return len(thing), or None where it has none or does not know it: of a stream."""
+    try:
+        return len(thing)
+    except TypeError:
+        return None
+
+
 class Progress:
     """Iterates over a loader's batches and shows how far it is, how fast, and how long it will take.
 
@@ -19,7 +27,7 @@ class Progress:
 
     def __init__(self, loader, title, say):
         self.loader, self.title, self.say = loader, title, say
-        self.total = len(loader.dataset) if hasattr(getattr(loader, 'dataset', None), '__len__') else None
+        self.total = length_of(getattr(loader, 'dataset', None))
         self.done, self.waited, self.started = 0, 0.0, time.perf_counter()
         self.said = self.started
 

@@ -5,13 +5,15 @@ import shlex
 
 from utils.checkpoint import unwrapped
 from utils.model_table import model_table
+from utils.progress import length_of
 
 
 def start_lines(trainer, notes):
     """Return what is about to run (list of str): data, model, classes, the `notes` taken before, and the table."""
     args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
-    sizes = [f'{len(loader.dataset):,} {use}' for use, loader in loaders.items() if hasattr(loader, 'dataset')]
+    lengths = {use: length_of(loader.dataset) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
+    sizes = [f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items()]
     if sizes:
         lines.append(f'data: {", ".join(sizes)}; workers: {trainer.workers}')
     parameters = sum(parameter.numel() for parameter in trainer.net.parameters())

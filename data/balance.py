@@ -1,0 +1,48 @@
+"""Class-balanced sampling: how often each sample is to be drawn."""
+
+import numpy as np
+import torch
+
+from utils.errors import DanluError
+
+
+def balance(dataset, args):
+    """Return how often each sample is drawn relative to the others, so that each class comes equally often on average.
+
+    A class that the data lacks stays away; so do samples with the ignore index, from which nothing is learned.
+
+    Args:
+        dataset: has `labels` or, where it is in memory, `targets`: int64 tensor (N,). A line about its classes is
+            added to its `notes`.
+        args: options; num_classes, class_names and ignore_index count.
+
+    Returns:
+        float64 array (N,).
+
+    Raises:
+        DanluError: the data set knows no labels.
+    """
+    labels = next(
+        (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
+    )
+    if not torch.is_tensor(labels) or labels.dtype != torch.int64 or labels.shape != (len(dataset),):
+        raise DanluError(
+            f'--balance: {args.data_type} does not tell the labels of its samples (int64 tensor (N,) as `labels`); '
+            'leave it out, or give --class_weights'
+        )
+    labels = labels.numpy()
+    counts = np.bincount(labels, minlength=args.num_classes).astype(np.float64)
+    if args.ignore_index is not None and args.ignore_index < len(counts):
+        counts[args.ignore_index] = 0
+    present = np.flatnonzero(counts)
+    if len(present) < 2:
+        raise DanluError(f'--balance: the training data has {len(present)} of {args.num_classes} classes; leave it out')
+    names = args.class_names or [f'class {label}' for label in range(len(counts))]
+    least, most = min(present, key=counts.__getitem__), max(present, key=counts.__getitem__)
+    found = f'{names[least]} has {counts[least]:,.0f} samples, {names[most]} {counts[most]:,.0f}'
+    if counts[least] == counts[most]:
+        found = f'each has {counts[most]:,.0f} samples already'
+    note = f'balance: each of {len(present)} classes equally often, with replacement; in the data {found}'
+    dataset.notes = [*getattr(dataset, 'notes', []), note]
+    weights = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
+    return weights[labels]

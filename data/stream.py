@@ -1,0 +1,226 @@
+"""Data too large to index or to hold: the samples of .tar, .csv or .jsonl shards, read from front to back each epoch.
+
+What comes in which batch is a function of (seed, epoch) alone: one process walks over the shards, shuffles the places
+of the samples in a buffer and cuts them into batches; whoever makes a batch, a worker process or a thread, reads and
+decodes what lies there. data/shards.py says what shards hold.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import IterableDataset, get_worker_info
+
+from data.list_dataset import check_values, guessed_size
+from data.listing import Faults, label_or_fault
+from data.pictures import open_picture, read_mask, read_picture, upright_size
+from data.samplers import shuffled
+from data.shards import find_shards
+from utils.errors import DanluError
+from utils.machine import cpu_cores
+
+
+class Place(NamedTuple):
+    """Where a sample lies."""
+
+    index: int  # shard * 2**32 + position in it: what is random about a sample is a function of it
+    shard: int  # its number in the order of the names
+    name: Any = None  # of the sample in its shard, and where its picture and target are: data/shards.py
+    picture: Any = None
+    target: Any = None
+    fault: str | None = None  # why nothing can be read here, nor behind it in the shard
+
+
+class Stream(IterableDataset):
+    """The samples of a shard or a directory of shards, for classification or segmentation.
+
+    A stream cannot be read through beforehand: when it is built each shard is opened and its first sample decoded, and
+    faults of the others stop the run where it comes to them. As a plain IterableDataset it gives each worker process of
+    a DataLoader its own share of the samples; train.py and eval.py take `order` and `load`.
+
+    Args:
+        args: options; data_root, task, num_classes, class_names, image_size, channels, ignore_index, seed, and for
+            training shuffle_buffer and train_length count.
+        split: 'train' (train_list), shuffled anew each epoch, or 'val' (val_list), in order.
+
+    Raises:
+        DanluError: naming the shards that cannot be read, or whose first sample is faulty.
+    """
+
+    in_memory = False
+
+    @classmethod
+    def describe(cls, args):
+        """Return what the options can take from the data (dict): the size of the first picture."""
+        facts = {'channels': 3}
+        if args.image_size is None:
+            path = getattr(args, 'train_list', None) or args.val_list
+            for shard in find_shards(path, args.data_root):
+                for name, picture, _ in islice(shard.walk(args.task == 'segmentation'), 1):
+                    try:
+                        with open_picture(shard.picture(picture)) as opened:
+                            size = upright_size(opened)
+                    except DanluError as error:
+                        raise DanluError(f'{shard.where(name)}: {error}') from None
+                    return facts | {'image_size': guessed_size(size, shard.where(name))}
+            raise DanluError(f'{path}: there is no sample in it')
+        return facts
+
+    def __init__(self, args, split):
+        self.training = split == 'train'
+        self.path = args.train_list if self.training else args.val_list
+        self.shards = find_shards(self.path, args.data_root)
+        self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
+        self.num_classes, self.class_names = args.num_classes, args.class_names or []
+        self.ignore_index, self.seed, self.epoch = args.ignore_index, args.seed, 1
+        self.labels_of = {name: label for label, name in enumerate(self.class_names)}
+        self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
+        self.counted = self.named = None
+        empty = self.check()
+        count = len(self.shards)
+        shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
+        self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
+
+    def check(self):
+        """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
+        faults, empty = Faults(self.path), 0
+
+        def decode_first(number):
+            try:
+                places = list(islice(self.places([number]), 1))
+                for place in places:
+                    self.load(place)
+                return not places
+            except DanluError as error:
+                return str(error)
+
+        with ThreadPoolExecutor(cpu_cores()) as pool:
+            for found in pool.map(decode_first, range(len(self.shards))):
+                if isinstance(found, str):
+                    where, _, what = found.partition(': ')
+                    faults.add(where, what)
+                else:
+                    empty += found
+        faults.stop_if_any()
+        if empty == len(self.shards):
+            raise DanluError(f'{self.path}: there is no sample in it')
+        return empty
+
+    def __len__(self):
+        """Return the samples of an epoch: train_length, or as many as the last whole walk found.
+
+        Raises:
+            TypeError: neither is known.
+        """
+        if self.length is None and self.counted is None:
+            raise TypeError('a stream does not know its length before it was walked over: --train_length tells it')
+        return self.length or self.counted
+
+    def places(self, numbers):
+        """Yield the Places of the samples of shards, by the shards' numbers (ints), each from its first to its last.
+
+        A fault that stops the walk over a shard becomes a Place too, so that it stops the run when its turn comes,
+        whichever process it was found in.
+        """
+        for number in numbers:
+            position = -1
+            try:
+                for position, found in enumerate(self.shards[number].walk(self.masks)):
+                    yield Place((number << 32) + position, number, *found)
+            except DanluError as error:
+                yield Place((number << 32) + position + 1, number, fault=str(error))
+
+    def order(self, epoch):
+        """Yield the Places of an epoch (from 1): all samples, or as many as train_length says, going round again."""
+        random = np.random.default_rng([self.seed, epoch])
+        if self.length is not None:
+            yield from islice(self._endless(random), self.length)
+            return
+        count = 0
+        for place in self._walk(random):
+            yield place
+            count += 1
+        self.counted = count
+
+    def _walk(self, random):
+        if not self.training:
+            return self.places(range(len(self.shards)))
+        return shuffled(self.places(random.permutation(len(self.shards)).tolist()), self.buffer, random)
+
+    def _endless(self, random):
+        while True:
+            place = None
+            for place in self._walk(random):
+                yield place
+            if place is None:
+                raise DanluError(f'{self.path}: the samples are gone')
+
+    def set_epoch(self, epoch):
+        """Choose the epoch (from 1) that iterating over the stream itself yields."""
+        self.epoch = epoch
+
+    def __iter__(self):
+        """Yield the samples of the epoch, as `load` returns them; of n worker processes each yields every n-th."""
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for place in islice(self.order(self.epoch), first, None, step):
+            yield self.load(place)
+
+    def load(self, place, part=None):
+        """Return the sample at a Place: picture uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W).
+
+        Args:
+            place: Place.
+            part: chooses what to cut out, as data.augment.Augment.parts says.
+
+        Raises:
+            DanluError: naming the shard and the sample.
+        """
+        if place.fault is not None:
+            raise DanluError(place.fault)
+        shard = self.shards[place.shard]
+        try:
+            content = shard.picture(place.picture)
+            # Stretched with its mask, or cut to the proportions: as data.list_dataset.ListDataset does.
+            image = read_picture(content, self.channels, self.size, not self.masks, part)
+            return image, self._mask(shard, place, content, part) if self.masks else self._label(shard, place)
+        except DanluError as error:
+            raise DanluError(f'{shard.where(place.name)}: {error}') from None
+
+    def _label(self, shard, place):
+        text = shard.label(place.target)
+        if text not in self.labels_of:
+            found = label_or_fault(text, self.num_classes, self.class_names)
+            if isinstance(found, str):
+                raise DanluError(found)
+            self.labels_of[text] = found
+        return torch.tensor(self.labels_of[text])
+
+    def _mask(self, shard, place, content, part):
+        data = shard.mask(place.target)
+        with open_picture(content) as picture, open_picture(data) as mask:
+            (height, width), (rows, columns) = upright_size(picture), upright_size(mask)
+        if (rows, columns) != (height, width):
+            raise DanluError(f'the mask is {columns}x{rows}, its picture {width}x{height} (width x height)')
+        labels = read_mask(data, self.size, part)
+        check_values(labels, self.num_classes, self.ignore_index)
+        return labels
+
+    def name(self, index):
+        """Return the name (str) of sample number `index` (from 0) of all, in order; quick where asked in that order."""
+        if self.named is None or index < self.named[0]:
+            self.named = 0, self.places(range(len(self.shards)))
+        reached, places = self.named
+        place = next(islice(places, index - reached, None))
+        self.named = index + 1, places
+        return str(place.name)
+
+    def content_hash(self):
+        """Return a SHA-256 and what it is of (str): archives are too large to be read for it."""
+        digest = hashlib.sha256()
+        for shard in self.shards:
+            shard.identify(digest)
+        return f'{digest.hexdigest()} (of {self.shards[0].identity})'
