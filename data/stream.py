@@ -120,18 +120,9 @@ class Stream(IterableDataset):
         return self.length or self.counted
 
     def places(self, numbers):
-        """Yield the Places of the samples of shards, by the shards' numbers (ints), each from its first to its last.
-
-        A fault that stops the walk over a shard becomes a Place too, so that it stops the run when its turn comes,
-        whichever process it was found in.
-        """
+        """Yield the Places of the samples of shards, by the shards' numbers (ints): see places_of."""
         for number in numbers:
-            position = -1
-            try:
-                for position, found in enumerate(self.shards[number].walk(self.masks)):
-                    yield Place((number << 32) + position, number, *found)
-            except DanluError as error:
-                yield Place((number << 32) + position + 1, number, fault=str(error))
+            yield from places_of(self.shards[number], number, self.masks)
 
     def order(self, epoch):
         """Yield the Places of an epoch (from 1): all samples, or as many as train_length says, going round again."""
@@ -224,3 +215,21 @@ class Stream(IterableDataset):
         for shard in self.shards:
             shard.identify(digest)
         return f'{digest.hexdigest()} (of {self.shards[0].identity})'
+
+
+def places_of(shard, number, masks):
+    """Yield the Places of a shard's samples, from its first to its last.
+
+    A fault that stops the walk becomes a Place too, so that it is raised when its turn comes, in whichever process.
+
+    Args:
+        shard: of data.shards.
+        number: of the shard (int).
+        masks: whether the targets are masks; else they are labels.
+    """
+    position = -1
+    try:
+        for position, found in enumerate(shard.walk(masks)):
+            yield Place((number << 32) + position, number, *found)
+    except DanluError as error:
+        yield Place((number << 32) + position + 1, number, fault=str(error))

@@ -1,0 +1,245 @@
+"""What the files of a data set hold: mean and deviation, sizes, modes, classes, and which of them are unreadable."""
+
+import multiprocessing
+import signal
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+import numpy as np
+import torch
+
+from data.listing import PICTURE_ENDINGS, Faults, located, read_folder, read_list
+from data.pictures import check_picture, open_picture, read_mask, read_picture
+from data.shards import find_shards
+from data.stream import places_of
+from utils.errors import DanluError
+from utils.forked import can_fork
+from utils.machine import cpu_cores
+
+CHUNK = 32  # samples that a process measures in one go
+WAITING = 8  # chunks for each process that are handed out ahead
+
+
+class ListSource:
+    """The samples of a list file or of a directory with a sub-directory per class.
+
+    Args:
+        path: the list file or the directory.
+        data_root: what the paths of a list file are relative to, or None.
+        folder: whether it is such a directory.
+
+    Raises:
+        DanluError: it cannot be read, or names no sample. Single faulty lines are kept in `faults` (list of str).
+    """
+
+    def __init__(self, path, data_root=None, folder=False):
+        faults = Faults(path)
+        faults.SHOWN = float('inf')
+        self.listing = read_folder(path) if folder else read_list(path, data_root, faults)
+        self.faults = [line.strip() for line in faults.shown]
+
+    def __len__(self):
+        return len(self.listing)
+
+    def targets(self):
+        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        return 'masks' if self.listing.targets[0].lower().endswith(PICTURE_ENDINGS) else 'labels'
+
+    def keys(self, masks):
+        """Return the samples (iterable), each as what `where` and the others take."""
+        return range(len(self.listing))
+
+    def where(self, index):
+        """Return where a sample is (str)."""
+        return self.listing.where(index)
+
+    def picture(self, index):
+        """Return a picture's name for messages (str) and its path (str)."""
+        return (self.listing.image_path(index),) * 2
+
+    def mask(self, index):
+        """Return a mask's name for messages (str) and its path (str)."""
+        return (self.listing.target_path(index),) * 2
+
+    def label(self, index):
+        """Return the label (str) as it stands there."""
+        return self.listing.targets[index]
+
+
+class ShardSource:
+    """The samples of .tar, .csv or .jsonl shards; as ListSource, but nobody knows how many."""
+
+    def __init__(self, path, data_root=None):
+        self.path, self.shards, self.faults = path, find_shards(path, data_root), []
+
+    def targets(self):
+        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        for place in islice(self.keys(masks=True), 1):
+            found = place.target
+            masks = found.lower().endswith(PICTURE_ENDINGS) if isinstance(found, str) else found is not None
+            return 'masks' if masks else 'labels'
+        raise DanluError(f'{self.path}: there is no sample in it')
+
+    def keys(self, masks):
+        """Yield the samples (data.stream.Place)."""
+        for number, shard in enumerate(self.shards):
+            yield from places_of(shard, number, masks)
+
+    def where(self, place):
+        """Return where a sample is (str)."""
+        return self.shards[place.shard].where(place.name)
+
+    def picture(self, place):
+        """Return a picture's name for messages (str) and its content (bytes)."""
+        if place.fault is not None:
+            raise DanluError(place.fault)
+        return self.where(place), self.shards[place.shard].picture(place.picture)
+
+    def mask(self, place):
+        """Return a mask's name for messages (str) and its content (bytes)."""
+        return f'{self.where(place)}: its mask', self.shards[place.shard].mask(place.target)
+
+    def label(self, place):
+        """Return the label (str) as it stands there."""
+        return self.shards[place.shard].label(place.target)
+
+
+class Summary:
+    """Sums and counts over samples, exact: whole numbers.
+
+    `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
+    and `labels` texts are Counters; `mask_values` counts the values of masks, int64 (256,); `faults` is a list of str.
+    """
+
+    def __init__(self, channels):
+        self.values, self.mask_values = np.zeros((channels, 256), np.int64), np.zeros(256, np.int64)
+        self.sizes, self.modes, self.labels, self.faults = Counter(), Counter(), Counter(), []
+
+    def __len__(self):
+        return self.sizes.total()
+
+    def add(self, other):
+        """Add another Summary."""
+        self.values += other.values
+        self.mask_values += other.mask_values
+        for name in ('sizes', 'modes', 'labels'):
+            getattr(self, name).update(getattr(other, name))
+        self.faults += other.faults
+
+    def add_sample(self, source, key, targets):
+        """Measure one sample of a source; `targets` is 'labels', 'masks' or 'none'.
+
+        Raises:
+            DanluError: it cannot be read, and nothing of it was counted.
+        """
+        name, content = source.picture(key)
+        size, mode, pixels = _naming(name, _read, content, len(self.values))
+        if targets == 'masks':
+            name, content = source.mask(key)
+            mask = _naming(name, read_mask, content)
+            if tuple(mask.shape) != tuple(size):
+                raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
+            self.mask_values += _counted(mask)
+        elif targets == 'labels':
+            self.labels[source.label(key)] += 1
+        self.sizes[tuple(size)] += 1
+        self.modes[mode] += 1
+        self.values += np.stack([_counted(channel) for channel in pixels])
+
+    def mean_and_std(self):
+        """Return mean and standard deviation of each channel over all pixels, 0..1 (two lists of float)."""
+        means, deviations = [], []
+        for counts in self.values.tolist():  # Python's whole numbers do not overflow
+            number = sum(counts)
+            total = sum(value * count for value, count in enumerate(counts))
+            squares = sum(value * value * count for value, count in enumerate(counts))
+            means.append(total / number / 255)
+            deviations.append((squares * number - total * total) ** 0.5 / number / 255)
+        return means, deviations
+
+    def three_sizes(self):
+        """Return the smallest, the median and the largest size by area (three (height, width))."""
+        ordered = sorted(self.sizes, key=lambda size: (size[0] * size[1], size))
+        places = np.cumsum([self.sizes[size] for size in ordered])
+        return ordered[0], ordered[np.searchsorted(places, (len(self) + 1) // 2)], ordered[-1]
+
+
+def measure(source, channels, targets, report):
+    """Measure all samples of a source on all cores.
+
+    Args:
+        source: ListSource or ShardSource.
+        channels: 1 or 3, as which the pictures are read.
+        targets: 'labels', 'masks' or 'none': what of the targets is counted.
+        report: function(number of samples that were added), called now and then.
+
+    Returns:
+        Summary.
+
+    Raises:
+        DanluError: a process was killed.
+    """
+    summary, waiting = Summary(channels), deque()
+    summary.faults += source.faults
+    context = multiprocessing.get_context('fork' if can_fork() else None)
+    keys = iter(source.keys(targets == 'masks'))
+
+    def add_next():
+        count, future = waiting.popleft()
+        summary.add(future.result())
+        report(count)
+
+    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=(source, channels, targets)) as pool:
+        try:
+            for chunk in iter(lambda: list(islice(keys, CHUNK)), []):
+                waiting.append((len(chunk), pool.submit(_measure_chunk, chunk)))
+                if len(waiting) > WAITING * cpu_cores():
+                    add_next()
+            while waiting:
+                add_next()
+        except BrokenProcessPool:
+            raise DanluError('a process that decodes pictures was killed; was there too little memory?') from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return summary
+
+
+STATE = []  # of a process that measures: source, channels, targets
+
+
+def _start(*state):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
+    torch.set_num_threads(1)
+    STATE[:] = state
+
+
+def _measure_chunk(keys):
+    source, channels, targets = STATE
+    summary = Summary(channels)
+    for key in keys:
+        try:
+            summary.add_sample(source, key, targets)
+        except DanluError as error:
+            fault = getattr(key, 'fault', None)
+            summary.faults.append(fault or located(source.where(key), str(error)))
+    return summary
+
+
+def _read(content, channels):
+    size = check_picture(content)
+    with open_picture(content) as picture:
+        mode = picture.mode
+    return size, mode, read_picture(content, channels)
+
+
+def _counted(values):
+    return torch.bincount(values.flatten(), minlength=256).numpy()
+
+
+def _naming(name, function, *args):
+    try:
+        return function(*args)
+    except DanluError as error:
+        raise DanluError(f'{name}: {error}') from None

@@ -1,0 +1,163 @@
+#!/usr/bin/env python
+"""Measure a data set: mean and deviation per channel, sizes, modes, classes, unreadable files.
+
+    python scripts/measure_data.py photos/train                     # a directory per class
+    python scripts/measure_data.py camvid/train.txt --ignore_index 11
+    python scripts/measure_data.py shards/                          # .tar, .csv or .jsonl, as --data_type stream
+
+Every pixel of every picture counts once, at the files' own size, decoded as for training. At the end stand the options
+to paste behind train.py. Exit status 1: some files are unreadable; all of them are listed, and the others are measured.
+"""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.arguments import Parser, existing_path, number
+from utils.errors import run_main
+from utils.option_checks import SHARD_ENDINGS
+
+SHOWN = 100  # classes; of numbers taken for labels there may be as many as samples
+
+
+# fmt: off
+def parse_args(argv=None):
+    """Return the options (Namespace)."""
+    parser = Parser(prog='measure_data.py', description='Measure mean, deviation, sizes and classes of a data set.')
+    parser.add_argument('path', type=existing_path, metavar='PATH',
+                        help='a list file, a directory with one sub-directory per class, or shards of a stream')
+    parser.add_argument('--data_type', choices=['list', 'folder', 'stream'],
+                        help='how to read PATH, as train.py has it (default: by what it looks like)')
+    parser.add_argument('--data_root', type=existing_path, metavar='DIR',
+                        help='what the paths in list files, .csv and .jsonl are relative to (default: their file)')
+    parser.add_argument('--channels', type=int, choices=[1, 3], default=3, help='1: read as grey, 3: as RGB')
+    parser.add_argument('--targets', choices=['labels', 'masks', 'none'],
+                        help='what to count of the targets (default: masks, if the first is a picture, else labels); '
+                             'none: they are numbers or pictures to be restored')
+    parser.add_argument('--ignore_index', type=number(int, low=0, high=255), default=255, metavar='N',
+                        help='label of the pixels in masks that do not count')
+    args = parser.parse_args(argv)
+    args.data_type = args.data_type or guessed_type(args.path)
+    if args.data_root and args.data_type == 'folder':
+        parser.error('argument --data_root: not used by data_type folder')
+    if args.data_type == 'list' and os.path.isdir(args.path):
+        parser.error(f'argument --data_type: list takes a file, {args.path} is a directory')
+    if args.data_type == 'folder' and not os.path.isdir(args.path):
+        parser.error(f'argument --data_type: folder takes a directory, {args.path} is a file')
+    return args
+# fmt: on
+
+
+def guessed_type(path):
+    """Return the --data_type (str) that a path looks like."""
+    if os.path.isdir(path):
+        stream = any(name.lower().endswith(SHARD_ENDINGS) for name in os.listdir(path) if not name.startswith('.'))
+        return 'stream' if stream else 'folder'
+    return 'stream' if path.lower().endswith(SHARD_ENDINGS) else 'list'
+
+
+def main(argv=None):
+    """Measure and print; exit with 1 if there are unreadable files."""
+    args = parse_args(argv)
+    # Here, so that --help and wrong options need no torch.
+    from tqdm import tqdm
+
+    from data.measure import ListSource, ShardSource, measure
+
+    if args.data_type == 'stream':
+        source = ShardSource(args.path, args.data_root)
+    else:
+        source = ListSource(args.path, args.data_root, folder=args.data_type == 'folder')
+    targets = args.targets or source.targets()
+    total = len(source) if hasattr(source, '__len__') else None
+    with tqdm(total=total, desc='measure', unit='img', leave=False, disable=not sys.stderr.isatty()) as bar:
+        summary = measure(source, args.channels, targets, bar.update)
+    for line in report(args, targets, summary):
+        print(line)
+    sys.exit(1 if summary.faults else 0)
+
+
+def report(args, targets, summary):
+    """Yield what was found, line by line (str), the options to paste last."""
+    if summary.faults:
+        yield f'unreadable: {len(summary.faults):,}'
+        yield from (f'  {fault}' for fault in summary.faults)
+    yield f'{args.path}: {len(summary):,} pictures'
+    if not len(summary):
+        return
+    smallest, median, largest = (f'{width}x{height}' for height, width in summary.three_sizes())
+    yield f'sizes (width x height): {smallest} smallest, {median} median, {largest} largest by area'
+    yield f'modes: {counted(summary.modes.most_common())}'
+    means, deviations = summary.mean_and_std()
+    yield f'mean of all pixels, 0..1, at the size of the files: {numbers(means, 6)}'
+    yield f'standard deviation: {numbers(deviations, 6)}'
+    if targets == 'labels':
+        yield from label_lines(summary.labels)
+    elif targets == 'masks':
+        yield from mask_lines(summary.mask_values.tolist(), args.ignore_index)
+    grey = ('1', 'L', 'I;16', 'LA', 'I', 'I;16B')
+    if args.channels == 3 and all(mode in grey for mode in summary.modes):
+        yield 'all pictures are grey: --channels 1 would measure and train on one channel'
+    if not all(deviations):
+        yield 'a channel has the same value everywhere, so it cannot be normalised: no --std fits'
+    yield f'options: {" ".join(options(args, targets, summary))}'
+
+
+def label_lines(labels):
+    """Yield how many samples each class has (str), in the order of the labels."""
+    names = ordered(labels)
+    yield f'classes: {len(names):,}'
+    for name in names[:SHOWN]:
+        yield f'  {name}: {labels[name]:,}'
+    if len(names) > SHOWN:
+        yield f'  ... and {len(names) - SHOWN:,} more; if the targets are no classes: --targets none'
+
+
+def mask_lines(counts, ignore_index):
+    """Yield how many pixels each class has (str)."""
+    total = sum(counts)
+    yield f'pixels of masks: {total:,}'
+    for value, count in enumerate(counts):
+        if count:
+            ignored = ', ignored' if value == ignore_index else ''
+            yield f'  {value}: {count:,} ({count / total:.2%}{ignored})'
+
+
+def options(args, targets, summary):
+    """Yield the options of train.py (str) that follow from what was found."""
+    means, deviations = summary.mean_and_std()
+    if args.channels == 1:
+        yield '--channels 1'
+    if all(round(deviation, 4) for deviation in deviations):
+        yield f'--mean {numbers(means, 4)} --std {numbers(deviations, 4)}'
+    height, width = summary.three_sizes()[1]
+    yield f'--image_size {height} {width}'
+    if targets == 'masks':
+        classes = [value for value, count in enumerate(summary.mask_values) if count and value != args.ignore_index]
+        yield f'--num_classes {max(classes, default=1) + 1} --ignore_index {args.ignore_index}'
+    elif args.data_type == 'stream' and targets == 'labels' and len(summary.labels) <= SHOWN:
+        names = ordered(summary.labels)
+        integers = all(name.isdecimal() for name in names)
+        yield (
+            f'--num_classes {int(names[-1]) + 1}' if integers else f'--class_names {" ".join(map(shlex.quote, names))}'
+        )
+
+
+def ordered(labels):
+    """Return the names of classes (list of str): numbers by value, others by letters."""
+    return sorted(labels, key=int) if all(name.isdecimal() for name in labels) else sorted(labels)
+
+
+def counted(items):
+    return ', '.join(f'{name} {count:,}' for name, count in items)
+
+
+def numbers(values, digits):
+    return ' '.join(f'{value:.{digits}f}' for value in values)
+
+
+if __name__ == '__main__':
+    run_main(main, 'measure_data.py')
