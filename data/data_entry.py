@@ -6,8 +6,8 @@ target. It may have `__getitems__(indices)`, which returns a whole batch at once
 for `__getitem__`, cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py),
 `describe(args)`, what the options can take from the data (num_classes, image_size, channels, mean, std, class_names),
 `name(index)`, what results call a sample, and `notes`, a list of lines to print at the start. What `__getitem__` draws
-from torch's global generator (torch.rand ...) is the same for any number of workers. Instead of a length it may have
-`order(epoch)`, which yields what `load` takes (data/stream.py).
+from torch's global generator (torch.rand ...) is the same for any number of workers. --balance takes `labels`, int64
+tensor (N,). Instead of a length it may have `order(epoch)`, which yields what `load` takes (data/stream.py).
 """
 
 import numpy as np

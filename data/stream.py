@@ -201,13 +201,13 @@ class Stream(IterableDataset):
         return labels
 
     def name(self, index):
-        """Return the name (str) of sample number `index` (from 0) of all, in order; quick where asked in that order."""
+        """Return the key or the picture's path (str) of sample number `index` of all; quick where asked in order."""
         if self.named is None or index < self.named[0]:
             self.named = 0, self.places(range(len(self.shards)))
         reached, places = self.named
         place = next(islice(places, index - reached, None))
         self.named = index + 1, places
-        return str(place.name)
+        return place.picture if isinstance(place.picture, str) else place.name
 
     def content_hash(self):
         """Return a SHA-256 and what it is of (str): archives are too large to be read for it."""

@@ -250,7 +250,9 @@ def test_lines_name_pictures_relative_to_their_file_or_to_data_root(save, write,
         lines = ['', *(json.dumps({'image': f'{prefix}a, {n}.png', 'target': n % 3}) for n in range(5))]
     write(f'lists/train.{kind}', '\r\n'.join(lines))
     words = ['--data_root', files / 'lists/pictures'] if root else []
-    assert seen(select_eval_loader(stream_args(*words, path=f'lists/train.{kind}'))) == [[0, 1, 2, 3, 4]]
+    loader = select_eval_loader(stream_args(*words, path=f'lists/train.{kind}'))
+    assert seen(loader) == [[0, 1, 2, 3, 4]]
+    assert loader.dataset.dataset.name(3) == f'{prefix}a, 3.png'
     loader = select_train_loader(stream_args(*words, path=f'lists/train.{kind}'))
     assert sorted(flat(seen(loader))) == [0, 1, 2, 3, 4]
 
