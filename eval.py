@@ -96,7 +96,8 @@ class Evaluator(Engine):
         results, seen = self.evaluate(progress, self.metrics, on_batch)
         if progress.total is not None and seen != progress.total:
             raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
-        self.write_confusion_matrix()
+        if hasattr(self.metrics, 'confusion_matrix'):
+            self.write_confusion_matrix()
         write_result(Path(self.args.result_dir) / 'result.txt', results, self.provenance(seen))
         for name, value in sorted(results.items()):
             if '/' not in name:

@@ -1,13 +1,18 @@
 """Losses: what training minimises, and over how many things each batch's mean was taken.
 
-To add one: write a class with `tasks`, `from_args`, `forward` and `count`, and add a line to LOSSES.
+To add one: write a class with `from_args`, `forward` and `count`, add a line to LOSSES, and its name to LOSSES_OF (or
+give the class `tasks`, the names of those that it serves).
 
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward
     count = loss.count(predictions, targets)     # over how many things; never waits for the device
 
 Sum value * count and count over the batches, divide once, and the result is the exact mean over the whole set,
-however uneven the batches are.
+however uneven the batches are. A sum of losses (`--loss ce+0.5*dice`) has the values and counts of its parts instead:
+see WeightedSum.
+
+Here are those that look at each target by itself; loss_regions.py, loss_multilabel.py and loss_values.py have the
+others.
 """
 
 import math
@@ -16,12 +21,49 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from utils.arguments import keyword_values
 from utils.errors import DanluError
+from utils.loss_options import fault_of_loss, parse_terms
 from utils.registry import load_entry
+from utils.targets import check_classes, wrong_class
 
 LOSSES = {
     'ce': 'loss.CrossEntropy',
-    'dice': 'loss.Dice',
+    'focal': 'loss.Focal',
+    'dice': 'loss_regions.Dice',
+    'tversky': 'loss_regions.Tversky',
+    'bce': 'loss_multilabel.BinaryCrossEntropy',
+    'l1': 'loss_values.L1',
+    'mse': 'loss_values.MSE',
+    'huber': 'loss_values.Huber',
+    'charbonnier': 'loss_values.Charbonnier',
+    'ssim': 'loss_values.SSIM',
+}
+
+# Which losses fit a task; the first is the one where none is named.
+LOSSES_OF = {
+    'classification': ('ce', 'focal'),
+    'segmentation': ('ce', 'focal', 'dice', 'tversky'),
+    'multilabel': ('bce', 'focal'),
+    'regression': ('mse', 'l1', 'huber'),
+    'restoration': ('l1', 'mse', 'huber', 'charbonnier', 'ssim'),
+}
+
+# The options that a loss has a use for; probabilities: its targets may be class probabilities, as mixing makes them.
+LOSS_OPTIONS = {
+    'ce': ('label_smoothing', 'class_weights', 'ignore_index', 'probabilities'),
+    'focal': ('class_weights', 'ignore_index'),
+    'dice': ('ignore_index',),
+    'tversky': ('ignore_index',),
+    'bce': ('class_weights',),
+}
+
+# What --loss_args may give a loss.
+LOSS_ARGS = {
+    'focal': ('gamma', 'alpha'),
+    'tversky': ('alpha', 'beta'),
+    'huber': ('delta',),
+    'charbonnier': ('eps',),
 }
 
 # torch ignores the target -100 unless told otherwise; with this no target is ignored unasked, and -100 is an error.
@@ -32,23 +74,77 @@ def select_loss(args):
     """Build the loss that the options choose.
 
     Args:
-        args: argparse.Namespace with loss, task, num_classes, ignore_index (int or None), label_smoothing (float) and
-            class_weights (list of float or None).
+        args: argparse.Namespace with loss ('ce', 'ce+0.5*dice'), task, num_classes, ignore_index (int or None),
+            label_smoothing (float), class_weights (list of float or None) and, where given, loss_args (list of
+            'name=value').
 
     Returns:
-        an nn.Module as described at the top of this file.
+        an nn.Module as described at the top of this file; of a sum, or of one with a weight, a WeightedSum.
 
     Raises:
         DanluError: no such loss, it does not serve args.task, or an option is wrong or would do nothing.
     """
-    chosen = load_entry(LOSSES, args.loss, 'loss')
-    if args.task not in chosen.tasks:
-        fitting = [name for name in LOSSES if args.task in load_entry(LOSSES, name, 'loss').tasks]
+    weights = parse_terms(args.loss)
+    if fault := fault_of_loss(args):
+        raise DanluError(f'--{fault[0]}: {fault[1]}')
+    losses = {name: _build(name, args) for name in weights}
+    return losses[args.loss] if args.loss in losses else WeightedSum(losses, weights)
+
+
+def _build(name, args):
+    """Build one loss by its name (see select_loss)."""
+    chosen = load_entry(LOSSES, name, 'loss')
+    listed = any(name in losses for losses in LOSSES_OF.values())
+    if not listed and args.task not in getattr(chosen, 'tasks', ()):
         raise DanluError(
-            f'--loss {args.loss} serves {" and ".join(chosen.tasks)}, not --task {args.task} '
-            f'(losses for it: {", ".join(fitting) or "none"})'
+            f'--loss {name} is not for task {args.task}: {LOSSES[name]} does not name it in `tasks`, nor LOSSES_OF in '
+            f'loss.py (losses for it: {", ".join(LOSSES_OF.get(args.task, ())) or "none"})'
         )
     return chosen.from_args(args)
+
+
+def given_args(args, name):
+    """Return those of --loss_args that the loss `name` takes (dict from a constructor's argument to its value).
+
+    Raises:
+        DanluError: a value is not a number.
+    """
+    given = keyword_values(getattr(args, 'loss_args', None) or [])
+    given = {argument: given[argument] for argument in LOSS_ARGS[name] if argument in given}
+    for argument, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DanluError(f'--loss_args: {argument}={value} is not a number')
+    return given
+
+
+class WeightedSum(nn.Module):
+    """A sum of losses, each with a weight.
+
+    Each part is a mean over things of its own (pixels, pictures, weighted targets), so the mean over a set is the sum
+    of the parts' means, and no single count belongs to it: `last_parts` has what is needed for each batch.
+
+    Args:
+        losses: dict from a name to a loss.
+        weights: dict from the same names to numbers.
+
+    Attributes:
+        last_parts: of the last batch, dict from a loss's name to (weight, value, count): float, 0-d tensor without
+            gradient, number or 0-d tensor.
+    """
+
+    def __init__(self, losses, weights):
+        super().__init__()
+        self.losses, self.weights, self.last_parts = nn.ModuleDict(losses), dict(weights), {}
+
+    def forward(self, predictions, targets):
+        """Return the weighted sum of the losses' values, a 0-d tensor; arguments as each of them takes them."""
+        total, self.last_parts = 0.0, {}
+        for name, loss in self.losses.items():
+            value = loss(predictions, targets)
+            total = total + self.weights[name] * value
+            count = loss.count(predictions, targets) if hasattr(loss, 'count') else len(targets)
+            self.last_parts[name] = (self.weights[name], value.detach(), count)
+        return total
 
 
 class CrossEntropy(nn.Module):
@@ -72,8 +168,6 @@ class CrossEntropy(nn.Module):
         DanluError: label_smoothing or class_weights are out of range, or there are not K weights.
     """
 
-    tasks = ('classification', 'segmentation')
-
     def __init__(self, num_classes, ignore_index=None, label_smoothing=0.0, class_weights=None):
         super().__init__()
         if not 0 <= label_smoothing <= 1:
@@ -81,7 +175,7 @@ class CrossEntropy(nn.Module):
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
         # Not persistent: the weights are an option of the run and no part of a checkpoint.
-        self.register_buffer('class_weights', _checked_weights(class_weights, num_classes), persistent=False)
+        self.register_buffer('class_weights', checked_weights(class_weights, num_classes), persistent=False)
 
     @classmethod
     def from_args(cls, args):
@@ -97,33 +191,40 @@ class CrossEntropy(nn.Module):
                 floating point.
 
         Raises:
-            DanluError: the shapes do not match, the targets are neither int64 nor probabilities, or there is an ignore
-                index for probabilities.
+            DanluError: the shapes do not match, the targets are neither int64 nor probabilities, there is an ignore
+                index for probabilities, or (on a CPU; a GPU stops in its own way) a target lies outside 0..K-1.
         """
         soft = _are_probabilities(predictions, targets)
         if not soft:
-            _check(predictions, targets)
+            check_classes('the loss', predictions, targets)
         elif self.ignore_index is not None:
             raise DanluError('class probabilities have no label to ignore: leave out --ignore_index, or mix nothing')
-        predictions = _at_least_float32(predictions)
+        predictions = at_least_float32(predictions)
         if soft or (self.ignore_index is None and self.class_weights is None and predictions.dim() == 2):
             # Divided by the number of samples, so one operation: half the time for a small network.
+            return self._cross_entropy(predictions, targets, self.class_weights, 'mean')
+        # Summed here: with reduction='mean', segmentation on a GPU has no deterministic implementation.
+        total = self._cross_entropy(predictions, targets, self.class_weights, 'none').sum()
+        return self._divided(total, predictions, targets)
+
+    def _cross_entropy(self, predictions, targets, weight, reduction):
+        """Return torch's cross entropy; 'none' has 0 for ignored targets."""
+        try:
             return F.cross_entropy(
                 predictions,
                 targets,
-                weight=self.class_weights,
+                weight=weight,
+                ignore_index=IGNORE_NOTHING if self.ignore_index is None else self.ignore_index,
+                reduction=reduction,
                 label_smoothing=self.label_smoothing,
-                ignore_index=IGNORE_NOTHING,
             )
-        # Summed here: with reduction='mean', segmentation on a GPU has no deterministic implementation.
-        total = F.cross_entropy(
-            predictions,
-            targets,
-            weight=self.class_weights,
-            ignore_index=IGNORE_NOTHING if self.ignore_index is None else self.ignore_index,
-            reduction='none',
-            label_smoothing=self.label_smoothing,
-        ).sum()
+        except IndexError:
+            if wrong := wrong_class(targets, predictions.shape[1], self.ignore_index):
+                raise DanluError(wrong) from None
+            raise
+
+    def _divided(self, total, predictions, targets):
+        """Return the total of the counted targets divided by their count; 0 where there is none."""
         count = self.count(predictions, targets)
         if isinstance(count, int):
             return total / count
@@ -143,85 +244,71 @@ class CrossEntropy(nn.Module):
             return len(targets)
         if self.class_weights is None:
             return targets.numel() if self.ignore_index is None else (targets != self.ignore_index).sum()
+        counted, indices = self._counted(targets)
+        weights = self.class_weights[indices]
+        return (weights if counted is None else weights * counted).sum()
+
+    def _counted(self, targets):
+        """Return where targets are not ignored (bool, or None for everywhere), and them with 0 for the ignored."""
         if self.ignore_index is None:
-            return self.class_weights[targets].sum()
+            return None, targets
         counted = targets != self.ignore_index
-        return (self.class_weights[torch.where(counted, targets, 0)] * counted).sum()
+        return counted, torch.where(counted, targets, 0)
 
 
-class Dice(nn.Module):
-    """Soft Dice loss for segmentation with several classes (Milletari et al. 2016, V-Net).
+class Focal(CrossEntropy):
+    """Focal loss: cross entropy in which targets that are recognised already count less (Lin et al. 2017).
 
-    With p the softmax probabilities, g the one-hot truth, and sums over the counted pixels of one picture,
-
-        dice_c = 2 * sum(p_c * g_c) / (sum(p_c ** 2) + sum(g_c ** 2))
-        loss of the picture = 1 - mean of dice_c over the classes that its truth contains
-
-    and the loss of a batch is the mean over its pictures. A class that a picture's truth lacks has no Dice of its own:
-    it would be 0 however little of it is predicted. What is wrongly given to it is missing from the classes that are
-    there, and so is paid for. The background is a class like any other, so a picture of background only is finite.
-    A picture whose pixels are all ignored adds 0 and is not counted. A nan among the logits gives nan.
+    With p the softmax probability of the right class, (1 - p) ** gamma * cross entropy. Means, counts, class weights
+    (the alpha of the paper), ignored targets and errors are those of CrossEntropy, which it is for gamma=0.
 
     Args:
         num_classes: K.
-        ignore_index: pixels of this value do not count; None: all count.
+        ignore_index: targets of this value do not count; None: all count.
+        class_weights: K weights, at least 0, or None. The mean is then the weighted one.
+        gamma: at least 0.
+
+    Raises:
+        DanluError: gamma or class_weights are out of range, or there are not K weights.
     """
 
-    tasks = ('segmentation',)
-
-    def __init__(self, num_classes, ignore_index=None):
-        super().__init__()
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+    def __init__(self, num_classes, ignore_index=None, class_weights=None, gamma=2.0):
+        super().__init__(num_classes, ignore_index, class_weights=class_weights)
+        if gamma < 0:
+            raise DanluError(f'--loss_args: gamma of focal must be at least 0, not {gamma}')
+        self.gamma = gamma
 
     @classmethod
     def from_args(cls, args):
-        """Build the loss from the options (see select_loss); refuses those that it would ignore."""
-        for option in ('label_smoothing', 'class_weights'):
-            if getattr(args, option):
-                raise DanluError(f'--{option} has no effect on --loss dice: leave it out or choose --loss ce')
-        return cls(args.num_classes, args.ignore_index)
+        """Build the loss from the options (see select_loss): for multilabel the one of independent classes."""
+        given = given_args(args, 'focal')
+        if args.task == 'multilabel':
+            from loss_multilabel import SigmoidFocal
+
+            return SigmoidFocal(args.num_classes, args.class_weights, **given)
+        if 'alpha' in given:
+            raise DanluError('--loss_args: focal takes alpha for task multilabel only; give --class_weights instead')
+        return cls(args.num_classes, args.ignore_index, args.class_weights, **given)
 
     def forward(self, predictions, targets):
-        """Return the mean Dice loss of the pictures, from 0 to 1, a 0-d tensor of at least float32.
+        """Return the mean focal loss, a 0-d tensor of at least float32.
 
         Args:
-            predictions: logits, (N, K, H, W), floating point.
-            targets: class indices 0..K-1 or the ignore index, (N, H, W), int64.
+            predictions: logits, (N, K) or (N, K, H, W), floating point.
+            targets: class indices 0..K-1 or the ignore index, (N,) or (N, H, W), int64.
 
         Raises:
-            DanluError: the shapes do not match or the targets are not int64.
+            DanluError: as CrossEntropy; and for class probabilities.
         """
-        _check(predictions, targets)
-        probabilities = _at_least_float32(predictions).softmax(1)
-        counted = self._counted(targets)
-        # scatter_ complains about a target outside 0..K-1 on every device, without waiting for it.
-        indices = targets if counted is None else torch.where(counted, targets, 0)
-        truth = torch.zeros_like(probabilities).scatter_(1, indices[:, None], 1)
-        if counted is not None:  # multiplied and not filled, so that a nan stays one
-            probabilities = probabilities * counted[:, None]
-            truth = truth * counted[:, None]
-        sizes = truth.sum((2, 3))
-        overlap = (probabilities * truth).sum((2, 3))
-        # The clamp only acts on classes that are neither there nor predicted, which the next line leaves out.
-        dice = 2 * overlap / (probabilities.square().sum((2, 3)) + sizes).clamp(min=1e-8)
-        there = sizes > 0
-        losses = ((1 - dice) * there).sum(1) / there.sum(1).clamp(min=1)
-        count = self.count(predictions, targets)
-        return losses.sum() / (count if isinstance(count, int) else count.clamp(min=1))
-
-    def count(self, predictions, targets):
-        """Return the number of pictures with a counted pixel; same arguments as `forward`.
-
-        Returns:
-            int, N; with an ignore index a 0-d int64 tensor on the targets' device.
-        """
-        counted = self._counted(targets)
-        return targets.shape[0] if counted is None else counted.flatten(1).any(1).sum()
-
-    def _counted(self, targets):
-        """Return where targets are not ignored, bool, shaped like them; None where nothing can be."""
-        return None if self.ignore_index is None else targets != self.ignore_index
+        check_classes('the loss', predictions, targets)
+        predictions = at_least_float32(predictions)
+        entropy = self._cross_entropy(predictions, targets, None, 'none')
+        # 1 - p without the error of a difference. For gamma below 1 its slope at 0 is infinite, and the clamp's is 0.
+        wrong = -torch.expm1(-entropy)
+        losses = wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** self.gamma * entropy
+        if self.class_weights is not None:
+            losses = losses * self.class_weights[self._counted(targets)[1]]
+        return self._divided(losses.sum(), predictions, targets)
 
 
 def _are_probabilities(predictions, targets):
@@ -229,22 +316,12 @@ def _are_probabilities(predictions, targets):
     return targets.is_floating_point() and predictions.dim() == 2 and targets.shape == predictions.shape
 
 
-def _check(predictions, targets):
-    """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis."""
-    expected = (*predictions.shape[:1], *predictions.shape[2:])
-    if tuple(targets.shape) != expected or targets.dtype != torch.int64:
-        raise DanluError(
-            f'the loss got targets of shape {tuple(targets.shape)} and {targets.dtype}; predictions of shape '
-            f'{tuple(predictions.shape)} need shape {expected} and torch.int64'
-        )
-
-
-def _at_least_float32(predictions):
+def at_least_float32(predictions):
     """Return predictions in float32 where they are of half precision: sums over many pixels need it."""
     return predictions.float() if predictions.dtype in (torch.float16, torch.bfloat16) else predictions
 
 
-def _checked_weights(class_weights, num_classes):
+def checked_weights(class_weights, num_classes):
     """Return the class weights as a float32 tensor (K,), or None where there are none.
 
     Raises:

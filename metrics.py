@@ -1,45 +1,171 @@
 """Metrics: how good the predictions are, exactly, over a whole set.
 
-All of them are read from one table of counts that is summed on the device, batch by batch, and divided once at the
-end; `update` never waits for the device. To add metrics for a task: write a class with the methods of
-`ConfusionMetrics` that are not private and the attributes `monitor` and `mode`, and add a line to METRICS.
+Sums are kept on the device, batch by batch, and divided once at the end; `update` never waits for the device. To add
+metrics for a task: write a class with the methods and attributes of `Metrics` that are not private, add a line to
+METRICS, and name its values in VALUES_OF.
 
     metrics = select_metrics(args)
     metrics.update(predictions, targets)    # for each batch
     metrics.compute()                       # {'acc': 0.9912, ...}
     metrics.reset()                         # before the next pass
+
+Here are those of exclusive classes, read from one table of counts; metrics_multilabel.py and metrics_values.py have the
+others.
 """
 
 import torch
 
 from utils.errors import DanluError
+from utils.metric_options import fault_of_metrics, top5_fault
+from utils.ranking import auroc_by_class
 from utils.registry import load_entry
+from utils.targets import check_classes
 
 METRICS = {
     'classification': 'metrics.ClassificationMetrics',
     'segmentation': 'metrics.SegmentationMetrics',
+    'multilabel': 'metrics_multilabel.MultilabelMetrics',
+    'regression': 'metrics_values.RegressionMetrics',
+    'restoration': 'metrics_values.RestorationMetrics',
 }
 
+# The values of a task over all classes, and which way is better; the first is what the best checkpoint is chosen by.
+VALUES_OF = {
+    'classification': {
+        'acc': 'max',
+        'acc_top5': 'max',
+        'f1_macro': 'max',
+        'precision_macro': 'max',
+        'recall_macro': 'max',
+        'auroc': 'max',
+    },
+    'segmentation': {
+        'miou': 'max',
+        'pixel_acc': 'max',
+        'f1_macro': 'max',
+        'precision_macro': 'max',
+        'recall_macro': 'max',
+    },
+    'multilabel': {'map': 'max', 'f1_macro': 'max', 'f1_micro': 'max', 'exact_match': 'max', 'auroc': 'max'},
+    'regression': {'rmse': 'min', 'mae': 'min', 'r2': 'max'},
+    'restoration': {'psnr': 'max', 'ssim': 'max', 'mae': 'min'},
+}
+
+# Those that --metrics adds; the others are always there. acc_top5 is there unasked above five classes.
+EXTRA_METRICS = {
+    'classification': ('auroc', 'acc_top5'),
+    'segmentation': ('f1_macro', 'precision_macro', 'recall_macro'),
+    'multilabel': ('auroc',),
+}
+
+NONE = 2**62  # where the number of a sample is expected: there is none
 BLOCK = 2**20  # numbers (4 MB of logits) that wait to be counted together
+BATCHES = 2**10  # batches that wait; of one number per sample, a million would be very many
 
 
 def select_metrics(args):
     """Build the metrics of the task.
 
     Args:
-        args: argparse.Namespace with task, num_classes, ignore_index (int or None) and class_names (list of str or
-            None).
+        args: argparse.Namespace with task and what the task's metrics take: num_classes, class_names (list of str or
+            None) and ignore_index (int or None); and, where given, metrics (list of str or None).
 
     Returns:
         an object as described at the top of this file.
 
     Raises:
-        DanluError: no such task, or there are not num_classes names.
+        DanluError: no such task, there are not num_classes names, or args.metrics do not fit.
     """
-    return load_entry(METRICS, args.task, 'task')(args.num_classes, args.ignore_index, args.class_names)
+    chosen = load_entry(METRICS, args.task, 'task')
+    if fault := fault_of_metrics(args):
+        raise DanluError(f'--metrics: {fault}')
+    return chosen.from_args(args)
 
 
-class ConfusionMetrics:
+class Metrics:
+    """Base of all metrics: takes batches, lets small ones wait, and counts many of them at once.
+
+    A subclass defines `_check(predictions, targets)`, `_count(predictions, targets)` and `compute()`, and forgets its
+    sums in `reset`.
+
+    Attributes:
+        monitor: name of the value by which the best checkpoint is chosen; mode: 'max', higher is better, or 'min'.
+        directions: dict from the name of a value to 'max' or 'min', which way is better; of others 'max'.
+        seen: samples of this pass that were counted, those that wait not among them (int).
+    """
+
+    monitor = None
+    mode = 'max'
+    directions = {}
+
+    @classmethod
+    def from_args(cls, args):
+        """Build the metrics from the options (see select_metrics)."""
+        raise NotImplementedError(f'{cls.__name__} must define from_args(args)')
+
+    def reset(self):
+        """Forget everything that was counted."""
+        self._waiting, self._waiting_numbers = [], 0
+        self.seen = 0
+        self._wrong = None  # 0-d tensor: the first sample of this pass with a wrong target; none has NONE
+
+    def update(self, predictions, targets):
+        """Count one batch. Small batches wait, and are counted together when there are a million numbers or a thousand
+        batches of them.
+
+        Args:
+            predictions: the network's outputs, floating point, (N, ...), on any device.
+            targets: what the task has, on the same device.
+
+        Raises:
+            DanluError: shapes or dtype are wrong. Values are looked at in `compute`: here it would mean waiting.
+        """
+        self._check(predictions, targets)
+        if self._waiting and self._waiting[0][0].shape[1:] != predictions.shape[1:]:
+            self._count_waiting()
+        self._waiting.append((predictions.detach(), targets))
+        self._waiting_numbers += predictions.numel()
+        if self._waiting_numbers >= BLOCK or len(self._waiting) >= BATCHES:
+            self._count_waiting()
+
+    def compute(self):
+        """Return every metric, a dict from name to float; waits for the device.
+
+        Raises:
+            DanluError: nothing was counted, or targets are wrong.
+        """
+        raise NotImplementedError(f'{type(self).__name__} must define compute()')
+
+    def check_targets(self):
+        """Raise DanluError where a target so far explains why the loss is no number; waits for the device."""
+
+    def _count_waiting(self):
+        """Count the batches that wait; a dozen small operations cost the same for one batch of 32 as for a hundred."""
+        if self._waiting:
+            predictions, targets = zip(*self._waiting, strict=True)
+            single = len(predictions) == 1
+            both = (predictions[0], targets[0]) if single else (torch.cat(predictions), torch.cat(targets))
+            self._count(*both)
+            self.seen += len(both[0])
+        self._waiting, self._waiting_numbers = [], 0
+
+    def _note_wrong(self, wrong):
+        """Keep the number of the first sample whose target is wrong, without waiting for the device.
+
+        Args:
+            wrong: bool (N,), for the samples that are being counted.
+        """
+        numbers = torch.arange(self.seen, self.seen + len(wrong), device=wrong.device)
+        first = torch.where(wrong, numbers, NONE).amin()
+        self._wrong = first if self._wrong is None else torch.minimum(self._wrong, first)
+
+    def _first_wrong(self):
+        """Return the number of the first sample of this pass with a wrong target (int), or None; waits."""
+        first = NONE if self._wrong is None else int(self._wrong)
+        return None if first == NONE else first
+
+
+class ConfusionMetrics(Metrics):
     """Counts which class was taken for which; what metrics of K exclusive classes share.
 
     Args:
@@ -48,9 +174,9 @@ class ConfusionMetrics:
             left out of the means over classes, though predicting it elsewhere is a mistake as any other.
         class_names: K names for the entries by class, or None for indices. If one occurs twice, all of them get their
             index in front, so that no entry hides another.
+        extras: names of EXTRA_METRICS to compute besides.
 
     Attributes:
-        monitor: name of the metric by which the best checkpoint is chosen; mode: 'max', higher is better.
         counts: None before the first update, then an int64 tensor on the predictions' device, only ever added to: sum
             it over several processes before `compute`.
 
@@ -58,25 +184,24 @@ class ConfusionMetrics:
         DanluError: there are not K names.
     """
 
-    monitor = None
-    mode = 'max'
     extra_counts = 0  # how many numbers a subclass keeps behind the table
 
-    def __init__(self, num_classes, ignore_index=None, class_names=None):
-        names = [str(index) for index in range(num_classes)] if class_names is None else list(class_names)
-        if len(names) != num_classes:
-            raise DanluError(f'{len(names)} class names for {num_classes} classes: give one name for each class')
-        if len(set(names)) < len(names):
-            names = [f'{index}:{name}' for index, name in enumerate(names)]
+    def __init__(self, num_classes, ignore_index=None, class_names=None, extras=()):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self.class_names = names
+        self.class_names = entry_names(num_classes, class_names)
+        self.extras = tuple(extras)
         self.reset()
+
+    @classmethod
+    def from_args(cls, args):
+        """Build the metrics from the options (see select_metrics)."""
+        return cls(args.num_classes, args.ignore_index, args.class_names, getattr(args, 'metrics', None) or ())
 
     def reset(self):
         """Forget everything that was counted."""
+        super().reset()
         self._counts = None
-        self._waiting, self._waiting_numbers = [], 0
 
     @property
     def counts(self):
@@ -88,32 +213,6 @@ class ConfusionMetrics:
     def counts(self, counts):
         self._counts = counts
 
-    def update(self, predictions, targets):
-        """Count one batch. Small batches wait, and are counted together when there are a million numbers of them.
-
-        Args:
-            predictions: logits, (N, K) or (N, K, H, W), floating point, on any device.
-            targets: class indices 0..K-1 or the ignore index, (N,) or (N, H, W), int64, on the same device.
-
-        Raises:
-            DanluError: shapes or dtype are wrong. Values are looked at in `compute`: here it would mean waiting.
-        """
-        self._check(predictions, targets)
-        if self._waiting and self._waiting[0][0].shape[1:] != predictions.shape[1:]:
-            self._count_waiting()
-        self._waiting.append((predictions.detach(), targets))
-        self._waiting_numbers += predictions.numel()
-        if self._waiting_numbers >= BLOCK:
-            self._count_waiting()
-
-    def _count_waiting(self):
-        """Count the batches that wait; a dozen small operations cost the same for one batch of 32 as for a hundred."""
-        if self._waiting:
-            predictions, targets = zip(*self._waiting, strict=True)
-            single = len(predictions) == 1
-            self._count(*((predictions[0], targets[0]) if single else (torch.cat(predictions), torch.cat(targets))))
-        self._waiting, self._waiting_numbers = [], 0
-
     def _count(self, predictions, targets):
         """Add predictions and targets, shaped as for `update`, to the counts."""
         classes = self.num_classes
@@ -121,6 +220,7 @@ class ConfusionMetrics:
         rows = targets.clamp(-1, classes).add_(1)
         if self.ignore_index is not None:
             rows.masked_fill_(targets == self.ignore_index, classes + 2)
+        self._note_wrong(((rows == 0) | (rows == classes + 1)).view(len(rows), -1).any(1))
         # max(1) and not argmax(1): the same, but ten times faster over channels on a CPU.
         cells = rows.mul_(classes).add_(predictions.max(1).indices).flatten()
         if self._counts is None:
@@ -160,9 +260,11 @@ class ConfusionMetrics:
         table = table.view(classes + 3, classes)
         below, above = int(table[0].sum()), int(table[classes + 1].sum())
         if below or above:
+            first = self._first_wrong()
+            where = '' if first is None else f', the first of them in sample {first} of the pass'
             raise DanluError(
-                f'{below} targets are below 0 and {above} above {classes - 1}: with {classes} classes they must lie in '
-                f'0..{classes - 1} or be the ignore index ({self.ignore_index})'
+                f'{below} targets are below 0 and {above} above {classes - 1}{where}: with {classes} classes they must '
+                f'lie in 0..{classes - 1} or be the ignore index ({self.ignore_index})'
             )
         return table[1 : classes + 1].clone(), extra
 
@@ -171,22 +273,28 @@ class ConfusionMetrics:
         shape = tuple(predictions.shape)
         if len(shape) < 2 or shape[1] != self.num_classes:
             raise DanluError(f'the metrics got predictions of shape {shape}; expected (N, {self.num_classes}, ...)')
-        expected = (shape[0], *shape[2:])
-        if tuple(targets.shape) != expected or targets.dtype != torch.int64:
-            raise DanluError(
-                f'the metrics got targets of shape {tuple(targets.shape)} and {targets.dtype}; predictions of shape '
-                f'{shape} need shape {expected} and torch.int64'
-            )
-
-    def _by_class(self, name, values):
-        """Return {'<name>/<class>': float} for values (K,)."""
-        return {f'{name}/{label}': value for label, value in zip(self.class_names, values.tolist(), strict=True)}
+        check_classes('the metrics', predictions, targets)
 
     def _without_ignored(self, values):
         """Return values (K,) with nan for the class that is ignored, if one of 0..K-1 is."""
         if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
             values[self.ignore_index] = torch.nan
         return values
+
+    def _macro(self, matrix):
+        """Return f1_macro, precision_macro and recall_macro (dict of float) from the confusion matrix, float64.
+
+        Each is the mean over the classes that occur in truth or prediction; a class that is never predicted has the
+        precision 0, one that is not there the recall 0, as torchmetrics has it.
+        """
+        hits, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        occurs = truth + predicted > 0
+        ratios = {'f1': 2 * hits / (truth + predicted), 'precision': hits / predicted, 'recall': hits / truth}
+        means = {}
+        for name, ratio in ratios.items():
+            ratio = torch.where(occurs, ratio.nan_to_num(0.0), torch.nan)
+            means[f'{name}_macro'] = self._without_ignored(ratio).nanmean().item()
+        return means
 
     def _ratios(self, matrix, extra):
         """Return the dict of `compute` from the confusion matrix (K, K), float64, and the extra counts."""
@@ -199,15 +307,32 @@ class ClassificationMetrics(ConfusionMetrics):
     acc: share of the samples whose highest logit is the right one.
     acc_top5: share of those with the right one among the five highest; only with more than 5 classes.
     f1_macro: 2 TP / (2 TP + FP + FN), mean over the classes that occur in truth or prediction.
+    precision_macro, recall_macro: TP / (TP + FP) and TP / (TP + FN), likewise; 0 where it is 0 divided by 0.
     acc_class/<class>: share of that class's samples that were recognised; nan where there is none.
+    auroc, auroc/<class>: area under the ROC curve of each class against the rest, and its mean over the classes that
+        have one; only with 'auroc' among the extras, as it keeps the logits of the whole set on the device.
+
+    Raises:
+        DanluError: acc_top5 is among the extras and there are fewer than 6 classes.
     """
 
     monitor = 'acc'
+    directions = VALUES_OF['classification']
     extra_counts = 1  # samples with the right class among the five highest
 
+    def __init__(self, num_classes, ignore_index=None, class_names=None, extras=()):
+        if 'acc_top5' in extras and (fault := top5_fault(num_classes)):
+            raise DanluError(f'--metrics: {fault}')
+        super().__init__(num_classes, ignore_index, class_names, extras)
+
+    def reset(self):
+        """Forget everything that was counted."""
+        super().reset()
+        self._kept = []  # (logits, targets) for auroc
+
     def update(self, predictions, targets):
-        """Count one batch as ConfusionMetrics does; of class probabilities, float (N, K), the largest is the target."""
-        soft = targets.is_floating_point() and targets.shape == predictions.shape
+        """Count one batch as Metrics does; of class probabilities, float (N, K), the largest is the target."""
+        soft = torch.is_tensor(targets) and targets.is_floating_point() and targets.shape == predictions.shape
         super().update(predictions, targets.argmax(1) if soft else targets)
 
     def _count(self, predictions, targets):
@@ -217,14 +342,29 @@ class ClassificationMetrics(ConfusionMetrics):
             if self.ignore_index is not None:
                 hits &= (targets != self.ignore_index).unsqueeze(1)
             self._counts[-1] += hits.sum()
+        if 'auroc' in self.extras:
+            self._kept.append((predictions, targets))
 
     def _ratios(self, matrix, extra):
-        hits, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        hits, truth = matrix.diagonal(), matrix.sum(1)
         values = {'acc': (hits.sum() / matrix.sum()).item()}
         if self.num_classes > 5:
             values['acc_top5'] = (extra[0] / matrix.sum()).item()
-        values['f1_macro'] = self._without_ignored(2 * hits / (truth + predicted)).nanmean().item()
-        return values | self._by_class('acc_class', hits / truth)
+        values |= self._macro(matrix)
+        if 'auroc' in self.extras:
+            values |= self._areas()
+        return values | by_class('acc_class', hits / truth, self.class_names)
+
+    def _areas(self):
+        """Return auroc and auroc/<class> (dict of float)."""
+        predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        if self.ignore_index is not None:
+            counted = targets != self.ignore_index
+            predictions, targets = predictions[counted], targets[counted]
+        # In float64, or what a network is sure of would be one tie at 1.
+        scores = predictions.double().softmax(1)
+        areas = auroc_by_class(scores, targets.unsqueeze(1) == torch.arange(self.num_classes, device=targets.device))
+        return {'auroc': areas.nanmean().item(), **by_class('auroc', areas, self.class_names)}
 
 
 class SegmentationMetrics(ConfusionMetrics):
@@ -233,12 +373,32 @@ class SegmentationMetrics(ConfusionMetrics):
     miou: mean of iou over the classes that occur in truth or prediction.
     pixel_acc: share of the pixels whose class is right.
     iou/<class>: TP / (TP + FP + FN); nan where the class occurs in neither.
+    f1_macro, precision_macro, recall_macro: as in classification, of pixels; only where they are among the extras.
     """
 
     monitor = 'miou'
+    directions = VALUES_OF['segmentation']
 
     def _ratios(self, matrix, extra):
         hits = matrix.diagonal()
         iou = self._without_ignored(hits / (matrix.sum(1) + matrix.sum(0) - hits))
         values = {'miou': iou.nanmean().item(), 'pixel_acc': (hits.sum() / matrix.sum()).item()}
-        return values | self._by_class('iou', iou)
+        values |= {name: value for name, value in self._macro(matrix).items() if name in self.extras}
+        return values | by_class('iou', iou, self.class_names)
+
+
+def entry_names(num_classes, class_names):
+    """Return the names of the entries by class (list of str): indices where there are no names.
+
+    Raises:
+        DanluError: there are not num_classes names.
+    """
+    names = [str(index) for index in range(num_classes)] if class_names is None else list(class_names)
+    if len(names) != num_classes:
+        raise DanluError(f'{len(names)} class names for {num_classes} classes: give one name for each class')
+    return [f'{index}:{name}' for index, name in enumerate(names)] if len(set(names)) < len(names) else names
+
+
+def by_class(name, values, names):
+    """Return {'<name>/<class>': float} for values (K,) and the names of the K classes."""
+    return {f'{name}/{label}': value for label, value in zip(names, values.tolist(), strict=True)}

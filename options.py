@@ -32,6 +32,8 @@ from utils.arguments import (
 )
 from utils.completion import complete
 from utils.errors import DanluError
+from utils.loss_options import default_loss, losses_by_task, sum_of
+from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import make_new_directory
@@ -42,8 +44,8 @@ NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast', 'dry_run
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes image_size channels mean std class_names ignore_index val_list '
-    'data_root seed batch_size num_workers threads deterministic amp channels_last compile loss label_smoothing '
-    'class_weights'
+    'data_root seed batch_size num_workers threads deterministic amp channels_last compile loss loss_args '
+    'label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
@@ -69,6 +71,7 @@ def _add_what(parser):
     libraries = list(read_registry('model.model_entry', 'LIBRARIES'))
     datasets = read_registry('data.data_entry', 'DATASETS')
     losses, tasks = read_registry('loss', 'LOSSES'), read_registry('metrics', 'METRICS')
+    metrics = metric_names()
     group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', nargs='+', type=keyword, metavar='NAME=VALUE',
@@ -93,12 +96,20 @@ def _add_what(parser):
     group.add_argument('--ignore_index', type=number(int, low=0), metavar='N',
                        help='label that counts neither in the loss nor in the metrics (default: 255 for segmentation)')
 
-    group = parser.add_argument_group('loss')
-    group.add_argument('--loss', default='ce', type=registered('loss', losses), metavar='NAME', help=', '.join(losses))
+    group = parser.add_argument_group('loss and metrics')
+    group.add_argument('--loss', type=sum_of(losses), metavar='NAME',
+                       help=f'{losses_by_task()}. Or a weighted sum: ce+0.5*dice (default: the first of the task)')
+    group.add_argument('--loss_args', nargs='+', type=keyword, metavar='NAME=VALUE',
+                       help='what the loss takes besides: ' + '; '.join(
+                           f'{name}: {", ".join(taken)}' for name, taken in read_registry('loss', 'LOSS_ARGS').items()))
     group.add_argument('--label_smoothing', default=0.0, type=number(float, low=0, below=1), metavar='X',
                        help='share of the target spread evenly over all classes')
     group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
                        help='weight of each class in the loss')
+    group.add_argument('--metrics', nargs='+', type=registered('metric', metrics), metavar='NAME',
+                       help='metrics that are computed only when named: ' + '; '.join(
+                           f'{task}: {", ".join(extra)}'
+                           for task, extra in read_registry('metrics', 'EXTRA_METRICS').items()))
 
 
 def _add_files(parser):
@@ -368,6 +379,10 @@ def parse_test_args(argv=None, trained=None):
     outdated = set()  # what the checkpoint says of something that the command line replaces
     if given.get('model_type', trained.get('model_type')) != trained.get('model_type'):
         outdated |= {'model_args'}
+    if given.get('loss', trained.get('loss')) != trained.get('loss'):
+        outdated |= {'loss_args', 'label_smoothing', 'class_weights'}
+    if given.get('task', trained.get('task')) != trained.get('task'):
+        outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
         outdated |= {'val_list', 'data_root'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):
@@ -516,8 +531,8 @@ def save_args(args, directory, note=None):
             line = f'# {line}'
         elif action.dest in getattr(args, 'from_data', []) and value is not None:
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
-        elif value is not None and value != action.default:
-            line += f'  # default: {shown(action.default)}'
+        elif value is not None and value != _default_of(action, args):
+            line += f'  # default: {shown(_default_of(action, args))}'
         lines.append(line)
     partial = path.with_name('args.txt.partial')
     partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
@@ -529,8 +544,12 @@ def changed_options(args):
     return [
         f'{action.dest}={shown(getattr(args, action.dest))}'
         for action in _options_of(_parser_of(args))
-        if action.dest not in NOT_REPEATED and getattr(args, action.dest) != action.default
+        if action.dest not in NOT_REPEATED and getattr(args, action.dest) != _default_of(action, args)
     ]
+
+
+def _default_of(action, args):
+    return default_loss(args.task) if action.dest == 'loss' else action.default
 
 
 def _parser_of(args):

@@ -129,7 +129,7 @@ class Trainer(Engine):
         monitor = args.monitor or f'val/{metrics.monitor}'
         name = monitor.partition('/')[2]
         own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
-        mode = args.mode or ('min' if name == 'loss' else own)
+        mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce is a part of a sum
         return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)
 
     def select_update(self):
@@ -208,7 +208,7 @@ class Trainer(Engine):
         images, predictions, targets = self.step(batch)
         loss = self.compute_loss(predictions, targets)
         self.update(loss)
-        self.logger.record('train/loss', loss, self.loss_count(predictions, targets))
+        self.record_loss(self.logger.recorder, 'train/loss', loss, predictions, targets)
         self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
         return images, predictions, targets
 
@@ -248,6 +248,8 @@ class Trainer(Engine):
         """Return the epoch's mean training loss so far; stop if it is no longer a number."""
         loss = self.logger.recorder.mean('train/loss')
         if not math.isfinite(loss):
+            if hasattr(self.metrics['train'], 'check_targets'):
+                self.metrics['train'].check_targets()
             raise DanluError(
                 f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Look at the data or '
                 f'lower the learning rate: {self.again()} --lr {self.args.lr / 10:g}'

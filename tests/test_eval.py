@@ -171,7 +171,8 @@ def test_result_txt_is_sorted_in_full_precision_and_complete(digits_test):
     assert values == sorted(values)
     assert text.endswith('\n')
     classes = {f'acc_class/{digit}' for digit in range(10)}
-    assert {line.split(': ')[0] for line in values} == {'loss', 'acc', 'acc_top5', 'f1_macro'} | classes
+    macro = {'f1_macro', 'precision_macro', 'recall_macro'}
+    assert {line.split(': ')[0] for line in values} == {'loss', 'acc', 'acc_top5', *macro} | classes
     for value in digits_test.values.values():
         assert repr(float(value)) == value
     assert len(digits_test.values['loss']) > 12

@@ -1,5 +1,6 @@
 """The losses against torch.nn.CrossEntropyLoss and hand-worked Dice values, and the exactness of their means."""
 
+import inspect
 import sys
 from argparse import Namespace
 
@@ -7,9 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from loss import LOSSES, CrossEntropy, Dice, select_loss
+from loss import LOSS_ARGS, LOSS_OPTIONS, LOSSES, LOSSES_OF, CrossEntropy, Focal, WeightedSum, select_loss
+from loss_multilabel import SigmoidFocal
+from loss_regions import Dice
+from metrics import METRICS
+from utils.engine import Engine
 from utils.errors import DanluError
-from utils.registry import read_registry
+from utils.logger import Recorder
+from utils.registry import load_entry, read_registry
 
 K = 4
 WEIGHTS = [0.5, 2.0, 1.0, 0.25]
@@ -23,6 +29,7 @@ def options(**changes):
         'ignore_index': None,
         'label_smoothing': 0.0,
         'class_weights': None,
+        'image_size': None,
     }
     return Namespace(**(defaults | changes))
 
@@ -141,7 +148,7 @@ def test_counts_are_what_the_mean_was_taken_over():
 
 
 def test_nothing_is_ignored_unasked():
-    with pytest.raises(IndexError, match='-100'):
+    with pytest.raises(DanluError, match=r'target of sample 1 of the batch is -100; with 4 classes .* 0\.\.3\.'):
         CrossEntropy(K)(torch.zeros(2, K), torch.tensor([0, -100]))
 
 
@@ -315,8 +322,10 @@ def test_dice_gradient_is_that_of_its_value():
 
 
 def test_dice_refuses_targets_outside_the_classes():
-    with pytest.raises(RuntimeError, match='out of bounds'):
-        Dice(K)(torch.zeros(1, K, 2, 2), torch.full((1, 2, 2), K))
+    targets = torch.zeros(3, 2, 2, dtype=torch.int64)
+    targets[1, 0, 1], targets[2] = K, 9
+    with pytest.raises(DanluError, match=r'sample 1 of the batch \(row 0, column 1\) is 4; with 4 classes .* 0\.\.3\.'):
+        Dice(K)(torch.zeros(3, K, 2, 2), targets)
 
 
 @pytest.mark.parametrize('kind', [CrossEntropy, Dice])
@@ -345,15 +354,42 @@ def test_select_loss_passes_every_option_on():
     ('changes', 'message'),
     [
         ({'loss': 'dise'}, 'did you mean dice'),
-        ({'loss': 'dice'}, r'serves segmentation, not --task classification \(losses for it: ce\)'),
+        ({'loss': 'dice'}, r'--loss: dice is for segmentation, not for task classification \(.* it: ce, focal\)'),
+        ({'loss': 'ce+dice'}, 'dice is for segmentation, not for task classification'),
+        ({'loss': 'mse'}, 'mse is for regression and restoration, not for task classification'),
+        ({'loss': 'ce+ce'}, 'ce is there twice'),
+        ({'loss': 'focal', 'loss_args': ['delta=1']}, r'takes no delta \(it takes: gamma, alpha\)'),
+        ({'loss': 'focal', 'loss_args': ['gamma=-1']}, 'gamma of focal must be at least 0, not -1'),
+        ({'loss': 'focal', 'loss_args': ['gamma=two']}, 'gamma=two is not a number'),
+        ({'loss': 'focal', 'loss_args': ['gamma=True']}, 'gamma=True is not a number'),
+        ({'loss': 'focal', 'loss_args': ['gamma=1e999']}, 'gamma=inf is not a number'),
+        ({'loss': 'focal', 'loss_args': ['alpha=0.3']}, 'alpha for task multilabel only; give --class_weights'),
+        ({'loss': 'focal', 'label_smoothing': 0.1}, 'of the losses for classification ce can use it'),
+        ({'task': 'regression', 'loss': 'huber', 'loss_args': ['delta=0']}, 'delta of huber must be above 0'),
+        (
+            {'task': 'regression', 'loss': 'mse', 'class_weights': WEIGHTS},
+            'class_weights: has no effect on --loss mse',
+        ),
+        ({'task': 'regression', 'loss': 'mse', 'ignore_index': 0}, '--ignore_index: has no effect on --loss mse'),
+        ({'task': 'multilabel', 'loss': 'focal', 'loss_args': ['gamma=0.5']}, 'must be 0 or at least 1, not 0.5'),
+        ({'task': 'multilabel', 'loss': 'focal', 'loss_args': ['alpha=2']}, 'alpha of focal must lie between 0 and 1'),
+        ({'task': 'segmentation', 'loss': 'tversky', 'loss_args': ['beta=0']}, 'beta above 0, not 0.3 and 0'),
+        ({'task': 'restoration', 'loss': 'charbonnier', 'loss_args': ['eps=0']}, 'eps of charbonnier must be above 0'),
+        ({'task': 'restoration', 'loss': 'ssim', 'image_size': [8, 32]}, 'windows of 11x11 pixels, .* have 8x32'),
         ({'class_weights': [1.0, 2.0]}, '2 values for 4 classes'),
         ({'class_weights': [1.0, 1.0, 1.0, -1.0]}, 'at least 0'),
         ({'class_weights': [1.0, 1.0, 1.0, float('nan')]}, 'finite'),
         ({'class_weights': [0.0] * K}, 'not all 0'),
         ({'label_smoothing': 1.5}, 'between 0 and 1'),
         ({'label_smoothing': -0.1}, 'between 0 and 1'),
-        ({'loss': 'dice', 'task': 'segmentation', 'label_smoothing': 0.1}, 'label_smoothing has no effect'),
-        ({'loss': 'dice', 'task': 'segmentation', 'class_weights': WEIGHTS}, 'class_weights has no effect'),
+        (
+            {'loss': 'dice', 'task': 'segmentation', 'label_smoothing': 0.1},
+            'smoothing: has no effect on --loss dice',
+        ),
+        (
+            {'loss': 'dice', 'task': 'segmentation', 'class_weights': WEIGHTS},
+            'weights: has no effect on --loss dice',
+        ),
     ],
 )
 def test_wrong_options_are_refused(changes, message):
@@ -364,3 +400,182 @@ def test_wrong_options_are_refused(changes, message):
 def test_the_registry_is_read_without_importing(monkeypatch):
     monkeypatch.delitem(sys.modules, 'loss')
     assert read_registry('loss', 'LOSSES') == LOSSES
+    assert read_registry('loss', 'LOSSES_OF') == LOSSES_OF
+
+
+# --- focal
+
+
+@pytest.mark.parametrize('shape', [(), (3, 5)], ids=['classification', 'segmentation'])
+@pytest.mark.parametrize('ignore_index', [None, 255, -1, 2])
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+def test_focal_with_gamma_0_is_cross_entropy(shape, ignore_index, class_weights):
+    predictions, targets = batch(shape, ignore_index)
+    losses = [Focal(K, ignore_index, class_weights, gamma=0.0), CrossEntropy(K, ignore_index, 0.0, class_weights)]
+    values = [loss(predictions, targets) for loss in losses]
+    torch.testing.assert_close(*values, rtol=1e-6, atol=1e-6)
+    gradients = [torch.autograd.grad(value, predictions)[0] for value in values]
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+    assert losses[0].count(predictions, targets) == losses[1].count(predictions, targets)
+
+
+@pytest.mark.parametrize('gamma', [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+def test_focal_by_hand(class_weights, gamma):
+    predictions, targets = batch((3, 5), 255)
+    value = Focal(K, 255, class_weights, gamma)(predictions, targets)
+    weights, total, count = class_weights or [1.0] * K, 0.0, 0.0
+    chances = predictions.double().softmax(1).permute(0, 2, 3, 1).reshape(-1, K)
+    for chance, target in zip(chances, targets.flatten().tolist(), strict=True):
+        if target != 255:
+            total -= weights[target] * (1 - chance[target]) ** gamma * chance[target].log()
+            count += weights[target]
+    torch.testing.assert_close(value.double(), total / count, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
+def test_focal_has_gradients_for_what_is_certain_or_ignored(gamma):
+    predictions = torch.tensor([[500.0, 0, 0, 0], [0.0, 500, 0, 0], [1.0, 0, 0, 0]], requires_grad=True)
+    value = Focal(K, 255, gamma=gamma)(predictions, torch.tensor([0, 0, 255]))
+    value.backward()
+    torch.testing.assert_close(value.detach(), torch.tensor(250.0))  # wrong and sure of it: as cross entropy
+    assert predictions.grad.isfinite().all()
+    assert predictions.grad[1].any()
+    assert not predictions.grad[2].any()
+
+
+def test_focal_gradient_is_that_of_its_value():
+    predictions, targets = batch((2, 3), 255, n=2)
+    loss = Focal(K, 255, WEIGHTS, 1.5).double()
+    assert torch.autograd.gradcheck(lambda p: loss(p, targets), predictions.detach().double().requires_grad_())
+
+
+@pytest.mark.parametrize('class_weights', [None, WEIGHTS], ids=['plain', 'weighted'])
+def test_focal_over_uneven_batches_is_the_mean_over_the_set(class_weights):
+    predictions, targets = batch((3, 5), 255, n=23)
+    predictions, loss = predictions.detach().double(), Focal(K, 255, class_weights).double()
+    parts = list(zip(predictions.split([1, 9, 2, 11]), targets.split([1, 9, 2, 11]), strict=True))
+    total = sum(loss(*part) * loss.count(*part) for part in parts) / sum(loss.count(*part) for part in parts)
+    torch.testing.assert_close(total, loss(predictions, targets), rtol=1e-12, atol=0)
+
+
+def test_focal_refuses_probabilities():
+    with pytest.raises(DanluError, match=r'need shape \(6,\) and torch.int64'):
+        Focal(K)(*shares())
+
+
+# --- sums of losses
+
+
+def test_a_sum_is_the_weighted_sum_of_its_parts():
+    predictions, targets = batch((4, 6), 255)
+    loss = select_loss(options(loss='ce+0.5*dice', task='segmentation', ignore_index=255, class_weights=WEIGHTS))
+    parts = {'ce': CrossEntropy(K, 255, 0.0, WEIGHTS), 'dice': Dice(K, 255)}
+    value, expected = loss(predictions, targets), {name: part(predictions, targets) for name, part in parts.items()}
+    torch.testing.assert_close(value, expected['ce'] + 0.5 * expected['dice'])
+    assert {name: weight for name, (weight, _, _) in loss.last_parts.items()} == {'ce': 1.0, 'dice': 0.5}
+    for name, (_, part, count) in loss.last_parts.items():
+        assert part == expected[name]
+        assert not part.requires_grad
+        assert count == parts[name].count(predictions, targets)
+    gradients = [torch.autograd.grad(v, predictions)[0] for v in (value, expected['ce'] + 0.5 * expected['dice'])]
+    torch.testing.assert_close(*gradients)
+    assert loss.to('meta').losses['ce'].class_weights.device.type == 'meta'
+
+
+def test_one_loss_with_a_weight_is_a_sum_and_one_without_is_itself():
+    predictions, targets = batch((), None)
+    weighted, plain = select_loss(options(loss='2*ce')), select_loss(options())
+    assert isinstance(weighted, WeightedSum)
+    assert type(plain) is CrossEntropy
+    torch.testing.assert_close(weighted(predictions, targets), 2 * plain(predictions, targets))
+
+
+def test_a_sum_over_uneven_batches_is_the_mean_over_the_set():
+    # Pixels differ in number from picture to picture, so each part is a mean over things of its own.
+    predictions, targets = batch((5, 5), 255, n=12)
+    targets[2, :4], targets[7] = 255, 255
+    predictions = predictions.detach().double()
+    loss = select_loss(options(loss='ce+3*dice', task='segmentation', ignore_index=255))
+    engine, recorder = Engine.__new__(Engine), Recorder()
+    engine.loss = loss
+    for part in zip(predictions.split([1, 4, 7]), targets.split([1, 4, 7]), strict=True):
+        engine.record_loss(recorder, 'loss', loss(*part), *part)
+    assert recorder.mean('loss') == pytest.approx(loss(predictions, targets).item(), rel=1e-12)
+    means = recorder.summary()
+    assert list(means) == ['loss', 'loss_ce', 'loss_dice']
+    for name in ('ce', 'dice'):
+        assert means[f'loss_{name}'] == pytest.approx(loss.last_parts[name][1].item(), rel=1e-12)
+    assert means['loss'] == pytest.approx(
+        loss.last_parts['ce'][1].item() + 3 * loss.last_parts['dice'][1].item(), rel=1e-12
+    )
+    assert recorder.summary() == {}
+
+
+# --- what the dictionaries say, against what is built
+
+
+def test_every_loss_of_every_task_is_built_and_takes_its_targets():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, K, (3,), generator=generator)
+    masks = torch.randint(0, K, (3, 12, 12), generator=generator)
+    outputs, numbers = torch.randn(3, K, generator=generator), torch.randn(3, K, generator=generator)
+    maps, pictures = torch.rand(3, K, 12, 12, generator=generator), torch.rand(3, K, 12, 12, generator=generator)
+    of_task = {
+        'classification': (outputs, labels),
+        'segmentation': (maps, masks),
+        'multilabel': (outputs, (numbers > 0).float()),
+        'regression': (outputs, numbers),
+        'restoration': (maps, pictures),
+    }
+    assert set(LOSSES_OF) == set(of_task) == set(METRICS)
+    for task, (predictions, targets) in of_task.items():
+        for name in LOSSES_OF[task]:
+            predictions = predictions.detach().requires_grad_()
+            loss = select_loss(options(loss=name, task=task, image_size=[12, 12]))
+            value = loss(predictions, targets)
+            value.backward()
+            assert value.shape == () and value > 0
+            assert predictions.grad.isfinite().all() and predictions.grad.any()
+            assert loss.count(predictions, targets) > 0
+    assert {name for losses in LOSSES_OF.values() for name in losses} == set(LOSSES)
+
+
+def has_own(kind):
+    return kind.__init__ is not nn.Module.__init__
+
+
+def test_what_a_loss_takes_is_what_its_constructor_takes():
+    classes_of = {name: {load_entry(LOSSES, name, 'loss')} for name in LOSSES}
+    classes_of['focal'].add(SigmoidFocal)
+    for name, classes in classes_of.items():
+        arguments = set().union(*(inspect.signature(kind.__init__).parameters for kind in classes if has_own(kind)))
+        taken = {*LOSS_ARGS.get(name, ()), *LOSS_OPTIONS.get(name, ())} - {'probabilities'}
+        assert arguments - {'self', 'num_classes'} == taken, name
+
+
+@pytest.fixture
+def own_loss(monkeypatch):
+    """Return the class of a loss that a project adds to LOSSES alone."""
+
+    class Own(CrossEntropy):
+        tasks = ('classification',)
+
+    monkeypatch.setattr(sys.modules['loss'], 'Own', Own, raising=False)
+    monkeypatch.setitem(LOSSES, 'own', 'loss.Own')
+    return Own
+
+
+def test_a_loss_that_no_task_lists_serves_those_that_its_class_names(own_loss):
+    assert isinstance(select_loss(options(loss='own', label_smoothing=0.2, class_weights=WEIGHTS)), own_loss)
+    assert isinstance(select_loss(options(loss='own+ce')).losses['own'], own_loss)
+    with pytest.raises(DanluError, match=r'own is not for task segmentation: loss.Own does not name it .* ce, focal'):
+        select_loss(options(loss='own', task='segmentation'))
+    del own_loss.tasks
+    with pytest.raises(DanluError, match='own is not for task classification'):
+        select_loss(options(loss='own'))
+
+
+def test_a_loss_that_a_task_lists_needs_no_tasks(own_loss, monkeypatch):
+    monkeypatch.setitem(LOSSES_OF, 'depth', ('own',))
+    assert isinstance(select_loss(options(loss='own', task='depth')), own_loss)

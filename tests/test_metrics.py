@@ -8,13 +8,17 @@ import pytest
 import torch
 from torchmetrics.classification import (
     MulticlassAccuracy,
+    MulticlassAUROC,
     MulticlassConfusionMatrix,
     MulticlassF1Score,
     MulticlassJaccardIndex,
+    MulticlassPrecision,
+    MulticlassRecall,
 )
 
-from metrics import METRICS, ClassificationMetrics, SegmentationMetrics, select_metrics
+from metrics import EXTRA_METRICS, METRICS, VALUES_OF, ClassificationMetrics, SegmentationMetrics, select_metrics
 from utils.errors import DanluError
+from utils.metric_options import directions_of
 from utils.registry import read_registry
 
 
@@ -54,6 +58,9 @@ def test_classification_equals_torchmetrics(num_classes, ignore_index, seed):
     same = {'num_classes': num_classes, 'ignore_index': ignore_index}
     assert values['acc'] == pytest.approx(over_all(MulticlassAccuracy(average='micro', **same), batches).item())
     assert values['f1_macro'] == pytest.approx(over_all(MulticlassF1Score(average='macro', **same), batches).item())
+    for name, kind in (('precision', MulticlassPrecision), ('recall', MulticlassRecall)):
+        expected = over_all(kind(average='macro', **same), batches).item()
+        assert values[f'{name}_macro'] == pytest.approx(expected)
     by_class = over_all(MulticlassAccuracy(average='none', **same), batches)
     for index in range(num_classes - 1):
         assert values[f'acc_class/{index}'] == pytest.approx(by_class[index].item())
@@ -102,10 +109,13 @@ def test_classification_by_hand():
     assert metrics.confusion_matrix().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
     assert metrics.confusion_matrix().dtype == torch.int64
     values = metrics.compute()
-    assert list(values) == ['acc', 'f1_macro', 'acc_class/a', 'acc_class/b', 'acc_class/c', 'acc_class/d']
+    by_class = ['acc_class/a', 'acc_class/b', 'acc_class/c', 'acc_class/d']
+    assert list(values) == ['acc', 'f1_macro', 'precision_macro', 'recall_macro', *by_class]
     assert all(type(value) is float for value in values.values())
     assert values['acc'] == 2 / 4
     assert values['f1_macro'] == pytest.approx((2 / 4 + 2 / 3 + 0) / 3)  # d occurs nowhere
+    assert values['precision_macro'] == pytest.approx((1 / 3 + 1 + 0) / 3)  # c is never predicted
+    assert values['recall_macro'] == pytest.approx((1 + 1 / 2 + 0) / 3)
     assert [values[f'acc_class/{name}'] for name in 'abc'] == [1, 0.5, 0]
     assert math.isnan(values['acc_class/d'])
 
@@ -214,10 +224,16 @@ def test_an_empty_set_is_an_error(kind):
 @pytest.mark.parametrize('ignore_index', [None, 255])
 def test_targets_outside_the_classes_are_an_error_and_not_ignored(ignore_index):
     metrics = ClassificationMetrics(3, ignore_index)
+    metrics.update(torch.randn(4, 3), torch.tensor([0, 1, 2, 2]))
+    metrics.counts  # noqa: B018 (counts what waits)
     metrics.update(torch.randn(6, 3), torch.tensor([0, 1, 3, 4000, -1, 2]))
+    said = r'1 targets are below 0 and 2 above 2, the first of them in sample 6 of the pass: .* 0\.\.2'
     for read in (metrics.compute, metrics.confusion_matrix):
-        with pytest.raises(DanluError, match=r'1 targets are below 0 and 2 above 2.*0\.\.2'):
+        with pytest.raises(DanluError, match=said):
             read()
+    metrics.reset()
+    metrics.update(torch.randn(2, 3), torch.tensor([0, 1]))
+    metrics.compute()
 
 
 @pytest.mark.parametrize(
@@ -243,6 +259,107 @@ def test_names_that_repeat_keep_their_entries():
     values = metrics.compute()
     found = {name: value for name, value in values.items() if name.startswith('acc_class/')}
     assert found == {'acc_class/0:crane': 1, 'acc_class/1:0:crane': 1, 'acc_class/2:crane': 0}
+
+
+def test_a_wrong_target_among_masks_is_named():
+    metrics = SegmentationMetrics(3, 255)
+    masks = torch.zeros(4, 5, 6, dtype=torch.int64)
+    masks[0], masks[2, 4, 5] = 255, 3
+    for part in (masks[:1], masks[1:]):
+        metrics.update(torch.randn(len(part), 3, 5, 6), part)
+    with pytest.raises(DanluError, match='0 targets are below 0 and 1 above 2, the first of them in sample 2 of'):
+        metrics.compute()
+
+
+@pytest.mark.parametrize('ignore_index', [None, 255])
+@pytest.mark.parametrize('num_classes', [2, 4])
+def test_auroc_equals_torchmetrics(num_classes, ignore_index):
+    batches = random_batches(num_classes + 1, (), ignore_index, 0)
+    batches = [(predictions[:, :num_classes], targets) for predictions, targets in batches]  # all classes occur
+    metrics = ClassificationMetrics(num_classes, ignore_index, extras=('auroc',))
+    values = over_all(metrics, batches)
+    same = {'num_classes': num_classes, 'ignore_index': ignore_index, 'thresholds': None}
+    assert values['auroc'] == pytest.approx(over_all(MulticlassAUROC(average='macro', **same), batches).item())
+    by_class = over_all(MulticlassAUROC(average='none', **same), batches).tolist()
+    assert [values[f'auroc/{index}'] for index in range(num_classes)] == pytest.approx(by_class)
+    assert 0.5 < values['auroc'] < 1
+    assert over_all(ClassificationMetrics(num_classes, ignore_index), batches) == pytest.approx(
+        {name: value for name, value in values.items() if not name.startswith('auroc')}
+    )
+    metrics.reset()
+    assert over_all(metrics, batches[:1])['auroc'] != values['auroc']
+
+
+def test_auroc_leaves_out_classes_that_are_not_there():
+    values = over_all(ClassificationMetrics(3, extras=('auroc',)), [(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 0]))])
+    assert values['auroc/0'] == values['auroc/1'] == values['auroc'] == 0.75
+    assert math.isnan(values['auroc/2'])
+    alone = over_all(ClassificationMetrics(3, extras=('auroc',)), [(torch.eye(3), torch.zeros(3, dtype=torch.int64))])
+    assert math.isnan(alone['auroc'])
+
+
+def test_auroc_tells_sure_predictions_apart():
+    # In float32 both probabilities of class 0 would be 1.
+    logits = torch.tensor([[30.0, 0], [25.0, 0], [0.0, 30]])
+    values = over_all(ClassificationMetrics(2, extras=('auroc',)), [(logits, torch.tensor([0, 1, 1]))])
+    assert values['auroc'] == 1
+
+
+def test_macro_values_of_pixels_are_extras_of_segmentation():
+    batches = random_batches(4, (9, 7), 255, 0)
+    names = ['f1_macro', 'precision_macro', 'recall_macro']
+    values = over_all(SegmentationMetrics(4, 255, extras=names), batches)
+    same = {'num_classes': 4, 'ignore_index': 255, 'average': 'macro'}
+    for name, kind in zip(names, (MulticlassF1Score, MulticlassPrecision, MulticlassRecall), strict=True):
+        assert values[name] == pytest.approx(over_all(kind(**same), batches).item())
+    assert set(names) == set(values) - set(over_all(SegmentationMetrics(4, 255), batches))
+
+
+def test_what_the_registry_says_of_values_is_what_is_computed():
+    args = Namespace(num_classes=6, ignore_index=None, class_names=None, metrics=None)
+    maps = torch.rand(4, 6, 12, 12)
+    of_task = {
+        'classification': (maps[:, :, 0, 0], torch.arange(4)),
+        'segmentation': (maps, maps.argmax(1)),
+        'multilabel': (maps[:, :, 0, 0] - 0.5, maps[:, :, 1, 1].round()),
+        'regression': (maps[:, :, 0, 0], maps[:, :, 1, 1]),
+        'restoration': (maps, maps.flip(0)),
+    }
+    assert set(of_task) == set(METRICS) == set(VALUES_OF)
+    for task, batch in of_task.items():
+        for extras in (None, list(EXTRA_METRICS.get(task, ())) or None):
+            args.task, args.metrics = task, extras
+            metrics = select_metrics(args)
+            names = [name for name in over_all(metrics, [batch]) if '/' not in name]
+            assert set(names) == set(directions_of(task, extras)) - {'loss'}
+            assert (metrics.monitor, metrics.mode) == next(iter(VALUES_OF[task].items()))
+            assert metrics.directions == VALUES_OF[task]
+
+
+@pytest.mark.parametrize(
+    ('task', 'names', 'says'),
+    [
+        ('regression', ['auroc'], r'auroc is not for task regression \(further metrics for it: none\)'),
+        (
+            'segmentation',
+            ['auroc'],
+            r'auroc is not for .* \(.*: f1_macro, precision_macro, recall_macro',
+        ),
+        ('classification', ['acc_top5'], 'acc_top5 needs 6 classes or more, and there are 3'),
+        ('classification', ['acc'], 'acc is always there with task classification'),
+        ('multilabel', ['auroc', 'auroc'], 'auroc auroc: a name is there twice'),
+    ],
+)
+def test_further_metrics_that_do_not_fit_are_refused(task, names, says):
+    args = Namespace(task=task, num_classes=3, ignore_index=None, class_names=None, metrics=names)
+    with pytest.raises(DanluError, match=f'--metrics: {says}'):
+        select_metrics(args)
+
+
+def test_top5_of_too_few_classes_is_refused_where_they_are_counted_in_the_data():
+    with pytest.raises(DanluError, match='--metrics: acc_top5 needs 6 classes or more, and there are 5'):
+        ClassificationMetrics(5, extras=('acc_top5',))
+    assert 'acc_top5' in over_all(ClassificationMetrics(6, extras=('acc_top5',)), [(torch.eye(6), torch.arange(6))])
 
 
 def test_select_metrics_builds_by_task():
@@ -273,3 +390,5 @@ def test_what_is_monitored_is_computed():
 def test_the_registry_is_read_without_importing(monkeypatch):
     monkeypatch.delitem(sys.modules, 'metrics')
     assert read_registry('metrics', 'METRICS') == METRICS
+    assert read_registry('metrics', 'VALUES_OF') == VALUES_OF
+    assert read_registry('metrics', 'EXTRA_METRICS') == EXTRA_METRICS

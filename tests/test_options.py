@@ -121,7 +121,7 @@ REFUSED_COMMON = [
     ('--data_type folders', '--data_type', 'did you mean folder?'),
     ('--data_type imagenet', '--data_type', 'known: cifar10, cifar100, digits'),
     ('--task seg', '--task', 'did you mean segmentation?'),
-    ('--task regress', '--task', 'known: classification, segmentation'),
+    ('--task regres', '--task', 'did you mean regression? (known: classification, multilabel, regression, rest'),
     ('--num_classes ten', '--num_classes', "'ten' is not a whole number"),
     ('--num_classes 1', '--num_classes', 'must be at least 2, got 1'),
     ('--num_classes -3', '--num_classes', 'must be at least 2, got -3'),
@@ -152,8 +152,28 @@ REFUSED_COMMON = [
     ('--std inf', '--std', 'must be finite'),
     ('--ignore_index -1', '--ignore_index', 'must be at least 0, got -1'),
     ('--ignore_index none', '--ignore_index', 'not a whole number'),
-    ('--loss cross_entropy', '--loss', 'known: ce, dice'),
+    ('--loss cross_entropy', '--loss', 'known: bce, ce, charbonnier, dice'),
     ('--loss CE', '--loss', 'did you mean ce?'),
+    ('--loss ce+0.5*focel', '--loss', "unknown loss 'focel'; did you mean focal?"),
+    ('--loss ce+', '--loss', 'is not NAME or WEIGHT*NAME, or several joined by +, for example ce+0.5*dice'),
+    ('--loss ce*0.5', '--loss', 'is not NAME or WEIGHT*NAME'),
+    ('--loss ce-0.5*focal', '--loss', 'is not NAME or WEIGHT*NAME'),
+    ('--loss 0*ce', '--loss', 'the weight of ce must be more than 0 and finite, not 0'),
+    ('--loss 1e999*ce', '--loss', 'must be more than 0 and finite'),
+    ('--loss ce+2*ce', '--loss', 'ce is there twice'),
+    ('--loss=', '--loss', 'is not NAME or WEIGHT*NAME'),
+    ('--loss ce+dice', '--loss', 'dice is for segmentation, not for task classification (losses for it: ce, focal)'),
+    ('--loss l1', '--loss', 'l1 is for regression and restoration, not for task classification'),
+    ('--loss_args gamma', '--loss_args', "'gamma' is not NAME=VALUE"),
+    ('--loss focal --loss_args gamma=1 gamma=2', '--loss_args', 'gamma=1 gamma=2: a name is there twice'),
+    ('--loss focal --loss_args delta=1', '--loss_args', '--loss focal takes no delta (it takes: gamma, alpha)'),
+    ('--loss_args gamma=1', '--loss_args', '--loss ce takes no gamma (it takes: nothing)'),
+    ('--loss focal --label_smoothing 0.1', '--label_smoothing', 'has no effect on --loss focal: leave it out; of the'),
+    ('--metrics aurok', '--metrics', "unknown metric 'aurok'; did you mean auroc?"),
+    ('--metrics acc', '--metrics', 'acc is always there with task classification; --metrics names further ones'),
+    ('--metrics psnr', '--metrics', 'psnr is not for task classification (further metrics for it: auroc, acc_top5)'),
+    ('--metrics auroc auroc', '--metrics', 'auroc auroc: a name is there twice'),
+    ('--metrics acc_top5 --num_classes 5', '--metrics', 'acc_top5 needs 6 classes or more, and there are 5'),
     ('--label_smoothing 1', '--label_smoothing', 'at least 0 and less than 1, got 1'),
     ('--label_smoothing -0.1', '--label_smoothing', 'got -0.1'),
     ('--class_weights 1 x', '--class_weights', "'x' is not a number"),
@@ -286,6 +306,14 @@ REFUSED_TRAIN = [
     ('--mixup 0', '--mixup', 'must be more than 0, got 0'),
     ('--mixup on', '--mixup', "'on' is not a number"),
     ('--mixup 0.2 --ignore_index 0', '--mixup', 'a sample that is ignored cannot be mixed: leave out --ignore_index'),
+    ('--mixup 0.2 --loss ce+focal', '--mixup', 'class probabilities, which --loss focal does not take; ce does'),
+    ('--monitor val/auroc', '--monitor', 'auroc is computed only when named: add --metrics auroc'),
+    (
+        f'{" ".join(SEGMENTATION)} --num_classes 3 --loss dice --class_weights 1 2 3',
+        '--class_weights',
+        'has no effect on --loss dice: leave it out; of the losses for segmentation ce and focal can use it',
+    ),
+    (f'{" ".join(SEGMENTATION)} --num_classes 3 --metrics auroc', '--metrics', 'auroc is not for task segmentation'),
     (f'{" ".join(SEGMENTATION)} --num_classes 3 --mixup 1', '--mixup', 'needs task classification, not segmentation'),
     ('--cutmix -1', '--cutmix', 'must be more than 0, got -1'),
     ('--cutmix nan', '--cutmix', 'must be finite, got nan'),
@@ -732,6 +760,7 @@ def read_back(args, directory):
         ['--load_model_path', 'model.pth', '--save_freq', '5', '--channels', '1', '--ignore_index', '0'],
         ['--num_workers', '0', '--threads', '1', '--device', 'cpu', '--optimizer', 'sgd', '--augment', 'flip'],
         ['--mixup', '0.2', '--cutmix', '1'],
+        ['--loss', '2 * ce + 1e-3 * focal', '--loss_args', 'gamma=1.5', '--metrics', 'auroc', 'acc_top5'],
         ['--model_type', 'torchvision:resnet18', '--epochs', '3', '--momentum', '0', '--beta', '0.5'],
         [*SEGMENTATION, '--num_classes', '11', '--ignore_index', '11', '--data_root', 'pictures', '--loss', 'dice'],
     ],
@@ -1192,3 +1221,58 @@ def test_a_resumed_run_can_be_repeated(run):
     assert again.model_dir == f'{run}_2'
     different = {name for name in vars(again) if getattr(again, name) != getattr(args, name)}
     assert different == {'resume', 'model_dir'}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# losses and metrics by task
+
+
+@pytest.mark.parametrize(('task', 'loss'), [('classification', 'ce'), ('segmentation', 'ce')])
+def test_each_task_has_a_loss_of_its_own(place, task, loss):
+    words = [*SEGMENTATION, '--num_classes', '3'] if task == 'segmentation' else []
+    args = train_args(*words)
+    assert args.loss == loss
+    assert not [option for option in changed_options(args) if option.startswith('loss')]
+    save_args(args, place)
+    assert f'\n--loss={loss}\n' in Path('args.txt').read_text()
+
+
+def test_a_loss_that_is_not_the_tasks_own_is_told(place):
+    args = train_args('--loss', 'ce + .5*focal')
+    assert args.loss == 'ce+.5*focal'
+    assert 'loss=ce+.5*focal' in changed_options(args)
+    save_args(args, place)
+    assert '\n--loss=ce+.5*focal  # default: ce\n' in Path('args.txt').read_text()
+
+
+def test_options_that_one_of_several_losses_uses_are_taken():
+    args = parse_train_args(['--loss', 'ce+focal', '--label_smoothing', '0.1', '--loss_args', 'gamma=1'])
+    assert (args.label_smoothing, args.loss_args) == (0.1, ['gamma=1'])
+    assert parse_train_args(['--metrics', 'acc_top5']).metrics == ['acc_top5']  # the data says how many classes
+    args = parse_train_args(['--metrics', 'auroc', '--monitor', 'auroc'])
+    assert (args.metrics, args.monitor) == (['auroc'], 'val/auroc')
+
+
+def test_a_test_takes_loss_and_metrics_from_the_checkpoint():
+    recorded = trained('--loss', 'ce+focal', '--loss_args', 'gamma=1', '--label_smoothing', '0.1', '--metrics', 'auroc')
+    args = parse_test_args(['--load_model_path', 'model.pth'], recorded)
+    assert (args.loss, args.loss_args, args.label_smoothing) == ('ce+focal', ['gamma=1'], 0.1)
+    assert args.metrics == ['auroc']
+    args = parse_test_args(['--load_model_path', 'model.pth', '--loss', 'focal'], recorded)
+    assert (args.loss, args.loss_args, args.label_smoothing, args.metrics) == ('focal', None, 0.0, ['auroc'])
+
+
+def test_a_checkpoint_from_before_these_options_still_tests():
+    recorded = trained()
+    for name in ('loss_args', 'metrics'):
+        del recorded[name]
+    args = parse_test_args(['--load_model_path', 'model.pth'], recorded)
+    assert (args.loss, args.loss_args, args.metrics) == ('ce', None, None)
+
+
+def test_a_loss_of_ones_own_speaks_for_itself(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'loss', Namespace(
+        LOSSES={'ce': 'loss.CrossEntropy', 'own': 'mine.Own'}, LOSSES_OF={'classification': ('ce',)},
+        LOSS_OPTIONS={'ce': ()}, LOSS_ARGS={}))  # fmt: skip
+    args = parse_train_args(['--loss', 'own', '--class_weights', '1', '2', '--loss_args', 'depth=3'])
+    assert (args.loss, args.class_weights, args.loss_args) == ('own', [1.0, 2.0], ['depth=3'])

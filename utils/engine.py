@@ -16,7 +16,7 @@ class Engine:
         args: the run's options.
         model: nn.Module on its device, wrapped for several GPUs or not.
         loss: nn.Module: (predictions, targets) -> 0-d tensor; `count(predictions, targets)`, where it has one, says
-            over how many things that mean was taken.
+            over how many things that mean was taken; `last_parts` are those of a sum, as loss.WeightedSum has them.
         device: torch.device of the inputs.
     """
 
@@ -65,6 +65,15 @@ class Engine:
         own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
         return len(targets) if own or not hasattr(self.loss, 'count') else self.loss.count(predictions, targets)
 
+    def record_loss(self, recorder, name, loss, predictions, targets):
+        """Record a batch's loss as `name`, and the parts of a sum of losses as `name`_ce, `name`_dice and so on."""
+        own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
+        parts = {} if own else getattr(self.loss, 'last_parts', {})
+        if parts:
+            recorder.record_sum(name, {f'{name}_{part}': values for part, values in parts.items()})
+        else:
+            recorder.record(name, loss, self.loss_count(predictions, targets))
+
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
         metrics.update(predictions, targets)
@@ -86,8 +95,7 @@ class Engine:
         with torch.inference_mode():
             for number, batch in enumerate(batches, 1):
                 images, predictions, targets = self.step(batch)
-                count = self.loss_count(predictions, targets)
-                recorder.record('loss', self.compute_loss(predictions, targets), count)
+                self.record_loss(recorder, 'loss', self.compute_loss(predictions, targets), predictions, targets)
                 self.compute_metrics(predictions, targets, metrics)
                 if on_batch is not None:
                     on_batch(seen, images, predictions, targets)

@@ -23,7 +23,7 @@ class Recorder:
     WAITING = 64  # values that are summed together: one operation for all costs as much as for one
 
     def __init__(self):
-        self.sums, self.counts, self.waiting, self.marks = {}, {}, {}, {}
+        self.sums, self.counts, self.waiting, self.marks, self.totals = {}, {}, {}, {}, {}
 
     def record(self, name, value, count=1):
         """Add a batch's mean.
@@ -38,24 +38,43 @@ class Recorder:
         if len(waiting) >= self.WAITING:
             self._add_waiting(name)
 
+    def record_sum(self, name, parts):
+        """Add a batch's weighted sum of means that were taken over different things.
+
+        Args:
+            name: of the sum, for example 'train/loss'; its result is the sum of weight * result of the part.
+            parts: dict from a name, which is recorded too, to (weight, value, count).
+        """
+        self.totals[name] = {part: weight for part, (weight, _, _) in parts.items()}
+        for part, (_, value, count) in parts.items():
+            self.record(part, value, count)
+
     def mean(self, name):
         """Return the mean so far (float; nan when nothing was counted). Waits for the device."""
+        if name in self.totals:
+            return sum(weight * self.mean(part) for part, weight in self.totals[name].items())
         self._add_waiting(name)
         count = float(self.counts[name])
         return float(self.sums[name]) / count if count else math.nan
 
     def recent(self, name):
         """Return the mean since the last call for this name (float; nan when nothing was counted since)."""
+        if name in self.totals:
+            return sum(weight * self._recent(part, (name, part)) for part, weight in self.totals[name].items())
+        return self._recent(name, name)
+
+    def _recent(self, name, mark):
+        """Return the mean of `name` since the last call with this mark."""
         self._add_waiting(name)
         now = float(self.sums[name]), float(self.counts[name])
-        before, self.marks[name] = self.marks.get(name, (0.0, 0.0)), now
+        before, self.marks[mark] = self.marks.get(mark, (0.0, 0.0)), now
         count = now[1] - before[1]
         return (now[0] - before[0]) / count if count else math.nan
 
     def summary(self):
         """Return all means (dict name -> float) and start anew."""
-        means = {name: self.mean(name) for name in self.waiting}
-        self.sums, self.counts, self.waiting, self.marks = {}, {}, {}, {}
+        means = {name: self.mean(name) for name in (*self.totals, *self.waiting)}
+        self.sums, self.counts, self.waiting, self.marks, self.totals = {}, {}, {}, {}, {}
         return means
 
     def _add_waiting(self, name):

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 from utils.arguments import UNRECORDABLE
+from utils.loss_options import default_loss, fault_of_loss
+from utils.metric_options import fault_of_metrics, unnamed_metrics
 
 # Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
 LIST_DATA = ('list', 'mem_list')
@@ -28,9 +30,10 @@ USED_BY_SCHEDULE = {
 def checked(parser, args):
     """Check what concerns several options together and bring short forms to their full ones; return args."""
     expand(parser, vars(args))
-    names = [word.partition('=')[0] for word in args.model_args or []]
-    if len(set(names)) < len(names):
-        parser.error(f'argument --model_args: {shown(args.model_args)}: a name is there twice')
+    for option in ('model_args', 'loss_args'):
+        words = getattr(args, option) or []
+        if len({word.partition('=')[0] for word in words}) < len(words):
+            parser.error(f'argument --{option}: {shown(words)}: a name is there twice')
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
     if args.task == 'segmentation' and args.ignore_index is None:
@@ -40,6 +43,7 @@ def checked(parser, args):
     _check_stream(parser, args)
     _check_balance(parser, args)
     _check_mixing(parser, args)
+    _check_loss_and_metrics(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
         _check_controls(parser, args)
@@ -181,6 +185,19 @@ def _check_mixing(parser, args):
             parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
         if args.ignore_index is not None:
             parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
+
+
+def _check_loss_and_metrics(parser, args):
+    args.loss = args.loss or default_loss(args.task)
+    if args.loss is None:
+        parser.error(f'argument --loss: needed: LOSSES_OF in loss.py names no loss for task {args.task}')
+    if fault := fault_of_loss(args):
+        parser.error(f'argument --{fault[0]}: {fault[1]}')
+    if fault := fault_of_metrics(args):
+        parser.error(f'argument --metrics: {fault}')
+    monitor = (getattr(args, 'monitor', None) or '').partition('/')[2]
+    if monitor in unnamed_metrics(args):
+        parser.error(f'argument --monitor: {monitor} is computed only when named: add --metrics {monitor}')
 
 
 def _check_schedule(parser, args):

@@ -7,6 +7,7 @@ imported.
 
 import ast
 import difflib
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_registry(module, name):
     if module in sys.modules:  # a notebook may have added entries of its own
         return getattr(sys.modules[module], name)
     path = PROJECT.joinpath(*module.split('.')).with_suffix('.py')
-    for node in ast.parse(path.read_text(encoding='utf-8'), str(path)).body:
+    for node in _parsed(path, path.stat().st_mtime_ns).body:
         if not isinstance(node, ast.Assign | ast.AnnAssign):
             continue
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -40,6 +41,12 @@ def read_registry(module, name):
                 what = f"{name} must be written out as {{'name': 'package.module.Class', ...}}"
                 raise DanluError(f'{path}, line {node.lineno}: {what}: it is read without running the file') from None
     raise DanluError(f'{path}: no dictionary {name} = {{...}} at the top level of the file')
+
+
+@functools.lru_cache
+def _parsed(path, changed):
+    """Return the syntax tree of a file; `changed`, the time of its last change, makes a new version another file."""
+    return ast.parse(path.read_text(encoding='utf-8'), str(path))
 
 
 def close_names(name, names, count=3):

@@ -117,6 +117,24 @@ def opened(tmp_path):
             logger.close()
 
 
+def test_a_weighted_sum_is_made_of_exact_means():
+    recorder = Recorder()
+    for value, count in ((1.0, 1), (4.0, 3)):
+        parts = {'loss_a': (1.0, torch.tensor(value), count), 'loss_b': (0.5, 10 * value, torch.tensor(1.0 / count))}
+        recorder.record_sum('loss', parts)
+    a, b = (1 + 12) / 4, 10 * (1 + 4 / 3) / (4 / 3)
+    assert recorder.mean('loss') == recorder.recent('loss') == pytest.approx(a + 0.5 * b)
+    assert recorder.recent('loss_a') == pytest.approx(a)
+    assert math.isnan(recorder.recent('loss'))
+    recorder.record_sum('loss', {'loss_a': (1.0, 7.0, 2), 'loss_b': (0.5, 6.0, 1)})
+    assert recorder.recent('loss') == pytest.approx(10.0)
+    summary = recorder.summary()
+    assert list(summary) == ['loss', 'loss_a', 'loss_b']
+    assert summary['loss'] == pytest.approx(summary['loss_a'] + 0.5 * summary['loss_b'])
+    recorder.record('loss', 3.0)  # what was a sum can be a mean again
+    assert recorder.summary() == {'loss': 3.0}
+
+
 def record_epoch(logger, epoch, loss):
     """Record one epoch and end it."""
     logger.record('train/loss', torch.tensor(loss, dtype=torch.float64), 4)

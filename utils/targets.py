@@ -1,0 +1,79 @@
+"""What losses and metrics say of targets that are of the wrong type, shape or value.
+
+Types and shapes are looked at for every batch, which costs nothing; values only where something has failed already.
+"""
+
+import torch
+
+from utils.errors import DanluError
+
+
+def check_classes(who, predictions, targets):
+    """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis.
+
+    Args:
+        who: what the message begins with, 'the loss' or 'the metrics'.
+        predictions: (N, K) or (N, K, H, W).
+        targets: what should be (N,) or (N, H, W).
+    """
+    _check(who, predictions, targets, (*predictions.shape[:1], *predictions.shape[2:]), torch.int64)
+
+
+def check_alike(who, predictions, targets, dims=None):
+    """Raise DanluError unless targets are float32 (or float64) numbers in the shape of the predictions.
+
+    Args:
+        who: what the message begins with, 'the loss' or 'the metrics'.
+        predictions: (N, ...).
+        targets: what should be of the same shape.
+        dims: how many dimensions both must have (int), or None.
+    """
+    if dims is not None and predictions.dim() != dims:
+        axes = {2: '(N, number of outputs)', 4: '(N, C, H, W)'}[dims]
+        raise DanluError(f'{who} got predictions of shape {tuple(predictions.shape)}; expected {axes}')
+    right = torch.is_tensor(targets) and targets.dtype == torch.float64
+    _check(who, predictions, targets, tuple(predictions.shape), torch.float64 if right else torch.float32)
+
+
+def _check(who, predictions, targets, shape, dtype):
+    """Raise DanluError unless targets are a tensor of this shape and dtype."""
+    if not torch.is_tensor(targets):
+        raise DanluError(f'{who} got targets of type {type(targets).__name__}; expected a tensor of shape {shape}')
+    got = tuple(targets.shape)
+    if got == shape and targets.dtype == dtype:
+        return
+    if got[:1] != shape[:1]:
+        where = f'{len(predictions)} predictions have {got[0] if got else "no"} targets'
+    else:
+        where = (
+            f'each sample, from number 0 of the batch on, has a target of shape {got[1:]} and {targets.dtype}, where '
+            f'{shape[1:]} and {dtype} are expected'
+        )
+    raise DanluError(
+        f'{who} got targets of shape {got} and {targets.dtype}; predictions of shape {tuple(predictions.shape)} need '
+        f'shape {shape} and {dtype}: {where}'
+    )
+
+
+def wrong_class(targets, num_classes, ignore_index):
+    """Return what is wrong with the first class index outside 0..K-1 (str), or None. For a path that failed.
+
+    Args:
+        targets: int64 (N, ...). On a GPU nothing can be looked at any more after a failure, so None is returned.
+        num_classes: K.
+        ignore_index: int or None.
+    """
+    if targets.device.type != 'cpu':
+        return None
+    wrong = (targets < 0) | (targets >= num_classes)
+    if ignore_index is not None:
+        wrong &= targets != ignore_index
+    if not wrong.any():
+        return None
+    sample, *pixel = wrong.nonzero()[0].tolist()
+    place = f'sample {sample} of the batch' + (f' (row {pixel[0]}, column {pixel[1]})' if len(pixel) == 2 else '')
+    unless = '' if ignore_index is None else f' or be the ignore index {ignore_index}'
+    return (
+        f'the target of {place} is {targets[(sample, *pixel)]}; with {num_classes} classes it must lie in '
+        f'0..{num_classes - 1}{unless}. Give the right --num_classes, or --ignore_index for what is not to count'
+    )
