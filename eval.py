@@ -48,6 +48,7 @@ from utils.engine import Engine
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.progress import Progress
 from utils.seeding import be_deterministic
+from utils.tasks import has_pictures, task_of
 
 # What a Predictor makes of a network's outputs, by task.
 OUTCOMES = {
@@ -76,6 +77,10 @@ class Evaluator(Engine):
             be_deterministic()
         device, gpus = select_gpus(args)
         self.loader = select_eval_loader(args)
+        if args.save_viz and not has_pictures(args):
+            raise DanluError(
+                '--save_viz: the samples are vectors of features, of which there are no pictures; leave it out'
+            )
         threads = set_threads(args.threads, self.loader.num_workers)
         net, loaded = load_network(args, checkpoint)
         super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
@@ -196,9 +201,9 @@ class Predictor(Engine):
         """Return pictures, as `predict` takes them, as a batch that is not normalised yet."""
         args = self.args
         if not args.image_size:
-            mean, std = torch.tensor(args.mean), torch.tensor(args.std)
-            return (torch.as_tensor(pictures, dtype=torch.float32) - mean) / std
-        crop = args.task not in ('segmentation', 'restoration')  # which keep every pixel, as in training
+            mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
+            return ((torch.as_tensor(pictures, dtype=torch.float64) - mean) / std).float()  # as data.array has them
+        crop = not task_of(args).by_pixel  # where every pixel has a target, all are kept, as in training
         return torch.stack([picture_from(picture, args.channels, args.image_size, crop) for picture in pictures])
 
 

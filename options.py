@@ -43,9 +43,9 @@ from utils.run_directory import make_new_directory
 NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast', 'dry_run', 'find_lr')
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
-    'model_type model_args data_type task num_classes image_size channels mean std class_names ignore_index val_list '
-    'data_root seed batch_size num_workers threads deterministic amp channels_last compile loss loss_args '
-    'label_smoothing class_weights metrics'
+    'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
+    'class_names ignore_index val_list data_root seed batch_size num_workers threads deterministic amp channels_last '
+    'compile loss loss_args label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
@@ -61,6 +61,7 @@ ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another numbe
 def add_common_args(parser):
     """Add the options that training and testing share."""
     _add_what(parser)
+    _add_loss(parser)
     _add_files(parser)
     _add_machine(parser)
 
@@ -70,8 +71,7 @@ def _add_what(parser):
     models = read_registry('model.model_entry', 'MODELS')
     libraries = list(read_registry('model.model_entry', 'LIBRARIES'))
     datasets = read_registry('data.data_entry', 'DATASETS')
-    losses, tasks = read_registry('loss', 'LOSSES'), read_registry('metrics', 'METRICS')
-    metrics = metric_names()
+    tasks = read_registry('metrics', 'METRICS')
     group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', nargs='+', type=keyword, metavar='NAME=VALUE',
@@ -82,20 +82,34 @@ def _add_what(parser):
                        help=', '.join(tasks))
     group.add_argument('--num_classes', type=number(int, low=2), metavar='N',
                        help='number of classes (default: counted in the training data; needed for segmentation)')
+    _add_targets(group)
     group.add_argument('--class_names', nargs='+', metavar='NAME',
                        help='names of the classes in order of their labels, or one text file with a name per line')
     group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
-    group.add_argument('--channels', type=int, choices=[1, 3],
-                       help='1: grey, 3: RGB (default: as the data set has them; 3 for pictures of your own)')
+    group.add_argument('--channels', type=number(int, low=1), metavar='N',
+                       help='1: grey, 3: RGB; of array, the number of features (default: as the data set has them; 3 '
+                            'for pictures of your own)')
     group.add_argument('--mean', nargs='+', type=number(float), metavar='X',
-                       help="mean of each channel, pixels in 0..1, for normalisation (default: of the data set, or "
-                            "ImageNet's)")
-    group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X', help='standard deviation likewise')
+                       help="mean of each channel, pixels in 0..1, or of each feature, for normalisation (default: of "
+                            "the data set, or ImageNet's; restoration: 0)")
+    group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X',
+                       help='standard deviation likewise; restoration: 1')
     group.add_argument('--ignore_index', type=number(int, low=0), metavar='N',
                        help='label that counts neither in the loss nor in the metrics (default: 255 for segmentation)')
 
+
+def _add_targets(group):
+    group.add_argument('--num_targets', type=number(int, low=1), metavar='N',
+                       help='regression: numbers per sample (default: counted in the training data)')
+    group.add_argument('--target_columns', nargs='+', metavar='NAME',
+                       help='array: columns of a .csv, by name or by number from 1, or arrays of an .npz, that hold '
+                            'the targets (default: the last column; the array targets or y)')
+
+
+def _add_loss(parser):
+    losses, metrics = read_registry('loss', 'LOSSES'), metric_names()
     group = parser.add_argument_group('loss and metrics')
     group.add_argument('--loss', type=sum_of(losses), metavar='NAME',
                        help=f'{losses_by_task()}. Or a weighted sum: ce+0.5*dice (default: the first of the task)')
@@ -115,8 +129,7 @@ def _add_what(parser):
 def _add_files(parser):
     group = parser.add_argument_group('where: files')
     group.add_argument('--val_list', type=existing_path, metavar='PATH',
-                       help='validation (train.py) or test (eval.py) data: a list file, a directory for folder, '
-                            'or shards (.tar, .csv, .jsonl) for stream')
+                       help='validation (train.py) or test (eval.py) data: as --train_list')
     group.add_argument('--data_root', type=existing_path, metavar='DIR',
                        help='what the paths in list files are relative to (default: the list file), or the directory '
                             'of a downloaded data set (default: datasets/ of the project)')
@@ -170,7 +183,8 @@ def add_train_args(parser):
     augments = read_registry('data.augment', 'AUGMENTS')
     group = parser.add_argument_group('training')
     group.add_argument('--train_list', type=existing_path, metavar='PATH',
-                       help='training data, likewise: a list file, a directory or shards')
+                       help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
+                            '(.tar, .csv, .jsonl) for stream')
     group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
     optimizers = read_registry('utils.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
@@ -384,7 +398,7 @@ def parse_test_args(argv=None, trained=None):
     if given.get('task', trained.get('task')) != trained.get('task'):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
-        outdated |= {'val_list', 'data_root'}
+        outdated |= {'val_list', 'data_root', 'target_columns'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):
         outdated |= {'mean', 'std'}
     for name in TAKEN_FROM_CHECKPOINT:
@@ -529,7 +543,7 @@ def save_args(args, directory, note=None):
         line = option_line(action.dest, value)
         if action.dest in NOT_REPEATED and value is not None:
             line = f'# {line}'
-        elif action.dest in getattr(args, 'from_data', []) and value is not None:
+        elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
         elif value is not None and value != _default_of(action, args):
             line += f'  # default: {shown(_default_of(action, args))}'

@@ -53,12 +53,15 @@ from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.report import end_lines, epoch_line, interrupted_line, start_lines
+from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
 from utils.selection import Selection
 from utils.speed import find_fast
+from utils.tasks import has_pictures, target_names, task_of
 from utils.update import Update
 
 PICTURES = 8  # of one split in TensorBoard
+POINTS = 1024  # where samples are no pictures, so that numbers are drawn as points
 
 
 class Trainer(Engine):
@@ -181,7 +184,7 @@ class Trainer(Engine):
         for step, batch in enumerate(watched(self, progress), 1):
             images, predictions, targets = self.train_step(batch)
             if step == 1:
-                shown = images[:PICTURES], predictions[:PICTURES].detach(), targets[:PICTURES]
+                shown = first_of(images, predictions.detach(), targets)
             if step % self.args.print_freq == 0:  # the only places where the loop waits for the device
                 progress.show(f'loss {self.finite_loss(epoch, step):.4f}')
                 self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
@@ -217,8 +220,7 @@ class Trainer(Engine):
 
         def keep_first(start, images, predictions, targets):
             if start == 0:
-                shown = images[:PICTURES], predictions[:PICTURES], targets[:PICTURES]
-                self.save_pictures(shown, 'val', epoch)
+                self.save_pictures(first_of(images, predictions, targets), 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
         with self.for_testing():
@@ -235,7 +237,10 @@ class Trainer(Engine):
 
     def gen_imgs_to_write(self, images, predictions, targets, split):
         """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
-        columns = 1 if self.args.task == 'segmentation' else 4
+        if images.dim() == 2:  # features, of which there is nothing to see
+            points = task_of(self.args).target == 'numbers'
+            return {f'{split}/samples': scatter(predictions, targets, target_names(self.args))} if points else {}
+        columns = 1 if task_of(self.args).by_pixel else 4
         return {f'{split}/samples': viz.grid(self.draw_samples(images, predictions, targets), columns)}
 
     def record_overall(self, split, values):
@@ -343,6 +348,8 @@ class Trainer(Engine):
             del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
         elif not torch.cuda.is_bf16_supported(including_emulation=False):
             wanted['amp'] = 'fp16'
+        if not has_pictures(self.args):
+            del wanted['channels_last']
         if self.model is not self.net:
             wanted.pop('compile', None)  # not on several GPUs
         wanted = {name: value for name, value in wanted.items() if getattr(self.args, name) is None}
@@ -363,7 +370,8 @@ class Trainer(Engine):
 
 def check_loader(loader, args, model):
     """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None."""
-    needed = ['num_classes'] if model is not None else ['num_classes', 'image_size', 'channels']
+    outputs = task_of(args).outputs
+    needed = [outputs] if model is not None else dict.fromkeys((outputs, 'image_size', 'channels'))
     if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
         raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
     dataset = getattr(loader, 'dataset', None)
@@ -373,6 +381,12 @@ def check_loader(loader, args, model):
     ):
         if wanted and getattr(dataset, part, None) is None:
             raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
+
+
+def first_of(images, predictions, targets):
+    """Return the samples of a batch that are drawn: its first ones."""
+    count = PICTURES if images.dim() > 2 else POINTS
+    return images[:count], predictions[:count], targets[:count]
 
 
 def set_epoch(loader, epoch):

@@ -1,8 +1,9 @@
-"""Random changes of training pictures, a whole batch at once and on its device, masks moved with them.
+"""Random changes of training pictures, a whole batch at once and on its device, masks and target pictures with them.
 
 Each sample gets its own change, a function of (seed, epoch, index) alone: the same for any number of workers, on any
 device and after a resumption, without touching any random generator. To add an augmentation: write a function that
-returns a list of steps, and a line in AUGMENTS.
+returns a list of steps, and a line in AUGMENTS. A step that moves pixels, without making other ones of them, says so by
+`moves = True`: only such steps serve where the target is a picture.
 """
 
 import math
@@ -69,15 +70,17 @@ class Augment:
         seed: the run's seed.
         cut: the data set cuts the random part out of each picture while it decodes it (by `part`), at the file's own
             resolution; only what comes after that is done here.
+        with_targets: targets are pictures that move along, exactly as the pictures do; see `refuse_changing`.
 
     Raises:
         DanluError: the ignore index does not fit into masks of 8 bits.
     """
 
-    def __init__(self, name, ignore_index, seed, cut=False):
+    def __init__(self, name, ignore_index, seed, cut=False, with_targets=False):
         if ignore_index is not None and ignore_index > 255:
             raise DanluError(f'--ignore_index {ignore_index}: masks have 8 bits, so it takes 0..255')
         steps = list(enumerate(load_entry(AUGMENTS, name, 'augmentation')()))
+        self.with_targets = with_targets
         self.ignore_index, self.seed = ignore_index, seed
         self.cut = next((item for item in steps if cut and isinstance(item[1], Part)), None)
         self.steps = [item for item in steps if item is not self.cut]
@@ -87,15 +90,21 @@ class Augment:
 
         Args:
             images: uint8 (B, C, H, W), on any device.
-            targets: masks uint8 (B, H, W), which move along, or anything else, which is returned as it is.
+            targets: masks uint8 (B, H, W) or pictures uint8 (B, C', H, W), which move along, or anything else, which
+                is returned as it is.
             epoch: int; indices: int64 array (B,), the samples' places in the data set.
         """
         if images.dtype != torch.uint8:
             raise DanluError(f'--augment takes uint8 pictures, 0..255, and the data set gives {images.dtype}')
+        if self.with_targets:  # as further channels of the pictures: whatever moves these moves those
+            channels = images.shape[1]
+            images = torch.cat([images, targets], dim=1)
         masks = targets if self.ignore_index is not None else None
         for number, step in self.steps:
             draws = uniform_draws((self.seed, epoch, number), indices, step.draws)
             images, masks = step(images, masks, draws, self.ignore_index)
+        if self.with_targets:
+            return images[:, :channels], images[:, channels:]
         return images, targets if masks is None else masks
 
     def parts(self, epoch, indices):
@@ -113,10 +122,25 @@ class Augment:
         return step.choosers(uniform_draws((self.seed, epoch, number), indices, step.draws))
 
 
+def refuse_changing(name):
+    """Raise DanluError unless all steps of an augmentation just move pixels, so that target pictures can go along."""
+
+    def moves_only(name):
+        return all(getattr(step, 'moves', False) for step in load_entry(AUGMENTS, name, 'augmentation')())
+
+    if not moves_only(name):
+        fitting = ', '.join(other for other in AUGMENTS if moves_only(other))
+        raise DanluError(
+            f'--augment {name}: it changes colours or blackens parts, which a target picture would not show; choose '
+            f'one of {fitting}'
+        )
+
+
 class Flip:
     """Mirror left and right with probability one half, as v2.RandomHorizontalFlip."""
 
     draws = 1
+    moves = True
 
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
@@ -135,6 +159,7 @@ class Shift:
     """Pad by a share of each side and cut the size out again at a random place, as v2.RandomCrop(size, padding)."""
 
     draws = 2
+    moves = True
 
     def __init__(self, share):
         self.share = share
@@ -165,6 +190,7 @@ class Part:
 
     ratio = (3 / 4, 4 / 3)  # width to height of the part
     draws = 2 * TRIES + 2
+    moves = True
 
     def __init__(self, *scale):
         self.scale = scale
@@ -224,6 +250,7 @@ class Affine:
     """
 
     draws = 6
+    moves = True
 
     def __init__(self, degrees, translate=(0, 0), scale=(1, 1), shear=(0, 0)):
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear

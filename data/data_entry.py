@@ -1,10 +1,11 @@
 """The data sets by name, and the loaders that turn them into batches.
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
-`__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W) and its
-target. It may have `__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which stands in
-for `__getitem__`, cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py),
-`describe(args)`, what the options can take from the data (num_classes, image_size, channels, mean, std, class_names),
+`__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
+vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks.py). It may have
+`__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which stands in for `__getitem__`,
+cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py), `describe(args)`,
+what the options can take from the data (num_classes or num_targets, image_size, channels, mean, std, class_names),
 `name(index)`, what results call a sample, and `notes`, a list of lines to print at the start. What `__getitem__` draws
 from torch's global generator (torch.rand ...) is the same for any number of workers. --balance takes `labels`, int64
 tensor (N,). Instead of a length it may have `order(epoch)`, which yields what `load` takes (data/stream.py).
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from data.augment import Augment
+from data.augment import Augment, refuse_changing
 from data.balance import balance
 from data.loader import Loader
 from data.mixing import select_mixing
@@ -23,13 +24,16 @@ from utils.errors import DanluError
 from utils.machine import cpu_cores
 from utils.registry import load_entry
 from utils.seeding import mix_seed
+from utils.tasks import has_pictures, task_of
 
 DATASETS = {
     'digits': 'data.digits.Digits',
     'list': 'data.list_dataset.ListDataset',
     'mem_list': 'data.mem_list.MemList',
+    'pairs': 'data.list_dataset.ListDataset',
     'folder': 'data.folder.Folder',
     'stream': 'data.stream.Stream',
+    'array': 'data.array.ArrayData',
     'mnist': 'data.torchvision_data.MNIST',
     'fashion_mnist': 'data.torchvision_data.FashionMNIST',
     'cifar10': 'data.torchvision_data.CIFAR10',
@@ -39,7 +43,6 @@ DATASETS = {
 # Of ImageNet, for pictures whose own are not known.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MOST_WORKERS = 8
-TOLD_BY_DATA = ('channels', 'num_classes', 'image_size')
 
 
 def select_train_loader(args):
@@ -53,29 +56,50 @@ def select_eval_loader(args):
 
 
 def complete_args(args):
-    """Fill in the options that were left to the data: num_classes, image_size, channels, mean, std, class_names.
+    """Fill in the options that were left to the data: the task's outputs, image_size, channels, mean, std, class_names.
 
     Raises:
-        DanluError: the data does not tell what is needed.
+        DanluError: the data does not tell what is needed, or an option does not go with it.
     """
-    told = [name for name in (*TOLD_BY_DATA, 'class_names', 'mean', 'std') if getattr(args, name) is None]
+    needed = dict.fromkeys(('channels', task_of(args).outputs, 'image_size'))
+    told = [name for name in (*needed, 'class_names', 'mean', 'std') if getattr(args, name) is None]
     args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # save_args marks them
     describe = getattr(load_entry(DATASETS, args.data_type, 'kind of data'), 'describe', None)
     facts = describe(args) if describe else {}
-    for name in TOLD_BY_DATA:
+    for name in needed:
         if getattr(args, name) is None:
             setattr(args, name, facts.get(name))
         if getattr(args, name) is None:
             raise DanluError(f'{args.data_type} does not tell its {name}: give --{name}')
-    if args.num_classes < (facts.get('num_classes') or 0):
+    if args.num_classes is not None and args.num_classes < (facts.get('num_classes') or 0):
         raise DanluError(f'--num_classes {args.num_classes}: {args.data_type} has {facts["num_classes"]}; leave it out')
-    if args.class_names is None and len(facts.get('class_names') or []) == args.num_classes:
-        args.class_names = facts['class_names']
+    found = facts.get('class_names')
+    if args.class_names is None and found and len(found) == args.num_classes:
+        args.class_names = found
     for name, default in (('mean', MEAN), ('std', STD)):
-        values = getattr(args, name) or facts.get(name) or default
-        if len(values) != args.channels:  # grey pictures shown as RGB, or RGB as grey
-            values = values * 3 if len(values) == 1 else [round(sum(values) / len(values), 4)]
-        setattr(args, name, list(values))
+        setattr(args, name, _fitting_channels(args, name, getattr(args, name) or facts.get(name) or default))
+    if not has_pictures(args):
+        _refuse_for_features(args)
+
+
+def _fitting_channels(args, name, values):
+    """Return mean or std (list of float), one per channel or feature."""
+    if task_of(args).target == 'picture':  # pixels go in and come out as they are, in 0..1
+        return [0.0 if name == 'mean' else 1.0] * args.channels
+    if len(values) == args.channels:
+        return list(values)
+    if len(values) == 1:  # of grey pictures shown as RGB, or the same for all features
+        return list(values) * args.channels
+    if args.channels > 1 or not has_pictures(args):
+        raise DanluError(f'--{name}: {len(values)} given for {args.channels} channels or features; leave it out')
+    return [round(sum(values) / len(values), 4)]  # RGB shown as grey
+
+
+def _refuse_for_features(args):
+    """Refuse options that only pictures have a use for."""
+    for name, off in (('augment', 'none'), ('mixup', None), ('cutmix', None), ('channels_last', None)):
+        if getattr(args, name, off) not in (off, False):
+            raise DanluError(f'--{name}: the samples are vectors of features, not pictures; leave it out')
 
 
 class Batches(Dataset):
@@ -149,11 +173,14 @@ def notes_of(*loaders):
 def _loader(args, split):
     complete_args(args)
     training = split == 'train'
+    augmented, target = training and args.augment != 'none', task_of(args).target
+    if augmented and target == 'picture':
+        refuse_changing(args.augment)
     dataset = load_entry(DATASETS, args.data_type, 'kind of data')(args, split)
     augment = None
-    if training and args.augment != 'none':
-        ignore_index = args.ignore_index if args.task == 'segmentation' else None
-        augment = Augment(args.augment, ignore_index, args.seed, cut=cuts_parts(dataset))
+    if augmented:
+        ignore_index = args.ignore_index if target == 'mask' else None
+        augment = Augment(args.augment, ignore_index, args.seed, cuts_parts(dataset), target == 'picture')
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())

@@ -10,6 +10,6 @@ class Folder(ListDataset):
     names_of = staticmethod(folder_names)
 
     @staticmethod
-    def read(path, root=None, faults=None):
+    def read(path, root=None, faults=None, many=False):
         """Return the Listing of a directory."""
         return read_folder(path)

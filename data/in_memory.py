@@ -1,4 +1,4 @@
-"""Data sets that are held as one uint8 tensor: a batch is one index operation, with no Python per sample."""
+"""Data sets that are held as one tensor of samples: a batch is one index operation, with no Python per sample."""
 
 import hashlib
 
@@ -10,8 +10,8 @@ class InMemory(Dataset):
     """Pictures and targets as tensors.
 
     Args:
-        images: uint8 tensor (N, C, H, W).
-        targets: int64 tensor (N,) of labels, or uint8 tensor (N, H, W) of masks.
+        images: uint8 tensor (N, C, H, W), or float32 tensor (N, F) of features.
+        targets: tensor (N, ...): int64 (N,) of labels, uint8 (N, H, W) of masks and so on (utils/tasks.py).
         names: sequence of N names for results and messages; default: the position.
     """
 

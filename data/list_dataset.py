@@ -6,20 +6,36 @@ from torch.utils.data import Dataset
 
 from data.listing import Faults, is_integer, label_names, located, parse_labels, read_list
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
+from data.targets import (
+    count_label_sets,
+    count_numbers,
+    label_set_names,
+    number_or_fault,
+    parse_label_sets,
+    parse_numbers,
+)
 from utils.errors import DanluError
 from utils.machine import cpu_cores
+from utils.tasks import task_of
 
 LARGEST_GUESS = 512
 BLOCK = 8192
 
 
 class ListDataset(Dataset):
-    """`image<TAB or blank>target` per line; the target is a label, a class name, or for segmentation a mask picture.
+    """`image<TAB or blank>target` per line; what the target is depends on the task.
+
+        classification   a label or a class name
+        multilabel       labels or class names with commas between them, - for none
+        regression       one number or several, blanks or tabs between them, as many in every line
+        segmentation     a mask picture
+        restoration      a picture of the same size
 
     Every picture and target is checked when the data set is built, so that a fault is found before the first step.
 
     Args:
-        args: options; data_root, task, num_classes, class_names, image_size, channels, ignore_index and augment count.
+        args: options; data_root, task, num_classes, num_targets, class_names, image_size, channels and ignore_index
+            count.
         split: 'train' (train_list) or 'val' (val_list).
 
     Raises:
@@ -32,20 +48,25 @@ class ListDataset(Dataset):
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data (dict): classes, and the size of the first picture."""
-        facts = {'channels': 3}
+        """Return what the options can take from the data (dict): its outputs, and the size of the first picture."""
+        facts, target = {'channels': 3}, task_of(args).target
         train_list = getattr(args, 'train_list', None)
         # A model that is tested has its order of classes; that of the test list may be another.
         may_count = train_list is not None or args.num_classes is None
-        classes_wanted = args.task == 'classification' and args.class_names is None and may_count
-        if not classes_wanted and args.image_size is not None:
+        classes_wanted = target in ('label', 'labels') and args.class_names is None and may_count
+        numbers_wanted = target == 'numbers' and args.num_targets is None
+        if not (classes_wanted or numbers_wanted) and args.image_size is not None:
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
-        listing = cls.read(path, args.data_root, Faults(path))
+        listing = cls.read(path, args.data_root, Faults(path), target == 'numbers')
         if classes_wanted:
-            facts['class_names'] = cls.names_of(listing)
-            facts['num_classes'] = _count_classes(listing, facts['class_names'], args.num_classes)
+            names_of = cls.names_of if target == 'label' else label_set_names
+            facts['class_names'] = names_of(listing)
+            count = count_classes if target == 'label' else _count_in_sets
+            facts['num_classes'] = count(listing, facts['class_names'], args.num_classes)
+        if numbers_wanted:
+            facts['num_targets'] = count_numbers(listing)
         if args.image_size is None:
             facts['image_size'] = _first_size(listing)
         return facts
@@ -53,18 +74,24 @@ class ListDataset(Dataset):
     def __init__(self, args, split):
         path = args.train_list if split == 'train' else args.val_list
         faults = Faults(path)
-        self.listing = self.read(path, args.data_root, faults)
+        self.target = task_of(args).target
+        self.listing = self.read(path, args.data_root, faults, self.target == 'numbers')
         self.channels, self.size = args.channels, tuple(args.image_size)
-        self.masks = args.task == 'segmentation'
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
-        self.labels = None
-        if not self.masks:
-            self.labels = parse_labels(self.listing, args.num_classes, args.class_names, faults)
+        self.labels = self.parse(args, faults)
         self.check(faults)
         faults.stop_if_any()
 
+    def parse(self, args, faults):
+        """Return the targets that the list itself states, a tensor with a row per sample, or None: they are files."""
+        if self.target == 'label':
+            return parse_labels(self.listing, args.num_classes, args.class_names, faults)
+        if self.target == 'labels':
+            return parse_label_sets(self.listing, args.num_classes, args.class_names, faults)
+        return parse_numbers(self.listing, args.num_targets, faults) if self.target == 'numbers' else None
+
     def check(self, faults):
-        """Look at every picture and mask, adding what is wrong to `faults`."""
+        """Look at every picture, mask and target picture, adding what is wrong to `faults`."""
         self.for_all(self.check_sample, faults)
 
     def for_all(self, function, faults):
@@ -86,14 +113,16 @@ class ListDataset(Dataset):
                         faults.add(self.listing.where(index), message)
 
     def check_sample(self, index):
-        """Raise DanluError if a sample's picture is not whole, or its mask does not fit it."""
+        """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
         size = _naming(self.listing.image_path(index), check_picture)
-        if self.masks:
-            mask = self.read_mask_checked(index, None)
-            if tuple(mask.shape) != tuple(size):
-                raise DanluError(
-                    f'the mask is {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]} (width x height)'
-                )
+        if self.target == 'mask':
+            what, found = 'mask', self.read_mask_checked(index, None).shape
+        elif self.target == 'picture':
+            what, found = 'target', _naming(self.listing.target_path(index), check_picture)
+        else:
+            return
+        if tuple(found) != tuple(size):
+            raise DanluError(f'the {what} is {found[1]}x{found[0]}, its picture {size[1]}x{size[0]} (width x height)')
 
     def read_mask_checked(self, index, size):
         """Return the mask (uint8, H, W) of a sample, having checked its labels."""
@@ -106,20 +135,34 @@ class ListDataset(Dataset):
         return len(self.listing)
 
     def __getitem__(self, index):
-        """Return one sample: picture uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W)."""
+        """Return one sample: picture uint8 (C, H, W), and its target.
+
+        A label is 0-d int64, a set of labels float32 (K,), numbers float32 (T,), a mask uint8 (H, W), a target picture
+        uint8 (C, H, W).
+        """
         return self.load(index)
 
     def load(self, index, part=None):
         """Return one sample as `__getitem__`; `part` chooses what to cut out, as data.augment.Augment.parts says."""
         try:
-            # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
-            path = self.listing.image_path(index)
-            image = _naming(path, read_picture, self.channels, self.size, not self.masks, part)
-            if not self.masks:
-                return image, self.labels[index]
-            return image, _naming(self.listing.target_path(index), read_mask, self.size, part)
+            return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:
             raise DanluError(located(self.listing.where(index), str(error))) from None
+
+    def read_image(self, index, part=None):
+        """Return a sample's picture, uint8 (C, H, W)."""
+        # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
+        crop = self.labels is not None
+        return _naming(self.listing.image_path(index), read_picture, self.channels, self.size, crop, part)
+
+    def read_target(self, index, part=None):
+        """Return a sample's target, as `__getitem__`."""
+        if self.labels is not None:
+            return self.labels[index]
+        path = self.listing.target_path(index)
+        if self.target == 'mask':
+            return _naming(path, read_mask, self.size, part)
+        return _naming(path, read_picture, self.channels, self.size, False, part)
 
     def content_hash(self):
         """Return the SHA-256 (str) of the list's names and targets."""
@@ -162,7 +205,21 @@ def _naming(path, function, *args):
         raise DanluError(f'{path}: {error}') from None
 
 
-def _count_classes(listing, names, given):
+def count_classes(listing, names, given):
+    """Return the number of classes (int) of a listing of labels.
+
+    Args:
+        names: class names (list of str) that were found, or None: the labels are integers.
+        given: the number that was asked for, or None.
+
+    Raises:
+        DanluError: it is not the number of names, there is one class only, or they look like numbers to be predicted.
+    """
+    if names is not None and len(names) > len(listing) / 2 and _look_like_numbers(names):
+        raise DanluError(
+            f'{listing.source}: {len(names)} classes for {len(listing)} samples, and all of them are numbers such as '
+            f'{names[0]}: to predict numbers add --task regression; else give --class_names'
+        )
     if names is not None and given not in (None, len(names)) and not any(map(is_integer, names)):
         raise DanluError(
             f'--num_classes {given}: {listing.source} names {len(names)} ({", ".join(names[:20])}); leave it out, or '
@@ -172,6 +229,20 @@ def _count_classes(listing, names, given):
     if given is None and len(targets) == 1:
         raise DanluError(f'{listing.source}: all samples are of one class, {targets.pop()}: training takes two or more')
     return given or (max(map(int, targets)) + 1 if names is None else len(names))
+
+
+def _look_like_numbers(names):
+    words = [word for name in names for word in name.split()]
+    return not all(map(is_integer, names)) and not any(isinstance(number_or_fault(word), str) for word in words)
+
+
+def _count_in_sets(listing, names, given):
+    if names is not None and given not in (None, len(names)):
+        raise DanluError(
+            f'--num_classes {given}: {listing.source} names {len(names)} ({", ".join(names[:20])}); leave it out, or '
+            'give --class_names'
+        )
+    return given or (count_label_sets(listing) if names is None else len(names))
 
 
 def _first_size(listing):

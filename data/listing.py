@@ -98,8 +98,8 @@ class Listing:
     Args:
         source: the list file or directory, for messages.
         root: what the paths are relative to.
-        images, targets: iterables or Packers of equal length, kept as PackedStrings; a target is a label, a class name
-            or a mask's path.
+        images, targets: iterables or Packers of equal length, kept as PackedStrings; a target is a label, a class
+            name, several of these with commas between them, numbers with blanks between them, or a picture's path.
         lines: array('i'), the line of each sample, or None for a directory.
     """
 
@@ -116,7 +116,7 @@ class Listing:
         return os.path.join(self.root, self.images[index])
 
     def target_path(self, index):
-        """Return the path (str) of a sample's mask."""
+        """Return the path (str) of a sample's mask or target picture."""
         return os.path.join(self.root, self.targets[index])
 
     def where(self, index):
@@ -132,7 +132,7 @@ class Listing:
         return digest.hexdigest()
 
 
-def read_list(path, root=None, faults=None):
+def read_list(path, root=None, faults=None, many=False):
     """Read a list file: `image<TAB or blank>target` per line, `#` comments and blank lines allowed.
 
     Paths that hold blanks stand in double quotes, or the line is separated by a tab.
@@ -142,6 +142,7 @@ def read_list(path, root=None, faults=None):
         root: what its paths are relative to; default: the list file's directory.
         faults: Faults that takes the lines without exactly two columns, so that they are reported with whatever else
             is wrong; None: they are an error at once.
+        many: a line's target may have several columns, which become one text with blanks between them.
 
     Raises:
         DanluError: the file cannot be read, is no text, names no sample, or as above.
@@ -152,6 +153,8 @@ def read_list(path, root=None, faults=None):
         with open(path, encoding='utf-8-sig') as file:
             for number, line in enumerate(file, 1):
                 columns = split_columns(line)
+                if many and len(columns) > 2 and all(columns):
+                    columns[1:] = [' '.join(columns[1:])]
                 if len(columns) == 2 and all(columns):
                     images.append(columns[0])
                     targets.append(columns[1])

@@ -8,7 +8,6 @@ import torch
 
 from data.in_memory import InMemory
 from data.list_dataset import ListDataset
-from data.pictures import read_picture
 from data.pixel_cache import find_or_make
 from data.pixel_file import FORMAT, MappedPixels, PixelFile
 from data.pixel_key import pixel_key
@@ -33,43 +32,44 @@ class MemList(ListDataset):
         super().__init__(args, split)
 
     def check(self, faults):
-        """Decode every picture and mask into the block; whatever cannot be decoded is a fault.
+        """Decode every picture, mask and target picture into the block; whatever cannot be decoded is a fault.
 
         What --cache_dir has was decoded and checked before.
         """
+        # Of one sample's target, where it is pixels.
+        target = {'mask': self.size, 'picture': (self.channels, *self.size)}.get(self.target)
         shape = (len(self), self.channels, *self.size)
         if self.cache_dir is None:
-            self.block = self.decode_into_memory(shape, faults)
+            self.block = self.decode_into_memory(shape, target, faults)
             return
-        checked_for = (self.num_classes, self.ignore_index) if self.masks else None
-        key = pixel_key(self.listing, self.masks, (FORMAT, shape, checked_for))
-        file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, self.masks)
+        checked_for = (self.num_classes, self.ignore_index) if self.target == 'mask' else None
+        key = pixel_key(self.listing, target is not None, (FORMAT, shape, target, checked_for))
+        file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))
         if note is not None:  # without one there are faults, and the data set is not going to be used
             self.notes.append(note)
             self.block = MappedPixels(file, self.labels)
 
-    def decode_into_memory(self, shape, faults):
-        """Return all pictures and targets as InMemory."""
+    def decode_into_memory(self, shape, target, faults):
+        """Return all pictures and targets as InMemory; `target` is the shape of one that is pixels, or None."""
         images = self.empty(shape)
-        masks = self.empty((len(self), *self.size)) if self.masks else None
+        targets = self.labels if target is None else self.empty((len(self), *target))
 
-        def keep(index, image, mask):
+        def keep(index, image, pixels):
             images[index] = image
-            if mask is not None:
-                masks[index] = mask
+            if pixels is not None:
+                targets[index] = pixels
 
         self.decode(keep, faults)
-        return InMemory(images, self.labels if masks is None else masks)
+        return InMemory(images, targets)
 
     def decode(self, write, faults):
-        """Call write(index, picture, mask or None) for every sample, and return whether there was no fault (bool)."""
+        """Call write(index, picture, pixels of its target or None) for every sample; return whether all were right."""
         before = faults.count
 
         def decode(index):
             self.check_sample(index)
-            image = read_picture(self.listing.image_path(index), self.channels, self.size, crop=not self.masks)
-            write(index, image, self.read_mask_checked(index, self.size) if self.masks else None)
+            write(index, self.read_image(index), self.read_target(index) if self.labels is None else None)
 
         if self.forks():
             for index, message in call_forked(decode, len(self), cpu_cores()):

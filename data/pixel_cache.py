@@ -28,7 +28,8 @@ def find_or_make(file, fill):
 
     Args:
         file: data.pixel_file.PixelFile; its directory need not exist.
-        fill: function(write) that calls write(index, picture, mask) for every sample and returns whether all went well.
+        fill: function(write) that calls write(index, picture, target) for every sample and returns whether all went
+            well.
 
     Returns:
         A line (str) that says what was done, or None where `fill` returned False: then nothing is left.
@@ -60,7 +61,8 @@ def _damage(file):
 
 
 def _contents(file):
-    return f'{file.shape[0]:,} pictures' + ' with masks' * file.masks
+    kinds = {0: '', 2: ' with masks', 3: ' with their targets'}
+    return f'{file.shape[0]:,} pictures' + kinds[len(file.target or ())]
 
 
 def _made(file, damage):
@@ -87,7 +89,7 @@ def _make(file, handle, fill):
     os.ftruncate(handle, 0)
     write_at(handle, str(os.getpid()).encode(), 0)  # for those who wait; the header comes last
     _reserve(handle, file.size)
-    if not fill(lambda index, picture, mask: file.write(handle, index, picture, mask)):
+    if not fill(lambda *sample: file.write(handle, *sample)):
         return False
     write_at(handle, file.header(), 0)
     os.fsync(handle)

@@ -1,6 +1,7 @@
 """Decoded pixels in a file that is mapped into memory: processes share its pages, and it may be larger than memory."""
 
 import json
+import math
 import mmap
 import os
 import warnings
@@ -10,30 +11,29 @@ import torch
 from data.in_memory import InMemory
 from utils.errors import DanluError
 
-FORMAT = 1
+FORMAT = 2
 HEADER = 4096  # bytes; the pixels begin at a page
 
 
 class PixelFile:
-    """Where the pixels of a list lie in a file: a header that says what they are, all pictures, all masks.
+    """Where the pixels of a list lie in a file: a header that says what they are, all pictures, all targets.
 
     Args:
         path: of the file, which need not be there yet.
         key: what the pixels depend on (str), as data.pixel_key.pixel_key makes it.
         shape: (N, C, H, W) of the pictures.
-        masks: whether masks (N, H, W) follow.
+        target: the shape of one target that is pixels too, (H, W) of a mask or (C, H, W) of a picture, or None.
     """
 
-    def __init__(self, path, key, shape, masks):
-        self.path, self.key, self.shape, self.masks = str(path), key, tuple(shape), masks
-        count, channels, height, width = shape
-        self.picture_bytes, self.mask_bytes = channels * height * width, height * width if masks else 0
-        self.masks_start = HEADER + count * self.picture_bytes
-        self.size = self.masks_start + count * self.mask_bytes
+    def __init__(self, path, key, shape, target):
+        self.path, self.key, self.shape, self.target = str(path), key, tuple(shape), target
+        self.picture_bytes, self.target_bytes = math.prod(shape[1:]), math.prod(target) if target else 0
+        self.targets_start = HEADER + shape[0] * self.picture_bytes
+        self.size = self.targets_start + shape[0] * self.target_bytes
 
     def header(self):
         """Return the file's first bytes; one line of JSON, so that `head -n 1` shows it."""
-        facts = {'danlu pixels': FORMAT, 'key': self.key, 'pictures': self.shape, 'masks': self.masks}
+        facts = {'danlu pixels': FORMAT, 'key': self.key, 'pictures': self.shape, 'target': self.target}
         return (json.dumps(facts).encode() + b'\n').ljust(HEADER, b'\0')
 
     def damage(self):
@@ -48,17 +48,17 @@ class PixelFile:
                 return f'{found:,} bytes instead of {self.size:,}'
             return None if file.read(HEADER) == self.header() else 'another header'
 
-    def write(self, handle, index, picture, mask):
-        """Write a sample, uint8 (C, H, W) and (H, W) or None, to its place in the file open as `handle` (int).
+    def write(self, handle, index, picture, target):
+        """Write a sample, a picture and the pixels of its target or None, to its place in the file open as `handle`.
 
         Never through a map: where the disk is full that ends the process, without a word.
         """
         write_at(handle, picture.numpy(), HEADER + index * self.picture_bytes)
-        if mask is not None:
-            write_at(handle, mask.numpy(), self.masks_start + index * self.mask_bytes)
+        if target is not None:
+            write_at(handle, target.numpy(), self.targets_start + index * self.target_bytes)
 
     def tensors(self):
-        """Return pictures, uint8 (N, C, H, W), and masks, uint8 (N, H, W), or None; the map can only be read.
+        """Return pictures, uint8 (N, C, H, W), and targets that are pixels, or None; the map can only be read.
 
         Raises:
             DanluError: the file is gone or damaged.
@@ -71,10 +71,11 @@ class PixelFile:
             damage = error.strerror
         if damage:
             raise DanluError(f'{self.path} cannot be mapped: {damage}; start again, which decodes the pictures anew')
-        count, _, height, width = self.shape
+        count = self.shape[0]
         pictures = _tensor(pixels, HEADER, count * self.picture_bytes).view(self.shape)
-        masks = _tensor(pixels, self.masks_start, count * self.mask_bytes) if self.masks else None
-        return pictures, None if masks is None else masks.view(count, height, width)
+        if self.target is None:
+            return pictures, None
+        return pictures, _tensor(pixels, self.targets_start, count * self.target_bytes).view(count, *self.target)
 
 
 class MappedPixels(InMemory):
@@ -82,16 +83,16 @@ class MappedPixels(InMemory):
 
     Args:
         file: PixelFile.
-        labels: int64 tensor (N,), or None where the masks are the targets.
+        labels: tensor with a row per sample, or None where the targets are pixels.
     """
 
     def __init__(self, file, labels):
         self.file = file
-        pictures, masks = file.tensors()
-        super().__init__(pictures, labels if masks is None else masks)
+        pictures, targets = file.tensors()
+        super().__init__(pictures, labels if targets is None else targets)
 
     def __reduce__(self):
-        return MappedPixels, (self.file, None if self.file.masks else self.targets)
+        return MappedPixels, (self.file, self.targets if self.file.target is None else None)
 
     def __getitem__(self, index):
         """Return one sample: copies, as writing to the map would end the process."""

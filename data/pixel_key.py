@@ -13,7 +13,7 @@ SOURCES = ('pictures.py', 'list_dataset.py', 'mem_list.py')
 CODECS = ('libjpeg_turbo', 'webp')  # Pillow may take these from the system; their versions may differ by a shade
 
 
-def pixel_key(listing, masks, parameters):
+def pixel_key(listing, with_targets, parameters):
     """Return the SHA-256 (str) of everything that the decoded pixels of a listing depend on.
 
     A file's content is known by its path, its size and its time of modification in nanoseconds, as make and rsync know
@@ -22,7 +22,7 @@ def pixel_key(listing, masks, parameters):
 
     Args:
         listing: data.listing.Listing.
-        masks: whether its targets are mask files, which then count too. Labels are no part of the pixels.
+        with_targets: whether its targets are picture files, which then count too. Labels are no part of the pixels.
         parameters: tuple of plain values, what decoding and checking depend on besides.
     """
     versions = PIL.__version__, *map(features.version, CODECS)
@@ -30,7 +30,7 @@ def pixel_key(listing, masks, parameters):
     digest = hashlib.sha256(repr((versions, parameters, len(listing), root)).encode())
     for name in SOURCES:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    for names in (listing.images, listing.targets) if masks else (listing.images,):
+    for names in (listing.images, listing.targets) if with_targets else (listing.images,):
         digest.update(names.packed.numpy())
         digest.update(names.ends.numpy())
         digest.update(_sizes_and_times(root, names))

@@ -2,9 +2,11 @@
 
 To add a model: write a file under model/ with an nn.Module class (or a function that returns one) and add a line to
 MODELS. The constructor names what it wants to know, in any order: `num_classes`, `in_channels` (1 or 3), `image_size`
-(height, width) and `pretrained`; a class that takes `num_classes` alone works as it is. It gets images (N, in_channels,
-H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for segmentation. What
-else it takes, with a default, is given by `--model_args width=32 depth=3`.
+(height, width), `pretrained` and `task`; a class that takes `num_classes` alone works as it is. It gets images
+(N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for
+segmentation. For other tasks num_classes counts what they have for outputs (utils/tasks.py): numbers for regression,
+channels for restoration. What else it takes, with a default, is given by `--model_args width=32 depth=3`; which tasks
+and data it is for, by two attributes (model/fitting.py).
 
 Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
 every model of timm: `--model_type timm:convnext_tiny`.
@@ -14,9 +16,11 @@ import inspect
 
 from torch import nn
 
+from model.fitting import refuse_unfitting
 from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.registry import load_entry
+from utils.tasks import outputs_of
 
 # options.py reads this dictionary from the source text, so it must stay a literal.
 MODELS = {
@@ -38,7 +42,7 @@ LIBRARIES = {
 # What a constructor is given without --model_args.
 OPTION_OF = {
     **{'num_classes': '--num_classes', 'in_channels': '--channels', 'image_size': '--image_size'},
-    'pretrained': '--pretrained',
+    **{'pretrained': '--pretrained', 'task': '--task'},
 }
 
 
@@ -46,40 +50,41 @@ def select_model(args):
     """Build the model that `args.model_type` names, on the CPU.
 
     Args:
-        args: Namespace with model_type, model_args, task, num_classes, channels, image_size [height, width] and
-            pretrained.
+        args: Namespace with model_type, model_args, task, what the task counts outputs by (num_classes, num_targets),
+            channels, image_size [height, width], or [] for vectors of features, and pretrained.
 
     Returns:
-        nn.Module: takes float32 images (N, channels, H, W) and returns logits, (N, num_classes) or, for segmentation,
-        (N, num_classes, H, W).
+        nn.Module: takes float32 images (N, channels, H, W), or features (N, channels), and returns logits or numbers,
+        (N, outputs), or for segmentation and restoration (N, outputs, H, W).
 
     Raises:
         DanluError: the name is unknown, or the model cannot be built for these options.
     """
-    offered = {
-        'num_classes': args.num_classes,
-        'in_channels': args.channels,
-        'image_size': tuple(args.image_size),
-        'pretrained': args.pretrained,
-    }
+    size, outputs = tuple(args.image_size), outputs_of(args)
+    offered = {'num_classes': outputs, 'in_channels': args.channels, 'image_size': size, 'pretrained': args.pretrained}
     given = keyword_values(args.model_args or [])
     for name in given:
         if name in OPTION_OF:
             raise DanluError(f'--model_args {name}: that is {OPTION_OF[name]}')
     library, colon, name = args.model_type.partition(':')
     if colon and args.model_type not in MODELS:
-        return load_entry(LIBRARIES, library + colon, 'library of models')(name, args.task, **offered, **given)
+        entry = load_entry(LIBRARIES, library + colon, 'library of models')
+        refuse_unfitting(args.model_type, entry, args, MODELS)
+        return entry(name, args.task, **offered, **given)
     entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
             'torchvision:<name>, timm:<name> or one of the fcn models'
         )
+    if 'task' in inspect.signature(entry).parameters:  # not through **kwargs, which reach whoever did not ask for it
+        offered['task'] = args.task
     _check_given(args.model_type, entry, given)
     _check_required(args.model_type, entry, offered | given)
+    if inspect.isclass(entry) or hasattr(entry, 'tasks'):
+        refuse_unfitting(args.model_type, entry, args, MODELS)
     model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
-    if args.task not in getattr(model, 'tasks', (args.task,)):
-        raise DanluError(f'model {args.model_type!r} is for {" and ".join(model.tasks)}, not for --task {args.task}')
+    refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
     return model
 
 

@@ -12,7 +12,6 @@ import torch
 from utils.errors import DanluError
 from utils.registry import close_names
 
-DENSE_TASKS = ('segmentation', 'restoration')  # an answer per pixel, which none of timm's models gives
 OPTION_OF = {'in_chans': '--channels', 'img_size': '--image_size'}
 
 
@@ -21,7 +20,7 @@ def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_s
 
     Args:
         name: timm's name for it, for example 'resnet18' or 'resnet18.a1_in1k'.
-        task: what it is for; timm's models answer with numbers per picture, not per pixel.
+        task: one of `tasks`.
         num_classes: number of outputs.
         in_channels: channels of the images; pretrained weights of the first layer are adapted to them.
         pretrained: start from the weights that timm downloads for this name, with a new head.
@@ -36,9 +35,7 @@ def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_s
             weights cannot be downloaded.
     """
     timm = _imported(name)
-    _check_name(timm, name, task)
-    if image_size is not None and len(image_size) != 2:
-        raise DanluError(f'timm:{name} takes pictures, and the data has vectors of features: choose --model_type mlp')
+    _check_name(timm, name)
     for argument in given:
         if argument in OPTION_OF:
             raise DanluError(f'--model_args {argument}: that is {OPTION_OF[argument]}')
@@ -52,6 +49,9 @@ def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_s
         if not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: timm:{name} does not take that: {error}') from error
+
+
+timm_model.tasks = ('classification', 'multilabel', 'regression')  # none of its models has an answer per pixel
 
 
 def _imported(name):
@@ -68,10 +68,8 @@ def _imported(name):
     return timm
 
 
-def _check_name(timm, name, task):
-    """Refuse names that timm does not know, and tasks that its models are not for."""
-    if task in DENSE_TASKS:
-        raise DanluError(f"timm's models answer per picture, --task {task} asks for an answer per pixel")
+def _check_name(timm, name):
+    """Refuse names that timm does not know."""
     architecture, _, tag = name.partition('.')
     if ':' in name or '/' in name or not timm.is_model(architecture):
         known = timm.list_models()

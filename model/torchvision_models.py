@@ -1,5 +1,7 @@
 """Any classification or segmentation model of torchvision, by its name: --model_type torchvision:resnet18.
 
+Those of classification serve multilabel and regression too, with the outputs that these need.
+
 The names, the papers and the sizes of the pictures that each was made for: https://docs.pytorch.org/vision/stable/models
 """
 
@@ -12,7 +14,7 @@ from utils.errors import DanluError
 from utils.registry import unknown_name
 
 # The package of torchvision that holds the models of each task.
-PACKAGES = {'classification': models, 'segmentation': segmentation}
+PACKAGES = {**dict.fromkeys(('classification', 'multilabel', 'regression'), models), 'segmentation': segmentation}
 
 
 class SegmentationLogits(nn.Module):
@@ -32,7 +34,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
 
     Args:
         name: torchvision's name for it, for example 'resnet18'.
-        task: 'classification' or 'segmentation'.
+        task: key of PACKAGES.
         num_classes: number of outputs; with torchvision's own number, pretrained weights keep their head.
         in_channels: channels of the images; all of torchvision's models take three.
         pretrained: start from torchvision's best weights (ImageNet, COCO), downloaded once, with a new head.
@@ -57,6 +59,9 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
         if not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: torchvision:{name} does not take that: {error}') from error
+
+
+torchvision_model.tasks = tuple(PACKAGES)
 
 
 def _check_name(name, task):

@@ -104,6 +104,8 @@ def danlu(program, *argv, cwd=None, flags=()):
 # ---------------------------------------------------------------------------------------------------------------------
 # what is refused
 
+PAIRS = '--task restoration --data_type pairs'
+
 # (words, the option that the message names, what else it says)
 REFUSED_COMMON = [
     ('--model_type lenett', '--model_type', "unknown model 'lenett'; did you mean lenet"),
@@ -119,12 +121,26 @@ REFUSED_COMMON = [
     ('--model_args a= b=1', '--model_args', "'a=' is not NAME=VALUE"),
     ('--model_args a=1 b=1 a=2', '--model_args', 'a name is there twice'),
     ('--data_type folders', '--data_type', 'did you mean folder?'),
-    ('--data_type imagenet', '--data_type', 'known: cifar10, cifar100, digits'),
+    ('--data_type imagenet', '--data_type', 'known: array, cifar10, cifar100, digits'),
     ('--task seg', '--task', 'did you mean segmentation?'),
     ('--task regres', '--task', 'did you mean regression? (known: classification, multilabel, regression, rest'),
     ('--num_classes ten', '--num_classes', "'ten' is not a whole number"),
     ('--num_classes 1', '--num_classes', 'must be at least 2, got 1'),
     ('--num_classes -3', '--num_classes', 'must be at least 2, got -3'),
+    ('--task regression', '--data_type', 'digits has no numbers; regression takes list or mem_list or array'),
+    ('--task restoration --data_type cifar10', '--data_type', 'cifar10 has no target pictures; restoration takes list'),
+    ('--task multilabel --data_type array', '--data_type', 'array has no sets of labels; multilabel takes list or mem'),
+    ('--task regression --data_type folder', '--data_type', 'folder has no numbers'),
+    ('--task regression --data_type pairs', '--data_type', 'pairs has no numbers'),
+    ('--data_type pairs', '--task', 'pairs is for restoration: add --task restoration'),
+    ('--task regression --num_classes 3', '--num_classes', 'task regression has numbers for targets; leave it out'),
+    ('--task restoration --class_names a b', '--class_names', 'has target pictures for targets'),
+    ('--num_targets 0', '--num_targets', 'must be at least 1, got 0'),
+    ('--num_targets 2', '--num_targets', '--task classification has labels for targets; leave it out'),
+    ('--target_columns y', '--target_columns', 'only data_type array has columns, not digits'),
+    ('--data_type array --val_list val.txt --target_columns y y', '--target_columns', 'a column is there twice'),
+    (f'{PAIRS} --mean 0.1', '--mean', 'takes and gives pixels in 0..1, so it is 0; leave it out'),
+    (f'{PAIRS} --std 0.3', '--std', 'so it is 1'),
     ('--class_names', '--class_names', 'expected at least one argument'),
     ('--class_names cat', '--class_names', 'is no file (looked in'),
     ('--class_names cat,dog', '--class_names', 'separated by blanks'),
@@ -141,6 +157,7 @@ REFUSED_COMMON = [
     ('--image_size 28.5', '--image_size', 'not a whole number'),
     ('--channels 2', '--channels', 'choose from 1, 3'),
     ('--channels rgb', '--channels', "'rgb'"),
+    ('--channels 0', '--channels', 'must be at least 1'),
     ('--mean x', '--mean', "'x' is not a number"),
     ('--mean nan', '--mean', 'must be finite, got nan'),
     ('--mean 0.5 0.5', '--mean', 'one number per channel (1 or 3)'),
@@ -340,6 +357,8 @@ REFUSED_TRAIN = [
     ('--data_type list --train_list pictures --val_list val.txt', '--train_list', 'pictures is a directory'),
     ('--data_type cifar10 --train_list train.txt', '--train_list', 'cifar10 has its own pictures'),
     ('--data_type folder --train_list pictures --val_list pictures --data_root .', '--data_root', 'not used by'),
+    ('--data_type array', '--train_list', 'needed for data_type array: a .csv or .npz file'),
+    ('--data_type array --train_list pictures --val_list val.txt', '--train_list', 'takes a .csv or .npz file, '),
     ('--task segmentation', '--num_classes', 'needed for segmentation'),
     (
         '--task segmentation --num_classes 3',
@@ -379,6 +398,14 @@ def test_eval_refuses(refusal, place, words, option, says):
     assert option in line.split(': ')[2].removeprefix('argument ').split('/')
     assert says.format(place=place) in line
     assert line.endswith('(see eval.py --help)')
+
+
+def test_a_test_of_features_can_be_repeated():
+    words = ['--load_model_path', 'model.pth', '--data_type', 'array', '--val_list', 'val.txt', '--model_type', 'mlp']
+    trained = {'task': 'classification', 'num_classes': 2, 'channels': 5, 'image_size': [], 'mean': [0.5] * 5}
+    args = prepare_test_args(words, trained)
+    again = parse_test_args([f'@{args.result_dir}/args.txt'], trained)
+    assert (again.channels, again.image_size, again.mean) == (5, [], [0.5] * 5)
 
 
 def test_every_option_is_among_the_refusals():

@@ -181,6 +181,8 @@ def option_line(name, value):
     """Return the line of an args file that sets an option (None gives a comment, as there is nothing to set)."""
     if value is None:
         return f'# --{name} (not set)'
+    if value == []:
+        return f'# --{name} (none)'  # a size of samples that are no pictures: found in the data again
     if isinstance(value, bool):
         return f'--{name}' if value else f'--no_{name}'
     if isinstance(value, list | tuple):

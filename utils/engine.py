@@ -7,6 +7,7 @@ from utils.errors import DanluError
 from utils.logger import Recorder
 from utils.preparation import Preparation
 from utils.speed import compile_network, forward
+from utils.tasks import task_of
 
 
 class Engine:
@@ -35,7 +36,7 @@ class Engine:
             self.prepare.memory_format = torch.channels_last
             self.model.to(memory_format=torch.channels_last)
         if self.args.compile:
-            known = self.args.channels and self.args.image_size
+            known = self.args.channels and self.args.image_size is not None
             image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
             compile_network(self.model, image)
 
@@ -113,8 +114,19 @@ class Engine:
             images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
         """
         pictures = viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0])
-        predicted, targets = predictions.max(1).indices.cpu(), targets.cpu()
-        if self.args.task == 'segmentation':
+        kind, targets = task_of(self.args).target, targets.cpu()
+        if kind == 'numbers':
+            samples = zip(pictures, predictions.tolist(), targets.tolist(), strict=True)
+            return [viz.numbered_picture(*sample) for sample in samples]
+        if kind == 'picture':
+            restored = (viz.denormalise(part, [0.0], [1.0]) for part in (predictions, targets))
+            return [viz.restoration_panel(*sample) for sample in zip(pictures, *restored, strict=True)]
+        if kind == 'labels':
+            sets = ([row.nonzero().flatten().tolist() for row in part] for part in (predictions.cpu() > 0, targets))
+            samples = zip(pictures, *sets, strict=True)
+            return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
+        predicted = predictions.max(1).indices.cpu()
+        if kind == 'mask':
             samples = zip(pictures, predicted, targets, strict=True)
             return [viz.segmentation_panel(*sample, self.args.num_classes) for sample in samples]
         if targets.dim() == 2:  # mixed: by the class with the largest share

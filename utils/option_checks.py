@@ -9,13 +9,25 @@ from pathlib import Path
 from utils.arguments import UNRECORDABLE
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
+from utils.tasks import TASKS, task_of
 
-# Kinds of data whose pictures the user names, by a list file or by a directory with one sub-directory per class.
-LIST_DATA = ('list', 'mem_list')
-FILE_DATA = (*LIST_DATA, 'folder')
-MASK_DATA = (*LIST_DATA, 'stream')
+# Kinds of data whose samples the user names: what train_list and val_list are.
+FILE_DATA = {
+    **dict.fromkeys(('list', 'mem_list', 'pairs'), 'a list file'),
+    'folder': 'a directory with one sub-directory per class',
+    'array': 'a .csv or .npz file',
+}
 SHARD_ENDINGS = ('.tar', '.csv', '.jsonl')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
+OWN_DATA = ('digits', *DOWNLOADABLE_DATA)  # which bring their samples along
+# The tasks that each kind of data has targets for; one that is not here is not restricted.
+SERVED_BY_DATA = {
+    **dict.fromkeys(('list', 'mem_list'), tuple(TASKS)),
+    'array': ('classification', 'regression'),
+    'pairs': ('restoration',),
+    'stream': ('classification', 'segmentation'),
+    **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
+}
 
 # Which schedules an option is for.
 USED_BY_SCHEDULE = {
@@ -34,6 +46,7 @@ def checked(parser, args):
         words = getattr(args, option) or []
         if len({word.partition('=')[0] for word in words}) < len(words):
             parser.error(f'argument --{option}: {shown(words)}: a name is there twice')
+    _check_outputs(parser, args)
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
     if args.task == 'segmentation' and args.ignore_index is None:
@@ -75,6 +88,8 @@ def expand(parser, options):
 def _check_counts(parser, args):
     if args.image_size and len(args.image_size) != 2:
         parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
+    if args.channels not in (None, 1, 3) and args.data_type != 'array':
+        parser.error(f'argument --channels: {args.channels}: choose from 1, 3')
     for name in ('class_names', 'class_weights'):
         values = getattr(args, name)
         if values and args.num_classes is not None and len(values) != args.num_classes:
@@ -90,6 +105,8 @@ def _check_counts(parser, args):
         parser.error('argument --class_weights: all are 0, so nothing would be learned')
     for name in ('mean', 'std'):
         values = getattr(args, name)
+        if args.data_type == 'array' and args.channels is None:
+            continue  # there may be any number of features
         if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
             parser.error(f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
 
@@ -98,22 +115,20 @@ def _check_data(parser, args):
     kind = args.data_type
     if args.task == 'segmentation' and args.num_classes is None:
         parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
-    if args.task == 'segmentation' and kind in ('digits', 'folder', *DOWNLOADABLE_DATA):
-        parser.error(f'argument --data_type: {kind} has no masks; segmentation takes {", ".join(MASK_DATA)}')
+    _check_served(parser, args)
     for name in ('train_list', 'val_list'):
         if not hasattr(args, name):
             continue
         path = getattr(args, name)
         if kind in FILE_DATA and path is None:
-            what = 'a directory with one sub-directory per class' if kind == 'folder' else 'a list file'
-            parser.error(f'argument --{name}: needed for data_type {kind}: {what}')
-        if path and kind in ('digits', *DOWNLOADABLE_DATA):
+            parser.error(f'argument --{name}: needed for data_type {kind}: {FILE_DATA[kind]}')
+        if path and kind in OWN_DATA:
             parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
         if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
             parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
         if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
-            wanted, got = ('directory', 'file') if kind == 'folder' else ('list file', 'directory')
-            parser.error(f'argument --{name}: data_type {kind} takes a {wanted}, {path} is a {got}')
+            wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
+            parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}')
     if args.data_root and not os.path.isdir(args.data_root):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
@@ -124,9 +139,41 @@ def _check_data(parser, args):
     _check_used(parser, args)
 
 
+def _check_served(parser, args):
+    """Refuse data without targets for the task, and a task that the data has no targets for."""
+    kind, served = args.data_type, SERVED_BY_DATA.get(args.data_type, (args.task,))
+    if args.task in served or args.task not in TASKS:
+        return
+    if args.task == parser.get_default('task'):  # which was hardly chosen
+        parser.error(f'argument --task: {kind} is for {" or ".join(served)}: add --task {served[0]}')
+    fitting = ' or '.join(name for name, tasks in SERVED_BY_DATA.items() if args.task in tasks)
+    parser.error(f'argument --data_type: {kind} has no {task_of(args).wanted}; {args.task} takes {fitting}')
+
+
+def _check_outputs(parser, args):
+    """Refuse options that say something of targets which the task does not have."""
+    task = task_of(args)
+    for name, used in (
+        ('num_classes', task.has_classes),
+        ('class_names', task.has_classes),
+        ('num_targets', task.target == 'numbers'),
+    ):
+        if getattr(args, name) is not None and not used:
+            parser.error(f'argument --{name}: --task {args.task} has {task.wanted} for targets; leave it out')
+    if args.target_columns and args.data_type != 'array':
+        parser.error(f'argument --target_columns: only data_type array has columns, not {args.data_type}')
+    if len(set(args.target_columns or [])) < len(args.target_columns or []):
+        parser.error(f'argument --target_columns: {shown(args.target_columns)}: a column is there twice')
+    for name, fixed in (('mean', 0), ('std', 1)) if task.target == 'picture' else ():
+        if any(value != fixed for value in getattr(args, name) or []):
+            parser.error(
+                f'argument --{name}: --task {args.task} takes and gives pixels in 0..1, so it is {fixed}; leave it out'
+            )
+
+
 def _check_used(parser, args):
     kind = args.data_type
-    if args.data_root and kind in ('digits', 'folder'):
+    if args.data_root and kind in ('digits', 'folder', 'array'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
     if args.cache_dir and kind != 'mem_list':
         parser.error(
@@ -143,8 +190,6 @@ def _check_stream(parser, args):
             if getattr(args, name, None) != parser.get_default(name):
                 parser.error(f'argument --{name}: only data_type stream uses it; leave it out')
         return
-    if args.task not in ('classification', 'segmentation'):
-        parser.error(f'argument --data_type: stream serves classification and segmentation, not {args.task}')
     if args.num_classes is None:
         parser.error('argument --num_classes: a stream is not read beforehand to count them: give it or --class_names')
     for name in ('train_list', 'val_list'):

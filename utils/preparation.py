@@ -25,11 +25,12 @@ class Preparation:
 
         Args:
             images: uint8 (B, C, H, W), 0..255, or float, which is taken as ready.
-            targets: (B, ...) as the task has them.
+            targets: (B, ...) as the task has them: utils.tasks.
             key: (epoch, indices) asks for the augmentation of these samples, where there is one.
 
         Returns:
-            float32 images (B, C, H, W) and targets, int64 where they were uint8 masks.
+            float32 images (B, C, H, W) and targets: int64 where they were uint8 masks (B, H, W), float32 in 0..1 where
+            they were uint8 pictures (B, C, H, W).
         """
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
@@ -38,7 +39,10 @@ class Preparation:
         if images.dtype == torch.uint8:
             images = self.normalised(images)
         if targets.dtype == torch.uint8:
-            targets = targets.long()
+            pictures = targets.dim() == 4
+            targets = (
+                targets.to(torch.float32, memory_format=self.memory_format).div_(255) if pictures else targets.long()
+            )
         return images, targets
 
     def normalised(self, images):

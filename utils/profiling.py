@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, supported
 from utils.advice import PARTS, Facts, advise
 from utils.machine import cpu_cores, memory
 from utils.progress import length_of
+from utils.tasks import task_of
 
 TRACE = 'trace.json.gz'
 LONG = 60  # steps of which no more than these are measured
@@ -220,7 +221,8 @@ def facts_of(trainer, lag):
     args = trainer.args
     train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
     ours = not trainer.ready_made and None not in (train, val)  # both are the Batches of data/data_entry.py
-    planes = (args.channels or 3) + (args.task == 'segmentation')
+    channels = args.channels or 3
+    planes = channels + {'mask': 1, 'picture': channels}.get(task_of(args).target, 0)
     lengths = [length_of(train), length_of(val)] if ours else [None]
     known = None not in lengths
     size = sum(lengths) * planes * prod(args.image_size) if known else 0

@@ -6,6 +6,7 @@ import shlex
 from utils.checkpoint import unwrapped
 from utils.model_table import model_table
 from utils.progress import length_of
+from utils.tasks import describe_outputs
 
 
 def start_lines(trainer, notes):
@@ -18,10 +19,8 @@ def start_lines(trainer, notes):
         lines.append(f'data: {", ".join(sizes)}; workers: {trainer.workers}')
     parameters = sum(parameter.numel() for parameter in trainer.net.parameters())
     lines.append(f'model: {type(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
-    names = args.class_names or []
-    shown = (f': {", ".join(names[:20])}' + ' ...' * (len(names) > 20)) if names else ''
     table = model_table(trainer.net, args) if args.print_model else []
-    return [*lines, f'classes: {args.num_classes}{shown}', *notes, *table]
+    return [*lines, describe_outputs(args), *notes, *table]
 
 
 def epoch_line(row, epochs):

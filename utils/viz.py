@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 OKABE_ITO = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66))
 IGNORED = (0, 0, 0)
 PAPER = (255, 255, 255)
+INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
 GAP = 4  # pixels between pictures
@@ -117,28 +118,52 @@ def labelled_picture(picture, prediction, target, class_names=None):
 
     Args:
         picture: (C, H, W) uint8. It is enlarged by a whole factor until its shorter side has 112 pixels or more.
-        prediction, target: class indices, int.
+        prediction, target: class indices, int; or several of a sample with many labels, lists of int.
         class_names: list of str, or None: the indices are written. Pillow's own font has ASCII only, so from any other
             name what is ASCII is written, after the index.
 
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
-    rgb = _rgb(picture)
-    height, width = rgb.shape[:2]
-    factor = max(1, min(-(-SHORT_SIDE // min(height, width)), LONG_SIDE // max(height, width)))
-    enlarged = Image.fromarray(rgb.repeat(factor, axis=0).repeat(factor, axis=1))
+    sets = [label if isinstance(label, list) else [int(label)] for label in (prediction, target)]
+    names = [', '.join(_written(index, class_names) for index in labels) or 'none' for labels in sets]
+    return _captioned(picture, *names, RIGHT if sets[0] == sets[1] else WRONG)
+
+
+def numbered_picture(picture, prediction, target):
+    """Return a picture with the numbers that were predicted and those that are true written below it.
+
+    Args:
+        picture: as for `labelled_picture`.
+        prediction, target: lists of float.
+
+    Returns:
+        (H', W', 3) uint8 array, W' at least 112.
+    """
+    texts = [' '.join(f'{number:.4g}' for number in numbers) for numbers in (prediction, target)]
+    return _captioned(picture, *texts, INK)
+
+
+def _captioned(picture, prediction, target, colour):
+    """Return an enlarged picture with two texts (str) below it, (H', W', 3) uint8 array."""
+    enlarged = Image.fromarray(_enlarged(_rgb(picture)))
     width = max(enlarged.width, SHORT_SIDE)
     size = max(13, width // 20)
     line = size + size // 3
     canvas = Image.new('RGB', (width, enlarged.height + 2 * line + GAP), PAPER)
     canvas.paste(enlarged, ((width - enlarged.width) // 2, 0))
     draw, font = ImageDraw.Draw(canvas), _font(size)
-    for row, (what, index) in enumerate((('pred', prediction), ('true', target))):
-        text = _shortened(f'{what}: {_written(int(index), class_names)}', font, width - 2 * GAP)
+    for row, text in enumerate((f'pred: {prediction}', f'true: {target}')):
         place = (GAP, enlarged.height + GAP // 2 + row * line)
-        draw.text(place, text, fill=RIGHT if int(prediction) == int(target) else WRONG, font=font)
+        draw.text(place, _shortened(text, font, width - 2 * GAP), fill=colour, font=font)
     return np.asarray(canvas)
+
+
+def _enlarged(rgb):
+    """Return an (H, W, 3) array enlarged by a whole factor until its shorter side has 112 pixels, or 1 if it has."""
+    height, width = rgb.shape[:2]
+    factor = max(1, min(-(-SHORT_SIDE // min(height, width)), LONG_SIDE // max(height, width)))
+    return rgb.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def segmentation_panel(picture, prediction_mask, target_mask, num_classes):
@@ -152,9 +177,22 @@ def segmentation_panel(picture, prediction_mask, target_mask, num_classes):
     Returns:
         (H, 3 W + 8, 3) uint8 array.
     """
-    masks = [colour_mask(mask, num_classes) for mask in (prediction_mask, target_mask)]
-    gap = np.full((picture.shape[1], GAP, 3), PAPER, dtype=np.uint8)
-    return np.concatenate([_rgb(picture), gap, masks[0], gap, masks[1]], axis=1)
+    return _beside(_rgb(picture), *(colour_mask(mask, num_classes) for mask in (prediction_mask, target_mask)))
+
+
+def restoration_panel(picture, prediction, target):
+    """Return input, output and target side by side, with thin gaps, each (C, H, W) uint8 and enlarged if it is small.
+
+    Returns:
+        (H', 3 W' + 8, 3) uint8 array.
+    """
+    return _beside(*(_enlarged(_rgb(part)) for part in (picture, prediction, target)))
+
+
+def _beside(first, *others):
+    """Return (H, W, 3) arrays of one height side by side."""
+    gap = np.full((len(first), GAP, 3), PAPER, dtype=np.uint8)
+    return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
 
 
 def grid(pictures, columns):

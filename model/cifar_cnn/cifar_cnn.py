@@ -23,7 +23,7 @@ class CifarCNN(nn.Module):
         DanluError: image_size is too small.
     """
 
-    tasks = ('classification',)
+    tasks = ('classification', 'multilabel', 'regression')
 
     def __init__(self, num_classes=10, in_channels=3, image_size=(32, 32), dropout=0.0):
         super().__init__()

@@ -71,6 +71,10 @@ def mobilenetv3_fcn(num_classes, in_channels=3, pretrained=False):
     return _build(builder, models.MobileNet_V3_Large_Weights, num_classes, in_channels, pretrained)
 
 
+for function in (resnet50_fcn, resnet101_fcn, deeplabv3_fcn, mobilenetv3_fcn):
+    function.tasks = FCN.tasks
+
+
 def _build(builder, backbone_weights, num_classes, in_channels, pretrained):
     # V1 is what torchvision itself starts these networks from; its V2 recipe is tuned for classification.
     weights = backbone_weights.IMAGENET1K_V1 if pretrained else None

@@ -25,7 +25,7 @@ class LeNet(nn.Module):
         DanluError: image_size is too small.
     """
 
-    tasks = ('classification',)
+    tasks = ('classification', 'multilabel', 'regression')
 
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()

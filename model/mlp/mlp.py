@@ -9,11 +9,11 @@ from utils.errors import DanluError
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron on the flattened pixels: logits (N, num_classes).
+    """A multi-layer perceptron on the flattened pixels, or on vectors of features: logits (N, num_classes).
 
     Args:
         num_classes: number of logits.
-        in_channels, image_size: of the images.
+        in_channels, image_size: of the images; image_size is () for vectors of in_channels features.
         hidden: widths of the hidden layers: a tuple of ints, or one int; () is a linear classifier.
         dropout: share of each hidden layer's outputs that are dropped in training, from 0 to below 1.
 
@@ -21,7 +21,8 @@ class MLP(nn.Module):
         DanluError: a width is not a whole number above 0.
     """
 
-    tasks = ('classification',)
+    tasks = ('classification', 'multilabel', 'regression')
+    vectors = True
 
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), hidden=(256,), dropout=0.0):
         super().__init__()

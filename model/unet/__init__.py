@@ -1,4 +1,4 @@
-"""U-Net, for segmentation from scratch."""
+"""U-Net, for segmentation and restoration from scratch."""
 
 from model.unet.unet import UNet
 

@@ -88,7 +88,7 @@ def test_the_second_start_has_the_same_pixels_without_a_look_into_the_pictures(
         assert same(first, expected)
         with monkeypatch.context() as patch:
             for name in (
-                'data.mem_list.read_picture',
+                'data.list_dataset.read_picture',
                 'data.list_dataset.check_picture',
                 'data.list_dataset.read_mask',
             ):
@@ -307,12 +307,12 @@ torch.set_num_threads(1)
 data.list_dataset.cpu_cores = lambda: 2  # the stacks of the threads are memory too
 data.mem_list.MANY = settings.get('many', 100)
 data.mem_list.cpu_cores = data.list_dataset.cpu_cores
-read = data.mem_list.read_picture
+read = data.list_dataset.read_picture
 def slowly(*args, **options):
     while not os.path.exists(settings.get('gate', '/')):
         time.sleep(0.01)
     return read(*args, **options)
-data.mem_list.read_picture = slowly
+data.list_dataset.read_picture = slowly
 if 'largest' in settings:
     resource.setrlimit(resource.RLIMIT_FSIZE, (settings['largest'], settings['largest']))
 if settings.get('unreserved'):

@@ -58,6 +58,51 @@ def test_classifiers_are_sized_to_image_size(name):
     assert select_model(make_args(name))(torch.rand(3, 1, 20, 24)).shape == (3, 5)
 
 
+@pytest.mark.parametrize('name', ['lenet', 'cifar_cnn', 'mlp', 'torchvision:resnet18'])
+@pytest.mark.parametrize(('task', 'outputs'), [('regression', {'num_targets': 2}), ('multilabel', {'num_classes': 2})])
+def test_classifiers_have_the_outputs_of_other_tasks(name, task, outputs):
+    args = make_args(name, task=task, channels=3, **({'num_classes': None, 'image_size': [32, 32]} | outputs))
+    assert select_model(args)(torch.rand(3, 3, 32, 32)).shape == (3, 2)
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+def test_unet_restores_pictures_from_what_they_are(channels):
+    args = make_args('unet', task='restoration', channels=channels, num_classes=None)
+    images = torch.rand(2, channels, 20, 24)
+    assert torch.equal(select_model(args)(images), images)  # until it has learned what to change
+
+
+@pytest.mark.parametrize(('task', 'outputs'), [('regression', {'num_targets': 2}), ('classification', {})])
+def test_mlp_takes_vectors_of_features(task, outputs):
+    args = make_args('mlp', task=task, channels=7, image_size=[], **outputs)
+    assert select_model(args)(torch.rand(3, 7)).shape == (3, 2 if outputs else 5)
+
+
+@pytest.mark.parametrize('name', ['lenet', 'cifar_cnn', 'torchvision:resnet18'])
+def test_models_for_pictures_refuse_vectors_of_features(name):
+    says = f"model '{name}' takes pictures, and the data has vectors of features; for --task regression give .* mlp "
+    with pytest.raises(DanluError, match=says):
+        select_model(make_args(name, task='regression', channels=3, image_size=[], num_targets=1))
+
+
+def test_a_model_of_ones_own_says_that_it_takes_vectors(register):
+    class Line(nn.Linear):
+        vectors = True
+
+        def __init__(self, num_classes, in_channels):
+            super().__init__(in_channels, num_classes)
+
+    register('Line', Line)
+    assert select_model(make_args('Line', channels=7, image_size=[]))(torch.rand(3, 7)).shape == (3, 5)
+
+
+def test_a_constructor_that_names_the_task_is_given_it(register):
+    register('asking', lambda num_classes, task: (num_classes, task))
+    assert select_model(make_args('asking', task='restoration')) == (1, 'restoration')
+    register('anything', lambda num_classes, **others: others)
+    assert 'task' not in select_model(make_args('anything'))
+
+
 def test_model_args_reach_the_constructor():
     model = select_model(make_args('mlp', model_args=['hidden=30,20', 'dropout=0.25']))
     sizes = [(layer.in_features, layer.out_features) for layer in model.layers if isinstance(layer, nn.Linear)]
@@ -196,8 +241,16 @@ def test_two_gpus_share_a_batch():
     torch.testing.assert_close(parallel(images.to('cuda:1')).cpu(), expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize(('model_type', 'task'), [('unet', 'classification'), ('lenet', 'segmentation')])
-def test_a_model_for_another_task_is_refused(model_type, task):
-    other = 'segmentation' if task == 'classification' else 'classification'
-    with pytest.raises(DanluError, match=f"model '{model_type}' is for {other}, not for --task {task}"):
+@pytest.mark.parametrize(
+    ('model_type', 'task', 'own', 'fitting'),
+    [
+        ('unet', 'classification', 'segmentation, restoration', 'lenet, cifar_cnn, mlp'),
+        ('lenet', 'segmentation', 'classification, multilabel, regression', 'resnet50_fcn, .*, unet'),
+        ('resnet50_fcn', 'restoration', 'segmentation', 'unet'),
+        ('torchvision:resnet18', 'restoration', 'classification, multilabel, regression, segmentation', 'unet'),
+    ],
+)
+def test_a_model_for_another_task_is_refused_with_those_for_it(model_type, task, own, fitting):
+    says = rf"model '{model_type}' is for {own}, not for --task {task} \(models for it: {fitting}\)"
+    with pytest.raises(DanluError, match=says):
         select_model(make_args(model_type, task=task))

@@ -29,6 +29,22 @@ def check_gradients(model, images, steps=1):
     assert {name for name, _ in model.named_parameters()} - reached == set()
 
 
+def test_unet_adds_what_it_learns_where_it_restores_as_many_channels():
+    torch.manual_seed(0)
+    model, images = UNet(3, 3, width=4, depth=2, task='restoration'), torch.rand(4, 3, 13, 18)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.mse_loss(model(images), 1 - images)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.7 * torch.nn.functional.mse_loss(images, 1 - images)
+    assert all(p.grad.any() for p in model.parameters())
+    other = UNet(1, 3, width=4, depth=2, task='restoration')  # nothing to add to
+    assert other(images).shape == (4, 1, 13, 18)
+    assert other.head.weight.any()
+
+
 @pytest.mark.parametrize('size', [(12, 12), (13, 12), (28, 28), (29, 45)])
 @pytest.mark.parametrize('channels', [1, 3])
 def test_lenet_fits_any_size(size, channels):

@@ -119,7 +119,10 @@ def test_models_for_another_task_are_refused(name, task, kind):
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(DanluError, match='no models for --task dance: choose classification or segmentation'):
+    with pytest.raises(
+        DanluError,
+        match='no models for --task dance: choose classification or multilabel or regression or segmentation',
+    ):
         torchvision_model('resnet18', 'dance', 5, 3, False)
 
 

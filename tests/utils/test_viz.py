@@ -163,6 +163,38 @@ def test_an_ignored_target_is_written_as_its_number():
     assert [viz._written(index, ['cat', 'dog']) for index in (-1, 255)] == ['-1', '255']
 
 
+def test_sets_of_labels_are_written_below_and_compared_as_a_whole():
+    names = ['cat', 'dog', 'cow']
+    assert np.array_equal(strip([2], [2], names), strip(2, 2, names))
+    assert np.array_equal(strip([], [], ['none', 'x']), strip(0, 0, ['none', 'x']))
+    right, wrong = strip([0, 2], [0, 2], names), strip([0, 2], [2], names)
+    assert np.array_equal(right, strip(0, 0, ['cat, cow']))
+    for text, colour in ((right, viz.RIGHT), (wrong, viz.WRONG)):
+        assert (text.reshape(-1, 3) == colour).all(-1).sum() > 20
+
+
+def test_numbers_are_written_below_in_black():
+    picture = torch.full((1, 112, 200), 90, dtype=torch.uint8)
+    first, same, other = (
+        viz.numbered_picture(picture, [0.123456, 1e-9], true) for true in ([3, 1e6], [3, 1e6], [3, 2])
+    )
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert (first[112:].reshape(-1, 3) == 0).all(-1).sum() > 20
+    grey = first[112:].astype(int)
+    assert (grey.max(-1) == grey.min(-1)).all()
+
+
+def test_restoration_panel_stands_side_by_side_and_small_pictures_are_enlarged():
+    parts = [noise(1, 28, 30, seed) for seed in range(3)]
+    panel = viz.restoration_panel(*parts)
+    assert panel.shape == (112, 3 * 120 + 2 * viz.GAP, 3)
+    for place, part in zip((0, 124, 248), parts, strict=True):
+        assert np.array_equal(panel[::4, place : place + 120 : 4], as_rgb(part))
+    assert (panel[:, 120:124] == 255).all()
+    assert viz.restoration_panel(*(noise(3, 200, 150) for _ in range(3))).shape == (200, 458, 3)
+
+
 def test_segmentation_panel_stands_side_by_side():
     picture = noise(3, 5, 6)
     said, truth = torch.zeros(5, 6, dtype=torch.int64), torch.ones(5, 6, dtype=torch.int64)

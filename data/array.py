@@ -1,0 +1,96 @@
+"""Numbers from a .csv or .npz file, in memory: vectors of features, or pictures, with numbers or labels to predict."""
+
+import numpy as np
+import torch
+
+from data.in_memory import InMemory, with_channels, with_size
+from data.list_dataset import count_classes
+from data.listing import Faults, label_names, parse_labels
+from data.table import feature_names, read_table
+from utils.checkpoint import file_hash
+from utils.errors import DanluError
+from utils.tasks import task_of
+
+
+class ArrayData(InMemory):
+    """train_list and val_list are .csv or .npz files, as data.table.read_table takes them.
+
+    Features are vectors float32 (F,), each feature less the training file's mean, divided by its standard deviation (1
+    where it is constant), which are recorded as args.mean and args.std. Targets of a regression stay as they are.
+
+    Args:
+        args: options; task, target_columns, channels (F), image_size ([] for features), mean, std, num_classes,
+            class_names and num_targets count.
+        split: 'train' (train_list) or 'val' (val_list).
+
+    Raises:
+        DanluError: naming file and line of the first 20 faults, or the file has other columns than the training data.
+    """
+
+    @classmethod
+    def describe(cls, args):
+        """Return what the options can take from the data (dict): its outputs, and of the features number and scale."""
+        task, train_list = task_of(args), getattr(args, 'train_list', None)
+        if all(getattr(args, name) is not None for name in ('channels', 'image_size', 'mean', 'std', task.outputs)):
+            return {}
+        table = read_table(train_list or args.val_list, args.target_columns, task.has_classes)
+        facts = {'channels': table.features.shape[1], 'image_size': list(table.features.shape[2:])}
+        if not task.has_classes:
+            facts['num_targets'] = table.targets.shape[1]
+        elif args.class_names is None and (train_list or args.num_classes is None):
+            facts['class_names'] = label_names(table)
+            facts['num_classes'] = count_classes(table, facts['class_names'], args.num_classes)
+        if table.pictures:
+            return facts
+        if train_list is None and (args.mean is None or args.std is None):
+            raise DanluError('--mean and --std: needed, as the checkpoint does not tell those of the training features')
+        constant = table.features.max(0) == table.features.min(0)  # whose deviation may be a rounding error
+        deviations = np.where(constant, 1.0, table.features.std(0))
+        return facts | {'mean': table.features.mean(0).tolist(), 'std': deviations.tolist()}
+
+    def __init__(self, args, split):
+        self.path = args.train_list if split == 'train' else args.val_list
+        task = task_of(args)
+        table = read_table(self.path, args.target_columns, task.has_classes)
+        _refuse_other_columns(args, table, split)
+        if task.has_classes:
+            faults = Faults(self.path)
+            targets = parse_labels(table, args.num_classes, args.class_names, faults)
+            faults.stop_if_any()
+        else:
+            targets = torch.from_numpy(table.targets.astype(np.float32))
+        super().__init__(_inputs(args, table), targets)
+
+    def content_hash(self):
+        """Return the SHA-256 (str) of the file."""
+        return file_hash(self.path)
+
+
+def _inputs(args, table):
+    """Return pictures, uint8 (N, C, H, W), or standardised features, float32 (N, F)."""
+    if table.pictures:
+        return with_size(with_channels(torch.from_numpy(table.features), args.channels), args.image_size)
+    features = (table.features - np.array(args.mean)) / np.array(args.std)
+    return torch.from_numpy(features.astype(np.float32))
+
+
+def _refuse_other_columns(args, table, split):
+    """Refuse a file whose features or targets are not those of the training data."""
+    if table.pictures != bool(args.image_size):
+        kinds = ('features', 'pictures')
+        raise DanluError(f'{table.source} holds {kinds[table.pictures]}, the training data {kinds[not table.pictures]}')
+    found = table.features.shape[1]
+    if not table.pictures and found != args.channels:
+        raise DanluError(f'{table.source} has {found} features, the training data {args.channels} (--channels)')
+    if args.num_targets is not None and table.targets.shape[1] != args.num_targets:
+        raise DanluError(
+            f'{table.source} has {table.targets.shape[1]} targets per sample instead of {args.num_targets} '
+            '(--num_targets); --target_columns says which they are'
+        )
+    if split == 'val' and table.header and getattr(args, 'train_list', None):
+        trained = feature_names(args.train_list, args.target_columns)
+        if trained and trained != table.header:
+            raise DanluError(
+                f'{table.source} has the columns {", ".join(table.header[:20])}; {args.train_list} has '
+                f'{", ".join(trained[:20])}: give both the same ones in the same order'
+            )
