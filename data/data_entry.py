@@ -34,6 +34,7 @@ DATASETS = {
     'folder': 'data.folder.Folder',
     'stream': 'data.stream.Stream',
     'array': 'data.array.ArrayData',
+    'noisy_digits': 'data.digits.NoisyDigits',
     'mnist': 'data.torchvision_data.MNIST',
     'fashion_mnist': 'data.torchvision_data.FashionMNIST',
     'cifar10': 'data.torchvision_data.CIFAR10',

@@ -1,4 +1,7 @@
-"""The digits that ship with Danlu: 6,000 pictures of MNIST, 5,000 to train and 1,000 to test (digits.LICENSE.md)."""
+"""The digits that ship with Danlu: 6,000 pictures of MNIST, 5,000 to train and 1,000 to test (digits.LICENSE.md).
+
+With labels, or with noise to be removed.
+"""
 
 from pathlib import Path
 
@@ -6,8 +9,11 @@ import numpy as np
 import torch
 
 from data.in_memory import InMemory, with_channels, with_size
+from utils.seeding import uniform_draws
 
 FILE = Path(__file__).with_name('digits.npz')
+NOISE = 50  # standard deviation, of pixels in 0..255
+NOISE_KEYS = {'train': 0x74726E, 'test': 0x747374}  # the noise of the test digits is not that of those trained on
 
 
 class Digits(InMemory):
@@ -19,8 +25,50 @@ class Digits(InMemory):
         return {'num_classes': 10, 'image_size': [28, 28], 'channels': 1, 'mean': [0.1307], 'std': [0.3081]}
 
     def __init__(self, args, split):
-        part = 'train' if split == 'train' else 'test'
-        with np.load(FILE, allow_pickle=False) as file:
-            images = torch.from_numpy(file[f'{part}_images']).unsqueeze(1)
-            labels = torch.from_numpy(file[f'{part}_labels']).long()
-        super().__init__(with_size(with_channels(images, args.channels), args.image_size), labels)
+        images, labels = read_digits(_part(split))
+        super().__init__(_fitted(images, args), labels)
+
+
+class NoisyDigits(InMemory):
+    """The digits with noise, to be restored to those without: Gaussian of deviation 50/255, cut off at black and white.
+
+    A digit's noise is a function of its index alone: the same in every epoch and every run.
+    """
+
+    @staticmethod
+    def describe(args):
+        """Return what the options can take from the data set (dict)."""
+        return {'image_size': [28, 28], 'channels': 1}
+
+    def __init__(self, args, split):
+        part = _part(split)
+        images, _ = read_digits(part)
+        noise = NOISE * normal_draws((NOISE_KEYS[part],), np.arange(len(images)), images[0].numel())
+        noisy = images + torch.from_numpy(noise).view(images.shape)
+        super().__init__(_fitted(noisy.round_().clamp_(0, 255).to(torch.uint8), args), _fitted(images, args))
+
+
+def read_digits(part):
+    """Return the pictures, uint8 (N, 1, 28, 28), and labels, int64 (N,), of a part: 'train' or 'test'."""
+    with np.load(FILE, allow_pickle=False) as file:
+        images = torch.from_numpy(file[f'{part}_images']).unsqueeze(1)
+        return images, torch.from_numpy(file[f'{part}_labels']).long()
+
+
+def normal_draws(key, indices, count):
+    """Return normally distributed numbers that are a function of (key, index) alone: float32 (B, count).
+
+    Box and Muller 1958. Not from a generator of numpy or torch, whose numbers may change with its version.
+    """
+    half = -(-count // 2)
+    draws = uniform_draws(key, indices, 2 * half)
+    radius, angle = np.sqrt(-2 * np.log1p(-draws[:half])), 2 * np.pi * draws[half:]
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count].T.astype(np.float32)
+
+
+def _part(split):
+    return 'train' if split == 'train' else 'test'
+
+
+def _fitted(images, args):
+    return with_size(with_channels(images, args.channels), args.image_size)

@@ -104,7 +104,7 @@ def danlu(program, *argv, cwd=None, flags=()):
 # ---------------------------------------------------------------------------------------------------------------------
 # what is refused
 
-PAIRS = '--task restoration --data_type pairs'
+NOISY = '--task restoration --data_type noisy_digits'
 
 # (words, the option that the message names, what else it says)
 REFUSED_COMMON = [
@@ -133,14 +133,17 @@ REFUSED_COMMON = [
     ('--task regression --data_type folder', '--data_type', 'folder has no numbers'),
     ('--task regression --data_type pairs', '--data_type', 'pairs has no numbers'),
     ('--data_type pairs', '--task', 'pairs is for restoration: add --task restoration'),
+    ('--data_type noisy_digits', '--task', 'noisy_digits is for restoration: add --task restoration'),
     ('--task regression --num_classes 3', '--num_classes', 'task regression has numbers for targets; leave it out'),
     ('--task restoration --class_names a b', '--class_names', 'has target pictures for targets'),
     ('--num_targets 0', '--num_targets', 'must be at least 1, got 0'),
     ('--num_targets 2', '--num_targets', '--task classification has labels for targets; leave it out'),
     ('--target_columns y', '--target_columns', 'only data_type array has columns, not digits'),
     ('--data_type array --val_list val.txt --target_columns y y', '--target_columns', 'a column is there twice'),
-    (f'{PAIRS} --mean 0.1', '--mean', 'takes and gives pixels in 0..1, so it is 0; leave it out'),
-    (f'{PAIRS} --std 0.3', '--std', 'so it is 1'),
+    (f'{NOISY} --mean 0.1', '--mean', 'takes and gives pixels in 0..1, so it is 0; leave it out'),
+    (f'{NOISY} --std 0.3', '--std', 'so it is 1'),
+    (f'{NOISY} --val_list val.txt', '--val_list', 'noisy_digits has its own pictures'),
+    (f'{NOISY} --data_root pictures', '--data_root', 'not used by data_type noisy_digits'),
     ('--class_names', '--class_names', 'expected at least one argument'),
     ('--class_names cat', '--class_names', 'is no file (looked in'),
     ('--class_names cat,dog', '--class_names', 'separated by blanks'),

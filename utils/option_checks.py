@@ -19,12 +19,12 @@ FILE_DATA = {
 }
 SHARD_ENDINGS = ('.tar', '.csv', '.jsonl')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
-OWN_DATA = ('digits', *DOWNLOADABLE_DATA)  # which bring their samples along
+OWN_DATA = ('digits', 'noisy_digits', *DOWNLOADABLE_DATA)  # which bring their samples along
 # The tasks that each kind of data has targets for; one that is not here is not restricted.
 SERVED_BY_DATA = {
     **dict.fromkeys(('list', 'mem_list'), tuple(TASKS)),
     'array': ('classification', 'regression'),
-    'pairs': ('restoration',),
+    **dict.fromkeys(('pairs', 'noisy_digits'), ('restoration',)),
     'stream': ('classification', 'segmentation'),
     **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
 }
@@ -173,7 +173,7 @@ def _check_outputs(parser, args):
 
 def _check_used(parser, args):
     kind = args.data_type
-    if args.data_root and kind in ('digits', 'folder', 'array'):
+    if args.data_root and kind in ('digits', 'noisy_digits', 'folder', 'array'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
     if args.cache_dir and kind != 'mem_list':
         parser.error(

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from data.data_entry import complete_args, select_eval_loader, select_train_loader
-from data.digits import FILE, Digits
+from data.digits import FILE, NOISE, Digits, NoisyDigits, normal_draws
 from data.in_memory import InMemory, with_channels, with_size
 from data.torchvision_data import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from utils.errors import DanluError
@@ -35,6 +35,38 @@ def test_the_digits_are_small_and_balanced(make_args):
         assert len(data.images.flatten(1).unique(dim=0)) == count
         # In one order by class a batch would hold a single one.
         assert len(data.targets[:64].unique()) == 10
+
+
+def test_noisy_digits_are_the_digits_with_the_same_noise_every_time(make_args):
+    words = ('--data_type', 'noisy_digits', '--task', 'restoration')
+    for split in ('train', 'val'):
+        noisy, clean = build(NoisyDigits, make_args(*words), split), build(Digits, make_args(), split)
+        assert torch.equal(noisy.targets, clean.images)
+        assert noisy.images.dtype == torch.uint8
+        assert torch.equal(noisy.images, build(NoisyDigits, make_args(*words, '--seed', 5), split).images)
+        grey = (clean.images > 100) & (clean.images < 155)  # where hardly any noise is cut off
+        noise = noisy.images[grey].float() - clean.images[grey].float()
+        assert noise.mean().abs() < 2
+        assert abs(noise.std() - NOISE) < 1
+    train, test = (build(NoisyDigits, make_args(*words), split) for split in ('train', 'val'))
+    first = [data.images[:100].float() - data.targets[:100].float() for data in (train, test)]
+    assert abs(np.corrcoef(first[0].flatten(), first[1].flatten())[0, 1]) < 0.2  # not one noise for both
+
+
+def test_noisy_digits_take_sizes_and_channels(make_args):
+    args = make_args('--data_type', 'noisy_digits', '--task', 'restoration', '--image_size', 20, '--channels', 3)
+    data = build(NoisyDigits, args)
+    assert data.images.shape == data.targets.shape == (5000, 3, 20, 20)
+
+
+def test_normal_draws_are_normal_and_a_function_of_key_and_index():
+    draws = normal_draws((1,), np.arange(400), 501)
+    assert draws.shape == (400, 501)
+    assert abs(draws.mean()) < 0.01
+    assert abs(draws.std() - 1) < 0.01
+    assert abs((np.abs(draws) < 1).mean() - 0.6827) < 0.005
+    assert np.array_equal(normal_draws((1,), np.array([7, 3]), 501), draws[[7, 3]])
+    assert not np.array_equal(normal_draws((2,), np.array([7]), 501), draws[[7]])
 
 
 def test_the_digits_have_the_mean_and_deviation_they_are_normalised_by(make_args):
