@@ -211,7 +211,7 @@ class Trainer(Engine):
         images, predictions, targets = self.step(batch)
         loss = self.compute_loss(predictions, targets)
         self.update(loss)
-        self.record_loss(self.logger.recorder, 'train/loss', loss, predictions, targets)
+        self.record_loss(self.logger, 'train/loss', loss, predictions, targets)
         self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
         return images, predictions, targets
 

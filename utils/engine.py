@@ -67,7 +67,7 @@ class Engine:
         return len(targets) if own or not hasattr(self.loss, 'count') else self.loss.count(predictions, targets)
 
     def record_loss(self, recorder, name, loss, predictions, targets):
-        """Record a batch's loss as `name`, and the parts of a sum of losses as `name`_ce, `name`_dice and so on."""
+        """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger."""
         own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
         parts = {} if own else getattr(self.loss, 'last_parts', {})
         if parts:

@@ -176,6 +176,10 @@ class Logger:
         """Add a batch's mean to the epoch's: see Recorder.record."""
         self.recorder.record(name, value, count)
 
+    def record_sum(self, name, parts):
+        """Add a batch's weighted sum of means to the epoch's: see Recorder.record_sum."""
+        self.recorder.record_sum(name, parts)
+
     def save_curves(self, epoch):
         """End an epoch: its means go to TensorBoard and history.csv, and now and then into curves.png.
 

@@ -136,6 +136,7 @@ class Profile:
             self._wrap(trainer, 'compute_metrics', 'metrics'),
             self._wrap(trainer, 'finite_loss', 'logging'),
             self._wrap(trainer.logger, 'record', 'logging'),
+            self._wrap(trainer.logger, 'record_sum', 'logging'),
             self._wrap(trainer.optimizer, 'zero_grad', 'optimizer'),
             self._wrap(trainer.optimizer, 'step', 'optimizer', then='rest'),
         ]
