@@ -128,7 +128,7 @@ class Watching(Trainer):
 
     def train_per_epoch(self, epoch):
         """Note the memory, then do as ever."""
-        self.seen = [*self.seen, (self.steps, memory_bytes('VmRSS'))]
+        self.seen = [*self.seen, (self.update.steps, memory_bytes('VmRSS'))]
         super().train_per_epoch(epoch)
 
 
