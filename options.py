@@ -8,35 +8,31 @@ Imports no torch and nothing of the project but the names in its registries, so 
 several options together is checked in utils/option_checks.py.
 """
 
-import contextlib
-import datetime
-import io
 import os
 import re
-import shlex
 import sys
 from pathlib import Path
 
+from utils.args_file import changed, options_of, write_args
 from utils.arguments import (
     Flag,
     Parser,
     directory_path,
     existing_path,
+    from_keywords,
     keyword,
     monitored,
     number,
-    option_line,
     plain_name,
     registered,
     share_of_lr,
 )
 from utils.completion import complete
-from utils.errors import DanluError
-from utils.loss_options import default_loss, losses_by_task, sum_of
+from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.registry import PROJECT, read_registry
-from utils.run_directory import make_new_directory
+from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
@@ -323,7 +319,7 @@ def test_parser():
     parser = Parser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
     add_common_args(parser)
     add_test_args(parser)
-    for action in _options_of(parser):
+    for action in options_of(parser):
         if action.dest in TAKEN_FROM_CHECKPOINT:
             action.help = re.sub(r' \(default: .*\)$', '', action.help) + ' (default: as in the checkpoint)'
     return parser
@@ -358,7 +354,7 @@ def _resumed(parser, resume, argv):
         parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
     given = parser.given(argv)
     expand(parser, given)
-    for action in _options_of(parser):
+    for action in options_of(parser):
         if action.dest == 'load_model_path':
             action.type = os.path.abspath  # the weights it began with are in last.pth; their file may be gone by now
     recorded = parser.parse_args([f'@{record}'])
@@ -431,7 +427,7 @@ def train_args(**options):
     Raises:
         DanluError: an option is unknown or wrong.
     """
-    return _from_keywords(parse_train_args, options)
+    return from_keywords(parse_train_args, options)
 
 
 def test_args(load_model_path, **options):
@@ -443,27 +439,10 @@ def test_args(load_model_path, **options):
     from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
 
     trained = load_checkpoint(load_model_path, options.get('trust_checkpoint', False)).get('args')
-    return _from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
+    return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
 
 
 test_args.__test__ = False  # pytest would take it for a test
-
-
-def _from_keywords(parse, options):
-    """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
-    words = []
-    for name, value in options.items():
-        if isinstance(value, bool):
-            words.append(f'--{name}' if value else f'--no_{name}')
-        elif isinstance(value, list | tuple):
-            words += [f'--{name}', *map(str, value)]
-        elif value is not None:
-            words.append(f'--{name}={value}')
-    try:
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            return parse(words)
-    except SystemExit:
-        raise DanluError(said.getvalue().strip().partition('error: ')[2]) from None
 
 
 def prepare_train_args(argv=None):
@@ -496,8 +475,7 @@ def get_train_model_dir(args):
     root = Path(args.checkpoints_dir)
     name = f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
     wanted = Path(args.model_dir) if args.model_dir else root / name
-    _refuse_outside(train_parser(), '--model_dir', wanted, [root])
-    return _made_new(train_parser(), wanted)
+    return made_below([root], wanted, train_parser(), '--model_dir')
 
 
 def get_test_result_dir(args):
@@ -507,24 +485,7 @@ def get_test_result_dir(args):
     # A file without an ending would stand where the directory has to go.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name
-    _refuse_outside(test_parser(), '--result_dir', wanted, [Path(args.checkpoints_dir), checkpoint.parent])
-    return _made_new(test_parser(), wanted)
-
-
-def _refuse_outside(parser, option, path, roots):
-    # The directory itself is made anew, so a link of its name leads nowhere; those above it are followed.
-    resolved = path.parent.resolve() / path.name
-    if not any(resolved.is_relative_to(root.resolve()) and resolved != root.resolve() for root in roots):
-        places = ' or '.join(map(str, dict.fromkeys(roots)))
-        parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
-
-
-def _made_new(parser, path):
-    try:
-        return make_new_directory(path)
-    except OSError as error:
-        option = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
-        parser.error(f'cannot make the directory {path}: {error.strerror or error}; {option} gives another place')
+    return made_below([Path(args.checkpoints_dir), checkpoint.parent], wanted, test_parser(), '--result_dir')
 
 
 def save_args(args, directory, note=None):
@@ -535,40 +496,13 @@ def save_args(args, directory, note=None):
         directory: where to write; an args.txt that is there is replaced in one step.
         note: a line (str) to put at the top, for example what a resumed run changed.
     """
-    parser, path = _parser_of(args), Path(directory) / 'args.txt'
-    command = f'python {parser.prog} {shlex.quote("@" + str(path))}'
-    lines = [f'# {command}', f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}', *([f'# {note}'] if note else [])]
-    for action in _options_of(parser):
-        value = getattr(args, action.dest)
-        line = option_line(action.dest, value)
-        if action.dest in NOT_REPEATED and value is not None:
-            line = f'# {line}'
-        elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
-            line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
-        elif value is not None and value != _default_of(action, args):
-            line += f'  # default: {shown(_default_of(action, args))}'
-        lines.append(line)
-    partial = path.with_name('args.txt.partial')
-    partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    os.replace(partial, path)
+    write_args(_parser_of(args), args, directory, NOT_REPEATED, note)
 
 
 def changed_options(args):
     """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
-    return [
-        f'{action.dest}={shown(getattr(args, action.dest))}'
-        for action in _options_of(_parser_of(args))
-        if action.dest not in NOT_REPEATED and getattr(args, action.dest) != _default_of(action, args)
-    ]
-
-
-def _default_of(action, args):
-    return default_loss(args.task) if action.dest == 'loss' else action.default
+    return changed(_parser_of(args), args, NOT_REPEATED)
 
 
 def _parser_of(args):
     return train_parser() if hasattr(args, 'model_dir') else test_parser()
-
-
-def _options_of(parser):
-    return [action for action in parser._actions if action.dest != 'help']

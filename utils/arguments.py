@@ -5,13 +5,16 @@ Nothing here knows a single option: those are in options.py. Imports no torch, s
 
 import argparse
 import ast
+import contextlib
 import difflib
+import io
 import math
 import os
 import re
 import sys
 from pathlib import Path
 
+from utils.errors import DanluError
 from utils.registry import unknown_name
 
 # A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
@@ -188,6 +191,23 @@ def option_line(name, value):
     if isinstance(value, list | tuple):
         return ' '.join([f'--{name}', *map(quote, value)])
     return f'--{name}={quote(value)}'
+
+
+def from_keywords(parse, options):
+    """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(f'--{name}' if value else f'--no_{name}')
+        elif isinstance(value, list | tuple):
+            words += [f'--{name}', *map(str, value)]
+        elif value is not None:
+            words.append(f'--{name}={value}')
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return parse(words)
+    except SystemExit:
+        raise DanluError(said.getvalue().strip().partition('error: ')[2]) from None
 
 
 def number(cast, low=None, high=None, above=None, below=None):

@@ -21,6 +21,24 @@ def make_new_directory(path):
             candidate = path.with_name(f'{path.name}_{number}')
 
 
+def made_below(roots, path, parser, option):
+    """Make and return (str) the directory `path`, or `path`_2 and so on, which has to lie below one of `roots` (Paths).
+
+    Args:
+        parser: whose `error` says in one line, naming `option`, why that is not possible.
+    """
+    # The directory itself is made anew, so a link of its name leads nowhere; those above it are followed.
+    resolved = path.parent.resolve() / path.name
+    if not any(resolved.is_relative_to(root.resolve()) and resolved != root.resolve() for root in roots):
+        places = ' or '.join(map(str, dict.fromkeys(roots)))
+        parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
+    try:
+        return make_new_directory(path)
+    except OSError as error:
+        place = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
+        parser.error(f'cannot make the directory {path}: {error.strerror or error}; {place} gives another place')
+
+
 def remove_unstarted(directory):
     """Remove a directory that failed before its first step and holds nothing but args.txt: it would only confuse."""
     directory = Path(directory)
