@@ -467,7 +467,7 @@ def test_a_failing_program_prints_one_line_and_exits_with_2(run_program, tmp_pat
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--model_type', 'unet'], "model 'unet' is for segmentation, not for --task classification"),
+        (['--model_type', 'unet'], "model 'unet' is for segmentation, restoration, not for --task classification"),
         (
             ['--model_type', 'torchvision:squeezenet1_1', '--channels', '3', '--image_size', '64'],
             'does not fit SqueezeNet: ',
