@@ -100,7 +100,7 @@ class Trainer(Engine):
         if args.fast:
             notes.append(self.choose_fast())
         self.speed_up()
-        self.metrics = {split: select_metrics(args) for split in ('train', 'val')}
+        self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
         self.selection = self.select_monitor()
         self.optimizer = select_optimizer(self.net, args)
         self.update = self.select_update()
@@ -126,6 +126,10 @@ class Trainer(Engine):
         for line in start_lines(self, notes):
             self.logger.print(line)
 
+    def select_metrics(self):
+        """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
+        return select_metrics(self.args)
+
     def select_monitor(self):
         """Return the Selection by args.monitor or the task's own choice."""
         args, metrics = self.args, self.metrics['val']
@@ -147,6 +151,11 @@ class Trainer(Engine):
     def train(self):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
         try:
+            if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
+                raise DanluError(
+                    '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
+                    'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
+                )
             for epoch in range(self.epoch + 1, self.args.epochs + 1):
                 self.run_epoch(epoch)
                 if why := self.why_stop(epoch):
@@ -307,6 +316,17 @@ class Trainer(Engine):
                       'scaler': self.update.scaler.state_dict(), 'rng': get_rng_state(), 'best': self.selection.best,
                       'recorder': {'history': self.logger.history}}  # fmt: skip
 
+    def set_resume_state(self, state):
+        """Go back to what `resume_state` returned; `state` (dict) holds it, beside what `state` returned."""
+        self.optimizer.load_state_dict(state['optimizer'])
+        self.update.schedule.load_state_dict(state.get('scheduler', {}))
+        if self.update.scaler.is_enabled():
+            self.update.scaler.load_state_dict(state['scaler'])
+        if self.update.ema is not None:
+            self.update.ema.load_state_dict(state['ema'])
+        self.selection.best = state['best']
+        set_rng_state(state['rng'])
+
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
         path = Path(self.args.resume)
@@ -326,16 +346,10 @@ class Trainer(Engine):
                 f'{state["epoch"] + self.args.epochs}'
             )
         notes += load_weights(self.net, state['model'], path)
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.update.schedule.load_state_dict(state.get('scheduler', {}))
-        if self.update.scaler.is_enabled():
-            self.update.scaler.load_state_dict(state['scaler'])
-        if self.update.ema is not None:
-            self.update.ema.load_state_dict(state['ema'])
-        self.epoch, self.update.steps, self.selection.best = state['epoch'], state['step'], state['best']
+        self.set_resume_state(state)
+        self.epoch, self.update.steps = state['epoch'], state['step']
         if why := self.why_stop(self.epoch):
             raise DanluError(f'--resume: {path} ended after epoch {self.epoch}: {why}')
-        set_rng_state(state['rng'])
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
         notes.append(f'resumed after epoch {self.epoch}' + (f'; changed: {", ".join(changed)}' if changed else ''))

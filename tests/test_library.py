@@ -82,3 +82,11 @@ def test_the_history_is_a_list_of_rows(tmp_path):
     rows = Trainer(args).train()
     with open(tmp_path / 'lenet_exp' / 'history.csv', newline='') as file:
         assert [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)] == rows
+
+
+@pytest.mark.parametrize('option', ['dry_run', 'find_lr'])
+def test_training_is_refused_where_something_else_was_asked_for(option, tmp_path):
+    trainer = Trainer(train_args(**{option: True}, device='cpu', checkpoints_dir=tmp_path))
+    with pytest.raises(DanluError, match=f'--{option}'):
+        trainer.train()
+    assert trainer.logger.history == []

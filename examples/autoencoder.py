@@ -1,0 +1,71 @@
+"""An autoencoder of the digits: each is told by sixteen numbers and drawn again from them.
+
+    python -m examples.autoencoder                                     # checkpoints/autoencoder_exp, a minute on a CPU
+    python -m examples.autoencoder --model_args size=2 --epochs 40
+    python -m examples.autoencoder --resume checkpoints/autoencoder_exp --epochs 40
+
+Shows how a task of one's own changes what a batch means, `step`, and what is drawn, `gen_imgs_to_write`; metrics,
+checkpoints and resuming are those of the task restoration.
+"""
+
+import os
+import sys
+
+import torch
+from torch import nn
+from torchvision.utils import make_grid
+
+from options import parse_train_args
+from train import Trainer
+from utils.arguments import keyword_values
+from utils.errors import run_main
+from utils.run_directory import make_new_directory
+from utils.seeding import seed_everything
+from utils.speed import forward
+
+
+class Autoencoder(nn.Module):
+    """Pictures (N, 1, 28, 28) with pixels from 0 to 1, told by `size` numbers, `encode`, and drawn again, `decode`."""
+
+    def __init__(self, size=16, width=256):
+        super().__init__()
+        self.encode = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, width), nn.ReLU(), nn.Linear(width, size))
+        self.decode = nn.Sequential(
+            *(nn.Linear(size, width), nn.ReLU(), nn.Linear(width, 28 * 28), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+        )
+
+    def forward(self, pictures):
+        """Return the pictures as they are drawn again, of the same shape."""
+        return self.decode(self.encode(pictures))
+
+
+class AutoencoderTrainer(Trainer):
+    """Learns to give back what went in."""
+
+    def step(self, batch):
+        """Return (images, predictions, targets), of which the targets are the images themselves."""
+        _, digits = self.to_device(batch)  # of the pairs of noisy_digits only the clean ones
+        return digits, forward(self.model, digits, self.amp), digits
+
+    def gen_imgs_to_write(self, images, predictions, targets, split):
+        """Add what lies between the first and the last digit: the numbers of one go over into those of the other."""
+        share = torch.linspace(0, 1, 8, device=self.device)[:, None]
+        with torch.inference_mode():
+            first, last = self.net.encode(images[[0, -1]])
+            between = self.net.decode(first + share * (last - first))
+        row = (make_grid(between, nrow=8) * 255).byte().permute(1, 2, 0).cpu().numpy()
+        return {**super().gen_imgs_to_write(images, predictions, targets, split), f'{split}/between': row}
+
+
+def main(argv):
+    """Train by the words of the command line (list of str)."""
+    words = '--data_type noisy_digits --task restoration --loss mse --lr 2e-3 --epochs 20'.split()
+    args = parse_train_args(argv if '--resume' in argv else [*words, *argv])
+    if not args.resume:
+        args.model_dir = make_new_directory(os.path.join(args.checkpoints_dir, f'autoencoder_{args.save_prefix}'))
+    seed_everything(args.seed)  # before the weights are drawn
+    AutoencoderTrainer(args, model=Autoencoder(**keyword_values(args.model_args or []))).train()
+
+
+if __name__ == '__main__':
+    run_main(lambda: main(sys.argv[1:]), 'autoencoder.py')

@@ -1,0 +1,131 @@
+"""A generative adversarial network of the digits (Goodfellow et al. 2014): two networks, two optimizers, one Trainer.
+
+    python -m examples.gan                                            # checkpoints/gan_exp, a minute on a CPU
+    python -m examples.gan --resume checkpoints/gan_exp --epochs 60   # options: those of train.py
+
+Shows how a task of one's own learns from a batch (`train_step`), measures what it likes (`select_metrics`) and keeps
+more than the Trainer knows of (`resume_state`). best.pth holds the generator.
+"""
+
+import os
+import sys
+
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+from torchvision.utils import make_grid
+
+from options import parse_train_args
+from train import Trainer
+from utils.errors import run_main
+from utils.machine import select_gpus
+from utils.optim import select_optimizer
+from utils.run_directory import make_new_directory
+from utils.seeding import seed_everything
+from utils.speed import forward
+
+NOISE = 64  # numbers that a picture is made from
+
+
+def generator():
+    """Return a network from noise (N, NOISE) to pictures (N, 1, 28, 28) in -1..1, as in DCGAN (Radford et al. 2016)."""
+    return nn.Sequential(
+        *(nn.Linear(NOISE, 64 * 7 * 7), nn.Unflatten(1, (64, 7, 7)), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+        *(nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1), nn.Tanh()),
+    )
+
+
+def critic():
+    """Return a network from pictures (N, 1, 28, 28) to how real they look: logits (N, 1)."""
+    return nn.Sequential(
+        *(nn.Conv2d(1, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(32, 64, 4, stride=2, padding=1)),
+        *(nn.BatchNorm2d(64), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(64 * 7 * 7, 1)),
+    )
+
+
+class SlicedDistance:
+    """How far two sets of pictures lie apart, seen from 256 directions (sliced Wasserstein: Bonneel et al. 2015)."""
+
+    monitor, mode = 'distance', 'min'
+
+    def reset(self):
+        self.sets = [], []
+
+    def update(self, *pictures):
+        for kept, batch in zip(self.sets, pictures, strict=True):
+            kept.append(batch.flatten(1))
+
+    def compute(self):
+        directions = torch.randn(28 * 28, 256, generator=torch.Generator().manual_seed(0)) / 28
+        fake, real = ((torch.cat(kept) @ directions.to(kept[0])).sort(0).values for kept in self.sets)
+        return {'distance': (fake - real).abs().mean().item()}
+
+
+class GANTrainer(Trainer):
+    """The generator, the Trainer's own network, learns to make what the critic, which learns too, takes for real."""
+
+    def __init__(self, args):
+        seed_everything(args.seed)
+        self.critic = critic().to(select_gpus(args)[0])  # before the Trainer resumes a run
+        self.critic_optimizer = select_optimizer(self.critic, args)
+        super().__init__(args, model=generator())
+
+    def select_metrics(self):
+        return SlicedDistance()
+
+    def step(self, batch):
+        """Return noise, the pictures made from it, and real ones."""
+        real, _ = self.to_device(batch)
+        noise = torch.randn(len(real), NOISE, device=self.device)
+        return noise, forward(self.model, noise, self.amp), real
+
+    def compute_loss(self, fake, real):
+        """Return the generator's loss."""
+        return softplus(-self.critic(fake)).mean()
+
+    def train_step(self, batch):
+        """Let the critic learn from a batch, then the generator."""
+        noise, fake, real = self.step(batch)
+        critic_loss = softplus(-self.critic(real)).mean() + softplus(self.critic(fake.detach())).mean()
+        self.critic_optimizer.zero_grad()
+        critic_loss.backward()
+        self.critic_optimizer.step()
+        loss = self.compute_loss(fake, real)
+        self.update(loss)
+        self.logger.record('train/loss', loss, len(real))
+        self.logger.record('train/critic_loss', critic_loss, len(real))
+        self.compute_metrics(fake.detach(), real, self.metrics['train'])
+        return noise, fake, real
+
+    def val_per_epoch(self, epoch):
+        with torch.random.fork_rng():  # the same noise each time, and training goes on as if there had been none
+            torch.manual_seed(self.args.seed)
+            super().val_per_epoch(epoch)
+
+    def gen_imgs_to_write(self, noise, fake, real, split):
+        """Return made pictures above real ones."""
+        rows = make_grid(torch.cat([fake[:16], real[:16]]), nrow=16, normalize=True, value_range=(-1, 1))
+        return {f'{split}/made_and_real': (rows * 255).byte().permute(1, 2, 0).cpu().numpy()}
+
+    def resume_state(self):
+        own = {'critic': self.critic.state_dict(), 'critic_optimizer': self.critic_optimizer.state_dict()}
+        return super().resume_state() | own
+
+    def set_resume_state(self, state):
+        super().set_resume_state(state)
+        self.critic.load_state_dict(state['critic'])
+        self.critic_optimizer.load_state_dict(state['critic_optimizer'])
+
+
+def main(argv):
+    """Train by the words of the command line (list of str)."""
+    words = '--mean 0.5 --std 0.5 --lr 1e-3 --momentum 0.5 --epochs 15'.split()
+    args = parse_train_args(argv if '--resume' in argv else [*words, *argv])
+    if not args.resume:
+        args.model_dir = make_new_directory(os.path.join(args.checkpoints_dir, f'gan_{args.save_prefix}'))
+    GANTrainer(args).train()
+
+
+if __name__ == '__main__':
+    run_main(lambda: main(sys.argv[1:]), 'gan.py')
