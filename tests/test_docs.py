@@ -1,0 +1,273 @@
+"""The documents: every command and every program that they print runs as printed, links lead somewhere, options exist.
+
+The commands of a section run one after another in this process, in a directory that has the pictures, lists and tables
+that the documents speak of, small and made up; checkpoints/ lies there too.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import re
+import runpy
+import shlex
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import options
+
+PROJECT = Path(__file__).resolve().parent.parent
+READMES = [PROJECT / 'README.md', PROJECT / 'README.zh-CN.md']
+PRINTING = [PROJECT / 'README.md', PROJECT / 'docs' / 'from-your-template.md', PROJECT / 'docs' / 'recipes.md']
+DOCUMENTS = [*READMES, PROJECT / 'checkpoints' / 'README.md', *sorted((PROJECT / 'docs').glob('*.md'))]
+BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+NOT_RUN = '# not run by the tests: '
+ELSEWHERE = ('bash scripts/', 'tensorboard ', '# model/tiny.py', '# data/noise.py')  # tests/test_scripts.py has these
+
+
+def sections(path):
+    """Return (name, blocks) of each section of a document that has code; blocks are (language, code)."""
+    parts = re.split(r'^## (.*)$', path.read_text(encoding='utf-8'), flags=re.MULTILINE)
+    for name, text in zip(parts[1::2], parts[2::2], strict=True):
+        if blocks := BLOCK.findall(text):
+            yield f'{path.stem}: {name}', blocks
+
+
+SECTIONS = dict(section for path in PRINTING for section in sections(path))
+
+
+def commands(code):
+    """Return the commands (lists of words) of a shell block."""
+    lines = code.replace('\\\n', ' ').splitlines()
+    return [words for line in lines if not line.startswith(ELSEWHERE) and (words := shlex.split(line, comments=True))]
+
+
+# --- what the documents speak of
+
+
+def picture(random, shade, size=(20, 24)):
+    """Return a noisy picture (PIL) of about one shade, 0..255."""
+    return Image.fromarray((random.integers(0, 60, (*size, 3)) + 0.75 * shade).astype(np.uint8))
+
+
+def save_classes(folder, classes):
+    """Save pictures into one directory per class: `classes` is a dict from a name to how many."""
+    random = np.random.default_rng(len(classes))
+    for shade, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for index in range(count):
+            picture(random, 120 * shade).save(folder / name / f'{index}.jpg')
+
+
+def save_list(path, target_of, count):
+    """Save pictures and a list of them: `target_of(index, folder, shade)` returns the target, and may save a file."""
+    random, lines = np.random.default_rng(3), []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        name, shade = f'{path.stem}{index}.png', 100 * (index % 3)
+        picture(random, shade).save(path.parent / name)
+        lines.append(f'{name} {target_of(f"{path.stem}{index}", path.parent, shade)}\n')
+    path.write_text(''.join(lines), encoding='utf-8')
+
+
+def mask(name, folder, shade):
+    """Save a mask of the labels 0, 1 and 2 and return its name."""
+    Image.fromarray(np.repeat(np.arange(24, dtype=np.uint8)[None] // 8, 20, axis=0)).save(folder / f'{name}_mask.png')
+    return f'{name}_mask.png'
+
+
+def clean(name, folder, shade):
+    """Save a picture of one shade and return its name."""
+    Image.new('RGB', (24, 20), (shade,) * 3).save(folder / f'{name}_clean.png')
+    return f'{name}_clean.png'
+
+
+def save_table(path, count, seed):
+    """Save a table: y is the sum of three features."""
+    features = np.random.default_rng(seed).normal(size=(count, 3))
+    rows = [','.join(f'{number:.5f}' for number in [*row, row.sum()]) for row in features]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('\n'.join(['rooms,size,age,price', *rows]) + '\n', encoding='utf-8')
+
+
+def save_shard(path, count):
+    """Save a .tar of pictures with their classes."""
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, 'w') as archive:
+        for index in range(count):
+            content, random = io.BytesIO(), np.random.default_rng(index)
+            picture(random, 120 * (index % 2)).save(content, 'PNG')
+            for name, data in ((f'{index}.png', content.getvalue()), (f'{index}.cls', [b'cat', b'dog'][index % 2])):
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    """Return a directory with everything that the commands of the documents name."""
+    folder = tmp_path_factory.mktemp('data')
+    for name, classes in {'photos': 'cat dog', 'hotdog': 'hotdog not-hotdog', 'pets': 'cat dog rat'}.items():
+        for split, counts in {'train': (5, 2, 2), 'val': (1, 2, 2), 'test': (2, 1, 1)}.items():
+            save_classes(folder / name / split, dict(zip(classes.split(), counts, strict=False)))
+    for split, count in (('train', 9), ('val', 6)):
+        save_list(folder / 'road' / f'{split}.txt', mask, count)
+        save_list(folder / 'rain' / f'{split}.txt', clean, count)
+        save_list(folder / 'ages' / f'{split}.txt', lambda name, folder, shade: 20 + shade / 10, count)
+        save_list(folder / 'films' / f'{split}.txt',
+                  lambda name, folder, shade: {0: '-', 100: 'drama', 200: 'drama,comedy'}[shade], count)  # fmt: skip
+        save_table(folder / 'houses' / f'{split}.csv', 40 * count, count)
+        save_shard(folder / 'shards' / split / '0.tar', 2 * count)
+    return folder
+
+
+@pytest.fixture
+def here(data, tmp_path, monkeypatch):
+    """Go to a directory with the data, where checkpoints/ is made."""
+    for path in data.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, 'PROJECT', tmp_path)
+    return tmp_path
+
+
+# --- running them
+
+
+def run_command(words):
+    """Run a command of a document in this process."""
+    python, script, *rest = words
+    assert python == 'python'
+    if script == '-m':
+        importlib.import_module(rest[0]).main([*rest[1:], '--device', 'cpu'])
+    elif script in ('train.py', 'eval.py'):
+        importlib.import_module(script.removesuffix('.py')).main([*rest, '--device', 'cpu'])
+    elif (PROJECT / script).is_file():
+        with pytest.raises(SystemExit, match=r'^0$'):
+            load(PROJECT / script).main(rest)
+    else:
+        runpy.run_path(script, run_name='__main__')
+
+
+def load(path):
+    """Return a script of the project as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize('section', SECTIONS)
+def test_what_a_section_prints_runs(section, here):
+    ran = 0
+    for language, code in SECTIONS[section]:
+        if code.startswith((NOT_RUN, *ELSEWHERE[2:])):
+            continue
+        if 'timm:' in code:
+            pytest.importorskip('timm')
+        if language == 'bash':
+            for words in commands(code):
+                run_command(words)
+                ran += 1
+        elif name := re.match(r'# (\w+\.py)\n', code):
+            (here / name[1]).write_text(code, encoding='utf-8')  # a command runs it
+        else:
+            exec(compile(code, section, 'exec'), {'__name__': '__main__'})
+            ran += 1
+    assert ran or all(code.startswith(ELSEWHERE) for _, code in SECTIONS[section])
+
+
+def test_nearly_everything_is_run():
+    """A block that is left out says why, and there are few of them."""
+    blocks = [code for section in SECTIONS.values() for _, code in section]
+    assert len(blocks) > 25
+    assert sum(code.startswith(NOT_RUN) for code in blocks) <= 2
+    languages = {language for section in SECTIONS.values() for language, _ in section}
+    assert languages == {'bash', 'python'}
+
+
+# --- what they say
+
+
+def without_comments(code):
+    """Return the lines of code, without comments and what stands before them."""
+    return [re.sub(r'\s*(?<!\S)#.*', '', line) for line in code.splitlines()]
+
+
+def test_both_readmes_have_the_same_code():
+    texts = [path.read_text(encoding='utf-8') for path in READMES]
+    english, chinese = ([(kind, without_comments(code)) for kind, code in BLOCK.findall(text)] for text in texts)
+    assert english == chinese
+    headings = [re.findall(r'^#+ ', BLOCK.sub('', text), re.MULTILINE) for text in texts]
+    assert headings[0] == headings[1]
+
+
+def anchors(path):
+    """Return the anchors (set of str) of a document's headings, as GitHub makes them."""
+    text = BLOCK.sub('', path.read_text(encoding='utf-8'))
+    titles = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_lead_somewhere(path):
+    broken = []
+    for link in re.findall(r'\]\(([^)\s]+)\)', BLOCK.sub('', path.read_text(encoding='utf-8'))):
+        name, _, anchor = link.partition('#')
+        target = path if not name else path.parent / name
+        if '://' not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_readme_leads_to_every_document():
+    linked = re.findall(r'\]\(([^)#\s]+)', READMES[0].read_text('utf-8'))
+    assert {str(path.relative_to(PROJECT)) for path in (PROJECT / 'docs').glob('*.md')} <= set(linked)
+    assert 'README.zh-CN.md' in linked and '](README.md)' in READMES[1].read_text('utf-8')
+
+
+@pytest.mark.parametrize('path', [path for path in DOCUMENTS if path.stem != 'performance'],
+                         ids=lambda path: str(path.relative_to(PROJECT)))  # fmt: skip
+def test_options_that_are_named_exist(path):
+    known = {*options.train_parser()._option_string_actions, *options.test_parser()._option_string_actions}
+    named = []
+    for line in path.read_text(encoding='utf-8').splitlines():
+        if path.stem == 'from-your-template' and line.startswith('|'):
+            line = line.split(' | ')[-1]  # before it stand those of others
+        if not line.startswith('tensorboard '):
+            named += re.findall(r'(?<![\w-])--[a-z][\w-]*', line)
+    assert named and [name for name in named if name.replace('-', '_').replace('__', '--', 1) not in known] == []
+
+
+# --- docs/options.md
+
+
+def test_the_table_of_options_is_up_to_date():
+    script = load(PROJECT / 'scripts' / 'make_options_doc.py')
+    text = script.document()
+    assert str(PROJECT) not in text and 'SUPPRESS' not in text
+    assert (PROJECT / 'docs' / 'options.md').read_text('utf-8') == text, f'it is old; renew it by: {script.COMMAND}'
+
+
+def test_the_table_has_every_option_once():
+    text = (PROJECT / 'docs' / 'options.md').read_text('utf-8')
+    names = re.findall(r'^\| `(--\w+)', text, re.MULTILINE)
+    actions = [*options.train_parser()._actions, *options.test_parser()._actions]
+    assert sorted(names) == sorted({action.option_strings[0] for action in actions} - {'-h'})
+    (row,) = re.findall(r'^\| `--checkpoints_dir.*', text, re.MULTILINE)
+    assert '| `checkpoints/` |' in row
+    assert re.search(r'^\| `--lr X` \| `0.001` \| learning rate \| train \|$', text, re.MULTILINE)
+    assert re.search(r'^\| `--task .* kept \|$', text, re.MULTILINE)
+
+
+def test_renewing_the_table_of_options(tmp_path, monkeypatch):
+    script = load(PROJECT / 'scripts' / 'make_options_doc.py')
+    monkeypatch.setattr(script, 'DOCUMENT', tmp_path / 'options.md')
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        script.main()
+    assert script.DOCUMENT.read_text('utf-8') == script.document()
+    assert str(script.DOCUMENT) in said.getvalue()
