@@ -136,6 +136,15 @@ class Metrics:
         """
         raise NotImplementedError(f'{type(self).__name__} must define compute()')
 
+    def state_dict(self):
+        """Return what this pass has come to so far (dict of tensors and plain values): see `load_state_dict`."""
+        return {name: _listed(value) for name, value in vars(self).items() if name == 'seen' or name.startswith('_')}
+
+    def load_state_dict(self, state, device):
+        """Go on with a pass where `state_dict` was taken, on a device (torch.device): as if it had never stopped."""
+        for name, value in state.items():
+            setattr(self, name, _moved(value, device))
+
     def check_targets(self):
         """Raise DanluError where a target so far explains why the loss is no number; waits for the device."""
 
@@ -402,3 +411,13 @@ def entry_names(num_classes, class_names):
 def by_class(name, values, names):
     """Return {'<name>/<class>': float} for values (K,) and the names of the K classes."""
     return {f'{name}/{label}': value for label, value in zip(names, values.tolist(), strict=True)}
+
+
+def _listed(value):
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _moved(value, device):
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device) if torch.is_tensor(value) else value

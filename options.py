@@ -8,6 +8,7 @@ Imports no torch and nothing of the project but the names in its registries, so 
 several options together is checked in utils/option_checks.py.
 """
 
+import glob
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from utils.arguments import (
     Parser,
     directory_path,
     existing_path,
+    existing_path_or,
     from_keywords,
     keyword,
     monitored,
@@ -46,9 +48,10 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes'
 ).split()
 
+AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
 
@@ -231,10 +234,15 @@ def add_train_args(parser):
                             'where it exists, _2, _3 ... is added)')
     group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
+    group.add_argument('--save_steps', type=number(int, low=1), metavar='N',
+                       help='write last.pth every N optimizer steps too, so that no more than these are lost')
+    group.add_argument('--save_minutes', default=1.0, type=number(float, above=0), metavar='X',
+                       help='write last.pth every X minutes too, besides the end of each epoch')
     group.add_argument('--profile', action=Flag,
                        help='say where the time of a step goes and what to do about it, and write a trace of some')
-    group.add_argument('--resume', type=existing_path, metavar='RUN',
-                       help='go on with this run directory (or the run of this checkpoint), with its own options')
+    group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN',
+                       help='go on with this run directory (or the run of this checkpoint), with its own options; '
+                            'auto: with the newest run of this name, or begin it where there is none')
 
 
 def _add_schedule(parser):
@@ -342,7 +350,18 @@ def parse_train_args(argv=None):
         complete(parser)
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
+    if args.resume == AUTO:
+        args.resume = newest_run(args)
     return checked(parser, args if args.resume is None else _resumed(parser, args.resume, argv))
+
+
+def newest_run(args):
+    """Return the directory (str) of the newest run with the name that args gives, if one can go on; else None."""
+    name = run_name(args)
+    runs = [path.parent for path in Path(args.checkpoints_dir).glob(f'{glob.escape(name)}*/last*.pth')]
+    numbers = {run: run.name.removeprefix(name).removeprefix('_') or '1' for run in runs}
+    found = [run for run, number in numbers.items() if number.isdigit() and (run / 'args.txt').is_file()]
+    return str(max(found, key=lambda run: int(numbers[run]))) if found else None
 
 
 def _resumed(parser, resume, argv):
@@ -350,7 +369,7 @@ def _resumed(parser, resume, argv):
     run = Path(resume)
     run = run if run.is_dir() else run.parent
     record = run / 'args.txt'
-    if not record.is_file() or not (run / 'last.pth').is_file():
+    if not record.is_file() or not list(run.glob('last*.pth')):
         parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
     given = parser.given(argv)
     expand(parser, given)
@@ -372,7 +391,7 @@ def _resumed(parser, resume, argv):
             f'longer one: python train.py @{record} --epochs {given["epochs"]}'
         )
     args = parser.parse_args([f'@{record}', *argv])
-    args.model_dir, args.checkpoints_dir = str(run), str(run.parent)
+    args.model_dir, args.checkpoints_dir, args.resume = str(run), str(run.parent), str(resume)
     return args
 
 
@@ -470,11 +489,17 @@ def prepare_test_args(argv=None, trained=None):
     return args
 
 
+def run_name(args):
+    """Return what the directory of a run is called (str), but for a number behind it."""
+    if args.model_dir:
+        return Path(args.model_dir).name
+    return f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
+
+
 def get_train_model_dir(args):
     """Make and return (str) the directory of a new run: model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>."""
     root = Path(args.checkpoints_dir)
-    name = f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
-    wanted = Path(args.model_dir) if args.model_dir else root / name
+    wanted = Path(args.model_dir) if args.model_dir else root / run_name(args)
     return made_below([root], wanted, train_parser(), '--model_dir')
 
 

@@ -13,11 +13,14 @@ import math
 import os
 import shlex
 import shutil
+import sys
 import time
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 
 from options import (
+    AUTO,
     NOT_REPEATED,
     changed_options,
     get_train_model_dir,
@@ -46,6 +49,8 @@ from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, w
 from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.freeze import freeze, train_mode
+from utils.interruption import Interruption
+from utils.lock import RunLock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
@@ -53,12 +58,23 @@ from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.report import end_lines, epoch_line, interrupted_line, start_lines
+from utils.resumption import (
+    RunFinished,
+    batches_from,
+    changed_since,
+    identity_of,
+    read_state,
+    restore,
+    resume_state,
+    set_resume_state,
+)
 from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
 from utils.selection import Selection
 from utils.speed import find_fast
 from utils.tasks import has_pictures, target_names, task_of
 from utils.update import Update
+from utils.witness import Witness
 
 PICTURES = 8  # of one split in TensorBoard
 POINTS = 1024  # where samples are no pictures, so that numbers are drawn as points
@@ -104,9 +120,16 @@ class Trainer(Engine):
         self.selection = self.select_monitor()
         self.optimizer = select_optimizer(self.net, args)
         self.update = self.select_update()
-        self.epoch, history = 0, []
+        self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
+        self.resumed_at = 0  # the batch with which the next epoch begins
+        self.interruption = Interruption(args.save_steps, args.save_minutes)
         if args.resume:
-            history = self.restore(notes)
+            self.lock = RunLock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
+            try:
+                history = self.restore(notes)
+            except BaseException:
+                self.lock.release()
+                raise
         elif args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
             weights, strict = weights_of(checkpoint, args.load_model_path), not args.load_not_strict
@@ -118,9 +141,16 @@ class Trainer(Engine):
         args = self.args
         if args.model_dir is None:  # a notebook that did not call prepare_train_args
             args.model_dir = get_train_model_dir(args)
+        if not args.resume:
+            self.lock = RunLock(args.model_dir)
+        if self.lock.stale:
+            notes.append(f'{self.lock.stale}, which had this run, is gone')
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
         self.logger = Logger(args.model_dir, history, self.update.steps, options)
+        if self.batch:
+            self.logger.recorder.load_state_dict(self.logger_state)
+        self.witness = Witness(args.model_dir, resumed=bool(args.resume))
         self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
@@ -156,11 +186,12 @@ class Trainer(Engine):
                     '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
                     'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
                 )
-            for epoch in range(self.epoch + 1, self.args.epochs + 1):
-                self.run_epoch(epoch)
-                if why := self.why_stop(epoch):
-                    self.logger.print(f'stopped after epoch {epoch}: {why}')
-                    break
+            with self.interruption.watching():
+                for epoch in range(self.epoch + 1, self.args.epochs + 1):
+                    self.run_epoch(epoch)
+                    if why := self.why_stop(epoch):
+                        self.logger.print(f'stopped after epoch {epoch}: {why}')
+                        break
             for line in end_lines(self):
                 self.logger.print(line)
         except BaseException as error:
@@ -171,8 +202,15 @@ class Trainer(Engine):
                 raise DanluError(f'--deterministic: {str(error).partition(", but")[0]}; leave it out') from error
             raise
         finally:
-            self.logger.close()
+            self.close()
         return self.logger.history
+
+    def close(self):
+        """Finish what is being written and let go of the run's directory."""
+        try:
+            self.logger.close()
+        finally:
+            self.lock.release()
 
     def run_epoch(self, epoch):
         """Train once, validate, and save what came of it."""
@@ -183,32 +221,67 @@ class Trainer(Engine):
         self.end_epoch(epoch, self.logger.save_curves(epoch))
 
     def train_per_epoch(self, epoch):
-        """Train once over the training data."""
+        """Train once over the training data, or over what a resumed run has left of it."""
         train_mode(self.model, self.args.freeze)
-        self.metrics['train'].reset()
-        set_epoch(self.train_loader, epoch)
-        progress = self.logger.progress(self.train_loader, f'epoch {epoch}/{self.args.epochs}')
-        self.update.start_epoch()
-        step = 0
-        for step, batch in enumerate(watched(self, progress), 1):
+        batches, shown, self.sums = self.start_epoch(epoch), None, None
+        progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
+        for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
+            self.witness.before(self)
             images, predictions, targets = self.train_step(batch)
-            if step == 1:
+            self.batch += 1
+            if line := self.witness.after(self, images, targets):
+                self.logger.print(line)
+            if shown is None:
                 shown = first_of(images, predictions.detach(), targets)
-            if step % self.args.print_freq == 0:  # the only places where the loop waits for the device
-                progress.show(f'loss {self.finite_loss(epoch, step):.4f}')
+            if self.batch % self.args.print_freq == 0:  # the only places where the loop waits for the device
+                progress.show(f'loss {self.finite_loss(epoch):.4f}')
                 self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
             if self.update.steps == self.args.max_steps:
                 break
+            if self.interruption.due(self.update.steps) and not self.update.waiting:
+                self.save_within_epoch()
         self.update.finish()
-        if not step:
+        if not self.batch:
             raise DanluError('there is no batch to train on: the loader is empty')
-        self.finite_loss(epoch, step)
+        self.finite_loss(epoch)
+        self.sums = self.logger.recorder.state_dict()
+        self.record_training(progress)
+        if shown is not None:  # or a resumed run had nothing left to train on
+            self.save_to_tensorboard(shown, epoch)
+
+    def start_epoch(self, epoch):
+        """Return the batches (iterable) of an epoch; of one that a resumed run has begun the rest."""
+        self.batch, self.resumed_at = self.resumed_at, 0
+        self.update.start_epoch(self.batch)
+        if self.batch:
+            return batches_from(self.train_loader, epoch, self.batch, self.epoch_rng)
+        self.metrics['train'].reset()
+        self.epoch_rng = get_rng_state()
+        return batches_from(self.train_loader, epoch, 0, None)
+
+    def save_within_epoch(self):
+        """Save the state between two steps, or during validation; end the run if it was asked to end."""
+        self.save({'last.pth': self.state(self.last_row()) | self.resume_state()})
+
+    def save(self, states):
+        """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        self.logger.save_check_points(states)
+        self.interruption.saved(self.update.steps)
+        self.witness.waiting = True
+        if self.interruption.signal is not None:
+            self.interruption.stop()
+
+    def record_training(self, progress):
+        """Record what an epoch's training came to."""
         self.record_overall('train', self.metrics['train'].compute())
         self.logger.record('lr', base_lr(self.optimizer))
         self.logger.record('images_per_second', progress.rate())
         self.logger.record('data_wait', progress.wait_share())
         if self.device.type == 'cuda':
             self.logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(self.device) / 2**30)
+
+    def save_to_tensorboard(self, shown, epoch):
+        """Write what is asked for besides scalars: the first samples, histograms, once the network's graph."""
         self.save_pictures(shown, 'train', epoch)
         if self.args.histograms:
             self.logger.save_histograms(self.net, epoch)
@@ -228,6 +301,8 @@ class Trainer(Engine):
         """Evaluate once over the validation data, as eval.py does."""
 
         def keep_first(start, images, predictions, targets):
+            if self.interruption.signal is not None:
+                self.save_within_epoch()
             if start == 0:
                 self.save_pictures(first_of(images, predictions, targets), 'val', epoch)
 
@@ -258,15 +333,15 @@ class Trainer(Engine):
             if '/' not in name:
                 self.logger.record(f'{split}/{name}', value)
 
-    def finite_loss(self, epoch, step):
+    def finite_loss(self, epoch):
         """Return the epoch's mean training loss so far; stop if it is no longer a number."""
         loss = self.logger.recorder.mean('train/loss')
         if not math.isfinite(loss):
             if hasattr(self.metrics['train'], 'check_targets'):
                 self.metrics['train'].check_targets()
             raise DanluError(
-                f'the training loss became {loss} in epoch {epoch}, at or before step {step}. Look at the data or '
-                f'lower the learning rate: {self.again()} --lr {self.args.lr / 10:g}'
+                f'the training loss became {loss} in epoch {epoch}, at or before step {self.batch}. Look at the data '
+                f'or lower the learning rate: {self.again()} --lr {self.args.lr / 10:g}'
             )
         return loss
 
@@ -276,22 +351,25 @@ class Trainer(Engine):
         self.update.schedule.end_epoch(self.selection.value_of(row))
         self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
         with self.for_testing():
-            if better:
-                self.logger.save_check_point('best.pth', self.state(row))
-            if self.args.keep_top:
-                self.keep_top(row)
+            states = {name: self.state(row) for name in ['best.pth'] * better + self.top_names(row)}
+        self.batch = 0
         state = self.state(row) | self.resume_state()
         if self.args.save_freq and epoch % self.args.save_freq == 0:
-            self.logger.save_check_point(f'epoch_{epoch:04d}.pth', state)
-        self.logger.save_check_point('last.pth', state)
+            states[f'epoch_{epoch:04d}.pth'] = state
+        self.save(states | {'last.pth': state})
 
-    def keep_top(self, row):
-        """Keep the checkpoints, for testing, of the args.keep_top best epochs, of which this may be one."""
+    def top_names(self, row):
+        """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not."""
+        if not self.args.keep_top:
+            return []
         top = self.selection.top(self.logger.history)
-        if row['epoch'] in top:
-            self.logger.save_check_point(f'top_{row["epoch"]:04d}.pth', self.state(row))
         for epoch in {row['epoch'] for row in self.logger.history} - top:
             Path(self.args.model_dir, f'top_{epoch:04d}.pth').unlink(missing_ok=True)
+        return [f'top_{row["epoch"]:04d}.pth'] if row['epoch'] in top else []
+
+    def last_row(self):
+        """Return the row (dict) of the last epoch that ended; {} where none has."""
+        return self.logger.history[-1] if self.logger.history else {}
 
     def why_stop(self, epoch):
         """Return why the run ends after this epoch (str), or None: it goes on."""
@@ -311,49 +389,31 @@ class Trainer(Engine):
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""
-        ema = {} if self.update.ema is None else {'ema': self.update.ema.state_dict()}
-        return ema | {'optimizer': self.optimizer.state_dict(), 'scheduler': self.update.schedule.state_dict(),
-                      'scaler': self.update.scaler.state_dict(), 'rng': get_rng_state(), 'best': self.selection.best,
-                      'recorder': {'history': self.logger.history}}  # fmt: skip
+        return resume_state(self)
 
     def set_resume_state(self, state):
         """Go back to what `resume_state` returned; `state` (dict) holds it, beside what `state` returned."""
-        self.optimizer.load_state_dict(state['optimizer'])
-        self.update.schedule.load_state_dict(state.get('scheduler', {}))
-        if self.update.scaler.is_enabled():
-            self.update.scaler.load_state_dict(state['scaler'])
-        if self.update.ema is not None:
-            self.update.ema.load_state_dict(state['ema'])
-        self.selection.best = state['best']
-        set_rng_state(state['rng'])
+        set_resume_state(self, state)
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
-        path = Path(self.args.resume)
-        path = path / 'last.pth' if path.is_dir() else path
-        state = load_checkpoint(path)
-        if 'optimizer' not in state:
-            raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
-        newest = path.parent / 'last.pth'
-        if path.name != newest.name and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
-            raise DanluError(
-                f'--resume: going on from {path} would write over the epochs after it; for a new run from there: '
-                f'{self.again()} --load_model_path {shlex.quote(str(path))}'
-            )
-        if state['epoch'] >= self.args.epochs:
-            raise DanluError(
-                f'--resume: {path} has reached epoch {state["epoch"]} of {self.args.epochs}; to go on, add --epochs '
-                f'{state["epoch"] + self.args.epochs}'
-            )
-        notes += load_weights(self.net, state['model'], path)
-        self.set_resume_state(state)
-        self.epoch, self.update.steps = state['epoch'], state['step']
+        state, path, note = read_state(self.args, self.again())
+        notes += [note] if note else []
+        notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
-            raise DanluError(f'--resume: {path} ended after epoch {self.epoch}: {why}')
+            raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
+        notes += changed_since(state.get('identity'), self.identity)
+        self.logger_state = state['recorder'].get('epoch')
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
-        notes.append(f'resumed after epoch {self.epoch}' + (f'; changed: {", ".join(changed)}' if changed else ''))
+        place = f'epoch {self.epoch}' + (f' and batch {self.batch} of epoch {self.epoch + 1}' if self.batch else '')
+        notes.append(f'resumed after {place}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
+
+    @cached_property
+    def identity(self):
+        """Return what a resumed run compares (dict of str): hashes of the data's lists or pixels, and of the code."""
+        return identity_of(self.train_loader, self.val_loader)
 
     def choose_fast(self):
         """Turn on those of channels_last, amp and compile that args left open and that help; return a line (str)."""
@@ -403,13 +463,6 @@ def first_of(images, predictions, targets):
     return images[:count], predictions[:count], targets[:count]
 
 
-def set_epoch(loader, epoch):
-    """Tell the loader's sampler which epoch comes, if it wants to know."""
-    for sampler in (getattr(loader, 'batch_sampler', None), getattr(loader, 'sampler', None)):
-        if hasattr(sampler, 'set_epoch'):
-            sampler.set_epoch(epoch)
-
-
 def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
     args = prepare_train_args(argv)
@@ -419,6 +472,11 @@ def main(argv=None):
             dry_run(trainer, lambda: select_model(args))
         elif args.find_lr:
             find_lr(trainer)
+    except RunFinished as finished:
+        if AUTO not in (sys.argv if argv is None else argv):
+            raise
+        print(f'nothing to do: {finished}')
+        return
     except BaseException:
         if not args.resume:
             remove_unstarted(args.model_dir)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from utils.interruption import prepare_worker
 from utils.machine import cpu_cores
 
 BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
@@ -79,6 +80,7 @@ class Loader:
                 pin_memory=self.side_stream is not None,
                 # Without its own generator each pass would draw a number from the model's.
                 generator=torch.Generator().manual_seed(self.seed),
+                worker_init_fn=prepare_worker,
                 multiprocessing_context=self.multiprocessing_context,
             )
         for batch in self.processes:

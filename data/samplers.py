@@ -25,11 +25,11 @@ class EpochBatches(Sampler):
     def __init__(self, length, batch_size, shuffle, seed, weights=None):
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
         self.shares = None if weights is None else weights / weights.sum()
-        self.epoch = 1
+        self.epoch, self.start = 1, 0
 
-    def set_epoch(self, epoch):
-        """Choose the epoch (from 1) that the next pass yields."""
-        self.epoch = epoch
+    def set_epoch(self, epoch, start=0):
+        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
+        self.epoch, self.start = epoch, start
 
     def order(self):
         """Return the order of the current epoch: int64 array (length,)."""
@@ -46,7 +46,7 @@ class EpochBatches(Sampler):
 
     def __iter__(self):
         order, batches = self.order(), len(self)
-        for number in range(batches):
+        for number in range(self.start, batches):
             end = self.length if number == batches - 1 else (number + 1) * self.batch_size
             yield self.epoch, order[number * self.batch_size : end]
 

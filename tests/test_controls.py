@@ -122,6 +122,7 @@ def test_keep_top_keeps_those_and_no_more(tmp_path):
     class Looking(Scripted):
         def end_epoch(self, epoch, row):
             super().end_epoch(epoch, row)
+            self.logger.checkpoints.finish()
             seen.append(epochs_kept(run, 'top_*.pth'))
 
     trainer_of(tmp_path, '--epochs', 6, '--keep_top', 2, '--save_freq', 1, kind=Looking).train()

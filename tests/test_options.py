@@ -348,6 +348,8 @@ REFUSED_TRAIN = [
     ('--print_model=1', '--print_model', 'takes no value'),
     ('--model_dir val.txt', '--model_dir', "'val.txt' is not a directory"),
     ('--save_freq 0', '--save_freq', 'must be at least 1'),
+    ('--save_steps 0', '--save_steps', 'must be at least 1'),
+    ('--save_minutes 0', '--save_minutes', 'must be more than 0'),
     ('--profile=1', '--profile', 'takes no value'),
     ('--resume nowhere', '--resume', "'nowhere' does not exist"),
     ('--resume', '--resume', 'expected one argument'),

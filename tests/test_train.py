@@ -34,7 +34,7 @@ from utils.logger import Logger
 from utils.machine import select_gpus
 
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics'}
-RESUMING_KEYS = TESTING_KEYS | {'optimizer', 'scheduler', 'scaler', 'rng', 'best', 'recorder'}
+RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader identity train_metrics'.split())
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 
 
@@ -73,7 +73,7 @@ def log_of(run):
 def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
-    expected = 'args.txt best.pth curves.png epoch_0002.pth history.csv last.pth log.txt'.split()
+    expected = 'args.txt best.pth curves.png epoch_0002.pth history.csv last.pth log.txt witness.jsonl'.split()
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 
@@ -333,14 +333,14 @@ def test_a_run_that_was_killed_between_its_files_goes_on_without_doubles(list_da
     """It dies in epoch 2 after history and events were written, before last.pth was."""
     words = ['--num_workers', 0, '--epochs', 3, '--checkpoints_dir', tmp_path]
     whole = train_here(*list_data, *words)
-    save = Logger.save_check_point
+    save = Logger.save_check_points
 
-    def die(self, name, state):
-        if state['epoch'] == 2 and name == 'last.pth':
+    def die(self, states):
+        if states['last.pth']['epoch'] == 2:
             raise KeyboardInterrupt
-        save(self, name, state)
+        save(self, states)
 
-    monkeypatch.setattr(Logger, 'save_check_point', die)
+    monkeypatch.setattr(Logger, 'save_check_points', die)
     with pytest.raises(KeyboardInterrupt):
         train_here(*list_data, *words)
     monkeypatch.undo()
@@ -1048,14 +1048,13 @@ def test_resuming_goes_on_with_the_learning_rate(schedule, list_data, train_here
     whole = train_here(*words)
     rates = [float(row['lr']) for row in history_of(whole)]
     assert len(set(rates)) > 1, 'the learning rate never changed'
-    save = Logger.save_check_point
+    save = Logger.save_check_points
 
-    def die(self, name, state):
-        save(self, name, state)
-        if name == 'last.pth':
-            raise KeyboardInterrupt
+    def die(self, states):
+        save(self, states)
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(Logger, 'save_check_point', die)
+    monkeypatch.setattr(Logger, 'save_check_points', die)
     with pytest.raises(KeyboardInterrupt):
         train_here(*words)
     monkeypatch.undo()

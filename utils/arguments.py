@@ -292,6 +292,15 @@ def existing_path(text):
     return path
 
 
+def existing_path_or(word):
+    """Return an argparse type: `existing_path`, or the word (str) as it is."""
+
+    def convert(text):
+        return text if text == word else existing_path(text)
+
+    return convert
+
+
 def directory_path(text):
     """An argparse type: a directory that may not exist yet, made absolute."""
     path = _absolute(text)

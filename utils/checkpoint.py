@@ -22,6 +22,7 @@ from utils.parts import check_parts, lies_in
 
 FORMAT = 1
 WEIGHTS = ('model', 'state_dict')  # where in a checkpoint they may be
+LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
 PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
 DAMAGE = (
@@ -32,6 +33,8 @@ DAMAGE = (
 
 def save_checkpoint(path, state):
     """Write `state` (dict) to `path` in one step: a reader sees the old file or the new one, never half of one.
+
+    What was written is read back before it takes its place; until then the last.pth before it stays, as last.prev.pth.
 
     Raises:
         DanluError: the file could not be written, for example for want of space; the old one is untouched.
@@ -47,13 +50,19 @@ def save_checkpoint(path, state):
         unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(partial)
         if unsafe:
             raise TypeError(f'{path.name} would hold {", ".join(unsafe)}: only tensors and plain values can be saved')
+        _check_sums(partial)
+        torch.load(partial, map_location='cpu', weights_only=True, mmap=True)
+        if path.name == LAST:
+            _keep_as_previous(path)
         os.replace(partial, path)
         _sync_directory(path.parent)
-    except (OSError, RuntimeError) as error:  # torch turns a full disk into RuntimeError
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # torch turns a full disk into RuntimeError
         raise DanluError(f'cannot write {path}: {error}; free some space, then --resume {path.parent}') from error
     finally:
         with contextlib.suppress(FileNotFoundError):  # renamed when all went well
             partial.unlink()
+        if path.name == LAST and path.exists():  # the new one is safe, or the old one still has its name
+            path.with_name(PREVIOUS).unlink(missing_ok=True)
 
 
 def load_checkpoint(path, trust=False):
@@ -91,6 +100,14 @@ def load_checkpoint(path, trust=False):
     if loaded.get('format', FORMAT) != FORMAT:
         raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')
     return loaded
+
+
+def _keep_as_previous(path):
+    """Give last.pth, which is about to be replaced, a second name; where the file system cannot, it has one only."""
+    previous = path.with_name(PREVIOUS)
+    previous.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        os.link(path, previous)
 
 
 def _trusted_weights(path):

@@ -60,9 +60,10 @@ def dry_run(trainer, build):
     trainer.args.epochs = 1  # of the last epoch the pictures are always drawn
     trainer.update.batches = len(trainer.train_loader)
     trainer.run_epoch(1)
+    trainer.logger.checkpoints.finish()
     difference = check_saved(trainer, build())
     memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == 'cuda' else None
-    trainer.logger.close()
+    trainer.close()
     used = '' if memory is None else f', {memory:.1f} GiB of GPU memory'
     print(
         f'dry run: trained, validated, drew, saved and loaded in {time.perf_counter() - started:.1f} s{used}; the '

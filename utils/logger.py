@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.checkpoint import save_checkpoint
 from utils.curves import draw_curves
 from utils.progress import Progress
+from utils.writer import CheckpointWriter
 
 
 class Recorder:
@@ -24,6 +24,7 @@ class Recorder:
 
     def __init__(self):
         self.sums, self.counts, self.waiting, self.marks, self.totals = {}, {}, {}, {}, {}
+        self.latest = {}  # the last value of each name, as it was recorded
 
     def record(self, name, value, count=1):
         """Add a batch's mean.
@@ -33,8 +34,10 @@ class Recorder:
             value: 0-d tensor or number, the mean over the batch.
             count: what the mean was taken over: number or 0-d tensor. The result is sum(value*count) / sum(count).
         """
+        value = value.detach() if torch.is_tensor(value) else value
+        self.latest[name] = value
         waiting = self.waiting.setdefault(name, [])
-        waiting.append((value.detach() if torch.is_tensor(value) else value, count))
+        waiting.append((value, count))
         if len(waiting) >= self.WAITING:
             self._add_waiting(name)
 
@@ -46,6 +49,7 @@ class Recorder:
             parts: dict from a name, which is recorded too, to (weight, value, count).
         """
         self.totals[name] = {part: weight for part, (weight, _, _) in parts.items()}
+        self.latest[name] = sum(weight * value for weight, value, _ in parts.values())
         for part, (_, value, count) in parts.items():
             self.record(part, value, count)
 
@@ -70,6 +74,21 @@ class Recorder:
         before, self.marks[mark] = self.marks.get(mark, (0.0, 0.0)), now
         count = now[1] - before[1]
         return (now[0] - before[0]) / count if count else math.nan
+
+    def state_dict(self):
+        """Return the sums so far as plain values; those that wait stay apart, so that nothing is rounded otherwise."""
+        waiting = {
+            name: [[float(value), float(count)] for value, count in pairs] for name, pairs in self.waiting.items()
+        }
+        sums, counts = ({name: float(n) for name, n in of.items()} for of in (self.sums, self.counts))
+        marks = [[mark, *before] for mark, before in self.marks.items()]
+        return {'sums': sums, 'counts': counts, 'waiting': waiting, 'marks': marks, 'totals': self.totals}
+
+    def load_state_dict(self, state):
+        """Go on where `state_dict` was taken."""
+        self.sums, self.counts, self.totals = dict(state['sums']), dict(state['counts']), dict(state['totals'])
+        self.waiting = {name: [tuple(pair) for pair in pairs] for name, pairs in state['waiting'].items()}
+        self.marks = {tuple(mark) if isinstance(mark, list) else mark: (a, b) for mark, a, b in state['marks']}
 
     def summary(self):
         """Return all means (dict name -> float) and start anew."""
@@ -138,6 +157,7 @@ class Logger:
         self.history = [dict(row) for row in history]
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
+        self.checkpoints = CheckpointWriter()
         self._write_history()
         self._drawing = Allowance(0.01, cost=1.0)
 
@@ -228,9 +248,16 @@ class Logger:
         if why := add_graph(self.writer, net, images):
             self.print(f'--add_graph: left out, as this network cannot be traced: {why}')
 
-    def save_check_point(self, name, state):
-        """Write a checkpoint file of the run, whole or not at all: `name` such as 'best.pth', `state` a dict."""
-        save_checkpoint(self.directory / name, state)
+    def save_check_points(self, states):
+        """Write checkpoint files of the run, each whole or not at all, while training goes on.
+
+        Args:
+            states: dict from a name such as 'best.pth' to the state, a dict, which may change when this returns.
+
+        Raises:
+            DanluError: an earlier one could not be written.
+        """
+        self.checkpoints.write({self.directory / name: state for name, state in states.items()})
 
     def draw(self):
         """Draw curves.png from the epochs so far."""
@@ -241,6 +268,7 @@ class Logger:
         """Draw the last curves and close the files."""
         if self.history:
             self.draw()
+        self.checkpoints.finish()
         for name in {'writer', 'step_writer'} & set(vars(self)):
             getattr(self, name).close()
         self.log.close()

@@ -32,7 +32,7 @@ def find_lr(trainer):
         DanluError: the loader is empty, or the loss falls nowhere.
     """
     rates, losses = try_rates(trainer)
-    trainer.logger.close()
+    trainer.close()
     if len(losses) < 2 * WIDTH:
         raise DanluError('--find_lr: the loss is not finite from the start: look at the data, the loss and --amp')
     falling = np.convolve(losses, np.full(WIDTH, 1 / WIDTH), 'valid')[: max(2, losses.argmin())]  # up to the least

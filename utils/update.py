@@ -36,9 +36,9 @@ class Update:
         self.ema = None if args.ema is None else Ema(net, args.ema)
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
 
-    def start_epoch(self):
-        """Begin to count an epoch's batches."""
-        self.left, self.waiting = self.batches, 0
+    def start_epoch(self, done=0):
+        """Begin to count an epoch's batches, of which `done` (int) were learned from before the run was resumed."""
+        self.left, self.waiting = None if self.batches is None else self.batches - done, 0
 
     def __call__(self, loss):
         """Learn from a batch: `loss` is a 0-d tensor, the mean over it. Never waits for the device."""

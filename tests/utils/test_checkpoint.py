@@ -98,6 +98,7 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_old_ones_name(tmp_path,
     def noted_replace(source, target):
         assert torch.load(source, weights_only=True) == {'epoch': 2}, 'renamed before it was whole'
         assert load_checkpoint(path) == {'epoch': 1}, 'the old file was gone before the new one was there'
+        assert load_checkpoint(tmp_path / 'last.prev.pth') == {'epoch': 1}, 'nothing to go back to'
         assert os.path.dirname(source) == os.path.dirname(target), 'a rename between file systems is a copy'
         calls.append('rename')
         replace(source, target)
@@ -107,6 +108,7 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_old_ones_name(tmp_path,
     save_checkpoint(path, {'epoch': 2})
     assert calls == ['sync file', 'rename', 'sync directory']
     assert load_checkpoint(path) == {'epoch': 2}
+    assert [file.name for file in tmp_path.iterdir()] == ['last.pth'], 'the new one is safe'
 
 
 def failing(error):

@@ -258,7 +258,11 @@ def test_a_run_without_an_epoch_closes_and_has_no_curves(tmp_path, opened):
 
 
 def test_checkpoints_are_written_into_the_run(tmp_path, opened):
-    opened().save_check_point('best.pth', {'epoch': 3})
+    logger, weights = opened(), torch.zeros(2)
+    logger.save_check_points({'best.pth': {'epoch': 3}, 'last.pth': {'model': {'weight': weights}}})
+    weights += 1  # training goes on
+    logger.checkpoints.finish()
+    assert torch.load(tmp_path / 'last.pth', weights_only=True)['model']['weight'].tolist() == [0, 0]
     assert torch.load(tmp_path / 'best.pth', weights_only=True) == {'epoch': 3}
 
 

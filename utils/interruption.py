@@ -1,0 +1,92 @@
+"""When the state of a run has to be saved within an epoch: every so often, and when the process is asked to end."""
+
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+# What asks a process to end: Ctrl-C, kill and batch systems, and the warning that some of those send before.
+ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
+
+
+class Interruption:
+    """Says after each step whether the state is to be saved, and whether the run ends then.
+
+    Args:
+        save_steps: optimizer steps from one saving to the next, or None.
+        save_minutes: minutes likewise, or None.
+
+    Attributes:
+        signal: the signal (int) that asked for the end, or None.
+    """
+
+    def __init__(self, save_steps=None, save_minutes=None):
+        self.save_steps, self.seconds = save_steps, None if save_minutes is None else 60 * save_minutes
+        self.signal, self.saved_steps, self.saved_at = None, 0, time.monotonic()
+
+    def due(self, steps):
+        """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
+        if self.signal is not None:
+            return True
+        if self.save_steps is not None and steps - self.saved_steps >= self.save_steps:
+            return True
+        return self.seconds is not None and time.monotonic() - self.saved_at >= self.seconds
+
+    def saved(self, steps):
+        """Take note that the state after so many optimizer steps was saved."""
+        self.saved_steps, self.saved_at = steps, time.monotonic()
+
+    @contextmanager
+    def watching(self):
+        """Notice signals in the body of the `with`: the first one is kept, a second Ctrl-C stops at once."""
+        if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main thread alone
+            yield
+            return
+        before = {number: signal.signal(number, self._notice) for number in ENDING}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def guarded(self, batches, stop):
+        """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
+        batches = iter(batches)
+        while True:
+            try:
+                batch = next(batches, batches)
+            except RuntimeError:  # how a DataLoader says that its workers are gone
+                if self.signal is None:
+                    raise
+                stop()
+                raise
+            if batch is batches:
+                return
+            yield batch
+
+    def _notice(self, number, frame):
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = self.signal or number
+
+    def stop(self):
+        """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with 128 and its number."""
+        if self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + self.signal)
+
+
+def prepare_worker(_):
+    """Let a worker process leave signals to the process that it works for: a DataLoader's worker_init_fn.
+
+    Ctrl-C and batch systems reach all processes of a run at once. SIGTERM, by which the DataLoader itself ends its
+    workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
+    step.
+    """
+    for number in ENDING:
+        signal.signal(number, _leave if number == signal.SIGTERM else signal.SIG_IGN)
+
+
+def _leave(number, frame):
+    os._exit(0)

@@ -1,0 +1,71 @@
+"""One process at a time writes into a run's directory."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+from utils.errors import DanluError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
+
+
+class RunLock:
+    """A file `lock` in the run's directory that names host and process, and on which the system holds a lock.
+
+    The system lets go of it when the process ends, in whatever way: a file that is left has no meaning any more. Locks
+    by fcntl also hold between machines that share a file system, and the worker processes of a run do not inherit them.
+
+    Args:
+        directory: of the run.
+
+    Attributes:
+        stale: what a process that is gone has left (str: 'process 123 on host'), or None.
+
+    Raises:
+        DanluError: another process has the run.
+    """
+
+    def __init__(self, directory):
+        self.path, self.file, self.stale = Path(directory) / 'lock', None, None
+        while fcntl is not None and self.file is None:
+            self._try()
+
+    def _try(self):
+        file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115 (open as long as the run goes on)
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = self._owner(file)
+            file.close()
+            raise DanluError(
+                f'{self.path.parent}: {owner} goes on with this run; wait for it, end it, or give another run'
+            ) from None
+        if not self.path.exists() or os.fstat(file.fileno()).st_ino != self.path.stat().st_ino:
+            file.close()  # whoever had it removed it between the opening and the locking
+            return
+        self.stale = self._owner(file)
+        file.truncate(0)
+        json.dump({'pid': os.getpid(), 'host': socket.gethostname()}, file)
+        file.flush()
+        self.file = file
+
+    @staticmethod
+    def _owner(file):
+        """Return who has written the file (str), or None: nobody."""
+        file.seek(0)
+        try:
+            owner = json.loads(file.read())
+            return f'process {owner["pid"]} on {owner["host"]}'
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def release(self):
+        """Remove the file and let go of it."""
+        if self.file is not None:
+            self.path.unlink(missing_ok=True)
+            self.file.close()
+            self.file = None

@@ -1,0 +1,167 @@
+"""Going on where a run stood: what last.pth holds for that, and taking it up again."""
+
+import hashlib
+import shlex
+from itertools import islice
+from pathlib import Path
+
+from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
+from utils.errors import DanluError
+from utils.registry import PROJECT
+from utils.seeding import get_rng_state, set_rng_state
+
+CODE = ('data', 'model', 'utils')  # directories of the project whose code, with that beside them, makes a run
+
+
+class RunFinished(DanluError):
+    """The run has reached its end: for --resume auto, which a batch system repeats, no error."""
+
+
+def resume_state(trainer):
+    """Return what resuming needs besides what testing needs (dict of tensors and plain values)."""
+    update, metrics = trainer.update, trainer.metrics['train']
+    return {
+        **({} if update.ema is None else {'ema': update.ema.state_dict()}),
+        'optimizer': trainer.optimizer.state_dict(),
+        'scheduler': update.schedule.state_dict(),
+        'scaler': update.scaler.state_dict(),
+        'rng': get_rng_state(),
+        'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng},
+        'best': trainer.selection.best,
+        'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
+        'identity': trainer.identity,
+        'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
+    }
+
+
+def newest_whole(run):
+    """Return the newest state (dict) of a run that is whole, its path, and a note (str or None) on those that are not.
+
+    Raises:
+        DanluError: none of last.pth, last.prev.pth and epoch_*.pth is.
+    """
+    faults = []
+    for path in [run / LAST, run / PREVIOUS, *sorted(run.glob('epoch_*.pth'), reverse=True)]:
+        if path.name != LAST and not path.exists():
+            continue
+        try:
+            state = load_checkpoint(path)
+        except DanluError as error:
+            faults.append(str(error))
+            continue
+        return state, path, f'going on from {path.name} instead: {"; ".join(faults)}' if faults else None
+    raise DanluError(f'--resume: nothing in {run} can be gone on from: {"; ".join(faults)}')
+
+
+def read_state(args, again):
+    """Return the state (dict) that args.resume names, its path, and a note (str) on damaged files, or None.
+
+    Args:
+        args: options; resume and epochs count.
+        again: the command (str) that begins the run anew.
+
+    Raises:
+        DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
+    """
+    path = Path(args.resume)
+    state, path, note = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    if 'optimizer' not in state:
+        raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
+    newest = path.parent / LAST
+    if not note and path.name != LAST and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
+        raise DanluError(
+            f'--resume: going on from {path} would write over the epochs after it; for a new run from there: '
+            f'{again} --load_model_path {shlex.quote(str(path))}'
+        )
+    if state['epoch'] >= args.epochs:
+        raise RunFinished(
+            f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
+            f'{state["epoch"] + args.epochs}'
+        )
+    return state, path, note
+
+
+def restore(trainer, state, path):
+    """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
+    lines = load_weights(trainer.net, state['model'], path)
+    trainer.epoch, trainer.update.steps = state['epoch'], state['step']
+    trainer.set_resume_state(state)
+    if trainer.batch and state['train_metrics'] is None:
+        lines.append('the training metrics of this epoch are those of its rest: they cannot be saved')
+    return lines
+
+
+def set_resume_state(trainer, state):
+    """Take up again what `resume_state` returned; `state` is a dict."""
+    update = trainer.update
+    trainer.optimizer.load_state_dict(state['optimizer'])
+    update.schedule.load_state_dict(state.get('scheduler', {}))
+    if update.scaler.is_enabled():
+        update.scaler.load_state_dict(state['scaler'])
+    if update.ema is not None:
+        update.ema.load_state_dict(state['ema'])
+    trainer.selection.best = state['best']
+    loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
+    trainer.batch = trainer.resumed_at = loader['batch']
+    trainer.epoch_rng = loader['rng']
+    if trainer.batch and state['train_metrics'] is not None:
+        trainer.metrics['train'].load_state_dict(state['train_metrics'], trainer.device)
+    set_rng_state(state['rng'])
+
+
+def identity_of(train_loader, val_loader):
+    """Return hashes (dict of str) of what a resumed run relies on: the data, by its lists or pixels, and the code."""
+    found = {}
+    for what, loader in (('training data', train_loader), ('validation data', val_loader)):
+        dataset = getattr(getattr(loader, 'dataset', None), 'dataset', None)
+        if hasattr(dataset, 'content_hash'):
+            found[what] = dataset.content_hash()
+    digest = hashlib.sha256()
+    for path in sorted([*PROJECT.glob('*.py'), *(file for name in CODE for file in (PROJECT / name).rglob('*.py'))]):
+        digest.update(str(path.relative_to(PROJECT)).encode() + b'\0' + path.read_bytes())
+    return found | {'code': digest.hexdigest()}
+
+
+def changed_since(then, now):
+    """Return lines (list of str) on what is not as it was when the state was saved: two results of `identity_of`."""
+    return [
+        f'changed since the run was interrupted: the {what}; it goes on with what is there now, which is another run'
+        for what in now
+        if what in (then or {}) and then[what] != now[what]
+    ]
+
+
+def batches_from(loader, epoch, start, epoch_rng):
+    """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
+
+    Danlu's own loader begins there. Another one is run through up to there, with the random generators as they were
+    at the beginning of the epoch: if it draws from no others, and the network draws nothing, it is exact.
+    """
+    own = getattr(loader, 'batch_sampler', None)
+    if hasattr(own, 'start'):
+        own.set_epoch(epoch, start)
+        return loader
+    for sampler in (own, getattr(loader, 'sampler', None)):
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)
+    if not start:
+        return loader
+    state = get_rng_state()
+    set_rng_state(epoch_rng)
+    rest = Rest(loader, start)
+    set_rng_state(state)
+    return rest
+
+
+class Rest:
+    """What is left of a loader after some batches, which are passed over at once."""
+
+    def __init__(self, loader, start):
+        self.batches = iter(loader)
+        for _ in islice(self.batches, start):
+            pass
+        if hasattr(loader, 'dataset'):
+            self.dataset = loader.dataset
+
+    def __iter__(self):
+        return self.batches
