@@ -294,7 +294,8 @@ def test_without_the_locks_of_linux_it_says_so(labelled, cache, monkeypatch):
 
 
 START = """
-import json, os, resource, sys, time
+import json, os, resource, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background of a shell ignore it
 import data.list_dataset, data.mem_list, data.pixel_cache
 from data.data_entry import complete_args
 from data.mem_list import MemList
