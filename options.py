@@ -179,7 +179,6 @@ def _add_machine(parser):
 
 def add_train_args(parser):
     """Add the options of train.py alone."""
-    augments = read_registry('data.augment', 'AUGMENTS')
     group = parser.add_argument_group('training')
     group.add_argument('--train_list', type=existing_path, metavar='PATH',
                        help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
@@ -201,7 +200,14 @@ def add_train_args(parser):
                        help='parts of the model, by the beginning of their names, whose learning rate is X times --lr')
     _add_schedule(parser)
     _add_controls(parser)
-    group = parser.add_argument_group('training samples and files')
+    _add_samples(parser)
+    _add_model(parser)
+    _add_run(parser)
+
+
+def _add_samples(parser):
+    augments = read_registry('data.augment', 'AUGMENTS')
+    group = parser.add_argument_group('training samples')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
     group.add_argument('--balance', action=Flag,
@@ -216,6 +222,10 @@ def add_train_args(parser):
                             'metrics of training, then rough, count the class with the larger share')
     group.add_argument('--cutmix', type=number(float, above=0), metavar='ALPHA',
                        help='likewise, a rectangle of another pasted in; with --mixup each batch gets either')
+
+
+def _add_model(parser):
+    group = parser.add_argument_group('training: the model')
     group.add_argument('--fast', action=Flag,
                        help='try at the start which of --channels_last, --amp and --compile make a step faster here, '
                             'and turn those on')
@@ -229,6 +239,10 @@ def add_train_args(parser):
                             'norms keep their running statistics and compute as in a test')
     group.add_argument('--print_model', action=Flag,
                        help='print the layers with the shapes of their outputs, parameters and FLOPs')
+
+
+def _add_run(parser):
+    group = parser.add_argument_group('what a run keeps, and going on with it')
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
                        help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
                             'where it exists, _2, _3 ... is added)')

@@ -40,7 +40,7 @@ if __name__ == '__main__':
 
 import torch
 
-from data.data_entry import notes_of, select_eval_loader, select_train_loader
+from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -69,10 +69,10 @@ from utils.resumption import (
     set_resume_state,
 )
 from utils.scatter import scatter
-from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
-from utils.selection import Selection
-from utils.speed import find_fast
-from utils.tasks import has_pictures, target_names, task_of
+from utils.seeding import be_deterministic, get_rng_state, seed_everything
+from utils.selection import select_monitor
+from utils.speed import choose_fast
+from utils.tasks import target_names, task_of
 from utils.update import Update
 from utils.witness import Witness
 
@@ -104,7 +104,7 @@ class Trainer(Engine):
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
         self.ready_made = any(part is not None for part in (model, train_loader, val_loader))
-        check_loader(self.train_loader, args, model)
+        check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes += notes_of(self.train_loader, self.val_loader)
         notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
@@ -114,10 +114,10 @@ class Trainer(Engine):
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
-            notes.append(self.choose_fast())
+            notes.append(choose_fast(self))
         self.speed_up()
         self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
-        self.selection = self.select_monitor()
+        self.selection = select_monitor(args, self.metrics['val'])
         self.optimizer = select_optimizer(self.net, args)
         self.update = self.select_update()
         self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
@@ -159,15 +159,6 @@ class Trainer(Engine):
     def select_metrics(self):
         """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
         return select_metrics(self.args)
-
-    def select_monitor(self):
-        """Return the Selection by args.monitor or the task's own choice."""
-        args, metrics = self.args, self.metrics['val']
-        monitor = args.monitor or f'val/{metrics.monitor}'
-        name = monitor.partition('/')[2]
-        own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
-        mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce is a part of a sum
-        return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)
 
     def select_update(self):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
@@ -415,46 +406,9 @@ class Trainer(Engine):
         """Return what a resumed run compares (dict of str): hashes of the data's lists or pixels, and of the code."""
         return identity_of(self.train_loader, self.val_loader)
 
-    def choose_fast(self):
-        """Turn on those of channels_last, amp and compile that args left open and that help; return a line (str)."""
-        wanted = {'channels_last': True, 'amp': 'bf16', 'compile': True}
-        if self.device.type == 'cpu':
-            del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
-        elif not torch.cuda.is_bf16_supported(including_emulation=False):
-            wanted['amp'] = 'fp16'
-        if not has_pictures(self.args):
-            del wanted['channels_last']
-        if self.model is not self.net:
-            wanted.pop('compile', None)  # not on several GPUs
-        wanted = {name: value for name, value in wanted.items() if getattr(self.args, name) is None}
-        state = get_rng_state()
-        batch = next(iter(self.train_loader), None)
-        if batch is None:
-            raise DanluError('there is no batch to train on: the loader is empty')
-        found, line = find_fast(self.net, self.compute_loss, self.to_device(batch), wanted)
-        set_rng_state(state)
-        for name, value in found.items():
-            setattr(self.args, name, value)
-        return line
-
     def again(self):
         """Return the command (str) that repeats the run."""
         return f'python train.py @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
-
-
-def check_loader(loader, args, model):
-    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None."""
-    outputs = task_of(args).outputs
-    needed = [outputs] if model is not None else dict.fromkeys((outputs, 'image_size', 'channels'))
-    if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
-        raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
-    dataset = getattr(loader, 'dataset', None)
-    for option, wanted, part in (
-        ('--augment', args.augment != 'none', 'augment'),
-        ('--mixup or --cutmix', args.mixup or args.cutmix, 'mixing'),
-    ):
-        if wanted and getattr(dataset, part, None) is None:
-            raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
 
 
 def first_of(images, predictions, targets):

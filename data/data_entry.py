@@ -171,6 +171,21 @@ def notes_of(*loaders):
     return [note for dataset in datasets for note in getattr(dataset, 'notes', [])]
 
 
+def check_ready_made(loader, args, model):
+    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None."""
+    outputs = task_of(args).outputs
+    needed = [outputs] if model is not None else dict.fromkeys((outputs, 'image_size', 'channels'))
+    if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
+        raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
+    dataset = getattr(loader, 'dataset', None)
+    for option, wanted, part in (
+        ('--augment', args.augment != 'none', 'augment'),
+        ('--mixup or --cutmix', args.mixup or args.cutmix, 'mixing'),
+    ):
+        if wanted and getattr(dataset, part, None) is None:
+            raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
+
+
 def _loader(args, split):
     complete_args(args)
     training = split == 'train'

@@ -62,3 +62,17 @@ class Selection:
         if self.patience is None or epoch < self.min_epochs or epoch - self.best['epoch'] < self.patience:
             return None
         return f'{self.monitor} has not improved for {epoch - self.best["epoch"]} epochs (--patience {self.patience})'
+
+
+def select_monitor(args, metrics):
+    """Return the Selection that options ask for.
+
+    Args:
+        args: options; monitor, mode, patience, min_epochs and keep_top count.
+        metrics: those of validation, whose `monitor` and `mode` are taken where args name no other value.
+    """
+    monitor = args.monitor or f'val/{metrics.monitor}'
+    name = monitor.partition('/')[2]
+    own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
+    mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce is a part of a sum
+    return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)

@@ -12,6 +12,8 @@ import time
 import torch
 
 from utils.errors import DanluError
+from utils.seeding import get_rng_state, set_rng_state
+from utils.tasks import has_pictures
 
 DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
 WORTH = 1.03  # times as fast as without, or it stays off
@@ -53,6 +55,39 @@ def compile_network(net, image):
         ) from error
     finally:
         net.train(training)
+
+
+def choose_fast(trainer):
+    """Turn on those of channels_last, amp and compile that a trainer's args left open and that make its step faster.
+
+    Args:
+        trainer: train.Trainer, whose network is left as it was, and so are the random generators.
+
+    Returns:
+        a line (str) on what each of them brought.
+
+    Raises:
+        DanluError: there is no batch to try them with.
+    """
+    args, wanted = trainer.args, {'channels_last': True, 'amp': 'bf16', 'compile': True}
+    if trainer.device.type == 'cpu':
+        del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
+    elif not torch.cuda.is_bf16_supported(including_emulation=False):
+        wanted['amp'] = 'fp16'
+    if not has_pictures(args):
+        del wanted['channels_last']
+    if trainer.model is not trainer.net:
+        wanted.pop('compile', None)  # not on several GPUs
+    wanted = {name: value for name, value in wanted.items() if getattr(args, name) is None}
+    state = get_rng_state()
+    batch = next(iter(trainer.train_loader), None)
+    if batch is None:
+        raise DanluError('there is no batch to train on: the loader is empty')
+    found, line = find_fast(trainer.net, trainer.compute_loss, trainer.to_device(batch), wanted)
+    set_rng_state(state)
+    for name, value in found.items():
+        setattr(args, name, value)
+    return line
 
 
 def find_fast(net, loss_of, batch, wanted):
