@@ -8,20 +8,20 @@ Shows how a task of one's own changes what a batch means, `step`, and what is dr
 checkpoints and resuming are those of the task restoration.
 """
 
-import os
 import sys
 
 import torch
 from torch import nn
 from torchvision.utils import make_grid
 
-from options import parse_train_args
+from examples.start import prepare_args
 from train import Trainer
 from utils.arguments import keyword_values
 from utils.errors import run_main
-from utils.run_directory import make_new_directory
 from utils.seeding import seed_everything
 from utils.speed import forward
+
+DEFAULTS = '--data_type noisy_digits --task restoration --loss mse --lr 2e-3 --epochs 20'
 
 
 class Autoencoder(nn.Module):
@@ -59,10 +59,7 @@ class AutoencoderTrainer(Trainer):
 
 def main(argv):
     """Train by the words of the command line (list of str)."""
-    words = '--data_type noisy_digits --task restoration --loss mse --lr 2e-3 --epochs 20'.split()
-    args = parse_train_args(argv if '--resume' in argv else [*words, *argv])
-    if not args.resume:
-        args.model_dir = make_new_directory(os.path.join(args.checkpoints_dir, f'autoencoder_{args.save_prefix}'))
+    args = prepare_args('autoencoder', DEFAULTS, argv)
     seed_everything(args.seed)  # before the weights are drawn
     AutoencoderTrainer(args, model=Autoencoder(**keyword_values(args.model_args or []))).train()
 

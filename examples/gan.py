@@ -7,7 +7,6 @@ Shows how a task of one's own learns from a batch (`train_step`), measures what 
 more than the Trainer knows of (`resume_state`). best.pth holds the generator.
 """
 
-import os
 import sys
 
 import torch
@@ -15,15 +14,15 @@ from torch import nn
 from torch.nn.functional import softplus
 from torchvision.utils import make_grid
 
-from options import parse_train_args
+from examples.start import prepare_args
 from train import Trainer
 from utils.errors import run_main
 from utils.machine import select_gpus
 from utils.optim import select_optimizer
-from utils.run_directory import make_new_directory
 from utils.seeding import seed_everything
 from utils.speed import forward
 
+DEFAULTS = '--mean 0.5 --std 0.5 --lr 1e-3 --momentum 0.5 --epochs 15'
 NOISE = 64  # numbers that a picture is made from
 
 
@@ -120,10 +119,7 @@ class GANTrainer(Trainer):
 
 def main(argv):
     """Train by the words of the command line (list of str)."""
-    words = '--mean 0.5 --std 0.5 --lr 1e-3 --momentum 0.5 --epochs 15'.split()
-    args = parse_train_args(argv if '--resume' in argv else [*words, *argv])
-    if not args.resume:
-        args.model_dir = make_new_directory(os.path.join(args.checkpoints_dir, f'gan_{args.save_prefix}'))
+    args = prepare_args('gan', DEFAULTS, argv)
     GANTrainer(args).train()
 
 

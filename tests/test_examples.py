@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from utils.errors import DanluError
+
 
 @pytest.fixture(scope='module')
 def run_example(tmp_path_factory):
@@ -66,6 +68,11 @@ def test_examples_go_on_as_if_never_interrupted(straight, run_example, history_o
         steps = [state['critic_optimizer']['state'][0]['step'] for state in states]
         assert steps[0] == steps[1] == 2 * 79
         assert 'critic' not in torch.load(whole.directory / 'best.pth', weights_only=True)
+
+
+def test_examples_do_not_look_for_a_run_by_train_pys_names(run_example):
+    with pytest.raises(DanluError, match=r'^--resume auto looks for runs of train.py; give .* checkpoints/gan_exp$'):
+        run_example('gan', '--resume', 'auto')
 
 
 def test_the_metric_of_the_gan_tells_sets_apart():
