@@ -1,6 +1,7 @@
 """The optimizers and learning-rate schedules by name, all of them torch's own.
 
-To add an optimizer: a line in OPTIMIZERS. It gets those of lr, weight_decay, momentum, betas, alpha and fused that its
+Of torch.optim are left out those that do not take a plain step of any parameter: LBFGS, Muon and SparseAdam. To add an
+optimizer: a line in OPTIMIZERS. It gets those of lr, weight_decay, momentum, betas, alpha and fused that its
 constructor names. To add a schedule: a function like those below, and a line in SCHEDULES.
 """
 
@@ -26,6 +27,7 @@ OPTIMIZERS = {
     'adadelta': 'torch.optim.Adadelta',
     'asgd': 'torch.optim.ASGD',
     'rprop': 'torch.optim.Rprop',
+    'adafactor': 'torch.optim.Adafactor',
 }
 SCHEDULES = {
     'none': 'utils.optim.none',
