@@ -48,6 +48,7 @@ from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.dry_run import dry_run
 from utils.engine import Engine
+from utils.failures import explain
 from utils.freeze import freeze, train_mode
 from utils.interruption import Interruption
 from utils.lock import RunLock
@@ -189,8 +190,8 @@ class Trainer(Engine):
             self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
             if isinstance(error, KeyboardInterrupt):
                 self.logger.print(interrupted_line(self))
-            if self.args.deterministic and 'does not have a deterministic implementation' in str(error):
-                raise DanluError(f'--deterministic: {str(error).partition(", but")[0]}; leave it out') from error
+            if why := explain(error, self.args):
+                raise DanluError(why) from error
             raise
         finally:
             self.close()

@@ -1,0 +1,77 @@
+"""Memory that gives out and workers that are killed: really so, and told with what to do."""
+
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from options import train_args
+from train import Trainer
+from utils.errors import DanluError
+from utils.failures import explain
+
+
+class Greedy(nn.Module):
+    """Asks for more memory than any machine has."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 2)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1)) + torch.empty(2**50).sum()
+
+
+class Pictures(Dataset):
+    """Eight pictures; the worker that makes the fifth is killed by `signal_number`."""
+
+    def __init__(self, signal_number=None):
+        self.signal_number = signal_number
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        if index == 4 and self.signal_number is not None:
+            os.kill(os.getpid(), self.signal_number)
+        return torch.rand(3, 2, 2), index % 2
+
+
+def train(folder, model, train_set, workers=0):
+    args = train_args(num_classes=2, checkpoints_dir=folder, device='cpu', batch_size=4, num_workers=workers)
+    loader, plain = DataLoader(train_set, batch_size=2, num_workers=workers), DataLoader(Pictures(), batch_size=2)
+    Trainer(args, model=model, train_loader=loader, val_loader=plain).train()
+
+
+def test_too_little_memory_says_what_to_lower(tmp_path):
+    said = (
+        r'^there is too little memory for --batch_size 4 \(\d+ bytes more were asked for\): give --batch_size 2, and '
+    )
+    said += r'--accumulate 2 keeps the step as it is; a smaller --image_size or --amp bf16 help too$'
+    with pytest.raises(DanluError, match=said):
+        train(tmp_path, Greedy(), Pictures())
+    assert 'stopped by RuntimeError' in (tmp_path / 'lenet_exp' / 'log.txt').read_text()
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='there are no such signals')
+def test_a_worker_that_is_killed_is_told_with_the_cause(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
+    said = 'a process that decodes pictures was ended by the signal Killed, .* give fewer than --num_workers 1, or'
+    with pytest.raises(DanluError, match=said):
+        train(tmp_path, model, Pictures(signal.SIGKILL), workers=1)
+
+
+def test_a_gpu_without_memory_is_told_apart():
+    error = torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ...')
+    assert explain(error, train_args(batch_size=65)) == (
+        'the GPU has too little memory for --batch_size 65 (2.00 GiB more were asked for): give --batch_size 32, and '
+        '--accumulate 2 keeps the step as it is; a smaller --image_size or --amp bf16 help too'
+    )
+
+
+def test_other_errors_are_left_as_they_are():
+    for error in (RuntimeError('a bug'), ValueError('DataLoader worker'), KeyboardInterrupt()):
+        assert explain(error, train_args()) is None

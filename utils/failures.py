@@ -1,0 +1,47 @@
+"""What torch says when something outside of the code gives out, and what to do about it."""
+
+import re
+
+import torch
+
+KILLED = re.compile(
+    r'DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\) (?:is killed by signal: (\w[\w ]*)|exited unexpectedly)'
+)
+
+
+def explain(error, args):
+    """Return what an exception means and what to do next (str), or None: it is nothing of that kind.
+
+    Args:
+        error: what was raised.
+        args: options of the run or test.
+    """
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError):
+        return f'the GPU has too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return f'there is too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
+    if 'does not have a deterministic implementation' in text:
+        return f'--deterministic: {text.partition(", but")[0]}; leave it out'
+    if isinstance(error, RuntimeError) and (killed := KILLED.search(text)):
+        how = f'was ended by the signal {killed[1].strip()}' if killed[1] else 'ended without a word'
+        return (
+            f'a process that decodes pictures {how}, most often for want of memory (in a container also of shared '
+            f'memory, --shm-size): give fewer than --num_workers {args.num_workers or "(as many as there are cores)"}, '
+            'or a smaller --batch_size'
+        )
+    return None
+
+
+def _asked(text):
+    """Return how much was asked for, as torch's message has it (str)."""
+    found = re.search(r'[Tt]ried to allocate ([\d.,]+ ?\w+)', text)
+    return f'{found[1]} more were asked for' if found else 'nobody says how much was asked for'
+
+
+def _remedy(args):
+    half = max(1, args.batch_size // 2)
+    keeping = (
+        f', and --accumulate {args.batch_size // half} keeps the step as it is' if hasattr(args, 'accumulate') else ''
+    )
+    return f'give --batch_size {half}{keeping}; a smaller --image_size or --amp bf16 help too'
