@@ -341,7 +341,7 @@ class Trainer(Engine):
         """Report an epoch and save its checkpoints."""
         self.epoch, better = epoch, self.selection.take(row)
         self.update.schedule.end_epoch(self.selection.value_of(row))
-        self.logger.print(epoch_line(row, self.args.epochs) + ('  best' if better else ''))
+        self.logger.print(epoch_line(row, self.args.epochs, self.selection.monitor) + ('  best' if better else ''))
         with self.for_testing():
             states = {name: self.state(row) for name in ['best.pth'] * better + self.top_names(row)}
         self.batch = 0

@@ -23,17 +23,22 @@ def start_lines(trainer, notes):
     return [*lines, describe_outputs(args), *notes, *table]
 
 
-def epoch_line(row, epochs):
-    """Return an epoch's values as one line (str)."""
+def epoch_line(row, epochs, monitor):
+    """Return an epoch's values as one line (str); details, which history.csv has, only where they are monitored."""
     parts = []
     for split in ('train', 'val'):
-        values = [f'{k.partition("/")[2]} {v:.4f}' for k, v in row.items() if k.startswith(f'{split}/')]
-        parts.append(f'{split} ' + ' '.join(values))
+        shown = [name for name in row if name.startswith(f'{split}/') and (name == monitor or not details(name))]
+        parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {row[name]:.4f}' for name in shown))
     memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
     parts.append(
         f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
     )
     return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
+
+
+def details(name):
+    """Return whether a value of a row is one that its mean (f1_macro) stands for well enough (bool)."""
+    return name.endswith(('/precision_macro', '/recall_macro'))
 
 
 def end_lines(trainer):
