@@ -92,8 +92,8 @@ def test_a_loss_that_is_no_number_is_blamed_on_a_target_that_is_none(tmp_path):
     trainer.compute_metrics(torch.zeros(5, 1), targets, trainer.metrics['train'])
     trainer.logger.record('train/loss', MSE()(torch.zeros(5, 1), targets), 5)
     with pytest.raises(DanluError, match='the target of sample 3 of the pass holds nan'):
-        trainer.finite_loss(1, 1)
+        trainer.finite_loss(1)
     trainer.metrics['train'].reset()
     with pytest.raises(DanluError, match='the training loss became nan in epoch 1'):
-        trainer.finite_loss(1, 1)
+        trainer.finite_loss(1)
     trainer.logger.close()
