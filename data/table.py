@@ -1,7 +1,9 @@
 """Features and targets of a .csv or .npz file, and the faults found in it."""
 
 import csv
+import struct
 import zipfile
+import zlib
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,11 @@ from utils.errors import DanluError
 
 SEPARATORS = (';', '\t', ',')  # the first of these that is in the first line of a .csv
 FEATURES, TARGETS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
+# What numpy and zipfile raise for Python objects, for damaged files, and for a header that promises terabytes.
+NPZ_DAMAGE = (
+    *(ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, MemoryError, OverflowError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
+)
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,8 @@ def _read_npz(path, columns, labels, faults):
         with np.load(path, allow_pickle=False) as file:
             features = _one_of(file, FEATURES, path)
             targets = [_array(file, name, path) for name in columns or []] or [_one_of(file, TARGETS, path)]
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:  # what numpy says of Python objects and damaged files
-        raise DanluError(f'{path} cannot be read: {error}') from None
+    except NPZ_DAMAGE as error:
+        raise DanluError(f'{path} cannot be read: {error or type(error).__name__}') from None
     counts = {len(part) if part.ndim else None for part in (features, *targets)}
     if len(counts) > 1 or None in counts:
         shapes = ', '.join(str(part.shape) for part in (features, *targets))
@@ -194,13 +201,20 @@ def _one_of(file, names, path):
     name = next((name for name in names if name in file.files), None)
     if name is None:
         raise DanluError(f'{path} has no array {" or ".join(names)}; its arrays are: {", ".join(file.files) or "none"}')
-    return file[name]
+    return _loaded(file, name, path)
 
 
 def _array(file, name, path):
     if name not in file.files:
         raise DanluError(f'--target_columns {name}: {path} has no such array; its arrays are: {", ".join(file.files)}')
-    return file[name]
+    return _loaded(file, name, path)
+
+
+def _loaded(file, name, path):
+    array = file[name]
+    if not isinstance(array, np.ndarray):  # numpy gives the bytes of what has not its mark at the beginning
+        raise DanluError(f'{path} cannot be read: {name} is no array; numpy.savez(path, ...) writes them')
+    return array
 
 
 def _features(path, features, faults):

@@ -1,6 +1,7 @@
 """Numbers from .csv and .npz files: what is read, how it is scaled, and what is wrong with it."""
 
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,34 @@ def test_other_endings_and_damaged_archives_are_refused(files, write):
         read_table(files / 'torn.npz')
     with pytest.raises(DanluError, match='cannot be read: No such file'):
         read_table(files / 'gone.csv')
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'says'),
+    [
+        (b'\x93NUMPY', b'\x92NUMPY', 'x is no array; numpy.savez'),
+        (b'(4, 3)', b'(4* )', 'cannot be read: '),
+        (b"'<f8'", b"'|O8'", 'cannot be read: '),  # Python objects
+        (b'(4, 3), }             ', b'(4, 9300000000000), }', 'cannot be read: '),
+    ],
+)
+def test_an_npz_with_a_changed_header(files, old, new, says):
+    np.savez(files / 'whole.npz', x=X, y=Y)
+    with zipfile.ZipFile(files / 'whole.npz') as whole, zipfile.ZipFile(files / 'train.npz', 'w') as changed:
+        for name in whole.namelist():
+            changed.writestr(name, whole.read(name).replace(old, new) if name == 'x.npy' else whole.read(name))
+    assert b'(4, 3), }             ' in zipfile.ZipFile(files / 'whole.npz').read('x.npy')
+    with pytest.raises(DanluError, match=says):
+        read_table(files / 'train.npz')
+
+
+def test_an_npz_whose_directory_asks_for_another_way_of_packing(files):
+    np.savez(files / 'train.npz', x=X, y=Y)
+    data = bytearray((files / 'train.npz').read_bytes())
+    data[data.index(b'PK\x01\x02') + 8] |= 0x20  # "compressed patched data"
+    (files / 'train.npz').write_bytes(data)
+    with pytest.raises(DanluError, match=r'train.npz cannot be read: compressed patched data'):
+        read_table(files / 'train.npz')
 
 
 @pytest.mark.parametrize(
