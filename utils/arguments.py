@@ -109,6 +109,12 @@ class Parser(argparse.ArgumentParser):
             return None
         return super()._parse_optional(arg_string)
 
+    def _get_values(self, action, arg_strings):
+        """Argparse drops a `--` among the values of an option, also where nothing is left then."""
+        if '--' in arg_strings:
+            raise argparse.ArgumentError(action, "'--' is no value")
+        return super()._get_values(action, arg_strings)
+
     def _get_value(self, action, arg_string):
         """Argparse converts each word here; Quoted must not get into checkpoints, which hold plain values only."""
         return super()._get_value(action, str(arg_string))

@@ -1,5 +1,7 @@
 """Small real files for the tests of the data, and the options as the command line would give them."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,22 @@ def save(tmp_path):
         return path
 
     return save
+
+
+@pytest.fixture
+def with_data():
+    """Return a function that replaces a PNG's compressed pixels by change(bytes), with right checksums; the path."""
+
+    def with_data(path, change=lambda pixels: pixels[: len(pixels) // 2]):
+        data = path.read_bytes()
+        start = data.index(b'IDAT') - 4
+        end = start + 12 + struct.unpack('>I', data[start : start + 4])[0]
+        pixels = b'IDAT' + change(data[start + 8 : end - 4])
+        sums = struct.pack('>I', zlib.crc32(pixels))
+        path.write_bytes(data[:start] + struct.pack('>I', len(pixels) - 4) + pixels + sums + data[end:])
+        return path
+
+    return with_data
 
 
 @pytest.fixture

@@ -267,17 +267,67 @@ def test_a_flipped_bit_in_a_png_is_found(save):
         check_picture(path)
 
 
-@pytest.mark.parametrize(('ending', 'decoded'), [('png', 0), ('jpg', 0), ('bmp', 1)])
-def test_a_whole_png_or_jpeg_is_told_without_decoding(save, monkeypatch, ending, decoded):
-    path, calls, load = save(f'picture.{ending}'), [], ImageFile.ImageFile.load
+@pytest.mark.parametrize(
+    ('ending', 'width', 'decoded'),
+    [('png', 129, 0), ('jpg', 129, 0), ('bmp', 129, 1), ('png', 128, 1), ('jpg', 128, 1)],
+)
+def test_a_large_whole_png_or_jpeg_is_told_without_decoding(save, monkeypatch, ending, width, decoded):
+    path, calls, load = save(f'picture.{ending}', size=(width, 128)), [], ImageFile.ImageFile.load
 
     def counting(self):
         calls.append(self.filename)
         return load(self)
 
     monkeypatch.setattr(ImageFile.ImageFile, 'load', counting)
-    assert tuple(check_picture(path)) == (6, 8)
+    assert tuple(check_picture(path)) == (128, width)
     assert len(calls) == decoded
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda pixels: pixels[: len(pixels) // 2],
+        lambda pixels: zlib.compress(zlib.decompress(pixels)[:500]),
+        lambda pixels: pixels[:20] + bytes([pixels[20] ^ 255]) + pixels[21:],
+        lambda pixels: b'',
+    ],
+    ids=['half', 'short', 'changed', 'none'],
+)
+@pytest.mark.parametrize('size', [(32, 32), (160, 120)])
+def test_wrong_pixels_with_right_checksums(save, with_data, size, change):
+    path = with_data(save('picture.png', size=size), change)
+    with pytest.raises(DanluError, match='damaged: '):
+        read_picture(path, 3)
+    if size[0] > 128:  # found when it is read
+        assert tuple(check_picture(path)) == size[::-1]
+    else:
+        with pytest.raises(DanluError, match='damaged: '):
+            check_picture(path)
+
+
+@pytest.mark.parametrize('size', [(32, 32), (160, 120)])
+def test_a_png_that_ends_behind_any_of_its_chunks_is_refused(save, size):
+    path, position, refused = save('picture.png', size=size), 8, 0
+    data = path.read_bytes()
+    check_picture(path)
+    while position < len(data):
+        path.write_bytes(data[:position])
+        with pytest.raises(DanluError):
+            check_picture(path)
+        position += 12 + struct.unpack('>I', data[position : position + 4])[0]
+        refused += 1
+    assert refused >= 3
+
+
+def test_a_png_with_a_chunk_of_any_name_is_refused_in_one_line(save):
+    path = save('picture.png')
+    data = path.read_bytes()
+    at = data.index(b'IEND')
+    path.write_bytes(data[:at] + b'a\n\xff\0' + data[at + 4 :])
+    with pytest.raises(DanluError) as error:
+        check_picture(path)
+    assert str(error.value).startswith('damaged: ')
+    assert str(error.value).isprintable()
 
 
 def test_a_decompression_bomb_is_refused_by_its_header(files):
