@@ -212,6 +212,10 @@ def _add_samples(parser):
                        help=', '.join(augments))
     group.add_argument('--balance', action=Flag,
                        help='classification: draw each class equally often, with replacement; an epoch stays as long')
+    group.add_argument('--skip_bad', action=Flag,
+                       help='list, mem_list, pairs, folder: train without the samples whose line or picture is faulty, '
+                            'found by decoding all of them before the first step, and write them to skipped.txt; '
+                            'validation never leaves one out')
     group.add_argument('--shuffle_buffer', default=1000, type=number(int, low=1), metavar='N',
                        help='stream: samples among which the next is drawn; the order of the shards is drawn as well')
     group.add_argument('--train_length', type=number(int, low=1), metavar='N',

@@ -41,6 +41,7 @@ if __name__ == '__main__':
 import torch
 
 from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
+from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -144,6 +145,7 @@ class Trainer(Engine):
             args.model_dir = get_train_model_dir(args)
         if not args.resume:
             self.lock = RunLock(args.model_dir)
+            write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
@@ -391,6 +393,7 @@ class Trainer(Engine):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
         state, path, note = read_state(self.args, self.again())
         notes += [note] if note else []
+        check_skipped(self.train_loader, self.args)
         notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')

@@ -115,7 +115,7 @@ class Batches(Dataset):
 
     def __init__(self, dataset, augment, seed, mixing=None):
         self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
-        self.cuts_parts = cuts_parts(dataset)
+        self.cuts_parts, self.skipped = cuts_parts(dataset), getattr(dataset, 'skipped', None)
 
     def __len__(self):
         return len(self.dataset)
@@ -181,6 +181,7 @@ def check_ready_made(loader, args, model):
     for option, wanted, part in (
         ('--augment', args.augment != 'none', 'augment'),
         ('--mixup or --cutmix', args.mixup or args.cutmix, 'mixing'),
+        ('--skip_bad', args.skip_bad, 'skipped'),
     ):
         if wanted and getattr(dataset, part, None) is None:
             raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')

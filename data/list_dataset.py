@@ -4,8 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from torch.utils.data import Dataset
 
+from data.duplicates import note_of_duplicates
 from data.listing import Faults, is_integer, label_names, located, parse_labels, read_list
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
+from data.skipping import Skipped
 from data.targets import (
     count_label_sets,
     count_numbers,
@@ -73,12 +75,17 @@ class ListDataset(Dataset):
 
     def __init__(self, args, split):
         path = args.train_list if split == 'train' else args.val_list
-        faults = Faults(path)
+        self.skipped = Skipped(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
+        faults = Faults(path) if self.skipped is None else self.skipped
         self.target = task_of(args).target
         self.listing = self.read(path, args.data_root, faults, self.target == 'numbers')
         self.channels, self.size = args.channels, tuple(args.image_size)
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
+        self.notes = note_of_duplicates(self.listing)
         self.labels = self.parse(args, faults)
+        if self.skipped is not None:
+            self.leave_out_bad()
+            faults = Faults(path)
         self.check(faults)
         faults.stop_if_any()
 
@@ -89,6 +96,25 @@ class ListDataset(Dataset):
         if self.target == 'labels':
             return parse_label_sets(self.listing, args.num_classes, args.class_names, faults)
         return parse_numbers(self.listing, args.num_targets, faults) if self.target == 'numbers' else None
+
+    def leave_out_bad(self):
+        """Go on with the samples that have no fault, neither in the list nor in their files."""
+        self.find_bad(self.skipped)
+        kept = self.skipped.others(len(self))
+        self.notes.append(self.skipped.note(len(kept)))
+        if len(kept) < len(self):
+            self.listing = self.listing.part(kept)
+            self.labels = None if self.labels is None else self.labels[kept]
+
+    def find_bad(self, faults):
+        """Decode every picture, mask and target picture, adding what is wrong to `faults`."""
+
+        def decode(index):
+            self.check_sample(index)
+            self.read_image(index)
+            self.read_target(index)
+
+        self.for_all(decode, faults)
 
     def check(self, faults):
         """Look at every picture, mask and target picture, adding what is wrong to `faults`."""
@@ -110,7 +136,7 @@ class ListDataset(Dataset):
                 block = range(start, min(start + BLOCK, len(self)))
                 for index, message in zip(block, pool.map(attempt, block), strict=True):
                     if message is not None:
-                        faults.add(self.listing.where(index), message)
+                        faults.add(self.listing.where(index), message, index)
 
     def check_sample(self, index):
         """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
@@ -147,7 +173,8 @@ class ListDataset(Dataset):
         try:
             return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:
-            raise DanluError(located(self.listing.where(index), str(error))) from None
+            where = located(self.listing.where(index), str(error))
+            raise DanluError(f'{where}; mend or remove it') from None
 
     def read_image(self, index, part=None):
         """Return a sample's picture, uint8 (C, H, W)."""

@@ -72,8 +72,8 @@ class Faults:
     def __init__(self, source):
         self.source, self.count, self.shown = source, 0, []
 
-    def add(self, where, what):
-        """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there."""
+    def add(self, where, what, index=None):
+        """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there, `index` is a sample's or None."""
         self.count += 1
         if len(self.shown) < self.SHOWN:
             self.shown.append('  ' + located(where, what))
@@ -122,6 +122,14 @@ class Listing:
     def where(self, index):
         """Return where a sample is named: 'lists/train.txt:12', or the picture's path for a directory."""
         return self.image_path(index) if self.lines is None else f'{self.source}:{self.lines[index].item()}'
+
+    def part(self, indices):
+        """Return the Listing of the samples `indices` (int64 tensor) alone."""
+        kept = indices.tolist()
+        images, targets = map(self.images.__getitem__, kept), map(self.targets.__getitem__, kept)
+        part = Listing(self.source, self.root, images, targets)
+        part.lines = None if self.lines is None else self.lines[indices]
+        return part
 
     def content_hash(self):
         """Return the SHA-256 (str) of the names and targets, in their order."""
@@ -268,7 +276,7 @@ def parse_labels(listing, num_classes, class_names, faults):
         if text not in known:
             known[text] = label_or_fault(text, num_classes, names)
         if isinstance(known[text], str):
-            faults.add(listing.where(index), known[text])
+            faults.add(listing.where(index), known[text], index)
         else:
             labels[index] = known[text]
     return torch.from_numpy(labels)

@@ -28,7 +28,7 @@ class MemList(ListDataset):
     in_memory = True
 
     def __init__(self, args, split):
-        self.cache_dir, self.notes = args.cache_dir, []
+        self.cache_dir = args.cache_dir
         super().__init__(args, split)
 
     def check(self, faults):
@@ -49,6 +49,10 @@ class MemList(ListDataset):
         if note is not None:  # without one there are faults, and the data set is not going to be used
             self.notes.append(note)
             self.block = MappedPixels(file, self.labels)
+
+    def find_bad(self, faults):
+        """As ListDataset; what --cache_dir has is that of the samples which are left, so it cannot help here."""
+        self.decode(lambda *sample: None, faults)
 
     def decode_into_memory(self, shape, target, faults):
         """Return all pictures and targets as InMemory; `target` is the shape of one that is pixels, or None."""
@@ -73,7 +77,7 @@ class MemList(ListDataset):
 
         if self.forks():
             for index, message in call_forked(decode, len(self), cpu_cores()):
-                faults.add(self.listing.where(index), message)
+                faults.add(self.listing.where(index), message, index)
         else:
             self.for_all(decode, faults)
         return faults.count == before

@@ -92,7 +92,7 @@ class Stream(IterableDataset):
             try:
                 places = list(islice(self.places([number]), 1))
                 for place in places:
-                    self.load(place)
+                    self.sample(place)
                 return not places
             except DanluError as error:
                 return str(error)
@@ -170,6 +170,13 @@ class Stream(IterableDataset):
         Raises:
             DanluError: naming the shard and the sample.
         """
+        try:
+            return self.sample(place, part)
+        except DanluError as error:
+            raise DanluError(f'{error}; mend or remove it') from None
+
+    def sample(self, place, part=None):
+        """Return the sample at a Place, as `load`."""
         if place.fault is not None:
             raise DanluError(place.fault)
         shard = self.shards[place.shard]

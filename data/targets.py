@@ -52,7 +52,7 @@ def parse_label_sets(listing, num_classes, class_names, faults):
         if text not in sets:
             sets[text] = _labels_or_fault(text, known, num_classes, names)
         if isinstance(sets[text], str):
-            faults.add(listing.where(index), sets[text])
+            faults.add(listing.where(index), sets[text], index)
         else:
             values[index, sets[text]] = 1
     return torch.from_numpy(values)
@@ -84,7 +84,7 @@ def parse_numbers(listing, count, faults):
         if fault is None and len(numbers) != count:
             fault = f'{len(numbers)} number{"s" * (len(numbers) != 1)} instead of {count} (--num_targets {count})'
         if fault is not None:
-            faults.add(listing.where(index), fault)
+            faults.add(listing.where(index), fault, index)
         values.extend([math.nan] * count if fault is not None else numbers)
     return torch.frombuffer(values, dtype=torch.float32).view(-1, count)
 

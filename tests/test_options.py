@@ -113,6 +113,7 @@ REFUSED_COMMON = [
     ('--model_type resnet', '--model_type', 'did you mean resnet50_fcn or resnet101_fcn?'),
     ('--model_type torchvision:', '--model_type', 'did you mean torchvision:<name>'),
     ('--model_type=', '--model_type', "unknown model ''"),
+    ('--model_type=--', '--model_type', "'--' is no value"),  # argparse would leave an empty list
     ('--model_type resnet18', '--model_type', '), or torchvision:resnet18 or timm:resnet18, if it is one of theirs'),
     ('--model_type timm:', '--model_type', 'did you mean timm:<name>'),
     ('--model_type tim:resnet18', '--model_type', "unknown model 'tim:resnet18'"),
@@ -323,6 +324,8 @@ REFUSED_TRAIN = [
     (f'{STREAM} --num_classes 3 --balance', '--balance', 'does not know its labels beforehand; give --class_weights'),
     (f'{" ".join(SEGMENTATION)} --num_classes 3 --balance', '--balance', 'for segmentation give --class_weights'),
     ('--balance --class_weights 1 2', '--balance', 'rare classes would count twice; leave one of the two out'),
+    ('--skip_bad', '--skip_bad', 'digits has no files of single pictures; leave it out, or give --data_type list or'),
+    (f'{STREAM} --num_classes 3 --skip_bad', '--skip_bad', 'a stream is not read beforehand; leave it out, or give --'),
     ('--mixup 0', '--mixup', 'must be more than 0, got 0'),
     ('--mixup on', '--mixup', "'on' is not a number"),
     ('--mixup 0.2 --ignore_index 0', '--mixup', 'a sample that is ignored cannot be mixed: leave out --ignore_index'),

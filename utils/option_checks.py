@@ -29,6 +29,8 @@ SERVED_BY_DATA = {
     **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
 }
 
+SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what each sample lies in files of its own
+
 # Which schedules an option is for.
 USED_BY_SCHEDULE = {
     'lr_steps': ('step', 'multistep'),
@@ -180,6 +182,9 @@ def _check_used(parser, args):
             f'argument --cache_dir: keeps the decoded pictures of mem_list, and {kind} has none; leave it out or give '
             '--data_type mem_list'
         )
+    if getattr(args, 'skip_bad', False) and kind not in SKIPPING_DATA:
+        why = 'a stream is not read beforehand' if kind == 'stream' else f'{kind} has no files of single pictures'
+        parser.error(f'argument --skip_bad: {why}; leave it out, or give --data_type {" or ".join(SKIPPING_DATA)}')
     if args.download and kind not in DOWNLOADABLE_DATA:
         parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
 

@@ -254,12 +254,12 @@ def test_a_missing_sample_of_a_training_that_runs_is_named(labelled, masked, fil
     (files / '2.png').unlink()
     with pytest.raises(DanluError) as error:
         data[2]
-    assert str(error.value) == f'{files}/train.txt:3: {files}/2.png: no such file'
+    assert str(error.value) == f'{files}/train.txt:3: {files}/2.png: no such file; mend or remove it'
     data = build(masked())
     (files / '1_mask.png').unlink()
     with pytest.raises(DanluError) as error:
         data[1]
-    assert str(error.value) == f'{files}/train.txt:2: {files}/1_mask.png: no such file'
+    assert str(error.value) == f'{files}/train.txt:2: {files}/1_mask.png: no such file; mend or remove it'
 
 
 def folder_args(make_args, files, *words):

@@ -195,7 +195,7 @@ def test_a_fault_in_a_thread_reads_like_any_other(labelled, files, batch_size, m
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
         list(loader)
-    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file'
+    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; mend or remove it'
 
 
 @pytest.mark.parametrize('augment', ['none', 'standard'])
@@ -239,7 +239,7 @@ def test_a_fault_in_a_worker_reads_like_any_other(labelled, files):
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
         list(loader)
-    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file'
+    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; mend or remove it'
 
 
 def test_spawned_workers_give_the_same_batches(masked):
