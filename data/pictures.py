@@ -1,6 +1,8 @@
 """Decoding of single pictures and masks with Pillow: file -> uint8 tensor."""
 
 import io
+import os
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -39,6 +41,8 @@ def open_picture(source):
             leaves out the path, which the caller knows better how to name.
     """
     try:
+        if not isinstance(source, bytes):
+            refuse_endless(source)
         picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except FileNotFoundError:
         raise DanluError('no such file') from None
@@ -53,6 +57,13 @@ def open_picture(source):
         )
     picture.source = source  # Pillow forgets where the bytes are when it has decoded them
     return picture
+
+
+def refuse_endless(path):
+    """Raise DanluError for a path that is a pipe or a device, which may never end, OSError where nothing is there."""
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise DanluError('a pipe or a device, not a file')
 
 
 def read_picture(path, channels, size=None, crop=False, part=None):

@@ -114,7 +114,8 @@ def _locked(path):
 
     The handle is None where somebody else has renamed or removed the file meanwhile.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    # No link is followed: in a directory that others write to it could lead to any file of this user.
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         _lock(handle, path)
         try:
@@ -156,7 +157,7 @@ def _remove_abandoned(directory):
 
 
 def _remove_unlocked(path):
-    handle = os.open(path, os.O_RDWR)
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is(handle, path):

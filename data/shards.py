@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.listing import PICTURE_ENDINGS
+from data.pictures import refuse_endless
 from utils.errors import DanluError
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
@@ -115,7 +116,7 @@ class TarShard:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # it would keep them all
                     parts = [part for part in member.name.split('/') if part not in ('', '.')]
-                    if member.isreg() and not any(part.startswith('.') for part in parts):
+                    if member.isreg() and not any(part.startswith('.') and part != '..' for part in parts):
                         stem, dot, ending = parts[-1].partition('.')
                         span = Span((dot + ending).lower(), member.offset_data, member.size)
                         yield '/'.join([*parts[:-1], stem]), span
@@ -225,7 +226,10 @@ class LineShard:
     def picture(self, name):
         """Return the content (bytes) of a picture."""
         try:
+            refuse_endless(Path(self.root, name))
             return Path(self.root, name).read_bytes()
+        except DanluError as error:
+            raise DanluError(f'{Path(self.root, name)}: {error}') from None
         except FileNotFoundError:
             raise DanluError(f'{Path(self.root, name)}: no such file') from None
         except (OSError, ValueError) as error:
@@ -349,5 +353,7 @@ def _found(fields):
 def _parsed(text):
     try:
         return json.loads(text)
+    except RecursionError:
+        raise DanluError('no JSON that can be read: it is nested too deeply') from None
     except ValueError as error:
         raise DanluError(f'no JSON: {error}') from None

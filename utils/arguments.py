@@ -242,7 +242,8 @@ def registered(what, names, prefixes=()):
     """Return an argparse type: one of `names`, or anything behind one of `prefixes` ('torchvision:')."""
 
     def convert(text):
-        if text in names or any(text.startswith(prefix) and text != prefix for prefix in prefixes):
+        theirs = any(text.startswith(prefix) and text != prefix for prefix in prefixes)
+        if text in names or (theirs and not UNRECORDABLE.search(text)):
             return text
         known = [*names, *(f'{prefix}<name>' for prefix in prefixes)]
         theirs = ' or '.join(prefix + text for prefix in prefixes if text and ':' not in text)

@@ -128,6 +128,10 @@ def _check_data(parser, args):
             parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
         if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
             parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
+        if path and kind in FILE_DATA and not (os.path.isfile(path) or os.path.isdir(path)):
+            parser.error(
+                f'argument --{name}: {path} is a pipe or a device; it is read more than once, so make it a file'
+            )
         if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
             wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
             parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}')
