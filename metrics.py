@@ -137,8 +137,11 @@ class Metrics:
         raise NotImplementedError(f'{type(self).__name__} must define compute()')
 
     def state_dict(self):
-        """Return what this pass has come to so far (dict of tensors and plain values): see `load_state_dict`."""
-        return {name: _listed(value) for name, value in vars(self).items() if name == 'seen' or name.startswith('_')}
+        """Return what this pass has come to so far, beside all else that the object holds: dict of tensors and values.
+
+        None: it holds something that a checkpoint cannot; a subclass may then have its own `state_dict`.
+        """
+        return dict(vars(self)) if _can_be_saved(vars(self)) else None
 
     def load_state_dict(self, state, device):
         """Go on with a pass where `state_dict` was taken, on a device (torch.device): as if it had never stopped."""
@@ -413,11 +416,15 @@ def by_class(name, values, names):
     return {f'{name}/{label}': value for label, value in zip(names, values.tolist(), strict=True)}
 
 
-def _listed(value):
-    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
+def _can_be_saved(value):
+    if isinstance(value, list | tuple | dict):
+        return all(map(_can_be_saved, value.values() if isinstance(value, dict) else value))
+    return value is None or type(value) in (bool, int, float, str) or torch.is_tensor(value)
 
 
 def _moved(value, device):
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_moved(item, device) for item in value]
+    if isinstance(value, dict):
+        return {key: _moved(item, device) for key, item in value.items()}
     return value.to(device) if torch.is_tensor(value) else value

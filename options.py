@@ -382,6 +382,11 @@ def newest_run(args):
     return str(max(found, key=lambda run: int(numbers[run]))) if found else None
 
 
+def resumes_if_begun(argv=None):
+    """Return whether train.py's arguments are for --resume auto (bool), which a job repeats that is to run on."""
+    return train_parser().given(sys.argv[1:] if argv is None else [str(word) for word in argv]).get('resume') == AUTO
+
+
 def _resumed(parser, resume, argv):
     """Return the options of the run `resume` (its directory or a checkpoint in it) with what `argv` may change."""
     run = Path(resume)

@@ -13,23 +13,22 @@ import math
 import os
 import shlex
 import shutil
-import sys
 import time
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 
 from options import (
-    AUTO,
     NOT_REPEATED,
     changed_options,
     get_train_model_dir,
     parse_train_args,
     prepare_train_args,
+    resumes_if_begun,
     save_args,
 )
-from utils.errors import DanluError, message_of, run_main
-from utils.run_directory import remove_unstarted
+from utils.errors import DanluError, message_of, run_main, writing_into
+from utils.run_directory import remove_partial, remove_unstarted
 from utils.startup import keep_freed_memory, postpone_compiler, share_busy_cores
 
 if __name__ == '__main__':
@@ -51,7 +50,7 @@ from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.failures import explain
 from utils.freeze import freeze, train_mode
-from utils.interruption import Interruption
+from utils.interruption import Interrupted, Interruption
 from utils.lock import RunLock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
@@ -59,7 +58,7 @@ from utils.machine import describe_device, select_gpus, set_threads
 from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
-from utils.report import end_lines, epoch_line, interrupted_line, start_lines
+from utils.report import end_lines, epoch_line, interrupted_line, place_line, start_lines
 from utils.resumption import (
     RunFinished,
     batches_from,
@@ -68,10 +67,11 @@ from utils.resumption import (
     read_state,
     restore,
     resume_state,
+    rng_state_with,
     set_resume_state,
 )
 from utils.scatter import scatter
-from utils.seeding import be_deterministic, get_rng_state, seed_everything
+from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
 from utils.selection import select_monitor
 from utils.speed import choose_fast
 from utils.tasks import target_names, task_of
@@ -124,6 +124,7 @@ class Trainer(Engine):
         self.update = self.select_update()
         self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
+        self.saved = None  # how far it is in last.pth (str), once there is one
         self.interruption = Interruption(args.save_steps, args.save_minutes)
         if args.resume:
             self.lock = RunLock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
@@ -148,6 +149,7 @@ class Trainer(Engine):
             write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
+        remove_partial(args.model_dir)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
         self.logger = Logger(args.model_dir, history, self.update.steps, options)
@@ -190,8 +192,10 @@ class Trainer(Engine):
                 self.logger.print(line)
         except BaseException as error:
             self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
                 self.logger.print(interrupted_line(self))
+            if self.interruption.signal is not None and isinstance(error, RuntimeError):
+                self.interruption.stop()  # it has ended the worker processes of a ready-made loader in a step
             if why := explain(error, self.args):
                 raise DanluError(why) from error
             raise
@@ -217,7 +221,7 @@ class Trainer(Engine):
     def train_per_epoch(self, epoch):
         """Train once over the training data, or over what a resumed run has left of it."""
         train_mode(self.model, self.args.freeze)
-        batches, shown, self.sums = self.start_epoch(epoch), None, None
+        batches, shown, to_show, self.sums = self.start_epoch(epoch), None, False, None
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
         for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
             self.witness.before(self)
@@ -227,7 +231,9 @@ class Trainer(Engine):
                 self.logger.print(line)
             if shown is None:
                 shown = first_of(images, predictions.detach(), targets)
-            if self.batch % self.args.print_freq == 0:  # the only places where the loop waits for the device
+            to_show = to_show or self.batch % self.args.print_freq == 0
+            if to_show and not self.update.waiting:  # the only places where the loop waits for the device
+                to_show = False
                 progress.show(f'loss {self.finite_loss(epoch):.4f}')
                 self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
             if self.update.steps == self.args.max_steps:
@@ -250,19 +256,21 @@ class Trainer(Engine):
         if self.batch:
             return batches_from(self.train_loader, epoch, self.batch, self.epoch_rng)
         self.metrics['train'].reset()
-        self.epoch_rng = get_rng_state()
+        self.epoch_rng = rng_state_with(self.train_loader)
         return batches_from(self.train_loader, epoch, 0, None)
 
     def save_within_epoch(self):
-        """Save the state between two steps, or during validation; end the run if it was asked to end."""
+        """Save the state between two steps, or before validation; end the run if it was asked to end."""
         self.save({'last.pth': self.state(self.last_row()) | self.resume_state()})
 
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        self.logger.flush()  # what a resumed run does not write again
         self.logger.save_check_points(states)
         self.interruption.saved(self.update.steps)
-        self.witness.waiting = True
+        self.saved, self.witness.waiting = place_line(self), True
         if self.interruption.signal is not None:
+            self.logger.checkpoints.finish()
             self.interruption.stop()
 
     def record_training(self, progress):
@@ -296,13 +304,21 @@ class Trainer(Engine):
 
         def keep_first(start, images, predictions, targets):
             if self.interruption.signal is not None:
-                self.save_within_epoch()
+                raise Interrupted
             if start == 0:
                 self.save_pictures(first_of(images, predictions, targets), 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
-        with self.for_testing():
-            results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
+        rng = get_rng_state()
+        try:
+            with self.for_testing():
+                results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
+        except RuntimeError:  # Interrupted, or how a DataLoader says that a signal to all has ended its workers
+            if self.interruption.signal is None:
+                raise
+            set_rng_state(rng)
+            self.save_within_epoch()
+        set_rng_state(rng)  # a ready-made loader may have drawn
         if progress.total is not None and seen != progress.total:
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)
@@ -401,8 +417,8 @@ class Trainer(Engine):
         self.logger_state = state['recorder'].get('epoch')
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
-        place = f'epoch {self.epoch}' + (f' and batch {self.batch} of epoch {self.epoch + 1}' if self.batch else '')
-        notes.append(f'resumed after {place}' + (f'; changed: {", ".join(changed)}' if changed else ''))
+        self.saved = place_line(self)
+        notes.append(f'resumed after {self.saved}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
 
     @cached_property
@@ -425,13 +441,14 @@ def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
     args = prepare_train_args(argv)
     try:
-        trainer = Trainer(args)
+        with writing_into(args.model_dir):
+            trainer = Trainer(args)
         if args.dry_run:
             dry_run(trainer, lambda: select_model(args))
         elif args.find_lr:
             find_lr(trainer)
     except RunFinished as finished:
-        if AUTO not in (sys.argv if argv is None else argv):
+        if not resumes_if_begun(argv):
             raise
         print(f'nothing to do: {finished}')
         return
@@ -443,7 +460,8 @@ def main(argv=None):
         if args.dry_run:
             shutil.rmtree(args.model_dir, ignore_errors=True)
     if not (args.dry_run or args.find_lr):
-        trainer.train()
+        with writing_into(args.model_dir):
+            trainer.train()
 
 
 if __name__ == '__main__':

@@ -241,3 +241,35 @@ def mask_run(train_here, mask_data, tmp_path_factory):
     """Return a run on `mask_data`: two epochs of a U-Net, pictures and masks mirrored."""
     folder = tmp_path_factory.mktemp('mask_run')
     return train_here(*mask_data, '--epochs', 2, '--augment', 'flip', '--lr', 0.01, '--checkpoints_dir', folder)
+
+
+# --- runs that are interrupted
+
+
+@pytest.fixture(scope='session')
+def faults():
+    """Return what scripts/torture.py interrupts and compares runs with: what is in scripts/faults, as attributes."""
+    sys.path.append(str(PROJECT / 'scripts'))
+    from faults import cases, compare, processes
+
+    return SimpleNamespace(
+        **{name: value for module in (cases, compare, processes) for name, value in vars(module).items()}
+    )
+
+
+@pytest.fixture(scope='session')
+def whole_runs(faults, tmp_path_factory):
+    """Return a function: the name of a case -> its run that was never interrupted (words, directory, samples)."""
+    folder, made = tmp_path_factory.mktemp('whole_runs'), {}
+    words = faults.cases(folder, 26, 3)
+
+    def whole(name):
+        if name not in made:
+            samples = folder / f'{name}.samples'
+            run = faults.Run([*words[name], '--checkpoints_dir', folder / name, '--num_workers', 0], samples)
+            assert run.wait() == 0, run.said
+            [directory] = (folder / name).iterdir()
+            made[name] = SimpleNamespace(words=words[name], directory=directory, samples=samples)
+        return made[name]
+
+    return whole

@@ -1,6 +1,10 @@
 """The one exception for mistakes that the user can mend: it is shown as one line, without a traceback."""
 
+import errno
 import sys
+from contextlib import contextmanager
+
+FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))  # no space, or no more than so much allowed
 
 
 class DanluError(Exception):
@@ -18,6 +22,19 @@ def message_of(error):
     if text.startswith('Caught ') and marker in text:
         text = text.rsplit(marker, 1)[1]
     return text.strip()
+
+
+@contextmanager
+def writing_into(directory):
+    """Say in one line that there is no space left for what the body of the `with` writes into a run's directory."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DanluError(
+            f'cannot write into {directory}: {error.strerror}; free some space, then --resume {directory}'
+        ) from error
 
 
 def run_main(main, prog):

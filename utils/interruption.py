@@ -10,6 +10,10 @@ from contextlib import contextmanager
 ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 
 
+class Interrupted(RuntimeError):
+    """Ends a pass over data that is not part of what is saved: it begins anew."""
+
+
 class Interruption:
     """Says after each step whether the state is to be saved, and whether the run ends then.
 

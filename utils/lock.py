@@ -1,5 +1,6 @@
 """One process at a time writes into a run's directory."""
 
+import errno
 import json
 import os
 import socket
@@ -11,6 +12,8 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None
+
+UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
 
 
 class RunLock:
@@ -35,16 +38,24 @@ class RunLock:
             self._try()
 
     def _try(self):
-        file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115 (open as long as the run goes on)
+        try:
+            file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115 (open as long as the run goes on)
+        except PermissionError as error:
+            raise DanluError(f'{self.path.parent}: cannot be written into ({error.strerror})') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            owner = self._owner(file)
+        except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
+            owner = self._owner(file) or 'another process'
             file.close()
             raise DanluError(
                 f'{self.path.parent}: {owner} goes on with this run; wait for it, end it, or give another run'
             ) from None
-        if not self.path.exists() or os.fstat(file.fileno()).st_ino != self.path.stat().st_ino:
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+            self.file = file  # a network drive without locks: it goes on without, as on Windows
+            return
+        if not self._is_there(file):
             file.close()  # whoever had it removed it between the opening and the locking
             return
         self.stale = self._owner(file)
@@ -52,6 +63,12 @@ class RunLock:
         json.dump({'pid': os.getpid(), 'host': socket.gethostname()}, file)
         file.flush()
         self.file = file
+
+    def _is_there(self, file):
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     @staticmethod
     def _owner(file):

@@ -153,8 +153,9 @@ class Logger:
     """
 
     def __init__(self, directory, history=(), step=0, options=None):
-        self.directory, self.step, self.options = Path(directory), step, options
+        self.directory, self.options = Path(directory), options
         self.history = [dict(row) for row in history]
+        self.begun = {'epoch': self.history[-1]['epoch'] if self.history else 0, 'step': step}
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
         self.checkpoints = CheckpointWriter()
@@ -167,7 +168,7 @@ class Logger:
         from torch.utils.tensorboard import SummaryWriter
 
         # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
-        purge_step = self.history[-1]['epoch'] + 1 if self.history else None
+        purge_step = self.begun['epoch'] + 1 if self.history or self.begun['step'] else None
         return SummaryWriter(str(self.directory), purge_step=purge_step)
 
     @cached_property
@@ -175,7 +176,9 @@ class Logger:
         """Return the SummaryWriter of what is by steps, in steps/: `writer` would take its steps for epochs."""
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(self.directory / 'steps'), purge_step=self.step + 1 if self.step else None)
+        return SummaryWriter(
+            str(self.directory / 'steps'), purge_step=self.begun['step'] + 1 if self.begun['step'] else None
+        )
 
     def print(self, text):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
@@ -259,6 +262,11 @@ class Logger:
         """
         self.checkpoints.write({self.directory / name: state for name, state in states.items()})
 
+    def flush(self):
+        """Hand what was written to the system, which keeps it when the process is killed."""
+        for name in {'writer', 'step_writer'} & set(vars(self)):
+            getattr(self, name).flush()
+
     def draw(self):
         """Draw curves.png from the epochs so far."""
         with self._drawing.spending():
@@ -282,9 +290,10 @@ class Logger:
 
     def _write_history(self):
         """Write history.csv in one step, with a column for every value that any epoch has."""
-        if not self.history:
-            return
         path = self.directory / 'history.csv'
+        if not self.history:
+            path.unlink(missing_ok=True)  # of an epoch that a resumed run does again
+            return
         partial = path.with_name('history.csv.partial')
         with open(partial, 'w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.history for name in row)))

@@ -53,7 +53,14 @@ def end_lines(trainer):
 
 def interrupted_line(trainer):
     """Return what an interrupted run has left, and how to go on (str)."""
-    if not trainer.epoch:
-        return 'no epoch has ended, so there is nothing to go on with'
+    if trainer.saved is None:
+        return 'nothing was saved yet, so there is nothing to go on with'
     run = shlex.quote(trainer.args.model_dir)
-    return f'last.pth holds epoch {trainer.epoch}; to go on: python train.py --resume {run}'
+    return f'last.pth holds {trainer.saved}; to go on: python train.py --resume {run}'
+
+
+def place_line(trainer):
+    """Return how far the training is (str): 'epoch 2 and batch 7 of epoch 3'."""
+    parts = [f'epoch {trainer.epoch}'] if trainer.epoch else []
+    parts += [f'batch {trainer.batch} of epoch {trainer.epoch + 1}'] if trainer.batch else []
+    return ' and '.join(parts) or 'the beginning'

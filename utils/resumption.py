@@ -5,6 +5,8 @@ import shlex
 from itertools import islice
 from pathlib import Path
 
+import torch
+
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
 from utils.errors import DanluError
 from utils.registry import PROJECT
@@ -25,8 +27,8 @@ def resume_state(trainer):
         'optimizer': trainer.optimizer.state_dict(),
         'scheduler': update.schedule.state_dict(),
         'scaler': update.scaler.state_dict(),
-        'rng': get_rng_state(),
-        'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng},
+        'rng': rng_state_with(trainer.train_loader),
+        'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
         'identity': trainer.identity,
@@ -41,7 +43,8 @@ def newest_whole(run):
         DanluError: none of last.pth, last.prev.pth and epoch_*.pth is.
     """
     faults = []
-    for path in [run / LAST, run / PREVIOUS, *sorted(run.glob('epoch_*.pth'), reverse=True)]:
+    kept = sorted(run.glob('epoch_*.pth'), key=lambda path: (len(path.name), path.name), reverse=True)
+    for path in [run / LAST, run / PREVIOUS, *kept]:
         if path.name != LAST and not path.exists():
             continue
         try:
@@ -104,9 +107,30 @@ def set_resume_state(trainer, state):
     loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
+    update.load_waiting_state(loader.get('gradients'))
+    trainer.interruption.saved(update.steps)
     if trainer.batch and state['train_metrics'] is not None:
         trainer.metrics['train'].load_state_dict(state['train_metrics'], trainer.device)
-    set_rng_state(state['rng'])
+    set_rng_state_with(trainer.train_loader, state['rng'])
+
+
+def rng_state_with(loader):
+    """Return the state of all global generators and of those that a ready-made DataLoader has for its own (dict)."""
+    return get_rng_state() | {'loader': [generator.get_state() for generator in _generators_of(loader)]}
+
+
+def set_rng_state_with(loader, state):
+    """Restore what `rng_state_with` returned; older checkpoints know nothing of the loader's own generators."""
+    set_rng_state(state)
+    for generator, own in zip(_generators_of(loader), state.get('loader', []), strict=False):
+        generator.set_state(own)
+
+
+def _generators_of(loader):
+    sampler = getattr(loader, 'batch_sampler', None)
+    holders = (loader, getattr(loader, 'sampler', None), sampler, getattr(sampler, 'sampler', None))
+    found = [getattr(holder, 'generator', None) for holder in holders]
+    return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
 
 
 def identity_of(train_loader, val_loader):
@@ -134,8 +158,9 @@ def changed_since(then, now):
 def batches_from(loader, epoch, start, epoch_rng):
     """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
 
-    Danlu's own loader begins there. Another one is run through up to there, with the random generators as they were
-    at the beginning of the epoch: if it draws from no others, and the network draws nothing, it is exact.
+    Danlu's own loader begins there. Another one is run through up to there, with the random generators, a DataLoader's
+    own among them, as they were at the beginning of the epoch. That is exact if it draws from no others, from the
+    global ones only where the network draws nothing, and has as many workers as before, not kept from epoch to epoch.
     """
     own = getattr(loader, 'batch_sampler', None)
     if hasattr(own, 'start'):
@@ -147,7 +172,7 @@ def batches_from(loader, epoch, start, epoch_rng):
     if not start:
         return loader
     state = get_rng_state()
-    set_rng_state(epoch_rng)
+    set_rng_state_with(loader, epoch_rng)
     rest = Rest(loader, start)
     set_rng_state(state)
     return rest

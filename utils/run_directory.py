@@ -39,6 +39,12 @@ def made_below(roots, path, parser, option):
         parser.error(f'cannot make the directory {path}: {error.strerror or error}; {place} gives another place')
 
 
+def remove_partial(directory):
+    """Remove what a process that was killed has left half written; for whoever holds the run's lock."""
+    for path in Path(directory).glob('*.partial'):
+        path.unlink()
+
+
 def remove_unstarted(directory):
     """Remove a directory that failed before its first step and holds nothing but args.txt: it would only confuse."""
     directory = Path(directory)

@@ -38,7 +38,24 @@ class Update:
 
     def start_epoch(self, done=0):
         """Begin to count an epoch's batches, of which `done` (int) were learned from before the run was resumed."""
-        self.left, self.waiting = None if self.batches is None else self.batches - done, 0
+        self.left = None if self.batches is None else self.batches - done
+        if not done:
+            self.waiting = 0
+
+    def waiting_state(self):
+        """Return the gradients that wait for their step, and for how many batches (dict), or None: none wait."""
+        if not self.waiting:
+            return None
+        gradients = [parameter.grad for parameter in self.net.parameters()]
+        return {'batches': self.waiting, 'together': self.together, 'gradients': gradients}
+
+    def load_waiting_state(self, state):
+        """Go on where `waiting_state` was taken."""
+        if state is None:
+            return
+        self.waiting, self.together = state['batches'], state['together']
+        for parameter, gradient in zip(self.net.parameters(), state['gradients'], strict=True):
+            parameter.grad = None if gradient is None else gradient.to(parameter.device)
 
     def __call__(self, loss):
         """Learn from a batch: `loss` is a 0-d tensor, the mean over it. Never waits for the device."""

@@ -86,9 +86,17 @@ class Witness:
         return noted
 
 
-def checksum(tensors):
-    """Return the CRC-32 (int) of tensors' bytes, one after the other; waits for their device."""
-    value = 0
-    for tensor in tensors:
-        value = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+def checksum(parts, value=0):
+    """Return the CRC-32 (int) of tensors' bytes, one after the other; waits for their device.
+
+    Args:
+        parts: iterable of tensors, or of lists, tuples and dicts of them, as a task of one's own may have targets;
+            what else there is does not count.
+        value: of what comes before (int).
+    """
+    for part in parts:
+        if torch.is_tensor(part):
+            value = zlib.crc32(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+        elif isinstance(part, list | tuple | dict):
+            value = checksum(part.values() if isinstance(part, dict) else part, value)
     return value

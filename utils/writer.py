@@ -27,10 +27,6 @@ class CheckpointWriter:
         for path, state in paths_to_states.items():
             self.waiting.append(self.pool.submit(save_checkpoint, path, snapshot(state, copies)))
 
-    def busy(self):
-        """Return whether something is still being written (bool)."""
-        return not all(future.done() for future in self.waiting)
-
     def finish(self):
         """Wait until everything is written.
 
