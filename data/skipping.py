@@ -56,7 +56,7 @@ class Skipped(Faults):
         if not count:
             return f'skip_bad: nothing in {self.source} is faulty'
         first = self.lines()[0].replace('\t', ': ')
-        return f'skip_bad: {count:,} of {count + left:,} samples are left out, the first is {first}; {FILE} names all'
+        return f'skip_bad: {count:,} of {count + left:,} samples left out, the first is {first}; {FILE} names all'
 
 
 def write_skipped(loader, args):

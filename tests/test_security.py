@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -264,7 +265,7 @@ def test_a_link_in_the_cache_of_others_leads_to_no_file_of_mine(save, tmp_path):
     build()
     (name,) = os.listdir(cache)
     (cache / name).unlink()
-    (cache / f'{name}.{os.uname().nodename}.partial').symlink_to(mine)
+    (cache / f'{name}.{platform.node()}.partial').symlink_to(mine)
     with pytest.raises(DanluError, match='cannot write the pixels of 1 pictures'):
         build()
     assert mine.read_text() == 'precious'

@@ -32,7 +32,7 @@ def test_a_run_is_that_of_the_good_lines_and_goes_on_with_them(faulty, list_data
     expected = train_here(*plain, '--epochs', 2, '--checkpoints_dir', tmp_path / 'expected')
     assert all(torch.equal(a, b) for a, b in zip(weights(run).values(), weights(expected).values(), strict=True))
     assert 'data: 26 to train on, 13 to validate' in run.stdout
-    assert f'skip_bad: 2 of 28 samples are left out, the first is {tmp_path}/faulty.txt:4: ' in run.stdout
+    assert f'skip_bad: 2 of 28 samples left out, the first is {tmp_path}/faulty.txt:4: ' in run.stdout
     lines = (run.directory / 'skipped.txt').read_text(encoding='utf-8').splitlines()
     assert [line.split('\t')[0] for line in lines] == [f'{tmp_path}/faulty.txt:{n}' for n in (4, 10)]
     assert '--skip_bad  # default: off' in (run.directory / 'args.txt').read_text(encoding='utf-8')

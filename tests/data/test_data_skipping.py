@@ -61,9 +61,7 @@ def test_it_is_told_and_written_down(mixture, list_args, files, kind):
         list_args('\n'.join(mixture), '--skip_bad', '--num_classes', 3, val='0.png 0', kind=kind)
     )
     note = next(line for line in notes_of(loader) if line.startswith('skip_bad'))
-    assert note.startswith(
-        f'skip_bad: 6 of 10 samples are left out, the first is {files}/train.txt:2: {files}/torn.png: d'
-    )
+    assert note.startswith(f'skip_bad: 6 of 10 samples left out, the first is {files}/train.txt:2: {files}/torn.png: d')
     assert note.endswith('; skipped.txt names all')
     write_skipped(loader, SimpleNamespace(skip_bad=True, model_dir=str(files)))
     lines = [line.split('\t') for line in Path(files, 'skipped.txt').read_text().splitlines()]
