@@ -495,7 +495,14 @@ def prepare_train_args(argv=None):
     args = parse_train_args(argv)
     if args.resume is None:
         args.model_dir = get_train_model_dir(args)
-        save_args(args, args.model_dir)
+        try:
+            save_args(args, args.model_dir)
+        except OSError as error:
+            os.rmdir(args.model_dir)
+            train_parser().error(
+                f'cannot write into {args.model_dir}: {error.strerror}; free some space there, or --checkpoints_dir '
+                'gives another place'
+            )
     return args
 
 

@@ -2,15 +2,22 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from metrics import Metrics
+from options import train_args
+from train import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.lock import RunLock
+from utils.resumption import newest_whole
 
 CASES = ('classification', 'segmentation', 'gathering', 'memory', 'stream', 'regression')
 WORKERS = (0, 2)
@@ -254,3 +261,228 @@ def test_the_first_step_of_a_resumed_run_is_compared_with_what_the_run_saw(chang
     assert line in resumed.said
     assert 'process' in resumed.said
     assert 'is gone' in resumed.said, 'the lock of the process that was killed'
+
+
+# --- one process at a time
+
+
+def test_a_second_process_is_kept_out_as_long_as_the_first_goes_on(faults, whole_runs, tmp_path):
+    """The first has worker processes, which must not hold the lock when it is gone."""
+    words = [*whole_runs('classification').words, '--checkpoints_dir', tmp_path, '--save_steps', 1, '--epochs', 10000]
+    first = faults.Run([*words, '--num_workers', 2], tmp_path / 'first')
+    while not (tmp_path / 'mlp_exp' / 'last.pth').exists():
+        assert first.wait(0.05) is None, first.said
+    second = faults.Run(['--resume', tmp_path / 'mlp_exp'], tmp_path / 'second')
+    assert second.wait() == 2
+    assert re.fullmatch(
+        r'train\.py: error: .*/mlp_exp: process \d+ on .* goes on with this run; wait for it, .*\n', second.said
+    )
+    assert first.wait(0) is None, 'it was to go on'
+    first.kill()
+    first.wait()
+    third = faults.Run(['--resume', tmp_path / 'mlp_exp'], tmp_path / 'third', faults.Fault(signal.SIGTERM, 1))
+    assert third.wait() == 143
+    assert f'process {first.process.pid} on ' in third.said
+    assert ', which had this run, is gone' in third.said
+
+
+def test_a_lock_that_nobody_has_filled_in_yet_is_respected(tmp_path):
+    """Between opening and writing, which another process may see."""
+    lock = RunLock(tmp_path)
+    lock.file.truncate(0)
+    code = f'from utils.lock import RunLock\nRunLock({str(tmp_path)!r})'
+    project = Path(__file__).resolve().parent.parent
+    done = subprocess.run([sys.executable, '-c', code], cwd=project, capture_output=True, text=True, check=False)
+    assert 'another process goes on with this run' in done.stderr
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- damage, and no space
+
+
+def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, faults, whole_runs, tmp_path):
+    whole, source = whole_runs('memory'), stopped('memory', 10)
+    (source / 'epoch_0001.pth').write_bytes((source / 'last.pth').read_bytes())  # stands for one of --save_freq
+    data = (source / 'last.pth').read_bytes()
+    for number, content in enumerate(
+        [b'', data[:100], data[: len(data) // 2], data[:-1], flipped(data, len(data) // 3)]
+    ):
+        (source / 'last.pth').write_bytes(content)
+        state, path, note = newest_whole(source)
+        assert (path.name, state['epoch']) == ('epoch_0001.pth', 1), f'damage {number}'
+        assert note.startswith('going on from epoch_0001.pth instead: ')
+        assert 'last.pth' in note
+    run = tmp_path / 'run'
+    shutil.copytree(source, run)
+    resumed = faults.Run(['--resume', run], tmp_path / 'samples')
+    assert resumed.wait() == 0, resumed.said
+    assert 'going on from epoch_0001.pth instead: ' in resumed.said
+    assert faults.differences(run, whole.directory) == []
+    shutil.copytree(source, tmp_path / 'previous')
+    (tmp_path / 'previous' / 'last.prev.pth').write_bytes(data)
+    assert newest_whole(tmp_path / 'previous')[1].name == 'last.prev.pth'
+    (source / 'epoch_0001.pth').unlink()
+    refused = faults.Run(['--resume', source], tmp_path / 'samples')
+    assert refused.wait() == 2
+    assert re.fullmatch(
+        r'train\.py: error: --resume: nothing in .* can be gone on from: .*last\.pth .*\n', refused.said
+    )
+    (source / 'last.pth').write_bytes(data)
+
+
+def flipped(data, place):
+    """Return bytes with one of them changed."""
+    return data[:place] + bytes([data[place] ^ 16]) + data[place + 1 :]
+
+
+def test_files_of_ten_thousand_epochs_are_in_the_order_of_their_numbers(tmp_path):
+    for epoch in (9999, 10000):
+        torch.save({'epoch': epoch}, tmp_path / f'epoch_{epoch:04d}.pth')
+    assert newest_whole(tmp_path)[0]['epoch'] == 10000
+
+
+@pytest.mark.parametrize('share', [0.02, 0.1, 0.5, 0.99])
+def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(share, faults, whole_runs, tmp_path):
+    whole = whole_runs('memory')
+    words = [*whole.words, '--checkpoints_dir', tmp_path / 'runs', '--save_steps', 2, '--resume', 'auto']
+    size = int(share * (whole.directory / 'last.pth').stat().st_size)
+    run = faults.Run([*words, '--num_workers', 0], tmp_path / 'samples', file_size=size)
+    assert run.wait() == 2, run.said
+    [line] = [line for line in run.said.splitlines() if 'error' in line]
+    assert 'cannot write' in line
+    assert 'free some space, then --resume' in line
+    assert not list((tmp_path / 'runs').glob('*/*.partial*'))
+    again = faults.Run([*words, '--num_workers', 0], tmp_path / 'samples')
+    assert again.wait() == 0, again.said
+    directory = max((tmp_path / 'runs').iterdir())
+    assert faults.differences(directory, whole.directory) == []
+
+
+def test_a_disk_that_is_full_from_the_start_is_said_in_one_line_and_nothing_is_left(faults, whole_runs, tmp_path):
+    words = [*whole_runs('memory').words, '--checkpoints_dir', tmp_path / 'runs']
+    run = faults.Run(words, tmp_path / 'samples', file_size=1000)
+    assert run.wait() == 2, run.said
+    assert re.search(r'error: cannot write into .*/mlp_exp: File too large; free some space there, or', run.said)
+    assert 'Traceback' not in run.said
+    assert list((tmp_path / 'runs').iterdir()) == []
+
+
+# --- auto, and what has changed
+
+
+def test_auto_goes_on_with_the_newest_run_of_the_name(faults, whole_runs, tmp_path):
+    words = [*whole_runs('memory').words, '--checkpoints_dir', tmp_path]
+    for _ in range(2):
+        assert faults.Run([*words, '--epochs', 1], tmp_path / 's').wait() == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ['mlp_exp', 'mlp_exp_2']
+    on = faults.Run([*words, '--resume', 'auto', '--epochs', 2], tmp_path / 's')
+    assert on.wait() == 0
+    assert [len(faults.history(tmp_path / name)) for name in ('mlp_exp', 'mlp_exp_2')] == [1, 2]
+    named = [*words, '--model_dir', tmp_path / 'mine', '--resume', 'auto']
+    for epochs in (1, 2, 2):
+        run = faults.Run([*named, '--epochs', epochs], tmp_path / 's')
+        assert run.wait() == 0, run.said
+    assert run.said.startswith('nothing to do: ')
+    assert len(faults.history(tmp_path / 'mine')) == 2
+    assert not (tmp_path / 'mine_2').exists()
+
+
+def test_a_changed_list_and_changed_code_are_said(stopped, faults, tmp_path):
+    run = tampered(stopped('gathering', 10), tmp_path / 'run', identity_changed)
+    resumed = faults.Run(['--resume', run], tmp_path / 's', faults.Fault(signal.SIGTERM, 1))
+    assert resumed.wait() == 143, resumed.said
+    for what in ('training data', 'code'):
+        assert f'changed since the run was interrupted: the {what}; ' in resumed.said
+    assert 'the validation data; ' not in resumed.said
+
+
+def identity_changed(state):
+    """Be of another list and of other code."""
+    state['identity'] |= {'training data': 'other', 'code': 'other'}
+
+
+# --- ready-made loaders
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Draws from the global generator, as torchvision's transforms do, or from one that nobody can know of."""
+
+    def __init__(self, hidden):
+        self.hidden = [torch.Generator().manual_seed(3)] if hidden else []
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        noise = torch.rand(3, 8, 8, generator=self.hidden[0]) if self.hidden else torch.rand(3, 8, 8)
+        return noise + index / 20, index % 3
+
+
+def loader_of(hidden, own):
+    """Return a shuffled DataLoader, whose order is drawn from its own generator or from the global one."""
+    generator = torch.Generator().manual_seed(5) if own else None
+    return torch.utils.data.DataLoader(Noisy(hidden), batch_size=4, shuffle=True, generator=generator)
+
+
+@pytest.mark.parametrize(('hidden', 'own', 'exact'), [(False, True, True), (False, False, True), (True, True, False)])
+def test_a_ready_made_loader_goes_on_as_the_docstring_says(hidden, own, exact, tmp_path):
+    """The network draws from the global generator too, in turns with the data."""
+    options = {
+        **{'model_type': 'mlp', 'model_args': ['hidden=16', 'dropout=0.3'], 'num_classes': 3, 'epochs': 3},
+        **{'image_size': [8, 8], 'channels': 3, 'device': 'cpu', 'checkpoints_dir': str(tmp_path)},
+    }
+
+    def trained(**more):
+        loaders = {'train_loader': loader_of(hidden, own), 'val_loader': loader_of(False, False)}
+        return Stopping(train_args(**options, **more), **loaders)
+
+    whole = trained(save_prefix='whole')
+    whole.stop_at = None
+    whole.train()
+    cut = trained(save_prefix='cut')
+    with pytest.raises(SystemExit):
+        cut.train()
+    on = Stopping(
+        train_args(resume=cut.args.model_dir),
+        **{'train_loader': loader_of(hidden, own), 'val_loader': loader_of(False, False)},
+    )
+    on.stop_at = None
+    on.train()
+    pairs = zip(whole.net.state_dict().values(), on.net.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs) == exact
+
+
+class Stopping(Trainer):
+    """Is asked to stop in its second epoch."""
+
+    stop_at = 8
+
+    def train_step(self, batch):
+        done = super().train_step(batch)
+        if self.update.steps == self.stop_at:
+            self.interruption.signal = signal.SIGTERM
+        return done
+
+
+# --- metrics of one's own
+
+
+class Counting(Metrics):
+    """Has attributes that are not private, as a class of one's own may."""
+
+    def __init__(self):
+        self.reset()
+
+    def reset(self):
+        super().reset()
+        self.hits, self.of_class = torch.zeros(()), {'a': [0.5]}
+
+
+def test_metrics_of_ones_own_go_on_with_all_that_they_hold():
+    one, other = Counting(), Counting()
+    one.hits, one.of_class = torch.tensor(7.0), {'a': [1.5]}
+    other.load_state_dict(one.state_dict(), torch.device('cpu'))
+    assert (other.hits, other.of_class) == (7, {'a': [1.5]})
+    one.helper = torch.nn.Linear(1, 1)  # a checkpoint of plain values cannot hold it, so it is said and not half saved
+    assert one.state_dict() is None

@@ -1,13 +1,13 @@
 """args.txt: every option of a run, written so that @args.txt repeats it. Imports no torch."""
 
 import datetime
-import os
 import shlex
 from pathlib import Path
 
 from utils.arguments import option_line
 from utils.loss_options import default_loss
 from utils.option_checks import shown
+from utils.run_directory import replacing
 
 
 def write_args(parser, args, directory, not_repeated, note=None):
@@ -33,9 +33,8 @@ def write_args(parser, args, directory, not_repeated, note=None):
         elif value is not None and value != _default_of(action, args):
             line += f'  # default: {shown(_default_of(action, args))}'
         lines.append(line)
-    partial = path.with_name('args.txt.partial')
-    partial.write_text('\n'.join(lines) + '\n', encoding='utf-8')
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write('\n'.join(lines) + '\n')
 
 
 def changed(parser, args, not_repeated):

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import os
 import sys
 import time
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from utils.curves import draw_curves
 from utils.progress import Progress
+from utils.run_directory import replacing
 from utils.writer import CheckpointWriter
 
 
@@ -294,9 +294,7 @@ class Logger:
         if not self.history:
             path.unlink(missing_ok=True)  # of an epoch that a resumed run does again
             return
-        partial = path.with_name('history.csv.partial')
-        with open(partial, 'w', newline='', encoding='utf-8') as file:
+        with replacing(path) as file:
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.history for name in row)))
             writer.writeheader()
             writer.writerows(self.history)
-        os.replace(partial, path)

@@ -159,8 +159,8 @@ def batches_from(loader, epoch, start, epoch_rng):
     """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
 
     Danlu's own loader begins there. Another one is run through up to there, with the random generators, a DataLoader's
-    own among them, as they were at the beginning of the epoch. That is exact if it draws from no others, from the
-    global ones only where the network draws nothing, and has as many workers as before, not kept from epoch to epoch.
+    own among them, as they were at the beginning of the epoch. That is exact if it draws from no others, and has as
+    many workers as before, which are not kept from epoch to epoch.
     """
     own = getattr(loader, 'batch_sampler', None)
     if hasattr(own, 'start'):

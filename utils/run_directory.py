@@ -1,5 +1,7 @@
 """Directories of runs and tests: always new, never written over, gone again where nothing ran. Imports no torch."""
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -37,6 +39,19 @@ def made_below(roots, path, parser, option):
     except OSError as error:
         place = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
         parser.error(f'cannot make the directory {path}: {error.strerror or error}; {place} gives another place')
+
+
+@contextmanager
+def replacing(path):
+    """Give a text file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole."""
+    partial = path.with_name(f'{path.name}.partial')
+    try:
+        with open(partial, 'w', newline='', encoding='utf-8') as file:
+            yield file
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def remove_partial(directory):
