@@ -124,6 +124,7 @@ class Trainer(Engine):
         self.update = self.select_update()
         self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
+        self.sums = None  # of the epoch's training, once that is over
         self.saved = None  # how far it is in last.pth (str), once there is one
         self.interruption = Interruption(args.save_steps, args.save_minutes)
         if args.resume:

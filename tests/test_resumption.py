@@ -301,6 +301,17 @@ def test_a_lock_that_nobody_has_filled_in_yet_is_respected(tmp_path):
 # --- damage, and no space
 
 
+def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(stopped, faults, tmp_path):
+    run = tmp_path / 'run'
+    shutil.copytree(stopped('memory', 10), run)
+    for name in ('last.pth.17.partial', 'history.csv.partial', 'curves.partial.png', 'partial.trace.json.gz'):
+        (run / name).write_bytes(b'half')
+    (run / 'notes_partial.txt').write_bytes(b'of a person')
+    resumed = faults.Run(['--resume', run], tmp_path / 'samples')
+    assert resumed.wait() == 0, resumed.said
+    assert [path.name for path in run.iterdir() if 'partial' in path.name] == ['notes_partial.txt']
+
+
 def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, faults, whole_runs, tmp_path):
     whole, source = whole_runs('memory'), stopped('memory', 10)
     (source / 'epoch_0001.pth').write_bytes((source / 'last.pth').read_bytes())  # stands for one of --save_freq

@@ -56,8 +56,9 @@ def replacing(path):
 
 def remove_partial(directory):
     """Remove what a process that was killed has left half written; for whoever holds the run's lock."""
-    for path in Path(directory).glob('*.partial'):
-        path.unlink()
+    for path in Path(directory).iterdir():
+        if 'partial' in path.name.split('.'):
+            path.unlink()
 
 
 def remove_unstarted(directory):
