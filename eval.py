@@ -45,7 +45,7 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
 from utils.engine import Engine
-from utils.failures import explain
+from utils.failures import explained
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.progress import Progress
 from utils.seeding import be_deterministic
@@ -248,11 +248,10 @@ def main(argv=None):
     try:
         for line in overrides(args, checkpoint.get('args') or {}):
             print(f'instead of what the checkpoint says, {line}')
-        Evaluator(args, checkpoint).eval()
-    except BaseException as error:
+        with explained(args):
+            Evaluator(args, checkpoint).eval()
+    except BaseException:
         remove_unstarted(args.result_dir)
-        if why := explain(error, args):
-            raise DanluError(why) from error
         raise
 
 

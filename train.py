@@ -48,7 +48,7 @@ from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.dry_run import dry_run
 from utils.engine import Engine
-from utils.failures import explain
+from utils.failures import explained
 from utils.freeze import freeze, train_mode
 from utils.interruption import Interrupted, Interruption
 from utils.lock import RunLock
@@ -177,12 +177,19 @@ class Trainer(Engine):
 
     def train(self):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
-        try:
+        with explained(self.args):
             if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
+                self.close()
                 raise DanluError(
                     '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
                     'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
                 )
+            self.run_epochs()
+        return self.logger.history
+
+    def run_epochs(self):
+        """Run the epochs that are left; whatever ends them is in the log, and the run can go on."""
+        try:
             with self.interruption.watching():
                 for epoch in range(self.epoch + 1, self.args.epochs + 1):
                     self.run_epoch(epoch)
@@ -197,12 +204,9 @@ class Trainer(Engine):
                 self.logger.print(interrupted_line(self))
             if self.interruption.signal is not None and isinstance(error, RuntimeError):
                 self.interruption.stop()  # it has ended the worker processes of a ready-made loader in a step
-            if why := explain(error, self.args):
-                raise DanluError(why) from error
             raise
         finally:
             self.close()
-        return self.logger.history
 
     def close(self):
         """Finish what is being written and let go of the run's directory."""

@@ -1,12 +1,26 @@
 """What torch says when something outside of the code gives out, and what to do about it."""
 
 import re
+from contextlib import contextmanager
 
 import torch
+
+from utils.errors import DanluError
 
 KILLED = re.compile(
     r'DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\) (?:is killed by signal: (\w[\w ]*)|exited unexpectedly)'
 )
+
+
+@contextmanager
+def explained(args):
+    """Turn an error of that kind into a DanluError that says what to do; `args` as for `explain`."""
+    try:
+        yield
+    except Exception as error:
+        if why := explain(error, args):
+            raise DanluError(why) from error
+        raise
 
 
 def explain(error, args):
@@ -23,8 +37,9 @@ def explain(error, args):
         return f'there is too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
     if 'does not have a deterministic implementation' in text:
         return f'--deterministic: {text.partition(", but")[0]}; leave it out'
-    if isinstance(error, RuntimeError) and (killed := KILLED.search(text)):
-        how = f'was ended by the signal {killed[1].strip()}' if killed[1] else 'ended without a word'
+    killed = KILLED.search(text) if isinstance(error, RuntimeError) else None
+    if killed or (isinstance(error, ConnectionError | EOFError) and args.num_workers != 0):
+        how = f'was ended by the signal {killed[1].strip()}' if killed and killed[1] else 'ended without a word'
         return (
             f'a process that decodes pictures {how}, most often for want of memory (in a container also of shared '
             f'memory, --shm-size): give fewer than --num_workers {args.num_workers or "(as many as there are cores)"}, '
