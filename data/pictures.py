@@ -124,7 +124,7 @@ def picture_from(source, channels, size, crop=False):
         source = Image.fromarray(pixels)
     file = io.BytesIO()
     source.save(file, format='TIFF')  # uncompressed: the one way of a file serves this too
-    return read_picture(file, channels, size, crop)
+    return read_picture(file.getvalue(), channels, size, crop)
 
 
 def read_mask(path, size=None, part=None):
