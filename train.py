@@ -129,6 +129,7 @@ class Trainer(Engine):
         self.interruption = Interruption(args.save_steps, args.save_minutes)
         if args.resume:
             self.lock = RunLock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
+            remove_partial(self.lock.path.parent)
             try:
                 history = self.restore(notes)
             except BaseException:
@@ -150,7 +151,6 @@ class Trainer(Engine):
             write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
-        remove_partial(args.model_dir)
         save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
         self.logger = Logger(args.model_dir, history, self.update.steps, options)
@@ -177,25 +177,25 @@ class Trainer(Engine):
 
     def train(self):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
-        with explained(self.args):
-            if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
-                self.close()
-                raise DanluError(
-                    '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
-                    'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
-                )
+        if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
+            self.close()
+            raise DanluError(
+                '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
+                'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
+            )
+        # To the end of all of it: a signal is not to find a picture half drawn.
+        with explained(self.args), self.interruption.watching():
             self.run_epochs()
         return self.logger.history
 
     def run_epochs(self):
-        """Run the epochs that are left; whatever ends them is in the log, and the run can go on."""
+        """Run the epochs that are left; whatever ends them is in the log, and what is open is closed."""
         try:
-            with self.interruption.watching():
-                for epoch in range(self.epoch + 1, self.args.epochs + 1):
-                    self.run_epoch(epoch)
-                    if why := self.why_stop(epoch):
-                        self.logger.print(f'stopped after epoch {epoch}: {why}')
-                        break
+            for epoch in range(self.epoch + 1, self.args.epochs + 1):
+                self.run_epoch(epoch)
+                if why := self.why_stop(epoch):
+                    self.logger.print(f'stopped after epoch {epoch}: {why}')
+                    break
             for line in end_lines(self):
                 self.logger.print(line)
         except BaseException as error:

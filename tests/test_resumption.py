@@ -309,6 +309,10 @@ def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(sto
     (run / 'notes_partial.txt').write_bytes(b'of a person')
     resumed = faults.Run(['--resume', run], tmp_path / 'samples')
     assert resumed.wait() == 0, resumed.said
+    (run / 'curves.partial.png').write_bytes(b'half')  # by a kill after the last epoch
+    finished = faults.Run(['--resume', 'auto', '--model_dir', run, '--checkpoints_dir', tmp_path], tmp_path / 'samples')
+    assert finished.wait() == 0, finished.said
+    assert finished.said.startswith('nothing to do: ')
     assert [path.name for path in run.iterdir() if 'partial' in path.name] == ['notes_partial.txt']
 
 
