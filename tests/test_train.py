@@ -640,9 +640,11 @@ def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(interpreter, train_
     assert process.returncode == 130
     assert stderr.strip() == 'train.py: interrupted'
     run = tmp_path / 'lenet_exp'
-    reached = load_checkpoint(run / 'last.pth')['epoch']
+    state = load_checkpoint(run / 'last.pth')
+    reached, batch = state['epoch'], state['loader']['batch']
     assert reached >= 3
-    said = f'last.pth holds epoch {reached}; to go on: python train.py --resume {run}'
+    place = f'epoch {reached}' + (f' and batch {batch} of epoch {reached + 1}' if batch else '')
+    said = f'last.pth holds {place}; to go on: python train.py --resume {run}'
     assert (run / 'log.txt').read_text().splitlines()[-2:] == ['stopped by KeyboardInterrupt', said]
     assert said in stdout
     resumed = train_here('--resume', run, '--epochs', reached + 1)
