@@ -11,6 +11,7 @@ several options together is checked in utils/option_checks.py.
 import glob
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -404,14 +405,14 @@ def _resumed(parser, resume, argv):
     for name, value in given.items():
         if name not in SAFE_ON_RESUME and value != getattr(recorded, name):
             parser.error(
-                f'argument --{name}: a resumed run keeps {shown(getattr(recorded, name))}; only '
-                f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: '
-                f'python train.py @{record} --{name} ...'
+                f'argument --{name}: a resumed run keeps it as it is ({shown(getattr(recorded, name))}); only '
+                f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: python train.py '
+                f'{shlex.quote(f"@{record}")} --{name} ...'
             )
     if recorded.schedule in ENDING_WITH_RUN and given.get('epochs', recorded.epochs) != recorded.epochs:
         parser.error(
             f'argument --epochs: --schedule {recorded.schedule} ends with the run, after {recorded.epochs}; for a '
-            f'longer one: python train.py @{record} --epochs {given["epochs"]}'
+            f'longer one: python train.py {shlex.quote(f"@{record}")} --epochs {given["epochs"]}'
         )
     args = parser.parse_args([f'@{record}', *argv])
     args.model_dir, args.checkpoints_dir, args.resume = str(run), str(run.parent), str(resume)

@@ -1197,15 +1197,15 @@ def test_safe_changes_are_applied_to_a_resumed_run(run):
 @pytest.mark.parametrize(
     ('words', 'says'),
     [
-        (['--lr', '0.1'], 'argument --lr: a resumed run keeps 0.02'),
-        (['--batch-size', '3'], 'argument --batch_size: a resumed run keeps 64'),
-        (['--image_size', '32'], 'argument --image_size: a resumed run keeps 28 28'),
-        (['--no_load_not_strict'], 'argument --load_not_strict: a resumed run keeps on'),
-        (['--num_classes', '7'], 'argument --num_classes: a resumed run keeps 3'),
-        (['--data_root', 'pictures'], 'argument --data_root: a resumed run keeps not set'),
-        (['--model_dir', 'runs/other'], 'argument --model_dir: a resumed run keeps {run}'),
-        (['--mixup', '0.2'], 'argument --mixup: a resumed run keeps not set'),
-        (['--model_type', 'unet'], 'argument --model_type: a resumed run keeps lenet'),
+        (['--lr', '0.1'], 'argument --lr: a resumed run keeps it as it is (0.02)'),
+        (['--batch-size', '3'], 'argument --batch_size: a resumed run keeps it as it is (64)'),
+        (['--image_size', '32'], 'argument --image_size: a resumed run keeps it as it is (28 28)'),
+        (['--no_load_not_strict'], 'argument --load_not_strict: a resumed run keeps it as it is (on)'),
+        (['--num_classes', '7'], 'argument --num_classes: a resumed run keeps it as it is (3)'),
+        (['--data_root', 'pictures'], 'argument --data_root: a resumed run keeps it as it is (not set)'),
+        (['--model_dir', 'runs/other'], 'argument --model_dir: a resumed run keeps it as it is ({run})'),
+        (['--mixup', '0.2'], 'argument --mixup: a resumed run keeps it as it is (not set)'),
+        (['--model_type', 'unet'], 'argument --model_type: a resumed run keeps it as it is (lenet)'),
     ],
 )
 def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
