@@ -50,7 +50,7 @@ from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.failures import explained
 from utils.freeze import freeze, train_mode
-from utils.interruption import Interrupted, Interruption
+from utils.interruption import GONE, Interrupted, Interruption
 from utils.lock import RunLock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
@@ -202,7 +202,7 @@ class Trainer(Engine):
             self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
             if isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
                 self.logger.print(interrupted_line(self))
-            if self.interruption.signal is not None and isinstance(error, RuntimeError):
+            if self.interruption.signal is not None and isinstance(error, GONE):
                 self.interruption.stop()  # it has ended the worker processes of a ready-made loader in a step
             raise
         finally:
@@ -318,7 +318,7 @@ class Trainer(Engine):
         try:
             with self.for_testing():
                 results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
-        except RuntimeError:  # Interrupted, or how a DataLoader says that a signal to all has ended its workers
+        except GONE:  # or Interrupted, which is one of them
             if self.interruption.signal is None:
                 raise
             set_rng_state(rng)

@@ -16,6 +16,7 @@ from metrics import Metrics
 from options import train_args
 from train import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.interruption import Interruption
 from utils.lock import RunLock
 from utils.resumption import newest_whole
 
@@ -501,3 +502,22 @@ def test_metrics_of_ones_own_go_on_with_all_that_they_hold():
     assert (other.hits, other.of_class) == (7, {'a': [1.5]})
     one.helper = torch.nn.Linear(1, 1)  # a checkpoint of plain values cannot hold it, so it is said and not half saved
     assert one.state_dict() is None
+
+
+@pytest.mark.parametrize('error', [RuntimeError, ConnectionResetError, EOFError, FileNotFoundError])
+def test_workers_that_a_signal_has_ended_are_no_error_however_they_are_missed(error):
+    """A batch that is finished lies in memory for which the DataLoader asks the worker that made it."""
+
+    def batches():
+        yield 1
+        interruption.signal = signalled
+        raise error
+
+    interruption, signalled, saved = Interruption(), None, []
+    with pytest.raises(error):
+        list(interruption.guarded(batches(), lambda: saved.append('state')))
+    assert saved == [], 'without a signal the error is one'
+    signalled = signal.SIGTERM
+    with pytest.raises(error):
+        list(interruption.guarded(batches(), lambda: saved.append('state')))
+    assert saved == ['state']

@@ -10,6 +10,10 @@ from contextlib import contextmanager
 ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 
 
+# How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
+GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
+
+
 class Interrupted(RuntimeError):
     """Ends a pass over data that is not part of what is saved: it begins anew."""
 
@@ -60,7 +64,7 @@ class Interruption:
         while True:
             try:
                 batch = next(batches, batches)
-            except RuntimeError:  # how a DataLoader says that its workers are gone
+            except GONE:
                 if self.signal is None:
                     raise
                 stop()
