@@ -188,8 +188,10 @@ class Predictor(Engine):
             (N, C, H, W) from 0 to 1, of restoration.
 
         Raises:
-            DanluError: a picture cannot be read.
+            DanluError: a picture cannot be read, or there is none.
         """
+        if len(pictures) == 0:
+            raise DanluError('there is no picture to predict anything for: the list is empty')
         size, results = self.args.batch_size, []
         with torch.inference_mode():
             for start in range(0, len(pictures), size):

@@ -151,7 +151,7 @@ class Trainer(Engine):
             write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
-        save_args(args, args.model_dir, note=f'resumed after epoch {self.epoch}' if args.resume else None)
+        save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
         self.logger = Logger(args.model_dir, history, self.update.steps, options)
         if self.batch:

@@ -62,6 +62,8 @@ def test_a_predictor_gives_what_the_test_measured(digits_run, history_of, tmp_pa
     probabilities = predictor.predict(some)
     torch.testing.assert_close(probabilities, predictor.predict(arrays[:4]))
     assert probabilities.dtype == torch.float32 and probabilities.sum(1).tolist() == pytest.approx([1.0] * 4)
+    with pytest.raises(DanluError, match='there is no picture to predict anything for'):
+        predictor.predict([])
     with pytest.raises(DanluError, match=r'none.png: no such file'):
         predictor.predict([tmp_path / 'none.png'])
     with pytest.raises(DanluError, match=r'a picture is a path, .* not float64 of shape \(28, 28\)'):

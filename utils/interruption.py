@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 # What asks a process to end: Ctrl-C, kill and batch systems, and the warning that some of those send before.
 ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
-
-
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
 GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
 
