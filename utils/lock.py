@@ -86,3 +86,25 @@ class RunLock:
             self.path.unlink(missing_ok=True)
             self.file.close()
             self.file = None
+
+
+def holder(directory):
+    """Return which process has the run of a directory (str: 'process 123 on host'), or None: none has.
+
+    Where the system has no locks, one that has left its file counts too. Not for the process that has the run itself:
+    a process that closes a file lets go of all its locks on it.
+    """
+    owner = 'another process'
+    try:
+        with open(Path(directory) / 'lock', encoding='utf-8') as file:
+            owner = RunLock._owner(file) or owner
+            if fcntl is not None:
+                # Shared, as that needs no right to write; it is held for some microseconds.
+                fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if not isinstance(error, BlockingIOError | PermissionError) and error.errno not in UNKNOWN:
+            raise
+    return owner

@@ -1,0 +1,103 @@
+"""How commands write: tables whose columns stand below each other in every script, numbers, spans of time."""
+
+import os
+import sys
+import unicodedata
+
+GAP = '  '
+LEAST = 8  # columns of the screen that a shortened cell keeps
+
+
+def printable(text):
+    """Return text (str) without what would move the cursor or cannot be written: such characters become '?'."""
+    return ''.join(char if char.isprintable() else ' ' if char in '\t\n' else '?' for char in str(text))
+
+
+def width_of(text):
+    """Return how many columns of a terminal a text takes: Chinese characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in 'WF') for char in text)
+
+
+def shortened(text, width):
+    """Return the beginning of a text, with an ellipsis behind it where something is left out, in `width` columns."""
+    if width_of(text) <= width:
+        return text
+    while text and width_of(text) > width - 1:
+        text = text[:-1]
+    return text + '…'
+
+
+def padded(text, width, right=False):
+    """Return a text filled up with blanks to `width` columns, on the left for numbers."""
+    blanks = ' ' * (width - width_of(text))
+    return blanks + text if right else text + blanks
+
+
+def terminal_width():
+    """Return the columns of the terminal that is printed to, or None: it is none."""
+    if not sys.stdout.isatty():
+        return None
+    return os.get_terminal_size(sys.stdout.fileno()).columns or None
+
+
+def table(head, rows, width=None, flexible=(), droppable=(), right=()):
+    """Return a table as lines (list of str), and the columns (list of str) that were left out.
+
+    Args:
+        head: names of the columns (list of str).
+        rows: lists of str.
+        width: columns of the terminal, or None: as wide as it has to be.
+        flexible: names of columns that are shortened where it is too narrow, the first first.
+        droppable: names of those that are left out if that is not enough, likewise.
+        right: names of those whose cells stand on the right.
+    """
+    cells = [[printable(cell) for cell in row] for row in [head, *rows]]
+    widths = {name: max(width_of(row[i]) for row in cells) for i, name in enumerate(head)}
+    dropped, least = [], {name: min(widths[name], max(LEAST, width_of(name))) for name in flexible if name in widths}
+    if width is not None:
+        for name in [name for name in droppable if name in widths]:
+            if _whole({**widths, **least}) > width:
+                dropped.append(name)
+                del widths[name]
+        for name, kept in least.items():
+            widths[name] = max(kept, widths[name] - max(0, _whole(widths) - width))
+    lines = []
+    for row in cells:
+        kept = [(name, cell) for name, cell in zip(head, row, strict=True) if name in widths]
+        line = GAP.join(padded(shortened(cell, widths[name]), widths[name], name in right) for name, cell in kept)
+        lines.append(line.rstrip())
+    return lines, dropped
+
+
+def _whole(widths):
+    return sum(widths.values()) + len(GAP) * (len(widths) - 1)
+
+
+def number_text(value):
+    """Return a value (float or None) in about four digits (str), '' for None."""
+    if value is None:
+        return ''
+    return f'{value:.4f}' if value == 0 or 1e-3 <= abs(value) < 1e4 else f'{value:.4g}'
+
+
+def span_text(seconds):
+    """Return a span of time (float or None) as a person says it (str): 4.2 s, 12:30 min, 3:05 h, 2 d 4 h."""
+    if seconds is None:
+        return ''
+    if seconds < 60:
+        return f'{seconds:.1f} s'
+    minutes, hours = round(seconds / 60), round(seconds / 3600)
+    if seconds < 3600:
+        return f'{int(seconds // 60)}:{int(seconds % 60):02d} min'
+    return f'{minutes // 60}:{minutes % 60:02d} h' if minutes < 48 * 60 else f'{hours // 24} d {hours % 24} h'
+
+
+def size_text(count):
+    """Return a number of bytes as a person says it (str)."""
+    for unit in ('B', 'kB', 'MB', 'GB'):
+        if count < 1000 or unit == 'GB':
+            return f'{count:.0f} {unit}' if unit == 'B' or count >= 100 else f'{count:.1f} {unit}'
+        count /= 1000
+    return None

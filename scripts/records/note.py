@@ -1,0 +1,37 @@
+"""Add a line to a run's note.txt, or print it: runs.py note RUN "text"."""
+
+import datetime
+import os
+
+from scripts.records.finding import find_run
+from scripts.records.layout import printable
+from utils.errors import DanluError
+
+
+def add_arguments(parser):
+    """Declare what the command takes."""
+    parser.add_argument('run', metavar='RUN', help='name of the run')
+    parser.add_argument('text', nargs='*', metavar='TEXT', help='what to add, with the date; nothing: print the notes')
+
+
+def run(args):
+    """Add the note, or print those that there are."""
+    found = find_run(args.run, args.checkpoints_dir)
+    if not args.text:
+        for line in found.notes:
+            print(printable(line))
+        return
+    text = ' '.join(' '.join(args.text).split())
+    if not text:
+        raise DanluError('the note is empty; leave the text out to read the notes')
+    line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}\n'
+    try:
+        # In one piece at the end of the file, whoever else writes there.
+        handle = os.open(found.path / 'note.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            os.write(handle, line.encode('utf-8', 'surrogateescape'))
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise DanluError(f'cannot write {found.path / "note.txt"}: {error.strerror}') from None
+    print(f'{found.name}: {printable(line.strip())}')

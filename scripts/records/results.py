@@ -1,0 +1,130 @@
+"""Tests of runs: the lines of ledger.jsonl, and every result.txt, also those that no ledger knows of.
+
+Both are read into the same form, a dict as a line of the ledger has it (see README of checkpoints/), with
+
+    values      dict from a name to the value's text (str), as it was printed
+    at          when (datetime, local and without zone), or None
+    file        the result.txt (Path), or None for a line of the ledger
+    owner       the directory (Path) of the run whose checkpoint was tested, or None: of no run
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+from scripts.records.run import parse_date, read_text
+
+LEDGER = 'ledger.jsonl'
+RESULT = re.compile(r'result(\.\d+)?\.txt')
+WITHOUT_RESULTS = ('viz', 'steps')  # directories of many files
+DEPTH = 4  # <run>/best/val_x/result.txt; a --result_dir may lie a little deeper
+KEYS = {'checkpoint sha256': 'checkpoint_sha256', 'list sha256': 'data_sha256'}
+
+
+def ledger_texts(places):
+    """Yield (place, text) of each ledger.jsonl in the directories `places` (Paths)."""
+    for place in places:
+        if text := read_text(Path(place) / LEDGER):
+            yield Path(place), text
+
+
+def ledger_tests(places, holding=None):
+    """Return the tests (list of dict) that the ledgers in `places` (list of Path) have, in their order.
+
+    Args:
+        holding: function(line) that says which lines are read, as reading all of them takes longer; None: all.
+    """
+    found = []
+    for place, text in ledger_texts(places):
+        for line in text.splitlines():
+            if holding is None or holding(line):
+                found += _of_line(line, place)
+    return found
+
+
+def _of_line(line, place):
+    """Return the test (list of one dict) of a ledger's line; [] for one that is cut off or was not written for it."""
+    try:
+        test = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    if not isinstance(test, dict) or not isinstance(test.get('values'), dict):
+        return []
+    values = {name: repr(value) for name, value in test['values'].items() if isinstance(value, int | float)}
+    owner = place / test['run'] if isinstance(test.get('run'), str) and test['run'] else None
+    return [{**test, 'values': values, 'at': parse_date(test.get('date')), 'file': None, 'owner': owner}]
+
+
+def result_files(directory):
+    """Return the result.txt, result.1.txt ... (list of Path) in a directory and below it."""
+    found = []
+    _look_into(directory, found, DEPTH)
+    return sorted(found)
+
+
+def _look_into(directory, found, depth):
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if RESULT.fullmatch(entry.name) and entry.is_file():
+                    found.append(Path(entry.path))
+                elif depth and entry.is_dir(follow_symlinks=False) and entry.name not in WITHOUT_RESULTS:
+                    _look_into(entry.path, found, depth - 1)
+    except OSError:
+        return
+
+
+def result_test(path, owner, text=None):
+    """Return the test (dict) of a result.txt.
+
+    Args:
+        path: of the file.
+        owner: the directory (Path) of the run, or None.
+        text: the file's contents, where they were read before.
+    """
+    test, values = {'file': Path(path), 'result_dir': str(Path(path).parent), 'owner': owner}, {}
+    for line in (read_text(path) if text is None else text).splitlines():
+        key, colon, value = line.rpartition(': ') if not line.startswith('# ') else line[2:].partition(': ')
+        if colon and line.startswith('# '):
+            test[KEYS.get(key, key)] = value
+        elif colon:
+            values[key] = value.strip()
+    at = parse_date(re.sub(r' ([+-]\d{2})(\d{2})$', r'\1:\2', test.get('date', '')))
+    return {**test, 'run': owner and owner.name, 'values': values, 'at': at}
+
+
+def tests_of(run, ledger):
+    """Return the tests (list of dict) of a run's checkpoints, the oldest first, each of them once.
+
+    Args:
+        run: a Run.
+        ledger: tests of the ledgers beside it, as `ledger_tests` returns them.
+    """
+    found = ledger_of(run, ledger)
+    known = {key for test in found for key in keys_of(test)}
+    for path in result_files(run.path):
+        test = result_test(path, run.path)
+        if not keys_of(test) <= known:
+            found.append(test)
+    return sorted(found, key=lambda test: str(test['at'] or ''))
+
+
+def ledger_of(run, ledger):
+    """Return those tests (list of dict) of a ledger that are of this run, not of an earlier one of its name."""
+    place = run.path.resolve()
+    begun = parse_date(run.record.get('date'))
+    return [
+        test
+        for test in ledger
+        if test['owner'] is not None
+        and test['owner'].name == place.name
+        and test['owner'].resolve() == place
+        and not (begun and test['at'] and test['at'] < begun)
+    ]
+
+
+def keys_of(test):
+    """Return what a test's values are known by (set of tuples), in the ledger as in result.txt, wherever it lies."""
+    place = Path(str(test.get('result_dir') or '')).parts[-3:]
+    return {(*place, name, text) for name, text in test['values'].items()}
