@@ -49,6 +49,7 @@ from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, w
 from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.failures import explained
+from utils.first_steps import COUNT, FirstSteps
 from utils.freeze import freeze, train_mode
 from utils.interruption import GONE, Interrupted, Interruption
 from utils.lock import RunLock
@@ -157,6 +158,7 @@ class Trainer(Engine):
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))
+        self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
         self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
@@ -230,8 +232,10 @@ class Trainer(Engine):
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
         for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
             self.witness.before(self)
+            self.first_steps.before(self)
             images, predictions, targets = self.train_step(batch)
             self.batch += 1
+            self.first_steps.after(self, images, targets)
             if line := self.witness.after(self, images, targets):
                 self.logger.print(line)
             if shown is None:

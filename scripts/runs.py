@@ -25,6 +25,7 @@ from utils.registry import PROJECT, close_names
 # Only the chosen module is imported. It has add_arguments(parser) and run(args), which returns the exit status or None.
 COMMANDS = {
     'note': 'scripts.records.note',
+    'replay': 'scripts.records.replay',
 }
 PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
 

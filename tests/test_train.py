@@ -73,7 +73,10 @@ def log_of(run):
 def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
-    expected = 'args.txt best.pth curves.png epoch_0002.pth history.csv last.pth log.txt witness.jsonl'.split()
+    expected = (
+        'args.txt best.pth curves.png epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt witness.jsonl'
+    )
+    expected = expected.split()
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 

@@ -86,17 +86,24 @@ class Witness:
         return noted
 
 
-def checksum(parts, value=0):
-    """Return the CRC-32 (int) of tensors' bytes, one after the other; waits for their device.
+def checksum(parts):
+    """Return the CRC-32 (int) of the bytes of tensors (iterable), one after the other; waits for their device.
 
-    Args:
-        parts: iterable of tensors, or of lists, tuples and dicts of them, as a task of one's own may have targets;
-            what else there is does not count.
-        value: of what comes before (int).
+    They may be in lists, tuples and dicts, see `tensors_in`.
+    """
+    value = 0
+    for tensor in tensors_in(parts):
+        value = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+    return value
+
+
+def tensors_in(parts):
+    """Yield the tensors in an iterable of them or of lists, tuples and dicts, as a task of one's own may have targets.
+
+    What else there is does not count.
     """
     for part in parts:
         if torch.is_tensor(part):
-            value = zlib.crc32(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
+            yield part
         elif isinstance(part, list | tuple | dict):
-            value = checksum(part.values() if isinstance(part, dict) else part, value)
-    return value
+            yield from tensors_in(part.values() if isinstance(part, dict) else part)
