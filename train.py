@@ -59,12 +59,12 @@ from utils.machine import describe_device, select_gpus, set_threads
 from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
+from utils.record import Record
+from utils.repetition import identical_run
 from utils.report import end_lines, epoch_line, interrupted_line, place_line, start_lines
 from utils.resumption import (
     RunFinished,
     batches_from,
-    changed_since,
-    identity_of,
     read_state,
     restore,
     resume_state,
@@ -103,17 +103,21 @@ class Trainer(Engine):
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()
-        device, gpus = select_gpus(args)
+        device, self.gpus = select_gpus(args)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
-        self.ready_made = any(part is not None for part in (model, train_loader, val_loader))
+        parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss}
+        self.given = {name for name, part in parts.items() if part is not None}
+        self.ready_made = bool(self.given - {'loss'})
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes += notes_of(self.train_loader, self.val_loader)
-        notes.append(f'device: {describe_device(args, gpus)}, threads: {set_threads(args.threads, self.workers)}')
+        notes.append(f'device: {describe_device(args, self.gpus)}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         notes += freeze(self.net, args.freeze)
-        super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
+        super().__init__(
+            args, equip_multi_gpu(self.net, self.gpus), select_loss(args) if loss is None else loss, device
+        )
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
@@ -153,6 +157,8 @@ class Trainer(Engine):
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
         save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
+        if not (args.dry_run or args.find_lr):
+            notes += self.write_record()
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
         self.logger = Logger(args.model_dir, history, self.update.steps, options)
         if self.batch:
@@ -163,6 +169,16 @@ class Trainer(Engine):
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
             self.logger.print(line)
+
+    def write_record(self):
+        """Write env.txt, source.zip and record.json; return a line (list of str) where the same was run already."""
+        args = self.args
+        try:
+            self.record.write(args.model_dir, describe_device(args, self.gpus))
+        except BaseException:
+            self.lock.release()
+            raise
+        return [] if args.resume else identical_run(args, self.record.values['experiment'], self.selection)
 
     def select_metrics(self):
         """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
@@ -404,7 +420,7 @@ class Trainer(Engine):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
-                'step': self.update.steps, 'metrics': row}  # fmt: skip
+                'step': self.update.steps, 'metrics': row, 'record': self.record.values}  # fmt: skip
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""
@@ -422,7 +438,7 @@ class Trainer(Engine):
         notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
-        notes += changed_since(state.get('identity'), self.identity)
+        notes += self.record.take_up(state, self.lock.path.parent)
         self.logger_state = state['recorder'].get('epoch')
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
@@ -431,9 +447,9 @@ class Trainer(Engine):
         return state['recorder']['history']
 
     @cached_property
-    def identity(self):
-        """Return what a resumed run compares (dict of str): hashes of the data's lists or pixels, and of the code."""
-        return identity_of(self.train_loader, self.val_loader)
+    def record(self):
+        """Return the Record of what this run is made of: code, data, versions; its `values` are in every checkpoint."""
+        return Record(self)
 
     def again(self):
         """Return the command (str) that repeats the run."""

@@ -91,18 +91,14 @@ def _compare(kind, name, digest, before, after):
 def _without_moved(changes, recorded, after):
     """Return changes without definitions that are gone here and new there, as they were."""
     gone = {
-        (change.name.rpartition('.')[2], recorded[change.name]): change for change in changes if _is(change, 'gone')
+        (change.name.rpartition('.')[2], recorded[change.name]): change for change in changes if change.state == 'gone'
     }
     moved = []
     for change in changes:
         key = change.name.rpartition('.')[2], getattr(after.find(change.name), 'digest', None)
-        if _is(change, 'new') and key in gone:
+        if change.state == 'new' and key in gone:
             moved += [change, gone[key]]
     return [change for change in changes if change not in moved]
-
-
-def _is(change, state):
-    return change.state == state
 
 
 def _diff(old, new):

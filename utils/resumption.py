@@ -1,6 +1,5 @@
 """Going on where a run stood: what last.pth holds for that, and taking it up again."""
 
-import hashlib
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -9,10 +8,7 @@ import torch
 
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
 from utils.errors import DanluError
-from utils.registry import PROJECT
 from utils.seeding import get_rng_state, set_rng_state
-
-CODE = ('data', 'model', 'utils')  # directories of the project whose code, with that beside them, makes a run
 
 
 class RunFinished(DanluError):
@@ -31,7 +27,6 @@ def resume_state(trainer):
         'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
-        'identity': trainer.identity,
         'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
     }
 
@@ -131,28 +126,6 @@ def _generators_of(loader):
     holders = (loader, getattr(loader, 'sampler', None), sampler, getattr(sampler, 'sampler', None))
     found = [getattr(holder, 'generator', None) for holder in holders]
     return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
-
-
-def identity_of(train_loader, val_loader):
-    """Return hashes (dict of str) of what a resumed run relies on: the data, by its lists or pixels, and the code."""
-    found = {}
-    for what, loader in (('training data', train_loader), ('validation data', val_loader)):
-        dataset = getattr(getattr(loader, 'dataset', None), 'dataset', None)
-        if hasattr(dataset, 'content_hash'):
-            found[what] = dataset.content_hash()
-    digest = hashlib.sha256()
-    for path in sorted([*PROJECT.glob('*.py'), *(file for name in CODE for file in (PROJECT / name).rglob('*.py'))]):
-        digest.update(str(path.relative_to(PROJECT)).encode() + b'\0' + path.read_bytes())
-    return found | {'code': digest.hexdigest()}
-
-
-def changed_since(then, now):
-    """Return lines (list of str) on what is not as it was when the state was saved: two results of `identity_of`."""
-    return [
-        f'changed since the run was interrupted: the {what}; it goes on with what is there now, which is another run'
-        for what in now
-        if what in (then or {}) and then[what] != now[what]
-    ]
 
 
 def batches_from(loader, epoch, start, epoch_rng):

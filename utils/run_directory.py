@@ -4,6 +4,8 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
+AT_START = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
+
 
 def make_new_directory(path):
     """Make and return (str) the directory `path`, or where that exists `path`_2, _3 and so on.
@@ -62,8 +64,9 @@ def remove_partial(directory):
 
 
 def remove_unstarted(directory):
-    """Remove a directory that failed before its first step and holds nothing but args.txt: it would only confuse."""
-    directory = Path(directory)
-    if [path.name for path in directory.iterdir()] == ['args.txt']:
-        (directory / 'args.txt').unlink()
-        directory.rmdir()
+    """Remove a directory that failed before its first step and holds nothing but what starts do: it would confuse."""
+    paths = list(Path(directory).iterdir())
+    if {path.name for path in paths} <= set(AT_START):
+        for path in paths:
+            path.unlink()
+        os.rmdir(directory)

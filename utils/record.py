@@ -1,0 +1,231 @@
+"""What a run records of itself at its start: env.txt, source.zip, record.json, and `record` in every checkpoint.
+
+The record is a dict of plain values:
+
+    format      1
+    date        ISO 8601, with the time zone
+    experiment  SHA-256 of the options that matter, the code and the data: equal for identical runs; None where they
+                cannot tell, as parts were ready-made, the data has no hash, or the code changed on the way
+    code        SHA-256 of the code that makes a run: utils.source.code_hash
+    source      file and its sha256: the archive of the project's own files
+    git         commit and the paths changed since, or None: utils.environment.git_state
+    versions    of Python, torch and the packages that the parts are from
+    components  the hash of each definition that was used, by kind: utils.components
+    data        of each split: list (or kind of data), sha256, samples
+"""
+
+import hashlib
+import json
+import os
+from itertools import count
+from pathlib import Path
+
+from utils.components import changed, changed_files, components_of, describe
+from utils.environment import command_line, environment_of, git_state, now, versions_of
+from utils.progress import length_of
+from utils.reader import Source
+from utils.registry import PROJECT
+from utils.roots import name_of, packages_of, roots_of, typed_in
+from utils.run_directory import replacing
+from utils.source import code_hash, packed, read_files
+
+FORMAT = 1
+SPLITS = {'train': 'training data', 'val': 'validation data'}
+# Options that say where a run goes, what it shows, keeps and on what it computes, but not what: two runs that differ
+# in these alone are the same experiment.
+IRRELEVANT = frozenset(
+    'model_dir result_dir resume profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
+    'trust_checkpoint print_freq print_model add_graph histograms save_freq save_steps save_minutes keep_top '
+    'num_workers threads device from_data'.split()
+)
+ANOTHER_RUN = 'it goes on with what is there now, which is another run'
+
+
+class Record:
+    """The record of a run that is about to start or to go on.
+
+    Args:
+        trainer: train.Trainer with its parts.
+
+    Attributes:
+        values: the record (dict).
+        archive: source.zip (bytes).
+        goes_on: whether it is the record that the run was interrupted with (bool).
+    """
+
+    def __init__(self, trainer):
+        files, roots = read_files(), roots_of(trainer)
+        self.archive, self.goes_on = packed(files), False
+        self.device = trainer.device
+        self.values = {
+            'format': FORMAT,
+            'date': now(),
+            'experiment': None,
+            'code': code_hash(files),
+            'source': {'file': 'source.zip', 'sha256': hashlib.sha256(self.archive).hexdigest()},
+            'git': git_state(),
+            'versions': versions_of(packages_of(roots)),
+            'components': _components(roots),
+            'data': {split: data_of(trainer, split) for split in SPLITS},
+        }
+        self.values['experiment'] = experiment_of(trainer, self.values)
+
+    def take_up(self, state, directory):
+        """Compare with the record of the run that goes on; return lines (list of str) on what changed meanwhile.
+
+        Args:
+            state: what is in the checkpoint (dict); older ones have the hashes `identity` instead of a record.
+            directory: of the run.
+        """
+        then = state.get('record') or _record_from(state.get('identity') or {})
+        lines = [
+            f'changed since the run was interrupted: {what}; {ANOTHER_RUN}'
+            for what in differences(then, self.values, archive_of(then, directory))
+        ]
+        self.goes_on = 'source' in then and all(_essence(then, key) == _essence(self.values, key) for key in ESSENCE)
+        if self.goes_on:
+            self.values = then | {'experiment': then['experiment'] and self.values['experiment']}
+        elif 'code' in then:
+            self.values['experiment'] = None  # a part of it was another
+        return lines
+
+    def write(self, directory, device):
+        """Write the three files into the run's directory, those of a changed run as env_2.txt and so on.
+
+        Args:
+            directory: of the run.
+            device: what the network runs on (str).
+        """
+        directory, source = Path(directory), self.values['source']
+        if self.goes_on:
+            with open(directory / _sibling(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
+                file.write(f'resumed: {now()}, {command_line()}\n')
+        else:
+            source['file'] = _new_name(directory)
+            partial = directory / f'{source["file"]}.partial'
+            partial.write_bytes(self.archive)
+            os.replace(partial, directory / source['file'])
+            with replacing(directory / _sibling(source['file'], 'env.txt')) as file:
+                lines = environment_of(self.values, device).items()
+                file.write(''.join(f'{name}: {value}\n' for name, value in lines))
+        with replacing(directory / _sibling(source['file'], 'record.json')) as file:
+            json.dump(self.values, file, indent=1)
+            file.write('\n')
+        self.archive = None  # it may be large, and the run long
+
+
+ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
+
+
+def _essence(record, key):
+    return record[key].get('sha256') if key == 'source' else record.get(key)
+
+
+def _components(roots):
+    """Return the hashes of the definitions that were used: {kind: {name: hash}}."""
+    names = {
+        kind: [name for name in (thing if isinstance(thing, str) else name_of(thing) for thing in things) if name]
+        for kind, things in roots.items()
+    }
+    found = components_of(names, Source(PROJECT))
+    return {kind: hashes | typed_in(roots[kind]) for kind, hashes in found.items()}
+
+
+def data_of(trainer, split):
+    """Return what a split's samples are (dict): list (or kind of data), sha256 and samples; None where not known."""
+    loader = trainer.train_loader if split == 'train' else trainer.val_loader
+    batches = getattr(loader, 'dataset', None)
+    dataset = getattr(batches, 'dataset', None)
+    listed = getattr(trainer.args, f'{split}_list') or trainer.args.data_type
+    return {
+        'list': None if f'{split}_loader' in trainer.given else str(listed),
+        'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
+        'samples': None if batches is None else length_of(batches),
+    }
+
+
+def experiment_of(trainer, record):
+    """Return the SHA-256 (str) of what makes a run what it is, or None: its options do not tell."""
+    if trainer.given or any(split['sha256'] is None for split in record['data'].values()):
+        return None
+    options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
+    options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch
+    data = [split['sha256'] for split in record['data'].values()]
+    whole = json.dumps([options, record['code'], record['components'], data], sort_keys=True, default=str)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _record_from(identity):
+    """Return what there is of a record (dict) in a checkpoint of before there were any: hashes by their names."""
+    data = {split: {'sha256': identity[name]} for split, name in SPLITS.items() if name in identity}
+    return {'data': data, **({'code': identity['code']} if 'code' in identity else {})}
+
+
+def differences(then, now, archive=None):
+    """Return what differs between two records (list of str): data by split, versions, and the code by its parts.
+
+    Args:
+        then, now: records (dict), of which `now` is of the project as it is.
+        archive: Source of then's source.zip, or None: it is not at hand.
+    """
+    found = []
+    for split, what in SPLITS.items():
+        before, after = (record.get('data', {}).get(split, {}).get('sha256') for record in (then, now))
+        if before and after and before != after:
+            found.append(f'the {what}')
+    found += changed_versions(then, now)
+    if 'code' in then and then['code'] != now['code']:
+        found += code_differences(then, archive)
+    return found
+
+
+def changed_versions(then, now):
+    """Return the packages whose versions differ between two records (list of 'torch 2.14 -> 2.15')."""
+    before, after = then.get('versions') or {}, now.get('versions') or {}
+    return [
+        f'{name} {before[name]} -> {after[name]}' for name in before if after.get(name, before[name]) != before[name]
+    ]
+
+
+def code_differences(then, archive):
+    """Return a line (list of one str) on what of the code is not as it was, [] where only comments and layout differ.
+
+    Args:
+        then: record (dict).
+        archive: Source of its source.zip, or None.
+    """
+    now = Source(PROJECT)
+    parts = describe(found := changed(then, archive, now))
+    if archive is not None:
+        parts += [path for path in changed_files(archive, now) if path not in {change.path for change in found}]
+        if not parts:
+            return []
+    return ['the code' + (f', {"; ".join(parts)}' if parts else '')]
+
+
+def archive_of(record, directory):
+    """Return the Source of a run's source.zip, or None: it is not in `directory`, or not the one that was recorded."""
+    source = (record or {}).get('source')
+    if not source:
+        return None
+    path = Path(directory, source['file'])
+    try:
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() == source['sha256']
+    except OSError:
+        return None
+    return Source(path) if whole else None
+
+
+def _new_name(directory):
+    """Return the name (str) of a new archive: source.zip, or source_2.zip where there is one of an earlier start."""
+    for number in count(1):
+        name = 'source.zip' if number == 1 else f'source_{number}.zip'
+        if not any((directory / _sibling(name, other)).exists() for other in ('source.zip', 'env.txt', 'record.json')):
+            return name
+    return None
+
+
+def _sibling(archive, name):
+    """Return the name (str) of the file that goes with an archive: source_2.zip and env.txt are env_2.txt."""
+    stem, ending = os.path.splitext(name)
+    return f'{stem}{os.path.splitext(archive)[0].removeprefix("source")}{ending}'
