@@ -367,7 +367,7 @@ def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(share, faults, whole
     assert run.wait() == 2, run.said
     [line] = [line for line in run.said.splitlines() if 'error' in line]
     assert 'cannot write' in line
-    assert 'free some space, then --resume' in line
+    assert re.search(f'free some space, then (--resume {tmp_path}|start it again)', line)
     assert not list((tmp_path / 'runs').glob('*/*.partial*'))
     again = faults.Run([*words, '--num_workers', 0], tmp_path / 'samples')
     assert again.wait() == 0, again.said
@@ -404,18 +404,26 @@ def test_auto_goes_on_with_the_newest_run_of_the_name(faults, whole_runs, tmp_pa
     assert not (tmp_path / 'mine_2').exists()
 
 
-def test_a_changed_list_and_changed_code_are_said(stopped, faults, tmp_path):
-    run = tampered(stopped('gathering', 10), tmp_path / 'run', identity_changed)
+def record_changed(state):
+    """Be of another list and of other code, of which no archive is at hand."""
+    state['record']['data']['train']['sha256'] = state['record']['code'] = state['record']['source']['sha256'] = 'other'
+
+
+def of_before_records(state):
+    """Be of a version that kept hashes in `identity` instead of a record."""
+    validation = state.pop('record')['data']['val']['sha256']
+    state['identity'] = {'training data': 'other', 'validation data': validation, 'code': 'other'}
+
+
+@pytest.mark.parametrize('change', [record_changed, of_before_records])
+def test_a_changed_list_and_changed_code_are_said(change, stopped, faults, tmp_path):
+    run = tampered(stopped('gathering', 10), tmp_path / 'run', change)
     resumed = faults.Run(['--resume', run], tmp_path / 's', faults.Fault(signal.SIGTERM, 1))
     assert resumed.wait() == 143, resumed.said
     for what in ('training data', 'code'):
         assert f'changed since the run was interrupted: the {what}; ' in resumed.said
     assert 'the validation data; ' not in resumed.said
-
-
-def identity_changed(state):
-    """Be of another list and of other code."""
-    state['identity'] |= {'training data': 'other', 'code': 'other'}
+    assert (run / 'record_2.json').is_file(), 'from here on it is another run'
 
 
 # --- ready-made loaders

@@ -33,8 +33,8 @@ from utils.errors import DanluError
 from utils.logger import Logger
 from utils.machine import select_gpus
 
-TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics'}
-RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader identity train_metrics'.split())
+TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record'}
+RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader train_metrics'.split())
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 
 
@@ -73,10 +73,8 @@ def log_of(run):
 def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
-    expected = (
-        'args.txt best.pth curves.png epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt witness.jsonl'
-    )
-    expected = expected.split()
+    expected = 'args.txt best.pth curves.png env.txt epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt '
+    expected = [*expected.split(), 'record.json', 'source.zip', 'witness.jsonl']
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 

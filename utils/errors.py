@@ -1,6 +1,7 @@
 """The one exception for mistakes that the user can mend: it is shown as one line, without a traceback."""
 
 import errno
+import os
 import sys
 from contextlib import contextmanager
 
@@ -32,9 +33,8 @@ def writing_into(directory):
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise DanluError(
-            f'cannot write into {directory}: {error.strerror}; free some space, then --resume {directory}'
-        ) from error
+        on = f'--resume {directory}' if os.path.exists(os.path.join(directory, 'last.pth')) else 'start it again'
+        raise DanluError(f'cannot write into {directory}: {error.strerror}; free some space, then {on}') from error
 
 
 def run_main(main, prog):

@@ -102,9 +102,8 @@ class Record:
                 file.write(f'resumed: {now()}, {command_line()}\n')
         else:
             source['file'] = _new_name(directory)
-            partial = directory / f'{source["file"]}.partial'
-            partial.write_bytes(self.archive)
-            os.replace(partial, directory / source['file'])
+            with replacing(directory / source['file'], binary=True) as file:
+                file.write(self.archive)
             with replacing(directory / _sibling(source['file'], 'env.txt')) as file:
                 lines = environment_of(self.values, device).items()
                 file.write(''.join(f'{name}: {value}\n' for name, value in lines))
@@ -200,7 +199,7 @@ def code_differences(then, archive):
         parts += [path for path in changed_files(archive, now) if path not in {change.path for change in found}]
         if not parts:
             return []
-    return ['the code' + (f', {"; ".join(parts)}' if parts else '')]
+    return ['the code' + (f' of {", ".join(parts)}' if parts else '')]
 
 
 def archive_of(record, directory):

@@ -44,11 +44,11 @@ def made_below(roots, path, parser, option):
 
 
 @contextmanager
-def replacing(path):
-    """Give a text file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole."""
+def replacing(path, binary=False):
+    """Give a file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole."""
     partial = path.with_name(f'{path.name}.partial')
     try:
-        with open(partial, 'w', newline='', encoding='utf-8') as file:
+        with open(partial, 'wb') if binary else open(partial, 'w', newline='', encoding='utf-8') as file:
             yield file
         os.replace(partial, path)
     except BaseException:

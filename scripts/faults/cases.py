@@ -45,6 +45,7 @@ def cases(folder, count, epochs):
     masks = ['--train_list', pictures / 'masks.txt', '--val_list', pictures / 'masks.txt', '--num_classes', 3]
     stream = ['--train_list', pictures / 'stream.tar', '--val_list', pictures / 'stream.tar', '--num_classes', 3]
     dropout = ['--model_type', 'mlp', '--model_args', 'hidden=32', 'dropout=0.3']
+    wide = ['--model_type', 'mlp', '--model_args', 'hidden=128', 'dropout=0.3']  # last.pth is larger than source.zip
     gathering = (
         '--accumulate 3 --ema 0.9 --schedule plateau --plateau_patience 0 --warmup_epochs 1 --clip_norm 1'.split()
     )
@@ -54,7 +55,7 @@ def cases(folder, count, epochs):
         'segmentation': ['--data_type', 'list', '--task', 'segmentation', *masks, '--model_type', 'unet',
                          '--model_args', 'width=4', '--augment', 'flip'],
         'gathering': ['--data_type', 'list', *lists, '--augment', 'flip', *gathering],
-        'memory': ['--data_type', 'mem_list', *lists, *dropout, '--augment', 'flip', '--mixup', 0.4],
+        'memory': ['--data_type', 'mem_list', *lists, *wide, '--augment', 'flip', '--mixup', 0.4],
         'stream': ['--data_type', 'stream', *stream, *dropout, '--shuffle_buffer', 9, '--optimizer', 'sgd'],
         'regression': ['--data_type', 'array', '--task', 'regression', '--train_list', table, '--val_list', table,
                        '--num_targets', 2, *dropout],
