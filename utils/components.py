@@ -18,6 +18,8 @@ from utils.source import is_run_code
 
 __all__ = ['Change', 'Source', 'changed', 'changed_files', 'components_of', 'describe']
 
+SAID_OF = {'gone': ', gone', 'new': ', new'}
+
 
 class Change(NamedTuple):
     """What is not as it was when a run was recorded.
@@ -109,16 +111,16 @@ def _diff(old, new):
 
 
 def describe(changes):
-    """Return changes as lines (list of str), a definition that serves several kinds once: 'model/x.py: Net (model)'."""
+    """Return changes as lines (list of str), one for a definition that serves several kinds: 'model/x.py: Net (model)'.
+
+    A file that cannot be read is one line too, with what is wrong with it.
+    """
     kinds = {}
     for change in changes:
-        kinds.setdefault((change.path, change.name, change.state), []).append(change.kind)
-    said = {'changed': '', 'gone': ', gone', 'new': ', new', 'unreadable': ', cannot be read'}
-    return [
-        f'{path}: {name.rpartition(".")[2] if ELSEWHERE not in name else name.rpartition(":")[2]} '
-        f'({", ".join(those)}{said[state]})'
-        for (path, name, state), those in kinds.items()
-    ]
+        name = change.name.rpartition(':' if ELSEWHERE in change.name else '.')[2]
+        what = change.diff if change.state == 'unreadable' else f'{change.path}: {name}'
+        kinds.setdefault((what, SAID_OF.get(change.state, '')), {})[change.kind] = None
+    return [f'{what} ({", ".join(those)}{state})' for (what, state), those in kinds.items()]
 
 
 def changed_files(then, now):

@@ -152,8 +152,15 @@ class References(ast.NodeVisitor):
             self.visit(statement)
 
     def visit_Name(self, node):
-        """Note a name."""
-        self._note(node.id, '')
+        """Note a name that is read."""
+        if not isinstance(node.ctx, ast.Store):
+            self._note(node.id, '')
+
+    def visit_AugAssign(self, node):
+        """Note what is changed in place, which is read too."""
+        if isinstance(node.target, ast.Name):
+            self._note(node.target.id, '')
+        self.generic_visit(node)
 
     def visit_Attribute(self, node):
         """Note a dotted name whole."""

@@ -54,16 +54,15 @@ class Record:
     """
 
     def __init__(self, trainer):
-        files, roots = read_files(), roots_of(trainer)
+        files, roots = read_files(PROJECT), roots_of(trainer)
         self.archive, self.goes_on = packed(files), False
-        self.device = trainer.device
         self.values = {
             'format': FORMAT,
             'date': now(),
             'experiment': None,
             'code': code_hash(files),
             'source': {'file': 'source.zip', 'sha256': hashlib.sha256(self.archive).hexdigest()},
-            'git': git_state(),
+            'git': git_state(PROJECT),
             'versions': versions_of(packages_of(roots)),
             'components': _components(roots),
             'data': {split: data_of(trainer, split) for split in SPLITS},
