@@ -103,7 +103,7 @@ class Trainer(Engine):
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()
-        device, self.gpus = select_gpus(args)
+        device, gpus = select_gpus(args)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss}
@@ -112,12 +112,11 @@ class Trainer(Engine):
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         notes += notes_of(self.train_loader, self.val_loader)
-        notes.append(f'device: {describe_device(args, self.gpus)}, threads: {set_threads(args.threads, self.workers)}')
+        self.place = describe_device(args, gpus)
+        notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
         notes += freeze(self.net, args.freeze)
-        super().__init__(
-            args, equip_multi_gpu(self.net, self.gpus), select_loss(args) if loss is None else loss, device
-        )
+        super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
@@ -174,7 +173,7 @@ class Trainer(Engine):
         """Write env.txt, source.zip and record.json; return a line (list of str) where the same was run already."""
         args = self.args
         try:
-            self.record.write(args.model_dir, describe_device(args, self.gpus))
+            self.record.write(args.model_dir, self.place)
         except BaseException:
             self.lock.release()
             raise

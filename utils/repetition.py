@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from utils.lock import holder
+
 HEAD = 512  # bytes of record.json, in which `experiment` stands
 TAIL = 4096  # bytes of log.txt
 
@@ -68,7 +70,10 @@ def result_of(run, selection):
 
 
 def _unfinished(run):
-    return 'under way or killed' if (run / 'lock').exists() else 'interrupted'
+    try:
+        return 'under way' if holder(run) else 'interrupted'
+    except OSError:  # a lock that cannot be read
+        return 'interrupted'
 
 
 def _rows(path, monitor):
