@@ -44,10 +44,10 @@ class Module:
     imports: dict = field(default_factory=dict)
     stars: list = field(default_factory=list)
 
-    def source_of(self, name):
-        """Return the lines (list of str) that define `name`, decorators included."""
+    def source_of(self, statements):
+        """Return the lines (list of str) of some of its statements, decorators included."""
         lines, found = self.text.splitlines(), []
-        for statement in self.statements[name]:
+        for statement in statements:
             decorators = [decorator.lineno for decorator in getattr(statement, 'decorator_list', [])]
             found += lines[min([statement.lineno, *decorators]) - 1 : statement.end_lineno]
         return found

@@ -12,13 +12,15 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.definitions import MODULE_LEVEL, Import, References, canonical, read_module
+from utils.definitions import ASSIGNMENTS, MODULE_LEVEL, Import, Module, References, canonical, read_module
 from utils.source import project_files
 
 DIGITS = 16  # of a hash, hexadecimal
 LARGEST_FILE = 2**24  # bytes of a file in an archive that is read
-# They say what is wrong, or look a name up; what is found there is a component by itself.
-PLUMBING = ('utils/errors.py', 'utils/registry.py')
+# They say what is wrong, or look a name up; what is found there is a component by itself. The loop and the options are
+# those of every run: that they changed is seen by the hash of all code.
+PLUMBING = ('utils/errors.py', 'utils/registry.py', 'train.py', 'eval.py', 'options.py')
+STARTING = ('train', 'eval')  # whoever imports these is a script, what it does is to use its definitions
 ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
 ELSEWHERE = '.py:'  # /home/me/script.py:Net, a definition outside of the project
 
@@ -146,7 +148,7 @@ class Reader:
             return Definition(path, module, [], [])
         if module is None or attribute not in module.statements:
             return None
-        statements = module.statements[attribute]
+        statements = _counting(module, attribute)
         references = References(statements)
         targets = [*references.imports]
         refers_to, outside = [], {}
@@ -170,7 +172,7 @@ class Reader:
         names = [f'{local} is {target}' for local, target in sorted(outside.items())]
         text = canonical(statements) + ''.join(f'\n{line}' for line in names)
         refers_to = [each for each in dict.fromkeys(refers_to) if not self._is_plumbing(each)]
-        source = [f'# {line}' for line in names] + module.source_of(attribute)
+        source = [f'# {line}' for line in names] + module.source_of(statements)
         return Definition(path, _digest(text), refers_to, source)
 
     def _find_entry(self, name, entry):
@@ -263,7 +265,7 @@ class Reader:
         return [
             self.name_in(each, MODULE_LEVEL)
             for each, module in modules.items()
-            if MODULE_LEVEL in getattr(module, 'statements', ())
+            if isinstance(module, Module) and _counting(module, MODULE_LEVEL)
         ]
 
     def _is_plumbing(self, name):
@@ -279,6 +281,15 @@ class Reader:
         return bool(registered) and all(
             '.' in value and self.file_of('', value.split('.'))[0] is not None for value in registered.values()
         )
+
+
+def _counting(module, name):
+    """Return the statements (list) that define a name; of what a script does only assignments, `Net.forward = ...`."""
+    statements = module.statements.get(name, [])
+    imported = [target.target.partition('.')[0] for targets in module.imports.values() for target in targets]
+    if name != MODULE_LEVEL or not any(first in STARTING for first in imported):
+        return statements
+    return [statement for statement in statements if isinstance(statement, ASSIGNMENTS)]
 
 
 def _literal(statements):

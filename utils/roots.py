@@ -12,7 +12,7 @@ from pathlib import Path
 from utils.definitions import canonical
 from utils.loss_options import parse_terms
 from utils.reader import DIGITS, ELSEWHERE
-from utils.registry import PROJECT
+from utils.registry import PROJECT, read_registry
 
 MODELS, LIBRARIES = 'model.model_entry.MODELS', 'model.model_entry.LIBRARIES'
 DATASETS, AUGMENTS = 'data.data_entry.DATASETS', 'data.augment.AUGMENTS'
@@ -40,9 +40,11 @@ def roots_of(trainer):
         'data': names['train_loader'] + [part for loader in loaders for part in _parts_of(loader)],
         'augment': [f'{AUGMENTS}[{args.augment}]'] * (augment is not None) + _types(filter(None, (augment, mixing))),
         'loss': names['loss'] + _types(trainer.loss.modules()),
-        'metrics': [f'{METRICS}[{args.task}]', type(trainer.metrics['val'])],
+        'metrics': [type(trainer.metrics['val'])],
     }
     roots['data'].append(type(trainer.prepare))
+    if read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2] == roots['metrics'][0].__name__:
+        roots['metrics'].append(f'{METRICS}[{args.task}]')  # or the Trainer's class has others
     if name_of(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]
     return {kind: list(dict.fromkeys(things)) for kind, things in roots.items()}

@@ -226,6 +226,19 @@ def test_a_script_outside_of_the_project_is_followed_into_it(tmp_path):
     assert changed(record, None, Source(tmp_path / 'project')) == [], 'of a file that is not here nothing can be told'
 
 
+def test_what_a_script_does_with_its_definitions_is_no_part_of_them(tmp_path):
+    files = {
+        'mine.py': (
+            'from train import Trainer\nfrom tools import act, pack\n'
+            'class Net: pass\nclass Mine(Trainer): pass\n'
+            'Net.act = act\nMine(pack, Net()).train()\nfor _ in range(3):\n    print(Mine)\n'
+        ),
+        'train.py': 'import tools\nclass Trainer:\n    tools.pack\n',
+        'tools.py': 'act = 1\npack = 2\n',
+    }
+    assert closure(tmp_path, files, 'mine.Mine') == ['mine.<module>', 'mine.Mine', 'mine.Net', 'tools.act']
+
+
 @pytest.mark.parametrize(
     ('one', 'other', 'same'),
     [
