@@ -17,6 +17,7 @@ The record is a dict of plain values:
 import hashlib
 import json
 import os
+import re
 from itertools import count
 from pathlib import Path
 
@@ -38,6 +39,8 @@ IRRELEVANT = frozenset(
     'trust_checkpoint print_freq print_model add_graph histograms save_freq save_steps save_minutes keep_top '
     'num_workers threads device from_data'.split()
 )
+ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
+ARCHIVE = re.compile(r'source(_\d+)?\.zip')
 ANOTHER_RUN = 'it goes on with what is there now, which is another run'
 
 
@@ -81,9 +84,9 @@ class Record:
             f'changed since the run was interrupted: {what}; {ANOTHER_RUN}'
             for what in differences(then, self.values, archive_of(then, directory))
         ]
-        self.goes_on = 'source' in then and all(_essence(then, key) == _essence(self.values, key) for key in ESSENCE)
+        self.goes_on = _has_archive(then) and all(_essence(then, key) == _essence(self.values, key) for key in ESSENCE)
         if self.goes_on:
-            self.values = then | {'experiment': then['experiment'] and self.values['experiment']}
+            self.values = then | {'experiment': then.get('experiment') and self.values['experiment']}
         elif 'code' in then:
             self.values['experiment'] = None  # a part of it was another
         return lines
@@ -112,11 +115,13 @@ class Record:
         self.archive = None  # it may be large, and the run long
 
 
-ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
-
-
 def _essence(record, key):
     return record[key].get('sha256') if key == 'source' else record.get(key)
+
+
+def _has_archive(record):
+    """Return whether a record names an archive as a run calls it (bool); a checkpoint may be from anybody."""
+    return bool(ARCHIVE.fullmatch(str((record.get('source') or {}).get('file'))))
 
 
 def _components(roots):
@@ -203,12 +208,12 @@ def code_differences(then, archive):
 
 def archive_of(record, directory):
     """Return the Source of a run's source.zip, or None: it is not in `directory`, or not the one that was recorded."""
-    source = (record or {}).get('source')
-    if not source:
+    if not record or not _has_archive(record):
         return None
+    source = record['source']
     path = Path(directory, source['file'])
     try:
-        whole = hashlib.sha256(path.read_bytes()).hexdigest() == source['sha256']
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() == source.get('sha256')
     except OSError:
         return None
     return Source(path) if whole else None

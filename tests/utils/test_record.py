@@ -244,12 +244,13 @@ def test_a_changed_comment_is_recorded_without_a_word(run, train_here, tmp_path,
     assert 'source_2.zip' in resumed.files
 
 
-def test_other_versions_are_named(run):
+def test_other_versions_are_named_and_another_archive_is_not_taken(run):
     then = {'versions': {'torch': '2.1', 'numpy': '2.0', 'gone': '1'}}
     assert changed_versions(then, {'versions': {'torch': '2.2', 'numpy': '2.0'}}) == ['torch 2.1 -> 2.2']
-    assert (
-        archive_of(record_in(run.directory) | {'source': {'file': 'source.zip', 'sha256': 'x'}}, run.directory) is None
-    )
+    assert archive_of({'source': {'file': 'source.zip', 'sha256': 'x'}}, run.directory) is None
+    shutil.copy(run.directory / 'source.zip', run.directory.parent / 'other.zip')
+    sha256 = record_in(run.directory)['source']['sha256']
+    assert archive_of({'source': {'file': '../other.zip', 'sha256': sha256}}, run.directory) is None
 
 
 # --- the same again
