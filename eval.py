@@ -47,6 +47,7 @@ from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_o
 from utils.engine import Engine
 from utils.failures import explained
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.past import translated
 from utils.progress import Progress
 from utils.seeding import be_deterministic
 from utils.tasks import has_pictures, task_of
@@ -92,6 +93,7 @@ class Evaluator(Engine):
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
         save_args(args, args.result_dir)
+        loaded += getattr(args, 'past', [])  # what an older record has otherwise
         for line in [*loaded, *notes_of(self.loader), f'device: {describe_device(args, gpus)}, threads: {threads}']:
             print(line)
 
@@ -248,7 +250,7 @@ def main(argv=None):
     checkpoint = load_checkpoint(get_load_model_path(argv), trusts_checkpoint(argv))
     args = prepare_test_args(argv, checkpoint.get('args'))
     try:
-        for line in overrides(args, checkpoint.get('args') or {}):
+        for line in overrides(args, translated(checkpoint.get('args') or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explained(args):
             Evaluator(args, checkpoint).eval()

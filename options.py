@@ -3,7 +3,8 @@
     args = prepare_train_args()                    # from the command line: makes the run's directory, writes args.txt
     args = train_args(lr=0.01)                     # from a notebook: checks, writes nothing
 
-An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint.
+An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint. One that
+is added, renamed or removed declares what that means for older records: utils/past.py.
 Imports no torch and nothing of the project but the names in its registries, so --help answers at once. What concerns
 several options together is checked in utils/option_checks.py.
 """
@@ -18,7 +19,6 @@ from pathlib import Path
 from utils.args_file import changed, options_of, write_args
 from utils.arguments import (
     Flag,
-    Parser,
     directory_path,
     existing_path,
     existing_path_or,
@@ -34,6 +34,7 @@ from utils.completion import complete
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
+from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
 
@@ -74,7 +75,7 @@ def _add_what(parser):
     tasks = read_registry('metrics', 'METRICS')
     group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
-    group.add_argument('--model_args', nargs='+', type=keyword, metavar='NAME=VALUE',
+    group.add_argument('--model_args', before=None, nargs='+', type=keyword, metavar='NAME=VALUE',
                        help="what else the model's constructor takes: width=32 depth=3, hidden=256,128, dropout=0.1")
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets), metavar='NAME',
                        help=', '.join(datasets))
@@ -101,9 +102,9 @@ def _add_what(parser):
 
 
 def _add_targets(group):
-    group.add_argument('--num_targets', type=number(int, low=1), metavar='N',
+    group.add_argument('--num_targets', before=None, type=number(int, low=1), metavar='N',
                        help='regression: numbers per sample (default: counted in the training data)')
-    group.add_argument('--target_columns', nargs='+', metavar='NAME',
+    group.add_argument('--target_columns', before=None, nargs='+', metavar='NAME',
                        help='array: columns of a .csv, by name or by number from 1, or arrays of an .npz, that hold '
                             'the targets (default: the last column; the array targets or y)')
 
@@ -113,14 +114,14 @@ def _add_loss(parser):
     group = parser.add_argument_group('loss and metrics')
     group.add_argument('--loss', type=sum_of(losses), metavar='NAME',
                        help=f'{losses_by_task()}. Or a weighted sum: ce+0.5*dice (default: the first of the task)')
-    group.add_argument('--loss_args', nargs='+', type=keyword, metavar='NAME=VALUE',
+    group.add_argument('--loss_args', before=None, nargs='+', type=keyword, metavar='NAME=VALUE',
                        help='what the loss takes besides: ' + '; '.join(
                            f'{name}: {", ".join(taken)}' for name, taken in read_registry('loss', 'LOSS_ARGS').items()))
     group.add_argument('--label_smoothing', default=0.0, type=number(float, low=0, below=1), metavar='X',
                        help='share of the target spread evenly over all classes')
     group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
                        help='weight of each class in the loss')
-    group.add_argument('--metrics', nargs='+', type=registered('metric', metrics), metavar='NAME',
+    group.add_argument('--metrics', before=None, nargs='+', type=registered('metric', metrics), metavar='NAME',
                        help='metrics that are computed only when named: ' + '; '.join(
                            f'{task}: {", ".join(extra)}'
                            for task, extra in read_registry('metrics', 'EXTRA_METRICS').items()))
@@ -133,7 +134,7 @@ def _add_files(parser):
     group.add_argument('--data_root', type=existing_path, metavar='DIR',
                        help='what the paths in list files are relative to (default: the list file), or the directory '
                             'of a downloaded data set (default: datasets/ of the project)')
-    group.add_argument('--cache_dir', type=directory_path, metavar='DIR',
+    group.add_argument('--cache_dir', before=None, type=directory_path, metavar='DIR',
                        help='directory that keeps the decoded pixels of mem_list on disk, for the next start and for '
                             'other processes (default: every start decodes them into its own memory)')
     group.add_argument('--download', action=Flag, help=f'download {", ".join(DOWNLOADABLE_DATA)} when not there yet')
@@ -141,7 +142,7 @@ def _add_files(parser):
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
     group.add_argument('--load_not_strict', action=Flag,
                        help='load the weights that match in name and shape, report the others')
-    group.add_argument('--trust_checkpoint', action=Flag,
+    group.add_argument('--trust_checkpoint', before=False, action=Flag,
                        help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
                             'run any code that is in the file, so only for files that you trust')
     group.add_argument('--save_prefix', default='exp', type=plain_name, metavar='NAME',
@@ -164,15 +165,15 @@ def _add_machine(parser):
                        help='processes that decode pictures (default: 0 for data in memory, else up to 8)')
     group.add_argument('--threads', type=number(int, low=1, high=1024), metavar='N',
                        help='threads of the main process (default: what the workers leave of the cores)')
-    group.add_argument('--amp', choices=['off', 'bf16', 'fp16'],
+    group.add_argument('--amp', before=None, choices=['off', 'bf16', 'fp16'],
                        help='compute with 16 bits where it is safe (torch.autocast); GPUs gain, most CPUs lose '
                             '(default: off, or as --fast finds)')
-    group.add_argument('--channels_last', action=Flag, default=None,
+    group.add_argument('--channels_last', before=None, action=Flag, default=None,
                        help='lay out pictures channel by channel within each pixel (default: off, or as --fast finds)')
-    group.add_argument('--compile', action=Flag, default=None,
+    group.add_argument('--compile', before=None, action=Flag, default=None,
                        help='torch.compile: a minute at the start, for a faster step on GPUs (default: off, or as '
                             '--fast finds)')
-    group.add_argument('--deterministic', action=Flag,
+    group.add_argument('--deterministic', before=False, action=Flag,
                        help='the same bits each time on GPUs too, which is slower; refuse what cannot do that')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
                        help='steps between two updates of the progress line')
@@ -195,9 +196,9 @@ def add_train_args(parser):
                        help='second beta of adam and its kin, alpha of rmsprop')
     group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X',
                        help='L2 penalty; adamw: decoupled from the gradient')
-    group.add_argument('--decay_weights_only', action=Flag,
+    group.add_argument('--decay_weights_only', before=False, action=Flag,
                        help='leave biases and the factors of norms out of --weight_decay')
-    group.add_argument('--lr_of', nargs='+', type=share_of_lr, metavar='PART=X',
+    group.add_argument('--lr_of', before=None, nargs='+', type=share_of_lr, metavar='PART=X',
                        help='parts of the model, by the beginning of their names, whose learning rate is X times --lr')
     _add_schedule(parser)
     _add_controls(parser)
@@ -211,38 +212,38 @@ def _add_samples(parser):
     group = parser.add_argument_group('training samples')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=', '.join(augments))
-    group.add_argument('--balance', action=Flag,
+    group.add_argument('--balance', before=False, action=Flag,
                        help='classification: draw each class equally often, with replacement; an epoch stays as long')
-    group.add_argument('--skip_bad', action=Flag,
+    group.add_argument('--skip_bad', before=False, action=Flag,
                        help='list, mem_list, pairs, folder: train without the samples whose line or picture is faulty, '
                             'found by decoding all of them before the first step, and write them to skipped.txt; '
                             'validation never leaves one out')
-    group.add_argument('--shuffle_buffer', default=1000, type=number(int, low=1), metavar='N',
+    group.add_argument('--shuffle_buffer', default=1000, before=1000, type=number(int, low=1), metavar='N',
                        help='stream: samples among which the next is drawn; the order of the shards is drawn as well')
-    group.add_argument('--train_length', type=number(int, low=1), metavar='N',
+    group.add_argument('--train_length', before=None, type=number(int, low=1), metavar='N',
                        help='stream: samples of an epoch, for the time left and for schedules by step; with fewer than '
                             'there are it ends earlier, with more some come again (default: all, uncounted)')
-    group.add_argument('--mixup', type=number(float, above=0), metavar='ALPHA',
+    group.add_argument('--mixup', before=None, type=number(float, above=0), metavar='ALPHA',
                        help='classification: blend each sample with another, shares from Beta(ALPHA, ALPHA); the '
                             'metrics of training, then rough, count the class with the larger share')
-    group.add_argument('--cutmix', type=number(float, above=0), metavar='ALPHA',
+    group.add_argument('--cutmix', before=None, type=number(float, above=0), metavar='ALPHA',
                        help='likewise, a rectangle of another pasted in; with --mixup each batch gets either')
 
 
 def _add_model(parser):
     group = parser.add_argument_group('training: the model')
-    group.add_argument('--fast', action=Flag,
+    group.add_argument('--fast', before=False, action=Flag,
                        help='try at the start which of --channels_last, --amp and --compile make a step faster here, '
                             'and turn those on')
     group.add_argument('--pretrained', action=Flag,
                        help='start from weights that torchvision or timm downloads, where the model has them')
-    group.add_argument('--load_exclude', nargs='+', metavar='PART',
+    group.add_argument('--load_exclude', before=None, nargs='+', metavar='PART',
                        help='parts of the model, by the beginning of their names, that --load_model_path leaves as '
                             'they are: fc, layer4.1')
-    group.add_argument('--freeze', nargs='+', metavar='PART',
+    group.add_argument('--freeze', before=None, nargs='+', metavar='PART',
                        help='parts of the model, by the beginning of their names, that are not trained; their batch '
                             'norms keep their running statistics and compute as in a test')
-    group.add_argument('--print_model', action=Flag,
+    group.add_argument('--print_model', before=False, action=Flag,
                        help='print the layers with the shapes of their outputs, parameters and FLOPs')
 
 
@@ -253,11 +254,12 @@ def _add_run(parser):
                             'where it exists, _2, _3 ... is added)')
     group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
-    group.add_argument('--save_steps', type=number(int, low=1), metavar='N',
+    group.add_argument('--save_steps', before=None, type=number(int, low=1), metavar='N',
                        help='write last.pth every N optimizer steps too, so that no more than these are lost')
-    group.add_argument('--save_minutes', default=1.0, type=number(float, above=0), metavar='X',
+    # Before, last.pth was written at the end of each epoch alone; --save_minutes beside --resume is safe.
+    group.add_argument('--save_minutes', default=1.0, before=None, type=number(float, above=0), metavar='X',
                        help='write last.pth every X minutes too, besides the end of each epoch')
-    group.add_argument('--profile', action=Flag,
+    group.add_argument('--profile', before=False, action=Flag,
                        help='say where the time of a step goes and what to do about it, and write a trace of some')
     group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN',
                        help='go on with this run directory (or the run of this checkpoint), with its own options; '
@@ -267,57 +269,59 @@ def _add_run(parser):
 def _add_schedule(parser):
     group = parser.add_argument_group('learning rate over the run')
     schedules = read_registry('utils.optim', 'SCHEDULES')
-    group.add_argument('--schedule', default='none', type=registered('schedule', schedules), metavar='NAME',
-                       help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
-    group.add_argument('--warmup_epochs', default=0.0, type=number(float, low=0), metavar='X',
+    group.add_argument('--schedule', default='none', before='none', type=registered('schedule', schedules),
+                       metavar='NAME', help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
+    group.add_argument('--warmup_epochs', default=0.0, before=0.0, type=number(float, low=0), metavar='X',
                        help='epochs, or a part of one, in which the learning rate rises from nearly 0')
-    group.add_argument('--warmup_steps', default=0, type=number(int, low=0), metavar='N',
+    group.add_argument('--warmup_steps', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='the same in optimizer steps')
-    group.add_argument('--lr_steps', nargs='+', type=number(float, above=0), metavar='X',
+    group.add_argument('--lr_steps', before=None, nargs='+', type=number(float, above=0), metavar='X',
                        help='step: epochs from one change to the next; multistep: the epochs of the changes')
-    group.add_argument('--gamma', default=0.1, type=number(float, above=0, below=1), metavar='X',
+    group.add_argument('--gamma', default=0.1, before=0.1, type=number(float, above=0, below=1), metavar='X',
                        help='step, multistep, exponential (by epoch), plateau: what the learning rate is multiplied by')
-    group.add_argument('--power', default=0.9, type=number(float, above=0), metavar='X', help='poly: the power')
-    group.add_argument('--lr_min', default=0.0, type=number(float, low=0), metavar='X',
+    group.add_argument('--power', default=0.9, before=0.9, type=number(float, above=0), metavar='X',
+                       help='poly: the power')
+    group.add_argument('--lr_min', default=0.0, before=0.0, type=number(float, low=0), metavar='X',
                        help='cosine and plateau: the least learning rate')
-    group.add_argument('--plateau_patience', default=5, type=number(int, low=0), metavar='N',
+    group.add_argument('--plateau_patience', default=5, before=5, type=number(int, low=0), metavar='N',
                        help='plateau: epochs without a better value that are waited for')
 
 
 def _add_controls(parser):
     group = parser.add_argument_group('training steps')
-    group.add_argument('--accumulate', default=1, type=number(int, low=1), metavar='N',
+    group.add_argument('--accumulate', default=1, before=1, type=number(int, low=1), metavar='N',
                        help='batches whose gradients make one optimizer step, as if they were one N times as large')
-    group.add_argument('--clip_norm', type=number(float, above=0), metavar='X',
+    group.add_argument('--clip_norm', before=None, type=number(float, above=0), metavar='X',
                        help='scale the gradients down where the norm of all together is larger')
-    group.add_argument('--clip_value', type=number(float, above=0), metavar='X',
+    group.add_argument('--clip_value', before=None, type=number(float, above=0), metavar='X',
                        help='cut each number of the gradients off at -X and X')
-    group.add_argument('--ema', type=number(float, low=0, below=1), metavar='DECAY',
+    group.add_argument('--ema', before=None, type=number(float, low=0, below=1), metavar='DECAY',
                        help='test and save the exponential moving average of the weights, 0.999 for example')
-    group.add_argument('--max_steps', type=number(int, low=1), metavar='N',
+    group.add_argument('--max_steps', before=None, type=number(int, low=1), metavar='N',
                        help='end after so many optimizer steps, even within an epoch')
 
     group = parser.add_argument_group('which epochs count')
-    group.add_argument('--monitor', type=monitored, metavar='NAME',
+    group.add_argument('--monitor', before=None, type=monitored, metavar='NAME',
                        help='the value by which best.pth is chosen, such as val/loss (default: the first metric of the '
                             "task, val/acc for classification); a column of history.csv")
-    group.add_argument('--mode', choices=['max', 'min'],
+    group.add_argument('--mode', before=None, choices=['max', 'min'],
                        help='which values of it are better (default: as the metric has it)')
-    group.add_argument('--patience', type=number(int, low=1), metavar='N',
+    group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N',
                        help='stop when there was no better epoch for N epochs')
-    group.add_argument('--min_epochs', default=0, type=number(int, low=0), metavar='N',
+    group.add_argument('--min_epochs', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='but not before so many epochs')
-    group.add_argument('--keep_top', default=0, type=number(int, low=0), metavar='K',
+    group.add_argument('--keep_top', default=0, before=0, type=number(int, low=0), metavar='K',
                        help='keep top_0010.pth and the like of the K best epochs')
 
     group = parser.add_argument_group('before a night is spent on it')
-    group.add_argument('--dry_run', action=Flag,
+    group.add_argument('--dry_run', before=False, action=Flag,
                        help='do once, in seconds, what a run does: two batches to train and to validate, the second as '
                             'small as the last of an epoch, pictures, saving, loading; keep nothing')
-    group.add_argument('--find_lr', action=Flag,
+    group.add_argument('--find_lr', before=False, action=Flag,
                        help='instead of training, try learning rates from 1e-7 to 10 and plot the loss: find_lr.png')
-    group.add_argument('--add_graph', action=Flag, help="draw the network's graph in TensorBoard, where it can be")
-    group.add_argument('--histograms', action=Flag,
+    group.add_argument('--add_graph', before=False, action=Flag,
+                       help="draw the network's graph in TensorBoard, where it can be")
+    group.add_argument('--histograms', before=False, action=Flag,
                        help='write histograms of weights and gradients to TensorBoard after each epoch')
 
 
@@ -335,7 +339,7 @@ def add_test_args(parser):
 # fmt: on
 def train_parser():
     """Return the parser of train.py."""
-    parser = Parser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
+    parser = PastParser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
     add_common_args(parser)
     add_train_args(parser)
     return parser
@@ -343,7 +347,7 @@ def train_parser():
 
 def test_parser():
     """Return the parser of eval.py."""
-    parser = Parser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
+    parser = PastParser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
     add_common_args(parser)
     add_test_args(parser)
     for action in options_of(parser):
@@ -354,7 +358,7 @@ def test_parser():
 
 def parse_common_args(argv=None):
     """Parse only the options that training and testing share (for tools and tests); checks them like the others."""
-    parser = Parser(prog='danlu', description='The options that train.py and eval.py share.')
+    parser = PastParser(prog='danlu', description='The options that train.py and eval.py share.')
     add_common_args(parser)
     return checked(parser, parser.parse_args(argv))
 
@@ -440,9 +444,10 @@ def parse_test_args(argv=None, trained=None):
         outdated |= {'val_list', 'data_root', 'target_columns'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):
         outdated |= {'mean', 'std'}
-    for name in TAKEN_FROM_CHECKPOINT:
-        if name in trained and name not in given and name not in outdated:
-            setattr(args, name, trained[name])
+    wanted = [name for name in TAKEN_FROM_CHECKPOINT if name not in given and name not in outdated]
+    recorded, told = parser.recorded(trained, wanted, args.load_model_path) if trained else ({}, [])
+    vars(args).update(recorded)
+    args.past += told
     return checked(parser, args)
 
 

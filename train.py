@@ -100,6 +100,7 @@ class Trainer(Engine):
 
     def __init__(self, args, model=None, train_loader=None, val_loader=None, loss=None):
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
+        notes += getattr(args, 'past', [])  # what an older record has otherwise
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()

@@ -838,7 +838,7 @@ def test_args_txt_has_every_option_with_the_changed_ones_marked(place):
     assert lines[0] == f"# python train.py '@{place}/runs/lenet_my run/args.txt'"
     for name in vars(args):
         assert len([line for line in lines if line.lstrip('# ').startswith((f'--{name}', f'--no_{name}'))]) >= 1
-    assert len(lines) == 2 + len(vars(args))
+    assert len(lines) == 3 + len(vars(args))
     assert '--lr=0.01  # default: 0.001' in lines
     assert '--gpus 0 1  # default: not set' in lines
     assert '--save_prefix="my run"  # default: exp' in lines

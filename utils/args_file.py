@@ -23,7 +23,9 @@ def write_args(parser, args, directory, not_repeated, note=None):
     path = Path(directory) / 'args.txt'
     command = f'python {parser.prog} {shlex.quote("@" + str(path))}'
     lines = [f'# {command}', f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}', *([f'# {note}'] if note else [])]
-    for action in options_of(parser):
+    actions = options_of(parser)
+    lines.append(f'# {len(actions)} options')  # tells a later version whether lines were deleted: utils/past.py
+    for action in actions:
         value = getattr(args, action.dest)
         line = option_line(action.dest, value)
         if action.dest in not_repeated and value is not None:

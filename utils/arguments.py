@@ -31,11 +31,32 @@ class Quoted(str):
     """A word that an args file has in quotes: always a value, also where it begins with - or @."""
 
 
-class Parser(argparse.ArgumentParser):
+class Dated:
+    """Lets `add_argument` take `before`: the value under which today's code does what it did without the option."""
+
+    def add_argument(self, *names, **keywords):
+        """Add an option; a `before` among its keywords becomes an attribute of the action."""
+        declared = {'before': keywords.pop('before')} if 'before' in keywords else {}
+        action = super().add_argument(*names, **keywords)
+        vars(action).update(declared)
+        return action
+
+
+class Group(Dated, argparse._ArgumentGroup):
+    """A group of a Parser's options."""
+
+
+class Parser(Dated, argparse.ArgumentParser):
     """ArgumentParser that reads `@args.txt`, takes `--weight-decay` for `--weight_decay`, and errs in one line."""
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+
+    def add_argument_group(self, *words, **keywords):
+        """Add and return a Group, under which --help shows the options that are added to it."""
+        group = Group(self, *words, **keywords)
+        self._action_groups.append(group)
+        return group
 
     def parse_known_args(self, args=None, namespace=None):
         return super().parse_known_args(self._expanded(sys.argv[1:] if args is None else args), namespace)
@@ -85,6 +106,14 @@ class Parser(argparse.ArgumentParser):
 
     def _words_of(self, path):
         """Return the words of an args file (list of str, Quoted where they are in quotes)."""
+        words = []
+        for number_of_line, line in enumerate(self._lines_of(path), 1):
+            place = f'args file {path!r}, line {number_of_line}'
+            words += split_line(line, lambda message, place=place: self.error(f'{place}: {message}'))
+        return words
+
+    def _lines_of(self, path):
+        """Return the lines of an args file (list of str)."""
         if os.path.isdir(path):
             self.error(f'args file {path!r} is a directory; name the file, @{os.path.join(path, "args.txt")}')
         if not os.path.exists(path):
@@ -92,16 +121,11 @@ class Parser(argparse.ArgumentParser):
         if not os.path.isfile(path):
             self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so make it a file')
         try:
-            lines = Path(path).read_text(encoding='utf-8-sig').split('\n')
+            return Path(path).read_text(encoding='utf-8-sig').split('\n')
         except UnicodeDecodeError:
             self.error(f'args file {path!r} is not UTF-8 text')
         except OSError as error:
             self.error(f'args file {path!r} cannot be read: {error.strerror}')
-        words = []
-        for number_of_line, line in enumerate(lines, 1):
-            place = f'args file {path!r}, line {number_of_line}'
-            words += split_line(line, lambda message, place=place: self.error(f'{place}: {message}'))
-        return words
 
     def _parse_optional(self, arg_string):
         """Argparse asks here whether a word is an option; None: it is a value."""

@@ -97,7 +97,7 @@ def load_checkpoint(path, trust=False):
         raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
-    if loaded.get('format', FORMAT) != FORMAT:
+    if loaded.get('format', FORMAT) not in range(1, FORMAT + 1):
         raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')
     return loaded
 
