@@ -24,8 +24,13 @@ from utils.registry import PROJECT, close_names
 
 # Only the chosen module is imported. It has add_arguments(parser) and run(args), which returns the exit status or None.
 COMMANDS = {
+    'list': 'scripts.records.listing',
+    'diff': 'scripts.records.diff',
+    'whence': 'scripts.records.whence',
+    'command': 'scripts.records.command',
     'note': 'scripts.records.note',
     'replay': 'scripts.records.replay',
+    'rm': 'scripts.records.removal',
 }
 PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
 

@@ -77,7 +77,7 @@ class RunLock:
         try:
             owner = json.loads(file.read())
             return f'process {owner["pid"]} on {owner["host"]}'
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def release(self):
@@ -102,7 +102,7 @@ def holder(directory):
                 # Shared, as that needs no right to write; it is held for some microseconds.
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return None
     except OSError as error:
         if not isinstance(error, BlockingIOError | PermissionError) and error.errno not in UNKNOWN:

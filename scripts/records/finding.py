@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from scripts.records.run import FILES, Run
 from utils.errors import DanluError
@@ -11,10 +12,16 @@ DEPTH = 4  # directories of runs within directories of runs: --model_dir may lea
 SHOWN = 8  # names in a message
 
 
-def find_runs(checkpoints_dir):
-    """Return the Runs of a directory and of those in it that hold runs, and those directories (list of Path).
+class Shelf(NamedTuple):
+    """What lies in a directory of runs: the Runs, the directories that hold them, and those of tests beside them."""
 
-    An empty directory counts as a run, of which nothing came.
+    runs: list
+    places: list
+    tests: list
+
+
+def find_runs(checkpoints_dir):
+    """Return the Shelf of a directory and of those in it; an empty one counts as a run, of which nothing came.
 
     Raises:
         DanluError: there is no such directory.
@@ -22,13 +29,14 @@ def find_runs(checkpoints_dir):
     root = Path(checkpoints_dir)
     if not root.is_dir():
         raise DanluError(f'--checkpoints_dir: there is no directory {root}')
-    runs, places = [], [root]
-    _look_into(root, '', runs, places, DEPTH)
-    return sorted(runs, key=lambda run: run.name), places
+    shelf = Shelf([], [root], [])
+    _look_into(root, '', shelf, DEPTH)
+    shelf.runs.sort(key=lambda run: run.name)
+    return shelf
 
 
-def _look_into(place, name, runs, places, depth):
-    """Add what lies below the directory `place`, which is called `name` ('' or 'group/'), to `runs` and `places`."""
+def _look_into(place, name, shelf, depth):
+    """Add what lies below the directory `place`, which is called `name` ('' or 'group/'), to `shelf`."""
     try:
         with os.scandir(place) as entries:
             found = [entry for entry in entries if not entry.name.startswith('.') and entry.is_dir()]
@@ -37,10 +45,12 @@ def _look_into(place, name, runs, places, depth):
     for entry in found:
         run = Run(entry.path, name + entry.name)
         if is_run(run):
-            runs.append(run)
-        elif depth > 1 and 'result.txt' not in run.files:
-            places.append(Path(entry.path))
-            _look_into(entry.path, f'{run.name}/', runs, places, depth - 1)
+            shelf.runs.append(run)
+        elif run.is_test:
+            shelf.tests.append(run.path)
+        elif depth > 1:
+            shelf.places.append(run.path)
+            _look_into(entry.path, f'{run.name}/', shelf, depth - 1)
 
 
 def is_run(run):
@@ -57,10 +67,11 @@ def find_run(wanted, checkpoints_dir):
         DanluError: there is none, or there are several.
     """
     for path in (Path(checkpoints_dir) / wanted, Path(wanted).expanduser()):
-        for directory in (path, path.parent):  # of a checkpoint or another file of the run
-            if wanted and path.exists() and directory.is_dir() and _holds_run(directory, checkpoints_dir):
-                return Run(directory, _name_of(directory, checkpoints_dir))
-    runs, _ = find_runs(checkpoints_dir)
+        if wanted and os.path.exists(path):
+            for directory in (path, *list(path.resolve().parents)[:DEPTH]):  # of a checkpoint or of a test in the run
+                if directory.is_dir() and _is_run_of(directory, checkpoints_dir):
+                    return Run(directory, _name_of(directory, checkpoints_dir))
+    runs = find_runs(checkpoints_dir).runs
     begun = [run for run in runs if wanted and run.name.startswith(wanted)]
     if len(begun) == 1:
         return begun[0]
@@ -68,17 +79,15 @@ def find_run(wanted, checkpoints_dir):
     if begun:
         more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
         raise DanluError(f'{wanted!r} begins the names of {len(names)} runs: {", ".join(names[:SHOWN])}{more}')
-    close = close_names(wanted, names) if names else []
+    close = [name for name in names if wanted and wanted in name][:3] or close_names(wanted, names)
     hint = f'; did you mean {" or ".join(close)}?' if close else '; `python scripts/runs.py list` shows all'
     raise DanluError(f'no run {wanted!r} in {checkpoints_dir}{hint}')
 
 
-def _holds_run(directory, checkpoints_dir):
-    run = Run(directory)
-    root = Path(checkpoints_dir).resolve()
-    # An empty directory elsewhere is nobody's run; the directory of all runs is none.
-    inside = run.path.resolve().is_relative_to(root) and run.path.resolve() != root
-    return is_run(run) and (inside or bool(run.files)) and run.path.resolve() != root
+def _is_run_of(directory, checkpoints_dir):
+    """Return whether a directory is that of a run (bool); one that lies elsewhere has to have a run's args.txt."""
+    run, path, root = Run(directory), Path(directory).resolve(), Path(checkpoints_dir).resolve()
+    return path != root and (is_run(run) if path.is_relative_to(root) else run.has_args)
 
 
 def _name_of(directory, checkpoints_dir):

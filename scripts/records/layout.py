@@ -3,6 +3,7 @@
 import os
 import sys
 import unicodedata
+from itertools import accumulate
 
 GAP = '  '
 LEAST = 8  # columns of the screen that a shortened cell keeps
@@ -24,9 +25,8 @@ def shortened(text, width):
     """Return the beginning of a text, with an ellipsis behind it where something is left out, in `width` columns."""
     if width_of(text) <= width:
         return text
-    while text and width_of(text) > width - 1:
-        text = text[:-1]
-    return text + '…'
+    taken = accumulate(map(width_of, text))
+    return text[: sum(1 for columns in taken if columns < width)] + '…'
 
 
 def padded(text, width, right=False):

@@ -23,24 +23,25 @@ KEYS = {'checkpoint sha256': 'checkpoint_sha256', 'list sha256': 'data_sha256'}
 
 
 def ledger_texts(places):
-    """Yield (place, text) of each ledger.jsonl in the directories `places` (Paths)."""
-    for place in places:
-        if text := read_text(Path(place) / LEDGER):
-            yield Path(place), text
+    """Return the ledgers in the directories `places` (Paths): (place, text) of each."""
+    texts = [(Path(place), read_text(Path(place) / LEDGER)) for place in places]
+    return [(place, text) for place, text in texts if text]
 
 
-def ledger_tests(places, holding=None):
-    """Return the tests (list of dict) that the ledgers in `places` (list of Path) have, in their order.
+def ledger_tests(places):
+    """Return the tests (list of dict) that the ledgers in the directories `places` (Paths) have, in their order."""
+    return tests_in(ledger_texts(places))
+
+
+def tests_in(texts, holding=lambda line: True):
+    """Return the tests (list of dict) in `texts`, which `ledger_texts` returned.
 
     Args:
-        holding: function(line) that says which lines are read, as reading all of them takes longer; None: all.
+        holding: function(line) that says which lines are read, as reading all of them takes longer.
     """
-    found = []
-    for place, text in ledger_texts(places):
-        for line in text.splitlines():
-            if holding is None or holding(line):
-                found += _of_line(line, place)
-    return found
+    return [
+        test for place, text in texts for line in text.splitlines() if holding(line) for test in _of_line(line, place)
+    ]
 
 
 def _of_line(line, place):
@@ -52,7 +53,8 @@ def _of_line(line, place):
     if not isinstance(test, dict) or not isinstance(test.get('values'), dict):
         return []
     values = {name: repr(value) for name, value in test['values'].items() if isinstance(value, int | float)}
-    owner = place / test['run'] if isinstance(test.get('run'), str) and test['run'] else None
+    name = test.get('run')
+    owner = place / name if isinstance(name, str) and name and '\0' not in name else None
     return [{**test, 'values': values, 'at': parse_date(test.get('date')), 'file': None, 'owner': owner}]
 
 
@@ -102,29 +104,33 @@ def tests_of(run, ledger):
         ledger: tests of the ledgers beside it, as `ledger_tests` returns them.
     """
     found = ledger_of(run, ledger)
-    known = {key for test in found for key in keys_of(test)}
-    for path in result_files(run.path):
-        test = result_test(path, run.path)
-        if not keys_of(test) <= known:
-            found.append(test)
-    return sorted(found, key=lambda test: str(test['at'] or ''))
+    files = [result_test(path, run.path) for path in result_files(run.path)]
+    return sorted(found + unknown(files, found), key=lambda test: str(test['at'] or ''))
 
 
 def ledger_of(run, ledger):
     """Return those tests (list of dict) of a ledger that are of this run, not of an earlier one of its name."""
-    place = run.path.resolve()
-    begun = parse_date(run.record.get('date'))
+    place, begun = os.path.realpath(run.path), run.recorded_start
+    name = os.path.basename(place)
+    of_name = [test for test in ledger if test['owner'] is not None and test['owner'].name == name]
     return [
         test
-        for test in ledger
-        if test['owner'] is not None
-        and test['owner'].name == place.name
-        and test['owner'].resolve() == place
-        and not (begun and test['at'] and test['at'] < begun)
+        for test in of_name
+        if os.path.realpath(test['owner']) == place
+        and not (begun and test['at'] and test['at'] < begun.replace(microsecond=0))
     ]
 
 
-def keys_of(test):
-    """Return what a test's values are known by (set of tuples), in the ledger as in result.txt, wherever it lies."""
-    place = Path(str(test.get('result_dir') or '')).parts[-3:]
-    return {(*place, name, text) for name, text in test['values'].items()}
+def unknown(tests, known):
+    """Return `tests` (list of dict, of result.txt) with those values alone that no test of `known`, a ledger's, has."""
+    keys = {_key(test, name) for test in known for name in test['values']}
+    left = []
+    for test in tests:
+        values = {name: text for name, text in test['values'].items() if _key(test, name) not in keys}
+        left += [{**test, 'values': values}] if values else []
+    return left
+
+
+def _key(test, name):
+    # The end of the path, as runs are moved.
+    return *Path(str(test.get('result_dir') or '')).parts[-3:], name, test['values'][name]

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -33,6 +34,7 @@ class Run:
     def __init__(self, path, name=None):
         self.path = Path(path)
         self.name = name or self.path.resolve().name
+        self._texts = {}
 
     def __repr__(self):
         return f'Run({str(self.path)!r})'
@@ -48,11 +50,18 @@ class Run:
 
     def text(self, name):
         """Return a file's text ('' where there is none that can be read); bytes that are not UTF-8 are replaced."""
-        return read_text(self.path / name) if name in self.files else ''
+        if name not in self._texts:
+            self._texts[name] = read_text(self.path / name) if name in self.files else ''
+        return self._texts[name]
 
     @cached_property
     def _args(self):
         return self.text('args.txt')
+
+    @property
+    def has_args(self):
+        """Whether it has the args.txt of a run (bool), which nothing but a run has."""
+        return self._args.startswith('# python train.py ')
 
     @cached_property
     def is_test(self):
@@ -62,8 +71,7 @@ class Run:
     @cached_property
     def _recorded(self):
         """Return (name, value, mark) of each line of args.txt that has an option: see `parse_option`."""
-        found = (parse_option(line) for line in self._args.splitlines())
-        return [option for option in found if option]
+        return [option for line in self._args.splitlines() if (option := parse_option(line))]
 
     @cached_property
     def options(self):
@@ -84,26 +92,51 @@ class Run:
         return {name for name, _, mark in self._recorded if mark == 'found'}
 
     @cached_property
+    def _records(self):
+        """Return record.json and record_2.json ..., of when it went on with other code (list), the newest first."""
+        found = []
+        for name in newest_first(self.files, 'record', '.json'):
+            with suppress(ValueError, RecursionError):
+                found.append(json.loads(self.text(name)))
+        return [record for record in found if isinstance(record, dict)]
+
+    @property
     def record(self):
         """Return the newest record.json (dict); {} where there is none that can be read."""
-        found = {}
-        for name in newest_first(self.files, 'record', '.json'):
-            try:
-                found = json.loads(self.text(name))
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(found, dict):
-                return found
-        return {}
+        return self._records[0] if self._records else {}
+
+    def recorded(self, *keys):
+        """Return a part of the record, such as that of 'source', 'sha256', or None: it has no such part."""
+        part = self.record
+        for key in keys:
+            part = part.get(key) if isinstance(part, dict) else None
+        return part
+
+    @property
+    def recorded_start(self):
+        """Return when the oldest record was written (datetime, local, without zone), or None."""
+        return parse_date(self._records[-1].get('date')) if self._records else None
+
+    @property
+    def archive(self):
+        """Return the name (str) of the newest source.zip, or None: there is none."""
+        name = self.recorded('source', 'file') or 'source.zip'
+        return name if isinstance(name, str) and name in self.files else None
 
     @cached_property
+    def _envs(self):
+        """Return the values (dict of str) of env.txt and of those of later starts (list), the newest first."""
+        return [env_values(self.text(name)) for name in newest_first(self.files, 'env', '.txt')]
+
+    @property
     def env(self):
-        """Return the values (dict of str) of the newest env.txt; of a name that is there twice the first one."""
-        for name in newest_first(self.files, 'env', '.txt'):
-            lines = (line.partition(': ') for line in self.text(name).splitlines() if not line.startswith('#'))
-            if found := {key.strip(): value.strip() for key, sep, value in reversed(list(lines)) if sep}:
-                return found
-        return {}
+        """Return the values (dict of str) of the newest env.txt; {} where there is none."""
+        return self._envs[0] if self._envs else {}
+
+    @property
+    def begun_by(self):
+        """Return the values (dict of str) of the oldest env.txt: how it was begun; {} where there is none."""
+        return self._envs[-1] if self._envs else {}
 
     @cached_property
     def history(self):
@@ -117,8 +150,8 @@ class Run:
     @cached_property
     def started(self):
         """Return when it began (datetime, local, without zone), or None: nothing says so."""
-        if date := parse_date(self.record.get('date')):
-            return date
+        if self.recorded_start:
+            return self.recorded_start
         stamp = STAMP.search(self._args)
         if stamp and (date := parse_date(stamp[1])):
             return date
@@ -196,11 +229,17 @@ class Run:
 
     @cached_property
     def state(self):
-        """Return how it stands (str): running, finished, stopped (early), interrupted, failed, killed or broken."""
+        """Return how it stands (str).
+
+        running; finished; stopped, before its last epoch by its own options; interrupted, by a signal; failed, by an
+        error; killed, without a word; find_lr, it searched for a learning rate; broken, files lack or are garbled.
+        """
         if self.holder:
             return 'running'
         if not self.options or ('history.csv' in self.files and not self.history):
             return 'broken'
+        if 'find_lr.png' in self.files and not self.history:
+            return 'find_lr'
         for line in reversed(self.tail):
             if line.startswith('stopped by '):
                 return 'interrupted' if line.split()[2] in ('KeyboardInterrupt', 'SystemExit') else 'failed'
@@ -213,10 +252,8 @@ class Run:
     @cached_property
     def commit(self):
         """Return the Git commit (str) that it ran with, '+' behind it where files had been changed, or None."""
-        git = self.record.get('git')
-        if not isinstance(git, dict) or not isinstance(git.get('commit'), str):
-            return None
-        return git['commit'] + ('+' if git.get('changed') else '')
+        commit = self.recorded('git', 'commit')
+        return commit + '+' * bool(self.recorded('git', 'changed')) if isinstance(commit, str) else None
 
     @cached_property
     def notes(self):
@@ -238,6 +275,12 @@ def newest_first(files, name, ending):
     pattern = re.compile(rf'{re.escape(name)}(?:_(\d+))?{re.escape(ending)}')
     numbers = {file: int(found[1] or 1) for file in files if (found := pattern.fullmatch(file))}
     return sorted(numbers, key=numbers.get, reverse=True)
+
+
+def env_values(text):
+    """Return what an env.txt says (dict of str); of a name that is there twice the first."""
+    lines = [line.partition(': ') for line in text.splitlines() if not line.startswith('#')]
+    return {name.strip(): value.strip() for name, colon, value in reversed(lines) if colon}
 
 
 def as_number(text):
@@ -273,7 +316,7 @@ def parse_option(line):
     once = line.startswith('# --')
     if not once and not line.startswith('--'):
         return None
-    body, found, _ = line.removeprefix('# ').rstrip().partition('  (found in the data')
+    body, found, _ = line[2 * once :].rstrip().partition('  (found in the data')
     body, changed, _ = body.partition('  # default: ')
     mark = 'found' if found else 'once' if once else 'changed' if changed else 'default'
     words = _quoted_words(line.removeprefix('# ')) if '"' in body or "'" in body else body.split(' ')

@@ -1,0 +1,96 @@
+"""Print the command line that repeats a run: with the options that are not at their defaults."""
+
+import os
+import shlex
+
+from options import NOT_REPEATED, train_parser
+from scripts.records.finding import find_run
+from scripts.records.layout import printable
+from scripts.records.sources import code_today
+from utils.args_file import options_of
+from utils.arguments import existing_path, from_keywords, option_line, split_line
+from utils.errors import DanluError
+from utils.loss_options import default_loss
+
+
+def add_arguments(parser):
+    """Declare what the command takes."""
+    parser.add_argument('run', metavar='RUN', help='name of the run')
+
+
+def run(args):
+    """Print the command; what else is to be known stands behind #, so that a shell passes over it."""
+    found = find_run(args.run, args.checkpoints_dir)
+    if not found.options:
+        raise DanluError(f'{found.path}: there is no args.txt that can be read, so nothing says what to repeat')
+    path = shlex.quote(f'@{os.path.abspath(found.path / "args.txt")}')
+    try:
+        short = short_words(found)
+    except DanluError as error:
+        raise DanluError(f'{found.name}: {error}; what it was can be found in its source.zip') from None
+    if short is not None:
+        print(shlex.join(['python', 'train.py', *short]))
+        print(f'# the same with every option: python train.py {path}')
+    else:
+        print(f'python train.py {path}')
+    for line in remarks(found):
+        print(printable(f'# {line}'))
+
+
+def short_words(run):
+    """Return the words (list of str) that stand for all of a run's options; None: a command line cannot say them.
+
+    Raises:
+        DanluError: today's options cannot express those of the run.
+    """
+    parser = lenient_parser()
+    recorded = parsed(parser, [f'@{run.path / "args.txt"}'])
+    # A place that was the default then is the default wherever the project lies now.
+    aside = {*NOT_REPEATED, *({'checkpoints_dir'} - run.marked)}
+    words = []
+    for action in options_of(parser):
+        value = getattr(recorded, action.dest)
+        default = default_loss(recorded.task) if action.dest == 'loss' else action.default
+        if action.dest not in aside and value not in (None, default):
+            words += split_line(option_line(action.dest, value), parser.error)
+    words, aside = list(map(str, words)), aside | {'loss'}
+    try:
+        again = parsed(parser, words)
+    except DanluError:  # a name such as -x or @x, which only a file can have in quotes
+        return None
+    same = all(getattr(again, a.dest) == getattr(recorded, a.dest) for a in options_of(parser) if a.dest not in aside)
+    return words if same else None
+
+
+def lenient_parser():
+    """Return the parser of train.py, to which files need not exist: what they were is told nevertheless."""
+    parser = train_parser()
+    for action in options_of(parser):
+        if action.type is existing_path:
+            action.type = os.path.abspath
+    return parser
+
+
+def parsed(parser, words):
+    """Return the options (Namespace) that words stand for; a mistake in them is a DanluError."""
+    return from_keywords(lambda _: parser.parse_args(words), {})
+
+
+def remarks(run):
+    """Return what has to be known besides (list of str): how it was begun, and where its code is."""
+    lines, begun = [], run.begun_by
+    if begun.get('command'):
+        lines.append(f'begun by: {begun["command"]}, in {begun.get("directory", "a directory that is not known")}')
+    if run.options.get('resume'):
+        lines.append('it was resumed: what was changed then stands in log.txt')
+    lines += [f'not there any more: --{name} {path}' for name in ('train_list', 'val_list', 'data_root')
+              if isinstance(path := run.options.get(name), str) and not os.path.exists(path)]  # fmt: skip
+    code = run.recorded('code')
+    if code is None:
+        lines.append('which code it ran with was not recorded')
+    elif code != code_today():
+        ways = [f'git checkout {run.commit}'] if run.commit and not run.commit.endswith('+') else []
+        if run.archive:
+            ways.append(f'unzip {shlex.quote(str(run.path / run.archive))} into an empty directory')
+        lines.append(f'the code has changed since; as it was: {", or ".join(ways) or "not kept"}')
+    return lines

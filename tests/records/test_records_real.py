@@ -1,0 +1,65 @@
+"""The commands on what train.py and eval.py really leave."""
+
+import json
+import re
+
+import pytest
+
+from options import NOT_REPEATED, parse_train_args
+from scripts import runs
+
+
+@pytest.fixture(scope='module')
+def real(train_here, eval_here, tmp_path_factory):
+    """Return a directory with two runs, which differ in the learning rate, and a test of the first."""
+    root = tmp_path_factory.mktemp('runs')
+    words = ['--model_type', 'mlp', '--epochs', '2', '--checkpoints_dir', root, '--num_workers', '0']
+    first = train_here(*words, '--save_prefix', '第一', '--lr', '0.002')
+    train_here(*words, '--save_prefix', 'two', '--lr', '0.004')
+    eval_here('--load_model_path', first.directory / 'best.pth')
+    return root
+
+
+def said(capsys, root, command, *words):
+    """Return what a command prints (str)."""
+    assert runs.main([command, '--checkpoints_dir', root, *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_list(real, capsys):
+    two, first = json.loads(said(capsys, real, 'list', '--json', '--sort', 'date'))
+    assert (first['name'], two['name']) == ('mlp_第一', 'mlp_two')
+    for row in (first, two):
+        assert (row['state'], row['epochs_done'], row['epochs'], row['metric']) == ('finished', 2, 2, 'val/acc')
+        log = (real / row['name'] / 'log.txt').read_text(encoding='utf-8')
+        assert f'best: val/acc {row["best"]!r} in epoch {row["best_epoch"]}' in log
+    assert (first['test'], two['test']) == (first['best'], None)
+    assert re.search(r'mlp_第一 .* finished .* lr=0\.002', said(capsys, real, 'list'))
+
+
+def test_whence(real, capsys):
+    best = json.loads(said(capsys, real, 'list', '--json', '第一'))[0]['best']
+    text = said(capsys, real, 'whence', repr(best))
+    test, _, epoch = text.partition('\n\n')
+    assert test.startswith(f'{best!r}  acc')
+    assert f'checkpoint  {real}/mlp_第一/best.pth' in test
+    assert 'list        digits, its own test split, samples 1000' in test
+    assert 'val/acc' in epoch
+    assert ', the best one, of mlp_第一' in epoch
+
+
+def test_diff(real, capsys):
+    text = said(capsys, real, 'diff', 'mlp_第', 'mlp_t', '--code')
+    assert re.search(r'^options +A +B\nlr +0\.002 +0\.004\n\nresults', text, re.MULTILINE)
+    assert 'the source files are the same' in text
+    assert 'no difference' not in text
+
+
+def test_command(real, capsys):
+    line = said(capsys, real, 'command', 'mlp_two').splitlines()[0]
+    words = line.removeprefix('python train.py ').split()
+    assert len(words) == 7
+    again, recorded = (vars(parse_train_args(argv)) for argv in (words, [f'@{real}/mlp_two/args.txt']))
+    assert {name: again[name] for name in again if name not in NOT_REPEATED} == {
+        name: recorded[name] for name in recorded if name not in NOT_REPEATED
+    }
