@@ -5,7 +5,7 @@
     python eval.py --load_model_path checkpoints/lenet_exp/best.pth --val_list other.txt --save_viz --viz_freq 10
 
 Model, data, task, size and normalisation come from the checkpoint; what the command line gives wins and is reported.
-result.txt, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
+result.txt, predictions.csv, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
 """
 
 import csv
@@ -14,6 +14,7 @@ import os
 import re
 import shlex
 import sys
+from functools import lru_cache, partial
 from pathlib import Path
 
 from options import (
@@ -48,9 +49,13 @@ from utils.engine import Engine
 from utils.failures import explained
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.past import translated
+from utils.predictions import NAME as PREDICTIONS
+from utils.predictions import predictions_file
 from utils.progress import Progress
 from utils.seeding import be_deterministic
 from utils.tasks import has_pictures, task_of
+
+NAMES = 2**14  # of samples, more than a batch has
 
 # What a Predictor makes of a network's outputs, by task.
 OUTCOMES = {
@@ -90,6 +95,8 @@ class Evaluator(Engine):
         self.speed_up()
         self.metrics = select_metrics(args)
         self.epoch = checkpoint.get('epoch', 'not known')
+        # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
+        self.name_of = lru_cache(NAMES)(getattr(self.loader.dataset.dataset, 'name', str))
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
         save_args(args, args.result_dir)
@@ -98,12 +105,12 @@ class Evaluator(Engine):
             print(line)
 
     def eval(self):
-        """Test, write result.txt and confusion_matrix.csv into args.result_dir, and return the values (dict)."""
+        """Test, write result.txt, predictions.csv and, of classes, confusion_matrix.csv; return the values (dict)."""
         progress = Progress(self.loader, 'test', print)
-        on_batch = self.viz_per_batch if self.args.save_viz else None
-        results, seen = self.evaluate(progress, self.metrics, on_batch)
-        if progress.total is not None and seen != progress.total:
-            raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
+        with predictions_file(Path(self.args.result_dir) / PREDICTIONS, self, self.name_of) as rows:
+            results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
+            if progress.total is not None and seen != progress.total:
+                raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if hasattr(self.metrics, 'confusion_matrix'):
             self.write_confusion_matrix()
         write_result(Path(self.args.result_dir) / 'result.txt', results, self.provenance(seen))
@@ -112,6 +119,12 @@ class Evaluator(Engine):
                 print(f'  {name}: {value:.4f}')
         print(f'results: {self.args.result_dir}')
         return results
+
+    def note_batch(self, rows, start, images, predictions, targets):
+        """Put a batch into predictions.csv (`rows`), and draw of it what is asked for."""
+        rows.add(start, predictions, targets)
+        if self.args.save_viz:
+            self.viz_per_batch(start, images, predictions, targets)
 
     def viz_per_batch(self, start, images, predictions, targets):
         """Save a picture of every viz_freq-th sample of a batch whose first sample is number `start` of the set."""
@@ -126,8 +139,7 @@ class Evaluator(Engine):
 
     def sample_name(self, index):
         """Return a sample's name fit for a file: the end of its path, without what file systems refuse."""
-        dataset = self.loader.dataset.dataset
-        name = dataset.name(index) if hasattr(dataset, 'name') else ''
+        name = self.name_of(index) if hasattr(self.loader.dataset.dataset, 'name') else ''
         return re.sub(r'[^\w.-]+', '_', os.path.splitext(name)[0])[-80:]
 
     def provenance(self, seen):

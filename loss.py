@@ -7,6 +7,8 @@ give the class `tasks`, the names of those that it serves).
     value = loss(predictions, targets)           # the mean over the batch, for backward
     count = loss.count(predictions, targets)     # over how many things; never waits for the device
 
+    values, counts = loss.each(predictions, targets)  # of each sample by itself; a loss may leave this out
+
 Sum value * count and count over the batches, divide once, and the result is the exact mean over the whole set,
 however uneven the batches are. A sum of losses (`--loss ce+0.5*dice`) has the values and counts of its parts instead:
 see WeightedSum.
@@ -146,6 +148,10 @@ class WeightedSum(nn.Module):
             self.last_parts[name] = (self.weights[name], value.detach(), count)
         return total
 
+    def parts(self):
+        """Return the losses with their weights: dict from a name to (weight, loss)."""
+        return {name: (self.weights[name], loss) for name, loss in self.losses.items()}
+
 
 class CrossEntropy(nn.Module):
     """Cross entropy with label smoothing, class weights and an ignore index, as torch.nn.CrossEntropyLoss has them.
@@ -204,8 +210,23 @@ class CrossEntropy(nn.Module):
             # Divided by the number of samples, so one operation: half the time for a small network.
             return self._cross_entropy(predictions, targets, self.class_weights, 'mean')
         # Summed here: with reduction='mean', segmentation on a GPU has no deterministic implementation.
-        total = self._cross_entropy(predictions, targets, self.class_weights, 'none').sum()
-        return self._divided(total, predictions, targets)
+        return self._divided(self._losses(predictions, targets).sum(), predictions, targets)
+
+    def each(self, predictions, targets):
+        """Return what `forward` and `count` give for each sample by itself; same arguments.
+
+        Returns:
+            (N,) floating point, nan where nothing is counted; and (N,), or None where it is the same for all samples.
+        """
+        losses = self._losses(at_least_float32(predictions), targets).reshape(len(targets), -1)
+        if _are_probabilities(predictions, targets) or (self.ignore_index is None and self.class_weights is None):
+            return losses.mean(1), None
+        counts = self._weights(targets).reshape(losses.shape).sum(1)
+        return losses.sum(1) / counts, counts
+
+    def _losses(self, predictions, targets):
+        """Return the loss of each target (N, ...), weighted, 0 for ignored ones."""
+        return self._cross_entropy(predictions, targets, self.class_weights, 'none')
 
     def _cross_entropy(self, predictions, targets, weight, reduction):
         """Return torch's cross entropy; 'none' has 0 for ignored targets."""
@@ -242,11 +263,17 @@ class CrossEntropy(nn.Module):
         """
         if _are_probabilities(predictions, targets):
             return len(targets)
-        if self.class_weights is None:
-            return targets.numel() if self.ignore_index is None else (targets != self.ignore_index).sum()
+        if self.class_weights is None and self.ignore_index is None:
+            return targets.numel()
+        return self._weights(targets).sum()
+
+    def _weights(self, targets):
+        """Return how much each target counts, shaped like them; there are class weights or an ignore index."""
         counted, indices = self._counted(targets)
+        if self.class_weights is None:
+            return counted
         weights = self.class_weights[indices]
-        return (weights if counted is None else weights * counted).sum()
+        return weights if counted is None else weights * counted
 
     def _counted(self, targets):
         """Return where targets are not ignored (bool, or None for everywhere), and them with 0 for the ignored."""
@@ -301,14 +328,17 @@ class Focal(CrossEntropy):
             DanluError: as CrossEntropy; and for class probabilities.
         """
         check_classes('the loss', predictions, targets)
-        predictions = at_least_float32(predictions)
+        losses = self._losses(at_least_float32(predictions), targets)
+        return self._divided(losses.sum(), predictions, targets)
+
+    def _losses(self, predictions, targets):
         entropy = self._cross_entropy(predictions, targets, None, 'none')
         # 1 - p without the error of a difference. For gamma below 1 its slope at 0 is infinite, and the clamp's is 0.
         wrong = -torch.expm1(-entropy)
         losses = wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** self.gamma * entropy
         if self.class_weights is not None:
             losses = losses * self.class_weights[self._counted(targets)[1]]
-        return self._divided(losses.sum(), predictions, targets)
+        return losses
 
 
 def _are_probabilities(predictions, targets):

@@ -45,6 +45,11 @@ class BinaryCrossEntropy(nn.Module):
             return losses.mean()
         return (losses * self.class_weights).sum() / self.count(predictions, targets)
 
+    def each(self, predictions, targets):
+        """Return the loss of each sample by itself, (N,), and None, as all samples count alike."""
+        losses = self.losses(at_least_float32(predictions), targets)
+        return (losses if self.class_weights is None else losses * self.class_weights).sum(1) / self.per_sample, None
+
     def losses(self, predictions, targets):
         """Return the loss of each class of each sample, (N, K)."""
         return F.binary_cross_entropy_with_logits(predictions, targets, reduction='none')

@@ -51,6 +51,16 @@ class Regions(nn.Module):
             DanluError: the shapes do not match, the targets are not int64, or (on a CPU) one lies outside 0..K-1.
         """
         check_classes('the loss', predictions, targets)
+        count = self.count(predictions, targets)
+        return self._losses(predictions, targets).sum() / (count if isinstance(count, int) else count.clamp(min=1))
+
+    def each(self, predictions, targets):
+        """Return the loss of each picture, (N,), and whether any of its pixels counts, (N,) bool, or None: all do."""
+        counted = self._counted(targets)
+        return self._losses(predictions, targets), None if counted is None else counted.flatten(1).any(1)
+
+    def _losses(self, predictions, targets):
+        """Return the loss of each picture, (N,), 0 where no pixel counts."""
         probabilities = at_least_float32(predictions).softmax(1)
         counted = self._counted(targets)
         # scatter_ complains about a target outside 0..K-1 on every device, without waiting for it.
@@ -66,9 +76,7 @@ class Regions(nn.Module):
             truth = truth * counted[:, None]
         sizes = truth.sum((2, 3))
         there = sizes > 0
-        losses = ((1 - self.alike(probabilities, truth, sizes)) * there).sum(1) / there.sum(1).clamp(min=1)
-        count = self.count(predictions, targets)
-        return losses.sum() / (count if isinstance(count, int) else count.clamp(min=1))
+        return ((1 - self.alike(probabilities, truth, sizes)) * there).sum(1) / there.sum(1).clamp(min=1)
 
     def count(self, predictions, targets):
         """Return the number of pictures with a counted pixel; same arguments as `forward`.

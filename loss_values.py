@@ -30,9 +30,13 @@ class L1(nn.Module):
         check_alike('the loss', predictions, targets)
         return self.mean(at_least_float32(predictions), targets)
 
-    def mean(self, predictions, targets):
-        """Return the mean loss of all numbers, a 0-d tensor."""
-        return F.l1_loss(predictions, targets)
+    def each(self, predictions, targets):
+        """Return the loss of each sample by itself, (N,), and None, as all samples count alike."""
+        return self.mean(at_least_float32(predictions), targets, 'none').flatten(1).mean(1), None
+
+    def mean(self, predictions, targets, reduction='mean'):
+        """Return the mean loss of all numbers, a 0-d tensor; with the reduction 'none' that of each number."""
+        return F.l1_loss(predictions, targets, reduction=reduction)
 
     def count(self, predictions, targets):
         """Return what the mean was divided by (int): how many numbers there are."""
@@ -42,9 +46,9 @@ class L1(nn.Module):
 class MSE(L1):
     """Mean squared difference."""
 
-    def mean(self, predictions, targets):
-        """Return the mean loss of all numbers, a 0-d tensor."""
-        return F.mse_loss(predictions, targets)
+    def mean(self, predictions, targets, reduction='mean'):
+        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        return F.mse_loss(predictions, targets, reduction=reduction)
 
 
 class Huber(L1):
@@ -68,9 +72,9 @@ class Huber(L1):
         """Build the loss from the options (see loss.select_loss)."""
         return cls(**given_args(args, 'huber'))
 
-    def mean(self, predictions, targets):
-        """Return the mean loss of all numbers, a 0-d tensor."""
-        return F.huber_loss(predictions, targets, delta=self.delta)
+    def mean(self, predictions, targets, reduction='mean'):
+        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        return F.huber_loss(predictions, targets, reduction=reduction, delta=self.delta)
 
 
 class Charbonnier(L1):
@@ -94,9 +98,10 @@ class Charbonnier(L1):
         """Build the loss from the options (see loss.select_loss)."""
         return cls(**given_args(args, 'charbonnier'))
 
-    def mean(self, predictions, targets):
-        """Return the mean loss of all numbers, a 0-d tensor."""
-        return ((predictions - targets).square() + self.eps**2).sqrt().mean()
+    def mean(self, predictions, targets, reduction='mean'):
+        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        losses = ((predictions - targets).square() + self.eps**2).sqrt()
+        return losses.mean() if reduction == 'mean' else losses
 
 
 class SSIM(nn.Module):
@@ -126,6 +131,10 @@ class SSIM(nn.Module):
         check_alike('the loss', predictions, targets, 4)
         _check_size(predictions.shape[2:])
         return 1 - structural_similarity(predictions, targets).mean()
+
+    def each(self, predictions, targets):
+        """Return the loss of each picture, (N,), and None, as all pictures count alike."""
+        return 1 - structural_similarity(predictions, targets), None
 
     def count(self, predictions, targets):
         """Return the number of pictures (int)."""

@@ -20,6 +20,7 @@ from utils.metric_options import fault_of_metrics, top5_fault
 from utils.ranking import auroc_by_class
 from utils.registry import load_entry
 from utils.targets import check_classes
+from utils.tasks import entry_names
 
 METRICS = {
     'classification': 'metrics.ClassificationMetrics',
@@ -397,18 +398,6 @@ class SegmentationMetrics(ConfusionMetrics):
         values = {'miou': iou.nanmean().item(), 'pixel_acc': (hits.sum() / matrix.sum()).item()}
         values |= {name: value for name, value in self._macro(matrix).items() if name in self.extras}
         return values | by_class('iou', iou, self.class_names)
-
-
-def entry_names(num_classes, class_names):
-    """Return the names of the entries by class (list of str): indices where there are no names.
-
-    Raises:
-        DanluError: there are not num_classes names.
-    """
-    names = [str(index) for index in range(num_classes)] if class_names is None else list(class_names)
-    if len(names) != num_classes:
-        raise DanluError(f'{len(names)} class names for {num_classes} classes: give one name for each class')
-    return [f'{index}:{name}' for index, name in enumerate(names)] if len(set(names)) < len(names) else names
 
 
 def by_class(name, values, names):

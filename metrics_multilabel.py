@@ -2,10 +2,11 @@
 
 import torch
 
-from metrics import VALUES_OF, Metrics, by_class, entry_names
+from metrics import VALUES_OF, Metrics, by_class
 from utils.errors import DanluError
 from utils.ranking import auroc_by_class, precision_by_class
 from utils.targets import check_alike
+from utils.tasks import entry_names
 
 
 class MultilabelMetrics(Metrics):

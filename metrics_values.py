@@ -1,15 +1,11 @@
 """Metrics of regression and restoration, whose targets are numbers. metrics.py has the registry and the rules."""
 
-import math
-
 import torch
 
 from metrics import VALUES_OF, Metrics
 from utils.errors import DanluError
-from utils.ssim import WINDOW, structural_similarity
+from utils.ssim import picture_quality
 from utils.targets import check_alike
-
-BEST_PSNR = 100.0  # dB
 
 
 class SumMetrics(Metrics):
@@ -132,9 +128,4 @@ class RestorationMetrics(SumMetrics):
     def _count(self, predictions, targets):
         """Add pictures (N, C, H, W) to the sums: of psnr, ssim and mae."""
         self._note_wrong(~targets.isfinite().flatten(1).all(1))
-        predictions, targets = predictions.float().clamp(0, 1), targets.float()
-        errors = (predictions - targets).flatten(1)
-        psnr = -10 * errors.square().mean(1).double().clamp(min=10 ** (-BEST_PSNR / 10)).log10()
-        large = min(targets.shape[2:]) >= WINDOW
-        ssim = structural_similarity(predictions, targets) if large else torch.full_like(psnr, math.nan)
-        self._add(torch.stack([psnr.sum(), ssim.double().sum(), errors.abs().mean(1).double().sum()]))
+        self._add(picture_quality(predictions, targets).sum(1))

@@ -1,10 +1,12 @@
-"""Structural similarity of pictures, by torchmetrics (Wang et al. 2004, Image Quality Assessment)."""
+"""How alike pictures are; structural similarity by torchmetrics (Wang et al. 2004, Image Quality Assessment)."""
 
+import math
 from contextlib import contextmanager
 
 import torch
 
 WINDOW = 11  # pixels, of the Gaussian of deviation 1.5 that torchmetrics and the paper use
+BEST_PSNR = 100.0  # dB
 
 
 def structural_similarity(predictions, targets):
@@ -19,6 +21,21 @@ def structural_similarity(predictions, targets):
         return structural_similarity_index_measure(
             predictions.float(), targets.float(), data_range=1.0, reduction='none'
         ).reshape(-1)  # of a single picture torchmetrics gives (1,) or ()
+
+
+def picture_quality(predictions, targets):
+    """Return each picture's psnr in dB, structural similarity and mean absolute error, (3, N), float64.
+
+    Args:
+        predictions, targets: (N, C, H, W), floating point; targets 0..1, predictions are clamped to that. Of pictures
+            smaller than WINDOW the similarity is nan.
+    """
+    predictions, targets = predictions.float().clamp(0, 1), targets.float()
+    errors = (predictions - targets).flatten(1)
+    psnr = -10 * errors.square().mean(1).double().clamp(min=10 ** (-BEST_PSNR / 10)).log10()
+    large = min(targets.shape[2:]) >= WINDOW
+    ssim = structural_similarity(predictions, targets) if large else torch.full_like(psnr, math.nan)
+    return torch.stack([psnr, ssim.double(), errors.abs().mean(1).double()])
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from utils.errors import DanluError
+
 
 class Task(NamedTuple):
     """One task.
@@ -56,6 +58,18 @@ def outputs_of(args):
 def has_pictures(args):
     """Return whether samples are pictures; the image_size of vectors of features is empty."""
     return args.image_size != []
+
+
+def entry_names(num_classes, class_names):
+    """Return the names of the entries by class (list of str): indices where there are no names.
+
+    Raises:
+        DanluError: there are not num_classes names.
+    """
+    names = [str(index) for index in range(num_classes)] if class_names is None else list(class_names)
+    if len(names) != num_classes:
+        raise DanluError(f'{len(names)} class names for {num_classes} classes: give one name for each class')
+    return [f'{index}:{name}' for index, name in enumerate(names)] if len(set(names)) < len(names) else names
 
 
 def target_names(args):
