@@ -147,7 +147,9 @@ def test_the_batch_size_of_a_test_changes_no_count(list_run, list_test, eval_her
 def test_result_txt_says_what_was_tested(digits_run, digits_test):
     checkpoint = digits_run.directory / 'best.pth'
     assert digits_test.directory == digits_run.directory / 'best' / 'val_digits_exp'
-    assert {p.name for p in digits_test.directory.iterdir()} == {'args.txt', 'result.txt', 'confusion_matrix.csv'}
+    assert {p.name for p in digits_test.directory.iterdir()} == {
+        *('args.txt', 'result.txt', 'predictions.csv', 'confusion_matrix.csv'),
+    }
     head = digits_test.head
     assert list(head) == [
         *('checkpoint', 'checkpoint sha256', 'epoch', 'list', 'list sha256', 'samples'),

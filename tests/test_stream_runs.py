@@ -1,5 +1,6 @@
 """train.py and eval.py on a stream."""
 
+import csv
 import io
 import tarfile
 
@@ -53,6 +54,28 @@ def test_a_test_gives_what_training_printed(runs, eval_here, history_of):
     assert test.head['list sha256'].endswith('(of the names and sizes of the archives)')
     names = sorted(path.name for path in (test.directory / 'viz').iterdir())
     assert names == ['000000_0_000.png', '000006_0_006.png', '000012_1_002.png', '000018_1_008.png']
+    with open(test.directory / 'predictions.csv', encoding='utf-8-sig') as file:
+        named = [row['name'] for row in csv.DictReader(file)]
+    assert named == [f'{shard}/{number:03d}' for shard in range(2) for number in range(10 - shard)]
+
+
+def test_the_names_of_a_test_are_looked_up_in_one_walk(runs, eval_here, monkeypatch):
+    """Pictures and rows ask for the same names, and a stream begins anew for one that lies behind it."""
+    from data.stream import Stream
+
+    walks, places = [], Stream.places
+
+    def counted(stream, numbers):
+        walks.append(len(numbers))
+        return places(stream, numbers)
+
+    monkeypatch.setattr(Stream, 'places', counted)
+    found = []
+    for words in ([], ['--save_viz']):
+        walks.clear()
+        eval_here('--load_model_path', runs[0].directory / 'best.pth', *words)
+        found.append(walks.count(2))
+    assert found[0] == found[1]
 
 
 def test_a_length_makes_schedules_possible(train_here, stream_data, history_of, tmp_path):
