@@ -27,6 +27,7 @@ COMMANDS = {
     'list': 'scripts.records.listing',
     'diff': 'scripts.records.diff',
     'whence': 'scripts.records.whence',
+    'flips': 'scripts.records.flips',
     'command': 'scripts.records.command',
     'note': 'scripts.records.note',
     'replay': 'scripts.records.replay',

@@ -346,7 +346,7 @@ def test_it_is_written_in_pieces_and_the_pieces_do_not_show(tmp_path, monkeypatc
     engine = Ready(args, nn.Identity(), select_loss(args), CPU)
     (one, masks), texts = samples('segmentation', 12), []
     batches = [(one[:5], masks[:5]), (one[5:6, :, :8], masks[5:6, :8]), (one[6:7], masks[6:7]), (one[7:], masks[7:])]
-    for numbers, rows in ((2**20, 2**14), (1, 2**14), (2**20, 2)):
+    for numbers, rows in ((2**20, 2**11), (1, 2**11), (2**20, 2)):
         monkeypatch.setattr(module, 'NUMBERS', numbers)
         monkeypatch.setattr(module, 'ROWS', rows)
         with predictions_file(tmp_path / 'p.csv', engine, 'picture {}'.format) as file:

@@ -39,7 +39,7 @@ from utils.tasks import entry_names, target_names, task_of
 
 NAME = 'predictions.csv'
 NUMBERS = 2**20  # numbers that the network gave and that wait to be looked at together
-ROWS = 2**14  # and samples
+ROWS = 2**11  # and samples: writing more at once would let a GPU run out of work
 NONE = -1  # in a column of counts: there is nothing to say
 DIMS = {'label': 2, 'labels': 2, 'mask': 4, 'numbers': 2, 'picture': 4}  # of predictions, by the task's target
 
@@ -323,15 +323,12 @@ COLUMNS = {
 def _texts(values, classes):
     """Return columns of texts (list of lists of str) for an array, (N,) or (N, columns); or for classes, by name."""
     if classes is not None:
-        return [_joined(values, classes) if values.dtype == bool else [_named(v, classes) for v in values.tolist()]]
+        names = dict(enumerate(classes))  # an ignored label may have none
+        return [_joined(values, classes) if values.dtype == bool else [names.get(v, v) for v in values.tolist()]]
     columns = values[None] if values.ndim == 1 else values.T
     if np.issubdtype(values.dtype, np.floating):  # the fewest digits that give the same number again
         return [np.where(np.isnan(column), '', column.astype(str)).tolist() for column in columns]
     return [['' if value == NONE else value for value in column.tolist()] for column in columns]
-
-
-def _named(index, classes):
-    return classes[index] if 0 <= index < len(classes) else str(index)
 
 
 def _joined(chosen, classes):

@@ -106,7 +106,7 @@ def overlay(picture, mask_colours, alpha=0.5):
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f'alpha must lie between 0 and 1, not {alpha}')
-    rgb = _rgb(picture)
+    rgb = rgb_of(picture)
     if rgb.shape != mask_colours.shape:
         raise ValueError(f'a picture of {rgb.shape} and a mask of {mask_colours.shape} do not fit')
     mixed = np.rint((1 - alpha) * rgb + alpha * mask_colours.astype(np.float32)).astype(np.uint8)
@@ -146,20 +146,34 @@ def numbered_picture(picture, prediction, target):
 
 def _captioned(picture, prediction, target, colour):
     """Return an enlarged picture with two texts (str) below it, (H', W', 3) uint8 array."""
-    enlarged = Image.fromarray(_enlarged(_rgb(picture)))
-    width = max(enlarged.width, SHORT_SIDE)
-    size = max(13, width // 20)
-    line = size + size // 3
-    canvas = Image.new('RGB', (width, enlarged.height + 2 * line + GAP), PAPER)
-    canvas.paste(enlarged, ((width - enlarged.width) // 2, 0))
+    rgb = enlarged(rgb_of(picture))
+    size = max(13, max(rgb.shape[1], SHORT_SIDE) // 20)
+    return captioned(rgb, [(f'pred: {prediction}', colour), (f'true: {target}', colour)], size)
+
+
+def captioned(rgb, lines, size):
+    """Return a picture with lines of text below it.
+
+    Args:
+        rgb: (H, W, 3) uint8 array.
+        lines: list of (str, colour). Pillow's own font has ASCII only: see `ascii_of`. What is too long is cut.
+        size: of the letters, in pixels.
+
+    Returns:
+        (H', W', 3) uint8 array, W' at least 112.
+    """
+    picture, line = Image.fromarray(rgb), size + size // 3
+    width = max(picture.width, SHORT_SIDE)
+    canvas = Image.new('RGB', (width, picture.height + len(lines) * line + GAP), PAPER)
+    canvas.paste(picture, ((width - picture.width) // 2, 0))
     draw, font = ImageDraw.Draw(canvas), _font(size)
-    for row, text in enumerate((f'pred: {prediction}', f'true: {target}')):
-        place = (GAP, enlarged.height + GAP // 2 + row * line)
+    for row, (text, colour) in enumerate(lines):
+        place = (GAP, picture.height + GAP // 2 + row * line)
         draw.text(place, _shortened(text, font, width - 2 * GAP), fill=colour, font=font)
     return np.asarray(canvas)
 
 
-def _enlarged(rgb):
+def enlarged(rgb):
     """Return an (H, W, 3) array enlarged by a whole factor until its shorter side has 112 pixels, or 1 if it has."""
     height, width = rgb.shape[:2]
     factor = max(1, min(-(-SHORT_SIDE // min(height, width)), LONG_SIDE // max(height, width)))
@@ -177,7 +191,7 @@ def segmentation_panel(picture, prediction_mask, target_mask, num_classes):
     Returns:
         (H, 3 W + 8, 3) uint8 array.
     """
-    return _beside(_rgb(picture), *(colour_mask(mask, num_classes) for mask in (prediction_mask, target_mask)))
+    return beside(rgb_of(picture), *(colour_mask(mask, num_classes) for mask in (prediction_mask, target_mask)))
 
 
 def restoration_panel(picture, prediction, target):
@@ -186,24 +200,25 @@ def restoration_panel(picture, prediction, target):
     Returns:
         (H', 3 W' + 8, 3) uint8 array.
     """
-    return _beside(*(_enlarged(_rgb(part)) for part in (picture, prediction, target)))
+    return beside(*(enlarged(rgb_of(part)) for part in (picture, prediction, target)))
 
 
-def _beside(first, *others):
+def beside(first, *others):
     """Return (H, W, 3) arrays of one height side by side."""
     gap = np.full((len(first), GAP, 3), PAPER, dtype=np.uint8)
     return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
 
 
-def grid(pictures, columns):
+def grid(pictures, columns, most=MOST):
     """Return pictures in rows, each in the upper left corner of a cell as large as the largest one.
 
     Args:
         pictures: (H, W, 3) uint8 arrays; their sizes may differ.
         columns: how many stand side by side, at least 1; fewer if there are fewer.
+        most: pixels of the result, which is made smaller if it had more.
 
     Returns:
-        one (H', W', 3) uint8 array, made smaller if it had more than a million pixels.
+        one (H', W', 3) uint8 array.
 
     Raises:
         ValueError: there is no picture, or no column.
@@ -219,9 +234,9 @@ def grid(pictures, columns):
     for index, picture in enumerate(pictures):
         top, left = index // columns * height, index % columns * width
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    if sheet.shape[0] * sheet.shape[1] <= MOST:
+    if sheet.shape[0] * sheet.shape[1] <= most:
         return sheet
-    factor = (MOST / (sheet.shape[0] * sheet.shape[1])) ** 0.5
+    factor = (most / (sheet.shape[0] * sheet.shape[1])) ** 0.5
     size = max(1, int(sheet.shape[1] * factor)), max(1, int(sheet.shape[0] * factor))
     return np.asarray(Image.fromarray(sheet).resize(size, Image.BOX))
 
@@ -237,7 +252,7 @@ def _array(tensor):
     return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
-def _rgb(picture):
+def rgb_of(picture):
     """Return a picture (C, H, W) uint8 as an (H, W, 3) array, grey as RGB.
 
     Raises:
@@ -260,8 +275,12 @@ def _written(index, class_names):
     if class_names is None or not 0 <= index < len(class_names):  # an ignored target has no name
         return str(index)
     name = class_names[index]
-    plain = unicodedata.normalize('NFKD', name).encode('ascii', 'ignore').decode()
-    return name if name.isascii() else f'{index} {plain}'.strip()
+    return name if name.isascii() else f'{index} {ascii_of(name)}'.strip()
+
+
+def ascii_of(text):
+    """Return what is ASCII of a text (str), accents taken off letters: what Pillow's own font can draw."""
+    return unicodedata.normalize('NFKD', text).encode('ascii', 'ignore').decode()
 
 
 def _shortened(text, font, width):
