@@ -12,8 +12,6 @@ import csv
 import datetime
 import os
 import re
-import shlex
-import sys
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from options import (
     prepare_test_args,
     save_args,
     test_args,
+    tested_options,
     trusts_checkpoint,
 )
 from utils.errors import DanluError, run_main
@@ -39,6 +38,7 @@ if __name__ == '__main__':
 import torch
 
 from data.data_entry import notes_of, select_eval_loader
+from data.identity import changed_test_set, identity_of_data, name_of, shared_with_training
 from data.pictures import picture_from
 from loss import select_loss
 from metrics import select_metrics
@@ -46,13 +46,17 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
 from utils.engine import Engine
+from utils.environment import command_line, git_state, now
 from utils.failures import explained
+from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.past import translated
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
+from utils.result_directory import whole_results
 from utils.seeding import be_deterministic
+from utils.source import code_hash, read_files
 from utils.tasks import has_pictures, task_of
 
 NAMES = 2**14  # of samples, more than a batch has
@@ -94,18 +98,38 @@ class Evaluator(Engine):
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args)
-        self.epoch = checkpoint.get('epoch', 'not known')
+        self.epoch, self.trained = checkpoint.get('epoch', 'not known'), checkpoint.get('args') or {}
+        record = (checkpoint.get('record') or {}).get('data') or {}
+        self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
+        self.git = git_state() or {'commit': None, 'changed': []}
+        self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
+        notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
+        loaded += getattr(args, 'past', [])  # what an older record has otherwise
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
         self.name_of = lru_cache(NAMES)(getattr(self.loader.dataset.dataset, 'name', str))
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
-        save_args(args, args.result_dir)
-        loaded += getattr(args, 'past', [])  # what an older record has otherwise
-        for line in [*loaded, *notes_of(self.loader), f'device: {describe_device(args, gpus)}, threads: {threads}']:
+        for line in [*loaded, *notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
             print(line)
 
     def eval(self):
-        """Test, write result.txt, predictions.csv and, of classes, confusion_matrix.csv; return the values (dict)."""
+        """Test, write what it gives into args.result_dir, and return the values (dict).
+
+        Until all is written, args.result_dir is a directory in that one.
+        """
+        with whole_results(self.args, get_test_result_dir) as place:
+            save_args(self.args, self.args.result_dir, place=place)
+            results, provenance = self.test()
+            write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
+        self.enter(results, provenance)
+        for name, value in sorted(results.items()):
+            if '/' not in name:
+                print(f'  {name}: {value:.4f}')
+        print(f'results: {self.args.result_dir}')
+        return results
+
+    def test(self):
+        """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
         with predictions_file(Path(self.args.result_dir) / PREDICTIONS, self, self.name_of) as rows:
             results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
@@ -113,12 +137,7 @@ class Evaluator(Engine):
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if hasattr(self.metrics, 'confusion_matrix'):
             self.write_confusion_matrix()
-        write_result(Path(self.args.result_dir) / 'result.txt', results, self.provenance(seen))
-        for name, value in sorted(results.items()):
-            if '/' not in name:
-                print(f'  {name}: {value:.4f}')
-        print(f'results: {self.args.result_dir}')
-        return results
+        return results, self.provenance(seen)
 
     def note_batch(self, rows, start, images, predictions, targets):
         """Put a batch into predictions.csv (`rows`), and draw of it what is asked for."""
@@ -144,20 +163,57 @@ class Evaluator(Engine):
 
     def provenance(self, seen):
         """Return what was tested (dict of str), for the head of result.txt."""
-        dataset = self.loader.dataset.dataset
-        data_hash = dataset.content_hash() if hasattr(dataset, 'content_hash') else 'not known'
-        return {
-            'checkpoint': self.args.load_model_path,
-            'checkpoint sha256': file_hash(self.args.load_model_path),
+        args, then = self.args, self.trained_on
+        facts = {
+            'checkpoint': args.load_model_path,
+            'checkpoint sha256': file_hash(args.load_model_path),
             'epoch': str(self.epoch),
-            'list': self.args.val_list or f'{self.args.data_type}, its own test split',
-            'list sha256': data_hash,
+            'list': args.val_list or f'{args.data_type}, its own test split',
+            'list sha256': self.data['sha256'] or 'not known',
             'samples': str(seen),
-            'batch size, device, threads': f'{self.args.batch_size}, {self.device}, {torch.get_num_threads()}',
+            'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
             'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
-            'command': shlex.join(['python', *sys.argv]),
+            'command': command_line(),
             'directory': os.getcwd(),
+            'code sha256': code_hash(read_files()),
+            'git commit': (self.git['commit'] or 'not known') + ', and changes' * bool(self.git['changed']),
         }
+        if then.get('sha256'):
+            facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
+        return facts | ({'shared with training': '; '.join(self.shared)} if self.shared else {})
+
+    def enter(self, results, provenance):
+        """Add the test to the ledger; where that cannot be written, say so: the results are in result.txt all the same.
+
+        Args:
+            results: the values (dict).
+            provenance: what was tested (dict of str).
+        """
+        args, run = self.args, run_of(self.args.load_model_path)
+        ledger = ledger_of(args.load_model_path, args.checkpoints_dir)
+        line = {
+            'date': now(),
+            'values': results,
+            'run': run and run.name,
+            'checkpoint': args.load_model_path,
+            'checkpoint_sha256': provenance['checkpoint sha256'],
+            'epoch': self.epoch if isinstance(self.epoch, int) else None,
+            'task': args.task,
+            'model_type': args.model_type,
+            'list': name_of(args, 'val'),
+            'data_sha256': self.data['sha256'],
+            'samples': int(provenance['samples']),
+            'options': tested_options(args, self.trained),
+            'code': provenance['code sha256'],
+            'commit': self.git['commit'],
+            'command': provenance['command'],
+            'directory': provenance['directory'],
+            'result_dir': args.result_dir,
+        }
+        try:
+            append(ledger, line)
+        except OSError as error:
+            print(f'{ledger} cannot be written ({error.strerror or error}), so this test is in result.txt alone')
 
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
@@ -267,7 +323,8 @@ def main(argv=None):
         with explained(args):
             Evaluator(args, checkpoint).eval()
     except BaseException:
-        remove_unstarted(args.result_dir)
+        if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
+            remove_unstarted(args.result_dir)
         raise
 
 

@@ -9,6 +9,7 @@ Imports no torch and nothing of the project but the names in its registries, so 
 several options together is checked in utils/option_checks.py.
 """
 
+import copy
 import glob
 import os
 import re
@@ -16,7 +17,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from utils.args_file import changed, options_of, write_args
+from utils.args_file import args_lines, changed, options_of, write_args
 from utils.arguments import (
     Flag,
     directory_path,
@@ -36,6 +37,7 @@ from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
+from utils.result_directory import holds_same_test
 from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
@@ -332,8 +334,9 @@ def add_test_args(parser):
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
                        help='samples from one saved picture to the next')
     group.add_argument('--result_dir', type=directory_path, metavar='DIR',
-                       help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>; where it '
-                            'exists, _2, _3 ... is added)')
+                       help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>); where it exists, '
+                            'a test with the same options keeps the earlier result as result.1.txt ..., and one with '
+                            'others goes to _2, _3 ...')
 
 
 # fmt: on
@@ -521,7 +524,8 @@ def prepare_test_args(argv=None, trained=None):
     """
     args = parse_test_args(argv, trained)
     args.result_dir = get_test_result_dir(args)
-    save_args(args, args.result_dir)
+    if not Path(args.result_dir, 'args.txt').exists():  # else an earlier test's, which stays until this one has results
+        save_args(args, args.result_dir)
     return args
 
 
@@ -540,29 +544,53 @@ def get_train_model_dir(args):
 
 
 def get_test_result_dir(args):
-    """Make and return (str) the directory of a test: result_dir, or <checkpoint>/val_<list>_<save_prefix> beside it."""
+    """Make and return (str) the directory of a test: result_dir, or <checkpoint>/val_<list>_<save_prefix> beside it.
+
+    Where it exists, it is taken if a test with the same options is in it (utils/result_directory.py), else _2 and on.
+    """
     checkpoint = Path(args.load_model_path)
     name = f'val_{Path(args.val_list).stem if args.val_list else args.data_type}_{args.save_prefix}'
     # A file without an ending would stand where the directory has to go.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name
-    return made_below([Path(args.checkpoints_dir), checkpoint.parent], wanted, test_parser(), '--result_dir')
+    parser, roots = test_parser(), [Path(args.checkpoints_dir), checkpoint.parent]
+
+    def is_same(directory):
+        return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED))
+
+    return made_below(roots, wanted, parser, '--result_dir', is_same)
 
 
-def save_args(args, directory, note=None):
+def save_args(args, directory, note=None, place=None):
     """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
 
     Args:
         args: the namespace that a parse function returned.
         directory: where to write; an args.txt that is there is replaced in one step.
         note: a line (str) to put at the top, for example what a resumed run changed.
+        place: of a test, the directory that the file is going to be moved to, or None.
     """
-    write_args(_parser_of(args), args, directory, NOT_REPEATED, note)
+    if place is not None:
+        args = copy.copy(args)
+        args.result_dir = place
+    write_args(_parser_of(args), args, directory, NOT_REPEATED, note, place)
 
 
 def changed_options(args):
     """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
-    return changed(_parser_of(args), args, NOT_REPEATED)
+    return [f'{name}={shown(value)}' for name, value in changed(_parser_of(args), args, NOT_REPEATED).items()]
+
+
+def tested_options(args, trained):
+    """Return what a test ran with (dict): the options that differ from their defaults, without what is in the data.
+
+    Args:
+        args: of the test.
+        trained: options of the run (dict).
+    """
+    told = {name for name in trained.get('from_data') or [] if getattr(args, name, None) == trained.get(name)}
+    not_repeated = (*NOT_REPEATED, 'load_model_path', *told, *getattr(args, 'from_data', []))
+    return changed(test_parser(), args, not_repeated)
 
 
 def _parser_of(args):

@@ -40,6 +40,7 @@ if __name__ == '__main__':
 import torch
 
 from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
+from data.identity import data_record
 from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
@@ -112,7 +113,8 @@ class Trainer(Engine):
         self.ready_made = bool(self.given - {'loss'})
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
-        notes += notes_of(self.train_loader, self.val_loader)
+        self.data = data_record(args, self.train_loader, self.val_loader)
+        notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
         self.place = describe_device(args, gpus)
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)

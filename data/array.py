@@ -7,7 +7,6 @@ from data.in_memory import InMemory, with_channels, with_size
 from data.list_dataset import count_classes
 from data.listing import Faults, label_names, parse_labels
 from data.table import feature_names, read_table
-from utils.checkpoint import file_hash
 from utils.errors import DanluError
 from utils.tasks import task_of
 
@@ -49,21 +48,16 @@ class ArrayData(InMemory):
         return facts | {'mean': table.features.mean(0).tolist(), 'std': deviations.tolist()}
 
     def __init__(self, args, split):
-        self.path = args.train_list if split == 'train' else args.val_list
-        task = task_of(args)
-        table = read_table(self.path, args.target_columns, task.has_classes)
+        path, task = args.train_list if split == 'train' else args.val_list, task_of(args)
+        table = read_table(path, args.target_columns, task.has_classes)
         _refuse_other_columns(args, table, split)
         if task.has_classes:
-            faults = Faults(self.path)
+            faults = Faults(path)
             targets = parse_labels(table, args.num_classes, args.class_names, faults)
             faults.stop_if_any()
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))
-        super().__init__(_inputs(args, table), targets)
-
-    def content_hash(self):
-        """Return the SHA-256 (str) of the file."""
-        return file_hash(self.path)
+        super().__init__(_inputs(args, table), targets, source=_source(table))
 
 
 def _inputs(args, table):
@@ -72,6 +66,17 @@ def _inputs(args, table):
         return with_size(with_channels(torch.from_numpy(table.features), args.channels), args.image_size)
     features = (table.features - np.array(args.mean)) / np.array(args.std)
     return torch.from_numpy(features.astype(np.float32))
+
+
+def _source(table):
+    """Return the features and targets of a file as they stand there, for a hash: no matter how they are written."""
+    if isinstance(table.targets, list):
+        labels = torch.frombuffer(
+            bytearray('\0'.join(table.targets).encode('utf-8', 'surrogatepass')), dtype=torch.uint8
+        )
+    else:
+        labels = torch.from_numpy(table.targets)
+    return torch.from_numpy(table.features), labels
 
 
 def _refuse_other_columns(args, table, split):

@@ -26,7 +26,7 @@ class Digits(InMemory):
 
     def __init__(self, args, split):
         images, labels = read_digits(_part(split))
-        super().__init__(_fitted(images, args), labels)
+        super().__init__(_fitted(images, args), labels, source=(images, labels))
 
 
 class NoisyDigits(InMemory):
@@ -44,8 +44,8 @@ class NoisyDigits(InMemory):
         part = _part(split)
         images, _ = read_digits(part)
         noise = NOISE * normal_draws((NOISE_KEYS[part],), np.arange(len(images)), images[0].numel())
-        noisy = images + torch.from_numpy(noise).view(images.shape)
-        super().__init__(_fitted(noisy.round_().clamp_(0, 255).to(torch.uint8), args), _fitted(images, args))
+        noisy = (images + torch.from_numpy(noise).view(images.shape)).round_().clamp_(0, 255).to(torch.uint8)
+        super().__init__(_fitted(noisy, args), _fitted(images, args), source=(noisy, images))
 
 
 def read_digits(part):

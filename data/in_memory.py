@@ -13,12 +13,17 @@ class InMemory(Dataset):
         images: uint8 tensor (N, C, H, W), or float32 tensor (N, F) of features.
         targets: tensor (N, ...): int64 (N,) of labels, uint8 (N, H, W) of masks and so on (utils/tasks.py).
         names: sequence of N names for results and messages; default: the position.
+        source: (images, targets) before they were brought to a size and channels, or None: they were not. The hashes
+            are those of the source, so that tests of one set at several sizes are known for tests of one set.
     """
 
     in_memory = True
+    _hashes = None
 
-    def __init__(self, images, targets, names=None):
+    def __init__(self, images, targets, names=None, source=None):
         self.images, self.targets, self.names = images, targets, names
+        if source is not None and source[0] is not images:
+            self._hashes = _hashes_of(*source)  # at once, so that the source, which may be larger, need not be kept
 
     def __len__(self):
         return len(self.images)
@@ -43,9 +48,25 @@ class InMemory(Dataset):
 
     def content_hash(self):
         """Return the SHA-256 (str) of all pictures and targets: equal for the same test set and no other."""
-        digest = hashlib.sha256(self.images.cpu().contiguous().numpy())
-        digest.update(self.targets.cpu().contiguous().numpy())
-        return digest.hexdigest()
+        return self._known_hashes()[0]
+
+    def content_parts(self):
+        """Return the SHA-256 of all pictures, and that of all targets (dict of str)."""
+        return dict(self._known_hashes()[1])
+
+    def _known_hashes(self):
+        if self._hashes is None:
+            self._hashes = _hashes_of(self.images, self.targets)
+        return self._hashes
+
+
+def _hashes_of(images, targets):
+    """Return the SHA-256 of pictures and targets (str), and that of each of the two (dict of str)."""
+    digest = hashlib.sha256(images.cpu().contiguous().numpy())
+    parts = {'pictures': digest.hexdigest()}
+    labels = targets.cpu().contiguous().numpy()
+    digest.update(labels)
+    return digest.hexdigest(), parts | {'targets': hashlib.sha256(labels).hexdigest()}
 
 
 def with_channels(images, channels):

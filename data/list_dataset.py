@@ -192,8 +192,12 @@ class ListDataset(Dataset):
         return _naming(path, read_picture, self.channels, self.size, False, part)
 
     def content_hash(self):
-        """Return the SHA-256 (str) of the list's names and targets."""
-        return self.listing.content_hash()
+        """Return the SHA-256 (str) of the list's names and targets, and of the sizes of the files."""
+        return self.listing.content_hash(self.labels is None)
+
+    def content_parts(self):
+        """Return the SHA-256 of each of these (dict of str)."""
+        return self.listing.content_parts(self.labels is None)
 
     def name(self, index):
         """Return the path (str) of a sample's picture as the list names it."""

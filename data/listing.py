@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.files import SIZE, look_up
 from utils.errors import DanluError
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
@@ -107,6 +108,7 @@ class Listing:
         self.source, self.root = str(source), str(root)
         self.images, self.targets = PackedStrings(images), PackedStrings(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
+        self._facts = {}
 
     def __len__(self):
         return len(self.images)
@@ -131,13 +133,39 @@ class Listing:
         part.lines = None if self.lines is None else self.lines[indices]
         return part
 
-    def content_hash(self):
-        """Return the SHA-256 (str) of the names and targets, in their order."""
-        digest = hashlib.sha256()
-        for strings in (self.images, self.targets):
-            digest.update(strings.packed.numpy())
-            digest.update(strings.ends.numpy())
-        return digest.hexdigest()
+    def facts(self, of):
+        """Return what data.files.look_up finds of all files, int64 array (N, 3), once; `of`: 'images' or 'targets'."""
+        if of not in self._facts:
+            # As tensors, which processes share.
+            self._facts[of] = torch.from_numpy(look_up(self.root, getattr(self, of)))
+        return self._facts[of].numpy()
+
+    def content_parts(self, target_files=False):
+        """Return the SHA-256 (dict of str) of the names, the targets and the sizes of the files, in their order.
+
+        That is no hash of what is in the files, which would have to be read for it, but one of another size under the
+        same name is seen. Nothing depends on where the directory lies, nor on comments and line ends of the list.
+
+        Args:
+            target_files: whether the targets are files, so that their sizes count too.
+        """
+        sizes = [self.facts(of)[:, SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
+        return {
+            'names': _sha256(self.images.packed.numpy(), self.images.ends.numpy()),
+            'targets': _sha256(self.targets.packed.numpy(), self.targets.ends.numpy()),
+            'sizes': _sha256(*sizes),
+        }
+
+    def content_hash(self, target_files=False):
+        """Return the SHA-256 (str) of what `content_parts` returns."""
+        return _sha256(*map(str.encode, self.content_parts(target_files).values()))
+
+
+def _sha256(*buffers):
+    digest = hashlib.sha256()
+    for buffer in buffers:
+        digest.update(buffer)
+    return digest.hexdigest()
 
 
 def read_list(path, root=None, faults=None, many=False):

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
-from array import array
 from pathlib import Path
 
+import numpy as np
 import PIL
 from PIL import features
+
+from data.files import SIZE, TIME
 
 # Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
 SOURCES = ('pictures.py', 'list_dataset.py', 'mem_list.py')
@@ -30,19 +32,9 @@ def pixel_key(listing, with_targets, parameters):
     digest = hashlib.sha256(repr((versions, parameters, len(listing), root)).encode())
     for name in SOURCES:
         digest.update(Path(__file__).with_name(name).read_bytes())
-    for names in (listing.images, listing.targets) if with_targets else (listing.images,):
+    for of in ('images', 'targets') if with_targets else ('images',):
+        names = getattr(listing, of)
         digest.update(names.packed.numpy())
         digest.update(names.ends.numpy())
-        digest.update(_sizes_and_times(root, names))
+        digest.update(np.ascontiguousarray(listing.facts(of)[:, [SIZE, TIME]]))
     return digest.hexdigest()
-
-
-def _sizes_and_times(root, names):
-    found = array('q')
-    for name in names:
-        try:
-            facts = os.stat(os.path.join(root, name))
-            found.extend((facts.st_size, facts.st_mtime_ns))
-        except (OSError, ValueError):  # decoding will say what is wrong with it
-            found.extend((-1, -1))
-    return found

@@ -25,11 +25,11 @@ class TorchvisionData(InMemory):
 
     def __init__(self, args, split):
         loaded = self._load(Path(args.data_root) if args.data_root else PROJECT / 'datasets', args.download, split)
-        images = torch.as_tensor(loaded.data)
+        images, labels = torch.as_tensor(loaded.data), torch.as_tensor(loaded.targets).long()
         # torchvision holds grey pictures as (N, H, W) and colour ones as (N, H, W, C).
         images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2).contiguous()
-        images = with_size(with_channels(images, args.channels), args.image_size)
-        super().__init__(images, torch.as_tensor(loaded.targets).long())
+        fitted = with_size(with_channels(images, args.channels), args.image_size)
+        super().__init__(fitted, labels, source=(images, labels))
 
     def _load(self, root, download, split):
         from torchvision import datasets  # a second or more: only for the runs that need it

@@ -95,12 +95,15 @@ def train_here():
 
 
 @pytest.fixture(scope='session')
-def eval_here():
+def eval_here(tmp_path_factory):
     """Return a function that calls eval.main(words) in this process, on the CPU -> the test."""
+    elsewhere = tmp_path_factory.mktemp('ledger_of_checkpoints_without_a_run')
 
     def run(*words):
         import eval as eval_py
 
+        if '--checkpoints_dir' not in words:
+            words = (*words, '--checkpoints_dir', elsewhere)
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
             eval_py.main([*map(str, words), '--device', 'cpu'])
         return finished_test(stdout.getvalue())

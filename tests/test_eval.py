@@ -153,11 +153,17 @@ def test_result_txt_says_what_was_tested(digits_run, digits_test):
     head = digits_test.head
     assert list(head) == [
         *('checkpoint', 'checkpoint sha256', 'epoch', 'list', 'list sha256', 'samples'),
-        *('batch size, device, threads', 'date', 'command', 'directory'),
+        *('batch size, device, threads', 'date', 'command', 'directory', 'code sha256', 'git commit'),
+        *('trained on', 'trained on sha256'),
     ]
     assert head['epoch'] == '2'
     assert head['batch size, device, threads'] == '192, cpu, 1'
     assert os.path.isdir(head['directory'])
+    record = load_checkpoint(checkpoint)['record']
+    assert head['code sha256'] == record['code']
+    assert head['git commit'].split(',')[0] == ((record['git'] or {}).get('commit') or 'not known')
+    assert (head['trained on'], head['trained on sha256']) == ('digits', record['data']['train']['sha256'])
+    assert head['list sha256'] == record['data']['val']['sha256']
     assert head['checkpoint'] == str(checkpoint)
     assert head['checkpoint sha256'] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert re.fullmatch('[0-9a-f]{64}', head['list sha256'])
@@ -228,15 +234,33 @@ def test_a_test_prints_its_numbers_and_where_they_are(digits_run, digits_test):
         assert noise not in digits_test.stdout + digits_test.stderr
 
 
-def test_a_second_test_keeps_the_first(digits_checkpoint, eval_here):
+def test_a_second_test_keeps_the_first_under_a_number(digits_checkpoint, eval_here):
     first = eval_here('--load_model_path', digits_checkpoint)
-    before = (first.directory / 'result.txt').read_bytes()
+    before = {path.name: path.read_bytes() for path in first.directory.iterdir()}
     second = eval_here('--load_model_path', digits_checkpoint)
+    newer = (first.directory / 'result.txt').read_bytes()
+    third = eval_here('--load_model_path', digits_checkpoint)
+    assert first.directory == second.directory == third.directory
+    names = ('args', 'result', 'confusion_matrix')
+    assert {name.partition('.')[0] for name in before} >= set(names)
+    for name, data in before.items():
+        stem, ending = os.path.splitext(name)
+        assert (first.directory / f'{stem}.1{ending}').read_bytes() == data
+    assert (first.directory / 'result.2.txt').read_bytes() == newer
+    assert len(list(first.directory.iterdir())) == 3 * len(before), 'nothing else is left'
+    assert first.values == second.values == third.values
+    assert f'@{first.directory}/args.txt' in (first.directory / 'args.txt').read_text().splitlines()[0]
+    assert 'partial' not in (first.directory / 'args.txt').read_text()
+
+
+def test_a_test_of_something_else_gets_a_directory_of_its_own(digits_checkpoint, eval_here):
+    first = eval_here('--load_model_path', digits_checkpoint)
+    other = eval_here('--load_model_path', digits_checkpoint, '--batch_size', 100)
     named = eval_here('--load_model_path', digits_checkpoint, '--save_prefix', 'final')
-    names = [test.directory.name for test in (first, second, named)]
+    names = [test.directory.name for test in (first, other, named)]
     assert names == ['val_digits_exp', 'val_digits_exp_2', 'val_digits_final']
-    assert (first.directory / 'result.txt').read_bytes() == before
-    assert first.values == second.values == named.values
+    again = eval_here('--load_model_path', digits_checkpoint, '--batch_size', 100)
+    assert again.directory == other.directory
 
 
 def test_without_save_viz_there_are_no_pictures(list_test):

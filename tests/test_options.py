@@ -979,7 +979,10 @@ def test_directories_of_tests(place):
 
     own = ['--data_type', 'list', '--val_list', 'val.txt']
     assert result_dir('best.pth') == 'lenet_exp/best/val_digits_exp'
-    assert result_dir('best.pth') == 'lenet_exp/best/val_digits_exp_2'
+    assert result_dir('best.pth') == 'lenet_exp/best/val_digits_exp', 'a test of the same thing'
+    assert result_dir('best.pth', '--batch_size', '7') == 'lenet_exp/best/val_digits_exp_2'
+    assert result_dir('best.pth', '--batch_size', '7') == 'lenet_exp/best/val_digits_exp_2'
+    assert result_dir('best.pth') == 'lenet_exp/best/val_digits_exp'
     assert result_dir('best.pth', *own) == 'lenet_exp/best/val_val_exp'
     assert result_dir('best.pth', *own, '--save_prefix', 'night') == 'lenet_exp/best/val_val_night'
     assert result_dir('epoch_0010.pth') == 'lenet_exp/epoch_0010/val_digits_exp'

@@ -9,8 +9,10 @@ from utils.loss_options import default_loss
 from utils.option_checks import shown
 from utils.run_directory import replacing
 
+MARK = '  # default: '  # behind a value that is not the default
 
-def write_args(parser, args, directory, not_repeated, note=None):
+
+def write_args(parser, args, directory, not_repeated, note=None, place=None):
     """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
 
     Args:
@@ -19,12 +21,19 @@ def write_args(parser, args, directory, not_repeated, note=None):
         directory: where to write; an args.txt that is there is replaced in one step.
         not_repeated: names of the options that stand there as comments only.
         note: a line (str) to put at the top, for example what a resumed run changed.
+        place: directory that the file is going to be moved to; default: none, it stays.
     """
     path = Path(directory) / 'args.txt'
-    command = f'python {parser.prog} {shlex.quote("@" + str(path))}'
+    command = f'python {parser.prog} {shlex.quote("@" + str(Path(place or directory, path.name)))}'
     lines = [f'# {command}', f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}', *([f'# {note}'] if note else [])]
+    with replacing(path) as file:
+        file.write('\n'.join([*lines, *args_lines(parser, args, not_repeated)]) + '\n')
+
+
+def args_lines(parser, args, not_repeated):
+    """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
     actions = options_of(parser)
-    lines.append(f'# {len(actions)} options')  # tells a later version whether lines were deleted: utils/past.py
+    lines = [f'# {len(actions)} options']  # tells a later version whether lines were deleted: utils/past.py
     for action in actions:
         value = getattr(args, action.dest)
         line = option_line(action.dest, value)
@@ -33,19 +42,25 @@ def write_args(parser, args, directory, not_repeated, note=None):
         elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
         elif value is not None and value != _default_of(action, args):
-            line += f'  # default: {shown(_default_of(action, args))}'
+            line += f'{MARK}{shown(_default_of(action, args))}'
         lines.append(line)
-    with replacing(path) as file:
-        file.write('\n'.join(lines) + '\n')
+    return lines
+
+
+def same_options(lines, others):
+    """Return whether the lines (list of str) of two args.txt set the same options (bool)."""
+    ours, theirs = ([line.partition(MARK)[0] for line in each if line.startswith('--')] for each in (lines, others))
+    return ours == theirs
 
 
 def changed(parser, args, not_repeated):
-    """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
-    return [
-        f'{action.dest}={shown(getattr(args, action.dest))}'
+    """Return the options whose values differ from their defaults (dict)."""
+    values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
+    return {
+        action.dest: values[action.dest]
         for action in options_of(parser)
-        if action.dest not in not_repeated and getattr(args, action.dest) != _default_of(action, args)
-    ]
+        if action.dest not in not_repeated and values[action.dest] != _default_of(action, args)
+    }
 
 
 def options_of(parser):

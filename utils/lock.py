@@ -16,6 +16,10 @@ except ImportError:  # Windows has no such locks
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
 
 
+class Held(DanluError):
+    """Another process has the directory."""
+
+
 class RunLock:
     """A file `lock` in the run's directory that names host and process, and on which the system holds a lock.
 
@@ -28,12 +32,15 @@ class RunLock:
     Attributes:
         stale: what a process that is gone has left (str: 'process 123 on host'), or None.
 
+        exclusive: whether the system really holds a lock (bool); Windows and some network drives have none.
+
     Raises:
-        DanluError: another process has the run.
+        Held: another process has the run.
+        DanluError: the directory cannot be written into.
     """
 
     def __init__(self, directory):
-        self.path, self.file, self.stale = Path(directory) / 'lock', None, None
+        self.path, self.file, self.stale, self.exclusive = Path(directory) / 'lock', None, None, False
         while fcntl is not None and self.file is None:
             self._try()
 
@@ -47,7 +54,7 @@ class RunLock:
         except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
             owner = self._owner(file) or 'another process'
             file.close()
-            raise DanluError(
+            raise Held(
                 f'{self.path.parent}: {owner} goes on with this run; wait for it, end it, or give another run'
             ) from None
         except OSError as error:
@@ -62,7 +69,7 @@ class RunLock:
         file.truncate(0)
         json.dump({'pid': os.getpid(), 'host': socket.gethostname()}, file)
         file.flush()
-        self.file = file
+        self.file, self.exclusive = file, True
 
     def _is_there(self, file):
         try:

@@ -11,7 +11,7 @@ The record is a dict of plain values:
     git         commit and the paths changed since, or None: utils.environment.git_state
     versions    of Python, torch and the packages that the parts are from
     components  the hash of each definition that was used, by kind: utils.components
-    data        of each split: list (or kind of data), sha256, samples
+    data        of each split: list (or kind of data), sha256, samples and more: data.identity.data_record
 """
 
 import hashlib
@@ -23,7 +23,6 @@ from pathlib import Path
 
 from utils.components import changed, changed_files, components_of, describe
 from utils.environment import command_line, environment_of, git_state, now, versions_of
-from utils.progress import length_of
 from utils.reader import Source
 from utils.registry import PROJECT
 from utils.roots import name_of, packages_of, roots_of, typed_in
@@ -68,7 +67,7 @@ class Record:
             'git': git_state(PROJECT),
             'versions': versions_of(packages_of(roots)),
             'components': _components(roots),
-            'data': {split: data_of(trainer, split) for split in SPLITS},
+            'data': trainer.data,
         }
         self.values['experiment'] = experiment_of(trainer, self.values)
 
@@ -134,19 +133,6 @@ def _components(roots):
     return {kind: hashes | typed_in(roots[kind]) for kind, hashes in found.items()}
 
 
-def data_of(trainer, split):
-    """Return what a split's samples are (dict): list (or kind of data), sha256 and samples; None where not known."""
-    loader = trainer.train_loader if split == 'train' else trainer.val_loader
-    batches = getattr(loader, 'dataset', None)
-    dataset = getattr(batches, 'dataset', None)
-    listed = getattr(trainer.args, f'{split}_list') or trainer.args.data_type
-    return {
-        'list': None if f'{split}_loader' in trainer.given else str(listed),
-        'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
-        'samples': None if batches is None else length_of(batches),
-    }
-
-
 def experiment_of(trainer, record):
     """Return the SHA-256 (str) of what makes a run what it is, or None: its options do not tell."""
     if trainer.given or any(split['sha256'] is None for split in record['data'].values()):
@@ -159,9 +145,11 @@ def experiment_of(trainer, record):
 
 
 def _record_from(identity):
-    """Return what there is of a record (dict) in a checkpoint of before there were any: hashes by their names."""
-    data = {split: {'sha256': identity[name]} for split, name in SPLITS.items() if name in identity}
-    return {'data': data, **({'code': identity['code']} if 'code' in identity else {})}
+    """Return what there is of a record (dict) in a checkpoint of before there were any: the hash of the code.
+
+    Those of data are left out, as that of a list did not see the sizes of its files then.
+    """
+    return {'code': identity['code']} if 'code' in identity else {}
 
 
 def differences(then, now, archive=None):

@@ -1,0 +1,154 @@
+"""Which data a run and a test have seen: a record for checkpoints, and what does not agree with it later."""
+
+import os
+from argparse import Namespace
+
+import torch
+
+from data.array import ArrayData
+from data.data_entry import DATASETS, Batches
+from data.list_dataset import ListDataset
+from data.listing import Faults
+from data.overlap import Shards, drawn, shared_samples
+from data.shards import find_shards
+from data.stream import Stream
+from utils.errors import DanluError
+from utils.progress import length_of
+from utils.registry import load_entry
+from utils.tasks import task_of
+
+# What is read for a test to look for its samples among those trained on, where that was not done in training.
+MOST_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
+MOST_BYTES = 2**26  # of a table
+PARTS = {  # what content_parts names, as messages call it
+    'names': 'other names or another order',
+    'sizes': 'files of other sizes',
+    'pictures': 'other pictures',
+    'targets': 'other targets',
+}
+
+
+def name_of(args, split):
+    """Return what a split's data is called (str): its list file, directory or shards, else the kind of data."""
+    return getattr(args, f'{split}_list', None) or args.data_type
+
+
+def dataset_of(loader):
+    """Return the data set behind a loader: Danlu's own wraps it in Batches."""
+    dataset = getattr(loader, 'dataset', None)
+    return dataset.dataset if isinstance(dataset, Batches) else dataset
+
+
+def identity_of_data(loader, name):
+    """Return which data a loader gives, as plain values.
+
+    Args:
+        loader: as data.data_entry makes them, or a ready-made one.
+        name: of the data (str), as `name_of` returns it.
+
+    Returns:
+        dict: list (str, the name; None for a ready-made loader), sha256 (str, what `content_hash` of the data set
+        returns, or None), samples (int, or None: nobody knows), parts (dict of str, hashes of what makes up the data:
+        they tell what changed).
+    """
+    dataset = dataset_of(loader)
+    return {
+        'list': name if isinstance(getattr(loader, 'dataset', None), Batches) else None,
+        'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
+        'samples': None if dataset is None else length_of(dataset),
+        'parts': dataset.content_parts() if hasattr(dataset, 'content_parts') else {},
+    }
+
+
+def data_record(args, train_loader, val_loader):
+    """Return the data of a run for its checkpoints, as plain values.
+
+    Returns:
+        dict: train and val, each as `identity_of_data` has it; that of val with shared, lines (list of str) on samples
+        that are in both.
+    """
+    train, val = (
+        identity_of_data(loader, name_of(args, split))
+        for loader, split in ((train_loader, 'train'), (val_loader, 'val'))
+    )
+    shared = shared_samples(dataset_of(val_loader), dataset_of(train_loader), _names(args))
+    return {'train': train, 'val': val | {'shared': shared}}
+
+
+def changed_test_set(recorded, trained, args, found):
+    """Return a line (list of str, one or none) where a test set is not what it was when the run was validated on it.
+
+    A test on other data than that is no change.
+
+    Args:
+        recorded: what `data_record` returned for the run, or None: an older version did not.
+        trained: options of the run (dict).
+        args: options of the test.
+        found: the test set, as `identity_of_data` has it.
+    """
+    then = (recorded or {}).get('val') or {}
+    same_list = found['list'] is not None and then.get('list') == found['list']
+    same_targets = all(trained.get(name) == getattr(args, name) for name in ('task', 'target_columns'))
+    known = then.get('sha256') and found['sha256']
+    if not (same_list and same_targets and known) or then['sha256'] == found['sha256']:
+        return []
+    parts = then.get('parts') or {}
+    what = [words for part, words in PARTS.items() if parts.get(part) != found['parts'].get(part)]
+    if then['samples'] != found['samples']:
+        what = [f'{_counted(then["samples"])} then, {_counted(found["samples"])} now']
+    return [
+        f'changed since the run: the test set {found["list"]}: {", ".join(what) or "other content"} (sha256 '
+        f"{then['sha256'][:12]} then, {found['sha256'][:12]} now); its numbers are not to be compared with the run's"
+    ]
+
+
+def shared_with_training(recorded, trained, args, loader, found):
+    """Return lines (list of str) on samples of a test that the run was trained on, as far as that can be told.
+
+    Of the run's own validation data the checkpoint says it. Other data is compared with the run's train_list, where
+    that is still there.
+
+    Args:
+        recorded, trained, args, found: as for `changed_test_set`.
+        loader: of the test.
+    """
+    then = (recorded or {}).get('val') or {}
+    if 'shared' in then and found['sha256'] and then['sha256'] == found['sha256']:
+        return then['shared']
+    path = trained.get('train_list')
+    if path is None or found['list'] is None:
+        return []
+    try:
+        # An older version may not have recorded all options.
+        data, note = _training_data(Namespace(**{**vars(args), **trained}))
+        return [line + note for line in shared_samples(dataset_of(loader), data, (found['list'], path))]
+    except DanluError as error:
+        reason = str(error).splitlines()[0]
+        return [f'not known whether the run was trained on samples of this test: {reason}']
+
+
+def _training_data(args):
+    """Return the data that a run was trained on, as far as comparing needs it, and what that leaves out (str)."""
+    path, kind = args.train_list, load_entry(DATASETS, args.data_type, 'kind of data')
+    if issubclass(kind, ListDataset):
+        listing = kind.read(path, args.data_root, Faults(path), task_of(args).target == 'numbers')
+        if len(listing) <= MOST_LINES:
+            return listing, ''
+        note = f'; of {len(listing):,} pictures there only {MOST_LINES:,}, drawn at random, were compared'
+        return listing.part(torch.from_numpy(drawn(len(listing), MOST_LINES))), note
+    if issubclass(kind, Stream):
+        return Shards(path, find_shards(path, args.data_root)), ''
+    if not issubclass(kind, ArrayData):
+        return None, ''  # whatever it would take to build it
+    if os.path.isfile(path) and os.path.getsize(path) > MOST_BYTES:
+        raise DanluError(f'{path} is too large to be read for it')
+    return kind(args, 'train'), ''
+
+
+def _names(args):
+    names = [name_of(args, split) for split in ('val', 'train')]
+    return [f'the test part of {names[0]}', 'its training part'] if names[0] == names[1] else names
+
+
+def _counted(samples):
+    return 'an unknown number of samples' if samples is None else f'{samples:,} samples'

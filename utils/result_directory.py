@@ -1,0 +1,117 @@
+"""The files of a test: written beside those of an earlier test of the same thing, which keep their place under numbers.
+
+result.txt is always the newest; what was there before is result.1.txt, then result.2.txt and so on, with args.1.txt,
+viz.1 and whatever else belongs to it. Imports no torch.
+"""
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.args_file import same_options
+from utils.errors import DanluError
+from utils.lock import Held, RunLock
+from utils.run_directory import make_new_directory
+
+PARTIAL = 'partial'  # where a test's files lie until it has its results
+RESULT = 'result.txt'
+
+
+@contextmanager
+def whole_results(args, choose):
+    """Give the directory (str) of a test; in the body args.result_dir is one in it, whose files move up at the end.
+
+    When the body fails they are removed, and an earlier test's files are as they were. Those of a process that was
+    killed are removed by the next test, or take their places then, if they were about to.
+
+    Args:
+        args: options; result_dir counts, and is another one if another test is writing into that.
+        choose: function(args) -> the directory (str) of a test, as options.get_test_result_dir.
+
+    Raises:
+        DanluError: it cannot be written into.
+    """
+    lock = _lock(args, choose)
+    directory = args.result_dir
+    try:
+        if lock.exclusive:
+            for left in Path(directory).glob(f'{PARTIAL}*'):
+                _tidy_up(left)
+        args.result_dir = make_new_directory(Path(directory, PARTIAL))
+        try:
+            yield directory
+        except BaseException:
+            shutil.rmtree(args.result_dir)
+            raise
+        _take_places(Path(args.result_dir))
+    finally:
+        args.result_dir = directory
+        lock.release()
+
+
+def _lock(args, choose):
+    """Return the lock of args.result_dir, which becomes another one where another process has that."""
+    while True:
+        os.makedirs(args.result_dir, exist_ok=True)
+        try:
+            return RunLock(args.result_dir)
+        except Held:
+            args.result_dir = choose(args)
+
+
+def holds_same_test(directory, lines):
+    """Return whether a directory holds a test with the same options that no other process is working on (bool).
+
+    Args:
+        directory: of a test, perhaps.
+        lines: of the args.txt that the test would write (list of str).
+    """
+    try:
+        recorded = Path(directory, 'args.txt').read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError):
+        return False
+    if not same_options(recorded, lines):
+        return False
+    try:
+        RunLock(directory).release()
+    except DanluError:
+        return False
+    return True
+
+
+def _tidy_up(partial):
+    """Remove what a killed test has left, or finish putting it into its place: its result.txt is written last."""
+    if (partial / RESULT).is_file():
+        _take_places(partial)
+    else:
+        shutil.rmtree(partial)
+
+
+def _take_places(partial):
+    """Move everything up by one directory, what is there of the same name to its number; result.txt last."""
+    directory = partial.parent
+    names = sorted((path.name for path in partial.iterdir()), key=lambda name: (name == RESULT, name))
+    earlier = {name for name in names if os.path.lexists(directory / name)}
+    if not os.path.lexists(directory / RESULT):
+        earlier.discard('args.txt')  # of no test that came to results: this one's own
+    number = 1 + max(map(_number_of, directory.glob('result.*.txt')), default=0)
+    while any(os.path.lexists(directory / _numbered(name, number)) for name in earlier):
+        number += 1
+    for name in names:
+        if name in earlier:
+            os.rename(directory / name, directory / _numbered(name, number))
+        os.replace(partial / name, directory / name)
+    partial.rmdir()
+
+
+def _number_of(path):
+    """Return the number (int) of result.<number>.txt; of other names 0."""
+    number = path.name.split('.')[1]
+    return int(number) if number.isdecimal() else 0
+
+
+def _numbered(name, number):
+    """Return the name (str) for an earlier file: args.1.txt, viz.1."""
+    stem, ending = os.path.splitext(name)
+    return f'{stem}.{number}{ending}'
