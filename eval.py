@@ -12,6 +12,7 @@ import csv
 import datetime
 import os
 import re
+import warnings
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -45,6 +46,7 @@ from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
+from utils.drift import check_loaded
 from utils.engine import Engine
 from utils.environment import command_line, git_state, now
 from utils.failures import explained
@@ -93,8 +95,8 @@ class Evaluator(Engine):
                 '--save_viz: the samples are vectors of features, of which there are no pictures; leave it out'
             )
         threads = set_threads(args.threads, self.loader.num_workers)
-        net, loaded = load_network(args, checkpoint)
-        super().__init__(args, equip_multi_gpu(net.to(device), gpus), select_loss(args), device)
+        net, loaded, self.drift = load_network(args, checkpoint, device, 'test')
+        super().__init__(args, equip_multi_gpu(net, gpus), select_loss(args), device)
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args)
@@ -173,6 +175,7 @@ class Evaluator(Engine):
             'samples': str(seen),
             'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
             'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
+            'computes what it did when saved': self.drift.verdict,
             'command': command_line(),
             'directory': os.getcwd(),
             'code sha256': code_hash(read_files()),
@@ -238,8 +241,10 @@ class Predictor(Engine):
 
     def __init__(self, args, checkpoint):
         device, gpus = select_gpus(args)
-        net, _ = load_network(args, checkpoint)
-        super().__init__(args, equip_multi_gpu(net.to(device), gpus), torch.nn.Identity(), device)
+        net, _, drift = load_network(args, checkpoint, device, 'weights')
+        if drift.loud:
+            warnings.warn('\n'.join(drift.loud), stacklevel=3)  # of the line that calls load_predictor
+        super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
         self.speed_up()
         self.model.eval()
         self.class_names = args.class_names
@@ -290,11 +295,16 @@ def load_predictor(load_model_path, **options):
     return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint))
 
 
-def load_network(args, checkpoint):
-    """Return the network (nn.Module, on the CPU) that a checkpoint holds, and what was loaded (list of str, lines)."""
+def load_network(args, checkpoint, device, use):
+    """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its Drift.
+
+    `use` is as for utils.drift.check_loaded.
+    """
     args.pretrained = False  # the weights come from the checkpoint
     net, weights = select_model(args), weights_of(checkpoint, args.load_model_path)
-    return net, load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
+    loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
+    drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
+    return net, [*loaded, *drift.lines], drift
 
 
 def write_result(path, results, provenance):

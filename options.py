@@ -42,7 +42,7 @@ from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = ('model_dir', 'result_dir', 'resume', 'profile', 'fast', 'dry_run', 'find_lr')
+NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record'.split()
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
@@ -52,7 +52,7 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model save_steps save_minutes'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
@@ -147,6 +147,9 @@ def _add_files(parser):
     group.add_argument('--trust_checkpoint', before=False, action=Flag,
                        help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
                             'run any code that is in the file, so only for files that you trust')
+    group.add_argument('--strict_record', action=Flag,
+                       help='stop, and not only say so, where a loaded checkpoint no longer computes what it did when '
+                            'it was saved; a test also where the code of its data set, loss or metrics has changed')
     group.add_argument('--save_prefix', default='exp', type=plain_name, metavar='NAME',
                        help='your name for this run or test, part of its directory')
     group.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, metavar='DIR',
@@ -378,6 +381,7 @@ def parse_train_args(argv=None):
     args = parser.parse_args(argv)
     if args.resume == AUTO:
         args.resume = newest_run(args)
+        args.strict_record &= args.resume is not None  # of a run that begins there is no record yet
     return checked(parser, args if args.resume is None else _resumed(parser, args.resume, argv))
 
 

@@ -47,10 +47,12 @@ from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
+from utils.drift import check_loaded
 from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.failures import explained
 from utils.first_steps import COUNT, FirstSteps
+from utils.fingerprint import Fingerprints, standard_probe
 from utils.freeze import freeze, train_mode
 from utils.interruption import GONE, Interrupted, Interruption
 from utils.lock import RunLock
@@ -145,7 +147,9 @@ class Trainer(Engine):
         elif args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
             weights, strict = weights_of(checkpoint, args.load_model_path), not args.load_not_strict
-            notes += load_weights(self.net, weights, args.load_model_path, strict, args.load_exclude or ())
+            loaded = load_weights(self.net, weights, args.load_model_path, strict, args.load_exclude or ())
+            drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
+            notes += [*loaded, *drift.lines]
         self.start_records(history, notes)
 
     def start_records(self, history, notes):
@@ -167,6 +171,7 @@ class Trainer(Engine):
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))
         self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
+        self.fingerprints = Fingerprints(self)
         self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
@@ -292,6 +297,7 @@ class Trainer(Engine):
 
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        self.fingerprints.add_to(states)
         self.logger.flush()  # what a resumed run does not write again
         self.logger.save_check_points(states)
         self.interruption.saved(self.update.steps)
@@ -423,6 +429,13 @@ class Trainer(Engine):
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
                 'step': self.update.steps, 'metrics': row, 'record': self.record.values}  # fmt: skip
+
+    def probe(self):
+        """Return what the network is asked for a checkpoint's fingerprint: a tensor, or a tuple or dict of arguments.
+
+        Noise of the size of a sample; a network that takes something else overrides this. See utils/fingerprint.py.
+        """
+        return standard_probe(self.args)
 
     def resume_state(self):
         """Return what resuming needs besides (dict)."""

@@ -102,6 +102,10 @@ class GANTrainer(Trainer):
             torch.manual_seed(self.args.seed)
             super().val_per_epoch(epoch)
 
+    def probe(self):
+        """Return noise for the fingerprint of a checkpoint: pictures are nothing that a generator takes."""
+        return torch.linspace(-2, 2, 2 * NOISE).view(2, NOISE)
+
     def gen_imgs_to_write(self, noise, fake, real, split):
         """Return made pictures above real ones."""
         rows = make_grid(torch.cat([fake[:16], real[:16]]), nrow=16, normalize=True, value_range=(-1, 1))

@@ -139,10 +139,16 @@ def _check_data(parser, args):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+    _check_loading(parser, args)
+    _check_used(parser, args)
+
+
+def _check_loading(parser, args):
     for name in ('load_exclude', 'trust_checkpoint'):
         if getattr(args, name, None) and args.load_model_path is None:
             parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
-    _check_used(parser, args)
+    if args.strict_record and args.load_model_path is None and getattr(args, 'resume', None) is None:
+        parser.error('argument --strict_record: there is no --load_model_path or --resume that it could be about')
 
 
 def _check_served(parser, args):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
+from utils.drift import check_loaded
 from utils.errors import DanluError
 from utils.seeding import get_rng_state, set_rng_state
 
@@ -84,6 +85,8 @@ def restore(trainer, state, path):
     lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
     trainer.set_resume_state(state)
+    with trainer.for_testing():
+        lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
     if trainer.batch and state['train_metrics'] is None:
         lines.append('the training metrics of this epoch are those of its rest: they cannot be saved')
     return lines

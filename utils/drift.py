@@ -1,0 +1,161 @@
+"""Whether a checkpoint still is what it was when it was saved: said wherever one is loaded.
+
+Its network is asked again (utils/fingerprint.py), and the code that its record names is compared with today's
+(utils/components.py). A network that computes something else is said loudly, with what may have done it; changed code
+that has no effect on it, and code that other results depend on, calmly. With --strict_record what would be said loudly,
+and for a test changed code of data set, loss and metrics, is an error.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from utils.components import Source, changed, describe
+from utils.environment import versions_of
+from utils.errors import DanluError
+from utils.fingerprint import NoFingerprintError, asked_again
+from utils.option_checks import shown
+from utils.record import archive_of, changed_versions
+from utils.registry import PROJECT
+
+# What each kind of component is chosen by: where the command line chooses another one, its code is not used.
+CHOSEN_BY = {
+    'model': ('model_type',),
+    'data': ('data_type',),
+    'augment': (),
+    'loss': ('loss', 'task'),
+    'metrics': ('task', 'metrics'),
+}
+FOR_RESULT = ('data', 'loss', 'metrics')  # what the result of a test depends on besides the network
+BUILT_BY = 'model_type model_args task num_classes num_targets channels image_size'.split()  # a network
+MOST_LINES = 60  # of differences in code
+
+
+class Drift(NamedTuple):
+    """What came of looking at a checkpoint that was loaded.
+
+    Attributes:
+        verdict: whether the network computes what it did (str), for result.txt.
+        loud: lines (list of str) for a network that computes something else.
+        calm: lines for all else.
+    """
+
+    verdict: str
+    loud: list
+    calm: list
+
+    @property
+    def lines(self):
+        """All lines (list of str)."""
+        return [*self.loud, *self.calm]
+
+
+def check_loaded(net, checkpoint, path, args, loaded, use):
+    """Return the Drift of a checkpoint whose weights were just loaded.
+
+    Args:
+        net: nn.Module on its device, wrapped or not.
+        checkpoint: what utils.checkpoint.load_checkpoint returned.
+        path: of its file; beside it, where the run left it, lies the source that changes are shown against.
+        args: options by which the network was built; with strict_record drift is an error.
+        loaded: lines (list of str) of utils.checkpoint.load_weights: with more than one, not all weights were loaded.
+        use: 'test'; 'resume', where utils.record says what else has changed; or 'weights', where nothing else is taken.
+
+    Raises:
+        DanluError: strict_record is on, and something is not as it was or cannot be compared.
+    """
+    differs = unknown = None
+    try:
+        if len(loaded) > 1:
+            raise NoFingerprintError('not all weights were loaded')
+        differs = asked_again(net, checkpoint.get('fingerprint'))
+    except NoFingerprintError as error:
+        unknown = str(error)
+    then = archive_of(checkpoint.get('record'), Path(path).parent)
+    changes = changes_of(checkpoint, then, args) if differs or use == 'test' else []
+    loud = []
+    if differs:
+        reasons = _code(changes) + _options(checkpoint, args) + _surroundings(checkpoint, net)
+        loud = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
+        loud += [f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']]
+    verdict = f'no: {differs}' if differs else f'not known: {unknown}' if unknown else 'yes'
+    drift = Drift(verdict, loud, _calm(unknown, changes, checkpoint, bool(differs)))
+    if args.strict_record:
+        _refuse(drift, unknown, use == 'test' and any(change.kind in FOR_RESULT for change in changes))
+    return drift
+
+
+def _refuse(drift, unknown, other_result):
+    """Raise DanluError if there is something that --strict_record does not let pass."""
+    if drift.loud or other_result:
+        raise DanluError('\n'.join([*drift.loud, *drift.calm, 'to go on all the same, leave out --strict_record']))
+    if unknown:
+        raise DanluError(
+            f'--strict_record: whether the checkpoint computes what it did when it was saved is not known: {unknown}; '
+            'leave it out'
+        )
+
+
+def changes_of(checkpoint, then, args):
+    """Return the changes (list of components.Change) of the code that a checkpoint names, as far as it is used.
+
+    Args:
+        checkpoint: what utils.checkpoint.load_checkpoint returned.
+        then: Source of its run, or None.
+        args: options, which may choose something else than the checkpoint's.
+    """
+    trained = checkpoint.get('args') or {}
+    used = {
+        kind
+        for kind, names in CHOSEN_BY.items()
+        if all(trained.get(name, getattr(args, name)) == getattr(args, name) for name in names)
+    }
+    found = changed(checkpoint.get('record') or {}, then, Source(PROJECT))
+    return [change for change in found if change.kind in used]
+
+
+def _code(changes):
+    """Return the changes of the model with their differences (list of str)."""
+    lines, left = [], MOST_LINES
+    for change in (change for change in changes if change.kind == 'model'):
+        diff = (change.diff or '').splitlines()
+        lines += describe([change]) + [f'  {line}' for line in diff[:left]]
+        if len(diff) > left:
+            lines.append(f'  ... and {len(diff) - left} lines more')
+        left = max(left - len(diff), 0)
+    return lines
+
+
+def _options(checkpoint, args):
+    """Return the options by which the network was built differently (list of str)."""
+    trained = checkpoint.get('args') or {}
+    return [
+        f'--{name}: {shown(trained[name])} -> {shown(getattr(args, name))}'
+        for name in BUILT_BY
+        if name in trained and trained[name] != getattr(args, name)
+    ]
+
+
+def _surroundings(checkpoint, net):
+    """Return what differs of versions and device (list of str)."""
+    record = checkpoint.get('record') or {}
+    found = changed_versions(record, {'versions': versions_of(record.get('versions') or ())})
+    then, now = checkpoint['fingerprint'].get('device'), next(net.parameters()).device.type
+    return found + ([f'saved on {then}, loaded on {now}'] if then != now else [])
+
+
+def _calm(unknown, changes, checkpoint, differs):
+    """Return what is worth a line, but no alarm (list of str)."""
+    lines = []
+    if unknown and 'format' in checkpoint:  # else it is a state dict
+        lines.append(f'whether it computes what it did when it was saved is not known: {unknown}')
+    said = {kind: '; '.join(describe([c for c in changes if c.kind == kind])) for kind in CHOSEN_BY}
+    if said['model'] and unknown:
+        lines.append(f'changed since: {said["model"]}')
+    elif said['model'] and not differs:
+        lines.append(f'the code of the model has changed since, and computes the same: {said["model"]}')
+    results = '; '.join(describe([change for change in changes if change.kind in FOR_RESULT]))
+    if results:
+        lines.append(f'changed since, and with it perhaps the result: {results}')
+    if said['augment']:
+        lines.append(f'changed since, and with it what training would do: {said["augment"]}')
+    return lines
