@@ -23,6 +23,7 @@ from options import (
     prepare_test_args,
     save_args,
     test_args,
+    test_parser,
     tested_options,
     trusts_checkpoint,
 )
@@ -46,9 +47,10 @@ from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
+from utils.code_then import command, made_by, side_by_side, test_then
 from utils.drift import check_loaded
 from utils.engine import Engine
-from utils.environment import command_line, git_state, now
+from utils.environment import git_state, now
 from utils.failures import explained
 from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
@@ -176,7 +178,8 @@ class Evaluator(Engine):
             'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
             'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
             'computes what it did when saved': self.drift.verdict,
-            'command': command_line(),
+            **made_by(),
+            'command': command(),
             'directory': os.getcwd(),
             'code sha256': code_hash(read_files()),
             'git commit': (self.git['commit'] or 'not known') + ', and changes' * bool(self.git['changed']),
@@ -300,6 +303,8 @@ def load_network(args, checkpoint, device, use):
 
     `use` is as for utils.drift.check_loaded.
     """
+    if args.code != 'now':
+        raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
     args.pretrained = False  # the weights come from the checkpoint
     net, weights = select_model(args), weights_of(checkpoint, args.load_model_path)
     loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
@@ -326,16 +331,23 @@ def overrides(args, trained):
 def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
     checkpoint = load_checkpoint(get_load_model_path(argv), trusts_checkpoint(argv))
+    code = test_parser().parse_args(argv).code
+    then = None if code == 'now' else test_then(test_parser(), argv, checkpoint)
+    if code == 'then':
+        return
     args = prepare_test_args(argv, checkpoint.get('args'))
+    args.code = 'now'
     try:
         for line in overrides(args, translated(checkpoint.get('args') or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explained(args):
-            Evaluator(args, checkpoint).eval()
+            values = Evaluator(args, checkpoint).eval()
     except BaseException:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
             remove_unstarted(args.result_dir)
         raise
+    for line in side_by_side(then, values) if then is not None else []:
+        print(line)
 
 
 if __name__ == '__main__':

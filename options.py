@@ -42,7 +42,7 @@ from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record'.split()
+NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code'.split()
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
@@ -333,6 +333,10 @@ def _add_controls(parser):
 def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
+    group.add_argument('--code', default='now', choices=['now', 'then', 'both'],
+                       help="then: test by the code that the run had, of the source.zip beside the checkpoint, whose "
+                            'programs are run, so only for files that you trust; both: by that and by the code of now, '
+                            'and compare')
     group.add_argument('--save_viz', action=Flag, help='write a picture of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
                        help='samples from one saved picture to the next')

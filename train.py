@@ -51,8 +51,8 @@ from utils.drift import check_loaded
 from utils.dry_run import dry_run
 from utils.engine import Engine
 from utils.failures import explained
-from utils.first_steps import COUNT, FirstSteps
 from utils.fingerprint import Fingerprints, standard_probe
+from utils.first_steps import COUNT, FirstSteps
 from utils.freeze import freeze, train_mode
 from utils.interruption import GONE, Interrupted, Interruption
 from utils.lock import RunLock

@@ -6,6 +6,7 @@ that has no effect on it, and code that other results depend on, calmly. With --
 and for a test changed code of data set, loss and metrics, is an error.
 """
 
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +78,8 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         reasons = _code(changes) + _options(checkpoint, args) + _surroundings(checkpoint, net)
         loud = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
         loud += [f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']]
+        command = f'python eval.py --load_model_path {shlex.quote(str(path))} --code then'
+        loud += [f'to test it as it was: {command}'] if then else []
     verdict = f'no: {differs}' if differs else f'not known: {unknown}' if unknown else 'yes'
     drift = Drift(verdict, loud, _calm(unknown, changes, checkpoint, bool(differs)))
     if args.strict_record:
@@ -155,7 +158,7 @@ def _calm(unknown, changes, checkpoint, differs):
         lines.append(f'the code of the model has changed since, and computes the same: {said["model"]}')
     results = '; '.join(describe([change for change in changes if change.kind in FOR_RESULT]))
     if results:
-        lines.append(f'changed since, and with it perhaps the result: {results}')
+        lines.append(f'changed since, and with it perhaps the result, which --code both compares: {results}')
     if said['augment']:
         lines.append(f'changed since, and with it what training would do: {said["augment"]}')
     return lines
