@@ -147,7 +147,7 @@ def _add_files(parser):
     group.add_argument('--trust_checkpoint', before=False, action=Flag,
                        help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
                             'run any code that is in the file, so only for files that you trust')
-    group.add_argument('--strict_record', action=Flag,
+    group.add_argument('--strict_record', before=False, action=Flag,
                        help='stop, and not only say so, where a loaded checkpoint no longer computes what it did when '
                             'it was saved; a test also where the code of its data set, loss or metrics has changed')
     group.add_argument('--save_prefix', default='exp', type=plain_name, metavar='NAME',
@@ -333,7 +333,7 @@ def _add_controls(parser):
 def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
-    group.add_argument('--code', default='now', choices=['now', 'then', 'both'],
+    group.add_argument('--code', default='now', before='now', choices=['now', 'then', 'both'],
                        help="then: test by the code that the run had, of the source.zip beside the checkpoint, whose "
                             'programs are run, so only for files that you trust; both: by that and by the code of now, '
                             'and compare')
