@@ -3,7 +3,7 @@
 import os
 import shlex
 
-from options import NOT_REPEATED, train_parser
+from options import NOT_REPEATED, SAFE_ON_RESUME, train_parser
 from scripts.records.finding import find_run
 from scripts.records.layout import printable
 from scripts.records.sources import code_today
@@ -33,6 +33,7 @@ def run(args):
         print(f'# the same with every option: python train.py {path}')
     else:
         print(f'python train.py {path}')
+        print('# there is no shorter one: a command line cannot say all of its options')
     for line in remarks(found):
         print(printable(f'# {line}'))
 
@@ -53,7 +54,8 @@ def short_words(run):
         default = default_loss(recorded.task) if action.dest == 'loss' else action.default
         if action.dest not in aside and value not in (None, default):
             words += split_line(option_line(action.dest, value), parser.error)
-    words, aside = list(map(str, words)), aside | {'loss'}
+    # What older records have not set, today has a default, harmless where it changes nothing of the result.
+    words, aside = list(map(str, words)), {*aside, *SAFE_ON_RESUME, 'loss'}
     try:
         again = parsed(parser, words)
     except DanluError:  # a name such as -x or @x, which only a file can have in quotes

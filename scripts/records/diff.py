@@ -138,20 +138,26 @@ def tests_sections(a, b):
     """Return the values of tests that differ ({title: list of rows}), by checkpoint and test set."""
     ours, theirs, main = tests_facts(a), tests_facts(b), (a.monitor or '').partition('/')[2]
     sections = {}
-    for where in dict.fromkeys([*ours, *theirs]):
-        both = where in ours and where in theirs
-        sections[where] = rows_of(ours.get(where, {}), theirs.get(where, {}), lambda text: text or 'none',
-                                  lambda name, both=both: both or name == main)  # fmt: skip
+    for key in dict.fromkeys([*ours, *theirs]):
+        (title, x), (_, y) = (facts.get(key, (None, {})) for facts in (ours, theirs))
+        both = key in ours and key in theirs
+        sections[title or theirs[key][0]] = rows_of(x, y, lambda text: text or 'none',
+                                                    lambda name, both=both: both or name == main)  # fmt: skip
     return sections
 
 
 def tests_facts(run):
-    """Return the values of a run's newest test of each checkpoint on each test set ({title: dict of str})."""
+    """Return a run's newest tests: {(checkpoint, test set): (title, values, dict of str)}.
+
+    A test set is known by its hash, as lists are moved; without one by its path.
+    """
     facts = {}
     for test in tests_of(run, ledger_tests([run.path.parent])):
-        name, data = Path(str(test.get('list') or '')).name, str(test.get('data_sha256') or 'not known')
-        where = f'test of {Path(str(test.get("checkpoint"))).name} on {name} ({data[:HASH]})'
-        facts.setdefault(where, {}).update({key: text for key, text in test['values'].items() if '/' not in key})
+        checkpoint, where = Path(str(test.get('checkpoint'))).name, str(test.get('list') or 'not known')
+        data = str(test.get('data_sha256') or '').replace('not known', '')
+        title = f'test of {checkpoint} on {Path(where).name} ({data[:HASH] or "its hash is not known"})'
+        values = {name: text for name, text in test['values'].items() if '/' not in name}
+        facts[checkpoint, data or where] = title, values
     return facts
 
 
@@ -165,7 +171,7 @@ def remarks(a, b):
     hashes = [each.recorded('data', 'val', 'sha256') for each in (a, b)]
     if None not in hashes and hashes[0] != hashes[1]:
         lines.append('validated on different data: their best values cannot be compared')
-    tests = [set(tests_facts(each)) for each in (a, b)]
+    tests = [{data for _, data in tests_facts(each)} for each in (a, b)]
     if all(tests) and not tests[0] & tests[1]:
         lines.append('tested on different test sets: the values of their tests cannot be compared')
     equal = equal_epochs(a, b)

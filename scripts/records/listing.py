@@ -25,14 +25,14 @@ RIGHT = ('epochs', 'test', 'time')
 def add_arguments(parser):
     """Declare what the command takes."""
     parser.add_argument('patterns', nargs='*', metavar='NAME', help='those whose names hold this, or fit it: lenet_*')
-    parser.add_argument('--where', nargs='+', action='extend', default=[], type=condition, metavar='NAME=VALUE',
+    parser.add_argument('--where', nargs='+', action='extend', type=condition, metavar='NAME=VALUE',
                         help=f"those with these options: lr=0.01 'epochs>=10' mixup=none; also {', '.join(FACTS)}")
     parser.add_argument('--since', type=moment, metavar='DATE', help='those begun since 2026-11-01, or 7d, 12h ago')
     parser.add_argument('--sort', default='date', choices=['name', 'date', 'best', 'test', 'epochs', 'time'],
                         help='the newest, best, longest first (default: date)')
     parser.add_argument('--reverse', action='store_true', help='turn the order round')
     parser.add_argument('--limit', type=number(int, low=1), metavar='N', help='the first N of them')
-    parser.add_argument('--columns', nargs='+', default=[], metavar='NAME',
+    parser.add_argument('--columns', nargs='+', metavar='NAME',
                         help='columns for these options, lr,batch_size, or for values of the best epoch, val/loss')
     parser.add_argument('--differing', action='store_true', help='a column for each option in which the runs differ')
     form = parser.add_mutually_exclusive_group()
@@ -44,10 +44,10 @@ def add_arguments(parser):
 def run(args):
     """Print the list."""
     runs, places, _ = find_runs(args.checkpoints_dir)
-    columns = [name for word in args.columns for name in word.split(',') if name]
+    columns = [name for word in args.columns or () for name in word.split(',') if name]
     check_names([name for name in columns if '/' not in name], runs, '--columns')
     tests = Tests(places)
-    chosen = selected(runs, args.patterns, args.where, args.since)
+    chosen = selected(runs, args.patterns, args.where or (), args.since)
     chosen = ordered(chosen, args.sort, lambda each: tests.newest(each)[1], args.reverse)
     shown = chosen[: args.limit]
     differing = differing_options(shown)
@@ -161,6 +161,13 @@ def cell(run, name):
     return ' '.join(value) if isinstance(value, list) else value or ''
 
 
+def short(run, name):
+    """Return what stands in a column of the table (str): as `cell` says, values in about four digits."""
+    text = cell(run, name)
+    value = as_number(text) if '/' in name else None
+    return text if value is None else number_text(value)
+
+
 def write_csv(rows, runs, columns):
     """Write rows (list of dict) and a column for each name in `columns` as CSV."""
     head = list(dict.fromkeys([*COLUMNS, *columns]))
@@ -186,7 +193,7 @@ def print_table(rows, runs, columns, differing):
             'time': span_text(row['seconds']),
             'state': row['state'],
             'commit': commit[:7] + '+' * commit.endswith('+'),
-            **({name: cell(each, name) for name in columns} or {'options': ' '.join(own)}),
+            **({name: short(each, name) for name in columns} or {'options': ' '.join(own)}),
             'note': DATED.sub('', row['note'] or ''),
         })  # fmt: skip
     optional = [name for name in ('test', 'commit', 'options', 'note') if not any(line.get(name) for line in lines)]

@@ -239,7 +239,7 @@ def test_columns_of_options(maker, call):
     maker.run('b', [0.7], FIRST + DAY, lr=0.1, lr_steps=[1.0, 2.0], schedule='multistep', threads=1)
     lines = call('list', '--columns', 'lr,lr_steps', 'val/loss').lines
     assert lines[0].split()[-3:] == ['lr', 'lr_steps', 'val/loss']
-    assert lines[1].split()[-4:-1] == ['0.1', '1.0', '2.0']
+    assert lines[1].split()[-4:] == ['0.1', '1.0', '2.0', '0.3000']
     table = list(csv.DictReader(io.StringIO(call('list', '--csv').text)))
     assert [(row['name'], row['lr'], row['lr_steps']) for row in table] == [('b', '0.1', '1.0 2.0'), ('a', '0.01', '')]
     assert table[1]['best'] == '0.5'
@@ -335,9 +335,9 @@ def test_a_closed_pipe_and_a_wrong_command(maker):
     done = subprocess.run(['bash', '-c', piped], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) in ((141, ''), (0, ''))
     assert done.stdout.startswith('name,date')
-    done = subprocess.run(['bash', '-c', f'{script} lits'], capture_output=True, text=True, check=False)
+    done = subprocess.run(['bash', '-c', f'{script} whense'], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count('\n')) == (2, 1)
-    assert "no command 'lits'; did you mean list?" in done.stderr
+    assert "no command 'whense'; did you mean whence?" in done.stderr
 
 
 @pytest.mark.parametrize('width', [None, 200, 50, 40, 30])

@@ -114,6 +114,14 @@ def test_tests_of_different_sets_are_not_compared(maker, call):
     assert sections(text)['test of best.pth on test.txt (xxxxxxxxxxxx)'] == {'acc': ('0.6', 'none')}
 
 
+def test_a_test_set_is_the_same_by_its_contents(maker, call):
+    for name, where, accuracy in (('a', '/d/test.txt', 0.5), ('b', '/moved/all.txt', 0.6)):
+        maker.test(maker.run(name, [0.5]), {'acc': accuracy}, list=where)
+    text = call('diff', 'a', 'b').text
+    assert sections(text)['test of best.pth on test.txt (bbbbbbbbbbbb)'] == {'acc': ('0.5', '0.6')}
+    assert 'cannot be compared' not in text
+
+
 def test_the_code_of_two_runs(maker, call):
     a, b = maker.run('a', [0.5]), maker.run('b', [0.5])
     write_source(a, train='equal\n', model__net='relu\n', gone='x\n', tests__test_net='1')
@@ -225,6 +233,15 @@ def test_the_command_is_short(maker, call):
     assert 'git checkout 0123456789abcdef' in remarks[-1]
 
 
+def test_the_command_of_an_older_version_is_short_too(maker, call):
+    run = maker.run('a', [0.5], lr=0.01, epochs=10)
+    lines = (run / 'args.txt').read_text().splitlines()
+    (run / 'args.txt').write_text(
+        '\n'.join(line for line in lines if 'save_minutes' not in line and 'options' not in line)
+    )
+    assert repeated(call, 'a')[0][-1] == '--lr=0.01'
+
+
 def test_the_command_says_what_of_the_code_changed(maker, call):
     run = maker.run('a', [0.5])
     write_source(run, train='x')
@@ -239,7 +256,7 @@ def test_a_run_that_today_cannot_be_repeated(maker, call):
     run = maker.run('a', [0.5])
     text = (run / 'args.txt').read_text()
     (run / 'args.txt').write_text(text.replace('--model_type=lenet', '--model_type=mine'))
-    assert 'a: argument --model_type: unknown model' in call('command', 'a').error
+    assert re.match('a: .*argument --model_type: unknown model', call('command', 'a').error)
     (run / 'args.txt').unlink()
     assert 'no args.txt that can be read' in call('command', 'a').error
 
