@@ -1,0 +1,12 @@
+"""docs/records.md: its example prints what stands there, apart from dates, hashes, times and other numbers."""
+
+import subprocess
+import sys
+
+from utils.registry import PROJECT
+
+
+def test_the_example_prints_what_the_document_says():
+    command = [sys.executable, str(PROJECT / 'scripts' / 'make_records_doc.py'), '--check']
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
