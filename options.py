@@ -37,7 +37,6 @@ from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
-from utils.result_directory import holds_same_test
 from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
@@ -564,6 +563,8 @@ def get_test_result_dir(args):
     parser, roots = test_parser(), [Path(args.checkpoints_dir), checkpoint.parent]
 
     def is_same(directory):
+        from utils.result_directory import holds_same_test  # --help does not need it
+
         return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED))
 
     return made_below(roots, wanted, parser, '--result_dir', is_same)
