@@ -33,7 +33,7 @@ from utils.errors import DanluError
 from utils.logger import Logger
 from utils.machine import select_gpus
 
-TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record'}
+TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint'}
 RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader train_metrics'.split())
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 

@@ -71,11 +71,12 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         differs = asked_again(net, checkpoint.get('fingerprint'))
     except NoFingerprintError as error:
         unknown = str(error)
-    then = archive_of(checkpoint.get('record'), Path(path).parent)
+    record = record_of(checkpoint)
+    then = archive_of(record, Path(path).parent)
     changes = changes_of(checkpoint, then, args) if differs or use == 'test' else []
     loud = []
     if differs:
-        reasons = _code(changes) + _options(checkpoint, args) + _surroundings(checkpoint, net)
+        reasons = _code(changes) + _options(checkpoint, args) + _surroundings(record, checkpoint['fingerprint'], net)
         loud = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
         loud += [f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']]
         command = f'python eval.py --load_model_path {shlex.quote(str(path))} --code then'
@@ -98,6 +99,12 @@ def _refuse(drift, unknown, other_result):
         )
 
 
+def record_of(checkpoint):
+    """Return the record (dict) in a checkpoint; {} where there is none, or what something else calls so."""
+    record = checkpoint.get('record')
+    return record if isinstance(record, dict) and isinstance(record.get('components'), dict) else {}
+
+
 def changes_of(checkpoint, then, args):
     """Return the changes (list of components.Change) of the code that a checkpoint names, as far as it is used.
 
@@ -112,7 +119,7 @@ def changes_of(checkpoint, then, args):
         for kind, names in CHOSEN_BY.items()
         if all(trained.get(name, getattr(args, name)) == getattr(args, name) for name in names)
     }
-    found = changed(checkpoint.get('record') or {}, then, Source(PROJECT))
+    found = changed(record_of(checkpoint), then, Source(PROJECT))
     return [change for change in found if change.kind in used]
 
 
@@ -138,11 +145,10 @@ def _options(checkpoint, args):
     ]
 
 
-def _surroundings(checkpoint, net):
+def _surroundings(record, fingerprint, net):
     """Return what differs of versions and device (list of str)."""
-    record = checkpoint.get('record') or {}
     found = changed_versions(record, {'versions': versions_of(record.get('versions') or ())})
-    then, now = checkpoint['fingerprint'].get('device'), next(net.parameters()).device.type
+    then, now = fingerprint.get('device'), next(net.parameters()).device.type
     return found + ([f'saved on {then}, loaded on {now}'] if then != now else [])
 
 

@@ -237,18 +237,19 @@ def undisturbed(net):
     try:
         for module, _ in compiled:
             module._compiled_call_impl = None
-        net.eval()
+        for module, _ in modes:  # not by net.eval(), which somebody's own network may do more in
+            module.training = False
         yield
     finally:
         for module, call in compiled:
             module._compiled_call_impl = call
         for module, training in modes:
             module.training = training
+        set_rng_state(rng)
         for place, name, buffer, before in buffers:
             place[name] = buffer
             if not torch.equal(buffer, before):
                 buffer.data.copy_(before)
-        set_rng_state(rng)
 
 
 @contextmanager

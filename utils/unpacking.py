@@ -99,7 +99,9 @@ def unpacked(files, digest):
                 _write(place, files)
                 _link_data(place, files)
             except OSError as error:
-                raise DanluError(f'the code of the run cannot be unpacked: {error}; free some space') from error
+                raise DanluError(
+                    f'the code of the run cannot be unpacked: {error}; XDG_CACHE_HOME names another place'
+                ) from error
         yield place
 
 
