@@ -48,7 +48,7 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
 from utils.code_then import command, made_by, side_by_side, test_then
-from utils.drift import check_loaded
+from utils.drift import check_loaded, record_of
 from utils.engine import Engine
 from utils.environment import git_state, now
 from utils.failures import explained
@@ -103,7 +103,7 @@ class Evaluator(Engine):
         self.speed_up()
         self.metrics = select_metrics(args)
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), checkpoint.get('args') or {}
-        record = (checkpoint.get('record') or {}).get('data') or {}
+        record = record_of(checkpoint).get('data') or {}
         self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)

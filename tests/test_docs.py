@@ -239,9 +239,7 @@ def test_options_that_are_named_exist(path):
     for line in path.read_text(encoding='utf-8').splitlines():
         if path.stem == 'from-your-template' and line.startswith('|'):
             line = line.split(' | ')[-1]  # before it stand those of others
-        if not line.lstrip('`$ ').startswith(
-            ('tensorboard ', 'python scripts/', 'git ')
-        ):  # which have options of their own
+        if not line.lstrip('`$ ').startswith(('tensorboard ', 'python scripts/', 'git ')):  # have options of their own
             named += re.findall(r'(?<![\w-])--[a-z][\w-]*', line)
     assert named and [name for name in named if name.replace('-', '_').replace('__', '--', 1) not in known] == []
 

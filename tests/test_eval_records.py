@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import eval as eval_py
@@ -196,3 +197,11 @@ def test_a_first_test_that_fails_leaves_no_directory(made, eval_here, monkeypatc
     with pytest.raises(ZeroDivisionError):
         eval_here('--load_model_path', run.directory / 'best.pth', '--save_viz')
     assert not [path for path in (run.directory / 'best').rglob('*') if path.is_file()]
+
+
+def test_what_another_program_calls_a_record_is_not_taken_for_one(made, said, tmp_path):
+    checkpoint = load_checkpoint(made().directory / 'best.pth')
+    for other in ('a word', ['a', 'list'], {'data': 'elsewhere'}):
+        torch.save(checkpoint | {'record': other}, tmp_path / 'other.pth')
+        lines, test = said('--load_model_path', tmp_path / 'other.pth')
+        assert lines == [] and 'acc' in test.values

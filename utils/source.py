@@ -81,7 +81,7 @@ def _is_no_source(path, names):
 
 def _may_hold_sources(entry, depth):
     name = entry.name
-    if name.startswith('.'):
+    if not _is_plain(name):
         return name in HIDDEN_KEPT
     if depth == 0 and name in OUTPUTS:
         return os.path.isfile(os.path.join(entry.path, '__init__.py'))
@@ -93,7 +93,8 @@ def _sources(entries):
     by_ending = {}
     for entry in entries:
         ending = os.path.splitext(entry.name)[1].lower()
-        if not entry.name.startswith('.') and (ending in CODE or ending in TEXTS or not ending) and entry.is_file():
+        wanted = (ending in CODE or ending in TEXTS or not ending) and _is_plain(entry.name)
+        if wanted and entry.is_file():
             by_ending.setdefault(ending, []).append(entry)
     found = []
     for ending, those in by_ending.items():
@@ -102,6 +103,11 @@ def _sources(entries):
         elif len(those) <= MANY_TEXTS:
             found += [entry.name for entry in those if _is_text(entry, ending) and not SECRET.search(entry.name)]
     return found
+
+
+def _is_plain(name):
+    """Return whether a file's name is not hidden, and one that an archive can hold (bool): of valid UTF-8."""
+    return not name.startswith('.') and os.fsencode(name).decode('utf-8', 'replace') == name
 
 
 def _is_text(entry, ending):

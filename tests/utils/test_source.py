@@ -124,6 +124,22 @@ def test_the_hash_of_the_code_is_of_what_runs_and_of_nothing_else(project):
     assert len({before, added, code_hash(read_files(project))}) == 3
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='names are Unicode there')
+def test_names_that_no_archive_can_hold_stop_no_run(project):
+    (project / os.fsdecode(b'n\xe4me.py')).write_text('x = 1\n')
+    (project / os.fsdecode(b'ordner_\xe4')).mkdir()
+    (project / os.fsdecode(b'ordner_\xe4') / 'inner.py').write_text('x = 1\n')
+    (project / '名字.py').write_text('x = 1\n')
+    assert '名字.py' in packed_names(project) and 'inner.py' not in ' '.join(packed_names(project))
+
+
+def packed_names(project):
+    """Return the names in an archive of the project."""
+    pack(project.with_suffix('.zip'), project)
+    with zipfile.ZipFile(project.with_suffix('.zip')) as archive:
+        return archive.namelist()
+
+
 def test_links_do_not_lead_out_or_around(project, tmp_path):
     written(tmp_path / 'elsewhere/net.py', '')
     before = project_files(project)
