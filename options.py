@@ -51,7 +51,7 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
@@ -299,6 +299,11 @@ def _add_controls(parser):
                        help='scale the gradients down where the norm of all together is larger')
     group.add_argument('--clip_value', before=None, type=number(float, above=0), metavar='X',
                        help='cut each number of the gradients off at -X and X')
+    group.add_argument('--on_nan', default='stop', before='stop', choices=['stop', 'skip', 'rollback'],
+                       help='where a loss or gradient is not finite: stop before that step, say of which samples and '
+                            'write diverged.pth; skip: leave the batch out; rollback: go back to the weights of '
+                            'last.pth and go on behind it, leaving out the batches in between (repeatable with '
+                            '--save_steps). A GPU is waited for in each step of skip and rollback')
     group.add_argument('--ema', before=None, type=number(float, low=0, below=1), metavar='DECAY',
                        help='test and save the exponential moving average of the weights, 0.999 for example')
     group.add_argument('--max_steps', before=None, type=number(int, low=1), metavar='N',

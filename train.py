@@ -47,6 +47,7 @@ from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
+from utils.divergence import Divergence
 from utils.drift import check_loaded
 from utils.dry_run import dry_run
 from utils.engine import Engine
@@ -54,6 +55,7 @@ from utils.failures import explained
 from utils.fingerprint import Fingerprints, standard_probe
 from utils.first_steps import COUNT, FirstSteps
 from utils.freeze import freeze, train_mode
+from utils.inspection import advice
 from utils.interruption import GONE, Interrupted, Interruption
 from utils.lock import RunLock
 from utils.logger import Allowance, Logger
@@ -131,6 +133,7 @@ class Trainer(Engine):
         self.selection = select_monitor(args, self.metrics['val'])
         self.optimizer = select_optimizer(self.net, args)
         self.update = self.select_update()
+        self.divergence = Divergence(self)
         self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
         self.sums = None  # of the epoch's training, once that is over
@@ -216,6 +219,8 @@ class Trainer(Engine):
     def run_epochs(self):
         """Run the epochs that are left; whatever ends them is in the log, and what is open is closed."""
         try:
+            if self.args.on_nan == 'rollback':
+                self.save_within_epoch()  # to have something to go back to
             for epoch in range(self.epoch + 1, self.args.epochs + 1):
                 self.run_epoch(epoch)
                 if why := self.why_stop(epoch):
@@ -256,15 +261,15 @@ class Trainer(Engine):
         for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
             self.witness.before(self)
             self.first_steps.before(self)
-            images, predictions, targets = self.train_step(batch)
+            done = self.divergence.step(batch)
             self.batch += 1
-            self.first_steps.after(self, images, targets)
-            if line := self.witness.after(self, images, targets):
-                self.logger.print(line)
-            if shown is None:
-                shown = first_of(images, predictions.detach(), targets)
+            if done is not None:
+                self.first_steps.after(self, done[0], done[2])
+                if line := self.witness.after(self, done[0], done[2]):
+                    self.logger.print(line)
+                shown = shown or first_of(done[0], done[1].detach(), done[2])
             to_show = to_show or self.batch % self.args.print_freq == 0
-            if to_show and not self.update.waiting:  # the only places where the loop waits for the device
+            if to_show and shown is not None and not self.update.waiting:  # only here the loop waits for the device
                 to_show = False
                 progress.show(f'loss {self.finite_loss(epoch):.4f}')
                 self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
@@ -272,9 +277,10 @@ class Trainer(Engine):
                 break
             if self.interruption.due(self.update.steps) and not self.update.waiting:
                 self.save_within_epoch()
-        self.update.finish()
+        self.divergence.finish()
         if not self.batch:
             raise DanluError('there is no batch to train on: the loader is empty')
+        self.divergence.end_epoch()
         self.finite_loss(epoch)
         self.sums = self.logger.recorder.state_dict()
         self.record_training(progress)
@@ -288,6 +294,7 @@ class Trainer(Engine):
         if self.batch:
             return batches_from(self.train_loader, epoch, self.batch, self.epoch_rng)
         self.metrics['train'].reset()
+        self.divergence.start_epoch()
         self.epoch_rng = rng_state_with(self.train_loader)
         return batches_from(self.train_loader, epoch, 0, None)
 
@@ -297,6 +304,7 @@ class Trainer(Engine):
 
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        self.divergence.settle()
         self.fingerprints.add_to(states)
         self.logger.flush()  # what a resumed run does not write again
         self.logger.save_check_points(states)
@@ -377,15 +385,11 @@ class Trainer(Engine):
                 self.logger.record(f'{split}/{name}', value)
 
     def finite_loss(self, epoch):
-        """Return the epoch's mean training loss so far; stop if it is no longer a number."""
+        """Return the epoch's mean training loss so far; stop if there was something on the way that is not finite."""
+        self.divergence.settle()
         loss = self.logger.recorder.mean('train/loss')
-        if not math.isfinite(loss):
-            if hasattr(self.metrics['train'], 'check_targets'):
-                self.metrics['train'].check_targets()
-            raise DanluError(
-                f'the training loss became {loss} in epoch {epoch}, at or before step {self.batch}. Look at the data '
-                f'or lower the learning rate: {self.again()} --lr {self.args.lr / 10:g}'
-            )
+        if not math.isfinite(loss):  # of a train_step of one's own, which recorded what it did not learn from
+            raise DanluError(f'the training loss is {loss} after batch {self.batch} of epoch {epoch}. {advice(self)}')
         return loss
 
     def end_epoch(self, epoch, row):

@@ -69,6 +69,22 @@ class Loader:
         for sizes, batch in batches:
             yield from self._finished(sizes, batch)
 
+    def batch_again(self, epoch, number):
+        """Make one batch of an epoch once more, to look at.
+
+        Args:
+            epoch, number: both from 1.
+
+        Returns:
+            the batch as it was yielded, and the indices of its samples, as `EpochBatches` or `StreamBatches` has them.
+        """
+        sampler, start = self.batch_sampler, self.batch_sampler.start
+        sampler.set_epoch(epoch, number - 1)
+        key = next(iter(sampler))
+        sampler.start = start
+        [batch] = self._finished([len(key[1])], self.dataset.__getitems__(key))
+        return batch, key[1]
+
     def _from_processes(self):
         if self.processes is None:
             self.processes = DataLoader(

@@ -3,11 +3,10 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from loss_values import MSE
-from metrics_values import RegressionMetrics
 from options import train_args
 from train import Trainer
 from utils.errors import DanluError
@@ -85,15 +84,12 @@ def test_focal_and_auroc_on_digits_test_as_they_trained(run_program, history_of,
 
 
 def test_a_loss_that_is_no_number_is_blamed_on_a_target_that_is_none(tmp_path):
-    trainer = Trainer(train_args(checkpoints_dir=tmp_path, device='cpu'))
-    targets = torch.zeros(5, 1)
-    targets[3] = math.nan
-    trainer.metrics['train'] = RegressionMetrics()
-    trainer.compute_metrics(torch.zeros(5, 1), targets, trainer.metrics['train'])
-    trainer.logger.record('train/loss', MSE()(torch.zeros(5, 1), targets), 5)
-    with pytest.raises(DanluError, match='the target of sample 3 of the pass holds nan'):
-        trainer.finite_loss(1)
-    trainer.metrics['train'].reset()
-    with pytest.raises(DanluError, match='the training loss became nan in epoch 1'):
-        trainer.finite_loss(1)
-    trainer.logger.close()
+    targets = torch.zeros(12, 1)
+    targets[7] = math.nan
+    batches = list(zip(torch.randn(12, 4).split(4), targets.split(4), strict=True))
+    np.savez(tmp_path / 'table.npz', x=np.ones((2, 4), np.float32), y=np.ones((2, 1), np.float32))
+    lists = dict.fromkeys(('train_list', 'val_list'), tmp_path / 'table.npz')
+    args = train_args(checkpoints_dir=tmp_path, device='cpu', task='regression', data_type='array', num_targets=1, **lists)
+    trainer = Trainer(args, model=torch.nn.Linear(4, 1), train_loader=batches, val_loader=batches[:1])
+    with pytest.raises(DanluError, match=r'is nan; samples that are not finite themselves: 3 of batch 2\. '):
+        trainer.train()

@@ -278,6 +278,7 @@ REFUSED_TRAIN = [
     ('--accumulate 0', '--accumulate', 'must be at least 1, got 0'),
     ('--clip_norm 0', '--clip_norm', 'must be more than 0, got 0'),
     ('--clip_value -1', '--clip_value', 'must be more than 0, got -1'),
+    ('--on_nan ignore', '--on_nan', "choose from 'stop', 'skip', 'rollback'"),
     ('--ema 1', '--ema', 'less than 1, got 1'),
     ('--max_steps 0', '--max_steps', 'must be at least 1, got 0'),
     ('--monitor test/acc', '--monitor', "'test/acc' is no column of history.csv such as val/acc"),

@@ -25,15 +25,16 @@ class Interruption:
 
     Attributes:
         signal: the signal (int) that asked for the end, or None.
+        asked: whether the state is to be saved as soon as that can be (bool).
     """
 
     def __init__(self, save_steps=None, save_minutes=None):
         self.save_steps, self.seconds = save_steps, None if save_minutes is None else 60 * save_minutes
-        self.signal, self.saved_steps, self.saved_at = None, 0, time.monotonic()
+        self.signal, self.asked, self.saved_steps, self.saved_at = None, False, 0, time.monotonic()
 
     def due(self, steps):
         """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
-        if self.signal is not None:
+        if self.signal is not None or self.asked:
             return True
         if self.save_steps is not None and steps - self.saved_steps >= self.save_steps:
             return True
@@ -41,7 +42,7 @@ class Interruption:
 
     def saved(self, steps):
         """Take note that the state after so many optimizer steps was saved."""
-        self.saved_steps, self.saved_at = steps, time.monotonic()
+        self.saved_steps, self.saved_at, self.asked = steps, time.monotonic(), False
 
     @contextmanager
     def watching(self):

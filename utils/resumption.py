@@ -28,6 +28,7 @@ def resume_state(trainer):
         'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
+        'diverged': trainer.divergence.state_dict(),
         'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
     }
 
@@ -106,6 +107,7 @@ def set_resume_state(trainer, state):
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
     update.load_waiting_state(loader.get('gradients'))
+    trainer.divergence.load_state_dict(state.get('diverged', {}))
     trainer.interruption.saved(update.steps)
     if trainer.batch and state['train_metrics'] is not None:
         trainer.metrics['train'].load_state_dict(state['train_metrics'], trainer.device)

@@ -30,17 +30,22 @@ def make_pictures(folder, count):
     return folder
 
 
-def make_table(path, count):
-    """Make an .npz of features and two targets for regression and return its path."""
+def make_table(path, count, huge=None):
+    """Make an .npz of features and two targets for regression and return its path; the loss of sample `huge` is inf."""
     random = np.random.default_rng(2)
     features = random.normal(size=(count, 6)).astype(np.float32)
-    np.savez(path, x=features, y=(features[:, :2] * 2 + 0.1 * random.normal(size=(count, 2))).astype(np.float32))
+    targets = (features[:, :2] * 2 + 0.1 * random.normal(size=(count, 2))).astype(np.float32)
+    if huge is not None:
+        targets[huge] = 1e30
+    np.savez(path, x=features, y=targets)
     return path
 
 
 def cases(folder, count, epochs):
     """Return the options of the runs (dict from a name to a list of words) on data that is made in `folder`."""
-    pictures, table = make_pictures(Path(folder, 'pictures'), count), make_table(Path(folder, 'table.npz'), 4 * count)
+    pictures = make_pictures(Path(folder, 'pictures'), count)
+    table = make_table(Path(folder, 'table.npz'), 4 * count, huge=count)
+    held_out = make_table(Path(folder, 'held_out.npz'), 12)
     lists = ['--train_list', pictures / 'train.txt', '--val_list', pictures / 'val.txt', '--num_classes', 3]
     masks = ['--train_list', pictures / 'masks.txt', '--val_list', pictures / 'masks.txt', '--num_classes', 3]
     stream = ['--train_list', pictures / 'stream.tar', '--val_list', pictures / 'stream.tar', '--num_classes', 3]
@@ -57,7 +62,7 @@ def cases(folder, count, epochs):
         'gathering': ['--data_type', 'list', *lists, '--augment', 'flip', *gathering],
         'memory': ['--data_type', 'mem_list', *lists, *wide, '--augment', 'flip', '--mixup', 0.4],
         'stream': ['--data_type', 'stream', *stream, *dropout, '--shuffle_buffer', 9, '--optimizer', 'sgd'],
-        'regression': ['--data_type', 'array', '--task', 'regression', '--train_list', table, '--val_list', table,
-                       '--num_targets', 2, *dropout],
+        'regression': ['--data_type', 'array', '--task', 'regression', '--train_list', table, '--val_list', held_out,
+                       '--num_targets', 2, *dropout, '--on_nan', 'skip'],
     }  # fmt: skip
     return {name: [*map(str, words), *map(str, common)] for name, words in runs.items()}
