@@ -70,6 +70,7 @@ from utils.report import end_lines, epoch_line, interrupted_line, place_line, st
 from utils.resumption import (
     RunFinished,
     batches_from,
+    draw_missing,
     read_state,
     restore,
     resume_state,
@@ -456,6 +457,7 @@ class Trainer(Engine):
         check_skipped(self.train_loader, self.args)
         notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
+            draw_missing(path, state)
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
         notes += self.record.take_up(state, self.lock.path.parent)
         self.logger_state = state['recorder'].get('epoch')

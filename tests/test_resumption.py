@@ -179,6 +179,11 @@ def steps_left_out(trainer):
     trainer.update.ema.average.n_averaged.zero_()
 
 
+def best_left_out(trainer):
+    """Leave out the best value so far."""
+    trainer.selection.best = None
+
+
 def nothing_left_out(trainer):
     """Leave out nothing: the control of the controls."""
 
@@ -212,6 +217,7 @@ LEFT_OUT = [
     ('gathering', 17, plateau_left_out, True),
     ('gathering', 10, ema_left_out, True),
     ('gathering', 10, steps_left_out, True),
+    ('gathering', 17, best_left_out, True),
 ]
 
 
@@ -223,6 +229,50 @@ def test_with_anything_left_out_the_run_ends_otherwise(control, stopped, faults,
     resumed = faults.Run(['--resume', run], tmp_path / 'samples', left_out=left_out)
     assert resumed.wait() == 0, resumed.said
     assert bool(faults.differences(run, whole_runs(name).directory)) == differs
+
+
+class Broken(list):
+    """Batches of which the fourth is the last, as a signal has then ended the workers that make them."""
+
+    def __iter__(self):
+        yield from list(super().__iter__())[:4]
+        self.interruption.signal = signal.SIGTERM
+        raise RuntimeError('DataLoader worker (pid 1) exited unexpectedly')
+
+
+def gradients_left_out(trainer):
+    """Leave out the gradients that wait for their step."""
+    for parameter in trainer.net.parameters():
+        parameter.grad = None
+
+
+def batches_left_out(trainer):
+    """Leave out how many batches they are from."""
+    trainer.update.waiting = 0
+
+
+@pytest.mark.parametrize(
+    ('left_out', 'differs'), [(nothing_left_out, False), (gradients_left_out, True), (batches_left_out, True)]
+)
+def test_gradients_that_wait_for_their_step_are_needed(left_out, differs, tmp_path):
+    words = {'model_type': 'mlp', 'num_classes': 3, 'image_size': [8, 8], 'channels': 3, 'device': 'cpu', 'epochs': 1}
+    words |= {'accumulate': 3, 'optimizer': 'sgd', 'checkpoints_dir': str(tmp_path)}
+
+    batches = list(loader_of(False, True))
+    whole, cut = (
+        Trainer(train_args(**words), train_loader=kind(batches), val_loader=batches) for kind in (list, Broken)
+    )
+    whole.train()
+    cut.train_loader.interruption = cut.interruption
+    with pytest.raises(SystemExit):
+        cut.train()
+    assert 'batch 4 of epoch 1' in cut.saved
+    on = Trainer(train_args(resume=cut.args.model_dir), train_loader=batches, val_loader=batches)
+    assert on.update.waiting == 1, 'a gradient was to wait'
+    left_out(on)
+    on.train()
+    pairs = zip(whole.net.state_dict().values(), on.net.state_dict().values(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs) != differs
 
 
 def tampered(directory, target, change):
@@ -311,10 +361,14 @@ def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(sto
     resumed = faults.Run(['--resume', run], tmp_path / 'samples')
     assert resumed.wait() == 0, resumed.said
     (run / 'curves.partial.png').write_bytes(b'half')  # by a kill after the last epoch
+    curves = (run / 'curves.png').read_bytes()
+    (run / 'curves.png').write_bytes(b'of an earlier epoch')
+    os.utime(run / 'curves.png', (1, 1))
     finished = faults.Run(['--resume', 'auto', '--model_dir', run, '--checkpoints_dir', tmp_path], tmp_path / 'samples')
     assert finished.wait() == 0, finished.said
     assert finished.said.startswith('nothing to do: ')
     assert [path.name for path in run.iterdir() if 'partial' in path.name] == ['notes_partial.txt']
+    assert (run / 'curves.png').read_bytes() == curves
 
 
 def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, faults, whole_runs, tmp_path):
@@ -384,7 +438,7 @@ def test_a_disk_that_is_full_from_the_start_is_said_in_one_line_and_nothing_is_l
     assert list((tmp_path / 'runs').iterdir()) == []
 
 
-# --- auto, and what has changed
+# --- auto
 
 
 def test_auto_goes_on_with_the_newest_run_of_the_name(faults, whole_runs, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
+from utils.curves import draw_curves
 from utils.drift import check_loaded
 from utils.errors import DanluError
 from utils.seeding import get_rng_state, set_rng_state
@@ -74,11 +75,24 @@ def read_state(args, again):
             f'{again} --load_model_path {shlex.quote(str(path))}'
         )
     if state['epoch'] >= args.epochs:
+        draw_missing(path, state)
         raise RunFinished(
             f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
             f'{state["epoch"] + args.epochs}'
         )
     return state, path, note
+
+
+def draw_missing(path, state):
+    """Draw the curves of a finished run if a kill after its last epoch came before they were drawn.
+
+    Args:
+        path: of the checkpoint (Path) that it was found in.
+        state: that (dict).
+    """
+    curves = path.with_name('curves.png')
+    if state['recorder']['history'] and not (curves.exists() and curves.stat().st_mtime >= path.stat().st_mtime):
+        draw_curves(state['recorder']['history'], curves)
 
 
 def restore(trainer, state, path):

@@ -10,7 +10,7 @@ import torch
 from faults.processes import steps_in
 
 CLOCKS = ('images_per_second', 'data_wait', 'seconds')  # of an epoch that was interrupted they mean something else
-COMPARED = ('model', 'optimizer', 'ema', 'scheduler', 'scaler', 'rng', 'best', 'epoch', 'step')
+COMPARED = ('model', 'optimizer', 'ema', 'scheduler', 'scaler', 'rng', 'best', 'epoch', 'step', 'diverged')
 
 
 def differences(run, whole):
