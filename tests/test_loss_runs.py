@@ -89,9 +89,7 @@ def test_a_loss_that_is_no_number_is_blamed_on_a_target_that_is_none(tmp_path):
     batches = list(zip(torch.randn(12, 4).split(4), targets.split(4), strict=True))
     np.savez(tmp_path / 'table.npz', x=np.ones((2, 4), np.float32), y=np.ones((2, 1), np.float32))
     lists = dict.fromkeys(('train_list', 'val_list'), tmp_path / 'table.npz')
-    args = train_args(
-        checkpoints_dir=tmp_path, device='cpu', task='regression', data_type='array', num_targets=1, **lists
-    )
+    args = train_args(checkpoints_dir=tmp_path, task='regression', data_type='array', num_targets=1, **lists)
     trainer = Trainer(args, model=torch.nn.Linear(4, 1), train_loader=batches, val_loader=batches[:1])
     with pytest.raises(DanluError, match=r'is nan; samples that are not finite themselves: 3 of batch 2\. '):
         trainer.train()

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 PARTS = ('data', 'model', 'utils')
 
@@ -16,6 +17,9 @@ def resumed_with(faults, whole_runs, tmp_path):
 
     def go_on(change):
         folder = faults.make_pictures(tmp_path / 'pictures', 26)
+        for path in folder.glob('*.png'):
+            with Image.open(path) as picture:
+                picture.save(path, compress_level=0)  # all of the same size
         words = [*whole_runs('classification').words, '--checkpoints_dir', tmp_path / 'runs', '--num_workers', 0]
         words += ['--train_list', folder / 'train.txt', '--save_steps', 3]
         run = faults.Run(words, tmp_path / 's', faults.Fault(signal.SIGKILL, 5))
@@ -42,12 +46,14 @@ def test_another_list_is_said(resumed_with):
     assert 'the code; ' not in said
 
 
-def test_other_pictures_under_the_same_list_are_noticed(resumed_with):
-    def exchange_pictures(folder):
-        for path in folder.glob('*_mask.png'):
-            shutil.copy(path, path.with_name(path.name.replace('_mask', '')))
+def test_other_pictures_of_the_same_sizes_under_the_same_list_are_noticed(resumed_with):
+    def rotate(folder):
+        paths = [path for path in sorted(folder.glob('*.png')) if 'mask' not in path.name]
+        contents = [path.read_bytes() for path in paths]
+        for path, content in zip(paths, [*contents[1:], contents[0]], strict=True):
+            path.write_bytes(content)
 
-    said = resumed_with(exchange_pictures)
+    said = resumed_with(rotate)
     assert 'changed since' not in said
     assert 'resume differs: the data of batch 4 of epoch 1 are not those that the run had' in said
 
