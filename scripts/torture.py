@@ -11,6 +11,7 @@ bit, and so are the samples of every step. Exit status 1: something differs; wha
 """
 
 import argparse
+import contextlib
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ SAVE_STEPS = 3
 WORKERS = (0, 1, 2)
 TRUNCATIONS, FLIPS, LIMITS, SIGNALS = 20, 50, 12, 3  # the last: of each kind, per case and number of workers
 LONGEST = 2.5  # seconds until a kill
+STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 1.0, 0.6  # share of signals while a process starts; seconds until them
 
 
 class Job:
@@ -119,30 +121,55 @@ def kills_part(folder, wholes, draw, args):
 
 
 def signals_part(folder, wholes, draw, args):
-    """Send SIGTERM and SIGINT at random moments, to the process and to its group."""
+    """Send SIGTERM and SIGINT to the process and to its group, until each of them has stopped runs that often."""
     rows = []
     for name, whole in wholes.items():
         for number in (signal.SIGTERM, signal.SIGINT):
-            job = Job(folder / f'{name}_{number.name}', name, whole.words, whole)
-            sent = 0
-            for group, workers in [(group, workers) for group in (0, 1) for workers in (0, 2)] * SIGNALS:
-                before = len(steps_in(job.samples))
-                run = job.start(workers)
-                if run.wait(draw.uniform(0.8, LONGEST)) is None:
-                    (os.killpg if group else os.kill)(run.process.pid, number)
-                    sent += 1
-                code = run.wait()
-                job.ended(run, before)
-                begun = 'epoch' in run.said or len(steps_in(job.samples)) > before
-                if code not in ((0, 128 + number) if begun else (0, 128 + number, -number)):
-                    job.faults.append(f'{run.output}: exit status {code} after {number.name}')
-            kill(job, draw, 0)
-            job.compare()
-            steps = len(steps_in(job.samples)) - len(steps_in(whole.samples))
-            if steps:
-                job.faults.append(f'{steps} steps done twice')
-            rows.append((f'{sent} {number.name}', name, [job]))
+            wanted = [(group, workers) for group in (0, 1) for workers in (0, 2)] * SIGNALS
+            count, jobs = len(wanted), []
+            while wanted:
+                job = Job(folder / f'{name}_{number.name}_{len(jobs)}', name, whole.words, whole)
+                jobs.append(job)
+                wanted = send(job, number, wanted, draw)
+                kill(job, draw, 0)
+                job.compare()
+                steps = len(steps_in(job.samples)) - len(steps_in(whole.samples))
+                if steps:
+                    job.faults.append(f'{steps} steps done twice')
+            rows.append((f'{count} {number.name}', name, jobs))
     return rows
+
+
+def send(job, number, wanted, draw):
+    """Stop a run by the signal `number` until it is done, most often after a process's first step.
+
+    Args:
+        wanted: pairs (list) of whether the signal goes to the group, and the number of workers.
+
+    Returns:
+        those of `wanted` for which the run was too short.
+    """
+    wanted = list(wanted)
+    while wanted:
+        group, workers = wanted[0]
+        before = len(steps_in(job.samples))
+        run = job.start(workers)
+        starting = draw.random() < STARTING
+        while not starting and run.wait(0.01) is None and len(steps_in(job.samples)) == before:
+            pass
+        code = run.wait(draw.uniform(0, START_SECONDS if starting else WHILE_SECONDS))
+        if code is None:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(run.process.pid, number)
+            code = run.wait()
+        job.ended(run, before)
+        begun = 'epoch' in run.said or len(steps_in(job.samples)) > before
+        if code not in ((0, 128 + number) if begun else (0, 128 + number, -number)):
+            job.faults.append(f'{run.output}: exit status {code} after {number.name}')
+        if code == 0:
+            break
+        wanted.pop(0)
+    return wanted
 
 
 def full_part(folder, wholes, draw, args):

@@ -1,14 +1,9 @@
-"""Runs that go on with other data or other code than they had, and say so."""
+"""Runs that go on with other data than they had, and say so."""
 
-import shutil
 import signal
-import subprocess
-from pathlib import Path
 
 import pytest
 from PIL import Image
-
-PARTS = ('data', 'model', 'utils')
 
 
 @pytest.fixture
@@ -62,27 +57,3 @@ def test_the_same_data_are_no_change(resumed_with):
     said = resumed_with(lambda folder: None)
     assert 'changed since' not in said
     assert 'resume verified: weights, data and loss of batch 4 of epoch 1' in said
-
-
-def test_other_code_is_said(interpreter, whole_runs, tmp_path):
-    """A copy of the project, in which a file is changed between two starts."""
-    project, copy = Path(__file__).resolve().parent.parent, tmp_path / 'project'
-    for name in PARTS:
-        shutil.copytree(project / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for path in project.glob('*.py'):
-        shutil.copy(path, copy)
-
-    def run(*words):
-        command = [interpreter, str(copy / 'train.py'), '--checkpoints_dir', str(tmp_path / 'runs'), *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    run(*whole_runs('memory').words, '--num_workers', '0', '--epochs', '1')
-    go_on = ['--resume', str(tmp_path / 'runs' / 'mlp_exp'), '--epochs']
-    assert 'changed since' not in run(*go_on, '2')
-    with open(copy / 'loss.py', 'a', encoding='utf-8') as file:
-        file.write('# another line\n')
-    said = run(*go_on, '3')
-    assert 'changed since the run was interrupted: the code; it goes on with what is there now' in said
-    assert 'the training data; ' not in said
