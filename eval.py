@@ -52,6 +52,7 @@ from utils.drift import check_loaded, record_of
 from utils.engine import Engine
 from utils.environment import git_state, now
 from utils.failures import explained
+from utils.fonts import note_of_fonts
 from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.past import translated
@@ -108,6 +109,7 @@ class Evaluator(Engine):
         self.git = git_state() or {'commit': None, 'changed': []}
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
+        notes += note_of_fonts(args.class_names) if args.save_viz else []
         loaded += getattr(args, 'past', [])  # what an older record has otherwise
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
         self.name_of = lru_cache(NAMES)(getattr(self.loader.dataset.dataset, 'name', str))
@@ -158,6 +160,7 @@ class Evaluator(Engine):
         folder.mkdir(exist_ok=True)
         pictures = self.draw_samples(images[chosen], predictions[chosen], targets[chosen])
         for i, picture in zip(chosen, pictures, strict=True):
+            picture = self.with_legend(picture, predictions[i : i + 1], targets[i : i + 1])
             viz.save_picture(folder / f'{start + i:06d}_{self.sample_name(start + i)}.png', picture)
 
     def sample_name(self, index):
@@ -224,7 +227,8 @@ class Evaluator(Engine):
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
         names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
-        with open(Path(self.args.result_dir) / 'confusion_matrix.csv', 'w', newline='', encoding='utf-8') as file:
+        encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
+        with open(Path(self.args.result_dir) / 'confusion_matrix.csv', 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)
             writer.writerow(['truth \\ prediction', *names])
             for name, row in zip(names, self.metrics.confusion_matrix().tolist(), strict=True):

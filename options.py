@@ -45,13 +45,13 @@ NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
-    'class_names ignore_index val_list data_root seed batch_size num_workers threads deterministic amp channels_last '
-    'compile loss loss_args label_smoothing class_weights metrics'
+    'class_names palette ignore_index val_list data_root seed batch_size num_workers threads deterministic amp '
+    'channels_last compile loss loss_args label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
@@ -87,6 +87,10 @@ def _add_what(parser):
     _add_targets(group)
     group.add_argument('--class_names', nargs='+', metavar='NAME',
                        help='names of the classes in order of their labels, or one text file with a name per line')
+    group.add_argument('--palette', before=None, nargs='+', metavar='COLOUR',
+                       help='colours of the classes in pictures, #rrggbb in order of their labels, or one file: a line '
+                            'per class, "name r g b" or "name #rrggbb", or a PNG with a palette (default: colours that '
+                            'colour-blind readers tell apart too)')
     group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
@@ -455,6 +459,8 @@ def parse_test_args(argv=None, trained=None):
         outdated |= {'loss_args', 'label_smoothing', 'class_weights'}
     if given.get('task', trained.get('task')) != trained.get('task'):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
+    if any(given.get(name, trained.get(name)) != trained.get(name) for name in ('task', 'num_classes')):
+        outdated |= {'palette'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
         outdated |= {'val_list', 'data_root', 'target_columns'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):

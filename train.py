@@ -45,7 +45,6 @@ from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
-from utils import viz
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.divergence import Divergence
 from utils.drift import check_loaded
@@ -54,6 +53,7 @@ from utils.engine import Engine
 from utils.failures import explained
 from utils.fingerprint import Fingerprints, standard_probe
 from utils.first_steps import COUNT, FirstSteps
+from utils.fonts import note_of_fonts
 from utils.freeze import freeze, train_mode
 from utils.inspection import advice
 from utils.interruption import GONE, Interrupted, Interruption
@@ -120,6 +120,7 @@ class Trainer(Engine):
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
         notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
+        notes += note_of_fonts(args.class_names)
         self.place = describe_device(args, gpus)
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)
@@ -377,7 +378,7 @@ class Trainer(Engine):
             points = task_of(self.args).target == 'numbers'
             return {f'{split}/samples': scatter(predictions, targets, target_names(self.args))} if points else {}
         columns = 1 if task_of(self.args).by_pixel else 4
-        return {f'{split}/samples': viz.grid(self.draw_samples(images, predictions, targets), columns)}
+        return {f'{split}/samples': self.draw_sheet(images, predictions, targets, columns)}
 
     def record_overall(self, split, values):
         """Record an epoch's values, without those of single classes (which result.txt has)."""

@@ -22,6 +22,7 @@ from data.mixing import select_mixing
 from data.samplers import EpochBatches, StreamBatches
 from utils.errors import DanluError
 from utils.machine import cpu_cores
+from utils.palette import fitted
 from utils.registry import load_entry
 from utils.seeding import mix_seed
 from utils.tasks import has_pictures, task_of
@@ -77,6 +78,8 @@ def complete_args(args):
     found = facts.get('class_names')
     if args.class_names is None and found and len(found) == args.num_classes:
         args.class_names = found
+    if args.palette is not None:
+        args.palette = _fitted_palette(args)
     for name, default in (('mean', MEAN), ('std', STD)):
         setattr(args, name, _fitting_channels(args, name, getattr(args, name) or facts.get(name) or default))
     if not has_pictures(args):
@@ -94,6 +97,14 @@ def _fitting_channels(args, name, values):
     if args.channels > 1 or not has_pictures(args):
         raise DanluError(f'--{name}: {len(values)} given for {args.channels} channels or features; leave it out')
     return [round(sum(values) / len(values), 4)]  # RGB shown as grey
+
+
+def _fitted_palette(args):
+    """Return the colours of the classes (list of str), now that these are known."""
+    try:
+        return fitted(args.palette, args.num_classes, args.class_names)
+    except DanluError as error:
+        raise DanluError(f'--palette: {error}') from None
 
 
 def _refuse_for_features(args):

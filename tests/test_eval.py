@@ -18,7 +18,9 @@ from model.lenet import LeNet
 from model.unet import UNet
 from options import prepare_test_args
 from utils.checkpoint import load_checkpoint
+from utils.colours import class_colours
 from utils.errors import DanluError
+from utils.fonts import lacking
 
 
 @pytest.fixture(scope='module')
@@ -273,14 +275,36 @@ def test_pictures_of_a_segmentation_show_input_prediction_and_target(mask_run, m
     source = load_checkpoint(mask_run.directory / 'best.pth')['args']['val_list']
     for index in (0, 3):  # the first of its batch, and the second
         shown = np.asarray(Image.open(folder / f'{index:06d}_val{index}.png'))
-        assert shown.shape == (20, 3 * 24 + 2 * 4, 3)
+        # 24x20 enlarged six times, three beside each other with gaps of 4, a title of 19 pixels above.
+        assert shown.shape[1] == 3 * 144 + 2 * 4
+        parts, legend = shown[19 : 19 + 120 : 6, ::6], shown[19 + 120 :]
         original = np.asarray(Image.open(os.path.join(os.path.dirname(source), f'val{index}.png')))
-        assert np.array_equal(shown[:, :24], original), 'the pixels of the file'
+        assert np.array_equal(parts[:, :24], original), 'the pixels of the file'
         mask = np.asarray(Image.open(os.path.join(os.path.dirname(source), f'val{index}_mask.png')))
-        target = shown[:, 2 * 28 :]
+        target = shown[19 : 19 + 120 : 6, 2 * 148 :: 6]
         assert ((target == 0).all(-1) == (mask == 7)).all(), 'ignored pixels are black'
-        for label in range(3):
-            assert len({tuple(colour) for colour in target[mask == label]}) <= 1, 'a colour per class'
+        for label, colour in enumerate(class_colours(3)):
+            assert (target[mask == label] == colour).all(), 'the same colour in every picture'
+            assert (legend == colour).all(-1).sum() > 100, 'which the legend has'
+        for start in (0, 148, 296):
+            assert (shown[:19, start : start + 144] < 100).any(), 'a title'
+
+
+def test_names_and_colours_are_used_everywhere(mask_run, eval_here):
+    words = ['--class_names', '天空', 'road', '人行道', '--palette', '#101112', '#804080', '#0000c0', '--save_viz']
+    test = eval_here('--load_model_path', mask_run.directory / 'best.pth', *words, '--save_prefix', 'named')
+    content = (test.directory / 'confusion_matrix.csv').read_bytes()
+    assert content.startswith(b'\xef\xbb\xbf'), 'without the mark Excel takes it for another encoding'
+    assert content.decode('utf-8-sig').splitlines()[0] == 'truth \\ prediction,天空,road,人行道'
+    assert {'iou/天空', 'iou/road', 'iou/人行道'} <= set(test.values)
+    for path in (test.directory / 'viz').iterdir():
+        legend = np.asarray(Image.open(path))[19 + 120 :]
+        assert all((legend == colour).all(-1).sum() > 100 for colour in ([16, 17, 18], [128, 64, 128], [0, 0, 192]))
+    noted = [line for line in test.stdout.splitlines() if line.startswith('no font here has')]
+    assert len(noted) == bool(lacking('天空人行道'))
+    again = eval_here(f'@{test.directory}/args.txt', '--save_prefix', 'named_again')
+    first, second = (sorted((run.directory / 'viz').iterdir()) for run in (test, again))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
 @pytest.mark.parametrize(('viz_freq', 'count'), [(1, 13), (5, 3), (100, 1)])

@@ -21,10 +21,10 @@ from scripts import runs
 from scripts.records.chance import mcnemar, paired_bootstrap
 from scripts.records.measures import MEASURES, select_measure
 from scripts.records.pairing import Test, read_pairs, shared_header
+from utils.colours import class_colours
 from utils.engine import Engine
 from utils.errors import DanluError
 from utils.predictions import predictions_file
-from utils.viz import class_colours
 
 NAMES = ['牛', 'dog', 'ant, "red"']
 

@@ -145,6 +145,16 @@ REFUSED_COMMON = [
     (f'{NOISY} --std 0.3', '--std', 'so it is 1'),
     (f'{NOISY} --val_list val.txt', '--val_list', 'noisy_digits has its own pictures'),
     (f'{NOISY} --data_root pictures', '--data_root', 'not used by data_type noisy_digits'),
+    ('--task restoration --palette #000000', '--palette', 'has target pictures for targets'),
+    ('--palette', '--palette', 'expected at least one argument'),
+    ('--palette red', '--palette', "'red' is neither a file (looked in"),
+    ('--palette #ff0000 red', '--palette', "'red' is no colour #rrggbb"),
+    ('--palette #ff0000 #00ff00 --num_classes 3', '--palette', '2 given for 3 classes: give one colour per class'),
+    ('--palette #ff0000 #FF0000 --num_classes 2', '--palette', 'classes 0 and 1 have the same colour, #ff0000'),
+    ('--palette a=#ff0000 b=#0000ff --class_names a c', '--palette', "no colour for the class 'c'; there is one for a"),
+    ('--palette empty.txt', '--palette', "'empty.txt' holds no colour; a line per class: name r g b"),
+    ('--palette names.txt', '--palette', "names.txt, line 1: 'cat' has no colour"),
+    ('--palette gbk.txt', '--palette', "'gbk.txt' is neither UTF-8 text nor a PNG file"),
     ('--class_names', '--class_names', 'expected at least one argument'),
     ('--class_names cat', '--class_names', 'is no file (looked in'),
     ('--class_names cat,dog', '--class_names', 'separated by blanks'),
@@ -655,6 +665,31 @@ def test_class_names_from_a_file(content):
 def test_two_classes_are_enough():
     Path('classes.txt').write_text('yes\nno\n')
     assert train_args('--class_names', 'classes.txt').num_classes == 2
+
+
+def test_a_palette_is_recorded_by_its_colours():
+    Path('palette.txt').write_text('dog #00FF00\nbird 1 2 3\n200 100 0 Cat\n')
+    args = new_run('--class_names', 'cat', 'dog', '--palette', 'palette.txt')
+    assert args.palette == ['#c86400', '#00ff00']
+    Path('palette.txt').unlink()
+    again = parse_train_args([f'@{args.model_dir}/args.txt'])
+    assert again.palette == args.palette
+    recorded = trained('--class_names', 'cat', 'dog', '--palette', *args.palette)
+    model = ['--load_model_path', 'model.pth']
+    assert parse_test_args(model, recorded).palette == args.palette
+    assert parse_test_args([*model, '--palette', '#000001', '#000002'], recorded).palette == ['#000001', '#000002']
+    assert parse_test_args([*model, '--class_names', *'abc', '--num_classes', 3], recorded).palette is None
+
+
+def test_the_names_of_a_palette_are_those_of_the_classes_of_masks():
+    Path('palette.txt').write_text('sky 1 2 3\n路 4 5 6\n')
+    args = train_args(*SEGMENTATION, '--palette', 'palette.txt')
+    assert (args.class_names, args.num_classes, args.palette) == (['sky', '路'], 2, ['#010203', '#040506'])
+    assert train_args(*SEGMENTATION, '--palette', 'palette.txt', '--class_names', '路', 'sky').palette == [
+        '#040506',
+        '#010203',
+    ]
+    assert train_args('--palette', 'palette.txt').class_names is None  # whose names are in the data
 
 
 def test_class_names_from_a_file_need_not_be_there_when_the_run_is_repeated():

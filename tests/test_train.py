@@ -29,6 +29,7 @@ from model.lenet import LeNet
 from options import TAKEN_FROM_CHECKPOINT, parse_train_args
 from train import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.colours import class_colours
 from utils.errors import DanluError
 from utils.logger import Logger
 from utils.machine import select_gpus
@@ -229,8 +230,12 @@ def test_a_segmentation_trains_on_pairs_of_pictures_and_masks(mask_run, history_
     for tag, count in (('train/samples', 2), ('val/samples', 2)):
         for event in events.images[tag]:
             picture = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
-            # A column of panels: input, prediction and target of 24x20 side by side.
-            assert picture.shape == (count * 24 - 4, 3 * 24 + 2 * 4, 3), tag
+            # A column of panels: input, prediction and truth of 24x20 side by side, six times as large, with titles.
+            panels = picture[: count * (19 + 120 + 4) - 4]
+            assert panels.shape[1] == 3 * 144 + 2 * 4, tag
+            assert (panels[19 : 19 + 120] == class_colours(3)[0]).all(-1).any(), tag
+            legend = picture[len(panels) :]
+            assert all((legend == colour).all(-1).sum() > 100 for colour in class_colours(3)), 'one for all panels'
     assert load_checkpoint(mask_run.directory / 'best.pth')['args']['image_size'] == [20, 24]
 
 

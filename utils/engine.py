@@ -1,8 +1,11 @@
 """What training and testing share: the way of a batch to the device and through the network, and one evaluation."""
 
+from functools import cached_property
+
 import torch
 
 from utils import viz
+from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.logger import Recorder
 from utils.preparation import Preparation
@@ -128,8 +131,37 @@ class Engine:
         predicted = predictions.max(1).indices.cpu()
         if kind == 'mask':
             samples = zip(pictures, predicted, targets, strict=True)
-            return [viz.segmentation_panel(*sample, self.args.num_classes) for sample in samples]
+            return [viz.segmentation_panel(*sample, self.colours, self.args.ignore_index) for sample in samples]
         if targets.dim() == 2:  # mixed: by the class with the largest share
             targets = targets.argmax(1)
         samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
+
+    def draw_sheet(self, images, predictions, targets, columns):
+        """Return samples, as `draw_samples` takes them, as one picture of about a million pixels, with a legend."""
+        parts = [images, predictions, targets]
+        if type(self).draw_samples is Engine.draw_samples:  # another one may know places in the pictures
+            pixels = images.shape[0] * images.shape[-2] * images.shape[-1] * (3 if task_of(self.args).by_pixel else 1)
+            factor = max(1.0, (pixels / (0.8 * viz.MOST)) ** 0.5)  # before anything is written on them
+            if factor > 1:
+                size = images.shape[-2:]
+                parts = [viz.reduced(part, factor) if part.shape[-2:] == size else part for part in parts]
+        return self.with_legend(viz.grid(self.draw_samples(*parts), columns), *parts[1:])
+
+    def with_legend(self, picture, predictions, targets):
+        """Return a picture, uint8 array (H, W, 3), with a legend of the classes below it where samples have masks.
+
+        Args:
+            predictions, targets: of the samples in it, (B, K, H, W) and (B, H, W).
+        """
+        if task_of(self.args).target != 'mask':
+            return picture
+        classes = None
+        if self.args.num_classes > viz.FEW:
+            classes = torch.cat([predictions.max(1).indices.flatten(), targets.flatten()]).unique().tolist()
+        return viz.with_legend(picture, self.colours, self.args.class_names, classes)
+
+    @cached_property
+    def colours(self):
+        """The colours of the classes, (K, 3) uint8 array."""
+        return colours_of(self.args)

@@ -7,8 +7,10 @@ import os
 from pathlib import Path
 
 from utils.arguments import UNRECORDABLE
+from utils.errors import DanluError
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
+from utils.palette import fitted, is_palette, names_in, read_palette
 from utils.tasks import TASKS, task_of
 
 # Kinds of data whose samples the user names: what train_list and val_list are.
@@ -49,11 +51,13 @@ def checked(parser, args):
         if len({word.partition('=')[0] for word in words}) < len(words):
             parser.error(f'argument --{option}: {shown(words)}: a name is there twice')
     _check_outputs(parser, args)
+    _name_by_palette(args)
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
     if args.task == 'segmentation' and args.ignore_index is None:
         args.ignore_index = 255
     _check_counts(parser, args)
+    _check_palette(parser, args)
     _check_data(parser, args)
     _check_stream(parser, args)
     _check_balance(parser, args)
@@ -85,6 +89,43 @@ def expand(parser, options):
         options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
         if len(options['class_names']) < 2:
             parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
+    if options.get('palette'):
+        options['palette'] = _expanded_palette(parser, options['palette'])
+
+
+def _expanded_palette(parser, words):
+    """Return the colours (list of str) that the words of --palette stand for, which may be a file."""
+    if is_palette(words):
+        return words
+    if len(words) > 1:
+        wrong = next(word for word in words if not is_palette([word]))
+        parser.error(f'argument --palette: {wrong!r} is no colour #rrggbb; give one per class, or one file')
+    path = os.path.expanduser(words[0])
+    if not os.path.isfile(path):
+        parser.error(
+            f'argument --palette: {path!r} is neither a file (looked in {os.getcwd()}) nor colours #rrggbb, which a '
+            'shell wants in quotes'
+        )
+    try:
+        return read_palette(path)
+    except DanluError as error:
+        return parser.error(f'argument --palette: {error}')
+
+
+def _name_by_palette(args):
+    """Let a palette's names be those of the classes of masks, which have no others."""
+    names = names_in(args.palette or [])
+    if names and args.task == 'segmentation' and args.class_names is None and args.num_classes in (None, len(names)):
+        args.class_names = names
+
+
+def _check_palette(parser, args):
+    """Bring the palette to a colour per class, unless those are known to the data only: see data.data_entry."""
+    if args.palette and args.num_classes is not None and (args.class_names or not names_in(args.palette)):
+        try:
+            args.palette = fitted(args.palette, args.num_classes, args.class_names)
+        except DanluError as error:
+            parser.error(f'argument --palette: {error}')
 
 
 def _check_counts(parser, args):
@@ -168,6 +209,7 @@ def _check_outputs(parser, args):
     for name, used in (
         ('num_classes', task.has_classes),
         ('class_names', task.has_classes),
+        ('palette', task.has_classes),
         ('num_targets', task.target == 'numbers'),
     ):
         if getattr(args, name) is not None and not used:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from utils.viz import OKABE_ITO
+from utils.colours import OKABE_ITO
+from utils.fonts import families_of
 
 MOST = len(OKABE_ITO)  # targets that are drawn
 
@@ -35,6 +36,6 @@ def scatter(predictions, targets, names=None):
     axes.set(xlabel='true', ylabel='predicted')
     axes.grid(alpha=0.3)
     if true.shape[1] > 1:
-        axes.legend()
+        axes.legend(prop={'family': families_of(names)})
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -3,19 +3,16 @@
 Pictures come in as uint8 tensors or arrays (C, H, W) with C = 1 or 3, and go out as uint8 arrays (H, W, 3), RGB.
 """
 
-import unicodedata
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
 
-# Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too. Its black is left out: it means
-# 'ignored' here. Its yellow comes last, for it is faint on white.
-OKABE_ITO = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66))
-IGNORED = (0, 0, 0)
-PAPER = (255, 255, 255)
+from utils.colours import PAPER, ignored_colour
+from utils.fonts import class_label, length, line_height, shortened, wrapped, write
+
 INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
@@ -23,6 +20,8 @@ GAP = 4  # pixels between pictures
 SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
 LONG_SIDE = 1024  # and its longer one to no more than this
 MOST = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
+LINES = 2  # of a caption; what is longer is cut off
+FEW = 24  # classes that a legend has all of, whichever a picture holds
 
 
 def denormalise(images, mean, std):
@@ -45,57 +44,42 @@ def denormalise(images, mean, std):
     return pixels.mul_(255).round_().clamp_(0, 255).to(torch.uint8).cpu()
 
 
-def class_colours(num_classes):
-    """Return the classes' colours, (K, 3) uint8 array.
+def reduced(batch, factor):
+    """Return pictures, or what else has a value per pixel, with sides shorter by a factor.
 
-    Class k has the same colour whatever K is. The first seven are Okabe and Ito's, each further one is as far as
-    possible from those before it and from black and white. From class 1647 on they come again.
+    Args:
+        batch: (B, C, H, W) floating point, averaged over areas; or integers (B, H, W), of which some are taken.
+        factor: at least 1.
     """
-    return np.array(_colours(num_classes), dtype=np.uint8).reshape(num_classes, 3)
+    size = [max(1, round(side / factor)) for side in batch.shape[-2:]]
+    if batch.is_floating_point():
+        return F.interpolate(batch.float(), size=size, mode='area')
+    return F.interpolate(batch[:, None].float(), size=size, mode='nearest-exact')[:, 0].to(batch.dtype)
 
 
-@cache
-def _colours(num_classes):
-    """Return the colours of `class_colours`, a list of (3,) arrays."""
-    levels = np.linspace(0, 255, 12).round()
-    candidates = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(-1, 3)
-    candidates = candidates[candidates @ (0.3, 0.59, 0.11) > 40]  # by luminance: dark blue looks black
-    chosen = list(np.array(OKABE_ITO[:num_classes], dtype=float))
-    distance = np.full(len(candidates), np.inf)
-    taken = [np.array(IGNORED), np.array(PAPER), *chosen]
-    while len(chosen) < num_classes:
-        for colour in taken:
-            # The eye sees differences in green best and in red least: a common rule for distances in RGB.
-            distance = np.minimum(distance, ((candidates - colour) ** 2 * (2, 4, 3)).sum(1))
-        if not distance.any():  # every candidate is taken
-            chosen.append(chosen[len(chosen) - len(candidates)])
-            continue
-        taken = [candidates[distance.argmax()]]
-        chosen += taken
-    return chosen
-
-
-def colour_mask(mask, num_classes):
+def colour_mask(mask, colours, ignore_index=None):
     """Paint a mask.
 
     Args:
         mask: (H, W) integers, tensor or array.
-        num_classes: K. What lies outside 0..K-1, such as the ignore index, becomes black.
+        colours: (K, 3) uint8 array, as utils.colours has them. What lies outside 0..K-1 gets `ignored_colour`.
+        ignore_index: int, painted so even if it is in 0..K-1, or None.
 
     Returns:
         (H, W, 3) uint8 array.
     """
-    mask = _array(mask).astype(np.int64)
-    table = np.vstack([class_colours(num_classes), [IGNORED]]).astype(np.uint8)
-    return table[np.where((mask >= 0) & (mask < num_classes), mask, num_classes)]
+    mask, classes = _array(mask).astype(np.int64), len(colours)
+    table = np.vstack([colours, [ignored_colour(colours)]]).astype(np.uint8)
+    counts = (mask >= 0) & (mask < classes) & (mask != (-1 if ignore_index is None else ignore_index))
+    return table[np.where(counts, mask, classes)]
 
 
-def overlay(picture, mask_colours, alpha=0.5):
-    """Lay a painted mask over its picture.
+def overlay(picture, mask, colours, ignore_index=None, alpha=0.5):
+    """Lay a painted mask over its picture; where no class is, the picture stays as it is.
 
     Args:
         picture: (C, H, W) uint8.
-        mask_colours: (H, W, 3) uint8 array from `colour_mask`. Where it is black (ignored), the picture stays as it is.
+        mask, colours, ignore_index: as for `colour_mask`.
         alpha: from 0, only the picture, to 1, only the mask.
 
     Returns:
@@ -106,11 +90,11 @@ def overlay(picture, mask_colours, alpha=0.5):
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f'alpha must lie between 0 and 1, not {alpha}')
-    rgb = rgb_of(picture)
-    if rgb.shape != mask_colours.shape:
-        raise ValueError(f'a picture of {rgb.shape} and a mask of {mask_colours.shape} do not fit')
-    mixed = np.rint((1 - alpha) * rgb + alpha * mask_colours.astype(np.float32)).astype(np.uint8)
-    return np.where((mask_colours == IGNORED).all(-1, keepdims=True), rgb, mixed)
+    rgb, painted = rgb_of(picture), colour_mask(mask, colours, ignore_index)
+    if rgb.shape != painted.shape:
+        raise ValueError(f'a picture of {rgb.shape} and a mask of {painted.shape} do not fit')
+    mixed = np.rint((1 - alpha) * rgb + alpha * painted.astype(np.float32)).astype(np.uint8)
+    return np.where((painted == ignored_colour(colours)).all(-1, keepdims=True), rgb, mixed)
 
 
 def labelled_picture(picture, prediction, target, class_names=None):
@@ -119,15 +103,14 @@ def labelled_picture(picture, prediction, target, class_names=None):
     Args:
         picture: (C, H, W) uint8. It is enlarged by a whole factor until its shorter side has 112 pixels or more.
         prediction, target: class indices, int; or several of a sample with many labels, lists of int.
-        class_names: list of str, or None: the indices are written. Pillow's own font has ASCII only, so from any other
-            name what is ASCII is written, after the index.
+        class_names: list of str, or None: the indices are written.
 
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
     sets = [label if isinstance(label, list) else [int(label)] for label in (prediction, target)]
-    names = [', '.join(_written(index, class_names) for index in labels) or 'none' for labels in sets]
-    return _captioned(picture, *names, RIGHT if sets[0] == sets[1] else WRONG)
+    pred, true = (label_text(labels, class_names) for labels in sets)
+    return _with_both(picture, pred, true, RIGHT if sets[0] == sets[1] else WRONG)
 
 
 def numbered_picture(picture, prediction, target):
@@ -140,36 +123,54 @@ def numbered_picture(picture, prediction, target):
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
-    texts = [' '.join(f'{number:.4g}' for number in numbers) for numbers in (prediction, target)]
-    return _captioned(picture, *texts, INK)
+    return _with_both(picture, number_text(prediction), number_text(target), INK)
 
 
-def _captioned(picture, prediction, target, colour):
+def label_text(labels, class_names=None):
+    """Return what a set of labels (list of int) is called (str)."""
+    return ', '.join(class_label(index, class_names) for index in labels) or 'none'
+
+
+def number_text(numbers):
+    """Return numbers (list of float) as text (str)."""
+    return ', '.join(f'{number:.4g}' for number in numbers)
+
+
+def _with_both(picture, prediction, target, colour):
     """Return an enlarged picture with two texts (str) below it, (H', W', 3) uint8 array."""
     rgb = enlarged(rgb_of(picture))
-    size = max(13, max(rgb.shape[1], SHORT_SIDE) // 20)
-    return captioned(rgb, [(f'pred: {prediction}', colour), (f'true: {target}', colour)], size)
+    return captioned(rgb, [(f'pred: {prediction}', colour), (f'true: {target}', colour)])
 
 
-def captioned(rgb, lines, size):
+def captioned(rgb, lines, size=None):
     """Return a picture with lines of text below it.
 
     Args:
         rgb: (H, W, 3) uint8 array.
-        lines: list of (str, colour). Pillow's own font has ASCII only: see `ascii_of`. What is too long is cut.
-        size: of the letters, in pixels.
+        lines: list of (str, colour), each of which may take two lines; what is still too long is cut.
+        size: of the letters, in pixels; None: as it suits the picture.
 
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
-    picture, line = Image.fromarray(rgb), size + size // 3
-    width = max(picture.width, SHORT_SIDE)
-    canvas = Image.new('RGB', (width, picture.height + len(lines) * line + GAP), PAPER)
-    canvas.paste(picture, ((width - picture.width) // 2, 0))
-    draw, font = ImageDraw.Draw(canvas), _font(size)
-    for row, (text, colour) in enumerate(lines):
-        place = (GAP, picture.height + GAP // 2 + row * line)
-        draw.text(place, _shortened(text, font, width - 2 * GAP), fill=colour, font=font)
+    width = max(rgb.shape[1], SHORT_SIDE)
+    size = size or max(13, width // 20)
+    broken = [(part, colour) for text, colour in lines for part in wrapped(text, size, width - 2 * GAP, LINES)]
+    canvas = Image.new('RGB', (width, rgb.shape[0] + len(broken) * line_height(size) + GAP), PAPER)
+    canvas.paste(Image.fromarray(rgb), ((width - rgb.shape[1]) // 2, 0))
+    draw = ImageDraw.Draw(canvas)
+    for row, (text, colour) in enumerate(broken):
+        write(draw, (GAP, rgb.shape[0] + GAP // 2 + row * line_height(size)), text, size, colour)
+    return np.asarray(canvas)
+
+
+def titled(rgb, title):
+    """Return a picture, (H, W, 3) uint8 array, with a title (str) above it; as wide as the wider of the two."""
+    size = max(13, rgb.shape[1] // 24)
+    width = max(rgb.shape[1], length(title, size))
+    canvas = Image.new('RGB', (width, rgb.shape[0] + line_height(size) + GAP // 2), PAPER)
+    write(ImageDraw.Draw(canvas), (0, 0), title, size, INK)
+    canvas.paste(Image.fromarray(rgb), (0, line_height(size) + GAP // 2))
     return np.asarray(canvas)
 
 
@@ -180,33 +181,76 @@ def enlarged(rgb):
     return rgb.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def segmentation_panel(picture, prediction_mask, target_mask, num_classes):
-    """Return input, prediction and target side by side, with thin gaps.
+def segmentation_panel(picture, prediction_mask, target_mask, colours, ignore_index=None):
+    """Return input, prediction and truth side by side, each with its title above and enlarged if it is small.
 
     Args:
         picture: (C, H, W) uint8.
-        prediction_mask, target_mask: (H, W) integers, tensors or arrays; outside 0..K-1 they are drawn black.
-        num_classes: K.
+        prediction_mask, target_mask: (H, W) integers, tensors or arrays.
+        colours, ignore_index: as for `colour_mask`; a prediction of the class that is ignored keeps its colour.
 
     Returns:
-        (H, 3 W + 8, 3) uint8 array.
+        (H', W', 3) uint8 array; `with_legend` says which colour is which class.
     """
-    return beside(rgb_of(picture), *(colour_mask(mask, num_classes) for mask in (prediction_mask, target_mask)))
+    said, truth = colour_mask(prediction_mask, colours), colour_mask(target_mask, colours, ignore_index)
+    return panel({'input': rgb_of(picture), 'prediction': said, 'truth': truth})
 
 
 def restoration_panel(picture, prediction, target):
-    """Return input, output and target side by side, with thin gaps, each (C, H, W) uint8 and enlarged if it is small.
+    """Return input, output and truth side by side, each with its title above and enlarged if it is small.
+
+    Args:
+        picture, prediction, target: (C, H, W) uint8.
 
     Returns:
-        (H', 3 W' + 8, 3) uint8 array.
+        (H', W', 3) uint8 array.
     """
-    return beside(*(enlarged(rgb_of(part)) for part in (picture, prediction, target)))
+    return panel({'input': rgb_of(picture), 'output': rgb_of(prediction), 'truth': rgb_of(target)})
+
+
+def panel(parts):
+    """Return pictures side by side with their titles: dict from title to (H, W, 3) uint8 array, all of one size."""
+    return beside(*(titled(enlarged(part), title) for title, part in parts.items()))
 
 
 def beside(first, *others):
-    """Return (H, W, 3) arrays of one height side by side."""
+    """Return (H, W, 3) uint8 arrays of one height side by side, with thin gaps."""
     gap = np.full((len(first), GAP, 3), PAPER, dtype=np.uint8)
     return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
+
+
+def with_legend(picture, colours, class_names=None, classes=None):
+    """Return a picture with the classes' colours and names below it.
+
+    Args:
+        picture: (H, W, 3) uint8 array.
+        colours: (K, 3) uint8 array.
+        class_names: list of K str, or None: the classes' numbers are written.
+        classes: those that occur in it (iterable of int), or None. Of up to 24 classes all are shown, so that the
+            legends of a data set look alike; of more those that occur.
+
+    Returns:
+        (H', W, 3) uint8 array, W being at least 112; names that are too long for it are cut.
+    """
+    shown = range(len(colours)) if classes is None or len(colours) <= FEW else sorted(set(classes))
+    entries = [(class_label(k, class_names), colours[k]) for k in shown if 0 <= k < len(colours)]
+    entries.append(('ignored', ignored_colour(colours)))
+    width = max(picture.shape[1], SHORT_SIDE)
+    size = min(max(13, width // 60), 18)
+    swatch = size + size // 3  # a square of the font's size, and what keeps the name off it
+    longest = max(length(name, size) for name, _ in entries) + swatch + size
+    cell = min(longest, width, max(200, width // 2))  # one long name is not to part all others
+    columns = max(1, width // cell)
+    height = line_height(size) + GAP
+    canvas = Image.new('RGB', (width, picture.shape[0] + 2 * GAP + -(-len(entries) // columns) * height), PAPER)
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    for place, (name, colour) in enumerate(entries):
+        left, top = place % columns * cell, picture.shape[0] + 2 * GAP + place // columns * height
+        square = (left, top + size // 4, left + size - 1, top + size // 4 + size - 1)
+        draw.rectangle(square, fill=tuple(map(int, colour)), outline=INK)
+        write(draw, (left + swatch, top), shortened(name, size, cell - swatch - GAP), size, INK)
+    return np.asarray(canvas)
 
 
 def grid(pictures, columns, most=MOST):
@@ -215,7 +259,7 @@ def grid(pictures, columns, most=MOST):
     Args:
         pictures: (H, W, 3) uint8 arrays; their sizes may differ.
         columns: how many stand side by side, at least 1; fewer if there are fewer.
-        most: pixels of the result, which is made smaller if it had more.
+        most: how many pixels it may have; one that had more is made smaller.
 
     Returns:
         one (H', W', 3) uint8 array.
@@ -253,7 +297,7 @@ def _array(tensor):
 
 
 def rgb_of(picture):
-    """Return a picture (C, H, W) uint8 as an (H, W, 3) array, grey as RGB.
+    """Return a picture (C, H, W) uint8, tensor or array, as an (H, W, 3) array, grey as RGB.
 
     Raises:
         ValueError: C is neither 1 nor 3, or the dtype is another.
@@ -262,31 +306,3 @@ def rgb_of(picture):
     if picture.ndim != 3 or picture.shape[0] not in {1, 3} or picture.dtype != np.uint8:
         raise ValueError(f'expected a uint8 picture (1 or 3, H, W), got {picture.dtype} {picture.shape}')
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))
-
-
-@cache
-def _font(size):
-    """Return Pillow's own font; it unpacks it anew each time."""
-    return ImageFont.load_default(size)
-
-
-def _written(index, class_names):
-    """Return how class `index` is written in ASCII (str)."""
-    if class_names is None or not 0 <= index < len(class_names):  # an ignored target has no name
-        return str(index)
-    name = class_names[index]
-    return name if name.isascii() else f'{index} {ascii_of(name)}'.strip()
-
-
-def ascii_of(text):
-    """Return what is ASCII of a text (str), accents taken off letters: what Pillow's own font can draw."""
-    return unicodedata.normalize('NFKD', text).encode('ascii', 'ignore').decode()
-
-
-def _shortened(text, font, width):
-    """Return text, cut and ended by an ellipsis if it is wider than `width` pixels."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + '…') > width:
-        text = text[:-1]
-    return text.rstrip() + '…'

@@ -10,7 +10,9 @@ from options import parse_test_args
 from scripts.records.layout import number_text
 from utils import viz
 from utils.checkpoint import load_checkpoint
+from utils.colours import colours_of
 from utils.errors import DanluError
+from utils.fonts import class_label
 from utils.tasks import has_pictures, task_of
 
 PANEL = 320  # pixels, the width of each part of a picture that stands in four parts, and the most of others
@@ -132,7 +134,7 @@ def _in_parts(net, cells, of_a, of_b):
     picture, first, truth = of_a
     masks = [truth, first, of_b[1]]
     if net.task.target == 'mask':
-        parts = [viz.rgb_of(picture), *(viz.colour_mask(mask, net.args.num_classes) for mask in masks)]
+        parts = [viz.rgb_of(picture), *(viz.colour_mask(mask, colours_of(net.args)) for mask in masks)]
     else:
         parts = [viz.rgb_of(part) for part in (picture, *masks)]
     parts = [_resized(part, parts[0].shape, net.task.target == 'mask') for part in parts]
@@ -153,8 +155,8 @@ def _resized(part, shape, mask):
 
 
 def _name(cells):
-    """Return a sample's name, or its end where it is long, as it can be drawn (str)."""
-    name = viz.ascii_of(cells['name'])
+    """Return a sample's name, or its end where it is long (str)."""
+    name = cells['name']
     return name if len(name) <= NAME else f'...{name[-NAME:]}'
 
 
@@ -165,7 +167,7 @@ def _said(net, cells, column):
         return '  '.join(number_text(float(cells[name])) for name in columns)
     known = net.args.class_names or []
     names = cells[column].split('|') if net.task.target == 'labels' else [cells[column]]
-    shown = [f'{known.index(n)} {viz.ascii_of(n)}'.strip() if n in known and not n.isascii() else n for n in names]
+    shown = [class_label(known.index(name), known) if name in known else name for name in names]
     sure = f' ({float(cells["confidence"]):.0%})' if column == 'prediction' and cells.get('confidence') else ''
     return (', '.join(shown) or 'none') + sure
 
@@ -176,16 +178,9 @@ def _colour(cells):
 
 def _title(text, size):
     """Return a line of text as an (H, WIDTH, 3) uint8 array."""
-    return viz.captioned(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), [(viz.ascii_of(text), viz.INK)], size)
+    return viz.captioned(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), [(text, viz.INK)], size)
 
 
 def _legend(args):
     """Return the classes with their colours, (H, W, 3) uint8 array."""
-    names = args.class_names or [str(index) for index in range(args.num_classes)]
-    shown = [name if name.isascii() else f'{index} {viz.ascii_of(name)}' for index, name in enumerate(names)]
-    colours, cells = [*viz.class_colours(args.num_classes), viz.IGNORED], []
-    for name, colour in zip([*shown, 'ignored'], colours, strict=True):
-        patch = np.empty((LETTERS, SMALL, 3), np.uint8)
-        patch[:] = colour
-        cells.append(viz.captioned(patch, [(name, viz.INK)], LETTERS))
-    return viz.grid(cells, max(1, WIDTH // (SMALL + viz.GAP)), MOST)
+    return viz.with_legend(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), colours_of(args), args.class_names)

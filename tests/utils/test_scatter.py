@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from utils.colours import OKABE_ITO
 from utils.scatter import scatter
-from utils.viz import OKABE_ITO
 
 
 def ink(picture, colour):

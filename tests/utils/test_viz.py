@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 
 from utils import viz
+from utils.colours import class_colours
+
+TITLE = viz.line_height(13) + viz.GAP // 2  # what stands above a small picture of a panel
 
 
 def noise(channels, height, width, seed=0):
@@ -50,51 +53,64 @@ def test_denormalise_needs_a_mean_for_each_channel():
         viz.denormalise(torch.zeros(1, 1, 2, 2), [0, 0, 0], [1, 1, 1])
 
 
-def test_a_class_keeps_its_colour_and_no_other_has_it():
-    many = viz.class_colours(1000)
-    assert many.shape == (1000, 3)
-    assert many.dtype == np.uint8
-    assert len(np.unique(many, axis=0)) == 1000
-    for num_classes in (1, 5, 7, 8, 21):
-        assert np.array_equal(viz.class_colours(num_classes), many[:num_classes])
-    assert many[:2].tolist() == [[0, 114, 178], [230, 159, 0]]
-
-
-def test_the_first_colours_are_far_from_each_other_and_from_black():
-    colours = np.vstack([viz.class_colours(21), [viz.IGNORED]]).astype(float)
-    distances = np.linalg.norm(colours[:, None] - colours[None], axis=-1) + 999 * np.eye(len(colours))
-    assert distances.min() > 60
-
-
-def test_there_is_a_colour_for_any_number_of_classes():
-    colours = viz.class_colours(4000)
-    assert colours.max(axis=1).min() > 40
-    assert np.array_equal(viz.class_colours(1647), colours[:1647])
-    assert len(np.unique(colours, axis=0)) == 1647
-
-
 @pytest.mark.parametrize('kind', [torch.tensor, np.array], ids=['tensor', 'array'])
-def test_colour_mask_paints_what_is_ignored_black(kind):
-    painted = viz.colour_mask(kind([[0, 1, 2], [3, 255, -3]]), 3)
-    blue, orange, green = viz.class_colours(3).tolist()
+def test_colour_mask_paints_what_is_no_class_black(kind):
+    painted = viz.colour_mask(kind([[0, 1, 2], [3, 255, -3]]), class_colours(3))
+    blue, orange, green = class_colours(3).tolist()
     assert painted.dtype == np.uint8
     assert painted.tolist() == [[blue, orange, green], [[0, 0, 0]] * 3]
+    assert viz.colour_mask(kind([[0, 1]]), class_colours(3), ignore_index=1).tolist() == [[blue, [0, 0, 0]]]
+
+
+def test_colour_mask_keeps_a_class_that_is_black_apart_from_what_is_none():
+    voc = np.array([[0, 0, 0], [128, 0, 0]], dtype=np.uint8)
+    assert viz.colour_mask(np.array([[0, 1, 255]]), voc).tolist() == [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
+
+
+def test_a_class_has_one_colour_in_all_pictures():
+    colours, colour = class_colours(12), class_colours(12)[7]
+    for others in ((), (0,), range(12), (7, 255), (3, 11)):
+        mask = np.full((6, 30), 7)
+        mask[0, : len(others)] = others
+        for panel in (
+            viz.segmentation_panel(noise(3, 6, 30), mask, mask, colours),
+            viz.segmentation_panel(noise(1, 6, 30, 3), torch.from_numpy(mask), torch.zeros(6, 30).long(), colours),
+        ):
+            width = (panel.shape[1] - 2 * viz.GAP) // 3
+            assert (panel[-1, width + viz.GAP : 2 * width + viz.GAP] == colour).all()
+        assert (viz.overlay(noise(3, 6, 30), mask, colours, alpha=1)[5] == colour).all()
+
+
+def test_a_picture_of_background_only_is_drawn():
+    black, background = torch.zeros(3, 40, 40, dtype=torch.uint8), torch.zeros(40, 40, dtype=torch.int64)
+    panel = viz.segmentation_panel(black, background, background, class_colours(2))
+    assert (panel[-40:, -40:] == class_colours(1)[0]).all()
+    ignored = viz.segmentation_panel(black, background, background + 255, class_colours(2), 255)
+    assert (ignored[-40:, -40:] == 0).all()
+    assert np.array_equal(viz.denormalise(torch.zeros(1, 3, 4, 4), [0.5], [1e-9]), np.full((1, 3, 4, 4), 128))
 
 
 def test_overlay_mixes_and_leaves_ignored_pixels():
-    picture = torch.full((1, 1, 2), 100, dtype=torch.uint8)
-    colours = viz.colour_mask(np.array([[1, 255]]), 2)
-    assert viz.overlay(picture, colours, 0.25).tolist() == [[[132, 115, 75], [100, 100, 100]]]
-    assert viz.overlay(picture, colours, 0).tolist() == [[[100] * 3, [100] * 3]]
-    assert viz.overlay(picture, colours, 1).tolist() == [[[230, 159, 0], [100] * 3]]
+    picture, mask, colours = torch.full((1, 1, 2), 100, dtype=torch.uint8), np.array([[1, 255]]), class_colours(2)
+    assert viz.overlay(picture, mask, colours, alpha=0.25).tolist() == [[[132, 115, 75], [100, 100, 100]]]
+    assert viz.overlay(picture, mask, colours, alpha=0).tolist() == [[[100] * 3, [100] * 3]]
+    assert viz.overlay(picture, mask, colours, alpha=1).tolist() == [[[230, 159, 0], [100] * 3]]
+    assert viz.overlay(picture, mask, colours, ignore_index=1, alpha=1).tolist() == [[[100] * 3, [100] * 3]]
 
 
 def test_overlay_refuses_what_does_not_fit():
-    colours = viz.colour_mask(np.zeros((2, 2)), 2)
     with pytest.raises(ValueError, match='alpha'):
-        viz.overlay(noise(3, 2, 2), colours, 1.5)
+        viz.overlay(noise(3, 2, 2), np.zeros((2, 2)), class_colours(2), alpha=1.5)
     with pytest.raises(ValueError, match='do not fit'):
-        viz.overlay(noise(3, 2, 1), colours, 0.5)
+        viz.overlay(noise(3, 2, 1), np.zeros((2, 2)), class_colours(2))
+
+
+def test_reduced_averages_pictures_and_takes_labels():
+    images = torch.tensor([[[[0.0, 1.0], [2.0, 5.0]]]])
+    assert viz.reduced(images, 2).tolist() == [[[[2.0]]]]
+    masks = torch.tensor([[0, 0, 3, 3], [0, 0, 3, 3]]).repeat(1, 1, 1)
+    assert viz.reduced(masks, 2).tolist() == [[[0, 3]]]
+    assert viz.reduced(masks.to(torch.uint8), 100).shape == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -143,24 +159,10 @@ def test_text_says_both_classes():
     assert np.array_equal(strip(torch.tensor(0), np.int64(1), names), strip(0, 1, names))
 
 
-def test_long_names_end_in_an_ellipsis_within_the_picture():
-    assert (strip(0, 0, ['W' * 200])[:, -4:] == 255).all()
-    font = viz.ImageFont.load_default(13)
-    short = viz._shortened('pred: ' + 'W' * 200, font, 100)
-    assert short.startswith('pred: WW')
-    assert short.endswith('W…')
-    assert 85 < font.getlength(short) <= 100
-    assert viz._shortened('pred: cat', font, 100) == 'pred: cat'
-
-
-def test_names_that_the_font_lacks_are_written_with_their_index():
-    names = ['cat', 'Ägypten', '猫']
-    assert [viz._written(index, names) for index in range(3)] == ['cat', '1 Agypten', '2']
-    assert viz._written(2, None) == '2'
-
-
-def test_an_ignored_target_is_written_as_its_number():
-    assert [viz._written(index, ['cat', 'dog']) for index in (-1, 255)] == ['-1', '255']
+def test_long_names_take_two_lines_and_stay_within_the_picture():
+    once, twice = strip(0, 0, ['W' * 4]), strip(0, 0, ['W' * 200])
+    assert twice.shape[0] - once.shape[0] == 2 * viz.line_height(13)
+    assert (twice[:, -4:] == 255).all()
 
 
 def test_sets_of_labels_are_written_below_and_compared_as_a_whole():
@@ -188,26 +190,70 @@ def test_numbers_are_written_below_in_black():
 def test_restoration_panel_stands_side_by_side_and_small_pictures_are_enlarged():
     parts = [noise(1, 28, 30, seed) for seed in range(3)]
     panel = viz.restoration_panel(*parts)
-    assert panel.shape == (112, 3 * 120 + 2 * viz.GAP, 3)
+    top = panel.shape[0] - 112
+    assert panel.shape == (112 + TITLE, 3 * 120 + 2 * viz.GAP, 3)
     for place, part in zip((0, 124, 248), parts, strict=True):
-        assert np.array_equal(panel[::4, place : place + 120 : 4], as_rgb(part))
+        assert np.array_equal(panel[top::4, place : place + 120 : 4], as_rgb(part))
+        assert (panel[:top, place : place + 120] < 100).any()  # its title
     assert (panel[:, 120:124] == 255).all()
-    assert viz.restoration_panel(*(noise(3, 200, 150) for _ in range(3))).shape == (200, 458, 3)
+    assert viz.restoration_panel(*(noise(3, 200, 150) for _ in range(3))).shape == (200 + TITLE, 458, 3)
 
 
-def test_segmentation_panel_stands_side_by_side():
-    picture = noise(3, 5, 6)
-    said, truth = torch.zeros(5, 6, dtype=torch.int64), torch.ones(5, 6, dtype=torch.int64)
+def test_segmentation_panel_stands_side_by_side_with_titles():
+    picture = noise(3, 120, 130)
+    said, truth = torch.zeros(120, 130, dtype=torch.int64), torch.ones(120, 130, dtype=torch.int64)
     truth[0] = 255
-    panel = viz.segmentation_panel(picture, said, truth, 2)
-    assert panel.shape == (5, 26, 3)
+    panel = viz.segmentation_panel(picture, said, truth, class_colours(2), 0)
+    assert panel.shape == (120 + TITLE, 3 * 130 + 2 * viz.GAP, 3)
     assert panel.dtype == np.uint8
-    assert np.array_equal(panel[:, :6], as_rgb(picture))
-    assert (panel[:, 6:10] == 255).all()
-    assert np.array_equal(panel[:, 10:16], viz.colour_mask(said, 2))
-    assert (panel[:, 16:20] == 255).all()
-    assert np.array_equal(panel[:, 20:], viz.colour_mask(truth, 2))
-    assert (panel[0, 20:] == 0).all()
+    titles, panel = panel[:TITLE], panel[TITLE:]
+    assert np.array_equal(panel[:, :130], as_rgb(picture))
+    assert (panel[:, 130:134] == 255).all()
+    assert np.array_equal(panel[:, 134:264], viz.colour_mask(said, class_colours(2)))  # predicted, though ignored
+    assert (panel[:, 264:268] == 255).all()
+    assert np.array_equal(panel[:, 268:], viz.colour_mask(truth, class_colours(2)))
+    assert (panel[0, 268:] == 0).all()
+    texts = [titles[:, start : start + 130] for start in (0, 134, 268)]
+    assert all((text < 100).any() for text in texts)
+    assert not np.array_equal(texts[0], texts[2])
+
+
+def test_a_title_wider_than_its_picture_makes_it_wider():
+    title = viz.titled(np.zeros((5, 20, 3), np.uint8), 'as the network sees it')
+    assert title.shape[1] == viz.length('as the network sees it', 13)
+    assert (title[-5:, :20] == 0).all()
+    assert (title[-5:, 20:] == 255).all()
+
+
+def swatches(legend, colours):
+    """Return which of some colours fill a square of it (list of int)."""
+    return [k for k, colour in enumerate(colours) if (legend.reshape(-1, 3) == colour).all(-1).sum() > 100]
+
+
+def test_the_legend_has_all_of_few_classes_below_the_picture():
+    picture, names = np.full((90, 300, 3), 7, np.uint8), [f'class {k}' for k in range(12)]
+    colours = class_colours(12)
+    whole = viz.with_legend(picture, colours, names, classes=[3])
+    assert np.array_equal(whole[:90], picture)
+    legend = whole[90:]
+    assert swatches(legend, colours) == list(range(12))
+    assert (legend.reshape(-1, 3) == 0).all(-1).sum() > 100  # ignored, and the texts
+    assert (legend[:, -1] == 255).all()  # nothing is cut off
+    assert (legend[-2:] == 255).all()
+    other = viz.with_legend(picture, colours, names[::-1])[90:]
+    assert not np.array_equal(legend, other)  # the names are there
+
+
+def test_the_legend_of_many_classes_has_those_that_occur():
+    picture, colours = np.full((90, 300, 3), 7, np.uint8), class_colours(60)
+    whole = viz.with_legend(picture, colours, None, classes=[41, 5, 5, 255])
+    assert swatches(whole[90:], colours) == [5, 41]
+
+
+def test_a_legend_narrower_than_its_names_cuts_them():
+    whole = viz.with_legend(np.zeros((20, 30, 3), np.uint8), class_colours(2), ['W' * 40, 'short'])
+    assert whole.shape[1] == 112
+    assert (whole[20:, -1] == 255).all()
 
 
 def test_grid_places_every_picture():
