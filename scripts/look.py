@@ -1,0 +1,203 @@
+#!/usr/bin/env python
+"""Draw a sheet of training samples as the network is going to see them, before a night is spent on them.
+
+    python scripts/look.py --data_type folder --train_list photos/train --val_list photos/val --augment standard
+    python scripts/look.py @checkpoints/lenet_exp/args.txt --epoch 3 --count 40 --out sheet.png
+
+It takes the options of train.py and leaves no run. Where samples are augmented or mixed, each is there twice: as it is,
+and as the network sees it.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from options import train_parser
+from utils.arguments import number
+from utils.errors import DanluError, run_main
+from utils.option_checks import checked
+
+COUNT = 16
+MANY = 20  # classes that are counted one by one
+
+
+# fmt: off
+def parse_args(argv=None):
+    """Parse and check the command line (or `argv`, list of str)."""
+    parser = train_parser()
+    parser.prog, parser.description = 'look.py', __doc__.partition('\n')[0]
+    group = parser.add_argument_group('look')
+    group.add_argument('--out', default='look.png', metavar='FILE', help='the sheet, a PNG file')
+    group.add_argument('--count', default=COUNT, type=number(int, low=1, high=1000), metavar='N',
+                       help='samples on it, the first of the epoch')
+    group.add_argument('--epoch', default=1, type=number(int, low=1), metavar='N',
+                       help='whose order and augmentation they have')
+    args = parser.parse_args(argv)
+    if args.resume is not None:
+        parser.error('argument --resume: there is nothing to go on with; give @<run>/args.txt instead')
+    if not args.out.lower().endswith('.png') or os.path.isdir(args.out):
+        parser.error(f'argument --out: {args.out!r} is no PNG file: its name ends in .png')
+    return checked(parser, args)
+# fmt: on
+
+
+def main(argv=None):
+    """Draw the sheet and print what is on it."""
+    args = parse_args(argv)
+    if args.num_workers is None:
+        args.num_workers = 0  # for a batch or two processes are not worth their start, and change nothing
+    # Here, so that --help and wrong options need no torch.
+    from data.data_entry import notes_of, select_train_loader
+    from utils.fonts import note_of_fonts
+    from utils.sheet import draw_features, draw_sheet
+    from utils.tasks import has_pictures
+    from utils.viz import save_picture
+
+    loader = select_train_loader(args)
+    images, targets, plain = first_samples(args, loader)
+    heading, shown = heading_of(args, loader, plain), slice(args.count)
+    if has_pictures(args):
+        before = None if plain is None else plain[shown]
+        sheet = draw_sheet(args, images[shown], targets[shown], before, heading)
+    else:
+        from data.table import feature_names
+
+        names = feature_names(args.train_list, args.target_columns)
+        sheet = draw_features(args, images[shown], targets[shown], names, heading)
+    for line in [*notes_of(loader), *note_of_fonts(args.class_names)]:
+        print(line)
+    for line in facts(args, loader, images, targets):
+        print(line)
+    try:
+        save_picture(args.out, sheet)
+    except OSError as error:
+        raise DanluError(f'--out: {args.out} cannot be written: {error.strerror}') from None
+    print(f'sheet: {os.path.abspath(args.out)} ({sheet.shape[1]}x{sheet.shape[0]})')
+
+
+def first_samples(args, loader):
+    """Return the first batches of an epoch that hold args.count samples, through the loader as a run has it.
+
+    Returns:
+        images, float32 (N, C, H, W) or features (N, F), and targets, as the network gets them; and the same images
+        without augmentation or mixing, or None: there is none.
+    """
+    import torch
+
+    from data.data_entry import Batches
+    from utils.preparation import Preparation
+
+    batches, prepare = loader.dataset, Preparation(args, torch.device('cpu'))
+    prepare.augment = batches.augment
+    loader.serve(torch.device('cpu'), prepare)
+    loader.batch_sampler.set_epoch(args.epoch)
+    changed = batches.augment is not None or batches.mixing is not None
+    unchanged, found, count = Batches(batches.dataset, None, args.seed), [], 0
+    for (images, targets), key in zip(loader, loader.batch_sampler, strict=False):
+        plain = prepare(*unchanged.__getitems__(key))[0] if changed else images
+        found.append((images, targets, plain))
+        count += len(images)
+        if count >= args.count:
+            break
+    images, targets, plain = map(torch.cat, zip(*found, strict=True))
+    return images, targets, plain if changed else None
+
+
+def heading_of(args, loader, plain):
+    """Return the lines (list of str) above the sheet."""
+    from utils.tasks import task_of
+
+    changing = ('augment', 'mixup', 'cutmix') if args.image_size else ()
+    changes = [f'--{name} {value}' for name in changing if (value := getattr(args, name))]
+    where = f' from {args.train_list}' if args.train_list else ''
+    lines = [f'{args.data_type}, {args.task}: {length_of(loader)}{where}']
+    lines.append(', '.join([size_of(args), f'epoch {args.epoch}', *changes]))
+    if plain is not None and not task_of(args).by_pixel:  # which have titles
+        lines.append('on the left of each as it is, then as the network sees it')
+    return lines
+
+
+def length_of(loader):
+    """Return how many training samples there are, as text."""
+    try:
+        return f'{len(loader.dataset):,} training samples'
+    except TypeError:  # of a stream
+        return 'training samples, uncounted'
+
+
+def size_of(args):
+    """Return what a sample is, as text."""
+    if not args.image_size:
+        return f'{args.channels} features'
+    return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}'
+
+
+def facts(args, loader, images, targets):
+    """Yield what is to be known of the samples besides their looks, line by line (str)."""
+    from utils.tasks import describe_outputs, task_of
+
+    yield f'{length_of(loader)}: {size_of(args)}; on the sheet: {min(args.count, len(images))} of epoch {args.epoch}'
+    yield describe_outputs(args)
+    yield from target_facts(args, loader.dataset.dataset, targets)
+    if task_of(args).target == 'picture':
+        yield f'pixels go in from 0 to 1: here from {images.min():.2f} to {images.max():.2f}'
+        return
+    dims = (0, 2, 3) if images.dim() == 4 else (0,)
+    means, deviations = images.mean(dims).tolist(), images.std(dims).tolist()
+    yield (
+        f'normalised, over {len(images)} samples: mean {numbers(means)} (about 0 is right), standard deviation '
+        f'{numbers(deviations)} (about 1 is right)'
+    )
+    if max(map(abs, means)) > 1 or not all(0.4 < deviation < 2.5 for deviation in deviations):
+        measured = '' if images.dim() == 2 else '; scripts/measure_data.py measures them in files'
+        yield f'that is far from it: look at --mean and --std{measured}'
+
+
+def target_facts(args, dataset, targets):
+    """Yield what the targets of the training data are, or where these would have to be read for it, of the sheet's."""
+    from torch import bincount, is_tensor
+
+    from utils.tasks import target_names, task_of
+
+    kind, known = task_of(args).target, getattr(dataset, 'labels', None)
+    known = getattr(dataset, 'targets', None) if known is None else known
+    known = known if is_tensor(known) else None
+    if kind == 'label' and known is not None:
+        yield f'samples of each class: {counted(args, bincount(known, minlength=args.num_classes))}'
+    elif kind == 'labels' and known is not None:
+        yield f'samples with each class: {counted(args, known.sum(0).long())}'
+    elif kind == 'numbers' and known is not None:
+        for name, column in zip(target_names(args) or range(1, args.num_targets + 1), known.T, strict=True):
+            span, deviation = f'{column.min():.4g} to {column.max():.4g}', column.std(unbiased=False)
+            yield f'target {name}: {span}, mean {column.mean():.4g}, standard deviation {deviation:.4g}'
+    elif kind == 'mask':
+        counts = bincount(targets.flatten(), minlength=args.num_classes)
+        shares = (counts / counts.sum()).tolist()[: args.num_classes]
+        shares = [f'{name} {share:.1%}' for name, share in zip(named(args), shares, strict=True)]
+        yield f'pixels of each class in {len(targets)} masks: {", ".join(shares[:MANY])}'
+
+
+def counted(args, counts):
+    """Return how often each class is there (int64 (K,)), as text."""
+    pairs = list(zip(counts.tolist(), named(args), strict=False))  # labels may end with one that is ignored
+    if len(pairs) <= MANY:
+        return ', '.join(f'{name} {count:,}' for count, name in pairs)
+    order = sorted(pairs)
+    return f'{len(order)} classes, from {order[0][0]:,} ({order[0][1]}) to {order[-1][0]:,} ({order[-1][1]})'
+
+
+def named(args):
+    """Return the names of the classes (list of str), or their numbers."""
+    return args.class_names or [str(k) for k in range(args.num_classes)]
+
+
+def numbers(values):
+    """Return numbers (list of float) as text."""
+    more = ' ...' * (len(values) > 8)
+    return ' '.join(f'{value:.2f}' for value in values[:8]) + more
+
+
+if __name__ == '__main__':
+    run_main(main, 'look.py')
