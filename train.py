@@ -136,26 +136,31 @@ class Trainer(Engine):
         self.optimizer = select_optimizer(self.net, args)
         self.update = self.select_update()
         self.divergence = Divergence(self)
-        self.epoch, self.batch, self.epoch_rng, history = 0, 0, None, []  # batch: how many of the epoch after are done
+        self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
         self.sums = None  # of the epoch's training, once that is over
         self.saved = None  # how far it is in last.pth (str), once there is one
         self.interruption = Interruption(args.save_steps, args.save_minutes)
+        self.start_records(self.begin(notes), notes)
+
+    def begin(self, notes):
+        """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
+        args = self.args
         if args.resume:
             self.lock = RunLock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
             remove_partial(self.lock.path.parent)
             try:
-                history = self.restore(notes)
+                return self.restore(notes)
             except BaseException:
                 self.lock.release()
                 raise
-        elif args.load_model_path:
+        if args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
             weights, strict = weights_of(checkpoint, args.load_model_path), not args.load_not_strict
             loaded = load_weights(self.net, weights, args.load_model_path, strict, args.load_exclude or ())
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
             notes += [*loaded, *drift.lines]
-        self.start_records(history, notes)
+        return []
 
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
