@@ -53,7 +53,6 @@ from utils.engine import Engine
 from utils.failures import explained
 from utils.fingerprint import Fingerprints, standard_probe
 from utils.first_steps import COUNT, FirstSteps
-from utils.fonts import note_of_fonts
 from utils.freeze import freeze, train_mode
 from utils.inspection import advice
 from utils.interruption import GONE, Interrupted, Interruption
@@ -120,7 +119,6 @@ class Trainer(Engine):
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
         notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
-        notes += note_of_fonts(args.class_names)
         self.place = describe_device(args, gpus)
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         self.net = (select_model(args) if model is None else model).to(device)

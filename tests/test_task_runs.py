@@ -11,6 +11,7 @@ from data.data_entry import select_eval_loader
 from metrics import select_metrics
 from options import parse_train_args
 from utils.errors import DanluError
+from utils.fonts import lacking
 
 SMALL_UNET = ('--model_type', 'unet', '--model_args', 'width=8', 'depth=2')
 COLOURS = {'blue': (0, 0, 220), 'green': (0, 200, 0), 'red': (220, 0, 0)}
@@ -229,3 +230,10 @@ def test_features_are_trained_on_with_every_help(train_here, sums, tmp_path):
     assert 'fast on this device: ' in run.stdout
     assert 'channels_last' not in run.stdout.split('fast on this device: ')[1].splitlines()[0]
     assert 'advice: ' in run.stdout
+
+
+def test_the_start_says_which_names_cannot_be_drawn(train_here, tmp_path):
+    names = ['--class_names', '猫', *'bcdefghij']
+    run = train_here('--max_steps', 1, *names, '--checkpoints_dir', tmp_path)
+    noted = [line for line in run.stdout.splitlines() if line.startswith('no font here has 猫')]
+    assert len(noted) == bool(lacking('猫'))
