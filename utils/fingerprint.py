@@ -14,6 +14,7 @@ torch moved them by up to 1e-6 of the largest; ReLU instead of LeakyReLU(0.01) m
 """
 
 import math
+import weakref
 from contextlib import contextmanager
 from itertools import chain
 
@@ -47,7 +48,8 @@ class Fingerprints:
     """
 
     def __init__(self, trainer):
-        self.trainer, self.allowance = trainer, Allowance(SHARE)
+        # In a circle worker processes would be waited for until they time out.
+        self.trainer, self.allowance = weakref.proxy(trainer), Allowance(SHARE)
         self.probe = self.kept_probe = self.why_not = None
 
     def add_to(self, states):
