@@ -174,7 +174,7 @@ class Trainer(Engine):
         if not (args.dry_run or args.find_lr):
             notes += self.write_record()
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
-        self.logger = Logger(args.model_dir, history, self.update.steps, options)
+        self.logger = Logger(args.model_dir, history, self.update.steps, options, self.selection)
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))

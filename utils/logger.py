@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.curves import draw_curves
+from utils.curves import draw_curves, panels_of, resumptions
 from utils.progress import Progress
 from utils.run_directory import replacing
 from utils.writer import CheckpointWriter
@@ -150,11 +150,13 @@ class Logger:
         history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
         step: optimizer steps of those epochs.
         options: of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
+        selection: utils.selection.Selection that says which epoch is the best one, or None: none is marked.
     """
 
-    def __init__(self, directory, history=(), step=0, options=None):
-        self.directory, self.options = Path(directory), options
+    def __init__(self, directory, history=(), step=0, options=None, selection=None):
+        self.directory, self.options, self.selection = Path(directory), options, selection
         self.history = [dict(row) for row in history]
+        self.described = False  # in TensorBoard
         self.begun = {'epoch': self.history[-1]['epoch'] if self.history else 0, 'step': step}
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
@@ -210,13 +212,18 @@ class Logger:
             The epoch's row: dict with 'epoch' (int) and the name of each value (float).
         """
         row = {'epoch': epoch, **self.recorder.summary()}
-        if self.options is not None:
-            self._save_options(row)
+        if not self.described:
+            self._describe(row)
         for name, value in row.items():
             if name != 'epoch':
                 self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
         self.history.append(row)
+        if best := self.best():
+            name, best_epoch = best
+            self.writer.add_scalar('best/epoch', best_epoch, epoch)
+            value = next(row[name] for row in self.history if row['epoch'] == best_epoch)
+            self.writer.add_scalar(f'best/{name.partition("/")[2]}', value, epoch)
+        self.writer.flush()
         self._write_history()
         if self._drawing.due():  # it takes about as long as a short epoch
             self.draw()
@@ -267,10 +274,16 @@ class Logger:
         for name in {'writer', 'step_writer'} & set(vars(self)):
             getattr(self, name).flush()
 
+    def best(self):
+        """Return (name of the value, epoch) of the best epoch so far, or None: there is none."""
+        return None if self.selection is None else self.selection.best_of(self.history)
+
     def draw(self):
         """Draw curves.png from the epochs so far."""
         with self._drawing.spending():
-            draw_curves(self.history, self.directory / 'curves.png')
+            resumed = resumptions((self.directory / 'log.txt').read_text(encoding='utf-8', errors='replace'))
+            name = self.directory.resolve().name
+            draw_curves(self.history, self.directory / 'curves.png', self.best(), resumed, name)
 
     def close(self):
         """Draw the last curves and close the files."""
@@ -281,12 +294,22 @@ class Logger:
             getattr(self, name).close()
         self.log.close()
 
-    def _save_options(self, row):
-        """Let TensorBoard compare runs by their options and by the values of each epoch's row, such as this one."""
-        from utils.tensorboard import add_hparams
+    def _describe(self, row):
+        """Tell TensorBoard what the run is: its options, what belongs into one chart, where it was resumed.
 
-        add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
-        self.options = None
+        Args:
+            row: an epoch's values, the names of which are those of all epochs (dict).
+        """
+        from utils.tensorboard import add_charts, add_hparams
+
+        if self.options is not None:
+            add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
+        best = [f'best/{self.selection.monitor.partition("/")[2]}'] if self.selection else []
+        add_charts(self.writer, panels_of([row]), [*row, *best])
+        if self.history or self.begun['step']:
+            after = f'resumed after epoch {self.begun["epoch"]}, step {self.begun["step"]}'
+            self.writer.add_text('resumed', after, self.begun['epoch'] + 1)
+        self.described = True
 
     def _write_history(self):
         """Write history.csv in one step, with a column for every value that any epoch has."""

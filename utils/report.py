@@ -4,6 +4,7 @@ import os
 import shlex
 
 from utils.checkpoint import unwrapped
+from utils.curves import details
 from utils.fonts import note_of_fonts
 from utils.model_table import model_table
 from utils.progress import length_of
@@ -35,11 +36,6 @@ def epoch_line(row, epochs, monitor):
         f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
     )
     return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
-
-
-def details(name):
-    """Return whether a value of a row is one that its mean (f1_macro) stands for well enough (bool)."""
-    return name.endswith(('/precision_macro', '/recall_macro'))
 
 
 def end_lines(trainer):

@@ -50,6 +50,17 @@ class Selection:
             self.best = {'value': value, 'epoch': row['epoch']}
         return better
 
+    def best_of(self, history):
+        """Return (name of the value, epoch) of the first of the best epochs of a history (list of rows).
+
+        Returns:
+            (str, int), or None: no epoch has a number.
+        """
+        rows = [row for row in history if not math.isnan(row.get(self.monitor, math.nan))]
+        values = [row[self.monitor] for row in rows]
+        best = values.index((max if self.mode == 'max' else min)(values)) if rows else None
+        return None if best is None else (self.monitor, rows[best]['epoch'])
+
     def top(self, history):
         """Return the epochs (set of int) whose checkpoints are to be kept; of equal ones the earlier."""
         rows = [row for row in history if not math.isnan(self.value_of(row))]

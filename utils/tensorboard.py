@@ -2,10 +2,11 @@
 
 import copy
 import importlib
+import re
 import warnings
 
 import torch
-from torch.utils.tensorboard.summary import hparams
+from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from utils.checkpoint import unwrapped
 
@@ -27,6 +28,26 @@ def add_hparams(writer, options, metrics):
         shown[name] = value if isinstance(value, bool | int | float | str) else 'not set'
     for summary in hparams(shown, dict.fromkeys(metrics, 0.0)):
         writer.file_writer.add_summary(summary)
+
+
+def add_charts(writer, titles, tags):
+    """Show each value of training, validation and the best epoch so far in one chart of the CUSTOM SCALARS tab.
+
+    The learning rate has one too.
+
+    Args:
+        writer: SummaryWriter of the run.
+        titles: of the charts (list of str): 'loss' for train/loss and val/loss.
+        tags: names of the scalars that the run writes (list of str).
+    """
+    charts = {
+        title: [tag for tag in (f'train/{title}', f'val/{title}', f'best/{title}') if tag in tags] for title in titles
+    }
+    if 'lr' in tags:
+        charts['learning rate'] = ['lr']
+    # A tag is taken for a pattern that the beginning of a name has to fit.
+    layout = {title: ['Multiline', [f'^{re.escape(tag)}$' for tag in shown]] for title, shown in charts.items()}
+    writer.file_writer.add_summary(custom_scalars({'training and validation': layout}))
 
 
 def add_graph(writer, net, images):

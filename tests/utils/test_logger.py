@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 import time
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from utils import logger as logger_module
 from utils.logger import Logger, Recorder
+from utils.selection import Selection
 
 # --- Recorder
 
@@ -206,6 +209,46 @@ def test_going_on_forgets_what_came_after_the_checkpoint(tmp_path, opened):
     assert scalars(tmp_path, 'train/loss') == [(1, 1.0), (2, 0.5), (3, 0.5), (4, 0.25)]
 
 
+def test_tensorboard_has_training_and_validation_in_one_chart_and_the_best_epoch(tmp_path):
+    logger = Logger(tmp_path, selection=Selection('val/loss', 'min'))
+    for epoch, loss in enumerate((4.0, 2.0, 3.0), 1):
+        record_epoch(logger, epoch, loss)
+    logger.close()
+    reader = EventAccumulator(str(tmp_path), size_guidance={'tensors': 0})
+    reader.Reload()
+    assert [(e.step, e.value) for e in reader.Scalars('best/epoch')] == [(1, 1), (2, 2), (3, 2)]
+    assert [(e.step, e.value) for e in reader.Scalars('best/loss')] == [(1, 2.0), (2, 1.0), (3, 1.0)]
+    (event,) = reader.Tensors('custom_scalars__config__')
+    layout = layout_pb2.Layout.FromString(event.tensor_proto.string_val[0])
+    charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
+    assert list(charts) == ['loss', 'learning rate']
+    shown = {title: [tag for tag in reader.Tags()['scalars'] for pattern in patterns if re.match(pattern, tag)]
+             for title, patterns in charts.items()}  # fmt: skip
+    assert {title: sorted(tags) for title, tags in shown.items()} == {
+        'loss': ['best/loss', 'train/loss', 'val/loss'],
+        'learning rate': ['lr'],
+    }
+    assert 'resumed/text_summary' not in reader.Tags()['tensors']
+
+
+def test_where_a_run_was_resumed_is_in_tensorboard_and_in_the_curves(tmp_path, opened, monkeypatch):
+    logger = opened()
+    history = [record_epoch(logger, epoch, 1.0 / epoch) for epoch in (1, 2)]
+    logger.close()
+    drawn = []
+    monkeypatch.setattr(logger_module, 'draw_curves', lambda *given: drawn.append(given))
+    logger = opened(history)
+    logger.print('resumed after epoch 2 and batch 3 of epoch 3')
+    record_epoch(logger, 3, 0.5)
+    logger.close()
+    reader = EventAccumulator(str(tmp_path), size_guidance={'tensors': 0})
+    reader.Reload()
+    (event,) = reader.Tensors('resumed/text_summary')
+    assert event.step == 3
+    assert event.tensor_proto.string_val[0].startswith(b'resumed after epoch 2')
+    assert drawn[-1][3:] == ([2], tmp_path.name)
+
+
 def test_the_history_given_is_not_changed_by_the_logger(opened):
     history = [{'epoch': 1, 'train/loss': 1.0}]
     record_epoch(opened(history), 2, 0.5)
@@ -240,7 +283,7 @@ def test_curves_are_drawn_while_a_long_run_goes_on(tmp_path, opened, monkeypatch
     now = [0.0]
     monkeypatch.setattr(logger_module.time, 'process_time', lambda: now[0])
     drawn = []
-    monkeypatch.setattr(logger_module, 'draw_curves', lambda history, path: drawn.append(len(history)))
+    monkeypatch.setattr(logger_module, 'draw_curves', lambda history, path, *rest: drawn.append(len(history)))
     logger = opened()
     for epoch in range(1, 11):
         now[0] += 20
