@@ -12,7 +12,7 @@ BEST, RESUMED, LR = '#009E73', '#777777', '#555555'
 MARKED = 30  # epochs, up to which each has a mark
 COLUMNS = 3
 LOG = 50  # a loss whose largest value is so many times the least is drawn on a logarithmic scale
-BEYOND = 8  # where the spread of all values is so many times that of the middle half, the farthest are cut off
+FAR = 20  # where the size of a value is so many times the usual one, it is cut off
 DETAILS = ('/precision_macro', '/recall_macro')
 
 
@@ -120,7 +120,7 @@ def _draw_panel(axes, history, title, best):
         _cut_off(axes, drawn)
 
 
-def _draw_line(axes, history, name, colour, drawstyle='default'):
+def _draw_line(axes, history, name, colour):
     """Draw one value over the epochs and return it (list of float, nan where there is none)."""
     values = [row.get(name, math.nan) for row in history]
     values = [value if math.isfinite(value) else math.nan for value in values]
@@ -129,21 +129,20 @@ def _draw_line(axes, history, name, colour, drawstyle='default'):
     # A line needs two points: what stands alone between gaps would not be seen.
     alone = [i for i in range(len(values)) if math.isnan(around[i]) and math.isnan(around[i + 2])]
     marked = range(len(values)) if len(values) <= MARKED else alone
-    axes.plot(epochs, values, color=colour, lw=1.4, marker='o', ms=3.2, markevery=list(marked), drawstyle=drawstyle)
+    axes.plot(epochs, values, color=colour, lw=1.4, marker='o', ms=3.2, markevery=list(marked))
     return values
 
 
 def _cut_off(axes, values):
     """Cut far values off, such as those of a first epoch, and say how many: they would press all others flat."""
-    ordered = sorted(values)
-    middle = ordered[len(ordered) // 4 : -(len(ordered) // 4) or None]
-    spread, centre = middle[-1] - middle[0], median(ordered)
-    if len(values) < 8 or not spread or ordered[-1] - ordered[0] <= BEYOND * spread:
+    usual = median(map(abs, values))
+    kept = [value for value in values if abs(value) <= FAR * usual]
+    if not usual or len(values) < 4 or len(kept) == len(values):
         return
-    kept = [value for value in ordered if abs(value - centre) <= BEYOND / 2 * spread]
-    margin = 0.05 * (kept[-1] - kept[0])
-    axes.set_ylim(kept[0] - margin, kept[-1] + margin)
-    above, below = sum(value > kept[-1] for value in values), sum(value < kept[0] for value in values)
+    low, high = min(kept), max(kept)
+    margin = 0.05 * (high - low) or 0.05 * usual
+    axes.set_ylim(low - margin, high + margin)
+    above, below = sum(value > high for value in values), sum(value < low for value in values)
     for text, edge, side in ((f'▲ {above} beyond', 0.97, 'top'), (f'▼ {below} beyond', 0.03, 'bottom')):
         if above if side == 'top' else below:
             axes.text(0.97, edge, text, transform=axes.transAxes, fontsize=8, color=RESUMED, ha='right', va=side)

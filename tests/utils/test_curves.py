@@ -111,6 +111,9 @@ def test_a_wild_first_epoch_does_not_press_the_others_flat():
     r2 = figure_of(rows).axes[2]
     assert -1 < r2.get_ylim()[0] < r2.get_ylim()[1] < 6
     assert [text.get_text() for text in r2.texts] == ['▼ 1 beyond']
+    calm = figure_of(history_of(20, ('loss', 'acc'), val_acc={1: 0.0})).axes[2]
+    assert calm.get_ylim()[0] < 0, 'a first epoch like any other is drawn'
+    assert not calm.texts
 
 
 def test_a_loss_over_several_powers_of_ten_has_a_logarithmic_scale():
