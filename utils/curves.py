@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 from statistics import median
 
+from utils.fonts import families_of, lacking
+
 # Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too.
 COLOURS = {'train': '#0072B2', 'val': '#D55E00'}
 BEST, RESUMED, LR = '#009E73', '#777777', '#555555'
@@ -74,14 +76,31 @@ def figure_of(history, best=None, resumed=(), title=''):
         title: of the picture (str).
     """
     # Imported here: it takes a second, which a run that ends at once need not wait for. No pyplot: no window, no state.
+    import matplotlib
     from matplotlib.figure import Figure
 
     titles = panels_of(history, best and best[0])
+    # A run may be called 丹炉, and a metric too.
+    with matplotlib.rc_context({'font.family': families_of([title, *titles])}):
+        figure = Figure(layout='constrained')
+        _fill(figure, titles, history, best, resumed)
+        _head(figure, history, best, resumed, _drawable(title))
+    return figure
+
+
+def _drawable(text):
+    """Return a text (str) with question marks for what no font here has."""
+    missing = lacking(text)
+    return ''.join('?' if character in missing else character for character in text)
+
+
+def _fill(figure, titles, history, best, resumed):
+    """Draw the panels of `titles` (list of str), and the learning rate below each column."""
     has_lr = any('lr' in row for row in history)
     columns = max(1, min(COLUMNS if len(titles) != 4 else 2, len(titles)))
     rows = -(-len(titles) // columns)
     heights = [1] * rows + [0.42] * has_lr
-    figure = Figure(figsize=(max(6.4, 4.2 * columns), 0.7 + 2.9 * sum(heights)), layout='constrained')
+    figure.set_size_inches(max(6.4, 4.2 * columns), 0.7 + 2.9 * sum(heights))
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     for column in range(columns):
         upper = None
@@ -95,8 +114,6 @@ def figure_of(history, best=None, resumed=(), title=''):
             _draw_lr(upper, history)
             _mark(upper, best, resumed)
         _set_epochs(figure.axes[-(len(own) + has_lr) :], history)
-    _head(figure, history, best, resumed, title)
-    return figure
 
 
 def _draw_panel(axes, history, title, best):
@@ -111,7 +128,7 @@ def _draw_panel(axes, history, title, best):
         if best and best[0] == name:
             place = [row['epoch'] for row in history].index(best[1])
             axes.plot(best[1], values[place], 'o', ms=7, mfc='none', mec=BEST, mew=1.8, zorder=4)
-    axes.set_title(title, fontsize=11)
+    axes.set_title(_drawable(title), fontsize=11)
     if not drawn:
         axes.text(0.5, 0.5, 'no number in any epoch', transform=axes.transAxes, ha='center', color=RESUMED)
     elif is_loss(title) and len(drawn) > 2 and min(drawn) > 0 and max(drawn) > LOG * min(drawn):
