@@ -55,6 +55,7 @@ from utils.failures import explained
 from utils.fonts import note_of_fonts
 from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.outputs import Outputs, check_outputs
 from utils.past import translated
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
@@ -97,6 +98,8 @@ class Evaluator(Engine):
             raise DanluError(
                 '--save_viz: the samples are vectors of features, of which there are no pictures; leave it out'
             )
+        if args.save_outputs:
+            check_outputs(args)
         threads = set_threads(args.threads, self.loader.num_workers)
         net, loaded, self.drift = load_network(args, checkpoint, device, 'test')
         super().__init__(args, equip_multi_gpu(net, gpus), select_loss(args), device)
@@ -137,17 +140,21 @@ class Evaluator(Engine):
     def test(self):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
+        size_of = getattr(self.loader.dataset.dataset, 'full_size', None)
+        outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of) if self.args.save_outputs else None
         with predictions_file(Path(self.args.result_dir) / PREDICTIONS, self, self.name_of) as rows:
-            results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
+            results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows, outputs))
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if hasattr(self.metrics, 'confusion_matrix'):
             self.write_confusion_matrix()
         return results, self.provenance(seen)
 
-    def note_batch(self, rows, start, images, predictions, targets):
-        """Put a batch into predictions.csv (`rows`), and draw of it what is asked for."""
+    def note_batch(self, rows, outputs, start, images, predictions, targets):
+        """Put a batch into predictions.csv (`rows`), and write and draw of it what is asked for."""
         rows.add(start, predictions, targets)
+        if outputs is not None:
+            outputs.add(start, predictions)
         if self.args.save_viz:
             self.viz_per_batch(start, images, predictions, targets)
 

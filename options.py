@@ -348,6 +348,9 @@ def add_test_args(parser):
     group.add_argument('--save_viz', action=Flag, help='write a picture of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
                        help='samples from one saved picture to the next')
+    group.add_argument('--save_outputs', before=False, action=Flag,
+                       help='write each predicted mask, as a PNG whose pixel values are the classes, or each restored '
+                            'picture to result_dir/outputs, called as the sample')
     group.add_argument('--result_dir', type=directory_path, metavar='DIR',
                        help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>); where it exists, '
                             'a test with the same options keeps the earlier result as result.1.txt ..., and one with '

@@ -191,6 +191,11 @@ class ListDataset(Dataset):
             return _naming(path, read_mask, self.size, part)
         return _naming(path, read_picture, self.channels, self.size, False, part)
 
+    def full_size(self, index):
+        """Return the upright (height, width) of a sample's picture in its file."""
+        with open_picture(self.listing.image_path(index)) as picture:
+            return upright_size(picture)
+
     def content_hash(self):
         """Return the SHA-256 (str) of the list's names and targets, and of the sizes of the files."""
         return self.listing.content_hash(self.labels is None)

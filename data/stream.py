@@ -78,7 +78,7 @@ class Stream(IterableDataset):
         self.ignore_index, self.seed, self.epoch = args.ignore_index, args.seed, 1
         self.labels_of = {name: label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
-        self.counted = self.named = None
+        self.counted, self.reached = None, {}
         empty = self.check()
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
@@ -209,12 +209,23 @@ class Stream(IterableDataset):
 
     def name(self, index):
         """Return the key or the picture's path (str) of sample number `index` of all; quick where asked in order."""
-        if self.named is None or index < self.named[0]:
-            self.named = 0, self.places(range(len(self.shards)))
-        reached, places = self.named
-        place = next(islice(places, index - reached, None))
-        self.named = index + 1, places
+        place = self._place(index, 'name')
         return place.picture if isinstance(place.picture, str) else place.name
+
+    def full_size(self, index):
+        """Return the upright (height, width) of a sample's picture in its file; quick where asked in order."""
+        place = self._place(index, 'size')
+        with open_picture(self.shards[place.shard].picture(place.picture)) as picture:
+            return upright_size(picture)
+
+    def _place(self, index, what):
+        """Return the Place of sample number `index` of all; for each `what` (str) there is a walk of its own."""
+        reached, places = self.reached.get(what, (index + 1, None))
+        if index < reached:
+            reached, places = 0, self.places(range(len(self.shards)))
+        place = next(islice(places, index - reached, None))
+        self.reached[what] = index + 1, places
+        return place
 
     def content_hash(self):
         """Return a SHA-256 and what it is of (str): archives are too large to be read for it."""

@@ -17,7 +17,7 @@ from scripts.records.run import parse_date, read_text
 
 LEDGER = 'ledger.jsonl'
 RESULT = re.compile(r'result(\.\d+)?\.txt')
-WITHOUT_RESULTS = ('viz', 'steps')  # directories of many files
+WITHOUT_RESULTS = ('viz', 'steps', 'outputs')  # directories of many files
 DEPTH = 4  # <run>/best/val_x/result.txt; a --result_dir may lie a little deeper
 KEYS = {'checkpoint sha256': 'checkpoint_sha256', 'list sha256': 'data_sha256'}
 

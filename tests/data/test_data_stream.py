@@ -220,6 +220,22 @@ def test_labels_stand_in_cls_or_json_and_by_name(pack, stream_args):
     assert [dataset.name(n) for n in (0, 1, 3, 2)] == ['deep.er/a', 'deep.er/b', 'd', 'c']
 
 
+def test_the_own_sizes_of_pictures_are_looked_up_in_one_walk_beside_that_of_the_names(pack, stream_args, monkeypatch):
+    sizes = [(8, 6), (5, 9), (4, 4)]
+    for shard in 'ab':
+        pack(
+            f'train/{shard}.tar',
+            *(m for n, size in enumerate(sizes) for m in ((f'{n}.png', shade(n, size)), (f'{n}.cls', '1'))),
+        )
+    dataset = select_eval_loader(stream_args('--image_size', 16)).dataset.dataset
+    walks, places = [], type(dataset).places
+    monkeypatch.setattr(type(dataset), 'places', lambda stream, numbers: walks.append(1) or places(stream, numbers))
+    for batch in ((0, 1), (2, 3), (4, 5)):
+        names = [dataset.name(n) for n in batch]
+        assert [dataset.full_size(n) for n in batch] == [sizes[int(name)][::-1] for name in names]
+    assert len(walks) == 2
+
+
 def test_masks_are_cut_and_scaled_with_their_pictures(pack, stream_args):
     mask = np.repeat(np.array([[0, 1], [2, 255]], dtype=np.uint8), 4, axis=0).repeat(4, axis=1)
     mask = mask.repeat(4, axis=0).repeat(4, axis=1)
