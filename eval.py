@@ -52,7 +52,9 @@ from utils.drift import check_loaded, record_of
 from utils.engine import Engine
 from utils.environment import git_state, now
 from utils.failures import explained
+from utils.final_table import result_lines
 from utils.fonts import note_of_fonts
+from utils.layout import terminal_width
 from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.outputs import Outputs, check_outputs
@@ -116,6 +118,7 @@ class Evaluator(Engine):
         loaded += getattr(args, 'past', [])  # what an older record has otherwise
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
         self.name_of = lru_cache(NAMES)(getattr(self.loader.dataset.dataset, 'name', str))
+        self.outputs = None
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
         for line in [*loaded, *notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
@@ -131,9 +134,8 @@ class Evaluator(Engine):
             results, provenance = self.test()
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         self.enter(results, provenance)
-        for name, value in sorted(results.items()):
-            if '/' not in name:
-                print(f'  {name}: {value:.4f}')
+        for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
+            print(line)
         print(f'results: {self.args.result_dir}')
         return results
 
@@ -141,20 +143,21 @@ class Evaluator(Engine):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
         size_of = getattr(self.loader.dataset.dataset, 'full_size', None)
-        outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of) if self.args.save_outputs else None
+        if self.args.save_outputs:
+            self.outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of)
         with predictions_file(Path(self.args.result_dir) / PREDICTIONS, self, self.name_of) as rows:
-            results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows, outputs))
+            results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if hasattr(self.metrics, 'confusion_matrix'):
             self.write_confusion_matrix()
         return results, self.provenance(seen)
 
-    def note_batch(self, rows, outputs, start, images, predictions, targets):
+    def note_batch(self, rows, start, images, predictions, targets):
         """Put a batch into predictions.csv (`rows`), and write and draw of it what is asked for."""
         rows.add(start, predictions, targets)
-        if outputs is not None:
-            outputs.add(start, predictions)
+        if self.outputs is not None:
+            self.outputs.add(start, predictions)
         if self.args.save_viz:
             self.viz_per_batch(start, images, predictions, targets)
 

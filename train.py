@@ -81,6 +81,7 @@ from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_
 from utils.selection import select_monitor
 from utils.speed import choose_fast
 from utils.tasks import target_names, task_of
+from utils.terminal import styled
 from utils.update import Update
 from utils.witness import Witness
 
@@ -401,7 +402,8 @@ class Trainer(Engine):
         """Report an epoch and save its checkpoints."""
         self.epoch, better = epoch, self.selection.take(row)
         self.update.schedule.end_epoch(self.selection.value_of(row))
-        self.logger.print(epoch_line(row, self.args.epochs, self.selection.monitor) + ('  best' if better else ''))
+        line = epoch_line(row, self.args.epochs, self.selection.monitor)
+        self.logger.print(line + '  best' * better, shown=line + f'  {styled("best", "bold", "green")}' * better)
         with self.for_testing():
             states = {name: self.state(row) for name in ['best.pth'] * better + self.top_names(row)}
         self.batch = 0

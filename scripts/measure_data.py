@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.arguments import Parser, existing_path, number
 from utils.errors import run_main
 from utils.option_checks import SHARD_ENDINGS
+from utils.terminal import is_watched
 
 SHOWN = 100  # classes; of numbers taken for labels there may be as many as samples
 
@@ -73,7 +74,7 @@ def main(argv=None):
         source = ListSource(args.path, args.data_root, folder=args.data_type == 'folder')
     targets = args.targets or source.targets()
     total = len(source) if hasattr(source, '__len__') else None
-    with tqdm(total=total, desc='measure', unit='img', leave=False, disable=not sys.stderr.isatty()) as bar:
+    with tqdm(total=total, desc='measure', unit='img', leave=False, disable=not is_watched(sys.stderr)) as bar:
         summary = measure(source, args.channels, targets, bar.update)
     for line in report(args, targets, summary):
         print(line)

@@ -26,6 +26,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
 MASK_TRAIN, MASK_VAL = 7, 5
 MASK_CLASSES, MASK_IGNORED = 3, 7
+# What a person's shell sets; the tests may run in a CI job or be started from a notebook.
+AT_A_TERMINAL = {'CI': '', 'TERM': 'xterm', 'NO_COLOR': '', 'MPLBACKEND': '', 'JPY_PARENT_PID': ''}
 
 
 @pytest.fixture(scope='session')
@@ -38,7 +40,8 @@ def interpreter():
 def run_program(interpreter, tmp_path_factory):
     """Return a function that starts train.py or eval.py: (script, *words, terminal, **env) -> code, stdout, stderr.
 
-    It starts in a directory of its own, as everything must work from anywhere. terminal=True connects stderr to one.
+    It starts in a directory of its own, as everything must work from anywhere. terminal=True connects stderr to one,
+    terminal='both' stdout too.
     """
 
     def run(script, *words, terminal=False, **env):
@@ -46,7 +49,8 @@ def run_program(interpreter, tmp_path_factory):
         where = tmp_path_factory.mktemp('elsewhere')
         options = {'cwd': where, 'env': {**os.environ, **env}, 'stdin': subprocess.DEVNULL, 'text': True}
         if terminal:
-            code, stdout, stderr = _run_in_terminal(command, options)
+            options['env'] = {**os.environ, **AT_A_TERMINAL, **env}
+            code, stdout, stderr = _run_in_terminal(command, options, terminal == 'both')
         else:
             done = subprocess.run(command, capture_output=True, check=False, timeout=300, **options)
             code, stdout, stderr = done.returncode, done.stdout, done.stderr
@@ -56,8 +60,8 @@ def run_program(interpreter, tmp_path_factory):
     return run
 
 
-def _run_in_terminal(command, options):
-    """Run with stdout in a pipe and stderr in a terminal of 100 columns, and return code, stdout, stderr."""
+def _run_in_terminal(command, options, both):
+    """Run with stderr in a terminal of 100 columns and stdout in a pipe or in it; return code, stdout, stderr."""
     pty, fcntl, termios = (pytest.importorskip(name) for name in ('pty', 'fcntl', 'termios'))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, b'\x18\x00\x64\x00\x00\x00\x00\x00')
@@ -68,14 +72,15 @@ def _run_in_terminal(command, options):
             while data := os.read(ours, 65536):
                 seen.append(data)
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, **options) as process:
+    stdout = theirs if both else subprocess.PIPE
+    with subprocess.Popen(command, stdout=stdout, stderr=theirs, **options) as process:
         os.close(theirs)
         reader = threading.Thread(target=read)
         reader.start()
         stdout, _ = process.communicate(timeout=300)
         reader.join(timeout=60)
     os.close(ours)
-    return process.returncode, stdout, b''.join(seen).decode()
+    return process.returncode, stdout or '', b''.join(seen).decode()
 
 
 @pytest.fixture(scope='session')

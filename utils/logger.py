@@ -182,9 +182,14 @@ class Logger:
             str(self.directory / 'steps'), purge_step=self.begun['step'] + 1 if self.begun['step'] else None
         )
 
-    def print(self, text):
-        """Print lines of text, past a progress bar if one is shown, and keep them in log.txt."""
-        tqdm.write(text, file=sys.stdout)
+    def print(self, text, shown=None):
+        """Print lines of text, past a progress bar if one is shown, and keep them in log.txt.
+
+        Args:
+            text: str.
+            shown: the same for the eye: with utils.terminal.styled parts; or None: as it is.
+        """
+        tqdm.write(text if shown is None else shown, file=sys.stdout)
         sys.stdout.flush()
         self.write(text)
 

@@ -5,7 +5,10 @@ import time
 
 from tqdm import tqdm
 
+from utils.terminal import is_watched
+
 QUIET_SECONDS = 30
+BAR = (10, 40)  # columns of a bar, the least and the most
 
 
 def length_of(thing):
@@ -14,6 +17,46 @@ def length_of(thing):
         return len(thing)
     except TypeError:
         return None
+
+
+class Bar(tqdm):
+    """A bar as wide as the terminal leaves room for, and beside it what is most worth knowing first.
+
+    epoch 3/10  42% ████████▍            25,344/60,000  8,512 img/s  00:04 left  loss 0.1234
+    """
+
+    @property
+    def format_dict(self):
+        """What tqdm writes from, with a bar_format for the width that the terminal has now."""
+        known = super().format_dict
+        rate = known['rate'] or (known['n'] / known['elapsed'] if known['elapsed'] else 0)
+        if self.total:
+            left = tqdm.format_interval((self.total - self.n) / rate) if rate else '?'
+            total = f'{self.total:,}'
+            head, bar = f'{self.desc} {self.n / self.total:4.0%} ', BAR
+            parts = {'count': f'{self.n:>{len(total)},}/{total}', 'rate': f'{rate:,.0f} img/s', 'time': f'{left} left'}
+        else:
+            head, bar = self.desc, (0, 0)
+            elapsed = tqdm.format_interval(known['elapsed'])
+            parts = {'count': f'{self.n:,} images', 'rate': f'{rate:,.0f} img/s', 'time': elapsed}
+        parts['text'] = self.postfix or ''
+        return known | {'bar_format': self._format(head, parts, bar, known['ncols'])}
+
+    @staticmethod
+    def _format(head, parts, bar, columns):
+        """Return head, bar and those parts for which there is room in so many columns, or None: in any."""
+        kept = [name for name in ('time', 'text', 'rate', 'count') if parts[name]]
+        least, most = bar
+
+        def needed():
+            return len(head) + least + sum(2 + len(parts[name]) for name in kept)
+
+        while columns and kept and needed() >= columns:
+            kept.pop()
+        rest = ''.join(f'  {text}' for name, text in parts.items() if name in kept)
+        wide = min(most, columns - 1 - len(head) - len(rest)) if columns else most
+        drawn = f'{{bar:{wide}}}' if wide >= least > 0 else ''
+        return (head + '\0' + rest).replace('{', '{{').replace('}', '}}').replace('\0', drawn)
 
 
 class Progress:
@@ -33,8 +76,8 @@ class Progress:
 
     def __iter__(self):
         # The bar goes to stderr, so that `python train.py > out.txt` keeps both a bar and a clean file.
-        with tqdm(total=self.total, desc=self.title, unit='img', unit_scale=True, leave=False, dynamic_ncols=True,
-                  disable=not sys.stderr.isatty()) as self.bar:  # fmt: skip
+        with Bar(total=self.total, desc=self.title, leave=False, dynamic_ncols=True,
+                 disable=not is_watched(sys.stderr)) as self.bar:  # fmt: skip
             asked = time.perf_counter()
             for batch in self.loader:
                 self.waited += time.perf_counter() - asked

@@ -5,11 +5,11 @@ import shlex
 
 from options import NOT_REPEATED, SAFE_ON_RESUME, train_parser
 from scripts.records.finding import find_run
-from scripts.records.layout import printable
 from scripts.records.sources import code_today
 from utils.args_file import options_of
 from utils.arguments import existing_path, from_keywords, option_line, split_line
 from utils.errors import DanluError
+from utils.layout import printable
 from utils.loss_options import default_loss
 
 

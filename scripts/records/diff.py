@@ -6,12 +6,12 @@ from pathlib import Path
 
 from options import NOT_REPEATED, train_parser
 from scripts.records.finding import find_run
-from scripts.records.layout import printable, span_text, table, terminal_width
 from scripts.records.results import ledger_tests, tests_of
 from scripts.records.run import parse_option
 from scripts.records.sources import archived_files
 from utils.args_file import options_of
 from utils.arguments import option_line
+from utils.layout import printable, span_text, table, terminal_width
 from utils.source import is_run_code
 
 ASIDE = {*NOT_REPEATED, 'save_prefix', 'checkpoints_dir'}  # where a run lies, not what it is

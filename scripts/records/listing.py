@@ -8,11 +8,11 @@ import sys
 
 from options import NOT_REPEATED, SAFE_ON_RESUME
 from scripts.records.finding import find_runs
-from scripts.records.layout import number_text, span_text, table, terminal_width
 from scripts.records.results import ledger_of, ledger_tests, result_files, result_test
 from scripts.records.run import as_number
 from scripts.records.selecting import FACTS, check_names, condition, moment, ordered, selected
 from utils.arguments import number
+from utils.layout import number_text, span_text, table, terminal_width
 
 # Options that say where a run lies and how it is done, and not what it is; how many epochs has a column of its own.
 ASIDE = {*NOT_REPEATED, *SAFE_ON_RESUME, 'save_prefix'} - {'patience', 'min_epochs'}

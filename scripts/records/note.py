@@ -4,8 +4,8 @@ import datetime
 import os
 
 from scripts.records.finding import find_run
-from scripts.records.layout import printable
 from utils.errors import DanluError
+from utils.layout import printable
 
 
 def add_arguments(parser):

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from scripts.records.finding import find_run
-from scripts.records.layout import number_text, printable, size_text
 from scripts.records.results import result_files
 from utils.errors import DanluError
+from utils.layout import number_text, printable, size_text
 from utils.lock import RunLock
 from utils.registry import PROJECT
 

@@ -7,12 +7,12 @@ from PIL import Image
 from data.data_entry import select_eval_loader
 from eval import Predictor
 from options import parse_test_args
-from scripts.records.layout import number_text
 from utils import viz
 from utils.checkpoint import load_checkpoint
 from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.fonts import class_label
+from utils.layout import number_text
 from utils.tasks import has_pictures, task_of
 
 PANEL = 320  # pixels, the width of each part of a picture that stands in four parts, and the most of others

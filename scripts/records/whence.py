@@ -5,13 +5,13 @@ import shlex
 from pathlib import Path
 
 from scripts.records.finding import find_runs
-from scripts.records.layout import printable
 from scripts.records.results import ledger_texts, result_files, result_test, tests_in, unknown
 from scripts.records.run import as_number, read_text
 from scripts.records.searching import meanings
 from scripts.records.sources import code_line
 from utils.arguments import number
 from utils.errors import DanluError
+from utils.layout import printable
 
 NEAREST, NAMES = 5, 4  # how many are shown
 

@@ -12,7 +12,7 @@ import pytest
 
 from scripts.measure_runs import FIRST, make_runs
 from scripts.records.finding import find_runs
-from scripts.records.layout import shortened, table, width_of
+from utils.layout import shortened, table, width_of
 from utils.lock import RunLock
 from utils.registry import PROJECT
 

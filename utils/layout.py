@@ -1,4 +1,4 @@
-"""How commands write: tables whose columns stand below each other in every script, numbers, spans of time."""
+"""How programs print: tables whose columns stand below each other in every script, numbers, spans of time."""
 
 import os
 import sys
