@@ -29,14 +29,18 @@ ANCHOR = 'train.py'  # a repository that does not track it is not the project's
 
 
 def versions_of(packages=()):
-    """Return the versions (dict of str) of Python, torch, what the project is built on, and further packages."""
+    """Return the versions (dict of str) of Python, torch, what the project is built on, and further packages.
+
+    They are those that pip knows, whatever is imported: a module may say 0.29.2+cu132 of 0.29.2. Of torch, which always
+    is, the build counts.
+    """
     found = {'python': platform.python_version()}
     for name in (*VERSIONS, *sorted(set(packages) - set(VERSIONS))):
-        version = getattr(sys.modules.get(name), '__version__', None)
+        told = getattr(sys.modules.get(name), '__version__', None)
         try:
-            found[name] = str(version or importlib.metadata.version(name))
+            found[name] = str(told) if name == 'torch' and told else importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            continue
+            found |= {} if told is None else {name: str(told)}
     return found
 
 

@@ -1,6 +1,7 @@
 """What a run records of itself, what is said of it when it goes on, and whether the same was run already."""
 
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import linecache
@@ -11,13 +12,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+import torch
 from torch import nn
 
 from options import parse_train_args
 from train import Trainer
 from utils import environment, lock, record
 from utils.checkpoint import load_checkpoint
-from utils.environment import git_state
+from utils.environment import git_state, versions_of
 from utils.record import archive_of, changed_versions
 from utils.repetition import identical_run, result_of
 from utils.roots import name_of, typed_in
@@ -242,6 +244,15 @@ def test_a_changed_comment_is_recorded_without_a_word(run, train_here, tmp_path,
     resumed = train_here('--resume', directory, '--epochs', '2')
     assert 'changed since' not in resumed.stdout
     assert 'source_2.zip' in resumed.files
+
+
+def test_versions_do_not_depend_on_what_is_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', SimpleNamespace(__version__='0.29.2+cu132'))
+    monkeypatch.setitem(sys.modules, 'uninstalled', SimpleNamespace(__version__='1.0'))
+    found = versions_of(['uninstalled', 'neither'])
+    assert found['torchvision'] == importlib.metadata.version('torchvision')
+    assert found['uninstalled'] == '1.0' and 'neither' not in found
+    assert found['torch'] == torch.__version__
 
 
 def test_other_versions_are_named_and_another_archive_is_not_taken(run):
