@@ -137,6 +137,7 @@ def test_keep_top_keeps_those_and_no_more(tmp_path):
 def test_accumulated_batches_are_one_large_batch(tmp_path):
     nets = []
     for words, size in ((['--accumulate', 4], 6), ([], 24)):
+        torch.manual_seed(5)
         trainer = trainer_of(
             *(tmp_path, '--epochs', 2, '--optimizer', 'sgd', '--lr', 0.1, *words),
             **{'model': plain_network(), 'train_loader': loader(batch_size=size)},

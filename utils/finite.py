@@ -49,7 +49,7 @@ class Guard:
         self.flag, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         self.waiting, self.broken = deque(), False
         self.places = [(module._buffers, name) for module in net.modules() for name in module._buffers]
-        self.before = None
+        self.before = self.pointers = self.groups = None
 
     def passes(self, loss):
         """Return whether a loss (0-d tensor) is finite, or True: not known yet."""
@@ -100,7 +100,7 @@ class Guard:
         sent.copy_(self.flag, non_blocking=True)
         if self.flag.is_cuda:
             event = torch.cuda.Event()
-            event.record()
+            event.record(torch.cuda.current_stream(self.flag.device))
         self.waiting.append((sent, event, Diverged('gradient', batches, steps, late=True), self.before))
 
     def raise_late(self, most=AHEAD):
@@ -124,15 +124,23 @@ class Guard:
 
     def keep_buffers(self):
         """Keep the buffers as they are now, before a batch goes through the network: in a copy for each type."""
+        found = [(buffers, name) for buffers, name in self.places if buffers.get(name) is not None]
+        pointers = [buffers[name].data_ptr() for buffers, name in found]
+        if pointers != self.pointers:  # sorting them takes longer than copying them
+            self._sort_buffers(found)
+            contiguous = all(buffers[name].is_contiguous() for buffers, name in found)
+            self.pointers = pointers if contiguous else None  # of others there are no views
+        self.before = [(places, torch.cat(views)) for places, views in self.groups]
+
+    def _sort_buffers(self, found):
+        """Group buffers, (dictionary, name) pairs, by their type: with their shapes, and as one dimension."""
         groups = {}
-        for buffers, name in self.places:
-            if buffers[name] is not None:
-                groups.setdefault((buffers[name].device, buffers[name].dtype), []).append((buffers, name))
-        self.before = []
-        for places in groups.values():
-            found = [(buffers, name, buffers[name].shape) for buffers, name in places]
-            values = torch.cat([buffers[name].detach().reshape(-1) for buffers, name in places])
-            self.before.append((found, values))
+        for buffers, name in found:
+            buffer = buffers[name]
+            places, views = groups.setdefault((buffer.device, buffer.dtype), ([], []))
+            places.append((buffers, name, buffer.shape))
+            views.append(buffer.detach().reshape(-1))
+        self.groups = list(groups.values())
 
     def restore(self):
         """Take the buffers back to what they were when they were kept."""
