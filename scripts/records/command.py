@@ -1,5 +1,6 @@
 """Print the command line that repeats a run: with the options that are not at their defaults."""
 
+import json
 import os
 import shlex
 
@@ -11,6 +12,8 @@ from utils.arguments import existing_path, from_keywords, option_line, split_lin
 from utils.errors import DanluError
 from utils.layout import printable
 from utils.loss_options import default_loss
+
+FIRST_STEPS = 'first_steps.jsonl'  # of utils.first_steps, which imports torch
 
 
 def add_arguments(parser):
@@ -24,6 +27,9 @@ def run(args):
     if not found.options:
         raise DanluError(f'{found.path}: there is no args.txt that can be read, so nothing says what to repeat')
     path = shlex.quote(f'@{os.path.abspath(found.path / "args.txt")}')
+    if is_of_a_script(found):
+        print_script(found, path)
+        return
     try:
         short = short_words(found)
     except DanluError as error:
@@ -34,7 +40,36 @@ def run(args):
     else:
         print(f'python train.py {path}')
         print('# there is no shorter one: a command line cannot say all of its options')
-    for line in remarks(found):
+    print_remarks(found)
+
+
+def is_of_a_script(run):
+    """Return whether a script with parts or a Trainer of its own made a run (bool), which no options can name."""
+    try:
+        conditions = json.loads(run.text(FIRST_STEPS).partition('\n')[0])
+    except (ValueError, RecursionError):  # no step was done, or by an older version
+        return False
+    return isinstance(conditions, dict) and conditions.get('ready_made') is True
+
+
+def print_script(run, path):
+    """Print the command of a script, and `path` as what its options alone would do.
+
+    Raises:
+        DanluError: which command it was is not recorded.
+    """
+    command = run.begun_by.get('command')
+    if not command:
+        raise DanluError(f'{run.name} was made by a script with parts of its own, and by which is not recorded')
+    print(printable(command))
+    print('# a script with parts of its own, which no options of train.py name')
+    print(f'# its options, without these parts: python train.py {path}')
+    print_remarks(run)
+
+
+def print_remarks(run):
+    """Print what else is to be known, behind #."""
+    for line in remarks(run):
         print(printable(f'# {line}'))
 
 

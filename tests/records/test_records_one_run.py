@@ -252,6 +252,21 @@ def test_the_command_says_what_of_the_code_changed(maker, call):
     assert not any('code' in line for line in repeated(call, 'a')[1])
 
 
+def test_the_command_of_a_script_with_parts_of_its_own(maker, call):
+    run = maker.run('a', [0.5], lr=0.01)
+    (run / 'first_steps.jsonl').write_text('{"threads": 1, "device": "cpu", "torch": "2.15.0", "ready_made": false}\n')
+    assert call('command', 'a').lines[0].startswith('python train.py ')
+    (run / 'first_steps.jsonl').write_text('{"threads": 1, "device": "cpu", "torch": "2.15.0", "ready_made": true}\n')
+    (run / 'env.txt').write_text('command: python gan.py --lr 0.01\ndirectory: /home/me\n')
+    called = call('command', 'a')
+    assert called.lines[0] == 'python gan.py --lr 0.01'
+    assert called.lines[1] == '# a script with parts of its own, which no options of train.py name'
+    assert any(line.endswith('gan.py --lr 0.01, in /home/me') for line in called.lines)
+    assert all(line.startswith('#') for line in called.lines[1:])
+    (run / 'env.txt').unlink()
+    assert call('command', 'a').error == 'a was made by a script with parts of its own, and by which is not recorded'
+
+
 def test_a_run_that_today_cannot_be_repeated(maker, call):
     run = maker.run('a', [0.5])
     text = (run / 'args.txt').read_text()
