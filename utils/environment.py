@@ -88,8 +88,11 @@ def _git(root, *words):
 
 
 def command_line():
-    """Return the command that started this process (str)."""
-    return shlex.join(['python', *sys.argv])
+    """Return the command that started this process (str); of `python -m examples.gan` it names the module."""
+    spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv
+    if spec is not None and words[:1] == [spec.origin]:
+        words = ['-m', spec.name.removesuffix('.__main__'), *words[1:]]
+    return shlex.join(['python', *words])
 
 
 def now():

@@ -347,3 +347,20 @@ def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypat
     assert result_of(tmp_path, high).startswith('finished after epoch 4')
     (tmp_path / 'history.csv').write_bytes(b'\xff\0\n1')
     assert result_of(tmp_path, high) == 'finished, no epoch'
+
+
+@pytest.mark.parametrize(
+    ('start', 'command'),
+    [
+        (['package/task.py'], 'python package/task.py'),
+        (['-m', 'package.task'], 'python -m package.task'),
+        (['-m', 'package'], 'python -m package'),
+    ],
+)
+def test_the_command_is_one_that_can_be_repeated(tmp_path, start, command):
+    (tmp_path / 'package').mkdir()
+    text = f'import sys; sys.path.append({str(PROJECT)!r}); from utils.environment import command_line as c; print(c())'
+    for name in ('__init__', '__main__', 'task'):
+        (tmp_path / 'package' / f'{name}.py').write_text('' if name == '__init__' else text)
+    printed = subprocess.check_output([sys.executable, *start, '--x', 'a b'], text=True, cwd=tmp_path)
+    assert printed == f"{command} --x 'a b'\n"
