@@ -18,6 +18,8 @@ ASIDE = {*NOT_REPEATED, 'save_prefix', 'checkpoints_dir'}  # where a run lies, n
 # Of env.txt: what is another in any two runs, and what the section on code says.
 ENV_ASIDE = ('command', 'directory', 'date', 'resumed', 'source sha256', 'code sha256', 'git commit', 'git state')
 HASH = 12  # digits of a hash that are shown
+SINGLE = 3  # definitions of a kind that one run alone used which are named; of more their files are
+FILES = 4  # that are named
 
 
 def add_arguments(parser):
@@ -84,10 +86,26 @@ def option_text(value):
 
 def components_rows(a, b):
     """Return the classes and functions whose code differs, or that one of the runs alone used (list of rows)."""
-    ours, theirs = (flat(each.recorded('components')) for each in (a, b))
-    if not (ours and theirs):
+    ours, theirs = (each.recorded('components') for each in (a, b))
+    if not (flat(ours) and flat(theirs)):
         return []
-    return rows_of(ours, theirs, lambda value: 'not used' if value is None else str(value)[:HASH])
+    rows = []
+    for kind in dict.fromkeys([*ours, *theirs]):
+        x, y = (flat({kind: each.get(kind)}) for each in (ours, theirs))
+        alone = [[name for name in one if name not in other] for one, other in ((x, y), (y, x))]
+        many = {name for names in alone if len(names) > SINGLE for name in names}
+        rows += rows_of(x, y, lambda value: 'not used' if value is None else str(value)[:HASH],
+                        lambda name, many=many: name not in many)  # fmt: skip
+        for names, used in zip(alone, (['used', 'not used'], ['not used', 'used']), strict=True):
+            rows += [[summary(kind, names), *used]] if len(names) > SINGLE else []
+    return rows
+
+
+def summary(kind, names):
+    """Return what stands for many components (list of 'kind name') in one line (str): how many, and where they are."""
+    files = list(dict.fromkeys(name.removeprefix(f'{kind} ').rpartition('.')[0] for name in names))
+    more = f' and {len(files) - FILES} more' if len(files) > FILES else ''
+    return f'{kind} {len(names)} of {", ".join(files[:FILES])}{more}'
 
 
 def code_rows(a, b):
@@ -104,11 +122,21 @@ def code_rows(a, b):
 
 def data_rows(a, b):
     """Return what differs in the lists and their contents (list of rows)."""
-    ours, theirs = (flat(each.recorded('data')) for each in (a, b))
-    if not (ours and theirs):
-        return []
-    rows = rows_of(ours, theirs, lambda value: 'not known' if value is None else str(value))
-    return [[name, *(text[:HASH] if name.endswith('sha256') else text for text in texts)] for name, *texts in rows]
+    ours, theirs = (data_facts(each.recorded('data')) for each in (a, b))
+    return rows_of(ours, theirs, lambda value: 'not known' if value is None else value) if ours and theirs else []
+
+
+def data_facts(recorded):
+    """Return what a record says of the data as texts: {'val sha256': '0a1b2c...', 'val targets': ...}."""
+    facts = {}
+    for name, value in flat(recorded).items():
+        if name.endswith(' parts') and isinstance(value, dict):
+            facts |= {f'{name.removesuffix("parts")}{part}': str(digest)[:HASH] for part, digest in value.items()}
+        elif isinstance(value, list):  # what both splits have
+            facts[name] = '; '.join(map(str, value)) or 'none'
+        elif value is not None:
+            facts[name] = str(value)[:HASH] if name.endswith('sha256') else str(value)
+    return facts
 
 
 def environment_rows(a, b):

@@ -96,6 +96,35 @@ def test_only_what_differs(maker, call):
     assert 'the values of their epochs are the same up to epoch 1' in called.lines
 
 
+def test_other_data_and_another_network_fit_on_a_page(maker, call):
+    for name, parts, shared, files in (
+        ('a', {'pictures': '1' * 64, 'targets': '2' * 64}, [], ('digits', 'in_memory')),
+        ('b', {'names': '3' * 64, 'targets': '4' * 64}, ['one is in both'], ('listing', 'files', 'c', 'd', 'e', 'f')),
+    ):
+        data = {'list': name, 'sha256': name * 64, 'samples': 10, 'parts': parts}
+        change_record(
+            maker.run(name, [0.5]),
+            components={
+                'data': {f'data.{file}.part_{i}': 'e' * 64 for file in files for i in range(2)} | {'x.y': name}
+            },
+            data={'train': data, 'val': data | {'shared': shared}},
+        )
+    found = sections(call('diff', 'a', 'b').text)
+    assert found['components'] == {
+        'data x.y': ('a', 'b'),
+        'data 4 of data.digits, data.in_memory': ('used', 'not used'),
+        'data 12 of data.listing, data.files, data.c, data.d and 2 more': ('not used', 'used'),
+    }
+    assert {name: row for name, row in found['data'].items() if name.startswith('val')} == {
+        'val list': ('a', 'b'),
+        'val sha256': ('a' * 12, 'b' * 12),
+        'val pictures': ('1' * 12, 'not known'),
+        'val names': ('not known', '3' * 12),
+        'val targets': ('2' * 12, '4' * 12),
+        'val shared': ('none', 'one is in both'),
+    }
+
+
 def test_options_that_an_older_version_had_not(maker, call):
     maker.run('a', [0.5], lr=0.01)
     old = maker.run('old', [0.5], lr=0.1)
