@@ -65,6 +65,8 @@ def run(args):
         print(f'none of {len(runs)} runs in {args.checkpoints_dir} fits')
     else:
         print_table(rows, shown, columns, differing)
+        if sets := different_sets(shown, tests):
+            print(f'not to be compared, as the data are not the same: {sets}')
         if len(shown) < len(chosen) and terminal_width():
             print(f'... {len(chosen) - len(shown):,} more (--limit {args.limit})')
 
@@ -93,6 +95,20 @@ class Tests:
                  if str(test.get('checkpoint', '')).endswith('best.pth') and name in test['values']]  # fmt: skip
         newest = max(found, key=lambda test: str(test['at'] or ''), default=None)
         return (newest, as_number(newest['values'][name])) if newest else (None, None)
+
+
+def different_sets(runs, tests):
+    """Return what values of runs are of several sets of samples (str): 'best, of 2 sets; test, of 3 sets'; '' if none.
+
+    Sets whose hash is not known do not count.
+    """
+    known = {
+        'best': {run.recorded('data', 'val', 'sha256') for run in runs if run.best},
+        'test': {test.get('data_sha256') for test in (tests.newest(run)[0] for run in runs) if test},
+    }
+    known = {name: {one for one in found if isinstance(one, str) and one != 'not known'}
+             for name, found in known.items()}  # fmt: skip
+    return '; '.join(f'{name}, of {len(found)} sets' for name, found in known.items() if len(found) > 1)
 
 
 def differing_options(runs):

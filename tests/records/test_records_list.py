@@ -263,6 +263,20 @@ def test_tests_are_of_the_run_and_not_of_one_before_it(maker, call):
     assert rows_of(call('list', '--json'))['older']['test'] == 0.125
 
 
+def test_values_of_different_data_are_not_to_be_compared(maker, call):
+    said = 'not to be compared, as the data are not the same: '
+    for name, data in (('a', 'x' * 64), ('b', 'y' * 64), ('c', 'not known')):
+        run = maker.run(name, [0.5])
+        maker.test(run, {'acc': 0.6}, data_sha256=data)
+    assert call('list').lines[-1] == f'{said}test, of 2 sets'
+    assert said not in call('list', 'a', 'c').text
+    record = json.loads((run / 'record.json').read_text())
+    record['data']['val']['sha256'] = 'z' * 64
+    (run / 'record.json').write_text(json.dumps(record))
+    assert call('list').lines[-1] == f'{said}best, of 2 sets; test, of 2 sets'
+    assert said not in call('list', '--csv').text + call('list', '--json').text
+
+
 def test_runs_in_directories_of_runs(maker, call):
     maker.run('study/lenet_a', [0.5])
     run = maker.run('lenet_b', [0.6])
