@@ -19,7 +19,12 @@ LEDGER = 'ledger.jsonl'
 RESULT = re.compile(r'result(\.\d+)?\.txt')
 WITHOUT_RESULTS = ('viz', 'steps', 'outputs')  # directories of many files
 DEPTH = 4  # <run>/best/val_x/result.txt; a --result_dir may lie a little deeper
-KEYS = {'checkpoint sha256': 'checkpoint_sha256', 'list sha256': 'data_sha256'}
+KEYS = {
+    'checkpoint sha256': 'checkpoint_sha256',
+    'list sha256': 'data_sha256',
+    'code': 'made_by',  # as eval.py --code then has it
+    'code sha256': 'code',
+}
 
 
 def ledger_texts(places):

@@ -109,6 +109,15 @@ def test_results_that_no_ledger_knows(maker, call):
     assert '0.25  acc, test of best.pth' in call('whence', '0.25').text
 
 
+def test_the_code_of_results_that_no_ledger_knows(maker, call):
+    run = maker.run('lenet_exp', [0.5])
+    path = maker.test(run, {'acc': 0.7431}, ledger=False) / 'result.txt'
+    for code, said in (('c' * 64, 'has changed since'), (code_today(), 'as it is today')):
+        lines = ["# code: the run's own, source.zip", f'# code sha256: {code}', 'acc: 0.7431']
+        path.write_text('\n'.join(lines), encoding='utf-8')
+        assert f'  code        {said}' in call('whence', '0.7431').lines
+
+
 def test_ledger_and_result_are_one_test(maker, call):
     run = maker.run('lenet_exp', [0.5])
     maker.test(run, {'acc': 0.7431})
