@@ -77,7 +77,11 @@ class Library:
                 if rank is not None:
                     hit = found.setdefault((id(place), text), Hit(place, text, wanted[rank].how, rank))
                     hit.names.append(name)
-        return sorted(found.values(), key=lambda hit: (hit.rank, hit.of_a_class, *hit.place.order))
+        hits = sorted(found.values(), key=lambda hit: (hit.rank, hit.of_a_class, *hit.place.order))
+        once = {}
+        for hit in hits:  # of a test that was repeated with the same outcome the newest
+            once.setdefault(hit.identity, hit).tests.append(hit.place)
+        return list(once.values())
 
     def nearest(self, wanted):
         """Return the values next to a number (list of str, lines): of tests and validations, not of classes."""
@@ -99,7 +103,12 @@ class Hit:
     """A value that was found: in a place, as what (names), and how it comes to be meant."""
 
     def __init__(self, place, text, how, rank):
-        self.place, self.text, self.how, self.rank, self.names = place, text, how, rank, []
+        self.place, self.text, self.how, self.rank, self.names, self.tests = place, text, how, rank, [], []
+
+    @property
+    def identity(self):
+        """What is the same (tuple) of a test that was repeated: checkpoint, data, code, and the value."""
+        return *(self.place.identity or (id(self.place),)), self.text, *self.names
 
     @property
     def of_a_class(self):
@@ -111,6 +120,10 @@ class Hit:
         how = f'  ({self.how})' if self.how else ''
         more = f' and {len(self.names) - NAMES} more' if len(self.names) > NAMES else ''
         rows = [(name, value) for name, value in self.place.facts(self.names) if value]
+        if len(self.tests) > 1:
+            first = self.tests[-1].test['at']
+            since = f', the first on {first:%Y-%m-%d %H:%M:%S}' if first else ''
+            rows.append(('repeated', f'{len(self.tests)} tests gave the same{since}'))
         return [f'{self.text}  {", ".join(self.names[:NAMES])}{more}, {self.place.title}{how}',
                 *(f'  {name:10}  {value}' for name, value in rows)]  # fmt: skip
 
@@ -120,6 +133,13 @@ class Tested:
 
     def __init__(self, test, run):
         self.test, self.run, self.values = test, run, test['values']
+
+    @property
+    def identity(self):
+        """What a test is of (tuple of str): the run, checkpoint, data and code; None where not all are known."""
+        known = [self.test.get(key) for key in ('checkpoint_sha256', 'data_sha256', 'code')]
+        told = all(isinstance(each, str) and each != 'not known' for each in known)
+        return (str(self.test['owner']), *known) if told else None
 
     @property
     def title(self):
@@ -154,6 +174,8 @@ class Tested:
 
 class Trained:
     """An epoch: a Run and a row (dict of str) of its history."""
+
+    identity = None
 
     def __init__(self, run, row):
         self.run, self.row = run, row

@@ -124,6 +124,25 @@ def test_ledger_and_result_are_one_test(maker, call):
     assert call('whence', '0.7431').text.count('test of best.pth') == 1
 
 
+def test_a_test_that_was_repeated_is_shown_once(maker, call):
+    a, b = maker.run('a', [0.5]), maker.run('b', [0.5])
+    for hours in range(12):
+        maker.test(a, {'acc': 0.7431, 'loss': 0.7431}, FIRST + hours * HOUR)
+    maker.test(a, {'acc': 0.7431}, FIRST, code='d' * 64)
+    maker.test(a, {'acc': 0.7431}, FIRST, data_sha256='not known')
+    maker.test(a, {'acc': 0.7431}, FIRST, data_sha256='not known')
+    maker.test(b, {'acc': 0.7431}, FIRST - HOUR)
+    lines = call('whence', '0.7431').lines
+    assert sum('test of best.pth' in line for line in lines) == 5
+    assert lines[0] == '0.7431  acc, loss, test of best.pth, a'
+    assert f'  date        {(FIRST + 11 * HOUR).astimezone():%Y-%m-%d %H:%M:%S}' in lines[:9]
+    first = f'{FIRST.astimezone():%Y-%m-%d %H:%M:%S}'
+    assert [line for line in lines if line.startswith('  repeated')] == [
+        f'  repeated    12 tests gave the same, the first on {first}'
+    ]
+    assert '0.7431  acc, test of best.pth, b' in lines
+
+
 def test_what_the_ledger_knows_of_a_removed_run(maker, call):
     run = maker.run('lenet_exp', [0.5])
     maker.test(run, {'acc': 0.7431})
