@@ -30,8 +30,7 @@ from faults.processes import Run, steps_in
 SAVE_STEPS = 3
 WORKERS = (0, 1, 2)
 TRUNCATIONS, FLIPS, LIMITS, SIGNALS = 20, 50, 12, 3  # the last: of each kind, per case and number of workers
-LONGEST = 2.5  # seconds until a kill
-STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 1.0, 0.6  # share of signals while a process starts; seconds until them
+STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 1.0, 0.8  # share of faults while a process starts; seconds until them
 
 
 class Job:
@@ -87,13 +86,26 @@ def whole_run(folder, name, words):
     return job
 
 
+def wait_for_moment(job, run, before, draw):
+    """Wait for a random moment, most often after a process's first step; return its exit status, or None: it runs on.
+
+    Args:
+        before: steps (int) that had been done when it started.
+    """
+    if draw.random() < STARTING:
+        return run.wait(draw.uniform(0, START_SECONDS))
+    while run.wait(0.03) is None and len(steps_in(job.samples)) == before:
+        pass
+    return run.wait(draw.uniform(0, WHILE_SECONDS))
+
+
 def kill(job, draw, left):
-    """Kill a run up to `left` times at random moments until it is done; return how often (int)."""
+    """Kill a run up to `left` times at random moments, then let it be done; return how often (int)."""
     kills = 0
     while True:
         before = len(steps_in(job.samples))
         run = job.start(draw.choice(WORKERS), '--save_steps', SAVE_STEPS)
-        code = run.wait(draw.uniform(0.2, LONGEST) if kills < left else None)
+        code = wait_for_moment(job, run, before, draw) if kills < left else run.wait()
         if code is None:
             run.kill()
             code = run.wait()
@@ -109,12 +121,13 @@ def kill(job, draw, left):
 def kills_part(folder, wholes, draw, args):
     """Kill runs of all cases at random moments."""
     killed, rows = dict.fromkeys(wholes, 0), {}
+    share = -(-args.kills // (2 * len(wholes)))  # of one run, which has to end as well
     while sum(killed.values()) < args.kills:
         name = min(killed, key=killed.get)
         jobs = rows.setdefault(name, [])
         job = Job(folder / f'{name}_{len(jobs)}', name, wholes[name].words, wholes[name])
         jobs.append(job)
-        killed[name] += kill(job, draw, args.kills - sum(killed.values()))
+        killed[name] += kill(job, draw, min(share, args.kills - sum(killed.values())))
         if not job.faults:
             job.compare()
     return [(f'{count} SIGKILL', name, rows[name]) for name, count in killed.items() if name in rows]
@@ -154,10 +167,7 @@ def send(job, number, wanted, draw):
         group, workers = wanted[0]
         before = len(steps_in(job.samples))
         run = job.start(workers)
-        starting = draw.random() < STARTING
-        while not starting and run.wait(0.01) is None and len(steps_in(job.samples)) == before:
-            pass
-        code = run.wait(draw.uniform(0, START_SECONDS if starting else WHILE_SECONDS))
+        code = wait_for_moment(job, run, before, draw)
         if code is None:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(run.process.pid, number)
