@@ -151,6 +151,8 @@ def test_changed_data_loss_metrics_and_augmentation_are_named(run_then, start, t
             'class ClassificationMetrics(ConfusionMetrics):\n    scale = 1\n',
         ),
         (AUGMENT, 'class Augment:', 'class Augment:\n    strength = 2\n'),
+        ('utils/engine.py', 'return {**recorder.summary(), **metrics.compute()}, seen', "return {'acc': 1.0}, seen"),
+        ('utils/engine.py', 'def draw_samples(self, ', 'def draw_samples(self, extra=None, *, '),
     )
     words = ['--load_model_path', run_then.best, '--save_prefix', 'others']
     strict = start(project, 'eval.py', *words, '--strict_record')
@@ -160,8 +162,10 @@ def test_changed_data_loss_metrics_and_augmentation_are_named(run_then, start, t
     results = next(
         line for line in strict.stderr.splitlines() if 'perhaps the result, which --code both compares' in line
     )
-    for named in ('data/digits.py: Digits (data)', 'loss.py: CrossEntropy (loss)', 'metrics.py: ClassificationMetrics'):
+    for named in ('data/digits.py: Digits (data)', 'loss.py: CrossEntropy (loss)', 'metrics.py: ClassificationMetrics',
+                  'utils/engine.py: evaluate (evaluation)'):  # fmt: skip
         assert named in results
+    assert 'draw_samples' not in strict.stderr, 'no result depends on it'
     assert 'and with it what training would do: data/augment.py: Augment (augment)' in strict.stderr
     assert strict.stderr.endswith('to go on all the same, leave out --strict_record\n')
     assert not (run_then.best.with_suffix('') / 'val_digits_others').exists()

@@ -12,11 +12,16 @@ imported from elsewhere counts by its name; the record has the versions. Imports
 import difflib
 from typing import NamedTuple
 
-from utils.definitions import canonical
+from utils.definitions import FUNCTIONS, canonical
 from utils.reader import ELSEWHERE, Reader, Source
 from utils.source import is_run_code
 
-__all__ = ['Change', 'Source', 'changed', 'changed_files', 'components_of', 'describe']
+__all__ = ['Change', 'Source', 'changed', 'changed_evaluation', 'changed_files', 'components_of', 'describe']
+
+# What every test runs through, whatever its parts are.
+EVALUATION = ('utils.logger.Recorder', 'utils.speed.forward')
+ENGINE = ('utils/engine.py', 'Engine')
+EVALUATING = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
 
 SAID_OF = {'gone': ', gone', 'new': ', new'}
 
@@ -25,7 +30,7 @@ class Change(NamedTuple):
     """What is not as it was when a run was recorded.
 
     Attributes:
-        kind: 'model', 'data', 'augment', 'loss' or 'metrics'.
+        kind: 'model', 'data', 'augment', 'loss', 'metrics' or 'evaluation'.
         name: dotted name of the definition.
         path: file that it stands in, relative to the project.
         diff: unified diff of its source (str), or None: the source of the run is not at hand.
@@ -73,6 +78,43 @@ def changed(record, then, now):
                 changes.append(Change(kind, name, after.find(name).path, _diff(None, after.find(name)), 'new'))
         found += _without_moved([change for change in changes if change is not None], hashes, after)
     return found
+
+
+def changed_evaluation(then, now):
+    """Return what of the evaluation that all tests share is not as it was (list of Change).
+
+    It is looked at method by method, as the class that has it has much that no result depends on.
+
+    Args:
+        then, now: Sources of the run and of the project.
+    """
+    before, after, found = Reader(then), Reader(now), []
+    for name in EVALUATION:
+        old = before.find(name)
+        if old is not None:
+            found.append(_compare('evaluation', name, old.digest, before, after))
+    methods = [_methods(source, *ENGINE) for source in (then, now)]
+    for name in EVALUATING:
+        old, new = (each.get(name) for each in methods)
+        if old is not None and (new is None or canonical([old[0]]) != canonical([new[0]])):
+            texts = [each[1] if each else [] for each in (old, new)]
+            diff = '\n'.join(difflib.unified_diff(*texts, f'then/{ENGINE[0]}', f'now/{ENGINE[0]}', lineterm=''))
+            state = 'gone' if new is None else 'changed'
+            found.append(Change('evaluation', f'{ENGINE[1]}.{name}', ENGINE[0], diff, state))
+    return [change for change in found if change is not None]
+
+
+def _methods(source, path, name):
+    """Return the methods of a class: {name: (ast node, lines)}, {} where the file or the class is not there."""
+    module = source.module(path)
+    statements = getattr(module, 'statements', {}).get(name, [])
+    lines = module.text.splitlines() if statements else []
+    return {
+        node.name: (node, lines[node.lineno - 1 : node.end_lineno])
+        for statement in statements
+        for node in getattr(statement, 'body', [])
+        if isinstance(node, FUNCTIONS)
+    }
 
 
 def _compare(kind, name, digest, before, after):

@@ -3,14 +3,14 @@
 Its network is asked again (utils/fingerprint.py), and the code that its record names is compared with today's
 (utils/components.py). A network that computes something else is said loudly, with what may have done it; changed code
 that has no effect on it, and code that other results depend on, calmly. With --strict_record what would be said loudly,
-and for a test changed code of data set, loss and metrics, is an error.
+and for a test changed code of data set, loss, metrics and the evaluation itself, is an error.
 """
 
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.components import Source, changed, describe
+from utils.components import Source, changed, changed_evaluation, describe
 from utils.environment import versions_of
 from utils.errors import DanluError
 from utils.fingerprint import NoFingerprintError, asked_again
@@ -25,8 +25,9 @@ CHOSEN_BY = {
     'augment': (),
     'loss': ('loss', 'task'),
     'metrics': ('task', 'metrics'),
+    'evaluation': (),
 }
-FOR_RESULT = ('data', 'loss', 'metrics')  # what the result of a test depends on besides the network
+FOR_RESULT = ('data', 'loss', 'metrics', 'evaluation')  # what the result of a test depends on besides the network
 BUILT_BY = 'model_type model_args task num_classes num_targets channels image_size'.split()  # a network
 MOST_LINES = 60  # of differences in code
 
@@ -119,7 +120,9 @@ def changes_of(checkpoint, then, args):
         for kind, names in CHOSEN_BY.items()
         if all(trained.get(name, getattr(args, name)) == getattr(args, name) for name in names)
     }
-    found = changed(record_of(checkpoint), then, Source(PROJECT))
+    now = Source(PROJECT)
+    found = changed(record_of(checkpoint), then, now)
+    found += changed_evaluation(then, now) if then is not None else []
     return [change for change in found if change.kind in used]
 
 
