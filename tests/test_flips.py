@@ -18,12 +18,12 @@ from eval import write_result
 from loss import select_loss
 from metrics import select_metrics
 from scripts import runs
-from scripts.records.chance import mcnemar, paired_bootstrap
-from scripts.records.measures import MEASURES, select_measure
 from scripts.records.pairing import Test, read_pairs, shared_header
+from utils.chance import mcnemar, paired_bootstrap
 from utils.colours import class_colours
 from utils.engine import Engine
 from utils.errors import DanluError
+from utils.measures import MEASURES, select_measure
 from utils.predictions import predictions_file
 
 NAMES = ['牛', 'dog', 'ant, "red"']

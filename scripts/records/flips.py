@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.records.chance import LEVEL, mcnemar, paired_bootstrap
-from scripts.records.measures import less_is_better, number, select_measure
-from scripts.records.pairing import check_alike, find_test, pairs, read_pairs, shared_header, targets_of
+from scripts.records.pairing import check_alike, find_test, pairs, read_pairs, shared_header
 from utils.arguments import number as number_type
+from utils.chance import LEVEL, mcnemar, paired_bootstrap
 from utils.errors import DanluError
 from utils.layout import number_text, printable, table, terminal_width
+from utils.measures import less_is_better, number, select_measure, targets_of
 from utils.run_directory import replacing
 
 SHOWN = 10

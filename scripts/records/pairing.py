@@ -12,6 +12,7 @@ from scripts.records.finding import find_run
 from scripts.records.results import ledger_tests, result_files, result_test
 from scripts.records.run import Run
 from utils.errors import DanluError
+from utils.measures import targets_of
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -143,11 +144,6 @@ def shared_header(a, b):
             'have other names. Test one of them with the names of the other: --class_names'
         )
     return [name for name in first if name in second]
-
-
-def targets_of(header):
-    """Return those columns (list of str) that hold what is true."""
-    return [name for name in header if name == 'target' or name.startswith('target/')]
 
 
 def pairs(a, b):

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scripts.records.pairing import targets_of
 from utils.errors import DanluError
 
 
@@ -60,6 +59,11 @@ def select_measure(name, task, header):
             f'means of {", ".join(numbers[:20])}'
         )
     return Measure(name, *_mean(name, f'{name}_weight' if f'{name}_weight' in header else None))
+
+
+def targets_of(header):
+    """Return those columns (list of str) that hold what is true."""
+    return [name for name in header if name == 'target' or name.startswith('target/')]
 
 
 def less_is_better(name):

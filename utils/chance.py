@@ -1,4 +1,4 @@
-"""Is the difference of two numbers from one test set more than chance? McNemar's test and the paired bootstrap.
+"""Is the difference of two numbers from one test set more than chance, and how exact is one? McNemar's test, bootstrap.
 
 Chance is what another test set of the same size and kind would change, not another training run. McNemar 1947, Note on
 the sampling error of the difference between correlated proportions; Efron and Tibshirani 1993, An introduction to the
@@ -12,6 +12,7 @@ LEAST = 1_000  # resamples of a test set that is too large for that many
 DRAWS = 10**9  # samples that are drawn for all of them: about half a minute
 AT_ONCE = 2**22  # draws that are in memory
 LEVEL = 0.05
+QUICK, QUICK_DRAWS = 2_000, 2 * 10**7  # for a page that is made after every run: a second
 
 
 def mcnemar(first, second):
@@ -27,6 +28,56 @@ def mcnemar(first, second):
     # log of count over k, for k from 0 on
     logs = np.concatenate([[0.0], np.cumsum(np.log((count - numbers + 1) / numbers))]) - count * np.log(2)
     return float(min(1.0, 2 * np.exp(logs - logs.max()).sum() * np.exp(logs.max())))
+
+
+def intervals(rows, value, seed=0):
+    """Return the intervals of values that are made of sums over samples: the percentiles 2.5 and 97.5 of a bootstrap.
+
+    Args:
+        rows: (N, D) float64: of each sample, or of each of many groups drawn by chance, what `value` needs the sum of.
+        value: function of sums (R, D) -> (R, M).
+        seed: of the draws.
+
+    Returns:
+        (M, 2) float64, nan where a value is none, and how many resamples it was (int).
+    """
+    resamples = int(np.clip(QUICK_DRAWS // max(1, len(rows)), LEAST, QUICK))
+    return _percentiles(value, _sums_of_draws(np.random.default_rng(seed), rows, resamples)), resamples
+
+
+def intervals_of_kinds(counts, value, seed=0):
+    """Return what `intervals` does where samples are of few kinds: those of a confusion matrix are its cells.
+
+    Args:
+        counts: (D,) int: how many samples are of each kind.
+        value: function of counts (R, D) -> (R, M).
+        seed: of the draws.
+    """
+    there, resamples = counts > 0, int(np.clip(QUICK_DRAWS // len(counts), LEAST, QUICK))
+    draws = np.random.default_rng(seed).multinomial(counts.sum(), counts[there] / counts.sum(), resamples)
+    parts = []  # all kinds of many classes would be a large table
+    for some in np.array_split(draws, max(1, resamples * len(counts) // AT_ONCE)):
+        whole = np.zeros((len(some), len(counts)))
+        whole[:, there] = some
+        with np.errstate(divide='ignore', invalid='ignore'):
+            parts.append(value(whole))
+    return _bounds(np.concatenate(parts)), resamples
+
+
+def _percentiles(value, sums):
+    with np.errstate(divide='ignore', invalid='ignore'):
+        return _bounds(value(sums))
+
+
+def _bounds(values):
+    """Return the percentiles of values (R, M), (M, 2); nan where none of them is a number."""
+    values = np.asarray(values, dtype=float)
+    found = np.full((values.shape[1], 2), np.nan)
+    for index, column in enumerate(values.T):
+        numbers = column[np.isfinite(column)]
+        if len(numbers):
+            found[index] = np.percentile(numbers, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
+    return found
 
 
 def paired_bootstrap(a, b, value, seed=0, resamples=RESAMPLES):
