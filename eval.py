@@ -12,6 +12,7 @@ import csv
 import datetime
 import os
 import re
+import shlex
 import warnings
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from options import (
     test_args,
     test_parser,
     tested_options,
+    trained_options,
     trusts_checkpoint,
 )
 from utils.errors import DanluError, run_main
@@ -62,9 +64,12 @@ from utils.past import translated
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
+from utils.report_page.page import NAME as REPORT
+from utils.report_page.page import Page, environment
 from utils.result_directory import whole_results
 from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
+from utils.speed import first_line
 from utils.tasks import has_pictures, task_of
 
 NAMES = 2**14  # of samples, more than a batch has
@@ -84,18 +89,23 @@ class Evaluator(Engine):
     Args:
         args: options, from options.prepare_test_args.
         checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
+        loader: of the test set, where it is at hand already; None: it is made by the options.
+        say: function(line), what is told of the test besides its results' place.
 
     Raises:
         DanluError: an option, the data or the checkpoint is at fault.
     """
 
-    def __init__(self, args, checkpoint=None):
+    def __init__(self, args, checkpoint=None, loader=None, say=print):
         if checkpoint is None:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
         if args.deterministic:
             be_deterministic()
+        if args.report:
+            environment()  # without which there is no page, before the test and not behind it
         device, gpus = select_gpus(args)
-        self.loader = select_eval_loader(args)
+        self.loader = select_eval_loader(args) if loader is None else loader
+        self.say = say
         if args.save_viz and not has_pictures(args):
             raise DanluError(
                 '--save_viz: the samples are vectors of features, of which there are no pictures; leave it out'
@@ -108,6 +118,7 @@ class Evaluator(Engine):
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args)
+        self.page = Page(self) if args.report else None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), checkpoint.get('args') or {}
         record = record_of(checkpoint).get('data') or {}
         self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
@@ -122,7 +133,7 @@ class Evaluator(Engine):
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
         for line in [*loaded, *notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
-            print(line)
+            self.say(line)
 
     def eval(self):
         """Test, write what it gives into args.result_dir, and return the values (dict).
@@ -132,11 +143,14 @@ class Evaluator(Engine):
         with whole_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
+            there = self.page is not None and self.write_page(results, provenance)
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         self.enter(results, provenance)
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
-            print(line)
+            self.say(line)
         print(f'results: {self.args.result_dir}')
+        if there:
+            print(f'report: {Path(self.args.result_dir, REPORT)}')
         return results
 
     def test(self):
@@ -158,6 +172,8 @@ class Evaluator(Engine):
         rows.add(start, predictions, targets)
         if self.outputs is not None:
             self.outputs.add(start, predictions)
+        if self.page is not None:
+            self.page.add(predictions, targets)
         if self.args.save_viz:
             self.viz_per_batch(start, images, predictions, targets)
 
@@ -200,6 +216,20 @@ class Evaluator(Engine):
         if then.get('sha256'):
             facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
         return facts | ({'shared with training': '; '.join(self.shared)} if self.shared else {})
+
+    def write_page(self, results, provenance):
+        """Write report.html and return whether it was (bool); where it fails, say so: there are the results anyway."""
+        folder = Path(self.args.result_dir)
+        options = [
+            ('Options of the test that differ from their defaults', tested_options(self.args, self.trained)),
+            ('Options of the training that differ from their defaults', trained_options(self.trained)),
+        ]
+        try:
+            self.page.write(folder / REPORT, folder / PREDICTIONS, results, provenance, options)
+        except Exception as error:  # of a task of the project's own, whose samples no kind of page knows: all differ
+            print(f'{REPORT} is left out: {type(error).__name__}: {first_line(error)}')
+            return False
+        return True
 
     def enter(self, results, provenance):
         """Add the test to the ledger; where that cannot be written, say so: the results are in result.txt all the same.
@@ -340,6 +370,30 @@ def overrides(args, trained):
         for name in TAKEN_FROM_CHECKPOINT
         if name in trained and getattr(args, name) != trained[name]
     ]
+
+
+def report_on(trainer):
+    """Test best.pth of a train.Trainer that has ended, as `eval.py --report` does; where that fails, say so.
+
+    Its validation data is read again, but not decoded again where that is in memory.
+    """
+    path, given = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.args
+    words = ['--load_model_path', path, '--report', '--device', given.device]
+    words += ['--gpus', *map(str, given.gpus)] if given.gpus else []
+    try:
+        checkpoint = load_checkpoint(path)
+        args = prepare_test_args(words, checkpoint.get('args'))
+        try:
+            with explained(args):
+                Evaluator(args, checkpoint, trainer.val_loader, say=lambda line: None).eval()
+        except BaseException:
+            remove_unstarted(args.result_dir)
+            raise
+    except (Exception, SystemExit) as error:  # whatever it is, the run is complete, and its result not lost
+        print(
+            f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path '
+            f'{shlex.quote(path)}'
+        )
 
 
 def main(argv=None):

@@ -9,6 +9,7 @@ Imports no torch and nothing of the project but the names in its registries, so 
 several options together is checked in utils/option_checks.py.
 """
 
+import argparse
 import copy
 import glob
 import os
@@ -41,7 +42,7 @@ from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code'.split()
+NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code report'.split()
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
@@ -267,6 +268,9 @@ def _add_run(parser):
     # Before, last.pth was written at the end of each epoch alone; --save_minutes beside --resume is safe.
     group.add_argument('--save_minutes', default=1.0, before=None, type=number(float, above=0), metavar='X',
                        help='write last.pth every X minutes too, besides the end of each epoch')
+    group.add_argument('--report', default=True, before=False, action=Flag,
+                       help='test best.pth at the end, as eval.py --report does: report.html, a page to look at and to '
+                            'send (default: yes)')
     group.add_argument('--profile', before=False, action=Flag,
                        help='say where the time of a step goes and what to do about it, and write a trace of some')
     group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN',
@@ -345,6 +349,9 @@ def add_test_args(parser):
                        help="then: test by the code that the run had, of the source.zip beside the checkpoint, whose "
                             'programs are run, so only for files that you trust; both: by that and by the code of now, '
                             'and compare')
+    group.add_argument('--report', before=False, action=Flag,
+                       help='write report.html: the metrics with their intervals, the worst and best samples and what '
+                            'is confused, as one page to look at and to send')
     group.add_argument('--save_viz', action=Flag, help='write a picture of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
                        help='samples from one saved picture to the next')
@@ -614,6 +621,17 @@ def tested_options(args, trained):
     told = {name for name in trained.get('from_data') or [] if getattr(args, name, None) == trained.get(name)}
     not_repeated = (*NOT_REPEATED, 'load_model_path', *told, *getattr(args, 'from_data', []))
     return changed(test_parser(), args, not_repeated)
+
+
+def trained_options(trained):
+    """Return the options of a run that differ from their defaults (dict), without what is in the data.
+
+    Args:
+        trained: options of the run (dict); an older one may lack some.
+    """
+    parser = train_parser()
+    known = argparse.Namespace(**{**vars(parser.parse_args([])), **trained})
+    return changed(parser, known, (*NOT_REPEATED, *(trained.get('from_data') or [])))
 
 
 def _parser_of(args):

@@ -514,6 +514,10 @@ def main(argv=None):
     if not (args.dry_run or args.find_lr):
         with writing_into(args.model_dir):
             trainer.train()
+        if args.report:
+            from eval import report_on  # what only tests need is imported when one is to be done
+
+            report_on(trainer)
 
 
 if __name__ == '__main__':

@@ -45,7 +45,7 @@ def run_program(interpreter, tmp_path_factory):
     """
 
     def run(script, *words, terminal=False, **env):
-        command = [interpreter, str(PROJECT / script), *map(str, words)]
+        command = [interpreter, str(PROJECT / script), *_without_report(script, words)]
         where = tmp_path_factory.mktemp('elsewhere')
         options = {'cwd': where, 'env': {**os.environ, **env}, 'stdin': subprocess.DEVNULL, 'text': True}
         if terminal:
@@ -58,6 +58,12 @@ def run_program(interpreter, tmp_path_factory):
         return SimpleNamespace(code=code, stdout=stdout, stderr=stderr)
 
     return run
+
+
+def _without_report(script, words):
+    """Return the words (list of str) of a command line; who does not ask for the page leaves it, as it takes time."""
+    words = [*map(str, words)]
+    return words if script != 'train.py' or '--report' in words else [*words, '--no_report']
 
 
 def _run_in_terminal(command, options, both):
@@ -93,7 +99,7 @@ def train_here():
         if '--resume' in words:  # of two event files of one process and one second TensorBoard may read the later first
             time.sleep(1)
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            train.main([*map(str, words), '--device', 'cpu'])
+            train.main([*_without_report('train.py', words), '--device', 'cpu'])
         return finished_run(stdout.getvalue())
 
     return run

@@ -49,18 +49,16 @@ def intervals_of_kinds(counts, value, seed=0):
     """Return what `intervals` does where samples are of few kinds: those of a confusion matrix are its cells.
 
     Args:
-        counts: (D,) int: how many samples are of each kind.
+        counts: (D,) int: how many samples are of each kind, more than 0.
         value: function of counts (R, D) -> (R, M).
         seed: of the draws.
     """
-    there, resamples = counts > 0, int(np.clip(QUICK_DRAWS // len(counts), LEAST, QUICK))
-    draws = np.random.default_rng(seed).multinomial(counts.sum(), counts[there] / counts.sum(), resamples)
-    parts = []  # all kinds of many classes would be a large table
-    for some in np.array_split(draws, max(1, resamples * len(counts) // AT_ONCE)):
-        whole = np.zeros((len(some), len(counts)))
-        whole[:, there] = some
+    random, resamples = np.random.default_rng(seed), int(np.clip(QUICK_DRAWS // len(counts), LEAST, QUICK))
+    shares, at_once, parts = counts / counts.sum(), max(1, AT_ONCE // len(counts)), []
+    for start in range(0, resamples, at_once):
+        draws = random.multinomial(counts.sum(), shares, min(at_once, resamples - start))
         with np.errstate(divide='ignore', invalid='ignore'):
-            parts.append(value(whole))
+            parts.append(value(draws))
     return _bounds(np.concatenate(parts)), resamples
 
 

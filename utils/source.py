@@ -17,7 +17,7 @@ from pathlib import Path
 from utils.registry import PROJECT
 
 CODE = frozenset('.py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .sh'.split())
-TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb'.split())
+TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb .html .css .js'.split())
 LARGEST = 2**19  # bytes of a text; lists and annotations are larger
 LARGEST_UNNAMED = 2**16  # bytes of a file without an ending: LICENSE, .ci/run
 CROWDED = 1000  # entries of a directory from which it holds data, unless it is a package

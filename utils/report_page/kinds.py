@@ -1,0 +1,142 @@
+"""What a page shows of each task: how bad a sample is, which metrics have intervals, and the sections.
+
+A section is a dict that the template draws: `kind` (table, charts, matrix, gallery, legend), `title`, `note`, and what
+that kind takes. To show something of a task of your own: a Kind, and a line in KINDS.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from utils.measures import MEASURES, Measure, number, select_measure, targets_of
+from utils.report_page import of_classes, of_numbers, of_pictures
+
+
+class Kind(NamedTuple):
+    """What is particular about the pages of one task.
+
+    Args:
+        badness: function(header) -> function(cells of a sample) -> float, larger for worse samples.
+        columns: function(header) -> names of columns that are kept of all samples.
+        measures: function(header) -> list of Measure whose intervals are found by drawing samples, by their names in
+            result.txt; a value (..., M) has the names joined by line breaks.
+        groups: how many samples are drawn: worst, best, and others.
+        middling: whether those others are in the middle (True), or drawn by chance (False).
+        sections: function(page) -> list of sections.
+    """
+
+    badness: Any
+    columns: Any
+    measures: Any
+    groups: Any
+    middling: bool
+    sections: Any
+
+
+def _of(task, names, header):
+    """Return the measures of a task that predictions.csv can give, with that of the loss."""
+    found = [select_measure(name, task, header) for name in names]
+    return found + ([select_measure('loss', task, header)] if 'loss' in header else [])
+
+
+def _unsure(cells):
+    """Return how little probability the true class had."""
+    if not cells['correct']:
+        return -math.inf
+    return _known(-number(cells['target_probability']))
+
+
+def _known(value):
+    """Return a badness; inf where the network gave no number."""
+    return math.inf if math.isnan(value) else value
+
+
+def _wrong_labels(header):
+    """Return the function that gives how bad a sample of several labels is: its loss, or how many labels are wrong."""
+    if 'loss' in header:
+        return lambda cells: _known(number(cells['loss']))
+
+    def count(cells):
+        truth, said = (set(cells[column].split('|')) for column in ('target', 'prediction'))
+        return float(len(truth ^ said))
+
+    return count
+
+
+def _off(header):
+    """Return the function that gives how far a sample's numbers are off, those of each target alike."""
+    if len(targets_of(header)) > 1 and 'loss' in header:
+        return lambda cells: _known(number(cells['loss']))
+    errors = [name for name in header if name == 'error' or name.startswith('error/')]
+    return lambda cells: _known(sum(abs(number(cells[name])) for name in errors))
+
+
+def _iou(header):
+    """Return the measure of iou/<class>, beside miou."""
+    columns = [name for name in header if name.startswith(('intersection/', 'union/'))]
+    classes = [name.partition('/')[2] for name in columns[: len(columns) // 2]]
+
+    def value(sums):
+        hits, unions = np.split(sums, 2, axis=-1)
+        return np.where(unions > 0, hits / np.where(unions > 0, unions, 1), np.nan)
+
+    return Measure(
+        '\n'.join(f'iou/{name}' for name in classes), lambda cells: [float(cells[c]) for c in columns], value
+    )
+
+
+def _f1(header):
+    """Return the measure of f1/<class>, beside f1_macro."""
+    classes = [name.partition('/')[2] for name in header if name.startswith('score/')]
+    row = select_measure('f1_macro', 'multilabel', header).row
+
+    def value(sums):
+        hits, sizes = np.split(sums, 2, axis=-1)
+        return np.where(sizes > 0, 2 * hits / np.where(sizes > 0, sizes, 1), np.nan)
+
+    return Measure('\n'.join(f'f1/{name}' for name in classes), row, value)
+
+
+KINDS = {
+    'classification': Kind(
+        badness=lambda header: _unsure,
+        columns=lambda header: ['confidence', 'correct'],
+        measures=lambda header: _of('classification', [], header),
+        groups=(48, 24, 24),
+        middling=False,
+        sections=of_classes.classification,
+    ),
+    'multilabel': Kind(
+        badness=_wrong_labels,
+        columns=lambda header: [],
+        measures=lambda header: [*_of('multilabel', MEASURES['multilabel'], header), _f1(header)],
+        groups=(36, 12, 24),
+        middling=False,
+        sections=of_classes.multilabel,
+    ),
+    'segmentation': Kind(
+        badness=lambda header: lambda cells: _known(-number(cells['miou'])) if cells['pixels'] != '0' else -math.inf,
+        columns=lambda header: ['miou'],
+        measures=lambda header: [*_of('segmentation', MEASURES['segmentation'], header), _iou(header)],
+        groups=(8, 6, 6),
+        middling=True,
+        sections=of_pictures.segmentation,
+    ),
+    'regression': Kind(
+        badness=_off,
+        columns=lambda header: [],
+        measures=lambda header: _of('regression', MEASURES['regression'], header),
+        groups=(36, 12, 24),
+        middling=False,
+        sections=of_numbers.regression,
+    ),
+    'restoration': Kind(
+        badness=lambda header: lambda cells: _known(-number(cells['psnr'])),
+        columns=lambda header: ['psnr', 'ssim'],
+        measures=lambda header: _of('restoration', MEASURES['restoration'], header),
+        groups=(12, 6, 6),
+        middling=True,
+        sections=of_pictures.restoration,
+    ),
+}

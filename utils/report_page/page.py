@@ -1,0 +1,268 @@
+"""report.html: what a test found, as one file that opens anywhere. Jinja2 puts it together.
+
+    page = Page(engine)                          # before the test
+    page.add(predictions, targets)               # for each batch
+    page.write(path, predictions_csv, ...)       # when the results are there
+
+What it shows of each task is in utils/report_page/kinds.py, how it looks in utils/report_page/templates/.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from utils.chance import LEVEL, intervals, intervals_of_kinds
+from utils.colours import colours_of
+from utils.errors import DanluError
+from utils.option_checks import shown
+from utils.report_page import rows
+from utils.report_page.kinds import KINDS
+from utils.report_page.matrix import short_count
+from utils.report_page.pictures import SMALL, Painter, chosen
+from utils.report_page.scores import ScoreCounts
+from utils.report_page.sections import cell, figure
+from utils.run_directory import replacing
+from utils.tasks import entry_names, has_pictures, task_of
+
+NAME = 'report.html'
+TILES = 4
+TEMPLATES = Path(__file__).parent / 'templates'
+
+
+def environment():
+    """Return the jinja2.Environment of the page.
+
+    Raises:
+        DanluError: Jinja2 is not installed.
+    """
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    except ImportError as error:
+        raise DanluError(
+            'the page of a test needs Jinja2, which is not installed: pip install "jinja2>=3.1.6"'
+        ) from error
+    found = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters['short_count'] = short_count
+    return found
+
+
+class Page:
+    """The page of one test.
+
+    Args:
+        engine: eval.Evaluator.
+
+    Raises:
+        DanluError: Jinja2 is not installed.
+    """
+
+    def __init__(self, engine):
+        self.environment, self.engine, self.args = environment(), engine, engine.args
+        self.kind = task_of(self.args).target if self.args.task in KINDS else None
+        self.counts = None
+        if self.kind in ('label', 'labels'):
+            self.counts = ScoreCounts(self.kind, self.args.num_classes, self.args.ignore_index)
+
+    def add(self, predictions, targets):
+        """Take note of a batch, as Engine.step returns it; does not wait for the device."""
+        if self.counts is not None:
+            self.counts.add(predictions, targets)
+
+    def write(self, path, predictions, results, provenance, options):
+        """Write the page.
+
+        Args:
+            path: of the file.
+            predictions: Path of predictions.csv, which may be missing: then there are the metrics and settings only.
+            results: the values (dict).
+            provenance: what was tested (dict of str), as result.txt has it.
+            options: list of (heading, dict of options), those that differ from their defaults.
+        """
+        self.results, self.sections, self.rows, self.pictures = results, [], [], {}
+        self.bounds, self.resamples, self.count = {}, None, int(provenance['samples'])
+        self.groups, self.group_notes, self.shown, self.error_scale = {}, {}, np.arange(0), None
+        self.small = False
+        if self.kind is not None and predictions.is_file():
+            self._look_at(predictions)
+            self.sections = KINDS[self.args.task].sections(self)
+        text = self.environment.get_template('page.html').render(
+            page=self,
+            title=self._title(provenance),
+            facts=provenance,
+            options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
+            tiles=[(name, self._cell(name)) for name in self._main_names()[:TILES]],
+            metrics=[(name, self._cell(name)) for name in self._main_names()],
+            level=f'{1 - LEVEL:.0%}',
+            data={'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores(), 'kind': self.kind},
+        )
+        with replacing(path) as file:
+            file.write(text)
+
+    def interval(self, name):
+        """Return the interval (low, high) of a value of result.txt, or None."""
+        return self.bounds.get(name)
+
+    def card(self, index, group):
+        """Return what the template shows of a sample (dict): see pictures.Drawn."""
+        row = self.place[index]
+        return {
+            'row': row,
+            'group': group,
+            'drawn': self.pictures.get(index),
+            'name': self.rows[0]['values'][row],
+            'lines': self._lines(row),
+            'right': self._is_right(row),
+        }
+
+    def _main_names(self):
+        """Return the names of the values over all classes, that by which checkpoints are chosen first."""
+        monitor = getattr(self.engine.metrics, 'monitor', None)
+        directions = list(getattr(self.engine.metrics, 'directions', {}))
+        names = [name for name in self.results if '/' not in name]
+        order = {name: place for place, name in enumerate([*directions, 'loss'])} | {monitor: -1}
+        return sorted(names, key=lambda name: order.get(name, len(order)))
+
+    def _cell(self, name):
+        """Return the cell of a value, with its interval and which way is better."""
+        directions = getattr(self.engine.metrics, 'directions', {})
+        way = 'min' if name.startswith('loss') else directions.get(name)
+        return cell(self.results[name], self.interval(name)) | {'way': {'min': '↓', 'max': '↑'}.get(way, '')}
+
+    def _title(self, provenance):
+        """Return what the page is about (str)."""
+        path = Path(provenance['checkpoint'])
+        return f'{path.absolute().parent.name}/{path.name}'
+
+    def _look_at(self, predictions):
+        """Read predictions.csv, find the intervals, and draw the chosen samples."""
+        kind, header, seed = KINDS[self.args.task], rows.header_of(predictions), self.args.seed
+        names = self.args.num_classes and entry_names(self.args.num_classes, self.args.class_names)
+        self.class_names = names or []
+        measures = kind.measures(header)
+        found = rows.scan(predictions, kind.badness(header), kind.columns(header), measures, seed)
+        self.columns, self.count = found['columns'], len(found['badness'])
+        self._find_intervals(measures, found['sums'], seed)
+        self.groups = chosen(found['badness'], *kind.groups, None if kind.middling else seed)
+        self.shown = rows.shown_rows(found['badness'], seed)
+        drawn = [index for indices in self.groups.values() for index in indices]
+        self.shown = np.union1d(self.shown, np.array(drawn, dtype=int))
+        self.place = {index: place for place, index in enumerate(self.shown.tolist())}
+        self.rows = rows.columns_of(predictions, self.kind, self.shown, self.class_names)
+        self.scores = None if self.counts is None else self.counts.histograms()
+        self._draw(drawn)
+        if self.groups.get('worst'):
+            self.group_notes['worst'] = WORST[self.kind]
+
+    def _draw(self, indices):
+        """Draw samples, where they are pictures."""
+        colours = colours_of(self.args) if self.kind == 'mask' else None
+        if self.kind == 'mask':
+            self.hex_colours = [f'#{r:02x}{g:02x}{b:02x}' for r, g, b in colours]
+            self.legend = list(zip(self.class_names, self.hex_colours, strict=True))
+        if has_pictures(self.args):
+            painter = Painter(self.engine, colours)
+            self.pictures = painter.draw(indices)
+            self.error_scale = painter.error_scale
+            self.small = all(max(drawn.size) <= SMALL for drawn in self.pictures.values())
+
+    def _find_intervals(self, measures, sums, seed):
+        """Find the intervals of the values that are made of sums over samples."""
+        for measure, groups in zip(measures, sums, strict=True):
+            bounds, self.resamples = intervals(groups.rows(), _as_columns(measure.value), seed)
+            names = measure.name.split('\n')
+            self.bounds |= {name: bound for name, bound in zip(names, bounds, strict=True) if name in self.results}
+        if hasattr(self.engine.metrics, 'confusion_matrix'):
+            self.matrix = self.engine.metrics.confusion_matrix().numpy()
+        if self.kind == 'label' and self.matrix.any():
+            names, value, counts = _of_matrix(self.matrix, self.class_names)
+            bounds, self.resamples = intervals_of_kinds(counts, value, seed)
+            self.bounds |= dict(zip(names, bounds, strict=True))
+
+    def _lines(self, row):
+        """Return what stands below a sample (dict of str)."""
+        found = {}
+        for column in self.rows[1:]:
+            value = column['values'][row]
+            if column['type'] == 'class':
+                value = column['names'][value]
+            elif column['type'] == 'classes':
+                value = value.replace('|', ', ') or 'none'
+            text = '–' if value is None else f'{value:.4g}' if isinstance(value, float) else str(value)
+            found[column['name']] = text
+        return found
+
+    def _is_right(self, row):
+        """Return whether a sample is right (bool), or None where that is no question."""
+        correct = next((column['values'][row] for column in self.rows if column['name'] == 'correct'), None)
+        return None if correct is None else bool(correct)
+
+    def _scores(self):
+        """Return the probabilities of the likeliest classes of the samples that are drawn: {row: [[name, value]]}."""
+        return {
+            self.place[index]: [[self.class_names[k], round(value, 4)] for k, value in drawn.scores]
+            for index, drawn in self.pictures.items()
+            if drawn.scores
+        }
+
+    def figure(self, value):
+        """Return a value as text."""
+        return figure(value)
+
+
+WORST = {
+    'label': 'Those whose true class got the least probability.',
+    'labels': 'Those with the largest loss.',
+    'mask': 'Those with the lowest mIoU.',
+    'numbers': 'Those whose numbers are farthest off.',
+    'picture': 'Those with the lowest PSNR.',
+}
+
+
+def _as_columns(value):
+    """Return a function of sums that gives (R, M) even where `value` gives (R,)."""
+
+    def columns(sums):
+        found = np.asarray(value(sums))
+        return found[:, None] if found.ndim == 1 else found
+
+    return columns
+
+
+def _of_matrix(matrix, names):
+    """Return the names of the values that are made of a confusion matrix, the function that makes them, and its cells.
+
+    Args:
+        matrix: (K, K) int.
+        names: of the classes (list of str).
+
+    Returns:
+        names (list of M str), function of counts (R, D) -> (R, M), the D counts that are not 0.
+    """
+    truth, said = matrix.nonzero()
+    counts, classes = matrix[truth, said], len(matrix)
+    by_said = np.argsort(said, kind='stable')
+    right = truth == said
+
+    def by_class(draws, labels):
+        found = np.zeros((len(draws), classes))
+        there, starts = np.unique(labels, return_index=True)
+        found[:, there] = np.add.reduceat(draws, starts, axis=1)
+        return found
+
+    def value(draws):
+        hits = np.zeros((len(draws), classes))
+        hits[:, truth[right]] = draws[:, right]
+        of_truth, of_said = by_class(draws, truth), by_class(draws[:, by_said], said[by_said])
+        ratios = [hits / of_truth, hits / of_said, 2 * hits / (of_truth + of_said)]
+        occurs = of_truth + of_said > 0
+        means = [np.where(occurs, np.nan_to_num(r), 0).sum(1) / occurs.sum(1) for r in ratios]
+        return np.concatenate([*ratios, np.stack([hits.sum(1) / draws.sum(1), *means], 1)], axis=1)
+
+    each = [f'{key}/{name}' for key in ('acc_class', 'precision', 'f1') for name in names]
+    return [*each, 'acc', 'recall_macro', 'precision_macro', 'f1_macro'], value, counts
