@@ -26,6 +26,7 @@ from utils.registry import PROJECT, close_names
 COMMANDS = {
     'list': 'scripts.records.listing',
     'diff': 'scripts.records.diff',
+    'compare': 'scripts.records.compare',
     'whence': 'scripts.records.whence',
     'flips': 'scripts.records.flips',
     'command': 'scripts.records.command',

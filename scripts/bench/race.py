@@ -113,7 +113,7 @@ def race(tasks, rounds, say):
 def project_environment():
     """Return the environment of a process that imports the project's modules and finds itself on a terminal."""
     path = os.pathsep.join(filter(None, [str(SCRIPTS.parent), os.environ.get('PYTHONPATH')]))
-    return {**os.environ, 'PYTHONPATH': path, 'TERM': 'xterm'}
+    return {**os.environ, 'PYTHONPATH': path, 'TERM': 'xterm', 'CI': ''}
 
 
 def _open_terminal():

@@ -73,6 +73,29 @@ def lines(curves, diagonal=False, **labels):
         return _svg(axes)
 
 
+def over_epochs(curves, log=False):
+    """Return a plot of curves over the epochs of several runs.
+
+    Args:
+        curves: list of (number of the run, dashed, epochs, values, best): bool, lists, and the epoch that has a mark or
+            None; nan leaves a gap.
+        log: draw a logarithmic scale.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with _axes(xlabel='epoch', yscale='log' if log else 'linear') as axes:
+        for number, dashed, epochs, values, best in curves:
+            look = {'color': LINES[number % len(LINES)], 'alpha': 0.75 if dashed else 1}
+            dash = '--' if dashed else '-'
+            axes.plot(
+                epochs, values, ls=dash, lw=1.1 if dashed else 1.8, marker='.', ms=5 if len(epochs) < 30 else 1, **look
+            )
+            if best in epochs:
+                axes.plot(best, values[epochs.index(best)], 'o', ms=8, mfc='none', mew=1.8, **look)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        return _svg(axes)
+
+
 def _thinned(count):
     return np.unique(np.linspace(0, count - 1, min(count, MOST_STEPS)).round().astype(int))
 

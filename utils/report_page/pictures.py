@@ -118,9 +118,9 @@ class Painter:
     def _paint(self, drawn, picture, prediction, target):
         """Make the panes of a sample."""
         rgb = viz.rgb_of(picture)
-        size = _fitted(rgb.shape)
+        size = fitted(rgb.shape)
         drawn.size, name = size, f'p{drawn.index}'
-        whole = {'href': self._photo(_resized(rgb, size), drawn), 'id': name}
+        whole = {'href': self._photo(resized(rgb, size), drawn), 'id': name}
         if self.kind == 'mask':
             drawn.panes = self._mask_panes(whole, name, prediction, target, size)
         elif self.kind == 'picture':
@@ -130,7 +130,7 @@ class Painter:
                 ('truth', target),
                 ('error', self._error_map(prediction, target)),
             ]
-            drawn.panes = [(title, [{'href': self._photo(_resized(part, size), drawn)}]) for title, part in parts]
+            drawn.panes = [(title, [{'href': self._photo(resized(part, size), drawn)}]) for title, part in parts]
         else:
             drawn.panes = [('', [whole])]
 
@@ -183,14 +183,14 @@ class Painter:
         return f'data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
-def _fitted(shape):
+def fitted(shape):
     """Return the size (width, height) of a picture (H, W, 3) in the page."""
     height, width = shape[:2]
     factor = min(1.0, LONGEST / max(height, width))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _resized(rgb, size):
+def resized(rgb, size):
     picture = Image.fromarray(rgb)
     return rgb if picture.size == size else np.asarray(picture.resize(size, Image.BOX))
 
