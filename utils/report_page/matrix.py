@@ -37,7 +37,7 @@ def drawn_matrix(matrix, names):
         left_out = len(names) - MOST_CLASSES
     rows = matrix.sum(1)
     count = len(classes)
-    side = 46 if count <= 12 else 34 if count <= NUMBERS_UP_TO else 18 if count <= 50 else 10  # of 100 classes all are to fit
+    side = 46 if count <= 12 else 34 if count <= NUMBERS_UP_TO else 18 if count <= 50 else 10  # all are to fit
     labels = [_shortened(names[index]) for index in classes]
     margin = 14 + max(_width(label) for label in labels)
     part = matrix[np.ix_(classes, classes)]
