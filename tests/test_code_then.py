@@ -322,7 +322,8 @@ def test_its_exit_status_is_that_of_this_one(other, monkeypatch, capfd):
 
 
 SIGNALLED = """
-import sys, utils.code_then
+import signal, sys, utils.code_then
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
 utils.code_then.PATIENCE = float(sys.argv[1])
 from options import test_parser
 record = {'source': {'file': 'source.zip', 'sha256': sys.argv[3]}}
