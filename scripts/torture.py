@@ -183,11 +183,15 @@ def send(job, number, wanted, draw):
 
 
 def full_part(folder, wholes, draw, args):
-    """Let the disk be full: no file may become larger than some size, at which one save or another fails."""
+    """Let the disk be full: no file may become larger than some size, at which one save or another fails.
+
+    The first epochs have all the space that they need, or larger files than last.pth would end each run at its start.
+    """
     rows = []
     for name, whole in wholes.items():
-        largest = max(path.stat().st_size for path in whole.directory.iterdir())
         job = Job(folder / name, name, whole.words, whole)
+        job.start(0, '--epochs', 2).wait()
+        largest = (job.directory / 'last.pth').stat().st_size
         for number in range(LIMITS):
             before = len(steps_in(job.samples))
             run = job.start(0, '--save_steps', SAVE_STEPS, file_size=largest * (number + 1) // (LIMITS + 1))
