@@ -228,8 +228,8 @@ def test_confusion_matrix_agrees_with_result_txt(digits_test):
 def test_a_test_prints_its_numbers_and_where_they_are(digits_run, digits_test):
     lines = digits_test.stdout.splitlines()
     assert f'weights: 10 of 10 loaded from {digits_run.directory / "best.pth"}' in lines
-    for name in ('acc', 'acc_top5', 'f1_macro', 'loss'):
-        assert f'  {name}: {float(digits_test.values[name]):.4f}' in lines
+    names = ['acc', 'acc_top5', 'f1_macro', 'precision_macro', 'recall_macro', 'loss']  # what counts first
+    assert [line.split() for line in lines[-7:-1]] == [[f'{n}:', f'{float(digits_test.values[n]):.4f}'] for n in names]
     assert lines[-1] == f'results: {digits_test.directory}'
     assert 'instead of what the checkpoint says' not in digits_test.stdout, 'nothing was changed'
     for noise in ('\r', '%|', 'img/s'):

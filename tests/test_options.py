@@ -391,6 +391,7 @@ REFUSED_TRAIN = [
 ]
 REFUSED_TEST = [
     ('--save_viz=1', '--save_viz', 'takes no value'),
+    ('--save_outputs=1', '--save_outputs', 'takes no value'),
     ('--code old', '--code', "invalid choice: 'old'"),
     ('--viz_freq 0', '--viz_freq', 'must be at least 1'),
     ('--viz_freq all', '--viz_freq', 'not a whole number'),
