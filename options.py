@@ -52,7 +52,7 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one

@@ -229,6 +229,7 @@ REFUSED_COMMON = [
     ('--load_not_strict=1', '--load_not_strict', 'takes no value'),
     ('--trust_checkpoint=1', '--trust_checkpoint', 'takes no value'),
     ('--strict_record=1', '--strict_record', 'takes no value'),
+    ('--report=out.html', '--report', 'takes no value'),
     ('--save_prefix a/b', '--save_prefix', 'cannot be part of a directory name'),
     ('--checkpoints_dir val.txt', '--checkpoints_dir', "'val.txt' is not a directory"),
     ('--checkpoints_dir=', '--checkpoints_dir', "'' is not a directory"),

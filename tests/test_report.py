@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from options import test_parser
+import options
 from utils.errors import DanluError
 from utils.report_page.page import Page
 
@@ -251,7 +251,7 @@ def test_a_run_leaves_the_page_of_its_best_checkpoint(list_data, train_here, eva
     best = max(history_of(run), key=lambda row: float(row['val/acc']))
     values = dict(line.split(': ', 1) for line in (folder / 'result.txt').read_text(encoding='utf-8').splitlines())
     assert float(values['acc']) == float(best['val/acc']) and float(values['loss']) == float(best['val/loss'])
-    usual = test_parser().get_default('checkpoints_dir')
+    usual = options.test_parser().get_default('checkpoints_dir')
     again = eval_here('--load_model_path', run.directory / 'best.pth', '--checkpoints_dir', usual)
     assert again.directory == folder and again.values.items() <= values.items()
 

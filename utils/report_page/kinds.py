@@ -135,7 +135,7 @@ KINDS = {
         badness=lambda header: lambda cells: _known(-number(cells['psnr'])),
         columns=lambda header: ['psnr', 'ssim'],
         measures=lambda header: _of('restoration', MEASURES['restoration'], header),
-        groups=(12, 6, 6),
+        groups=(8, 4, 4),  # four pictures each
         middling=True,
         sections=of_pictures.restoration,
     ),

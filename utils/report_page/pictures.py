@@ -20,7 +20,6 @@ QUALITY = 88  # of JPEG, for larger ones
 TOP = 5  # classes whose probabilities are shown
 WRONG, RIGHT, IGNORED = 1, 0, 2
 ERROR_COLOUR = (230, 40, 20)
-MOST_BYTES = 2**23  # of all pictures of a page, as they are in memory
 
 
 class Drawn:
@@ -48,7 +47,6 @@ class Painter:
 
     def __init__(self, engine, colours):
         self.engine, self.args, self.kind, self.colours = engine, engine.args, task_of(engine.args).target, colours
-        self.bytes = 0
         self.error_scale = None  # of a restoration: what the error map's full colour stands for
 
     def draw(self, indices):
@@ -120,7 +118,7 @@ class Painter:
         rgb = viz.rgb_of(picture)
         size = fitted(rgb.shape)
         drawn.size, name = size, f'p{drawn.index}'
-        whole = {'href': self._photo(resized(rgb, size), drawn), 'id': name}
+        whole = {'href': self._photo(resized(rgb, size)), 'id': name}
         if self.kind == 'mask':
             drawn.panes = self._mask_panes(whole, name, prediction, target, size)
         elif self.kind == 'picture':
@@ -130,7 +128,7 @@ class Painter:
                 ('truth', target),
                 ('error', self._error_map(prediction, target)),
             ]
-            drawn.panes = [(title, [{'href': self._photo(resized(part, size), drawn)}]) for title, part in parts]
+            drawn.panes = [(title, [{'href': self._photo(resized(part, size))}]) for title, part in parts]
         else:
             drawn.panes = [('', [whole])]
 
@@ -167,7 +165,7 @@ class Painter:
         error = np.abs(prediction.astype(int) - target).mean(-1) / self.error_scale
         return (colormaps['inferno'](error.clip(0, 1))[..., :3] * 255).round().astype(np.uint8)
 
-    def _photo(self, rgb, drawn):
+    def _photo(self, rgb):
         """Return a picture (H, W, 3) as a data URL; small ones, and those of few colours, lose nothing."""
         picture = Image.fromarray(rgb)
         if (rgb == rgb[..., :1]).all():
@@ -179,7 +177,6 @@ class Painter:
     def _encoded(self, picture, kind, **options):
         buffer = io.BytesIO()
         picture.save(buffer, kind, **options)
-        self.bytes += buffer.tell()
         return f'data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'
 
 
@@ -191,6 +188,7 @@ def fitted(shape):
 
 
 def resized(rgb, size):
+    """Return a picture (H, W, 3) in this size (width, height)."""
     picture = Image.fromarray(rgb)
     return rgb if picture.size == size else np.asarray(picture.resize(size, Image.BOX))
 
