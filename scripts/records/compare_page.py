@@ -195,7 +195,7 @@ class _Painter(Painter):
             return drawn
         rgb = viz.rgb_of(picture)
         drawn.size = fitted(rgb.shape)
-        whole = [{'href': self._photo(resized(rgb, drawn.size), drawn), 'id': f'p{index}'}]
+        whole = [{'href': self._photo(resized(rgb, drawn.size)), 'id': f'p{index}'}]
         measure = QUALITY[self.args.task][0]
         titles = [
             f'{letter} · {measure} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
@@ -207,7 +207,7 @@ class _Painter(Painter):
     def _layers(self, part, drawn):
         """Return the layers of a mask, which lies over the input, or of a picture."""
         if self.kind != 'mask':
-            return [{'href': self._photo(resized(viz.rgb_of(part), drawn.size), drawn)}]
+            return [{'href': self._photo(resized(viz.rgb_of(part), drawn.size))}]
         labels = part.cpu().numpy()
         painted = np.where((labels >= 0) & (labels < len(self.colours)), labels, IGNORED)
         return [{'of': f'p{drawn.index}'}, self._mask(painted, self.colours, drawn.size, 'mask')]
