@@ -458,12 +458,12 @@ class Trainer(Engine):
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
-        state, path, note = read_state(self.args, self.again())
+        state, path, note = read_state(self.args, self.again(), self.selection)
         notes += [note] if note else []
         check_skipped(self.train_loader, self.args)
         notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
-            draw_missing(path, state)
+            draw_missing(path, state, self.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
         notes += self.record.take_up(state, self.lock.path.parent)
         self.logger_state = state['recorder'].get('epoch')

@@ -33,7 +33,7 @@ def test_a_test_ends_with_a_table_without_colour_where_none_is_wanted(shown, run
     _, directory = shown
     words = ['--load_model_path', directory / 'best.pth', '--num_workers', 0, '--device', 'cpu']
     seen = run_program('eval.py', *words, terminal='both', NO_COLOR='1').stderr
-    assert re.search(r'\r\n  +acc_class\r\n  ant +[\d.-]+\r\n', seen)
+    assert re.search(r'  +acc_class\r\n  ant +[\d.-]+\r\n', seen)
     assert re.search(r'\r\n  acc: +\d\.\d{4}\r\n  f1_macro: +\d\.\d{4}\r\n', seen)
     assert re.search(r'\rtest +\d+%', seen), 'the bar needs no colour'
     assert not re.search(r'\x1b\[[\d;]*m', seen)

@@ -58,6 +58,20 @@ def is_loss(title):
     return title.partition('_')[0] == 'loss'
 
 
+def draw_run(directory, history, selection=None):
+    """Draw curves.png of a run, with what its log.txt says of resumptions.
+
+    Args:
+        directory: of the run (Path).
+        history: rows (dicts).
+        selection: utils.selection.Selection that says which epoch is the best one, or None: none is marked.
+    """
+    log = directory / 'log.txt'
+    resumed = resumptions(log.read_text(encoding='utf-8', errors='replace') if log.exists() else '')
+    best = None if selection is None else selection.best_of(history)
+    draw_curves(history, directory / 'curves.png', best, resumed, directory.resolve().name)
+
+
 def draw_curves(history, path, best=None, resumed=(), title=''):
     """Draw `figure_of` the same into a PNG file, which is replaced in one step."""
     path = Path(path)

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.curves import draw_curves, panels_of, resumptions
+from utils.curves import draw_run, panels_of
 from utils.progress import Progress
 from utils.run_directory import replacing
 from utils.writer import CheckpointWriter
@@ -286,9 +286,7 @@ class Logger:
     def draw(self):
         """Draw curves.png from the epochs so far."""
         with self._drawing.spending():
-            resumed = resumptions((self.directory / 'log.txt').read_text(encoding='utf-8', errors='replace'))
-            name = self.directory.resolve().name
-            draw_curves(self.history, self.directory / 'curves.png', self.best(), resumed, name)
+            draw_run(self.directory, self.history, self.selection)
 
     def close(self):
         """Draw the last curves and close the files."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
-from utils.curves import draw_curves
+from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
 from utils.seeding import get_rng_state, set_rng_state
@@ -54,12 +54,13 @@ def newest_whole(run):
     raise DanluError(f'--resume: nothing in {run} can be gone on from: {"; ".join(faults)}')
 
 
-def read_state(args, again):
+def read_state(args, again, selection):
     """Return the state (dict) that args.resume names, its path, and a note (str) on damaged files, or None.
 
     Args:
         args: options; resume and epochs count.
         again: the command (str) that begins the run anew.
+        selection: utils.selection.Selection of the run.
 
     Raises:
         DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
@@ -75,7 +76,7 @@ def read_state(args, again):
             f'{again} --load_model_path {shlex.quote(str(path))}'
         )
     if state['epoch'] >= args.epochs:
-        draw_missing(path, state)
+        draw_missing(path, state, selection)
         raise RunFinished(
             f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
             f'{state["epoch"] + args.epochs}'
@@ -83,16 +84,17 @@ def read_state(args, again):
     return state, path, note
 
 
-def draw_missing(path, state):
+def draw_missing(path, state, selection):
     """Draw the curves of a finished run if a kill after its last epoch came before they were drawn.
 
     Args:
         path: of the checkpoint (Path) that it was found in.
         state: that (dict).
+        selection: utils.selection.Selection of the run.
     """
     curves = path.with_name('curves.png')
     if state['recorder']['history'] and not (curves.exists() and curves.stat().st_mtime >= path.stat().st_mtime):
-        draw_curves(state['recorder']['history'], curves)
+        draw_run(path.parent, state['recorder']['history'], selection)
 
 
 def restore(trainer, state, path):

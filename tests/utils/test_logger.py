@@ -13,6 +13,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from utils import curves
 from utils import logger as logger_module
 from utils.logger import Logger, Recorder
 from utils.selection import Selection
@@ -236,7 +237,7 @@ def test_where_a_run_was_resumed_is_in_tensorboard_and_in_the_curves(tmp_path, o
     history = [record_epoch(logger, epoch, 1.0 / epoch) for epoch in (1, 2)]
     logger.close()
     drawn = []
-    monkeypatch.setattr(logger_module, 'draw_curves', lambda *given: drawn.append(given))
+    monkeypatch.setattr(curves, 'draw_curves', lambda *given: drawn.append(given))
     logger = opened(history)
     logger.print('resumed after epoch 2 and batch 3 of epoch 3')
     record_epoch(logger, 3, 0.5)
@@ -283,7 +284,7 @@ def test_curves_are_drawn_while_a_long_run_goes_on(tmp_path, opened, monkeypatch
     now = [0.0]
     monkeypatch.setattr(logger_module.time, 'process_time', lambda: now[0])
     drawn = []
-    monkeypatch.setattr(logger_module, 'draw_curves', lambda history, path, *rest: drawn.append(len(history)))
+    monkeypatch.setattr(logger_module, 'draw_run', lambda directory, history, *rest: drawn.append(len(history)))
     logger = opened()
     for epoch in range(1, 11):
         now[0] += 20
