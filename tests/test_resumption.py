@@ -304,7 +304,7 @@ def generator_changed(state):
 )
 def test_the_first_step_of_a_resumed_run_is_compared_with_what_the_run_saw(change, line, faults, whole_runs, tmp_path):
     words = [*whole_runs('memory').words, '--checkpoints_dir', tmp_path, '--save_steps', 3, '--num_workers', 0]
-    run = faults.Run(words, tmp_path / 's', faults.Fault(signal.SIGKILL, 5))
+    run = faults.Run(words, tmp_path / 's', faults.Fault(signal.SIGKILL, 5, written=True))
     assert run.wait() == -signal.SIGKILL
     run = tampered(tmp_path / 'mlp_exp', tmp_path / 'other', change)
     resumed = faults.Run(['--resume', run], tmp_path / 's', faults.Fault(signal.SIGTERM, 1))

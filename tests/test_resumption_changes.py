@@ -17,7 +17,7 @@ def resumed_with(faults, whole_runs, tmp_path):
                 picture.save(path, compress_level=0)  # all of the same size
         words = [*whole_runs('classification').words, '--checkpoints_dir', tmp_path / 'runs', '--num_workers', 0]
         words += ['--train_list', folder / 'train.txt', '--save_steps', 3]
-        run = faults.Run(words, tmp_path / 's', faults.Fault(signal.SIGKILL, 5))
+        run = faults.Run(words, tmp_path / 's', faults.Fault(signal.SIGKILL, 5, written=True))
         assert run.wait() == -signal.SIGKILL, run.said
         change(folder)
         [directory] = (tmp_path / 'runs').iterdir()

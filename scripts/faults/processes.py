@@ -26,6 +26,7 @@ class Fault(NamedTuple):
 
     `number` is a signal, sent after `step` training steps of the process or, where `validating`, after so many batches
     of validation, and `times` times; SIGKILL as soon after that as there is a last.pth. `group`: to its whole group.
+    `written`: what is being saved is waited for, so that a run that goes on begins behind it for certain.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Fault(NamedTuple):
     validating: bool = False
     group: bool = False
     times: int = 1
+    written: bool = False
 
 
 class Run:
@@ -108,6 +110,8 @@ def _train(words, output, samples, fault, file_size, left_out):
         def strike(self, done, validating):
             if fault is None or done < fault.step or validating != fault.validating:
                 return
+            if fault.written:
+                self.logger.checkpoints.finish()
             if Path(self.args.model_dir, 'last.pth').exists() if fault.number == signal.SIGKILL else done == fault.step:
                 for _ in range(fault.times):
                     (os.killpg if fault.group else os.kill)(os.getpid(), fault.number)
