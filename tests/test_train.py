@@ -35,7 +35,7 @@ from utils.logger import Logger
 from utils.machine import select_gpus
 
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint'}
-RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader train_metrics'.split())
+RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader diverged train_metrics'.split())
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 
 
@@ -163,6 +163,7 @@ def test_args_txt_gives_the_run_again(digits_run):
     recorded = load_checkpoint(digits_run.directory / 'last.pth')['args']
     assert args.pop('model_dir') is None, 'another run gets a directory of its own'
     assert recorded.pop('model_dir') == str(digits_run.directory)
+    assert args.pop('report') and not recorded.pop('report'), 'whether a page is made belongs to one start'
     found = recorded.pop('from_data')
     assert found == ['channels', 'class_names', 'image_size', 'mean', 'num_classes', 'std']
     # What was found in the data is shown, and found again: given, it would stay when the data is changed.
