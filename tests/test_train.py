@@ -551,18 +551,17 @@ class Poisoned(Trainer):
         return loss * self.poison if self.calls == 10 else loss  # of seven steps an epoch
 
 
-@pytest.mark.parametrize(('print_freq', 'step'), [(1, 3), (2, 4), (50, 7)])
+@pytest.mark.parametrize('print_freq', [1, 50])
 @pytest.mark.parametrize('poison', [float('nan'), float('inf')])
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, step, poison):
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, poison):
     trainer = notebook_trainer(tmp_path, '--epochs', 5, '--print_freq', print_freq, kind=Poisoned)
     trainer.poison = poison
     with pytest.raises(DanluError) as caught:
         trainer.train()
     run = tmp_path / 'lenet_exp'
     message = str(caught.value)
-    # After an infinite loss the weights are no numbers, and so is the next loss.
-    assert re.search(rf'the training loss became (nan|inf) in epoch 2, at or before step {step}\.', message)
-    assert message.endswith(f'or lower the learning rate: python train.py @{run / "args.txt"} --lr 0.0001')
+    assert message.startswith(f'the loss of batch 3 of epoch 2 (step 10) is {poison}; samples in it: ')
+    assert f'or lower the learning rate: python train.py @{run / "args.txt"} --lr 0.0001; or go on without' in message
     log = (run / 'log.txt').read_text()
     assert message in log
     assert log.startswith(capsys.readouterr().out)
@@ -578,7 +577,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, st
 
 def test_a_loss_that_is_no_number_in_the_first_epoch_promises_no_checkpoint(tmp_path):
     trainer = notebook_trainer(tmp_path, '--lr', 1e30, '--optimizer', 'sgd', '--epochs', 2)
-    with pytest.raises(DanluError, match=r'in epoch 1, .* --lr 1e\+29$'):
+    with pytest.raises(DanluError, match=r'of epoch 1 .* --lr 1e\+29$'):
         trainer.train()
     assert not (tmp_path / 'lenet_exp' / 'last.pth').exists()
 
