@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import train
 from data.data_entry import select_eval_loader, select_train_loader
+from eval import report_on
 from loss import CrossEntropy
 from model.lenet import LeNet
 from options import TAKEN_FROM_CHECKPOINT, parse_train_args
@@ -1023,26 +1024,19 @@ def test_the_loop_waits_only_every_print_freq_steps(tmp_path, monkeypatch):
     assert waits[1] >= waits[0] + 7
 
 
-def test_a_trainer_is_gone_with_its_last_reference(list_data, tmp_path):
+@pytest.mark.parametrize('page', [False, True])
+def test_a_trainer_is_gone_with_its_last_reference(page, list_data, tmp_path):
     """In a circle of references its worker processes would be waited for until they time out."""
-    words = [
-        *list_data,
-        '--num_workers',
-        '2',
-        '--augment',
-        'flip',
-        '--device',
-        'cpu',
-        '--checkpoints_dir',
-        str(tmp_path),
-    ]
+    words = [*list_data, '--num_workers', '2', '--augment', 'flip', '--device', 'cpu', '--epochs', '1']
     gc.disable()
     try:
-        trainer = Trainer(parse_train_args([*words, '--epochs', '1']))
+        trainer = Trainer(parse_train_args([*words, '--checkpoints_dir', str(tmp_path)]))
         trainer.train()
-        reference = weakref.ref(trainer)
+        if page:
+            report_on(trainer)
+        left = [weakref.ref(trainer), weakref.ref(trainer.val_loader)]
         del trainer
-        assert reference() is None
+        assert [reference() for reference in left] == [None, None]
     finally:
         gc.enable()
 

@@ -7,6 +7,7 @@
 What it shows of each task is in utils/report_page/kinds.py, how it looks in utils/report_page/templates/.
 """
 
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,6 @@ from utils.report_page.sections import cell, figure
 from utils.run_directory import replacing
 from utils.tasks import entry_names, has_pictures, task_of
 
-NAME = 'report.html'
 TILES = 4
 TEMPLATES = Path(__file__).parent / 'templates'
 
@@ -63,7 +63,8 @@ class Page:
     """
 
     def __init__(self, engine):
-        self.environment, self.engine, self.args = environment(), engine, engine.args
+        # A circle would keep worker processes until the garbage collector comes by, and then for ten seconds.
+        self.environment, self.engine, self.args = environment(), weakref.proxy(engine), engine.args
         self.kind = task_of(self.args).target if self.args.task in KINDS else None
         self.counts = None
         if self.kind in ('label', 'labels'):
