@@ -64,9 +64,8 @@ from utils.past import translated
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
-from utils.report_page.page import NAME as REPORT
 from utils.report_page.page import Page, environment
-from utils.result_directory import whole_results
+from utils.result_directory import REPORT, whole_results
 from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line

@@ -42,7 +42,8 @@ from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code report'.split()
+NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code'.split()
+NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
@@ -586,7 +587,7 @@ def get_test_result_dir(args):
     def is_same(directory):
         from utils.result_directory import holds_same_test  # --help does not need it
 
-        return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED))
+        return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED_BY_TESTS))
 
     return made_below(roots, wanted, parser, '--result_dir', is_same)
 
@@ -603,12 +604,12 @@ def save_args(args, directory, note=None, place=None):
     if place is not None:
         args = copy.copy(args)
         args.result_dir = place
-    write_args(_parser_of(args), args, directory, NOT_REPEATED, note, place)
+    write_args(_parser_of(args), args, directory, _not_repeated(args), note, place)
 
 
 def changed_options(args):
     """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
-    return [f'{name}={shown(value)}' for name, value in changed(_parser_of(args), args, NOT_REPEATED).items()]
+    return [f'{name}={shown(value)}' for name, value in changed(_parser_of(args), args, _not_repeated(args)).items()]
 
 
 def tested_options(args, trained):
@@ -619,7 +620,7 @@ def tested_options(args, trained):
         trained: options of the run (dict).
     """
     told = {name for name in trained.get('from_data') or [] if getattr(args, name, None) == trained.get(name)}
-    not_repeated = (*NOT_REPEATED, 'load_model_path', *told, *getattr(args, 'from_data', []))
+    not_repeated = (*NOT_REPEATED_BY_TESTS, 'load_model_path', *told, *getattr(args, 'from_data', []))
     return changed(test_parser(), args, not_repeated)
 
 
@@ -631,8 +632,12 @@ def trained_options(trained):
     """
     parser = train_parser()
     known = argparse.Namespace(**{**vars(parser.parse_args([])), **trained})
-    return changed(parser, known, (*NOT_REPEATED, *(trained.get('from_data') or [])))
+    return changed(parser, known, (*NOT_REPEATED_BY_TESTS, *(trained.get('from_data') or [])))
 
 
 def _parser_of(args):
     return train_parser() if hasattr(args, 'model_dir') else test_parser()
+
+
+def _not_repeated(args):
+    return NOT_REPEATED if hasattr(args, 'model_dir') else NOT_REPEATED_BY_TESTS

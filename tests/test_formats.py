@@ -192,7 +192,8 @@ def test_an_option_added_later_is_as_it_was_before_it(later, copied, train_here,
     test = eval_here('--load_model_path', run.directory / 'best.pth')
     assert f'{run.directory / "best.pth"} is older than --later (then 1, today 3)\n' in test.stdout
     going_on = train_here('--resume', run.directory, '--epochs', 3)
-    assert LATER.format(record) + ', --save_minutes (then not set, today 1.0)\n' in going_on.stdout
+    more = ', --save_minutes (then not set, today 1.0), --report (then off, today on)\n'
+    assert LATER.format(record) + more in going_on.stdout
     assert load_checkpoint(run.directory / 'last.pth')['args']['later'] == 1
     # From now on it is an option like any other.
     assert (parsed(record).later, parsed(record).past) == (1, [])
@@ -202,7 +203,7 @@ def test_an_option_added_later_is_as_it_was_before_it(later, copied, train_here,
 def test_what_equals_the_default_is_not_worth_a_line(copied):
     lines = parsed(copied(FIRST).args).past
     assert len(lines) == 1
-    assert lines[0].endswith('is older than --save_minutes (then not set, today 1.0)')
+    assert lines[0].endswith(' is older than --save_minutes (then not set, today 1.0), --report (then off, today on)')
 
 
 def test_a_file_made_by_hand_has_the_defaults_of_today(later, tmp_path):

@@ -1,7 +1,7 @@
 """The files of a test: written beside those of an earlier test of the same thing, which keep their place under numbers.
 
 result.txt is always the newest; what was there before is result.1.txt, then result.2.txt and so on, with args.1.txt,
-viz.1 and whatever else belongs to it. Imports no torch.
+viz.1 and whatever else belongs to it. Also its report.html, where this test writes none. Imports no torch.
 """
 
 import os
@@ -16,6 +16,7 @@ from utils.run_directory import make_new_directory
 
 PARTIAL = 'partial'  # where a test's files lie until it has its results
 RESULT = 'result.txt'
+REPORT = 'report.html'  # a test of the same options may do without it
 
 
 @contextmanager
@@ -39,6 +40,8 @@ def whole_results(args, choose):
             for left in Path(directory).glob(f'{PARTIAL}*'):
                 _tidy_up(left)
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
+        if os.path.lexists(Path(directory, REPORT)):
+            Path(args.result_dir, REPORT).touch()  # empty, it stands for none, until the test writes it
         try:
             yield directory
         except BaseException:
@@ -101,7 +104,10 @@ def _take_places(partial):
     for name in names:
         if name in earlier:
             os.rename(directory / name, directory / _numbered(name, number))
-        os.replace(partial / name, directory / name)
+        if name == REPORT and not (partial / name).stat().st_size:
+            os.remove(partial / name)
+        else:
+            os.replace(partial / name, directory / name)
     partial.rmdir()
 
 

@@ -119,7 +119,8 @@ def test_a_list_with_slow_pictures_is_told_to_feed_faster(run_program, tmp_path)
     assert list(milliseconds) == [*parts, 'whole step']
     check_sums(milliseconds, percent)
     assert steps == 10, 'the epoch has 24'
-    assert percent['data'] > 50
+    # How much depends on the machine, and on what else it does; what takes longest does not.
+    assert percent['data'] == max(percent[part] for part in parts) > 20
     assert re.match(r'waiting for data takes \d+ %.*(--num_workers|--data_type mem_list)', advice)
     assert set(ranges_in(trace[1])) == set(parts)
 

@@ -1,5 +1,6 @@
 """Files of a test take their places together; what was there keeps its own under a number; a crash loses nothing."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -91,11 +92,9 @@ def test_files_of_another_origin_are_kept_too(tmp_path):
     assert contents(tmp_path) == expected('first') | kept
 
 
-@pytest.mark.parametrize('renames', range(9))
-def test_a_crash_between_two_files_loses_nothing(tmp_path, monkeypatch, renames):
-    """Killed after some of the moves, as seen by the next test."""
-    results_of(tmp_path, 'first')
-    left = iter(range(renames))
+def crashing_after(moves):
+    """Return what os is to a program that is killed after that many moves of a file."""
+    left = iter(range(moves))
 
     def crashing(move):
         def moving(*paths):
@@ -105,9 +104,15 @@ def test_a_crash_between_two_files_loses_nothing(tmp_path, monkeypatch, renames)
 
         return moving
 
-    crashed = Namespace(rename=crashing(os.rename), replace=crashing(os.replace), path=os.path, makedirs=os.makedirs)
+    return Namespace(**vars(os) | {name: crashing(getattr(os, name)) for name in ('rename', 'replace', 'remove')})
+
+
+@pytest.mark.parametrize('renames', range(9))
+def test_a_crash_between_two_files_loses_nothing(tmp_path, monkeypatch, renames):
+    """Killed after some of the moves, as seen by the next test."""
+    results_of(tmp_path, 'first')
     with monkeypatch.context() as patch:
-        patch.setattr(result_directory, 'os', crashed)
+        patch.setattr(result_directory, 'os', crashing_after(renames))
         if renames < 8:
             with pytest.raises(MemoryError):
                 results_of(tmp_path, 'second')
@@ -117,6 +122,20 @@ def test_a_crash_between_two_files_loses_nothing(tmp_path, monkeypatch, renames)
             results_of(tmp_path, 'second')
     results_of(tmp_path, 'third')
     assert contents(tmp_path) == expected('third') | expected('first', 1) | expected('second', 2)
+
+
+@pytest.mark.parametrize('moves', range(10))
+def test_a_page_goes_with_its_test_also_where_the_next_writes_none(tmp_path, monkeypatch, moves):
+    with_page = (*FILES, 'report.html')
+    results_of(tmp_path, 'first', with_page)
+    with monkeypatch.context() as patch:
+        patch.setattr(result_directory, 'os', crashing_after(moves))
+        with contextlib.suppress(MemoryError):
+            results_of(tmp_path, 'second')
+    results_of(tmp_path, 'third', with_page)
+    assert contents(tmp_path) == expected('third', files=with_page) | expected('first', 1, with_page) | expected(
+        'second', 2
+    )
 
 
 KILLED = """
