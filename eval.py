@@ -47,7 +47,7 @@ from data.pictures import picture_from
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
-from utils import viz
+from utils import launch, viz
 from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
 from utils.code_then import command, made_by, side_by_side, test_then
 from utils.drift import check_loaded, record_of
@@ -384,7 +384,9 @@ def report_on(trainer):
         args = prepare_test_args(words, checkpoint.get('args'))
         try:
             with explained(args):
-                Evaluator(args, checkpoint, trainer.val_loader, say=lambda line: None).eval()
+                # A loader of several processes has a share of the samples for each.
+                loader = None if launch.place().count > 1 else trainer.val_loader
+                Evaluator(args, checkpoint, loader, say=lambda line: None).eval()
         except BaseException:
             remove_unstarted(args.result_dir)
             raise
@@ -397,6 +399,8 @@ def report_on(trainer):
 
 def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
+    if launch.place().count > 1:
+        raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     checkpoint = load_checkpoint(get_load_model_path(argv), trusts_checkpoint(argv))
     code = test_parser().parse_args(argv).code
     then = None if code == 'now' else test_then(test_parser(), argv, checkpoint)

@@ -130,8 +130,8 @@ class WeightedSum(nn.Module):
         weights: dict from the same names to numbers.
 
     Attributes:
-        last_parts: of the last batch, dict from a loss's name to (weight, value, count): float, 0-d tensor without
-            gradient, number or 0-d tensor.
+        last_parts: of the last batch, dict from a loss's name to (weight, value, count): float, 0-d tensor, number or
+            0-d tensor.
     """
 
     def __init__(self, losses, weights):
@@ -145,7 +145,7 @@ class WeightedSum(nn.Module):
             value = loss(predictions, targets)
             total = total + self.weights[name] * value
             count = loss.count(predictions, targets) if hasattr(loss, 'count') else len(targets)
-            self.last_parts[name] = (self.weights[name], value.detach(), count)
+            self.last_parts[name] = (self.weights[name], value, count)
         return total
 
     def parts(self):

@@ -93,11 +93,13 @@ class Metrics:
         monitor: name of the value by which the best checkpoint is chosen; mode: 'max', higher is better, or 'min'.
         directions: dict from the name of a value to 'max' or 'min', which way is better; of others 'max'.
         seen: samples of this pass that were counted, those that wait not among them (int).
+        added, joined: names of what `merge` adds up (numbers and tensors, or None), and of lists that it joins.
     """
 
     monitor = None
     mode = 'max'
     directions = {}
+    added, joined = ('seen', '_counts', '_sums'), ('_kept',)
 
     @classmethod
     def from_args(cls, args):
@@ -149,6 +151,32 @@ class Metrics:
         for name, value in state.items():
             setattr(self, name, _moved(value, device))
 
+    def own_share(self):
+        """Return what was counted so far (dict), for `merge`; waits for the device.
+
+        Raises:
+            DanluError: a target is wrong.
+        """
+        self._count_waiting()
+        if self._first_wrong() is not None:
+            self.compute()  # says which
+        return {name: getattr(self, name) for name in (*self.added, *self.joined) if hasattr(self, name)}
+
+    def merge(self, states, device):
+        """Add what others have counted.
+
+        Args:
+            states: list of what their `own_share` returned.
+            device: torch.device on which the sums are to be.
+        """
+        for state in _moved(states, device):
+            for name in self.added:
+                own, other = getattr(self, name, None), state.get(name)
+                setattr(self, name, other if own is None else own if other is None else own + other)
+            for name in self.joined:
+                if name in state:
+                    setattr(self, name, [*getattr(self, name), *state[name]])
+
     def check_targets(self):
         """Raise DanluError where a target so far explains why the loss is no number; waits for the device."""
 
@@ -190,8 +218,7 @@ class ConfusionMetrics(Metrics):
         extras: names of EXTRA_METRICS to compute besides.
 
     Attributes:
-        counts: None before the first update, then an int64 tensor on the predictions' device, only ever added to: sum
-            it over several processes before `compute`.
+        counts: None before the first update, then an int64 tensor on the predictions' device, only ever added to.
 
     Raises:
         DanluError: there are not K names.

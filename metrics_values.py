@@ -85,6 +85,24 @@ class RegressionMetrics(SumMetrics):
                 values |= {f'{name}/{index}': value for index, value in enumerate(of_each)}
         return {name: value.item() for name, value in values.items()}
 
+    def own_share(self):
+        """Return what was counted so far (dict), for `merge`; see metrics.Metrics."""
+        return super().own_share() | {'origin': self._origin}
+
+    def merge(self, states, device):
+        """Add what others have counted, each from an origin of its own; see metrics.Metrics."""
+        for state in states:
+            if state['origin'] is None:
+                continue
+            origin = state['origin'].to(device)
+            if self._origin is None:
+                self._origin = origin
+            absolute, squared, sums, squares = state['_sums'].to(device)
+            # Of t - b, as (t - a) + (a - b).
+            apart = origin - self._origin
+            moved = [sums + state['seen'] * apart, squares + 2 * apart * sums + state['seen'] * apart.square()]
+            super().merge([state | {'_sums': torch.stack([absolute, squared, *moved])}], device)
+
     def _check(self, predictions, targets):
         """Raise DanluError unless both are numbers (N, T)."""
         check_alike('the metrics', predictions, targets, 2)

@@ -304,6 +304,8 @@ def _add_controls(parser):
     group = parser.add_argument_group('training steps')
     group.add_argument('--accumulate', default=1, before=1, type=number(int, low=1), metavar='N',
                        help='batches whose gradients make one optimizer step, as if they were one N times as large')
+    group.add_argument('--sync_bn', before=False, action=Flag,
+                       help='under torchrun: batch norms take their statistics over all processes (GPUs only)')
     group.add_argument('--clip_norm', before=None, type=number(float, above=0), metavar='X',
                        help='scale the gradients down where the norm of all together is larger')
     group.add_argument('--clip_value', before=None, type=number(float, above=0), metavar='X',

@@ -44,7 +44,8 @@ from data.identity import data_record
 from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
-from model.model_entry import equip_multi_gpu, select_model
+from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
+from utils import launch, processes
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.divergence import Divergence
 from utils.drift import check_loaded
@@ -55,11 +56,12 @@ from utils.fingerprint import Fingerprints, standard_probe
 from utils.first_steps import COUNT, FirstSteps
 from utils.freeze import freeze, train_mode
 from utils.inspection import advice
-from utils.interruption import GONE, Interrupted, Interruption
-from utils.lock import RunLock
+from utils.interruption import GONE, Interrupted, select_interruption
+from utils.lock import select_lock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.onlooker import Onlooker
 from utils.optim import Schedule, base_lr, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
@@ -77,7 +79,7 @@ from utils.resumption import (
     set_resume_state,
 )
 from utils.scatter import scatter
-from utils.seeding import be_deterministic, get_rng_state, seed_everything, set_rng_state
+from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.selection import select_monitor
 from utils.speed import choose_fast
 from utils.tasks import target_names, task_of
@@ -111,6 +113,7 @@ class Trainer(Engine):
         if args.deterministic:
             be_deterministic()
         device, gpus = select_gpus(args)
+        processes.check(args, train_loader, val_loader)
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss}
@@ -122,9 +125,11 @@ class Trainer(Engine):
         notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
         self.place = describe_device(args, gpus)
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
-        self.net = (select_model(args) if model is None else model).to(device)
+        notes += processes.notes(args)
+        self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)
         notes += freeze(self.net, args.freeze)
-        super().__init__(args, equip_multi_gpu(self.net, gpus), select_loss(args) if loss is None else loss, device)
+        wrapped = equip_multi_gpu(self.net, gpus) if processes.count() == 1 else equip_processes(self.net, device)
+        super().__init__(args, wrapped, select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
@@ -139,15 +144,18 @@ class Trainer(Engine):
         self.resumed_at = 0  # the batch with which the next epoch begins
         self.sums = None  # of the epoch's training, once that is over
         self.saved = None  # how far it is in last.pth (str), once there is one
-        self.interruption = Interruption(args.save_steps, args.save_minutes)
+        self.interruption = select_interruption(args)
+        if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
+            seed_everything(mix_seed(args.seed, processes.rank()))
         self.start_records(self.begin(notes), notes)
 
     def begin(self, notes):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
         args = self.args
         if args.resume:
-            self.lock = RunLock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
-            remove_partial(self.lock.path.parent)
+            self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
+            if processes.is_first():
+                remove_partial(self.lock.path.parent)
             try:
                 return self.restore(notes)
             except BaseException:
@@ -164,10 +172,13 @@ class Trainer(Engine):
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
         args = self.args
+        if not processes.is_first():
+            self.look_on(history)
+            return
         if args.model_dir is None:  # a notebook that did not call prepare_train_args
             args.model_dir = get_train_model_dir(args)
         if not args.resume:
-            self.lock = RunLock(args.model_dir)
+            self.lock = select_lock(args.model_dir)
             write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
@@ -185,6 +196,15 @@ class Trainer(Engine):
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
             self.logger.print(line)
+
+    def look_on(self, history):
+        """Open nothing: this is not the process that writes."""
+        self.lock, self.logger = select_lock(self.args.model_dir), Onlooker(history)
+        if self.batch:
+            self.logger.recorder.load_state_dict(self.logger_state)
+        self.witness, self.first_steps = Witness(self.args.model_dir, resumed=False), FirstSteps(self.args.model_dir, 0)
+        self.drawing = {split: Allowance(0.0, math.inf) for split in ('train', 'val')}
+        self.to_profile = False
 
     def write_record(self):
         """Write env.txt, source.zip and record.json; return a line (list of str) where the same was run already."""
@@ -235,8 +255,9 @@ class Trainer(Engine):
             for line in end_lines(self):
                 self.logger.print(line)
         except BaseException as error:
-            self.logger.write(f'stopped by {type(error).__name__} {message_of(error)}'.rstrip())
-            if isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
+            why = processes.why_ended(error)
+            self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
+            if why or isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
                 self.logger.print(interrupted_line(self))
             if self.interruption.signal is not None and isinstance(error, GONE):
                 self.interruption.stop()  # it has ended the worker processes of a ready-made loader in a step
@@ -257,7 +278,8 @@ class Trainer(Engine):
         self.train_per_epoch(epoch)
         self.val_per_epoch(epoch)
         self.logger.record('seconds', time.perf_counter() - started)
-        self.end_epoch(epoch, self.logger.save_curves(epoch))
+        row = self.logger.history[-1] = processes.from_first_value(self.logger.save_curves(epoch))
+        self.end_epoch(epoch, row)
 
     def train_per_epoch(self, epoch):
         """Train once over the training data, or over what a resumed run has left of it."""
@@ -311,18 +333,20 @@ class Trainer(Engine):
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
         self.divergence.settle()
-        self.fingerprints.add_to(states)
+        if processes.is_first():
+            self.fingerprints.add_to(states)
+            self.witness.waiting = True
         self.logger.flush()  # what a resumed run does not write again
         self.logger.save_check_points(states)
         self.interruption.saved(self.update.steps)
-        self.saved, self.witness.waiting = place_line(self), True
+        self.saved = place_line(self)
         if self.interruption.signal is not None:
             self.logger.checkpoints.finish()
             self.interruption.stop()
 
     def record_training(self, progress):
         """Record what an epoch's training came to."""
-        self.record_overall('train', self.metrics['train'].compute())
+        self.record_overall('train', processes.overall(self.metrics['train'], self.device).compute())
         self.logger.record('lr', base_lr(self.optimizer))
         self.logger.record('images_per_second', progress.rate())
         self.logger.record('data_wait', progress.wait_share())
@@ -339,19 +363,21 @@ class Trainer(Engine):
 
     def train_step(self, batch):
         """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
-        images, predictions, targets = self.step(batch)
-        loss = self.compute_loss(predictions, targets)
-        self.update(loss)
-        self.record_loss(self.logger, 'train/loss', loss, predictions, targets)
-        self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
+        counts = not processes.stands_in(self.train_loader, self.batch)
+        with processes.joining(self.model, self.update.ends_step()):
+            images, predictions, targets = self.step(batch)
+            loss = self.compute_loss(predictions, targets)
+            loss, parts = processes.overall_loss(loss, lambda: self.loss_parts(loss, predictions, targets), counts)
+            self.update(loss)
+        self.record_loss(self.logger, 'train/loss', loss, predictions, targets, parts)
+        if counts:
+            self.compute_metrics(predictions.detach(), targets, self.metrics['train'])
         return images, predictions, targets
 
     def val_per_epoch(self, epoch):
         """Evaluate once over the validation data, as eval.py does."""
 
         def keep_first(start, images, predictions, targets):
-            if self.interruption.signal is not None:
-                raise Interrupted
             if start == 0:
                 self.save_pictures(first_of(images, predictions, targets), 'val', epoch)
 
@@ -370,9 +396,15 @@ class Trainer(Engine):
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)
 
+    def pause(self):
+        """End a validation that is under way when the process is asked to end."""
+        self.interruption.agree()
+        if self.interruption.signal is not None:
+            raise Interrupted
+
     def save_pictures(self, shown, split, epoch):
         """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
-        if self.drawing[split].due() or epoch == self.args.epochs:
+        if processes.is_first() and (self.drawing[split].due() or epoch == self.args.epochs):
             with self.drawing[split].spending():
                 self.logger.save_imgs(self.gen_imgs_to_write(*shown, split), epoch)
 
@@ -414,7 +446,7 @@ class Trainer(Engine):
 
     def top_names(self, row):
         """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not."""
-        if not self.args.keep_top:
+        if not self.args.keep_top or not processes.is_first():
             return []
         top = self.selection.top(self.logger.history)
         for epoch in {row['epoch'] for row in self.logger.history} - top:
@@ -439,7 +471,8 @@ class Trainer(Engine):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
-                'step': self.update.steps, 'metrics': row, 'record': self.record.values}  # fmt: skip
+                'step': self.update.steps, 'metrics': row,
+                'record': self.record.values if processes.is_first() else None}  # fmt: skip
 
     def probe(self):
         """Return what the network is asked for a checkpoint's fingerprint: a tensor, or a tuple or dict of arguments.
@@ -465,7 +498,7 @@ class Trainer(Engine):
         if why := self.why_stop(self.epoch):
             draw_missing(path, state, self.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
-        notes += self.record.take_up(state, self.lock.path.parent)
+        notes += self.record.take_up(state, self.lock.path.parent) if processes.is_first() else []
         self.logger_state = state['recorder'].get('epoch')
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
@@ -491,7 +524,18 @@ def first_of(images, predictions, targets):
 
 def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
-    args = prepare_train_args(argv)
+    with processes.joined(lambda: select_gpus(parse_train_args(argv))[0]):
+        trainer = run(argv)
+    if trainer is not None and trainer.args.report and launch.place().rank == 0:
+        from eval import report_on  # what only tests need is imported when one is to be done
+
+        report_on(trainer)
+
+
+def run(argv):
+    """Do what the command line asks for and return the Trainer (None where there was nothing to train)."""
+    args = processes.from_first(lambda: prepare_train_args(argv))
+    processes.put_log_into(args.model_dir or args.resume)
     try:
         with writing_into(args.model_dir):
             trainer = Trainer(args)
@@ -503,21 +547,19 @@ def main(argv=None):
         if not resumes_if_begun(argv):
             raise
         print(f'nothing to do: {finished}')
-        return
+        return None
     except BaseException:
-        if not args.resume:
+        if not args.resume and processes.is_first():
             remove_unstarted(args.model_dir)
         raise
     finally:
         if args.dry_run:
             shutil.rmtree(args.model_dir, ignore_errors=True)
-    if not (args.dry_run or args.find_lr):
-        with writing_into(args.model_dir):
-            trainer.train()
-        if args.report:
-            from eval import report_on  # what only tests need is imported when one is to be done
-
-            report_on(trainer)
+    if args.dry_run or args.find_lr:
+        return None
+    with writing_into(args.model_dir):
+        trainer.train()
+    return trainer
 
 
 if __name__ == '__main__':

@@ -69,6 +69,10 @@ class Loader:
         for sizes, batch in batches:
             yield from self._finished(sizes, batch)
 
+    def stands_in(self, number):
+        """Return whether a batch of this epoch, by its number from 0 on, stands in for an empty part (bool)."""
+        return (self.batch_sampler.epoch, number) in self.batch_sampler.stand_ins
+
     def batch_again(self, epoch, number):
         """Make one batch of an epoch once more, to look at.
 

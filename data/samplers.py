@@ -5,8 +5,43 @@ from itertools import islice
 import numpy as np
 from torch.utils.data import Sampler
 
+from utils import processes
 
-class EpochBatches(Sampler):
+
+class SharedBatches(Sampler):
+    """Base of batch samplers that yield (epoch, samples): of several processes each its part of every batch.
+
+    Together the parts are the batch that one process would have, whatever their number. Where a batch has fewer
+    samples than there are processes, the first ones of it stand in for the parts that are empty, so that all processes
+    take the same steps.
+
+    Attributes:
+        stand_ins: (epoch, number from 0 on) of batches for whose empty part here others stand in (set).
+    """
+
+    def __init__(self):
+        self.epoch, self.start = 1, 0
+        self.place, self.stand_ins = (processes.rank(), processes.count()), set()
+
+    def set_epoch(self, epoch, start=0):
+        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
+        self.epoch, self.start = epoch, start
+
+    def part_of(self, number, batch):
+        """Return this process's part of the samples of a batch, which are an array or Places."""
+        rank, count = self.place
+        if count == 1:
+            return batch
+        size, more = divmod(len(batch), count)
+        start = rank * size + min(rank, more)
+        part = batch[start : start + size + (rank < more)]
+        if len(part):
+            return part
+        self.stand_ins.add((self.epoch, number))
+        return batch[:2]  # two, as batch normalisation cannot work on one
+
+
+class EpochBatches(SharedBatches):
     """Batch sampler that yields (epoch, indices), indices an int64 array of up to batch_size positions.
 
     The epoch travels with the batch because worker processes, which hold copies of the data set, must know it to seed
@@ -25,11 +60,7 @@ class EpochBatches(Sampler):
     def __init__(self, length, batch_size, shuffle, seed, weights=None):
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
         self.shares = None if weights is None else weights / weights.sum()
-        self.epoch, self.start = 1, 0
-
-    def set_epoch(self, epoch, start=0):
-        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
-        self.epoch, self.start = epoch, start
+        super().__init__()
 
     def order(self):
         """Return the order of the current epoch: int64 array (length,)."""
@@ -48,10 +79,10 @@ class EpochBatches(Sampler):
         order, batches = self.order(), len(self)
         for number in range(self.start, batches):
             end = self.length if number == batches - 1 else (number + 1) * self.batch_size
-            yield self.epoch, order[number * self.batch_size : end]
+            yield self.epoch, self.part_of(number, order[number * self.batch_size : end])
 
 
-class StreamBatches(Sampler):
+class StreamBatches(SharedBatches):
     """Batch sampler over a stream that yields (epoch, Places): where the samples of a batch lie.
 
     Args:
@@ -62,19 +93,15 @@ class StreamBatches(Sampler):
 
     def __init__(self, stream, batch_size, shuffle):
         self.stream, self.batch_size, self.shuffle = stream, batch_size, shuffle
-        self.epoch, self.start = 1, 0
-
-    def set_epoch(self, epoch, start=0):
-        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
-        self.epoch, self.start = epoch, start
+        super().__init__()
 
     def __len__(self):
         """Return the batches of an epoch; TypeError where the stream does not know its length."""
         return count_batches(len(self.stream), self.batch_size, self.shuffle)
 
     def __iter__(self):
-        for batch in islice(self._cut(), self.start, None):
-            yield self.epoch, Places(batch)
+        for number, batch in enumerate(islice(self._cut(), self.start, None), self.start):
+            yield self.epoch, self.part_of(number, Places(batch))
 
     def _cut(self):
         joins = self.shuffle and self.batch_size > 1

@@ -105,6 +105,34 @@ def equip_multi_gpu(model, gpus):
     return model if len(gpus) == 1 else nn.DataParallel(model, device_ids=gpus)
 
 
+def equip_processes(model, device):
+    """Wrap a model for several processes, each of which has one: gradients are averaged over all of them.
+
+    Args:
+        model: nn.Module on its device.
+        device: torch.device of this process.
+
+    Returns:
+        nn.parallel.DistributedDataParallel; a model without a parameter that learns as it is.
+    """
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        return model
+    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == 'cuda' else None)
+
+
+def with_sync_bn(model, wanted):
+    """Return a model whose batch norms, if that is `wanted` (bool), take their statistics over all processes.
+
+    Raises:
+        DanluError: torch has that for GPUs alone.
+    """
+    if not wanted:
+        return model
+    if next(model.parameters()).device.type != 'cuda':
+        raise DanluError('--sync_bn: torch has batch norms over several processes for GPUs only; leave it out')
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
 def _takes(entry, name):
     """Return whether a class or function takes the keyword argument `name`, by its name or through **kwargs."""
     parameters = inspect.signature(entry).parameters.values()

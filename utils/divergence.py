@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from utils import processes
 from utils.checkpoint import LAST, load_checkpoint, load_weights
 from utils.errors import DanluError
 from utils.finite import Diverged
@@ -137,7 +138,7 @@ class Divergence:
             DanluError: that was done too often; `text` (str) says what happened.
         """
         trainer, update = self.trainer, self.trainer.update
-        trainer.logger.checkpoints.finish()
+        processes.from_first(trainer.logger.checkpoints.finish)
         path = Path(trainer.args.model_dir, LAST)
         state = load_checkpoint(path)
         then, met = state['loader']['batch'], state['diverged']

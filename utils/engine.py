@@ -4,7 +4,8 @@ from functools import cached_property
 
 import torch
 
-from utils import viz
+from utils import processes, viz
+from utils.checkpoint import unwrapped
 from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.logger import Recorder
@@ -41,7 +42,7 @@ class Engine:
         if self.args.compile:
             known = self.args.channels and self.args.image_size is not None
             image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
-            compile_network(self.model, image)
+            compile_network(unwrapped(self.model), image)
 
     def take_from(self, *loaders):
         """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""
@@ -69,14 +70,27 @@ class Engine:
         own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
         return len(targets) if own or not hasattr(self.loss, 'count') else self.loss.count(predictions, targets)
 
-    def record_loss(self, recorder, name, loss, predictions, targets):
-        """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger."""
+    def loss_parts(self, loss, predictions, targets):
+        """Return the parts of a batch's loss: dict from a name, '' of one that is no sum, to (weight, value, count)."""
         own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
         parts = {} if own else getattr(self.loss, 'last_parts', {})
-        if parts:
-            recorder.record_sum(name, {f'{name}_{part}': values for part, values in parts.items()})
+        return parts or {'': (1.0, loss, self.loss_count(predictions, targets))}
+
+    def record_loss(self, recorder, name, loss, predictions, targets, parts=None):
+        """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger.
+
+        Args:
+            parts: as `loss_parts` has them, where they are known already.
+        """
+        parts = self.loss_parts(loss, predictions, targets) if parts is None else parts
+        if '' in parts:
+            _, value, count = parts['']
+            recorder.record(name, value, count)
         else:
-            recorder.record(name, loss, self.loss_count(predictions, targets))
+            recorder.record_sum(name, {f'{name}_{part}': values for part, values in parts.items()})
+
+    def pause(self):
+        """Is called before each batch of an evaluation; what ends it raises an exception here."""
 
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
@@ -98,7 +112,10 @@ class Engine:
         recorder, seen = Recorder(), 0
         with torch.inference_mode():
             for number, batch in enumerate(batches, 1):
+                self.pause()
                 images, predictions, targets = self.step(batch)
+                if processes.stands_in(getattr(batches, 'loader', None), number - 1):
+                    continue  # the network had to be asked, as its parts may be spread over the processes
                 self.record_loss(recorder, 'loss', self.compute_loss(predictions, targets), predictions, targets)
                 self.compute_metrics(predictions, targets, metrics)
                 if on_batch is not None:
@@ -106,6 +123,7 @@ class Engine:
                 seen += len(images)
                 if number % self.args.print_freq == 0 and hasattr(batches, 'show'):
                     batches.show(f'loss {recorder.mean("loss"):.4f}')
+        recorder, metrics, seen = processes.together(recorder, metrics, seen, self.device)
         if not seen:
             raise DanluError('there is no sample to evaluate: the list or loader is empty')
         return {**recorder.summary(), **metrics.compute()}, seen

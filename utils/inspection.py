@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from utils import processes
 from utils.checkpoint import save_checkpoint, unwrapped
 from utils.errors import DanluError
 from utils.writer import snapshot
@@ -18,7 +19,8 @@ def inspect(trainer, diverged, batches):
 
     The file is a checkpoint of the weights from before the step, with what was met in `diverged`: what ('loss' or
     'gradient'), epoch, loss, parameters (names of those whose gradients are not finite) and batches, for each its
-    number, the names of its samples, the positions of those that are not finite themselves, and the batch.
+    number, the names of its samples, the positions of those that are not finite themselves, and the batch; of several
+    processes for the part of each.
 
     Args:
         trainer: train.Trainer.
@@ -31,13 +33,16 @@ def inspect(trainer, diverged, batches):
         bad = not_finite(batch)
         at_fault += [names[index] for index in bad]
         found.append({'number': number, 'samples': names, 'not_finite': bad, 'batch': plain(batch)})
+    every = processes.gathered(processes.on_cpu((found, at_fault)))
+    found, at_fault = ([item for each in every for item in each[place]] for place in (0, 1))
     parameters = bad_gradients(unwrapped(trainer.net)) if diverged.what == 'gradient' else []
     facts = {'what': diverged.what, 'epoch': trainer.epoch + 1, 'loss': diverged.value, 'parameters': parameters}
+    there = processes.from_first(lambda: written(trainer, diverged.steps, facts | {'batches': found}))
     samples = at_fault or [name for each in found for name in each['samples']]
     return (
         f'{place(trainer, diverged)}{f" in {few(parameters)}" if parameters else ""}; samples '
         f'{"that are not finite themselves" if at_fault else "in it"}: {few(samples)}. '
-        f'{written(trainer, diverged.steps, facts | {"batches": found})}. {advice(trainer, bool(at_fault))}'
+        f'{there}. {advice(trainer, bool(at_fault))}'
     )
 
 

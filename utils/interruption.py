@@ -6,6 +6,8 @@ import threading
 import time
 from contextlib import contextmanager
 
+from utils import processes
+
 # What asks a process to end: Ctrl-C, kill and batch systems, and the warning that some of those send before.
 ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
@@ -34,10 +36,12 @@ class Interruption:
 
     def due(self, steps):
         """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
-        if self.signal is not None or self.asked:
-            return True
-        if self.save_steps is not None and steps - self.saved_steps >= self.save_steps:
-            return True
+        return self.signal is not None or self._is_turn(steps) or self._is_time()
+
+    def _is_turn(self, steps):
+        return self.asked or (self.save_steps is not None and steps - self.saved_steps >= self.save_steps)
+
+    def _is_time(self):
         return self.seconds is not None and time.monotonic() - self.saved_at >= self.seconds
 
     def saved(self, steps):
@@ -72,6 +76,9 @@ class Interruption:
                 return
             yield batch
 
+    def agree(self):
+        """Make what is known of signals the same for all processes that work together; here there is one."""
+
     def _notice(self, number, frame):
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
@@ -82,6 +89,48 @@ class Interruption:
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + self.signal)
+
+
+class SharedInterruption(Interruption):
+    """An Interruption of several processes: all of them save, and end, at the same step.
+
+    What one of them knows goes to all while the next step is computed, and counts after it.
+
+    Args:
+        save_steps, save_minutes: as Interruption has them.
+        agreement: utils.processes.Agreement.
+    """
+
+    def __init__(self, save_steps, save_minutes, agreement):
+        super().__init__(save_steps, save_minutes)
+        self.agreement, self.noticed, self.told_before = agreement, None, False
+
+    def due(self, steps):
+        """Return whether the state is to be saved after so many optimizer steps (bool), to all processes the same."""
+        is_time, self.signal = self.agreement.exchange(self._is_time(), self.noticed)
+        outdated, self.told_before = self.told_before, False  # that it is time was told before the last saving
+        return self.signal is not None or self._is_turn(steps) or (is_time and not outdated)
+
+    def agree(self):
+        """Make what is known of signals the same for all processes."""
+        _, self.signal = self.agreement.exchange(False, self.noticed)
+
+    def saved(self, steps):
+        """Take note that the state after so many optimizer steps was saved."""
+        super().saved(steps)
+        self.told_before = True
+
+    def _notice(self, number, frame):
+        if self.noticed is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.noticed = self.noticed or number
+
+
+def select_interruption(args):
+    """Return the Interruption that options (save_steps, save_minutes) ask for, of several processes a shared one."""
+    if processes.count() == 1:
+        return Interruption(args.save_steps, args.save_minutes)
+    return SharedInterruption(args.save_steps, args.save_minutes, processes.Agreement())
 
 
 def prepare_worker(_):

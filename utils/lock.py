@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+from utils import launch
 from utils.errors import DanluError
 
 try:
@@ -93,6 +94,23 @@ class RunLock:
             self.path.unlink(missing_ok=True)
             self.file.close()
             self.file = None
+
+
+class NoLock:
+    """Stands for a RunLock in a process that is not the one that writes."""
+
+    stale = None
+
+    def __init__(self, directory):
+        self.path = Path(directory) / 'lock'
+
+    def release(self):
+        """Do nothing: another process has it."""
+
+
+def select_lock(directory):
+    """Return the RunLock of a run's directory, or in all but the first of several processes a NoLock."""
+    return NoLock(directory) if launch.place().rank else RunLock(directory)
 
 
 def holder(directory):

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from utils import processes
 from utils.curves import draw_run, panels_of
 from utils.progress import Progress
 from utils.run_directory import replacing
@@ -49,6 +50,8 @@ class Recorder:
             parts: dict from a name, which is recorded too, to (weight, value, count).
         """
         self.totals[name] = {part: weight for part, (weight, _, _) in parts.items()}
+        parts = {part: (weight, value.detach() if torch.is_tensor(value) else value, count)
+                 for part, (weight, value, count) in parts.items()}  # fmt: skip
         self.latest[name] = sum(weight * value for weight, value, _ in parts.values())
         for part, (_, value, count) in parts.items():
             self.record(part, value, count)
@@ -74,6 +77,17 @@ class Recorder:
         before, self.marks[mark] = self.marks.get(mark, (0.0, 0.0)), now
         count = now[1] - before[1]
         return (now[0] - before[0]) / count if count else math.nan
+
+    def merge(self, states):
+        """Add what other Recorders have come to: list of what their `state_dict` returned."""
+        for state in states:
+            self.totals |= state['totals']
+            for name in state['waiting']:
+                pairs = [(state['sums'].get(name, 0.0), state['counts'].get(name, 0.0)),
+                         *((value * count, count) for value, count in state['waiting'][name])]  # fmt: skip
+                self.waiting.setdefault(name, [])
+                self.sums[name] = self.sums.get(name, 0.0) + sum(total for total, _ in pairs)
+                self.counts[name] = self.counts.get(name, 0) + sum(count for _, count in pairs)
 
     def state_dict(self):
         """Return the sums so far as plain values; those that wait stay apart, so that nothing is rounded otherwise."""
@@ -200,7 +214,7 @@ class Logger:
 
     def progress(self, loader, title):
         """Return an iterable over the loader's batches that shows how far it is."""
-        return Progress(loader, title, self.print)
+        return Progress(loader, title, self.print, times=processes.count())
 
     def record(self, name, value, count=1):
         """Add a batch's mean to the epoch's: see Recorder.record."""

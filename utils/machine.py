@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from utils import launch
 from utils.errors import DanluError
 
 
@@ -50,6 +51,14 @@ def select_gpus(args):
         raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
     if count == 0:
         return torch.device('cpu'), []
+    if (place := launch.place()).count > 1:
+        if place.local >= count:
+            raise DanluError(
+                f'torchrun has started more processes on this machine than the {count} GPU(s) that are visible '
+                f'{_visible()}: give --nproc_per_node {count}, or --device cpu'
+            )
+        torch.cuda.set_device(place.local)
+        return torch.device('cuda', place.local), [place.local]
     gpus = args.gpus if args.gpus is not None else [0]
     for gpu in gpus:
         if gpu >= count:

@@ -6,6 +6,7 @@ Imports no torch and knows the options by their names in the namespace only: opt
 import os
 from pathlib import Path
 
+from utils import launch
 from utils.arguments import UNRECORDABLE
 from utils.errors import DanluError
 from utils.loss_options import default_loss, fault_of_loss
@@ -128,6 +129,20 @@ def _check_palette(parser, args):
             parser.error(f'argument --palette: {error}')
 
 
+def _check_gpus(parser, args):
+    if not args.gpus:
+        return
+    if len(set(args.gpus)) < len(args.gpus):
+        parser.error(f'argument --gpus: {shown(args.gpus)}: an index is there twice')
+    if launch.place().count > 1:
+        parser.error(
+            'argument --gpus: not under torchrun, which starts one process per GPU: leave it out (DataParallel is for '
+            'one process, CUDA_VISIBLE_DEVICES chooses the GPUs of several)'
+        )
+    if len(args.gpus) > 1 and args.compile:
+        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
+
+
 def _check_counts(parser, args):
     if args.image_size and len(args.image_size) != 2:
         parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
@@ -140,10 +155,7 @@ def _check_counts(parser, args):
     for name in args.class_names or []:
         if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
             parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
-    if args.gpus and len(set(args.gpus)) < len(args.gpus):
-        parser.error(f'argument --gpus: {shown(args.gpus)}: an index is there twice')
-    if args.gpus and len(args.gpus) > 1 and args.compile:
-        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
+    _check_gpus(parser, args)
     if args.class_weights and not any(args.class_weights):
         parser.error('argument --class_weights: all are 0, so nothing would be learned')
     for name in ('mean', 'std'):

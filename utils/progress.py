@@ -66,10 +66,12 @@ class Progress:
         loader: iterable of batches whose first element is a tensor (B, ...).
         title: what stands before the bar ('epoch 3/10').
         say: function that prints one line, used where there is no terminal.
+        shown: whether there is anything to see (bool).
+        times: how many processes share out the batches; here the first, which has no smaller part than the others.
     """
 
-    def __init__(self, loader, title, say):
-        self.loader, self.title, self.say = loader, title, say
+    def __init__(self, loader, title, say, shown=True, times=1):
+        self.loader, self.title, self.say, self.shown, self.times = loader, title, say, shown, times
         self.total = length_of(getattr(loader, 'dataset', None))
         self.done, self.waited, self.started = 0, 0.0, time.perf_counter()
         self.said = self.started
@@ -77,20 +79,23 @@ class Progress:
     def __iter__(self):
         # The bar goes to stderr, so that `python train.py > out.txt` keeps both a bar and a clean file.
         with Bar(total=self.total, desc=self.title, leave=False, dynamic_ncols=True,
-                 disable=not is_watched(sys.stderr)) as self.bar:  # fmt: skip
+                 disable=not (self.shown and is_watched(sys.stderr))) as self.bar:  # fmt: skip
             asked = time.perf_counter()
             for batch in self.loader:
                 self.waited += time.perf_counter() - asked
-                self.done += len(batch[0])
+                size = self.times * len(batch[0])
+                if self.times > 1 and self.total is not None:
+                    size = min(size, self.total - self.done)
+                self.done += size
                 yield batch
                 asked = time.perf_counter()
-                self.bar.update(len(batch[0]))
+                self.bar.update(size)
 
     def show(self, text):
         """Put `text` (such as 'loss 0.1234') beside the bar, or into a line if none was printed for half a minute."""
         self.bar.set_postfix_str(text, refresh=False)
         now = time.perf_counter()
-        if self.bar.disable and now - self.said > QUIET_SECONDS:
+        if self.shown and self.bar.disable and now - self.said > QUIET_SECONDS:
             self.said = now
             share = f' of {self.total:,}' if self.total else ''
             self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} per second, {text}')

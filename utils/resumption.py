@@ -1,16 +1,18 @@
 """Going on where a run stood: what last.pth holds for that, and taking it up again."""
 
+import copy
 import shlex
 from itertools import islice
 from pathlib import Path
 
 import torch
 
+from utils import processes
 from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
 from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
-from utils.seeding import get_rng_state, set_rng_state
+from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
 
 
 class RunFinished(DanluError):
@@ -19,19 +21,34 @@ class RunFinished(DanluError):
 
 def resume_state(trainer):
     """Return what resuming needs besides what testing needs (dict of tensors and plain values)."""
-    update, metrics = trainer.update, trainer.metrics['train']
+    update = trainer.update
     return {
         **({} if update.ema is None else {'ema': update.ema.state_dict()}),
         'optimizer': trainer.optimizer.state_dict(),
         'scheduler': update.schedule.state_dict(),
         'scaler': update.scaler.state_dict(),
-        'rng': rng_state_with(trainer.train_loader),
         'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
         'diverged': trainer.divergence.state_dict(),
+        **own_of_each(trainer),
+    }
+
+
+def own_of_each(trainer):
+    """Return what each process has for its own (dict): generators, and the metrics of its share of an epoch.
+
+    Of several, `processes` is a list of the same by rank, of which the first stands for those who know of one alone.
+    """
+    metrics = trainer.metrics['train']
+    own = {
+        'rng': rng_state_with(trainer.train_loader),
         'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
     }
+    if processes.count() == 1:
+        return own
+    every = processes.gathered(processes.on_cpu(own | {'epoch_rng': trainer.epoch_rng}))
+    return {name: every[0][name] for name in own} | {'processes': every}
 
 
 def newest_whole(run):
@@ -104,6 +121,8 @@ def restore(trainer, state, path):
     trainer.set_resume_state(state)
     with trainer.for_testing():
         lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
+    if (then := len(state.get('processes', [None]))) != processes.count():
+        lines.append(f'processes: {then} -> {processes.count()}: same order, same samples; values equal to rounding')
     if trainer.batch and state['train_metrics'] is None:
         lines.append('the training metrics of this epoch are those of its rest: they cannot be saved')
     return lines
@@ -125,9 +144,37 @@ def set_resume_state(trainer, state):
     update.load_waiting_state(loader.get('gradients'))
     trainer.divergence.load_state_dict(state.get('diverged', {}))
     trainer.interruption.saved(update.steps)
-    if trainer.batch and state['train_metrics'] is not None:
-        trainer.metrics['train'].load_state_dict(state['train_metrics'], trainer.device)
-    set_rng_state_with(trainer.train_loader, state['rng'])
+    take_own(trainer, state)
+
+
+def take_own(trainer, state):
+    """Take up again what `own_of_each` returned of this process; `state` (dict) holds it.
+
+    Of a run by another number of processes the first one takes all metrics, and the others draw from generators of
+    their own.
+    """
+    metrics, every = trainer.metrics['train'], state.get('processes', [{**state, 'epoch_rng': trainer.epoch_rng}])
+    if len(every) == processes.count():
+        own = every[processes.rank()]
+        trainer.epoch_rng = own['epoch_rng']
+        if trainer.batch and own['train_metrics'] is not None:
+            metrics.load_state_dict(own['train_metrics'], trainer.device)
+        set_rng_state_with(trainer.train_loader, own['rng'])
+        return
+    metrics.reset()
+    if processes.is_first():
+        set_rng_state_with(trainer.train_loader, state['rng'])
+        if trainer.batch and hasattr(metrics, 'merge') and all(each['train_metrics'] is not None for each in every):
+            metrics.merge([share_in(metrics, each['train_metrics'], trainer.device) for each in every], trainer.device)
+    else:
+        seed_everything(mix_seed(trainer.args.seed, processes.rank(), trainer.update.steps))
+
+
+def share_in(metrics, state, device):
+    """Return what metrics had counted (dict, as `own_share` has it) when their `state_dict` was `state`."""
+    then = copy.copy(metrics)
+    then.load_state_dict(state, device)
+    return then.own_share()
 
 
 def rng_state_with(loader):

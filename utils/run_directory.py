@@ -73,7 +73,7 @@ def remove_partial(directory):
 def remove_unstarted(directory):
     """Remove a directory that failed before its first step and holds nothing but what starts do: it would confuse."""
     paths = list(Path(directory).iterdir())
-    if {path.name for path in paths} <= set(AT_START):
+    if all(path.name in AT_START or path.name.startswith('log.rank') for path in paths):
         for path in paths:
             path.unlink()
         os.rmdir(directory)

@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from utils import processes
 from utils.errors import DanluError
 from utils.seeding import get_rng_state, set_rng_state
 from utils.tasks import has_pictures
@@ -83,7 +84,8 @@ def choose_fast(trainer):
     batch = next(iter(trainer.train_loader), None)
     if batch is None:
         raise DanluError('there is no batch to train on: the loader is empty')
-    found, line = find_fast(trainer.net, trainer.compute_loss, trainer.to_device(batch), wanted)
+    batch = trainer.to_device(batch)
+    found, line = processes.from_first(lambda: find_fast(trainer.net, trainer.compute_loss, batch, wanted))
     set_rng_state(state)
     for name, value in found.items():
         setattr(args, name, value)

@@ -47,7 +47,7 @@ class Update:
         self.ema = None if args.ema is None else Ema(net, args.ema)
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
         self.taken, self.number, self.numbers, self.lost = 0, 0, [], 0  # lost: batches of this step left out
-        self.guard = Guard(net, optimizer, waits=args.on_nan != 'stop')
+        self.guard, self.leaves_out = Guard(net, optimizer, waits=args.on_nan != 'stop'), args.on_nan != 'stop'
 
     def start_epoch(self, done=0):
         """Begin to count an epoch's batches, of which `done` (int) were learned from before the run was resumed."""
@@ -55,6 +55,13 @@ class Update:
         if not done:
             self.waiting = 0
         self.guard.keep_buffers()
+
+    def ends_step(self):
+        """Return whether the optimizer steps after the next batch, or may do so (bool)."""
+        if self.accumulate == 1 or self.left is None or self.leaves_out:
+            return True
+        together = self.together if self.waiting else max(1, min(self.accumulate, self.left))
+        return self.waiting + 1 >= together
 
     def open_batches(self):
         """Return the numbers (list of int) of the batches whose step is not done or not known to be finite."""

@@ -1,0 +1,327 @@
+"""train.py under torchrun: two processes give what one gives, end together, and lose nothing."""
+
+import csv
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from conftest import PROJECT
+from PIL import Image
+
+from data.samplers import EpochBatches, StreamBatches
+from metrics import select_metrics
+from utils.checkpoint import load_checkpoint
+from utils.launch import Place, place_of
+
+TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
+EXACT = ('train/acc', 'val/acc', 'val/auroc', 'train/f1_macro', 'val/f1_macro')
+# Starts train.py with a step, of the process and the number that the environment names, before which something happens.
+PROGRAM = """
+import os, resource, signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+import train
+from utils.errors import run_main
+
+WHAT, RANK, STEP = os.environ['FAULT'].split()
+learn = train.Trainer.train_step
+
+def train_step(self, batch):
+    again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
+    if os.environ['RANK'] == RANK and self.update.steps == int(STEP) and not again:
+        if WHAT == 'raise':
+            raise ValueError('broken on purpose')
+        if WHAT == 'kill':
+            os.kill(os.getpid(), signal.SIGKILL)
+        if WHAT == 'fill':
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, 2**15))
+    return learn(self, batch)
+
+train.Trainer.train_step = train_step
+run_main(train.main, 'train.py')
+"""
+
+
+@pytest.fixture(scope='module')
+def uneven(tmp_path_factory):
+    """Return the options of a run on 101 samples, of which 5 are left for the last batch, and one to validate."""
+    folder = tmp_path_factory.mktemp('uneven')
+    random = np.random.default_rng(0)
+    lines = []
+    for index in range(101):
+        label = index % 3
+        Image.fromarray(random.integers(60 * label, 100 + 70 * label, (12, 12, 3)).astype(np.uint8)).save(
+            folder / f'{index}.png'
+        )
+        lines.append(f'{index}.png\t{label}\n')
+    (folder / 'train.txt').write_text(''.join(lines))
+    (folder / 'val.txt').write_text(''.join(lines[-17:]))
+    (folder / 'one.txt').write_text(lines[1])
+    return SimpleNamespace(
+        one=folder / 'one.txt',
+        words=['--data_type', 'mem_list', '--train_list', folder / 'train.txt', '--val_list', folder / 'val.txt',
+               '--batch_size', 16, '--augment', 'flip', '--loss', 'ce+0.5*focal', '--class_weights', 1, 2, 3,
+               '--metrics', 'auroc', '--lr', 0.003, '--epochs', 3, '--print_freq', 2, '--device', 'cpu'],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope='module')
+def program(tmp_path_factory):
+    """Return the path of PROGRAM."""
+    path = tmp_path_factory.mktemp('program') / 'faulty.py'
+    path.write_text(PROGRAM)
+    return path
+
+
+@pytest.fixture(scope='module')
+def launched():
+    """Return a function that starts torchrun: (script, *words, torchrun=its options, fault) -> the Popen."""
+
+    def launch(script, *words, torchrun=('--standalone', '--nproc_per_node', 2), fault='none 0 0'):
+        command = [sys.executable, '-m', 'torch.distributed.run', *torchrun, script, *words, '--no_report']
+        # In a shell's background SIGINT is ignored, and so it would be in what is started here.
+        return subprocess.Popen(list(map(str, command)), env={**os.environ, 'FAULT': fault}, text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)  # fmt: skip
+
+    return launch
+
+
+@pytest.fixture(scope='module')
+def torchrun(launched):
+    """Return a function that runs torchrun to its end: as `launched` -> code, stdout, stderr."""
+
+    def run(*words, **given):
+        process = launched(*words, **given)
+        stdout, stderr = process.communicate(timeout=120)
+        return SimpleNamespace(code=process.returncode, stdout=stdout, stderr=stderr)
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def two(uneven, torchrun, tmp_path_factory):
+    """Return the run of two processes that is not disturbed."""
+    place = tmp_path_factory.mktemp('two')
+    done = torchrun(PROJECT / 'train.py', *uneven.words, '--checkpoints_dir', place)
+    assert done.code == 0, done.stderr
+    done.directory = place / 'lenet_exp'
+    return done
+
+
+def rows_of(directory):
+    with open(directory / 'history.csv', newline='') as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def same_weights(run, other):
+    ours, theirs = (load_checkpoint(each / 'last.pth')['model'] for each in (run, other))
+    return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# --- as one process
+
+
+def test_two_processes_train_as_one(two, uneven, train_here, tmp_path):
+    one = train_here(*uneven.words, '--checkpoints_dir', tmp_path)
+    assert '2 processes (gloo): of the 16 samples of a batch each has 8' in two.stdout
+    alone, together = rows_of(one.directory), rows_of(two.directory)
+    assert len(alone) == len(together) == 3
+    for row, other in zip(alone, together, strict=True):
+        assert {name: row[name] for name in EXACT} == {name: other[name] for name in EXACT}
+        losses = [name for name in row if 'loss' in name]
+        assert {'train/loss', 'train/loss_ce', 'train/loss_focal', 'val/loss'} <= {*losses}
+        assert {name: row[name] for name in losses} == pytest.approx({name: other[name] for name in losses}, rel=1e-5)
+    assert two.stdout.count('epoch 1/3') == 1
+    assert sorted(path.name for path in two.directory.iterdir() if 'rank' in path.name) == []
+
+
+def test_what_one_process_has_tests_as_it_trained(two, eval_here):
+    test = eval_here('--load_model_path', two.directory / 'best.pth')
+    best = load_checkpoint(two.directory / 'best.pth')
+    assert float(test.values['acc']) == best['metrics']['val/acc']
+    assert float(test.values['loss']) == pytest.approx(best['metrics']['val/loss'], rel=1e-6)
+
+
+def test_more_processes_than_samples(uneven, torchrun, train_here, tmp_path):
+    """A validation of one sample, and a last batch of two for three processes; workers make the batches."""
+    words = [*uneven.words, '--val_list', uneven.one, '--batch_size', 33, '--num_workers', 1, '--data_type', 'list']
+    three = ('--standalone', '--nproc_per_node', 3)
+    done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path / 'three', torchrun=three)
+    assert done.code == 0, done.stderr
+    one = train_here(*words, '--checkpoints_dir', tmp_path / 'one')
+    for row, other in zip(rows_of(one.directory), rows_of(tmp_path / 'three' / 'lenet_exp'), strict=True):
+        assert row['val/acc'] == other['val/acc']
+        for name in ('train/loss', 'val/loss'):
+            assert row[name] == pytest.approx(other[name], rel=1e-4)
+
+
+@pytest.mark.parametrize('count', [2, 3, 7])
+@pytest.mark.parametrize('length', [1, 6, 41, 65])
+def test_the_parts_of_a_batch_make_up_the_batch(length, count):
+    whole = list(EpochBatches(length, 16, True, seed=3))
+    shared = [EpochBatches(length, 16, True, seed=3) for _ in range(count)]
+    streams = [StreamBatches(SimpleNamespace(order=lambda epoch: iter(range(length))), 16, True) for _ in range(count)]
+    for rank, (sampler, stream) in enumerate(zip(shared, streams, strict=True)):
+        sampler.place = stream.place = (rank, count)
+    parts = [list(sampler) for sampler in shared]
+    assert {len(each) for each in parts} == {len(whole)}
+    for number, (_, batch) in enumerate(whole):
+        found = [part[number][1] for part, sampler in zip(parts, shared, strict=True)
+                 if (1, number) not in sampler.stand_ins]  # fmt: skip
+        assert np.concatenate(found).tolist() == batch.tolist()
+        assert max(map(len, found)) - min(map(len, found)) <= 1
+    places = [[part.tolist() for _, part in stream] for stream in streams]
+    counted = [place for stream, each in zip(streams, places, strict=True) for number, part in enumerate(each)
+               if (1, number) not in stream.stand_ins for place in part]  # fmt: skip
+    assert sorted(counted) == list(range(length))
+
+
+TASKS = {
+    'classification': (
+        {'num_classes': 7, 'metrics': ['auroc', 'acc_top5']},
+        lambda random: (torch.randn(41, 7, generator=random), torch.randint(7, (41,), generator=random)),
+    ),
+    'segmentation': (
+        {'num_classes': 3, 'ignore_index': 2},
+        lambda random: (torch.randn(41, 3, 4, 4, generator=random), torch.randint(3, (41, 4, 4), generator=random)),
+    ),
+    'multilabel': (
+        {'num_classes': 4, 'metrics': ['auroc']},
+        lambda random: (torch.randn(41, 4, generator=random), torch.randint(2, (41, 4), generator=random).float()),
+    ),
+    'regression': (
+        {},
+        lambda random: tuple(torch.randn(41, 2, generator=random, dtype=torch.float64) + 1e4 for _ in range(2)),
+    ),
+    'restoration': ({}, lambda random: tuple(torch.rand(41, 1, 16, 16, generator=random) for _ in range(2))),
+}
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_shares_of_metrics_add_up(task):
+    options, make = TASKS[task]
+    args = SimpleNamespace(**{'task': task, 'class_names': None, 'ignore_index': None, 'metrics': None} | options)
+    whole, shares = select_metrics(args), [select_metrics(args) for _ in range(3)]
+    predictions, targets = make(torch.Generator().manual_seed(0))
+    whole.update(predictions, targets)
+    for share, part in zip(shares[1:], (slice(0, 15), slice(15, 41)), strict=True):  # and nothing for the first
+        share.update(predictions[part], targets[part])
+    merged = select_metrics(args)
+    merged.merge([share.own_share() for share in shares], torch.device('cpu'))
+    assert merged.compute() == pytest.approx(whole.compute(), rel=1e-9, nan_ok=True)
+
+
+# --- ends
+
+
+@pytest.mark.parametrize(
+    ('fault', 'cause'),
+    [
+        ('kill 1 9', 'stopped by the end of another process, which left no word'),
+        ('raise 1 9', 'stopped by the end of process 1: ValueError broken on purpose'),
+        ('fill 0 9', 'stopped by DanluError cannot write .*; free some space, then --resume'),
+    ],
+)
+def test_the_end_of_one_process_is_the_end_of_all(fault, cause, two, uneven, program, torchrun, tmp_path):
+    """At once, with the cause in the run's directory; and the run that goes on ends with the same bits."""
+    started = time.monotonic()
+    words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
+    done = torchrun(program, PROJECT, *words, fault=fault)
+    assert done.code == 1
+    assert time.monotonic() - started < 60, 'torchrun ends it by SIGKILL after 30 s, of which nothing may be used up'
+    run = tmp_path / 'lenet_exp'
+    assert re.search(cause, (run / 'log.txt').read_text())
+    if fault.startswith('raise'):
+        assert done.stderr.count('ValueError: broken on purpose') == 1, 'told by one process'
+        assert 'ValueError: broken on purpose' in (run / 'log.rank1.txt').read_text()
+    assert not list(run.glob('*.partial'))
+    if not fault.startswith('fill'):
+        return  # to go on after that is what the restarts and the machines below do
+    again = torchrun(PROJECT / 'train.py', '--resume', run)
+    assert again.code == 0, again.stderr
+    assert 'resume verified' in again.stdout
+    assert same_weights(run, two.directory)
+    kept = [{name: row[name] for name in row if name.startswith(('train/', 'val/'))} for row in rows_of(run)]
+    assert kept == [{name: row[name] for name in kept[0]} for row in rows_of(two.directory)]
+
+
+def test_sigterm_saves_and_another_number_of_processes_goes_on(two, uneven, launched, train_here, tmp_path):
+    process = launched(PROJECT / 'train.py', *uneven.words, '--epochs', 500, '--checkpoints_dir', tmp_path)
+    for line in process.stdout:
+        if line.startswith('epoch 2/'):
+            break
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    run = tmp_path / 'lenet_exp'
+    assert 'last.pth holds epoch' in (run / 'log.txt').read_text()
+    state = load_checkpoint(run / 'last.pth')
+    assert len(state['processes']) == 2
+    epochs = state['epoch'] + 2
+    on = train_here('--resume', run, '--epochs', epochs, '--device', 'cpu')
+    assert 'processes: 2 -> 1: same order, same samples; values equal to rounding' in on.stdout
+    assert [row['epoch'] for row in rows_of(run)] == list(range(1, epochs + 1))
+
+
+def test_torchrun_restarts_what_has_failed(two, uneven, program, torchrun, tmp_path):
+    words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path, '--resume', 'auto']
+    once = ('--standalone', '--nproc_per_node', 2, '--max_restarts', 1)
+    done = torchrun(program, PROJECT, *words, torchrun=once, fault='raise 1 9')
+    assert done.code == 0, done.stderr
+    assert same_weights(tmp_path / 'lenet_exp', two.directory)
+
+
+def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, tmp_path):
+    """Two agents on this machine, one process each; that of the second is killed, and both are started again."""
+    with socket.socket() as free:
+        free.bind(('localhost', 0))
+        port = free.getsockname()[1]
+
+    def both(script, *words, fault='none 0 0'):
+        agent = ('--nnodes', 2, '--nproc_per_node', 1, '--rdzv_backend', 'c10d', '--rdzv_endpoint', f'localhost:{port}',
+                 '--rdzv_id', 'danlu', '--local_addr', 'localhost')  # fmt: skip
+        agents = [launched(script, *words, torchrun=agent, fault=fault) for _ in range(2)]
+        told = [agent.communicate(timeout=120) for agent in agents]
+        return [agent.returncode for agent in agents], told
+
+    words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
+    codes, _ = both(program, PROJECT, *words, fault='kill 1 9')
+    assert codes == [1, 1]
+    codes, told = both(PROJECT / 'train.py', '--resume', tmp_path / 'lenet_exp')
+    assert codes == [0, 0], told
+    assert same_weights(tmp_path / 'lenet_exp', two.directory)
+
+
+# --- what is refused
+
+
+def test_gpus_and_processes_at_once_are_refused(run_program):
+    done = run_program('train.py', '--gpus', 0, 1, **TORCHRUN)
+    assert (done.code, done.stdout) == (2, '')
+    assert 'argument --gpus: not under torchrun' in done.stderr
+
+
+def test_a_test_is_done_by_one_process(run_program, two):
+    done = run_program('eval.py', '--load_model_path', two.directory / 'best.pth', **TORCHRUN)
+    assert done.code == 2
+    assert 'start eval.py without torchrun' in done.stderr
+
+
+def test_the_place_is_what_torchrun_says():
+    assert place_of({}) == Place(0, 1, 0)
+    assert place_of({'WORLD_SIZE': '4', 'RANK': '1'}) == Place(0, 1, 0), 'of something else'
+    assert place_of({**TORCHRUN, 'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'}) == Place(5, 8, 1)
+
+
+@pytest.mark.parametrize('option', ['--dry_run', '--find_lr'])
+def test_trials_are_for_one_process(option, torchrun, tmp_path):
+    done = torchrun(PROJECT / 'train.py', option, '--checkpoints_dir', tmp_path, '--device', 'cpu')
+    assert done.code == 1
+    assert done.stderr.count(f'train.py: error: {option} is for one process: start it without torchrun') == 1
+    assert list(tmp_path.iterdir()) == []
