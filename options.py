@@ -53,7 +53,8 @@ TAKEN_FROM_CHECKPOINT = (
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
-    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report'
+    'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report '
+    'parallel'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
@@ -304,6 +305,9 @@ def _add_controls(parser):
     group = parser.add_argument_group('training steps')
     group.add_argument('--accumulate', default=1, before=1, type=number(int, low=1), metavar='N',
                        help='batches whose gradients make one optimizer step, as if they were one N times as large')
+    group.add_argument('--parallel', default='ddp', before='ddp', choices=['ddp', 'fsdp'],
+                       help='under torchrun: each process has the whole network, or with fsdp a shard of its weights '
+                            'and of the optimizer\'s state, for networks that fill a GPU')
     group.add_argument('--sync_bn', before=False, action=Flag,
                        help='under torchrun: batch norms take their statistics over all processes (GPUs only)')
     group.add_argument('--clip_norm', before=None, type=number(float, above=0), metavar='X',

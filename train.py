@@ -81,6 +81,7 @@ from utils.resumption import (
 from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.selection import select_monitor
+from utils.sharding import is_sharded, same_buffers, whole
 from utils.speed import choose_fast
 from utils.tasks import target_names, task_of
 from utils.terminal import styled
@@ -128,7 +129,8 @@ class Trainer(Engine):
         notes += processes.notes(args)
         self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)
         notes += freeze(self.net, args.freeze)
-        wrapped = equip_multi_gpu(self.net, gpus) if processes.count() == 1 else equip_processes(self.net, device)
+        alone = processes.count() == 1
+        wrapped = equip_multi_gpu(self.net, gpus) if alone else equip_processes(self.net, device, args.parallel)
         super().__init__(args, wrapped, select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
@@ -204,7 +206,7 @@ class Trainer(Engine):
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness, self.first_steps = Witness(self.args.model_dir, resumed=False), FirstSteps(self.args.model_dir, 0)
         self.drawing = {split: Allowance(0.0, math.inf) for split in ('train', 'val')}
-        self.to_profile = False
+        self.fingerprints, self.to_profile = Fingerprints(self), False
 
     def write_record(self):
         """Write env.txt, source.zip and record.json; return a line (list of str) where the same was run already."""
@@ -310,6 +312,8 @@ class Trainer(Engine):
             raise DanluError('there is no batch to train on: the loader is empty')
         self.divergence.end_epoch()
         self.finite_loss(epoch)
+        if is_sharded(self.net):
+            same_buffers(self.net)
         self.sums = self.logger.recorder.state_dict()
         self.record_training(progress)
         if shown is not None:  # or a resumed run had nothing left to train on
@@ -333,9 +337,9 @@ class Trainer(Engine):
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
         self.divergence.settle()
-        if processes.is_first():
+        if processes.is_first() or is_sharded(self.net):
             self.fingerprints.add_to(states)
-            self.witness.waiting = True
+        self.witness.waiting = processes.is_first()
         self.logger.flush()  # what a resumed run does not write again
         self.logger.save_check_points(states)
         self.interruption.saved(self.update.steps)
@@ -470,7 +474,7 @@ class Trainer(Engine):
     def state(self, row):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
-        return {'format': FORMAT, 'model': unwrapped(self.net).state_dict(), 'args': args, 'epoch': self.epoch,
+        return {'format': FORMAT, 'model': whole(unwrapped(self.net).state_dict()), 'args': args, 'epoch': self.epoch,
                 'step': self.update.steps, 'metrics': row,
                 'record': self.record.values if processes.is_first() else None}  # fmt: skip
 

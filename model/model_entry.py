@@ -20,6 +20,7 @@ from model.fitting import refuse_unfitting
 from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.registry import load_entry
+from utils.sharding import shard
 from utils.tasks import outputs_of
 
 # options.py reads this dictionary from the source text, so it must stay a literal.
@@ -105,16 +106,19 @@ def equip_multi_gpu(model, gpus):
     return model if len(gpus) == 1 else nn.DataParallel(model, device_ids=gpus)
 
 
-def equip_processes(model, device):
-    """Wrap a model for several processes, each of which has one: gradients are averaged over all of them.
+def equip_processes(model, device, parallel):
+    """Make a model learn in several processes: gradients are averaged over all of them.
 
     Args:
         model: nn.Module on its device.
         device: torch.device of this process.
+        parallel: 'ddp', each process has all of it, or 'fsdp', each has a shard: see utils/sharding.py.
 
     Returns:
-        nn.parallel.DistributedDataParallel; a model without a parameter that learns as it is.
+        nn.parallel.DistributedDataParallel, or the model itself, sharded; one without a parameter that learns as it is.
     """
+    if parallel == 'fsdp':
+        return shard(model, device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         return model
     return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == 'cuda' else None)

@@ -258,6 +258,7 @@ REFUSED_COMMON = [
 ]
 REFUSED_TRAIN = [
     ('--sync_bn=1', '--sync_bn', 'takes no value'),
+    ('--parallel dp', '--parallel', "invalid choice: 'dp'"),
     ('--train_list none.txt', '--train_list', "'none.txt' does not exist"),
     ('--train_list train.txt', '--train_list', 'digits has its own pictures'),
     ('--epochs 0', '--epochs', 'must be at least 1, got 0'),

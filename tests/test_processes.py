@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,8 +17,10 @@ from PIL import Image
 
 from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
+from options import parse_train_args
 from utils.checkpoint import load_checkpoint
 from utils.launch import Place, place_of
+from utils.sharding import fault_of_options
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
 EXACT = ('train/acc', 'val/acc', 'val/auroc', 'train/f1_macro', 'val/f1_macro')
@@ -28,10 +29,12 @@ PROGRAM = """
 import os, resource, signal, sys
 sys.path.insert(0, sys.argv.pop(1))
 import train
+from utils import sharding
 from utils.errors import run_main
 
 WHAT, RANK, STEP = os.environ['FAULT'].split()
 learn = train.Trainer.train_step
+sharding.shard.__defaults__ = (100,)  # so that there are several parts of a small network
 
 def train_step(self, batch):
     again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'
@@ -68,7 +71,8 @@ def uneven(tmp_path_factory):
         one=folder / 'one.txt',
         words=['--data_type', 'mem_list', '--train_list', folder / 'train.txt', '--val_list', folder / 'val.txt',
                '--batch_size', 16, '--augment', 'flip', '--loss', 'ce+0.5*focal', '--class_weights', 1, 2, 3,
-               '--metrics', 'auroc', '--lr', 0.003, '--epochs', 3, '--print_freq', 2, '--device', 'cpu'],
+               '--metrics', 'auroc', '--lr', 0.003, '--accumulate', 2, '--clip_norm', 1,
+               '--epochs', 3, '--print_freq', 2, '--device', 'cpu'],
     )  # fmt: skip
 
 
@@ -226,24 +230,28 @@ def test_shares_of_metrics_add_up(task):
     [
         ('kill 1 9', 'stopped by the end of another process, which left no word'),
         ('raise 1 9', 'stopped by the end of process 1: ValueError broken on purpose'),
-        ('fill 0 9', 'stopped by DanluError cannot write .*; free some space, then --resume'),
     ],
 )
-def test_the_end_of_one_process_is_the_end_of_all(fault, cause, two, uneven, program, torchrun, tmp_path):
-    """At once, with the cause in the run's directory; and the run that goes on ends with the same bits."""
-    started = time.monotonic()
-    words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
-    done = torchrun(program, PROJECT, *words, fault=fault)
+def test_the_end_of_one_process_is_the_end_of_all(fault, cause, uneven, program, torchrun, tmp_path):
+    """By itself, as torchrun ends by SIGKILL what is still there after 30 s; the cause is in the run's directory."""
+    done = torchrun(program, PROJECT, *uneven.words, '--checkpoints_dir', tmp_path, fault=fault)
     assert done.code == 1
-    assert time.monotonic() - started < 60, 'torchrun ends it by SIGKILL after 30 s, of which nothing may be used up'
+    assert done.stderr.count('exitcode  : -9') == fault.startswith('kill')
     run = tmp_path / 'lenet_exp'
-    assert re.search(cause, (run / 'log.txt').read_text())
+    assert cause in (run / 'log.txt').read_text()
     if fault.startswith('raise'):
         assert done.stderr.count('ValueError: broken on purpose') == 1, 'told by one process'
         assert 'ValueError: broken on purpose' in (run / 'log.rank1.txt').read_text()
+
+
+def test_a_full_disk_ends_all_and_the_run_goes_on_to_the_same_bits(two, uneven, program, torchrun, tmp_path):
+    words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
+    done = torchrun(program, PROJECT, *words, fault='fill 0 9')
+    run = tmp_path / 'lenet_exp'
+    assert (done.code, done.stderr.count('exitcode  : -9')) == (1, 0)
+    assert re.search('stopped by (DanluError cannot write|OSError .*File too large)', (run / 'log.txt').read_text())
+    assert done.stderr.count('; free some space, then --resume') == 1
     assert not list(run.glob('*.partial'))
-    if not fault.startswith('fill'):
-        return  # to go on after that is what the restarts and the machines below do
     again = torchrun(PROJECT / 'train.py', '--resume', run)
     assert again.code == 0, again.stderr
     assert 'resume verified' in again.stdout
@@ -296,6 +304,37 @@ def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, 
     codes, told = both(PROJECT / 'train.py', '--resume', tmp_path / 'lenet_exp')
     assert codes == [0, 0], told
     assert same_weights(tmp_path / 'lenet_exp', two.directory)
+
+
+def test_shards_learn_what_whole_networks_do(two, uneven, program, torchrun, train_here, eval_here, tmp_path):
+    """One process fails and all are started anew; what is saved is whole, so that one process goes on with it."""
+    words = [*uneven.words, '--parallel', 'fsdp', '--save_steps', 4, '--checkpoints_dir', tmp_path, '--resume', 'auto']
+    once = ('--standalone', '--nproc_per_node', 2, '--max_restarts', 1)
+    done = torchrun(program, PROJECT, *words, torchrun=once, fault='raise 1 9')
+    assert done.code == 0, done.stderr
+    assert '2 processes (gloo), weights in shards: ' in done.stdout
+    assert 'resume verified' in done.stdout
+    run = tmp_path / 'lenet_exp'
+    sharded, whole = (load_checkpoint(each / 'last.pth') for each in (run, two.directory))
+    for name, weight in whole['model'].items():
+        torch.testing.assert_close(sharded['model'][name], weight, rtol=1e-3, atol=1e-4)
+    assert {name: type(part) for name, part in sharded['optimizer'].items()} == {
+        name: type(part) for name, part in whole['optimizer'].items()
+    }
+    test = eval_here('--load_model_path', run / 'best.pth')
+    assert float(test.values['loss']) == pytest.approx(
+        load_checkpoint(run / 'best.pth')['metrics']['val/loss'], rel=1e-5
+    )
+    assert 'processes: 2 -> 1' in train_here('--resume', run, '--epochs', 4).stdout
+
+
+@pytest.mark.parametrize('option', [['--ema', '0.9'], ['--compile'], ['--amp', 'fp16'], ['--add_graph']])
+def test_what_does_not_go_with_shards_is_said(option):
+    args = parse_train_args(['--parallel', 'fsdp', *option])
+    assert fault_of_options(args).startswith(
+        f'{" ".join(option) if "fp16" in option else option[0]}: not with --parallel'
+    )
+    assert fault_of_options(parse_train_args(['--parallel', 'fsdp', '--amp', 'bf16'])) is None
 
 
 # --- what is refused

@@ -19,6 +19,7 @@ from torch import nn
 
 from utils.errors import DanluError
 from utils.parts import check_parts, lies_in
+from utils.sharding import like
 
 FORMAT = 1
 WEIGHTS = ('model', 'state_dict')  # where in a checkpoint they may be
@@ -198,7 +199,7 @@ def load_weights(model, weights, path, strict=True, exclude=()):
         )
     if not matching:
         raise DanluError(f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}')
-    model.load_state_dict(matching, strict=False)
+    model.load_state_dict({name: like(value, own[name]) for name, value in matching.items()}, strict=False)
     if excluded:
         found.append(f'{len(excluded)} left out by --load_exclude: {_first(excluded)}')
     return [f'weights: {len(matching)} of {total} loaded from {path}', *(f'  {line}' for line in found)]

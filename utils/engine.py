@@ -10,6 +10,7 @@ from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.logger import Recorder
 from utils.preparation import Preparation
+from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
 from utils.tasks import task_of
 
@@ -110,7 +111,8 @@ class Engine:
         self.model.eval()
         metrics.reset()
         recorder, seen = Recorder(), 0
-        with torch.inference_mode():
+        # What is put together of shards in inference mode could not be learned with afterwards.
+        with torch.no_grad() if is_sharded(self.model) else torch.inference_mode():
             for number, batch in enumerate(batches, 1):
                 self.pause()
                 images, predictions, targets = self.step(batch)

@@ -25,6 +25,7 @@ from utils.checkpoint import unwrapped
 from utils.errors import DanluError
 from utils.logger import Allowance
 from utils.seeding import get_rng_state, set_rng_state
+from utils.sharding import is_sharded
 
 RULE = 1
 SAMPLES = 2
@@ -59,11 +60,15 @@ class Fingerprints:
         every saving.
         """
         found, interruption = None, self.trainer.interruption
-        if self.why_not is None and (not self.trainer.batch or interruption.signal or self.allowance.due()):
+        if self.why_not is None and (not self.trainer.batch or interruption.signal or self._may_be_slow()):
             with self.allowance.spending():
                 found = self._take()
         for state in states.values():
             state['fingerprint'] = found
+
+    def _may_be_slow(self):
+        # Of a network in shards all processes are asked, which have not all had the same time.
+        return self.allowance.due() and not is_sharded(self.trainer.net)
 
     def _take(self):
         net = unwrapped(self.trainer.net)

@@ -4,6 +4,9 @@ import math
 from collections import deque
 
 import torch
+import torch.distributed as dist
+
+from utils.sharding import is_sharded, local
 
 AHEAD = 2  # steps whose outcome need not be known: the device always has work, and what a step holds is freed soon
 
@@ -50,6 +53,7 @@ class Guard:
         self.waiting, self.broken = deque(), False
         self.places = [(module._buffers, name) for module in net.modules() for name in module._buffers]
         self.before = self.pointers = self.groups = None
+        self.sharded = is_sharded(net)
 
     def passes(self, loss):
         """Return whether a loss (0-d tensor) is finite, or True: not known yet."""
@@ -65,6 +69,8 @@ class Guard:
     def gradients_pass(self):
         """Return whether all gradients are finite, or True: not known yet."""
         self._look([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+        if self.sharded:  # of each process's shard
+            dist.all_reduce(self.flag, dist.ReduceOp.MAX)
         if not self.waits or not self.flag.item():
             return True
         self.flag.zero_()
@@ -73,7 +79,7 @@ class Guard:
     def _look(self, tensors):
         """Set the flag if one of the tensors, of its device, is not finite."""
         by_type = {}
-        for tensor in tensors:
+        for tensor in map(local, tensors):
             tensor = tensor._values() if tensor.is_sparse else tensor
             tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
             by_type.setdefault(tensor.dtype, []).append(tensor)

@@ -8,6 +8,7 @@ import torch
 from utils import processes
 from utils.checkpoint import save_checkpoint, unwrapped
 from utils.errors import DanluError
+from utils.sharding import local
 from utils.writer import snapshot
 
 FILE = 'diverged.pth'
@@ -92,9 +93,10 @@ def bad_gradients(net):
     found = []
     for name, parameter in net.named_parameters():
         gradient = parameter.grad
+        gradient = None if gradient is None else local(gradient)
         if gradient is not None and not (gradient._values() if gradient.is_sparse else gradient).isfinite().all():
             found.append(name)
-    return found
+    return list(dict.fromkeys(name for names in processes.gathered(found) for name in names))
 
 
 def plain(value):

@@ -26,6 +26,7 @@ from utils import launch
 from utils.attempt import name_of_attempt
 from utils.errors import DanluError, message_of
 from utils.rank_log import RankLog, warn_once
+from utils.sharding import fault_of_options, is_sharded
 
 PATIENCE = timedelta(minutes=30)  # for one that is slower: it may read a large list or draw a page of pictures
 CAUSE = 'cause of the end'  # in the store: what the first process that failed has to say
@@ -145,6 +146,8 @@ def check(args, *ready_made):
     for option in ('dry_run', 'find_lr'):
         if getattr(args, option):
             raise DanluError(f'--{option} is for one process: start it without torchrun')
+    if args.parallel == 'fsdp' and (fault := fault_of_options(args)):
+        raise DanluError(fault)
     if any(loader is not None for loader in ready_made):
         raise DanluError('ready-made loaders are not shared out over processes: leave them out, or torchrun')
 
@@ -156,12 +159,15 @@ def notes(args):
     low, more = divmod(args.batch_size, count())
     each = f'{low} or {low + 1}' if more else f'{low}'
     steps = f', {args.accumulate} batches to a step' if args.accumulate > 1 else ''
-    return [f'{describe()}: of the {args.batch_size} samples of a batch each has {each}{steps}']
+    shards = ', weights in shards' if args.parallel == 'fsdp' else ''
+    return [f'{describe()}{shards}: of the {args.batch_size} samples of a batch each has {each}{steps}']
 
 
 @contextlib.contextmanager
 def joining(model, wanted):
     """Average the gradients of all processes in the body of the `with`, or, unless that is `wanted` (bool), later."""
+    if is_sharded(model):
+        model.set_requires_gradient_sync(wanted)
     with contextlib.nullcontext() if wanted or not hasattr(model, 'no_sync') else model.no_sync():
         yield
 

@@ -8,6 +8,7 @@ from utils.curves import details
 from utils.fonts import note_of_fonts
 from utils.model_table import model_table
 from utils.progress import length_of
+from utils.sharding import kind_of
 from utils.tasks import describe_outputs
 
 
@@ -20,7 +21,7 @@ def start_lines(trainer, notes):
     if sizes:
         lines.append(f'data: {", ".join(sizes)}; workers: {trainer.workers}')
     parameters = sum(parameter.numel() for parameter in trainer.net.parameters())
-    lines.append(f'model: {type(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
+    lines.append(f'model: {kind_of(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
     table = model_table(trainer.net, args) if args.print_model else []
     return [*lines, describe_outputs(args), *note_of_fonts(args.class_names), *notes, *table]
 

@@ -13,6 +13,7 @@ from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
 from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
+from utils.sharding import optimizer_state, whole
 
 
 class RunFinished(DanluError):
@@ -24,7 +25,7 @@ def resume_state(trainer):
     update = trainer.update
     return {
         **({} if update.ema is None else {'ema': update.ema.state_dict()}),
-        'optimizer': trainer.optimizer.state_dict(),
+        'optimizer': whole(trainer.optimizer.state_dict()),
         'scheduler': update.schedule.state_dict(),
         'scaler': update.scaler.state_dict(),
         'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
@@ -131,7 +132,7 @@ def restore(trainer, state, path):
 def set_resume_state(trainer, state):
     """Take up again what `resume_state` returned; `state` is a dict."""
     update = trainer.update
-    trainer.optimizer.load_state_dict(state['optimizer'])
+    trainer.optimizer.load_state_dict(optimizer_state(state['optimizer'], trainer.optimizer))
     update.schedule.load_state_dict(state.get('scheduler', {}))
     if update.scaler.is_enabled():
         update.scaler.load_state_dict(state['scaler'])

@@ -13,6 +13,7 @@ from utils.definitions import canonical
 from utils.loss_options import parse_terms
 from utils.reader import DIGITS, ELSEWHERE
 from utils.registry import PROJECT, read_registry
+from utils.sharding import kind_of
 
 MODELS, LIBRARIES = 'model.model_entry.MODELS', 'model.model_entry.LIBRARIES'
 DATASETS, AUGMENTS = 'data.data_entry.DATASETS', 'data.augment.AUGMENTS'
@@ -71,7 +72,7 @@ def _several(parts):
 
 
 def _types(things):
-    return [type(thing) for thing in things]
+    return [kind_of(thing) for thing in things]
 
 
 def name_of(thing):

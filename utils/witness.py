@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from utils.checkpoint import unwrapped
+from utils.sharding import local
 
 FILE = 'witness.jsonl'
 CLOSE = 1e-5  # share by which a loss may differ where other arithmetic rounds otherwise: a GPU, more threads
@@ -104,6 +105,6 @@ def tensors_in(parts):
     """
     for part in parts:
         if torch.is_tensor(part):
-            yield part
+            yield local(part)
         elif isinstance(part, list | tuple | dict):
             yield from tensors_in(part.values() if isinstance(part, dict) else part)
