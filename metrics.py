@@ -395,15 +395,21 @@ class ClassificationMetrics(ConfusionMetrics):
             values |= self._areas()
         return values | by_class('acc_class', hits / truth, self.class_names)
 
-    def _areas(self):
-        """Return auroc and auroc/<class> (dict of float)."""
+    def ranked(self):
+        """Return probabilities (N, K), float64, and whether a sample has a class (N, K), bool; None without 'auroc'."""
+        if not self._kept:
+            return None
         predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
         if self.ignore_index is not None:
             counted = targets != self.ignore_index
             predictions, targets = predictions[counted], targets[counted]
         # In float64, or what a network is sure of would be one tie at 1.
         scores = predictions.double().softmax(1)
-        areas = auroc_by_class(scores, targets.unsqueeze(1) == torch.arange(self.num_classes, device=targets.device))
+        return scores, targets.unsqueeze(1) == torch.arange(self.num_classes, device=targets.device)
+
+    def _areas(self):
+        """Return auroc and auroc/<class> (dict of float)."""
+        areas = auroc_by_class(*self.ranked())
         return {'auroc': areas.nanmean().item(), **by_class('auroc', areas, self.class_names)}
 
 

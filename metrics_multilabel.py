@@ -59,9 +59,8 @@ class MultilabelMetrics(Metrics):
         self.check_targets()
         if not self._kept:
             raise DanluError('no sample was evaluated: the set is empty')
-        predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
-        truth, said = targets == 1, predictions > 0
-        scores = predictions.double().sigmoid()  # in float32, what is certain would be one tie at 1
+        scores, truth = self.ranked()
+        said = torch.cat([predictions > 0 for predictions, _ in self._kept])
         precision = precision_by_class(scores, truth)
         hits, sizes = (truth & said).sum(0).double().cpu(), (truth.sum(0) + said.sum(0)).double().cpu()
         f1 = 2 * hits / sizes
@@ -75,6 +74,12 @@ class MultilabelMetrics(Metrics):
             areas = auroc_by_class(scores, truth)
             values |= {'auroc': areas.nanmean().item(), **by_class('auroc', areas, self.class_names)}
         return values | by_class('ap', precision, self.class_names) | by_class('f1', f1, self.class_names)
+
+    def ranked(self):
+        """Return probabilities (N, K), float64, and whether a sample has a class (N, K), bool."""
+        self._count_waiting()
+        predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
+        return predictions.double().sigmoid(), targets == 1  # in float32, what is certain would be one tie at 1
 
     def check_targets(self):
         """Raise DanluError where a target so far is neither 0 nor 1; waits for the device."""

@@ -59,16 +59,16 @@ def intervals_of_kinds(counts, value, seed=0):
         draws = random.multinomial(counts.sum(), shares, min(at_once, resamples - start))
         with np.errstate(divide='ignore', invalid='ignore'):
             parts.append(value(draws))
-    return _bounds(np.concatenate(parts)), resamples
+    return bounds_of(np.concatenate(parts)), resamples
 
 
 def _percentiles(value, sums):
     with np.errstate(divide='ignore', invalid='ignore'):
-        return _bounds(value(sums))
+        return bounds_of(value(sums))
 
 
-def _bounds(values):
-    """Return the percentiles of values (R, M), (M, 2); nan where none of them is a number."""
+def bounds_of(values):
+    """Return the percentiles 2.5 and 97.5 of values (R, M), (M, 2); nan where none of them is a number."""
     values = np.asarray(values, dtype=float)
     found = np.full((values.shape[1], 2), np.nan)
     for index, column in enumerate(values.T):
@@ -117,12 +117,16 @@ def paired_bootstrap(a, b, value, seed=0, resamples=RESAMPLES):
 
 def _sums_of_draws(random, rows, resamples):
     """Return the sums of `resamples` draws of as many rows (N, D) as there are, (resamples, D)."""
-    count, parts = len(rows), []
-    at_once = max(1, AT_ONCE // count)
-    for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
+    return np.concatenate([times @ rows for times in draws(random, len(rows), resamples)])
+
+
+def draws(random, count, resamples, at_once=AT_ONCE):
+    """Yield how often each of `count` samples is drawn in each of some resamples, (R, count) int; at_once: how many
+    numbers at a time, about.
+    """
+    together = max(1, at_once // count)
+    for start in range(0, resamples, together):
+        size = min(together, resamples - start)
         drawn = random.integers(0, count, (size, count), dtype=np.int32 if count * size < 2**31 else np.int64)
         drawn += (np.arange(size, dtype=drawn.dtype) * count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-        parts.append(times @ rows)
-    return np.concatenate(parts)
+        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)

@@ -6,14 +6,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision, multiclass_calibration_error
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_average_precision,
+    multiclass_calibration_error,
+    multilabel_auroc,
+    multilabel_average_precision,
+)
 
 from metrics import select_metrics
-from utils.chance import intervals, intervals_of_kinds
+from utils import chance, chance_of_ranks
+from utils.chance import draws, intervals, intervals_of_kinds
+from utils.chance_of_ranks import Ranked, intervals_of_ranks
 from utils.report_page import rows
+from utils.report_page.intervals import of_matrix
 from utils.report_page.matrix import confused_pairs, drawn_matrix, short_count
 from utils.report_page.of_classes import calibration
-from utils.report_page.page import Page, _of_matrix
+from utils.report_page.page import Page
 from utils.report_page.pictures import chosen
 from utils.report_page.scores import ScoreCounts, best_threshold, curves
 
@@ -99,6 +108,41 @@ def test_intervals_of_groups_are_those_of_samples():
     assert np.diff(found[0])[0] == pytest.approx(2 * 1.96 * 2 / np.sqrt(60_000), rel=0.1)
 
 
+@pytest.mark.parametrize('digits', [1, 16], ids=['many are equal', 'none is equal'])
+def test_values_of_draws_are_those_that_torchmetrics_gives_for_the_drawn_samples(digits):
+    random = np.random.default_rng(3)
+    scores = np.round(random.random((70, 3)), digits)
+    truth = random.random((70, 3)) < scores * [0.9, 0.3, 0.1]
+    times = next(draws(random, 70, 8)).astype(np.int32)
+    for k in range(3):
+        found = Ranked(scores[:, k], truth[:, k]).values(times)
+        for of_draw, (ap, auroc) in zip(times, found.T, strict=True):
+            drawn = np.repeat(np.arange(70), of_draw)
+            both = torch.from_numpy(scores[drawn, k]), torch.from_numpy(truth[drawn, k]).long()
+            if both[1].any():
+                assert ap == pytest.approx(float(binary_average_precision(*both)), abs=1e-6)
+                assert auroc == pytest.approx(float(binary_auroc(*both)), abs=1e-6)
+            else:
+                assert np.isnan([ap, auroc]).all()
+
+
+def test_intervals_of_ranks_are_those_of_a_plain_bootstrap():
+    random = np.random.default_rng(4)
+    scores = random.random((120, 2))
+    truth = random.random((120, 2)) < scores
+    ap, auroc, resamples = intervals_of_ranks(scores, truth)
+    assert ap.shape == auroc.shape == (3, 2) and resamples == chance.QUICK
+    tensors, plain = (torch.from_numpy(scores), torch.from_numpy(truth).long()), []
+    for _ in range(300):
+        drawn = random.integers(0, 120, 120)
+        both = [part[drawn] for part in tensors]
+        values = [f(*both, 2, average='macro') for f in (multilabel_average_precision, multilabel_auroc)]
+        plain.append(list(map(float, values)))
+    np.testing.assert_allclose([ap[-1], auroc[-1]], np.percentile(plain, [2.5, 97.5], axis=0).T, atol=0.02)
+    many = np.zeros((chance_of_ranks.MOST // 2, 3), np.float16)
+    assert intervals_of_ranks(many, many > 0) is None
+
+
 def test_values_of_the_matrix_are_those_of_the_metrics():
     names = ['a', 'b', 'c', 'd']
     metrics = select_metrics(
@@ -107,7 +151,7 @@ def test_values_of_the_matrix_are_those_of_the_metrics():
     random = torch.Generator().manual_seed(2)
     metrics.update(torch.randn(50, 4, generator=random), torch.randint(0, 3, (50,), generator=random))
     wanted = metrics.compute()
-    keys, value, counts = _of_matrix(metrics.confusion_matrix().numpy(), names)
+    keys, value, counts = of_matrix(metrics.confusion_matrix().numpy(), names)
     with np.errstate(divide='ignore', invalid='ignore'):
         found = dict(zip(keys, value(counts[None])[0], strict=True))
     for key in ('acc', 'f1_macro', 'precision_macro', 'recall_macro', 'acc_class/a', 'acc_class/d'):

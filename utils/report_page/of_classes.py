@@ -82,7 +82,7 @@ def _classes(page, matrix, found):
             cell(recall, page.interval(key)),
             cell(precision, page.interval(f'precision/{name}')),
             cell(f1, page.interval(f'f1/{name}')),
-            cell(area),
+            cell(area, page.interval(f'auroc/{name}')),
         ])  # fmt: skip
     head = ['class', 'samples', 'recall', 'precision', 'F1', 'AUROC']
     return table('By class', head, rows, 'Recall is acc_class of result.txt. AUROC is of the class against the rest.')

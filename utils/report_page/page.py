@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.chance import LEVEL, intervals, intervals_of_kinds
+from utils.chance import LEVEL
 from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.option_checks import shown
 from utils.report_page import rows
+from utils.report_page.intervals import find_intervals
 from utils.report_page.kinds import KINDS
 from utils.report_page.matrix import short_count
 from utils.report_page.pictures import SMALL, Painter, chosen
@@ -86,7 +87,7 @@ class Page:
             options: list of (heading, dict of options), those that differ from their defaults.
         """
         self.results, self.sections, self.rows, self.pictures = results, [], [], {}
-        self.bounds, self.resamples, self.count = {}, None, int(provenance['samples'])
+        self.bounds, self.resamples, self.count = {}, (None, None), int(provenance['samples'])
         self.groups, self.group_notes, self.shown, self.error_scale = {}, {}, np.arange(0), None
         self.small = False
         if self.kind is not None and predictions.is_file():
@@ -148,7 +149,9 @@ class Page:
         measures = kind.measures(header)
         found = rows.scan(predictions, kind.badness(header), kind.columns(header), measures, seed)
         self.columns, self.count = found['columns'], len(found['badness'])
-        self._find_intervals(measures, found['sums'], seed)
+        if hasattr(self.engine.metrics, 'confusion_matrix'):
+            self.matrix = self.engine.metrics.confusion_matrix().numpy()
+        self.bounds, self.resamples = find_intervals(self, measures, found['sums'], seed)
         self.groups = chosen(found['badness'], *kind.groups, None if kind.middling else seed)
         self.shown = rows.shown_rows(found['badness'], seed)
         drawn = [index for indices in self.groups.values() for index in indices]
@@ -171,19 +174,6 @@ class Page:
             self.pictures = painter.draw(indices)
             self.error_scale = painter.error_scale
             self.small = all(max(drawn.size) <= SMALL for drawn in self.pictures.values())
-
-    def _find_intervals(self, measures, sums, seed):
-        """Find the intervals of the values that are made of sums over samples."""
-        for measure, groups in zip(measures, sums, strict=True):
-            bounds, self.resamples = intervals(groups.rows(), _as_columns(measure.value), seed)
-            names = measure.name.split('\n')
-            self.bounds |= {name: bound for name, bound in zip(names, bounds, strict=True) if name in self.results}
-        if hasattr(self.engine.metrics, 'confusion_matrix'):
-            self.matrix = self.engine.metrics.confusion_matrix().numpy()
-        if self.kind == 'label' and self.matrix.any():
-            names, value, counts = _of_matrix(self.matrix, self.class_names)
-            bounds, self.resamples = intervals_of_kinds(counts, value, seed)
-            self.bounds |= dict(zip(names, bounds, strict=True))
 
     def _lines(self, row):
         """Return what stands below a sample (dict of str)."""
@@ -223,47 +213,3 @@ WORST = {
     'numbers': 'Those whose numbers are farthest off.',
     'picture': 'Those with the lowest PSNR.',
 }
-
-
-def _as_columns(value):
-    """Return a function of sums that gives (R, M) even where `value` gives (R,)."""
-
-    def columns(sums):
-        found = np.asarray(value(sums))
-        return found[:, None] if found.ndim == 1 else found
-
-    return columns
-
-
-def _of_matrix(matrix, names):
-    """Return the names of the values that are made of a confusion matrix, the function that makes them, and its cells.
-
-    Args:
-        matrix: (K, K) int.
-        names: of the classes (list of str).
-
-    Returns:
-        names (list of M str), function of counts (R, D) -> (R, M), the D counts that are not 0.
-    """
-    truth, said = matrix.nonzero()
-    counts, classes = matrix[truth, said], len(matrix)
-    by_said = np.argsort(said, kind='stable')
-    right = truth == said
-
-    def by_class(draws, labels):
-        found = np.zeros((len(draws), classes))
-        there, starts = np.unique(labels, return_index=True)
-        found[:, there] = np.add.reduceat(draws, starts, axis=1)
-        return found
-
-    def value(draws):
-        hits = np.zeros((len(draws), classes))
-        hits[:, truth[right]] = draws[:, right]
-        of_truth, of_said = by_class(draws, truth), by_class(draws[:, by_said], said[by_said])
-        ratios = [hits / of_truth, hits / of_said, 2 * hits / (of_truth + of_said)]
-        occurs = of_truth + of_said > 0
-        means = [np.where(occurs, np.nan_to_num(r), 0).sum(1) / occurs.sum(1) for r in ratios]
-        return np.concatenate([*ratios, np.stack([hits.sum(1) / draws.sum(1), *means], 1)], axis=1)
-
-    each = [f'{key}/{name}' for key in ('acc_class', 'precision', 'f1') for name in names]
-    return [*each, 'acc', 'recall_macro', 'precision_macro', 'f1_macro'], value, counts
