@@ -13,6 +13,8 @@ import pytest
 
 from scripts import runs
 from scripts.records.comparison import find_sides, find_test_sets, option_rows
+from scripts.records.side_intervals import side_intervals
+from utils.chance_of_ranks import intervals_of_ranks
 from utils.errors import DanluError
 
 
@@ -112,6 +114,7 @@ def test_samples_come_in_the_order_of_disagreement(three):
     spread = np.ptp(found.quality, axis=1)[found.order]
     assert (np.diff(spread) <= 0).all()
     assert spread[found.disagreed - 1] > 0 == spread[found.disagreed :].sum()
+    assert set(found.bounds) == set(found.names) == {'acc', 'f1_macro', 'precision_macro', 'recall_macro', 'loss'}
     for name, low_high in found.bounds.items():
         for value, (low, high) in zip(found.values[name], low_high, strict=True):
             assert low <= value <= high
@@ -180,6 +183,23 @@ def test_masks_stand_side_by_side(train_here, eval_here, mask_data, capsys, tmp_
     said = compare(capsys, tmp_path, 'unet_a', 'unet_b')
     assert 'miou: B against A' in said
     assert re.search(r'^val\d\.png +0\.\d{4} +0\.\d{4}$', said, re.MULTILINE)
+
+
+def test_ranks_have_the_intervals_that_the_page_of_a_test_gives_them(tmp_path):
+    random = np.random.default_rng(0)
+    scores = random.random((60, 3))
+    truth = random.random((60, 3)) < scores
+    names = np.array(['a', 'b', 'c'])
+    with open(tmp_path / 'predictions.csv', 'w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(['name', 'target', 'prediction', 'correct', *(f'score/{name}' for name in names)])
+        for index, (row, there) in enumerate(zip(scores, truth, strict=True)):
+            writer.writerow([index, '|'.join(names[there]), 'a', 0, *map(repr, map(float, row))])
+    test = SimpleNamespace(
+        predictions=tmp_path / 'predictions.csv', task='multilabel', values={'map': '0.5', 'auroc': '0.5'}
+    )
+    ap, auroc, _ = intervals_of_ranks(scores, truth, seed=3)
+    assert side_intervals(test, 3) == {'map': tuple(ap[-1]), 'auroc': tuple(auroc[-1])}
 
 
 def test_of_features_there_are_no_pictures(train_here, eval_here, capsys, tmp_path):

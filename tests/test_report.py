@@ -8,12 +8,14 @@ import os
 import re
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import options
+from scripts import runs
 from utils.errors import DanluError
 from utils.report_page.page import Page
 
@@ -103,18 +105,34 @@ def pages(digits_run, mask_run, train_here, eval_here, tmp_path_factory):
         folder = tmp_path_factory.mktemp('noisy')
         return train_here(*words, '--model_args', 'width=4', 'depth=1', '--epochs', 1, '--checkpoints_dir', folder)
 
-    runs = {'digits': lambda: digits_run, 'masks': lambda: mask_run, 'shades': regression, 'noisy': restoration}
+    def multilabel():
+        folder, random = tmp_path_factory.mktemp('labels'), np.random.default_rng(6)
+        for split in ('train', 'val'):
+            lines = []
+            for index in range(24):
+                colours = random.integers(0, 2, 3)
+                Image.fromarray(np.full((20, 24, 3), 200 * colours, np.uint8)).save(folder / f'{split}{index}.png')
+                names = [name for name, there in zip(('红', 'green', 'blue'), colours, strict=True) if there]
+                lines.append(f'{split}{index}.png\t{",".join(names) or "-"}\n')
+            (folder / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+        lists = ['--train_list', folder / 'train.txt', '--val_list', folder / 'val.txt', '--metrics', 'auroc']
+        return train_here(
+            '--task', 'multilabel', '--data_type', 'list', *lists, *ALONE, '--epochs', 1, '--checkpoints_dir', folder
+        )
+
+    made_by = {'digits': lambda: digits_run, 'masks': lambda: mask_run, 'shades': regression, 'noisy': restoration}
+    made_by['labels'] = multilabel
 
     def page(name):
         if name not in made:
-            best = runs[name]().directory / 'best.pth'
+            best = made_by[name]().directory / 'best.pth'
             made[name] = eval_here('--load_model_path', best, '--report', '--save_prefix', 'page', *ALONE)
         return made[name]
 
     return page
 
 
-@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy'])
+@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
 def test_figures_are_those_of_result_txt(pages, name):
     test = pages(name)
     text = (test.directory / 'report.html').read_text(encoding='utf-8')
@@ -122,11 +140,14 @@ def test_figures_are_those_of_result_txt(pages, name):
     assert shown == {key: value for key, value in test.values.items() if '/' not in key}
     assert test.head['list sha256'] in text and test.head['checkpoint sha256'] in text
     assert len(text) < 2**21
+    intervals = re.findall(r'data-value="[^"]*" title="[^"]*">[^<]*</td><td class="number">([^<]*)</td>', text)
+    assert len(intervals) == len(shown)
+    assert all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in intervals), intervals
 
 
 @pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
-@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy'])
+@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
 def test_nothing_is_wider_than_the_window_and_all_is_readable(pages, opened, name, size, scheme):
     tab = opened(pages(name), size, color_scheme=scheme)
     assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
@@ -140,6 +161,23 @@ def test_nothing_is_wider_than_the_window_and_all_is_readable(pages, opened, nam
     broken = 'pictures => pictures.filter(one => one.getBoundingClientRect().width === 0).length'
     assert tab.locator('.card image').count() > 0
     assert tab.locator('.card image').evaluate_all(broken) == 0
+
+
+def test_what_is_wider_than_a_phone_is_scrolled_by_itself(pages, opened):
+    tab = opened(pages('digits'), 'phone')
+    matrix = tab.locator('svg.matrix')
+    assert matrix.bounding_box()['width'] <= 390, 'ten classes fit'
+    assert tab.locator('svg.matrix .count').first.bounding_box()['height'] > 5
+    held = 'parts => parts.every(part => getComputedStyle(part).overflowX == "auto")'
+    assert tab.locator('.scroll').evaluate_all(held)
+
+
+def test_a_comparison_fits_a_phone(pages, opened, capsys, tmp_path):
+    tests = [str(pages(name).directory) for name in ('digits', 'masks')]
+    runs.main(['compare', *tests, '--html', str(tmp_path / 'report.html'), '--checkpoints_dir', str(tmp_path)])
+    tab = opened(SimpleNamespace(directory=tmp_path), 'phone')
+    assert 'nothing can be compared' in tab.locator('#notes').inner_text()
+    assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
 def test_digits_are_sorted_filtered_and_clicked(pages, opened):

@@ -12,6 +12,7 @@ from scripts.records.diff import ASIDE, HASH, flat, option_text, past_options
 from scripts.records.finding import find_run
 from scripts.records.pairing import check_alike, find_test, read_pairs, shared_header
 from scripts.records.run import as_number
+from scripts.records.side_intervals import side_intervals
 from utils.chance import QUICK, intervals, mcnemar, paired_bootstrap
 from utils.curves import resumptions
 from utils.errors import DanluError
@@ -52,7 +53,7 @@ class TestSet(NamedTuple):
         sides: list of Side, each with a test.
         names: of the values (list of str), that which counts first.
         values: dict from a name to one float for each side, nan where it has none.
-        bounds: dict from a name to one (low, high) for each side; of those that are made of sums over samples.
+        bounds: dict from a name to one (low, high) for each side, nan where there is none.
         gaps: dict from a name to one dict for each side but the first: of utils.chance.paired_bootstrap, to the first.
         quality: (N, sides) float, how good each sample is; None where nothing says so.
         order: of the samples (N,) int: those on which the sides disagree most first.
@@ -216,6 +217,9 @@ def _compared(sides, read, seed):
                                 for sums, text in zip(each, said, strict=True)]  # fmt: skip
         bounds[measure.name] = [tuple(_interval(sums, measure.value, seed)) for sums in each]
         gaps[measure.name] = [_gap(measure, each[0], other, seed) for other in each[1:]]
+    each = [side_intervals(side.test, seed) for side in sides]
+    for name in {name for of_side in each for name in of_side} - set(bounds):
+        bounds[name] = [of_side.get(name, (math.nan, math.nan)) for of_side in each]
     names = dict.fromkeys([*values, *(n for side in sides for n in side.test.values if '/' not in n)])
     for name in names:
         if name not in values:

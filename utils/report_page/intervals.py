@@ -27,7 +27,7 @@ def find_intervals(page, measures, sums, seed):
         names, value, counts = of_matrix(page.matrix, page.class_names)
         found, resamples = intervals_of_kinds(counts, value, seed)
         bounds |= dict(zip(names, found, strict=True))
-        bounds |= _of_top5(page, seed)
+        bounds['acc_top5'] = of_share(page.results.get('acc_top5', np.nan), page.matrix.sum(), seed)
     ranked = page.engine.metrics.ranked() if hasattr(page.engine.metrics, 'ranked') else None
     found = ranked and intervals_of_ranks(*(part.cpu().numpy() for part in ranked), seed)
     if found:
@@ -37,14 +37,13 @@ def find_intervals(page, measures, sums, seed):
     return bounds, (resamples, of_ranks)
 
 
-def _of_top5(page, seed):
-    """Return the interval of the share of the samples whose class is among the five likeliest (dict)."""
-    if 'acc_top5' not in page.results:
-        return {}
-    count = page.matrix.sum()
-    hits = round(page.results['acc_top5'] * count)
+def of_share(share, count, seed):
+    """Return the interval (2,) of a share of `count` samples, nan where it is none (nan)."""
+    if np.isnan(share) or not count:
+        return np.full(2, np.nan)
+    hits = round(share * count)
     found, _ = intervals_of_kinds(np.array([hits, count - hits]), lambda draws: draws[:, :1] / count, seed)
-    return {'acc_top5': found[0]}
+    return found[0]
 
 
 def _as_columns(value):

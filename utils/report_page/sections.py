@@ -24,7 +24,9 @@ def cell(value, bounds=None):
     known = isinstance(value, float | int) and math.isfinite(value)
     found = {'text': figure(value) if known else '–', 'value': repr(value), 'sort': value if known else None}
     if known and bounds is not None and all(map(math.isfinite, bounds)):
-        found['interval'] = f'{figure(float(bounds[0]))} – {figure(float(bounds[1]))}'
+        found['interval'] = (
+            f'{figure(float(bounds[0]))}\xa0– {figure(float(bounds[1]))}'  # may be broken behind the dash
+        )
     return found
 
 
