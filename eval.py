@@ -90,12 +90,13 @@ class Evaluator(Engine):
         checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
         loader: of the test set, where it is at hand already; None: it is made by the options.
         say: function(line), what is told of the test besides its results' place.
+        net: of the run, into which the checkpoint's weights are loaded, compiled or not; None: a new one.
 
     Raises:
         DanluError: an option, the data or the checkpoint is at fault.
     """
 
-    def __init__(self, args, checkpoint=None, loader=None, say=print):
+    def __init__(self, args, checkpoint=None, loader=None, say=print, net=None):
         if checkpoint is None:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
         if args.deterministic:
@@ -112,7 +113,7 @@ class Evaluator(Engine):
         if args.save_outputs:
             check_outputs(args)
         threads = set_threads(args.threads, self.loader.num_workers)
-        net, loaded, self.drift = load_network(args, checkpoint, device, 'test')
+        net, loaded, self.drift = load_network(args, checkpoint, device, 'test', net)
         super().__init__(args, equip_multi_gpu(net, gpus), select_loss(args), device)
         self.take_from(self.loader)
         self.speed_up()
@@ -341,15 +342,16 @@ def load_predictor(load_model_path, **options):
     return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint))
 
 
-def load_network(args, checkpoint, device, use):
+def load_network(args, checkpoint, device, use, net=None):
     """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its Drift.
 
-    `use` is as for utils.drift.check_loaded.
+    `use` is as for utils.drift.check_loaded; `net`: to load into, instead of a new one.
     """
     if args.code != 'now':
         raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
     args.pretrained = False  # the weights come from the checkpoint
-    net, weights = select_model(args), weights_of(checkpoint, args.load_model_path)
+    net = select_model(args) if net is None else net
+    weights = weights_of(checkpoint, args.load_model_path)
     loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
     drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *drift.lines], drift
@@ -374,7 +376,8 @@ def overrides(args, trained):
 def report_on(trainer):
     """Test best.pth of a train.Trainer that has ended, as `eval.py --report` does; where that fails, say so.
 
-    Its validation data is read again, but not decoded again where that is in memory.
+    Its validation data is read again, but not decoded again where that is in memory; a network that was compiled, which
+    takes up to a minute, gets the weights of best.pth and is not compiled again.
     """
     path, given = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.args
     words = ['--load_model_path', path, '--report', '--device', given.device]
@@ -386,7 +389,8 @@ def report_on(trainer):
             with explained(args):
                 # A loader of several processes has a share of the samples for each.
                 loader = None if launch.place().count > 1 else trainer.val_loader
-                Evaluator(args, checkpoint, loader, say=lambda line: None).eval()
+                net = trainer.net if args.compile else None
+                Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
         except BaseException:
             remove_unstarted(args.result_dir)
             raise

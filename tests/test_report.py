@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import options
@@ -308,3 +309,20 @@ def test_jinja2_that_is_missing_is_said_before_the_test(digits_run, eval_here, m
     with pytest.raises(DanluError, match='needs Jinja2'):
         eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'never')
     assert not (digits_run.directory / 'best' / 'val_digits_never').exists()
+
+
+def test_a_compiled_network_is_not_compiled_again_for_the_page(list_data, train_here, monkeypatch, tmp_path):
+    compiled = []
+
+    def compile_here(self):  # what nn.Module.compile sets, without the minute that a compiler takes
+        compiled.append(self)
+        self._compiled_call_impl = self._call_impl
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', compile_here)
+    words = (*list_data, *ALONE, '--epochs', 2, '--compile', '--report', '--checkpoints_dir', tmp_path)
+    run = train_here(*words)
+    assert len(compiled) == 1
+    folder = run.directory / 'best' / 'val_val_exp'
+    assert (folder / 'report.html').is_file()
+    value = re.search(r'^best: val/acc (\S+) ', run.stdout, re.MULTILINE)[1]
+    assert f'\nacc: {value}\n' in (folder / 'result.txt').read_text(encoding='utf-8')

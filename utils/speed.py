@@ -36,14 +36,15 @@ def compile_network(net, image):
     """Let torch.compile translate a network, in place: its weights keep their names.
 
     Args:
-        net: nn.Module on its device.
+        net: nn.Module on its device; one that is compiled stays so.
         image: float32 (1, C, H, W) there, with which it is tried at once; None leaves that to the first step.
 
     Raises:
         DanluError: it cannot be compiled here; with the compiler's reason.
     """
     training = net.training
-    net.compile()
+    if net._compiled_call_impl is None:
+        net.compile()
     if image is None:
         return
     try:
