@@ -73,17 +73,18 @@ def _off(header):
 
 
 def _iou(header):
-    """Return the measure of iou/<class>, beside miou."""
+    """Return the measure of iou/<class> and f1_macro, beside miou."""
     columns = [name for name in header if name.startswith(('intersection/', 'union/'))]
     classes = [name.partition('/')[2] for name in columns[: len(columns) // 2]]
 
     def value(sums):
         hits, unions = np.split(sums, 2, axis=-1)
-        return np.where(unions > 0, hits / np.where(unions > 0, unions, 1), np.nan)
+        there = unions > 0
+        f1 = np.where(there, 2 * hits / np.where(there, hits + unions, 1), 0).sum(-1) / there.sum(-1)
+        return np.concatenate([np.where(there, hits / np.where(there, unions, 1), np.nan), f1[..., None]], axis=-1)
 
-    return Measure(
-        '\n'.join(f'iou/{name}' for name in classes), lambda cells: [float(cells[c]) for c in columns], value
-    )
+    names = [*(f'iou/{name}' for name in classes), 'f1_macro']
+    return Measure('\n'.join(names), lambda cells: [float(cells[c]) for c in columns], value)
 
 
 def _f1(header):
