@@ -3,7 +3,7 @@
 import numpy as np
 
 from utils.chance import intervals, intervals_of_kinds
-from utils.chance_of_ranks import intervals_of_ranks
+from utils.chance_of_ranks import MOST, intervals_of_ranks
 
 
 def find_intervals(page, measures, sums, seed):
@@ -28,8 +28,10 @@ def find_intervals(page, measures, sums, seed):
         found, resamples = intervals_of_kinds(counts, value, seed)
         bounds |= dict(zip(names, found, strict=True))
         bounds['acc_top5'] = of_share(page.results.get('acc_top5', np.nan), page.matrix.sum(), seed)
-    ranked = page.engine.metrics.ranked() if hasattr(page.engine.metrics, 'ranked') else None
-    found = ranked and intervals_of_ranks(*(part.cpu().numpy() for part in ranked), seed)
+    ranked = getattr(page.engine.metrics, 'ranked', None)
+    # The number is asked before the scores: of more they may take more memory than there is.
+    both = ranked() if ranked and page.count * len(page.class_names) <= MOST else None
+    found = both and intervals_of_ranks(*(part.cpu().numpy() for part in both), seed)
     if found:
         ap, auroc, of_ranks = found
         for mean, each, those in (('map', 'ap', ap), ('auroc', 'auroc', auroc)):
