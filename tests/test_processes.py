@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from conftest import PROJECT
 from PIL import Image
 
 from data.samplers import EpochBatches, StreamBatches
@@ -22,6 +22,7 @@ from utils.checkpoint import load_checkpoint
 from utils.launch import Place, place_of
 from utils.sharding import fault_of_options
 
+PROJECT = Path(__file__).resolve().parent.parent
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
 EXACT = ('train/acc', 'val/acc', 'val/auroc', 'train/f1_macro', 'val/f1_macro')
 # Starts train.py with a step, of the process and the number that the environment names, before which something happens.
