@@ -24,14 +24,24 @@ def run(args):
     text = ' '.join(' '.join(args.text).split())
     if not text:
         raise DanluError('the note is empty; leave the text out to read the notes')
-    line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}\n'
+    line = add_note(found.path, text)
+    print(f'{found.name}: {printable(line)}')
+
+
+def add_note(directory, text):
+    """Add a line with the date to the note.txt of a run and return it (str).
+
+    Raises:
+        DanluError: it cannot be written.
+    """
+    line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}'
     try:
         # In one piece at the end of the file, whoever else writes there.
-        handle = os.open(found.path / 'note.txt', os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = os.open(os.path.join(directory, 'note.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            os.write(handle, line.encode('utf-8', 'surrogateescape'))
+            os.write(handle, f'{line}\n'.encode('utf-8', 'surrogateescape'))
         finally:
             os.close(handle)
     except OSError as error:
-        raise DanluError(f'cannot write {found.path / "note.txt"}: {error.strerror}') from None
-    print(f'{found.name}: {printable(line.strip())}')
+        raise DanluError(f'cannot write {os.path.join(directory, "note.txt")}: {error.strerror}') from None
+    return line

@@ -1,0 +1,94 @@
+"""sweep.png: the best value over the trials, and the value against each parameter."""
+
+import math
+import os
+
+from scripts.sweeping.study import kind_of
+from utils.curves import BEST, COLOURS, RESUMED
+
+COLUMNS = 3
+LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
+
+
+def draw_sweep(path, trials, metric, definition):
+    """Draw the picture as a PNG file, which is replaced in one step.
+
+    Args:
+        path: where to (Path).
+        trials: list of FrozenTrial, at least one of them complete.
+        metric: name of the value (str).
+        definition: of the study (dict), as study.Sweep.definition returns it.
+    """
+    from matplotlib.figure import Figure  # takes a second; no pyplot: no window, no state
+
+    ranges = definition.get('--set', {})
+    panels = 1 + len(ranges)
+    columns = min(COLUMNS, panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(4.2 * columns, 0.5 + 3.1 * rows), layout='constrained')
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    drawn = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
+    _draw_history(axes[0], drawn, metric, definition.get('the direction of the metric') != 'min')
+    for each, (name, text) in zip(axes[1:], ranges.items(), strict=False):
+        _draw_parameter(each, drawn, name, text.startswith('log:'))
+    values = [trial.value for trial in drawn]
+    for each in axes[:panels]:
+        each.grid(alpha=0.3)
+        if min(values) > 0 and max(values) > LOG * min(values):
+            each.set_yscale('log')
+    for each in axes[panels:]:
+        each.remove()
+    figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
+    partial = path.with_name(path.stem + '.partial.png')
+    figure.savefig(partial, dpi=100)
+    os.replace(partial, path)
+
+
+def _draw_history(axes, trials, metric, larger):
+    """Draw the values in the order of the trials, and the best one so far."""
+    _points(axes, trials, lambda trial: trial.user_attrs['place'])
+    complete = [trial for trial in trials if kind_of(trial) == 'complete']
+    best, line = None, []
+    for trial in complete:
+        best = trial.value if best is None else (max if larger else min)(best, trial.value)
+        line.append(best)
+    axes.step([trial.user_attrs['place'] for trial in complete], line, where='post', color=BEST, label='best so far')
+    axes.set_xlabel('trial')
+    axes.set_ylabel(metric)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.legend(fontsize=8)
+
+
+def _draw_parameter(axes, trials, name, log):
+    """Draw the values against a parameter; choices side by side."""
+    trials = [trial for trial in trials if name in trial.params]
+    choices = {trial.params[name] for trial in trials if isinstance(trial.params[name], str)}
+    if choices:
+        order = sorted(choices, key=_as_number)
+        _points(axes, trials, lambda trial: order.index(trial.params[name]))
+        long = max(map(len, order)) * len(order) > 30
+        axes.set_xticks(range(len(order)), order, rotation=30 if long else 0, ha='right' if long else 'center')
+        axes.set_xlim(-0.5, len(order) - 0.5)
+    else:
+        _points(axes, trials, lambda trial: trial.params[name])
+        if log:
+            axes.set_xscale('log')
+    axes.set_xlabel(name)
+
+
+def _as_number(text):
+    """Return a key to sort by: numbers by their size, before names."""
+    try:
+        return 0, float(text), text
+    except ValueError:
+        return 1, 0.0, text
+
+
+def _points(axes, trials, place):
+    """Draw a point per trial: completed ones filled, pruned ones, by their last value, as crosses."""
+    for kind, style in (('complete', {'color': COLOURS['train'], 'marker': 'o'}),
+                        ('pruned', {'color': RESUMED, 'marker': 'x'})):  # fmt: skip
+        those = [trial for trial in trials if kind_of(trial) == kind]
+        if those:
+            axes.scatter([place(trial) for trial in those], [trial.value for trial in those], s=22, alpha=0.75,
+                         label=kind, **style)  # fmt: skip

@@ -1,0 +1,201 @@
+"""The training of one trial: a process of train.py that is begun, gone on with, or found going."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.records.note import add_note
+from scripts.records.run import Run, as_number
+from scripts.sweeping.study import host
+from utils.registry import PROJECT
+
+OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
+# Exit statuses of a process that was asked to end: it saved first, or it had not got so far.
+SIGNALLED = [status for number in (signal.SIGINT, signal.SIGTERM) for status in (-number, 128 + number)]
+MARKS = ('train.py: error: ', 'stopped by DanluError ')  # before the message of what ended a run
+
+
+class Outcome(NamedTuple):
+    """How a training ended.
+
+    Args:
+        kind: 'complete', 'failed' or 'ended': it was asked to end before, and can go on.
+        said: of a failed one the last line (str).
+    """
+
+    kind: str
+    said: str = ''
+
+
+class Training:
+    """A process that trains for a trial.
+
+    Args:
+        sweep: study.Sweep.
+        trial: optuna.Trial, with its values and its place.
+        gpu: what CUDA_VISIBLE_DEVICES is for it (str), or None: as it is.
+        threads: for --threads (int), or None: left to train.py.
+
+    Attributes:
+        asked: whether it was asked to end (bool); hopeless: whether as it was pruned.
+        directory: of the run (Path).
+        history: (epoch, value) of the epochs so far (list), values that are no numbers left out.
+        begun: how it began (str): 'begins', 'goes on', 'still runs' or 'has ended meanwhile'.
+    """
+
+    def __init__(self, sweep, trial, gpu, threads):
+        self.sweep, self.trial, self.gpu, self.threads = sweep, trial, gpu, threads
+        self.place, known = trial.user_attrs['place'], trial.user_attrs.get('run')
+        self.history, self.process, self._read = [], None, None
+        self.asked, self.hopeless = False, False
+        if known and Path(known).is_dir():
+            self.directory = Path(known)
+            self._take_up()
+        else:
+            self._begin()
+        trial.set_user_attr('run', str(self.directory))
+        trial.set_user_attr('host', host().partition(' ')[0])
+
+    def _begin(self):
+        """Start a run in a directory that is not there yet."""
+        self.begun, name, number = 'begins', f'trial_{self.place:04d}', 1
+        self.directory = self.sweep.folder / name
+        while self.directory.exists():
+            number += 1
+            self.directory = self.sweep.folder / f'{name}_{number}'
+        values = [word for each in self.sweep.parameters for word in each.words(self.trial.params[each.name])]
+        own = ['--checkpoints_dir', self.sweep.root, '--model_dir', self.directory]
+        self._start([*self.sweep.words, *values, *self._machine(), *own])
+
+    def _take_up(self):
+        """Go on with the run that a worker has left, wherever it stands."""
+        run = Run(self.directory)
+        self.begun = 'goes on'
+        if run.state == 'running':
+            self.begun = 'still runs'
+        elif run.state in OVER:
+            self.begun = 'has ended meanwhile'
+        elif any(self.directory.glob('last*.pth')):
+            self._start(['--resume', self.directory])
+        else:
+            self._begin()
+
+    def _machine(self):
+        """Return the words (list of str) that say where this machine is to compute."""
+        words = [] if self.threads is None else ['--threads', self.threads]
+        return words if self.gpu is None or '--device' in ' '.join(self.sweep.words) else [*words, '--device', 'cuda']
+
+    def _start(self, words):
+        chosen = {} if self.gpu is None else {'CUDA_VISIBLE_DEVICES': self.gpu}
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.output, 'ab') as output:
+            self.process = subprocess.Popen(
+                [sys.executable, str(PROJECT / 'train.py'), *map(str, words)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **chosen},
+                start_new_session=True,  # Ctrl-C in a terminal is for the sweep, which then asks it to end
+            )
+
+    @property
+    def output(self):
+        """File (Path) with what it prints; gone when it ended well, as log.txt has that too."""
+        return self.sweep.folder / f'{self.directory.name}.txt'
+
+    def new_epochs(self):
+        """Return (epoch, value) of the epochs that have ended since (list); value: float, nan among them."""
+        path = self.directory / 'history.csv'
+        try:
+            state = os.stat(path)
+        except OSError:
+            return []
+        if (state.st_mtime_ns, state.st_size) == self._read:
+            return []
+        if self._read is None:
+            self._note()
+        self._read = state.st_mtime_ns, state.st_size
+        done = self.history[-1][0] if self.history else 0
+        rows = [(int(row['epoch']), as_number(row.get(self.sweep.metric))) for row in Run(self.directory).history]
+        new = [(epoch, value) for epoch, value in rows if epoch > done and value is not None]
+        self.history += new
+        return new
+
+    def _note(self):
+        """Write into the run's note.txt which sweep it belongs to."""
+        text = f'sweep {self.sweep.name}, trial {self.place}'
+        if not any(line.endswith(text) for line in Run(self.directory).notes):
+            add_note(self.directory, text)
+
+    def best(self):
+        """Return (epoch, value) of the best epoch so far, or None: none has a number."""
+        known = [each for each in self.history if not math.isnan(each[1])]
+        sign = 1 if self.sweep.mode == 'max' else -1
+        return max(known, key=lambda each: (sign * each[1], -each[0]), default=None)
+
+    def end(self, kill=False):
+        """Ask the process to save its state and to end, or end it at once."""
+        self.asked = True
+        number = signal.SIGKILL if kill and hasattr(signal, 'SIGKILL') else signal.SIGTERM
+        with suppress(ProcessLookupError, PermissionError):
+            if self.process is not None:
+                self.process.send_signal(number)
+            elif (pid := self._pid()) is not None:
+                os.kill(pid, number)
+
+    def _pid(self):
+        """Return the process (int) on this machine that has the run's lock, or None."""
+        try:
+            owner = json.loads((self.directory / 'lock').read_text(encoding='utf-8'))
+            return owner['pid'] if owner['host'] == socket.gethostname() else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def has_ended(self):
+        """Return whether it is over (bool); one that another process had and that can go on is gone on with."""
+        if self.process is not None:
+            return self.process.poll() is not None
+        state = Run(self.directory).state
+        if self.asked or state in OVER:
+            return state != 'running'
+        if state != 'running':
+            self._take_up()
+        return False
+
+    def outcome(self):
+        """Return the Outcome (call it when `has_ended` says so, and all epochs were read)."""
+        code = None if self.process is None else self.process.returncode
+        if code == 0 or (code is None and Run(self.directory).state in ('finished', 'stopped')):
+            self.output.unlink(missing_ok=True)
+            return self._complete()
+        if self.asked and (code is None or code in SIGNALLED):
+            return Outcome('ended')
+        return Outcome('failed', self._last_line(code))
+
+    def _complete(self):
+        if self.best() is not None:
+            return Outcome('complete')
+        rows = Run(self.directory).history
+        if rows and self.sweep.metric not in rows[0]:
+            names = ', '.join(name for name in rows[0] if name.startswith(('train/', 'val/')))
+            return Outcome('failed', f'history.csv has no column {self.sweep.metric} (there are: {names})')
+        return Outcome('failed', f'{self.sweep.metric} is no number in any epoch')
+
+    def _last_line(self, code):
+        """Return what it said last (str), without what stands before each message."""
+        said = self.output.read_text(encoding='utf-8', errors='replace') if self.output.exists() else ''
+        lines = [line.strip() for line in (said.splitlines() or Run(self.directory).tail) if line.strip()]
+        if code is not None and code < 0:
+            return f'ended by {signal.Signals(-code).name}' + (f' after: {lines[-1]}' if lines else '')
+        marked = [line for line in lines if line.startswith(MARKS)]
+        line = (marked or lines or [f'ended with the exit status {code}'])[-1]
+        for mark in MARKS:
+            line = line.removeprefix(mark)
+        return line

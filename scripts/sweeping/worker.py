@@ -1,0 +1,193 @@
+"""A worker of a sweep: takes trials, trains them in processes of their own, and tells the storage what came of them."""
+
+import re
+import signal
+import time
+from contextlib import contextmanager
+
+from scripts.sweeping.study import BEAT, Watch, fill, finish, kind_of, places_of, take
+from scripts.sweeping.training import Training
+from utils.errors import DanluError
+from utils.layout import number_text
+
+POLL = 0.3  # seconds from one look at the processes to the next
+LOOK = 3.0  # seconds from one look at the storage to the next, while there is nothing to start
+ALIKE = 3  # first trials that fail alike, after which no other is tried
+ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+
+
+class Worker:
+    """Runs trials until every place of the study has a result.
+
+    Args:
+        sweep: study.Sweep.
+        study: optuna.Study.
+        gpus: for each trial that may run at a time, its CUDA_VISIBLE_DEVICES (list of str or None).
+        threads: for --threads of train.py (int), or None.
+        say: function of a line (str).
+    """
+
+    def __init__(self, sweep, study, gpus, threads=None, say=print):
+        self.sweep, self.study, self.gpus, self.threads, self.say = sweep, study, gpus, threads, say
+        self.watch, self.trainings, self.told, self.beats = Watch(), {}, [], {}
+        self.signals, self.stopping, self.looked, self.waiting = [], False, -LOOK, False
+
+    def work(self):
+        """Run trials; return the signal (int) that ended it, or None: all are done.
+
+        Raises:
+            DanluError: the first trials failed in the same way.
+        """
+        with self._watching():
+            while True:
+                if self.signals and not self.stopping:
+                    self.say('stopping: the trainings save what they have (once more: they are ended at once)')
+                    self._stop()
+                elif len(self.signals) > 1:
+                    self._stop(kill=True)
+                for slot in list(self.trainings):
+                    self._look_after(slot)
+                if self.stopping and not self.trainings:
+                    break
+                if not self.stopping and not self._start() and not self.trainings:
+                    break
+                time.sleep(POLL)
+        if self.signals:
+            return self.signals[0]
+        if self.stopping:
+            raise DanluError(
+                f'the first {ALIKE} trials failed in the same way: {self.told[0]}; what they printed is in '
+                f'{self.sweep.folder}/trial_*.txt; when that is mended, start it again with --retry_failed'
+            )
+        return None
+
+    @contextmanager
+    def _watching(self):
+        # nohup lets SIGHUP be ignored, and it stays so.
+        numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, lambda number, _: self.signals.append(number)) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, kill=False):
+        self.stopping = True
+        for training in self.trainings.values():
+            training.end(kill)
+
+    def _start(self):
+        """Start as many trials as there is room for; return whether any place is still without a result (bool)."""
+        free = [slot for slot in range(len(self.gpus)) if slot not in self.trainings]
+        if not free or time.monotonic() - self.looked < (LOOK if self.waiting else 0):
+            return True
+        self.looked = time.monotonic()
+        own = {training.trial.number for training in self.trainings.values()}
+        for trial in self.watch.lost(self.study.get_trials(deepcopy=False), own):
+            self._lose(trial.number, f'trial {trial.user_attrs.get("place")}: its worker is gone')
+        fill(self.study, self.sweep)
+        for slot in free:
+            trial = None if self.signals else take(self.study, self.sweep)
+            if trial is None:
+                break
+            self._train(slot, trial)
+        kinds = [kind_of(trial) for trial in places_of(self.study.get_trials(deepcopy=False)).values()]
+        going = sum(kind in ('running', 'waiting', 'lost') for kind in kinds)
+        if going and not self.trainings and not self.waiting:
+            self.say(f'no trial is left to start; {going} run elsewhere, and would be taken over if a worker were lost')
+        self.waiting = len(self.trainings) < len(self.gpus)
+        return going > 0
+
+    def _train(self, slot, trial):
+        for each in self.sweep.parameters:
+            each.suggest(trial)
+        training = Training(self.sweep, trial, self.gpus[slot], self.threads)
+        self.trainings[slot] = training
+        values = ' '.join(f'{name}={shown(value)}' for name, value in trial.params.items())
+        on = '' if self.gpus[slot] is None else f' on GPU {self.gpus[slot]}'
+        self.say(f'trial {training.place} {training.begun}{on}: {values}')
+
+    def _look_after(self, slot):
+        """Report the epochs of a training, end it where it is hopeless, and tell how it ended."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        training = self.trainings[slot]
+        ended = training.has_ended()  # before its last epochs are read
+        try:
+            self._report(training)
+            if ended:
+                del self.trainings[slot]
+                self._tell(training, training.outcome())
+        except UpdateFinishedTrialError:
+            # Others took this worker for lost: whoever has the trial now goes on with what is saved.
+            if ended:
+                self.say(f'trial {training.place}: was taken over by another worker')
+            elif not training.asked:
+                training.end()
+
+    def _report(self, training):
+        trial, now = training.trial, time.monotonic()
+        if now - self.beats.get(trial.number, -BEAT) >= BEAT:
+            self.beats[trial.number] = now
+            trial.set_user_attr('beat', round(time.time(), 1))
+        for epoch, value in training.new_epochs():
+            trial.report(value, epoch)
+            if self.sweep.pruner != 'none' and not training.asked and trial.should_prune():
+                training.hopeless = True
+                training.end()
+
+    def _lose(self, number, line):
+        """Give a trial back: it takes its place again as one that waits, and goes on where it was."""
+        from optuna.trial import TrialState
+
+        if finish(self.study, number, state=TrialState.FAIL):
+            self.say(line)
+
+    def _tell(self, training, outcome):
+        """Tell the storage how a training ended."""
+        from optuna.trial import TrialState
+
+        trial, best = training.trial, training.best()
+        kind = 'pruned' if outcome.kind == 'ended' and training.hopeless else outcome.kind
+        if kind == 'ended':
+            self._lose(trial.number, f'trial {training.place}: saved after {epochs_text(training)}')
+            return
+        if best:
+            trial.set_user_attr('epoch', best[0])
+            trial.set_user_attr('epochs', training.history[-1][0])
+        if kind == 'failed':
+            trial.set_user_attr('error', outcome.said)
+        state = {'complete': TrialState.COMPLETE, 'pruned': TrialState.PRUNED, 'failed': TrialState.FAIL}[kind]
+        value = {'values': best[1]} if kind == 'complete' else {}
+        if not finish(self.study, trial.number, state=state, **value):
+            self.say(f'trial {training.place}: was taken over by another worker')
+        elif kind == 'failed':
+            self.say(f'trial {training.place} failed: {outcome.said}')
+            self._stop_where_all_fail(outcome.said)
+        else:
+            self.told.append(None)
+            self.say(f'trial {training.place}' + self._result(training, kind))
+
+    def _result(self, training, kind):
+        if kind == 'pruned':
+            return f' pruned after {epochs_text(training)}'
+        (epoch, value), first = training.best(), self.study.best_trial
+        rank = 'the best so far' if first.number == training.trial.number else f'best: {number_text(first.value)}'
+        return f': {self.sweep.metric} {number_text(value)} in epoch {epoch}, {rank}'
+
+    def _stop_where_all_fail(self, error):
+        self.told.append(error)
+        alike = {said and re.sub(r'\d+', 'N', said) for said in self.told}
+        if len(self.told) == ALIKE and len(alike) == 1 and not self.stopping:
+            self._stop()
+
+
+def epochs_text(training):
+    """Return how far a training came (str)."""
+    return f'epoch {training.history[-1][0]}' if training.history else 'less than an epoch'
+
+
+def shown(value):
+    """Return a parameter's value as a person reads it (str): floats in four digits."""
+    return f'{value:.4g}' if isinstance(value, float) else str(value)
