@@ -29,6 +29,7 @@ COMMANDS = {
     'compare': 'scripts.records.compare',
     'whence': 'scripts.records.whence',
     'flips': 'scripts.records.flips',
+    'seeds': 'scripts.records.seeds',
     'command': 'scripts.records.command',
     'note': 'scripts.records.note',
     'replay': 'scripts.records.replay',

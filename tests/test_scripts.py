@@ -246,6 +246,23 @@ def test_quickstart_stops_when_training_fails(start):
     assert 'numbers:' not in done.stdout
 
 
+def test_seeds_trains_with_each_and_sums_up_those_runs(start, in_project, tmp_path):
+    done = start(PROJECT / 'scripts/seeds.sh', 3, '--model_type', 'mlp', '--save_prefix', 'my runs', '--lr', '0.5')
+    assert done.code == 0, done.stderr
+    *trainings, (_, summing) = done.calls
+    args = [parse_train_args(words[2:]) for _, words in trainings]
+    assert [words[-2:] for _, words in trainings] == [['--resume', 'auto']] * 3
+    assert [(each.seed, each.save_prefix, each.lr) for each in args] == [(s, f'my runs_seed{s}', 0.5) for s in range(3)]
+    assert summing == ['python', 'scripts/runs.py', 'seeds', *[str(tmp_path)] * 3]  # as the stand-in calls all runs
+
+
+@pytest.mark.parametrize('words', [[], ['0'], ['--epochs', '3'], ['3', '--seed', '1'], ['3', '--resume=auto']])
+def test_seeds_says_what_is_wrong(start, words):
+    done = start(PROJECT / 'scripts/seeds.sh', *words)
+    assert (done.code, done.calls) == (2, [])
+    assert 'usage' in done.stderr or 'leave it out' in done.stderr
+
+
 @pytest.mark.parametrize('path', [PROJECT / 'scripts/test.sh', PROJECT / '.ci/run'], ids=lambda path: path.name)
 def test_the_tests_are_style_and_pytest(start, path):
     done = start(path, '-m', 'gpu', '-k', 'two words')
