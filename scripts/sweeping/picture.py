@@ -3,7 +3,7 @@
 import math
 import os
 
-from scripts.sweeping.study import kind_of
+from scripts.sweeping.study import DIRECTION, kind_of
 from utils.curves import BEST, COLOURS, RESUMED
 
 COLUMNS = 3
@@ -28,7 +28,7 @@ def draw_sweep(path, trials, metric, definition):
     figure = Figure(figsize=(4.2 * columns, 0.5 + 3.1 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     drawn = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
-    _draw_history(axes[0], drawn, metric, definition.get('the direction of the metric') != 'min')
+    _draw_history(axes[0], drawn, metric, definition.get(DIRECTION) != 'min')
     for each, (name, text) in zip(axes[1:], ranges.items(), strict=False):
         _draw_parameter(each, drawn, name, text.startswith('log:'))
     values = [trial.value for trial in drawn]
@@ -39,7 +39,7 @@ def draw_sweep(path, trials, metric, definition):
     for each in axes[panels:]:
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
-    partial = path.with_name(path.stem + '.partial.png')
+    partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw it
     figure.savefig(partial, dpi=100)
     os.replace(partial, path)
 

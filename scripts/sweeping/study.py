@@ -2,8 +2,8 @@
 
 A trial has a place, 0 to --trials - 1, in its attributes. Whoever starts adds a waiting trial for each place that has
 none; workers take waiting ones, which the storage gives to one of them. Where a worker is gone, its trial is marked as
-failed, without an error, and a waiting one with the same values takes the place. Should two workers do that at once, or
-take the last one together, the trial with the lower number has the place and the other one is marked as surplus.
+failed, without an error ("lost"), and a waiting one with the same values takes the place. Should two workers do that at
+once, or take the last one together, the trial with the lower number has the place and the other is marked as surplus.
 """
 
 import os
@@ -21,8 +21,9 @@ from utils.errors import DanluError
 
 SAMPLERS = ('tpe', 'random', 'grid')
 PRUNERS = ('none', 'median', 'hyperband')
-DATABASE = 'sweep.db'
+DATABASE, DIRECTION = 'sweep.db', 'the direction of the metric'
 ATTEMPTS, PAUSE = 5, 0.5  # to open a storage, which another worker may be making; seconds between them
+PATIENCE = 20  # seconds that a worker has to fill a study that it has made, until others do
 WAIT = 60  # seconds that a SQLite file may be locked by others
 BEAT, GRACE = 20, 120  # seconds from one sign of life to the next, and without one until a worker counts as gone
 
@@ -74,7 +75,7 @@ class Sweep(NamedTuple):
         return {
             '--set': {each.name: each.text for each in self.parameters},
             '--metric': self.metric,
-            'the direction of the metric': self.mode,
+            DIRECTION: self.mode,
             '--sampler': self.sampler,
             '--seed': self.seed,
             'options of train.py': self.options,
@@ -107,14 +108,20 @@ def open_study(sweep):
     optuna = import_optuna()
     if not sweep.storage:
         sweep.folder.mkdir(parents=True, exist_ok=True)
-    direction = 'maximize' if sweep.mode == 'max' else 'minimize'
-    study = optuna.create_study(
-        storage=open_storage(optuna, sweep.url),
-        study_name=sweep.name,
-        direction=direction,
-        load_if_exists=True,
-        pruner=pruner_of(optuna, sweep),
-    )
+    whole = {
+        'storage': open_storage(optuna, sweep.url),
+        'study_name': sweep.name,
+        'pruner': pruner_of(optuna, sweep),
+    }
+    try:
+        study = optuna.create_study(direction='maximize' if sweep.mode == 'max' else 'minimize', **whole)
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(**whole)
+        until = time.monotonic() + PATIENCE
+        while 'definition' not in study.user_attrs and time.monotonic() < until:
+            time.sleep(PAUSE)  # another worker makes it just now
+    else:
+        fill(study, sweep)
     then, now = study.user_attrs.get('definition'), sweep.definition()
     if then is None:
         study.set_user_attr('definition', now)
@@ -267,14 +274,26 @@ def take(study, sweep):
     waiting = (optuna.trial.TrialState.WAITING,)
     while study.get_trials(deepcopy=False, states=waiting):
         trial = study.ask()
-        place = trial.user_attrs.get('place')
-        if place is not None and places_of(study.get_trials(deepcopy=False))[place].number == trial.number:
+        if is_due(study, trial):
             trial.set_user_attr('worker', {'host': host(), 'pid': os.getpid()})
-            study.sampler = sampler_of(optuna, sweep, place)
+            study.sampler = sampler_of(optuna, sweep, trial.user_attrs['place'])
             return trial
         trial.set_user_attr('surplus', True)
         finish(study, trial.number, state=optuna.trial.TrialState.FAIL)
     return None
+
+
+def is_due(study, trial):
+    """Return whether a trial that was just taken (optuna.Trial) has its place (bool), and no run has begun there."""
+    place, trials = trial.user_attrs.get('place'), study.get_trials(deepcopy=False)
+    if place is None or places_of(trials)[place].number != trial.number:
+        return False
+    begun = [each for each in trials if each.user_attrs.get('place') == place and 'run' in each.user_attrs
+             and kind_of(each) == 'lost']  # fmt: skip
+    if begun and 'run' not in trial.user_attrs:  # two workers had filled the places at once
+        repeat(study, begun[-1])
+        return False
+    return True
 
 
 def finish(study, number, **outcome):

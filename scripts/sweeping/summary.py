@@ -3,11 +3,12 @@
 import warnings
 
 from scripts.sweeping.picture import draw_sweep
-from scripts.sweeping.study import kind_of, places_of
-from utils.layout import number_text, printable, table, terminal_width
+from scripts.sweeping.study import DIRECTION, kind_of, places_of
+from scripts.sweeping.worker import alike, shown
+from utils.layout import number_text, printable, shortened, table, terminal_width
 
 SHOWN = 10  # trials in the table
-FAILURES = 3  # messages of failed ones
+FAILURES, WIDTH = 3, 160  # ways of failing that are told, and characters of each
 ENOUGH = 10  # completed trials, below which the shares of parameters would be chance
 PICTURE = 'sweep.png'
 ORDER = ('complete', 'pruned', 'failed', 'running', 'waiting', 'lost')
@@ -37,9 +38,6 @@ def summarise(sweep, study, definition):
         print(f'picture: {sweep.folder / PICTURE}')
 
 
-DIRECTION = 'the direction of the metric'
-
-
 def best_first(trials, study):
     """Return the completed trials (list of FrozenTrial), the best first."""
     complete = [trial for trial in trials if kind_of(trial) == 'complete']
@@ -52,7 +50,7 @@ def print_best(complete, metric, names):
     rows = []
     for trial in complete[:SHOWN]:
         attributes = trial.user_attrs
-        values = [short(trial.params.get(name, '')) for name in names]
+        values = [shown(trial.params.get(name, '')) for name in names]
         epochs = f'{attributes.get("epoch", "?")}/{attributes.get("epochs", "?")}'
         rows.append([str(attributes['place']), number_text(trial.value), epochs, *values, attributes.get('run', '')])
     head = ['trial', metric, 'epoch', *names, 'run']
@@ -83,15 +81,11 @@ def print_importances(study, complete, names):
 
 
 def failures(trials):
-    """Return a line (list of str) for each message of failed trials, the first ones, with their numbers."""
-    by_message = {}
+    """Return a line (list of str) for each way in which trials failed, the first ones, with their numbers."""
+    ways = {}
     for trial in trials:
         if kind_of(trial) == 'failed':
-            by_message.setdefault(trial.user_attrs['error'], []).append(str(trial.user_attrs['place']))
-    lines = [f'failed: trial {", ".join(places)}: {message}' for message, places in by_message.items()]
-    return lines[:FAILURES] + [f'... {len(lines) - FAILURES} other messages'] * (len(lines) > FAILURES)
-
-
-def short(value):
-    """Return a parameter's value (str), floats in four digits."""
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
+            said = trial.user_attrs['error']
+            ways.setdefault(alike(said), (said, []))[1].append(str(trial.user_attrs['place']))
+    lines = [f'failed: trial {", ".join(places)}: {shortened(said, WIDTH)}' for said, places in ways.values()]
+    return lines[:FAILURES] + [f'... and in {len(lines) - FAILURES} other ways'] * (len(lines) > FAILURES)

@@ -178,14 +178,18 @@ class Worker:
 
     def _stop_where_all_fail(self, error):
         self.told.append(error)
-        alike = {said and re.sub(r'\d+', 'N', said) for said in self.told}
-        if len(self.told) == ALIKE and len(alike) == 1 and not self.stopping:
+        if len(self.told) == ALIKE and len({said and alike(said) for said in self.told}) == 1 and not self.stopping:
             self._stop()
 
 
 def epochs_text(training):
     """Return how far a training came (str)."""
     return f'epoch {training.history[-1][0]}' if training.history else 'less than an epoch'
+
+
+def alike(message):
+    """Return a message (str) without what differs from trial to trial: its numbers."""
+    return re.sub(r'[\d.]+(e[+-]?\d+)?', 'N', message)
 
 
 def shown(value):
