@@ -235,6 +235,8 @@ def test_the_readme_leads_to_every_document():
                          ids=lambda path: str(path.relative_to(PROJECT)))  # fmt: skip
 def test_options_that_are_named_exist(path):
     known = {*options.train_parser()._option_string_actions, *options.test_parser()._option_string_actions}
+    if 'scripts/sweep.py' in path.read_text(encoding='utf-8'):
+        known |= {*load(PROJECT / 'scripts' / 'sweep.py').sweep_parser()._option_string_actions, '--csv', '--json'}
     named = []
     for line in path.read_text(encoding='utf-8').splitlines():
         if path.stem == 'from-your-template' and line.startswith('|'):

@@ -28,8 +28,13 @@ from utils.registry import PROJECT
 optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 
 # Trains as many epochs as it is told, each of which is better, and saves where it was when it is asked to end.
-STAND_IN = """
+STAND_IN = (
+    f"""
 import json, os, pathlib, signal, sys, time
+sys.path.insert(0, {str(PROJECT)!r})
+from utils.lock import RunLock
+"""
+    + """
 options = {}
 for word in sys.argv[1:]:
     name, equals, value = word.partition('=')
@@ -45,6 +50,7 @@ if not resumed:
     (run / 'args.txt').write_text('# python train.py @args.txt\\n' + ''.join(f'{n}={v}\\n' for n, v in options.items()))
 else:
     options = dict(line.split('=', 1) for line in (run / 'args.txt').read_text().splitlines()[1:])
+lock = RunLock(run)
 rate = float(options['--lr'])
 log = open(run / 'log.txt', 'a')
 if rate > 5:
@@ -66,6 +72,7 @@ for epoch in range(len(rows), epochs + 1):
     os.replace(run / 'partial', run / 'history.csv')
     print(f'epoch {epoch}', file=log, flush=True)
 """
+)
 
 
 @pytest.fixture
@@ -380,7 +387,8 @@ def test_a_hopeless_trial_is_ended_and_pruned(stand_in, call, tmp_path, monkeypa
     assert {studies.kind_of(trial) for trial in others} == {'complete'}
     assert studies.kind_of(last) == 'pruned'
     assert 3 <= last.last_step < 30
-    assert Run(last.user_attrs['run']).state == 'interrupted'
+    run = Run(last.user_attrs['run'])
+    assert (run.state, run.notes[-1].partition(' sweep ')[2]) == ('interrupted', 'sweep, trial 5, pruned')
     assert any(line.startswith('trial 5 pruned after epoch ') for line in done.lines)
 
 
@@ -403,6 +411,28 @@ def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call,
         assert trial.user_attrs['run'] == str(tmp_path / 'runs' / 'sweep' / f'trial_{place:04d}')
         assert sorted(trial.intermediate_values) == list(range(1, 41))
         assert Run(trial.user_attrs['run']).text('log.txt').count('resumed') == 1
+
+
+def test_a_training_that_outlives_its_worker_is_waited_for(stand_in, call, tmp_path, monkeypatch):
+    monkeypatch.setenv('EPOCH_SECONDS', '0.05')
+    words = ['--sampler', 'grid', '--set', 'lr=0.1,0.9', '--']
+    args = sweep.sweep_parser().parse_args(['--checkpoints_dir', str(tmp_path / 'runs'), *words[:-1]])
+    asked = sweep.sweep_of(args, ['--epochs', '40'])
+    trial = studies.take(studies.open_study(asked), asked)
+    for each in asked.parameters:
+        each.suggest(trial)
+    orphan = trainings.Training(asked, trial, None, None)
+    with subprocess.Popen([sys.executable, '-c', '']) as gone:
+        pass
+    trial.set_user_attr('worker', {'host': studies.host(), 'pid': gone.pid})
+    wait_for((orphan.directory / 'history.csv').exists, orphan.process)
+    done = call('--workers', '2', *words, '--epochs', '40')
+    assert orphan.process.wait() == 0
+    assert (done.status, done.lines[1]) == (0, 'trial 0: its worker is gone')
+    assert 'trial 0 still runs: lr=0.1' in done.lines
+    assert [each.value for each in by_place(study_at(tmp_path)).values()] == [0.1, 0.9]
+    assert Run(orphan.directory).text('log.txt').count('begun') == 1
+    assert not (orphan.directory.parent / 'trial_0000_2').exists()
 
 
 def test_each_gpu_has_one_trial_at_a_time(stand_in, call, tmp_path):

@@ -6,7 +6,7 @@ import os
 from scripts.sweeping.study import DIRECTION, kind_of
 from utils.curves import BEST, COLOURS, RESUMED
 
-COLUMNS = 3
+COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
 LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
 
 
@@ -23,7 +23,7 @@ def draw_sweep(path, trials, metric, definition):
 
     ranges = definition.get('--set', {})
     panels = 1 + len(ranges)
-    columns = min(COLUMNS, panels)
+    columns = 2 if panels == 4 else min(COLUMNS, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(4.2 * columns, 0.5 + 3.1 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -52,7 +52,9 @@ def _draw_history(axes, trials, metric, larger):
     for trial in complete:
         best = trial.value if best is None else (max if larger else min)(best, trial.value)
         line.append(best)
-    axes.step([trial.user_attrs['place'] for trial in complete], line, where='post', color=BEST, label='best so far')
+    places = [trial.user_attrs['place'] for trial in complete]
+    last = max(trial.user_attrs['place'] for trial in trials)
+    axes.step([*places, last], [*line, line[-1]], where='post', color=BEST, label='best so far')
     axes.set_xlabel('trial')
     axes.set_ylabel(metric)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -65,7 +67,9 @@ def _draw_parameter(axes, trials, name, log):
     choices = {trial.params[name] for trial in trials if isinstance(trial.params[name], str)}
     if choices:
         order = sorted(choices, key=_as_number)
-        _points(axes, trials, lambda trial: order.index(trial.params[name]))
+        # Of one choice side by side, the first trial on the left.
+        right = {trial.number: SPREAD * (i / len(trials) - 0.5) for i, trial in enumerate(trials)}
+        _points(axes, trials, lambda trial: order.index(trial.params[name]) + right[trial.number])
         long = max(map(len, order)) * len(order) > 30
         axes.set_xticks(range(len(order)), order, rotation=30 if long else 0, ha='right' if long else 'center')
         axes.set_xlim(-0.5, len(order) - 0.5)

@@ -120,7 +120,7 @@ class Training:
         if (state.st_mtime_ns, state.st_size) == self._read:
             return []
         if self._read is None:
-            self._note()
+            self.note()
         self._read = state.st_mtime_ns, state.st_size
         done = self.history[-1][0] if self.history else 0
         rows = [(int(row['epoch']), as_number(row.get(self.sweep.metric))) for row in Run(self.directory).history]
@@ -128,9 +128,9 @@ class Training:
         self.history += new
         return new
 
-    def _note(self):
-        """Write into the run's note.txt which sweep it belongs to."""
-        text = f'sweep {self.sweep.name}, trial {self.place}'
+    def note(self, what=''):
+        """Write into the run's note.txt which sweep it belongs to, and `what` became of it."""
+        text = f'sweep {self.sweep.name}, trial {self.place}{what}'
         if not any(line.endswith(text) for line in Run(self.directory).notes):
             add_note(self.directory, text)
 

@@ -158,6 +158,8 @@ class Worker:
             trial.set_user_attr('epochs', training.history[-1][0])
         if kind == 'failed':
             trial.set_user_attr('error', outcome.said)
+        if kind == 'pruned':
+            training.note(', pruned')
         state = {'complete': TrialState.COMPLETE, 'pruned': TrialState.PRUNED, 'failed': TrialState.FAIL}[kind]
         value = {'values': best[1]} if kind == 'complete' else {}
         if not finish(self.study, trial.number, state=state, **value):
