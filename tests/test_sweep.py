@@ -413,8 +413,11 @@ def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call,
         assert Run(trial.user_attrs['run']).text('log.txt').count('resumed') == 1
 
 
-def test_a_training_that_outlives_its_worker_is_waited_for(stand_in, call, tmp_path, monkeypatch):
-    monkeypatch.setenv('EPOCH_SECONDS', '0.05')
+@pytest.mark.parametrize('has_begun', [True, False])
+def test_a_training_that_outlives_its_worker_is_waited_for(stand_in, call, tmp_path, monkeypatch, has_begun):
+    if not (has_begun or Path('/proc/self/cmdline').exists()):
+        pytest.skip('before it has the lock, it is known by /proc alone')
+    monkeypatch.setenv('EPOCH_SECONDS', '0.03')
     words = ['--sampler', 'grid', '--set', 'lr=0.1,0.9', '--']
     args = sweep.sweep_parser().parse_args(['--checkpoints_dir', str(tmp_path / 'runs'), *words[:-1]])
     asked = sweep.sweep_of(args, ['--epochs', '40'])
@@ -425,14 +428,41 @@ def test_a_training_that_outlives_its_worker_is_waited_for(stand_in, call, tmp_p
     with subprocess.Popen([sys.executable, '-c', '']) as gone:
         pass
     trial.set_user_attr('worker', {'host': studies.host(), 'pid': gone.pid})
-    wait_for((orphan.directory / 'history.csv').exists, orphan.process)
+    if has_begun:
+        wait_for((orphan.directory / 'history.csv').exists, orphan.process)
     done = call('--workers', '2', *words, '--epochs', '40')
-    assert orphan.process.wait() == 0
+    assert orphan.process.wait(timeout=60) == 0
     assert (done.status, done.lines[1]) == (0, 'trial 0: its worker is gone')
     assert 'trial 0 still runs: lr=0.1' in done.lines
     assert [each.value for each in by_place(study_at(tmp_path)).values()] == [0.1, 0.9]
     assert Run(orphan.directory).text('log.txt').count('begun') == 1
     assert not (orphan.directory.parent / 'trial_0000_2').exists()
+
+
+@pytest.mark.parametrize('patience', [600, 0])
+def test_a_storage_that_does_not_answer_is_tried_again(stand_in, call, tmp_path, monkeypatch, patience):
+    from sqlalchemy.exc import OperationalError
+
+    own, failures = workers.finish, iter(range(2 if patience else 10**6))
+
+    def failing(*words, **options):
+        if next(failures, None) is not None:
+            raise OperationalError('select', {}, Exception('no connection'))
+        return own(*words, **options)
+
+    monkeypatch.setattr(workers, 'finish', failing)
+    monkeypatch.setattr(workers, 'RETRY', 0.02)
+    monkeypatch.setattr(workers, 'OUTAGE', patience)
+    words = ['--sampler', 'grid', '--set', 'lr=0.1,0.2', '--', '--epochs', '1']
+    done = call(*words)
+    assert 'the storage does not answer (no connection); the trainings go on, and it is tried again' in done.lines
+    if not patience:
+        assert (done.status, 'the storage has not answered for' in done.error) == (2, True)
+        monkeypatch.undo()
+        monkeypatch.setattr(trainings, 'PROJECT', tmp_path / 'project')
+        assert call(*words).status == 0
+    assert [trial.value for trial in by_place(study_at(tmp_path)).values()] == [0.1, 0.2]
+    assert len(list((tmp_path / 'runs' / 'sweep').glob('trial_*'))) == 2, 'what was trained is not trained again'
 
 
 def test_each_gpu_has_one_trial_at_a_time(stand_in, call, tmp_path):

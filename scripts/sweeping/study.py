@@ -26,6 +26,8 @@ ATTEMPTS, PAUSE = 5, 0.5  # to open a storage, which another worker may be makin
 PATIENCE = 20  # seconds that a worker has to fill a study that it has made, until others do
 WAIT = 60  # seconds that a SQLite file may be locked by others
 BEAT, GRACE = 20, 120  # seconds from one sign of life to the next, and without one until a worker counts as gone
+# Of the attributes of a lost trial: the process on the host that trains it may still go on, where the run is.
+KEPT = ('place', 'run', 'host', 'process', 'retries')
 
 
 class Sweep(NamedTuple):
@@ -250,7 +252,7 @@ def fill(study, sweep):
 
 def repeat(study, trial):
     """Add a waiting trial with the values of a trial (FrozenTrial) that is over, and with the run that it had."""
-    kept = {name: value for name, value in trial.user_attrs.items() if name in ('place', 'run', 'host', 'retries')}
+    kept = {name: value for name, value in trial.user_attrs.items() if name in KEPT}
     study.enqueue_trial(values_of(trial), kept)
 
 

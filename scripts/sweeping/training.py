@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from scripts.records.note import add_note
 from scripts.records.run import Run, as_number
-from scripts.sweeping.study import host
 from utils.registry import PROJECT
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
@@ -46,22 +45,22 @@ class Training:
     Attributes:
         asked: whether it was asked to end (bool); hopeless: whether as it was pruned.
         directory: of the run (Path).
-        history: (epoch, value) of the epochs so far (list), values that are no numbers left out.
+        history: (epoch, value) of the epochs that have ended so far (list of int and float, nan among these).
+        reported: how many of these the storage knows (int); the worker counts.
         begun: how it began (str): 'begins', 'goes on', 'still runs' or 'has ended meanwhile'.
     """
 
     def __init__(self, sweep, trial, gpu, threads):
         self.sweep, self.trial, self.gpu, self.threads = sweep, trial, gpu, threads
-        self.place, known = trial.user_attrs['place'], trial.user_attrs.get('run')
-        self.history, self.process, self._read = [], None, None
+        known = trial.user_attrs
+        self.place, self.directory = known['place'], Path(known.get('run', ''))
+        self.orphan = known.get('process') if known.get('host') == socket.gethostname() else None
+        self.history, self.reported, self.process, self._read = [], 0, None, None
         self.asked, self.hopeless = False, False
-        if known and Path(known).is_dir():
-            self.directory = Path(known)
+        if 'run' in known and (self.directory.is_dir() or self._outlives()):
             self._take_up()
         else:
             self._begin()
-        trial.set_user_attr('run', str(self.directory))
-        trial.set_user_attr('host', host().partition(' ')[0])
 
     def _begin(self):
         """Start a run in a directory that is not there yet."""
@@ -70,17 +69,19 @@ class Training:
         while self.directory.exists():
             number += 1
             self.directory = self.sweep.folder / f'{name}_{number}'
+        # Before it starts: a worker that is killed leaves none that nobody knows of.
+        self.trial.set_user_attr('run', str(self.directory))
         values = [word for each in self.sweep.parameters for word in each.words(self.trial.params[each.name])]
         own = ['--checkpoints_dir', self.sweep.root, '--model_dir', self.directory]
         self._start([*self.sweep.words, *values, *self._machine(), *own])
 
     def _take_up(self):
         """Go on with the run that a worker has left, wherever it stands."""
-        run = Run(self.directory)
+        state = self._state()
         self.begun = 'goes on'
-        if run.state == 'running':
+        if state == 'running':
             self.begun = 'still runs'
-        elif run.state in OVER:
+        elif state in OVER:
             self.begun = 'has ended meanwhile'
         elif any(self.directory.glob('last*.pth')):
             self._start(['--resume', self.directory])
@@ -93,6 +94,7 @@ class Training:
         return words if self.gpu is None or '--device' in ' '.join(self.sweep.words) else [*words, '--device', 'cuda']
 
     def _start(self, words):
+        self.trial.set_user_attr('host', socket.gethostname())
         chosen = {} if self.gpu is None else {'CUDA_VISIBLE_DEVICES': self.gpu}
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with open(self.output, 'ab') as output:
@@ -104,29 +106,41 @@ class Training:
                 env={**os.environ, **chosen},
                 start_new_session=True,  # Ctrl-C in a terminal is for the sweep, which then asks it to end
             )
+        self.trial.set_user_attr('process', self.process.pid)
+
+    def _outlives(self):
+        """Return whether the process of a worker that is gone still trains (bool), perhaps before it has the lock."""
+        if self.orphan is None:
+            return False
+        try:
+            command = Path(f'/proc/{self.orphan}/cmdline').read_bytes()
+        except OSError:  # it has ended, or this is no Linux
+            return False
+        return os.fsencode(self.directory) in command.split(b'\0')
+
+    def _state(self):
+        """Return how a run stands that is not this process's child (str), as scripts.records.run.Run has it."""
+        return 'running' if self._outlives() else Run(self.directory).state
 
     @property
     def output(self):
         """File (Path) with what it prints; gone when it ended well, as log.txt has that too."""
         return self.sweep.folder / f'{self.directory.name}.txt'
 
-    def new_epochs(self):
-        """Return (epoch, value) of the epochs that have ended since (list); value: float, nan among them."""
-        path = self.directory / 'history.csv'
+    def read_epochs(self):
+        """Add the epochs that have ended since to `history`."""
         try:
-            state = os.stat(path)
+            state = os.stat(self.directory / 'history.csv')
         except OSError:
-            return []
+            return
         if (state.st_mtime_ns, state.st_size) == self._read:
-            return []
+            return
         if self._read is None:
             self.note()
         self._read = state.st_mtime_ns, state.st_size
         done = self.history[-1][0] if self.history else 0
         rows = [(int(row['epoch']), as_number(row.get(self.sweep.metric))) for row in Run(self.directory).history]
-        new = [(epoch, value) for epoch, value in rows if epoch > done and value is not None]
-        self.history += new
-        return new
+        self.history += [(epoch, value) for epoch, value in rows if epoch > done and value is not None]
 
     def note(self, what=''):
         """Write into the run's note.txt which sweep it belongs to, and `what` became of it."""
@@ -147,10 +161,10 @@ class Training:
         with suppress(ProcessLookupError, PermissionError):
             if self.process is not None:
                 self.process.send_signal(number)
-            elif (pid := self._pid()) is not None:
+            elif (pid := self.orphan if self._outlives() else self._holder()) is not None:
                 os.kill(pid, number)
 
-    def _pid(self):
+    def _holder(self):
         """Return the process (int) on this machine that has the run's lock, or None."""
         try:
             owner = json.loads((self.directory / 'lock').read_text(encoding='utf-8'))
@@ -162,7 +176,7 @@ class Training:
         """Return whether it is over (bool); one that another process had and that can go on is gone on with."""
         if self.process is not None:
             return self.process.poll() is not None
-        state = Run(self.directory).state
+        state = self._state()
         if self.asked or state in OVER:
             return state != 'running'
         if state != 'running':
