@@ -26,6 +26,7 @@ from scripts.sweeping.worker import Worker
 from utils.args_file import options_of
 from utils.arguments import Parser, directory_path, existing_path, from_keywords, monitored, number, plain_name
 from utils.errors import DanluError, run_main
+from utils.launch import NEEDED
 from utils.layout import printable
 from utils.registry import PROJECT, read_registry, unknown_name
 
@@ -112,12 +113,13 @@ def metric_of(args, options):
         DanluError: the task has no such metric.
     """
     known = read_registry('metrics', 'VALUES_OF').get(options.task, {})
-    metric = args.metric or options.monitor or f'val/{next(iter(known), "loss")}'
+    monitored_by_run = options.monitor or f'val/{next(iter(known), "loss")}'
+    metric = args.metric or monitored_by_run
     name = metric.partition('/')[2]
     is_loss = name.partition('_')[0] == 'loss'
     if known and name not in known and not is_loss:
         raise DanluError(f'--metric: {unknown_name("metric", name, [*known, "loss"])} for {options.task}')
-    mode = options.mode if options.mode and metric == options.monitor else None
+    mode = options.mode if metric == monitored_by_run else None
     return metric, mode or ('min' if is_loss else known.get(name, 'max'))
 
 
@@ -179,6 +181,8 @@ def main(argv=None):
     if theirs := sorted(named(argv[:place]) & {action.dest for action in options_of(train_parser())} - known):
         parser.error(f'--{theirs[0]} is an option of train.py: those stand behind --')
     args = parser.parse_args(argv[:place])
+    if all(os.environ.get(name) for name in NEEDED):
+        raise DanluError('torchrun starts one training in several processes; a sweep has --workers and --gpus instead')
     if args.summary:
         sweep = Sweep(args.name, Path(args.checkpoints_dir), args.storage)
         summarise(sweep, *load_study(sweep))

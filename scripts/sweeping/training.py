@@ -16,8 +16,9 @@ from scripts.records.run import Run, as_number
 from utils.registry import PROJECT
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
-# Exit statuses of a process that was asked to end: it saved first, or it had not got so far.
-SIGNALLED = [status for number in (signal.SIGINT, signal.SIGTERM) for status in (-number, 128 + number)]
+# Exit statuses of a process that was asked to end: it saved first, or it had not got so far, or was killed.
+ASKED = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGKILL') if hasattr(signal, name)]
+SIGNALLED = [status for number in ASKED for status in (-number, 128 + number)]
 MARKS = ('train.py: error: ', 'stopped by DanluError ')  # before the message of what ended a run
 
 

@@ -14,7 +14,7 @@ POLL = 0.3  # seconds from one look at the processes to the next
 LOOK = 3.0  # seconds from one look at the storage to the next, while there is nothing to start
 ALIKE = 3  # first trials that fail alike, after which no other is tried
 RETRY, OUTAGE = 2.0, 600  # seconds between two attempts at a storage that does not answer; after which it is given up
-ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP') if hasattr(signal, name)]
+ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1') if hasattr(signal, name)]
 
 
 class Worker:
@@ -69,6 +69,7 @@ class Worker:
         """Let the trainings go on while the storage cannot be reached; return whether there is hope (bool)."""
         now, cause = time.monotonic(), error.__cause__ or error  # Optuna's own says less
         why = str(getattr(cause, 'orig', None) or cause).strip().partition('\n')[0]
+        self.watch = Watch()  # nobody else could give a sign of life either
         if self.unreachable is None:
             self.unreachable = now
             self.say(f'the storage does not answer ({why}); the trainings go on, and it is tried again')
@@ -135,6 +136,7 @@ class Worker:
         from optuna.exceptions import UpdateFinishedTrialError
 
         training = self.trainings[slot]
+        training.asked |= bool(self.signals)  # batch systems ask all processes at once
         ended = training.has_ended()  # before its last epochs are read
         try:
             self._report(training)

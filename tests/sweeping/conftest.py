@@ -1,0 +1,139 @@
+"""Sweeps in this process with a stand-in for train.py, which leaves what a run leaves without importing torch."""
+
+import contextlib
+import io
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import sweep
+from scripts.sweeping import study as studies
+from scripts.sweeping import training as trainings
+from scripts.sweeping import worker as workers
+from utils.errors import DanluError
+from utils.registry import PROJECT
+
+# Trains as many epochs as it is told, each of which is better, and saves where it was when it is asked to end.
+STAND_IN = (
+    f"""
+import json, os, pathlib, signal, sys, time
+sys.path.insert(0, {str(PROJECT)!r})
+from utils.lock import RunLock
+"""
+    + """
+options = {}
+for word in sys.argv[1:]:
+    name, equals, value = word.partition('=')
+    if name.startswith('--'):
+        last = name
+        options[name] = value
+    else:
+        options[last] = word
+resumed = options.get('--resume')
+run = pathlib.Path(resumed or options['--model_dir'])
+if not resumed:
+    run.mkdir()
+    (run / 'args.txt').write_text('# python train.py @args.txt\\n' + ''.join(f'{n}={v}\\n' for n, v in options.items()))
+else:
+    options = dict(line.split('=', 1) for line in (run / 'args.txt').read_text().splitlines()[1:])
+lock = RunLock(run)
+rate = float(options['--lr'])
+log = open(run / 'log.txt', 'a')
+if rate > 5:
+    print(f'train.py: error: the loss is nan with {run}')
+    sys.exit(2)
+rows = (run / 'history.csv').read_text().splitlines() if resumed else ['epoch,val/acc,val/loss']
+epochs = int(options['--epochs'])
+print('resumed' if resumed else 'begun', file=log, flush=True)
+def stop(*_):
+    (run / 'last.pth').touch()
+    print('stopped by SystemExit 143', file=log, flush=True)
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+for epoch in range(len(rows), epochs + 1):
+    time.sleep(float(os.environ.get('EPOCH_SECONDS', '0')))
+    value = rate * epoch / epochs
+    rows.append(f'{epoch},{value!r},{1 - value!r}')
+    (run / 'partial').write_text('\\n'.join(rows) + '\\n')
+    os.replace(run / 'partial', run / 'history.csv')
+    print(f'epoch {epoch}', file=log, flush=True)
+"""
+)
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """Let sweeps of this process start the stand-in; return its file and a function: the seconds of an epoch."""
+    script = tmp_path / 'project' / 'train.py'
+    script.parent.mkdir()
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(trainings, 'PROJECT', script.parent)
+    monkeypatch.setattr(workers, 'POLL', 0.03)
+    monkeypatch.setattr(workers, 'LOOK', 0.1)
+    return SimpleNamespace(file=script, epochs_take=lambda seconds: monkeypatch.setenv('EPOCH_SECONDS', str(seconds)))
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Return a function: words of sweep.py -> exit status, what it printed (list of str), error."""
+
+    def run(*words):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            try:
+                status, error = sweep.main(['--checkpoints_dir', tmp_path / 'runs', *words]), None
+            except DanluError as raised:
+                status, error = 2, str(raised)
+            except SystemExit as raised:
+                status, error = raised.code, None
+        return SimpleNamespace(status=status, lines=printed.getvalue().splitlines(), error=error)
+
+    return run
+
+
+@pytest.fixture
+def study_at(tmp_path):
+    """Return a function: name of a sweep, URL of its storage or None -> its study (optuna.Study)."""
+    optuna = pytest.importorskip('optuna')
+
+    def load(name='sweep', url=None):
+        return optuna.load_study(study_name=name, storage=url or f'sqlite:///{tmp_path}/runs/{name}/sweep.db')
+
+    return load
+
+
+@pytest.fixture
+def by_place(study_at):
+    """Return a function: as `study_at` -> each place's trial (dict), after checking that no result is there twice."""
+
+    def checked(name='sweep', url=None):
+        trials = study_at(name, url).get_trials()
+        counted = [t.user_attrs['place'] for t in trials if studies.kind_of(t) in ('complete', 'pruned')]
+        assert len(counted) == len(set(counted)), 'a place has two results'
+        return studies.places_of(trials)
+
+    return checked
+
+
+@pytest.fixture
+def wait_for():
+    """Return a function: condition, process -> what the condition, a function, returns when that is something."""
+
+    def wait(condition, process):
+        until = time.monotonic() + 200
+        while not (found := condition()):
+            assert time.monotonic() < until and process.poll() is None, 'it never came'
+            time.sleep(0.02)
+        return found
+
+    return wait
+
+
+@pytest.fixture
+def number_of_the_gone():
+    """Return the number (int) of a process that has ended."""
+    with subprocess.Popen([sys.executable, '-c', '']) as gone:
+        pass
+    return gone.pid

@@ -1,0 +1,115 @@
+"""scripts/sweep.py with the real train.py: a worker that is killed in the middle, and PostgreSQL."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.records.run import Run
+from scripts.sweeping import study as studies
+from utils.registry import PROJECT
+
+pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
+
+
+def started(tmp_path, *words):
+    """Start sweep.py in a process."""
+    command = [
+        sys.executable,
+        str(PROJECT / 'scripts' / 'sweep.py'),
+        '--checkpoints_dir',
+        str(tmp_path / 'runs'),
+        *words,
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path)
+
+
+def kill_in_a_run(process, folder, wait_for):
+    """SIGKILL a worker and its training when that has saved an epoch; return the run's directory."""
+
+    def going():
+        for lock in folder.glob('trial_*/lock'):
+            with contextlib.suppress(OSError, ValueError):
+                pid = json.loads(lock.read_text())['pid']
+                mine = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1] == str(process.pid)
+                if mine and (lock.parent / 'last.pth').exists():
+                    return lock.parent, pid
+        return None
+
+    run, pid = wait_for(going, process)
+    process.kill()
+    os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    return run
+
+
+@pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='finds a process by /proc')
+def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
+    words = ['--trials', '12', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
+             *'--epochs 3 --model_type mlp --no_report --device cpu'.split()]  # fmt: skip
+    one, other = started(tmp_path, *words), started(tmp_path, *words)
+    folder = tmp_path / 'runs' / 'many'
+    killed = kill_in_a_run(one, folder, wait_for)
+    again = started(tmp_path, *words)
+    said = [process.communicate(timeout=400)[0] for process in (other, again)]
+    assert (other.returncode, again.returncode) == (0, 0), said
+    trials = by_place('many')
+    assert [(place, studies.kind_of(trial)) for place, trial in trials.items()] == [(p, 'complete') for p in range(12)]
+    assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(12)]
+    for trial in trials.values():
+        run = Run(trial.user_attrs['run'])
+        assert (run.state, run.best['value'], run.done) == ('finished', trial.value, 3)
+        assert float(run.options['lr']) == trial.params['lr']
+    assert 'resumed after epoch' in (killed / 'log.txt').read_text()
+    assert all('12 trials (12 complete), by val/acc (max)' in text for text in said)
+    assert any(f'trial {int(killed.name[-4:])} goes on' in text for text in said)
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """Start a PostgreSQL of one's own and return the URL of its database; skip where it is not installed."""
+    pytest.importorskip('psycopg', reason="psycopg is not installed: pip install 'psycopg[binary]'")
+    found = sorted(Path('/usr/lib/postgresql').glob('*/bin/pg_ctl')) + [
+        Path(folder, 'pg_ctl') for folder in os.environ['PATH'].split(os.pathsep) if Path(folder, 'pg_ctl').exists()
+    ]
+    if not found:
+        pytest.skip('PostgreSQL is not installed: apt-get install postgresql')
+    programs, data = found[-1].parent, tmp_path / 'postgres'
+    data.mkdir()
+    as_user = []
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        as_user = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups']
+        for folder in [data, *data.parents]:
+            if folder.stat().st_uid == 0 and folder.is_relative_to(tmp_path.parents[2]):
+                folder.chmod(0o755)
+        subprocess.run(['chown', '-R', 'nobody:nogroup', str(data)], check=True)
+
+    def run(*words):
+        done = subprocess.run([*as_user, *map(str, words)], cwd=data, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run(programs / 'initdb', '--auth=trust', '--username=danlu', '--no-sync', '-D', data / 'db')
+    # A socket's path may be 107 characters long, which that of a test's directory may exceed.
+    options = f"-c listen_addresses='' -c fsync=off -k {data}"
+    if len(str(data)) > 90:
+        pytest.skip(f'{data} is too long for a socket')
+    run(programs / 'pg_ctl', '--wait', '-D', data / 'db', '-l', data / 'log', '-o', options, 'start')
+    yield f'postgresql+psycopg://danlu@/postgres?host={data}'
+    run(programs / 'pg_ctl', '--wait', '--mode=immediate', '-D', data / 'db', 'stop')
+
+
+def test_two_workers_share_a_study_in_postgresql(tmp_path, postgres, by_place):
+    words = ['--trials', '3', '--storage', postgres, '--set', 'lr=log:1e-3:1e-1', 'model_type=mlp,lenet', '--',
+             *'--epochs 1 --batch_size 256 --no_report --device cpu'.split()]  # fmt: skip
+    both = [started(tmp_path, *words) for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    trials = by_place(url=postgres)
+    assert {place: studies.kind_of(trial) for place, trial in trials.items()} == dict.fromkeys(range(3), 'complete')
+    assert {Run(trial.user_attrs['run']).state for trial in trials.values()} == {'finished'}
+    assert not list((tmp_path / 'runs' / 'sweep').glob('*.db'))
