@@ -313,6 +313,23 @@ def test_rollback_goes_back_to_the_last_saved_weights_and_goes_on_behind_the_bat
     assert trainer.update.steps == 12
 
 
+class Turning(Trainer):
+    """What is not finite is met at another batch of each epoch."""
+
+    def compute_loss(self, predictions, targets):
+        loss = super().compute_loss(predictions, targets)
+        return loss * math.nan if self.update.steps in (4, 7) and self.net.training else loss
+
+
+def test_rollback_does_not_count_what_an_earlier_epoch_left_out(tmp_path):
+    trainer = trainer_of(tmp_path, '--epochs', 2, '--on_nan', 'rollback', kind=Turning, train_loader=loader())
+    trainer.train()
+    assert lines(trainer)[1::2] == [
+        '--on_nan rollback: 5 of 6 batches of epoch 1 left out: 1, 2, 3, 4, 5',
+        '--on_nan rollback: 2 of 6 batches of epoch 2 left out: 1, 2',
+    ]
+
+
 def test_rollback_gives_up_where_the_same_weights_do_not_get_further(tmp_path):
     class Hopeless(Trainer):
         def compute_loss(self, predictions, targets):

@@ -156,7 +156,8 @@ class Divergence:
         self.take_up_sums(state, then)
         trainer.batch, trainer.epoch_rng, trainer.resumed_at = *position, 0
         self.catch_up(place_in_step, state['step'])
-        self.left_out = sorted({*met['left_out'], *range(then + 1, last + 1)})
+        earlier = met['left_out'] if then else []  # or they are those of the epoch before
+        self.left_out = sorted({*earlier, *range(then + 1, last + 1)})
         self.in_a_row, self.gone_back, self.fresh = in_a_row, [before[0], before[1] + 1], True
         trainer.interruption.asked = True  # or a run that is resumed would do otherwise
         return before[0]
