@@ -10,6 +10,7 @@ Behind -- stand the options of train.py that all trials have. The same command, 
 started on other machines too, with the same --storage, they share the trials. docs/sweeps.md has the rest.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -25,7 +26,7 @@ from scripts.sweeping.summary import summarise
 from scripts.sweeping.worker import Worker
 from utils.args_file import options_of
 from utils.arguments import Parser, directory_path, existing_path, from_keywords, monitored, number, plain_name
-from utils.errors import DanluError, run_main
+from utils.errors import DanluError, run_main, writing_into
 from utils.launch import NEEDED
 from utils.layout import printable
 from utils.registry import PROJECT, read_registry, unknown_name
@@ -36,7 +37,10 @@ LOCAL = ASIDE - {'epochs', 'on_nan'}
 
 def gpu_list(text):
     """Return the GPUs (list of str) of 0,1: an argparse type."""
-    return [part.strip() for part in text.split(',') if part.strip()]
+    parts = [part.strip() for part in text.split(',')]
+    if not all(parts):
+        raise argparse.ArgumentTypeError(f'{text!r} is not a list of GPUs such as 0,1')
+    return parts
 
 
 # fmt: off
@@ -155,12 +159,13 @@ def run_sweep(args, words):
     sweep = sweep_of(args, words)
     study = open_study(sweep)
     again = retry_failed(study) if args.retry_failed else 0
-    slots = args.workers or len(args.gpus or ['']) or 1
+    slots = args.workers or len(args.gpus or [None])
     gpus = [args.gpus[slot % len(args.gpus)] if args.gpus else None for slot in range(slots)]
     say(f'sweep {sweep.name}: by {sweep.metric} ({sweep.mode}), {slots} at a time, in {sweep.folder}')
     if again:
         say(f'{again} failed trials are tried again')
-    signal = Worker(sweep, study, gpus, threads_of(args, words, slots), say).work()
+    with writing_into(sweep.folder):
+        signal = Worker(sweep, study, gpus, threads_of(args, words, slots), say).work()
     if signal is None:
         summarise(sweep, study, study.user_attrs['definition'])
     else:

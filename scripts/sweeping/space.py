@@ -194,9 +194,8 @@ def check_parameters(parameters, words):
             try:
                 parsed = parsed_options([*words, *(word for some in varied for word in some)])
             except DanluError as error:
-                at_fault = re.match(r'argument --(\w+)', str(error))
-                behind = at_fault and at_fault[1] in named(words)
-                raise DanluError(f'{"behind --" if behind else f"--set {each.name}={each.text}"}: {error}') from None
+                searched = re.match(rf'argument --({"|".join(names)})\b', str(error))
+                raise DanluError(f'{f"--set {each.name}={each.text}" if searched else "behind --"}: {error}') from None
             options = options or parsed
     return options or parsed_options(words)
 

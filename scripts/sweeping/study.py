@@ -108,8 +108,7 @@ def open_study(sweep):
         DanluError: the storage cannot be opened, or the study is another one.
     """
     optuna = import_optuna()
-    if not sweep.storage:
-        sweep.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(sweep.folder)
     whole = {
         'storage': open_storage(optuna, sweep.url),
         'study_name': sweep.name,
@@ -133,6 +132,22 @@ def open_study(sweep):
             f'{said(now[different])}; give the same to go on with it, or another --name'
         )
     return study
+
+
+def make_folder(folder):
+    """Make the directory of a sweep.
+
+    Raises:
+        DanluError: it cannot be made, or is that of a run.
+    """
+    if (folder / 'args.txt').exists():
+        raise DanluError(f'--name: {folder} is the directory of a run; give the sweep another name')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DanluError(
+            f'cannot make the directory {folder}: {error.strerror}; --checkpoints_dir gives another place'
+        ) from None
 
 
 def load_study(sweep):

@@ -25,7 +25,8 @@ def summarise(sweep, study, definition):
     trials, metric = list(places_of(study.get_trials()).values()), definition.get('--metric', 'value')
     kinds = [kind_of(trial) for trial in trials]
     counts = ', '.join(f'{kinds.count(kind)} {kind}' for kind in ORDER if kind in kinds)
-    print(f'sweep {sweep.name}: {len(trials)} trials ({counts}), by {metric} ({definition.get(DIRECTION, "max")})')
+    count, better = f'{len(trials)} trial{"s" * (len(trials) != 1)}', definition.get(DIRECTION, 'max')
+    print(f'sweep {sweep.name}: {count} ({counts}), by {metric} ({better})')
     complete = best_first(trials, study)
     names = list(definition.get('--set', {}))
     if complete:
@@ -71,7 +72,7 @@ def print_importances(study, complete, names):
     if len(names) < 2:
         return
     if complete < ENOUGH:
-        print(f'importance of the parameters: not to be told from {complete} trials; from {ENOUGH} on')
+        print(f'importance of the parameters: not to be told from fewer than {ENOUGH} trials')
         return
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # where all are equally good all shares are equal

@@ -97,7 +97,6 @@ class Training:
     def _start(self, words):
         self.trial.set_user_attr('host', socket.gethostname())
         chosen = {} if self.gpu is None else {'CUDA_VISIBLE_DEVICES': self.gpu}
-        self.output.parent.mkdir(parents=True, exist_ok=True)
         with open(self.output, 'ab') as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(PROJECT / 'train.py'), *map(str, words)],

@@ -77,6 +77,7 @@ TRIALS = ['--trials', '3', '--set', 'lr=log:1e-4:1e-1']
         ([*TRIALS, '--', '--resume', 'auto'], '--resume behind --'),
         ([*TRIALS, '--', '--checkpoints_dir', 'x'], 'give it before --'),
         ([*TRIALS, '--', '--epochs', 'x'], "behind --: argument --epochs: 'x' is not a whole number"),
+        ([*TRIALS, '--', '--summary'], 'behind --: unknown option --summary'),
         ([*TRIALS, '--storage', 'nonsense'], '--storage: it is no URL'),
         (['--summary', '--name', 'nothing'], 'there is no sweep nothing'),
     ],
@@ -96,6 +97,15 @@ def test_an_option_of_train_py_before_the_dashes(call, capsys):
 def test_without_optuna_it_says_what_to_install(call, monkeypatch):
     monkeypatch.setitem(sys.modules, 'optuna', None)
     assert 'pip install' in call(*TRIALS).error
+
+
+def test_the_directory_of_a_run_and_one_that_cannot_be_made(call, tmp_path):
+    (tmp_path / 'runs' / 'lenet_exp').mkdir(parents=True)
+    (tmp_path / 'runs' / 'lenet_exp' / 'args.txt').write_text('# python train.py @args.txt\n')
+    assert 'is the directory of a run' in call(*TRIALS, '--name', 'lenet_exp').error
+    (tmp_path / 'file').touch()
+    done = call(*TRIALS, '--checkpoints_dir', tmp_path / 'file' / 'below')
+    assert 'cannot make the directory' in done.error and '--checkpoints_dir' in done.error
 
 
 def test_torchrun_is_refused(call, monkeypatch):
