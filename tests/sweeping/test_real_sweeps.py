@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place,
 
 
 @pytest.fixture
-def postgres(tmp_path):
+def postgres():
     """Start a PostgreSQL of one's own and return the URL of its database; skip where it is not installed."""
     pytest.importorskip('psycopg', reason="psycopg is not installed: pip install 'psycopg[binary]'")
     found = sorted(Path('/usr/lib/postgresql').glob('*/bin/pg_ctl')) + [
@@ -79,28 +81,35 @@ def postgres(tmp_path):
     ]
     if not found:
         pytest.skip('PostgreSQL is not installed: apt-get install postgresql')
-    programs, data = found[-1].parent, tmp_path / 'postgres'
-    data.mkdir()
-    as_user = []
-    if os.geteuid() == 0:  # which PostgreSQL refuses
-        as_user = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups']
-        for folder in [data, *data.parents]:
-            if folder.stat().st_uid == 0 and folder.is_relative_to(tmp_path.parents[2]):
-                folder.chmod(0o755)
-        subprocess.run(['chown', '-R', 'nobody:nogroup', str(data)], check=True)
+    programs, as_user = found[-1].parent, []
+    # A directory of its own: a socket's path has 107 characters at most, and another user cannot enter those of pytest.
+    with tempfile.TemporaryDirectory(prefix='pg') as folder:
+        data = Path(folder)
+        if os.geteuid() == 0:  # which PostgreSQL refuses
+            if not shutil.which('setpriv'):
+                pytest.skip('PostgreSQL does not run as root, and there is no setpriv to run it as another user')
+            import pwd  # which Windows lacks
+
+            user, group = pwd.getpwnam('nobody')[2:4]
+            as_user = ['setpriv', f'--reuid={user}', f'--regid={group}', '--clear-groups']
+            os.chown(data, user, group)
+        yield from served(programs, data, as_user)
+
+
+def served(programs, data, as_user):
+    """Yield the URL of a PostgreSQL that runs in a directory until it is taken up again."""
 
     def run(*words):
         done = subprocess.run([*as_user, *map(str, words)], cwd=data, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
     run(programs / 'initdb', '--auth=trust', '--username=danlu', '--no-sync', '-D', data / 'db')
-    # A socket's path may be 107 characters long, which that of a test's directory may exceed.
     options = f"-c listen_addresses='' -c fsync=off -k {data}"
-    if len(str(data)) > 90:
-        pytest.skip(f'{data} is too long for a socket')
     run(programs / 'pg_ctl', '--wait', '-D', data / 'db', '-l', data / 'log', '-o', options, 'start')
-    yield f'postgresql+psycopg://danlu@/postgres?host={data}'
-    run(programs / 'pg_ctl', '--wait', '--mode=immediate', '-D', data / 'db', 'stop')
+    try:
+        yield f'postgresql+psycopg://danlu@/postgres?host={data}'
+    finally:
+        run(programs / 'pg_ctl', '--wait', '--mode=immediate', '-D', data / 'db', 'stop')
 
 
 def test_two_workers_share_a_study_in_postgresql(tmp_path, postgres, by_place):
