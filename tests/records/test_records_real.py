@@ -58,7 +58,7 @@ def test_diff(real, capsys):
 def test_command(real, capsys):
     line = said(capsys, real, 'command', 'mlp_two').splitlines()[0]
     words = line.removeprefix('python train.py ').split()
-    assert len(words) == 7
+    assert len(words) == 8
     again, recorded = (vars(parse_train_args(argv)) for argv in (words, [f'@{real}/mlp_two/args.txt']))
     assert {name: again[name] for name in again if name not in NOT_REPEATED} == {
         name: recorded[name] for name in recorded if name not in NOT_REPEATED
