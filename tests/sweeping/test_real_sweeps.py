@@ -18,6 +18,8 @@ from utils.registry import PROJECT
 
 pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 
+EPOCHS = 3
+
 
 def started(tmp_path, *words):
     """Start sweep.py in a process."""
@@ -40,7 +42,10 @@ def kill_in_a_run(process, folder, wait_for):
                 pid = json.loads(lock.read_text())['pid']
                 mine = Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1] == str(process.pid)
                 if mine and (lock.parent / 'last.pth').exists():
-                    return lock.parent, pid
+                    os.kill(pid, signal.SIGSTOP)  # or it might end between this look and the kill
+                    if Run(lock.parent).done < EPOCHS:
+                        return lock.parent, pid
+                    os.kill(pid, signal.SIGCONT)
         return None
 
     run, pid = wait_for(going, process)
@@ -53,7 +58,7 @@ def kill_in_a_run(process, folder, wait_for):
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='finds a process by /proc')
 def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
     words = ['--trials', '12', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
-             *'--epochs 3 --model_type mlp --no_report --device cpu'.split()]  # fmt: skip
+             *f'--epochs {EPOCHS} --model_type mlp --no_report --device cpu'.split()]  # fmt: skip
     one, other = started(tmp_path, *words), started(tmp_path, *words)
     folder = tmp_path / 'runs' / 'many'
     killed = kill_in_a_run(one, folder, wait_for)
@@ -65,7 +70,7 @@ def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place,
     assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(12)]
     for trial in trials.values():
         run = Run(trial.user_attrs['run'])
-        assert (run.state, run.best['value'], run.done) == ('finished', trial.value, 3)
+        assert (run.state, run.best['value'], run.done) == ('finished', trial.value, EPOCHS)
         assert float(run.options['lr']) == trial.params['lr']
     assert 'resumed after epoch' in (killed / 'log.txt').read_text()
     assert all('12 trials (12 complete), by val/acc (max)' in text for text in said)
