@@ -92,8 +92,19 @@ def launched():
     def launch(script, *words, torchrun=('--standalone', '--nproc_per_node', 2), fault='none 0 0'):
         command = [sys.executable, '-m', 'torch.distributed.run', *torchrun, script, *words, '--no_report']
         # In a shell's background SIGINT is ignored, and so it would be in what is started here.
-        return subprocess.Popen(list(map(str, command)), env={**os.environ, 'FAULT': fault}, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)  # fmt: skip
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                list(map(str, command)),
+                env={**os.environ, 'FAULT': fault},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return launch
 
@@ -276,6 +287,19 @@ def test_sigterm_saves_and_another_number_of_processes_goes_on(two, uneven, laun
     on = train_here('--resume', run, '--epochs', epochs, '--device', 'cpu')
     assert 'processes: 2 -> 1: same order, same samples; values equal to rounding' in on.stdout
     assert [row['epoch'] for row in rows_of(run)] == list(range(1, epochs + 1))
+
+
+def test_ctrl_c_reaches_each_process_twice_and_saves_all_the_same(uneven, launched, tmp_path):
+    """From the terminal, as all of them are in its foreground, and from torchrun."""
+    process = launched(PROJECT / 'train.py', *uneven.words, '--epochs', 500, '--checkpoints_dir', tmp_path)
+    for line in process.stdout:
+        if line.startswith('epoch 2/'):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    log = (tmp_path / 'lenet_exp' / 'log.txt').read_text()
+    assert 'stopped by KeyboardInterrupt\nlast.pth holds epoch' in log
+    assert len(load_checkpoint(tmp_path / 'lenet_exp' / 'last.pth')['processes']) == 2
 
 
 def test_torchrun_restarts_what_has_failed(two, uneven, program, torchrun, tmp_path):

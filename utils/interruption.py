@@ -12,6 +12,7 @@ from utils import processes
 ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
 GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
+ECHO = 2.0  # seconds in which a second Ctrl-C is the first one once more
 
 
 class Interrupted(RuntimeError):
@@ -103,7 +104,7 @@ class SharedInterruption(Interruption):
 
     def __init__(self, save_steps, save_minutes, agreement):
         super().__init__(save_steps, save_minutes)
-        self.agreement, self.noticed, self.told_before = agreement, None, False
+        self.agreement, self.noticed, self.noticed_at, self.told_before = agreement, None, 0.0, False
 
     def due(self, steps):
         """Return whether the state is to be saved after so many optimizer steps (bool), to all processes the same."""
@@ -121,9 +122,12 @@ class SharedInterruption(Interruption):
         self.told_before = True
 
     def _notice(self, number, frame):
-        if self.noticed is not None and number == signal.SIGINT:
+        now = time.monotonic()
+        # A terminal sends Ctrl-C to all processes, and torchrun hands it on to those that it has started.
+        if self.noticed is not None and number == signal.SIGINT and now - self.noticed_at > ECHO:
             raise KeyboardInterrupt
-        self.noticed = self.noticed or number
+        if self.noticed is None:
+            self.noticed, self.noticed_at = number, now
 
 
 def select_interruption(args):
