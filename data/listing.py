@@ -4,7 +4,9 @@ A million samples as Python strings take 100 MB and are copied into every worker
 change. Here they are one tensor of bytes and one of offsets, which forked workers share and spawned ones map.
 """
 
+import codecs
 import hashlib
+import io
 import os
 import re
 from array import array
@@ -14,9 +16,13 @@ import numpy as np
 import torch
 
 from data.files import SIZE, look_up
+from data.plain_lines import plain_columns
+from data.string_hashes import hashes_of
 from utils.errors import DanluError
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
+BLOCK = 65536  # strings that are looked at together
+READ = 2**20  # bytes of a list file likewise
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.pgm', '.pbm', '.tif', '.tiff', '.webp', '.gif')
 
 
@@ -30,6 +36,11 @@ class Packer:
         """Add a string behind the last one."""
         self.bytes += string.encode('utf-8', 'surrogateescape')
         self.ends.append(len(self.bytes))
+
+    def extend(self, content, lengths):
+        """Add many at once: their bytes (uint8 array), and how many each one has (int64 array)."""
+        self.ends.frombytes((len(self.bytes) + np.cumsum(lengths)).astype(np.int64).tobytes())
+        self.bytes += memoryview(content)
 
 
 class PackedStrings:
@@ -48,6 +59,7 @@ class PackedStrings:
                 packer.append(string)
         self.packed = torch.frombuffer(packer.bytes or bytearray(1), dtype=torch.uint8)
         self.ends = torch.frombuffer(packer.ends, dtype=torch.int64)
+        self._distinct = None
 
     def __len__(self):
         return len(self.ends) - 1
@@ -58,11 +70,43 @@ class PackedStrings:
         return self.packed[start:end].numpy().tobytes().decode('utf-8', 'surrogateescape')
 
     def __iter__(self):
-        packed, start = memoryview(self.packed.numpy()), 0
-        for ends in self.ends[1:].split(65536):
-            for end in ends.tolist():
-                yield str(packed[start:end], 'utf-8', 'surrogateescape')
-                start = end
+        for block in self.blocks():
+            yield from texts_of(*block)
+
+    def blocks(self):
+        """Yield blocks of strings: their bytes (uint8 array), and where each one ends (int64 array, with 0 before)."""
+        packed, ends = self.packed.numpy(), self.ends.numpy()
+        for first in range(0, len(self), BLOCK):
+            part = ends[first : first + BLOCK + 1]
+            yield packed[part[0] : part[-1]], part - part[0]
+
+    def distinct(self):
+        """Return what strings there are (list of str, by their first place), and which each one is: int32 tensor (N,).
+
+        It is found out once, by their hashes.
+        """
+        if self._distinct is None:
+            texts, known, codes = [], {}, torch.empty(len(self), dtype=torch.int32)
+            for number, block in enumerate(self.blocks()):
+                start = number * BLOCK
+                keys, first, which = np.unique(hashes_of(*block), return_index=True, return_inverse=True)
+                for place in np.sort(first).tolist():
+                    key = int(keys[which[place]])
+                    if key not in known:
+                        known[key] = len(texts)
+                        texts.append(self[start + place])
+                found = np.array([known[key] for key in keys.tolist()], np.int32)
+                codes[start : start + len(which)] = torch.from_numpy(found[which])
+            self._distinct = texts, codes
+        return self._distinct
+
+
+def texts_of(content, ends):
+    """Yield the strings of a block, as PackedStrings.blocks yields them."""
+    packed, start = memoryview(content), 0
+    for end in ends[1:].tolist():
+        yield str(packed[start:end], 'utf-8', 'surrogateescape')
+        start = end
 
 
 class Faults:
@@ -184,19 +228,26 @@ def read_list(path, root=None, faults=None, many=False):
         DanluError: the file cannot be read, is no text, names no sample, or as above.
     """
     path, given, faults = Path(path), faults, faults or Faults(path)
-    images, targets, lines = Packer(), Packer(), array('i')
+    images, targets, lines, before = Packer(), Packer(), array('i'), 0
     try:
-        with open(path, encoding='utf-8-sig') as file:
-            for number, line in enumerate(file, 1):
-                columns = split_columns(line)
+        for block in _blocks(path):
+            if (columns := plain_columns(block)) is not None:
+                images.extend(*columns[0])
+                targets.extend(*columns[1])
+                count = len(columns[0][1])
+                lines.frombytes(np.arange(before + 1, before + count + 1, dtype=np.int32).tobytes())
+                before += count
+                continue
+            for columns in map(split_columns, io.StringIO(block.decode('utf-8'), newline=None)):
+                before += 1
                 if many and len(columns) > 2 and all(columns):
                     columns[1:] = [' '.join(columns[1:])]
                 if len(columns) == 2 and all(columns):
                     images.append(columns[0])
                     targets.append(columns[1])
-                    lines.append(number)
+                    lines.append(before)
                 elif columns:
-                    faults.add(f'{path}:{number}', _wrong_columns(columns))
+                    faults.add(f'{path}:{before}', _wrong_columns(columns))
     except UnicodeDecodeError as error:
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
     except OSError as error:  # a checkpoint may name a list that is gone
@@ -206,6 +257,15 @@ def read_list(path, root=None, faults=None, many=False):
     if not lines:
         raise DanluError(f'{path} names no sample: it needs lines of image<TAB or blank>target')
     return Listing(path, root or path.parent.absolute(), images, targets, lines)
+
+
+def _blocks(path):
+    """Yield the content of a list file in blocks (bytes) of whole lines, without the byte order mark."""
+    with open(path, 'rb') as file:
+        block = file.read(READ).removeprefix(codecs.BOM_UTF8)
+        while block:
+            yield block + file.readline()
+            block = file.read(READ)
 
 
 def split_columns(line):
@@ -277,15 +337,21 @@ def folder_classes(path):
     return names
 
 
+def distinct_targets(listing):
+    """Return PackedStrings.distinct of the targets of a Listing or a data.table.Table, which has a list of them."""
+    targets = listing.targets
+    return (targets if isinstance(targets, PackedStrings) else PackedStrings(targets)).distinct()
+
+
 def label_names(listing):
     """Return the class names (sorted list of str) of a listing whose targets are not all integers, else None."""
-    names = set(listing.targets)
+    names, _ = distinct_targets(listing)
     return None if all(map(is_integer, names)) else sorted(names)
 
 
 def folder_names(listing):
     """Return the class names (list of str) of a directory's listing, in order; numbers in that of their values."""
-    names = sorted(set(listing.targets))
+    names = sorted(distinct_targets(listing)[0])
     return sorted(names, key=int) if all(map(is_integer, names)) else names
 
 
@@ -297,17 +363,14 @@ def parse_labels(listing, num_classes, class_names, faults):
         class_names: list of num_classes names, or None. Targets are looked up here first; other integers are labels,
             unless there are classes that have numbers for names.
     """
-    labels = np.zeros(len(listing), dtype=np.int64)
-    names = class_names or []
+    names, (texts, codes) = class_names or [], distinct_targets(listing)
     known = {name: label for label, name in enumerate(names)}
-    for index, text in enumerate(listing.targets):
-        if text not in known:
-            known[text] = label_or_fault(text, num_classes, names)
-        if isinstance(known[text], str):
-            faults.add(listing.where(index), known[text], index)
-        else:
-            labels[index] = known[text]
-    return torch.from_numpy(labels)
+    found = [known[text] if text in known else label_or_fault(text, num_classes, names) for text in texts]
+    faulty = np.array([isinstance(label, str) for label in found], bool)
+    for index in np.flatnonzero(faulty[codes.numpy()]).tolist() if faulty.any() else []:
+        faults.add(listing.where(index), found[codes[index]], index)
+    labels = torch.tensor([0 if isinstance(label, str) else label for label in found], dtype=torch.int64)
+    return labels[codes]
 
 
 def label_or_fault(text, num_classes, names):

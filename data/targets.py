@@ -6,7 +6,7 @@ from array import array
 import numpy as np
 import torch
 
-from data.listing import is_integer, label_or_fault
+from data.listing import distinct_targets, is_integer, label_or_fault
 from utils.errors import DanluError
 
 NO_LABEL = '-'
@@ -24,7 +24,7 @@ def label_set_names(listing):
     Raises:
         DanluError: there are not two classes.
     """
-    found = sorted({label for text in set(listing.targets) for label in split_labels(text)} - {''})
+    found = sorted({label for text in distinct_targets(listing)[0] for label in split_labels(text)} - {''})
     if not found or (len(found) == 1 and not is_integer(found[0])):
         raise DanluError(
             f'{listing.source}: the samples have {"no label" if not found else f"one label, {found[0]}"}: multilabel '
@@ -35,7 +35,7 @@ def label_set_names(listing):
 
 def count_label_sets(listing):
     """Return the number of classes (int) of a listing of sets of integer labels."""
-    return max(2, 1 + max(int(label) for text in set(listing.targets) for label in split_labels(text) if label))
+    return max(2, 1 + max(int(label) for text in distinct_targets(listing)[0] for label in split_labels(text) if label))
 
 
 def parse_label_sets(listing, num_classes, class_names, faults):

@@ -1,0 +1,120 @@
+"""Lists that are read a block at a time: what comes of them is what comes of reading line by line."""
+
+import numpy as np
+import pytest
+
+from data import list_dataset, listing
+from data.data_entry import complete_args
+from data.list_dataset import ListDataset
+from data.listing import Faults, PackedStrings, read_list
+from data.plain_lines import plain_columns
+from data.string_hashes import hashes_of
+from utils.errors import DanluError
+
+PLAIN = {
+    'tabs': 'a.png\t0\nb b.png\tthe cat\nc.png\t2\n',
+    'blanks': 'a.png 0\nb.png 1\n',
+    'no last end': 'a.png\t0\nb.png\t1',
+    'windows': 'a.png\t0\r\nb.png\t1\r\n',
+    'other letters': '图/一.png\t猫\nü.png\t狗\n',
+    'a mark that is no comment': 'a#1.png\t0\n',
+}
+OTHERS = {
+    'comments': '# the first\na.png 0\n# second\nb.png\t1\n #third\t3\n',
+    'a comment of two columns': 'a.png 0\n# second\n',
+    'empty lines': '\na.png 0\n\n  \nb.png 1\n',
+    'quotes': '"a b.png" 0\nb.png 1\n',
+    'quotes and tabs': '"a b.png"\t0\nb.png\t1\n',
+    'blanks at the edges': ' a.png\t0\nb.png \t1\nc.png\t 2\nd.png\t3 \n',
+    'several blanks': 'a.png  0\nb.png 1 \n',
+    'tabs and blanks': 'a.png 0\nb.png\t1\n',
+    'old ends of lines': 'a.png 0\rb.png 1\rc.png 2',
+    'mixed ends': 'a.png\t0\r\nb.png\t1\nc.png\t2\r',
+    'foreign blanks': 'a.png\u3000\t0\nb.png\t\xa01\n',
+    'foreign blanks between': 'a.png\u30000\nb c.png\u30001\n',
+    'control characters': 'a.png\x0b\t0\nb.png\t1\x0c\nc\x1c.png\t2\n',
+    'a tab too many': 'a.png\t0\t\nb.png\t1\t2\nc.png\t3\n',
+    'a tab too few': 'a.png\t0\nb.png\t1\t2\nc.png\nd.png\t3\n',
+    'an empty column': 'a.png\t\nb.png\t1\n\t2\n',
+    'numbers': 'a.png 1 2 3\nb.png\t4 5 6\n',
+    'byte order mark': '\ufeffa.png\t0\nb.png\t1\n',
+    'two byte order marks': '\ufeff\ufeffa.png\t0\n',
+}
+
+
+@pytest.mark.parametrize('name', [*PLAIN, *OTHERS])
+@pytest.mark.parametrize('size', [5, 17, 2**20])
+@pytest.mark.parametrize('many', [False, True])
+def test_blocks_are_read_as_lines_are(name, size, many, tmp_path, monkeypatch):
+    path = tmp_path / 'list.txt'
+    path.write_bytes((PLAIN | OTHERS)[name].encode())
+    monkeypatch.setattr(listing, 'READ', size)
+    by_blocks = everything(path, many)
+    monkeypatch.setattr(listing, 'plain_columns', lambda block: None)
+    assert everything(path, many) == by_blocks
+    monkeypatch.setattr(listing, '_blocks', lambda path: [path.read_bytes().decode('utf-8-sig').encode()])
+    assert everything(path, many) == by_blocks
+
+
+def everything(path, many):
+    faults = Faults(path)
+    found = read_list(path, None, faults, many)
+    return [*found.images], [*found.targets], found.lines.tolist(), faults.count, faults.shown
+
+
+@pytest.mark.parametrize('name', PLAIN)
+def test_plain_lines_are_parted_at_once(name):
+    (images, lengths), (targets, of_targets) = plain_columns(PLAIN[name].encode())
+    lines = [line.split('\t' if '\t' in line else ' ') for line in PLAIN[name].splitlines()]
+    assert images.tobytes().decode() == ''.join(line[0] for line in lines)
+    assert targets.tobytes().decode() == ''.join(line[1] for line in lines)
+    assert [lengths.tolist(), of_targets.tolist()] == [[len(line[k].encode()) for line in lines] for k in (0, 1)]
+
+
+def test_a_block_that_is_no_text_is_refused_as_a_line_is(tmp_path):
+    path = tmp_path / 'list.txt'
+    path.write_bytes(b'a.png\t0\n\xff.png\t1\n')
+    with pytest.raises(DanluError, match=r'is no UTF-8 text \(invalid start byte\)'):
+        read_list(path)
+
+
+def test_hashes_are_equal_where_strings_are():
+    words = ['', 'a', 'b', 'ab', 'ba', 'a' * 7, 'a' * 8, 'a' * 9, '\0', '\0\0', 'a\0', 'x' * 40 + 'y', 'y' + 'x' * 40]
+    words += [f'train/class_{n % 7}/picture_{n:08d}.jpg' for n in range(100_000)]
+    ((first, ends),) = PackedStrings(words[:60_000]).blocks()
+    hashes = hashes_of(first, ends)
+    assert len(set(hashes.tolist())) == 60_000
+    ((content, ends),) = PackedStrings(words[59_999::-1]).blocks()
+    assert np.array_equal(hashes_of(content, ends)[::-1], hashes)
+
+
+def test_distinct_strings_and_which_each_is(monkeypatch):
+    monkeypatch.setattr(listing, 'BLOCK', 4)
+    words = ['rat', 'cat', 'rat', 'dog', '猫', 'cat', '', 'rat', 'dog', '']
+    texts, codes = PackedStrings(words).distinct()
+    assert texts == ['rat', 'cat', 'dog', '猫', '']
+    assert [texts[code] for code in codes] == words
+
+
+def test_of_very_long_lists_some_samples_are_opened(labelled, monkeypatch):
+    """Those that are absent or empty are found all the same."""
+    monkeypatch.setattr(list_dataset, 'MOST_CHECKED', 5)
+    monkeypatch.setattr(list_dataset, 'DRAWN', 3)
+    args, opened = labelled(), []
+    complete_args(args)
+    check = ListDataset.check_sample
+
+    def counting(self, index):
+        opened.append(index)
+        return check(self, index)
+
+    monkeypatch.setattr(ListDataset, 'check_sample', counting)
+    data = ListDataset(args, 'train')
+    assert len(data) > 5 and len(opened) == len({*opened}) == 3
+    assert f'of {len(data):,} samples 3, drawn at random, were opened' in data.notes[-1]
+    absent = next(index for index in range(len(data)) if index not in opened)
+    path = data.listing.image_path(absent)
+    with open(path, 'wb'):
+        pass
+    with pytest.raises(DanluError, match=f'(?s)has 1 fault.*{path}'):
+        ListDataset(args, 'train')
