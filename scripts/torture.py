@@ -4,6 +4,7 @@
     python scripts/torture.py                            # 200 kills, half an hour on two cores
     python scripts/torture.py --kills 20 --seed 1        # other moments
     python scripts/torture.py --only kills signals       # some of the parts
+    python scripts/torture.py --only processes           # of two processes under torchrun one is killed, 20 times
 
 Each run goes on with --resume auto and another number of workers, until it is done; then weights, optimizer, averages,
 generators, history.csv and TensorBoard's values are compared with those of a run that was never interrupted, bit for
@@ -26,6 +27,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (1, 0)
 from faults.cases import cases
 from faults.compare import differences, leftovers, same, sample_faults
 from faults.processes import Run, steps_in
+from faults.torchrun import processes_part
 
 SAVE_STEPS = 3
 WORKERS = (0, 1, 2)
@@ -232,7 +234,13 @@ def damage_part(folder, wholes, draw, args):
     return rows
 
 
-PARTS = {'kills': kills_part, 'signals': signals_part, 'full': full_part, 'damage': damage_part}
+PARTS = {
+    'kills': kills_part,
+    'signals': signals_part,
+    'full': full_part,
+    'damage': damage_part,
+    'processes': processes_part,
+}
 
 
 def table(rows, seconds):

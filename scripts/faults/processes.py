@@ -84,7 +84,17 @@ def _train(words, output, samples, fault, file_size, left_out):
     torch.set_num_threads(1)  # more would be other bits
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    own = train.Trainer
+    train.Trainer = recording(train.Trainer, samples, fault, left_out)
+    try:
+        run_main(lambda: train.main(words), 'train.py')
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def recording(own, samples, fault=None, left_out=None):
+    """Return a Trainer, derived from the class `own`, that does what Run's arguments of these names say."""
+    from utils import processes
 
     class Recording(own):
         def __init__(self, *args, **options):
@@ -94,10 +104,13 @@ def _train(words, output, samples, fault, file_size, left_out):
                 left_out(self)
 
         def train_step(self, batch):
+            # What stands in for an empty part of a batch counts for nothing.
+            counts = not processes.stands_in(self.train_loader, self.batch)
             done = super().train_step(batch)
             self.learned += 1
+            sums = checksums(done[0], done[2]) if counts else []
             with open(samples, 'a', encoding='utf-8') as file:
-                file.write(json.dumps([self.epoch + 1, self.batch + 1, checksums(done[0], done[2])]) + '\n')
+                file.write(json.dumps([self.epoch + 1, self.batch + 1, sums]) + '\n')
             self.strike(self.learned, False)
             return done
 
@@ -116,12 +129,7 @@ def _train(words, output, samples, fault, file_size, left_out):
                 for _ in range(fault.times):
                     (os.killpg if fault.group else os.kill)(os.getpid(), fault.number)
 
-    train.Trainer = Recording
-    try:
-        run_main(lambda: train.main(words), 'train.py')
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+    return Recording
 
 
 def checksums(images, targets):
