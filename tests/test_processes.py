@@ -1,12 +1,14 @@
 """train.py under torchrun: two processes give what one gives, end together, and lose nothing."""
 
 import csv
+import io
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+import train
 from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
 from options import parse_train_args
@@ -28,8 +31,10 @@ EXACT = ('train/acc', 'val/acc', 'val/auroc', 'train/f1_macro', 'val/f1_macro')
 # Starts train.py with a step, of the process and the number that the environment names, before which something happens.
 PROGRAM = """
 import os, resource, signal, sys
-sys.path.insert(0, sys.argv.pop(1))
+project = sys.argv.pop(1)
+sys.path[:0] = [project, os.path.join(project, 'scripts')]
 import train
+from faults.processes import recording
 from utils import sharding
 from utils.errors import run_main
 
@@ -49,6 +54,8 @@ def train_step(self, batch):
     return learn(self, batch)
 
 train.Trainer.train_step = train_step
+if 'SAMPLES' in os.environ:
+    train.Trainer = recording(train.Trainer, f'{os.environ["SAMPLES"]}.{os.environ["RANK"]}')
 run_main(train.main, 'train.py')
 """
 
@@ -75,6 +82,23 @@ def uneven(tmp_path_factory):
                '--metrics', 'auroc', '--lr', 0.003, '--accumulate', 2, '--clip_norm', 1,
                '--epochs', 3, '--print_freq', 2, '--device', 'cpu'],
     )  # fmt: skip
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Return a directory of three shards with 41 pictures, none like another."""
+    folder, random = tmp_path / 'shards', np.random.default_rng(1)
+    folder.mkdir()
+    for number, count in enumerate((13, 9, 19)):
+        with tarfile.open(folder / f'{number}.tar', 'w') as archive:
+            for index in range(count):
+                picture = io.BytesIO()
+                Image.fromarray(random.integers(0, 256, (12, 12, 3)).astype(np.uint8)).save(picture, 'PNG')
+                for name, content in (('png', picture.getvalue()), ('cls', b'%d' % (index % 3))):
+                    member = tarfile.TarInfo(f'{index}.{name}')
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return folder
 
 
 @pytest.fixture(scope='module')
@@ -308,6 +332,35 @@ def test_torchrun_restarts_what_has_failed(two, uneven, program, torchrun, tmp_p
     done = torchrun(program, PROJECT, *words, torchrun=once, fault='raise 1 9')
     assert done.code == 0, done.stderr
     assert same_weights(tmp_path / 'lenet_exp', two.directory)
+
+
+def test_a_stream_is_shared_out_and_goes_on_where_it_was(
+    shards, program, torchrun, train_here, faults, tmp_path, monkeypatch
+):
+    """No sample is lost or doubled, though one of two processes is killed; batches are those of one process."""
+    words = ['--data_type', 'stream', '--train_list', shards, '--val_list', shards, '--num_classes', 3, '--epochs', 3,
+             '--shuffle_buffer', 9, '--num_workers', 1, '--batch_size', 8, '--device', 'cpu']  # fmt: skip
+    samples = tmp_path / 'samples'
+    monkeypatch.setenv('SAMPLES', str(samples))
+    once = ('--standalone', '--nproc_per_node', 2, '--max_restarts', 1)
+    place = ['--save_steps', 2, '--resume', 'auto', '--checkpoints_dir', tmp_path / 'two']
+    done = torchrun(program, PROJECT, *words, *place, torchrun=once, fault='kill 1 8')
+    assert done.code == 0, done.stderr
+    assert 'resume differs' not in done.stdout
+    monkeypatch.setattr(train, 'Trainer', faults.recording(train.Trainer, tmp_path / 'one'))
+    train_here(*words, '--checkpoints_dir', tmp_path)
+    alone = {(epoch, batch): sums for epoch, batch, sums in faults.steps_in(tmp_path / 'one')}
+    shares = []
+    for rank in range(2):
+        steps, share = faults.steps_in(f'{samples}.{rank}'), {}
+        assert len(steps) > len(alone), 'none was done again'
+        for epoch, batch, sums in steps:
+            assert share.setdefault((epoch, batch), sums) == sums
+        shares.append(share)
+    assert {step: shares[0][step] + shares[1][step] for step in alone} == alone
+    assert shares[0].keys() == shares[1].keys() == alone.keys()
+    for epoch in (1, 2, 3):
+        assert len({each for step in alone if step[0] == epoch for each in alone[step]}) == 41
 
 
 def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, tmp_path):
