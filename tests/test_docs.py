@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.distributed.run import get_args_parser
 
 import options
 
@@ -237,13 +238,37 @@ def test_options_that_are_named_exist(path):
     known = {*options.train_parser()._option_string_actions, *options.test_parser()._option_string_actions}
     if 'scripts/sweep.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'sweep.py').sweep_parser()._option_string_actions, '--csv', '--json'}
+    if 'torchrun' in path.read_text(encoding='utf-8'):
+        known |= {*get_args_parser()._option_string_actions}
     named = []
     for line in path.read_text(encoding='utf-8').splitlines():
         if path.stem == 'from-your-template' and line.startswith('|'):
             line = line.split(' | ')[-1]  # before it stand those of others
-        if not line.lstrip('`$ ').startswith(('tensorboard ', 'python scripts/', 'git ')):  # have options of their own
+        if not line.lstrip('`$ ').startswith(
+            ('tensorboard ', 'python scripts/', 'git ', 'sbatch ')
+        ):  # have options of their own
             named += re.findall(r'(?<![\w-])--[a-z][\w-]*', line)
     assert named and [name for name in named if name.replace('-', '_').replace('__', '--', 1) not in known] == []
+
+
+def test_commands_for_several_processes_are_accepted(here):
+    """They are started by tests/test_processes.py; here it is what torchrun and train.py say to their words."""
+    ran = 0
+    for _, blocks in sections(PROJECT / 'docs' / 'scale.md'):
+        for language, code in blocks:
+            for words in commands(code):
+                if words[0] == 'sbatch':
+                    script = next(number for number, word in enumerate(words) if word.endswith('.sbatch'))
+                    assert (PROJECT / words[script]).is_file()
+                    words = words[script + 1 + words[script].endswith('array.sbatch') :]
+                else:
+                    given = get_args_parser().parse_args(words[1:])
+                    assert (words[0], given.training_script) == ('torchrun', 'train.py')
+                    words = given.training_script_args
+                options.parse_train_args(words)
+                ran += 1
+            assert language == 'bash'
+    assert ran >= 7
 
 
 # --- docs/options.md
