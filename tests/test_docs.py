@@ -27,7 +27,7 @@ PRINTING = [PROJECT / 'README.md', PROJECT / 'docs' / 'from-your-template.md', P
 DOCUMENTS = [*READMES, PROJECT / 'checkpoints' / 'README.md', *sorted((PROJECT / 'docs').glob('*.md'))]
 BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 NOT_RUN = '# not run by the tests: '
-SHELL = ('bash scripts/', 'python scripts/runs.py', 'tensorboard ')
+SHELL = ('bash scripts/', 'python scripts/runs.py', 'python scripts/sweep.py', 'tensorboard ', 'torchrun ')
 ELSEWHERE = (*SHELL, '# model/tiny.py', '# data/noise.py')  # other tests have these: of the scripts, of the records
 
 
