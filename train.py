@@ -115,6 +115,8 @@ class Trainer(Engine):
             be_deterministic()
         device, gpus = select_gpus(args)
         processes.check(args, train_loader, val_loader)
+        if args.download:
+            processes.first_alone(lambda: select_eval_loader(args))
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss}
@@ -124,7 +126,7 @@ class Trainer(Engine):
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
         notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
-        self.place = describe_device(args, gpus)
+        self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
         self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)

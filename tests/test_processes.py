@@ -21,7 +21,9 @@ import train
 from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
 from options import parse_train_args
+from train import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.errors import DanluError
 from utils.launch import Place, place_of
 from utils.sharding import fault_of_options
 
@@ -179,6 +181,9 @@ def test_two_processes_train_as_one(two, uneven, train_here, tmp_path):
         assert {'train/loss', 'train/loss_ce', 'train/loss_focal', 'val/loss'} <= {*losses}
         assert {name: row[name] for name in losses} == pytest.approx({name: other[name] for name in losses}, rel=1e-5)
     assert two.stdout.count('epoch 1/3') == 1
+    assert 'device: CPU, 2 processes (gloo), threads: 1' in two.stdout
+    env = (two.directory / 'env.txt').read_text()
+    assert re.search(r'^command: torchrun --nproc_per_node 2 \S+train\.py --data_type mem_list', env, re.MULTILINE)
     assert sorted(path.name for path in two.directory.iterdir() if 'rank' in path.name) == []
 
 
@@ -403,7 +408,9 @@ def test_shards_learn_what_whole_networks_do(two, uneven, program, torchrun, tra
     assert float(test.values['loss']) == pytest.approx(
         load_checkpoint(run / 'best.pth')['metrics']['val/loss'], rel=1e-5
     )
-    assert 'processes: 2 -> 1' in train_here('--resume', run, '--epochs', 4).stdout
+    on = train_here('--resume', run, '--epochs', 4)
+    assert 'processes: 2 -> 1' in on.stdout
+    assert 'resume differs' not in on.stdout
 
 
 @pytest.mark.parametrize('option', [['--ema', '0.9'], ['--compile'], ['--amp', 'fp16'], ['--add_graph']])
@@ -428,6 +435,14 @@ def test_a_test_is_done_by_one_process(run_program, two):
     done = run_program('eval.py', '--load_model_path', two.directory / 'best.pth', **TORCHRUN)
     assert done.code == 2
     assert 'start eval.py without torchrun' in done.stderr
+
+
+def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, tmp_path):
+    args = parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu'])
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DanluError, match='which have not joined each other'):
+        Trainer(args)
 
 
 def test_the_place_is_what_torchrun_says():

@@ -151,6 +151,13 @@ def test_runs_that_cannot_be_repeated_by_their_options_are_refused(table_run, ta
         replay(table_run, 5)
 
 
+def test_a_run_of_several_processes_is_said_not_to_be_replayed(table_run):
+    text = (table_run / FILE).read_text(encoding='utf-8')
+    (table_run / FILE).write_text(text.replace('"processes": 1', '"processes": 2'), encoding='utf-8')
+    with pytest.raises(DanluError, match='was made by 2 processes'):
+        replay(table_run, 5)
+
+
 def test_the_exit_status_is_what_git_bisect_takes(table_run, capsys):
     words = ['replay', table_run, '--checkpoints_dir', table_run.parent]
     assert runs.main([*words, '--steps', 2]) == 0

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from utils import processes
 from utils.checkpoint import unwrapped
 from utils.engine import Engine
 from utils.witness import checksum, tensors_in
@@ -51,6 +52,7 @@ def conditions(trainer):
     """Return what the bits of a run depend on besides its options, code and data (dict of plain values)."""
     return {
         'threads': torch.get_num_threads(),
+        'processes': processes.count(),
         'device': trainer.device.type,
         'torch': str(torch.__version__),
         'ready_made': trainer.ready_made or Engine not in type(trainer).__bases__,

@@ -141,7 +141,12 @@ def check(args, *ready_made):
     Raises:
         DanluError: one of that.
     """
-    if count() == 1:
+    if _group is None and launch.place().count > 1:
+        raise DanluError(
+            'torchrun has started several processes, which have not joined each other: let the program do what it does '
+            'in `with utils.processes.joined(lambda: select_gpus(args)[0]):`, or start it without torchrun'
+        )
+    if _group is None:
         return
     for option in ('dry_run', 'find_lr'):
         if getattr(args, option):
@@ -215,6 +220,16 @@ def from_first(function):
     if has_failed:
         raise SystemExit(1)  # the first one says why
     return answer
+
+
+def first_alone(function):
+    """Let the first process do something by itself before the others go on: what two must not do at once."""
+
+    def do():
+        function()  # what it returns stays here
+
+    if _group is not None:
+        from_first(do)
 
 
 def overall(metrics, device):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from utils import processes
 from utils.checkpoint import unwrapped
 from utils.sharding import local
 
@@ -40,6 +41,7 @@ class Witness:
             return None
         self.waiting = False
         seen = {
+            'processes': processes.count(),
             'epoch': trainer.epoch + 1,
             'batch': trainer.batch,
             'weights': self.weights,
@@ -60,6 +62,9 @@ class Witness:
                 break
         else:
             return f'resume not verified: the run ended before {step}, which would have shown it'
+        then = noted.get('processes', 1)
+        if then != seen['processes']:
+            return f'resume not verified: {step} was done by {then} processes and not by {seen["processes"]}'
         for what in ('weights', 'data'):
             if noted[what] != seen[what]:
                 return f'resume differs: the {what} of {step} are not those that the run had'

@@ -69,6 +69,8 @@ def replay(directory, steps, close=None):
         raise DanluError(str(error)) from None
     if conditions['ready_made']:
         raise DanluError(f'{directory} was made by a script with parts of its own, which args.txt cannot name')
+    if conditions.get('processes', 1) > 1:
+        raise DanluError(f'{directory} was made by {conditions["processes"]} processes; what one has done is replayed')
     noted = noted[:steps]
     repeated_on, repeated = repeat(directory, conditions, len(noted))
     changed = [
