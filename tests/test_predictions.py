@@ -173,6 +173,7 @@ def test_the_metrics_of_a_segmentation_are_in_its_columns(tmp_path):
     names = [name for index, name in enumerate(CLASSES['class_names']) if index != 2]
     ious = {name: table[f'intersection/{name}'].sum() / table[f'union/{name}'].sum() for name in names}
     assert 'union/=1+1' not in table, 'an ignored class has no IoU'
+    assert [table[f'truth/{name}'].sum() for name in names] == [(targets == index).sum() for index in (0, 1, 3)]
     for name, value in ious.items():
         assert value == results[f'iou/{name}']
     assert np.mean(list(ious.values())) == pytest.approx(results['miou'], rel=1e-12)

@@ -9,7 +9,8 @@ Columns, by task:
     multilabel      target, prediction: the classes' names, joined by |; correct: 1 where all classes are right;
                     score/<class>: probability of each class
     segmentation    pixel_acc; miou: mean over the classes in this picture's truth or prediction; pixels: those that are
-                    not ignored; intersection/<class>, union/<class>: pixels, of which the set's IoU is made
+                    not ignored; intersection/<class>, union/<class>, truth/<class>: pixels, of which the
+                    set's values are made: those predicted are union + intersection - truth
     regression      target, prediction, error (prediction - target); with several targets target/<name> and so on
     restoration     psnr, ssim, mae, as in result.txt
 
@@ -287,13 +288,14 @@ def _of_mask(args, logits, targets):
     unions, pixels = table.sum(1) + table.sum(2) - hits, table.sum((1, 2))
     kept = [index for index in range(classes) if index != ignored]
     names = [_class_names(args)[index] for index in kept]
-    of_kept = hits[:, kept], unions[:, kept]
+    of_kept = hits[:, kept], unions[:, kept], table.sum(2)[:, kept]
     return {
         'pixel_acc': (hits.sum(1) / pixels).float(),
         'miou': (of_kept[0] / of_kept[1]).nanmean(1).float(),
         'pixels': pixels,
         tuple(f'intersection/{name}' for name in names): of_kept[0],
         tuple(f'union/{name}' for name in names): of_kept[1],
+        tuple(f'truth/{name}' for name in names): of_kept[2],
     }
 
 

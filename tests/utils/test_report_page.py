@@ -160,18 +160,18 @@ def test_values_of_the_matrix_are_those_of_the_metrics():
 
 
 def test_values_of_masks_are_those_of_the_metrics():
-    names, extras = ['a', 'b', 'c', 'd'], ['f1_macro']
+    names, extras = ['a', 'b', 'c', 'd'], ['f1_macro', 'precision_macro', 'recall_macro']
     args = argparse.Namespace(task='segmentation', num_classes=4, class_names=names, ignore_index=None, metrics=extras)
     random, metrics = torch.Generator().manual_seed(2), select_metrics(args)
     masks = torch.randint(0, 3, (2, 4, 4), generator=random)  # the last class is in no mask, and never said
     metrics.update(torch.randn(2, 4, 4, 4, generator=random) - torch.tensor([0, 0, 0, 99.0]).view(1, 4, 1, 1), masks)
     matrix, wanted = metrics.confusion_matrix().double().numpy(), metrics.compute()
     hits = matrix.diagonal()
-    sums = np.concatenate([hits, matrix.sum(0) + matrix.sum(1) - hits])
-    header = [f'{part}/{name}' for part in ('intersection', 'union') for name in names]
+    sums = np.concatenate([hits, matrix.sum(0) + matrix.sum(1) - hits, matrix.sum(1)])
+    header = [f'{part}/{name}' for part in ('intersection', 'union', 'truth') for name in names]
     (measure,) = [m for m in KINDS['segmentation'].measures([*header, 'pixel_acc', 'pixels']) if 'f1_macro' in m.name]
     found = dict(zip(measure.name.split('\n'), measure.value(sums[None])[0], strict=True))
-    assert found.keys() == {*(f'iou/{name}' for name in names), 'f1_macro'}
+    assert found.keys() == {*(f'iou/{name}' for name in names), *extras}
     for name, value in found.items():
         assert value == pytest.approx(wanted[name], nan_ok=True), name
 

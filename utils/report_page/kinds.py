@@ -72,18 +72,21 @@ def _off(header):
     return lambda cells: _known(sum(abs(number(cells[name])) for name in errors))
 
 
-def _iou(header):
-    """Return the measure of iou/<class> and f1_macro, beside miou."""
-    columns = [name for name in header if name.startswith(('intersection/', 'union/'))]
-    classes = [name.partition('/')[2] for name in columns[: len(columns) // 2]]
+def _of_masks(header):
+    """Return the measure of iou/<class>, f1_macro, precision_macro and recall_macro, beside miou."""
+    classes = [name.partition('/')[2] for name in header if name.startswith('union/')]
+    columns = [f'{part}/{name}' for part in ('intersection', 'union', 'truth') for name in classes]
 
     def value(sums):
-        hits, unions = np.split(sums, 2, axis=-1)
+        hits, unions, truth = np.split(sums, 3, axis=-1)
         there = unions > 0
-        f1 = np.where(there, 2 * hits / np.where(there, hits + unions, 1), 0).sum(-1) / there.sum(-1)
-        return np.concatenate([np.where(there, hits / np.where(there, unions, 1), np.nan), f1[..., None]], axis=-1)
+        # A class that is never predicted has the precision 0, one that is not there the recall 0.
+        parts = (2 * hits, hits + unions), (hits, hits + unions - truth), (hits, truth)
+        ratios = [np.where(there, part / np.where(whole > 0, whole, 1), 0) for part, whole in parts]
+        means = [ratio.sum(-1, keepdims=True) / there.sum(-1, keepdims=True) for ratio in ratios]
+        return np.concatenate([np.where(there, hits / np.where(there, unions, 1), np.nan), *means], axis=-1)
 
-    names = [*(f'iou/{name}' for name in classes), 'f1_macro']
+    names = [*(f'iou/{name}' for name in classes), 'f1_macro', 'precision_macro', 'recall_macro']
     return Measure('\n'.join(names), lambda cells: [float(cells[c]) for c in columns], value)
 
 
@@ -119,7 +122,7 @@ KINDS = {
     'segmentation': Kind(
         badness=lambda header: lambda cells: _known(-number(cells['miou'])) if cells['pixels'] != '0' else -math.inf,
         columns=lambda header: ['miou'],
-        measures=lambda header: [*_of('segmentation', MEASURES['segmentation'], header), _iou(header)],
+        measures=lambda header: [*_of('segmentation', MEASURES['segmentation'], header), _of_masks(header)],
         groups=(8, 6, 6),
         middling=True,
         sections=of_pictures.segmentation,

@@ -13,7 +13,13 @@ from utils.measures import number
 
 MOST = 20_000  # samples whose rows are in the page: half of them the worst
 NUMBERS = 2**22  # that are kept of all samples for the intervals
-HIDDEN = ('intersection/', 'union/', 'score/', 'loss_')  # beginnings of columns that the page's table leaves out
+HIDDEN = (
+    'intersection/',
+    'union/',
+    'truth/',
+    'score/',
+    'loss_',
+)  # beginnings of columns that the page's table leaves out
 MOST_COLUMNS = 30
 
 
