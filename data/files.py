@@ -7,6 +7,7 @@ import numpy as np
 
 SIZE, TIME, FILE = range(3)  # columns of what `look_up` returns
 ABSENT = (-1, -1, -1)
+FACTS = len(ABSENT)
 
 
 def look_up(root, names):
@@ -26,4 +27,4 @@ def look_up(root, names):
             found.extend((facts.st_size, facts.st_mtime_ns, hash((facts.st_dev, facts.st_ino))))
         except (OSError, ValueError):  # whoever opens it will say what is wrong with it
             found.extend(ABSENT)
-    return np.frombuffer(found, np.int64).reshape(-1, len(ABSENT)) if found else np.empty((0, len(ABSENT)), np.int64)
+    return np.frombuffer(found, np.int64).reshape(-1, FACTS) if found else np.empty((0, FACTS), np.int64)

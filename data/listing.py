@@ -10,15 +10,18 @@ import io
 import os
 import re
 from array import array
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from data.files import SIZE, look_up
+from data.files import FACTS, SIZE, look_up
 from data.plain_lines import plain_columns
 from data.string_hashes import hashes_of
 from utils.errors import DanluError
+from utils.forked import call_forked, can_fork
+from utils.machine import cpu_cores
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
 BLOCK = 65536  # strings that are looked at together
@@ -181,8 +184,24 @@ class Listing:
         """Return what data.files.look_up finds of all files, int64 array (N, 3), once; `of`: 'images' or 'targets'."""
         if of not in self._facts:
             # As tensors, which processes share.
-            self._facts[of] = torch.from_numpy(look_up(self.root, getattr(self, of)))
+            self._facts[of] = torch.from_numpy(self._look_up(getattr(self, of)))
         return self._facts[of].numpy()
+
+    def _look_up(self, strings):
+        """Return what data.files.look_up finds of PackedStrings, of many by as many processes as there are cores."""
+        blocks = list(strings.blocks())
+        if len(blocks) <= cpu_cores() or cpu_cores() == 1 or not can_fork():
+            return look_up(self.root, strings)
+        # Memory that forked processes share, and of which, unlike of /dev/shm, a container has no small share.
+        found = np.frombuffer(mmap(-1, len(strings) * FACTS * 8), np.int64).reshape(-1, FACTS)
+
+        def look(number):
+            start = number * BLOCK
+            found[start : start + BLOCK] = look_up(self.root, texts_of(*blocks[number]))
+
+        for _, message in call_forked(look, len(blocks), cpu_cores()):
+            raise DanluError(message)
+        return found
 
     def content_parts(self, target_files=False):
         """Return the SHA-256 (dict of str) of the names, the targets and the sizes of the files, in their order.

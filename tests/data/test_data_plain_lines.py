@@ -6,7 +6,7 @@ import pytest
 from data import list_dataset, listing
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
-from data.listing import Faults, PackedStrings, read_list
+from data.listing import Faults, Listing, PackedStrings, read_list
 from data.plain_lines import plain_columns
 from data.string_hashes import hashes_of
 from utils.errors import DanluError
@@ -118,3 +118,15 @@ def test_of_very_long_lists_some_samples_are_opened(labelled, monkeypatch):
         pass
     with pytest.raises(DanluError, match=f'(?s)has 1 fault.*{path}'):
         ListDataset(args, 'train')
+
+
+def test_files_are_looked_up_by_several_processes_as_by_one(tmp_path, monkeypatch):
+    names = [f'{index}.png' for index in range(50)]
+    for index, name in enumerate(names[:-3]):
+        (tmp_path / name).write_bytes(bytes(index))
+    alone = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
+    monkeypatch.setattr(listing, 'BLOCK', 4)
+    monkeypatch.setattr(listing, 'cpu_cores', lambda: 3)
+    found = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
+    assert found.tolist() == alone.tolist()
+    assert found[:, 0].tolist() == [*range(47), -1, -1, -1]
