@@ -27,13 +27,15 @@ from options import (
     resumes_if_begun,
     save_args,
 )
+from utils import launch
 from utils.errors import DanluError, message_of, run_main, writing_into
 from utils.run_directory import remove_partial, remove_unstarted
 from utils.startup import keep_freed_memory, postpone_compiler, share_busy_cores
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
-    run_main(parse_train_args, 'train.py')
+    if launch.place().local == 0:  # the others would say the same
+        run_main(parse_train_args, 'train.py')
     share_busy_cores()
     keep_freed_memory()
 
@@ -45,7 +47,7 @@ from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
-from utils import launch, processes
+from utils import processes
 from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
 from utils.divergence import Divergence
 from utils.drift import check_loaded

@@ -451,9 +451,11 @@ def test_the_place_is_what_torchrun_says():
     assert place_of({**TORCHRUN, 'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'}) == Place(5, 8, 1)
 
 
-@pytest.mark.parametrize('option', ['--dry_run', '--find_lr'])
-def test_trials_are_for_one_process(option, torchrun, tmp_path):
-    done = torchrun(PROJECT / 'train.py', option, '--checkpoints_dir', tmp_path, '--device', 'cpu')
-    assert done.code == 1
-    assert done.stderr.count(f'train.py: error: {option} is for one process: start it without torchrun') == 1
-    assert list(tmp_path.iterdir()) == []
+def test_mistakes_are_told_by_one_process(torchrun, tmp_path):
+    for words, told in (
+        (['--dry_run'], '--dry_run is for one process: start it without torchrun'),
+        (['--epochs', 0], 'argument --epochs: must be at least 1, got 0'),
+    ):
+        done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path, '--device', 'cpu')
+        assert (done.code, done.stderr.count(f'train.py: error: {told}')) == (1, 1), done.stderr
+        assert list(tmp_path.iterdir()) == []

@@ -2,10 +2,11 @@
 
 Each of them runs the whole program; the first one, rank 0, writes. For one alone all of this does nothing.
 
-    with joined(device):                  # in main()
+    with joined(choose_device):           # in main()
         args = from_first(make_args)      # made by the first, the same for all
-        part = share(batch)               # samples of a batch: the parts of all processes make up the batch
-        ... = gathered(value)             # what each of them has
+        every = gathered(value)           # what each of them has
+
+What comes in which part of a batch is in data/samplers.py.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import os
 import socket
 import sys
 import traceback
+import warnings
 from datetime import timedelta
 
 import torch
@@ -32,7 +34,6 @@ PATIENCE = timedelta(minutes=30)  # for one that is slower: it may read a large 
 CAUSE = 'cause of the end'  # in the store: what the first process that failed has to say
 WORD = timedelta(seconds=5)  # for the word of a process that failed to arrive
 SILENT = 'the end of another process, which left no word, as one that is killed does not (torchrun says which)'
-GONE = ('Connection', 'connection', 'gloo', 'NCCL', 'Socket', 'socket', 'recvValue')  # of a message: a peer has left
 
 
 class Group:
@@ -78,6 +79,7 @@ def joined(choose_device):
             redirected.enter_context(contextlib.redirect_stdout(log))
             redirected.enter_context(contextlib.redirect_stderr(log))
         _group = _open(choose_device(), log)
+        redirected.callback(setattr, warnings, 'showwarning', warnings.showwarning)
         warn_once(terminal, lambda text: _is_first_to(f'warn {text}'))
         try:
             yield
@@ -374,7 +376,9 @@ def why_ended(error):
 
 def _is_consequence(error):
     """Return whether an error only says that another process has gone (bool)."""
-    return _group is not None and isinstance(error, RuntimeError) and any(word in str(error) for word in GONE)
+    # gloo raises a plain RuntimeError, in which it names its own source file.
+    of_gloo = isinstance(error, RuntimeError) and 'gloo' in str(error)
+    return _group is not None and (of_gloo or isinstance(error, dist.DistError))
 
 
 def _is_to_be_told(error):
