@@ -453,11 +453,14 @@ class Trainer(Engine):
         self.save(states | {'last.pth': state})
 
     def top_names(self, row):
-        """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not."""
-        if not self.args.keep_top or not processes.is_first():
+        """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not.
+
+        To all processes the same, as weights in shards are put together by all of them.
+        """
+        if not self.args.keep_top:
             return []
         top = self.selection.top(self.logger.history)
-        for epoch in {row['epoch'] for row in self.logger.history} - top:
+        for epoch in {row['epoch'] for row in self.logger.history} - top if processes.is_first() else ():
             Path(self.args.model_dir, f'top_{epoch:04d}.pth').unlink(missing_ok=True)
         return [f'top_{row["epoch"]:04d}.pth'] if row['epoch'] in top else []
 

@@ -22,8 +22,10 @@ from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
 from options import parse_train_args
 from train import Trainer
+from utils import processes
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
+from utils.finite import AHEAD, Diverged, Guard
 from utils.launch import Place, place_of
 from utils.sharding import fault_of_options
 
@@ -53,6 +55,8 @@ def train_step(self, batch):
             os.kill(os.getpid(), signal.SIGKILL)
         if WHAT == 'fill':
             resource.setrlimit(resource.RLIMIT_FSIZE, (2**15, 2**15))
+        if WHAT == 'spoil':
+            batch = (batch[0] * float('nan'), *batch[1:])
     return learn(self, batch)
 
 train.Trainer.train_step = train_step
@@ -413,12 +417,23 @@ def test_shards_learn_what_whole_networks_do(two, uneven, program, torchrun, tra
     assert 'resume differs' not in on.stdout
 
 
-@pytest.mark.parametrize('option', [['--ema', '0.9'], ['--compile'], ['--amp', 'fp16'], ['--add_graph']])
+def test_shards_are_put_together_by_all_processes_wherever_they_are_saved(uneven, program, torchrun, tmp_path):
+    """In diverged.pth and the best epochs, by an optimizer whose fused step does not take shards."""
+    words = [*uneven.words, '--parallel', 'fsdp', '--optimizer', 'sgd', '--keep_top', 1, '--on_nan', 'skip']
+    done = torchrun(program, PROJECT, *words, '--accumulate', 1, '--checkpoints_dir', tmp_path, fault='spoil 1 3')
+    assert done.code == 0, done.stderr
+    run = tmp_path / 'lenet_exp'
+    assert len(list(run.glob('top_*.pth'))) == 1
+    assert load_checkpoint(run / 'diverged.pth')['step'] == 3
+    shapes = [{name: weight.shape for name, weight in load_checkpoint(path)['model'].items()}
+              for path in (run / 'last.pth', run / 'diverged.pth', *run.glob('top_*.pth'))]  # fmt: skip
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+@pytest.mark.parametrize('option', ['--ema 0.9', '--compile', '--amp fp16', '--optimizer adafactor', '--add_graph'])
 def test_what_does_not_go_with_shards_is_said(option):
-    args = parse_train_args(['--parallel', 'fsdp', *option])
-    assert fault_of_options(args).startswith(
-        f'{" ".join(option) if "fp16" in option else option[0]}: not with --parallel'
-    )
+    fault = fault_of_options(parse_train_args(['--parallel', 'fsdp', *option.split()]))
+    assert fault.startswith(f'{option.removesuffix(" 0.9")}: not with --parallel')
     assert fault_of_options(parse_train_args(['--parallel', 'fsdp', '--amp', 'bf16'])) is None
 
 
@@ -459,3 +474,19 @@ def test_mistakes_are_told_by_one_process(torchrun, tmp_path):
         done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path, '--device', 'cpu')
         assert (done.code, done.stderr.count(f'train.py: error: {told}')) == (1, 1), done.stderr
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_is_not_finite_is_met_at_the_same_step_by_all(monkeypatch):
+    """On GPUs, one of which may know of it sooner than another."""
+    net = torch.nn.Linear(2, 1)
+    guard = Guard(net, torch.optim.SGD(net.parameters(), 0.1, fused=True), waits=False)
+    guard.waits = False  # as on a GPU
+    known = SimpleNamespace(query=lambda: True, synchronize=lambda: None)
+    monkeypatch.setattr(processes, 'count', lambda: 2)
+    for step in range(AHEAD):
+        guard.waiting.append((torch.ones(()), known, Diverged('gradient', [step + 1], step, late=True), []))
+        guard.raise_late()
+    guard.waiting.append((torch.ones(()), known, Diverged('gradient', [AHEAD + 1], AHEAD, late=True), []))
+    with pytest.raises(Diverged) as met:
+        guard.raise_late()
+    assert met.value.batches == [1]

@@ -38,7 +38,10 @@ def inspect(trainer, diverged, batches):
     found, at_fault = ([item for each in every for item in each[place]] for place in (0, 1))
     parameters = bad_gradients(unwrapped(trainer.net)) if diverged.what == 'gradient' else []
     facts = {'what': diverged.what, 'epoch': trainer.epoch + 1, 'loss': diverged.value, 'parameters': parameters}
-    there = processes.from_first(lambda: written(trainer, diverged.steps, facts | {'batches': found}))
+    facts |= {'batches': found}
+    # Not by the first process alone: weights in shards are put together by all of them.
+    state = trainer.state(trainer.last_row()) | {'step': diverged.steps, 'diverged': facts}
+    there = processes.from_first(lambda: written(trainer, state))
     samples = at_fault or [name for each in found for name in each['samples']]
     return (
         f'{place(trainer, diverged)}{f" in {few(parameters)}" if parameters else ""}; samples '
@@ -68,12 +71,11 @@ def advice(trainer, in_data=False):
     return text
 
 
-def written(trainer, steps, facts):
-    """Write diverged.pth and return a sentence (str) about it."""
+def written(trainer, state):
+    """Write `state` (dict) as diverged.pth and return a sentence (str) about it."""
     if trainer.args.dry_run:
         return 'A dry run keeps nothing of it'
     path = Path(trainer.args.model_dir, FILE)
-    state = trainer.state(trainer.last_row()) | {'step': steps, 'diverged': facts}
     try:
         save_checkpoint(path, snapshot(state, {}))
     except DanluError as error:  # a full disk is not to hide why it was written

@@ -14,6 +14,7 @@ from torch.optim import lr_scheduler
 from utils.errors import DanluError
 from utils.parts import begins, check_parts
 from utils.registry import load_entry
+from utils.sharding import is_sharded
 
 OPTIMIZERS = {
     'sgd': 'torch.optim.SGD',
@@ -39,6 +40,7 @@ SCHEDULES = {
     'onecycle': 'utils.optim.onecycle',
     'plateau': 'utils.optim.plateau',
 }
+UNFIT_IN_SHARDS = {'sgd': 'fused'}  # torch has no such step of shards
 START = 1e-3  # share of the learning rate with which a warm-up begins
 UNFIT = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
 
@@ -62,6 +64,8 @@ def select_optimizer(net, args):
         **{'betas': (args.momentum, args.beta), 'fused': True},
     }
     offered.pop(UNFIT.get(args.optimizer), None)
+    if is_sharded(net):
+        offered.pop(UNFIT_IN_SHARDS.get(args.optimizer), None)
     return kind(parameter_groups(net, args), **{name: value for name, value in offered.items() if name in takes})
 
 

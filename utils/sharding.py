@@ -24,6 +24,8 @@ def fault_of_options(args):
     for name, why in REFUSED.items():
         if getattr(args, name):
             return f'--{name}: not with --parallel fsdp, as {why}; leave one of the two out'
+    if args.optimizer == 'adafactor':
+        return '--optimizer adafactor: not with --parallel fsdp, as torch has no such step of shards; take another'
     return '--amp fp16: not with --parallel fsdp; take bf16' if args.amp == 'fp16' else None
 
 
