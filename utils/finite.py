@@ -6,6 +6,7 @@ from collections import deque
 import torch
 import torch.distributed as dist
 
+from utils import processes
 from utils.sharding import is_sharded, local
 
 AHEAD = 2  # steps whose outcome need not be known: the device always has work, and what a step holds is freed soon
@@ -110,11 +111,14 @@ class Guard:
         self.waiting.append((sent, event, Diverged('gradient', batches, steps, late=True), self.before))
 
     def raise_late(self, most=AHEAD):
-        """Raise Diverged of the first step that is known to have it; wait only for what more than `most` are open."""
+        """Raise Diverged of the first step that is known to have it; wait only for what more than `most` are open.
+
+        Of several processes all of them raise it at the same step, so none looks whether it could be known sooner.
+        """
         while self.waiting and not self.broken:
             sent, event, diverged, before = self.waiting[0]
             if event is not None:
-                if len(self.waiting) <= most and not event.query():
+                if len(self.waiting) <= most and (processes.count() > 1 or not event.query()):
                     return
                 event.synchronize()
             self.waiting.popleft()
