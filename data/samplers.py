@@ -13,7 +13,8 @@ class SharedBatches(Sampler):
 
     Together the parts are the batch that one process would have, whatever their number. Where a batch has fewer
     samples than there are processes, the first ones of it stand in for the parts that are empty, so that all processes
-    take the same steps.
+    take the same steps. What is left for a last batch of training is not cut into single samples, as batch
+    normalisation cannot work on them.
 
     Attributes:
         stand_ins: (epoch, number from 0 on) of batches for whose empty part here others stand in (set).
@@ -32,10 +33,12 @@ class SharedBatches(Sampler):
         rank, count = self.place
         if count == 1:
             return batch
+        if self.shuffle and len(batch) < self.batch_size:  # the last one: no part of it is a single sample
+            count = min(count, max(1, len(batch) // 2))
         size, more = divmod(len(batch), count)
         start = rank * size + min(rank, more)
         part = batch[start : start + size + (rank < more)]
-        if len(part):
+        if rank < count and len(part):
             return part
         self.stand_ins.add((self.epoch, number))
         return batch[:2]  # two, as batch normalisation cannot work on one

@@ -232,6 +232,16 @@ def test_the_parts_of_a_batch_make_up_the_batch(length, count):
     assert sorted(counted) == list(range(length))
 
 
+@pytest.mark.parametrize('count', [2, 3, 7])
+@pytest.mark.parametrize('rest', range(2, 15))
+def test_no_part_of_a_last_batch_is_a_single_sample(rest, count):
+    """Which batch normalisation cannot work on; one process alone has no such batch either."""
+    for rank in range(count):
+        sampler = EpochBatches(16 + rest, 16, True, seed=3)
+        sampler.place = (rank, count)
+        assert len(list(sampler)[-1][1]) > 1
+
+
 TASKS = {
     'classification': (
         {'num_classes': 7, 'metrics': ['auroc', 'acc_top5']},
