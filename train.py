@@ -178,11 +178,12 @@ class Trainer(Engine):
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
         args = self.args
+        if args.model_dir is None:  # a notebook that did not call prepare_train_args
+            args.model_dir = processes.from_first(lambda: get_train_model_dir(args))
+            processes.put_log_into(args.model_dir)
         if not processes.is_first():
             self.look_on(history)
             return
-        if args.model_dir is None:  # a notebook that did not call prepare_train_args
-            args.model_dir = get_train_model_dir(args)
         if not args.resume:
             self.lock = select_lock(args.model_dir)
             write_skipped(self.train_loader, args)

@@ -27,6 +27,7 @@ from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
 from utils.finite import AHEAD, Diverged, Guard
 from utils.launch import Place, place_of
+from utils.lock import NoLock
 from utils.sharding import fault_of_options
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -468,6 +469,16 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, t
         monkeypatch.setenv(name, value)
     with pytest.raises(DanluError, match='which have not joined each other'):
         Trainer(args)
+
+
+def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):
+    """As of a program of one's own, by parse_train_args alone; here as one of those that are not the first."""
+    monkeypatch.setattr(processes, 'is_first', lambda: False)
+    monkeypatch.setattr(processes, 'from_first', lambda function: str(tmp_path / 'run'))
+    monkeypatch.setattr(train, 'select_lock', NoLock)
+    trainer = Trainer(parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu']))
+    assert trainer.args.model_dir == str(tmp_path / 'run')
+    assert list(tmp_path.iterdir()) == [], 'it writes nothing itself'
 
 
 def test_the_place_is_what_torchrun_says():
