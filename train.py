@@ -558,7 +558,8 @@ def run(argv):
     except RunFinished as finished:
         if not resumes_if_begun(argv):
             raise
-        print(f'nothing to do: {finished}')
+        if processes.is_first():
+            print(f'nothing to do: {finished}')
         return None
     except BaseException:
         if not args.resume and processes.is_first():

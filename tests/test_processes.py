@@ -22,7 +22,7 @@ from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
 from options import parse_train_args
 from train import Trainer
-from utils import processes
+from utils import processes, resumption
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
 from utils.finite import AHEAD, Diverged, Guard
@@ -469,6 +469,25 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, t
         monkeypatch.setenv(name, value)
     with pytest.raises(DanluError, match='which have not joined each other'):
         Trainer(args)
+
+
+def test_what_one_process_tries_does_not_wait_for_the_others(monkeypatch):
+    """Batch norms over all processes would, in the copies of a network that --fast has in the first one."""
+    monkeypatch.setattr(processes, '_group', object())
+    processes.check(parse_train_args(['--fast']))
+    with pytest.raises(DanluError, match='--fast: not with --sync_bn'):
+        processes.check(parse_train_args(['--fast', '--sync_bn']))
+
+
+def test_a_finished_run_is_drawn_by_one_process(monkeypatch, tmp_path):
+    """Two at once would take each other's half-written curves.png away."""
+    drawn = []
+    monkeypatch.setattr(resumption, 'draw_run', lambda *given: drawn.append(given))
+    state = {'recorder': {'history': [{'epoch': 1}]}}
+    for first in (False, True):
+        monkeypatch.setattr(processes, 'is_first', lambda first=first: first)
+        resumption.draw_missing(tmp_path / 'last.pth', state, None)
+    assert len(drawn) == 1
 
 
 def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):

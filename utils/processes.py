@@ -153,6 +153,8 @@ def check(args, *ready_made):
     for option in ('dry_run', 'find_lr'):
         if getattr(args, option):
             raise DanluError(f'--{option} is for one process: start it without torchrun')
+    if args.fast and args.sync_bn:
+        raise DanluError('--fast: not with --sync_bn, as one process tries copies of the network; leave one out')
     if args.parallel == 'fsdp' and (fault := fault_of_options(args)):
         raise DanluError(fault)
     if any(loader is not None for loader in ready_made):

@@ -111,6 +111,8 @@ def draw_missing(path, state, selection):
         selection: utils.selection.Selection of the run.
     """
     curves = path.with_name('curves.png')
+    if not processes.is_first():
+        return
     if state['recorder']['history'] and not (curves.exists() and curves.stat().st_mtime >= path.stat().st_mtime):
         draw_run(path.parent, state['recorder']['history'], selection)
 
