@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import train
 from data.samplers import EpochBatches, StreamBatches
@@ -488,6 +489,28 @@ def test_a_finished_run_is_drawn_by_one_process(monkeypatch, tmp_path):
         monkeypatch.setattr(processes, 'is_first', lambda first=first: first)
         resumption.draw_missing(tmp_path / 'last.pth', state, None)
     assert len(drawn) == 1
+
+
+def test_the_loss_of_all_waits_for_no_gpu(monkeypatch):
+    """Where a number of Python's is copied to a GPU, all that it has to do before is waited for."""
+    operations = []
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            operations.append(str(operation))
+            return operation(*args, **(kwargs or {}))
+
+    monkeypatch.setattr(processes, '_group', object())
+    monkeypatch.setattr(processes, 'count', lambda: 2)
+    monkeypatch.setattr(processes.dist, 'all_reduce', lambda tensor: None)
+    values = torch.tensor([2.0, 3.0], requires_grad=True)
+    parts = {'ce': (1.0, values[0], 4), 'dice': (0.5, values[1], torch.tensor(2))}
+    with Operations():
+        loss, known = processes.overall_loss(values[0] + 0.5 * values[1], lambda: parts)
+    assert loss.item() == 3.5
+    assert [(mean.item(), number.item()) for _, mean, number in known.values()] == [(2, 4), (3, 2)]
+    assert 'aten.stack.default' in operations
+    assert not [name for name in operations if 'lift_fresh' in name or 'local_scalar' in name]
 
 
 def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):

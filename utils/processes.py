@@ -344,10 +344,9 @@ def overall_loss(loss, parts_of, counts=True):
     if _group is None:
         return loss, None
     parts = parts_of()
-    weights = torch.tensor([weight for weight, _, _ in parts.values()], dtype=torch.float64, device=loss.device)
+    weights = _numbers_on(loss.device, [weight for weight, _, _ in parts.values()])
     values = torch.stack([value for _, value, _ in parts.values()])
-    own = torch.stack([torch.as_tensor(each, dtype=torch.float64, device=loss.device) for _, _, each in parts.values()])
-    own = own * counts
+    own = _numbers_on(loss.device, [each for _, _, each in parts.values()]) * counts
     # Of nothing there may be no number: 0 * nan would spoil the sum.
     sums = torch.cat([torch.where(own > 0, values.detach().double() * own, 0.0), own])
     dist.all_reduce(sums)
@@ -358,6 +357,15 @@ def overall_loss(loss, parts_of, counts=True):
     value = (weights * means).sum().to(loss.dtype)
     known = {name: (weight, means[place], every[place]) for place, (name, (weight, _, _)) in enumerate(parts.items())}
     return _Overall.apply(values, factors, value), known
+
+
+def _numbers_on(device, numbers):
+    """Return numbers and 0-d tensors of a device as a float64 tensor (N,) there, without waiting for it.
+
+    A number that is copied there, as torch.tensor does, waits for all that a GPU has to do before.
+    """
+    full = {'dtype': torch.float64, 'device': device}
+    return torch.stack([n.detach().double() if torch.is_tensor(n) else torch.full((), n, **full) for n in numbers])
 
 
 # --- ends
