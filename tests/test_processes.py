@@ -533,6 +533,7 @@ def test_mistakes_are_told_by_one_process(torchrun, tmp_path):
     for words, told in (
         (['--dry_run'], '--dry_run is for one process: start it without torchrun'),
         (['--epochs', 0], 'argument --epochs: must be at least 1, got 0'),
+        (['--batch_size', 1], '--batch_size 1 is the total, of which 2 processes can not all have a sample'),
     ):
         done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path, '--device', 'cpu')
         assert (done.code, done.stderr.count(f'train.py: error: {told}')) == (1, 1), done.stderr

@@ -37,6 +37,11 @@ def explain(error, args):
         return f'there is too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
     if 'does not have a deterministic implementation' in text:
         return f'--deterministic: {text.partition(", but")[0]}; leave it out'
+    if 'Expected to have finished reduction in the prior iteration' in text:
+        return (
+            'the network has weights that take no part in its loss, with which several processes cannot train: leave '
+            'them out of the network, or --freeze them'
+        )
     killed = KILLED.search(text) if isinstance(error, RuntimeError) else None
     if killed or (isinstance(error, ConnectionError | EOFError) and args.num_workers != 0):
         how = f'was ended by the signal {killed[1].strip()}' if killed and killed[1] else 'ended without a word'

@@ -153,6 +153,11 @@ def check(args, *ready_made):
     for option in ('dry_run', 'find_lr'):
         if getattr(args, option):
             raise DanluError(f'--{option} is for one process: start it without torchrun')
+    if args.batch_size < count():
+        raise DanluError(
+            f'--batch_size {args.batch_size} is the total, of which {count()} processes can not all have a sample: '
+            f'give {count()} or more, or start fewer processes'
+        )
     if args.fast and args.sync_bn:
         raise DanluError('--fast: not with --sync_bn, as one process tries copies of the network; leave one out')
     if args.parallel == 'fsdp' and (fault := fault_of_options(args)):

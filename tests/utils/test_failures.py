@@ -73,6 +73,11 @@ def test_a_gpu_without_memory_is_told_apart():
     )
 
 
+def test_weights_without_a_part_in_the_loss_are_told_under_torchrun():
+    error = RuntimeError('Expected to have finished reduction in the prior iteration before starting a new one. ...')
+    assert '--freeze them' in explain(error, train_args())
+
+
 def test_other_errors_are_left_as_they_are():
     for error in (RuntimeError('a bug'), ValueError('DataLoader worker'), KeyboardInterrupt()):
         assert explain(error, train_args()) is None
