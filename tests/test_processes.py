@@ -475,6 +475,7 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, t
 def test_what_one_process_tries_does_not_wait_for_the_others(monkeypatch):
     """Batch norms over all processes would, in the copies of a network that --fast has in the first one."""
     monkeypatch.setattr(processes, '_group', object())
+    monkeypatch.setattr(processes, 'count', lambda: 2)
     processes.check(parse_train_args(['--fast']))
     with pytest.raises(DanluError, match='--fast: not with --sync_bn'):
         processes.check(parse_train_args(['--fast', '--sync_bn']))

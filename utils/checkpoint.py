@@ -1,8 +1,8 @@
 """Checkpoint files: written whole or not at all, read without running code, loaded with a report.
 
 A checkpoint holds tensors and plain values only, so `torch.load(weights_only=True)` reads it. Its keys:
-format, model, args, epoch, step, metrics; last.pth and epoch_*.pth also optimizer, scheduler, scaler, ema, rng, best,
-recorder.
+format, model, args, epoch, step, metrics, record, fingerprint; last.pth and epoch_*.pth also optimizer, scheduler,
+scaler, ema, rng, loader, best, recorder, diverged, train_metrics and, of several, what each of its processes has.
 """
 
 import contextlib
