@@ -245,13 +245,9 @@ class ConfusionMetrics(Metrics):
 
     @property
     def counts(self):
-        """The counts of all batches so far; may be replaced, by their sum over several processes."""
+        """The counts of all batches so far."""
         self._count_waiting()
         return self._counts
-
-    @counts.setter
-    def counts(self, counts):
-        self._counts = counts
 
     def _count(self, predictions, targets):
         """Add predictions and targets, shaped as for `update`, to the counts."""

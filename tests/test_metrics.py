@@ -155,7 +155,7 @@ def test_counts_are_integers_and_exact_beyond_float32():
     metrics = SegmentationMetrics(2)
     metrics.update(logits_for(torch.tensor([[[0, 1]]]), 2), torch.tensor([[[0, 1]]]))
     assert metrics.counts.dtype == torch.int64
-    metrics.counts *= 2**24
+    metrics.counts.mul_(2**24)
     metrics.update(logits_for(torch.tensor([[[0]]]), 2), torch.tensor([[[0]]]))
     assert metrics.confusion_matrix().tolist() == [[2**24 + 1, 0], [0, 2**24]]
 
@@ -204,7 +204,7 @@ def test_counts_taken_in_inference_mode_can_be_summed_outside():
     metrics = ClassificationMetrics(7)
     with torch.inference_mode():
         metrics.update(torch.eye(7), torch.arange(7))
-    metrics.counts += metrics.counts.clone()
+    metrics.counts.add_(metrics.counts.clone())
     metrics.update(torch.eye(7), torch.arange(7))
     assert torch.equal(metrics.confusion_matrix(), 3 * torch.eye(7, dtype=torch.int64))
 

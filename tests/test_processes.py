@@ -325,7 +325,8 @@ def test_sigterm_saves_and_another_number_of_processes_goes_on(two, uneven, laun
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     run = tmp_path / 'lenet_exp'
-    assert 'last.pth holds epoch' in (run / 'log.txt').read_text()
+    told = re.search('^last.pth holds epoch .*', (run / 'log.txt').read_text(), re.MULTILINE)[0]
+    assert told.endswith(f'; to go on: torchrun --nproc_per_node 2 train.py --resume {run}')
     state = load_checkpoint(run / 'last.pth')
     assert len(state['processes']) == 2
     epochs = state['epoch'] + 2
@@ -534,7 +535,7 @@ def test_mistakes_are_told_by_one_process(torchrun, tmp_path):
     for words, told in (
         (['--dry_run'], '--dry_run is for one process: start it without torchrun'),
         (['--epochs', 0], 'argument --epochs: must be at least 1, got 0'),
-        (['--batch_size', 1], '--batch_size 1 is the total, of which 2 processes can not all have a sample'),
+        (['--batch_size', 1], '--batch_size 1 is the total, of which 2 processes cannot all have a sample'),
     ):
         done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path, '--device', 'cpu')
         assert (done.code, done.stderr.count(f'train.py: error: {told}')) == (1, 1), done.stderr

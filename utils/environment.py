@@ -93,12 +93,7 @@ def command_line():
     spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv
     if spec is not None and words[:1] == [spec.origin]:
         words = ['-m', spec.name.removesuffix('.__main__'), *words[1:]]
-    count = launch.place().count
-    if count == 1:
-        return shlex.join(['python', *words])
-    each = int(os.environ.get('LOCAL_WORLD_SIZE', count))
-    machines = ['--nnodes', str(count // each)] if count > each else []
-    return shlex.join(['torchrun', *machines, '--nproc_per_node', str(each), *words])
+    return f'{launch.starter()} {shlex.join(words)}'.rstrip()
 
 
 def now():

@@ -21,6 +21,16 @@ def place_of(environ):
     return Place(int(environ['RANK']), int(environ['WORLD_SIZE']), int(environ['LOCAL_RANK']))
 
 
+def starter():
+    """Return what stands before `train.py` in a command that starts as many processes as there are here (str)."""
+    count = place().count
+    if count == 1:
+        return 'python'
+    each = int(os.environ.get('LOCAL_WORLD_SIZE', count))
+    machines = f'--nnodes {count // each} ' if count > each else ''
+    return f'torchrun {machines}--nproc_per_node {each}'
+
+
 def place():
     """Return the Place of this process."""
     return place_of(os.environ)

@@ -43,7 +43,7 @@ class Group:
         store: torch.distributed.Store, which outlives each of them.
         objects: a process group for what lies in the memory of the CPU.
         parallel: one for what goes on while a step is computed, so that their order does not matter.
-        log: utils.onlooker.RankLog of a process that is not the first, or None.
+        log: utils.rank_log.RankLog of a process that is not the first, or None.
 
     Attributes:
         why: what another process has said of its end (str), once that was asked for, or None.
@@ -155,7 +155,7 @@ def check(args, *ready_made):
             raise DanluError(f'--{option} is for one process: start it without torchrun')
     if args.batch_size < count():
         raise DanluError(
-            f'--batch_size {args.batch_size} is the total, of which {count()} processes can not all have a sample: '
+            f'--batch_size {args.batch_size} is the total, of which {count()} processes cannot all have a sample: '
             f'give {count()} or more, or start fewer processes'
         )
     if args.fast and args.sync_bn:

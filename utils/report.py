@@ -3,6 +3,7 @@
 import os
 import shlex
 
+from utils import launch
 from utils.checkpoint import unwrapped
 from utils.curves import details
 from utils.fonts import note_of_fonts
@@ -54,7 +55,7 @@ def interrupted_line(trainer):
     if trainer.saved is None:
         return 'nothing was saved yet, so there is nothing to go on with'
     run = shlex.quote(trainer.args.model_dir)
-    return f'last.pth holds {trainer.saved}; to go on: python train.py --resume {run}'
+    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} train.py --resume {run}'
 
 
 def place_line(trainer):
