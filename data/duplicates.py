@@ -4,11 +4,10 @@ import os
 
 import numpy as np
 
-from data.listing import PackedStrings, texts_of
+from data.packed_strings import PackedStrings, texts_of
 from data.string_hashes import hashes_of
 
-UNEVEN = (b'//', b'/.', b'./')  # of a path that may be written otherwise
-SLASH = ord('/')
+SLASH, DOT = b'/.'
 
 
 def note_of_duplicates(listing):
@@ -22,7 +21,7 @@ def note_of_duplicates(listing):
     """
     if listing.lines is None:
         return []
-    names = np.concatenate([_hashes_of_paths(*block) for block in listing.images.blocks()])
+    names = hashes_of_paths(listing.images)
     in_order = np.sort(names)  # a tenth of the time of the order itself, which is seldom needed
     if (in_order[1:] != in_order[:-1]).all():
         return []
@@ -38,10 +37,20 @@ def note_of_duplicates(listing):
     return [note]
 
 
-def _hashes_of_paths(content, ends):
-    """Return the hashes (int64 array (N,)) of paths, those of one file written differently being the same."""
-    names = content.tobytes()
-    if os.sep != '/' or any(sign in names for sign in UNEVEN) or (content[ends[1:] - 1] == SLASH).any():
+def hashes_of_paths(paths):
+    """Return a 64-bit hash of each of some paths (PackedStrings): int64 array (N,).
+
+    Those of a path that is written in two ways are the same.
+    """
+    return np.concatenate([_hashes_of_block(*block) for block in paths.blocks()])
+
+
+def _hashes_of_block(content, ends):
+    slash = content == SLASH
+    sign = slash | (content == DOT)
+    # What holds //, /. or ./ may be written otherwise, as may what ends with a slash.
+    uneven = (slash[:-1] & sign[1:]).any() or (sign[:-1] & slash[1:]).any() or slash[ends[1:] - 1].any()
+    if os.sep != '/' or uneven:
         paths = PackedStrings(map(os.path.normpath, texts_of(content, ends)))
         content, ends = paths.packed.numpy()[: paths.ends[-1]], paths.ends.numpy()
     return hashes_of(content, ends)

@@ -3,13 +3,11 @@
 import os
 from argparse import Namespace
 
-import torch
-
 from data.array import ArrayData
 from data.data_entry import DATASETS, Batches
 from data.list_dataset import ListDataset
 from data.listing import Faults
-from data.overlap import Shards, drawn, shared_samples
+from data.overlap import Shards, shared_samples
 from data.shards import find_shards
 from data.stream import Stream
 from utils.errors import DanluError
@@ -120,29 +118,25 @@ def shared_with_training(recorded, trained, args, loader, found):
         return []
     try:
         # An older version may not have recorded all options.
-        data, note = _training_data(Namespace(**{**vars(args), **trained}))
-        return [line + note for line in shared_samples(dataset_of(loader), data, (found['list'], path))]
+        data = _training_data(Namespace(**{**vars(args), **trained}))
+        return shared_samples(dataset_of(loader), data, (found['list'], path), MOST_LINES)
     except DanluError as error:
         reason = str(error).splitlines()[0]
         return [f'not known whether the run was trained on samples of this test: {reason}']
 
 
 def _training_data(args):
-    """Return the data that a run was trained on, as far as comparing needs it, and what that leaves out (str)."""
+    """Return the data that a run was trained on, as far as comparing needs it."""
     path, kind = args.train_list, load_entry(DATASETS, args.data_type, 'kind of data')
     if issubclass(kind, ListDataset):
-        listing = kind.read(path, args.data_root, Faults(path), task_of(args).target == 'numbers')
-        if len(listing) <= MOST_LINES:
-            return listing, ''
-        note = f'; of {len(listing):,} pictures there only {MOST_LINES:,}, drawn at random, were compared'
-        return listing.part(torch.from_numpy(drawn(len(listing), MOST_LINES))), note
+        return kind.read(path, args.data_root, Faults(path), task_of(args).target == 'numbers')
     if issubclass(kind, Stream):
-        return Shards(path, find_shards(path, args.data_root)), ''
+        return Shards(path, find_shards(path, args.data_root))
     if not issubclass(kind, ArrayData):
-        return None, ''  # whatever it would take to build it
+        return None  # whatever it would take to build it
     if os.path.isfile(path) and os.path.getsize(path) > MOST_BYTES:
         raise DanluError(f'{path} is too large to be read for it')
-    return kind(args, 'train'), ''
+    return kind(args, 'train')
 
 
 def _names(args):

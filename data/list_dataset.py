@@ -1,6 +1,8 @@
 """Pictures named by a list file, decoded when they are needed."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -19,12 +21,16 @@ from data.targets import (
     parse_numbers,
 )
 from utils.errors import DanluError
+from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 from utils.tasks import task_of
 
 LARGEST_GUESS = 512
 BLOCK = 8192
-MOST_CHECKED, DRAWN = 2_000_000, 100_000  # samples that are all opened at the start; of more, so many of them
+MANY = 2000  # samples for which it is worth while to start processes
+# Ten million lines take seconds to be read: a Listing that is still in use is not read anew, and `describe` keeps the
+# last one for the data set that is built next.
+_IN_USE, _DESCRIBED = WeakValueDictionary(), []
 
 
 class ListDataset(Dataset):
@@ -37,7 +43,7 @@ class ListDataset(Dataset):
         restoration      a picture of the same size
 
     Every picture and target is checked when the data set is built, so that a fault is found before the first step; of
-    more than MOST_CHECKED samples, that their files are there, and DRAWN of them.
+    millions only those that `Listing.drawn` names, but with --dry_run that all files are there.
 
     Args:
         args: options; data_root, task, num_classes, num_targets, class_names, image_size, channels and ignore_index
@@ -65,7 +71,8 @@ class ListDataset(Dataset):
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
-        listing = cls.read(path, args.data_root, Faults(path), target == 'numbers')
+        listing = _read(cls.read, path, args.data_root, Faults(path), target == 'numbers')
+        _DESCRIBED[:] = [listing]
         if classes_wanted:
             names_of = cls.names_of if target == 'label' else label_set_names
             facts['class_names'] = names_of(listing)
@@ -81,8 +88,9 @@ class ListDataset(Dataset):
         path = args.train_list if split == 'train' else args.val_list
         self.skipped = Skipped(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
         faults = Faults(path) if self.skipped is None else self.skipped
-        self.target = task_of(args).target
-        self.listing = self.read(path, args.data_root, faults, self.target == 'numbers')
+        self.target, self.looks_for_all = task_of(args).target, getattr(args, 'dry_run', False)
+        self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
+        _DESCRIBED.clear()
         self.channels, self.size = args.channels, tuple(args.image_size)
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
         self.notes = note_of_duplicates(self.listing)
@@ -118,24 +126,39 @@ class ListDataset(Dataset):
             self.read_image(index)
             self.read_target(index)
 
-        self.for_all(decode, faults)
+        self.look_at(decode, faults)
 
     def check(self, faults):
         """Look at every picture, mask and target picture, adding what is wrong to `faults`.
 
-        Of a list of millions that takes an hour: there it is samples drawn at random, and what is absent or empty.
+        Of a list of millions that takes an hour: there it is samples drawn at random, with --dry_run also whatever is
+        absent or empty.
         """
-        count = len(self)
-        if count <= MOST_CHECKED:
-            self.for_all(self.check_sample, faults)
+        count, chosen = len(self), self.listing.drawn()
+        if len(chosen) == count:
+            self.look_at(self.check_sample, faults)
             return
-        kinds = ('images', 'targets')[: 1 + (self.labels is None)]
-        hollow = np.any([self.listing.facts(of)[:, SIZE] <= 0 for of in kinds], axis=0)
-        chosen = np.random.default_rng(count).choice(count, DRAWN, replace=False)
-        self.for_all(self.check_sample, faults, np.union1d(chosen, np.flatnonzero(hollow)).tolist())
-        self.notes.append(
-            f'{self.listing.source}: all files are there; of {count:,} samples {DRAWN:,}, drawn at random, were opened'
-        )
+        note = f'{self.listing.source}: of {count:,} samples {len(chosen):,}, drawn at random, were looked at'
+        if self.looks_for_all:
+            kinds = ('images', 'targets')[: 1 + (self.labels is None)]
+            hollow = np.any([self.listing.facts(of)[:, SIZE] <= 0 for of in kinds], axis=0)
+            self.notes.append(f'{note}; the files of all are there')
+            chosen = np.union1d(chosen, np.flatnonzero(hollow))
+        else:
+            self.notes.append(f'{note}; --dry_run finds all that are absent or empty')
+        self.look_at(self.check_sample, faults, chosen.tolist())
+
+    def look_at(self, function, faults, indices=None):
+        """Call a function that changes nothing as `for_all` does; of many samples by processes.
+
+        Opening a small picture is mostly Python, which threads do not do at the same time.
+        """
+        indices = range(len(self)) if indices is None else indices
+        if len(indices) < MANY or cpu_cores() == 1 or not can_fork():
+            self.for_all(function, faults, indices)
+            return
+        for place, message in call_forked(lambda place: function(indices[place]), len(indices), cpu_cores()):
+            faults.add(self.listing.where(indices[place]), message, indices[place])
 
     def for_all(self, function, faults, indices=None):
         """Call `function(index)` for samples, on all cores; a DanluError becomes a fault of the sample's line.
@@ -231,6 +254,19 @@ class ListDataset(Dataset):
     def name(self, index):
         """Return the path (str) of a sample's picture as the list names it."""
         return self.listing.images[index]
+
+
+def _read(read, path, root, faults, many):
+    """Return what `read` (a function such as data.listing.read_list) returns, or has returned for this file before."""
+    if not os.path.isfile(path):  # of a directory nothing tells whether it is as it was
+        return read(path, root, faults, many)
+    before, facts = faults.count, os.stat(path)
+    key = read, os.path.abspath(path), facts.st_mtime_ns, facts.st_size, root, many
+    listing = _IN_USE.get(key)
+    listing = read(path, root, faults, many) if listing is None else listing.anew()
+    if faults.count == before:
+        _IN_USE[key] = listing
+    return listing
 
 
 def check_values(mask, num_classes, ignore_index):

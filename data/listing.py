@@ -1,8 +1,4 @@
-"""What a list file or a directory names, held in a few flat arrays, and the faults found in it.
-
-A million samples as Python strings take 100 MB and are copied into every worker, page by page, as reference counts
-change. Here they are one tensor of bytes and one of offsets, which forked workers share and spawned ones map.
-"""
+"""What a list file or a directory names, held in a few flat arrays, and the faults found in it."""
 
 import codecs
 import hashlib
@@ -10,6 +6,7 @@ import io
 import os
 import re
 from array import array
+from copy import copy
 from mmap import mmap
 from pathlib import Path
 
@@ -17,99 +14,16 @@ import numpy as np
 import torch
 
 from data.files import FACTS, SIZE, look_up
+from data.packed_strings import PackedStrings, Packer, texts_of
 from data.plain_lines import plain_columns
-from data.string_hashes import hashes_of
 from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
-BLOCK = 65536  # strings that are looked at together
-READ = 2**20  # bytes of a list file likewise
+READ = 2**20  # bytes of a list file that are parted together
+MOST, DRAWN = 2_000_000, 20_000  # samples whose files are looked at before the first step; of more, so many of them
 PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.pgm', '.pbm', '.tif', '.tiff', '.webp', '.gif')
-
-
-class Packer:
-    """Takes strings one by one for PackedStrings; gathered in a Python list first they would need the memory twice."""
-
-    def __init__(self):
-        self.bytes, self.ends = bytearray(), array('q', [0])
-
-    def append(self, string):
-        """Add a string behind the last one."""
-        self.bytes += string.encode('utf-8', 'surrogateescape')
-        self.ends.append(len(self.bytes))
-
-    def extend(self, content, lengths):
-        """Add many at once: their bytes (uint8 array), and how many each one has (int64 array)."""
-        self.ends.frombytes((len(self.bytes) + np.cumsum(lengths)).astype(np.int64).tobytes())
-        self.bytes += memoryview(content)
-
-
-class PackedStrings:
-    """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends.
-
-    Args:
-        strings: any iterable of str, or a filled Packer.
-    """
-
-    def __init__(self, strings):
-        if isinstance(strings, Packer):
-            packer = strings
-        else:
-            packer = Packer()
-            for string in strings:
-                packer.append(string)
-        self.packed = torch.frombuffer(packer.bytes or bytearray(1), dtype=torch.uint8)
-        self.ends = torch.frombuffer(packer.ends, dtype=torch.int64)
-        self._distinct = None
-
-    def __len__(self):
-        return len(self.ends) - 1
-
-    def __getitem__(self, index):
-        index = range(len(self))[index]  # raises IndexError, and counts from the end where it is negative
-        start, end = self.ends[index : index + 2].tolist()
-        return self.packed[start:end].numpy().tobytes().decode('utf-8', 'surrogateescape')
-
-    def __iter__(self):
-        for block in self.blocks():
-            yield from texts_of(*block)
-
-    def blocks(self):
-        """Yield blocks of strings: their bytes (uint8 array), and where each one ends (int64 array, with 0 before)."""
-        packed, ends = self.packed.numpy(), self.ends.numpy()
-        for first in range(0, len(self), BLOCK):
-            part = ends[first : first + BLOCK + 1]
-            yield packed[part[0] : part[-1]], part - part[0]
-
-    def distinct(self):
-        """Return what strings there are (list of str, by their first place), and which each one is: int32 tensor (N,).
-
-        It is found out once, by their hashes.
-        """
-        if self._distinct is None:
-            texts, known, codes = [], {}, torch.empty(len(self), dtype=torch.int32)
-            for number, block in enumerate(self.blocks()):
-                start = number * BLOCK
-                keys, first, which = np.unique(hashes_of(*block), return_index=True, return_inverse=True)
-                for place in np.sort(first).tolist():
-                    key = int(keys[which[place]])
-                    if key not in known:
-                        known[key] = len(texts)
-                        texts.append(self[start + place])
-                found = np.array([known[key] for key in keys.tolist()], np.int32)
-                codes[start : start + len(which)] = torch.from_numpy(found[which])
-            self._distinct = texts, codes
-        return self._distinct
-
-
-def texts_of(content, ends):
-    """Yield the strings of a block, as PackedStrings.blocks yields them."""
-    packed, start = memoryview(content), 0
-    for end in ends[1:].tolist():
-        yield str(packed[start:end], 'utf-8', 'surrogateescape')
-        start = end
 
 
 class Faults:
@@ -155,7 +69,7 @@ class Listing:
         self.source, self.root = str(source), str(root)
         self.images, self.targets = PackedStrings(images), PackedStrings(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
-        self._facts = {}
+        self._facts, self._sample = {}, None
 
     def __len__(self):
         return len(self.images)
@@ -180,6 +94,28 @@ class Listing:
         part.lines = None if self.lines is None else self.lines[indices]
         return part
 
+    def anew(self):
+        """Return a Listing of the same lines, which share their memory, whose files will be looked up again."""
+        copied = copy(self)
+        copied._facts, copied._sample = {}, None
+        return copied
+
+    def drawn(self):
+        """Return the positions (int64 array, in order) of the samples whose files are looked at before the first step.
+
+        That is all; of more than MOST samples it is DRAWN of them, as millions take a local disk minutes and a file
+        server hours.
+        """
+        return drawn(len(self), DRAWN if len(self) > MOST else len(self))
+
+    def sample(self):
+        """Return the Listing of `drawn`, itself where that is all."""
+        if len(self) <= MOST:
+            return self
+        if self._sample is None:
+            self._sample = self.part(torch.from_numpy(self.drawn()))
+        return self._sample
+
     def facts(self, of):
         """Return what data.files.look_up finds of all files, int64 array (N, 3), once; `of`: 'images' or 'targets'."""
         if of not in self._facts:
@@ -195,9 +131,11 @@ class Listing:
         # Memory that forked processes share, and of which, unlike of /dev/shm, a container has no small share.
         found = np.frombuffer(mmap(-1, len(strings) * FACTS * 8), np.int64).reshape(-1, FACTS)
 
+        ends = np.cumsum([len(ends) - 1 for _, ends in blocks])
+
         def look(number):
-            start = number * BLOCK
-            found[start : start + BLOCK] = look_up(self.root, texts_of(*blocks[number]))
+            rows = look_up(self.root, texts_of(*blocks[number]))
+            found[ends[number] - len(rows) : ends[number]] = rows
 
         for _, message in call_forked(look, len(blocks), cpu_cores()):
             raise DanluError(message)
@@ -207,12 +145,13 @@ class Listing:
         """Return the SHA-256 (dict of str) of the names, the targets and the sizes of the files, in their order.
 
         That is no hash of what is in the files, which would have to be read for it, but one of another size under the
-        same name is seen. Nothing depends on where the directory lies, nor on comments and line ends of the list.
+        same name is seen, if it is in `sample`. Nothing depends on where the directory lies, nor on comments and line
+        ends of the list.
 
         Args:
             target_files: whether the targets are files, so that their sizes count too.
         """
-        sizes = [self.facts(of)[:, SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
+        sizes = [self.sample().facts(of)[:, SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
         return {
             'names': _sha256(self.images.packed.numpy(), self.images.ends.numpy()),
             'targets': _sha256(self.targets.packed.numpy(), self.targets.ends.numpy()),
@@ -222,6 +161,13 @@ class Listing:
     def content_hash(self, target_files=False):
         """Return the SHA-256 (str) of what `content_parts` returns."""
         return _sha256(*map(str.encode, self.content_parts(target_files).values()))
+
+
+def drawn(count, most):
+    """Return `most` of `count` positions (int64 array, in order), always the same ones; all where they are no more."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(count).choice(count, most, replace=False))
 
 
 def _sha256(*buffers):

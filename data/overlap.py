@@ -3,7 +3,7 @@
 Files are compared without decoding: names of the same file by what the file system says, contents by the size, then by
 a block from the middle, where compressed pictures that differ hardly ever agree, then by all bytes. What is held in
 memory is compared by the bytes of each sample. A million files take about three seconds, MOST_FILES that have to be
-opened one second.
+opened one second. Of longer lists the names are compared, and the files of samples drawn at random.
 """
 
 import hashlib
@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from data.duplicates import hashes_of_paths
 from data.files import ABSENT, FILE, SIZE, look_up
 from data.in_memory import InMemory
-from data.listing import Listing
+from data.listing import Listing, drawn
 from data.stream import Stream
 
 MOST_FILES = 50_000  # that are opened
@@ -32,30 +33,55 @@ class Shards(NamedTuple):
     shards: list  # of data.shards
 
 
-def shared_samples(tested, trained, names=('the test set', 'the training set')):
+def shared_samples(tested, trained, names=('the test set', 'the training set'), most=None):
     """Return lines (list of str, one or none) on what two sets of data have in common: how much, and the first.
 
     Args:
         tested, trained: data sets of one kind: with `listing` (data.list_dataset), InMemory or Stream; or Listing, or
             Shards. Others are not compared.
         names: of the two (str), for what does not know its own.
+        most: lines of a training list whose files are looked up; None: those that are anyhow, `Listing.sample`.
     """
     tested, trained = _comparable(tested), _comparable(trained)
-    compare = {Listing: _shared_files, Shards: _shared_shards}.get(type(tested))
     if isinstance(tested, InMemory) and isinstance(trained, InMemory):
         return _shared_in_memory(tested, trained, names)
-    return compare(tested, trained) if compare and type(tested) is type(trained) else []
+    if type(tested) is Listing and type(trained) is Listing:
+        return _shared_lines(tested, trained, most)
+    return _shared_shards(tested, trained) if isinstance(tested, Shards) and isinstance(trained, Shards) else []
 
 
 def _comparable(data):
     return Shards(data.path, data.shards) if isinstance(data, Stream) else getattr(data, 'listing', data)
 
 
-def drawn(count, most):
-    """Return `most` of `count` positions (int64 array, in order), always the same ones; all where they are no more."""
-    if count <= most:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(count).choice(count, most, replace=False))
+def _shared_lines(tested, trained, most):
+    (ours, left_out), (theirs, also_left_out) = _part(tested, None), _part(trained, most)
+    by_name = _shared_names(tested, trained) if left_out or also_left_out else []
+    return by_name or [line + left_out + also_left_out for line in _shared_files(ours, theirs)]
+
+
+def _part(listing, most):
+    """Return the Listing of what is looked up of a listing, and what that leaves out (str, '' where nothing)."""
+    few = most is not None and len(listing) > most
+    part = listing.part(torch.from_numpy(drawn(len(listing), most))) if few else listing.sample()
+    if part is listing:
+        return part, ''
+    left_out = f'of {len(listing):,} pictures in {listing.source} only {len(part):,}, drawn at random, were compared'
+    return part, f'; {left_out}'
+
+
+def _shared_names(tested, trained):
+    """Return lines (list of str, one or none) on pictures that both lists name."""
+    if os.path.realpath(tested.root) != os.path.realpath(trained.root):
+        return []
+    pairs = _first_equal(hashes_of_paths(tested.images), hashes_of_paths(trained.images))
+    count = np.count_nonzero(pairs >= 0)
+    if not count:
+        return []
+    index = int(np.argmax(pairs >= 0))
+    first = _both(_place(tested, index), _place(trained, int(pairs[index])), count)
+    note = f'{tested.source}: {_counted(count, len(tested), "picture")} in {trained.source} too ({first})'
+    return [f'{note}; there may be more, as only names were compared']
 
 
 def _shared_files(tested, trained):
@@ -159,11 +185,21 @@ def _whole(path):
 
 def _first_equal(keys, others):
     """Return the position (int64 array) of the first of `others` that is equal to each key, -1 where none is."""
+    kept = np.flatnonzero(_are_in(others, keys))
+    others = others[kept]
     if not len(others):
         return np.full(len(keys), -1)
     unique, first = np.unique(others, return_index=True)
     places = np.minimum(np.searchsorted(unique, keys), len(unique) - 1)
-    return np.where(unique[places] == keys, first[places], -1)
+    return np.where(unique[places] == keys, kept[first[places]], -1)
+
+
+def _are_in(keys, others):
+    """Return which of some keys are among others (bool array); unlike np.isin, quickly for many keys and few others."""
+    unique = np.unique(others)
+    if not len(unique):
+        return np.zeros(len(keys), bool)
+    return unique[np.minimum(np.searchsorted(unique, keys), len(unique) - 1)] == keys
 
 
 def _shared_shards(tested, trained):

@@ -19,7 +19,7 @@ def plain_columns(block):
         (images, lengths), (targets, lengths): all bytes of a column (uint8 array), and how many each line has of them
         (int64 array); None where a line is not plain, or the block is no UTF-8.
     """
-    block = block.replace(b'\r\n', b'\n')
+    block = block.replace(b'\r\n', b'\n') if b'\r' in block else block
     block = block if block.endswith(b'\n') else block + b'\n'
     if b'"' in block or not (block.isascii() or _has_known_space(block)):
         return None

@@ -192,8 +192,13 @@ def test_of_a_very_long_training_list_some_lines_are_looked_up(labelled, write, 
     args.val_list = str(write('other.txt', ''.join(f'{n}.png 0\n' for n in range(8))))
     monkeypatch.setattr(identity, 'MOST_LINES', 4)
     (line,) = shared(args, record)
+    assert ': 8 of 8 pictures are in ' in line, 'by their names'
+    for n in range(8):
+        shutil.copy(files / f'{n}.png', files / f'copy{n}.png')
+    args.val_list = str(write('other.txt', ''.join(f'copy{n}.png 0\n' for n in range(8))))
+    (line,) = shared(args, record)
     assert ': 3 of 8 pictures are in ' in line or ': 4 of 8 pictures are in ' in line
-    assert line.endswith('; of 9 pictures there only 4, drawn at random, were compared')
+    assert line.endswith(f'; of 9 pictures in {files}/train.txt only 4, drawn at random, were compared')
 
 
 def test_tables_are_compared_by_their_rows(make_args, write, files, monkeypatch):

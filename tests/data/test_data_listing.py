@@ -6,7 +6,8 @@ import pickle
 import pytest
 import torch
 
-from data.listing import Faults, PackedStrings, folder_classes, label_names, parse_labels, read_folder, read_list
+from data.listing import Faults, folder_classes, label_names, parse_labels, read_folder, read_list
+from data.packed_strings import PackedStrings
 from utils.errors import DanluError
 
 ONE_SAMPLE = [

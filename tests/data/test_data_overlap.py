@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from data import overlap
+from data import listing, overlap
 from data.data_entry import select_eval_loader, select_train_loader
 from data.in_memory import InMemory
 from data.listing import read_folder, read_list
@@ -124,6 +124,37 @@ def test_of_files_that_seem_equal_so_many_bytes_are_read(write, lists, monkeypat
     (line,) = shared_samples(val, train)
     assert ': 4 of 5 pictures are in ' in line
     assert line.endswith('; there may be more, as of 6 files that seem equal only 5 were read')
+
+
+def test_of_very_long_lists_names_and_drawn_files_are_compared(save, lists, files, monkeypatch):
+    monkeypatch.setattr(listing, 'MOST', 5)
+    monkeypatch.setattr(listing, 'DRAWN', 4)
+    for n in range(9):
+        save(f'{n}.png', seed=n)
+        shutil.copy(files / f'{n}.png', files / f'copy{n}.png')
+    trained = [f'{n}.png' for n in range(8)]
+    (line,) = shared_samples(*lists(['8.png', './7.png', 'copy2.png'], trained))
+    assert line == (
+        f'{files}/val.txt: 1 of 3 pictures is in {files}/train.txt too (./7.png, {files}/val.txt:3 and 7.png, '
+        f'{files}/train.txt:9); there may be more, as only names were compared'
+    )
+    (line,) = shared_samples(*lists([f'copy{n}.png' for n in range(5)], trained))
+    assert ' as the same content in another file ' in line and ' of 5 pictures' in line
+    assert line.endswith(f'; of 8 pictures in {files}/train.txt only 4, drawn at random, were compared')
+    assert shared_samples(*lists(['8.png', 'copy8.png'], trained)) == []
+    (line,) = shared_samples(*lists([f'copy{n}.png' for n in range(8)], ['0.png', *trained]))
+    assert line.count(', drawn at random, were compared') == 2
+
+
+def test_names_of_lists_in_different_directories_are_not_compared(save, write, lists, files, monkeypatch):
+    monkeypatch.setattr(listing, 'MOST', 1)
+    for folder in ('one', 'two'):
+        for n in range(2):
+            save(f'{folder}/{n}.png', seed=n if folder == 'one' else 5 + n)
+    one, two = (read_list(write(f'{folder}/list.txt', '0.png 0\n1.png 1\n')) for folder in ('one', 'two'))
+    assert shared_samples(one, two) == []
+    (line,) = shared_samples(one, one)
+    assert ': 2 of 2 pictures are in ' in line
 
 
 def test_directories(save, files):

@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from data import list_dataset, listing
+from data import list_dataset, listing, packed_strings
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
-from data.listing import Faults, Listing, PackedStrings, read_list
+from data.listing import Faults, Listing, read_list
+from data.packed_strings import PackedStrings
 from data.plain_lines import plain_columns
 from data.string_hashes import hashes_of
 from utils.errors import DanluError
+from utils.forked import can_fork
 
 PLAIN = {
     'tabs': 'a.png\t0\nb b.png\tthe cat\nc.png\t2\n',
@@ -89,34 +91,112 @@ def test_hashes_are_equal_where_strings_are():
 
 
 def test_distinct_strings_and_which_each_is(monkeypatch):
-    monkeypatch.setattr(listing, 'BLOCK', 4)
+    monkeypatch.setattr(packed_strings, 'BLOCK', 4)
     words = ['rat', 'cat', 'rat', 'dog', '猫', 'cat', '', 'rat', 'dog', '']
     texts, codes = PackedStrings(words).distinct()
     assert texts == ['rat', 'cat', 'dog', '猫', '']
     assert [texts[code] for code in codes] == words
 
 
-def test_of_very_long_lists_some_samples_are_opened(labelled, monkeypatch):
-    """Those that are absent or empty are found all the same."""
-    monkeypatch.setattr(list_dataset, 'MOST_CHECKED', 5)
-    monkeypatch.setattr(list_dataset, 'DRAWN', 3)
-    args, opened = labelled(), []
-    complete_args(args)
-    check = ListDataset.check_sample
+@pytest.fixture
+def long_list(labelled, monkeypatch):
+    """Return a function: more words -> complete options of data whose lists are taken for very long ones."""
+    monkeypatch.setattr(listing, 'MOST', 5)
+    monkeypatch.setattr(listing, 'DRAWN', 3)
 
-    def counting(self, index):
+    def long_list(*words):
+        args = labelled(*words)
+        complete_args(args)
+        return args
+
+    return long_list
+
+
+def test_of_very_long_lists_some_samples_are_looked_at(long_list, monkeypatch):
+    """With --dry_run those that are absent or empty are found all the same."""
+    args, opened, asked = long_list(), [], []
+    check, look_up = ListDataset.check_sample, listing.look_up
+
+    def checking(self, index):
         opened.append(index)
         return check(self, index)
 
-    monkeypatch.setattr(ListDataset, 'check_sample', counting)
+    def looking(root, names):
+        asked.extend(names := [*names])
+        return look_up(root, names)
+
+    monkeypatch.setattr(ListDataset, 'check_sample', checking)
+    monkeypatch.setattr(listing, 'look_up', looking)
     data = ListDataset(args, 'train')
+    first = data.content_hash()
     assert len(data) > 5 and len(opened) == len({*opened}) == 3
-    assert f'of {len(data):,} samples 3, drawn at random, were opened' in data.notes[-1]
+    assert sorted(asked) == sorted(data.name(index) for index in opened)
+    assert data.notes[-1] == (
+        f'{args.train_list}: of {len(data)} samples 3, drawn at random, were looked at; --dry_run finds all that are '
+        'absent or empty'
+    )
     absent = next(index for index in range(len(data)) if index not in opened)
     path = data.listing.image_path(absent)
     with open(path, 'wb'):
         pass
+    assert ListDataset(args, 'train').content_hash() == first
+    args.dry_run = True
     with pytest.raises(DanluError, match=f'(?s)has 1 fault.*{path}'):
+        ListDataset(args, 'train')
+    with open(data.listing.image_path(opened[0]), 'ab') as file:
+        file.write(b'more')
+    args.dry_run = False
+    assert ListDataset(args, 'train').content_hash() != first
+
+
+@pytest.mark.skipif(not can_fork(), reason='processes are forked on Linux only')
+@pytest.mark.parametrize('skip', [False, True])
+def test_many_pictures_are_looked_at_by_processes(labelled, monkeypatch, files, skip):
+    """What is wrong is told as threads tell it."""
+    args = labelled(*['--skip_bad'] * skip, count=20)
+    complete_args(args)
+    for name in ('3', '4', '11', '19'):
+        (files / f'{name}.png').write_bytes(b'no picture')
+
+    def outcome():
+        try:
+            return ListDataset(args, 'train').notes
+        except DanluError as error:
+            return str(error)
+
+    by_threads = outcome()
+    monkeypatch.setattr(list_dataset, 'MANY', 2)
+    monkeypatch.setattr(list_dataset, 'cpu_cores', lambda: 3)
+    monkeypatch.setattr(ListDataset, 'for_all', lambda *_: pytest.fail('threads were asked'))
+    assert outcome() == by_threads
+    assert ('4 of 20' if skip else 'has 4 faults') in str(by_threads)
+
+
+def test_a_list_that_told_its_classes_is_not_read_again(long_list, monkeypatch):
+    count = []
+    read = ListDataset.read
+
+    def counting(*words):
+        count.append(words)
+        return read(*words)
+
+    monkeypatch.setattr(ListDataset, 'read', staticmethod(counting))
+    args = long_list()
+    assert len(count) == 1
+    lines = len(ListDataset(args, 'train'))
+    assert len(count) == 1
+    complete_args(args)
+    with open(args.train_list, 'a') as file:
+        file.write(f'\n{ListDataset(args, "val").name(0)} 0')
+    assert len(ListDataset(args, 'train')) == lines + 1, 'it was changed meanwhile'
+
+
+def test_a_list_with_faults_is_read_again_so_that_they_are_told(long_list):
+    args = long_list()
+    with open(args.train_list, 'a') as file:
+        file.write('\none two three')
+    complete_args(args)
+    with pytest.raises(DanluError, match='3 columns'):
         ListDataset(args, 'train')
 
 
@@ -125,7 +205,7 @@ def test_files_are_looked_up_by_several_processes_as_by_one(tmp_path, monkeypatc
     for index, name in enumerate(names[:-3]):
         (tmp_path / name).write_bytes(bytes(index))
     alone = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
-    monkeypatch.setattr(listing, 'BLOCK', 4)
+    monkeypatch.setattr(packed_strings, 'BLOCK', 4)
     monkeypatch.setattr(listing, 'cpu_cores', lambda: 3)
     found = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
     assert found.tolist() == alone.tolist()
