@@ -7,4 +7,5 @@ install_requirements requirements-dev.txt
 
 python -m ruff check .
 python -m ruff format --check .
-python -m pytest "$@"
+# Files of tests side by side: most tests wait for processes of one thread that they start. -n 0 turns it off.
+python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

@@ -263,6 +263,9 @@ def test_seeds_says_what_is_wrong(start, words):
     assert 'usage' in done.stderr or 'leave it out' in done.stderr
 
 
+SIDE_BY_SIDE = '-n auto --maxprocesses 4 --dist loadfile'.split()
+
+
 @pytest.mark.parametrize('path', [PROJECT / 'scripts/test.sh', PROJECT / '.ci/run'], ids=lambda path: path.name)
 def test_the_tests_are_style_and_pytest(start, path):
     done = start(path, '-m', 'gpu', '-k', 'two words')
@@ -271,7 +274,7 @@ def test_the_tests_are_style_and_pytest(start, path):
         'uv pip install --quiet --requirement requirements-dev.txt'.split(),
         'python -m ruff check .'.split(),
         'python -m ruff format --check .'.split(),
-        ['python', '-m', 'pytest', '-m', 'gpu', '-k', 'two words'],
+        ['python', '-m', 'pytest', *SIDE_BY_SIDE, '-m', 'gpu', '-k', 'two words'],
     ]
     assert {folder for folder, _ in done.calls} == {str(PROJECT)}
 

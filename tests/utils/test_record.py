@@ -77,7 +77,7 @@ def test_the_files_and_the_checkpoints_tell_the_same(run):
     assert found['source'] == {'file': 'source.zip', 'sha256': hashlib.sha256(archive).hexdigest()}
     assert env['source sha256'] == found['source']['sha256']
     assert env['torch'] == found['versions']['torch']
-    assert 'pytest' in env['command']
+    assert env['command'] == environment.command_line()
     assert {'date', 'host', 'platform', 'python', 'device', 'cores', 'threads', 'OMP_NUM_THREADS'} <= set(env)
     assert archive_of(found, run.directory).read('train.py') == (PROJECT / 'train.py').read_text(encoding='utf-8')
     assert archive_of(found, run.directory).files() == sorted(read_files())
