@@ -55,7 +55,7 @@ def open_picture(source):
         raise DanluError(
             f'{picture.width}x{picture.height} pixels: over {MAX_PIXELS:,} is taken for a decompression bomb; shrink it'
         )
-    picture.source = source  # Pillow forgets where the bytes are when it has decoded them
+    picture.undecoded = source  # until it is loaded, see _orientation
     return picture
 
 
@@ -84,6 +84,8 @@ def read_picture(path, channels, size=None, crop=False, part=None):
     """
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
+        if picture.format == 'PNG':  # whose EXIF data may come after the pixels
+            _loaded(picture)
         full = upright_size(picture)
         box = part(full) if part else _middle(full, size) if crop and size else (0, 0, *full)
         if size is not None and full == (picture.height, picture.width):
@@ -207,7 +209,11 @@ def _orientation(picture):
     if picture.format == 'TIFF':  # Pillow turns these itself
         return 1
     # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
-    if picture.format == 'PNG' and 'exif' not in picture.info and b'eXIf' not in _content(picture.source):
+    if (
+        picture.format == 'PNG'
+        and 'exif' not in picture.info
+        and (picture.undecoded is None or b'eXIf' not in _content(picture.undecoded))
+    ):
         return 1
     try:
         return picture.getexif().get(0x0112, 1)
@@ -253,6 +259,7 @@ def _loaded(picture):
         picture.load()
     except DAMAGE as error:
         raise DanluError(f'damaged: {error}') from None
+    picture.undecoded = None
     return picture
 
 

@@ -26,10 +26,22 @@ def network(task):
 
         net = resnet18(num_classes=CLASSES)
     elif task.work == 'photos':
-        net = nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(3 * 7 * 7, CLASSES))
+        net = nn.Sequential(Thinned(32), nn.Flatten(), nn.Linear(3 * 7 * 7, CLASSES))
     else:
-        net = nn.Conv2d(3, CLASSES, 1, stride=STRIDE)
+        net = nn.Sequential(Thinned(STRIDE), nn.Conv2d(3, CLASSES, 1))
     return net.to(task.device)
+
+
+class Thinned(nn.Module):
+    """Takes one pixel of so many each way, so that what comes after it takes no time."""
+
+    def __init__(self, stride):
+        super().__init__()
+        self.stride = stride
+
+    def forward(self, images):
+        """Return (B, C, H / stride, W / stride) of images (B, C, H, W)."""
+        return images[..., :: self.stride, :: self.stride]
 
 
 def loss_of(predictions, targets):
