@@ -133,14 +133,13 @@ class Trainer(Engine):
         notes += processes.notes(args)
         self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)
         notes += freeze(self.net, args.freeze)
-        alone = processes.count() == 1
-        wrapped = equip_multi_gpu(self.net, gpus) if alone else equip_processes(self.net, device, args.parallel)
-        super().__init__(args, wrapped, select_loss(args) if loss is None else loss, device)
+        super().__init__(args, self.net, select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
-            notes.append(choose_fast(self))
+            notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
         self.speed_up()
+        self.spread(gpus)
         self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
         self.selection = select_monitor(args, self.metrics['val'])
         self.optimizer = select_optimizer(self.net, args)
@@ -154,6 +153,13 @@ class Trainer(Engine):
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.start_records(self.begin(notes), notes)
+
+    def spread(self, gpus):
+        """Let the network compute on several GPUs or in several processes, which take over how its weights lie."""
+        if processes.count() == 1:
+            self.model = equip_multi_gpu(self.net, gpus)
+        else:
+            self.model = equip_processes(self.net, self.device, self.args.parallel)
 
     def begin(self, notes):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
@@ -372,7 +378,7 @@ class Trainer(Engine):
 
     def train_step(self, batch):
         """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
-        counts = not processes.stands_in(self.train_loader, self.batch)
+        counts = not processes.stands_in(self.train_loader, self.update.number - 1)
         with processes.joining(self.model, self.update.ends_step()):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import train
 from data.samplers import EpochBatches, StreamBatches
 from metrics import select_metrics
+from model.unet.unet import UNet
 from options import parse_train_args
 from train import Trainer
 from utils import processes, resumption
@@ -29,7 +30,7 @@ from utils.errors import DanluError
 from utils.finite import AHEAD, Diverged, Guard
 from utils.launch import Place, place_of
 from utils.lock import NoLock
-from utils.sharding import fault_of_options
+from utils.sharding import fault_of_options, shard
 
 PROJECT = Path(__file__).resolve().parent.parent
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
@@ -443,11 +444,37 @@ def test_shards_are_put_together_by_all_processes_wherever_they_are_saved(uneven
     assert shapes[0] == shapes[1] == shapes[2]
 
 
-@pytest.mark.parametrize('option', ['--ema 0.9', '--compile', '--amp fp16', '--optimizer adafactor', '--add_graph'])
+@pytest.mark.parametrize('option', ['--ema 0.9', '--compile', '--channels_last', '--amp fp16', '--optimizer adafactor'])
 def test_what_does_not_go_with_shards_is_said(option):
     fault = fault_of_options(parse_train_args(['--parallel', 'fsdp', *option.split()]))
     assert fault.startswith(f'{option.removesuffix(" 0.9")}: not with --parallel')
     assert fault_of_options(parse_train_args(['--parallel', 'fsdp', '--amp', 'bf16'])) is None
+
+
+@pytest.fixture
+def alone_in_a_group():
+    """Let this process be the only one of a group."""
+    torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_a_network_that_lays_its_channels_last_can_be_sharded(alone_in_a_group):
+    torch.manual_seed(0)
+    net, images = UNet(num_classes=3), torch.rand(2, 3, 32, 32)
+    expected = net(images)
+    out = shard(net, torch.device('cpu'), least=100)(images)
+    out.mean().backward()
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    assert all(parameter.grad is not None for parameter in net.parameters())
+
+
+def test_processes_take_over_how_the_weights_lie(torchrun, tmp_path):
+    """Or torch warns of gradients that have to be brought into another layout."""
+    words = '--model_type cifar_cnn --channels 3 --channels_last --epochs 1 --max_steps 2'.split()
+    done = torchrun(PROJECT / 'train.py', *words, '--checkpoints_dir', tmp_path)
+    assert done.code == 0, done.stderr
+    assert 'strides' not in done.stderr
 
 
 # --- what is refused

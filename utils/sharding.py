@@ -12,6 +12,7 @@ LEAST = 2**20  # parameters of a part that is put together by itself; of smaller
 REFUSED = {
     'fast': 'it tries copies of the network',
     'compile': 'that has not been tried',
+    'channels_last': 'torch shards weights in their usual layout only',
     'ema': 'its average is a copy of the network',
     'histograms': 'no process has whole weights',
     'add_graph': 'the network cannot be traced',
@@ -58,7 +59,7 @@ def shard(net, device, least=LEAST):
             return 0
         return own
 
-    visit(net)
+    visit(net.to(memory_format=torch.contiguous_format))  # which U-Net and FCN have otherwise
     return net
 
 

@@ -59,11 +59,12 @@ def compile_network(net, image):
         net.train(training)
 
 
-def choose_fast(trainer):
+def choose_fast(trainer, alone=True):
     """Turn on those of channels_last, amp and compile that a trainer's args left open and that make its step faster.
 
     Args:
         trainer: train.Trainer, whose network is left as it was, and so are the random generators.
+        alone: whether one process and one device do all of it; else nothing is compiled.
 
     Returns:
         a line (str) on what each of them brought.
@@ -78,8 +79,8 @@ def choose_fast(trainer):
         wanted['amp'] = 'fp16'
     if not has_pictures(args):
         del wanted['channels_last']
-    if trainer.model is not trainer.net:
-        wanted.pop('compile', None)  # not on several GPUs
+    if not alone:
+        wanted.pop('compile', None)
     wanted = {name: value for name, value in wanted.items() if getattr(args, name) is None}
     state = get_rng_state()
     batch = next(iter(trainer.train_loader), None)

@@ -105,7 +105,7 @@ def recording(own, samples, fault=None, left_out=None):
 
         def train_step(self, batch):
             # What stands in for an empty part of a batch counts for nothing.
-            counts = not processes.stands_in(self.train_loader, self.batch)
+            counts = not processes.stands_in(self.train_loader, self.update.number - 1)
             done = super().train_step(batch)
             self.learned += 1
             sums = checksums(done[0], done[2]) if counts else []
