@@ -14,6 +14,7 @@ every model of timm: `--model_type timm:convnext_tiny`.
 
 import inspect
 
+import torch
 from torch import nn
 
 from model.fitting import refuse_unfitting
@@ -89,6 +90,15 @@ def select_model(args):
     return model
 
 
+class Parallel(nn.DataParallel):
+    """nn.DataParallel whose replicas compute with the 16 bits that were asked for: its threads would take float16."""
+
+    def parallel_apply(self, replicas, inputs, kwargs):
+        """Let each replica compute its part, in a thread of its own."""
+        options = {'dtype': torch.get_autocast_dtype('cuda'), 'enabled': torch.is_autocast_enabled('cuda')}
+        return super().parallel_apply([torch.autocast('cuda', **options)(r) for r in replicas], inputs, kwargs)
+
+
 def equip_multi_gpu(model, gpus):
     """Move a model to its devices.
 
@@ -97,13 +107,13 @@ def equip_multi_gpu(model, gpus):
         gpus: list of int, CUDA indices; they are not checked here.
 
     Returns:
-        nn.Module: without gpus the model as it is; with one the model on it; with several an nn.DataParallel whose
+        nn.Module: without gpus the model as it is; with one the model on it; with several a Parallel whose
         parameters are on the first and which splits each batch over all.
     """
     if not gpus:
         return model
     model = model.to(f'cuda:{gpus[0]}')
-    return model if len(gpus) == 1 else nn.DataParallel(model, device_ids=gpus)
+    return model if len(gpus) == 1 else Parallel(model, device_ids=gpus)
 
 
 def equip_processes(model, device, parallel):

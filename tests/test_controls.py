@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 import train
 from options import parse_train_args
 from train import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.ema import Ema
 from utils.errors import DanluError
 from utils.lr_finder import find_lr
 
@@ -221,6 +223,23 @@ def test_ema_is_the_average_by_its_formula_and_is_what_is_tested_and_saved(tmp_p
     assert accuracy == pytest.approx(max(row['val/acc'] for row in rows))
 
 
+def test_ema_is_that_of_torchs_averaged_model():
+    """Bit for bit, without its waiting for the device."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2).to(torch.float64))
+    ema, theirs = Ema(net, 0.9), AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.0), use_buffers=True)
+    for done in range(12):
+        net[1](net[0](torch.rand(5, 3)))
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.rand_like(parameter))
+        ema.update()
+        theirs.multi_avg_fn = get_ema_multi_avg_fn(min(0.9, (1 + done) / (10 + done)))
+        theirs.update_parameters(net)
+        for (name, mine), its in zip(ema.average.state_dict().items(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(mine, its), name
+
+
 def test_a_resumed_run_with_everything_on_ends_with_the_same_bits(tmp_path):
     words = ['--ema', 0.9, '--accumulate', 2, '--clip_norm', 0.5, '--warmup_steps', 2, '--keep_top', 2, '--lr', 0.05]
     whole = trainer_of(tmp_path / 'whole', '--epochs', 3, *words)
@@ -333,6 +352,21 @@ def test_find_lr_plots_and_names_a_rate_that_learns(tmp_path, capsys):
         one = trainer_of(tmp_path, '--optimizer', 'sgd', '--lr', rate * factor, '--epochs', 3, model=plain_network())
         losses.append(one.train()[-1]['train/loss'])
     assert losses[1] < 0.95 * losses[0], 'far below it nothing is learned'
+
+
+def test_find_lr_scales_gradients_of_16_bits(tmp_path):
+    trainer, scaled = trainer_of(tmp_path, '--find_lr', model=plain_network()), []
+
+    class Scaler(torch.amp.GradScaler):
+        def scale(self, loss):
+            scaled.append(super().scale(loss) / loss)
+            return super().scale(loss)
+
+    trainer.update.scaler = Scaler('cpu', init_scale=2.0**10)
+    rate = find_lr(trainer)
+    assert scaled[0] == 2.0**10 and len(scaled) > 20
+    plain = find_lr(trainer_of(tmp_path / 'plain', '--find_lr', model=plain_network()))
+    assert rate == pytest.approx(plain, rel=0.5)
 
 
 def test_find_lr_leaves_no_training(train_here, tmp_path):

@@ -1364,9 +1364,17 @@ class Unwatched:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU, and none is visible')
 @pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
-@pytest.mark.parametrize('augment', ['none', 'standard', 'strong'])
+@pytest.mark.parametrize('augment', ['none', 'standard', 'strong', 'none --ema 0.99', 'none --optimizer sgd'])
 def test_no_step_waits_for_the_gpu(kind, augment, request, tmp_path):
-    words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', augment, '--device', 'cuda']
+    words = [
+        *request.getfixturevalue(kind),
+        '--data_type',
+        'mem_list',
+        '--augment',
+        *augment.split(),
+        '--device',
+        'cuda',
+    ]
     words += ['--num_workers', '0', '--print_freq', '100000', '--checkpoints_dir', str(tmp_path)]
     trainer = Trainer(parse_train_args(words))
     trainer.train_loader, trainer.val_loader = Unwatched(trainer.train_loader), Unwatched(trainer.val_loader)

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from itertools import chain
 
+import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from utils.checkpoint import unwrapped
@@ -25,8 +26,18 @@ class Ema:
     def update(self):
         """Go on after an optimizer step; never waits for the device."""
         done = int(self.average.n_averaged)  # it is on the CPU, wherever the network is
-        self.average.multi_avg_fn = get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))
-        self.average.update_parameters(self.net)
+        into = get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))
+        groups = {}  # of one device and type, which torch's functions for many tensors take
+        for averaged, trained in self._pairs():
+            mine, its = groups.setdefault((averaged.device, averaged.dtype), ([], []))
+            mine.append(averaged.detach())
+            its.append(trained.detach())
+        for mine, its in groups.values():
+            if done:  # AveragedModel.update_parameters would copy this number to the GPU, and wait
+                into(mine, its, done)
+            else:
+                torch._foreach_copy_(mine, its)
+        self.average.n_averaged += 1
 
     @contextmanager
     def in_network(self):
@@ -37,9 +48,12 @@ class Ema:
         finally:
             self._exchange()
 
-    def _exchange(self):
+    def _pairs(self):
         mine, its = (chain(net.parameters(), net.buffers()) for net in (self.average.module, self.net))
-        for averaged, trained in zip(mine, its, strict=True):
+        return zip(mine, its, strict=True)
+
+    def _exchange(self):
+        for averaged, trained in self._pairs():
             averaged.data, trained.data = trained.data, averaged.data
 
     def state_dict(self):

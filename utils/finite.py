@@ -91,11 +91,24 @@ class Guard:
     def step(self, scaler):
         """Take the optimizer's step, which leaves itself out where the flag is set."""
         if self.waits or scaler.is_enabled():
+            if scaler.is_enabled():
+                self._begin_momentum()
             scaler.step(self.optimizer)
             return
         self.optimizer.grad_scale, self.optimizer.found_inf = None, self.flag
         self.optimizer.step()
         del self.optimizer.grad_scale, self.optimizer.found_inf
+
+    def _begin_momentum(self):
+        """Let the momentum of SGD begin at 0, which gives the same first step.
+
+        The fused one takes memory as it finds it for a first step, and keeps it where the scaler leaves that step out.
+        """
+        for group in self.optimizer.param_groups if isinstance(self.optimizer, torch.optim.SGD) else ():
+            for parameter in group['params'] if group['momentum'] and group['fused'] else ():
+                state = self.optimizer.state[parameter]
+                if parameter.grad is not None and state.get('momentum_buffer') is None:
+                    state['momentum_buffer'] = torch.zeros_like(parameter)
 
     # --- what comes later
 

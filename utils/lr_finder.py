@@ -59,8 +59,10 @@ def try_rates(trainer):
         _, predictions, targets = trainer.step(next(batches))
         loss = trainer.compute_loss(predictions, targets)
         trainer.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        trainer.optimizer.step()
+        scaler = trainer.update.scaler  # passes everything through, unless gradients have 16 bits
+        scaler.scale(loss).backward()
+        trainer.update.guard.step(scaler)
+        scaler.update()
         smoothed = SMOOTH * smoothed + (1 - SMOOTH) * loss.item()
         unbiased = smoothed / (1 - SMOOTH**number)
         if not math.isfinite(unbiased) or (number > STEPS // 10 and unbiased > TOO_MUCH * min(losses)):

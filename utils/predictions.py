@@ -105,7 +105,7 @@ class Rows:
         there = torch.cuda.Event() if predictions.is_cuda else None
         copies = {name: column.to('cpu', non_blocking=True) for name, column in columns.items()}
         if there is not None:
-            there.record()
+            there.record(torch.cuda.current_stream(predictions.device))  # not that of GPU 0
         self._write()
         self.copied = self.names, copies, there
         self.waiting, self.names, self.numbers = [], [], 0

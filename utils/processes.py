@@ -22,12 +22,14 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed import distributed_c10d
 from torch.distributed.rendezvous import rendezvous
 
 from utils import launch
 from utils.attempt import name_of_attempt
 from utils.errors import DanluError, message_of
 from utils.rank_log import RankLog, warn_once
+from utils.release import Release
 from utils.sharding import fault_of_options, is_sharded
 
 PATIENCE = timedelta(minutes=30)  # for one that is slower: it may read a large list or draw a page of pictures
@@ -79,6 +81,9 @@ def joined(choose_device):
             redirected.enter_context(contextlib.redirect_stdout(log))
             redirected.enter_context(contextlib.redirect_stderr(log))
         _group = _open(choose_device(), log)
+        release = Release(lambda: _group.store.check([CAUSE]), distributed_c10d._abort_process_group)
+        if dist.get_backend() == 'nccl':
+            release.start()
         redirected.callback(setattr, warnings, 'showwarning', warnings.showwarning)
         warn_once(terminal, lambda text: _is_first_to(f'warn {text}'))
         try:
@@ -92,6 +97,7 @@ def joined(choose_device):
         else:
             dist.destroy_process_group()
         finally:
+            release.stop()
             _group = None
 
 

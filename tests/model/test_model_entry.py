@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import threading
 import types
 from argparse import Namespace
 from pathlib import Path
@@ -216,11 +217,45 @@ def test_without_gpus_the_model_is_unchanged():
 def test_gpus_choose_the_device_and_the_wrapper(monkeypatch):
     moved = []
     monkeypatch.setattr(nn.Module, 'to', lambda self, device: moved.append(device) or self)
-    monkeypatch.setattr(model_entry.nn, 'DataParallel', lambda module, device_ids: ('parallel', module, device_ids))
+    monkeypatch.setattr(model_entry, 'Parallel', lambda module, device_ids: ('parallel', module, device_ids))
     model = nn.Linear(2, 2)
     assert equip_multi_gpu(model, [3]) is model
     assert equip_multi_gpu(model, [2, 0]) == ('parallel', model, [2, 0])
     assert moved == ['cuda:3', 'cuda:2']
+
+
+class Replica(nn.Module):
+    """Says what autocast makes of its numbers."""
+
+    def forward(self):
+        """Return whether there is autocast, and its type."""
+        return torch.is_autocast_enabled('cuda'), torch.get_autocast_dtype('cuda')
+
+
+def torchs_parallel_apply(self, replicas, inputs, kwargs):
+    """Call replicas as torch.nn.parallel.parallel_apply does: in threads that only know whether there is autocast."""
+    enabled, found = torch.is_autocast_enabled('cuda'), []
+
+    def work(replica):
+        with torch.autocast('cuda', enabled=enabled):
+            found.append(replica())
+
+    for replica in replicas:
+        thread = threading.Thread(target=work, args=(replica,))
+        thread.start()
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize('wanted', [(True, torch.bfloat16), (True, torch.float16), (False, torch.bfloat16)])
+def test_several_gpus_compute_with_the_16_bits_that_were_asked_for(wanted, monkeypatch):
+    monkeypatch.setattr(nn.DataParallel, 'parallel_apply', torchs_parallel_apply)
+    monkeypatch.setattr(torch.cuda.amp.common, 'amp_definitely_not_available', lambda: False)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda *_: True)
+    parallel = model_entry.Parallel(Replica())
+    with torch.autocast('cuda', wanted[1], enabled=wanted[0]):
+        found = parallel.parallel_apply([Replica(), Replica()], [], [])
+    assert found == [wanted] * 2
 
 
 @pytest.mark.gpu

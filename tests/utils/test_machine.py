@@ -18,6 +18,9 @@ def gpus(monkeypatch):
     def see(count):
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
         monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: f'Furnace {index}')
+        current = [0]
+        monkeypatch.setattr(torch.cuda, 'set_device', current.append)
+        return current
 
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
     return see
@@ -45,8 +48,9 @@ def options(gpus=None, device='auto'):
     ],
 )
 def test_gpus_are_chosen_and_named(gpus, visible, args, device, chosen, said):
-    gpus(visible)
+    current = gpus(visible)
     assert select_gpus(args) == (torch.device(device), chosen)
+    assert current[-1] == (chosen or [0])[0], 'torch would take GPU 0 for what is not told its device'
     assert describe_device(args, chosen) == said
     assert os.environ['CUDA_VISIBLE_DEVICES'] == '4,7', 'it is not ours to change'
 
