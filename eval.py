@@ -2,7 +2,7 @@
 """Test a checkpoint.
 
     python eval.py --load_model_path checkpoints/lenet_exp/best.pth
-    python eval.py --load_model_path checkpoints/lenet_exp/best.pth --val_list other.txt --save_viz --viz_freq 10
+    python eval.py --load_model_path checkpoints/unet_exp/best.pth --val_list road/test.txt --save_viz --viz_freq 10
 
 Model, data, task, size and normalisation come from the checkpoint; what the command line gives wins and is reported.
 result.txt, predictions.csv, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.

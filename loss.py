@@ -1,7 +1,20 @@
 """Losses: what training minimises, and over how many things each batch's mean was taken.
 
-To add one: write a class with `from_args`, `forward` and `count`, add a line to LOSSES, and its name to LOSSES_OF (or
-give the class `tasks`, the names of those that it serves).
+To add one: write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1 takes it.
+
+    class Poly1(nn.Module):
+        tasks = ('classification',)  # or put its name into LOSSES_OF
+
+        @classmethod
+        def from_args(cls, args):
+            return cls()
+
+        def forward(self, predictions, targets):  # the mean over the batch
+            entropy = F.cross_entropy(predictions, targets, reduction='none')
+            return (entropy + 1 - (-entropy).exp()).mean()
+
+        def count(self, predictions, targets):  # over how many things; without it, over the samples
+            return len(targets)
 
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward

@@ -1,8 +1,14 @@
 """Metrics: how good the predictions are, exactly, over a whole set.
 
-Sums are kept on the device, batch by batch, and divided once at the end; `update` never waits for the device. To add
-metrics for a task: write a class with the methods and attributes of `Metrics` that are not private, add a line to
-METRICS, and name its values in VALUES_OF.
+Sums are kept on the device, batch by batch, and divided once at the end; `update` never waits for the device. To add a
+value to a task: derive from its class, let METRICS name yours, and add a line to VALUES_OF ('error': 'min').
+
+    class WithError(ClassificationMetrics):
+        def compute(self):
+            values = super().compute()
+            return {**values, 'error': 1 - values['acc']}
+
+Other metrics altogether, for a new task: a class with the public methods and attributes of `Metrics`, and such a line.
 
     metrics = select_metrics(args)
     metrics.update(predictions, targets)    # for each batch

@@ -5,7 +5,7 @@
 
 An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint. One that
 is added, renamed or removed declares what that means for older records: utils/past.py.
-Imports no torch and nothing of the project but the names in its registries, so --help answers at once. What concerns
+Imports no torch, nor what does; names are read from the registries' source, so --help answers at once. What concerns
 several options together is checked in utils/option_checks.py.
 """
 
@@ -80,9 +80,12 @@ def _add_what(parser):
     group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', before=None, nargs='+', type=keyword, metavar='NAME=VALUE',
-                       help="what else the model's constructor takes: width=32 depth=3, hidden=256,128, dropout=0.1")
+                       help="what else the model's constructor takes, such as width=32 depth=3 (unet), hidden=256,128 "
+                            'dropout=0.1 (mlp), padding=0 (lenet)')
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets), metavar='NAME',
-                       help=', '.join(datasets))
+                       help=f'{", ".join(datasets)}. list: pictures and targets that a text file names; mem_list: the '
+                            'same, decoded once; pairs: list, for restoration; folder: a directory per class; stream: '
+                            '.tar, .csv or .jsonl shards; array: .csv or .npz')
     group.add_argument('--task', default='classification', type=registered('task', tasks), metavar='NAME',
                        help=', '.join(tasks))
     group.add_argument('--num_classes', type=number(int, low=2), metavar='N',
@@ -104,7 +107,7 @@ def _add_what(parser):
                        help="mean of each channel, pixels in 0..1, or of each feature, for normalisation (default: of "
                             "the data set, or ImageNet's; restoration: 0)")
     group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X',
-                       help='standard deviation likewise; restoration: 1')
+                       help="standard deviation likewise (default: of the data set, or ImageNet's; restoration: 1)")
     group.add_argument('--ignore_index', type=number(int, low=0), metavar='N',
                        help='label that counts neither in the loss nor in the metrics (default: 255 for segmentation)')
 
@@ -126,9 +129,9 @@ def _add_loss(parser):
                        help='what the loss takes besides: ' + '; '.join(
                            f'{name}: {", ".join(taken)}' for name, taken in read_registry('loss', 'LOSS_ARGS').items()))
     group.add_argument('--label_smoothing', default=0.0, type=number(float, low=0, below=1), metavar='X',
-                       help='share of the target spread evenly over all classes')
+                       help='ce: share of the target spread evenly over all classes')
     group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
-                       help='weight of each class in the loss')
+                       help='ce, focal, bce: weight of each class in the loss')
     group.add_argument('--metrics', before=None, nargs='+', type=registered('metric', metrics), metavar='NAME',
                        help='metrics that are computed only when named: ' + '; '.join(
                            f'{task}: {", ".join(extra)}'
@@ -187,7 +190,7 @@ def _add_machine(parser):
     group.add_argument('--deterministic', before=False, action=Flag,
                        help='the same bits each time on GPUs too, which is slower; refuse what cannot do that')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), metavar='N',
-                       help='steps between two updates of the progress line')
+                       help="steps between two updates of the progress line, and of TensorBoard's curves by steps")
 
 
 def add_train_args(parser):
@@ -222,7 +225,9 @@ def _add_samples(parser):
     augments = read_registry('data.augment', 'AUGMENTS')
     group = parser.add_argument_group('training samples')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
-                       help=', '.join(augments))
+                       help=f'{", ".join(augments)}. flip: mirror left and right; crop: shift by up to an eighth; '
+                            'affine: rotate, shift, scale a little, for digits and text; standard: flip, and a random '
+                            'part brought to the full size; strong: standard with rotation, colours, an erased patch')
     group.add_argument('--balance', before=False, action=Flag,
                        help='classification: draw each class equally often, with replacement; an epoch stays as long')
     group.add_argument('--skip_bad', before=False, action=Flag,
@@ -325,9 +330,11 @@ def _add_controls(parser):
                        help='end after so many optimizer steps, even within an epoch')
 
     group = parser.add_argument_group('which epochs count')
+    values_by_task = '; '.join(
+        f'{task}: {", ".join(values)}' for task, values in read_registry('metrics', 'VALUES_OF').items())
     group.add_argument('--monitor', before=None, type=monitored, metavar='NAME',
-                       help='the value by which best.pth is chosen, such as val/loss (default: the first metric of the '
-                            "task, val/acc for classification); a column of history.csv")
+                       help='the value by which best.pth is chosen, a column of history.csv: val/loss, or val/ and '
+                            f'{values_by_task} (default: the first of the task)')
     group.add_argument('--mode', before=None, choices=['max', 'min'],
                        help='which values of it are better (default: as the metric has it)')
     group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N',

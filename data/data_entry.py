@@ -2,13 +2,20 @@
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
 `__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
-vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks.py). It may have
-`__getitems__(indices)`, which returns a whole batch at once, `load(index, part)`, which stands in for `__getitem__`,
-cuts a random part out of the file, draws nothing, and is called by threads (data/list_dataset.py), `describe(args)`,
-what the options can take from the data (num_classes or num_targets, image_size, channels, mean, std, class_names),
-`name(index)`, what results call a sample, and `notes`, a list of lines to print at the start. What `__getitem__` draws
-from torch's global generator (torch.rand ...) is the same for any number of workers. --balance takes `labels`, int64
-tensor (N,). Instead of a length it may have `order(epoch)`, which yields what `load` takes (data/stream.py).
+vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks.py). What `__getitem__`
+draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
+
+    describe(args)        what options can take from the data (dict): num_classes or num_targets, image_size,
+                          channels, mean, std, class_names
+    name(index)           what results call a sample
+    labels                int64 tensor (N,), for --balance
+    notes                 list of lines to print at the start
+    content_hash()        str, other where the samples are others: tests and resumed runs compare it
+    in_memory = True      nothing has to be decoded: no worker processes unless they are asked for
+    __getitems__(indices) a whole batch at once
+    load(index, part)     instead of `__getitem__`: cuts a random part out of the file, draws nothing, is called by
+                          threads (data/list_dataset.py)
+    order(epoch)          instead of a length: yields what `load` takes (data/stream.py)
 """
 
 import numpy as np

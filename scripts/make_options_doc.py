@@ -24,9 +24,9 @@ HEAD = f"""# Options
 Written by `{COMMAND}`: change [options.py](../options.py) and run it again. In a terminal,
 `python train.py --help` says the same.
 
-`--weight-decay` is `--weight_decay`; what is off or on by itself has its opposite, `--no_download`; `@args.txt` reads
-options from a file. Where: *train* and *eval* belong to `train.py` or `eval.py` alone, *both* to both; *kept* as well,
-but `eval.py` takes them from the checkpoint unless they are given.
+`--weight-decay` is `--weight_decay`; a switch has an opposite, `--no_download`, that takes back what a file turned on;
+`@args.txt` reads options from a file. Where: *train* and *eval* belong to `train.py` or `eval.py` alone, *both* to
+both; *kept* as well, but `eval.py` takes them from the checkpoint unless they are given.
 """
 
 
