@@ -84,7 +84,7 @@ class TarShard:
     identity = 'the names and sizes of the archives'
 
     def __init__(self, path, root=None):
-        self.path = str(path)
+        self.path, self.version = str(path), None  # version: what tells this archive from another at the same place
 
     def where(self, name):
         """Return where a sample is (str)."""
@@ -113,6 +113,8 @@ class TarShard:
         """Yield (key, Span) of each file in the archive."""
         try:
             with open(self.path, 'rb') as file, tarfile.open(fileobj=Positioned(file), mode='r:') as archive:
+                facts = os.fstat(file.fileno())
+                self.version = facts.st_ino, facts.st_mtime_ns, facts.st_size
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # it would keep them all
                     parts = [part for part in member.name.split('/') if part not in ('', '.')]
@@ -174,7 +176,7 @@ class TarShard:
         return target_of(_parsed(text), f'its {span.ending}') if span.ending == '.json' else text
 
     def _content(self, span):
-        content = READING.read(self.path, span.offset, span.size)
+        content = READING.read(self.path, self.version, span.offset, span.size)
         if len(content) < span.size:
             raise DanluError('the archive ends within it: get it anew')
         return content
@@ -315,9 +317,12 @@ class Reading(threading.local):
     def __init__(self):
         self.files = {}
 
-    def read(self, path, offset, size):
-        """Return `size` bytes (fewer at the end) of the file `path` from `offset` on; DanluError where it cannot."""
-        key = os.getpid(), path  # a forked process would share the position with its parent
+    def read(self, path, version, offset, size):
+        """Return `size` bytes (fewer at the end) of the file `path` from `offset` on; DanluError where it cannot.
+
+        It is opened anew where it has another `version` (anything that can be a key): what is open may be an older one.
+        """
+        key = os.getpid(), path, version  # a forked process would share the position with its parent
         try:
             if key not in self.files:
                 while len(self.files) >= self.MOST:

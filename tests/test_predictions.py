@@ -93,7 +93,7 @@ def written(path, args, predictions, targets, engine=Ready, loss=None):
     batches = list(zip(predictions.split(5), targets.split(5), strict=True))
     with predictions_file(path, engine, str) as rows:
         results, _ = engine.evaluate(batches, select_metrics(args), lambda first, _, *batch: rows.add(first, *batch))
-    return results, pd.read_csv(path, dtype={'name': str}) if path.exists() else None
+    return results, pd.read_csv(path, dtype={'name': str}, float_precision='round_trip') if path.exists() else None
 
 
 def mean_of(table, part):

@@ -71,7 +71,7 @@ class Profile:
             yield from self._followed(batches, timed, self._add_time)
             self.timed, recorded = self.followed, None
             if traced:
-                with profile(activities=self._activities()) as recorded:
+                with profile(activities=self._activities(), acc_events=True) as recorded:  # else torch 2.10 warns
                     yield from self._followed(batches, traced, self._name)
         self._report(warm + whole, recorded)
         yield from batches

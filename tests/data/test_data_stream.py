@@ -236,6 +236,24 @@ def test_the_own_sizes_of_pictures_are_looked_up_in_one_walk_beside_that_of_the_
     assert len(walks) == 2
 
 
+@pytest.mark.parametrize('replaced', [False, True])
+def test_an_archive_that_was_packed_anew_is_read_anew(pack, stream_args, replaced):
+    """Not from what the process still holds of the one before, written over in place or replaced."""
+
+    def labels(*values):
+        path = pack('train/a.tar', *((f'{n}.{end}', content) for n, value in enumerate(values)
+                                     for end, content in (('png', shade(value)), ('cls', str(value)))))  # fmt: skip
+        images, found, *_ = next(iter(select_eval_loader(stream_args('--image_size', '6', '8'))))
+        assert images[:, 0, 0, 0].tolist() == found.tolist()
+        return path, found.tolist()
+
+    path, found = labels(0, 1, 2)
+    assert found == [0, 1, 2]
+    if replaced:
+        path.unlink()
+    assert labels(2, 0, 1)[1] == [2, 0, 1]
+
+
 def test_masks_are_cut_and_scaled_with_their_pictures(pack, stream_args):
     mask = np.repeat(np.array([[0, 1], [2, 255]], dtype=np.uint8), 4, axis=0).repeat(4, axis=1)
     mask = mask.repeat(4, axis=0).repeat(4, axis=1)
