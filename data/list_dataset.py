@@ -71,8 +71,8 @@ class ListDataset(Dataset):
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
-        listing = _read(cls.read, path, args.data_root, Faults(path), target == 'numbers')
-        _DESCRIBED[:] = [listing]
+        listing = _read(cls.read, path, args.data_root, faults := Faults(path), target == 'numbers')
+        _DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
         if classes_wanted:
             names_of = cls.names_of if target == 'label' else label_set_names
             facts['class_names'] = names_of(listing)
@@ -261,12 +261,16 @@ def _read(read, path, root, faults, many):
     if not os.path.isfile(path):  # of a directory nothing tells whether it is as it was
         return read(path, root, faults, many)
     before, facts = faults.count, os.stat(path)
-    key = read, os.path.abspath(path), facts.st_mtime_ns, facts.st_size, root, many
+    # Another file that is put in this one's place may have its time and its size.
+    version = facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size
+    key = read, os.path.abspath(path), version, root, many
     listing = _IN_USE.get(key)
-    listing = read(path, root, faults, many) if listing is None else listing.anew()
-    if faults.count == before:
+    if listing is None:
+        listing = read(path, root, faults, many)
+        if faults.count > before:
+            return listing
         _IN_USE[key] = listing
-    return listing
+    return listing.anew()
 
 
 def check_values(mask, num_classes, ignore_index):

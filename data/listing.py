@@ -69,7 +69,7 @@ class Listing:
         self.source, self.root = str(source), str(root)
         self.images, self.targets = PackedStrings(images), PackedStrings(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
-        self._facts, self._sample = {}, None
+        self._facts, self._sample, self._of = {}, None, None
 
     def __len__(self):
         return len(self.images)
@@ -97,7 +97,7 @@ class Listing:
     def anew(self):
         """Return a Listing of the same lines, which share their memory, whose files will be looked up again."""
         copied = copy(self)
-        copied._facts, copied._sample = {}, None
+        copied._facts, copied._sample, copied._of = {}, None, self  # which lives as long as a copy does
         return copied
 
     def drawn(self):
@@ -131,11 +131,11 @@ class Listing:
         # Memory that forked processes share, and of which, unlike of /dev/shm, a container has no small share.
         found = np.frombuffer(mmap(-1, len(strings) * FACTS * 8), np.int64).reshape(-1, FACTS)
 
-        ends = np.cumsum([len(ends) - 1 for _, ends in blocks])
+        behind = np.cumsum([len(ends) - 1 for _, ends in blocks])  # each block
 
         def look(number):
             rows = look_up(self.root, texts_of(*blocks[number]))
-            found[ends[number] - len(rows) : ends[number]] = rows
+            found[behind[number] - len(rows) : behind[number]] = rows
 
         for _, message in call_forked(look, len(blocks), cpu_cores()):
             raise DanluError(message)

@@ -7,7 +7,7 @@ import os
 import torch
 
 from data.in_memory import InMemory
-from data.list_dataset import ListDataset
+from data.list_dataset import MANY, ListDataset
 from data.pixel_cache import find_or_make
 from data.pixel_file import FORMAT, MappedPixels, PixelFile
 from data.pixel_key import pixel_key
@@ -16,7 +16,6 @@ from utils.machine import cpu_cores
 
 # Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
 SMALL = 128 * 128  # pixels
-MANY = 2000
 
 
 class MemList(ListDataset):

@@ -209,12 +209,11 @@ def _orientation(picture):
     if picture.format == 'TIFF':  # Pillow turns these itself
         return 1
     # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
-    if (
-        picture.format == 'PNG'
-        and 'exif' not in picture.info
-        and (picture.undecoded is None or b'eXIf' not in _content(picture.undecoded))
-    ):
-        return 1
+    if picture.format == 'PNG' and 'exif' not in picture.info:
+        if picture.undecoded is None or b'eXIf' not in _content(picture.undecoded):
+            return 1
+        if 'exif' not in _loaded(picture).info:  # the letters were something else
+            return 1
     try:
         return picture.getexif().get(0x0112, 1)
     except DAMAGE as error:

@@ -469,6 +469,21 @@ def test_a_network_that_lays_its_channels_last_can_be_sharded(alone_in_a_group):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+def test_weights_that_lie_otherwise_can_be_sharded(alone_in_a_group):
+    net = torch.nn.Linear(4, 8)
+    net.weight = torch.nn.Parameter(torch.randn(4, 8).t())
+    expected = net(torch.ones(2, 4))
+    torch.testing.assert_close(shard(net, torch.device('cpu'))(torch.ones(2, 4)), expected)
+
+
+def test_a_process_that_was_freed_takes_what_fails_for_the_end_of_another(monkeypatch):
+    """utils.release has ended the groups then, so that torch knows of no processes any more."""
+    monkeypatch.setattr(processes, '_group', SimpleNamespace(why='the end of process 0: no space left'))
+    monkeypatch.setattr(processes.launch, 'place', lambda: Place(1, 2, 1))
+    assert (processes.count(), processes.rank()) == (2, 1)
+    assert processes.why_ended(ValueError('there is no group')) == 'the end of process 0: no space left'
+
+
 def test_processes_take_over_how_the_weights_lie(torchrun, tmp_path):
     """Or torch warns of gradients that have to be brought into another layout."""
     words = '--model_type cifar_cnn --channels 3 --channels_last --epochs 1 --max_steps 2'.split()

@@ -105,7 +105,8 @@ class Guard:
         The fused one takes memory as it finds it for a first step, and keeps it where the scaler leaves that step out.
         """
         for group in self.optimizer.param_groups if isinstance(self.optimizer, torch.optim.SGD) else ():
-            for parameter in group['params'] if group['momentum'] and group['fused'] else ():
+            wanted = group['momentum'] and group['fused'] and not group['dampening']
+            for parameter in group['params'] if wanted else ():
                 state = self.optimizer.state[parameter]
                 if parameter.grad is not None and state.get('momentum_buffer') is None:
                     state['momentum_buffer'] = torch.zeros_like(parameter)

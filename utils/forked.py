@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 
 import torch
 
@@ -56,6 +57,7 @@ def _work(function, indices, sender, parent):
                 sender.send((index, str(error)))
         sender.send(None)
     except Exception as error:
+        error.add_note(traceback.format_exc())  # which pickle leaves out
         sender.send(error)
 
 

@@ -65,7 +65,8 @@ def select_gpus(args):
             raise DanluError(f'--gpus {gpu}: only {count} GPU(s) are visible {_visible()}, so it takes 0..{count - 1}')
     if len(set(gpus)) != len(gpus):
         raise DanluError(f'--gpus {" ".join(map(str, gpus))}: an index stands there twice')
-    if gpus[0]:  # or what torch takes by default, such as for pinned memory, would be GPU 0
+    # Or what torch takes by default, such as for pinned memory, would be GPU 0, or that of an earlier call.
+    if gpus[0] or torch.cuda.is_initialized():
         torch.cuda.set_device(gpus[0])
     return torch.device('cuda', gpus[0]), gpus
 

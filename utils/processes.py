@@ -121,12 +121,12 @@ def put_log_into(directory):
 
 def count():
     """Return how many processes there are (int)."""
-    return 1 if _group is None else dist.get_world_size()
+    return 1 if _group is None else launch.place().count  # also when utils.release has ended the groups
 
 
 def rank():
     """Return the number of this one (int), from 0 on."""
-    return 0 if _group is None else dist.get_rank()
+    return 0 if _group is None else launch.place().rank
 
 
 def is_first():
@@ -399,7 +399,8 @@ def _is_consequence(error):
     """Return whether an error only says that another process has gone (bool)."""
     # gloo raises a plain RuntimeError, in which it names its own source file.
     of_gloo = isinstance(error, RuntimeError) and 'gloo' in str(error)
-    return _group is not None and (of_gloo or isinstance(error, dist.DistError))
+    freed = not dist.is_initialized()  # by utils.release: whatever fails after it does so because of that
+    return _group is not None and (freed or of_gloo or isinstance(error, dist.DistError))
 
 
 def _is_to_be_told(error):

@@ -59,7 +59,9 @@ def shard(net, device, least=LEAST):
             return 0
         return own
 
-    visit(net.to(memory_format=torch.contiguous_format))  # which U-Net and FCN have otherwise
+    for parameter in net.parameters():  # as fully_shard wants them; U-Net and FCN have their channels last
+        parameter.data = parameter.data.contiguous()
+    visit(net)
     return net
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFile, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from data import pictures
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
@@ -152,6 +153,17 @@ def test_exif_orientation_behind_the_pixels_of_a_png(save):
     assert 'exif' not in Image.open(path).info
     assert tuple(check_picture(path)) == (8, 6)
     assert np.array_equal(read_picture(path, 3).permute(1, 2, 0).numpy(), np.rot90(COLOUR, -1))
+
+
+def test_letters_that_look_like_exif_data_change_nothing(save):
+    """Where a PNG says by XMP how it lies, which Pillow takes for EXIF data once it is asked for them."""
+    notes = PngInfo()
+    notes.add_text('Comment', 'eXIf')
+    notes.add_itxt('XML:com.adobe.xmp', '<x:xmpmeta xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>')
+    path = save('picture.png', Image.fromarray(COLOUR), pnginfo=notes)
+    assert (
+        tuple(check_picture(path)) == tuple(upright_size(open_picture(path))) == tuple(read_picture(path, 3).shape[1:])
+    )
 
 
 def test_damaged_exif_data_are_found_by_the_check(save):

@@ -1,5 +1,7 @@
 """Lists that are read a block at a time: what comes of them is what comes of reading line by line."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -189,6 +191,42 @@ def test_a_list_that_told_its_classes_is_not_read_again(long_list, monkeypatch):
     with open(args.train_list, 'a') as file:
         file.write(f'\n{ListDataset(args, "val").name(0)} 0')
     assert len(ListDataset(args, 'train')) == lines + 1, 'it was changed meanwhile'
+
+
+def test_a_list_in_use_is_not_read_again(long_list, monkeypatch):
+    paths, read = [], ListDataset.read
+    args = long_list()
+    monkeypatch.setattr(ListDataset, 'read', staticmethod(lambda path, *rest: paths.append(path) or read(path, *rest)))
+    train = ListDataset(args, 'train')
+    complete_args(args)
+    val = ListDataset(args, 'val')
+    again = ListDataset(args, 'train')
+    assert len(paths) == len({*paths}), 'each once'
+    assert len(train) == len(again) and len(val)
+
+
+def test_another_list_in_its_place_is_read_though_it_looks_the_same(long_list, files):
+    """With the time and the size of the one before, as folds of a cross validation that are copied there may have."""
+    args = long_list()
+    first = ListDataset(args, 'train')
+    text, facts = (files / 'train.txt').read_text(), os.stat(files / 'train.txt')
+    (files / 'other.txt').write_text(''.join(f'{line}\n' for line in reversed(text.split('\n')))[:-1])
+    os.utime(files / 'other.txt', ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    os.replace(files / 'other.txt', files / 'train.txt')
+    assert os.stat(files / 'train.txt').st_mtime_ns == facts.st_mtime_ns
+    second = ListDataset(args, 'train')
+    assert [second.name(index) for index in range(7)] == [first.name(index) for index in reversed(range(7))]
+
+
+def test_data_sets_of_one_list_do_not_change_each_other(long_list):
+    class Reversed(ListDataset):
+        def parse(self, args, faults):
+            self.listing.targets = PackedStrings([*self.listing.targets][::-1])
+            return super().parse(args, faults)
+
+    args = long_list()
+    one, other = Reversed(args, 'train'), Reversed(args, 'train')
+    assert one.labels.tolist() == other.labels.tolist() != ListDataset(args, 'train').labels.tolist()
 
 
 def test_a_list_with_faults_is_read_again_so_that_they_are_told(long_list):

@@ -51,6 +51,7 @@ def test_another_error_is_raised_here():
     with pytest.raises(OSError, match='No space left') as error:
         list(call_forked(call, 100, 1))
     assert error.value.errno == 28
+    assert 'in call' in error.value.__notes__[0], 'where it was'
     assert time.monotonic() - started < 30
 
 

@@ -69,6 +69,14 @@ def test_a_choice_that_cannot_be_is_refused(gpus, visible, args, message):
         select_gpus(args)
 
 
+def test_the_first_gpu_is_taken_again_after_another_one(gpus, monkeypatch):
+    current = gpus(2)
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: len(current) > 1)
+    for chosen in (1, 0):
+        select_gpus(options([chosen]))
+        assert current[-1] == chosen
+
+
 def test_without_the_variable_the_message_says_so(gpus, monkeypatch):
     gpus(0)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
