@@ -310,8 +310,10 @@ class Predictor(Engine):
             (N, C, H, W) from 0 to 1, of restoration.
 
         Raises:
-            DanluError: a picture cannot be read, or there is none.
+            DanluError: a picture cannot be read, there is none, or one is given by itself.
         """
+        if isinstance(pictures, str) or not hasattr(pictures, '__len__'):
+            raise DanluError('predict takes a list of pictures, also of one: predict([picture])')
         if len(pictures) == 0:
             raise DanluError('there is no picture to predict anything for: the list is empty')
         size, results = self.args.batch_size, []

@@ -16,6 +16,9 @@ To add one: write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and 
         def count(self, predictions, targets):  # over how many things; without it, over the samples
             return len(targets)
 
+Options such as --class_weights are in `args`. Name what it uses in LOSS_OPTIONS, LOSS_ARGS and LOSSES_OF, and whatever
+else is given is refused; a loss that is not listed has to see to that itself.
+
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward
     count = loss.count(predictions, targets)     # over how many things; never waits for the device

@@ -9,7 +9,16 @@ from torch.utils.data import Dataset
 
 from data.duplicates import note_of_duplicates
 from data.files import SIZE
-from data.listing import Faults, distinct_targets, is_integer, label_names, located, parse_labels, read_list
+from data.listing import (
+    PICTURE_ENDINGS,
+    Faults,
+    distinct_targets,
+    is_integer,
+    label_names,
+    located,
+    parse_labels,
+    read_list,
+)
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from data.skipping import Skipped
 from data.targets import (
@@ -313,12 +322,18 @@ def count_classes(listing, names, given):
         given: the number that was asked for, or None.
 
     Raises:
-        DanluError: it is not the number of names, there is one class only, or they look like numbers to be predicted.
+        DanluError: it is not the number of names, there is one class only, or they look like numbers to be predicted
+            or like pictures.
     """
     if names is not None and len(names) > len(listing) / 2 and _look_like_numbers(names):
         raise DanluError(
             f'{listing.source}: {len(names)} classes for {len(listing)} samples, and all of them are numbers such as '
             f'{names[0]}: to predict numbers add --task regression; else give --class_names'
+        )
+    if names is not None and all(name.lower().endswith(PICTURE_ENDINGS) for name in names):
+        raise DanluError(
+            f'{listing.source}: the targets are pictures such as {names[0]}: add --task segmentation where they are '
+            'masks, --task restoration where they are what a picture is to become'
         )
     if names is not None and given not in (None, len(names)) and not any(map(is_integer, names)):
         raise DanluError(

@@ -262,7 +262,7 @@ def read_folder(path):
         Listing whose targets are the sub-directories' names, in sorted order, so that it is the same on every machine.
 
     Raises:
-        DanluError: there are no sub-directories, or one of them holds no picture.
+        DanluError: there are no sub-directories, or one of them holds no picture or cannot be read.
     """
     path, faults = Path(path), Faults(path)
     images, targets = Packer(), Packer()
@@ -279,12 +279,16 @@ def read_folder(path):
 
 
 def _pictures_below(path, name):
-    for folder, below, files in os.walk(path / name, followlinks=True):
+    for folder, below, files in os.walk(path / name, onerror=_refuse, followlinks=True):
         below[:] = sorted(directory for directory in below if not directory.startswith('.'))
         relative = os.path.relpath(folder, path)
         for file in sorted(files):
             if file.lower().endswith(PICTURE_ENDINGS) and not file.startswith('.'):
                 yield os.path.join(relative, file)
+
+
+def _refuse(error):
+    raise DanluError(f'{error.filename} cannot be read: {error.strerror}') from None
 
 
 def folder_classes(path):

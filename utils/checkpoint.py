@@ -85,6 +85,8 @@ def load_checkpoint(path, trust=False):
         loaded = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise DanluError(f'{path}: no such checkpoint') from None
+    except PermissionError as error:
+        raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
         if trust:
             return {'model': _trusted_weights(path)}

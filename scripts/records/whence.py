@@ -76,8 +76,9 @@ class Library:
                 rank = next((i for i, each in enumerate(wanted) if each.matches(text)), None)
                 if rank is not None:
                     hit = found.setdefault((id(place), text), Hit(place, text, wanted[rank].how, rank))
+                    hit.rounded = as_number(text) != float(wanted[rank].number)
                     hit.names.append(name)
-        hits = sorted(found.values(), key=lambda hit: (hit.rank, hit.of_a_class, *hit.place.order))
+        hits = sorted(found.values(), key=lambda hit: (hit.rank, hit.of_a_class, hit.rounded, *hit.place.order))
         once = {}
         for hit in hits:  # of a test that was repeated with the same outcome the newest
             once.setdefault(hit.identity, hit).tests.append(hit.place)
@@ -104,6 +105,7 @@ class Hit:
 
     def __init__(self, place, text, how, rank):
         self.place, self.text, self.how, self.rank, self.names, self.tests = place, text, how, rank, [], []
+        self.rounded = False  # whether it is not the very number that was asked for
 
     @property
     def identity(self):

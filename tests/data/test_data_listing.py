@@ -233,6 +233,20 @@ def test_a_class_without_pictures_is_refused(files):
     assert f'  {files}/dog: no picture' in text
 
 
+def test_a_class_that_may_not_be_read_is_not_called_empty(files, monkeypatch):
+    touch(files, 'cat/1.png', 'dog/1.png')
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith('dog'):
+            raise PermissionError(13, 'Permission denied', str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refusing)
+    with pytest.raises(DanluError, match=f'{files}/dog cannot be read: Permission denied'):
+        read_folder(files)
+
+
 def test_a_folder_without_classes_is_refused(files):
     touch(files, '1.png', '.hidden/1.png')
     with pytest.raises(DanluError, match='has no sub-directories: folder data needs one per class, with its pictures'):

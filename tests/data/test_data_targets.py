@@ -76,6 +76,13 @@ def test_numbers_that_are_taken_for_classes_are_told(save, list_args, words):
         build(list_args(text, *words))
 
 
+@pytest.mark.parametrize('words', [(), ('--num_classes', 3)])
+def test_pictures_that_are_taken_for_classes_are_told(save, list_args, words):
+    text = '\n'.join(f'{save(f"{n}.png").name} masks/{n}.PNG' for n in range(4))
+    with pytest.raises(DanluError, match=r'the targets are pictures such as masks/0\.PNG: add --task segmentation'):
+        build(list_args(text, *words))
+
+
 def test_given_num_targets_are_held_to(save, list_args):
     with pytest.raises(DanluError, match=r'train.txt:1: 1 number instead of 3 \(--num_targets 3\)'):
         build(list_args(f'{save("a.png").name} 1', *REGRESSION, '--num_targets', 3))

@@ -159,6 +159,15 @@ def test_exact_beginnings_come_first_then_percent_then_rounded(maker, call):
     assert heads[2].endswith('(25.53 is that rounded)')
 
 
+def test_the_very_number_comes_before_longer_ones(maker, call):
+    run = maker.run('lenet_exp', [0.5])
+    for name, value in (('a', 0.28), ('b', 0.2825), ('c', 0.2814)):
+        maker.test(run, {'acc': value}, name=name)
+    for asked in ('0.28', '28%'):
+        heads = [line.split()[0] for line in call('whence', asked).lines if line and not line.startswith(' ')]
+        assert heads[0] == '0.28' and {*heads[1:]} == {'0.2825', '0.2814'}
+
+
 def test_values_of_all_samples_come_before_those_of_classes_and_the_rest_is_counted(maker, call):
     run = maker.run('lenet_exp', [0.5])
     maker.test(run, {'iou/road': 0.7431, 'iou/sky': 0.7431}, name='a')
