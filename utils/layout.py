@@ -42,7 +42,7 @@ def terminal_width():
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
-def table(head, rows, width=None, flexible=(), droppable=(), right=()):
+def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None):
     """Return a table as lines (list of str), and the columns (list of str) that were left out.
 
     Args:
@@ -52,21 +52,25 @@ def table(head, rows, width=None, flexible=(), droppable=(), right=()):
         flexible: names of columns that are shortened where it is too narrow, the first first.
         droppable: names of those that are left out if that is not enough, likewise.
         right: names of those whose cells stand on the right.
+        kept: how many columns of the terminal flexible ones keep as long as there is something to leave out instead
+            (dict from a name to int; others keep LEAST).
     """
     cells = [[printable(cell) for cell in row] for row in [head, *rows]]
     widths = {name: max(width_of(row[i]) for row in cells) for i, name in enumerate(head)}
     dropped, least = [], {name: min(widths[name], max(LEAST, width_of(name))) for name in flexible if name in widths}
     if width is not None:
+        enough = {name: max(few, min(widths[name], (kept or {}).get(name, 0))) for name, few in least.items()}
         for name in [name for name in droppable if name in widths]:
-            if _whole({**widths, **least}) > width:
+            if _whole({**widths, **enough}) > width:
                 dropped.append(name)
                 del widths[name]
-        for name, kept in least.items():
-            widths[name] = max(kept, widths[name] - max(0, _whole(widths) - width))
+        for lowest in (enough, least):
+            for name, columns in lowest.items():
+                widths[name] = max(columns, widths[name] - max(0, _whole(widths) - width))
     lines = []
     for row in cells:
-        kept = [(name, cell) for name, cell in zip(head, row, strict=True) if name in widths]
-        line = GAP.join(padded(shortened(cell, widths[name]), widths[name], name in right) for name, cell in kept)
+        shown = [(name, cell) for name, cell in zip(head, row, strict=True) if name in widths]
+        line = GAP.join(padded(shortened(cell, widths[name]), widths[name], name in right) for name, cell in shown)
         lines.append(line.rstrip())
     return lines, dropped
 

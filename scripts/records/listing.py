@@ -221,6 +221,7 @@ def print_table(rows, runs, columns, differing):
         flexible=('options', 'note', 'name'),
         droppable=('commit', 'time', 'date', 'epochs'),
         right=RIGHT,
+        kept={'name': 40, 'options': 24},
     )
     print('\n'.join(printed))
     if dropped:

@@ -372,6 +372,18 @@ def test_a_table_fits_the_terminal(width):
     )
 
 
+def test_names_and_options_are_kept_while_something_else_can_be_left_out():
+    head, name = ['name', 'date', 'epochs', 'best', 'commit', 'options'], 'cifar_cnn_with_a_long_name'
+    rows = [[name, '2026-01-01 10:00', '1/1', '0.5', '4cb2172', 'model_type=cifar_cnn lr=0.01 val_list=photos/val']]
+    given = {'flexible': ('options', 'name'), 'droppable': ('commit', 'date', 'epochs')}
+    for width, left_out in ((100, []), (80, ['commit', 'date']), (60, ['commit', 'date', 'epochs'])):
+        lines, dropped = table(head, rows, width, **given, kept={'name': 40, 'options': 24})
+        assert dropped == left_out
+        assert lines[1].startswith(f'{name}  ') and 'model_type=cifar_cnn' in lines[1] and len(lines[1]) <= width
+    lines, _ = table(head, rows, 30, **given, kept={'name': 40, 'options': 24})
+    assert len(lines[1]) <= 30
+
+
 def test_text_is_shortened_by_columns():
     assert shortened('abc', 3) == 'abc'
     assert shortened('abcd', 3) == 'ab…'
