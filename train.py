@@ -299,6 +299,7 @@ class Trainer(Engine):
         train_mode(self.model, self.args.freeze)
         batches, shown, to_show, self.sums = self.start_epoch(epoch), None, False, None
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
+        every = min(self.args.print_freq, length_of(self.train_loader) or self.args.print_freq)  # once at least
         for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
             self.witness.before(self)
             self.first_steps.before(self)
@@ -309,7 +310,7 @@ class Trainer(Engine):
                 if line := self.witness.after(self, done[0], done[2]):
                     self.logger.print(line)
                 shown = shown or first_of(done[0], done[1].detach(), done[2])
-            to_show = to_show or self.batch % self.args.print_freq == 0
+            to_show = to_show or self.batch % every == 0
             if to_show and shown is not None and not self.update.waiting:  # only here the loop waits for the device
                 to_show = False
                 progress.show(f'loss {self.finite_loss(epoch):.4f}')

@@ -398,6 +398,12 @@ def test_tensorboard_shows_steps_without_doubles_when_a_run_goes_on(tmp_path):
     assert np.mean(means[:3]) == pytest.approx(float(rows[0]['train/loss'])), 'each value is of its own steps'
 
 
+def test_epochs_of_few_steps_have_a_point_each(tmp_path):
+    trainer_of(tmp_path, '--epochs', 3, '--print_freq', 50).train()
+    events = read_events(tmp_path / 'lenet_exp' / 'steps')
+    assert [event.step for event in events.Scalars('step/loss')] == [6, 12, 18]
+
+
 def test_tensorboard_gets_histograms_the_graph_and_the_options(tmp_path):
     trainer_of(tmp_path, '--epochs', 2, '--histograms', '--add_graph', '--lr', 0.02).train()
     events = read_events(tmp_path / 'lenet_exp')

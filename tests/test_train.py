@@ -76,7 +76,7 @@ def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
     expected = 'args.txt best.pth curves.png env.txt epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt '
-    expected = [*expected.split(), 'record.json', 'source.zip', 'witness.jsonl']
+    expected = [*expected.split(), 'record.json', 'source.zip', 'steps', 'witness.jsonl']
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 
@@ -367,10 +367,10 @@ def test_going_back_to_an_earlier_epoch_gives_the_same_run(list_data, train_here
     words = ['--num_workers', 0, '--epochs', 3, '--save_freq', 1, '--checkpoints_dir', tmp_path]
     run = train_here(*list_data, *words)
     weights, rows = weights_in(run.directory), history_of(run)
-    before = {path: path.read_bytes() for path in run.directory.iterdir()}
+    before = {path: path.read_bytes() for path in run.directory.rglob('*') if path.is_file()}
     with pytest.raises(DanluError, match=r'would write over the epochs after it; .*args\.txt --load_model_path .*0001'):
         train_here('--resume', run.directory / 'epoch_0001.pth', '--epochs', 4)
-    assert {path: path.read_bytes() for path in run.directory.iterdir()} == before
+    assert {path: path.read_bytes() for path in run.directory.rglob('*') if path.is_file()} == before
     (run.directory / 'epoch_0001.pth').replace(run.directory / 'last.pth')
     run = train_here('--resume', run.directory)
     assert 'resumed after epoch 1' in run.stdout
