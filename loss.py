@@ -10,7 +10,7 @@ To add one: write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and 
             return cls()
 
         def forward(self, predictions, targets):  # the mean over the batch
-            entropy = F.cross_entropy(predictions, targets, reduction='none')
+            entropy = nn.functional.cross_entropy(predictions, targets, reduction='none')
             return (entropy + 1 - (-entropy).exp()).mean()
 
         def count(self, predictions, targets):  # over how many things; without it, over the samples

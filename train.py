@@ -41,8 +41,9 @@ if __name__ == '__main__':
 
 import torch
 
+from data.balance import note_of_missing
 from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
-from data.identity import data_record
+from data.identity import data_record, dataset_of
 from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
@@ -127,7 +128,9 @@ class Trainer(Engine):
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
-        notes += [*notes_of(self.train_loader, self.val_loader), *self.data['val']['shared']]
+        sets = [dataset_of(loader) for loader in (self.train_loader, self.val_loader)]
+        notes += [*notes_of(self.train_loader, self.val_loader), *note_of_missing(*sets, args.class_names)]
+        notes += self.data['val']['shared']
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)

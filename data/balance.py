@@ -1,9 +1,34 @@
-"""Class-balanced sampling: how often each sample is to be drawn."""
+"""How many samples the classes have: class-balanced sampling, and classes that the validation lacks."""
 
 import numpy as np
 import torch
 
 from utils.errors import DanluError
+
+
+def labels_of(dataset):
+    """Return the labels of a data set that tells them as `labels` or `targets`, int64 array (N,), else None."""
+    labels = next(
+        (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
+    )
+    told = torch.is_tensor(labels) and labels.dtype == torch.int64 and labels.dim() == 1
+    return labels.cpu().numpy() if told and len(labels) == len(dataset) else None
+
+
+def note_of_missing(train, val, names):
+    """Return notes (list of str, one or none) on classes of the training that the validation has no sample of.
+
+    Args:
+        train, val: data sets; of those that tell no labels nothing is said.
+        names: of the classes (list of str), or None.
+    """
+    trained, tested = (None if dataset is None else labels_of(dataset) for dataset in (train, val))
+    if trained is None or tested is None:
+        return []
+    missing = np.setdiff1d(trained, tested).tolist()
+    shown = [str(label) if names is None else names[label] for label in missing[:10]]
+    more = f' and {len(missing) - 10} more' if len(missing) > 10 else ''
+    return [f'no sample to validate of: {", ".join(shown)}{more}'] if missing else []
 
 
 def balance(dataset, args):
@@ -22,15 +47,12 @@ def balance(dataset, args):
     Raises:
         DanluError: the data set knows no labels.
     """
-    labels = next(
-        (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
-    )
-    if not torch.is_tensor(labels) or labels.dtype != torch.int64 or labels.shape != (len(dataset),):
+    labels = labels_of(dataset)
+    if labels is None:
         raise DanluError(
             f'--balance: {args.data_type} does not tell the labels of its samples (int64 tensor (N,) as `labels`); '
             'leave it out, or give --class_weights'
         )
-    labels = labels.numpy()
     counts = np.bincount(labels, minlength=args.num_classes).astype(np.float64)
     if args.ignore_index is not None and args.ignore_index < len(counts):
         counts[args.ignore_index] = 0

@@ -19,7 +19,7 @@ from loss import select_loss
 from metrics import select_metrics
 from scripts import runs
 from scripts.records.pairing import Test, read_pairs, shared_header
-from utils.chance import mcnemar, paired_bootstrap
+from utils.chance import intervals_of_kinds, mcnemar, paired_bootstrap, telling
 from utils.colours import class_colours
 from utils.engine import Engine
 from utils.errors import DanluError
@@ -141,6 +141,14 @@ def test_the_bootstrap_is_that_of_all_resamples():
         with_ones(a), with_ones(b), mean
     )
     assert paired_bootstrap(with_ones(a), with_ones(b), mean) == paired_bootstrap(with_ones(a), with_ones(b), mean)
+
+
+def test_where_each_draw_is_the_same_there_is_no_interval():
+    counts = np.array([40])  # all wrong
+    found, _ = intervals_of_kinds(counts, lambda draws: np.stack([0 * draws[:, 0], draws[:, 0]], 1) / 40)
+    told = telling({'acc': found[0], 'loss': np.array([0.1, 0.2]), 'none': np.array([np.nan, np.nan])})
+    assert found[0].tolist() == [0, 0] and all(map(math.isnan, [*told['acc'], *told['none']]))
+    assert told['loss'].tolist() == [0.1, 0.2]
 
 
 def test_the_interval_of_right_and_wrong_is_that_of_the_binomial():

@@ -70,6 +70,14 @@ def _percentiles(value, sums):
         return bounds_of(value(sums))
 
 
+def telling(bounds):
+    """Return intervals, a dict from a name to (low, high), with nan for those in which low and high are the same.
+
+    Where all samples are alike, such as 0 hits of 40, each draw of them is too: that is not how sure the value is.
+    """
+    return {name: pair if pair[0] != pair[1] else (math.nan, math.nan) for name, pair in bounds.items()}
+
+
 def bounds_of(values):
     """Return the percentiles 2.5 and 97.5 of values (R, M), (M, 2); nan where none of them is a number."""
     values = np.asarray(values, dtype=float)

@@ -21,6 +21,7 @@ import re
 from itertools import count
 from pathlib import Path
 
+from utils import processes
 from utils.components import changed, changed_files, components_of, describe
 from utils.environment import command_line, environment_of, git_state, now, versions_of
 from utils.reader import Source
@@ -139,6 +140,8 @@ def experiment_of(trainer, record):
         return None
     options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
     options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch
+    if processes.count() > 1:  # whose sums have other last digits
+        options['processes'] = processes.count()
     data = [split['sha256'] for split in record['data'].values()]
     whole = json.dumps([options, record['code'], record['components'], data], sort_keys=True, default=str)
     return hashlib.sha256(whole.encode()).hexdigest()

@@ -4,7 +4,7 @@ from array import array
 
 import numpy as np
 
-from utils.chance import intervals, intervals_of_kinds
+from utils.chance import intervals, intervals_of_kinds, telling
 from utils.chance_of_ranks import intervals_of_ranks
 from utils.measures import number, select_measure
 from utils.report_page.intervals import of_matrix, of_share
@@ -33,7 +33,7 @@ def side_intervals(test, seed):
             taker.add(cells)
     for taker in takers:
         found |= taker.intervals(seed)
-    return {name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values}
+    return telling({name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values})
 
 
 class _Loss:

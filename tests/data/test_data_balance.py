@@ -1,10 +1,10 @@
-"""Class-balanced sampling."""
+"""Class-balanced sampling, and what is said of classes that the validation lacks."""
 
 import numpy as np
 import pytest
 import torch
 
-from data.balance import balance
+from data.balance import balance, note_of_missing
 from data.data_entry import select_eval_loader, select_train_loader
 from data.samplers import EpochBatches
 from utils.errors import DanluError
@@ -83,3 +83,24 @@ def test_data_without_labels_is_refused(make_args, dataset):
 def test_a_single_class_cannot_be_balanced(make_args):
     with pytest.raises(DanluError, match='--balance: the training data has 1 of 3 classes; leave it out'):
         balance(Labelled([1, 1]), make_args('--num_classes', 3))
+
+
+@pytest.mark.parametrize(
+    ('train', 'val', 'names', 'notes'),
+    [
+        ([0, 1, 2], [2, 1, 0, 0], None, []),
+        ([0, 1, 2], [1], None, ['no sample to validate of: 0, 2']),
+        ([0, 1, 2], [0, 1], ['cat', 'dog', 'rat'], ['no sample to validate of: rat']),
+        (list(range(15)), [0], None, [f'no sample to validate of: {", ".join(map(str, range(1, 11)))} and 4 more']),
+        ([0, 1], [0, 1, 2], None, []),
+    ],
+)
+def test_classes_that_the_validation_lacks_are_named(train, val, names, notes):
+    assert note_of_missing(Labelled(train), Labelled(val), names) == notes
+
+
+def test_of_data_without_labels_nothing_is_said(uneven):
+    for other in (None, object(), Labelled([0.5, 1.5], torch.float32), Labelled([[0, 1]])):
+        assert note_of_missing(Labelled([0, 1, 2]), other, None) == note_of_missing(other, Labelled([0]), None) == []
+    loader = select_train_loader(uneven())
+    assert note_of_missing(loader.dataset.dataset, Labelled([0, 1]), ['a', 'b', 'c']) == ['no sample to validate of: c']

@@ -17,7 +17,7 @@ from torch import nn
 
 from options import parse_train_args
 from train import Trainer
-from utils import environment, lock, record
+from utils import environment, lock, processes, record
 from utils.checkpoint import load_checkpoint
 from utils.environment import git_state, versions_of
 from utils.record import archive_of, changed_versions
@@ -198,6 +198,17 @@ def test_git_that_is_not_there_or_does_not_answer_is_no_obstacle(tmp_path, monke
     (tmp_path / 'git').write_text('#!/bin/sh\nexec /bin/sleep 20\n', encoding='utf-8')
     (tmp_path / 'git').chmod(0o755)
     assert git_state() is None
+
+
+def test_a_run_of_several_processes_is_another_than_that_of_one(tmp_path, monkeypatch):
+    """Its sums have other last digits."""
+    trainer = Trainer(parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu']))
+    trainer.close()
+    found = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(processes, 'count', lambda count=count: count)
+        found.append(record.experiment_of(trainer, trainer.record.values))
+    assert len({*found}) == 3 and found[0] == trainer.record.values['experiment']
 
 
 # --- going on

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.chance import intervals, intervals_of_kinds
+from utils.chance import intervals, intervals_of_kinds, telling
 from utils.chance_of_ranks import MOST, intervals_of_ranks
 
 
@@ -36,7 +36,7 @@ def find_intervals(page, measures, sums, seed):
         ap, auroc, of_ranks = found
         for mean, each, those in (('map', 'ap', ap), ('auroc', 'auroc', auroc)):
             bounds |= dict(zip([*(f'{each}/{name}' for name in page.class_names), mean], those, strict=True))
-    return bounds, (resamples, of_ranks)
+    return telling(bounds), (resamples, of_ranks)
 
 
 def of_share(share, count, seed):
