@@ -10,7 +10,7 @@ import os
 import socket
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +19,15 @@ import numpy as np
 from scripts.sweeping.space import grid_of
 from utils.errors import DanluError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 SAMPLERS = ('tpe', 'random', 'grid')
 PRUNERS = ('none', 'median', 'hyperband')
 DATABASE, DIRECTION = 'sweep.db', 'the direction of the metric'
+TAKING = '.taking'  # a file that workers lock beside it
 ATTEMPTS, PAUSE = 5, 0.5  # to open a storage, which another worker may be making; seconds between them
 PATIENCE = 20  # seconds that a worker has to fill a study that it has made, until others do
 WAIT = 60  # seconds that a SQLite file may be locked by others
@@ -290,7 +296,8 @@ def take(study, sweep):
 
     waiting = (optuna.trial.TrialState.WAITING,)
     while study.get_trials(deepcopy=False, states=waiting):
-        trial = study.ask()
+        with alone(sweep):
+            trial = study.ask()
         if is_due(study, trial):
             trial.set_user_attr('worker', {'host': host(), 'pid': os.getpid()})
             study.sampler = sampler_of(optuna, sweep, trial.user_attrs['place'])
@@ -298,6 +305,21 @@ def take(study, sweep):
         trial.set_user_attr('surplus', True)
         finish(study, trial.number, state=optuna.trial.TrialState.FAIL)
     return None
+
+
+@contextmanager
+def alone(sweep):
+    """Let one worker at a time take a trial from a SQLite file, in the body of the `with`.
+
+    Optuna locks the row of a waiting trial while it looks at it, which SQLite does not know: two workers could get the
+    same one. Where there is no flock (Windows) it may still happen: the trial is then trained twice.
+    """
+    if fcntl is None or not sweep.url.startswith('sqlite') or not sweep.folder.is_dir():
+        yield
+        return
+    with open(sweep.folder / TAKING, 'ab') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, whatever becomes of the process
+        yield
 
 
 def is_due(study, trial):

@@ -1,11 +1,15 @@
 """Places of trials: filled once, whoever starts at the same time, is killed or is lost."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from scripts.sweeping import study as studies
 from scripts.sweeping.space import grid_of, parameter
 
 optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
+models = pytest.importorskip('optuna.storages._rdb.models')
 
 
 @pytest.fixture
@@ -40,6 +44,26 @@ def test_places_that_two_workers_filled_at_once_are_taken_once(empty, monkeypatc
         places.append(trial.user_attrs['place'])
     assert places == list(range(6))
     assert [studies.kind_of(trial) for trial in one.get_trials()] == ['running'] * 6 + ['surplus'] * 6
+
+
+@pytest.mark.skipif(studies.fcntl is None, reason='this system has no flock')
+def test_two_workers_that_ask_at_the_same_time_get_different_trials(empty, monkeypatch):
+    """SQLite does not lock a row that is looked at, so that Optuna alone would give both the same one."""
+    grid, opened = empty
+    workers = [opened(), opened()]
+    studies.fill(workers[0], grid)
+    find = models.TrialModel.find_or_raise_by_id.__func__
+
+    def slowly(cls, *given, **named):
+        trial = find(cls, *given, **named)
+        if named.get('for_update'):
+            time.sleep(0.3)
+        return trial
+
+    monkeypatch.setattr(models.TrialModel, 'find_or_raise_by_id', classmethod(slowly))
+    with ThreadPoolExecutor(2) as pool:
+        found = [*pool.map(lambda study: studies.take(study, grid).number, workers)]
+    assert sorted(found) == [0, 1]
 
 
 def test_of_two_that_wait_for_a_place_the_one_goes_on_that_has_a_run(empty):
