@@ -129,8 +129,8 @@ class Trainer(Engine):
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
         sets = [dataset_of(loader) for loader in (self.train_loader, self.val_loader)]
-        notes += [*notes_of(self.train_loader, self.val_loader), *note_of_missing(*sets, args.class_names)]
-        notes += self.data['val']['shared']
+        notes += notes_of(self.train_loader, self.val_loader)
+        notes += [*note_of_missing(*sets, args.class_names, args.ignore_index), *self.data['val']['shared']]
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)

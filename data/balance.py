@@ -15,18 +15,20 @@ def labels_of(dataset):
     return labels.cpu().numpy() if told and len(labels) == len(dataset) else None
 
 
-def note_of_missing(train, val, names):
+def note_of_missing(train, val, names, ignore_index=None):
     """Return notes (list of str, one or none) on classes of the training that the validation has no sample of.
 
     Args:
         train, val: data sets; of those that tell no labels nothing is said.
         names: of the classes (list of str), or None.
+        ignore_index: a label that is none (int), as are negative ones.
     """
     trained, tested = (None if dataset is None else labels_of(dataset) for dataset in (train, val))
     if trained is None or tested is None:
         return []
-    missing = np.setdiff1d(trained, tested).tolist()
-    shown = [str(label) if names is None else names[label] for label in missing[:10]]
+    missing = [label for label in np.setdiff1d(trained, tested).tolist() if label >= 0 and label != ignore_index]
+    known = dict(enumerate(names or []))
+    shown = [known.get(label, str(label)) for label in missing[:10]]
     more = f' and {len(missing) - 10} more' if len(missing) > 10 else ''
     return [f'no sample to validate of: {", ".join(shown)}{more}'] if missing else []
 

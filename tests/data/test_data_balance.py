@@ -104,3 +104,8 @@ def test_of_data_without_labels_nothing_is_said(uneven):
         assert note_of_missing(Labelled([0, 1, 2]), other, None) == note_of_missing(other, Labelled([0]), None) == []
     loader = select_train_loader(uneven())
     assert note_of_missing(loader.dataset.dataset, Labelled([0, 1]), ['a', 'b', 'c']) == ['no sample to validate of: c']
+
+
+def test_labels_that_do_not_count_are_not_missed():
+    train, val = Labelled([0, 1, 2, 255, -100, 7]), Labelled([0, 1])
+    assert note_of_missing(train, val, ['a', 'b', 'c'], 255) == ['no sample to validate of: c, 7']
