@@ -301,7 +301,7 @@ def _add_schedule(parser):
     group.add_argument('--power', default=0.9, before=0.9, type=number(float, above=0), metavar='X',
                        help='poly: the power')
     group.add_argument('--lr_min', default=0.0, before=0.0, type=number(float, low=0), metavar='X',
-                       help='cosine and plateau: the least learning rate')
+                       help='cosine and plateau: the lowest learning rate; of a part with --lr_of PART=X, X times that')
     group.add_argument('--plateau_patience', default=5, before=5, type=number(int, low=0), metavar='N',
                        help='plateau: epochs without a better value that are waited for')
 

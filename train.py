@@ -65,7 +65,7 @@ from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.onlooker import Onlooker
-from utils.optim import Schedule, base_lr, select_optimizer
+from utils.optim import Schedule, select_optimizer
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.record import Record
@@ -317,7 +317,7 @@ class Trainer(Engine):
             if to_show and shown is not None and not self.update.waiting:  # only here the loop waits for the device
                 to_show = False
                 progress.show(f'loss {self.finite_loss(epoch):.4f}')
-                self.logger.save_steps(self.update.steps, base_lr(self.optimizer))
+                self.logger.save_steps(self.update.steps, self.update.schedule.last_lr)
             if self.update.steps == self.args.max_steps:
                 break
             if self.interruption.due(self.update.steps) and not self.update.waiting:
@@ -366,7 +366,7 @@ class Trainer(Engine):
     def record_training(self, progress):
         """Record what an epoch's training came to."""
         self.record_overall('train', processes.overall(self.metrics['train'], self.device).compute())
-        self.logger.record('lr', base_lr(self.optimizer))
+        self.logger.record('lr', self.update.schedule.last_lr)
         self.logger.record('images_per_second', progress.rate())
         self.logger.record('data_wait', progress.wait_share())
         if self.device.type == 'cuda':

@@ -7,6 +7,7 @@ constructor names. To add a schedule: a function like those below, and a line in
 
 import inspect
 import math
+from collections import Counter
 
 import torch
 from torch.optim import lr_scheduler
@@ -118,6 +119,10 @@ class Schedule:
         steps_per_epoch: optimizer steps, or None: not known, which only a schedule by whole epochs can do without.
         mode: 'max' or 'min', which values of the monitored metric are better.
 
+    Attributes:
+        last_lr: the learning rate (float) of the last optimizer step, as `base_lr` has it; before the first step that
+            of the first step.
+
     Raises:
         DanluError: the warm-up takes the whole run, or the number of steps is needed and not known.
     """
@@ -140,9 +145,11 @@ class Schedule:
         self.by_step = by_step[0] if len(by_step) == 1 else None
         if len(by_step) == 2:
             self.by_step = lr_scheduler.SequentialLR(optimizer, by_step, [warm])
+        self.optimizer, self.last_lr = optimizer, base_lr(optimizer)
 
     def step(self):
         """Go on after an optimizer step."""
+        self.last_lr = base_lr(self.optimizer)
         if self.by_step is not None:
             self.by_step.step()
 
@@ -153,12 +160,16 @@ class Schedule:
 
     def state_dict(self):
         """Return where it stands: dict of plain values."""
-        return {name: plain(part.state_dict()) for name, part in self._parts()}
+        return {name: plain(part.state_dict()) for name, part in self._parts()} | {'last_lr': self.last_lr}
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken, after the optimizer has loaded its own state."""
         for name, part in self._parts():
             part.load_state_dict(state[name])
+            for each in getattr(part, '_schedulers', [part]):
+                if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
+                    each.milestones = Counter(each.milestones)
+        self.last_lr = state.get('last_lr', base_lr(self.optimizer))  # older states do not have it
 
     def _parts(self):
         parts = (('by_step', self.by_step), ('by_value', self.by_value))
@@ -193,7 +204,41 @@ def exponential(optimizer, args, steps_per_epoch, rest, mode):
 
 def cosine(optimizer, args, steps_per_epoch, rest, mode):
     """Return the half cosine down to --lr_min at the end of the run (Loshchilov and Hutter 2017, SGDR)."""
-    return lr_scheduler.CosineAnnealingLR(optimizer, rest, args.lr_min)
+    return SharedCosineLR(optimizer, rest, args.lr_min)
+
+
+class SharedCosineLR(lr_scheduler.CosineAnnealingLR):
+    """CosineAnnealingLR whose lowest learning rate in each group is eta_min times the group's 'lr_share'.
+
+    Attributes:
+        shared: whether the lowest rate is a share (bool). States of earlier versions do not have it: a run that began
+            with one lowest rate for all groups keeps it.
+    """
+
+    def __init__(self, optimizer, T_max, eta_min):
+        self.shared = True
+        super().__init__(optimizer, T_max, eta_min)
+
+    def get_lr(self):
+        """Return the next learning rate of each group (list of float)."""
+        return self._of_each_group(super().get_lr)
+
+    def _get_closed_form_lr(self):
+        return self._of_each_group(super()._get_closed_form_lr)
+
+    def _of_each_group(self, rates):
+        """Return what torch's function `rates` gives for each group with the lowest rate of that group."""
+        lowest, found = self.eta_min, []
+        for number, group in enumerate(self.optimizer.param_groups):
+            self.eta_min = lowest * (group.get('lr_share', 1.0) if self.shared else 1.0)
+            found.append(rates()[number])
+        self.eta_min = lowest
+        return found
+
+    def load_state_dict(self, state_dict):
+        """Go on where `state_dict` was taken."""
+        super().load_state_dict(state_dict)
+        self.shared = state_dict.get('shared', False)
 
 
 def poly(optimizer, args, steps_per_epoch, rest, mode):
@@ -209,7 +254,8 @@ def onecycle(optimizer, args, steps_per_epoch, rest, mode):
 
 def plateau(optimizer, args, steps_per_epoch, rest, mode):
     """Return the schedule that multiplies by --gamma when the monitored metric has not improved for some epochs."""
-    options = {'factor': args.gamma, 'patience': args.plateau_patience, 'min_lr': args.lr_min}
+    lowest = [args.lr_min * group.get('lr_share', 1.0) for group in optimizer.param_groups]
+    options = {'factor': args.gamma, 'patience': args.plateau_patience, 'min_lr': lowest}
     return lr_scheduler.ReduceLROnPlateau(optimizer, mode, **options, eps=0.0)  # or it passes over small rates
 
 
