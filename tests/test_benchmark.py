@@ -51,10 +51,12 @@ def test_small_measures_danlu_against_the_bare_loop_and_a_script(tmp_path):
 def test_growth_measures_lists_steps_and_memory(tmp_path):
     status, out, err = benchmark('growth', '--quick', '--steps', 100, '--out', tmp_path)
     assert (status, err) == (0, ''), out
-    reading, stepping, lasting = result(tmp_path)['sections'].values()
+    reading, stepping, lasting, faulting = result(tmp_path)['sections'].values()
     assert [row['lines'] for row in reading] == [1000]
     assert {(row['lines'], row['epoch']) for row in stepping} == {(1000, e) for e in (1, 2, 1000, 1_000_000)}
     assert [row['steps'] for row in lasting] == list(range(0, 100, 10))
+    assert faulting[0]['kept'] is False
+    assert all(row['faults'] >= 0 and row['seconds'] > 0 for row in faulting)
 
 
 def test_start_measures_the_way_to_the_first_step(tmp_path):

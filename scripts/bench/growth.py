@@ -20,8 +20,15 @@ def growth(options, scratch, say):
     say(f'watching memory over {options.steps:,} steps')
     held = measure('growth_worker', 'lasting', options.steps, scratch)
     lasting = [{'steps': steps, 'bytes': size} for steps, size in held]
-    sections = {'reading lists': reading, 'steps per second': stepping, 'memory of a long run': lasting}
-    texts = [reading_table(reading), stepping_table(stepping), lasting_table(lasting)]
+    say('counting page faults')
+    faulting = [measure('growth_worker', 'faulting', keep, scratch) for keep in (False, True)]
+    sections = {
+        'reading lists': reading,
+        'steps per second': stepping,
+        'memory of a long run': lasting,
+        'a block of memory that is freed and allocated again': faulting,
+    }
+    texts = [reading_table(reading), stepping_table(stepping), lasting_table(lasting), faulting_table(faulting)]
     tables = dict(zip(sections, texts, strict=True))
     return sections, tables, lambda path: draw(path, reading, stepping)
 
@@ -56,6 +63,16 @@ def lasting_table(rows):
         'steps': lambda row: f'{row["steps"]:,}',
         'MiB': lambda row: f'{row["bytes"] / 2**20:.1f}',
         'KiB since epoch 2': lambda row: f'{(row["bytes"] - rows[1]["bytes"]) / 2**10:+.0f}',
+    })  # fmt: skip
+
+
+def faulting_table(rows):
+    """Return the table (str) of page faults; they vary between processes, as the heap cannot always grow in place."""
+    return table(rows, {
+        'freed memory': lambda row: 'kept' if row['kept'] else 'returned to the system',
+        'MiB': lambda row: f'{row["bytes"] / 2**20:.0f}',
+        'page faults': lambda row: f'{row["faults"]:,.0f}',
+        'ms': lambda row: f'{row["seconds"] * 1e3:.1f}',
     })  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import sys
 import time
 from array import array
@@ -17,10 +18,12 @@ from data.in_memory import InMemory
 from data.listing import Faults, parse_labels, read_list
 from options import parse_train_args
 from train import Trainer
+from utils.startup import keep_freed_memory
 
 PIXELS = 4  # sides of a picture
 EPOCHS = 10  # of the run whose memory is watched
 CLASSES = 1000
+BLOCK_BYTES = 2**26  # 64 MiB: more than glibc's largest threshold for mmap, 32 MiB
 
 
 def memory_bytes(field):
@@ -81,6 +84,23 @@ def lasting(steps, scratch):
     return trainer.seen
 
 
+def faulting(keep, scratch):
+    """Return what allocating, zeroing and freeing a block costs (dict): page faults and seconds, medians of rounds.
+
+    Args:
+        keep: whether keep_freed_memory is called first (bool), as train.py and eval.py do.
+        scratch: not used.
+    """
+    kept = keep and keep_freed_memory()
+    faults, seconds = [], []
+    for _ in range(9):
+        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_minflt, time.perf_counter()
+        torch.zeros(BLOCK_BYTES, dtype=torch.uint8)
+        seconds.append(time.perf_counter() - started)
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    return {'kept': kept, 'bytes': BLOCK_BYTES, 'faults': median(faults[1:]), 'seconds': median(seconds[1:])}
+
+
 def make_trainer(kind, length, scratch, epochs):
     """Return a Trainer of class `kind` over `length` tiny pictures in memory, one per step."""
     data_entry.DATASETS['growth'] = 'bench.growth_worker.flat'
@@ -132,7 +152,7 @@ class Watching(Trainer):
         super().train_per_epoch(epoch)
 
 
-MEASUREMENTS = {'reading': reading, 'stepping': stepping, 'lasting': lasting}
+MEASUREMENTS = {'reading': reading, 'stepping': stepping, 'lasting': lasting, 'faulting': faulting}
 
 if __name__ == '__main__':
     outcome = MEASUREMENTS[sys.argv[1]](json.loads(sys.argv[2]), Path(sys.argv[3]))

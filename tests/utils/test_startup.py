@@ -1,11 +1,16 @@
 """What is settled before torch is imported, each time in a Python of its own."""
 
+import ctypes
+import os
 import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from utils.startup import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory
 
 PROJECT = Path(__file__).resolve().parents[2]
 START = 'import sys, torch\nfrom utils.startup import postpone_compiler\npostpone_compiler()\n'
@@ -30,24 +35,56 @@ def run(code, *words):
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='it is about glibc')
-def test_freed_memory_is_kept_for_what_comes_next():
-    """A page that is mapped anew is a fault; a block of 64 MB has 16,384 of them, or fewer where pages are larger."""
-    code = """
-import resource, sys
+MALLINFO = """
+import ctypes, sys
 from utils.startup import keep_freed_memory
+class Mallinfo2(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in
+                'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost'.split()]
+mallinfo = ctypes.CDLL(None).mallinfo2
+mallinfo.restype = Mallinfo2
 kept = sys.argv[1:] == ['keep'] and keep_freed_memory()
 import torch
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.zeros(2**24)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(kept, min(faults() for _ in range(8)))
+torch.zeros(2**24)
+before = mallinfo()
+block = torch.zeros(2**24)
+held = mallinfo()
+del block
+freed = mallinfo()
+print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena == held.arena == before.arena)
 """
-    (kept, without), (asked, with_it) = (run(code, *words).split() for words in ([], ['keep']))
-    assert (kept, asked) == ('False', 'True')
-    assert int(without) > 20
-    assert int(with_it) < int(without) / 10
+
+
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != 'glibc' or not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='needs glibc 2.33 or newer'
+)
+def test_freed_memory_is_kept_for_what_comes_next(monkeypatch):
+    """By default glibc maps each block of 64 MiB anew; with it the block lies in the heap, which stays as it is."""
+    for name in [name for name in os.environ if name.startswith(('MALLOC_', 'GLIBC_TUNABLES'))]:
+        monkeypatch.delenv(name)
+    assert run(MALLINFO) == 'False True True'
+    assert run(MALLINFO, 'keep') == 'True False True'
+
+
+@pytest.mark.parametrize('refused', [None, M_MMAP_MAX, M_TRIM_THRESHOLD])
+def test_both_settings_of_glibc_have_to_be_accepted(refused, monkeypatch):
+    asked = []
+
+    def mallopt(setting, value):
+        asked.append((setting, value))
+        return int(setting != refused)
+
+    monkeypatch.setattr(platform, 'libc_ver', lambda: ('glibc', '2.36'))
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: SimpleNamespace(mallopt=mallopt))
+    assert keep_freed_memory() is (refused is None)
+    assert asked[0] == (M_MMAP_MAX, 0)
+    assert asked[1:] == ([] if refused == M_MMAP_MAX else [(M_TRIM_THRESHOLD, 2**31 - 1)])
+
+
+def test_another_libc_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
+    monkeypatch.setattr(ctypes, 'CDLL', lambda name: pytest.fail('it was asked for'))
+    assert keep_freed_memory() is False
 
 
 def test_an_optimizer_works_without_the_compiler():
