@@ -11,7 +11,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,8 +95,6 @@ def train_here():
     def run(*words):
         import train
 
-        if '--resume' in words:  # of two event files of one process and one second TensorBoard may read the later first
-            time.sleep(1)
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
             train.main([*_without_report('train.py', words), '--device', 'cpu'])
         return finished_run(stdout.getvalue())

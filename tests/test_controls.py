@@ -3,7 +3,6 @@
 import copy
 import csv
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
@@ -388,7 +387,6 @@ def test_tensorboard_shows_steps_without_doubles_when_a_run_goes_on(tmp_path):
     words = ['--print_freq', 2, '--lr', 0.01]
     trainer_of(tmp_path, '--epochs', 2, *words).train()
     run = tmp_path / 'lenet_exp'
-    time.sleep(1)  # of two event files of one process and one second TensorBoard may read the later first
     trainer_of(tmp_path, '--resume', run, '--epochs', 3).train()
     events = read_events(run / 'steps')
     assert [event.step for event in events.Scalars('step/loss')] == [2, 4, 6, 8, 10, 12, 14, 16, 18]

@@ -181,20 +181,18 @@ class Logger:
     @cached_property
     def writer(self):
         """Return the SummaryWriter, opened when there is something to write: its import delays the first step."""
-        from torch.utils.tensorboard import SummaryWriter
+        from utils.tensorboard import open_writer
 
         # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
         purge_step = self.begun['epoch'] + 1 if self.history or self.begun['step'] else None
-        return SummaryWriter(str(self.directory), purge_step=purge_step)
+        return open_writer(self.directory, purge_step)
 
     @cached_property
     def step_writer(self):
         """Return the SummaryWriter of what is by steps, in steps/: `writer` would take its steps for epochs."""
-        from torch.utils.tensorboard import SummaryWriter
+        from utils.tensorboard import open_writer
 
-        return SummaryWriter(
-            str(self.directory / 'steps'), purge_step=self.begun['step'] + 1 if self.begun['step'] else None
-        )
+        return open_writer(self.directory / 'steps', self.begun['step'] + 1 if self.begun['step'] else None)
 
     def print(self, text, shown=None):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt.

@@ -3,12 +3,32 @@
 import copy
 import importlib
 import re
+import time
 import warnings
+from pathlib import Path
 
 import torch
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams
 
 from utils.checkpoint import unwrapped
+
+
+def open_writer(directory, purge_step=None):
+    """Return a SummaryWriter whose event file TensorBoard reads after those that the directory has already.
+
+    TensorBoard reads event files in the order of their names. A name begins with the second in which the file was made,
+    and within one second the order of the names is not that of the files: wait for the next second.
+
+    Args:
+        directory: of the event files (str or Path); made if missing.
+        purge_step: first step of which TensorBoard forgets what earlier files hold (int), or None.
+    """
+    found = [re.match(r'events\.out\.tfevents\.(\d+)\.', path.name) for path in Path(directory).glob('events.out.*')]
+    newest = max((int(match[1]) for match in found if match), default=0)
+    while int(now := time.time()) == newest:
+        time.sleep(newest + 1 - now)
+    return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def add_hparams(writer, options, metrics):

@@ -42,17 +42,18 @@ def test_messages_come_in_the_order_of_the_calls():
 
 
 def test_another_error_is_raised_here():
+    shared = mmap.mmap(-1, 4096)
+
     def call(index):
+        shared[index] = 1
         if index == 5:
             raise OSError(28, 'No space left on device')
-        time.sleep(0 if index < 5 else 60)
 
-    started = time.monotonic()
     with pytest.raises(OSError, match='No space left') as error:
         list(call_forked(call, 100, 1))
     assert error.value.errno == 28
     assert 'in call' in error.value.__notes__[0], 'where it was'
-    assert time.monotonic() - started < 30
+    assert list(shared[:100]) == [1] * 6 + [0] * 94, 'no call follows it'
 
 
 def test_a_process_that_is_killed_is_noticed():
@@ -68,7 +69,7 @@ def test_no_process_is_left_when_the_caller_stops():
     def call(index):
         if index == 0:
             raise DanluError(str(os.getpid()))
-        time.sleep(60)
+        time.sleep(600)
 
     calls = call_forked(call, 2, 1)
     _, pid = next(calls)
@@ -85,7 +86,7 @@ def call(index):
     os.write(1, b'.')
     time.sleep(0.05)
 
-list(call_forked(call, 10_000, 2))
+list(call_forked(call, 1_000_000, 2))
 """
 
 
@@ -93,6 +94,4 @@ def test_the_processes_end_when_their_parent_is_killed():
     parent = subprocess.Popen([sys.executable, '-c', SCRIPT], cwd=PROJECT, stdout=subprocess.PIPE)
     assert parent.stdout.read(4) == b'....'
     parent.kill()
-    started = time.monotonic()
-    parent.communicate(timeout=60)  # reads until nobody holds the other end
-    assert time.monotonic() - started < 20
+    parent.communicate(timeout=300)  # reads until nobody holds the other end; all calls would take hours

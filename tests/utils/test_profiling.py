@@ -5,8 +5,8 @@ import gzip
 import itertools
 import json
 import re
-import time
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -91,8 +91,8 @@ def test_the_digits_are_measured_and_the_report_is_kept(run_program, tmp_path):
     assert list(milliseconds) == [*PARTS, 'whole step']
     check_sums(milliseconds, percent)
     assert steps == 40
-    assert percent['forward'] + percent['backward'] > 30
-    assert re.search('--fast|--batch_size|--print_freq', advice), 'which of them depends on the machine'
+    assert min(percent['forward'], percent['backward']) > 0
+    assert advice, 'which one depends on the machine'
     assert (trace[1], trace[2]) == (str(run / 'trace.json.gz'), '5')
     ranges = ranges_in(run / 'trace.json.gz')
     assert set(ranges) == set(PARTS)
@@ -167,6 +167,15 @@ SLEEPS = {'data': 0.030, 'copy': 0.020, 'forward': 0.025, 'loss': 0.035, 'backwa
           'metrics': 0.050, 'logging': 0.055, 'rest': 0.060}  # fmt: skip
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Let time pass for utils.profiling in its `time.sleep` alone: what it measures does not depend on the machine."""
+    clock = SimpleNamespace(now=100.0)
+    clock.perf_counter = lambda: clock.now
+    clock.sleep = lambda seconds: setattr(clock, 'now', clock.now + seconds)
+    monkeypatch.setattr(profiling, 'time', clock)
+
+
 class SlowBatches:
     """Ready-made batches that come late; notes when they are asked for."""
 
@@ -178,8 +187,8 @@ class SlowBatches:
 
     def __iter__(self):
         for batch in self.batches:
-            self.asked.append(time.perf_counter())
-            time.sleep(SLEEPS['data'])
+            self.asked.append(profiling.time.perf_counter())
+            profiling.time.sleep(SLEEPS['data'])
             yield batch
 
 
@@ -188,36 +197,36 @@ class SlowEverywhere(Trainer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.optimizer.register_step_pre_hook(lambda *_: time.sleep(SLEEPS['optimizer']))
+        self.optimizer.register_step_pre_hook(lambda *_: profiling.time.sleep(SLEEPS['optimizer']))
         record = self.logger.record
-        self.logger.record = lambda *args: (time.sleep(SLEEPS['logging']), record(*args))
+        self.logger.record = lambda *args: (profiling.time.sleep(SLEEPS['logging']), record(*args))
 
     def step(self, batch):
         images, targets = self.to_device(batch)
-        time.sleep(SLEEPS['forward'])
+        profiling.time.sleep(SLEEPS['forward'])
         return images, self.model(images), targets
 
     def to_device(self, batch):
-        time.sleep(SLEEPS['copy'])
+        profiling.time.sleep(SLEEPS['copy'])
         return super().to_device(batch)
 
     def compute_loss(self, predictions, targets):
-        time.sleep(SLEEPS['loss'])
+        profiling.time.sleep(SLEEPS['loss'])
         loss = super().compute_loss(predictions, targets)
         if loss.requires_grad:
-            loss.register_hook(lambda _: time.sleep(SLEEPS['backward']))
+            loss.register_hook(lambda _: profiling.time.sleep(SLEEPS['backward']))
         return loss
 
     def compute_metrics(self, predictions, targets, metrics):
-        time.sleep(SLEEPS['metrics'])
+        profiling.time.sleep(SLEEPS['metrics'])
         super().compute_metrics(predictions, targets, metrics)
 
     def loss_count(self, predictions, targets):
-        time.sleep(SLEEPS['rest'])
+        profiling.time.sleep(SLEEPS['rest'])
         return super().loss_count(predictions, targets)
 
 
-def test_each_part_gets_its_own_time_and_together_they_are_the_step(tmp_path, capsys):
+def test_each_part_gets_its_own_time_and_together_they_are_the_step(clock, tmp_path, capsys):
     loader = SlowBatches(6)
     trainer = trainer_of(tmp_path, '--profile', kind=SlowEverywhere, train_loader=loader)
     trainer.train_per_epoch(1)
@@ -228,22 +237,19 @@ def test_each_part_gets_its_own_time_and_together_they_are_the_step(tmp_path, ca
     assert steps == timed
     assert (warm + whole, timed, traced) == (2, 2, 2)
     whole = milliseconds.pop('whole step')
-    for name, seconds in SLEEPS.items():
-        assert milliseconds[name] >= 1000 * seconds * 0.999, f'{name} lost time to another part'
-    # With the line above it follows that no part got the time of another one.
-    assert whole < 1000 * sum(SLEEPS.values()) + 150
+    assert milliseconds == pytest.approx({name: 1000 * seconds for name, seconds in SLEEPS.items()})
     begun, ended = loader.asked[2], loader.asked[4]
-    assert whole == pytest.approx(1000 * (ended - begun) / timed, rel=0.1)
+    assert whole == pytest.approx(1000 * (ended - begun) / timed)
 
 
-def test_the_part_inside_counts(tmp_path, capsys):
+def test_the_part_inside_counts(clock, tmp_path, capsys):
     """A loss that runs the network once more, and a step that computes a loss."""
 
     class Twice(Trainer):
         def step(self, batch):
             images, predictions, targets = super().step(batch)
             self.compute_loss(predictions, targets)
-            time.sleep(0.03)
+            profiling.time.sleep(0.03)
             return images, predictions, targets
 
         def compute_loss(self, predictions, targets):
@@ -251,42 +257,50 @@ def test_the_part_inside_counts(tmp_path, capsys):
             return super().compute_loss(predictions, targets)
 
         def compute_metrics(self, predictions, targets, metrics):
-            time.sleep(0.02)
+            profiling.time.sleep(0.02)
             super().compute_metrics(predictions, targets, metrics)
 
     trainer = trainer_of(tmp_path, '--profile', kind=Twice, train_loader=batches(3))
     trainer.train_per_epoch(1)
     trainer.logger.close()
     milliseconds, *_ = report_in(capsys.readouterr().out)
-    assert milliseconds['metrics'] >= 60 * 0.999, 'one of the loop, two within a loss'
-    assert milliseconds['forward'] >= 30 * 0.999, 'what follows a loss within step is not backward'
-    assert milliseconds['backward'] < 30
+    assert milliseconds['metrics'] == pytest.approx(60), 'one of the loop, two within a loss'
+    assert milliseconds['forward'] == pytest.approx(30), 'what follows a loss within step is not backward'
+    assert milliseconds['backward'] == 0
 
 
 @pytest.mark.parametrize('workers', [0, 1])
-def test_what_the_loader_does_to_batches_on_the_device_is_not_waiting_for_data(list_data, tmp_path, capsys, workers):
+def test_what_the_loader_does_to_batches_on_the_device_is_not_waiting_for_data(
+    clock, list_data, tmp_path, capsys, workers
+):
     words = [*list_data, '--data_type', 'mem_list', '--num_workers', str(workers), '--augment', 'flip', '--profile']
     trainer = Trainer(parse_train_args([*words, '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]))
     prepare, augment = trainer.train_loader.prepare, trainer.prepare.augment
-    trainer.prepare.augment = lambda *batch: (time.sleep(0.1), augment(*batch))[1]
+    trainer.prepare.augment = lambda *batch: (profiling.time.sleep(0.1), augment(*batch))[1]
     trainer.train_per_epoch(1)
     trainer.logger.close()
     milliseconds, *_ = report_in(capsys.readouterr().out)
     # Steps 2 and 3 are timed; without workers the loader makes batches 2, 3 and 4 as one.
-    assert milliseconds['copy and augment'] >= (50 if workers == 0 else 100) * 0.999
-    assert milliseconds['data'] < milliseconds['copy and augment']
+    assert milliseconds['copy and augment'] == pytest.approx(50 if workers == 0 else 100)
+    assert milliseconds['data'] == 0
     assert trainer.train_loader.prepare == prepare
 
 
 @pytest.mark.parametrize(
     'wrap', [nn.DataParallel, lambda net: torch.compile(net, backend='eager')], ids=['dp', 'compile']
 )
-def test_wrapped_models_are_measured(tmp_path, capsys, wrap):
-    trainer = trainer_of(tmp_path, '--profile', model=wrap(Dropping()))
+def test_wrapped_models_are_measured(clock, tmp_path, capsys, wrap):
+    class Slow(Dropping):
+        @torch.compiler.disable
+        def forward(self, images):
+            profiling.time.sleep(0.03)
+            return super().forward(images)
+
+    trainer = trainer_of(tmp_path, '--profile', model=wrap(Slow()))
     trainer.train_per_epoch(1)
     trainer.logger.close()
     milliseconds, *_ = report_in(capsys.readouterr().out)
-    assert milliseconds['forward'] > milliseconds['copy']
+    assert milliseconds['forward'] == pytest.approx(30) == milliseconds['whole step']
 
 
 def test_gradients_may_be_emptied_after_the_step(tmp_path):

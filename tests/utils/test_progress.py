@@ -3,7 +3,7 @@
 import contextlib
 import io
 import re
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +19,15 @@ def at_a_terminal(monkeypatch):
     for name in ('CI', 'JPY_PARENT_PID', 'MPLBACKEND'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('TERM', 'xterm')
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a list of the time in seconds that a bar sees, which changes only where a test changes it."""
+    now = [100.0]
+    monkeypatch.setattr(progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr('tqdm.std.time', lambda: now[0])
+    return now
 
 
 @contextlib.contextmanager
@@ -58,15 +67,15 @@ def test_a_loader_without_a_data_set_has_no_total():
     assert bar.done == 3
 
 
-def test_a_terminal_gets_a_bar_with_count_rate_time_and_text():
+def test_a_terminal_gets_a_bar_with_count_rate_time_and_text(clock):
     lines = []
     bar = Progress(loader(), 'epoch 1/2', lines.append)
     with stderr(terminal=True) as screen:
         for step, _ in enumerate(bar):
-            time.sleep(0.12)  # tqdm draws at most ten times a second
+            clock[0] += 0.125  # tqdm draws at most ten times a second
             bar.show(f'loss 0.{step}')
     drawn = screen.getvalue()
-    assert re.search(r'epoch 1/2  80% \S+ +8/10  [\d,]+ img/s  00:0\d left  loss 0\.1', drawn)
+    assert re.search(r'epoch 1/2  80% \S+ +8/10  [\d,]+ img/s  00:00 left  loss 0\.1', drawn)
     assert lines == [], 'a terminal has the bar and needs no lines'
     assert drawn.endswith('\r'), 'the bar is gone when the epoch ends'
 
@@ -99,36 +108,34 @@ def test_a_bar_shows_what_braces_a_text_has():
     'environ', [{'CI': 'true'}, {'CI': '1'}, {'TERM': 'dumb'}, {'JPY_PARENT_PID': '17'},
                 {'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}],
 )  # fmt: skip
-def test_a_terminal_that_nobody_looks_at_gets_no_bar(environ, monkeypatch):
+def test_a_terminal_that_nobody_looks_at_gets_no_bar(environ, clock, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     bar = Progress(loader(), 'epoch 1/2', print)
     with stderr(terminal=True) as screen:
         for _ in bar:
-            time.sleep(0.12)
+            clock[0] += 0.125
             bar.show('loss 0.5')
     assert screen.getvalue() == ''
 
 
-def test_without_a_terminal_nothing_is_drawn_and_short_epochs_are_silent():
+def test_without_a_terminal_nothing_is_drawn_and_short_epochs_are_silent(clock):
     lines = []
     bar = Progress(loader(), 'epoch 1/2', lines.append)
     with stderr(terminal=False) as file:
         for _ in bar:
-            time.sleep(0.12)
+            clock[0] += 0.125
             bar.show('loss 0.5')
     assert file.getvalue() == ''
     assert lines == []
 
 
-def test_without_a_terminal_a_long_epoch_says_a_line_now_and_then(monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+def test_without_a_terminal_a_long_epoch_says_a_line_now_and_then(clock):
     lines = []
     bar = Progress(loader(samples=2000, batch_size=20), 'epoch 1/2', lines.append)
     with stderr(terminal=False) as file:
         for step, _ in enumerate(bar, 1):
-            now[0] += 1
+            clock[0] += 1
             bar.show(f'loss {step}')
     assert progress.QUIET_SECONDS == 30
     assert lines == [
@@ -139,37 +146,31 @@ def test_without_a_terminal_a_long_epoch_says_a_line_now_and_then(monkeypatch):
     assert file.getvalue() == ''
 
 
-def test_no_line_comes_after_every_step_when_a_step_is_slow(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+def test_no_line_comes_after_every_step_when_a_step_is_slow(clock):
     lines = []
     bar = Progress(loader(samples=12, batch_size=1), 'test', lines.append)
     with stderr(terminal=False):
         for _ in bar:
-            now[0] += progress.QUIET_SECONDS / 2 + 1
+            clock[0] += progress.QUIET_SECONDS / 2 + 1
             bar.show('')
     assert len(lines) == 6
 
 
-def test_rate_is_pictures_per_second(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+def test_rate_is_pictures_per_second(clock):
     bar = Progress(loader(), 'test', print)
     for _ in bar:
-        now[0] += 0.5
+        clock[0] += 0.5
     assert bar.rate() == pytest.approx(10 / 1.5)
 
 
-def test_waiting_for_batches_is_told_from_working_on_them(monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(progress.time, 'perf_counter', lambda: now[0])
+def test_waiting_for_batches_is_told_from_working_on_them(clock):
 
     def slow_loader():
         for _ in range(4):
-            now[0] += 1  # decoding
+            clock[0] += 1  # decoding
             yield torch.zeros(2, 1), None
 
     bar = Progress(slow_loader(), 'test', print)
     for _ in bar:
-        now[0] += 3  # computing
+        clock[0] += 3  # computing
     assert bar.wait_share() == pytest.approx(0.25)
