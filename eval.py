@@ -61,6 +61,7 @@ from utils.ledger import append, ledger_of, run_of
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.outputs import Outputs, check_outputs
 from utils.past import translated
+from utils.prediction_hint import hint_to_predict
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
@@ -104,7 +105,8 @@ class Evaluator(Engine):
         if args.report:
             environment()  # without which there is no page, before the test and not behind it
         device, gpus = select_gpus(args)
-        self.loader = select_eval_loader(args) if loader is None else loader
+        with hint_to_predict(args.load_model_path):
+            self.loader = select_eval_loader(args) if loader is None else loader
         self.say = say
         if args.save_viz and not has_pictures(args):
             raise DanluError(

@@ -12,4 +12,4 @@ class Folder(ListDataset):
     @staticmethod
     def read(path, root=None, faults=None, many=False):
         """Return the Listing of a directory."""
-        return read_folder(path)
+        return read_folder(path, faults)

@@ -10,7 +10,6 @@ from torch.utils.data import Dataset
 from data.duplicates import note_of_duplicates
 from data.files import SIZE
 from data.listing import (
-    PICTURE_ENDINGS,
     Faults,
     distinct_targets,
     is_integer,
@@ -19,6 +18,7 @@ from data.listing import (
     parse_labels,
     read_list,
 )
+from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from data.skipping import Skipped
 from data.targets import (
@@ -102,7 +102,7 @@ class ListDataset(Dataset):
         _DESCRIBED.clear()
         self.channels, self.size = args.channels, tuple(args.image_size)
         self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
-        self.notes = note_of_duplicates(self.listing)
+        self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
         if self.skipped is not None:
             self.leave_out_bad()

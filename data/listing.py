@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data.class_folder import ClassFolder
 from data.files import FACTS, SIZE, look_up
 from data.packed_strings import PackedStrings, Packer, texts_of
 from data.plain_lines import plain_columns
 from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
+from utils.prediction_hint import UnlabelledError
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
 READ = 2**20  # bytes of a list file that are parted together
 MOST, DRAWN = 2_000_000, 20_000  # samples whose files are looked at before the first step; of more, so many of them
-PICTURE_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.ppm', '.pgm', '.pbm', '.tif', '.tiff', '.webp', '.gif')
 
 
 class Faults:
@@ -33,6 +34,7 @@ class Faults:
 
     def __init__(self, source):
         self.source, self.count, self.shown = source, 0, []
+        self.unlabelled = None  # the first picture (Path) that stands without a target, where no line has one
 
     def add(self, where, what, index=None):
         """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there, `index` is a sample's or None."""
@@ -46,7 +48,8 @@ class Faults:
             rest = [f'  ... and {self.count - self.SHOWN} more'] if self.count > self.SHOWN else []
             plural = 's' if self.count > 1 else ''
             lines = [f'{self.source} has {self.count} fault{plural}; mend or remove:', *self.shown, *rest]
-            raise DanluError('\n'.join(lines))
+            message = '\n'.join(lines)
+            raise DanluError(message) if self.unlabelled is None else UnlabelledError(message, self.unlabelled)
 
 
 def located(where, what):
@@ -70,6 +73,7 @@ class Listing:
         self.images, self.targets = PackedStrings(images), PackedStrings(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
         self._facts, self._sample, self._of = {}, None, None
+        self.notes = []  # lines to print at the start
 
     def __len__(self):
         return len(self.images)
@@ -192,7 +196,7 @@ def read_list(path, root=None, faults=None, many=False):
     Raises:
         DanluError: the file cannot be read, is no text, names no sample, or as above.
     """
-    path, given, faults = Path(path), faults, faults or Faults(path)
+    path, given, faults, alone = Path(path), faults, faults or Faults(path), None
     images, targets, lines, before = Packer(), Packer(), array('i'), 0
     try:
         for block in _blocks(path):
@@ -213,10 +217,13 @@ def read_list(path, root=None, faults=None, many=False):
                     lines.append(before)
                 elif columns:
                     faults.add(f'{path}:{before}', _wrong_columns(columns))
+                    alone = alone or (columns[0] if len(columns) == 1 else None)
     except UnicodeDecodeError as error:
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
     except OSError as error:  # a checkpoint may name a list that is gone
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
+    if alone and not lines:
+        faults.unlabelled = Path(root or path.parent, alone)
     if given is None or not lines:
         faults.stop_if_any()
     if not lines:
@@ -253,10 +260,17 @@ def _wrong_columns(columns):
     return f'{len(columns)} column{"s" * (len(columns) > 1)}{empty} instead of image and target{hint}'
 
 
-def read_folder(path):
+def read_folder(path, faults=None):
     """Read a directory with one sub-directory per class; pictures may lie at any depth below it.
 
-    Hidden files and directories are left out: thumbnails, .ipynb_checkpoints, the ._ files of macOS.
+    Hidden files and directories are left out: thumbnails, .ipynb_checkpoints, the ._ files of macOS. So are files that
+    do not end as pictures do; `notes` of the Listing says how many of which ending. Each directory is read once, also
+    where links lead to it.
+
+    Args:
+        path: the directory.
+        faults: Faults that takes the files whose names are not UTF-8, so that they are reported with whatever else is
+            wrong; None: they are an error at once.
 
     Returns:
         Listing whose targets are the sub-directories' names, in sorted order, so that it is the same on every machine.
@@ -264,46 +278,37 @@ def read_folder(path):
     Raises:
         DanluError: there are no sub-directories, or one of them holds no picture or cannot be read.
     """
-    path, faults = Path(path), Faults(path)
+    path, wrong = Path(path), Faults(path)
     images, targets = Packer(), Packer()
-    for name in folder_classes(path):
-        empty = True
-        for image in _pictures_below(path, name):
+    folder = ClassFolder(path, wrong if faults is None else faults)
+    for name in _classes_of(folder):
+        before, unread = len(images), folder.unread.copy()
+        for image in folder.pictures(name):
             images.append(image)
             targets.append(name)
-            empty = False
-        if empty:
-            faults.add(path / name, f'no picture ({" ".join(PICTURE_ENDINGS)}) in this class')
-    faults.stop_if_any()
-    return Listing(path, path, images, targets)
+        if len(images) == before:
+            wrong.add(path / name, folder.why_empty(name, folder.unread - unread))
+    wrong.stop_if_any()
+    listing = Listing(path, path, images, targets)
+    listing.notes = folder.notes()
+    return listing
 
 
-def _pictures_below(path, name):
-    for folder, below, files in os.walk(path / name, onerror=_refuse, followlinks=True):
-        below[:] = sorted(directory for directory in below if not directory.startswith('.'))
-        relative = os.path.relpath(folder, path)
-        for file in sorted(files):
-            if file.lower().endswith(PICTURE_ENDINGS) and not file.startswith('.'):
-                yield os.path.join(relative, file)
-
-
-def _refuse(error):
-    raise DanluError(f'{error.filename} cannot be read: {error.strerror}') from None
+def _classes_of(folder):
+    names = folder.classes()
+    if not names:
+        message = f'{folder.path} has no sub-directories: folder data needs one per class, with its pictures inside'
+        raise UnlabelledError(message, folder.path / f'*{folder.ending}') if folder.ending else DanluError(message)
+    return names
 
 
 def folder_classes(path):
     """Return the class names (sorted list of str) of a directory: its sub-directories, hidden ones left out.
 
     Raises:
-        DanluError: it has none, or cannot be read.
+        DanluError: it has none, or cannot be read, or one of them has a name that is not UTF-8.
     """
-    try:
-        names = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith('.'))
-    except OSError as error:  # a checkpoint may name a directory that is gone
-        raise DanluError(f'{path} cannot be read: {error.strerror}') from None
-    if not names:
-        raise DanluError(f'{path} has no sub-directories: folder data needs one per class, with its pictures inside')
-    return names
+    return _classes_of(ClassFolder(path, None))
 
 
 def distinct_targets(listing):

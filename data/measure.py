@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 import torch
 
-from data.listing import PICTURE_ENDINGS, Faults, located, read_folder, read_list
+from data.listing import Faults, located, read_folder, read_list
+from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import check_picture, open_picture, read_mask, read_picture
 from data.shards import find_shards
 from data.stream import places_of
@@ -37,8 +38,8 @@ class ListSource:
     def __init__(self, path, data_root=None, folder=False):
         faults = Faults(path)
         faults.SHOWN = float('inf')
-        self.listing = read_folder(path) if folder else read_list(path, data_root, faults)
-        self.faults = [line.strip() for line in faults.shown]
+        self.listing = read_folder(path, faults) if folder else read_list(path, data_root, faults)
+        self.faults, self.notes = [line.strip() for line in faults.shown], self.listing.notes
 
     def __len__(self):
         return len(self.listing)
@@ -72,7 +73,7 @@ class ShardSource:
     """The samples of .tar, .csv or .jsonl shards; as ListSource, but nobody knows how many."""
 
     def __init__(self, path, data_root=None):
-        self.path, self.shards, self.faults = path, find_shards(path, data_root), []
+        self.path, self.shards, self.faults, self.notes = path, find_shards(path, data_root), [], []
 
     def targets(self):
         """Return what the targets seem to be (str): 'masks' or 'labels'."""

@@ -20,6 +20,9 @@ class Packer:
     def __init__(self):
         self.bytes, self.ends = bytearray(), array('q', [0])
 
+    def __len__(self):
+        return len(self.ends) - 1
+
     def append(self, string):
         """Add a string behind the last one."""
         self.bytes += string.encode('utf-8', 'surrogateescape')

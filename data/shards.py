@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from data.listing import PICTURE_ENDINGS
+from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
 from utils.errors import DanluError
 

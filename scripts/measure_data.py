@@ -76,7 +76,7 @@ def main(argv=None):
     total = len(source) if hasattr(source, '__len__') else None
     with tqdm(total=total, desc='measure', unit='img', leave=False, disable=not is_watched(sys.stderr)) as bar:
         summary = measure(source, args.channels, targets, bar.update)
-    for line in report(args, targets, summary):
+    for line in [*source.notes, *report(args, targets, summary)]:
         print(line)
     sys.exit(1 if summary.faults else 0)
 

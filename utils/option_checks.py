@@ -12,6 +12,7 @@ from utils.errors import DanluError
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
 from utils.palette import fitted, is_palette, names_in, read_palette
+from utils.prediction_hint import how_to_predict
 from utils.tasks import TASKS, task_of
 
 # Kinds of data whose samples the user names: what train_list and val_list are.
@@ -20,6 +21,7 @@ FILE_DATA = {
     'folder': 'a directory with one sub-directory per class',
     'array': 'a .csv or .npz file',
 }
+USUAL_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')  # all: data/picture_endings.py
 SHARD_ENDINGS = ('.tar', '.csv', '.jsonl')
 DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
 OWN_DATA = ('digits', 'noisy_digits', *DOWNLOADABLE_DATA)  # which bring their samples along
@@ -187,13 +189,23 @@ def _check_data(parser, args):
             )
         if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
             wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
-            parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}')
+            hint = _hint_to_predict(parser, args, path) if name == 'val_list' else ''
+            parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}{hint}')
     if args.data_root and not os.path.isdir(args.data_root):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
     _check_loading(parser, args)
     _check_used(parser, args)
+
+
+def _hint_to_predict(parser, args, path):
+    """Return how to predict what a test was given instead of a list (str), '' where that is no picture."""
+    names = sorted(os.listdir(path)) if os.path.isdir(path) else [os.path.basename(path)]
+    ending = next((os.path.splitext(name)[1] for name in names if name.lower().endswith(USUAL_ENDINGS)), None)
+    if parser.prog != 'eval.py' or ending is None:
+        return ''
+    return '; ' + how_to_predict(args.load_model_path, Path(path, f'*{ending}') if os.path.isdir(path) else path)
 
 
 def _check_loading(parser, args):

@@ -1,0 +1,34 @@
+"""One rule for names of files and classes: they are UTF-8, and a class is the same class in every Unicode form."""
+
+import os
+import unicodedata
+
+RENAME = (
+    'rename it, for example with "convmv -r -f gbk -t utf-8 --notest DIRECTORY", or unpack the archive again with its '
+    'encoding, "unzip -O gbk FILE.zip" (gbk: of a Chinese Windows)'
+)
+
+
+def same_form(text):
+    """Return a class name (str) in Unicode form NFC, by which class names are compared.
+
+    macOS and some archives spell 'é' as 'e' with a combining accent (NFD); both look the same and are the same class.
+    """
+    return unicodedata.normalize('NFC', text)
+
+
+def name_fault(name):
+    """Return why the name of a file (str, as Python gives it) cannot be used (str), or None.
+
+    Results, logs and checkpoints are UTF-8 text, which cannot hold such a name.
+    """
+    try:
+        os.fsencode(name).decode('utf-8')
+    except UnicodeError:
+        return f'its name is not UTF-8; {RENAME}'
+    return None
+
+
+def printable(name):
+    """Return the name of a file (str) as text that can be printed: bytes that are not UTF-8 become escape sequences."""
+    return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')

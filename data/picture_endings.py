@@ -1,0 +1,38 @@
+"""The file name endings of the picture formats that Danlu reads."""
+
+from PIL import Image, features
+
+# By Pillow's name of the format. Left out although Pillow has a plugin: formats that start another program (EPS, PDF),
+# that only Windows decodes (WMF), that Pillow only identifies (MPEG, GRIB, HDF5), or without a known range (PFM, FITS).
+ENDINGS_BY_FORMAT = {
+    'PNG': ('.png', '.apng'),
+    'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
+    'MPO': ('.mpo',),
+    'BMP': ('.bmp',),
+    'DIB': ('.dib',),
+    'PPM': ('.ppm', '.pgm', '.pbm', '.pnm'),
+    'TIFF': ('.tif', '.tiff'),
+    'WEBP': ('.webp',),
+    'GIF': ('.gif',),
+    'AVIF': ('.avif', '.avifs'),
+    'JPEG2000': ('.jp2', '.j2k', '.jpc', '.jpf', '.jpx', '.j2c'),
+    'TGA': ('.tga', '.icb', '.vda', '.vst'),
+    'PCX': ('.pcx',),
+    'SGI': ('.sgi', '.rgb', '.rgba', '.bw'),
+    'SUN': ('.ras',),
+    'QOI': ('.qoi',),
+    'ICO': ('.ico',),
+}
+CODECS = {'WEBP': 'webp', 'AVIF': 'avif', 'JPEG2000': 'jpg_2000'}  # which not every build of Pillow has
+PLUGINS = {'HEIF': ('.heic', '.heif')}  # of other packages, such as pillow_heif
+
+
+def _readable():
+    """Return the endings (tuple of str, in lower case) of all formats that this Pillow decodes."""
+    lacking = {name for name, codec in CODECS.items() if codec not in features.get_supported()}
+    formats = {name: endings for name, endings in ENDINGS_BY_FORMAT.items() if name not in lacking}
+    formats |= {name: endings for name, endings in PLUGINS.items() if name in Image.OPEN}
+    return tuple(ending for endings in formats.values() for ending in endings)
+
+
+PICTURE_ENDINGS = _readable()
