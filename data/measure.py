@@ -1,7 +1,6 @@
 """What the files of a data set hold: mean and deviation, sizes, modes, classes, and which of them are unreadable."""
 
 import multiprocessing
-import signal
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +14,7 @@ from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import check_picture, open_picture, read_mask, read_picture
 from data.shards import find_shards
 from data.stream import places_of
+from utils.ending_signals import leave_to_parent
 from utils.errors import DanluError
 from utils.forked import can_fork
 from utils.machine import cpu_cores
@@ -211,7 +211,7 @@ STATE = []  # of a process that measures: source, channels, targets
 
 
 def _start(*state):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
+    leave_to_parent()
     torch.set_num_threads(1)
     STATE[:] = state
 

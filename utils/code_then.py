@@ -5,7 +5,6 @@ Each run keeps its code in source.zip, and each of its checkpoints says which ar
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.arguments import underscored
+from utils.ending_signals import ALWAYS, FROM_TERMINAL, free_signals, handling
 from utils.environment import command_line
 from utils.errors import DanluError
 from utils.unpacking import read_archive, unpacked
@@ -121,20 +121,13 @@ def passing_signals_to(process):
     """Let a process end by the signals that ask this one to, in the body of the `with`, and this one wait for it."""
 
     def pass_on(number, frame):
-        # From a terminal Ctrl-C reaches both.
-        timer = threading.Timer(PATIENCE if number == signal.SIGINT else 0, process.send_signal, [number])
+        # What comes from a terminal reaches both.
+        timer = threading.Timer(PATIENCE if number in FROM_TERMINAL else 0, process.send_signal, [number])
         timer.daemon = True
         timer.start()
 
-    if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main thread alone
+    with handling({*free_signals(), *ALWAYS}, pass_on):
         yield
-        return
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def made_by():

@@ -5,6 +5,8 @@ import os
 import sys
 from contextlib import contextmanager
 
+from utils.ending_signals import EndedBySignal, raising
+
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))  # no space, or no more than so much allowed
 
 
@@ -38,12 +40,20 @@ def writing_into(directory):
 
 
 def run_main(main, prog):
-    """Call `main()` and exit: 0 when it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C."""
+    """Call `main()` and exit: 0 when it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
+
+    Other signals that ask for the end raise in `main()` too, so that it cleans up; then the exit status is 128 and the
+    signal's number, as a shell reports a program that was ended by one.
+    """
     try:
-        main()
+        with raising():
+            main()
     except DanluError as error:
         print(f'{prog}: error: {message_of(error)}', file=sys.stderr)
         sys.exit(2)
+    except EndedBySignal as error:
+        print(f'{prog}: ended by {error}', file=sys.stderr)
+        sys.exit(128 + error.number)
     except KeyboardInterrupt:
         print(f'{prog}: interrupted', file=sys.stderr)
         sys.exit(130)  # as a shell reports a program ended by SIGINT

@@ -3,12 +3,12 @@
 import heapq
 import multiprocessing
 import os
-import signal
 import sys
 import traceback
 
 import torch
 
+from utils.ending_signals import leave_to_parent
 from utils.errors import DanluError
 
 
@@ -45,7 +45,7 @@ def call_forked(function, count, processes):
 
 
 def _work(function, indices, sender, parent):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this
+    leave_to_parent()
     torch.set_num_threads(1)
     try:
         for index in indices:

@@ -2,14 +2,11 @@
 
 import os
 import signal
-import threading
 import time
-from contextlib import contextmanager
 
 from utils import processes
+from utils.ending_signals import ALWAYS, AT_ONCE, free_signals, handling, leave_to_parent
 
-# What asks a process to end: Ctrl-C, kill and batch systems, and the warning that some of those send before.
-ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)]
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
 GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
 ECHO = 2.0  # seconds in which a second Ctrl-C is the first one once more
@@ -49,18 +46,9 @@ class Interruption:
         """Take note that the state after so many optimizer steps was saved."""
         self.saved_steps, self.saved_at, self.asked = steps, time.monotonic(), False
 
-    @contextmanager
     def watching(self):
-        """Notice signals in the body of the `with`: the first one is kept, a second Ctrl-C stops at once."""
-        if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main thread alone
-            yield
-            return
-        before = {number: signal.signal(number, self._notice) for number in ENDING}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
+        return handling({*free_signals(), *ALWAYS}, self._notice)
 
     def guarded(self, batches, stop):
         """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
@@ -81,15 +69,13 @@ class Interruption:
         """Make what is known of signals the same for all processes that work together; here there is one."""
 
     def _notice(self, number, frame):
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        if self.signal is not None and number in AT_ONCE:
+            _end_by(number)
         self.signal = self.signal or number
 
     def stop(self):
         """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with 128 and its number."""
-        if self.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise SystemExit(128 + self.signal)
+        _end_by(self.signal)
 
 
 class SharedInterruption(Interruption):
@@ -124,8 +110,8 @@ class SharedInterruption(Interruption):
     def _notice(self, number, frame):
         now = time.monotonic()
         # A terminal sends Ctrl-C to all processes, and torchrun hands it on to those that it has started.
-        if self.noticed is not None and number == signal.SIGINT and now - self.noticed_at > ECHO:
-            raise KeyboardInterrupt
+        if self.noticed is not None and number in AT_ONCE and now - self.noticed_at > ECHO:
+            _end_by(number)
         if self.noticed is None:
             self.noticed, self.noticed_at = number, now
 
@@ -144,9 +130,15 @@ def prepare_worker(_):
     workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
     step.
     """
-    for number in ENDING:
-        signal.signal(number, _leave if number == signal.SIGTERM else signal.SIG_IGN)
+    leave_to_parent()
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def _leave(number, frame):
     os._exit(0)
+
+
+def _end_by(number):
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

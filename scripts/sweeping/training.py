@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 from scripts.records.note import add_note
 from scripts.records.run import Run, as_number
+from utils.ending_signals import ENDING, name_of
 from utils.registry import PROJECT
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
 # Exit statuses of a process that was asked to end: it saved first, or it had not got so far, or was killed.
-ASKED = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGKILL') if hasattr(signal, name)]
+ASKED = [*ENDING, *([signal.SIGKILL] if hasattr(signal, 'SIGKILL') else [])]
 SIGNALLED = [status for number in ASKED for status in (-number, 128 + number)]
 MARKS = ('train.py: error: ', 'stopped by DanluError ')  # before the message of what ended a run
 
@@ -207,7 +208,7 @@ class Training:
         said = self.output.read_text(encoding='utf-8', errors='replace') if self.output.exists() else ''
         lines = [line.strip() for line in (said.splitlines() or Run(self.directory).tail) if line.strip()]
         if code is not None and code < 0:
-            return f'ended by {signal.Signals(-code).name}' + (f' after: {lines[-1]}' if lines else '')
+            return f'ended by {name_of(-code)}' + (f' after: {lines[-1]}' if lines else '')
         marked = [line for line in lines if line.startswith(MARKS)]
         line = (marked or lines or [f'ended with the exit status {code}'])[-1]
         for mark in MARKS:

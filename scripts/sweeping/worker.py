@@ -1,12 +1,11 @@
 """A worker of a sweep: takes trials, trains them in processes of their own, and tells the storage what came of them."""
 
 import re
-import signal
 import time
-from contextlib import contextmanager
 
 from scripts.sweeping.study import BEAT, Watch, fill, finish, kind_of, places_of, take
 from scripts.sweeping.training import Training
+from utils.ending_signals import ALWAYS, free_signals, handling
 from utils.errors import DanluError
 from utils.layout import number_text
 
@@ -14,7 +13,6 @@ POLL = 0.3  # seconds from one look at the processes to the next
 LOOK = 3.0  # seconds from one look at the storage to the next, while there is nothing to start
 ALIKE = 3  # first trials that fail alike, after which no other is tried
 RETRY, OUTAGE = 2.0, 600  # seconds between two attempts at a storage that does not answer; after which it is given up
-ENDING = [getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1') if hasattr(signal, name)]
 
 
 class Worker:
@@ -40,7 +38,8 @@ class Worker:
         Raises:
             DanluError: the first trials failed in the same way, or the storage is gone.
         """
-        with self._watching():
+        # nohup lets SIGHUP be ignored, and it stays so.
+        with handling({*free_signals(), *ALWAYS}, lambda number, _: self.signals.append(number)):
             while self._step():
                 time.sleep(POLL)
         if self.signals:
@@ -80,17 +79,6 @@ class Worker:
             return False  # who comes next finds that the worker of these trials is gone
         time.sleep(RETRY)
         return True
-
-    @contextmanager
-    def _watching(self):
-        # nohup lets SIGHUP be ignored, and it stays so.
-        numbers = [number for number in ENDING if signal.getsignal(number) != signal.SIG_IGN]
-        before = {number: signal.signal(number, lambda number, _: self.signals.append(number)) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _stop(self, kill=False):
         self.stopping = True
