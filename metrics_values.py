@@ -122,8 +122,8 @@ class RestorationMetrics(SumMetrics):
 
     psnr: peak signal-to-noise ratio, 10 * log10(1 / mean squared error) of a picture, in dB; at most 100, so that one
         perfect picture does not make the mean infinite.
-    ssim: structural similarity, from -1 to 1 (Wang et al. 2004); nan for a set with a picture of less than 11 pixels
-        in height or width, the size of its window.
+    ssim: structural similarity over the valid windows, from -1 to 1 (Wang et al. 2004; see utils/ssim.py); nan for a
+        set with a picture of less than 11 pixels in height or width, the size of the window.
     mae: mean absolute error.
     """
 

@@ -1,4 +1,9 @@
-"""How alike pictures are; structural similarity by torchmetrics (Wang et al. 2004, Image Quality Assessment)."""
+"""How alike pictures are: PSNR, mean absolute error, and structural similarity (Wang et al. 2004).
+
+Structural similarity is computed by torchmetrics and averaged over the valid windows, those that lie within the
+picture, as in the paper's own code and in scikit-image (gaussian_weights=True, sigma=1.5,
+use_sample_covariance=False). torchmetrics itself also averages over windows that reach into a reflected border.
+"""
 
 import math
 from contextlib import contextmanager
@@ -10,7 +15,7 @@ BEST_PSNR = 100.0  # dB
 
 
 def structural_similarity(predictions, targets):
-    """Return each picture's mean structural similarity, (N,), float32, from -1 to 1.
+    """Return each picture's structural similarity, the mean over its valid windows: (N,), float32, from -1 to 1.
 
     Args:
         predictions, targets: (N, C, H, W), floating point, values in a range of 1; H and W at least WINDOW.
@@ -18,9 +23,11 @@ def structural_similarity(predictions, targets):
     from torchmetrics.functional.image import structural_similarity_index_measure  # seconds, so not at the top
 
     with _full_float32(predictions.device):
-        return structural_similarity_index_measure(
-            predictions.float(), targets.float(), data_range=1.0, reduction='none'
-        ).reshape(-1)  # of a single picture torchmetrics gives (1,) or ()
+        _, of_windows = structural_similarity_index_measure(
+            predictions.float(), targets.float(), data_range=1.0, reduction='none', return_full_image=True
+        )
+    border = WINDOW // 2  # windows about these pixels reach beyond the picture
+    return of_windows[..., border:-border, border:-border].flatten(1).mean(1)
 
 
 def picture_quality(predictions, targets):
