@@ -108,8 +108,9 @@ def _add_what(parser):
                             "the data set, or ImageNet's; restoration: 0)")
     group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X',
                        help="standard deviation likewise (default: of the data set, or ImageNet's; restoration: 1)")
-    group.add_argument('--ignore_index', type=number(int, low=0), metavar='N',
-                       help='label that counts neither in the loss nor in the metrics (default: 255 for segmentation)')
+    group.add_argument('--ignore_index', type=number(int, low=-(2**31)), metavar='N',
+                       help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
+                            '(default: 255 for segmentation)')
 
 
 def _add_targets(group):

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from data.in_memory import InMemory, with_channels, with_size
-from data.list_dataset import count_classes
-from data.listing import Faults, label_names, parse_labels
+from data.labels import count_classes, label_names, parse_labels
+from data.listing import Faults
 from data.table import feature_names, read_table
 from utils.errors import DanluError
 from utils.tasks import task_of
@@ -37,8 +37,8 @@ class ArrayData(InMemory):
         if not task.has_classes:
             facts['num_targets'] = table.targets.shape[1]
         elif args.class_names is None and (train_list or args.num_classes is None):
-            facts['class_names'] = label_names(table)
-            facts['num_classes'] = count_classes(table, facts['class_names'], args.num_classes)
+            facts['class_names'] = label_names(table, args.ignore_index)
+            facts['num_classes'] = count_classes(table, facts['class_names'], args.num_classes, args.ignore_index)
         if table.pictures:
             return facts
         if train_list is None and (args.mean is None or args.std is None):
@@ -53,7 +53,7 @@ class ArrayData(InMemory):
         _refuse_other_columns(args, table, split)
         if task.has_classes:
             faults = Faults(path)
-            targets = parse_labels(table, args.num_classes, args.class_names, faults)
+            targets = parse_labels(table, args.num_classes, args.class_names, faults, args.ignore_index)
             faults.stop_if_any()
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))

@@ -77,7 +77,7 @@ class Augment:
     """
 
     def __init__(self, name, ignore_index, seed, cut=False, with_targets=False):
-        if ignore_index is not None and ignore_index > 255:
+        if ignore_index is not None and not 0 <= ignore_index <= 255:
             raise DanluError(f'--ignore_index {ignore_index}: masks have 8 bits, so it takes 0..255')
         steps = list(enumerate(load_entry(AUGMENTS, name, 'augmentation')()))
         self.with_targets = with_targets

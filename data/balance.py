@@ -33,6 +33,33 @@ def note_of_missing(train, val, names, ignore_index=None):
     return [f'no sample to validate of: {", ".join(shown)}{more}'] if missing else []
 
 
+def notes_of_classes(train, args):
+    """Return notes (list of str) on classes that no training sample has, and on samples whose label is ignored.
+
+    Args:
+        train: data set; of one that tells no labels nothing is said.
+        args: options; num_classes, class_names and ignore_index count.
+    """
+    labels = None if train is None or not args.num_classes else labels_of(train)
+    if labels is None:
+        return []
+    notes, ignored = [], 0 if args.ignore_index is None else int((labels == args.ignore_index).sum())
+    if ignored:
+        share = ignored / len(labels)
+        notes.append(f'ignored training samples, by --ignore_index {args.ignore_index}: {ignored:,} ({share:.1%})')
+    absent = np.setdiff1d(np.arange(args.num_classes), labels).tolist()
+    absent = [label for label in absent if label != args.ignore_index]
+    if absent:
+        names = args.class_names or range(args.num_classes)
+        shown = ', '.join(str(names[label]) for label in absent[:10])
+        more = f' and {len(absent) - 10:,} more' if len(absent) > 10 else ''
+        note = f'classes without a training sample, {len(absent):,} of {args.num_classes:,}: {shown}{more}'
+        if absent == [0] and not args.class_names:
+            note += '; labels count from 0, and the smallest here is 1'
+        notes.append(note)
+    return notes
+
+
 def balance(dataset, args):
     """Return how often each sample is drawn relative to the others, so that each class comes equally often on average.
 
@@ -55,9 +82,8 @@ def balance(dataset, args):
             f'--balance: {args.data_type} does not tell the labels of its samples (int64 tensor (N,) as `labels`); '
             'leave it out, or give --class_weights'
         )
-    counts = np.bincount(labels, minlength=args.num_classes).astype(np.float64)
-    if args.ignore_index is not None and args.ignore_index < len(counts):
-        counts[args.ignore_index] = 0
+    counted = labels >= 0 if args.ignore_index is None else (labels >= 0) & (labels != args.ignore_index)
+    counts = np.bincount(labels[counted], minlength=args.num_classes).astype(np.float64)
     present = np.flatnonzero(counts)
     if len(present) < 2:
         raise DanluError(f'--balance: the training data has {len(present)} of {args.num_classes} classes; leave it out')
@@ -69,4 +95,4 @@ def balance(dataset, args):
     note = f'balance: each of {len(present)} classes equally often, with replacement; in the data {found}'
     dataset.notes = [*getattr(dataset, 'notes', []), note]
     weights = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)
-    return weights[labels]
+    return np.where(counted, weights[np.where(counted, labels, 0)], 0.0)

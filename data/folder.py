@@ -1,7 +1,8 @@
 """Pictures in a directory with one sub-directory per class."""
 
+from data.labels import folder_names
 from data.list_dataset import ListDataset
-from data.listing import folder_names, read_folder
+from data.listing import read_folder
 
 
 class Folder(ListDataset):

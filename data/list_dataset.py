@@ -9,26 +9,11 @@ from torch.utils.data import Dataset
 
 from data.duplicates import note_of_duplicates
 from data.files import SIZE
-from data.listing import (
-    Faults,
-    distinct_targets,
-    is_integer,
-    label_names,
-    located,
-    parse_labels,
-    read_list,
-)
-from data.picture_endings import PICTURE_ENDINGS
+from data.labels import count_classes, label_names, parse_labels
+from data.listing import Faults, located, read_list
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from data.skipping import Skipped
-from data.targets import (
-    count_label_sets,
-    count_numbers,
-    label_set_names,
-    number_or_fault,
-    parse_label_sets,
-    parse_numbers,
-)
+from data.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
@@ -83,10 +68,13 @@ class ListDataset(Dataset):
         listing = _read(cls.read, path, args.data_root, faults := Faults(path), target == 'numbers')
         _DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
         if classes_wanted:
-            names_of = cls.names_of if target == 'label' else label_set_names
-            facts['class_names'] = names_of(listing)
-            count = count_classes if target == 'label' else _count_in_sets
-            facts['num_classes'] = count(listing, facts['class_names'], args.num_classes)
+            if target == 'label':
+                names = cls.names_of(listing, args.ignore_index)
+                count = count_classes(listing, names, args.num_classes, args.ignore_index)
+            else:
+                names = label_set_names(listing)
+                count = _count_in_sets(listing, names, args.num_classes)
+            facts |= {'class_names': names, 'num_classes': count}
         if numbers_wanted:
             facts['num_targets'] = count_numbers(listing)
         if args.image_size is None:
@@ -113,7 +101,7 @@ class ListDataset(Dataset):
     def parse(self, args, faults):
         """Return the targets that the list itself states, a tensor with a row per sample, or None: they are files."""
         if self.target == 'label':
-            return parse_labels(self.listing, args.num_classes, args.class_names, faults)
+            return parse_labels(self.listing, args.num_classes, args.class_names, faults, args.ignore_index)
         if self.target == 'labels':
             return parse_label_sets(self.listing, args.num_classes, args.class_names, faults)
         return parse_numbers(self.listing, args.num_targets, faults) if self.target == 'numbers' else None
@@ -312,43 +300,6 @@ def _naming(path, function, *args):
         return function(path, *args)
     except DanluError as error:
         raise DanluError(f'{path}: {error}') from None
-
-
-def count_classes(listing, names, given):
-    """Return the number of classes (int) of a listing of labels.
-
-    Args:
-        names: class names (list of str) that were found, or None: the labels are integers.
-        given: the number that was asked for, or None.
-
-    Raises:
-        DanluError: it is not the number of names, there is one class only, or they look like numbers to be predicted
-            or like pictures.
-    """
-    if names is not None and len(names) > len(listing) / 2 and _look_like_numbers(names):
-        raise DanluError(
-            f'{listing.source}: {len(names)} classes for {len(listing)} samples, and all of them are numbers such as '
-            f'{names[0]}: to predict numbers add --task regression; else give --class_names'
-        )
-    if names is not None and all(name.lower().endswith(PICTURE_ENDINGS) for name in names):
-        raise DanluError(
-            f'{listing.source}: the targets are pictures such as {names[0]}: add --task segmentation where they are '
-            'masks, --task restoration where they are what a picture is to become'
-        )
-    if names is not None and given not in (None, len(names)) and not any(map(is_integer, names)):
-        raise DanluError(
-            f'--num_classes {given}: {listing.source} names {len(names)} ({", ".join(names[:20])}); leave it out, or '
-            'give --class_names'
-        )
-    targets, _ = distinct_targets(listing)
-    if given is None and len(targets) == 1:
-        raise DanluError(f'{listing.source}: all samples are of one class, {targets[0]}: training takes two or more')
-    return given or (max(map(int, targets)) + 1 if names is None else len(names))
-
-
-def _look_like_numbers(names):
-    words = [word for name in names for word in name.split()]
-    return not all(map(is_integer, names)) and not any(isinstance(number_or_fault(word), str) for word in words)
 
 
 def _count_in_sets(listing, names, given):

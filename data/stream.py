@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from data.labels import label_or_fault
 from data.list_dataset import check_values, guessed_size
-from data.listing import Faults, label_or_fault
+from data.listing import Faults
 from data.pictures import open_picture, read_mask, read_picture, upright_size
 from data.samplers import shuffled
 from data.shards import find_shards
@@ -191,7 +192,7 @@ class Stream(IterableDataset):
     def _label(self, shard, place):
         text = shard.label(place.target)
         if text not in self.labels_of:
-            found = label_or_fault(text, self.num_classes, self.class_names)
+            found = label_or_fault(text, self.num_classes, self.class_names, self.ignore_index)
             if isinstance(found, str):
                 raise DanluError(found)
             self.labels_of[text] = found

@@ -6,7 +6,7 @@ from array import array
 import numpy as np
 import torch
 
-from data.listing import distinct_targets, is_integer, label_or_fault
+from data.labels import distinct_targets, is_integer, label_or_fault
 from utils.errors import DanluError
 
 NO_LABEL = '-'
@@ -62,7 +62,9 @@ def _labels_or_fault(text, known, num_classes, names):
     words = split_labels(text)
     if '' in words:
         return f'{text!r} has an empty label; commas separate several, {NO_LABEL} stands for none'
-    labels = [known[word] if word in known else label_or_fault(word, num_classes, names) for word in words]
+    labels = [
+        known[word] if word in known else label_or_fault(word, num_classes, names, may_ignore=False) for word in words
+    ]
     fault = next((label for label in labels if isinstance(label, str)), None)
     if fault is None and len(set(labels)) < len(labels):
         return f'{text!r} has a label twice'

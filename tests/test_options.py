@@ -181,7 +181,6 @@ REFUSED_COMMON = [
     ('--std 1 1', '--std', 'one number per channel'),
     ('--std 0.5 -1e-3 0.5', '--std', 'must be more than 0, got -1e-3'),
     ('--std inf', '--std', 'must be finite'),
-    ('--ignore_index -1', '--ignore_index', 'must be at least 0, got -1'),
     ('--ignore_index none', '--ignore_index', 'not a whole number'),
     ('--loss cross_entropy', '--loss', 'known: bce, ce, charbonnier, dice'),
     ('--loss CE', '--loss', 'did you mean ce?'),

@@ -15,7 +15,8 @@ from torch import nn
 
 from data import data_entry
 from data.in_memory import InMemory
-from data.listing import Faults, parse_labels, read_list
+from data.labels import parse_labels
+from data.listing import Faults, read_list
 from options import parse_train_args
 from train import Trainer
 from utils.startup import keep_freed_memory

@@ -6,7 +6,8 @@ import pickle
 import pytest
 import torch
 
-from data.listing import Faults, folder_classes, label_names, parse_labels, read_folder, read_list
+from data.labels import label_names, parse_labels
+from data.listing import Faults, folder_classes, read_folder, read_list
 from data.packed_strings import PackedStrings
 from utils.errors import DanluError
 
@@ -162,13 +163,25 @@ def test_integers_are_names_where_a_class_has_one_for_a_name(write):
 @pytest.mark.parametrize(
     ('target', 'names', 'fault'),
     [
-        ('3', None, 'label 3 is outside 0..2 (--num_classes 3)'),
-        ('-1', None, 'label -1 is outside 0..2 (--num_classes 3)'),
+        (
+            '3',
+            None,
+            'label 3 is outside 0..2, which are 3 classes; --ignore_index 3 leaves it out',
+        ),
+        (
+            '-1',
+            None,
+            'label -1 is negative, and labels count from 0; --ignore_index -1 leaves it out',
+        ),
         ('1.0', None, "unknown class '1.0' (known: integers, 0..2; names need --class_names)"),
         ('cat', None, "unknown class 'cat' (known: integers, 0..2; names need --class_names)"),
         ('9' * 30, None, f"unknown class '{'9' * 30}' (known: integers, 0..2; names need --class_names)"),
         ('Cat', ['bird', 'cat', 'dog'], "unknown class 'Cat' (known: bird, cat, dog)"),
-        ('3', ['bird', 'cat', 'dog'], 'label 3 is outside 0..2 (--num_classes 3)'),
+        (
+            '3',
+            ['bird', 'cat', 'dog'],
+            'label 3 is outside 0..2, which are 3 classes; --ignore_index 3 leaves it out',
+        ),
     ],
 )
 def test_wrong_labels_are_named_by_file_and_line(write, target, names, fault):

@@ -14,7 +14,8 @@ from utils.registry import PROJECT
 SCRIPT = """
 import json, os, sys, time
 
-from data.listing import Faults, label_names, parse_labels, read_list
+from data.labels import label_names, parse_labels
+from data.listing import Faults, read_list
 
 def megabytes(file, names):
     with open(f'/proc/self/{file}') as lines:

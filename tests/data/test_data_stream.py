@@ -318,7 +318,7 @@ def test_what_results_say_of_the_data(shards, files, write):
 
 FAULTS = {
     'no label': ([('a.png', shade(1))], 'a.tar: a: no label: pack it behind the picture as <key>.cls or <key>.json'),
-    'no class': ([('a.png', shade(1)), ('a.cls', '3')], 'a.tar: a: label 3 is outside 0..2 (--num_classes 3)'),
+    'no class': ([('a.png', shade(1)), ('a.cls', '3')], 'a.tar: a: label 3 is outside 0..2, which are 3 classes'),
     'a name': (
         [('a.png', shade(1)), ('a.cls', 'cat')],
         "a: unknown class 'cat' (known: integers, 0..2; names need --cl",
