@@ -342,6 +342,9 @@ def _add_controls(parser):
                        help='stop when there was no better epoch for N epochs')
     group.add_argument('--min_epochs', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='but not before so many epochs')
+    group.add_argument('--keep_last_weights', before=False, action=Flag,
+                       help='in notebooks and scripts: train() leaves the weights of the last epoch in the network '
+                            'instead of those of best.pth')
     group.add_argument('--keep_top', default=0, before=0, type=number(int, low=0), metavar='K',
                        help='keep top_0010.pth and the like of the K best epochs')
 

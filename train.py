@@ -80,6 +80,7 @@ from utils.resumption import (
     resume_state,
     rng_state_with,
     set_resume_state,
+    take_best_weights,
 )
 from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
@@ -246,7 +247,11 @@ class Trainer(Engine):
         return update
 
     def train(self):
-        """Train up to args.epochs and return the history: a list of rows (dict), one per epoch."""
+        """Train up to args.epochs and return the history: a list of rows (dict), one per epoch.
+
+        The network then has the weights of best.pth, which with --ema are averages; with --keep_last_weights those of
+        the last epoch. A run that is interrupted leaves the weights that it had.
+        """
         if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
             self.close()
             raise DanluError(
@@ -268,7 +273,7 @@ class Trainer(Engine):
                 if why := self.why_stop(epoch):
                     self.logger.print(f'stopped after epoch {epoch}: {why}')
                     break
-            for line in end_lines(self):
+            for line in [*take_best_weights(self), *end_lines(self)]:
                 self.logger.print(line)
         except BaseException as error:
             why = processes.why_ended(error)

@@ -24,6 +24,7 @@ from utils.sharding import like
 FORMAT = 1
 WEIGHTS = ('model', 'state_dict')  # where in a checkpoint they may be
 LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
+BEST = 'best.pth'
 PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
 DAMAGE = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from utils import processes
-from utils.checkpoint import LAST, PREVIOUS, load_checkpoint, load_weights
+from utils.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
 from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
@@ -171,6 +171,29 @@ def take_own(trainer, state):
             metrics.merge([share_in(metrics, each['train_metrics'], trainer.device) for each in every], trainer.device)
     else:
         seed_everything(mix_seed(trainer.args.seed, processes.rank(), trainer.update.steps))
+
+
+def take_best_weights(trainer):
+    """Load the weights of best.pth into a trainer's network at the end of its run, unless args.keep_last_weights.
+
+    With --ema these are averages, which the network has then in training too, and the average is equal to them.
+
+    Returns:
+        lines (list of str) on why the network keeps the last weights, where best.pth cannot be read.
+    """
+    if trainer.args.keep_last_weights:
+        return []
+    processes.from_first(trainer.logger.checkpoints.finish)
+    ema, path = trainer.update.ema, Path(trainer.args.model_dir, BEST)
+    if ema is None and trainer.selection.best['epoch'] == trainer.epoch:
+        return []  # the network has them
+    try:
+        weights = weights_of(load_checkpoint(path), path)
+    except DanluError as error:
+        return [f'the network keeps the weights of the last epoch: {error}']
+    for net in [trainer.net] if ema is None else [trainer.net, ema.average.module]:
+        load_weights(net, weights, path)
+    return []
 
 
 def share_in(metrics, state, device):
