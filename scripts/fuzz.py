@@ -6,7 +6,8 @@
 
 The promises: options end as arguments that args.txt repeats, or in one line and exit code 2; files are read as they are
 meant, sample by sample, or refused by a DanluError; nothing else is raised and nothing hangs. A broken promise is shown
-with the smallest case that hypothesis finds for it, and the exit status is 1. tests/test_fuzz.py runs a short form.
+with the smallest case that hypothesis finds for it, and the exit status is 1. tests/scripts/test_fuzz.py
+runs a short form.
 """
 
 import contextlib

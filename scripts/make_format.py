@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Store what a version of Danlu writes, for tests/test_formats.py: train and test shortly with that version's own code.
+"""Store what a version of Danlu writes, for tests/formats: train and test shortly with that version's own code.
 
     python scripts/make_format.py 2026-11-21_1341 --commit bbc093b -- --model_type mlp --image_size 14 --epochs 2
 

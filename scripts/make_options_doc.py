@@ -3,7 +3,7 @@
 
     python scripts/make_options_doc.py
 
-tests/test_docs.py fails where the document is older than the parsers.
+tests/docs/test_docs.py fails where the document is older than the parsers.
 """
 
 import re

@@ -8,8 +8,10 @@ import contextlib
 import csv
 import io
 import os
+import pickle
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,10 @@ os.environ['OMP_NUM_THREADS'] = '1'
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
+
+from tests import program_server
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
@@ -37,26 +42,41 @@ def interpreter():
 
 @pytest.fixture(scope='session')
 def run_program(interpreter, tmp_path_factory):
-    """Return a function that starts train.py or eval.py: (script, *words, terminal, **env) -> code, stdout, stderr.
+    """Return a function that runs train.py or another program: (script, *words, terminal, fresh, **env) -> result.
 
-    It starts in a directory of its own, as everything must work from anywhere. terminal=True connects stderr to one,
-    terminal='both' stdout too.
+    The result has `code`, `stdout` and `stderr`. The program starts in a directory of its own, as everything must work
+    from anywhere. terminal=True connects stderr to a terminal, terminal='both' stdout too. The process is forked from
+    one that has imported torch already (tests/program_server.py); fresh=True starts a new interpreter, which also
+    happens by itself for environment variables that Python and its libraries read when they start.
     """
 
-    def run(script, *words, terminal=False, **env):
-        command = [interpreter, str(PROJECT / script), *_without_report(script, words)]
-        where = tmp_path_factory.mktemp('elsewhere')
-        options = {'cwd': where, 'env': {**os.environ, **env}, 'stdin': subprocess.DEVNULL, 'text': True}
-        if terminal:
-            options['env'] = {**os.environ, **AT_A_TERMINAL, **env}
-            code, stdout, stderr = _run_in_terminal(command, options, terminal == 'both')
-        else:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=300, **options)
-            code, stdout, stderr = done.returncode, done.stdout, done.stderr
-        assert list(where.iterdir()) == [], 'it wrote into the directory that it was started in'
+    def run(script, *words, terminal=False, fresh=False, **env):
+        words, place = _without_report(script, words), tmp_path_factory.mktemp('elsewhere')
+        environment = {**os.environ, **(AT_A_TERMINAL if terminal else {}), **env}
+        new = fresh or program_server.needs_new_interpreter(env)
+
+        def start(**streams):
+            if not new:
+                return program_server.Program(PROJECT / script, words, env=environment, cwd=place, **streams)
+            streams = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, **streams}
+            command = [interpreter, str(PROJECT / script), *words]
+            return subprocess.Popen(command, env=environment, cwd=place, stdin=subprocess.DEVNULL, text=True, **streams)
+
+        code, stdout, stderr = _ended_in_terminal(start, terminal == 'both') if terminal else _ended(start())
+        assert list(place.iterdir()) == [], 'it wrote into the directory that it was started in'
         return SimpleNamespace(code=code, stdout=stdout, stderr=stderr)
 
     return run
+
+
+def _ended(process):
+    """Wait for the end of a process; return code, stdout, stderr."""
+    try:
+        stdout, stderr = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, stdout or '', stderr or ''
 
 
 def _without_report(script, words):
@@ -65,7 +85,7 @@ def _without_report(script, words):
     return words if script != 'train.py' or '--report' in words else [*words, '--no_report']
 
 
-def _run_in_terminal(command, options, both):
+def _ended_in_terminal(start, both):
     """Run with stderr in a terminal of 100 columns and stdout in a pipe or in it; return code, stdout, stderr."""
     pty, fcntl, termios = (pytest.importorskip(name) for name in ('pty', 'fcntl', 'termios'))
     ours, theirs = pty.openpty()
@@ -77,15 +97,14 @@ def _run_in_terminal(command, options, both):
             while data := os.read(ours, 65536):
                 seen.append(data)
 
-    stdout = theirs if both else subprocess.PIPE
-    with subprocess.Popen(command, stdout=stdout, stderr=theirs, **options) as process:
-        os.close(theirs)
-        reader = threading.Thread(target=read)
-        reader.start()
-        stdout, _ = process.communicate(timeout=300)
-        reader.join(timeout=60)
+    process = start(stderr=theirs, **({'stdout': theirs} if both else {}))
+    os.close(theirs)
+    reader = threading.Thread(target=read)
+    reader.start()
+    code, stdout, _ = _ended(process)
+    reader.join(timeout=60)
     os.close(ours)
-    return process.returncode, stdout or '', b''.join(seen).decode()
+    return code, stdout, b''.join(seen).decode()
 
 
 @pytest.fixture(scope='session')
@@ -171,13 +190,41 @@ def events_of():
     return read
 
 
+# --- made once for all workers of pytest
+
+
+@pytest.fixture(scope='session')
+def shared(tmp_path_factory):
+    """Return a function that makes something once for all workers of pytest: (name, make) -> what make(folder) returns.
+
+    What it returns is pickled for the other workers, and what it leaves in the empty folder is read only for all.
+    """
+    own = tmp_path_factory.getbasetemp()
+    everyones = (own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own) / 'shared'
+    everyones.mkdir(exist_ok=True)
+
+    def get(name, make):
+        kept = everyones / f'{name}.pickle'
+        with FileLock(everyones / f'{name}.lock'):
+            if not kept.exists():
+                made = pickle.dumps(make(Path(tempfile.mkdtemp(prefix=f'{name}_', dir=everyones))))
+                kept.write_bytes(made)
+            return pickle.loads(kept.read_bytes())
+
+    return get
+
+
 # --- data
 
 
 @pytest.fixture(scope='session')
-def list_data(tmp_path_factory):
+def list_data(shared):
     """Return the options (list of str) of a classification: 20x16 RGB files, three classes by name, uneven batches."""
-    folder, random = tmp_path_factory.mktemp('list_data'), np.random.default_rng(1)
+    return shared('list_data', _save_list_data)
+
+
+def _save_list_data(folder):
+    random = np.random.default_rng(1)
     for split, count in (('train', LIST_TRAIN), ('val', LIST_VAL)):
         lines = []
         for index in range(count):
@@ -195,9 +242,13 @@ def list_data(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def mask_data(tmp_path_factory):
+def mask_data(shared):
     """Return the options (list of str) of a segmentation: 20x24 RGB files, some pixels ignored, uneven batches."""
-    folder, random = tmp_path_factory.mktemp('mask_data'), np.random.default_rng(2)
+    return shared('mask_data', _save_mask_data)
+
+
+def _save_mask_data(folder):
+    random = np.random.default_rng(2)
     for split, count in (('train', MASK_TRAIN), ('val', MASK_VAL)):
         lines = []
         for index in range(count):
@@ -220,38 +271,50 @@ def mask_data(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def digits_run(run_program, tmp_path_factory):
+def digits_run(run_program, shared):
     """Return a run of train.py on the digits: two epochs, in a process that sees no GPU."""
-    folder = tmp_path_factory.mktemp('digits_run')
-    words = ['--epochs', 2, '--batch_size', 192, '--save_freq', 2, '--gpus', 0, '--checkpoints_dir', folder]
-    done = run_program('train.py', *words, CUDA_VISIBLE_DEVICES='')
-    assert done.code == 0, done.stderr
-    return finished_run(done.stdout, done.stderr, done.code)
+
+    def make(folder):
+        words = ['--epochs', 2, '--batch_size', 192, '--save_freq', 2, '--gpus', 0, '--checkpoints_dir', folder]
+        done = run_program('train.py', *words, fresh=True, CUDA_VISIBLE_DEVICES='')
+        assert done.code == 0, done.stderr
+        return finished_run(done.stdout, done.stderr, done.code)
+
+    return shared('digits_run', make)
 
 
 @pytest.fixture(scope='session')
-def digits_test(run_program, digits_run):
+def digits_test(run_program, digits_run, shared):
     """Return a test of `digits_run` by eval.py, given the checkpoint and nothing else."""
-    done = run_program('eval.py', '--load_model_path', digits_run.directory / 'best.pth', CUDA_VISIBLE_DEVICES='')
-    assert done.code == 0, done.stderr
-    return finished_test(done.stdout, done.stderr, done.code)
+
+    def make(_):
+        path = digits_run.directory / 'best.pth'
+        done = run_program('eval.py', '--load_model_path', path, fresh=True, CUDA_VISIBLE_DEVICES='')
+        assert done.code == 0, done.stderr
+        return finished_test(done.stdout, done.stderr, done.code)
+
+    return shared('digits_test', make)
 
 
 @pytest.fixture(scope='session')
-def list_run(run_program, list_data, tmp_path_factory):
+def list_run(run_program, list_data, shared):
     """Return a run of train.py on `list_data`: two epochs, augmented, two workers, stderr a terminal."""
-    folder = tmp_path_factory.mktemp('list_run')
-    words = ['--epochs', 2, '--num_workers', 2, '--augment', 'strong', '--print_freq', 1, '--checkpoints_dir', folder]
-    done = run_program('train.py', *list_data, *words, '--device', 'cpu', terminal=True)
-    assert done.code == 0, done.stderr
-    return finished_run(done.stdout, done.stderr, done.code)
+
+    def make(folder):
+        words = ['--epochs', 2, '--num_workers', 2, '--augment', 'strong', '--print_freq', 1]
+        words += ['--checkpoints_dir', folder, '--device', 'cpu']
+        done = run_program('train.py', *list_data, *words, terminal=True)
+        assert done.code == 0, done.stderr
+        return finished_run(done.stdout, done.stderr, done.code)
+
+    return shared('list_run', make)
 
 
 @pytest.fixture(scope='session')
-def mask_run(train_here, mask_data, tmp_path_factory):
+def mask_run(train_here, mask_data, shared):
     """Return a run on `mask_data`: two epochs of a U-Net, pictures and masks mirrored."""
-    folder = tmp_path_factory.mktemp('mask_run')
-    return train_here(*mask_data, '--epochs', 2, '--augment', 'flip', '--lr', 0.01, '--checkpoints_dir', folder)
+    words = ['--epochs', 2, '--augment', 'flip', '--lr', 0.01, '--checkpoints_dir']
+    return shared('mask_run', lambda folder: train_here(*mask_data, *words, folder))
 
 
 # --- runs that are interrupted
@@ -269,18 +332,18 @@ def faults():
 
 
 @pytest.fixture(scope='session')
-def whole_runs(faults, tmp_path_factory):
+def whole_runs(faults, shared):
     """Return a function: the name of a case -> its run that was never interrupted (words, directory, samples)."""
-    folder, made = tmp_path_factory.mktemp('whole_runs'), {}
-    words = faults.cases(folder, 26, 3)
+    words = shared('cases', lambda folder: faults.cases(folder, 26, 3))
 
     def whole(name):
-        if name not in made:
-            samples = folder / f'{name}.samples'
-            run = faults.Run([*words[name], '--checkpoints_dir', folder / name, '--num_workers', 0], samples)
+        def make(place):
+            samples = place / f'{name}.samples'
+            run = faults.Run([*words[name], '--checkpoints_dir', place / name, '--num_workers', 0], samples)
             assert run.wait() == 0, run.said
-            [directory] = (folder / name).iterdir()
-            made[name] = SimpleNamespace(words=words[name], directory=directory, samples=samples)
-        return made[name]
+            [directory] = (place / name).iterdir()
+            return SimpleNamespace(words=words[name], directory=directory, samples=samples)
+
+        return shared(f'whole_run_{name}', make)
 
     return whole

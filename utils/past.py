@@ -6,7 +6,7 @@ A record is the args.txt that Danlu wrote of a run or a test, or the options in 
 - An option that has another name now, or is gone, is a line in CHANGED_OPTIONS.
 - A model, loss or the like that has another name now, or a value that means something else, is one in CHANGED_VALUES.
 
-tests/test_formats.py holds all that against records of every version. Imports no torch.
+tests/formats/test_formats.py holds all that against records of every version. Imports no torch.
 """
 
 import argparse

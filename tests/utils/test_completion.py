@@ -3,13 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from utils.registry import read_registry
+from utils.registry import PROJECT, read_registry
 
-PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name == 'nt', reason='the shells that ask so are those of POSIX systems')
 
 

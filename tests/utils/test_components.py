@@ -2,15 +2,14 @@
 
 import ast
 import shutil
-from pathlib import Path
 
 import pytest
 
 from utils.components import Source, changed, changed_files, components_of, describe
 from utils.definitions import canonical
+from utils.registry import PROJECT
 from utils.source import pack, project_files
 
-PROJECT = Path(__file__).resolve().parents[2]
 ROOTS = {
     'model': ['model.model_entry.MODELS[unet]', 'model.unet.unet.UNet', 'model.submodules.ConvBnRelu'],
     'data': ['data.data_entry.DATASETS[list]', 'data.list_dataset.ListDataset', 'utils.preparation.Preparation'],

@@ -8,7 +8,6 @@ import linecache
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -21,13 +20,13 @@ from utils import environment, lock, processes, record
 from utils.checkpoint import load_checkpoint
 from utils.environment import git_state, versions_of
 from utils.record import archive_of, changed_versions
+from utils.registry import PROJECT
 from utils.repetition import identical_run, result_of
 from utils.roots import name_of, typed_in
 from utils.run_directory import remove_unstarted
 from utils.selection import Selection
 from utils.source import project_files, read_files
 
-PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ['--model_type', 'mlp', '--model_args', 'hidden=8', '--num_workers', '0', '--epochs', '1']
 SAID = 'the same was run already'
 

@@ -5,14 +5,11 @@ import os
 import shutil
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from utils import source
 from utils.source import code_hash, pack, project_files, read_files
-
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,14 +5,13 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from utils.registry import PROJECT
 from utils.startup import M_MMAP_MAX, M_TRIM_THRESHOLD, keep_freed_memory
 
-PROJECT = Path(__file__).resolve().parents[2]
 START = 'import sys, torch\nfrom utils.startup import postpone_compiler\npostpone_compiler()\n'
 TRAIN = """
 net = torch.nn.Linear(3, 2)

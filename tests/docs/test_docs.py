@@ -12,7 +12,6 @@ import re
 import runpy
 import shlex
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from PIL import Image
 from torch.distributed.run import get_args_parser
 
 import options
+from utils.registry import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 READMES = [PROJECT / 'README.md', PROJECT / 'README.zh-CN.md']
 PRINTING = [PROJECT / 'README.md', PROJECT / 'docs' / 'from-your-template.md', PROJECT / 'docs' / 'recipes.md']
 DOCUMENTS = [*READMES, PROJECT / 'checkpoints' / 'README.md', *sorted((PROJECT / 'docs').glob('*.md'))]
@@ -252,7 +251,7 @@ def test_options_that_are_named_exist(path):
 
 
 def test_commands_for_several_processes_are_accepted(here):
-    """They are started by tests/test_processes.py; here it is what torchrun and train.py say to their words."""
+    """They are started by tests/runs/test_torchrun.py; here it is what torchrun and train.py say to their words."""
     ran = 0
     for _, blocks in sections(PROJECT / 'docs' / 'scale.md'):
         for language, code in blocks:

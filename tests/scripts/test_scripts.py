@@ -18,8 +18,8 @@ import pytest
 
 import options
 from options import parse_test_args, parse_train_args
+from utils.registry import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = [*sorted((PROJECT / 'scripts').glob('*.sh')), PROJECT / '.ci' / 'run']
 STARTED = [path for path in SCRIPTS if path.name != 'setup_env.sh']  # that one is sourced
 CONFIGURATIONS = sorted((PROJECT / '.run').glob('*.xml'))

@@ -8,7 +8,6 @@ import platform
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from data.mem_list import MemList
 from data.shards import TarShard
 from options import parse_train_args
 from utils.errors import DanluError
+from utils.registry import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 SOURCES = [path for part in ('*.py', 'data/**/*.py', 'model/**/*.py', 'utils/**/*.py', 'scripts/**/*.py')
            for path in sorted(PROJECT.glob(part))]  # fmt: skip
 # Calls that run what a file or a server holds, and modules that do little else.

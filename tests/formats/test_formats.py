@@ -16,8 +16,8 @@ from utils.args_file import options_of
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
 
-STORED = Path(__file__).parent / 'formats'
-FORMATS = sorted(path.name for path in STORED.iterdir() if path.is_dir())
+STORED = Path(__file__).parent
+FORMATS = sorted(path.parent.name for path in STORED.glob('*/args.txt'))
 FIRST = FORMATS[0]
 LATER = 'args file {!r} is older than --later (then 1, today 3)'
 

@@ -4,11 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from utils.registry import PROJECT
+
 PNG = b'\x89PNG\r\n\x1a\n'
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='the benchmark needs Linux')
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith('linux'), reason='th
 
 def benchmark(*words):
     """Run the benchmark and return (exit status, stdout, stderr)."""
-    command = [sys.executable, str(ROOT / 'scripts' / 'benchmark.py'), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
+    command = [sys.executable, str(PROJECT / 'scripts' / 'benchmark.py'), *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=PROJECT,
                           env={**os.environ, 'OMP_NUM_THREADS': '1'})  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
@@ -91,7 +91,7 @@ def test_augment_measures_every_step_against_torchvision(tmp_path):
 @pytest.fixture
 def bench(monkeypatch):
     """Make `import bench...` find the benchmark's modules."""
-    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    monkeypatch.syspath_prepend(str(PROJECT / 'scripts'))
 
 
 def test_a_contestant_that_fails_is_named_with_what_it_printed(bench, tmp_path):

@@ -5,14 +5,13 @@ import shutil
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from torch.distributed.run import get_args_parser
 
 from options import parse_train_args
+from utils.registry import PROJECT
 
-PROJECT = Path(__file__).resolve().parent.parent
 FILES = sorted((PROJECT / 'scripts' / 'slurm').glob('*.sbatch'))
 JOB = {'SLURM_JOB_ID': '123456', 'SLURM_GPUS_ON_NODE': '4', 'SLURM_NNODES': '2', 'SLURM_JOB_NODELIST': 'node[7-8]',
        'SLURM_ARRAY_JOB_ID': '99', 'SLURM_ARRAY_TASK_ID': '2'}  # fmt: skip

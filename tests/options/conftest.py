@@ -1,0 +1,41 @@
+"""An empty working directory with small files for each test of options."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.options.helpers import tree
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """Work in an empty place with a few files; who looks at sys.argv although it was given an argv, fails."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'argv', ['pytest', '--no-such-option'])
+    for name in ('train.txt', 'val.txt', 'model.pth'):
+        Path(name).write_text('')
+    Path('pictures').mkdir()
+    Path('names.txt').write_text('cat\ndog\nred fox\n')
+    Path('empty.txt').write_text('\n \n')
+    Path('gbk.txt').write_bytes('猫\n狗\n'.encode('gbk'))
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Return a function that calls another, holds it to a refusal in one line without a trace on the disk."""
+
+    def refused(function, argv, *more):
+        before = tree()
+        with pytest.raises(SystemExit) as stop:
+            function(argv, *more)
+        out, err = capsys.readouterr()
+        assert stop.value.code == 2
+        assert out == ''
+        assert err.count('\n') == 1
+        assert err.endswith('\n')
+        assert tree() == before
+        return err.rstrip('\n')
+
+    return refused
