@@ -41,8 +41,9 @@ if __name__ == '__main__':
 
 import torch
 
+from data.class_notes import class_notes
 from data.data_entry import notes_of, select_eval_loader
-from data.identity import changed_test_set, identity_of_data, name_of, shared_with_training
+from data.identity import changed_test_set, dataset_of, identity_of_data, name_of, shared_with_training
 from data.pictures import picture_from
 from loss import select_loss
 from metrics import select_metrics
@@ -127,6 +128,7 @@ class Evaluator(Engine):
         self.git = git_state() or {'commit': None, 'changed': []}
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
+        notes += class_notes(dataset_of(self.loader), args, 'val')
         notes += note_of_fonts(args.class_names) if args.save_viz else []
         loaded += getattr(args, 'past', [])  # what an older record has otherwise
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.

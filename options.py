@@ -20,12 +20,15 @@ from pathlib import Path
 
 from utils.args_file import args_lines, changed, options_of, write_args
 from utils.arguments import (
+    STORED,
     Flag,
+    colour,
     directory_path,
     existing_path,
     existing_path_or,
     from_keywords,
     keyword,
+    mask_value,
     monitored,
     number,
     plain_name,
@@ -47,8 +50,8 @@ NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without i
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
-    'class_names palette ignore_index val_list data_root seed batch_size num_workers threads deterministic amp '
-    'channels_last compile loss loss_args label_smoothing class_weights metrics'
+    'class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
+    'threads deterministic amp channels_last compile loss loss_args label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
@@ -95,8 +98,9 @@ def _add_what(parser):
                        help='names of the classes in order of their labels, or one text file with a name per line')
     group.add_argument('--palette', before=None, nargs='+', metavar='COLOUR',
                        help='colours of the classes in pictures, #rrggbb in order of their labels, or one file: a line '
-                            'per class, "name r g b" or "name #rrggbb", or a PNG with a palette (default: colours that '
-                            'colour-blind readers tell apart too)')
+                            'per class, "name r g b" or "name #rrggbb", or a PNG with a palette; masks saved as RGB '
+                            'are read by these colours (default: colours that colour-blind readers tell apart too)')
+    _add_masks(group)
     group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
@@ -111,6 +115,17 @@ def _add_what(parser):
     group.add_argument('--ignore_index', type=number(int, low=-(2**31)), metavar='N',
                        help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
                             '(default: 255 for segmentation)')
+
+
+def _add_masks(group):
+    group.add_argument('--mask_values', before=[STORED], nargs='+', type=mask_value, metavar='N',
+                       help='segmentation: the stored value of each class in masks, in order of the labels, 0 255 for '
+                            'example; stored: the stored values are the labels (default: stored; where masks of two '
+                            'classes hold only 0 and one other value, that value is class 1)')
+    group.add_argument('--ignored_colours', before=None, nargs='+', type=colour, metavar='COLOUR',
+                       help='segmentation: colours #rrggbb of masks saved as RGB whose pixels do not count (default: '
+                            'the colours that a --palette with names has for other names than --class_names; one '
+                            'without names, that at the position of --ignore_index)')
 
 
 def _add_targets(group):
@@ -488,7 +503,7 @@ def parse_test_args(argv=None, trained=None):
     if given.get('task', trained.get('task')) != trained.get('task'):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
     if any(given.get(name, trained.get(name)) != trained.get(name) for name in ('task', 'num_classes')):
-        outdated |= {'palette'}
+        outdated |= {'palette', 'mask_values', 'ignored_colours'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
         outdated |= {'val_list', 'data_root', 'target_columns'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):

@@ -6,7 +6,7 @@ vector of features as float32 tensor (F,) where image_size is [], and its target
 draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
 
     describe(args)        what options can take from the data (dict): num_classes or num_targets, image_size,
-                          channels, mean, std, class_names
+                          channels, mean, std, class_names, mask_values
     name(index)           what results call a sample
     labels                int64 tensor (N,), for --balance
     notes                 list of lines to print at the start
@@ -52,6 +52,7 @@ DATASETS = {
 # Of ImageNet, for pictures whose own are not known.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MOST_WORKERS = 8
+MEASURED = ('mask_values',)  # options that not every kind of data has
 
 
 def select_train_loader(args):
@@ -72,9 +73,13 @@ def complete_args(args):
     """
     needed = dict.fromkeys(('channels', task_of(args).outputs, 'image_size'))
     told = [name for name in (*needed, 'class_names', 'mean', 'std') if getattr(args, name) is None]
-    args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # save_args marks them
     describe = getattr(load_entry(DATASETS, args.data_type, 'kind of data'), 'describe', None)
     facts = describe(args) if describe else {}
+    for name in MEASURED:
+        if getattr(args, name) is None and facts.get(name) is not None:
+            setattr(args, name, facts[name])
+            told.append(name)
+    args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # save_args marks them
     for name in needed:
         if getattr(args, name) is None:
             setattr(args, name, facts.get(name))

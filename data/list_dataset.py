@@ -10,9 +10,12 @@ from torch.utils.data import Dataset
 from data.duplicates import note_of_duplicates
 from data.files import SIZE
 from data.labels import count_classes, label_names, parse_labels
-from data.listing import Faults, located, read_list
-from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
+from data.listing import Faults, drawn, located, read_list
+from data.masks import ALPHA, TURNED_ALONE, MaskCoding
+from data.pictures import SIDEWAYS, inspect_mask, inspect_picture, open_picture, read_mask, read_picture, upright_size
+from data.sample_facts import SampleFacts
 from data.skipping import Skipped
+from data.survey import MOST_MASKS, find_mask_values
 from data.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
@@ -61,7 +64,8 @@ class ListDataset(Dataset):
         may_count = train_list is not None or args.num_classes is None
         classes_wanted = target in ('label', 'labels') and args.class_names is None and may_count
         numbers_wanted = target == 'numbers' and args.num_targets is None
-        if not (classes_wanted or numbers_wanted) and args.image_size is not None:
+        values_wanted = target == 'mask' and args.mask_values is None
+        if not (classes_wanted or numbers_wanted or values_wanted) and args.image_size is not None:
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
@@ -77,6 +81,9 @@ class ListDataset(Dataset):
             facts |= {'class_names': names, 'num_classes': count}
         if numbers_wanted:
             facts['num_targets'] = count_numbers(listing)
+        if values_wanted:
+            chosen = drawn(len(listing), MOST_MASKS).tolist()
+            facts['mask_values'] = find_mask_values(map(listing.target_path, chosen), args.num_classes)
         if args.image_size is None:
             facts['image_size'] = _first_size(listing)
         return facts
@@ -89,14 +96,25 @@ class ListDataset(Dataset):
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
         _DESCRIBED.clear()
         self.channels, self.size = args.channels, tuple(args.image_size)
-        self.num_classes, self.ignore_index = args.num_classes, args.ignore_index
+        self.coding = MaskCoding.of(args) if self.target == 'mask' else None
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
         if self.skipped is not None:
+            self.facts = SampleFacts(len(self))
             self.leave_out_bad()
             faults = Faults(path)
+        self.facts = SampleFacts(len(self))
         self.check(faults)
         faults.stop_if_any()
+        self.keep_facts()
+
+    def keep_facts(self):
+        """Keep what the check has found, `labels_in_masks` and a note for each kind of surprise."""
+        if self.coding is not None:
+            self.notes += self.coding.notes(self.listing.source)
+            self.labels_in_masks = self.facts.labels_in_masks()
+        self.notes += self.facts.notes(self.listing.source)
+        del self.facts  # as it is shared memory, and the data set may be sent to another process
 
     def parse(self, args, faults):
         """Return the targets that the list itself states, a tensor with a row per sample, or None: they are files."""
@@ -184,22 +202,16 @@ class ListDataset(Dataset):
 
     def check_sample(self, index):
         """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
-        size = _naming(self.listing.image_path(index), check_picture)
+        picture = _naming(self.listing.image_path(index), inspect_picture)
+        flags = ALPHA if picture.has_alpha else 0
         if self.target == 'mask':
-            what, found = 'mask', self.read_mask_checked(index, None).shape
+            mask = _naming(self.listing.target_path(index), inspect_mask, self.coding)
+            self.facts.add_mask(index, mask.labels, self.coding.ignore_index)
+            flags |= mask.flags | _checked_fit('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':
-            what, found = 'target', _naming(self.listing.target_path(index), check_picture)
-        else:
-            return
-        if tuple(found) != tuple(size):
-            raise DanluError(f'the {what} is {found[1]}x{found[0]}, its picture {size[1]}x{size[0]} (width x height)')
-
-    def read_mask_checked(self, index, size):
-        """Return the mask (uint8, H, W) of a sample, having checked its labels."""
-        path = self.listing.target_path(index)
-        mask = _naming(path, read_mask, size)
-        _naming(path, lambda _: check_values(mask, self.num_classes, self.ignore_index))
-        return mask
+            target = _naming(self.listing.target_path(index), inspect_picture)
+            flags |= _checked_fit('target', picture, target.size, target.orientation)
+        self.facts.mark(index, flags)
 
     def __len__(self):
         return len(self.listing)
@@ -232,7 +244,7 @@ class ListDataset(Dataset):
             return self.labels[index]
         path = self.listing.target_path(index)
         if self.target == 'mask':
-            return _naming(path, read_mask, self.size, part)
+            return _naming(path, read_mask, self.size, part, self.coding)
         return _naming(path, read_picture, self.channels, self.size, False, part)
 
     def full_size(self, index):
@@ -270,14 +282,22 @@ def _read(read, path, root, faults, many):
     return listing.anew()
 
 
-def check_values(mask, num_classes, ignore_index):
-    """Raise DanluError if a mask (uint8 tensor) holds something other than classes and the ignore index."""
-    wrong = [value for value in mask.unique().tolist() if value >= num_classes and value != ignore_index]
-    if wrong:
-        raise DanluError(
-            f'mask values {wrong[:10]} are neither 0..{num_classes - 1} (--num_classes) nor {ignore_index} '
-            '(--ignore_index)'
+def _checked_fit(what, picture, size, orientation):
+    """Return TURNED_ALONE where a picture's EXIF orientation turns it and its mask or target has none, else 0.
+
+    Raises:
+        DanluError: they are not of the same size.
+    """
+    alone = picture.orientation != 1 and orientation == 1
+    if tuple(size) == tuple(picture.size):
+        return TURNED_ALONE if alone else 0
+    (rows, columns), (height, width), why = size, picture.size, ''
+    if alone and picture.orientation in SIDEWAYS and tuple(size[::-1]) == tuple(picture.size):
+        why = (
+            f'; the EXIF orientation {picture.orientation} of the picture turns it, and the {what} has none: save both '
+            'upright'
         )
+    raise DanluError(f'the {what} is {columns}x{rows}, its picture {width}x{height} (width x height){why}')
 
 
 def guessed_size(size, name):

@@ -11,7 +11,7 @@ import torch
 
 from data.listing import Faults, located, read_folder, read_list
 from data.picture_endings import PICTURE_ENDINGS
-from data.pictures import check_picture, open_picture, read_mask, read_picture
+from data.pictures import STORED, check_picture, open_picture, read_mask, read_picture, read_stored
 from data.shards import find_shards
 from data.stream import places_of
 from utils.ending_signals import leave_to_parent
@@ -111,11 +111,12 @@ class Summary:
     """Sums and counts over samples, exact: whole numbers.
 
     `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
-    and `labels` texts are Counters; `mask_values` counts the values of masks, int64 (256,); `faults` is a list of str.
+    and `labels` texts are Counters, and so is `mask_values` of the values stored in masks or, of masks coded by colour,
+    their labels; `faults` is a list of str.
     """
 
     def __init__(self, channels):
-        self.values, self.mask_values = np.zeros((channels, 256), np.int64), np.zeros(256, np.int64)
+        self.values, self.mask_values = np.zeros((channels, 256), np.int64), Counter()
         self.sizes, self.modes, self.labels, self.faults = Counter(), Counter(), Counter(), []
 
     def __len__(self):
@@ -124,13 +125,12 @@ class Summary:
     def add(self, other):
         """Add another Summary."""
         self.values += other.values
-        self.mask_values += other.mask_values
-        for name in ('sizes', 'modes', 'labels'):
+        for name in ('sizes', 'modes', 'labels', 'mask_values'):
             getattr(self, name).update(getattr(other, name))
         self.faults += other.faults
 
-    def add_sample(self, source, key, targets):
-        """Measure one sample of a source; `targets` is 'labels', 'masks' or 'none'.
+    def add_sample(self, source, key, targets, coding):
+        """Measure one sample of a source; `targets` and `coding` are as for `measure`.
 
         Raises:
             DanluError: it cannot be read, and nothing of it was counted.
@@ -139,10 +139,11 @@ class Summary:
         size, mode, pixels = _naming(name, _read, content, len(self.values))
         if targets == 'masks':
             name, content = source.mask(key)
-            mask = _naming(name, read_mask, content)
+            mask = _naming(name, _mask_values, content, coding)
             if tuple(mask.shape) != tuple(size):
                 raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
-            self.mask_values += _counted(mask)
+            values, counts = np.unique(mask, return_counts=True)
+            self.mask_values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         elif targets == 'labels':
             self.labels[source.label(key)] += 1
         self.sizes[tuple(size)] += 1
@@ -167,7 +168,7 @@ class Summary:
         return ordered[0], ordered[np.searchsorted(places, (len(self) + 1) // 2)], ordered[-1]
 
 
-def measure(source, channels, targets, report):
+def measure(source, channels, targets, report, coding=STORED):
     """Measure all samples of a source on all cores.
 
     Args:
@@ -175,6 +176,7 @@ def measure(source, channels, targets, report):
         channels: 1 or 3, as which the pictures are read.
         targets: 'labels', 'masks' or 'none': what of the targets is counted.
         report: function(number of samples that were added), called now and then.
+        coding: data.masks.MaskCoding, whose colours count for masks that are coded by colour.
 
     Returns:
         Summary.
@@ -185,14 +187,14 @@ def measure(source, channels, targets, report):
     summary, waiting = Summary(channels), deque()
     summary.faults += source.faults
     context = multiprocessing.get_context('fork' if can_fork() else None)
-    keys = iter(source.keys(targets == 'masks'))
+    keys, state = iter(source.keys(targets == 'masks')), (source, channels, targets, coding)
 
     def add_next():
         count, future = waiting.popleft()
         summary.add(future.result())
         report(count)
 
-    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=(source, channels, targets)) as pool:
+    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=state) as pool:
         try:
             for chunk in iter(lambda: list(islice(keys, CHUNK)), []):
                 waiting.append((len(chunk), pool.submit(_measure_chunk, chunk)))
@@ -207,7 +209,7 @@ def measure(source, channels, targets, report):
     return summary
 
 
-STATE = []  # of a process that measures: source, channels, targets
+STATE = []  # of a process that measures: source, channels, targets, coding
 
 
 def _start(*state):
@@ -217,11 +219,11 @@ def _start(*state):
 
 
 def _measure_chunk(keys):
-    source, channels, targets = STATE
+    source, channels, targets, coding = STATE
     summary = Summary(channels)
     for key in keys:
         try:
-            summary.add_sample(source, key, targets)
+            summary.add_sample(source, key, targets, coding)
         except DanluError as error:
             fault = getattr(key, 'fault', None)
             summary.faults.append(fault or located(source.where(key), str(error)))
@@ -233,6 +235,10 @@ def _read(content, channels):
     with open_picture(content) as picture:
         mode = picture.mode
     return size, mode, read_picture(content, channels)
+
+
+def _mask_values(content, coding):
+    return read_stored(content) if coding.colours is None else read_mask(content, coding=coding).numpy()
 
 
 def _counted(values):

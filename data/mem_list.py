@@ -8,14 +8,17 @@ import torch
 
 from data.in_memory import InMemory
 from data.list_dataset import MANY, ListDataset
+from data.listing import drawn
 from data.pixel_cache import find_or_make
 from data.pixel_file import FORMAT, MappedPixels, PixelFile
 from data.pixel_key import pixel_key
+from data.sample_facts import LabelsInMasks
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 
 # Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
 SMALL = 128 * 128  # pixels
+COUNTED = 2000  # masks of --cache_dir in which labels are counted
 
 
 class MemList(ListDataset):
@@ -41,13 +44,20 @@ class MemList(ListDataset):
         if self.cache_dir is None:
             self.block = self.decode_into_memory(shape, target, faults)
             return
-        checked_for = (self.num_classes, self.ignore_index) if self.target == 'mask' else None
-        key = pixel_key(self.listing, target is not None, (FORMAT, shape, target, checked_for))
+        coding = None if self.coding is None else tuple(self.coding)
+        key = pixel_key(self.listing, target is not None, (FORMAT, shape, target, coding))
         file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))
         if note is not None:  # without one there are faults, and the data set is not going to be used
             self.notes.append(note)
             self.block = MappedPixels(file, self.labels)
+
+    def keep_facts(self):
+        """As ListDataset; the labels of masks that --cache_dir had are counted in the pixels that it has."""
+        super().keep_facts()
+        if self.coding is not None and not self.labels_in_masks.read:
+            masks = self.block.targets[torch.from_numpy(drawn(len(self), COUNTED))]
+            self.labels_in_masks = LabelsInMasks.in_tensor(masks, self.coding.ignore_index, len(self))
 
     def find_bad(self, faults):
         """As ListDataset; what --cache_dir has is that of the samples which are left, so it cannot help here."""

@@ -6,12 +6,14 @@ import stat
 import struct
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from PIL.Image import Transpose
 
+from data.masks import MaskCoding, has_alpha, refuse_lossy, stored_values, surprises
 from utils.errors import DanluError
 
 # Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
@@ -26,6 +28,8 @@ TURNS = {
     **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
     **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
 }
+SIDEWAYS = (5, 6, 7, 8)
+STORED = MaskCoding()  # which takes the stored values for the labels
 # What Pillow's decoders raise for damaged files, by format.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
@@ -129,29 +133,61 @@ def picture_from(source, channels, size, crop=False):
     return read_picture(file.getvalue(), channels, size, crop)
 
 
-def read_mask(path, size=None, part=None):
-    """Read a mask: a picture whose pixel values are class labels (8-bit grey, or the indices of a palette).
+def read_mask(path, size=None, part=None, coding=STORED):
+    """Read a mask: a picture whose pixels stand for class labels by their value (or the index of a palette) or colour.
 
     Args:
         path: a lossless file, or its content (bytes), as a rule PNG.
         size: (height, width) to bring it to by nearest neighbour, or None.
         part: as for `read_picture`.
+        coding: data.masks.MaskCoding, what its values or colours stand for.
 
     Returns:
         uint8 tensor (height, width) of labels.
 
     Raises:
-        DanluError: the file cannot be read or is a colour picture; the message does not hold the path.
+        DanluError: the file cannot be read, is a JPEG, or a pixel has no label; the message does not hold the path.
     """
     with open_picture(path) as mask:
-        if mask.mode not in ('L', 'P', '1'):
-            raise DanluError(f'a mask holds one label of 0..255 per pixel (mode L or P), this one is {mask.mode}')
+        refuse_lossy(mask)
         loaded = _upright(_loaded(mask))
         full = (loaded.height, loaded.width)
         if size is not None:
             loaded = _resized(loaded, size, Image.NEAREST, part(full) if part else (0, 0, *full), full)
-        labels = np.array(loaded, dtype=np.uint8)
-    return torch.from_numpy(labels)
+        return torch.from_numpy(coding.labels(loaded))
+
+
+def read_stored(path):
+    """Return the value that a mask stores for each pixel, int array (H, W), upright.
+
+    Raises:
+        DanluError: as `read_mask`.
+    """
+    with open_picture(path) as mask:
+        refuse_lossy(mask)
+        return stored_values(_upright(_loaded(mask)))
+
+
+class MaskFacts(NamedTuple):
+    """What a mask holds."""
+
+    labels: np.ndarray  # uint8 (H, W), upright
+    orientation: int  # EXIF, 1: as it is stored
+    flags: int  # in what it differs from what a viewer shows: bits of data.masks
+
+
+def inspect_mask(path, coding):
+    """Read a mask at its full size, check its labels and return its MaskFacts.
+
+    Raises:
+        DanluError: as `read_mask`, or a label is neither a class nor the ignore index.
+    """
+    with open_picture(path) as mask:
+        refuse_lossy(mask)
+        orientation = _turn_in_file(mask)
+        labels = coding.labels(_upright(_loaded(mask)))
+        coding.check(labels)
+        return MaskFacts(labels, orientation, surprises(mask, coding))
 
 
 def _middle(full, size):
@@ -179,12 +215,29 @@ def _resized(picture, size, method, box, full):
 
 def upright_size(picture):
     """Return (height, width) of an opened picture as `read_picture` turns it, from its header alone."""
-    turned = _orientation(picture) in (5, 6, 7, 8)
-    return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    return _size_turned(picture, _orientation(picture))
+
+
+def _size_turned(picture, orientation):
+    size = (picture.height, picture.width)
+    return size[::-1] if orientation in SIDEWAYS and picture.format != 'TIFF' else size
 
 
 def check_picture(path):
-    """Check that a picture is there and whole, and return its upright (height, width).
+    """Check that a picture is there and whole, and return its upright (height, width): see `inspect_picture`."""
+    return inspect_picture(path).size
+
+
+class PictureFacts(NamedTuple):
+    """What the header of a picture says."""
+
+    size: tuple  # upright (height, width)
+    orientation: int  # EXIF, 1: as it is stored
+    has_alpha: bool
+
+
+def inspect_picture(path):
+    """Check that a picture is there and whole, and return its PictureFacts.
 
     A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about ten times
     as fast where it is large; small files, those of other formats, and JPEG files with something behind the end mark
@@ -198,11 +251,12 @@ def check_picture(path):
         _refuse_32_bits(picture)
         if picture.format == 'PNG':
             _refuse_wrong_sums(_content(path))  # which decoding does not look at
+        turn = _turn_in_file(picture)
         large = picture.width * picture.height > SMALL
         if not (large and (picture.format == 'PNG' or (picture.format == 'JPEG' and _ends_with(path, JPEG_END)))):
             _loaded(picture)
             _refuse_without_end(path, picture)
-        return upright_size(picture)
+        return PictureFacts(_size_turned(picture, turn), turn, has_alpha(picture))
 
 
 def _orientation(picture):
@@ -216,6 +270,16 @@ def _orientation(picture):
             return 1
     try:
         return picture.getexif().get(0x0112, 1)
+    except DAMAGE as error:
+        raise DanluError(f'its EXIF data is damaged: {error}') from None
+
+
+def _turn_in_file(picture):
+    """Return the EXIF orientation in the file of an opened picture that is not decoded yet, also of a TIFF."""
+    if picture.format != 'TIFF':
+        return _orientation(picture)
+    try:
+        return picture.tag_v2.get(0x0112, 1)
     except DAMAGE as error:
         raise DanluError(f'its EXIF data is damaged: {error}') from None
 

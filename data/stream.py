@@ -15,11 +15,13 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from data.labels import label_or_fault
-from data.list_dataset import check_values, guessed_size
+from data.list_dataset import guessed_size
 from data.listing import Faults
+from data.masks import MaskCoding
 from data.pictures import open_picture, read_mask, read_picture, upright_size
 from data.samplers import shuffled
 from data.shards import find_shards
+from data.survey import MASKS, find_mask_values
 from utils.errors import DanluError
 from utils.machine import cpu_cores
 
@@ -55,12 +57,14 @@ class Stream(IterableDataset):
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data (dict): the size of the first picture."""
-        facts = {'channels': 3}
+        """Return what the options can take from the data (dict): image_size of the first picture, and mask_values."""
+        facts, masks = {'channels': 3}, args.task == 'segmentation'
+        path = getattr(args, 'train_list', None) or args.val_list
+        if masks and args.mask_values is None:
+            facts['mask_values'] = find_mask_values(_first_masks(find_shards(path, args.data_root)), args.num_classes)
         if args.image_size is None:
-            path = getattr(args, 'train_list', None) or args.val_list
             for shard in find_shards(path, args.data_root):
-                for name, picture, _ in islice(shard.walk(args.task == 'segmentation'), 1):
+                for name, picture, _ in islice(shard.walk(masks), 1):
                     try:
                         with open_picture(shard.picture(picture)) as opened:
                             size = upright_size(opened)
@@ -76,7 +80,7 @@ class Stream(IterableDataset):
         self.shards = find_shards(self.path, args.data_root)
         self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
-        self.ignore_index, self.seed, self.epoch = args.ignore_index, args.seed, 1
+        self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
         self.labels_of = {name: label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
         self.counted, self.reached = None, {}
@@ -84,6 +88,7 @@ class Stream(IterableDataset):
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
         self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
+        self.notes += self.coding.notes(self.path) if self.masks else []
 
     def check(self):
         """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
@@ -204,8 +209,8 @@ class Stream(IterableDataset):
             (height, width), (rows, columns) = upright_size(picture), upright_size(mask)
         if (rows, columns) != (height, width):
             raise DanluError(f'the mask is {columns}x{rows}, its picture {width}x{height} (width x height)')
-        labels = read_mask(data, self.size, part)
-        check_values(labels, self.num_classes, self.ignore_index)
+        labels = read_mask(data, self.size, part, self.coding)
+        self.coding.check(labels)
         return labels
 
     def name(self, index):
@@ -234,6 +239,16 @@ class Stream(IterableDataset):
         for shard in self.shards:
             shard.identify(digest)
         return f'{digest.hexdigest()} (of {self.shards[0].identity})'
+
+
+def _first_masks(shards):
+    """Yield the contents (bytes) of the first masks of each shard, as many as data.survey looks at together."""
+    for shard in shards:
+        try:
+            for _, _, target in islice(shard.walk(masks=True), -(-MASKS // len(shards))):
+                yield shard.mask(target)
+        except DanluError:
+            continue  # building the data set reports it
 
 
 def places_of(shard, number, masks):

@@ -17,8 +17,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.arguments import Parser, existing_path, number
-from utils.errors import run_main
-from utils.option_checks import SHARD_ENDINGS
+from utils.errors import DanluError, run_main
+from utils.option_checks import SHARD_ENDINGS, expand
+from utils.palette import fitted, names_in, not_classes
 from utils.terminal import is_watched
 
 SHOWN = 100  # classes; of numbers taken for labels there may be as many as samples
@@ -40,7 +41,12 @@ def parse_args(argv=None):
                              'none: they are numbers or pictures to be restored')
     parser.add_argument('--ignore_index', type=number(int, low=0, high=255), default=255, metavar='N',
                         help='label of the pixels in masks that do not count')
+    parser.add_argument('--palette', nargs='+', metavar='COLOUR',
+                        help='colours of the classes, or a file, for masks saved as RGB: as train.py has it')
+    parser.add_argument('--class_names', nargs='+', metavar='NAME',
+                        help='which names of a --palette are classes, or one text file with a name per line')
     args = parser.parse_args(argv)
+    args.coding = coding_of(parser, args)
     args.data_type = args.data_type or guessed_type(args.path)
     if args.data_root and args.data_type == 'folder':
         parser.error('argument --data_root: not used by data_type folder')
@@ -50,6 +56,28 @@ def parse_args(argv=None):
         parser.error(f'argument --data_type: folder takes a directory, {args.path} is a file')
     return args
 # fmt: on
+
+
+def coding_of(parser, args):
+    """Return the arguments of data.masks.MaskCoding (dict), and keep in args the options to paste for it."""
+    args.pasted = [
+        f'--{name} {" ".join(map(shlex.quote, getattr(args, name)))}'
+        for name in ('palette', 'class_names')
+        if getattr(args, name)
+    ]
+    if args.palette is None:
+        if args.class_names:
+            parser.error('argument --class_names: names the classes of --palette, which is not given')
+        return {}
+    expand(parser, vars(args))
+    args.class_names = args.class_names or names_in(args.palette)
+    count = len(args.class_names or args.palette)
+    try:
+        colours = fitted(args.palette, count, args.class_names)
+    except DanluError as error:
+        parser.error(f'argument --palette: {error}')
+    ignored = not_classes(args.palette, colours, args.ignore_index) or ()
+    return {'num_classes': count, 'ignore_index': args.ignore_index, 'colours': (*colours,), 'ignored': (*ignored,)}
 
 
 def guessed_type(path):
@@ -66,6 +94,7 @@ def main(argv=None):
     # Here, so that --help and wrong options need no torch.
     from tqdm import tqdm
 
+    from data.masks import MaskCoding
     from data.measure import ListSource, ShardSource, measure
 
     if args.data_type == 'stream':
@@ -75,7 +104,7 @@ def main(argv=None):
     targets = args.targets or source.targets()
     total = len(source) if hasattr(source, '__len__') else None
     with tqdm(total=total, desc='measure', unit='img', leave=False, disable=not is_watched(sys.stderr)) as bar:
-        summary = measure(source, args.channels, targets, bar.update)
+        summary = measure(source, args.channels, targets, bar.update, MaskCoding(**args.coding))
     for line in [*source.notes, *report(args, targets, summary)]:
         print(line)
     sys.exit(1 if summary.faults else 0)
@@ -98,7 +127,7 @@ def report(args, targets, summary):
     if targets == 'labels':
         yield from label_lines(summary.labels)
     elif targets == 'masks':
-        yield from mask_lines(summary.mask_values.tolist(), args.ignore_index)
+        yield from mask_lines(args, summary.mask_values)
     grey = ('1', 'L', 'I;16', 'LA', 'I', 'I;16B')
     if args.channels == 3 and all(mode in grey for mode in summary.modes):
         yield 'all pictures are grey: --channels 1 would measure and train on one channel'
@@ -117,14 +146,21 @@ def label_lines(labels):
         yield f'  ... and {len(names) - SHOWN:,} more; if the targets are no classes: --targets none'
 
 
-def mask_lines(counts, ignore_index):
-    """Yield how many pixels each class has (str)."""
-    total = sum(counts)
+def mask_lines(args, counts):
+    """Yield how many pixels each value that is stored in masks has (str), or each class of masks coded by colour."""
+    total, binary, names = counts.total(), class_values(args, counts), args.class_names or []
     yield f'pixels of masks: {total:,}'
-    for value, count in enumerate(counts):
-        if count:
-            ignored = ', ignored' if value == ignore_index else ''
-            yield f'  {value}: {count:,} ({count / total:.2%}{ignored})'
+    for value, count in sorted(counts.items()):
+        name = f' {names[value]}' if value < len(names) else ''
+        what = ', class 1' if binary and value else ', ignored' if value == args.ignore_index else ''
+        yield f'  {value}{name}: {count:,} ({count / total:.2%}{what})'
+
+
+def class_values(args, counts):
+    """Return what train.py takes --mask_values to be for two classes (list of int), None: the stored values."""
+    from data.masks import binary_values
+
+    return None if args.palette else binary_values(counts)
 
 
 def options(args, targets, summary):
@@ -137,14 +173,25 @@ def options(args, targets, summary):
     height, width = summary.three_sizes()[1]
     yield f'--image_size {height} {width}'
     if targets == 'masks':
-        classes = [value for value, count in enumerate(summary.mask_values) if count and value != args.ignore_index]
-        yield f'--num_classes {max(classes, default=1) + 1} --ignore_index {args.ignore_index}'
+        yield from mask_options(args, summary.mask_values)
     elif args.data_type == 'stream' and targets == 'labels' and len(summary.labels) <= SHOWN:
         names = ordered(summary.labels)
         integers = all(name.isdecimal() for name in names)
         yield (
             f'--num_classes {int(names[-1]) + 1}' if integers else f'--class_names {" ".join(map(shlex.quote, names))}'
         )
+
+
+def mask_options(args, counts):
+    """Yield the options of train.py (str) that follow from the values in masks."""
+    values = class_values(args, counts)
+    if values:
+        yield f'--num_classes 2 --mask_values {" ".join(map(str, values))}'
+        return
+    classes = [value for value in counts if value != args.ignore_index]
+    count = args.coding.get('num_classes', max([1, *classes]) + 1)
+    yield f'--num_classes {count} --ignore_index {args.ignore_index}'
+    yield from args.pasted
 
 
 def ordered(labels):

@@ -23,6 +23,7 @@ QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 # argparse knows -1 and -.5 as values, but takes -1e-05 for an option.
 NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
 DASHES = '-‐‑–—−'  # word processors and web pages put the others for the first
+STORED = 'stored'  # of --mask_values: the stored values are the labels
 # What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
 
@@ -260,6 +261,18 @@ def number(cast, low=None, high=None, above=None, below=None):
         return value
 
     return convert
+
+
+def mask_value(text):
+    """Check a word of --mask_values and return it: a value of 0..65535 (int), or 'stored'."""
+    return text if text == STORED else number(int, low=0, high=65535)(text)
+
+
+def colour(text):
+    """Check a colour #rrggbb and return it in lower case (str)."""
+    if not re.fullmatch('#[0-9a-fA-F]{6}', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no colour #rrggbb, which a shell wants in quotes')
+    return text.lower()
 
 
 def registered(what, names, prefixes=()):

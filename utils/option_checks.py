@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from utils import launch
-from utils.arguments import UNRECORDABLE
+from utils.arguments import STORED, UNRECORDABLE
 from utils.errors import DanluError
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
-from utils.palette import fitted, is_palette, names_in, read_palette
+from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
 from utils.prediction_hint import how_to_predict
 from utils.tasks import TASKS, task_of
 
@@ -126,9 +126,32 @@ def _check_palette(parser, args):
     """Bring the palette to a colour per class, unless those are known to the data only: see data.data_entry."""
     if args.palette and args.num_classes is not None and (args.class_names or not names_in(args.palette)):
         try:
-            args.palette = fitted(args.palette, args.num_classes, args.class_names)
+            colours = fitted(args.palette, args.num_classes, args.class_names)
         except DanluError as error:
             parser.error(f'argument --palette: {error}')
+        if args.task == 'segmentation' and args.ignored_colours is None:
+            args.ignored_colours = not_classes(args.palette, colours, args.ignore_index)
+        args.palette = colours
+    _check_masks(parser, args)
+
+
+def _check_masks(parser, args):
+    values, colours = args.mask_values, args.ignored_colours
+    for name, value in (('mask_values', values), ('ignored_colours', colours)):
+        if value not in (None, [STORED]) and task_of(args).target != 'mask':
+            parser.error(f'argument --{name}: --task {args.task} has no masks; leave it out')
+    if colours and args.palette is None:
+        parser.error('argument --ignored_colours: masks are read by colour only with --palette, which is not given')
+    if both := sorted({*(colours or [])} & {*(args.palette or [])}):
+        parser.error(f'argument --ignored_colours: {both[0]} is the colour of a class in --palette')
+    if values in (None, [STORED]):
+        return
+    if STORED in values:
+        parser.error(f'argument --mask_values: {shown(values)}: either {STORED} alone or a value for each class')
+    if len(set(values)) < len(values):
+        parser.error(f'argument --mask_values: {shown(values)}: a value is there twice')
+    if args.num_classes is not None and len(values) != args.num_classes:
+        parser.error(f'argument --mask_values: {len(values)} given for {args.num_classes} classes: one for each class')
 
 
 def _check_gpus(parser, args):

@@ -129,3 +129,17 @@ def fitted(words, num_classes, class_names):
         if found.index(colour) != label:
             raise DanluError(f'classes {found.index(colour)} and {label} have the same colour, {colour}')
     return found
+
+
+def not_classes(words, colours, ignore_index):
+    """Return the colours (list of '#rrggbb') of a palette whose pixels in masks do not count, or None: there are none.
+
+    Args:
+        words: as for `fitted`, before that.
+        colours: of the classes, as `fitted` returns them.
+        ignore_index: the label that does not count (int).
+    """
+    all_colours = [WORD.fullmatch(word)[2].lower() for word in words]
+    if not names_in(words):  # the position is the label
+        all_colours = all_colours[ignore_index : ignore_index + 1]
+    return sorted({*all_colours} - {*colours}) or None

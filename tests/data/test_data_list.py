@@ -204,7 +204,7 @@ def test_all_faults_of_masks_are_reported_at_once(save, list_args, files, kind):
     save('classes.png', mask + np.arange(8, dtype=np.uint8))
     save('ignored.png', mask + 255)
     save('size.png', mask[:, :6])
-    save('colour.png', np.stack([mask] * 3, -1))
+    save('colour.png', np.stack([mask, mask, mask + 1], -1))
     torn(save('torn.png', np.arange(48, dtype=np.uint8).reshape(6, 8)))
     names = ['good', 'classes', 'ignored', 'size', 'colour', 'torn', 'missing']
     args = list_args(
@@ -215,9 +215,10 @@ def test_all_faults_of_masks_are_reported_at_once(save, list_args, files, kind):
     assert first == f'{path} has 5 faults; mend or remove:'
     assert faults[:3] == [
         f'  {path}:2: {files}/classes.png: mask values [3, 4, 5, 6, 7] are neither 0..2 (--num_classes) nor 255 '
-        '(--ignore_index)',
+        '(--ignore_index): 3 at x 3, y 0',
         f'  {path}:4: the mask is 6x6, its picture 8x6 (width x height)',
-        f'  {path}:5: {files}/colour.png: a mask holds one label of 0..255 per pixel (mode L or P), this one is RGB',
+        f'  {path}:5: {files}/colour.png: a mask holds one label of 0..255 per pixel (mode L or P), this one is RGB, '
+        'with the colour #000001 at x 0, y 0; a mask coded by colour is read with --palette',
     ]
     assert faults[3].startswith(f'  {path}:6: {files}/torn.png: damaged')
     assert faults[4] == f'  {path}:7: {files}/missing.png: no such file'

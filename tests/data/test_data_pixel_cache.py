@@ -89,7 +89,7 @@ def test_the_second_start_has_the_same_pixels_without_a_look_into_the_pictures(
         with monkeypatch.context() as patch:
             for name in (
                 'data.list_dataset.read_picture',
-                'data.list_dataset.check_picture',
+                'data.list_dataset.inspect_picture',
                 'data.list_dataset.read_mask',
             ):
                 patch.setattr(name, lambda *args, **options: pytest.fail('a picture was read'))

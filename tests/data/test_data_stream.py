@@ -373,7 +373,7 @@ def test_masks_that_do_not_fit_are_refused(pack, stream_args):
     for mask, expected in (
         (np.zeros((6, 9)), 'a: the mask is 9x6, its picture 8x6 (width x height)'),
         (np.full((6, 8), 7), 'a: mask values [7] are neither 0..2 (--num_classes) nor 255 (--ignore_index)'),
-        (np.zeros((6, 8, 3)), 'a: a mask holds one label of 0..255 per pixel'),
+        (np.arange(3) + np.zeros((6, 8, 3)), 'a: a mask holds one label of 0..255 per pixel'),
     ):
         pack('train/a.tar', ('a.png', shade(1)), ('a.mask.png', encoded(mask)))
         with pytest.raises(DanluError) as caught:

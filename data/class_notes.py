@@ -1,0 +1,74 @@
+"""What the log says at the start on classes in masks and in sets of labels; data.balance does so for single labels."""
+
+import numpy as np
+import torch
+
+from utils.arguments import STORED
+from utils.errors import DanluError
+from utils.tasks import task_of
+
+SHOWN = 10
+
+
+def class_notes(dataset, args, split):
+    """Return lines (list of str) on the classes of a data set that tells its labels; none if there is nothing to say.
+
+    Args:
+        dataset: has `labels` or `targets` (float32 (N, K) of sets of classes), or `labels_in_masks`
+            (data.sample_facts.LabelsInMasks). Of others nothing is said.
+        args: options; task, num_classes, class_names and ignore_index count.
+        split: 'train' or 'val'.
+
+    Raises:
+        DanluError: all pixels to train on are ignored.
+    """
+    if dataset is None or not task_of(args).has_classes:
+        return []
+    source = getattr(args, f'{split}_list', None) or {'train': 'training data', 'val': 'validation data'}[split]
+    found = getattr(dataset, 'labels_in_masks', None)
+    if found is not None:
+        return _of_masks(found, args, split, source)
+    sets = _sets_of(dataset) if split == 'train' else None
+    return [] if sets is None else _missing(source, 'sample', np.flatnonzero(sets.sum(dim=0).numpy() == 0), args)
+
+
+def _of_masks(found, args, split, source):
+    if found.pixels and found.ignored == found.pixels and split == 'train':
+        raise DanluError(
+            f'{source}: all pixels of the masks have the ignore index {args.ignore_index}, so nothing can be learned; '
+            'give another --ignore_index, or --mask_values with the stored value of each class'
+        )
+    if found.read < found.count:
+        source = f'{source} (of {found.count:,} masks {found.read:,}, drawn at random, were read)'
+    notes = _missing(source, 'pixel', _absent(found.masks, args), args) if found.read else []
+    if found.ignored:
+        binary = args.num_classes == 2 and notes and args.mask_values in (None, [STORED])
+        remedy = f'; if {args.ignore_index} is class 1: --mask_values 0 {args.ignore_index}' if binary else ''
+        share = f'{found.ignored / found.pixels:.2%} of the pixels of the masks are ignored'
+        notes.append(f'{source}: {share} (--ignore_index {args.ignore_index}){remedy}')
+    return notes
+
+
+def _sets_of(dataset):
+    """Return the sets of labels of a data set, float32 (N, K), or None: it does not tell them."""
+    for name in ('labels', 'targets'):
+        labels = getattr(dataset, name, None)
+        if torch.is_tensor(labels) and labels.dtype == torch.float32 and labels.dim() == 2:
+            return labels.cpu()
+    return None
+
+
+def _absent(counts, args):
+    """Return the classes (int64 array) that have none among counts (N or more,), but for the one that is ignored."""
+    absent = np.flatnonzero(counts[: args.num_classes] == 0)
+    return absent if args.ignore_index is None else absent[absent != args.ignore_index]
+
+
+def _missing(source, what, classes, args):
+    """Return a line (list of str, one or none) that says of which classes there is no `what`."""
+    if not len(classes):
+        return []
+    names = args.class_names or [f'class {label}' for label in range(args.num_classes)]
+    shown = ', '.join(names[label] for label in classes[:SHOWN])
+    more = f' and {len(classes) - SHOWN} more' if len(classes) > SHOWN else ''
+    return [f'{source}: no {what} of {shown}{more} ({len(classes)} of {args.num_classes} classes)']
