@@ -117,8 +117,14 @@ def _add_what(parser):
                             '(default: 255 for segmentation)')
 
 
+def has_masks(options):
+    """Return whether options (Namespace) are of a task whose targets are masks."""
+    return getattr(options, 'task', None) == 'segmentation'
+
+
 def _add_masks(group):
-    group.add_argument('--mask_values', before=[STORED], nargs='+', type=mask_value, metavar='N',
+    group.add_argument('--mask_values', before=[STORED], concerns=has_masks, nargs='+', type=mask_value,
+                       metavar='N',
                        help='segmentation: the stored value of each class in masks, in order of the labels, 0 255 for '
                             'example; stored: the stored values are the labels (default: stored; where masks of two '
                             'classes hold only 0 and one other value, that value is class 1)')

@@ -33,11 +33,14 @@ class Quoted(str):
 
 
 class Dated:
-    """Lets `add_argument` take `before`: the value under which today's code does what it did without the option."""
+    """Lets `add_argument` take `before`: the value under which today's code does what it did without the option.
+
+    And `concerns`: a function of the other options (Namespace) that returns whether the option concerns such a run.
+    """
 
     def add_argument(self, *names, **keywords):
-        """Add an option; a `before` among its keywords becomes an attribute of the action."""
-        declared = {'before': keywords.pop('before')} if 'before' in keywords else {}
+        """Add an option; `before` and `concerns` among its keywords become attributes of the action."""
+        declared = {name: keywords.pop(name) for name in ('before', 'concerns') if name in keywords}
         action = super().add_argument(*names, **keywords)
         vars(action).update(declared)
         return action

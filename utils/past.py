@@ -102,7 +102,7 @@ class PastParser(Parser):
         if not all(action.dest in found or hasattr(action, 'before') for action in actions):
             return values, told  # not a record of Danlu's own
         olds = {action.dest: action.before for action in actions if action.dest not in found}
-        line = self._told_of(path, olds, argparse.Namespace(**olds))
+        line = self._told_of(path, olds, argparse.Namespace(**{**found, **olds}))
         return olds | values, [line] * bool(line) + told
 
     def _knows(self, name):
@@ -187,10 +187,11 @@ class PastParser(Parser):
 
     def _told_of(self, place, olds, options):
         """Return the line (str) that says which options (dict name -> before) a record lacks, or None: no matter."""
+        concerns = {action.dest: getattr(action, 'concerns', lambda options: True) for action in self._actions}
         matter = [
             f'--{name} (then {shown(before)}, today {shown(self.get_default(name))})'
             for name, before in olds.items()
-            if before != self.get_default(name) and getattr(options, name) == before
+            if before != self.get_default(name) and getattr(options, name) == before and concerns[name](options)
         ]
         return f'{place} is older than {", ".join(matter)}' if matter else None
 
