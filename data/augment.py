@@ -1,9 +1,9 @@
 """Random changes of training pictures, a whole batch at once and on its device, masks and target pictures with them.
 
-Each sample gets its own change, a function of (seed, epoch, index) alone: the same for any number of workers, on any
-device and after a resumption, without touching any random generator. To add an augmentation: write a function that
-returns a list of steps, and a line in AUGMENTS. A step that moves pixels, without making other ones of them, says so by
-`moves = True`: only such steps serve where the target is a picture.
+Each sample gets its own change, a function of (seed, epoch, index, how often it came before in the epoch) alone: the
+same for any number of workers, on any device and after a resumption, without touching any random generator. To add an
+augmentation: write a function that returns a list of steps, and a line in AUGMENTS. A step that moves pixels, without
+making other ones of them, says so by `moves = True`: only such steps serve where the target is a picture.
 """
 
 import math
@@ -92,7 +92,7 @@ class Augment:
             images: uint8 (B, C, H, W), on any device.
             targets: masks uint8 (B, H, W) or pictures uint8 (B, C', H, W), which move along, or anything else, which
                 is returned as it is.
-            epoch: int; indices: int64 array (B,), the samples' places in the data set.
+            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
         """
         if images.dtype != torch.uint8:
             raise DanluError(f'--augment takes uint8 pictures, 0..255, and the data set gives {images.dtype}')
@@ -111,7 +111,7 @@ class Augment:
         """Return what chooses the part of each picture that a data set is to cut out, or None for each: nothing is cut.
 
         Args:
-            epoch: int; indices: int64 array (B,), the samples' places in the data set.
+            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
 
         Returns:
             list of B functions((height, width)) -> (top, left, height, width), ints.

@@ -15,7 +15,8 @@ draws from torch's global generator (torch.rand ...) is the same for any number 
     __getitems__(indices) a whole batch at once
     load(index, part)     instead of `__getitem__`: cuts a random part out of the file, draws nothing, is called by
                           threads (data/list_dataset.py)
-    order(epoch)          instead of a length: yields what `load` takes (data/stream.py)
+    order(epoch)          instead of a length: yields what `load` takes (data/stream.py); each has an `index` and, where
+                          samples come again within an epoch, a `repetition`
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ from data.augment import Augment, refuse_changing
 from data.balance import balance
 from data.loader import Loader
 from data.mixing import select_mixing
-from data.samplers import EpochBatches, StreamBatches
+from data.samplers import EpochBatches, Places, StreamBatches, random_keys
 from utils.errors import DanluError
 from utils.machine import cpu_cores
 from utils.palette import fitted
@@ -144,25 +145,27 @@ class Batches(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, key):
-        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with the key.
+        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with a key.
 
-        For a stream `indices` are Places, which as an array are indices. That itself is left to the device, a batch at
-        a time: see utils.preparation and data.loader.Loader.
+        For a stream `indices` are Places. The key that is returned is (epoch, random_keys(indices)). What it is for is
+        left to the device, a batch at a time: see utils.preparation and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
-            return self._with_key(self.dataset.__getitems__(indices), key)
+            positions = indices if isinstance(indices, Places) else np.asarray(indices)
+            return self._with_key(self.dataset.__getitems__(positions), key)
         if self.cuts_parts:
             return self.batch_of(self.load(key), key)
         state = torch.get_rng_state()  # in the main process it is the model's
-        samples = [self._sample(epoch, index) for index in indices.tolist()]
+        keys = random_keys(indices).tolist()
+        samples = [self._sample(epoch, *each) for each in zip(keys, indices.tolist(), strict=True)]
         torch.set_rng_state(state)
         return self.batch_of(samples, key)
 
     def load(self, key):
         """Return the samples (list) of `key` from a data set that cuts parts; several threads may do so at once."""
         epoch, indices = key
-        parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, indices)
+        parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, random_keys(indices))
         return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
 
     def batch_of(self, samples, key):
@@ -173,10 +176,10 @@ class Batches(Dataset):
         return self._with_key(batch, key)
 
     def _with_key(self, batch, key):
-        return batch if self.augment is None and self.mixing is None else (*batch, (key[0], np.asarray(key[1])))
+        return batch if self.augment is None and self.mixing is None else (*batch, (key[0], random_keys(key[1])))
 
-    def _sample(self, epoch, index):
-        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, index))
+    def _sample(self, epoch, key, index):
+        torch.default_generator.manual_seed(mix_seed(self.seed, epoch, key))
         return self.dataset[index]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from data.samplers import joined
 from utils.interruption import prepare_worker
 from utils.machine import cpu_cores
 
@@ -115,7 +116,7 @@ class Loader:
         keys, count = iter(self.batch_sampler), 1
         while block := list(islice(keys, count)):
             epoch, indices = block[0][0], [indices for _, indices in block]
-            batch = self.dataset.__getitems__((epoch, np.concatenate(indices)))
+            batch = self.dataset.__getitems__((epoch, joined(indices)))
             yield [len(part) for part in indices], batch
             count = min(max(1, BLOCK // (batch[0][0].numel() * len(indices[0]))), MOST_BATCHES)
 

@@ -1,7 +1,7 @@
 """Mixing of training samples: each picture and its label with those before it in the batch, on the batch's device.
 
-What becomes of a batch is a function of (seed, epoch, index of its first sample) alone: the same for any number of
-workers, on any device and after a resumption, without touching any random generator that others use.
+What becomes of a batch is a function of (seed, epoch, index and repetition of its first sample) alone: the same for any
+number of workers, on any device and after a resumption, without touching any random generator that others use.
 """
 
 import numpy as np
@@ -43,7 +43,7 @@ class Mixing:
         Args:
             images: floating point (B, C, H, W), normalised, on any device; left as they are.
             targets: labels, int64 (B,), on the same device.
-            epoch: int; indices: int64 array (B,), the samples' places in the data set.
+            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
 
         Raises:
             DanluError: the targets are no labels.

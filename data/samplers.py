@@ -6,6 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from utils import processes
+from utils.seeding import mixed
 
 
 class SharedBatches(Sampler):
@@ -29,7 +30,7 @@ class SharedBatches(Sampler):
         self.epoch, self.start = epoch, start
 
     def part_of(self, number, batch):
-        """Return this process's part of the samples of a batch, which are an array or Places."""
+        """Return this process's part of the samples of a batch, which are an array, Draws or Places."""
         rank, count = self.place
         if count == 1:
             return batch
@@ -45,7 +46,7 @@ class SharedBatches(Sampler):
 
 
 class EpochBatches(SharedBatches):
-    """Batch sampler that yields (epoch, indices), indices an int64 array of up to batch_size positions.
+    """Batch sampler that yields (epoch, indices), indices an int64 array or Draws of up to batch_size positions.
 
     The epoch travels with the batch because worker processes, which hold copies of the data set, must know it to seed
     each sample's augmentation. A last batch of a single training sample is joined to the one before: batch
@@ -80,6 +81,8 @@ class EpochBatches(SharedBatches):
 
     def __iter__(self):
         order, batches = self.order(), len(self)
+        if self.shares is not None:
+            order = Draws(order, repetitions(order))
         for number in range(self.start, batches):
             end = self.length if number == batches - 1 else (number + 1) * self.batch_size
             yield self.epoch, self.part_of(number, order[number * self.batch_size : end])
@@ -118,11 +121,38 @@ class StreamBatches(SharedBatches):
             yield batch
 
 
+class Draws:
+    """Indices of samples that may come several times in an epoch, and how often each came before.
+
+    `tolist`, parts by slices and np.asarray are those of the indices.
+
+    Args:
+        indices: int64 array (N,).
+        repetitions: int64 array (N,): 0 for the first time in the epoch, 1 for the second ...
+    """
+
+    def __init__(self, indices, repetitions):
+        self.indices, self.repetitions = indices, repetitions
+
+    def __len__(self):
+        return len(self.indices)
+
+    def __getitem__(self, part):
+        return Draws(self.indices[part], self.repetitions[part])
+
+    def tolist(self):
+        """Return the indices (list of int)."""
+        return self.indices.tolist()
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.indices, dtype=dtype)
+
+
 class Places:
     """Stands in for the indices of a batch where samples have none: a list of places, each with an `index`.
 
-    `tolist` and parts by slices are as an array's; np.asarray gives the indices, int64 (B,), for what is a function of
-    them.
+    `tolist` and parts by slices are as an array's; np.asarray gives the indices, int64 (B,). A place may have a
+    `repetition`: how often its sample came before in the epoch.
     """
 
     def __init__(self, places):
@@ -140,6 +170,43 @@ class Places:
 
     def __array__(self, dtype=None, copy=None):
         return np.array([place.index for place in self.places], dtype=dtype or np.int64)
+
+    @property
+    def repetitions(self):
+        """How often the sample of each place came before in the epoch: int64 array (B,)."""
+        return np.array([getattr(place, 'repetition', 0) for place in self.places], dtype=np.int64)
+
+
+def repetitions(order):
+    """Return how often each of the indices in an array (N,) is among those before it: int64 array (N,)."""
+    by_index = np.argsort(order, kind='stable')
+    ordered = order[by_index]
+    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])  # of the places of one index
+    positions = np.arange(len(order))
+    counts = np.empty(len(order), dtype=np.int64)
+    counts[by_index] = positions - np.maximum.accumulate(np.where(begins, positions, 0))
+    return counts
+
+
+def random_keys(samples):
+    """Return what the randomness of each sample of a batch is a function of, beside seed and epoch: int64 array (B,).
+
+    The first time in an epoch that is the sample's index, each later time another number.
+
+    Args:
+        samples: int64 array, Draws or Places.
+    """
+    keys, again = np.asarray(samples), getattr(samples, 'repetitions', None)
+    if again is None or not again.any():
+        return keys
+    return np.where(again > 0, mixed(keys, again), keys)
+
+
+def joined(batches):
+    """Return the samples of several batches, each an int64 array or Draws, as one."""
+    if not isinstance(batches[0], Draws):
+        return np.concatenate(batches)
+    return Draws(*(np.concatenate([getattr(part, of) for part in batches]) for of in ('indices', 'repetitions')))
 
 
 def count_batches(length, batch_size, join_last):

@@ -35,6 +35,7 @@ class Place(NamedTuple):
     picture: Any = None
     target: Any = None
     fault: str | None = None  # why nothing can be read here, nor behind it in the shard
+    repetition: int = 0  # how often the sample came before in the epoch
 
 
 class Stream(IterableDataset):
@@ -148,10 +149,11 @@ class Stream(IterableDataset):
         return shuffled(self.places(random.permutation(len(self.shards)).tolist()), self.buffer, random)
 
     def _endless(self, random):
+        repetition = -1
         while True:
-            place = None
+            place, repetition = None, repetition + 1
             for place in self._walk(random):
-                yield place
+                yield place._replace(repetition=repetition) if repetition else place
             if place is None:
                 raise DanluError(f'{self.path}: the samples are gone')
 

@@ -36,9 +36,28 @@ def uniform_draws(key, indices, count):
         state = (
             np.asarray(indices, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + places + np.uint64(mix_seed(*key))
         )
+    return (_scrambled(state) >> np.uint64(11)) * 2.0**-53
+
+
+def mixed(*numbers):
+    """Return unrelated numbers for whole numbers such as (index, repetition): int64 (B,), at least 0.
+
+    Args:
+        numbers: int64 arrays (B,).
+    """
+    state = np.zeros(1, dtype=np.uint64)
+    with np.errstate(over='ignore'):
+        for number in numbers:
+            state = _scrambled(state + np.asarray(number, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+    return (state >> np.uint64(1)).astype(np.int64)
+
+
+def _scrambled(state):
+    """Return SplitMix64's finaliser of a uint64 array."""
+    with np.errstate(over='ignore'):  # arithmetic modulo 2**64 is meant
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-    return ((state ^ (state >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    return state ^ (state >> np.uint64(31))
 
 
 def seed_everything(seed):
