@@ -49,7 +49,7 @@ from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import launch, viz
-from utils.checkpoint import file_hash, load_checkpoint, load_weights, weights_of
+from utils.checkpoint import file_hash, load_checkpoint, load_chosen
 from utils.code_then import command, made_by, side_by_side, test_then
 from utils.drift import check_loaded, record_of
 from utils.engine import Engine
@@ -357,8 +357,7 @@ def load_network(args, checkpoint, device, use, net=None):
         raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
-    weights = weights_of(checkpoint, args.load_model_path)
-    loaded = load_weights(net, weights, args.load_model_path, strict=not args.load_not_strict)
+    loaded = load_chosen(net, checkpoint, args)
     drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *drift.lines], drift
 

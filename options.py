@@ -173,6 +173,13 @@ def _add_files(parser):
     group.add_argument('--download', action=Flag, help=f'download {", ".join(DOWNLOADABLE_DATA)} when not there yet')
     group.add_argument('--load_model_path', type=existing_path, metavar='FILE',
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
+    group.add_argument('--load_key', before=None, metavar='KEY',
+                       help='which weights to load from a file that holds several sets: model_ema, state_dict_ema, '
+                            'ema, model ... (default: model, state_dict and the like; of the last.pth of a run with '
+                            '--ema the averaged ones). The log says which were taken')
+    group.add_argument('--load_prefix', before=None, metavar='PREFIX',
+                       help='load the weights whose names in the file begin so, without it: model., encoder_q. '
+                            '(default: a prefix by which most names fit and no other does)')
     group.add_argument('--load_not_strict', action=Flag,
                        help='load the weights that match in name and shape, report the others')
     group.add_argument('--trust_checkpoint', before=False, action=Flag,

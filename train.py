@@ -50,7 +50,7 @@ from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
 from utils import processes
-from utils.checkpoint import FORMAT, load_checkpoint, load_weights, unwrapped, weights_of
+from utils.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
 from utils.divergence import Divergence
 from utils.drift import check_loaded
 from utils.dry_run import dry_run
@@ -181,8 +181,7 @@ class Trainer(Engine):
                 raise
         if args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
-            weights, strict = weights_of(checkpoint, args.load_model_path), not args.load_not_strict
-            loaded = load_weights(self.net, weights, args.load_model_path, strict, args.load_exclude or ())
+            loaded = load_chosen(self.net, checkpoint, args)
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
             notes += [*loaded, *drift.lines]
         return []

@@ -20,12 +20,11 @@ from torch import nn
 from utils.errors import DanluError
 from utils.parts import check_parts, lies_in
 from utils.sharding import like
+from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
 
 FORMAT = 1
-WEIGHTS = ('model', 'state_dict')  # where in a checkpoint they may be
 LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
 BEST = 'best.pth'
-PREFIXES = ('module.', '_orig_mod.')  # of DataParallel and torch.compile
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
 DAMAGE = (
     *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AssertionError, AttributeError),
@@ -76,7 +75,7 @@ def load_checkpoint(path, trust=False):
             that it holds: a whole model that torch.save wrote, or a dictionary with objects beside the weights.
 
     Returns:
-        dict, as it was saved; of a file that had to be trusted {'model': state dict} alone.
+        dict, as it was saved; of a file that had to be trusted its state dicts alone, of a whole model as 'model'.
 
     Raises:
         DanluError: no such file, damaged, not a dictionary, or holding more than that and not trusted.
@@ -90,7 +89,7 @@ def load_checkpoint(path, trust=False):
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
         if trust:
-            return {'model': _trusted_weights(path)}
+            return _trusted_weights(path)
         reason = 'it holds other objects, or is another kind of file'  # torch's own advice is to load it unsafely
         raise DanluError(
             f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
@@ -115,7 +114,7 @@ def _keep_as_previous(path):
 
 
 def _trusted_weights(path):
-    """Return the state dict in a file that may run any code on loading: of a whole model, or in a dictionary."""
+    """Return the state dicts (dict) in a file that may run any code on loading: of whole models, or in a dictionary."""
     try:
         loaded = torch.load(path, map_location='cpu', weights_only=False)
     except (ImportError, AttributeError) as error:  # how pickle says that it cannot find a class
@@ -125,26 +124,42 @@ def _trusted_weights(path):
         ) from error
     except (pickle.UnpicklingError, *DAMAGE) as error:
         raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
-    within = [loaded.get(key) for key in ('ema', *WEIGHTS)] if isinstance(loaded, dict) else []
-    for candidate in (loaded, *within):
-        if isinstance(candidate, nn.Module):
-            return unwrapped(candidate).state_dict()
+    if isinstance(loaded, nn.Module):
+        return {'model': unwrapped(loaded).state_dict()}
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a model, checkpoint or state dict')
-    return weights_of(loaded, path)
+    average = loaded.get('ema')
+    within = {key: unwrapped(each).state_dict() for key, each in loaded.items() if isinstance(each, nn.Module)}
+    if isinstance(average, nn.Module):
+        within['ema'] = {'model': within['ema']}
+    found = state_dicts_in({**loaded, **within})
+    if not found:
+        weights_of(loaded, path)  # which says so
+    return found.get('', found)
 
 
 def weights_of(loaded, path):
-    """Return the state dict (name -> tensor) in what `load_checkpoint` returned.
+    """Return the state dict (name -> tensor) that is taken of what `load_checkpoint` returned.
 
     Raises:
         DanluError: there are no weights in it.
     """
-    averaged = loaded['ema'].get('model') if isinstance(loaded.get('ema'), dict) else None  # what --ema tests
-    for candidate in (averaged, *(loaded.get(key) for key in WEIGHTS), loaded):
-        if isinstance(candidate, dict) and candidate and all(torch.is_tensor(v) for v in candidate.values()):
-            return dict(candidate)
-    raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')
+    return select_state_dict(loaded, path)[0]
+
+
+def load_chosen(model, checkpoint, args):
+    """Load the weights of args.load_model_path as options say; return lines (list of str) for the log.
+
+    Args:
+        model: nn.Module, wrapped or not.
+        checkpoint: what `load_checkpoint` returned for that path.
+        args: options; load_key, load_prefix, load_not_strict and, of a training, load_exclude count.
+    """
+    path = args.load_model_path
+    weights, note = select_state_dict(checkpoint, path, args.load_key)
+    exclude = getattr(args, 'load_exclude', None) or ()
+    lines = load_weights(model, weights, path, not args.load_not_strict, exclude, args.load_prefix)
+    return [lines[0] + (f', {note}' if note else ''), *lines[1:]]
 
 
 def unwrapped(model):
@@ -158,22 +173,7 @@ def unwrapped(model):
             return model
 
 
-def without_prefix(weights, known):
-    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name.
-
-    Args:
-        weights: name -> tensor.
-        known: the model's own names; once one is met, prefixes belong to the names.
-    """
-    while weights and not any(name in known for name in weights):
-        prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
-        if prefix is None:
-            break
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return dict(weights)
-
-
-def load_weights(model, weights, path, strict=True, exclude=()):
+def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     """Load a state dict into a model and return what was done (list of str, lines for the log).
 
     Args:
@@ -182,30 +182,51 @@ def load_weights(model, weights, path, strict=True, exclude=()):
         path: where they are from, for messages.
         strict: everything must match; otherwise what matches in name and shape is loaded.
         exclude: parts, by the beginnings of their names, that are left as they are, whatever the file holds for them.
+        prefix: of the names that are taken, see utils.state_dicts.with_names_of.
 
     Raises:
         DanluError: strict and something does not match, nothing matches at all, or a part of `exclude` is nowhere.
     """
     model = unwrapped(model)
-    own = model.state_dict()
-    total, weights = len(own), without_prefix(weights, own)
+    own, total = model.state_dict(), len(model.state_dict())
+    weights, note = with_names_of(weights, own, path, prefix)
+    told = f', {note}' if note else ''
     names = list(dict.fromkeys([*own, *weights]))
     check_parts('--load_exclude', exclude, names)
     excluded = [name for name in names if lies_in(name, exclude)]
     own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
+    if old := as_old_batch_norms(weights, own):
+        told += f'; {len(old)} counters of old batch norms (num_batches_tracked) are not in the file and not needed'
+        own = {name: value for name, value in own.items() if name not in set(old)}
     matching, found = _compared(own, weights)
-    if strict and found:
-        raise DanluError(
-            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}. Give the options it was trained with '
-            '(--model_type, --num_classes ...), or load what fits with --load_not_strict, or train with new parts by '
-            '--load_exclude'
-        )
-    if not matching:
-        raise DanluError(f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}')
+    _check_fit(model, weights, path, found, strict, note)
     model.load_state_dict({name: like(value, own[name]) for name, value in matching.items()}, strict=False)
     if excluded:
         found.append(f'{len(excluded)} left out by --load_exclude: {_first(excluded)}')
-    return [f'weights: {len(matching)} of {total} loaded from {path}', *(f'  {line}' for line in found)]
+    return [f'weights: {len(matching)} of {total} loaded from {path}{told}', *(f'  {line}' for line in found)]
+
+
+def _check_fit(model, weights, path, found, strict, note):
+    """Raise DanluError unless weights fit a model as they have to; `found`: in what they differ (list of str)."""
+    own = model.state_dict()
+    told = f' ({note})' if note else hint_of_prefix(weights, own)
+    if strict and found:
+        raise DanluError(
+            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}{told}. Give the options it was trained '
+            'with (--model_type, --num_classes ...), or load what fits with --load_not_strict, or train with new parts '
+            f'by --load_exclude{_parts_of_another_shape(weights, own)}'
+        )
+    if not any(name in own and value.shape == own[name].shape for name, value in weights.items()):
+        raise DanluError(
+            f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}{told}'
+        )
+
+
+def _parts_of_another_shape(weights, own):
+    """Return the layers (str, with a blank before) whose weights have another shape, where these are one or two."""
+    names = [name for name, value in weights.items() if name in own and value.shape != own[name].shape]
+    parts = list(dict.fromkeys(name.rpartition('.')[0] or name for name in names))
+    return f' {" ".join(parts)}' if 0 < len(parts) <= 2 else ''
 
 
 def _compared(own, weights):

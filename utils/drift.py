@@ -69,6 +69,8 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
     try:
         if len(loaded) > 1:
             raise NoFingerprintError('not all weights were loaded')
+        if use != 'resume' and args.load_key is not None:
+            raise NoFingerprintError('--load_key chose the weights')
         differs = asked_again(net, checkpoint.get('fingerprint'))
     except NoFingerprintError as error:
         unknown = str(error)

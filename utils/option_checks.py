@@ -232,7 +232,7 @@ def _hint_to_predict(parser, args, path):
 
 
 def _check_loading(parser, args):
-    for name in ('load_exclude', 'trust_checkpoint'):
+    for name in ('load_exclude', 'trust_checkpoint', 'load_key', 'load_prefix'):
         if getattr(args, name, None) and args.load_model_path is None:
             parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
     if args.strict_record and args.load_model_path is None and getattr(args, 'resume', None) is None:
