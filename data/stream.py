@@ -81,6 +81,7 @@ class Stream(IterableDataset):
         self.shards = find_shards(self.path, args.data_root)
         self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
+        self.ignore_index = args.ignore_index
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
         self.labels_of = {name: label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
