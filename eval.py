@@ -335,7 +335,8 @@ class Predictor(Engine):
             mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
             return ((torch.as_tensor(pictures, dtype=torch.float64) - mean) / std).float()  # as data.array has them
         crop = not task_of(args).by_pixel  # where every pixel has a target, all are kept, as in training
-        return torch.stack([picture_from(picture, args.channels, args.image_size, crop) for picture in pictures])
+        taken = args.channels, args.image_size, crop, args.bits
+        return torch.stack([picture_from(picture, *taken) for picture in pictures])
 
 
 def load_predictor(load_model_path, **options):

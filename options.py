@@ -38,7 +38,7 @@ from utils.arguments import (
 from utils.completion import complete
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
-from utils.option_checks import DOWNLOADABLE_DATA, checked, expand, no_checkpoint, shown
+from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
@@ -50,7 +50,7 @@ NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without i
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
-    'class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
+    'bits class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
     'threads deterministic amp channels_last compile loss loss_args label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
@@ -107,6 +107,9 @@ def _add_what(parser):
     group.add_argument('--channels', type=number(int, low=1), metavar='N',
                        help='1: grey, 3: RGB; of array, the number of features (default: as the data set has them; 3 '
                             'for pictures of your own)')
+    group.add_argument('--bits', before=16, concerns=has_files, type=number(int, low=8, high=16), metavar='N',
+                       help='range of pictures of 16 bits: values 0 .. 2^N-1 become 0..255, 12 for example for X-rays '
+                            '(default: the bits that the largest value in the training data needs)')
     group.add_argument('--mean', nargs='+', type=number(float), metavar='X',
                        help="mean of each channel, pixels in 0..1, or of each feature, for normalisation (default: of "
                             "the data set, or ImageNet's; restoration: 0)")
@@ -115,6 +118,11 @@ def _add_what(parser):
     group.add_argument('--ignore_index', type=number(int, low=-(2**31)), metavar='N',
                        help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
                             '(default: 255 for segmentation)')
+
+
+def has_files(options):
+    """Return whether options (Namespace) are of data whose pictures are the user's own files."""
+    return getattr(options, 'data_type', None) in PICTURE_DATA
 
 
 def has_masks(options):

@@ -6,7 +6,7 @@ vector of features as float32 tensor (F,) where image_size is [], and its target
 draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
 
     describe(args)        what options can take from the data (dict): num_classes or num_targets, image_size,
-                          channels, mean, std, class_names, mask_values
+                          channels, mean, std, class_names, mask_values, bits
     name(index)           what results call a sample
     labels                int64 tensor (N,), for --balance
     notes                 list of lines to print at the start
@@ -53,7 +53,7 @@ DATASETS = {
 # Of ImageNet, for pictures whose own are not known.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MOST_WORKERS = 8
-MEASURED = ('mask_values',)  # options that not every kind of data has
+MEASURED = ('mask_values', 'bits')  # options that not every kind of data has
 
 
 def select_train_loader(args):

@@ -11,11 +11,11 @@ from data.duplicates import note_of_duplicates
 from data.files import SIZE
 from data.labels import count_classes, label_names, parse_labels
 from data.listing import Faults, drawn, located, read_list
-from data.masks import ALPHA, TURNED_ALONE, MaskCoding
+from data.masks import ALPHA, DEEP, TURNED_ALONE, MaskCoding
 from data.pictures import SIDEWAYS, inspect_mask, inspect_picture, open_picture, read_mask, read_picture, upright_size
 from data.sample_facts import SampleFacts
 from data.skipping import Skipped
-from data.survey import MOST_MASKS, find_mask_values
+from data.survey import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
 from data.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
@@ -65,7 +65,8 @@ class ListDataset(Dataset):
         classes_wanted = target in ('label', 'labels') and args.class_names is None and may_count
         numbers_wanted = target == 'numbers' and args.num_targets is None
         values_wanted = target == 'mask' and args.mask_values is None
-        if not (classes_wanted or numbers_wanted or values_wanted) and args.image_size is not None:
+        wanted = classes_wanted or numbers_wanted or values_wanted or args.bits is None or args.image_size is None
+        if not wanted:
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
@@ -84,6 +85,8 @@ class ListDataset(Dataset):
         if values_wanted:
             chosen = drawn(len(listing), MOST_MASKS).tolist()
             facts['mask_values'] = find_mask_values(map(listing.target_path, chosen), args.num_classes)
+        if args.bits is None:
+            facts['bits'] = find_bits(_some_pictures(listing, target == 'picture'))
         if args.image_size is None:
             facts['image_size'] = _first_size(listing)
         return facts
@@ -96,7 +99,9 @@ class ListDataset(Dataset):
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
         _DESCRIBED.clear()
         self.channels, self.size = args.channels, tuple(args.image_size)
-        self.coding = MaskCoding.of(args) if self.target == 'mask' else None
+        self.bits, self.coding = args.bits, MaskCoding.of(args) if self.target == 'mask' else None
+        found = f'at most {MOST_PICTURES:,} samples of the training data'
+        self.measured = found if 'bits' in getattr(args, 'from_data', []) else ''
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
         if self.skipped is not None:
@@ -114,6 +119,7 @@ class ListDataset(Dataset):
             self.notes += self.coding.notes(self.listing.source)
             self.labels_in_masks = self.facts.labels_in_masks()
         self.notes += self.facts.notes(self.listing.source)
+        self.notes += self.facts.notes_of_bits(self.listing.source, self.bits, self.measured)
         del self.facts  # as it is shared memory, and the data set may be sent to another process
 
     def parse(self, args, faults):
@@ -202,14 +208,15 @@ class ListDataset(Dataset):
 
     def check_sample(self, index):
         """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
-        picture = _naming(self.listing.image_path(index), inspect_picture)
-        flags = ALPHA if picture.has_alpha else 0
+        picture = _naming(self.listing.image_path(index), inspect_picture, self.bits)
+        flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
         if self.target == 'mask':
             mask = _naming(self.listing.target_path(index), inspect_mask, self.coding)
             self.facts.add_mask(index, mask.labels, self.coding.ignore_index)
             flags |= mask.flags | _checked_fit('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':
-            target = _naming(self.listing.target_path(index), inspect_picture)
+            target = _naming(self.listing.target_path(index), inspect_picture, self.bits)
+            flags |= DEEP if target.is_deep else 0
             flags |= _checked_fit('target', picture, target.size, target.orientation)
         self.facts.mark(index, flags)
 
@@ -236,7 +243,7 @@ class ListDataset(Dataset):
         """Return a sample's picture, uint8 (C, H, W)."""
         # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
         crop = self.labels is not None
-        return _naming(self.listing.image_path(index), read_picture, self.channels, self.size, crop, part)
+        return _naming(self.listing.image_path(index), read_picture, self.channels, self.size, crop, part, self.bits)
 
     def read_target(self, index, part=None):
         """Return a sample's target, as `__getitem__`."""
@@ -245,7 +252,7 @@ class ListDataset(Dataset):
         path = self.listing.target_path(index)
         if self.target == 'mask':
             return _naming(path, read_mask, self.size, part, self.coding)
-        return _naming(path, read_picture, self.channels, self.size, False, part)
+        return _naming(path, read_picture, self.channels, self.size, False, part, self.bits)
 
     def full_size(self, index):
         """Return the upright (height, width) of a sample's picture in its file."""
@@ -298,6 +305,14 @@ def _checked_fit(what, picture, size, orientation):
             'upright'
         )
     raise DanluError(f'the {what} is {columns}x{rows}, its picture {width}x{height} (width x height){why}')
+
+
+def _some_pictures(listing, with_targets):
+    """Yield the paths (str) of pictures, and of target pictures if wanted, of samples drawn from a listing."""
+    for index in drawn(len(listing), MOST_PICTURES).tolist():
+        yield listing.image_path(index)
+        if with_targets:
+            yield listing.target_path(index)
 
 
 def guessed_size(size, name):

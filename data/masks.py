@@ -13,7 +13,7 @@ COLOURS = 2**24
 SHOWN = 10
 
 # What can differ between the stored pixels of a mask and what an image viewer shows: bits of SampleFacts.flags.
-TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TURNED_ALONE, ALPHA, DEEP = (1 << bit for bit in range(7))
+TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TURNED_ALONE, ALPHA, DEEP, CHECKED = (1 << n for n in range(8))
 
 
 class MaskCoding(NamedTuple):

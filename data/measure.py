@@ -9,9 +9,10 @@ from itertools import islice
 import numpy as np
 import torch
 
+from data.depth import bits_for, refuse_above
 from data.listing import Faults, located, read_folder, read_list
 from data.picture_endings import PICTURE_ENDINGS
-from data.pictures import STORED, check_picture, open_picture, read_mask, read_picture, read_stored
+from data.pictures import STORED, check_picture, open_picture, read_deep, read_mask, read_picture, read_stored
 from data.shards import find_shards
 from data.stream import places_of
 from utils.ending_signals import leave_to_parent
@@ -112,12 +113,14 @@ class Summary:
 
     `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
     and `labels` texts are Counters, and so is `mask_values` of the values stored in masks or, of masks coded by colour,
-    their labels; `faults` is a list of str.
+    their labels; `faults` is a list of str. `deep` is a Counter of the values in grey pictures of 16 bits, which are
+    not among `values` before `fold`.
     """
 
     def __init__(self, channels):
         self.values, self.mask_values = np.zeros((channels, 256), np.int64), Counter()
         self.sizes, self.modes, self.labels, self.faults = Counter(), Counter(), Counter(), []
+        self.deep = Counter()
 
     def __len__(self):
         return self.sizes.total()
@@ -125,7 +128,7 @@ class Summary:
     def add(self, other):
         """Add another Summary."""
         self.values += other.values
-        for name in ('sizes', 'modes', 'labels', 'mask_values'):
+        for name in ('sizes', 'modes', 'labels', 'mask_values', 'deep'):
             getattr(self, name).update(getattr(other, name))
         self.faults += other.faults
 
@@ -142,13 +145,27 @@ class Summary:
             mask = _naming(name, _mask_values, content, coding)
             if tuple(mask.shape) != tuple(size):
                 raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
-            values, counts = np.unique(mask, return_counts=True)
-            self.mask_values.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+            self.mask_values.update(_counter(mask))
         elif targets == 'labels':
             self.labels[source.label(key)] += 1
         self.sizes[tuple(size)] += 1
         self.modes[mode] += 1
-        self.values += np.stack([_counted(channel) for channel in pixels])
+        if pixels.ndim == 3:
+            self.values += np.stack([_counted(channel) for channel in pixels])
+        else:
+            self.deep.update(_counter(pixels))
+
+    def fold(self, bits=None):
+        """Add the values of pictures of 16 bits to `values`, and return by what range (int): --bits or the one found.
+
+        Raises:
+            DanluError: a value is above the range that was given.
+        """
+        bits = bits or bits_for(max(self.deep))
+        refuse_above(max(self.deep), bits)
+        for value, count in self.deep.items():
+            self.values[:, value >> (bits - 8)] += count
+        return bits
 
     def mean_and_std(self):
         """Return mean and standard deviation of each channel over all pixels, 0..1 (two lists of float)."""
@@ -231,10 +248,16 @@ def _measure_chunk(keys):
 
 
 def _read(content, channels):
-    size = check_picture(content)
+    """Return a picture's size, its mode and its pixels, uint8 (C, H, W), or int (H, W) of grey with 16 bits."""
+    size, deep = check_picture(content), read_deep(content)
     with open_picture(content) as picture:
         mode = picture.mode
-    return size, mode, read_picture(content, channels)
+    return size, mode, read_picture(content, channels) if deep is None else deep
+
+
+def _counter(values):
+    """Return how often each value is in an array of integers (dict of int)."""
+    return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
 
 
 def _mask_values(content, coding):

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from PIL.Image import Transpose
 
+from data.depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
 from data.masks import MaskCoding, has_alpha, refuse_lossy, stored_values, surprises
 from utils.errors import DanluError
 
@@ -70,7 +71,7 @@ def refuse_endless(path):
         raise DanluError('a pipe or a device, not a file')
 
 
-def read_picture(path, channels, size=None, crop=False, part=None):
+def read_picture(path, channels, size=None, crop=False, part=None, bits=FULL):
     """Read a picture, upright as its EXIF orientation says.
 
     Args:
@@ -79,6 +80,7 @@ def read_picture(path, channels, size=None, crop=False, part=None):
         size: (height, width) to bring it to, or None to leave it.
         crop: keep the aspect ratio and cut the middle out; otherwise the picture is stretched.
         part: function((height, width)) -> (top, left, height, width) that chooses what is brought to `size` instead.
+        bits: values of pictures of 16 bits are 0 .. 2**bits-1; None: not known, so such pictures are refused.
 
     Returns:
         uint8 tensor (channels, height, width), 0..255.
@@ -88,6 +90,8 @@ def read_picture(path, channels, size=None, crop=False, part=None):
     """
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
+        if is_deep(picture):
+            check_depth(picture, bits)
         if picture.format == 'PNG':  # whose EXIF data may come after the pixels
             _loaded(picture)
         full = upright_size(picture)
@@ -95,7 +99,7 @@ def read_picture(path, channels, size=None, crop=False, part=None):
         if size is not None and full == (picture.height, picture.width):
             # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
             picture.draft(None, _drafted(full, box, size))
-        loaded = _in_mode(_eight_bits(_upright(_loaded(picture))), MODES[channels])
+        loaded = _in_mode(_eight_bits(_upright(_loaded(picture)), bits), MODES[channels])
         if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
             _refuse_without_end(path, picture)
         if size is not None:
@@ -104,19 +108,19 @@ def read_picture(path, channels, size=None, crop=False, part=None):
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
-def picture_from(source, channels, size, crop=False):
+def picture_from(source, channels, size, crop=False, bits=FULL):
     """Return a picture that need not be a file, as `read_picture` returns it.
 
     Args:
         source: path, PIL.Image, or uint8 array or tensor (H, W), (H, W, 1), (H, W, 3).
-        channels, size, crop: as for `read_picture`.
+        channels, size, crop, bits: as for `read_picture`.
 
     Raises:
         DanluError: it cannot be read, or is no picture; a file is named.
     """
     if isinstance(source, str | Path):
         try:
-            return read_picture(source, channels, size, crop)
+            return read_picture(source, channels, size, crop, bits=bits)
         except DanluError as error:
             raise DanluError(f'{source}: {error}') from None
     if not isinstance(source, Image.Image):
@@ -130,7 +134,7 @@ def picture_from(source, channels, size, crop=False):
         source = Image.fromarray(pixels)
     file = io.BytesIO()
     source.save(file, format='TIFF')  # uncompressed: the one way of a file serves this too
-    return read_picture(file.getvalue(), channels, size, crop)
+    return read_picture(file.getvalue(), channels, size, crop, bits=bits)
 
 
 def read_mask(path, size=None, part=None, coding=STORED):
@@ -155,6 +159,31 @@ def read_mask(path, size=None, part=None, coding=STORED):
         if size is not None:
             loaded = _resized(loaded, size, Image.NEAREST, part(full) if part else (0, 0, *full), full)
         return torch.from_numpy(coding.labels(loaded))
+
+
+def read_largest(path):
+    """Return the largest value (int) of a picture of 16 bits, 0 for one of 8 bits, which is not decoded.
+
+    Raises:
+        DanluError: the file cannot be read.
+    """
+    with open_picture(path) as picture:
+        if not is_deep(picture):
+            return 0
+        try:
+            return largest_value(picture)
+        except DAMAGE as error:
+            raise DanluError(f'damaged: {error}') from None
+
+
+def read_deep(path):
+    """Return the values of a grey picture of 16 bits, int array (H, W), or None: it is none.
+
+    Raises:
+        DanluError: the file cannot be read.
+    """
+    with open_picture(path) as picture:
+        return np.asarray(_loaded(picture)) if is_deep_grey(picture) else None
 
 
 def read_stored(path):
@@ -234,10 +263,11 @@ class PictureFacts(NamedTuple):
     size: tuple  # upright (height, width)
     orientation: int  # EXIF, 1: as it is stored
     has_alpha: bool
+    is_deep: bool  # 16 bits
 
 
-def inspect_picture(path):
-    """Check that a picture is there and whole, and return its PictureFacts.
+def inspect_picture(path, bits=FULL):
+    """Check that a picture is there and whole, and return its PictureFacts; of 16 bits also its range, see `bits`.
 
     A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about ten times
     as fast where it is large; small files, those of other formats, and JPEG files with something behind the end mark
@@ -251,12 +281,16 @@ def inspect_picture(path):
         _refuse_32_bits(picture)
         if picture.format == 'PNG':
             _refuse_wrong_sums(_content(path))  # which decoding does not look at
-        turn = _turn_in_file(picture)
+        turn, deep, transparent = _turn_in_file(picture), is_deep(picture), has_alpha(picture)
+        if deep:
+            check_depth(picture, bits)
+        if deep and bits < FULL:
+            refuse_above(int(np.asarray(_loaded(picture)).max()), bits)
         large = picture.width * picture.height > SMALL
         if not (large and (picture.format == 'PNG' or (picture.format == 'JPEG' and _ends_with(path, JPEG_END)))):
             _loaded(picture)
             _refuse_without_end(path, picture)
-        return PictureFacts(_size_turned(picture, turn), turn, has_alpha(picture))
+        return PictureFacts(_size_turned(picture, turn), turn, transparent, deep)
 
 
 def _orientation(picture):
@@ -294,10 +328,9 @@ def _refuse_32_bits(picture):
         raise DanluError(f'32 bits per pixel (mode {picture.mode}) have no known range: save it with 8 or 16')
 
 
-def _eight_bits(picture):
+def _eight_bits(picture, bits):
     picture.info.pop('transparency', None)  # dropped anyhow, and Pillow would warn of each palette that has it
-    if picture.mode == 'I' or picture.mode.startswith('I;16'):  # Pillow gives 16-bit PGM files as I
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    picture = eight_bits(picture, bits)
     return picture.convert('RGB') if picture.mode == 'LAB' else picture  # LAB to grey takes two steps
 
 

@@ -11,7 +11,7 @@ from PIL import features
 from data.files import SIZE, TIME
 
 # Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
-SOURCES = ('pictures.py', 'masks.py', 'list_dataset.py', 'mem_list.py')
+SOURCES = ('pictures.py', 'depth.py', 'masks.py', 'list_dataset.py', 'mem_list.py')
 CODECS = ('libjpeg_turbo', 'webp')  # Pillow may take these from the system; their versions may differ by a shade
 
 

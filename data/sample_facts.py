@@ -5,7 +5,8 @@ import mmap
 
 import numpy as np
 
-from data.masks import ALPHA, DEEP, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TRANSPARENT, TURNED_ALONE
+from data.depth import FULL
+from data.masks import ALPHA, CHECKED, DEEP, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TRANSPARENT, TURNED_ALONE
 
 LABELS = 256
 SURPRISES = {
@@ -40,8 +41,8 @@ class SampleFacts:
         self.pixels[index], self.ignored[index] = labels.size, counts[ignore_index : ignore_index + 1].sum()
 
     def mark(self, index, flags):
-        """Note flags (int) of a sample."""
-        self.flags[index] |= flags
+        """Note flags (int) of a sample that was checked."""
+        self.flags[index] |= flags | CHECKED
 
     def labels_in_masks(self):
         """Return a LabelsInMasks of the masks that were read."""
@@ -51,13 +52,29 @@ class SampleFacts:
 
     def notes(self, source):
         """Return a line (list of str) for each kind of surprise, with the number of samples."""
-        counts = {flag: int(np.count_nonzero(self.flags & flag)) for flag in SURPRISES}
-        total = f'{len(self.flags):,}'
+        counts = {flag: self.count(flag) for flag in SURPRISES}
+        total = f'{self.count(CHECKED):,}'
         return [f'{source}: {count:,} of {total} {SURPRISES[flag]}' for flag, count in counts.items() if count]
 
-    def deep(self):
-        """Return how many of the samples have a picture of 16 bits (int)."""
-        return int(np.count_nonzero(self.flags & DEEP))
+    def notes_of_bits(self, source, bits, measured):
+        """Return a line (list of str, one or none) on how pictures of 16 bits are brought to 8.
+
+        Args:
+            source: what the data set is called.
+            bits: --bits (int), or None: there are no such pictures.
+            measured: what --bits was measured in (str), '' where it was given.
+        """
+        deep, checked = self.count(DEEP), self.count(CHECKED)
+        if deep:
+            how = f'values 0..{2**bits - 1} become 0..255 (--bits {bits}{measured and ", measured in "}{measured})'
+            return [f'{source}: {deep:,} of {checked:,} samples have pictures of 16 bits: {how}']
+        if bits in (None, FULL) or not checked:
+            return []
+        return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
+
+    def count(self, flag):
+        """Return how many samples have a flag (int)."""
+        return int(np.count_nonzero(self.flags & flag))
 
 
 class LabelsInMasks:

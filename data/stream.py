@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from data.depth import FULL
 from data.labels import label_or_fault
 from data.list_dataset import guessed_size
 from data.listing import Faults
@@ -81,7 +82,7 @@ class Stream(IterableDataset):
         self.shards = find_shards(self.path, args.data_root)
         self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
-        self.ignore_index = args.ignore_index
+        self.bits, self.ignore_index = args.bits, args.ignore_index
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
         self.labels_of = {name: label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
@@ -91,6 +92,9 @@ class Stream(IterableDataset):
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
         self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
         self.notes += self.coding.notes(self.path) if self.masks else []
+        if self.bits not in (None, FULL):
+            how = f'values 0..{2**self.bits - 1} become 0..255 (--bits {self.bits})'
+            self.notes.append(f'{self.path}: of pictures of 16 bits {how}')
 
     def check(self):
         """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
@@ -192,7 +196,7 @@ class Stream(IterableDataset):
         try:
             content = shard.picture(place.picture)
             # Stretched with its mask, or cut to the proportions: as data.list_dataset.ListDataset does.
-            image = read_picture(content, self.channels, self.size, not self.masks, part)
+            image = read_picture(content, self.channels, self.size, not self.masks, part, self.bits)
             return image, self._mask(shard, place, content, part) if self.masks else self._label(shard, place)
         except DanluError as error:
             raise DanluError(f'{shard.where(place.name)}: {error}') from None

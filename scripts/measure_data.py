@@ -36,6 +36,8 @@ def parse_args(argv=None):
     parser.add_argument('--data_root', type=existing_path, metavar='DIR',
                         help='what the paths in list files, .csv and .jsonl are relative to (default: their file)')
     parser.add_argument('--channels', type=int, choices=[1, 3], default=3, help='1: read as grey, 3: as RGB')
+    parser.add_argument('--bits', type=number(int, low=8, high=16), metavar='N',
+                        help='range of pictures of 16 bits, 0 .. 2^N-1 (default: what the largest value needs)')
     parser.add_argument('--targets', choices=['labels', 'masks', 'none'],
                         help='what to count of the targets (default: masks, if the first is a picture, else labels); '
                              'none: they are numbers or pictures to be restored')
@@ -121,6 +123,9 @@ def report(args, targets, summary):
     smallest, median, largest = (f'{width}x{height}' for height, width in summary.three_sizes())
     yield f'sizes (width x height): {smallest} smallest, {median} median, {largest} largest by area'
     yield f'modes: {counted(summary.modes.most_common())}'
+    if summary.deep:
+        largest, args.bits = max(summary.deep), summary.fold(args.bits)
+        yield f'16 bits: values up to {largest}; 0..{2**args.bits - 1} becomes 0..255 (--bits {args.bits})'
     means, deviations = summary.mean_and_std()
     yield f'mean of all pixels, 0..1, at the size of the files: {numbers(means, 6)}'
     yield f'standard deviation: {numbers(deviations, 6)}'
@@ -168,6 +173,8 @@ def options(args, targets, summary):
     means, deviations = summary.mean_and_std()
     if args.channels == 1:
         yield '--channels 1'
+    if summary.deep:
+        yield f'--bits {args.bits}'
     if all(round(deviation, 4) for deviation in deviations):
         yield f'--mean {numbers(means, 4)} --std {numbers(deviations, 4)}'
     height, width = summary.three_sizes()[1]

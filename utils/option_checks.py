@@ -34,6 +34,7 @@ SERVED_BY_DATA = {
     **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
 }
 
+PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # whose pictures are files of the user
 SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what each sample lies in files of its own
 
 # Which schedules an option is for.
@@ -274,6 +275,8 @@ def _check_outputs(parser, args):
 
 def _check_used(parser, args):
     kind = args.data_type
+    if args.bits not in (None, 16) and kind in SERVED_BY_DATA and kind not in PICTURE_DATA:
+        parser.error(f'argument --bits: {kind} has no picture files of 16 bits; leave it out')
     if args.data_root and kind in ('digits', 'noisy_digits', 'folder', 'array'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
     if args.cache_dir and kind != 'mem_list':
