@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from utils.fonts import families_of, lacking
+from utils.matplotlib_import import import_matplotlib
 
 # Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too.
 COLOURS = {'train': '#0072B2', 'val': '#D55E00'}
@@ -90,7 +91,7 @@ def figure_of(history, best=None, resumed=(), title=''):
         title: of the picture (str).
     """
     # Imported here: it takes a second, which a run that ends at once need not wait for. No pyplot: no window, no state.
-    import matplotlib
+    matplotlib = import_matplotlib()
     from matplotlib.figure import Figure
 
     titles = panels_of(history, best and best[0])

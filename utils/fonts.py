@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from PIL import ImageFont
 
+from utils.matplotlib_import import import_matplotlib
+
 # Fonts with Chinese that are taken before others, by the beginnings of their files' names: of Linux distributions, of
 # Windows, of macOS.
 PREFERRED = (
@@ -131,6 +133,7 @@ def lacking(text):
 
 def families_of(texts):
     """Return the font families (list of str) in which matplotlib has all characters of some texts."""
+    import_matplotlib()
     from matplotlib import font_manager
 
     faces = {face_of(character): None for text in texts for character in _clean(text)}
@@ -178,6 +181,7 @@ def face_of(character):
 @cache
 def _files():
     """Return the paths of all fonts here (list of str), those that are to be tried first at the front."""
+    import_matplotlib()
     from matplotlib import font_manager, get_data_path
 
     def rank(path):
@@ -191,6 +195,7 @@ def _files():
 @cache
 def _coverage(path):
     """Return what knows which characters a font file has, or None: it cannot be read."""
+    import_matplotlib()
     from matplotlib.ft2font import FT2Font
 
     try:

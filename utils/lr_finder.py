@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.errors import DanluError
 from utils.freeze import train_mode
+from utils.matplotlib_import import import_matplotlib
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTH = 0.9  # share of the past in the smoothed loss
@@ -88,6 +89,7 @@ def endless(loader):
 
 def draw(path, rates, losses, steepest):
     """Plot smoothed losses over learning rates (arrays) into a PNG file, the steepest place marked."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4), layout='constrained')

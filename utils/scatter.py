@@ -4,6 +4,7 @@ import numpy as np
 
 from utils.colours import OKABE_ITO
 from utils.fonts import families_of
+from utils.matplotlib_import import import_matplotlib
 
 MOST = len(OKABE_ITO)  # targets that are drawn
 
@@ -19,6 +20,7 @@ def scatter(predictions, targets, names=None):
         (H, W, 3) uint8 array.
     """
     # As in utils.curves: it takes a second, and no pyplot.
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

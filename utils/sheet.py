@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 from utils import viz
 from utils.colours import PAPER, colours_of
 from utils.fonts import class_label, families_of, line_height, wrapped, write
+from utils.matplotlib_import import import_matplotlib
 from utils.tasks import target_names, task_of
 
 MOST = 2**22  # pixels of a sheet
@@ -124,6 +125,7 @@ def draw_features(args, features, targets, names, heading):
         (H, W, 3) uint8 array.
     """
     # As in utils.curves: it takes a second, and no pyplot.
+    import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -5,6 +5,7 @@ import os
 
 from scripts.sweeping.study import DIRECTION, kind_of
 from utils.curves import BEST, COLOURS, RESUMED
+from utils.matplotlib_import import import_matplotlib
 
 COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
 LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
@@ -19,6 +20,7 @@ def draw_sweep(path, trials, metric, definition):
         metric: name of the value (str).
         definition: of the study (dict), as study.Sweep.definition returns it.
     """
+    import_matplotlib()
     from matplotlib.figure import Figure  # takes a second; no pyplot: no window, no state
 
     ranges = definition.get('--set', {})

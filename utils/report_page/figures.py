@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from utils.matplotlib_import import import_matplotlib
+
 # Drawn in these, which nothing else has, and then named as the page's style sheet names them.
 INK, FAINT, PAPER, MAIN, OTHER, BAD = '#010203', '#010204', '#010205', '#010206', '#010207', '#010208'
 VARIABLES = {INK: '--ink', FAINT: '--line', PAPER: '--paper', MAIN: '--main', OTHER: '--other', BAD: '--bad'}
@@ -21,7 +23,7 @@ MOST_STEPS = 400  # points of a curve
 @contextmanager
 def _axes(**labels):
     """Give axes to draw into; `labels` are for matplotlib.axes.Axes.set."""
-    import matplotlib as mpl
+    mpl = import_matplotlib()
     from matplotlib.figure import Figure
 
     colours = dict.fromkeys(('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color'), INK)
@@ -81,6 +83,7 @@ def over_epochs(curves, log=False):
             None; nan leaves a gap.
         log: draw a logarithmic scale.
     """
+    import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
     with _axes(xlabel='epoch', yscale='log' if log else 'linear') as axes:

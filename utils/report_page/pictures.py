@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from utils import viz
+from utils.matplotlib_import import import_matplotlib
 from utils.speed import first_line
 from utils.tasks import task_of
 
@@ -160,7 +161,7 @@ class Painter:
 
     def _error_map(self, prediction, target):
         """Return how far each pixel is off, as colours from black over red to white, (H, W, 3) uint8."""
-        from matplotlib import colormaps
+        colormaps = import_matplotlib().colormaps
 
         error = np.abs(prediction.astype(int) - target).mean(-1) / self.error_scale
         return (colormaps['inferno'](error.clip(0, 1))[..., :3] * 255).round().astype(np.uint8)
