@@ -33,6 +33,15 @@ sys.path.insert(0, os.path.dirname({TRAIN!r}))
 sys.argv = ['train.py', *sys.argv[1:]]
 runpy.run_path({TRAIN!r}, run_name='__main__')
 """
+HELP = f"""
+import os, runpy, sys
+sys.path.insert(0, os.path.dirname({TRAIN!r}))
+sys.argv = ['train.py', '--help']
+try:
+    runpy.run_path({TRAIN!r}, run_name='__main__')
+except SystemExit:
+    os._exit({DONE})
+"""
 TORCH, BOTH = 'import torch', 'import torch, torchvision'
 # What is started: (name, what it is compared with, what Python runs, the options of train.py).
 STARTS = (
@@ -40,6 +49,7 @@ STARTS = (
     ('LeNet on the digits', TORCH, DRIVER, '--model_type lenet'),
     (BOTH, BOTH, f'import os, torch, torchvision; os._exit({DONE})', None),
     ('torchvision:resnet18 on the digits', BOTH, DRIVER, '--model_type torchvision:resnet18 --channels 3'),
+    ('train.py --help', TORCH, HELP, None),
 )
 
 

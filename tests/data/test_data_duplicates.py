@@ -67,7 +67,7 @@ def test_a_million_lines(files):
         names = (f'train/class_{n % 1000:04d}/picture_{n:08d}.jpg\t{n % 8}\n' for n in range(999_999))
         file.writelines([*names, 'train/class_0000/picture_00000000.jpg\t7\n'])
     command = [sys.executable, '-c', SCRIPT, str(path)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     megabytes, seconds, note = done.stdout.strip().split(' ', 2)
     print(megabytes, seconds)

@@ -138,7 +138,7 @@ def test_a_mapped_file_is_read_a_block_ahead(labelled, monkeypatch, tmp_path):
     assert len(asked) == 20
     assert threading.main_thread() not in asked
     next(iter(loader))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(asked) < 22 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(asked) == 22, 'one beside the one that was asked for'
@@ -170,7 +170,7 @@ def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
     assert loaded == [threading.main_thread()] * 2, 'the first batch tells whether threads are worth it'
     loaded.clear()
     next(batches)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(loaded) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(loaded) == 6, 'two batches beside the one that was asked for'

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,7 +73,8 @@ def test_help_lists_every_option_and_name_without_importing_torch(program):
     done = danlu(program, '--help', flags=['-X', 'importtime'])
     assert done.returncode == 0
     assert ' options' in done.stderr
-    assert 'torch' not in done.stderr
+    imported = {line.rpartition('|')[2].strip().partition('.')[0] for line in done.stderr.splitlines()}
+    assert not imported & set('torch torchvision torchmetrics numpy PIL matplotlib tensorboard jinja2 tqdm'.split())
     parser = options.train_parser() if program == 'train.py' else options.test_parser()
     words = [word.rstrip('.;,') for word in done.stdout.replace(',', ' ').split()]
     for action in parser._actions:
@@ -88,15 +88,6 @@ def test_help_lists_every_option_and_name_without_importing_torch(program):
     assert {f'--{name}' for name in wanted} <= set(words)
     for title in ('what: model, data and task:', 'where: files:', 'how: machine:'):
         assert title in done.stdout
-
-
-def test_help_answers_in_under_300_ms():
-    seconds = []
-    while len(seconds) < 10 and min(seconds, default=1) >= 0.3:  # others may be using the cores
-        started = time.perf_counter()
-        assert danlu('train.py', '--help').returncode == 0
-        seconds.append(time.perf_counter() - started)
-    assert min(seconds) < 0.3
 
 
 def test_without_arguments_lenet_trains_on_the_digits():

@@ -151,13 +151,11 @@ def test_an_unwritable_parent_is_one_line(refusal):
 
 
 RACE = f"""
-import sys, time
-from pathlib import Path
+import sys
 sys.path.insert(0, {str(PROJECT)!r})
 import options
 print('ready', flush=True)
-while not Path('go').exists():
-    pass
+sys.stdin.read()  # all processes read the same pipe, which the test closes
 for _ in range(5):
     print(options.prepare_train_args().model_dir, flush=True)
 """
@@ -165,12 +163,14 @@ for _ in range(5):
 
 def test_processes_that_start_at_once_get_different_directories(place):
     command = [sys.executable, '-c', RACE, '--checkpoints_dir', 'runs', '--save_prefix', 'race']
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    gate, go = os.pipe()
+    processes = [subprocess.Popen(command, stdin=gate, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:
         assert process.stdout.readline() == 'ready\n'
     assert not Path('runs').exists()  # so they also race to make it
-    Path('go').touch()
-    made = [line for process in processes for line in process.communicate(timeout=60)[0].splitlines()]
+    os.close(gate)
+    os.close(go)
+    made = [line for process in processes for line in process.communicate(timeout=300)[0].splitlines()]
     assert [process.returncode for process in processes] == [0] * 4
     names = ['lenet_race', *(f'lenet_race_{k}' for k in range(2, 21))]
     assert sorted(made) == sorted(str(place / 'runs' / name) for name in names)

@@ -115,7 +115,7 @@ def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on
     assert run.returncode == 143
     assert f'to go on: python train.py --resume {tmp_path}/mlp_exp' in rest
     epoch = load_checkpoint(tmp_path / 'mlp_exp' / 'last.pth')['epoch']
-    done = subprocess.run([*command, '--epochs', str(epoch)], capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([*command, '--epochs', str(epoch)], capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith('nothing to do: '), done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ['mlp_exp']

@@ -8,7 +8,6 @@ import io
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.distributed import TCPStore
 
 import train
 from tests.program_server import Program
@@ -109,27 +109,29 @@ def program(tmp_path_factory):
     return path
 
 
-def free_port():
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        return free.getsockname()[1]
+def meeting_point():
+    """Return a store that processes find each other by: a port that was free a moment ago may be taken by now."""
+    return TCPStore('localhost', 0, is_master=True, wait_for_workers=False)
 
 
 def start_processes(script, *words, count=2, fault='none 0 0', restarts=0):
     """Start as many processes as torchrun would, `restarts` times again (list of Program)."""
-    common = {**os.environ, 'FAULT': fault, 'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(free_port()),
-              'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count)}  # fmt: skip
-    common['TORCHELASTIC_RESTART_COUNT'] = str(restarts)
-    return [
+    store = meeting_point()
+    common = {**os.environ, 'FAULT': fault, 'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(store.port),
+              'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'TORCHELASTIC_USE_AGENT_STORE': 'True',
+              'TORCHELASTIC_RESTART_COUNT': str(restarts)}  # fmt: skip
+    processes = [
         Program(script, [*words, '--no_report'], env={**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)})
         for rank in range(count)
     ]
+    processes[0].store = store  # it goes with the processes
+    return processes
 
 
 def ended(processes):
     """Wait for the end of all processes -> codes (list), stdout and stderr (of all of them, one after the other)."""
     try:
-        told = [process.communicate(timeout=120) for process in processes]
+        told = [process.communicate(timeout=300) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -294,7 +296,7 @@ def test_ctrl_c_reaches_each_process_twice_and_saves_all_the_same(uneven, launch
         if line.startswith('epoch 2/'):
             break
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     log = (tmp_path / 'lenet_exp' / 'log.txt').read_text()
     assert 'stopped by KeyboardInterrupt\nlast.pth holds epoch' in log
     assert len(load_checkpoint(tmp_path / 'lenet_exp' / 'last.pth')['processes']) == 2
@@ -337,13 +339,14 @@ def test_a_stream_is_shared_out_and_goes_on_where_it_was(shards, program, train_
 @pytest.mark.slow('four agents of torchrun')
 def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, tmp_path):
     """Two agents on this machine, one process each; that of the second is killed, and both are started again."""
-    port = free_port()
 
     def both(script, *words, fault='none 0 0'):
-        agent = ('--nnodes', 2, '--nproc_per_node', 1, '--rdzv_backend', 'c10d', '--rdzv_endpoint', f'localhost:{port}',
-                 '--rdzv_id', 'danlu', '--local_addr', 'localhost')  # fmt: skip
+        store = meeting_point()
+        agent = ('--nnodes', 2, '--nproc_per_node', 1, '--rdzv_id', 'danlu', '--local_addr', 'localhost',
+                 '--rdzv_backend', 'c10d', '--rdzv_endpoint', f'localhost:{store.port}',
+                 '--rdzv_conf', 'is_host=false')  # fmt: skip
         agents = [launched(script, *words, torchrun=agent, fault=fault) for _ in range(2)]
-        told = [agent.communicate(timeout=120) for agent in agents]
+        told = [agent.communicate(timeout=300) for agent in agents]
         return [agent.returncode for agent in agents], told
 
     words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]

@@ -65,7 +65,8 @@ def test_start_measures_the_way_to_the_first_step(tmp_path):
     [(title, rows)] = result(tmp_path)['sections'].items()
     assert title in out
     assert [row['name'] for row in rows] == [
-        *('import torch', 'LeNet on the digits', 'import torch, torchvision', 'torchvision:resnet18 on the digits')
+        *('import torch', 'LeNet on the digits', 'import torch, torchvision', 'torchvision:resnet18 on the digits'),
+        'train.py --help',
     ]
     assert all(len(row['seconds']) == 1 and row['ratio']['median'] > 0 for row in rows)
     assert [rows[place]['ratio']['median'] for place in (0, 2)] == [1, 1]

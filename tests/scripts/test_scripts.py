@@ -65,7 +65,7 @@ def start(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         noted = [file.read_text().split('\0')[:-1] for file in sorted(calls.iterdir())]
         assert list(elsewhere.iterdir()) == []
@@ -356,7 +356,7 @@ def test_train_digits_really_trains_from_another_directory(interpreter, tmp_path
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     run = tmp_path / 'runs' / 'lenet_digits'

@@ -55,7 +55,7 @@ def started(folder):
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_what_is_started_is_accepted(path, start, tmp_path):
     job = start(path, '--model_type', 'lenet', '--epochs', '7')
-    _, said = job.communicate(timeout=30)
+    _, said = job.communicate(timeout=300)
     assert (job.returncode, said) == (0, '')
     words = started(tmp_path)
     script = words.index('train.py')
@@ -74,12 +74,12 @@ def test_what_is_started_is_accepted(path, start, tmp_path):
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.stem)
 def test_before_the_time_is_over_the_run_saves_and_is_queued_again(path, start, tmp_path):
     job = start(path, WAITS='1')
-    until = time.monotonic() + 30
-    while not (tmp_path / 'started').exists() and time.monotonic() < until:
+    until = time.monotonic() + 300
+    while not (tmp_path / 'started').exists():
+        assert time.monotonic() < until and job.poll() is None, 'it never started'
         time.sleep(0.05)
-    time.sleep(0.2)  # for the line behind it, which takes signals
     job.send_signal(signal.SIGUSR1)
-    _, said = job.communicate(timeout=30)
+    _, said = job.communicate(timeout=300)
     assert (job.returncode, said) == (0, '')
     assert (tmp_path / 'saved').exists()
     number = '99_2' if path.stem == 'array' else '123456'

@@ -232,7 +232,7 @@ print('progress', file=sys.stderr)
 if os.environ.get('WAIT'):
     try:
         print('ready', flush=True)
-        time.sleep(60)
+        time.sleep(3600)
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         sys.exit(130)
@@ -335,10 +335,10 @@ utils.code_then.test_then(test_parser(), ['--load_model_path', sys.argv[2], '--c
 @pytest.mark.parametrize(
     ('number', 'to', 'patience', 'status'),
     [
-        (signal.SIGINT, 'both', 30, 130),
+        (signal.SIGINT, 'both', 300, 130),
         (signal.SIGINT, 'parent', 0.1, 130),
-        (signal.SIGTERM, 'parent', 30, 143),
-        (signal.SIGKILL, 'child', 30, 137),
+        (signal.SIGTERM, 'parent', 300, 143),
+        (signal.SIGKILL, 'child', 300, 137),
     ],
 )
 def test_signals_end_both(number, to, patience, status, other, interpreter):
@@ -356,7 +356,7 @@ def test_signals_end_both(number, to, patience, status, other, interpreter):
                 os.killpg(process.pid, number)
             else:
                 os.kill(process.pid if to == 'parent' else child, number)
-            _, err = process.communicate(timeout=20)
+            _, err = process.communicate(timeout=300)
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

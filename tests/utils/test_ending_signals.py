@@ -138,7 +138,7 @@ def test_a_program_that_has_nothing_to_save_cleans_up(name, interpreter):
     number = getattr(signal, name)
     command = [interpreter, '-c', ORDERLY, str(number)]
     done = subprocess.run(
-        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60,
+        command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300,
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (128 + number, 'cleaned up\n')

@@ -16,7 +16,8 @@ from scripts.sweeping import worker as workers
 from utils.errors import DanluError
 from utils.registry import PROJECT
 
-# Trains as many epochs as it is told, each of which is better, and saves where it was when it is asked to end.
+# Trains as many epochs as it is told, each of which is better, and saves where it was when it is asked to end. With the
+# learning rate that HOLD names, or any where that is 'all', it waits for the file GATE before its last epoch.
 STAND_IN = (
     f"""
 import json, os, pathlib, signal, sys, time
@@ -42,6 +43,7 @@ else:
 lock = RunLock(run)
 rate = float(options['--lr'])
 log = open(run / 'log.txt', 'a')
+gate = pathlib.Path(os.environ.get('GATE', '/'))
 if rate > 5:
     print(f'train.py: error: the loss is nan with {run}')
     sys.exit(2)
@@ -54,7 +56,10 @@ def stop(*_):
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
 for epoch in range(len(rows), epochs + 1):
-    time.sleep(float(os.environ.get('EPOCH_SECONDS', '0')))
+    until = time.monotonic() + 300
+    while epoch == epochs and os.environ.get('HOLD') in ('all', options['--lr']) and not gate.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
     value = rate * epoch / epochs
     rows.append(f'{epoch},{value!r},{1 - value!r}')
     (run / 'partial').write_text('\\n'.join(rows) + '\\n')
@@ -66,14 +71,33 @@ for epoch in range(len(rows), epochs + 1):
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Let sweeps of this process start the stand-in; return its file and a function: the seconds of an epoch."""
+    """Let sweeps of this process start the stand-in.
+
+    Returns:
+        Its `file`, and `hold`, a function: learning rate of the trials to hold before their last epoch (str, or 'all'),
+        until_taken (the place whose trial a worker of this process has to take up) -> the file (Path) they wait for.
+    """
     script = tmp_path / 'project' / 'train.py'
     script.parent.mkdir()
     script.write_text(STAND_IN)
     monkeypatch.setattr(trainings, 'PROJECT', script.parent)
     monkeypatch.setattr(workers, 'POLL', 0.03)
     monkeypatch.setattr(workers, 'LOOK', 0.1)
-    return SimpleNamespace(file=script, epochs_take=lambda seconds: monkeypatch.setenv('EPOCH_SECONDS', str(seconds)))
+
+    def hold(rate, until_taken=None):
+        gate, train = tmp_path / 'gate', workers.Worker._train
+        monkeypatch.setenv('HOLD', rate)
+        monkeypatch.setenv('GATE', str(gate))
+
+        def train_and_open(self, slot, trial):
+            train(self, slot, trial)
+            if trial.user_attrs['place'] == until_taken:
+                gate.touch()
+
+        monkeypatch.setattr(workers.Worker, '_train', train_and_open)
+        return gate
+
+    return SimpleNamespace(file=script, hold=hold)
 
 
 @pytest.fixture
@@ -122,7 +146,7 @@ def wait_for():
     """Return a function: condition, process -> what the condition, a function, returns when that is something."""
 
     def wait(condition, process):
-        until = time.monotonic() + 200
+        until = time.monotonic() + 300
         while not (found := condition()):
             assert time.monotonic() < until and process.poll() is None, 'it never came'
             time.sleep(0.02)

@@ -1,7 +1,8 @@
 """Places of trials: filled once, whoever starts at the same time, is killed or is lost."""
 
-import time
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,6 @@ from scripts.sweeping import study as studies
 from scripts.sweeping.space import grid_of, parameter
 
 optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
-models = pytest.importorskip('optuna.storages._rdb.models')
 
 
 @pytest.fixture
@@ -52,18 +52,27 @@ def test_two_workers_that_ask_at_the_same_time_get_different_trials(empty, monke
     grid, opened = empty
     workers = [opened(), opened()]
     studies.fill(workers[0], grid)
-    find = models.TrialModel.find_or_raise_by_id.__func__
+    fcntl, ask, inside, waiting = studies.fcntl, workers[0].ask, threading.Event(), threading.Event()
 
-    def slowly(cls, *given, **named):
-        trial = find(cls, *given, **named)
-        if named.get('for_update'):
-            time.sleep(0.3)
-        return trial
+    def noted(file, how):
+        if inside.is_set():
+            waiting.set()
+        fcntl.flock(file, how)
 
-    monkeypatch.setattr(models.TrialModel, 'find_or_raise_by_id', classmethod(slowly))
+    def ask_while_another_waits():
+        inside.set()
+        assert waiting.wait(60), 'nobody waits for this one'
+        with open(grid.folder / studies.TAKING, 'ab') as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return ask()
+
+    monkeypatch.setattr(studies, 'fcntl', SimpleNamespace(flock=noted, LOCK_EX=fcntl.LOCK_EX))
+    monkeypatch.setattr(workers[0], 'ask', ask_while_another_waits)
     with ThreadPoolExecutor(2) as pool:
-        found = [*pool.map(lambda study: studies.take(study, grid).number, workers)]
-    assert sorted(found) == [0, 1]
+        first = pool.submit(studies.take, workers[0], grid)
+        assert inside.wait(60)
+        second = pool.submit(studies.take, workers[1], grid)
+    assert [found.result().number for found in (first, second)] == [0, 1]
 
 
 def test_of_two_that_wait_for_a_place_the_one_goes_on_that_has_a_run(empty):

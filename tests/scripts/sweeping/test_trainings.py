@@ -85,7 +85,7 @@ def test_a_metric_that_no_run_has_ends_the_trial_with_what_there_is(stand_in, ca
 
 
 def test_a_hopeless_trial_is_ended_and_pruned(stand_in, call, by_place):
-    stand_in.epochs_take(0.1)
+    stand_in.hold('0.1')
     words = ['--sampler', 'grid', '--pruner', 'median', '--set', 'lr=0.5,0.6,0.7,0.8,0.9,0.1', '--', '--epochs', '30']
     done = call('--workers', '5', *words)
     *others, last = by_place().values()
@@ -98,7 +98,7 @@ def test_a_hopeless_trial_is_ended_and_pruned(stand_in, call, by_place):
 
 
 def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call, tmp_path, study_at, by_place):
-    stand_in.epochs_take(0.1)
+    gate = stand_in.hold('all')
     words = ['--trials', '2', '--workers', '2', '--set', 'lr=0.1:0.9', '--', '--epochs', '40']
     begun = tmp_path / 'runs' / 'sweep' / 'trial_0001' / 'history.csv'
     code = (f'import os, time, pathlib\nwhile not pathlib.Path({str(begun)!r}).exists(): time.sleep(0.02)\n'
@@ -108,7 +108,7 @@ def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call,
     assert stopped.status == 128 + signal.SIGTERM
     assert stopped.lines[-1] == 'the same command goes on with it'
     assert {studies.kind_of(trial) for trial in study_at().get_trials()} == {'lost'}
-    stand_in.epochs_take(0)
+    gate.touch()
     done = call(*words)
     assert done.status == 0
     for place, trial in by_place().items():
@@ -124,7 +124,7 @@ def test_a_training_that_outlives_its_worker_is_waited_for(
 ):
     if not (has_begun or Path('/proc/self/cmdline').exists()):
         pytest.skip('before it has the lock, it is known by /proc alone')
-    stand_in.epochs_take(0.03)
+    stand_in.hold('0.1', until_taken=0)  # until it has been found that it still runs
     words = ['--sampler', 'grid', '--set', 'lr=0.1,0.9', '--']
     args = sweep.sweep_parser().parse_args(['--checkpoints_dir', str(tmp_path / 'runs'), *words[:-1]])
     asked = sweep.sweep_of(args, ['--epochs', '40'])
@@ -136,7 +136,7 @@ def test_a_training_that_outlives_its_worker_is_waited_for(
     if has_begun:
         wait_for((orphan.directory / 'history.csv').exists, orphan.process)
     done = call('--workers', '2', *words, '--epochs', '40')
-    assert orphan.process.wait(timeout=60) == 0
+    assert orphan.process.wait(timeout=300) == 0
     assert (done.status, done.lines[1]) == (0, 'trial 0: its worker is gone')
     assert 'trial 0 still runs: lr=0.1' in done.lines
     assert [each.value for each in by_place().values()] == [0.1, 0.9]

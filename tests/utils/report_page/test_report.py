@@ -55,7 +55,7 @@ def opened(browser):
         context = browser.new_context(viewport=dict(zip(('width', 'height'), SIZES[size], strict=True)), **given)
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(20_000)
+        tab.set_default_timeout(120_000)
         tab.on('pageerror', lambda error: faults.append(str(error)))
         tab.on('console', lambda message: faults.append(message.text) if message.type == 'error' else None)
         tab.on('request', note)
