@@ -33,12 +33,14 @@ def class_notes(dataset, args, split):
 
 
 def _of_masks(found, args, split, source):
-    if found.pixels and found.ignored == found.pixels and split == 'train':
+    if found.pixels and found.ignored == found.pixels and split == 'train' and found.read == found.count:
         raise DanluError(
             f'{source}: all pixels of the masks have the ignore index {args.ignore_index}, so nothing can be learned; '
             'give another --ignore_index, or --mask_values with the stored value of each class'
         )
-    if found.read < found.count:
+    if found.count is None:
+        source = f'{source} (the first {found.read:,} masks of its shards)'
+    elif found.read < found.count:
         source = f'{source} (of {found.count:,} masks {found.read:,}, drawn at random, were read)'
     notes = _missing(source, 'pixel', _absent(found.masks, args), args) if found.read else []
     if found.ignored:

@@ -83,7 +83,7 @@ class LabelsInMasks:
     Args:
         masks: int64 (256,), in how many masks each label is.
         ignored, pixels: pixels with the ignore index, and all.
-        read, count: masks that were looked at, and all.
+        read, count: masks that were looked at, and all; None: nobody knows how many, and the first were read.
     """
 
     def __init__(self, masks, ignored, pixels, read, count):
@@ -91,7 +91,7 @@ class LabelsInMasks:
 
     @classmethod
     def in_tensor(cls, masks, ignore_index, count):
-        """Return the LabelsInMasks of a uint8 tensor (R, H, W), masks drawn from `count`."""
+        """Return the LabelsInMasks of a uint8 tensor (R, H, W), masks drawn from `count` or, with None, the first."""
         facts = SampleFacts(len(masks))
         for index, mask in enumerate(masks):
             facts.add_mask(index, mask.numpy(), ignore_index)

@@ -5,6 +5,7 @@ of the samples in a buffer and cuts them into batches; whoever makes a batch, a 
 decodes what lies there. data/shards.py says what shards hold.
 """
 
+import contextlib
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -20,6 +21,7 @@ from data.list_dataset import guessed_size
 from data.listing import Faults
 from data.masks import MaskCoding
 from data.pictures import open_picture, read_mask, read_picture, upright_size
+from data.sample_facts import LabelsInMasks
 from data.samplers import shuffled
 from data.shards import find_shards
 from data.survey import MASKS, find_mask_values
@@ -91,7 +93,9 @@ class Stream(IterableDataset):
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
         self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
-        self.notes += self.coding.notes(self.path) if self.masks else []
+        if self.masks:
+            self.notes += self.coding.notes(self.path)
+            self.labels_in_masks = self.count_labels()
         if self.bits not in (None, FULL):
             how = f'values 0..{2**self.bits - 1} become 0..255 (--bits {self.bits})'
             self.notes.append(f'{self.path}: of pictures of 16 bits {how}')
@@ -120,6 +124,15 @@ class Stream(IterableDataset):
         if empty == len(self.shards):
             raise DanluError(f'{self.path}: there is no sample in it')
         return empty
+
+    def count_labels(self):
+        """Return the LabelsInMasks of the first masks of the shards, at the size that they are trained at."""
+        labels = []
+        for content in _first_masks(self.shards):
+            with contextlib.suppress(DanluError):  # it stops the run where that comes to it
+                labels.append(read_mask(content, self.size, coding=self.coding))
+        masks = torch.stack(labels) if labels else torch.empty(0, *self.size, dtype=torch.uint8)
+        return LabelsInMasks.in_tensor(masks, self.coding.ignore_index, None)
 
     def __len__(self):
         """Return the samples of an epoch: train_length, or as many as the last whole walk found.

@@ -194,3 +194,21 @@ def test_measuring_says_what_training_does(binary, capsys):
     assert 'ignore' not in ''.join(lines)
     complete_args(args)
     assert args.mask_values == [0, 255]
+
+
+def test_the_first_masks_of_a_stream_decide(binary, make_args, tmp_path, write):
+    binary(STORES['255'])
+    shard = write('shard.csv', 'image,target\n' + '\n'.join(f'{n}.png,{n}_mask.png' for n in range(4)))
+    words = ['--task', 'segmentation', '--data_type', 'stream', '--train_list', shard, '--val_list', shard]
+    args = make_args(*words, '--num_classes', 2)
+    loader = select_eval_loader(args)
+    assert args.mask_values == [0, 255]
+    assert (masks_of(loader) == expected()).all()
+    assert any('255 is class 1 (--mask_values 0 255)' in note for note in notes_of(loader))
+    assert class_notes(loader.dataset.dataset, args, 'val') == []
+    args = make_args(*words, '--num_classes', 3)
+    source = f'{shard} (the first 4 masks of its shards)'
+    assert class_notes(select_eval_loader(args).dataset.dataset, args, 'val') == [
+        f'{source}: no pixel of class 1, class 2 (2 of 3 classes)',
+        f'{source}: 50.00% of the pixels of the masks are ignored (--ignore_index 255)',
+    ]
