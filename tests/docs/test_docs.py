@@ -239,6 +239,8 @@ def test_options_that_are_named_exist(path):
         known |= {*load(PROJECT / 'scripts' / 'sweep.py').sweep_parser()._option_string_actions, '--csv', '--json'}
     if 'torchrun' in path.read_text(encoding='utf-8'):
         known |= {*get_args_parser()._option_string_actions}
+    if 'scripts/test.sh' in path.read_text(encoding='utf-8'):
+        known.add('--all')
     named = []
     for line in path.read_text(encoding='utf-8').splitlines():
         if path.stem == 'from-your-template' and line.startswith('|'):

@@ -29,6 +29,7 @@ def result(folder):
     return json.loads((folder / 'benchmark.json').read_text())
 
 
+@pytest.mark.slow('a whole part of the benchmark')
 def test_small_measures_danlu_against_the_bare_loop_and_a_script(tmp_path):
     status, out, err = benchmark('small', '--quick', '--peer_samples', 192, '--peers', 'script', '--out', tmp_path)
     assert (status, err) == (0, ''), out
@@ -59,6 +60,7 @@ def test_growth_measures_lists_steps_and_memory(tmp_path):
     assert all(row['faults'] >= 0 and row['seconds'] > 0 for row in faulting)
 
 
+@pytest.mark.slow('a whole part of the benchmark')
 def test_start_measures_the_way_to_the_first_step(tmp_path):
     status, out, err = benchmark('start', '--quick', '--out', tmp_path)
     assert (status, err) == (0, ''), out
@@ -73,6 +75,7 @@ def test_start_measures_the_way_to_the_first_step(tmp_path):
     assert rows[1]['ratio']['median'] == rows[1]['seconds'][0] / rows[0]['seconds'][0]
 
 
+@pytest.mark.slow('a whole part of the benchmark')
 def test_augment_measures_every_step_against_torchvision(tmp_path):
     status, out, err = benchmark('augment', '--quick', '--rounds', 3, '--out', tmp_path)
     assert (status, err) == (0, ''), out

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from utils.registry import PROJECT
 
 
+@pytest.mark.slow('runs every command of docs/records.md')
 def test_the_example_prints_what_the_document_says():
     command = [sys.executable, str(PROJECT / 'scripts' / 'make_records_doc.py'), '--check']
     done = subprocess.run(command, capture_output=True, text=True, check=False)

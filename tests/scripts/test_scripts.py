@@ -263,18 +263,26 @@ def test_seeds_says_what_is_wrong(start, words):
     assert 'usage' in done.stderr or 'leave it out' in done.stderr
 
 
-SIDE_BY_SIDE = '-n auto --maxprocesses 4 --dist loadfile'.split()
+SIDE_BY_SIDE = '-n auto --maxprocesses 4 --dist worksteal'.split()
 
 
-@pytest.mark.parametrize('path', [PROJECT / 'scripts/test.sh', PROJECT / '.ci/run'], ids=lambda path: path.name)
-def test_the_tests_are_style_and_pytest(start, path):
-    done = start(path, '-m', 'gpu', '-k', 'two words')
+@pytest.mark.parametrize(
+    ('path', 'words', 'given'),
+    [
+        ('scripts/test.sh', [], []),
+        ('scripts/test.sh', ['-m', 'gpu', '-k', 'two words'], ['-m', 'gpu', '-k', 'two words']),
+        ('scripts/test.sh', ['-x', '--all', '-k', 'a'], ['-x', '-m', '', '-k', 'a']),
+        ('.ci/run', ['-x'], ['-m', '', '-x']),
+    ],
+)
+def test_the_tests_are_style_and_pytest(start, path, words, given):
+    done = start(PROJECT / path, *words)
     assert done.code == 0, done.stderr
     assert [words for _, words in done.calls] == [
         'uv pip install --quiet --requirement requirements-dev.txt'.split(),
         'python -m ruff check .'.split(),
         'python -m ruff format --check .'.split(),
-        ['python', '-m', 'pytest', *SIDE_BY_SIDE, '-m', 'gpu', '-k', 'two words'],
+        ['python', '-m', 'pytest', *SIDE_BY_SIDE, *given],
     ]
     assert {folder for folder, _ in done.calls} == {str(PROJECT)}
 

@@ -55,6 +55,16 @@ def kill_in_a_run(process, folder, wait_for):
     return run
 
 
+def test_a_trial_is_a_run_of_train_py(tmp_path, by_place, call):
+    words = ['--trials', '1', '--set', 'lr=log:1e-3:1e-1', '--', *'--epochs 1 --model_type mlp --device cpu'.split()]
+    assert call(*words, '--no_report').status == 0
+    [trial] = by_place().values()
+    run = Run(trial.user_attrs['run'])
+    assert (run.state, run.best['value'], run.done) == ('finished', trial.value, 1)
+    assert float(run.options['lr']) == trial.params['lr']
+
+
+@pytest.mark.slow('twelve real trainings')
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='finds a process by /proc')
 def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
     words = ['--trials', '12', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
@@ -117,6 +127,7 @@ def served(programs, data, as_user):
         run(programs / 'pg_ctl', '--wait', '--mode=immediate', '-D', data / 'db', 'stop')
 
 
+@pytest.mark.slow('three real trainings, and a PostgreSQL')
 def test_two_workers_share_a_study_in_postgresql(tmp_path, postgres, by_place):
     words = ['--trials', '3', '--storage', postgres, '--set', 'lr=log:1e-3:1e-1', 'model_type=mlp,lenet', '--',
              *'--epochs 1 --batch_size 256 --no_report --device cpu'.split()]  # fmt: skip

@@ -1,0 +1,55 @@
+"""The tests themselves: they lie as the project does, and docs/testing.md lists those that are slow."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from utils.registry import PROJECT
+
+TESTS = PROJECT / 'tests'
+# What is not about one module: whole runs of train.py, eval.py and scripts; what earlier versions wrote.
+FEATURES = ('runs', 'formats')
+FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob('test_*.py'))
+HOW_TO = (
+    'tests/<package>/test_<module>.py or test_<module>_<subject>.py is about a module, tests/<package>/'
+    'test_<package>_<subject>.py about several of a package, tests/runs/test_<feature>.py about whole runs'
+)
+
+
+def names_for(folder):
+    """Return the names (set of str) that may follow `test_` in a directory of tests/ (Path)."""
+    if folder == Path():
+        return {'layout', *(path.stem for path in PROJECT.glob('*.py'))}
+    product = PROJECT / folder
+    if product.with_suffix('.py').exists():
+        return {folder.name}
+    if product.is_dir():
+        return {folder.name, *(path.stem for path in product.iterdir())}
+    return set()
+
+
+@pytest.mark.parametrize('path', FILES, ids=str)
+def test_each_file_lies_where_what_it_tests_does(path):
+    if path.parts[0] not in FEATURES:
+        subject = path.stem.removeprefix('test_')
+        assert any(subject == name or subject.startswith(f'{name}_') for name in names_for(path.parent)), HOW_TO
+
+
+def slow_tests():
+    """Return the slow tests (dict from `path::test` to the reason that its mark gives)."""
+    found = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse((TESTS / path).read_text(encoding='utf-8'))):
+            for mark in getattr(node, 'decorator_list', []):
+                if match := re.fullmatch(r"pytest\.mark\.slow\(['\"](.*)['\"]\)", ast.unparse(mark)):
+                    found[f'{path}::{node.name}'] = match[1]
+                assert ast.unparse(mark) != 'pytest.mark.slow', f'{path}::{node.name}: slow needs a reason'
+    return found
+
+
+def test_the_document_lists_the_slow_tests_and_why():
+    text = (PROJECT / 'docs' / 'testing.md').read_text(encoding='utf-8')
+    listed = dict(re.findall(r'^\| `(\S+)` \| (.*) \|$', text, flags=re.MULTILINE))
+    assert listed == slow_tests()
