@@ -56,6 +56,7 @@ from utils.engine import Engine
 from utils.environment import git_state, now
 from utils.failures import explained
 from utils.final_table import result_lines
+from utils.fit import Fit, described_pictures
 from utils.fonts import note_of_fonts
 from utils.layout import terminal_width
 from utils.ledger import append, ledger_of, run_of
@@ -71,7 +72,7 @@ from utils.result_directory import REPORT, whole_results
 from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line
-from utils.tasks import has_pictures, task_of
+from utils.tasks import has_pictures
 
 NAMES = 2**14  # of samples, more than a batch has
 
@@ -136,7 +137,8 @@ class Evaluator(Engine):
         self.outputs = None
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
-        for line in [*loaded, *notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
+        notes.append(f'device: {describe_device(args, gpus)}, threads: {threads}')
+        for line in [*loaded, described_pictures(args), *notes]:
             self.say(line)
 
     def eval(self):
@@ -334,8 +336,7 @@ class Predictor(Engine):
         if not args.image_size:
             mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
             return ((torch.as_tensor(pictures, dtype=torch.float64) - mean) / std).float()  # as data.array has them
-        crop = not task_of(args).by_pixel  # where every pixel has a target, all are kept, as in training
-        taken = args.channels, args.image_size, crop, args.bits
+        taken = args.channels, args.image_size, Fit.of(args), args.bits
         return torch.stack([picture_from(picture, *taken) for picture in pictures])
 
 

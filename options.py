@@ -36,6 +36,7 @@ from utils.arguments import (
     share_of_lr,
 )
 from utils.completion import complete
+from utils.fit import FITS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
@@ -49,8 +50,8 @@ NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
-    'model_type model_args data_type task num_classes num_targets target_columns image_size channels mean std '
-    'bits class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
+    'model_type model_args data_type task num_classes num_targets target_columns image_size fit channels mean std bits '
+    'class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
     'threads deterministic amp channels_last compile loss loss_args label_smoothing class_weights metrics'
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
@@ -104,6 +105,10 @@ def _add_what(parser):
     group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
+    group.add_argument('--fit', before=fit_before, choices=FITS,
+                       help='how pictures of another shape are brought to --image_size: crop cuts the middle out, '
+                            'stretch changes the proportions, pad adds margins, of the mean in pictures and of '
+                            '--ignore_index in masks (default: crop for classification, else stretch)')
     group.add_argument('--channels', type=number(int, low=1), metavar='N',
                        help='1: grey, 3: RGB; of array, the number of features (default: as the data set has them; 3 '
                             'for pictures of your own)')
@@ -523,6 +528,9 @@ def parse_test_args(argv=None, trained=None):
         outdated |= {'loss_args', 'label_smoothing', 'class_weights'}
     if given.get('task', trained.get('task')) != trained.get('task'):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
+    kinds = [options.get('data_type', trained.get('data_type')) for options in (given, trained)]
+    if given.get('task', trained.get('task')) != trained.get('task') or 'array' in kinds:
+        outdated |= {'fit'}
     if any(given.get(name, trained.get(name)) != trained.get(name) for name in ('task', 'num_classes')):
         outdated |= {'palette', 'mask_values', 'ignored_colours'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):

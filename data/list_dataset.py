@@ -18,6 +18,7 @@ from data.skipping import Skipped
 from data.survey import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
 from data.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.errors import DanluError
+from utils.fit import Fit
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 from utils.tasks import task_of
@@ -43,8 +44,8 @@ class ListDataset(Dataset):
     millions only those that `Listing.drawn` names, but with --dry_run that all files are there.
 
     Args:
-        args: options; data_root, task, num_classes, num_targets, class_names, image_size, channels and ignore_index
-            count.
+        args: options; data_root, task, num_classes, num_targets, class_names, image_size, fit, channels, mean and
+            ignore_index count.
         split: 'train' (train_list) or 'val' (val_list).
 
     Raises:
@@ -98,7 +99,7 @@ class ListDataset(Dataset):
         self.target, self.looks_for_all = task_of(args).target, getattr(args, 'dry_run', False)
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
         _DESCRIBED.clear()
-        self.channels, self.size = args.channels, tuple(args.image_size)
+        self.channels, self.size, self.fit = args.channels, tuple(args.image_size), Fit.of(args)
         self.bits, self.coding = args.bits, MaskCoding.of(args) if self.target == 'mask' else None
         found = f'at most {MOST_PICTURES:,} samples of the training data'
         self.measured = found if 'bits' in getattr(args, 'from_data', []) else ''
@@ -241,9 +242,8 @@ class ListDataset(Dataset):
 
     def read_image(self, index, part=None):
         """Return a sample's picture, uint8 (C, H, W)."""
-        # A photograph to be classified keeps its proportions; a mask must keep every pixel, so both are stretched.
-        crop = self.labels is not None
-        return _naming(self.listing.image_path(index), read_picture, self.channels, self.size, crop, part, self.bits)
+        path, fit = self.listing.image_path(index), self.fit
+        return _naming(path, read_picture, self.channels, self.size, fit, part, self.bits)
 
     def read_target(self, index, part=None):
         """Return a sample's target, as `__getitem__`."""
@@ -251,8 +251,8 @@ class ListDataset(Dataset):
             return self.labels[index]
         path = self.listing.target_path(index)
         if self.target == 'mask':
-            return _naming(path, read_mask, self.size, part, self.coding)
-        return _naming(path, read_picture, self.channels, self.size, False, part, self.bits)
+            return _naming(path, read_mask, self.size, part, self.fit, self.coding)
+        return _naming(path, read_picture, self.channels, self.size, self.fit, part, self.bits)
 
     def full_size(self, index):
         """Return the upright (height, width) of a sample's picture in its file."""

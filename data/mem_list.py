@@ -45,7 +45,8 @@ class MemList(ListDataset):
             self.block = self.decode_into_memory(shape, target, faults)
             return
         coding = None if self.coding is None else tuple(self.coding)
-        key = pixel_key(self.listing, target is not None, (FORMAT, shape, target, coding, self.bits))
+        decoding = FORMAT, shape, target, coding, self.bits, tuple(self.fit)
+        key = pixel_key(self.listing, target is not None, decoding)
         file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))
         if note is not None:  # without one there are faults, and the data set is not going to be used

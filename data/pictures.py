@@ -16,6 +16,7 @@ from PIL.Image import Transpose
 from data.depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
 from data.masks import MaskCoding, has_alpha, refuse_lossy, stored_values, surprises
 from utils.errors import DanluError
+from utils.fit import Fit
 
 # Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
 # error, raised by `open_picture`; the warning, which would say it twice, is turned off.
@@ -31,6 +32,7 @@ TURNS = {
 }
 SIDEWAYS = (5, 6, 7, 8)
 STORED = MaskCoding()  # which takes the stored values for the labels
+STRETCH = Fit()
 # What Pillow's decoders raise for damaged files, by format.
 DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
@@ -71,15 +73,15 @@ def refuse_endless(path):
         raise DanluError('a pipe or a device, not a file')
 
 
-def read_picture(path, channels, size=None, crop=False, part=None, bits=FULL):
+def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
     """Read a picture, upright as its EXIF orientation says.
 
     Args:
         path: file, or its content (bytes), in any format that Pillow reads; of an animation the first frame is taken.
         channels: 1 (grey) or 3 (RGB); transparency is dropped, 16-bit grey is brought to 8 bits.
         size: (height, width) to bring it to, or None to leave it.
-        crop: keep the aspect ratio and cut the middle out; otherwise the picture is stretched.
-        part: function((height, width)) -> (top, left, height, width) that chooses what is brought to `size` instead.
+        fit: utils.fit.Fit, how it is brought there: stretched, the middle cut out, or with margins.
+        part: function((height, width)) -> (top, left, height, width) that chooses what fills `size` instead.
         bits: values of pictures of 16 bits are 0 .. 2**bits-1; None: not known, so such pictures are refused.
 
     Returns:
@@ -95,32 +97,33 @@ def read_picture(path, channels, size=None, crop=False, part=None, bits=FULL):
         if picture.format == 'PNG':  # whose EXIF data may come after the pixels
             _loaded(picture)
         full = upright_size(picture)
-        box = part(full) if part else _middle(full, size) if crop and size else (0, 0, *full)
+        box, place = _boxes(full, size, fit, part)
         if size is not None and full == (picture.height, picture.width):
             # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
-            picture.draft(None, _drafted(full, box, size))
+            picture.draft(None, _drafted(full, box, place[2:]))
         loaded = _in_mode(_eight_bits(_upright(_loaded(picture)), bits), MODES[channels])
         if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
             _refuse_without_end(path, picture)
         if size is not None:
-            loaded = _resized(loaded, size, Image.BILINEAR, box, full)
+            loaded = _resized(loaded, place[2:], Image.BILINEAR, box, full)
+            loaded = _with_margins(loaded, size, place, fit.levels)
         bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
-def picture_from(source, channels, size, crop=False, bits=FULL):
+def picture_from(source, channels, size, fit=STRETCH, bits=FULL):
     """Return a picture that need not be a file, as `read_picture` returns it.
 
     Args:
         source: path, PIL.Image, or uint8 array or tensor (H, W), (H, W, 1), (H, W, 3).
-        channels, size, crop, bits: as for `read_picture`.
+        channels, size, fit, bits: as for `read_picture`.
 
     Raises:
         DanluError: it cannot be read, or is no picture; a file is named.
     """
     if isinstance(source, str | Path):
         try:
-            return read_picture(source, channels, size, crop, bits=bits)
+            return read_picture(source, channels, size, fit, bits=bits)
         except DanluError as error:
             raise DanluError(f'{source}: {error}') from None
     if not isinstance(source, Image.Image):
@@ -134,16 +137,16 @@ def picture_from(source, channels, size, crop=False, bits=FULL):
         source = Image.fromarray(pixels)
     file = io.BytesIO()
     source.save(file, format='TIFF')  # uncompressed: the one way of a file serves this too
-    return read_picture(file.getvalue(), channels, size, crop, bits=bits)
+    return read_picture(file.getvalue(), channels, size, fit, bits=bits)
 
 
-def read_mask(path, size=None, part=None, coding=STORED):
+def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED):
     """Read a mask: a picture whose pixels stand for class labels by their value (or the index of a palette) or colour.
 
     Args:
         path: a lossless file, or its content (bytes), as a rule PNG.
         size: (height, width) to bring it to by nearest neighbour, or None.
-        part: as for `read_picture`.
+        part, fit: as for `read_picture`.
         coding: data.masks.MaskCoding, what its values or colours stand for.
 
     Returns:
@@ -156,9 +159,11 @@ def read_mask(path, size=None, part=None, coding=STORED):
         refuse_lossy(mask)
         loaded = _upright(_loaded(mask))
         full = (loaded.height, loaded.width)
+        box, place = _boxes(full, size, fit, part)
         if size is not None:
-            loaded = _resized(loaded, size, Image.NEAREST, part(full) if part else (0, 0, *full), full)
-        return torch.from_numpy(coding.labels(loaded))
+            loaded = _resized(loaded, place[2:], Image.NEAREST, box, full)
+        labels = coding.labels(loaded)
+    return torch.from_numpy(labels if size is None else _labels_with_margins(labels, size, place, fit.label))
 
 
 def read_largest(path):
@@ -219,11 +224,31 @@ def inspect_mask(path, coding):
         return MaskFacts(labels, orientation, surprises(mask, coding))
 
 
-def _middle(full, size):
-    """Return (top, left, height, width) of the largest part, in the middle, with the proportions of `size`."""
-    factor = min(full[0] / size[0], full[1] / size[1])
-    height, width = size[0] * factor, size[1] * factor
-    return (full[0] - height) / 2, (full[1] - width) / 2, height, width
+def _boxes(full, size, fit, part):
+    """Return which box (top, left, height, width) of a picture of size `full` fills which box of `size`."""
+    if size is None:
+        return (0, 0, *full), None
+    if part is not None:
+        return part(full), (0, 0, *size)
+    return fit.source(full, size), fit.place(full, size)
+
+
+def _with_margins(picture, size, place, levels):
+    """Return a picture (PIL.Image) in the box `place` of `size`, the rest filled with the levels of its channels."""
+    if place[2:] == tuple(size):
+        return picture
+    filled = Image.new(picture.mode, (size[1], size[0]), levels[0] if picture.mode == 'L' else tuple(levels))
+    filled.paste(picture, (place[1], place[0]))
+    return filled
+
+
+def _labels_with_margins(labels, size, place, label):
+    """Return a mask, uint8 array, in the box `place` of `size`, the rest filled with a label."""
+    if place[2:] == tuple(size):
+        return labels
+    filled = np.full(size, label, dtype=np.uint8)
+    filled[place[0] : place[0] + place[2], place[1] : place[1] + place[3]] = labels
+    return filled
 
 
 def _drafted(full, box, size):

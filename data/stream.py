@@ -26,6 +26,7 @@ from data.samplers import shuffled
 from data.shards import find_shards
 from data.survey import MASKS, find_mask_values
 from utils.errors import DanluError
+from utils.fit import Fit
 from utils.machine import cpu_cores
 
 
@@ -49,8 +50,8 @@ class Stream(IterableDataset):
     a DataLoader its own share of the samples; train.py and eval.py take `order` and `load`.
 
     Args:
-        args: options; data_root, task, num_classes, class_names, image_size, channels, ignore_index, seed, and for
-            training shuffle_buffer and train_length count.
+        args: options; data_root, task, num_classes, class_names, image_size, fit, channels, mean, ignore_index,
+            seed, and for training shuffle_buffer and train_length count.
         split: 'train' (train_list), shuffled anew each epoch, or 'val' (val_list), in order.
 
     Raises:
@@ -83,6 +84,7 @@ class Stream(IterableDataset):
         self.path = args.train_list if self.training else args.val_list
         self.shards = find_shards(self.path, args.data_root)
         self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
+        self.fit = Fit.of(args)
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
         self.bits, self.ignore_index = args.bits, args.ignore_index
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
@@ -208,8 +210,7 @@ class Stream(IterableDataset):
         shard = self.shards[place.shard]
         try:
             content = shard.picture(place.picture)
-            # Stretched with its mask, or cut to the proportions: as data.list_dataset.ListDataset does.
-            image = read_picture(content, self.channels, self.size, not self.masks, part, self.bits)
+            image = read_picture(content, self.channels, self.size, self.fit, part, self.bits)
             return image, self._mask(shard, place, content, part) if self.masks else self._label(shard, place)
         except DanluError as error:
             raise DanluError(f'{shard.where(place.name)}: {error}') from None
@@ -229,7 +230,7 @@ class Stream(IterableDataset):
             (height, width), (rows, columns) = upright_size(picture), upright_size(mask)
         if (rows, columns) != (height, width):
             raise DanluError(f'the mask is {columns}x{rows}, its picture {width}x{height} (width x height)')
-        labels = read_mask(data, self.size, part, self.coding)
+        labels = read_mask(data, self.size, part, self.fit, self.coding)
         self.coding.check(labels)
         return labels
 

@@ -131,7 +131,7 @@ def size_of(args):
     """Return what a sample is, as text."""
     if not args.image_size:
         return f'{args.channels} features'
-    return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}'
+    return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}, --fit {args.fit}'
 
 
 def facts(args, loader, images, targets):

@@ -5,8 +5,7 @@ import shlex
 from pathlib import Path
 
 from utils.arguments import option_line
-from utils.loss_options import default_loss
-from utils.option_checks import shown
+from utils.option_checks import default_of, shown
 from utils.run_directory import replacing
 
 MARK = '  # default: '  # behind a value that is not the default
@@ -41,8 +40,8 @@ def args_lines(parser, args, not_repeated):
             line = f'# {line}'
         elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
-        elif value is not None and value != _default_of(action, args):
-            line += f'{MARK}{shown(_default_of(action, args))}'
+        elif value is not None and value != default_of(action, args):
+            line += f'{MARK}{shown(default_of(action, args))}'
         lines.append(line)
     return lines
 
@@ -59,14 +58,10 @@ def changed(parser, args, not_repeated):
     return {
         action.dest: values[action.dest]
         for action in options_of(parser)
-        if action.dest not in not_repeated and values[action.dest] != _default_of(action, args)
+        if action.dest not in not_repeated and values[action.dest] != default_of(action, args)
     }
 
 
 def options_of(parser):
     """Return the options of a parser (list of argparse.Action)."""
     return [action for action in parser._actions if action.dest != 'help']
-
-
-def _default_of(action, args):
-    return default_loss(args.task) if action.dest == 'loss' else action.default

@@ -9,6 +9,7 @@ from pathlib import Path
 from utils import launch
 from utils.arguments import STORED, UNRECORDABLE
 from utils.errors import DanluError
+from utils.fit import default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
@@ -61,6 +62,7 @@ def checked(parser, args):
     if args.task == 'segmentation' and args.ignore_index is None:
         args.ignore_index = 255
     _check_counts(parser, args)
+    _check_fit(parser, args)
     _check_palette(parser, args)
     _check_data(parser, args)
     _check_stream(parser, args)
@@ -153,6 +155,26 @@ def _check_masks(parser, args):
         parser.error(f'argument --mask_values: {shown(values)}: a value is there twice')
     if args.num_classes is not None and len(values) != args.num_classes:
         parser.error(f'argument --mask_values: {len(values)} given for {args.num_classes} classes: one for each class')
+
+
+def _check_fit(parser, args):
+    if args.fit is None and args.data_type != 'array':
+        args.fit = default_fit(args.task)
+    if args.fit is None:
+        return
+    if fault := fault_of_fit(args):
+        parser.error(f'argument --fit: {fault}')
+    if parser.prog == 'train.py' and args.data_type in OWN_DATA and args.fit != default_fit(args.task):
+        parser.error(f'argument --fit: the pictures of {args.data_type} all have one shape; leave it out')
+
+
+def default_of(action, args):
+    """Return the default of an option (argparse.Action), which may follow from the task and the data_type in `args`."""
+    if action.dest == 'loss':
+        return default_loss(args.task)
+    if action.dest == 'fit':
+        return None if args.data_type == 'array' else default_fit(args.task)
+    return action.default
 
 
 def _check_gpus(parser, args):

@@ -2,7 +2,8 @@
 
     segmentation    a PNG whose pixel values are the classes, with a palette of their colours: what PASCAL VOC's masks
                     are. It is as large as the sample's own picture, so that it fits over it: the network's classes are
-                    brought there by nearest neighbour. Data sets whose samples are no files give it as it is.
+                    brought there by nearest neighbour; what --fit cut off of the picture is ignored. Data sets whose
+                    samples are no files give it as it is.
     restoration     a PNG of 8 bits per channel, grey or RGB, as large as the network's output, pixel by pixel what
                     psnr and the others in result.txt are about.
 
@@ -18,6 +19,7 @@ from PIL import Image
 from utils import viz
 from utils.colours import colours_of, ignored_colour
 from utils.errors import DanluError
+from utils.fit import Fit
 from utils.tasks import task_of
 
 NAME = 'outputs'
@@ -40,7 +42,7 @@ class Outputs:
 
     Args:
         directory: Path of the test; outputs/ is made in it.
-        args: options; task, and of masks num_classes, class_names and palette, count.
+        args: options; task, fit, and of masks num_classes, class_names and palette, count.
         name_of: function(number of a sample) -> its name (str).
         size_of: function(number of a sample) -> (height, width) of its own picture, or None: there is no such thing.
     """
@@ -49,6 +51,7 @@ class Outputs:
         self.folder, self.name_of, self.size_of = Path(directory) / NAME, name_of, size_of
         self.masks = task_of(args).target == 'mask'
         self.palette = _palette(colours_of(args)) if self.masks else None
+        self.fit = Fit.of(args)
 
     def add(self, first, predictions):
         """Write a batch, as Engine.step returns it, whose first sample has this number; waits for the device."""
@@ -62,9 +65,15 @@ class Outputs:
 
     def _mask(self, picture, index):
         """Return a mask (PIL.Image) with the palette, in the size of the sample's own picture."""
-        size = self.size_of and self.size_of(index)
-        if size:
-            picture = picture.resize((size[1], size[0]), Image.NEAREST)
+        full = self.size_of and self.size_of(index)
+        if full:
+            size = picture.height, picture.width
+            top, left, height, width = self.fit.place(full, size)
+            picture = picture.crop((left, top, left + width, top + height))
+            top, left, height, width = map(round, self.fit.source(full, size))
+            shown = picture.resize((max(1, width), max(1, height)), Image.NEAREST)
+            picture = Image.new('L', (full[1], full[0]), self.fit.label)
+            picture.paste(shown, (left, top))
         picture.putpalette(self.palette)
         return picture
 

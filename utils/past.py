@@ -2,7 +2,8 @@
 
 A record is the args.txt that Danlu wrote of a run or a test, or the options in a checkpoint. It means what it meant:
 - An option that was added later declares, where it is added, the value under which today's code does what it did before
-  there was the option: `group.add_argument('--x', default=3, before=1)`. Records that lack the option have that value.
+  there was the option: `group.add_argument('--x', default=3, before=1)`, or a function of the record (dict) that
+  returns the value. Records that lack the option have that value.
 - An option that has another name now, or is gone, is a line in CHANGED_OPTIONS.
 - A model, loss or the like that has another name now, or a value that means something else, is one in CHANGED_VALUES.
 
@@ -14,7 +15,7 @@ import ast
 import re
 
 from utils.arguments import Parser, Quoted, directory_path, existing_path, split_line
-from utils.option_checks import shown
+from utils.option_checks import default_of, shown
 
 
 def removed(*harmless):
@@ -101,8 +102,8 @@ class PastParser(Parser):
         values = {a.dest: self._of_today(a, found[a.dest], path) for a in actions if a.dest in found}
         if not all(action.dest in found or hasattr(action, 'before') for action in actions):
             return values, told  # not a record of Danlu's own
-        olds = {action.dest: action.before for action in actions if action.dest not in found}
-        line = self._told_of(path, olds, argparse.Namespace(**{**found, **olds}))
+        olds = {action.dest: before_of(action, found) for action in actions if action.dest not in found}
+        line = self._told_of(path, olds, argparse.Namespace(**{'task': None, 'data_type': None, **found, **olds}))
         return olds | values, [line] * bool(line) + told
 
     def _knows(self, name):
@@ -146,7 +147,7 @@ class PastParser(Parser):
                 if self.get_default(new) is not None:  # it has a default today, which it need not have had
                     setattr(self._options, new, value)
         count = next((int(match[1]) for line in lines if (match := COUNT.match(line))), None)
-        self._take_older(path, {*record, *(match['name'] for match in comments)}, count)
+        self._take_older(path, record, {*record, *(match['name'] for match in comments)}, count)
         return [(place, new) for place, part in parts for new in self._part_of_today(part, place, record)]
 
     def _part_of_today(self, part, place, record):
@@ -163,7 +164,7 @@ class PastParser(Parser):
         self._told.append(place + told_of({name: value}, found))
         return [words_for(new, value) for new, value in found.items()]
 
-    def _take_older(self, path, named, count):
+    def _take_older(self, path, record, named, count):
         """Take what older records lack as it was then.
 
         Who deletes a line of a record wants today's default. A record of this version or later says how many options
@@ -173,7 +174,7 @@ class PastParser(Parser):
         lacking = [action for action in self._actions if action.dest not in names and action.dest != 'help']
         if count is not None and len(lacking) <= count - len(named):
             return
-        olds = {action.dest: action.before for action in lacking if hasattr(action, 'before')}
+        olds = {action.dest: before_of(action, record) for action in lacking if hasattr(action, 'before')}
         for name, before in olds.items():
             setattr(self._options, name, before)
         self._older.append((f'args file {path!r}', olds))
@@ -188,10 +189,11 @@ class PastParser(Parser):
     def _told_of(self, place, olds, options):
         """Return the line (str) that says which options (dict name -> before) a record lacks, or None: no matter."""
         concerns = {action.dest: getattr(action, 'concerns', lambda options: True) for action in self._actions}
+        defaults = {a.dest: default_of(a, options) for a in self._actions if a.dest in olds}
         matter = [
-            f'--{name} (then {shown(before)}, today {shown(self.get_default(name))})'
+            f'--{name} (then {shown(before)}, today {shown(defaults[name])})'
             for name, before in olds.items()
-            if before != self.get_default(name) and getattr(options, name) == before and concerns[name](options)
+            if before != defaults[name] and getattr(options, name) == before and concerns[name](options)
         ]
         return f'{place} is older than {", ".join(matter)}' if matter else None
 
@@ -228,6 +230,11 @@ class PastParser(Parser):
             return error
         finally:
             self.exit_on_error = True
+
+
+def before_of(action, record):
+    """Return the value of an option (argparse.Action) that a record (dict) lacks, as it was then."""
+    return action.before(record) if callable(action.before) else action.before
 
 
 def translated(options, known, record=None):

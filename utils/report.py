@@ -6,6 +6,7 @@ import shlex
 from utils import launch
 from utils.checkpoint import unwrapped
 from utils.curves import details
+from utils.fit import described_pictures
 from utils.fonts import note_of_fonts
 from utils.model_table import model_table
 from utils.progress import length_of
@@ -24,7 +25,8 @@ def start_lines(trainer, notes):
     parameters = sum(parameter.numel() for parameter in trainer.net.parameters())
     lines.append(f'model: {kind_of(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
     table = model_table(trainer.net, args) if args.print_model else []
-    return [*lines, describe_outputs(args), *note_of_fonts(args.class_names), *notes, *table]
+    lines += [describe_outputs(args), described_pictures(args)]
+    return [*lines, *note_of_fonts(args.class_names), *notes, *table]
 
 
 def epoch_line(row, epochs, monitor):

@@ -11,6 +11,7 @@ from PIL import Image
 from data.pictures import SMALL, check_picture, read_mask, read_picture
 from scripts.fuzzing.damage import damaged, damages
 from utils.errors import DanluError
+from utils.fit import Fit
 
 ORIENTATION, MAKER = 0x0112, 0x010F
 JPEG = b'\xff\xd8'  # whose bytes within the data have no checksum
@@ -38,7 +39,7 @@ class Pictures:
             read = outcome(lambda source: read_picture(source, 3).shape[1:], source)
             assert read is None or checked is None or read == checked, f'{checked} checked, {read} read'
             late |= checked is not None and read is None
-            resized = outcome(lambda source: read_picture(source, 1, (5, 7), crop=True).shape[1:], source)
+            resized = outcome(lambda source: read_picture(source, 1, (5, 7), fit=Fit('crop')).shape[1:], source)
             assert resized in (None, (5, 7)), f'{resized} instead of 5, 7'
             outcome(lambda source: read_mask(source, (4, 4)).shape, source)
         found = not late or data.startswith(JPEG) or checked[0] * checked[1] > SMALL

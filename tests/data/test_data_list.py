@@ -14,6 +14,7 @@ from data.mem_list import MemList
 from data.pictures import read_mask, read_picture
 from options import parse_test_args
 from utils.errors import DanluError
+from utils.fit import Fit
 
 KINDS = ['list', 'mem_list']
 CLASSES = {'list': ListDataset, 'mem_list': MemList, 'folder': Folder}
@@ -47,7 +48,7 @@ def test_samples_are_what_the_files_hold(labelled, files, kind):
 def test_a_picture_to_be_classified_is_cropped_to_image_size(labelled, files, kind, channels):
     data = build(labelled('--image_size', 6, 6, '--channels', channels, kind=kind))
     for index in range(7):
-        assert torch.equal(data[index][0], read_picture(files / f'{index}.png', channels, (6, 6), crop=True))
+        assert torch.equal(data[index][0], read_picture(files / f'{index}.png', channels, (6, 6), fit=Fit('crop')))
     assert not torch.equal(data[0][0], read_picture(files / '0.png', channels, (6, 6)))
 
 

@@ -14,6 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from data import pictures
 from data.pictures import check_picture, open_picture, read_mask, read_picture, upright_size
 from utils.errors import DanluError
+from utils.fit import FITS, Fit
 
 GREY = (np.arange(48, dtype=np.uint8) * 5).reshape(6, 8)
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 2], -1)
@@ -182,7 +183,7 @@ def test_a_picture_is_stretched_or_its_middle_cut_out(save):
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 200  # a white square between two black ones
     path = save('picture.png', pixels)
-    assert read_picture(path, 1, (10, 10), crop=True).unique().tolist() == [200]
+    assert read_picture(path, 1, (10, 10), fit=Fit('crop')).unique().tolist() == [200]
     stretched = read_picture(path, 1, (10, 10))[0]
     assert stretched[0, 0] == stretched[0, -1] == 0
     assert stretched[0, 5] == 200
@@ -190,9 +191,9 @@ def test_a_picture_is_stretched_or_its_middle_cut_out(save):
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 900), (900, 1)])
-@pytest.mark.parametrize('crop', [True, False])
-def test_tiny_and_narrow_pictures(save, size, crop):
-    assert read_picture(save('picture.png', size=size), 3, (28, 20), crop).shape == (3, 28, 20)
+@pytest.mark.parametrize('how', FITS)
+def test_tiny_and_narrow_pictures(save, size, how):
+    assert read_picture(save('picture.png', size=size), 3, (28, 20), Fit(how)).shape == (3, 28, 20)
 
 
 @pytest.mark.parametrize('mode', ['L', 'P'])

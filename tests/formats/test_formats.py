@@ -134,7 +134,7 @@ def test_a_stored_args_txt_repeats_its_run(name, copied, train_here, tmp_path):
     for action in options_of(options.train_parser()):
         if action.dest in (*options.NOT_REPEATED, *then['from_data']):
             continue
-        expected = then.get(action.dest, getattr(action, 'before', None))
+        expected = then.get(action.dest, past.before_of(action, then) if hasattr(action, 'before') else None)
         assert args[action.dest] == expected, action.dest
     again = train_here(f'@{run.args}', '--epochs', 1, '--checkpoints_dir', tmp_path / 'again')
     assert math.isfinite(load_checkpoint(again.directory / 'last.pth')['metrics']['train/loss'])
