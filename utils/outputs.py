@@ -51,7 +51,7 @@ class Outputs:
         self.folder, self.name_of, self.size_of = Path(directory) / NAME, name_of, size_of
         self.masks = task_of(args).target == 'mask'
         self.palette = _palette(colours_of(args)) if self.masks else None
-        self.fit = Fit.of(args)
+        self.fit = Fit.of(args) if self.masks and size_of else None
 
     def add(self, first, predictions):
         """Write a batch, as Engine.step returns it, whose first sample has this number; waits for the device."""
