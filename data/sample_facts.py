@@ -18,7 +18,7 @@ SURPRISES = {
     THREE_EQUAL: 'masks are stored as RGB with three equal channels and are read as grey',
     TURNED_ALONE: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and is '
     'not turned; if the two do not lie on each other, save both upright',
-    ALPHA: 'pictures have transparency, which is dropped: where they are transparent, the network sees the stored '
+    ALPHA: 'pictures have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
     'colours, which a viewer hides',
 }
 
