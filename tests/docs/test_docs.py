@@ -214,7 +214,8 @@ def anchors(path):
     return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
 
 
-@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+@pytest.mark.parametrize('path', [*DOCUMENTS, PROJECT / 'CONTRIBUTING.md'],
+                         ids=lambda path: str(path.relative_to(PROJECT)))  # fmt: skip
 def test_links_lead_somewhere(path):
     broken = []
     for link in re.findall(r'\]\(([^)\s]+)\)', BLOCK.sub('', path.read_text(encoding='utf-8'))):

@@ -1,0 +1,62 @@
+"""CONTRIBUTING.md: its examples work as printed, in a copy of the project, with the tests that it prints."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from utils.registry import PROJECT
+
+BLOCK = re.compile(r'^```python\n# (.*?)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+COPIED = shutil.ignore_patterns('.git', '.venv', 'checkpoints', 'datasets', '__pycache__', '.*_cache', '.hypothesis')
+
+
+def add(project, title, code):
+    """Put a block's code (str) where its first line (`title`) says, in a copy of the project.
+
+    The title is a new file, or 'file, after <beginning of a statement>', or 'file, in <name>', a dictionary or list at
+    the top of the file, or 'file, in <name>, <key>': into the dictionary of that key, or instead of its line.
+    """
+    path, _, place = title.partition(', ')
+    file, (kind, _, words) = project / path, place.partition(' ')
+    if not place:
+        assert not file.exists(), f'{path} is there already'
+        file.write_text(code, encoding='utf-8')
+        return
+    lines, at = file.read_text(encoding='utf-8').splitlines(keepends=True), 0
+    if kind == 'after':
+        at = next(number for number, line in enumerate(lines, 1) if words in line)
+        nodes = ast.walk(ast.parse(''.join(lines)))
+        at = min(node.end_lineno for node in nodes if isinstance(node, ast.stmt) and node.lineno == at)
+    else:
+        for name in words.split(', '):
+            beginning = re.compile(rf'\s*{re.escape(name)}(:| =) ')
+            at = next(number for number, line in enumerate(lines[at:], at + 1) if beginning.match(line))
+        if not lines[at - 1].rstrip().endswith(('{', '[', '(')):
+            at -= 1
+            del lines[at]
+    lines.insert(at, code)
+    file.write_text(''.join(lines), encoding='utf-8')
+
+
+@pytest.mark.slow('runs the tests of five examples in a copy of the project')
+def test_the_examples_work_as_printed(tmp_path):
+    project = shutil.copytree(PROJECT, tmp_path / 'project', ignore=COPIED)
+    blocks = BLOCK.findall((PROJECT / 'CONTRIBUTING.md').read_text(encoding='utf-8'))
+    for title, code in blocks:
+        add(project, title, code)
+    files = {title.partition(', ')[0] for title, _ in blocks}
+    tests = [title for title, _ in blocks if title.startswith('tests/') and ', ' not in title]
+    assert len(tests) == 5, 'of a data set, a model, a loss, a metric and an option'
+    for words in (
+        ['ruff', 'check', *files],
+        ['ruff', 'format', '--check', *files],
+        ['pytest', '-n', '0', '-q', *tests],
+    ):
+        done = subprocess.run(
+            [sys.executable, '-m', *words], cwd=project, capture_output=True, text=True, check=False, timeout=600
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
