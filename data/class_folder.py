@@ -3,9 +3,9 @@
 import os
 from collections import Counter
 
-from data.file_names import RENAME, name_fault, printable
 from data.picture_endings import PICTURE_ENDINGS
 from utils.errors import DanluError
+from utils.file_names import RENAME, name_fault, printable
 
 SHOWN = 10  # endings that a note names
 

@@ -12,6 +12,7 @@ import torch
 from data.packed_strings import PackedStrings
 from data.picture_endings import PICTURE_ENDINGS
 from utils.errors import DanluError
+from utils.file_names import same_form
 
 # Of integer labels with gaps: more outputs than this many times the labels that occur are taken for a mistake.
 MAX_OUTPUTS_PER_LABEL = 10
@@ -39,8 +40,8 @@ def is_ignored(text, ignore_index):
 
 
 def label_names(listing, ignore_index=None):
-    """Return the class names (sorted list of str) of a listing whose targets are not all integers, else None."""
-    names = distinct_targets(listing)[0]
+    """Return the class names (sorted list of str, NFC) of a listing whose targets are not all integers, else None."""
+    names = {same_form(text) for text in distinct_targets(listing)[0]}
     if all(map(is_integer, names)):
         return None
     return sorted(name for name in names if not is_ignored(name, ignore_index))
@@ -51,7 +52,7 @@ def folder_names(listing, ignore_index=None):
 
     A directory that is called as the ignore index is no class, unless a class would have this index.
     """
-    names = sorted(distinct_targets(listing)[0])
+    names = sorted({same_form(text) for text in distinct_targets(listing)[0]})
     kept = [name for name in names if not is_ignored(name, ignore_index)]
     if ignore_index is not None and not 0 <= ignore_index < len(kept):
         names = kept
@@ -158,8 +159,11 @@ def parse_labels(listing, num_classes, class_names, faults, ignore_index=None):
         ignore_index: another label that is none of these (int), or None.
     """
     names, (texts, codes) = class_names or [], distinct_targets(listing)
-    known = {name: label for label, name in enumerate(names)}
-    found = [known[text] if text in known else label_or_fault(text, num_classes, names, ignore_index) for text in texts]
+    known = {same_form(name): label for label, name in enumerate(names)}
+    found = [
+        known[form] if (form := same_form(text)) in known else label_or_fault(text, num_classes, names, ignore_index)
+        for text in texts
+    ]
     faulty = np.array([isinstance(label, str) for label in found], bool)
     for index in np.flatnonzero(faulty[codes.numpy()]).tolist() if faulty.any() else []:
         faults.add(listing.where(index), found[codes[index]], index)

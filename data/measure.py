@@ -17,6 +17,7 @@ from data.shards import find_shards
 from data.stream import places_of
 from utils.ending_signals import leave_to_parent
 from utils.errors import DanluError
+from utils.file_names import same_form
 from utils.forked import can_fork
 from utils.machine import cpu_cores
 
@@ -147,7 +148,7 @@ class Summary:
                 raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
             self.mask_values.update(_counter(mask))
         elif targets == 'labels':
-            self.labels[source.label(key)] += 1
+            self.labels[same_form(source.label(key))] += 1
         self.sizes[tuple(size)] += 1
         self.modes[mode] += 1
         if pixels.ndim == 3:

@@ -26,6 +26,7 @@ from data.samplers import shuffled
 from data.shards import find_shards
 from data.survey import MASKS, find_mask_values
 from utils.errors import DanluError
+from utils.file_names import same_form
 from utils.fit import Fit
 from utils.machine import cpu_cores
 
@@ -88,7 +89,7 @@ class Stream(IterableDataset):
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
         self.bits, self.ignore_index = args.bits, args.ignore_index
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
-        self.labels_of = {name: label for label, name in enumerate(self.class_names)}
+        self.labels_of = {same_form(name): label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
         self.counted, self.reached = None, {}
         empty = self.check()
@@ -216,7 +217,7 @@ class Stream(IterableDataset):
             raise DanluError(f'{shard.where(place.name)}: {error}') from None
 
     def _label(self, shard, place):
-        text = shard.label(place.target)
+        text = same_form(shard.label(place.target))
         if text not in self.labels_of:
             found = label_or_fault(text, self.num_classes, self.class_names, self.ignore_index)
             if isinstance(found, str):

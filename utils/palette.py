@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from utils.errors import DanluError
+from utils.file_names import same_form
 
 COLOUR = re.compile(r'#[0-9a-fA-F]{6}')
 WORD = re.compile(r'(?:(.+)=)?(#[0-9a-fA-F]{6})', re.DOTALL)
@@ -115,8 +116,9 @@ def fitted(words, num_classes, class_names):
     """
     names, colours = names_in(words), [WORD.fullmatch(word)[2].lower() for word in words]
     if names and class_names:
-        known = dict(zip(map(str.casefold, names), colours, strict=True)) | dict(zip(names, colours, strict=True))
-        found = [known.get(name, known.get(name.casefold())) for name in class_names]
+        forms = list(map(same_form, names))
+        known = dict(zip(map(str.casefold, forms), colours, strict=True)) | dict(zip(forms, colours, strict=True))
+        found = [known.get(form, known.get(form.casefold())) for form in map(same_form, class_names)]
         if None in found:
             lacking = class_names[found.index(None)]
             raise DanluError(f'no colour for the class {lacking!r}; there is one for {", ".join(names[:20])}')
