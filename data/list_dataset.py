@@ -11,7 +11,7 @@ from data.duplicates import note_of_duplicates
 from data.files import SIZE
 from data.labels import count_classes, label_names, parse_labels
 from data.listing import Faults, drawn, located, read_list
-from data.masks import ALPHA, DEEP, TURNED_ALONE, MaskCoding
+from data.masks import ALPHA, DEEP, FRAMES, OTHER_SIZE, TURNED_ALONE, MaskCoding
 from data.pictures import SIDEWAYS, inspect_mask, inspect_picture, open_picture, read_mask, read_picture, upright_size
 from data.sample_facts import SampleFacts
 from data.skipping import Skipped
@@ -103,6 +103,7 @@ class ListDataset(Dataset):
         self.bits, self.coding = args.bits, MaskCoding.of(args) if self.target == 'mask' else None
         found = f'at most {MOST_PICTURES:,} samples of the training data'
         self.measured = found if 'bits' in getattr(args, 'from_data', []) else ''
+        self.guessed = 'image_size' in getattr(args, 'from_data', [])
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
         if self.skipped is not None:
@@ -120,6 +121,8 @@ class ListDataset(Dataset):
             self.notes += self.coding.notes(self.listing.source)
             self.labels_in_masks = self.facts.labels_in_masks()
         self.notes += self.facts.notes(self.listing.source)
+        if self.guessed:
+            self.notes += self.facts.notes_of_size(self.listing.source, self.size, self.fit.how)
         self.notes += self.facts.notes_of_bits(self.listing.source, self.bits, self.measured)
         del self.facts  # as it is shared memory, and the data set may be sent to another process
 
@@ -211,6 +214,7 @@ class ListDataset(Dataset):
         """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
         picture = _naming(self.listing.image_path(index), inspect_picture, self.bits)
         flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
+        flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
         if self.target == 'mask':
             mask = _naming(self.listing.target_path(index), inspect_mask, self.coding)
             self.facts.add_mask(index, mask.labels, self.coding.ignore_index)

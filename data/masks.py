@@ -14,6 +14,7 @@ SHOWN = 10
 
 # What can differ between the stored pixels of a mask and what an image viewer shows: bits of SampleFacts.flags.
 TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TURNED_ALONE, ALPHA, DEEP, CHECKED = (1 << n for n in range(8))
+FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of pictures
 
 
 class MaskCoding(NamedTuple):

@@ -22,6 +22,7 @@ from utils.fit import Fit
 # error, raised by `open_picture`; the warning, which would say it twice, is turned off.
 MAX_PIXELS = 1024**3 // 4 // 3
 Image.MAX_IMAGE_PIXELS = None
+FORMATS_WITH_FRAMES = ('GIF', 'TIFF', 'WEBP', 'PNG', 'AVIF')
 MODES = {1: 'L', 3: 'RGB'}
 SMALL = 128 * 128  # pixels; so many are decoded in about the time that it takes to open the file
 JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'
@@ -289,6 +290,7 @@ class PictureFacts(NamedTuple):
     orientation: int  # EXIF, 1: as it is stored
     has_alpha: bool
     is_deep: bool  # 16 bits
+    has_frames: bool  # several frames or pages
 
 
 def inspect_picture(path, bits=FULL):
@@ -307,6 +309,7 @@ def inspect_picture(path, bits=FULL):
         if picture.format == 'PNG':
             _refuse_wrong_sums(_content(path))  # which decoding does not look at
         turn, deep, transparent = _turn_in_file(picture), is_deep(picture), has_alpha(picture)
+        frames = _has_frames(picture)
         if deep:
             check_depth(picture, bits)
         if deep and bits < FULL:
@@ -315,7 +318,18 @@ def inspect_picture(path, bits=FULL):
         if not (large and (picture.format == 'PNG' or (picture.format == 'JPEG' and _ends_with(path, JPEG_END)))):
             _loaded(picture)
             _refuse_without_end(path, picture)
-        return PictureFacts(_size_turned(picture, turn), turn, transparent, deep)
+        return PictureFacts(_size_turned(picture, turn), turn, transparent, deep, frames)
+
+
+def _has_frames(picture):
+    """Return whether an opened picture holds several frames or pages; the preview in a photograph (MPO) is none."""
+    if picture.format not in FORMATS_WITH_FRAMES:
+        return False
+    try:
+        several = picture.n_frames > 1 if picture.format == 'TIFF' else getattr(picture, 'is_animated', False)
+        return bool(several)
+    except DAMAGE:  # behind the first frame, which is the one that is read
+        return True
 
 
 def _orientation(picture):

@@ -6,7 +6,18 @@ import mmap
 import numpy as np
 
 from data.depth import FULL
-from data.masks import ALPHA, CHECKED, DEEP, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TRANSPARENT, TURNED_ALONE
+from data.masks import (
+    ALPHA,
+    CHECKED,
+    DEEP,
+    FRAMES,
+    GREY_PALETTE,
+    OTHER_PALETTE,
+    OTHER_SIZE,
+    THREE_EQUAL,
+    TRANSPARENT,
+    TURNED_ALONE,
+)
 
 LABELS = 256
 SURPRISES = {
@@ -20,7 +31,10 @@ SURPRISES = {
     'not turned; if the two do not lie on each other, save both upright',
     ALPHA: 'pictures have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
     'colours, which a viewer hides',
+    FRAMES: 'pictures hold several frames or pages; the first of each is read',
 }
+# What --fit does to pictures of another size.
+FITTED = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
 
 
 class SampleFacts:
@@ -71,6 +85,22 @@ class SampleFacts:
         if bits in (None, FULL) or not checked:
             return []
         return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
+
+    def notes_of_size(self, source, size, fit):
+        """Return a line (list of str, one or none) on pictures of another size than that of the first one.
+
+        Args:
+            source: what the data set is called.
+            size: (height, width) of the first training picture, to which all are brought.
+            fit: --fit (str).
+        """
+        others, (height, width) = self.count(OTHER_SIZE), size
+        if not others:
+            return []
+        return [
+            f'{source}: {others:,} of {self.count(CHECKED):,} pictures have another size than {width}x{height}, the '
+            f'size of the first training picture: {FITTED[fit]} (--fit {fit}); --image_size chooses another size'
+        ]
 
     def count(self, flag):
         """Return how many samples have a flag (int)."""

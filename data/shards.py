@@ -15,6 +15,7 @@ from typing import NamedTuple
 from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
 from utils.errors import DanluError
+from utils.file_names import name_fault, printable
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
 LABEL_ENDINGS = ('.cls', '.json')
@@ -53,6 +54,9 @@ def find_shards(path, root=None):
     names = [name for name in names if not name.startswith('.') or not path.is_dir()]
     packed = [name for name in names if name.lower().endswith(PACKED)]
     chosen = [name for name in names if name.lower().endswith(tuple(SHARDS))]
+    for name in chosen:
+        if fault := name_fault(name):
+            raise DanluError(f'{folder / printable(name)}: {fault}')
     kinds = sorted({os.path.splitext(name)[1].lower() for name in chosen})
     if packed:
         raise DanluError(
@@ -119,6 +123,8 @@ class TarShard:
                     archive.members.clear()  # it would keep them all
                     parts = [part for part in member.name.split('/') if part not in ('', '.')]
                     if member.isreg() and not any(part.startswith('.') and part != '..' for part in parts):
+                        if fault := name_fault(member.name):
+                            raise DanluError(f'{self.path}: {printable(member.name)}: {fault}')
                         stem, dot, ending = parts[-1].partition('.')
                         span = Span((dot + ending).lower(), member.offset_data, member.size)
                         yield '/'.join([*parts[:-1], stem]), span
@@ -216,6 +222,8 @@ class LineShard:
                         picture = fields.get('image') if isinstance(fields, dict) else None
                         if not isinstance(picture, str) or not picture:
                             raise DanluError(f'no path as "image"{_found(fields)}')
+                        if fault := name_fault(picture):
+                            raise DanluError(f'{printable(picture)!r}: {fault}')
                         sample = number, picture, target_of(fields, 'it')
                     except DanluError as error:
                         raise DanluError(f'{self.where(number)}: {error}') from None

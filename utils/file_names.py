@@ -31,4 +31,7 @@ def name_fault(name):
 
 def printable(name):
     """Return the name of a file (str) as text that can be printed: bytes that are not UTF-8 become escape sequences."""
-    return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+    try:
+        return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
+    except UnicodeEncodeError:  # half of a surrogate pair, as JSON can spell it
+        return name.encode('utf-8', 'backslashreplace').decode('utf-8')

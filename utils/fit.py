@@ -5,6 +5,7 @@ from typing import NamedTuple
 from utils.tasks import TASKS
 
 FITS = ('crop', 'stretch', 'pad')
+PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # whose pictures are files of the user
 LEVELS = 255  # of a channel, at the most
 SHOWN = 8  # numbers in a line of the log
 
@@ -79,8 +80,10 @@ def described_pictures(args):
     if not args.image_size:
         return f'features: {args.channels}, mean {_numbers(args.mean)}, standard deviation {_numbers(args.std)}'
     colours = {1: 'grey', 3: 'RGB'}.get(args.channels, f'{args.channels} channels')
+    found = args.data_type in PICTURE_DATA and 'image_size' in getattr(args, 'from_data', [])
+    guessed = ', of the first picture' if found else ''
     return (
-        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height), {colours}, --fit {args.fit}, '
+        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, --fit {args.fit}, '
         f'mean {_numbers(args.mean)}, standard deviation {_numbers(args.std)}'
     )
 

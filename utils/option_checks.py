@@ -9,7 +9,7 @@ from pathlib import Path
 from utils import launch
 from utils.arguments import STORED, UNRECORDABLE
 from utils.errors import DanluError
-from utils.fit import default_fit, fault_of_fit
+from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
@@ -35,7 +35,6 @@ SERVED_BY_DATA = {
     **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
 }
 
-PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # whose pictures are files of the user
 SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what each sample lies in files of its own
 
 # Which schedules an option is for.
