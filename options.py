@@ -269,7 +269,8 @@ def _add_samples(parser):
     group.add_argument('--augment', default='none', type=registered('augmentation', augments), metavar='NAME',
                        help=f'{", ".join(augments)}. flip: mirror left and right; crop: shift by up to an eighth; '
                             'affine: rotate, shift, scale a little, for digits and text; standard: flip, and a random '
-                            'part brought to the full size; strong: standard with rotation, colours, an erased patch')
+                            'part brought to the full size; strong: standard with rotation, colours, an erased patch; '
+                            'randaugment, trivialaugment: torchvision\'s RandAugment and TrivialAugmentWide')
     group.add_argument('--balance', before=False, action=Flag,
                        help='classification: draw each class equally often, with replacement; an epoch stays as long')
     group.add_argument('--skip_bad', before=False, action=Flag,

@@ -24,6 +24,8 @@ AUGMENTS = {
     'affine': 'data.augment.affine',
     'standard': 'data.augment.standard',
     'strong': 'data.augment.strong',
+    'randaugment': 'data.auto_augment.randaugment',
+    'trivialaugment': 'data.auto_augment.trivialaugment',
 }
 
 TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
@@ -258,13 +260,7 @@ class Affine:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
         size = images.shape[-2:]
-        grid = affine_grid(inverse_matrices(size, *self.choose(size, draws)), images)
-        options = {'mode': 'nearest', 'padding_mode': 'zeros', 'align_corners': False}
-        images = F.grid_sample(images.float(), grid, **options).to(torch.uint8)
-        if masks is not None:  # shifted by 1, so that a 0 is what came in
-            labels = F.grid_sample(masks.unsqueeze(1).float() + 1, grid, **options).squeeze(1)
-            masks = torch.where(labels > 0, labels - 1, float(ignore_index)).to(masks.dtype)
-        return images, masks
+        return moved(images, masks, inverse_matrices(size, *self.choose(size, draws)), ignore_index)
 
     def choose(self, size, draws):
         """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and slants (2, B) in degrees."""
@@ -292,6 +288,21 @@ def inverse_matrices(size, angles, shifts, factors, slants):
     halves = np.array([[size[1]], [size[0]]]) / 2
     matrices, offsets = matrices * halves / halves[:, None], offsets / halves
     return np.concatenate([matrices, offsets[:, None]], axis=1).transpose(2, 0, 1).astype(np.float32)
+
+
+def moved(images, masks, matrices, ignore_index):
+    """Return pictures and masks (or None) whose pixels come from elsewhere, by nearest neighbour; see Affine.
+
+    Args:
+        matrices: float32 (B, 2, 3), as `inverse_matrices` returns them.
+    """
+    grid = affine_grid(matrices, images)
+    options = {'mode': 'nearest', 'padding_mode': 'zeros', 'align_corners': False}
+    images = F.grid_sample(images.float(), grid, **options).to(torch.uint8)
+    if masks is not None:  # shifted by 1, so that a 0 is what came in
+        labels = F.grid_sample(masks.unsqueeze(1).float() + 1, grid, **options).squeeze(1)
+        masks = torch.where(labels > 0, labels - 1, float(ignore_index)).to(masks.dtype)
+    return images, masks
 
 
 def affine_grid(matrices, images):

@@ -1,0 +1,180 @@
+"""RandAugment (Cubuk et al. 2020) and TrivialAugment (Mueller and Hutter 2021), as torchvision.transforms.v2 has them.
+
+The operations, their magnitudes and their frequencies are torchvision's. Each sample of a batch gets an operation and a
+magnitude of its own; the samples that get the same operation are changed together. See data/augment.py.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from data.augment import GREY, moved
+
+BINS = 31  # magnitudes of an operation
+MOVING = ('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate')
+ENHANCING = ('Brightness', 'Color', 'Contrast', 'Sharpness')
+SIGNED = (*MOVING, *ENHANCING)  # the magnitude is negative one time in two
+OPERATIONS = ('Identity', *SIGNED, 'Posterize', 'Solarize', 'AutoContrast', 'Equalize')
+
+
+def randaugment():
+    """Two of 14 operations, of magnitude 9 of 0 to 30 (Cubuk et al. 2020): torchvision's RandAugment()."""
+    shares = {'ShearX': 0.3, 'ShearY': 0.3, 'Rotate': 30.0, 'Posterize': 4, **dict.fromkeys(ENHANCING, 0.9)}
+    return [Operation(shares, relative_shift=150 / 331, magnitude=9) for _ in range(2)]
+
+
+def trivialaugment():
+    """One of 14 operations, of random magnitude (Mueller and Hutter 2021): torchvision's TrivialAugmentWide()."""
+    largest = {'ShearX': 0.99, 'ShearY': 0.99, 'Rotate': 135.0, 'Posterize': 6, **dict.fromkeys(ENHANCING, 0.99)}
+    return [Operation(largest | {'TranslateX': 32.0, 'TranslateY': 32.0})]
+
+
+class Operation:
+    """Apply one of OPERATIONS to each picture, all equally often. What comes in from outside is black.
+
+    Shears, shifts and rotations take masks along, whose pixels from outside get the ignore index; by nearest neighbour.
+
+    Args:
+        largest: dict from an operation to its magnitude in the last of BINS; of Posterize the bits that are taken away.
+        relative_shift: instead of largest['TranslateX'] and ['TranslateY'], as a share of width and height.
+        magnitude: number of the bin, from 0 on; None: each sample has a random one.
+    """
+
+    draws = 3
+
+    def __init__(self, largest, relative_shift=None, magnitude=None):
+        self.largest, self.relative_shift, self.magnitude = largest, relative_shift, magnitude
+
+    def __call__(self, images, masks, draws, ignore_index):
+        """Return the batch changed; see data.augment.Augment.__call__."""
+        numbers = (draws[0] * len(OPERATIONS)).astype(np.int64)
+        bins = np.full(len(images), self.magnitude) if self.magnitude is not None else np.int64(draws[1] * BINS)
+        signs = np.where(draws[2] < 0.5, -1.0, 1.0)
+        magnitudes = np.zeros(len(images))
+        for number, name in enumerate(OPERATIONS):
+            if (table := self.magnitudes(name, images.shape[-2:])) is not None:
+                chosen = numbers == number
+                magnitudes[chosen] = table[bins[chosen]] * (signs[chosen] if name in SIGNED else 1.0)
+        images, masks = images.clone(), None if masks is None else masks.clone()
+        self._move(images, masks, numbers, magnitudes, ignore_index)
+        for name in OPERATIONS[1 + len(MOVING) :]:
+            chosen = np.flatnonzero(numbers == OPERATIONS.index(name))
+            if len(chosen):
+                where = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+                images[where] = changed(name, images[where], magnitudes[chosen])
+        return images, masks
+
+    def magnitudes(self, name, size):
+        """Return the magnitude of an operation in each bin, float64 (BINS,), or None: it has none.
+
+        Args:
+            name: of OPERATIONS.
+            size: (height, width) of the pictures.
+        """
+        if name == 'Solarize':
+            return _even(1.0, 0.0)
+        if name == 'Posterize':
+            return (8 - torch.arange(BINS) / ((BINS - 1) / self.largest[name])).round().double().numpy()
+        if name.startswith('Translate') and self.relative_shift is not None:
+            return _even(0.0, self.relative_shift * size[name == 'TranslateX'])
+        return _even(0.0, self.largest[name]) if name in self.largest else None
+
+    @staticmethod
+    def _move(images, masks, numbers, magnitudes, ignore_index):
+        """Move the pixels of the samples whose operation does that, in place."""
+        first = OPERATIONS.index(MOVING[0])
+        chosen = np.flatnonzero((numbers >= first) & (numbers < first + len(MOVING)))
+        if not len(chosen):
+            return
+        where = torch.from_numpy(chosen).to(images.device, non_blocking=True)
+        matrices = np.concatenate(
+            [sources(MOVING[numbers[n] - first], magnitudes[n], images.shape[-2:]) for n in chosen]
+        )
+        part, part_masks = moved(images[where], None if masks is None else masks[where], matrices, ignore_index)
+        images[where] = part
+        if masks is not None:
+            masks[where] = part_masks
+
+
+def _even(first, last):
+    """Return BINS numbers, evenly spaced in float32 as torchvision has them: float64 (BINS,)."""
+    return torch.linspace(first, last, BINS).double().numpy()
+
+
+def sources(name, magnitude, size):
+    """Return where the pixels of a moved picture come from, in coordinates -1..1: float32 (1, 2, 3).
+
+    Args:
+        name: of MOVING.
+        magnitude: float; of shears the shift per pixel, from the upper left corner; of shifts pixels, rounded towards
+            0; of Rotate degrees, counterclockwise.
+        size: (height, width) of the picture.
+    """
+    height, width = size
+    matrix = np.eye(2, 3)  # of pixels from the middle
+    if name == 'ShearX':
+        matrix[0, 1:] = magnitude, magnitude * height / 2
+    elif name == 'ShearY':
+        matrix[1, 0], matrix[1, 2] = magnitude, magnitude * width / 2
+    elif name == 'Rotate':
+        angle = np.radians(magnitude)
+        matrix[:, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    else:
+        matrix[int(name == 'TranslateY'), 2] = -int(magnitude)
+    halves = np.array([[width], [height]]) / 2
+    return (matrix * np.append(halves, 1) / halves)[None].astype(np.float32)
+
+
+def changed(name, pixels, magnitudes):
+    """Return pictures whose colours are changed: uint8 (B, C, H, W), C being 1 or 3.
+
+    Args:
+        name: of OPERATIONS.
+        pixels: uint8 (B, C, H, W).
+        magnitudes: float64 array (B,).
+    """
+    from torchvision.transforms.v2 import functional  # seconds, so not at the top
+
+    if name in ('AutoContrast', 'Equalize'):  # they look at each picture by itself
+        return functional.autocontrast(pixels) if name == 'AutoContrast' else functional.equalize(pixels)
+    if name == 'Posterize':
+        bits = torch.from_numpy((256 - 2 ** (8 - magnitudes)).astype(np.uint8))
+        return pixels & bits.to(pixels.device, non_blocking=True).view(-1, 1, 1, 1)
+    factors = [255.0 * magnitudes] if name == 'Solarize' else [1.0 + magnitudes, -magnitudes]
+    factors = torch.from_numpy(np.stack(factors).astype(np.float32)).to(pixels.device, non_blocking=True)
+    factor, rest = (factors[n].view(-1, 1, 1, 1) for n in (0, -1))
+    if name == 'Solarize':
+        return torch.where(pixels >= factor, 255 - pixels, pixels)
+    if name == 'Color' and pixels.shape[1] == 1:
+        return pixels
+    if name == 'Sharpness':  # exact where both are equal
+        blended = pixels + (blurred(pixels) - pixels) * rest
+    elif name == 'Brightness':
+        blended = pixels * factor
+    else:
+        blended = pixels * factor + (luminance(pixels) if name == 'Color' else mean_luminance(pixels)) * rest
+    return blended.clamp_(0, 255).to(torch.uint8)
+
+
+def luminance(pixels):
+    """Return the whole grey values (B, 1, H, W), float32, of uint8 pixels (B, C, H, W)."""
+    if pixels.shape[1] == 1:
+        return pixels.float()
+    red, green, blue = pixels.split(1, dim=1)
+    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).floor_()
+
+
+def mean_luminance(pixels):
+    """Return the mean grey value of each picture, float32 (B, 1, 1, 1)."""
+    return luminance(pixels).mean((1, 2, 3), keepdim=True)
+
+
+def blurred(pixels):
+    """Return pictures smoothed by a window of 3x3, whole numbers, float32 (B, C, H, W); their borders stay."""
+    smooth, channels = pixels.float(), pixels.shape[1]
+    if min(pixels.shape[2:]) > 2:
+        kernel = torch.full((3, 3), 1 / 13, device=pixels.device)
+        kernel[1, 1] = 5 / 13
+        kernel = kernel.expand(channels, 1, 3, 3)
+        smooth[..., 1:-1, 1:-1] = F.conv2d(pixels.float(), kernel, groups=channels).round_()
+    return smooth
