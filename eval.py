@@ -72,6 +72,7 @@ from utils.result_directory import REPORT, whole_results
 from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line
+from utils.streams import guarded_output
 from utils.tasks import has_pictures
 
 NAMES = 2**14  # of samples, more than a batch has
@@ -146,7 +147,7 @@ class Evaluator(Engine):
 
         Until all is written, args.result_dir is a directory in that one.
         """
-        with whole_results(self.args, get_test_result_dir) as place:
+        with guarded_output(), whole_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
             there = self.page is not None and self.write_page(results, provenance)

@@ -88,6 +88,7 @@ from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everyt
 from utils.selection import select_monitor
 from utils.sharding import is_sharded, same_buffers, whole
 from utils.speed import choose_fast
+from utils.streams import guarded_output
 from utils.tasks import target_names, task_of
 from utils.terminal import styled
 from utils.update import Update
@@ -260,7 +261,7 @@ class Trainer(Engine):
                 'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
             )
         # To the end of all of it: a signal is not to find a picture half drawn.
-        with explained(self.args), self.interruption.watching():
+        with guarded_output(), explained(self.args), self.interruption.watching():
             self.run_epochs()
         return self.logger.history
 

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.arguments import Parser, existing_path, number
-from utils.errors import DanluError, run_main
+from utils.errors import DanluError, run_main, status_of_output
 from utils.option_checks import SHARD_ENDINGS, expand
 from utils.palette import fitted, names_in, not_classes
 from utils.terminal import is_watched
@@ -109,7 +109,7 @@ def main(argv=None):
         summary = measure(source, args.channels, targets, bar.update, MaskCoding(**args.coding))
     for line in [*source.notes, *report(args, targets, summary)]:
         print(line)
-    sys.exit(1 if summary.faults else 0)
+    sys.exit(status_of_output(1 if summary.faults else 0))
 
 
 def report(args, targets, summary):

@@ -12,14 +12,13 @@ A run is named by its directory's name, the beginning of that, or a path to it o
 import argparse
 import ast
 import importlib
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.arguments import HelpFormatter, directory_path
-from utils.errors import DanluError, run_main
+from utils.errors import DanluError, run_main, status_of_output
 from utils.registry import PROJECT, close_names
 
 # Only the chosen module is imported. It has add_arguments(parser) and run(args), which returns the exit status or None.
@@ -35,7 +34,6 @@ COMMANDS = {
     'replay': 'scripts.records.replay',
     'rm': 'scripts.records.removal',
 }
-PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,15 +90,7 @@ def main(argv=None):
 
 def answer():
     """Run the command line's command and exit with its status, in silence where nobody reads what it prints."""
-    try:
-        # Names of files need not be fit for the terminal's encoding.
-        sys.stdout.reconfigure(errors='backslashreplace')
-        status = main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
-        status = PIPE_CLOSED
-    sys.exit(status)
+    sys.exit(status_of_output(main()))
 
 
 if __name__ == '__main__':

@@ -6,7 +6,10 @@ import sys
 from contextlib import contextmanager
 
 from utils.ending_signals import EndedBySignal, raising
+from utils.startup import use_utf8
+from utils.streams import guard_output
 
+PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
 FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))  # no space, or no more than so much allowed
 
 
@@ -43,8 +46,11 @@ def run_main(main, prog):
     """Call `main()` and exit: 0 when it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
 
     Other signals that ask for the end raise in `main()` too, so that it cleans up; then the exit status is 128 and the
-    signal's number, as a shell reports a program that was ended by one.
+    signal's number, as a shell reports a program that was ended by one. A terminal that is closed, a broken pipe and an
+    encoding that lacks a character end nothing: see utils.streams.
     """
+    use_utf8()
+    guard_output()
     try:
         with raising():
             main()
@@ -57,3 +63,18 @@ def run_main(main, prog):
     except KeyboardInterrupt:
         print(f'{prog}: interrupted', file=sys.stderr)
         sys.exit(130)  # as a shell reports a program ended by SIGINT
+
+
+def status_of_output(status):
+    """Return the exit status (int) of a program whose product is what it prints: `status`, or 141 for a broken pipe.
+
+    Raises:
+        DanluError: some of it could not be written, for want of space for example.
+    """
+    sys.stdout.flush()
+    error = getattr(sys.stdout, 'error', None)
+    if error is None:
+        return status
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED
+    raise DanluError(f'the output cannot be written: {getattr(error, "strerror", None) or error}')

@@ -6,6 +6,7 @@ import time
 
 from utils import processes
 from utils.ending_signals import ALWAYS, AT_ONCE, free_signals, handling, leave_to_parent
+from utils.streams import guard_output
 
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
 GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
@@ -130,6 +131,7 @@ def prepare_worker(_):
     workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
     step.
     """
+    guard_output()
     leave_to_parent()
     signal.signal(signal.SIGTERM, _leave)
 

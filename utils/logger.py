@@ -171,6 +171,7 @@ class Logger:
         self.directory, self.options, self.selection = Path(directory), options, selection
         self.history = [dict(row) for row in history]
         self.described = False  # in TensorBoard
+        self.is_alone = False  # as nobody sees what is printed any more
         self.begun = {'epoch': self.history[-1]['epoch'] if self.history else 0, 'step': step}
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
@@ -204,6 +205,9 @@ class Logger:
         tqdm.write(text if shown is None else shown, file=sys.stdout)
         sys.stdout.flush()
         self.write(text)
+        if (error := getattr(sys.stdout, 'error', None)) and not self.is_alone:
+            self.is_alone = True
+            self.write(f'stdout is gone ({error}); the run goes on, and log.txt with it')
 
     def write(self, text):
         """Put lines of text into log.txt alone."""

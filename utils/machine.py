@@ -19,7 +19,7 @@ def memory():
     if not hasattr(os, 'sysconf'):
         return 0
     there, limit = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), Path('/sys/fs/cgroup/memory.max')
-    told = limit.read_text().strip() if limit.is_file() else 'max'  # a container's share
+    told = limit.read_text(encoding='utf-8').strip() if limit.is_file() else 'max'  # a container's share
     return there if told == 'max' else min(there, int(told))
 
 

@@ -1,5 +1,6 @@
 """What has to be settled before torch is imported. Imports nothing else of the project."""
 
+import codecs
 import ctypes
 import importlib
 import os
@@ -9,7 +10,23 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 COMPILER = 'torch._dynamo'
+STARTED_ANEW = 'DANLU_UTF8'  # environment variable of a process that `use_utf8` has started anew
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
+
+
+def use_utf8():
+    """Start this program anew in Python's UTF-8 mode, where names of files would have to be ASCII.
+
+    So it is with LC_ALL=C or POSIX if PYTHONUTF8=0 turns off that mode, which Python enters there by itself: a path
+    with other characters could not be opened, and class names from the command line would be garbled. The process, its
+    environment and its signal handlers stay. Does nothing in a process that another one has forked.
+    """
+    is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == 'ascii'
+    forking = sys.modules.get('multiprocessing.process')
+    if not is_ascii or STARTED_ANEW in os.environ or (forking and forking.parent_process() is not None):
+        return
+    os.environ.update({'PYTHONUTF8': '1', STARTED_ANEW: '1'})
+    os.execv(sys.executable, [sys.executable, '-X', 'utf8=1', *sys.orig_argv[1:]])
 
 
 def share_busy_cores():

@@ -104,4 +104,4 @@ def row_of(name, rounds):
 
 
 if __name__ == '__main__':
-    Path(sys.argv[4]).write_text(json.dumps(augmenting(json.loads(sys.argv[2]))))
+    Path(sys.argv[4]).write_text(json.dumps(augmenting(json.loads(sys.argv[2]))), encoding='utf-8')

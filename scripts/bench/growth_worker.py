@@ -29,7 +29,7 @@ BLOCK_BYTES = 2**26  # 64 MiB: more than glibc's largest threshold for mmap, 32 
 
 def memory_bytes(field):
     """Return a figure of /proc/self/status in bytes: 'VmRSS' now, or 'VmHWM', the most since it was last reset."""
-    for line in Path('/proc/self/status').read_text().splitlines():
+    for line in Path('/proc/self/status').read_text(encoding='utf-8').splitlines():
         if line.startswith(field):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f'/proc/self/status has no {field}')
@@ -43,7 +43,7 @@ def reading(lines, scratch):
     small = scratch / 'small.txt'
     small.write_text('a.jpg\t0\nb.jpg\t1\n')
     parse_labels(read_list(small), CLASSES, None, Faults('small'))  # what the first call alone has to load
-    Path('/proc/self/clear_refs').write_text('5')  # resets VmHWM
+    Path('/proc/self/clear_refs').write_text('5', encoding='utf-8')  # resets VmHWM
     before, started = memory_bytes('VmRSS'), time.perf_counter()
     listing = read_list(path)
     read = time.perf_counter()
@@ -157,4 +157,4 @@ MEASUREMENTS = {'reading': reading, 'stepping': stepping, 'lasting': lasting, 'f
 
 if __name__ == '__main__':
     outcome = MEASUREMENTS[sys.argv[1]](json.loads(sys.argv[2]), Path(sys.argv[3]))
-    Path(sys.argv[4]).write_text(json.dumps(outcome))
+    Path(sys.argv[4]).write_text(json.dumps(outcome), encoding='utf-8')

@@ -13,7 +13,7 @@ def busy_seconds(session):
         session: id of the session that does not count; a contestant and its workers are one.
     """
     try:
-        words = Path('/proc/stat').read_text().splitlines()[0].split()[1:]
+        words = Path('/proc/stat').read_text(encoding='utf-8').splitlines()[0].split()[1:]
         entries = [entry for entry in os.scandir('/proc') if entry.name.isdigit()]
     except OSError:
         return 0.0
@@ -24,7 +24,7 @@ def busy_seconds(session):
 def _own(path, session):
     """Return the processor time of the process at `path` if it belongs to the session, else 0."""
     try:
-        fields = Path(path, 'stat').read_text().rpartition(')')[2].split()
+        fields = Path(path, 'stat').read_text(encoding='utf-8').rpartition(')')[2].split()
     except OSError:  # it has ended meanwhile
         return 0.0
     # Fields of proc(5) from the third on: session is the 6th; utime, stime, and those of ended children, 14th to 17th.

@@ -57,7 +57,8 @@ class Contestant:
         line = self.receiving.readline()
         if not line:
             self.process.wait()
-            printed = Path(self.task.scratch, 'output.txt').read_text(errors='replace').replace('\r', '\n')
+            printed = Path(self.task.scratch, 'output.txt').read_text(encoding='utf-8', errors='replace')
+            printed = printed.replace('\r', '\n')
             raise RuntimeError(f'{self.task.name} failed:\n' + '\n'.join(printed.splitlines()[-25:]))
         return json.loads(line)
 

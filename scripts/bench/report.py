@@ -54,7 +54,7 @@ def disturbed(sections):
 
 def _cpu_model():
     try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        lines = Path('/proc/cpuinfo').read_text(encoding='utf-8').splitlines()
     except OSError:
         lines = []
     names = [line.partition(':')[2].strip() for line in lines if line.startswith('model name')]

@@ -126,6 +126,6 @@ def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, worke
 )
 def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, limit, share):
     monkeypatch.setattr(Path, 'is_file', lambda path: limit is not None)
-    monkeypatch.setattr(Path, 'read_text', lambda path: limit)
+    monkeypatch.setattr(Path, 'read_text', lambda path, **_: limit)
     there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     assert memory() == (share or there) > 0
