@@ -30,7 +30,7 @@ class Mallinfo2(ctypes.Structure):
 
 def resident_mib():
     """Return the resident memory of this process in MiB (int)."""
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    pages = int(Path('/proc/self/statm').read_text(encoding='utf-8').split()[1])
     return pages * os.sysconf('SC_PAGE_SIZE') // MIB
 
 
