@@ -12,7 +12,16 @@ from data.files import SIZE
 from data.labels import count_classes, label_names, parse_labels
 from data.listing import Faults, drawn, located, read_list
 from data.masks import ALPHA, DEEP, FRAMES, OTHER_SIZE, TURNED_ALONE, MaskCoding
-from data.pictures import SIDEWAYS, inspect_mask, inspect_picture, open_picture, read_mask, read_picture, upright_size
+from data.pictures import (
+    SIDEWAYS,
+    inspect_mask,
+    inspect_picture,
+    open_picture,
+    read_mask,
+    read_palette,
+    read_picture,
+    upright_size,
+)
 from data.sample_facts import SampleFacts
 from data.skipping import Skipped
 from data.survey import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
@@ -106,6 +115,7 @@ class ListDataset(Dataset):
         self.guessed = 'image_size' in getattr(args, 'from_data', [])
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
+        self.first_palette = None if self.coding is None else read_palette(self.listing.target_path(0))
         if self.skipped is not None:
             self.facts = SampleFacts(len(self))
             self.leave_out_bad()
@@ -216,7 +226,7 @@ class ListDataset(Dataset):
         flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
         flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
         if self.target == 'mask':
-            mask = _naming(self.listing.target_path(index), inspect_mask, self.coding)
+            mask = _naming(self.listing.target_path(index), inspect_mask, self.coding, self.first_palette)
             self.facts.add_mask(index, mask.labels, self.coding.ignore_index)
             flags |= mask.flags | _checked_fit('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':

@@ -15,6 +15,7 @@ SHOWN = 10
 # What can differ between the stored pixels of a mask and what an image viewer shows: bits of SampleFacts.flags.
 TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TURNED_ALONE, ALPHA, DEEP, CHECKED = (1 << n for n in range(8))
 FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of pictures
+PALETTES_DIFFER = 1 << 10
 
 
 class MaskCoding(NamedTuple):
@@ -162,15 +163,21 @@ def refuse_lossy(picture):
         )
 
 
-def surprises(picture, coding):
-    """Return in what a mask (PIL.Image whose pixels are read) differs from what an image viewer shows: int of flags."""
+def surprises(picture, coding, first=None):
+    """Return in what a mask differs from what an image viewer shows: int of flags.
+
+    Args:
+        picture: PIL.Image whose pixels are read.
+        coding: MaskCoding.
+        first: the palette of the first mask of the list (as `palette_of`), which the others are compared with, or None.
+    """
     flags = 0
     if has_alpha(picture) and picture.convert('RGBA').getchannel('A').getextrema()[0] < 255:
         flags |= TRANSPARENT
     if picture.mode in ('RGB', 'RGBA', 'RGBX') and coding.colours is None:
         flags |= THREE_EQUAL  # else it is refused
     if picture.mode == 'P':
-        flags |= _palette_surprises(picture, coding)
+        flags |= _palette_surprises(picture, coding, first)
     return flags
 
 
@@ -179,19 +186,27 @@ def has_alpha(picture):
     return picture.mode in ('LA', 'PA', 'La', 'RGBA', 'RGBa') or 'transparency' in picture.info
 
 
-def _palette_surprises(picture, coding):
-    shown = np.array(picture.getpalette('RGB'), np.uint8).reshape(-1, 3)
+def palette_of(picture):
+    """Return the palette of a PIL.Image, uint8 (n, 3), or None: it has none."""
+    return np.array(picture.getpalette('RGB'), np.uint8).reshape(-1, 3) if picture.mode == 'P' else None
+
+
+def _palette_surprises(picture, coding, first):
+    shown, flags = palette_of(picture), 0
     used = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=256))
     used = used[used < len(shown)]
+    if first is not None:
+        both = used[used < len(first)]
+        flags |= PALETTES_DIFFER if (shown[both] != first[both]).any() else 0
     grey = (shown[used] == shown[used][:, :1]).all()
     if grey and (shown[used, 0] != used).any() and coding.values is None:
-        return GREY_PALETTE
+        return flags | GREY_PALETTE
     if coding.colours is not None:
         table, unknown = _colour_table(coding)
         meant = table[_codes(shown[used])]
         if (meant != unknown).all() and (meant != used).any():
-            return OTHER_PALETTE
-    return 0
+            return flags | OTHER_PALETTE
+    return flags
 
 
 def _grey(pixels, mode):

@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.Image import Transpose
 
 from data.depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
-from data.masks import MaskCoding, has_alpha, refuse_lossy, stored_values, surprises
+from data.masks import MaskCoding, has_alpha, palette_of, refuse_lossy, stored_values, surprises
 from utils.errors import DanluError
 from utils.fit import Fit
 
@@ -211,8 +211,17 @@ class MaskFacts(NamedTuple):
     flags: int  # in what it differs from what a viewer shows: bits of data.masks
 
 
-def inspect_mask(path, coding):
-    """Read a mask at its full size, check its labels and return its MaskFacts.
+def read_palette(path):
+    """Return the palette of a mask, uint8 (n, 3), or None: it has none, or the file cannot be read."""
+    try:
+        with open_picture(path) as mask:
+            return palette_of(_loaded(mask))
+    except DanluError:  # the check of the data set says what is wrong
+        return None
+
+
+def inspect_mask(path, coding, first=None):
+    """Read a mask at its full size, check its labels and return its MaskFacts; `first` is as for `surprises`.
 
     Raises:
         DanluError: as `read_mask`, or a label is neither a class nor the ignore index.
@@ -222,7 +231,7 @@ def inspect_mask(path, coding):
         orientation = _turn_in_file(mask)
         labels = coding.labels(_upright(_loaded(mask)))
         coding.check(labels)
-        return MaskFacts(labels, orientation, surprises(mask, coding))
+        return MaskFacts(labels, orientation, surprises(mask, coding, first))
 
 
 def _boxes(full, size, fit, part):

@@ -14,6 +14,7 @@ from data.masks import (
     GREY_PALETTE,
     OTHER_PALETTE,
     OTHER_SIZE,
+    PALETTES_DIFFER,
     THREE_EQUAL,
     TRANSPARENT,
     TURNED_ALONE,
@@ -26,6 +27,8 @@ SURPRISES = {
     'labels',
     OTHER_PALETTE: 'masks have a palette of their own, which shows the colours of other classes than --palette gives '
     'to the stored values; the stored values are the labels (saved as RGB, masks are read by colour)',
+    PALETTES_DIFFER: 'masks have a palette in which the stored values have other colours than in the first mask, so '
+    'that a value may mean another class in each file; save them with one palette, or as RGB',
     THREE_EQUAL: 'masks are stored as RGB with three equal channels and are read as grey',
     TURNED_ALONE: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and is '
     'not turned; if the two do not lie on each other, save both upright',

@@ -174,3 +174,15 @@ def test_measuring_counts_the_classes_of_colours(colour_coded, write, capsys):
     assert '  1 building: 15 (41.67%)' in lines
     assert '  255: 6 (16.67%, ignored)' in lines
     assert lines[-1].endswith(f'--num_classes 2 --ignore_index 255 --palette {palette} --class_names sky building')
+
+
+def test_masks_whose_values_have_another_colour_in_each_file_are_counted(save, list_args):
+    """As GIF files and programs that save only the colours in use have it: a full mask then stores 0."""
+    lines = []
+    for n, palette in enumerate(([0, 0, 0, 9, 0, 0], [9, 0, 0], [0, 0, 0], [0, 0, 0, 9, 0, 0])):
+        mask = Image.frombytes('P', (4, 3), bytes(11) + bytes([len(palette) // 3 - 1]))
+        mask.putpalette(bytes(palette))
+        lines.append(f'{save(f"{n}.png", size=(4, 3)).name} {save(f"{n}_mask.png", mask).name}')
+    args = list_args('\n'.join(lines), '--task', 'segmentation', '--num_classes', 3)
+    notes = [note for note in notes_of(select_train_loader(args)) if 'masks' in note]
+    assert [note.split(': ')[1][:36] for note in notes] == ['1 of 4 masks have a palette in which']
