@@ -40,6 +40,7 @@ from utils.fit import FITS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
+from utils.option_needs import COLOURS, DECAY, MOMENTUM, PROCESSES, optimizer_with, option, schedule
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
@@ -97,7 +98,7 @@ def _add_what(parser):
     _add_targets(group)
     group.add_argument('--class_names', nargs='+', metavar='NAME',
                        help='names of the classes in order of their labels, or one text file with a name per line')
-    group.add_argument('--palette', before=None, nargs='+', metavar='COLOUR',
+    group.add_argument('--palette', before=None, nargs='+', metavar='COLOUR', needs=COLOURS,
                        help='colours of the classes in pictures, #rrggbb in order of their labels, or one file: a line '
                             'per class, "name r g b" or "name #rrggbb", or a PNG with a palette; masks saved as RGB '
                             'are read by these colours (default: colours that colour-blind readers tell apart too)')
@@ -194,6 +195,7 @@ def _add_files(parser):
                        help='load the weights whose names in the file begin so, without it: model., encoder_q. '
                             '(default: a prefix by which most names fit and no other does)')
     group.add_argument('--load_not_strict', action=Flag,
+                       needs=option('load_model_path', within='--load_model_path FILE'),
                        help='load the weights that match in name and shape, report the others')
     group.add_argument('--trust_checkpoint', before=False, action=Flag,
                        help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
@@ -245,15 +247,26 @@ def add_train_args(parser):
     optimizers = read_registry('utils.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
                        help=f'from torch.optim: {", ".join(optimizers)}')
-    group.add_argument('--lr', default=1e-3, type=number(float, above=0), metavar='X', help='learning rate')
-    group.add_argument('--momentum', default=0.9, type=number(float, low=0, below=1), metavar='X',
-                       help='momentum of sgd and rmsprop, first beta of adam and its kin')
-    group.add_argument('--beta', default=0.999, type=number(float, low=0, below=1), metavar='X',
-                       help='second beta of adam and its kin, alpha of rmsprop')
-    group.add_argument('--weight_decay', default=0.0, type=number(float, low=0), metavar='X',
-                       help='L2 penalty; adamw: decoupled from the gradient')
-    group.add_argument('--decay_weights_only', before=False, action=Flag,
+    group.add_argument('--lr', before=1e-3, type=number(float, above=0), metavar='X',
+                       help=f'learning rate (default: by the optimizer: {_defaults("lr")})')
+    group.add_argument('--momentum', before=0.9, needs=optimizer_with('momentum'), metavar='X',
+                       type=number(float, low=0, below=1),
+                       help='momentum of sgd and rmsprop, beta1 of Adam-type optimizers (default: by the optimizer: '
+                            f'{_defaults("momentum")})')
+    group.add_argument('--beta', before=0.999, needs=optimizer_with('beta'), metavar='X',
+                       type=number(float, low=0, below=1),
+                       help='beta2 of Adam-type optimizers, alpha of rmsprop (default: by the optimizer: '
+                            f'{_defaults("beta")})')
+    group.add_argument('--weight_decay', before=0.0, needs=optimizer_with('weight_decay'), metavar='X',
+                       type=number(float, low=0),
+                       help='L2 penalty; adamw: decoupled from the gradient (default: by the optimizer: '
+                            f'{_defaults("weight_decay")})')
+    group.add_argument('--nesterov', before=False, needs=MOMENTUM, action=Flag, help='sgd: Nesterov momentum')
+    group.add_argument('--decay_weights_only', before=False, needs=DECAY, action=Flag,
                        help='leave biases and the factors of norms out of --weight_decay')
+    group.add_argument('--lr_decay', before=None, type=number(float, above=0, below=1), metavar='X',
+                       help='layer-wise decay: each layer has X times the learning rate of the layer after it, as in '
+                            'BEiT and timm; 0.65 to 0.9 for fine-tuning. Combines with --lr_of')
     group.add_argument('--lr_of', before=None, nargs='+', type=share_of_lr, metavar='PART=X',
                        help='parts of the model, by the beginning of their names, whose learning rate is X times --lr')
     _add_schedule(parser)
@@ -261,6 +274,14 @@ def add_train_args(parser):
     _add_samples(parser)
     _add_model(parser)
     _add_run(parser)
+
+
+def _defaults(option):
+    """Return the defaults of an option by optimizer (str, for --help): '0.9, rmsprop 0'."""
+    defaults = read_registry('utils.optim', 'DEFAULTS')
+    values = {name: f'{used[option]:g}' for name, used in defaults.items() if option in used}
+    usual = max(values.values(), key=list(values.values()).count)
+    return ', '.join([usual, *(f'{name} {value}' for name, value in values.items() if value != usual)])
 
 
 def _add_samples(parser):
@@ -338,14 +359,19 @@ def _add_schedule(parser):
     group.add_argument('--warmup_steps', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='the same in optimizer steps')
     group.add_argument('--lr_steps', before=None, nargs='+', type=number(float, above=0), metavar='X',
+                       needs=schedule('step', 'multistep'),
                        help='step: epochs from one change to the next; multistep: the epochs of the changes')
-    group.add_argument('--gamma', default=0.1, before=0.1, type=number(float, above=0, below=1), metavar='X',
-                       help='step, multistep, exponential (by epoch), plateau: what the learning rate is multiplied by')
-    group.add_argument('--power', default=0.9, before=0.9, type=number(float, above=0), metavar='X',
-                       help='poly: the power')
-    group.add_argument('--lr_min', default=0.0, before=0.0, type=number(float, low=0), metavar='X',
+    group.add_argument('--gamma', before=0.1, type=number(float, above=0, below=1), metavar='X',
+                       needs=schedule('step', 'multistep', 'exponential', 'plateau'),
+                       help='step, multistep, exponential (by epoch), plateau: what the learning rate is multiplied by '
+                            '(default: 0.1, exponential 0.95)')
+    group.add_argument('--power', default=0.9, before=0.9, needs=schedule('poly'), metavar='X',
+                       type=number(float, above=0), help='poly: the power')
+    group.add_argument('--lr_min', default=0.0, before=0.0, needs=schedule('cosine', 'plateau'), metavar='X',
+                       type=number(float, low=0),
                        help='cosine and plateau: the lowest learning rate; of a part with --lr_of PART=X, X times that')
     group.add_argument('--plateau_patience', default=5, before=5, type=number(int, low=0), metavar='N',
+                       needs=schedule('plateau'),
                        help='plateau: epochs without a better value that are waited for')
 
 
@@ -353,10 +379,10 @@ def _add_controls(parser):
     group = parser.add_argument_group('training steps')
     group.add_argument('--accumulate', default=1, before=1, type=number(int, low=1), metavar='N',
                        help='batches whose gradients make one optimizer step, as if they were one N times as large')
-    group.add_argument('--parallel', default='ddp', before='ddp', choices=['ddp', 'fsdp'],
+    group.add_argument('--parallel', default='ddp', before='ddp', choices=['ddp', 'fsdp'], needs=PROCESSES,
                        help='under torchrun: each process has the whole network, or with fsdp a shard of its weights '
                             'and of the optimizer\'s state, for networks that fill a GPU')
-    group.add_argument('--sync_bn', before=False, action=Flag,
+    group.add_argument('--sync_bn', before=False, action=Flag, needs=PROCESSES,
                        help='under torchrun: batch norms take their statistics over all processes (GPUs only)')
     group.add_argument('--clip_norm', before=None, type=number(float, above=0), metavar='X',
                        help='scale the gradients down where the norm of all together is larger')
@@ -413,7 +439,7 @@ def add_test_args(parser):
                        help='write report.html: the metrics with their intervals, the worst and best samples and what '
                             'is confused, as one page to look at and to send')
     group.add_argument('--save_viz', action=Flag, help='write a picture of every viz_freq-th sample to result_dir/viz')
-    group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N',
+    group.add_argument('--viz_freq', default=1, type=number(int, low=1), metavar='N', needs=option('save_viz'),
                        help='samples from one saved picture to the next')
     group.add_argument('--save_outputs', before=False, action=Flag,
                        help='write each predicted mask, as a PNG whose pixel values are the classes, or each restored '

@@ -61,12 +61,14 @@ from utils.first_steps import COUNT, FirstSteps
 from utils.freeze import freeze, train_mode
 from utils.inspection import advice
 from utils.interruption import GONE, Interrupted, select_interruption
+from utils.layer_decay import layer_table
 from utils.lock import select_lock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.onlooker import Onlooker
 from utils.optim import Schedule, select_optimizer
+from utils.option_defaults import optimizer_line
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.record import Record
@@ -150,6 +152,8 @@ class Trainer(Engine):
         self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
         self.selection = select_monitor(args, self.metrics['val'])
         self.optimizer = select_optimizer(self.net, args)
+        notes.append(optimizer_line(args))
+        notes += layer_table(self.net, self.optimizer) if args.lr_decay else []
         self.update = self.select_update()
         self.divergence = Divergence(self)
         self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done

@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 from utils.arguments import option_line
-from utils.option_checks import default_of, shown
+from utils.option_checks import shown
+from utils.option_defaults import default_of
+from utils.option_needs import is_used
 from utils.run_directory import replacing
 
 MARK = '  # default: '  # behind a value that is not the default
@@ -53,12 +55,12 @@ def same_options(lines, others):
 
 
 def changed(parser, args, not_repeated):
-    """Return the options whose values differ from their defaults (dict)."""
+    """Return the options whose values differ from their defaults (dict), without those that have no effect."""
     values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
     return {
         action.dest: values[action.dest]
         for action in options_of(parser)
-        if action.dest not in not_repeated and values[action.dest] != default_of(action, args)
+        if action.dest not in not_repeated and values[action.dest] != default_of(action, args) and is_used(action, args)
     }
 
 

@@ -33,14 +33,16 @@ class Quoted(str):
 
 
 class Dated:
-    """Lets `add_argument` take `before`: the value under which today's code does what it did without the option.
+    """Lets `add_argument` take more keywords, which become attributes of the action.
 
-    And `concerns`: a function of the other options (Namespace) that returns whether the option concerns such a run.
+    before: the value under which today's code does what it did without the option (utils/past.py).
+    concerns: a function of the other options (Namespace) that returns whether the option concerns such a run.
+    needs: utils.option_needs.Need, what the option needs to have an effect; without it, it always has one.
     """
 
     def add_argument(self, *names, **keywords):
-        """Add an option; `before` and `concerns` among its keywords become attributes of the action."""
-        declared = {name: keywords.pop(name) for name in ('before', 'concerns') if name in keywords}
+        """Add an option, with `before`, `concerns` and `needs` among its keywords or not."""
+        declared = {name: keywords.pop(name) for name in ('before', 'concerns', 'needs') if name in keywords}
         action = super().add_argument(*names, **keywords)
         vars(action).update(declared)
         return action
@@ -63,7 +65,15 @@ class Parser(Dated, argparse.ArgumentParser):
         return group
 
     def parse_known_args(self, args=None, namespace=None):
-        return super().parse_known_args(self._expanded(sys.argv[1:] if args is None else args), namespace)
+        words = sys.argv[1:] if args is None else args
+        self._typed = {name for word in words if (name := self._name_of(word)) is not None}
+        return super().parse_known_args(self._expanded(words), namespace)
+
+    def _name_of(self, word):
+        """Return the name (str) of the option that a word of the command line begins, or None."""
+        option = underscored(str(word)).partition('=')[0]
+        action = None if isinstance(word, Quoted) else self._option_string_actions.get(option)
+        return None if action is None else action.dest
 
     def parse_args(self, args=None, namespace=None):
         parsed, unknown = self.parse_known_args(args, namespace)

@@ -1,8 +1,9 @@
 """The optimizers and learning-rate schedules by name, all of them torch's own.
 
 Of torch.optim are left out those that do not take a plain step of any parameter: LBFGS, Muon and SparseAdam. To add an
-optimizer: a line in OPTIMIZERS. It gets those of lr, weight_decay, momentum, betas, alpha and fused that its
-constructor names. To add a schedule: a function like those below, and a line in SCHEDULES.
+optimizer: a line in OPTIMIZERS, and one in DEFAULTS, or --lr is needed. It gets those of lr, weight_decay, momentum,
+betas, alpha, nesterov and fused that its constructor names. To add a schedule: a function like those below, and a line
+in SCHEDULES.
 """
 
 import inspect
@@ -13,6 +14,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from utils.errors import DanluError
+from utils.layer_decay import layer_shares
 from utils.parts import begins, check_parts
 from utils.registry import load_entry
 from utils.sharding import is_sharded
@@ -31,6 +33,27 @@ OPTIMIZERS = {
     'rprop': 'torch.optim.Rprop',
     'adafactor': 'torch.optim.Adafactor',
 }
+# What --lr, --momentum, --beta and --weight_decay are where they are left out; an optimizer does not use the options
+# that its line lacks. These are torch's own values but for those with a reason beside them.
+DEFAULTS = {
+    'sgd': {'lr': 0.1, 'momentum': 0.9, 'weight_decay': 0.0},  # torch: 1e-3 without momentum
+    'adam': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adamw': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.01},
+    'rmsprop': {
+        'lr': 1e-3,
+        'momentum': 0.0,
+        'beta': 0.99,
+        'weight_decay': 0.0,
+    },  # torch: 1e-2, which learns no digits
+    'nadam': {'lr': 2e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'radam': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adamax': {'lr': 2e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adagrad': {'lr': 1e-2, 'weight_decay': 0.0},
+    'adadelta': {'lr': 1.0, 'weight_decay': 0.0},
+    'asgd': {'lr': 0.1, 'weight_decay': 0.0},  # torch: 1e-2, which takes ten times as long
+    'rprop': {'lr': 1e-2},
+    'adafactor': {'lr': 3e-2, 'weight_decay': 0.0},  # torch: 1e-2, which takes twice as long
+}
 SCHEDULES = {
     'none': 'utils.optim.none',
     'step': 'utils.optim.step',
@@ -41,6 +64,8 @@ SCHEDULES = {
     'onecycle': 'utils.optim.onecycle',
     'plateau': 'utils.optim.plateau',
 }
+# What --gamma is where it is left out: by step or epoch, so that a run of usual length learns to its end.
+GAMMAS = {'step': 0.1, 'multistep': 0.1, 'exponential': 0.95, 'plateau': 0.1}
 UNFIT_IN_SHARDS = {'sgd': 'fused'}  # torch has no such step of shards
 START = 1e-3  # share of the learning rate with which a warm-up begins
 UNFIT = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
@@ -51,7 +76,8 @@ def select_optimizer(net, args):
 
     Args:
         net: nn.Module whose parameters it changes.
-        args: options; optimizer, lr, momentum, beta, weight_decay, decay_weights_only and lr_of count.
+        args: options; optimizer, lr, momentum, beta, weight_decay, nesterov, decay_weights_only, lr_of and lr_decay
+            count. Those that are None are left to the optimizer.
 
     Raises:
         DanluError: a prefix of --lr_of fits no parameter, or the optimizer has no weight decay to use.
@@ -62,18 +88,25 @@ def select_optimizer(net, args):
         raise DanluError(f'--weight_decay: {args.optimizer} has none; leave it out')
     offered = {
         **{'lr': args.lr, 'weight_decay': args.weight_decay, 'momentum': args.momentum, 'alpha': args.beta},
-        **{'betas': (args.momentum, args.beta), 'fused': True},
+        **{'nesterov': True if args.nesterov else None, 'fused': True},
     }
+    if 'betas' in takes:
+        own = takes['betas'].default
+        offered['betas'] = tuple(
+            value if given is None else given for given, value in zip((args.momentum, args.beta), own, strict=False)
+        )
     offered.pop(UNFIT.get(args.optimizer), None)
     if is_sharded(net):
         offered.pop(UNFIT_IN_SHARDS.get(args.optimizer), None)
-    return kind(parameter_groups(net, args), **{name: value for name, value in offered.items() if name in takes})
+    given = {name: value for name, value in offered.items() if name in takes and value is not None}
+    return kind(parameter_groups(net, args), **given)
 
 
 def parameter_groups(net, args):
     """Return the parameters of a network in groups (list of dict): by their share of the learning rate, and by decay.
 
-    Each group has 'lr_share', by which `base_lr` finds --lr again. Frozen parameters are left out.
+    The share is that of --lr_of times that of --lr_decay (utils/layer_decay.py). Each group has 'lr_share', by which
+    `base_lr` finds --lr again. Frozen parameters are left out.
 
     Raises:
         DanluError: a prefix of --lr_of fits no parameter, or there is nothing to train.
@@ -87,12 +120,14 @@ def parameter_groups(net, args):
         check_parts(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
         if not any(begins(name, prefix) for name in trained):
             raise DanluError(f'--lr_of {prefix}={share:g}: all of it is frozen; leave it out here or of --freeze')
+    by_depth = {} if args.lr_decay is None else layer_shares(net, args.lr_decay)
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
         fitting = [prefix for prefix in shares if begins(name, prefix)]
         share = shares[max(fitting, key=len)] if fitting else 1.0
-        decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay
+        share *= by_depth.get(name, 1.0)
+        decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay or 0.0
         key = (share, decay)
         if key not in groups:
             groups[key] = {'params': [], 'lr': args.lr * share, 'lr_share': share}

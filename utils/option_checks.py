@@ -12,6 +12,8 @@ from utils.errors import DanluError
 from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
+from utils.option_defaults import settle
+from utils.option_needs import check_needs
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
 from utils.prediction_hint import how_to_predict
 from utils.tasks import TASKS, task_of
@@ -37,15 +39,6 @@ SERVED_BY_DATA = {
 
 SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what each sample lies in files of its own
 
-# Which schedules an option is for.
-USED_BY_SCHEDULE = {
-    'lr_steps': ('step', 'multistep'),
-    'gamma': ('step', 'multistep', 'exponential', 'plateau'),
-    'power': ('poly',),
-    'lr_min': ('cosine', 'plateau'),
-    'plateau_patience': ('plateau',),
-}
-
 
 def checked(parser, args):
     """Check what concerns several options together and bring short forms to their full ones; return args."""
@@ -68,6 +61,9 @@ def checked(parser, args):
     _check_balance(parser, args)
     _check_mixing(parser, args)
     _check_loss_and_metrics(parser, args)
+    if hasattr(args, 'optimizer'):
+        settle(parser, args)
+    check_needs(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
         _check_controls(parser, args)
@@ -165,15 +161,6 @@ def _check_fit(parser, args):
         parser.error(f'argument --fit: {fault}')
     if parser.prog == 'train.py' and args.data_type in OWN_DATA and args.fit != default_fit(args.task):
         parser.error(f'argument --fit: the pictures of {args.data_type} all have one shape; leave it out')
-
-
-def default_of(action, args):
-    """Return the default of an option (argparse.Action), which may follow from the task and the data_type in `args`."""
-    if action.dest == 'loss':
-        return default_loss(args.task)
-    if action.dest == 'fit':
-        return None if args.data_type == 'array' else default_fit(args.task)
-    return action.default
 
 
 def _check_gpus(parser, args):
@@ -374,18 +361,18 @@ def _check_loss_and_metrics(parser, args):
 
 
 def _check_schedule(parser, args):
-    for name, users in USED_BY_SCHEDULE.items():
-        default = parser.get_default(name)
-        if args.schedule not in users and getattr(args, name) != default:
-            instead = '' if default is None else f' or give {shown(default)}'
-            parser.error(f'argument --{name}: only for --schedule {" or ".join(users)}; leave it out{instead}')
-    steps = args.lr_steps or []
-    if args.schedule in USED_BY_SCHEDULE['lr_steps'] and not steps:
+    steps, changing = args.lr_steps or [], args.schedule in ('step', 'multistep')
+    if changing and not steps:
         parser.error(f'argument --lr_steps: --schedule {args.schedule} needs it: when the learning rate changes')
     if args.schedule == 'step' and len(steps) > 1:
         parser.error('argument --lr_steps: --schedule step takes one number; several epochs: --schedule multistep')
     if steps != sorted(set(steps)):
         parser.error(f'argument --lr_steps: {shown(steps)}: each must be later than the one before')
+    if changing and 'lr_steps' in getattr(args, 'typed', ()) and max(steps) >= args.epochs:
+        late = shown([f'{step:g}' for step in steps if step >= args.epochs])
+        parser.error(
+            f'argument --lr_steps: {late}: the run ends after --epochs {args.epochs}, so nothing changes there'
+        )
     if args.lr_min >= args.lr:
         parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
     for name in ('warmup_epochs', 'warmup_steps'):
@@ -395,8 +382,6 @@ def _check_schedule(parser, args):
         parser.error('argument --warmup_steps: there is --warmup_epochs too; leave out one of the two')
     if args.warmup_epochs >= args.epochs:
         parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
-    if args.decay_weights_only and not args.weight_decay:
-        parser.error('argument --decay_weights_only: there is no --weight_decay')
 
 
 def _check_controls(parser, args):

@@ -15,7 +15,9 @@ import ast
 import re
 
 from utils.arguments import Parser, Quoted, directory_path, existing_path, split_line
-from utils.option_checks import default_of, shown
+from utils.option_checks import shown
+from utils.option_defaults import default_of
+from utils.option_needs import is_used
 
 
 def removed(*harmless):
@@ -57,9 +59,11 @@ class Options(argparse.Namespace):
 
     Attributes:
         past: lines (list of str) on what is as it was for a record's sake; no option, so it is not among vars().
+        typed: names (set of str) of the options that somebody has written, on the command line or into a file, and
+            not Danlu into an args.txt; likewise.
     """
 
-    __slots__ = ('past',)
+    __slots__ = ('past', 'typed')
 
 
 class PastParser(Parser):
@@ -68,10 +72,18 @@ class PastParser(Parser):
     def parse_known_args(self, args=None, namespace=None):
         """Parse as argparse does; the namespace knows, as `past`, what was taken from older records."""
         self._options = Options() if namespace is None else namespace
-        self._lines, self._older, self._told = [], [], []
+        self._lines, self._older, self._told, self._has_record = [], [], [], False
         parsed, unknown = super().parse_known_args(args, self._options)
+        parsed.typed = self._typed
         parsed.past = [line for place, olds in self._older if (line := self._told_of(place, olds, parsed))] + self._told
         return parsed, unknown
+
+    def record(self):
+        """Return the options (Namespace) of the record that was parsed last (@args.txt of Danlu's own), or None."""
+        if not self._has_record:
+            return None
+        found = self._tried([word for _, part in self._lines for word in part])
+        return found if isinstance(found, argparse.Namespace) else None
 
     def error(self, message):
         """End with one line, which says in what line of an args file the mistake is."""
@@ -103,7 +115,7 @@ class PastParser(Parser):
         if not all(action.dest in found or hasattr(action, 'before') for action in actions):
             return values, told  # not a record of Danlu's own
         olds = {action.dest: before_of(action, found) for action in actions if action.dest not in found}
-        line = self._told_of(path, olds, argparse.Namespace(**{'task': None, 'data_type': None, **found, **olds}))
+        line = self._told_of(path, olds, argparse.Namespace(**{**found, **olds}))
         return olds | values, [line] * bool(line) + told
 
     def _knows(self, name):
@@ -134,7 +146,10 @@ class PastParser(Parser):
             parts += [(place, part) for part in parts_of(words)]
         head = next((match for line in lines if (match := HEAD.match(line))), None)
         if head is not None and head['prog'] == self.prog:
+            self._has_record = True
             parts = self._record_of_today(path, lines, parts)
+        else:  # somebody has written it
+            self._typed |= {name for _, part in parts if (name := self._name_of(part[0])) is not None}
         self._lines += parts
         return [word for _, part in parts for word in part]
 
@@ -188,12 +203,13 @@ class PastParser(Parser):
 
     def _told_of(self, place, olds, options):
         """Return the line (str) that says which options (dict name -> before) a record lacks, or None: no matter."""
-        concerns = {action.dest: getattr(action, 'concerns', lambda options: True) for action in self._actions}
-        defaults = {a.dest: default_of(a, options) for a in self._actions if a.dest in olds}
+        actions = {action.dest: action for action in self._actions}
+        options = argparse.Namespace(**{name: action.default for name, action in actions.items()} | vars(options))
+        today = {name: default_of(actions[name], options) for name in olds}
         matter = [
-            f'--{name} (then {shown(before)}, today {shown(defaults[name])})'
+            f'--{name} (then {shown(before)}, today {shown(today[name])})'
             for name, before in olds.items()
-            if before != defaults[name] and getattr(options, name) == before and concerns[name](options)
+            if before != today[name] and getattr(options, name) == before and is_used(actions[name], options)
         ]
         return f'{place} is older than {", ".join(matter)}' if matter else None
 

@@ -50,7 +50,7 @@ def read_back(args, directory):
         ['--image_size', '28'],
         ['--image_size', '180', '240', '--gpus', '0', '1', '--seed', '9223372036854775807'],
         ['--lr', '1e-05', '--weight_decay', '5e-324', '--label_smoothing', '0.1'],
-        ['--load_not_strict', '--pretrained', '--download', '--data_type', 'mnist'],
+        ['--load_not_strict', '--load_model_path', 'model.pth', '--pretrained', '--download', '--data_type', 'mnist'],
         ['--no_load_not_strict', '--no_pretrained', '--no_download'],
         ['--load_model_path', 'model.pth', '--save_freq', '5', '--channels', '1', '--ignore_index', '0'],
         ['--num_workers', '0', '--threads', '1', '--device', 'cpu', '--optimizer', 'sgd', '--augment', 'flip'],
@@ -93,7 +93,7 @@ def test_paths_of_any_sort_are_read_back(place):
 
 
 def test_args_txt_has_every_option_with_the_changed_ones_marked(place):
-    args = new_run('--lr', '0.01', '--gpus', '0', '1', '--save-prefix', 'my run', '--load-not-strict')
+    args = new_run('--lr', '0.01', '--gpus', '0', '1', '--save-prefix', 'my run', '--download', '--data_type', 'mnist')
     lines = Path(args.model_dir, 'args.txt').read_text(encoding='utf-8').splitlines()
     assert lines[0] == f"# python train.py '@{place}/runs/lenet_my run/args.txt'"
     for name in vars(args):
@@ -102,17 +102,17 @@ def test_args_txt_has_every_option_with_the_changed_ones_marked(place):
     assert '--lr=0.01  # default: 0.001' in lines
     assert '--gpus 0 1  # default: not set' in lines
     assert '--save_prefix="my run"  # default: exp' in lines
-    assert '--load_not_strict  # default: off' in lines
+    assert '--download  # default: off' in lines
     assert '--momentum=0.9' in lines
-    assert '--no_download' in lines
+    assert '--no_load_not_strict' in lines
     assert '# --num_classes (not set)' in lines
     assert '# --resume (not set)' in lines
     assert f'# --model_dir="{args.model_dir}"' in lines
     assert sorted(line.split('=')[0].split()[0] for line in lines if '# default: ' in line) == [
-        '--checkpoints_dir', '--gpus', '--load_not_strict', '--lr', '--save_prefix'
+        '--checkpoints_dir', '--data_type', '--download', '--gpus', '--lr', '--save_prefix'
     ]  # fmt: skip
     assert sorted(changed_options(args)) == sorted(
-        ['lr=0.01', 'gpus=0 1', 'save_prefix=my run', 'load_not_strict=on', f'checkpoints_dir={place}/runs']
+        ['lr=0.01', 'gpus=0 1', 'save_prefix=my run', 'download=on', 'data_type=mnist', f'checkpoints_dir={place}/runs']
     )
 
 

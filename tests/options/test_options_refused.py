@@ -186,6 +186,8 @@ REFUSED_TRAIN = [
     ('--epochs 1.0', '--epochs', "'1.0' is not a whole number"),
     ('--optimizer Adam', '--optimizer', "unknown optimizer 'Adam'; did you mean adam"),
     ('--decay_weights_only', '--decay_weights_only', 'there is no --weight_decay'),
+    ('--nesterov', '--nesterov', 'only for --optimizer sgd; leave it out'),
+    ('--lr_decay 1', '--lr_decay', 'less than 1, got 1'),
     ('--lr_of backbone', '--lr_of', "'backbone' is not PART=X, for example backbone=0.1"),
     ('--lr_of =1', '--lr_of', "'=1' is not PART=X"),
     ('--lr_of head=1 backbone=-1', '--lr_of', 'must be at least 0, got -1'),
@@ -198,7 +200,7 @@ REFUSED_TRAIN = [
     (
         '--gamma 0.5',
         '--gamma',
-        'only for --schedule step or multistep or exponential or plateau; leave it out or give 0.1',
+        'only for --schedule step or multistep or exponential or plateau; leave it out',
     ),
     ('--gamma 1 --schedule exponential', '--gamma', 'less than 1, got 1'),
     ('--schedule cosine --power 2', '--power', 'only for --schedule poly'),

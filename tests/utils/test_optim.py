@@ -52,8 +52,10 @@ def test_every_optimizer_of_the_registry_lowers_a_loss(name):
 
 
 def test_an_optimizer_without_weight_decay_refuses_it():
+    args = options('--optimizer', 'rprop')
+    args.weight_decay = 0.1  # of a Namespace that no parser has checked
     with pytest.raises(DanluError, match='--weight_decay: rprop has none; leave it out'):
-        select_optimizer(Network(), options('--optimizer', 'rprop', '--weight_decay', 0.1))
+        select_optimizer(Network(), args)
 
 
 def groups_of(net, *words):

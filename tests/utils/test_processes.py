@@ -90,7 +90,9 @@ def test_shares_of_metrics_add_up(task):
 
 
 @pytest.mark.parametrize('option', ['--ema 0.9', '--compile', '--channels_last', '--amp fp16', '--optimizer adafactor'])
-def test_what_does_not_go_with_shards_is_said(option):
+def test_what_does_not_go_with_shards_is_said(monkeypatch, option):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     fault = fault_of_options(parse_train_args(['--parallel', 'fsdp', *option.split()]))
     assert fault.startswith(f'{option.removesuffix(" 0.9")}: not with --parallel')
     assert fault_of_options(parse_train_args(['--parallel', 'fsdp', '--amp', 'bf16'])) is None
@@ -141,6 +143,8 @@ def test_what_one_process_tries_does_not_wait_for_the_others(monkeypatch):
     """Batch norms over all processes would, in the copies of a network that --fast has in the first one."""
     monkeypatch.setattr(processes, '_group', object())
     monkeypatch.setattr(processes, 'count', lambda: 2)
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     processes.check(parse_train_args(['--fast']))
     with pytest.raises(DanluError, match='--fast: not with --sync_bn'):
         processes.check(parse_train_args(['--fast', '--sync_bn']))
