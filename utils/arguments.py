@@ -15,7 +15,9 @@ import sys
 from pathlib import Path
 
 from utils.errors import DanluError
+from utils.library_names import in_libraries
 from utils.registry import unknown_name
+from utils.synonyms import same_names
 
 # A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
 WORD = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<word>(?:"[^"]*"|\'[^\']*\'|[^\s"\'])+))')
@@ -160,14 +162,16 @@ class Parser(Dated, argparse.ArgumentParser):
     def _unknown_option(self, word):
         name = word.partition('=')[0]
         bare = name.lstrip(DASHES)
-        wanted = '--' + bare.lower().replace('-', '_')
+        options = {known.removeprefix('--'): known for known in self._option_string_actions if known.startswith('--')}
         if isinstance(word, Quoted) or not bare or bare == name:
-            hint = f'; did you mean {wanted}?' if wanted in self._option_string_actions else ''
-            return f'{str(word)!r} belongs to no option{hint}'
-        close = difflib.get_close_matches(wanted, self._option_string_actions, n=2)
-        positive = wanted.replace('--no_', '--', 1)
-        close = next(([known] for known in (wanted, positive) if known in self._option_string_actions), close)
-        return f'unknown option {name}' + (f'; did you mean {" or ".join(close)}?' if close else '')
+            same = [options[known] for known in same_names(bare, options)]
+            return f'{str(word)!r} belongs to no option' + (f'; did you mean {" or ".join(same)}?' if same else '')
+        wanted = bare.lower().replace('-', '_')
+        same = [wanted] if wanted in options else same_names(wanted.removeprefix('no_'), options)
+        close = same or difflib.get_close_matches(wanted, options, n=1, cutoff=0.9)
+        close = close or difflib.get_close_matches(wanted, options, n=2)
+        hint = f'; did you mean {" or ".join(options[known] for known in close)}?' if close else ''
+        return f'unknown option {name}{hint}'
 
 
 class HelpFormatter(argparse.HelpFormatter):
@@ -296,6 +300,9 @@ def registered(what, names, prefixes=()):
         if text in names or (theirs and not UNRECORDABLE.search(text)):
             return text
         known = [*names, *(f'{prefix}<name>' for prefix in prefixes)]
+        if prefixes and not same_names(text, names) and (meant := in_libraries(text, prefixes)):
+            meant = f'; did you mean {" or ".join(meant)}? (known: {", ".join(sorted(known))})'
+            raise argparse.ArgumentTypeError(f'unknown {what} {text!r}{meant}')
         theirs = ' or '.join(prefix + text for prefix in prefixes if text and ':' not in text)
         hint = f', or {theirs}, if it is one of theirs' if theirs else ''
         raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import DanluError
+from utils.synonyms import same_names
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -50,7 +51,13 @@ def _parsed(path, changed):
 
 
 def close_names(name, names, count=3):
-    """Return the names (list of str, at most `count`) that `name` is the beginning of, or else those it resembles."""
+    """Return the names (list of str, at most `count`) that somebody who wrote `name` may have meant.
+
+    Those that it is another spelling of or another word for (utils/synonyms.py), else that it is the beginning of, else
+    that it resembles.
+    """
+    if same := same_names(name, names):
+        return same[:count]
     lower = name.lower()
     begun = [known for known in names if lower and known.startswith(lower)]  # seg for segmentation
     return begun[:count] or difflib.get_close_matches(lower, names, n=count)

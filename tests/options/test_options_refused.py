@@ -30,7 +30,7 @@ REFUSED_COMMON = [
     ('--model_type torchvision:', '--model_type', 'did you mean torchvision:<name>'),
     ('--model_type=', '--model_type', "unknown model ''"),
     ('--model_type=--', '--model_type', "'--' is no value"),  # argparse would leave an empty list
-    ('--model_type resnet18', '--model_type', '), or torchvision:resnet18 or timm:resnet18, if it is one of theirs'),
+    ('--model_type resnet18', '--model_type', 'did you mean torchvision:resnet18 or timm:resnet18?'),
     ('--model_type timm:', '--model_type', 'did you mean timm:<name>'),
     ('--model_type tim:resnet18', '--model_type', "unknown model 'tim:resnet18'"),
     ('--model_args width', '--model_args', "'width' is not NAME=VALUE, for example width=32"),
@@ -379,7 +379,7 @@ def test_eval_needs_a_checkpoint(refusal):
     ('words', 'says'),
     [
         (['--weigth-decay', '1'], 'unknown option --weigth_decay; did you mean --weight_decay?'),
-        (['--epoch', '3'], 'did you mean --epochs or'),  # no abbreviation, which a new option could make ambiguous
+        (['--epoch', '3'], 'did you mean --epochs?'),  # no abbreviation, which a new option could make ambiguous
         (['--Epochs=3'], 'unknown option --Epochs; did you mean --epochs?'),
         (['-lr', '3'], 'unknown option -lr; did you mean --lr?'),
         (['—lr', '3'], 'unknown option —lr; did you mean --lr?'),  # an em dash, from a web page

@@ -1,4 +1,4 @@
-"""Defaults that depend on the optimizer and the schedule: their values, where they are recorded, and that they learn."""
+"""Defaults that depend on the optimizer and the schedule: their values, their records, and that they learn."""
 
 from pathlib import Path
 
