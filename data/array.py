@@ -58,6 +58,7 @@ class ArrayData(InMemory):
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))
         super().__init__(_inputs(args, table), targets, source=_source(table))
+        self.notes = [f'{path}: the first column counts the rows and is left out'] * table.indexed
 
 
 def _inputs(args, table):

@@ -4,7 +4,6 @@ import codecs
 import hashlib
 import io
 import os
-import re
 from array import array
 from copy import copy
 from mmap import mmap
@@ -15,6 +14,7 @@ import torch
 
 from data.class_folder import ClassFolder
 from data.files import FACTS, SIZE, look_up
+from data.list_format import FIRST_LINES, find_format, is_blank, is_comment, with_slashes
 from data.packed_strings import PackedStrings, Packer, texts_of
 from data.plain_lines import plain_columns
 from utils.errors import DanluError
@@ -22,7 +22,6 @@ from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 from utils.prediction_hint import UnlabelledError
 
-WORDS = re.compile(r'"([^"]*)"|(\S+)')
 READ = 2**20  # bytes of a list file that are parted together
 MOST, DRAWN = 2_000_000, 20_000  # samples whose files are looked at before the first step; of more, so many of them
 
@@ -184,10 +183,11 @@ def _sha256(*buffers):
 def read_list(path, root=None, faults=None, many=False):
     """Read a list file: `image<TAB or blank>target` per line, `#` comments and blank lines allowed.
 
-    Paths that hold blanks stand in double quotes, or the line is separated by a tab.
+    Paths that hold blanks stand in double quotes, or the line is separated by a tab. What data.list_format knows
+    besides, such as a header, commas and backslashes, is read too; `notes` of the Listing says so.
 
     Args:
-        path: the list file, UTF-8, with or without byte order mark, any line ends.
+        path: the list file, UTF-8 or UTF-16 with a byte order mark, any line ends.
         root: what its paths are relative to; default: the list file's directory.
         faults: Faults that takes the lines without exactly two columns, so that they are reported with whatever else
             is wrong; None: they are an error at once.
@@ -196,60 +196,128 @@ def read_list(path, root=None, faults=None, many=False):
     Raises:
         DanluError: the file cannot be read, is no text, names no sample, or as above.
     """
-    path, given, faults, alone = Path(path), faults, faults or Faults(path), None
-    images, targets, lines, before = Packer(), Packer(), array('i'), 0
+    path, given, faults = Path(path), faults, faults or Faults(path)
+    reader = _ListReader(path, root or path.parent.absolute(), faults, many)
     try:
         for block in _blocks(path):
-            if (columns := plain_columns(block)) is not None:
-                images.extend(*columns[0])
-                targets.extend(*columns[1])
-                count = len(columns[0][1])
-                lines.frombytes(np.arange(before + 1, before + count + 1, dtype=np.int32).tobytes())
-                before += count
-                continue
-            for columns in map(split_columns, io.StringIO(block.decode('utf-8'), newline=None)):
-                before += 1
-                if many and len(columns) > 2 and all(columns):
-                    columns[1:] = [' '.join(columns[1:])]
-                if len(columns) == 2 and all(columns):
-                    images.append(columns[0])
-                    targets.append(columns[1])
-                    lines.append(before)
-                elif columns:
-                    faults.add(f'{path}:{before}', _wrong_columns(columns))
-                    alone = alone or (columns[0] if len(columns) == 1 else None)
+            reader.add(block)
     except UnicodeDecodeError as error:
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
     except OSError as error:  # a checkpoint may name a list that is gone
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
-    if alone and not lines:
-        faults.unlabelled = Path(root or path.parent, alone)
-    if given is None or not lines:
+    if reader.alone and not reader.lines:
+        faults.unlabelled = Path(root or path.parent, reader.alone)
+    if given is None or not reader.lines:
         faults.stop_if_any()
-    if not lines:
+    if not reader.lines:
         raise DanluError(f'{path} names no sample: it needs lines of image<TAB or blank>target')
-    return Listing(path, root or path.parent.absolute(), images, targets, lines)
+    return reader.listing()
+
+
+class _ListReader:
+    """Takes the blocks of a list file and collects its samples; arguments as for read_list."""
+
+    def __init__(self, path, root, faults, many):
+        self.path, self.root, self.faults, self.many = path, root, faults, many
+        self.images, self.targets, self.lines = Packer(), Packer(), array('i')
+        self.before = 0  # lines before the block
+        self.format = self.alone = self.header = None  # alone: the first picture without a target
+        self.marked = 0  # samples whose names begin with #
+
+    def add(self, block):
+        """Add the samples of a block (bytes) of whole lines."""
+        if self.format is None:
+            self._find_format(block)
+        plain = self.format is not None and self.format.is_plain and self.header is None
+        if not plain or (columns := plain_columns(block)) is None:
+            self._add_lines(block)
+            return
+        self.images.extend(*columns[0])
+        self.targets.extend(*columns[1])
+        count = len(columns[0][1])
+        self.lines.frombytes(np.arange(self.before + 1, self.before + count + 1, dtype=np.int32).tobytes())
+        self.before += count
+
+    def _find_format(self, block):
+        if b'\0' in block:
+            raise DanluError(f'{self.path} is no UTF-8 text (it holds bytes of 0, as UTF-16 does): save it as UTF-8')
+        first = []
+        for line in _lines(block):
+            if not (is_blank(line) or is_comment(line, self.root)):
+                first.append(line)
+            if len(first) == FIRST_LINES:
+                break
+        if not first:
+            return  # comments alone so far
+        self.format = find_format(self.path, self.root, first, self.many)
+        self.header = first[0] if self.format.header else None
+
+    def _add_lines(self, block):
+        for line in _lines(block):
+            self.before += 1
+            if is_blank(line) or is_comment(line, self.root):
+                continue
+            if self.header is not None:  # which is the first of these
+                self.header = None
+                continue
+            self._add_line(line)
+
+    def _add_line(self, line):
+        columns = self.format.columns(line)
+        if self.many and len(columns) > 2 and all(columns):
+            columns[1:] = [' '.join(columns[1:])]
+        if len(columns) == 2 and all(columns):
+            self.images.append(columns[0])
+            self.targets.append(columns[1])
+            self.lines.append(self.before)
+            self.marked += line.startswith('#')
+        else:
+            self.faults.add(f'{self.path}:{self.before}', _wrong_columns(columns))
+            self.alone = self.alone or (columns[0] if len(columns) == 1 else None)
+
+    def listing(self):
+        """Return the Listing of all samples."""
+        having = [b'\\' in packer.bytes for packer in (self.images, self.targets)]
+        listing = Listing(self.path, self.root, self.images, self.targets, self.lines)
+        listing.notes += [self.format.note] * (self.format.note is not None)
+        if self.marked:
+            what = 'line begins with # and names a file: read as a sample'
+            if self.marked > 1:
+                what = 'lines begin with # and name files: read as samples'
+            listing.notes.append(f'{self.path}: {self.marked:,} {what}')
+        strings = [part for part, has in zip((listing.images, listing.targets), having, strict=True) if has]
+        changed = sum(with_slashes(self.root, part, _looked_at) for part in strings)
+        if changed:
+            paths = f'{changed:,} path' + 's' * (changed > 1)
+            listing.notes.append(f'{self.path}: {paths} with backslashes: read with slashes, as only those name files')
+        return listing
+
+
+def _looked_at(count):
+    return drawn(count, DRAWN if count > MOST else count)
+
+
+def _lines(block):
+    return io.StringIO(block.decode('utf-8'), newline=None)
 
 
 def _blocks(path):
-    """Yield the content of a list file in blocks (bytes) of whole lines, without the byte order mark."""
+    """Yield the content of a list file in blocks (bytes, UTF-8) of whole lines, without the byte order mark."""
     with open(path, 'rb') as file:
-        block = file.read(READ).removeprefix(codecs.BOM_UTF8)
+        block = file.read(READ)
+        if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            yield from _blocks_of_utf16(path)
+            return
+        block = block.removeprefix(codecs.BOM_UTF8)
         while block:
             yield block + file.readline()
             block = file.read(READ)
 
 
-def split_columns(line):
-    """Return the columns (list of str) of a list file's line; none for a blank line or a comment."""
-    line = line.strip('\r\n')
-    if not line.strip() or line.lstrip().startswith('#'):
-        return []
-    if '\t' in line:
-        return [column.strip().strip('"') for column in line.strip().split('\t')]
-    if '"' in line:
-        return [quoted or plain for quoted, plain in WORDS.findall(line)]
-    return line.split()
+def _blocks_of_utf16(path):
+    with open(path, encoding='utf-16', newline='') as file:
+        while block := file.read(READ):
+            yield (block + file.readline()).encode('utf-8')
 
 
 def _wrong_columns(columns):

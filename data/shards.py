@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
+from data.list_format import encoding_of, path_with_slashes
 from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
 from utils.errors import DanluError
@@ -216,7 +217,7 @@ class LineShard:
             DanluError: the file cannot be read, or a line is no sample.
         """
         try:
-            with open(self.path, encoding='utf-8-sig', newline='') as file:
+            with open(self.path, encoding=encoding_of(self.path), newline='') as file:
                 for number, fields in self.rows(file):
                     try:
                         picture = fields.get('image') if isinstance(fields, dict) else None
@@ -235,15 +236,16 @@ class LineShard:
 
     def picture(self, name):
         """Return the content (bytes) of a picture."""
+        path = Path(self.root, path_with_slashes(self.root, name))
         try:
-            refuse_endless(Path(self.root, name))
-            return Path(self.root, name).read_bytes()
+            refuse_endless(path)
+            return path.read_bytes()
         except DanluError as error:
-            raise DanluError(f'{Path(self.root, name)}: {error}') from None
+            raise DanluError(f'{path}: {error}') from None
         except FileNotFoundError:
-            raise DanluError(f'{Path(self.root, name)}: no such file') from None
+            raise DanluError(f'{path}: no such file') from None
         except (OSError, ValueError) as error:
-            raise DanluError(f'{Path(self.root, name)}: cannot be read: {error}') from None
+            raise DanluError(f'{path}: cannot be read: {error}') from None
 
     def mask(self, name):
         """Return the content (bytes) of a mask."""

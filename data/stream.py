@@ -96,6 +96,10 @@ class Stream(IterableDataset):
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
         self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
+        if self.backslashes:
+            having = f'{self.backslashes:,} shard' + 's' * (self.backslashes > 1)
+            how = f'paths are written with backslashes, in {having}: read with slashes where only those name files'
+            self.notes.append(f'{self.path}: {how}')
         if self.masks:
             self.notes += self.coding.notes(self.path)
             self.labels_in_masks = self.count_labels()
@@ -105,13 +109,15 @@ class Stream(IterableDataset):
 
     def check(self):
         """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
-        faults, empty = Faults(self.path), 0
+        faults, empty, self.backslashes = Faults(self.path), 0, 0
 
         def decode_first(number):
             try:
                 places = list(islice(self.places([number]), 1))
                 for place in places:
                     self.sample(place)
+                    if isinstance(place.picture, str) and '\\' in place.picture:
+                        self.backslashes += 1
                 return not places
             except DanluError as error:
                 return str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data.list_format import encoding_of
 from data.listing import Faults
 from data.targets import LARGEST, number_or_fault
 from utils.errors import DanluError
@@ -33,6 +34,8 @@ class Table:
         targets: numbers, float64 (N, T); or labels and class names, list of N str.
         header: names of the features (list of str), or None.
         lines: line of each sample in a .csv (sequence of int); None: its position counts, from 0.
+        target_names: names of the targets' columns (list of str), or None.
+        indexed: whether the first column, which counts the rows, was left out.
     """
 
     source: str
@@ -40,6 +43,8 @@ class Table:
     targets: np.ndarray | list
     header: list | None = None
     lines: array | None = None
+    target_names: list | None = None
+    indexed: bool = False
 
     def __len__(self):
         return len(self.features)
@@ -101,11 +106,11 @@ def feature_names(path, columns=None):
         return None
     first = _first_row(path)
     chosen, header = _columns(path, first, columns)
-    return [name for column, name in enumerate(first) if column not in chosen] if header else None
+    return [first[column] for column in _features_of(first, chosen)] if header else None
 
 
 def _first_row(path):
-    with open(path, newline='', encoding='utf-8-sig') as file:
+    with open(path, newline='', encoding=encoding_of(path)) as file:
         return next(_rows(file), (0, []))[1]
 
 
@@ -123,11 +128,11 @@ def _rows(file):
 def _read_csv(path, columns, labels, faults):
     first = _first_row(path)
     chosen, header = _columns(path, first, columns)
-    others = [column for column in range(len(first)) if column not in chosen]
+    others = _features_of(first, chosen)
     if not others:
         raise DanluError(f'{path} has no column besides the targets: features are needed')
     features, targets, lines = array('d'), [] if labels else array('d'), array('q')
-    with open(path, newline='', encoding='utf-8-sig') as file:
+    with open(path, newline='', encoding=encoding_of(path)) as file:
         rows = _rows(file)
         if header:
             next(rows)
@@ -144,7 +149,9 @@ def _read_csv(path, columns, labels, faults):
     if not labels:
         targets = np.array(targets).reshape(len(lines), len(chosen))
     names = [first[column] for column in others] if header else None
-    return Table(str(path), np.array(features).reshape(len(lines), len(others)), targets, names, lines)
+    of_targets = [first[column] for column in chosen] if header else None
+    features = np.array(features).reshape(len(lines), len(others))
+    return Table(str(path), features, targets, names, lines, of_targets, has_index(first))
 
 
 def _columns(path, first, columns):
@@ -153,8 +160,18 @@ def _columns(path, first, columns):
     if columns:
         chosen = [first.index(name) if name in first else _position(path, first, name) for name in columns]
     header = any(name in first for name in columns or [])
-    features = [cell for column, cell in enumerate(first) if column not in chosen]
+    features = [first[column] for column in _features_of(first, chosen)]
     return chosen, header or all(cell and not _is_number(cell) for cell in features)
+
+
+def has_index(first):
+    """Return whether the first column of a .csv with this first row (list of str) counts the rows, as pandas has it."""
+    return len(first) > 2 and first[0].lower() in ('', 'unnamed: 0') and not any(map(_is_number, first[1:]))
+
+
+def _features_of(first, chosen):
+    """Return the positions of the features (list of int): no target, and no index."""
+    return [column for column in range(int(has_index(first)), len(first)) if column not in chosen]
 
 
 def _position(path, first, name):

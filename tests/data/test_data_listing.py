@@ -102,7 +102,7 @@ def test_an_empty_list(write, text):
         read_list(path)
 
 
-@pytest.mark.parametrize('encoding', ['gbk', 'utf-16'])
+@pytest.mark.parametrize('encoding', ['gbk', 'utf-16-le'])
 def test_a_list_that_is_no_utf8(write, encoding):
     with pytest.raises(DanluError, match=r'list\.txt is no UTF-8 text \(.+\): save it as UTF-8'):
         read_list(write('list.txt', '小狗.png 狗\n', encoding))
