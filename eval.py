@@ -10,12 +10,14 @@ result.txt, predictions.csv, the confusion matrix and the pictures go to <checkp
 
 import csv
 import datetime
+import json
 import os
 import re
 import shlex
 import warnings
 from functools import lru_cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 
 from options import (
     TAKEN_FROM_CHECKPOINT,
@@ -59,7 +61,8 @@ from utils.final_table import result_lines
 from utils.fit import Fit, described_pictures
 from utils.fonts import note_of_fonts
 from utils.layout import terminal_width
-from utils.ledger import append, ledger_of, run_of
+from utils.ledger import finite, run_of
+from utils.lock import Held, RunLock
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.outputs import Outputs, check_outputs
 from utils.past import translated
@@ -68,7 +71,7 @@ from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
 from utils.report_page.page import Page, environment
-from utils.result_directory import REPORT, whole_results
+from utils.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
 from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line
@@ -151,8 +154,8 @@ class Evaluator(Engine):
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
             there = self.page is not None and self.write_page(results, provenance)
+            self.write_ledger_line(results, provenance, place)
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
-        self.enter(results, provenance)
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)
         print(f'results: {self.args.result_dir}')
@@ -238,15 +241,15 @@ class Evaluator(Engine):
             return False
         return True
 
-    def enter(self, results, provenance):
-        """Add the test to the ledger; where that cannot be written, say so: the results are in result.txt all the same.
+    def write_ledger_line(self, results, provenance, place):
+        """Write what the ledger gets of the test: see utils.result_directory.whole_results.
 
         Args:
             results: the values (dict).
             provenance: what was tested (dict of str).
+            place: the directory (str) that the test's files are going to be in.
         """
         args, run = self.args, run_of(self.args.load_model_path)
-        ledger = ledger_of(args.load_model_path, args.checkpoints_dir)
         line = {
             'date': now(),
             'values': results,
@@ -264,12 +267,9 @@ class Evaluator(Engine):
             'commit': self.git['commit'],
             'command': provenance['command'],
             'directory': provenance['directory'],
-            'result_dir': args.result_dir,
+            'result_dir': place,
         }
-        try:
-            append(ledger, line)
-        except OSError as error:
-            print(f'{ledger} cannot be written ({error.strerror or error}), so this test is in result.txt alone')
+        Path(args.result_dir, LEDGER_LINE).write_text(json.dumps(finite(line)), encoding='utf-8')
 
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
@@ -381,13 +381,36 @@ def overrides(args, trained):
     ]
 
 
-def report_on(trainer):
-    """Test best.pth of a train.Trainer that has ended, as `eval.py --report` does; where that fails, say so.
+def complete_test(given):
+    """Do the test of a run's best.pth, with its page, that an interruption has left undone.
 
-    Its validation data is read again, but not decoded again where that is in memory; a network that was compiled, which
-    takes up to a minute, gets the weights of best.pth and is not compiled again.
+    Args:
+        given: options of the run.
     """
-    path, given = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.args
+    best = Path(given.model_dir, 'best.pth')
+    tested = SimpleNamespace(load_model_path=str(best), checkpoints_dir=given.checkpoints_dir)
+    for folder in filter(Path.is_dir, best.with_suffix('').glob('*')):
+        try:
+            lock = RunLock(folder)
+        except Held:  # another process is testing there
+            continue
+        try:
+            tidy_up(tested, folder)
+        finally:
+            lock.release()
+    if not is_tested(best):
+        report_on(given)
+
+
+def report_on(given, loader=None, net=None):
+    """Test the best.pth of a run that has ended, as `eval.py --report` does; where that fails, say so.
+
+    Args:
+        given: options of the run.
+        loader: of its validation data, so that what is in memory is not decoded again, or None: a new one.
+        net: its network, which gets the weights of best.pth, so that it is not compiled again, or None: a new one.
+    """
+    path = os.path.join(given.model_dir, 'best.pth')
     words = ['--load_model_path', path, '--report', '--device', given.device]
     words += ['--gpus', *map(str, given.gpus)] if given.gpus else []
     try:
@@ -395,9 +418,6 @@ def report_on(trainer):
         args = prepare_test_args(words, checkpoint.get('args'))
         try:
             with explained(args):
-                # A loader of several processes has a share of the samples for each.
-                loader = None if launch.place().count > 1 else trainer.val_loader
-                net = trainer.net if args.compile else None
                 Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
         except BaseException:
             remove_unstarted(args.result_dir)

@@ -55,6 +55,7 @@ from utils.divergence import Divergence
 from utils.drift import check_loaded
 from utils.dry_run import dry_run
 from utils.engine import Engine
+from utils.environment import program_of
 from utils.failures import explained
 from utils.fingerprint import Fingerprints, standard_probe
 from utils.first_steps import COUNT, FirstSteps
@@ -71,9 +72,10 @@ from utils.optim import Schedule, select_optimizer
 from utils.option_defaults import optimizer_line
 from utils.profiling import watched
 from utils.progress import length_of
-from utils.record import Record
+from utils.record import Record, check_same_run
 from utils.repetition import identical_run
 from utils.report import end_lines, epoch_line, interrupted_line, place_line, start_lines
+from utils.result_directory import is_tested
 from utils.resumption import (
     RunFinished,
     batches_from,
@@ -82,6 +84,7 @@ from utils.resumption import (
     restore,
     resume_state,
     rng_state_with,
+    set_aside,
     set_resume_state,
     take_best_weights,
 )
@@ -159,6 +162,8 @@ class Trainer(Engine):
         self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
         self.sums = None  # of the epoch's training, once that is over
+        self.shown = []  # what of the epoch TensorBoard's files hold already: train, histograms, val
+        self.events = None  # of a resumed run: see Logger
         self.saved = None  # how far it is in last.pth (str), once there is one
         self.interruption = select_interruption(args)
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
@@ -209,9 +214,11 @@ class Trainer(Engine):
         if not (args.dry_run or args.find_lr):
             notes += self.write_record()
         options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
-        self.logger = Logger(args.model_dir, history, self.update.steps, options, self.selection)
+        self.logger = Logger(args.model_dir, history, self.update.steps, self.events, options, self.selection)
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
+        if not self.logger.continued:  # then TensorBoard forgets what it has of the epoch that was interrupted
+            self.shown = []
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))
         self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
         self.fingerprints = Fingerprints(self)
@@ -311,9 +318,10 @@ class Trainer(Engine):
     def train_per_epoch(self, epoch):
         """Train once over the training data, or over what a resumed run has left of it."""
         train_mode(self.model, self.args.freeze)
-        batches, shown, to_show, self.sums = self.start_epoch(epoch), None, False, None
+        batches, stepped, to_show, self.sums = self.start_epoch(epoch), False, False, None
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
-        every = min(self.args.print_freq, length_of(self.train_loader) or self.args.print_freq)  # once at least
+        length = length_of(self.train_loader)
+        every = min(self.args.print_freq, length or self.args.print_freq)  # once at least
         for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
             self.witness.before(self)
             self.first_steps.before(self)
@@ -323,15 +331,16 @@ class Trainer(Engine):
                 self.first_steps.after(self, done[0], done[2])
                 if line := self.witness.after(self, done[0], done[2]):
                     self.logger.print(line)
-                shown = shown or first_of(done[0], done[1].detach(), done[2])
+                stepped = True
+                self.show_first(done[0], done[1].detach(), done[2], epoch)
             to_show = to_show or self.batch % every == 0
-            if to_show and shown is not None and not self.update.waiting:  # only here the loop waits for the device
+            if to_show and stepped and not self.update.waiting:  # only here the loop waits for the device
                 to_show = False
                 progress.show(f'loss {self.finite_loss(epoch):.4f}')
                 self.logger.save_steps(self.update.steps, self.update.schedule.last_lr)
             if self.update.steps == self.args.max_steps:
                 break
-            if self.interruption.due(self.update.steps) and not self.update.waiting:
+            if self.batch != length and self.interruption.due(self.update.steps) and not self.update.waiting:
                 self.save_within_epoch()
         self.divergence.finish()
         if not self.batch:
@@ -342,8 +351,11 @@ class Trainer(Engine):
             same_buffers(self.net)
         self.sums = self.logger.recorder.state_dict()
         self.record_training(progress)
-        if shown is not None:  # or a resumed run had nothing left to train on
-            self.save_to_tensorboard(shown, epoch)
+        if self.args.histograms and 'histograms' not in self.shown:
+            self.shown.append('histograms')
+            self.logger.save_histograms(self.net, epoch)
+        if self.batch == length and self.interruption.due(self.update.steps):
+            self.save_within_epoch()
 
     def start_epoch(self, epoch):
         """Return the batches (iterable) of an epoch; of one that a resumed run has begun the rest."""
@@ -352,6 +364,7 @@ class Trainer(Engine):
         if self.batch:
             return batches_from(self.train_loader, epoch, self.batch, self.epoch_rng)
         self.metrics['train'].reset()
+        self.shown = []
         self.divergence.start_epoch()
         self.epoch_rng = rng_state_with(self.train_loader)
         return batches_from(self.train_loader, epoch, 0, None)
@@ -366,7 +379,10 @@ class Trainer(Engine):
         if processes.is_first() or is_sharded(self.net):
             self.fingerprints.add_to(states)
         self.witness.waiting = processes.is_first()
-        self.logger.flush()  # what a resumed run does not write again
+        events = self.logger.flush()  # what a resumed run does not write again
+        for state in states.values():
+            if 'recorder' in state:
+                state['events'] = events
         self.logger.save_check_points(states)
         self.interruption.saved(self.update.steps)
         self.saved = place_line(self)
@@ -383,13 +399,13 @@ class Trainer(Engine):
         if self.device.type == 'cuda':
             self.logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(self.device) / 2**30)
 
-    def save_to_tensorboard(self, shown, epoch):
-        """Write what is asked for besides scalars: the first samples, histograms, once the network's graph."""
-        self.save_pictures(shown, 'train', epoch)
-        if self.args.histograms:
-            self.logger.save_histograms(self.net, epoch)
+    def show_first(self, images, predictions, targets, epoch):
+        """Write the first batch of an epoch's training to TensorBoard: pictures, and once the network's graph."""
+        if 'train' in self.shown:
+            return
+        self.save_pictures(first_of(images, predictions, targets), 'train', epoch)
         if self.args.add_graph and epoch == 1:
-            self.logger.save_graph(self.net, shown[0])
+            self.logger.save_graph(self.net, images[:PICTURES])
 
     def train_step(self, batch):
         """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
@@ -434,6 +450,9 @@ class Trainer(Engine):
 
     def save_pictures(self, shown, split, epoch):
         """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
+        if split in self.shown:  # a run that was interrupted after that has written them
+            return
+        self.shown.append(split)
         if processes.is_first() and (self.drawing[split].due() or epoch == self.args.epochs):
             with self.drawing[split].spending():
                 self.logger.save_imgs(self.gen_imgs_to_write(*shown, split), epoch)
@@ -525,14 +544,17 @@ class Trainer(Engine):
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
         state, path, note = read_state(self.args, self.again(), self.selection)
-        notes += [note] if note else []
+        run = self.lock.path.parent
+        check_same_run(state, path, run)
+        if note:
+            notes += [note, *(set_aside(path, run) if processes.is_first() else [])]
         check_skipped(self.train_loader, self.args)
         notes += restore(self, state, path)
         if why := self.why_stop(self.epoch):
             draw_missing(path, state, self.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
-        notes += self.record.take_up(state, self.lock.path.parent) if processes.is_first() else []
-        self.logger_state = state['recorder'].get('epoch')
+        notes += self.record.take_up(state, run) if processes.is_first() else []
+        self.logger_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(self.args)
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
         self.saved = place_line(self)
@@ -546,7 +568,7 @@ class Trainer(Engine):
 
     def again(self):
         """Return the command (str) that repeats the run."""
-        return f'python train.py @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
+        return f'python {program_of(self)} @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
 
 
 def first_of(images, predictions, targets):
@@ -558,15 +580,24 @@ def first_of(images, predictions, targets):
 def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
     with processes.joined(lambda: select_gpus(parse_train_args(argv))[0]):
-        trainer = run(argv)
-    if trainer is not None and trainer.args.report and launch.place().rank == 0:
-        from eval import report_on  # what only tests need is imported when one is to be done
+        args, trainer = run(argv)
+    if args is None or not args.report or launch.place().rank:
+        return
+    from eval import complete_test, report_on  # what only tests need is imported when one is to be done
 
-        report_on(trainer)
+    if trainer is None:
+        complete_test(args)
+    else:  # of several processes the loader has a share of the samples for each
+        loader = trainer.val_loader if launch.place().count == 1 else None
+        report_on(args, loader, trainer.net if args.compile else None)
 
 
 def run(argv):
-    """Do what the command line asks for and return the Trainer (None where there was nothing to train)."""
+    """Do what the command line asks for.
+
+    Returns:
+        args, of a run whose best.pth is to be tested, else None; and the Trainer, None where nothing was left to train.
+    """
     args = processes.from_first(lambda: prepare_train_args(argv))
     processes.put_log_into(args.model_dir or args.resume)
     try:
@@ -577,11 +608,15 @@ def run(argv):
         elif args.find_lr:
             find_lr(trainer)
     except RunFinished as finished:
+        if args.report and processes.from_first(lambda: lacks_test(args)):
+            if processes.is_first():
+                print(f'{args.model_dir}: all epochs are done; testing best.pth, which was interrupted')
+            return args, None
         if not resumes_if_begun(argv):
             raise
         if processes.is_first():
             print(f'nothing to do: {finished}')
-        return None
+        return None, None
     except BaseException:
         if not args.resume and processes.is_first():
             remove_unstarted(args.model_dir)
@@ -590,10 +625,16 @@ def run(argv):
         if args.dry_run:
             shutil.rmtree(args.model_dir, ignore_errors=True)
     if args.dry_run or args.find_lr:
-        return None
+        return None, None
     with writing_into(args.model_dir):
         trainer.train()
-    return trainer
+    return args, trainer
+
+
+def lacks_test(args):
+    """Return whether the test at the end of a run is missing (bool); args: its options."""
+    best = Path(args.model_dir, 'best.pth')
+    return best.exists() and not is_tested(best)
 
 
 if __name__ == '__main__':

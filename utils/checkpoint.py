@@ -35,7 +35,7 @@ DAMAGE = (
 def save_checkpoint(path, state):
     """Write `state` (dict) to `path` in one step: a reader sees the old file or the new one, never half of one.
 
-    What was written is read back before it takes its place; until then the last.pth before it stays, as last.prev.pth.
+    What was written is read back before it takes its place. A last.pth that is replaced stays as last.prev.pth.
 
     Raises:
         DanluError: the file could not be written, for example for want of space; the old one is untouched.
@@ -62,8 +62,6 @@ def save_checkpoint(path, state):
     finally:
         with contextlib.suppress(FileNotFoundError):  # renamed when all went well
             partial.unlink()
-        if path.name == LAST and path.exists():  # the new one is safe, or the old one still has its name
-            path.with_name(PREVIOUS).unlink(missing_ok=True)
 
 
 def load_checkpoint(path, trust=False):
@@ -106,11 +104,20 @@ def load_checkpoint(path, trust=False):
 
 
 def _keep_as_previous(path):
-    """Give last.pth, which is about to be replaced, a second name; where the file system cannot, it has one only."""
+    """Give last.pth, which is about to be replaced, the name last.prev.pth too; nothing is written a second time."""
+    if not path.exists():
+        return
     previous = path.with_name(PREVIOUS)
-    previous.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        os.link(path, previous)
+    link = previous.with_name(f'{PREVIOUS}.{os.getpid()}.partial')
+    try:
+        os.link(path, link)
+    except OSError:  # the file system has no hard links: last.pth is missing until the new one takes its place
+        os.replace(path, previous)
+        return
+    try:
+        os.replace(link, previous)
+    finally:  # a rename does nothing where both names are of one file already
+        link.unlink(missing_ok=True)
 
 
 def _trusted_weights(path):

@@ -147,14 +147,14 @@ class Divergence:
         before = met['gone_back'] if met['fresh'] else [weights_of, 0]
         if before[1] == GO_BACK:
             raise DanluError(f'{text}. Going back to the weights of {before[0]} has not helped {GO_BACK} times')
-        position = trainer.batch, trainer.epoch_rng
+        position = trainer.batch, trainer.epoch_rng, trainer.shown
         place_in_step = {name: getattr(update, name) for name in ('steps', 'left', 'waiting', 'together', 'numbers')}
         rng, last, in_a_row = get_rng_state(), max(self.left_out), self.in_a_row
         load_weights(trainer.net, state['model'], path)
         trainer.set_resume_state(state)
         set_rng_state(rng)
         self.take_up_sums(state, then)
-        trainer.batch, trainer.epoch_rng, trainer.resumed_at = *position, 0
+        trainer.batch, trainer.epoch_rng, trainer.shown, trainer.resumed_at = *position, 0
         self.catch_up(place_in_step, state['step'])
         earlier = met['left_out'] if then else []  # or they are those of the epoch before
         self.left_out = sorted({*earlier, *range(then + 1, last + 1)})

@@ -88,12 +88,28 @@ def _git(root, *words):
     return done.stdout.decode('utf-8', 'surrogateescape').encode('utf-8', 'replace').decode()
 
 
+def program():
+    """Return what names this process's program behind `python` (list of str): ['train.py'], ['-m', 'examples.gan']."""
+    spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv[:1]
+    return ['-m', spec.name.removesuffix('.__main__')] if spec is not None and words == [spec.origin] else words
+
+
 def command_line():
     """Return the command that started this process (str); of `python -m examples.gan` it names the module."""
-    spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv
-    if spec is not None and words[:1] == [spec.origin]:
-        words = ['-m', spec.name.removesuffix('.__main__'), *words[1:]]
-    return f'{launch.starter()} {shlex.join(words)}'.rstrip()
+    return f'{launch.starter()} {shlex.join([*program(), *sys.argv[1:]])}'.rstrip()
+
+
+def program_of(trainer):
+    """Return the program (str) by which a run is repeated and resumed: train.py, or the script that defines it.
+
+    Args:
+        trainer: train.Trainer. One of a class of the started script, or with ready-made parts, is that script's own.
+    """
+    script = getattr(sys.modules['__main__'], '__file__', None)
+    own = trainer.given or type(trainer).__module__ == '__main__'
+    if not own or script is None or os.path.basename(script) == 'train.py':
+        return 'train.py'
+    return shlex.join(program())
 
 
 def now():

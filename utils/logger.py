@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from utils import processes
 from utils.curves import draw_run, panels_of
+from utils.event_files import continue_events, event_sizes
 from utils.progress import Progress
 from utils.run_directory import replacing
 from utils.writer import CheckpointWriter
@@ -163,16 +164,19 @@ class Logger:
         directory: of the run; exists.
         history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
         step: optimizer steps of those epochs.
+        events: sizes of the event files when the run was saved (dict, as utils.event_files.event_sizes returned them),
+            or None: the run begins, or its checkpoint is of an older version.
         options: of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
         selection: utils.selection.Selection that says which epoch is the best one, or None: none is marked.
     """
 
-    def __init__(self, directory, history=(), step=0, options=None, selection=None):
+    def __init__(self, directory, history=(), step=0, events=None, options=None, selection=None):
         self.directory, self.options, self.selection = Path(directory), options, selection
         self.history = [dict(row) for row in history]
-        self.described = False  # in TensorBoard
         self.is_alone = False  # as nobody sees what is printed any more
         self.begun = {'epoch': self.history[-1]['epoch'] if self.history else 0, 'step': step}
+        self.continued = continue_events(self.directory, events)
+        self.described = False  # in TensorBoard
         self.recorder = Recorder()
         self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
         self.checkpoints = CheckpointWriter()
@@ -184,16 +188,23 @@ class Logger:
         """Return the SummaryWriter, opened when there is something to write: its import delays the first step."""
         from utils.tensorboard import open_writer
 
-        # A resumed run writes its epochs anew: TensorBoard is to forget those after the checkpoint.
-        purge_step = self.begun['epoch'] + 1 if self.history or self.begun['step'] else None
-        return open_writer(self.directory, purge_step)
+        return open_writer(self.directory, self._purge_step('epoch'))
 
     @cached_property
     def step_writer(self):
         """Return the SummaryWriter of what is by steps, in steps/: `writer` would take its steps for epochs."""
         from utils.tensorboard import open_writer
 
-        return open_writer(self.directory / 'steps', self.begun['step'] + 1 if self.begun['step'] else None)
+        return open_writer(self.directory / 'steps', self._purge_step('step'))
+
+    def _purge_step(self, unit):
+        """Return the step from which on TensorBoard is to forget what event files of a resumed run hold, or None.
+
+        Needed where they could not be cut, as the run was saved by an older version.
+        """
+        if self.continued or not (self.history or self.begun['step']):
+            return None
+        return self.begun[unit] + 1
 
     def print(self, text, shown=None):
         """Print lines of text, past a progress bar if one is shown, and keep them in log.txt.
@@ -291,9 +302,14 @@ class Logger:
         self.checkpoints.write({self.directory / name: state for name, state in states.items()})
 
     def flush(self):
-        """Hand what was written to the system, which keeps it when the process is killed."""
+        """Hand what was written to the system, which keeps it when the process is killed.
+
+        Returns:
+            The sizes of the event files (dict), for the checkpoint that is about to be written.
+        """
         for name in {'writer', 'step_writer'} & set(vars(self)):
             getattr(self, name).flush()
+        return event_sizes(self.directory)
 
     def best(self):
         """Return (name of the value, epoch) of the best epoch so far, or None: there is none."""
@@ -321,10 +337,11 @@ class Logger:
         """
         from utils.tensorboard import add_charts, add_hparams
 
-        if self.options is not None:
-            add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
-        best = [f'best/{self.selection.monitor.partition("/")[2]}'] if self.selection else []
-        add_charts(self.writer, panels_of([row]), [*row, *best])
+        if not (self.continued and self.begun['epoch']):  # else the event files that go on hold it already
+            if self.options is not None:
+                add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
+            best = [f'best/{self.selection.monitor.partition("/")[2]}'] if self.selection else []
+            add_charts(self.writer, panels_of([row]), [*row, *best])
         if self.history or self.begun['step']:
             after = f'resumed after epoch {self.begun["epoch"]}, step {self.begun["step"]}'
             self.writer.add_text('resumed', after, self.begun['epoch'] + 1)

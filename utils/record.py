@@ -6,6 +6,7 @@ The record is a dict of plain values:
     date        ISO 8601, with the time zone
     experiment  SHA-256 of the options that matter, the code and the data: equal for identical runs; None where they
                 cannot tell, as parts were ready-made, the data has no hash, or the code changed on the way
+    run         random hexadecimal id, the same in all checkpoints of a run; older records have none
     code        SHA-256 of the code that makes a run: utils.source.code_hash
     source      file and its sha256: the archive of the project's own files
     git         commit and the paths changed since, or None: utils.environment.git_state
@@ -18,12 +19,15 @@ import hashlib
 import json
 import os
 import re
+import shlex
+import uuid
 from itertools import count
 from pathlib import Path
 
 from utils import processes
 from utils.components import changed, changed_files, components_of, describe
 from utils.environment import command_line, environment_of, git_state, now, versions_of
+from utils.errors import DanluError
 from utils.reader import Source
 from utils.registry import PROJECT
 from utils.roots import name_of, packages_of, roots_of, typed_in
@@ -63,6 +67,7 @@ class Record:
             'format': FORMAT,
             'date': now(),
             'experiment': None,
+            'run': uuid.uuid4().hex,
             'code': code_hash(files),
             'source': {'file': 'source.zip', 'sha256': hashlib.sha256(self.archive).hexdigest()},
             'git': git_state(PROJECT),
@@ -89,6 +94,8 @@ class Record:
             self.values = then | {'experiment': then.get('experiment') and self.values['experiment']}
         elif 'code' in then:
             self.values['experiment'] = None  # a part of it was another
+        if 'run' in then:
+            self.values['run'] = then['run']
         return lines
 
     def write(self, directory, device):
@@ -113,6 +120,39 @@ class Record:
             json.dump(self.values, file, indent=1)
             file.write('\n')
         self.archive = None  # it may be large, and the run long
+
+
+def check_same_run(state, path, run):
+    """Raise a DanluError if a checkpoint was written by another run than the one that its directory records.
+
+    Args:
+        state: what is in the checkpoint (dict).
+        path: of the checkpoint.
+        run: directory of the run (Path), whose record.json names the run. Records of older versions do not.
+    """
+    own, found = run_id(read_record(run)), run_id(state.get('record'))
+    if own is None or found is None or own == found:
+        return
+    raise DanluError(
+        f'--resume: {path} was written by another run than {run} (run id {found} in the checkpoint, {own} in '
+        f'record.json). Resume the run that it belongs to, or start a new run from its weights: python train.py '
+        f'{shlex.quote(f"@{run}/args.txt")} --load_model_path {shlex.quote(str(path))}'
+    )
+
+
+def read_record(run):
+    """Return the record.json of a run's directory (dict), {} where there is none that can be read."""
+    try:
+        record = json.loads(Path(run, 'record.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def run_id(record):
+    """Return the run's id (str) in a record, or None: it holds none."""
+    value = record.get('run') if isinstance(record, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _essence(record, key):

@@ -6,6 +6,7 @@ import shlex
 from utils import launch
 from utils.checkpoint import unwrapped
 from utils.curves import details
+from utils.environment import program_of
 from utils.fit import described_pictures
 from utils.fonts import note_of_fonts
 from utils.model_table import model_table
@@ -57,7 +58,7 @@ def interrupted_line(trainer):
     if trainer.saved is None:
         return 'nothing was saved yet, so there is nothing to go on with'
     run = shlex.quote(trainer.args.model_dir)
-    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} train.py --resume {run}'
+    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} {program_of(trainer)} --resume {run}'
 
 
 def place_line(trainer):

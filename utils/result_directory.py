@@ -4,11 +4,14 @@ result.txt is always the newest; what was there before is result.1.txt, then res
 viz.1 and whatever else belongs to it. Also its report.html, where this test writes none. Imports no torch.
 """
 
+import hashlib
+import json
 import os
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils import ledger
 from utils.args_file import same_options
 from utils.errors import DanluError
 from utils.lock import Held, RunLock
@@ -17,6 +20,7 @@ from utils.run_directory import make_new_directory
 PARTIAL = 'partial'  # where a test's files lie until it has its results
 RESULT = 'result.txt'
 REPORT = 'report.html'  # a test of the same options may do without it
+LEDGER_LINE = 'ledger_line.json'  # what the ledger gets of a test once its files are in their places
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def whole_results(args, choose):
     """Give the directory (str) of a test; in the body args.result_dir is one in it, whose files move up at the end.
 
     When the body fails they are removed, and an earlier test's files are as they were. Those of a process that was
-    killed are removed by the next test, or take their places then, if they were about to.
+    killed are removed by the next test, or take their places then, if they were about to. A ledger_line.json that the
+    body has written is added to the ledger at the end.
 
     Args:
         args: options; result_dir counts, and is another one if another test is writing into that.
@@ -37,8 +42,7 @@ def whole_results(args, choose):
     directory = args.result_dir
     try:
         if lock.exclusive:
-            for left in Path(directory).glob(f'{PARTIAL}*'):
-                _tidy_up(left)
+            tidy_up(args, Path(directory))
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
         if os.path.lexists(Path(directory, REPORT)):
             Path(args.result_dir, REPORT).touch()  # empty, it stands for none, until the test writes it
@@ -48,6 +52,7 @@ def whole_results(args, choose):
             shutil.rmtree(args.result_dir)
             raise
         _take_places(Path(args.result_dir))
+        _enter(args, Path(directory), known=False)
     finally:
         args.result_dir = directory
         lock.release()
@@ -70,6 +75,8 @@ def holds_same_test(directory, lines):
         directory: of a test, perhaps.
         lines: of the args.txt that the test would write (list of str).
     """
+    if not any(Path(directory).iterdir()):  # of a test that was killed before it wrote anything
+        return True
     try:
         recorded = Path(directory, 'args.txt').read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError):
@@ -83,12 +90,54 @@ def holds_same_test(directory, lines):
     return True
 
 
-def _tidy_up(partial):
-    """Remove what a killed test has left, or finish putting it into its place: its result.txt is written last."""
-    if (partial / RESULT).is_file():
-        _take_places(partial)
-    else:
-        shutil.rmtree(partial)
+def tidy_up(args, directory):
+    """Remove what a killed test has left in a directory, or finish it if its result.txt, the last file, was there.
+
+    Args:
+        args: options of the test; load_model_path and checkpoints_dir say which ledger it belongs to.
+        directory: of the test (Path), whose lock this process holds.
+    """
+    for partial in directory.glob(f'{PARTIAL}*'):
+        if (partial / RESULT).is_file():
+            _take_places(partial)
+        else:
+            shutil.rmtree(partial)
+    _enter(args, directory, known=True)
+
+
+def _enter(args, directory, known):
+    """Add a test's ledger_line.json to the ledger and remove it; where that fails, say so: result.txt has the values.
+
+    Args:
+        known: whether the ledger may hold the line already (bool), as the process that added it was killed then.
+    """
+    path, target = directory / LEDGER_LINE, ledger.ledger_of(args.load_model_path, args.checkpoints_dir)
+    try:
+        line = json.loads(path.read_text(encoding='utf-8'))
+    except (OSError, ValueError, RecursionError):
+        return  # there is none
+    try:
+        if isinstance(line, dict) and not (known and line in ledger.read(target)[0]):
+            ledger.append(target, line)
+    except OSError as error:
+        print(f'{target} cannot be written ({error.strerror or error}), so this test is in result.txt alone')
+    path.unlink()
+
+
+def is_tested(checkpoint):
+    """Return whether a test of a checkpoint is complete (bool): result.txt, report.html and its line in the ledger.
+
+    Args:
+        checkpoint: path (Path) of the file, beside which its tests lie.
+    """
+    with open(checkpoint, 'rb') as file:
+        tested = f'# checkpoint sha256: {hashlib.file_digest(file, "sha256").hexdigest()}'
+    for result in checkpoint.with_suffix('').glob(f'*/{RESULT}'):
+        if (result.parent / LEDGER_LINE).exists() or not (result.parent / REPORT).is_file():
+            continue
+        if tested in result.read_text(encoding='utf-8', errors='replace').splitlines():
+            return True
+    return False
 
 
 def _take_places(partial):

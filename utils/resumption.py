@@ -1,6 +1,7 @@
 """Going on where a run stood: what last.pth holds for that, and taking it up again."""
 
 import copy
+import os
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from utils.errors import DanluError
 from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.sharding import optimizer_state, whole
 
+DAMAGED = 'last.damaged.pth'
+
 
 class RunFinished(DanluError):
     """The run has reached its end: for --resume auto, which a batch system repeats, no error."""
@@ -28,7 +31,12 @@ def resume_state(trainer):
         'optimizer': whole(trainer.optimizer.state_dict()),
         'scheduler': update.schedule.state_dict(),
         'scaler': update.scaler.state_dict(),
-        'loader': {'batch': trainer.batch, 'rng': trainer.epoch_rng, 'gradients': update.waiting_state()},
+        'loader': {
+            'batch': trainer.batch,
+            'rng': trainer.epoch_rng,
+            'gradients': update.waiting_state(),
+            'shown': list(trainer.shown),
+        },
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
         'diverged': trainer.divergence.state_dict(),
@@ -53,10 +61,10 @@ def own_of_each(trainer):
 
 
 def newest_whole(run):
-    """Return the newest state (dict) of a run that is whole, its path, and a note (str or None) on those that are not.
+    """Return the newest readable state (dict) of a run, its path, and a note (str or None) on damaged files.
 
     Raises:
-        DanluError: none of last.pth, last.prev.pth and epoch_*.pth is.
+        DanluError: none of last.pth, last.prev.pth and epoch_*.pth can be read.
     """
     faults = []
     kept = sorted(run.glob('epoch_*.pth'), key=lambda path: (len(path.name), path.name), reverse=True)
@@ -68,8 +76,39 @@ def newest_whole(run):
         except DanluError as error:
             faults.append(str(error))
             continue
-        return state, path, f'going on from {path.name} instead: {"; ".join(faults)}' if faults else None
-    raise DanluError(f'--resume: nothing in {run} can be gone on from: {"; ".join(faults)}')
+        return state, path, f'resuming from {path.name} instead: {"; ".join(faults)}' if faults else None
+    raise DanluError(f'--resume: no readable checkpoint in {run}: {"; ".join(faults)}{_what_is_left(run)}')
+
+
+def _what_is_left(run):
+    """Return what can still be done with the best weights of a run (str) that cannot be resumed; '' without them."""
+    best = run / 'best.pth'
+    try:
+        load_checkpoint(best)
+    except DanluError:
+        return ''
+    path, options = shlex.quote(str(best)), shlex.quote(f'@{run / "args.txt"}')
+    return (
+        f'. best.pth can be read. To test it: python eval.py --load_model_path {path}; to start a new run from its '
+        f'weights: python train.py {options} --load_model_path {path}'
+    )
+
+
+def set_aside(path, run):
+    """Rename a last.pth that is damaged to last.damaged.pth, so that it does not take the place of last.prev.pth.
+
+    Args:
+        path: of the checkpoint (Path) that is resumed from.
+        run: directory (Path) of the run.
+
+    Returns:
+        A line (list of one str) where there was one, else [].
+    """
+    last = run / LAST
+    if path == last or not last.exists():
+        return []
+    os.replace(last, run / DAMAGED)
+    return [f'the damaged {LAST} is kept as {DAMAGED}']
 
 
 def read_state(args, again, selection):
@@ -144,6 +183,7 @@ def set_resume_state(trainer, state):
     loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
+    trainer.shown = list(loader.get('shown', []))
     update.load_waiting_state(loader.get('gradients'))
     trainer.divergence.load_state_dict(state.get('diverged', {}))
     trainer.interruption.saved(update.steps)
@@ -157,6 +197,7 @@ def take_own(trainer, state):
     their own.
     """
     metrics, every = trainer.metrics['train'], state.get('processes', [{**state, 'epoch_rng': trainer.epoch_rng}])
+    metrics.reset()  # some make their attributes there
     if len(every) == processes.count():
         own = every[processes.rank()]
         trainer.epoch_rng = own['epoch_rng']
@@ -164,7 +205,6 @@ def take_own(trainer, state):
             metrics.load_state_dict(own['train_metrics'], trainer.device)
         set_rng_state_with(trainer.train_loader, own['rng'])
         return
-    metrics.reset()
     if processes.is_first():
         set_rng_state_with(trainer.train_loader, state['rng'])
         if trainer.batch and hasattr(metrics, 'merge') and all(each['train_metrics'] is not None for each in every):
@@ -199,6 +239,7 @@ def take_best_weights(trainer):
 def share_in(metrics, state, device):
     """Return what metrics had counted (dict, as `own_share` has it) when their `state_dict` was `state`."""
     then = copy.copy(metrics)
+    then.reset()
     then.load_state_dict(state, device)
     return then.own_share()
 

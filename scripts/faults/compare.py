@@ -65,7 +65,7 @@ def scalars(directory):
 def leftovers(run):
     """Return the names (list of str) of files that a finished run has no use for."""
     return [
-        path.name for path in Path(run).iterdir() if path.name in ('lock', 'last.prev.pth') or 'partial' in path.name
+        path.name for path in Path(run).iterdir() if path.name in ('lock', 'last.damaged.pth') or 'partial' in path.name
     ]
 
 

@@ -33,31 +33,30 @@ def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(sto
 
 def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, faults, whole_runs, tmp_path):
     whole, source = whole_runs('memory'), stopped('memory', 10)
-    (source / 'epoch_0001.pth').write_bytes((source / 'last.pth').read_bytes())  # stands for one of --save_freq
-    data = (source / 'last.pth').read_bytes()
+    (source / 'last.pth').rename(source / 'epoch_0001.pth')  # stands for one of --save_freq
+    (source / 'last.prev.pth').unlink(missing_ok=True)
+    data = (source / 'epoch_0001.pth').read_bytes()
     for number, content in enumerate(
         [b'', data[:100], data[: len(data) // 2], data[:-1], flipped(data, len(data) // 3)]
     ):
         (source / 'last.pth').write_bytes(content)
         state, path, note = newest_whole(source)
         assert (path.name, state['epoch']) == ('epoch_0001.pth', 1), f'damage {number}'
-        assert note.startswith('going on from epoch_0001.pth instead: ')
+        assert note.startswith('resuming from epoch_0001.pth instead: ')
         assert 'last.pth' in note
     run = tmp_path / 'run'
     shutil.copytree(source, run)
     resumed = faults.Run(['--resume', run], tmp_path / 'samples')
     assert resumed.wait() == 0, resumed.said
-    assert 'going on from epoch_0001.pth instead: ' in resumed.said
-    assert faults.differences(run, whole.directory) == []
+    assert 'resuming from epoch_0001.pth instead: ' in resumed.said
+    assert faults.differences(run, whole.directory) == ['left: last.damaged.pth'], 'it may be of use to somebody'
     shutil.copytree(source, tmp_path / 'previous')
     (tmp_path / 'previous' / 'last.prev.pth').write_bytes(data)
     assert newest_whole(tmp_path / 'previous')[1].name == 'last.prev.pth'
     (source / 'epoch_0001.pth').unlink()
     refused = faults.Run(['--resume', source], tmp_path / 'samples')
     assert refused.wait() == 2
-    assert re.fullmatch(
-        r'train\.py: error: --resume: nothing in .* can be gone on from: .*last\.pth .*\n', refused.said
-    )
+    assert re.fullmatch(r'train\.py: error: --resume: no readable checkpoint in .*: .*last\.pth .*\n', refused.said)
     (source / 'last.pth').write_bytes(data)
 
 

@@ -370,7 +370,7 @@ def test_a_trainer_is_gone_with_its_last_reference(page, list_data, tmp_path):
         trainer = Trainer(parse_train_args([*words, '--checkpoints_dir', str(tmp_path)]))
         trainer.train()
         if page:
-            report_on(trainer)
+            report_on(trainer.args, trainer.val_loader)
         left = [weakref.ref(trainer), weakref.ref(trainer.val_loader)]
         del trainer
         assert [reference() for reference in left] == [None, None]

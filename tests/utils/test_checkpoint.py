@@ -96,19 +96,23 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_old_ones_name(tmp_path,
         fsync(handle)
 
     def noted_replace(source, target):
+        if os.path.basename(target) == 'last.prev.pth':
+            calls.append('keep the old one')
+            return replace(source, target)
         assert torch.load(source, weights_only=True) == {'epoch': 2}, 'renamed before it was whole'
         assert load_checkpoint(path) == {'epoch': 1}, 'the old file was gone before the new one was there'
         assert load_checkpoint(tmp_path / 'last.prev.pth') == {'epoch': 1}, 'nothing to go back to'
         assert os.path.dirname(source) == os.path.dirname(target), 'a rename between file systems is a copy'
         calls.append('rename')
-        replace(source, target)
+        return replace(source, target)
 
     monkeypatch.setattr(os, 'fsync', noted_fsync)
     monkeypatch.setattr(os, 'replace', noted_replace)
     save_checkpoint(path, {'epoch': 2})
-    assert calls == ['sync file', 'rename', 'sync directory']
+    assert calls == ['sync file', 'keep the old one', 'rename', 'sync directory']
     assert load_checkpoint(path) == {'epoch': 2}
-    assert [file.name for file in tmp_path.iterdir()] == ['last.pth'], 'the new one is safe'
+    assert load_checkpoint(tmp_path / 'last.prev.pth') == {'epoch': 1}
+    assert len([*tmp_path.iterdir()]) == 2
 
 
 def failing(error):

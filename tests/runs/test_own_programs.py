@@ -1,0 +1,102 @@
+"""Runs of a program of one's own, interrupted within an epoch and resumed by the command that they print."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from options import train_args
+from train import Trainer
+
+PROGRAM = """
+import os, signal, sys
+from examples import gan
+from utils.errors import run_main
+
+class Interrupted(gan.GANTrainer):
+    def train_step(self, batch):
+        done = super().train_step(batch)
+        if self.update.steps == 3 and '--resume' not in sys.argv:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return done
+
+gan.GANTrainer = Interrupted
+run_main(lambda: gan.main(sys.argv[1:]), 'gan.py')
+"""
+
+
+class Distance:
+    """A metric that makes its attributes in reset(), and has no state_dict."""
+
+    monitor, mode = 'distance', 'min'
+
+    def reset(self):
+        self.sums = []
+
+    def update(self, predictions, targets):
+        self.sums.append(float(predictions.detach().abs().sum()))
+
+    def compute(self):
+        return {'distance': sum(self.sums)}
+
+
+class StatefulDistance(Distance):
+    """The same with its state in checkpoints."""
+
+    def state_dict(self):
+        return {'sums': self.sums}
+
+    def load_state_dict(self, state, device):
+        self.sums += state['sums']  # as metrics may that count on reset()
+
+
+def trainer_with(metric, **options):
+    """Return a Trainer of the digits with its own metric."""
+
+    class Own(Trainer):
+        def select_metrics(self):
+            return metric()
+
+    return Own(train_args(device='cpu', epochs=1, batch_size=400, threads=1, report=False, **options))
+
+
+@pytest.mark.parametrize(('metric', 'exact'), [(Distance, False), (StatefulDistance, True)])
+def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metric, exact, tmp_path):
+    straight = trainer_with(metric, checkpoints_dir=str(tmp_path / 'straight')).train()
+    first = trainer_with(metric, checkpoints_dir=str(tmp_path))
+    step = first.train_step
+
+    def step_and_stop(batch):
+        done = step(batch)
+        if first.update.steps == 3:
+            first.interruption.signal = signal.SIGTERM
+        return done
+
+    first.train_step = step_and_stop
+    with pytest.raises(SystemExit):
+        first.train()
+    assert 'batch 3 of epoch 1' in first.saved
+    resumed = trainer_with(metric, resume=first.args.model_dir).train()
+    assert resumed[0]['val/distance'] == straight[0]['val/distance']
+    assert (resumed[0]['train/distance'] == straight[0]['train/distance']) == exact
+
+
+def test_a_program_of_ones_own_is_named_in_the_command_to_resume(tmp_path):
+    script = tmp_path / 'my_gan.py'
+    script.write_text(PROGRAM, encoding='utf-8')
+    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[2]), 'CUDA_VISIBLE_DEVICES': ''}
+    words = [sys.executable, str(script), '--epochs', '1', '--threads', '1', '--device', 'cpu']
+    options = {'env': environment, 'capture_output': True, 'text': True}
+    done = subprocess.run([*words, '--checkpoints_dir', str(tmp_path / 'runs')], check=False, **options)
+    assert done.returncode == 143, done.stdout + done.stderr
+    command = done.stdout.rsplit('to go on: ', 1)[1].split('\n')[0]
+    assert command.startswith(f'python {shlex.quote(str(script))} --resume '), command
+    resumed = subprocess.run([sys.executable, *shlex.split(command)[1:]], check=False, **options)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    state = torch.load(tmp_path / 'runs' / 'gan_exp' / 'last.pth', weights_only=True)
+    assert state['epoch'] == 1
