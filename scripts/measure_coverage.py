@@ -66,7 +66,7 @@ def measure(part, options, folder):
     data.parent.mkdir()
     settings.write_text(SETTINGS.format(data=data, project=PROJECT), encoding='utf-8')
     coverage = [sys.executable, '-m', 'coverage']
-    split = ['-n', options.processes, '--dist', 'loadfile']
+    split = ['-n', options.processes, '--dist', 'worksteal']
     words = ['run', f'--rcfile={settings}', '-m', 'pytest', *split, '-q', '-m', PARTS[part], *options.paths]
     # sys.monitoring costs less than tracing, where Python has it.
     env = os.environ | {'OMP_NUM_THREADS': '1'} | ({'COVERAGE_CORE': 'sysmon'} if sys.version_info >= (3, 12) else {})

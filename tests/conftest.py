@@ -6,9 +6,11 @@ write into a run make one of their own.
 
 import contextlib
 import csv
+import ctypes
 import io
 import os
 import pickle
+import random
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,23 @@ MASK_TRAIN, MASK_VAL = 7, 5
 MASK_CLASSES, MASK_IGNORED = 3, 7
 # What a person's shell sets; the tests may run in a CI job or be started from a notebook.
 AT_A_TERMINAL = {'CI': '', 'TERM': 'xterm', 'NO_COLOR': '', 'MPLBACKEND': '', 'JPY_PARENT_PID': ''}
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Seed the global generators, so that what a test draws does not depend on the tests that ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    if 'torch' in sys.modules:
+        sys.modules['torch'].default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def returned_memory():
+    """Return what a file of tests has freed to the system: glibc keeps blocks between others that are in use."""
+    yield
+    if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'malloc_trim'):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope='session')
