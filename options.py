@@ -36,7 +36,7 @@ from utils.arguments import (
     share_of_lr,
 )
 from utils.completion import complete
-from utils.fit import FITS, fit_before
+from utils.fit import FITS, INTERPOLATIONS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
@@ -52,6 +52,7 @@ NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without i
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
     'model_type model_args data_type task num_classes num_targets target_columns image_size fit channels mean std bits '
+    'interpolation crop_share '
     'class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
     'threads deterministic amp channels_last compile loss loss_args label_smoothing class_weights metrics'
 ).split()
@@ -110,6 +111,12 @@ def _add_what(parser):
                        help='how pictures of another shape are brought to --image_size: crop cuts the middle out, '
                             'stretch changes the proportions, pad adds margins, of the mean in pictures and of '
                             '--ignore_index in masks (default: crop for classification, else stretch)')
+    group.add_argument('--interpolation', before=None, choices=INTERPOLATIONS,
+                       help='how picture files are resized (default: as the weights of --pretrained were evaluated, '
+                            'else bilinear)')
+    group.add_argument('--crop_share', before=None, type=number(float, above=0, high=1), metavar='X',
+                       help='--fit crop: side of the part that is cut out of the middle, as a share of the largest '
+                            'such part (default: as the weights of --pretrained were evaluated, else 1)')
     group.add_argument('--channels', type=number(int, low=1), metavar='N',
                        help='1: grey, 3: RGB; of array, the number of features (default: as the data set has them; 3 '
                             'for pictures of your own)')
@@ -124,6 +131,11 @@ def _add_what(parser):
     group.add_argument('--ignore_index', type=number(int, low=-(2**31)), metavar='N',
                        help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
                             '(default: 255 for segmentation)')
+
+
+def is_pretrained(options):
+    """Return whether options (Namespace) start from weights that a library downloads (bool)."""
+    return options.pretrained and ':' in options.model_type
 
 
 def has_files(options):
@@ -317,6 +329,9 @@ def _add_model(parser):
                             'and turn those on')
     group.add_argument('--pretrained', action=Flag,
                        help='start from weights that torchvision or timm downloads, where the model has them')
+    group.add_argument('--pretrained_config', default=True, before=False, concerns=is_pretrained, action=Flag,
+                       help='with --pretrained, take mean, std, interpolation and crop_share from the configuration of '
+                            'the weights, where these options are left out (default: yes)')
     group.add_argument('--load_exclude', before=None, nargs='+', metavar='PART',
                        help='parts of the model, by the beginning of their names, that --load_model_path leaves as '
                             'they are: fc, layer4.1')
@@ -557,7 +572,9 @@ def parse_test_args(argv=None, trained=None):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
     kinds = [options.get('data_type', trained.get('data_type')) for options in (given, trained)]
     if given.get('task', trained.get('task')) != trained.get('task') or 'array' in kinds:
-        outdated |= {'fit'}
+        outdated |= {'fit', 'crop_share'}
+    if given.get('fit', trained.get('fit')) != trained.get('fit'):
+        outdated |= {'crop_share'}
     if any(given.get(name, trained.get(name)) != trained.get(name) for name in ('task', 'num_classes')):
         outdated |= {'palette', 'mask_values', 'ignored_colours'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):

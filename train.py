@@ -70,6 +70,7 @@ from utils.machine import describe_device, select_gpus, set_threads
 from utils.onlooker import Onlooker
 from utils.optim import Schedule, select_optimizer
 from utils.option_defaults import optimizer_line
+from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.record import Record, check_same_run
@@ -144,7 +145,7 @@ class Trainer(Engine):
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
         self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)
-        notes += freeze(self.net, args.freeze)
+        notes += [*note_of_weights(args), *freeze(self.net, args.freeze)]
         super().__init__(args, self.net, select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)

@@ -29,8 +29,10 @@ from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, Places, StreamBatches, random_keys
 from utils.errors import DanluError
+from utils.fit import PICTURE_DATA
 from utils.machine import cpu_cores
 from utils.palette import fitted
+from utils.pretrained_config import config_of_weights
 from utils.registry import load_entry
 from utils.seeding import mix_seed
 from utils.tasks import has_pictures, task_of
@@ -93,10 +95,25 @@ def complete_args(args):
         args.class_names = found
     if args.palette is not None:
         args.palette = _fitted_palette(args)
+    weights = config_of_weights(args) if getattr(args, 'pretrained_config', False) else {}
     for name, default in (('mean', MEAN), ('std', STD)):
-        setattr(args, name, _fitting_channels(args, name, getattr(args, name) or facts.get(name) or default))
+        values = getattr(args, name) or weights.get(name) or facts.get(name) or default
+        setattr(args, name, _fitting_channels(args, name, values))
+    _complete_reading(args, weights)
     if not has_pictures(args):
         _refuse_for_features(args)
+
+
+def _complete_reading(args, weights):
+    """Fill in how picture files are read: as the configuration (dict) of pretrained weights says, else as ever."""
+    if args.data_type not in PICTURE_DATA:
+        return
+    told = [name for name in ('interpolation', 'crop_share') if getattr(args, name) is None]
+    args.from_data = sorted({*args.from_data, *told})
+    if args.interpolation is None:
+        args.interpolation = weights.get('interpolation', 'bilinear')
+    if args.crop_share is None:
+        args.crop_share = weights.get('crop_share', 1.0) if args.fit == 'crop' else 1.0
 
 
 def _fitting_channels(args, name, values):

@@ -106,7 +106,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
         if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
             _refuse_without_end(path, picture)
         if size is not None:
-            loaded = _resized(loaded, place[2:], Image.BILINEAR, box, full)
+            loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
             loaded = _with_margins(loaded, size, place, fit.levels)
         bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))

@@ -7,6 +7,7 @@ from utils.tasks import TASKS
 FITS = ('crop', 'stretch', 'pad')
 PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # whose pictures are files of the user
 LEVELS = 255  # of a channel, at the most
+INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos')  # of Pillow
 SHOWN = 8  # numbers in a line of the log
 
 
@@ -36,20 +37,24 @@ class Fit(NamedTuple):
     how: str = 'stretch'  # of FITS
     levels: tuple = (0, 0, 0)  # of the margins of pictures, 0..255 for each channel
     label: int = 255  # of the margins of masks
+    interpolation: str = 'bilinear'  # of INTERPOLATIONS, for pictures
+    share: float = 1.0  # of the largest part that crop could show
 
     @classmethod
     def of(cls, args):
-        """Return the Fit of the options, whose mean is known: fit, mean and ignore_index count."""
+        """Return the Fit of the options that say how pictures are fitted, interpolation and crop_share among them."""
         mean = args.mean or [0.0] * (args.channels or 3)
         levels = tuple(min(LEVELS, max(0, round(value * LEVELS))) for value in mean)
         ignored = LEVELS if args.ignore_index is None else args.ignore_index
-        return cls(args.fit or default_fit(args.task), levels, ignored if 0 <= ignored <= LEVELS else LEVELS)
+        label = ignored if 0 <= ignored <= LEVELS else LEVELS
+        how, share = args.fit or default_fit(args.task), args.crop_share or 1.0
+        return cls(how, levels, label, args.interpolation or 'bilinear', share)
 
     def source(self, full, size):
         """Return which box (top, left, height, width) of a picture of size `full` is shown; sizes: (height, width)."""
         if self.how != 'crop':
             return (0, 0, *full)
-        factor = min(full[0] / size[0], full[1] / size[1])
+        factor = self.share * min(full[0] / size[0], full[1] / size[1])
         height, width = size[0] * factor, size[1] * factor
         return (full[0] - height) / 2, (full[1] - width) / 2, height, width
 
@@ -78,16 +83,22 @@ def described_pictures(args):
     if args.image_size is None or args.channels is None:  # ready-made parts, which did not say
         return 'pictures: as the loader gives them'
     if not args.image_size:
-        return f'features: {args.channels}, mean {_numbers(args.mean)}, standard deviation {_numbers(args.std)}'
+        return f'features: {args.channels}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     colours = {1: 'grey', 3: 'RGB'}.get(args.channels, f'{args.channels} channels')
     found = args.data_type in PICTURE_DATA and 'image_size' in getattr(args, 'from_data', [])
     guessed = ', of the first picture' if found else ''
     return (
-        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, --fit {args.fit}, '
-        f'mean {_numbers(args.mean)}, standard deviation {_numbers(args.std)}'
+        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, --fit {args.fit}'
+        f'{_how(args)}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     )
 
 
-def _numbers(values):
+def _how(args):
+    """Return interpolation and crop share (str) where they are not the usual ones."""
+    interpolation = f', {args.interpolation}' if args.interpolation not in (None, 'bilinear') else ''
+    return interpolation + (f', crop share {args.crop_share:g}' if args.crop_share not in (None, 1.0) else '')
+
+
+def numbers_text(values):
     """Return numbers as text, at most SHOWN of them."""
     return 'not set' if values is None else ' '.join(f'{x:g}' for x in values[:SHOWN]) + ' ...' * (len(values) > SHOWN)
