@@ -168,6 +168,16 @@ class WeightedSum(nn.Module):
         """Return the losses with their weights: dict from a name to (weight, loss)."""
         return {name: (self.weights[name], loss) for name, loss in self.losses.items()}
 
+    def counted_alike(self):
+        """Return which losses are means over the same things: dict from a name to the first name that is like it."""
+        first, found = {}, {}
+        for name, loss in self.losses.items():
+            weights = getattr(loss, 'class_weights', None)
+            weights = None if weights is None else tuple(weights.tolist())
+            key = getattr(type(loss), 'count', None), getattr(loss, 'ignore_index', None), weights
+            found[name] = first.setdefault(key, name)
+        return found
+
 
 class CrossEntropy(nn.Module):
     """Cross entropy with label smoothing, class weights and an ignore index, as torch.nn.CrossEntropyLoss has them.

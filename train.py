@@ -258,6 +258,12 @@ class Trainer(Engine):
         schedule = Schedule(self.optimizer, args, steps, self.selection.mode)
         update = Update(self.net, self.optimizer, schedule, args, length)
         update.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == 'fp16')
+        update.accumulation.alike = self.parts_counted_alike()
+        if update.sums_apart() and is_sharded(self.net):
+            raise DanluError(
+                f'--accumulate {args.accumulate}: not with --parallel fsdp and a sum of losses that are means over '
+                'different things, whose gradients are added up separately; take --parallel ddp or other losses'
+            )
         return update
 
     def train(self):
@@ -415,7 +421,8 @@ class Trainer(Engine):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
             loss, parts = processes.overall_loss(loss, lambda: self.loss_parts(loss, predictions, targets), counts)
-            self.update(loss)
+            parts = self.loss_parts(loss, predictions, targets) if parts is None else parts
+            self.update(loss, parts)
         self.record_loss(self.logger, 'train/loss', loss, predictions, targets, parts)
         if counts:
             self.compute_metrics(predictions.detach(), targets, self.metrics['train'])

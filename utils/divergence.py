@@ -176,6 +176,7 @@ class Divergence:
         update = self.trainer.update
         vars(update).update(place_in_step, lost=place_in_step['waiting'])
         self.trainer.optimizer.zero_grad(set_to_none=True)
+        update.accumulation.start()
         update.guard.keep_buffers()
         with warnings.catch_warnings():  # that the optimizer has not stepped in between
             warnings.simplefilter('ignore')

@@ -43,6 +43,8 @@ class Engine:
         if self.args.compile:
             known = self.args.channels and self.args.image_size is not None
             image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
+            if getattr(self.args, 'accumulate', 1) > 1 and len({*self.parts_counted_alike().values()}) > 1:
+                torch._functorch.config.donated_buffer = False  # the backward pass runs once for each part
             compile_network(unwrapped(self.model), image)
 
     def take_from(self, *loaders):
@@ -76,6 +78,17 @@ class Engine:
         own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
         parts = {} if own else getattr(self.loss, 'last_parts', {})
         return parts or {'': (1.0, loss, self.loss_count(predictions, targets))}
+
+    def parts_counted_alike(self):
+        """Return which of `loss_parts` are means over the same things: dict from a name to the first that is like it.
+
+        A sum of one's own that does not tell (loss.WeightedSum.counted_alike) has a name for each of its losses.
+        """
+        if type(self).compute_loss is not Engine.compute_loss or not hasattr(self.loss, 'last_parts'):
+            return {'': ''}
+        if hasattr(self.loss, 'counted_alike'):
+            return self.loss.counted_alike()
+        return {name: name for name in self.loss.parts()}
 
     def record_loss(self, recorder, name, loss, predictions, targets, parts=None):
         """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger.

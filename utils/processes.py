@@ -350,7 +350,8 @@ def overall_loss(loss, parts_of, counts=True):
         counts: whether the share counts (bool); one that stands in for an empty share does not.
 
     Returns:
-        the loss, and the parts with values and counts of all; alone the loss and None.
+        the loss, and the parts with values and counts of all; alone the loss and None. Of several parts each value has
+        a gradient of its own, likewise.
     """
     if _group is None:
         return loss, None
@@ -367,7 +368,26 @@ def overall_loss(loss, parts_of, counts=True):
     factors = torch.where(some, weights * own * count() / torch.where(some, every, 1), 0.0)
     value = (weights * means).sum().to(loss.dtype)
     known = {name: (weight, means[place], every[place]) for place, (name, (weight, _, _)) in enumerate(parts.items())}
+    if len(parts) > 1:
+        shares = torch.where(some, own * count() / torch.where(some, every, 1), 0.0)
+        alone = [_Overall.apply(*each) for each in zip(values, shares, means.to(loss.dtype), strict=True)]
+        known = {name: (known[name][0], mean, known[name][2]) for name, mean in zip(known, alone, strict=True)}
     return _Overall.apply(values, factors, value), known
+
+
+def average(tensors):
+    """Replace tensors (list), which all processes have alike, by their means over the processes, in place."""
+    if _group is None:
+        return
+    by_type = {}
+    for tensor in tensors:
+        by_type.setdefault(tensor.dtype, []).append(tensor)
+    for same in by_type.values():
+        flat = torch.cat([tensor.reshape(-1) for tensor in same])
+        dist.all_reduce(flat)
+        parts = (flat / count()).split([tensor.numel() for tensor in same])
+        for tensor, part in zip(same, parts, strict=True):
+            tensor.copy_(part.view(tensor.shape))
 
 
 def _numbers_on(device, numbers):

@@ -36,6 +36,7 @@ def resume_state(trainer):
             'rng': trainer.epoch_rng,
             'gradients': update.waiting_state(),
             'shown': list(trainer.shown),
+            'accumulates': 'as one batch',
         },
         'best': trainer.selection.best,
         'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
@@ -165,6 +166,12 @@ def restore(trainer, state, path):
         lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
     if (then := len(state.get('processes', [None]))) != processes.count():
         lines.append(f'processes: {then} -> {processes.count()}: same order, same samples; values equal to rounding')
+    if trainer.args.accumulate > 1 and 'accumulates' not in state.get('loader', {}):
+        lines.append(
+            f'accumulate: a step has the gradient of its {trainer.args.accumulate} batches as one; the run began with '
+            'an earlier version, which took the mean of their gradients: other values where batches count differently '
+            '(a smaller last batch, ignored targets, class weights)'
+        )
     if trainer.batch and state['train_metrics'] is None:
         lines.append('the training metrics of this epoch are those of its rest: they cannot be saved')
     return lines

@@ -5,6 +5,8 @@ import warnings
 import torch
 from torch import nn
 
+from utils import processes
+from utils.accumulation import Accumulation
 from utils.ema import Ema
 from utils.finite import Diverged, Guard
 
@@ -13,11 +15,12 @@ class Update:
     """Learns from losses, batch by batch.
 
         update.start_epoch()
-        for ...: update(loss)
+        for ...: update(loss, parts)
         update.finish()             # what an epoch of unknown length has left over
 
-    The gradients of `accumulate` batches are averaged into one step, those of the last batches of an epoch however many
-    there are; then they are clipped, the optimizer and the schedule step, and the averaged weights follow.
+    The gradients of `accumulate` batches make one step, those of the last batches of an epoch however many there are,
+    as if these batches were one: see utils.accumulation. Then they are clipped, the optimizer and the schedule step,
+    and the averaged weights follow.
 
     What is not finite raises utils.finite.Diverged before the optimizer's step, and the network's buffers are as before
     the batch. Of a batch whose loss is not finite there is no gradient, the step is the mean over the others that it
@@ -38,6 +41,7 @@ class Update:
         guard: utils.finite.Guard.
         scaler: torch.amp.GradScaler, which passes everything through until it is replaced by one that is enabled.
         ema: utils.ema.Ema, or None.
+        accumulation: utils.accumulation.Accumulation.
     """
 
     def __init__(self, net, optimizer, schedule, args, batches):
@@ -45,6 +49,7 @@ class Update:
         self.accumulate, self.clip_norm, self.clip_value = args.accumulate, args.clip_norm, args.clip_value
         self.scaler = torch.amp.GradScaler(enabled=False)
         self.ema = None if args.ema is None else Ema(net, args.ema)
+        self.accumulation, self.counts_alike = Accumulation(net), False
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
         self.taken, self.number, self.numbers, self.lost = 0, 0, [], 0  # lost: batches of this step left out
         self.guard, self.leaves_out = Guard(net, optimizer, waits=args.on_nan != 'stop'), args.on_nan != 'stop'
@@ -58,10 +63,18 @@ class Update:
 
     def ends_step(self):
         """Return whether the optimizer steps after the next batch, or may do so (bool)."""
-        if self.accumulate == 1 or self.left is None or self.leaves_out:
-            return True
-        together = self.together if self.waiting else max(1, min(self.accumulate, self.left))
-        return self.waiting + 1 >= together
+        together = self.together if self.waiting else self._coming_together()
+        if self.sums_apart() and together > 1:
+            return False  # `finish` averages the gradients over the processes
+        return self.left is None or self.leaves_out or self.waiting + 1 >= together
+
+    def sums_apart(self):
+        """Return whether the gradients of a loss's parts are added up separately (bool)."""
+        return self.accumulate > 1 and len({*self.accumulation.alike.values()}) > 1
+
+    def _coming_together(self):
+        """Return how many batches the next step takes (int)."""
+        return self.accumulate if self.left is None else max(1, min(self.accumulate, self.left))
 
     def open_batches(self):
         """Return the numbers (list of int) of the batches whose step is not done or not known to be finite."""
@@ -74,7 +87,7 @@ class Update:
             return None
         gradients = [parameter.grad for parameter in self.net.parameters()]
         return {'batches': self.waiting, 'together': self.together, 'lost': self.lost, 'numbers': self.numbers,
-                'gradients': gradients}  # fmt: skip
+                'gradients': gradients, 'accumulation': self.accumulation.state_dict()}  # fmt: skip
 
     def load_waiting_state(self, state):
         """Go on where `waiting_state` was taken."""
@@ -84,9 +97,18 @@ class Update:
         self.lost, self.numbers = state.get('lost', 0), list(state.get('numbers', []))
         for parameter, gradient in zip(self.net.parameters(), state['gradients'], strict=True):
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
+        learned = self.waiting - self.lost
+        self.counts_alike = 'accumulation' not in state  # of an earlier version, whose batches all counted alike
+        as_then = {'together': self.together, 'references': {'': 1}, 'totals': {'': learned}, 'kept': {}}
+        self.accumulation.load_state_dict(state.get('accumulation', as_then))
 
-    def __call__(self, loss):
-        """Learn from a batch: `loss` is a 0-d tensor, the mean over it. Waits for a GPU only where utils.finite does.
+    def __call__(self, loss, parts=None):
+        """Learn from a batch. Waits for a GPU only where utils.finite does.
+
+        Args:
+            loss: 0-d tensor, the mean over the batch.
+            parts: what it consists of, as utils.engine.Engine.loss_parts has them: by them batches count that make one
+                step. None: all batches count alike.
 
         Raises:
             Diverged: this loss, the gradient of its step or, on a GPU, something of a step before is not finite.
@@ -94,16 +116,17 @@ class Update:
         self.guard.raise_late()
         if not self.waiting:
             self.optimizer.zero_grad(set_to_none=True)
-            self.together = self.accumulate if self.left is None else max(1, min(self.accumulate, self.left))
-            self.lost, self.numbers = 0, []
+            self.together, self.lost, self.numbers, self.counts_alike = self._coming_together(), 0, [], False
+            self.accumulation.start()
         self.waiting += 1
         self.numbers.append(self.number)
         if self.left is not None:
             self.left -= 1
         finite, steps = self.guard.passes(loss), self.steps
-        if finite:
-            loss = self.guard.passing(loss) if self.scaler.is_enabled() else loss
-            self.scaler.scale(loss / self.together if self.together > 1 else loss).backward()
+        if finite and self.together == 1:
+            self._scaled(loss).backward()
+        elif finite:
+            self.accumulation.add(loss, None if self.counts_alike else parts, self.together, self._scaled)
         else:
             self.lost += 1
             self.guard.restore()
@@ -115,6 +138,10 @@ class Update:
             raise Diverged('loss', [self.number], steps, loss.item())
         self.guard.keep_buffers()
 
+    def _scaled(self, loss):
+        """Return a loss multiplied by what keeps gradients of 16 bits from vanishing."""
+        return self.scaler.scale(self.guard.passing(loss) if self.scaler.is_enabled() else loss)
+
     def finish(self):
         """Take the optimizer's step now, if gradients wait for it.
 
@@ -124,6 +151,10 @@ class Update:
         if not self.waiting:
             return
         waited, self.waiting, steps = self.waiting, 0, self.steps
+        if self.together > 1:
+            self.accumulation.finish()
+            if self.sums_apart():
+                processes.average([p.grad for p in self.net.parameters() if p.grad is not None])
         # A scaler lets gradients overflow, and leaves those steps out itself.
         finite = self.scaler.is_enabled() or self.guard.gradients_pass()
         self.steps += 1
@@ -141,10 +172,6 @@ class Update:
 
     def take_step(self):
         """Step with the gradients that are there."""
-        if self.lost:
-            for parameter in self.net.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(self.together / (self.together - self.lost))
         if self.clip_norm is not None or self.clip_value is not None:
             self.scaler.unscale_(self.optimizer)
             self.clip()
