@@ -142,9 +142,9 @@ def endings_in(counts):
     return ', '.join(shown) + ', ...' * (len(counts) > SHOWN)
 
 
-def counted(count, what):
+def counted(count, one, many=None):
     """Return a number of things as text: '1 file', '1,200 files'."""
-    return f'{count:,} {what}' + 's' * (count != 1)
+    return f'{count:,} {one if count == 1 else many or one + "s"}'
 
 
 def _identity(directory):

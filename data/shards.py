@@ -9,9 +9,11 @@ import json
 import os
 import tarfile
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from data.class_folder import counted, endings_in
 from data.list_format import encoding_of, path_with_slashes
 from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
@@ -71,6 +73,19 @@ def find_shards(path, root=None):
             f'{path} has shards of several kinds ({", ".join(kinds)}): put each kind into its own directory'
         )
     return [SHARDS[kinds[0]](folder / name, root) for name in chosen]
+
+
+def notes_of_others(path):
+    """Return lines (list of str, one or none) on what lies beside the shards of a directory, and is not read."""
+    path, others, folders = Path(path), Counter(), 0
+    for entry in os.scandir(path) if path.is_dir() else ():
+        if entry.is_dir():
+            folders += not entry.name.startswith('.')
+        elif not entry.name.startswith('.') and not entry.name.lower().endswith(tuple(SHARDS)):
+            others[os.path.splitext(entry.name)[1].lower()] += 1
+    parts = [f'{counted(others.total(), "file")} ({endings_in(others)}) that are no shards'] if others else []
+    parts += [f'what lies in {counted(folders, "directory", "directories")}'] if folders else []
+    return [f'{path}: left out: {", ".join(parts)}'] if parts else []
 
 
 class TarShard:

@@ -23,7 +23,7 @@ from data.masks import MaskCoding
 from data.pictures import open_picture, read_mask, read_picture, upright_size
 from data.sample_facts import LabelsInMasks
 from data.samplers import shuffled
-from data.shards import find_shards
+from data.shards import find_shards, notes_of_others
 from data.survey import MASKS, find_mask_values
 from utils.errors import DanluError
 from utils.file_names import same_form
@@ -95,7 +95,7 @@ class Stream(IterableDataset):
         empty = self.check()
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
-        self.notes = [f'{self.path}: {shards}; of each the first sample was checked']
+        self.notes = [f'{self.path}: {shards}; of each the first sample was checked', *notes_of_others(self.path)]
         if self.backslashes:
             having = f'{self.backslashes:,} shard' + 's' * (self.backslashes > 1)
             how = f'paths are written with backslashes, in {having}: read with slashes where only those name files'

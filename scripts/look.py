@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options import train_parser
 from utils.arguments import number
 from utils.errors import DanluError, run_main
-from utils.option_checks import checked
+from utils.option_checks import PICTURE_DATA, checked
 
 COUNT = 16
 MANY = 20  # classes that are counted one by one
@@ -131,7 +131,8 @@ def size_of(args):
     """Return what a sample is, as text."""
     if not args.image_size:
         return f'{args.channels} features'
-    return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}, --fit {args.fit}'
+    fit = f', --fit {args.fit}' if args.data_type in PICTURE_DATA else ''
+    return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}{fit}'
 
 
 def facts(args, loader, images, targets):

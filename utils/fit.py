@@ -85,11 +85,13 @@ def described_pictures(args):
     if not args.image_size:
         return f'features: {args.channels}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     colours = {1: 'grey', 3: 'RGB'}.get(args.channels, f'{args.channels} channels')
-    found = args.data_type in PICTURE_DATA and 'image_size' in getattr(args, 'from_data', [])
-    guessed = ', of the first picture' if found else ''
+    guessed = fit = ''
+    if args.data_type in PICTURE_DATA:
+        guessed = ', of the first picture' if 'image_size' in getattr(args, 'from_data', []) else ''
+        fit = f'--fit {args.fit}{_how(args)}, '
     return (
-        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, --fit {args.fit}'
-        f'{_how(args)}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
+        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, {fit}'
+        f'mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     )
 
 

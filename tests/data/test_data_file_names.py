@@ -74,3 +74,14 @@ def test_a_list_that_is_not_utf8(files, list_args):
     (files / 'train.txt').write_bytes(GBK + b'.png 0\n')
     with pytest.raises(DanluError, match='is no UTF-8 text'):
         ListDataset(args, 'train')
+
+
+def test_what_lies_beside_shards_is_counted(save, write, files, stream):
+    save('shards/a.png')
+    write('shards/a.csv', 'image,target\na.png,0\na.png,1\n')
+    write('shards/notes.txt', 'x')
+    write('shards/more/b.csv', 'image,target\na.png,0\n')
+    write('shards/.hidden', 'x')
+    assert stream(files / 'shards').notes[1:] == [
+        f'{files}/shards: left out: 2 files (.png 1, .txt 1) that are no shards, what lies in 1 directory'
+    ]
