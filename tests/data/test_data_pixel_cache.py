@@ -49,7 +49,7 @@ def cached(cache):
 
 def decoded(data):
     """Return whether building a data set decoded its pictures; the line that it prints says it."""
-    note = data.notes[-1]
+    (note,) = (note for note in data.notes if note.startswith('cache: '))
     assert note.startswith(('cache: decoded ', f'cache: {len(data)} pictures'))
     return note.startswith('cache: decoded ')
 
