@@ -28,6 +28,8 @@ def test_a_mask_lies_over_its_picture(tmp_path, how):
         mean=[0],
         channels=3,
         ignore_index=255,
+        crop_share=None,
+        interpolation=None,
     )
     outputs = Outputs(tmp_path, args, lambda index: 'a.png', lambda index: FULL)
     outputs.add(0, torch.nn.functional.one_hot(seen.long(), 3).permute(2, 0, 1)[None].float())
