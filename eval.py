@@ -126,6 +126,7 @@ class Evaluator(Engine):
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args)
+        self.shows_matrix = shows_matrix(self.metrics)
         self.page = Page(self) if args.report else None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), checkpoint.get('args') or {}
         record = record_of(checkpoint).get('data') or {}
@@ -173,8 +174,10 @@ class Evaluator(Engine):
             results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
-        if hasattr(self.metrics, 'confusion_matrix'):
+        if self.shows_matrix:
             self.write_confusion_matrix()
+        elif hasattr(self.metrics, 'confusion_matrix'):
+            print(f'confusion_matrix.csv is left out: {self.args.num_classes:,} classes would make too large a table')
         return results, self.provenance(seen)
 
     def note_batch(self, rows, start, images, predictions, targets):
@@ -363,6 +366,13 @@ def load_network(args, checkpoint, device, use, net=None):
     loaded = load_chosen(net, checkpoint, args)
     drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *drift.lines], drift
+
+
+def shows_matrix(metrics):
+    """Return whether metrics have a confusion matrix to be shown (bool), having asked them to keep it."""
+    if not hasattr(metrics, 'confusion_matrix'):
+        return False
+    return metrics.keep_table() if hasattr(metrics, 'keep_table') else True
 
 
 def write_result(path, results, provenance):

@@ -23,11 +23,14 @@ def find_intervals(page, measures, sums, seed):
     for measure, groups in zip(measures, sums, strict=True):
         found, resamples = intervals(groups.rows(), _as_columns(measure.value), seed)
         bounds |= dict(zip(measure.name.split('\n'), found, strict=True))
-    if page.kind == 'label' and page.matrix.any():
+    count = 0 if page.class_counts is None else page.class_counts[1].sum()
+    if page.kind == 'label' and count:
+        for name in ('acc', 'acc_top5'):
+            bounds[name] = of_share(page.results.get(name, np.nan), count, seed)
+    if page.kind == 'label' and count and page.matrix is not None:
         names, value, counts = of_matrix(page.matrix, page.class_names)
         found, resamples = intervals_of_kinds(counts, value, seed)
         bounds |= dict(zip(names, found, strict=True))
-        bounds['acc_top5'] = of_share(page.results.get('acc_top5', np.nan), page.matrix.sum(), seed)
     ranked = getattr(page.engine.metrics, 'ranked', None)
     # The number is asked before the scores: of more they may take more memory than there is.
     both = ranked() if ranked and page.count * len(page.class_names) <= MOST else None

@@ -16,11 +16,14 @@ def classification(page):
     """Return the sections of classification."""
     matrix, names = page.matrix, page.class_names
     found = {index: curves(*both) for index, both in _histograms(page)}
-    return [
-        *galleries(page),
+    confused = [] if matrix is None else [
         {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': drawn_matrix(matrix, names), 'note': ''},
         _confused(matrix, names),
-        _classes(page, matrix, found),
+    ]  # fmt: skip
+    return [
+        *galleries(page),
+        *confused,
+        _classes(page, found),
         _calibration(page),
         *_curves(page, found),
     ]
@@ -66,11 +69,11 @@ def _confused(matrix, names):
     return table('Most confused', ['truth', 'taken for', 'samples', 'share of the truth'], rows, note)
 
 
-def _classes(page, matrix, found):
+def _classes(page, found):
     """Return the table of the classes."""
     rows = []
     for index, name in enumerate(page.class_names[:MOST_ROWS]):
-        hits, truth, said = matrix[index, index], matrix[index].sum(), matrix[:, index].sum()
+        hits, truth, said = (counts[index] for counts in page.class_counts)
         with np.errstate(divide='ignore', invalid='ignore'):
             precision, f1 = float(hits / said), float(2 * hits / (truth + said))
         key = f'acc_class/{name}'

@@ -27,6 +27,7 @@ from utils.run_directory import replacing
 from utils.tasks import entry_names, has_pictures, task_of
 
 TILES = 4
+MOST_CLASSES = 2000  # of whose scores histograms are kept, 32 MB
 TEMPLATES = Path(__file__).parent / 'templates'
 
 
@@ -67,8 +68,8 @@ class Page:
         # A circle would keep worker processes until the garbage collector comes by, and then for ten seconds.
         self.environment, self.engine, self.args = environment(), weakref.proxy(engine), engine.args
         self.kind = task_of(self.args).target if self.args.task in KINDS else None
-        self.counts = None
-        if self.kind in ('label', 'labels'):
+        self.counts = self.matrix = self.class_counts = None
+        if self.kind in ('label', 'labels') and self.args.num_classes <= MOST_CLASSES:
             self.counts = ScoreCounts(self.kind, self.args.num_classes, self.args.ignore_index)
 
     def add(self, predictions, targets):
@@ -149,8 +150,11 @@ class Page:
         measures = kind.measures(header)
         found = rows.scan(predictions, kind.badness(header), kind.columns(header), measures, seed)
         self.columns, self.count = found['columns'], len(found['badness'])
-        if hasattr(self.engine.metrics, 'confusion_matrix'):
+        if self.engine.shows_matrix:
             self.matrix = self.engine.metrics.confusion_matrix().numpy()
+            self.class_counts = self.matrix.diagonal(), self.matrix.sum(1), self.matrix.sum(0)
+        elif hasattr(self.engine.metrics, 'class_counts'):
+            self.class_counts = tuple(part.numpy() for part in self.engine.metrics.class_counts())
         self.bounds, self.resamples = find_intervals(self, measures, found['sums'], seed)
         self.groups = chosen(found['badness'], *kind.groups, None if kind.middling else seed)
         self.shown = rows.shown_rows(found['badness'], seed)
