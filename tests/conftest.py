@@ -26,7 +26,8 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from tests import program_server
+from tests import program_server, shortcuts
+from utils import curves
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
@@ -51,6 +52,17 @@ def returned_memory():
     yield
     if sys.platform == 'linux' and hasattr(ctypes.CDLL(None), 'malloc_trim'):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _shortcuts():
+    shortcuts.take()
+
+
+@pytest.fixture
+def real_curves(monkeypatch):
+    """Let runs in this process draw curves.png as they do otherwise."""
+    monkeypatch.setattr(curves, 'figure_of', shortcuts.real_figure_of)
 
 
 @pytest.fixture(scope='session')

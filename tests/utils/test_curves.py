@@ -9,6 +9,8 @@ from PIL import Image
 from utils.curves import draw_curves, figure_of, panels_of, resumptions
 from utils.selection import Selection
 
+pytestmark = pytest.mark.usefixtures('real_curves')
+
 BLUE, ORANGE, GREEN = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)
 
 

@@ -17,6 +17,8 @@ from utils import logger as logger_module
 from utils.logger import Logger, Recorder
 from utils.selection import Selection
 
+pytestmark = pytest.mark.usefixtures('real_curves')
+
 # --- Recorder
 
 

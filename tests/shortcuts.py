@@ -1,0 +1,64 @@
+"""What runs within the processes of the tests do not do again and again: it takes nine tenths of a small run's time.
+
+Programs that tests start do all of it, and so do the tests of curves.png and of the record, which ask for it.
+"""
+
+from PIL import Image
+
+from utils import components, curves
+from utils.reader import ELSEWHERE, Reader
+from utils.registry import PROJECT
+from utils.source import packed
+
+real_figure_of = curves.figure_of
+
+
+class PlainFigure:
+    """Stands for the figure of curves.png."""
+
+    def __init__(self, *_):
+        pass
+
+    def savefig(self, path, dpi):
+        """Write a small picture."""
+        Image.new('RGB', (64, 48)).save(path)
+
+
+class ProjectReaders:
+    """Makes Readers, and uses that of the project again as long as none of its files has changed."""
+
+    def __init__(self):
+        self.state, self.reader = None, None
+
+    def __call__(self, source):
+        """Return a Reader of a Source."""
+        if source.place != PROJECT:
+            return Reader(source)
+        stats = [(name, (source.place / name).stat()) for name in source.files()]
+        state = [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
+        if self.state != state:
+            self.state, self.reader = state, Reader(source)
+        for known in (self.reader._found, self.reader.source._modules, self.reader.source._there):
+            for name in [name for name in known if ELSEWHERE in name or name.startswith('/')]:
+                del known[name]  # the files of a test
+        return self.reader
+
+
+class Packer:
+    """Packs the project's files for source.zip, once as long as they stay the same."""
+
+    def __init__(self):
+        self.files, self.archive = None, None
+
+    def __call__(self, files):
+        """Return a zip archive (bytes) of `files` (dict from path to bytes)."""
+        if files != self.files:
+            self.files, self.archive = dict(files), packed(files)
+        return self.archive
+
+
+def take():
+    """Take the shortcuts in this process."""
+    from utils import record  # imports torch, which a process without tests does not need
+
+    curves.figure_of, components.Reader, record.packed = PlainFigure, ProjectReaders(), Packer()
