@@ -22,6 +22,7 @@ from data import pixel_cache, pixel_file, pixel_key
 from data.data_entry import complete_args, notes_of, select_eval_loader, select_train_loader
 from data.mem_list import MemList
 from data.pixel_file import HEADER
+from tests.program_server import Program
 from utils.errors import DanluError
 from utils.registry import PROJECT
 
@@ -293,46 +294,7 @@ def test_without_the_locks_of_linux_it_says_so(labelled, cache, monkeypatch):
 # --- processes
 
 
-START = """
-import json, os, resource, signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background of a shell ignore it
-import data.list_dataset, data.mem_list, data.pixel_cache
-from data.data_entry import complete_args
-from data.mem_list import MemList
-from options import parse_train_args
-from utils.errors import DanluError
-
-settings = json.loads(sys.argv[1])
-torch = data.mem_list.torch
-torch.set_num_threads(1)
-data.list_dataset.cpu_cores = lambda: 2  # the stacks of the threads are memory too
-data.mem_list.MANY = settings.get('many', 100)
-data.mem_list.cpu_cores = data.list_dataset.cpu_cores
-read = data.list_dataset.read_picture
-def slowly(*args, **options):
-    while not os.path.exists(settings.get('gate', '/')):
-        time.sleep(0.01)
-    return read(*args, **options)
-data.list_dataset.read_picture = slowly
-if 'largest' in settings:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (settings['largest'], settings['largest']))
-if settings.get('unreserved'):
-    data.pixel_cache._reserve = lambda handle, size: None
-args = parse_train_args(sys.argv[2:])
-complete_args(args)
-def private():
-    with open('/proc/self/status') as lines:
-        return sum(int(line.split()[1]) for line in lines if line.startswith('VmData')) * 1024
-if 'memory' in settings:
-    bound = private() + settings['memory']
-    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
-try:
-    found = MemList(args, 'train')
-except DanluError as error:
-    sys.exit(str(error))
-print(*found.notes)
-print(sum(found.block.images[n].sum().item() for n in range(len(found))))
-"""
+BUILD = PROJECT / 'tests' / 'data' / 'build_mem_list.py'
 
 
 def start(args, **settings):
@@ -346,9 +308,12 @@ def start(args, **settings):
         words += ['--cache_dir', args.cache_dir]
     if args.image_size is not None:
         words += ['--image_size', *map(str, args.image_size)]
-    command = [sys.executable, '-c', START, json.dumps(settings), *words]
+    words = [json.dumps(settings), *words]
+    if 'memory' not in settings:
+        return Program(BUILD, words, cwd=PROJECT)
     env = {**os.environ, 'MALLOC_MMAP_THRESHOLD_': '100000'}  # so that the memory of a picture is given back
-    return subprocess.Popen(command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE}
+    return subprocess.Popen([sys.executable, BUILD, *words], cwd=PROJECT, env=env, text=True, **pipes)
 
 
 def ended(process):

@@ -2,8 +2,6 @@
 
 import copy
 import csv
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,13 +12,14 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
-import train
 from options import parse_train_args
+from tests.program_server import Program
 from train import Trainer
 from utils.checkpoint import load_checkpoint
 from utils.ema import Ema
 from utils.errors import DanluError
 from utils.lr_finder import find_lr
+from utils.registry import PROJECT
 
 
 class Network(nn.Module):
@@ -269,15 +268,15 @@ def test_max_steps_ends_within_an_epoch_and_saves(tmp_path, capsys):
         trainer_of(tmp_path, '--resume', tmp_path / 'lenet_exp')
 
 
-def test_deterministic_turns_on_what_torch_has_for_it(interpreter, tmp_path):
+def test_deterministic_turns_on_what_torch_has_for_it(tmp_path):
     words = ['--deterministic', '--max_steps', '2', '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]
     code = (
-        'import sys, train, torch, os; train.main(sys.argv[1:]);'
+        f'import sys; sys.path.insert(0, {str(PROJECT)!r}); import train, torch, os; train.main(sys.argv[1:]);'
         'print("is", torch.are_deterministic_algorithms_enabled(), os.environ["CUBLAS_WORKSPACE_CONFIG"])'
     )
-    command, project = [interpreter, '-c', code, *words], Path(train.__file__).parent
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
-    assert 'is True :4096:8' in done.stdout
+    (tmp_path / 'program.py').write_text(code)
+    stdout, _ = Program(tmp_path / 'program.py', words).communicate(timeout=300)
+    assert 'is True :4096:8' in stdout
 
 
 def test_what_cannot_be_deterministic_is_refused_with_the_remedy(tmp_path):

@@ -3,11 +3,11 @@
 import os
 import re
 import signal
-import subprocess
 from types import SimpleNamespace
 
 import pytest
 
+from tests.program_server import Program
 from utils.checkpoint import load_checkpoint
 from utils.registry import PROJECT
 
@@ -100,13 +100,11 @@ def test_a_second_ctrl_c_stops_at_once(faults, whole_runs, tmp_path):
     assert not list(tmp_path.glob('*/last.pth')), 'it saved first'
 
 
-def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on(interpreter, whole_runs, tmp_path):
+def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on(run_program, whole_runs, tmp_path):
     """The program itself, with a signal at any moment; --resume auto of a finished run is no error."""
     words = [*whole_runs('classification').words, '--checkpoints_dir', str(tmp_path), '--num_workers', '2']
-    command = [interpreter, str(PROJECT / 'train.py'), *words, '--resume=auto']
-    with subprocess.Popen(
-        [*command, '--epochs', '10000'], text=True, stdout=subprocess.PIPE, start_new_session=True
-    ) as run:
+    words += ['--resume=auto']
+    with Program(PROJECT / 'train.py', [*words, '--epochs', 10000], start_new_session=True) as run:
         for line in run.stdout:
             if line.startswith('epoch 2/'):
                 os.killpg(run.pid, signal.SIGTERM)
@@ -115,7 +113,7 @@ def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on
     assert run.returncode == 143
     assert f'to go on: python train.py --resume {tmp_path}/mlp_exp' in rest
     epoch = load_checkpoint(tmp_path / 'mlp_exp' / 'last.pth')['epoch']
-    done = subprocess.run([*command, '--epochs', str(epoch)], capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = run_program('train.py', *words, '--epochs', epoch)
+    assert done.code == 0, done.stderr
     assert done.stdout.startswith('nothing to do: '), done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ['mlp_exp']

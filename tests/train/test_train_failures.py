@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-import subprocess
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader
 
 import train
 from options import parse_train_args
+from tests.program_server import Program
 from tests.train.helpers import Dropping, computed, loader, notebook_trainer, samples, snapshot, weights_in
 from train import Trainer
 from utils.checkpoint import load_checkpoint
@@ -147,16 +147,10 @@ def test_ready_made_loaders_need_the_number_of_classes(tmp_path):
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='Ctrl-C reaches a Windows process in another way')
-def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(interpreter, train_here, tmp_path, history_of):
+def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(train_here, tmp_path, history_of):
     """A real process, interrupted in the middle of an epoch."""
     words = ['--batch_size', '500', '--checkpoints_dir', str(tmp_path), '--device', 'cpu']
-    command = [interpreter, train.__file__, *words, '--epochs', '200']
-    # Tests that a shell started in the background ignore Ctrl-C, and so would the process that they start.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    process = Program(train.__file__, [*words, '--epochs', '200'])
     try:
         for line in process.stdout:
             if line.startswith('epoch 3/'):

@@ -17,6 +17,7 @@ import torch
 import eval as eval_py
 from model.lenet import LeNet
 from options import test_parser as make_parser
+from tests.program_server import Program
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.code_then import read_values, side_by_side, words_for_then
 from utils.errors import DanluError
@@ -41,15 +42,15 @@ def edited(folder, *changes):
 
 
 @pytest.fixture(scope='module')
-def start(interpreter, tmp_path_factory):
+def start(tmp_path_factory):
     """Return a function that starts a program of a project: (project, script, *words) -> code, stdout, stderr."""
     cache = tmp_path_factory.mktemp('cache')
 
     def run(project, script, *words):
-        command = [interpreter, str(project / script), *map(str, words), '--device', 'cpu']
         environment = {**os.environ, 'XDG_CACHE_HOME': str(cache)}
-        done = subprocess.run(command, env=environment, cwd=cache, capture_output=True, text=True, check=False)
-        return SimpleNamespace(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+        process = Program(project / script, [*words, '--device', 'cpu'], env=environment, cwd=cache)
+        stdout, stderr = process.communicate(timeout=300)
+        return SimpleNamespace(code=process.returncode, stdout=stdout, stderr=stderr)
 
     return run
 
