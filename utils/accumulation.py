@@ -69,7 +69,8 @@ class Accumulation:
         self.totals[name] = self.totals.get(name, 0) + count
         reference = self.references.get(name, 0)
         if torch.is_tensor(count):
-            reference = torch.as_tensor(reference, dtype=torch.float64, device=count.device)
+            if not torch.is_tensor(reference):  # torch.as_tensor would copy it to a GPU, and wait
+                reference = torch.full((), reference, dtype=torch.float64, device=count.device)
             reference = torch.where(reference > 0, reference, count)
         elif not torch.is_tensor(reference):
             reference = reference or count

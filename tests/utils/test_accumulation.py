@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from options import parse_train_args
@@ -174,6 +175,25 @@ def test_a_scale_multiplies_all_gradients():
         accumulation.finish()
         found.append(net[1].weight.grad.clone())
     torch.testing.assert_close(found[1], 1024 * found[0])
+
+
+def test_no_number_is_copied_to_the_device_or_read_from_it():
+    operations = []
+
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+            operations.append(str(operation))
+            return operation(*args, **(kwargs or {}))
+
+    net, (images, targets) = plain_network(), labels(6)
+    accumulation, counts = Accumulation(net), torch.tensor([4.0, 2.0])
+    with Operations():
+        for number, batch in enumerate(split((images, targets), [4, 2])):
+            loss = nn.functional.cross_entropy(net(batch[0]), batch[1])
+            accumulation.add(loss, {'': (1.0, loss, counts[number])}, 2, lambda loss: loss)
+        accumulation.finish()
+    assert 'aten.where.self' in operations
+    assert not [name for name in operations if 'lift_fresh' in name or 'local_scalar' in name]
 
 
 def test_losses_over_the_same_things_share_their_gradients(tmp_path):
