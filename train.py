@@ -91,7 +91,7 @@ from utils.resumption import (
 )
 from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
-from utils.selection import select_monitor
+from utils.selection import check_monitor, known_values, select_monitor
 from utils.sharding import is_sharded, same_buffers, whole
 from utils.speed import choose_fast
 from utils.streams import guarded_output
@@ -101,6 +101,11 @@ from utils.update import Update
 from utils.witness import Witness
 
 PICTURES = 8  # of one split in TensorBoard
+# A Trainer of one's own that overrides one of these may have other values in its rows than anybody knows beforehand.
+RECORDING = (
+    'run_epoch train_per_epoch train_step record_training record_loss loss_parts compute_loss val_per_epoch evaluate '
+    'record_overall end_epoch'
+).split()
 POINTS = 1024  # where samples are no pictures, so that numbers are drawn as points
 
 
@@ -154,10 +159,9 @@ class Trainer(Engine):
         self.speed_up()
         self.spread(gpus)
         self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
-        self.selection = select_monitor(args, self.metrics['val'])
+        self.selection = self.select_selection()
         self.optimizer = select_optimizer(self.net, args)
-        notes.append(optimizer_line(args))
-        notes += layer_table(self.net, self.optimizer) if args.lr_decay else []
+        notes += [optimizer_line(args), *(layer_table(self.net, self.optimizer) if args.lr_decay else [])]
         self.update = self.select_update()
         self.divergence = Divergence(self)
         self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
@@ -250,6 +254,13 @@ class Trainer(Engine):
     def select_metrics(self):
         """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
         return select_metrics(self.args)
+
+    def select_selection(self):
+        """Return the Selection of the best epochs; a value that no epoch will have is refused."""
+        selection = select_monitor(self.args, self.metrics['val'])
+        if all(getattr(type(self), name) is getattr(Trainer, name) for name in RECORDING):
+            check_monitor(selection, known_values(self.args, self.metrics['val'], self.loss))
+        return selection
 
     def select_update(self):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
@@ -492,7 +503,10 @@ class Trainer(Engine):
         self.epoch, better = epoch, self.selection.take(row)
         self.update.schedule.end_epoch(self.selection.value_of(row))
         line = epoch_line(row, self.args.epochs, self.selection.monitor)
-        self.logger.print(line + '  best' * better, shown=line + f'  {styled("best", "bold", "green")}' * better)
+        best = better and not math.isnan(self.selection.value_of(row))
+        self.logger.print(line + '  best' * best, shown=line + f'  {styled("best", "bold", "green")}' * best)
+        for note in self.selection.note_of_nan(self.logger.history):
+            self.logger.print(note)
         with self.for_testing():
             states = {name: self.state(row) for name in ['best.pth'] * better + self.top_names(row)}
         self.batch = 0

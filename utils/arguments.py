@@ -321,8 +321,8 @@ def share_of_lr(text):
 
 
 def monitored(text):
-    """Check the name of a value in history.csv and return it (str): 'val/acc', or 'acc' for short."""
-    split, slash, name = text.rpartition('/')
+    """Check the name of a value in history.csv, also written val_acc or acc, and return it (str): 'val/acc'."""
+    split, slash, name = re.sub('^(train|val)_', r'\1/', text).rpartition('/')
     if split not in ('train', 'val', '') or (slash and not split) or not name:
         raise argparse.ArgumentTypeError(f'{text!r} is no column of history.csv such as val/acc or train/loss')
     return f'{split or "val"}/{name}'

@@ -7,7 +7,6 @@ in SCHEDULES.
 """
 
 import inspect
-import math
 from collections import Counter
 
 import torch
@@ -190,7 +189,7 @@ class Schedule:
 
     def end_epoch(self, value):
         """Go on after an epoch whose monitored metric was `value` (float)."""
-        if self.by_value is not None and math.isfinite(value):
+        if self.by_value is not None:  # for which nan is an epoch that is not better
             self.by_value.step(value)
 
     def state_dict(self):

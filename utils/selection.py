@@ -3,7 +3,8 @@
 import math
 
 from utils.errors import DanluError
-from utils.registry import unknown_name
+from utils.metric_options import directions_of, top5_fault
+from utils.registry import load_entry, read_registry, unknown_name
 
 
 class Selection:
@@ -37,18 +38,26 @@ class Selection:
         return row[self.monitor]
 
     def is_better(self, value, than):
-        """Return whether a value is better than another; whatever is a number is better than nan."""
+        """Return whether a value is better than another: nan never is, and a number is better than nan."""
         if math.isnan(value) or math.isnan(than):
-            return math.isnan(than)
+            return math.isnan(than) and not math.isnan(value)
         return value > than if self.mode == 'max' else value < than
 
     def take(self, row):
-        """Look at an epoch's row and return whether it is the best one so far."""
+        """Look at an epoch's row and return whether it is the best one so far; the first epoch always is."""
         value = self.value_of(row)
         better = self.best is None or self.is_better(value, self.best['value'])
         if better:
             self.best = {'value': value, 'epoch': row['epoch']}
         return better
+
+    def note_of_nan(self, history):
+        """Return a line (list of one str) where the last row of a history (list) is the first without a number."""
+        without = [row for row in history if math.isnan(self.value_of(row))]
+        if not without or without[0] is not history[-1]:
+            return []
+        counts = '' if self.patience is None else ' and counts against --patience'
+        return [f'{self.monitor}, by which the best epoch is chosen, is nan: such an epoch is never better{counts}']
 
     def best_of(self, history):
         """Return (name of the value, epoch) of the first of the best epochs of a history (list of rows).
@@ -70,9 +79,43 @@ class Selection:
 
     def why_stop(self, epoch):
         """Return why there is no hope of a better epoch after `epoch` (str), or None: go on."""
-        if self.patience is None or epoch < self.min_epochs or epoch - self.best['epoch'] < self.patience:
+        never = math.isnan(self.best['value'])
+        waited = epoch if never else epoch - self.best['epoch']
+        if self.patience is None or epoch < self.min_epochs or waited < self.patience:
             return None
-        return f'{self.monitor} has not improved for {epoch - self.best["epoch"]} epochs (--patience {self.patience})'
+        what = 'has been nan' if never else 'has not improved'
+        return f'{self.monitor} {what} for {waited} epochs (--patience {self.patience})'
+
+
+def known_values(args, metrics, loss):
+    """Return the values that the epochs of a run will have (list of str, 'val/acc'), or None: nobody can know.
+
+    Args:
+        args: options; task, metrics and num_classes count.
+        metrics: those of validation.
+        loss: the loss, of which a sum has `parts()`.
+    """
+    registry = read_registry('metrics', 'METRICS')
+    usual = load_entry(registry, args.task, 'task') if args.task in registry else None
+    parts = loss.parts() if hasattr(loss, 'parts') else {}
+    told = getattr(type(metrics), 'compute', None) is getattr(usual, 'compute', usual)
+    told = told and args.task in read_registry('metrics', 'VALUES_OF')  # of other metrics it knows nothing
+    if not told or (hasattr(loss, 'last_parts') and not parts):
+        return None
+    few = top5_fault(args.num_classes)
+    names = [name for name in directions_of(args.task, args.metrics) if name != 'acc_top5' or not few]
+    names += [f'loss_{part}' for part in parts]
+    return [f'{split}/{name}' for split in ('train', 'val') for name in names]
+
+
+def check_monitor(selection, known):
+    """Refuse a monitored value that no epoch will have; `known` is what `known_values` returned.
+
+    Raises:
+        DanluError: naming those that there will be.
+    """
+    if known is not None and selection.monitor not in known:
+        raise DanluError(f'--monitor: {unknown_name("value", selection.monitor, known)}')
 
 
 def select_monitor(args, metrics):

@@ -90,11 +90,8 @@ def test_the_best_epoch_is_that_of_the_monitored_value(tmp_path, words, best):
 
 
 def test_a_value_that_no_epoch_has_is_named_with_those_there_are(tmp_path):
-    trainer = trainer_of(tmp_path, '--monitor', 'accuracy', '--epochs', 1)
-    with pytest.raises(
-        DanluError, match=r"unknown value 'val/accuracy'; did you mean .*val/acc.* \(known: .*train/loss"
-    ):
-        trainer.train()
+    with pytest.raises(DanluError, match=r"unknown value 'val/accuracy'; did you mean val/acc\? \(known: .*train/loss"):
+        trainer_of(tmp_path, '--monitor', 'accuracy', '--epochs', 1)  # before the first step
 
 
 @pytest.mark.parametrize(

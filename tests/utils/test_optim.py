@@ -184,8 +184,8 @@ def test_one_cycle_rises_for_three_tenths_and_falls_to_nearly_nothing():
 
 def test_a_plateau_lowers_the_rate_after_epochs_without_a_better_value():
     words = ['--schedule', 'plateau', '--plateau_patience', 1, '--gamma', 0.5, '--lr_min', 0.2]
-    seen = rates(*words, values=(0.5, 0.4, float('nan'), 0.4, 0.4, 0.4))
-    assert seen[::STEPS] == [0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+    seen = rates(*words, values=(0.5, 0.4, float('nan'), 0.6, 0.6, 0.6))
+    assert seen[::STEPS] == [0.5, 0.5, 0.5, 0.25, 0.25, 0.25], 'an epoch with nan is one without a better value'
 
 
 @pytest.mark.parametrize('words', [*FORMULAS, '--schedule onecycle', '--schedule plateau --plateau_patience 0'])
