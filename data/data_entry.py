@@ -228,6 +228,8 @@ def check_ready_made(loader, args, model):
     ):
         if wanted and getattr(dataset, part, None) is None:
             raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
+    if args.balance and getattr(getattr(loader, 'batch_sampler', None), 'shares', None) is None:
+        raise DanluError('--balance needs the loader that --data_type names: leave out train_loader')
 
 
 def _loader(args, split):

@@ -166,6 +166,11 @@ class Schedule:
             if args.warmup_epochs or args.schedule not in ('none', 'plateau'):
                 raise DanluError('--schedule and --warmup_epochs need a loader that says how many batches it has')
             steps_per_epoch = 1 + args.warmup_steps  # of no consequence, but for being enough
+        elif 'max_steps' in getattr(args, 'typed', ()) and (args.max_steps or 0) > args.epochs * steps_per_epoch:
+            raise DanluError(
+                f'--max_steps {args.max_steps}: the run ends before, after {args.epochs * steps_per_epoch} steps '
+                f'(--epochs {args.epochs}); leave it out, or give more --epochs'
+            )
         warm, total = warm_up_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
         rest = min(total, args.max_steps or total) - warm
         if rest < 1:
