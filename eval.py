@@ -76,6 +76,7 @@ from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line
 from utils.streams import guarded_output
+from utils.target_scale import settle
 from utils.tasks import has_pictures
 
 NAMES = 2**14  # of samples, more than a batch has
@@ -113,6 +114,7 @@ class Evaluator(Engine):
         device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
             self.loader = select_eval_loader(args) if loader is None else loader
+        settle(args)
         self.say = say
         if args.save_viz and not has_pictures(args):
             raise DanluError(

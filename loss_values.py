@@ -55,7 +55,8 @@ class Huber(L1):
     """Huber's loss: half the squared difference up to delta, then a line (Huber 1964), so that outliers pull less.
 
     Args:
-        delta: above 0, in units of the targets. Pictures lie in 0..1, where the default of 1 gives half of MSE.
+        delta: above 0, on the scale of the loss: of standardised targets in standard deviations. Pictures lie in 0..1,
+            where the default of 1 gives half of MSE.
 
     Raises:
         DanluError: delta is out of range.

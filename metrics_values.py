@@ -58,12 +58,24 @@ class RegressionMetrics(SumMetrics):
     r2: coefficient of determination, 1 - squared error / squared deviation of the targets from their mean; at most 1,
         and 0 for who says the mean of the set. nan where the targets of the set are all the same. Of several targets
         the mean over those that have one.
-    rmse/<i>, mae/<i>, r2/<i>: of the target i of several, from 0 on.
+    rmse/<i>, mae/<i>, r2/<i>: of the target i of several, by name, or from 0 on.
+
+    Args:
+        names: of the targets (list of str), or None.
     """
 
     monitor = 'rmse'
     mode = 'min'
     directions = VALUES_OF['regression']
+
+    def __init__(self, names=None):
+        self.names = names
+        super().__init__()
+
+    @classmethod
+    def from_args(cls, args):
+        """Build the metrics from the options (see metrics.select_metrics)."""
+        return cls(getattr(args, 'target_names', None))
 
     def reset(self):
         """Forget everything that was counted."""
@@ -82,7 +94,8 @@ class RegressionMetrics(SumMetrics):
         values = {'rmse': squared.mean().sqrt(), 'mae': absolute.mean(), 'r2': r2.nanmean()}
         if len(r2) > 1:
             for name, of_each in (('rmse', squared.sqrt()), ('mae', absolute), ('r2', r2)):
-                values |= {f'{name}/{index}': value for index, value in enumerate(of_each)}
+                names = self.names if self.names and len(self.names) == len(r2) else range(len(r2))
+                values |= {f'{name}/{of}': value for of, value in zip(names, of_each, strict=True)}
         return {name: value.item() for name, value in values.items()}
 
     def own_share(self):

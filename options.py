@@ -40,7 +40,7 @@ from utils.fit import FITS, INTERPOLATIONS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
-from utils.option_needs import COLOURS, DECAY, MOMENTUM, PROCESSES, optimizer_with, option, schedule
+from utils.option_needs import COLOURS, DECAY, MOMENTUM, NUMBERS, PROCESSES, SCALED, optimizer_with, option, schedule
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
@@ -51,7 +51,8 @@ NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
-    'model_type model_args data_type task num_classes num_targets target_columns image_size fit channels mean std bits '
+    'model_type model_args data_type task num_classes num_targets target_columns '
+    'target_names target_scale target_mean target_std image_size fit channels mean std bits '
     'interpolation crop_share '
     'class_names palette mask_values ignored_colours ignore_index val_list data_root seed batch_size num_workers '
     'threads deterministic amp channels_last compile loss loss_args label_smoothing class_weights metrics'
@@ -166,6 +167,17 @@ def _add_targets(group):
     group.add_argument('--target_columns', before=None, nargs='+', metavar='NAME',
                        help='array: columns of a .csv, by name or by number from 1, or arrays of an .npz, that hold '
                             'the targets (default: the last column; the array targets or y)')
+    group.add_argument('--target_names', before=None, needs=NUMBERS, nargs='+', metavar='NAME',
+                       help='regression: names of the targets in reports and results (default: those of the columns, '
+                            'where the data has a header)')
+    group.add_argument('--target_scale', default='standard', before='none', needs=NUMBERS, choices=['standard', 'none'],
+                       help='regression: standard: learn the targets less their mean, divided by their standard '
+                            'deviation over the training data; the loss is on this scale, metrics and predictions are '
+                            'in units. Ready-made loaders: none')
+    group.add_argument('--target_mean', before=None, needs=SCALED, nargs='+', type=number(float), metavar='X',
+                       help='mean of each target, for --target_scale standard (default: of the training data)')
+    group.add_argument('--target_std', before=None, needs=SCALED, nargs='+', type=number(float, above=0), metavar='X',
+                       help='standard deviation likewise')
 
 
 def _add_loss(parser):
@@ -570,6 +582,7 @@ def parse_test_args(argv=None, trained=None):
         outdated |= {'loss_args', 'label_smoothing', 'class_weights'}
     if given.get('task', trained.get('task')) != trained.get('task'):
         outdated |= {'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics'}
+        outdated |= {'target_names', 'target_scale', 'target_mean', 'target_std'}
     kinds = [options.get('data_type', trained.get('data_type')) for options in (given, trained)]
     if given.get('task', trained.get('task')) != trained.get('task') or 'array' in kinds:
         outdated |= {'fit', 'crop_share'}
@@ -578,7 +591,7 @@ def parse_test_args(argv=None, trained=None):
     if any(given.get(name, trained.get(name)) != trained.get(name) for name in ('task', 'num_classes')):
         outdated |= {'palette', 'mask_values', 'ignored_colours'}
     if given.get('data_type', trained.get('data_type')) != trained.get('data_type'):
-        outdated |= {'val_list', 'data_root', 'target_columns'}
+        outdated |= {'val_list', 'data_root', 'target_columns', 'target_names'}
     if given.get('channels', trained.get('channels')) != trained.get('channels'):
         outdated |= {'mean', 'std'}
     wanted = [name for name in TAKEN_FROM_CHECKPOINT if name not in given and name not in outdated]

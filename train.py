@@ -95,6 +95,7 @@ from utils.selection import check_monitor, known_values, select_monitor
 from utils.sharding import is_sharded, same_buffers, whole
 from utils.speed import choose_fast
 from utils.streams import guarded_output
+from utils.target_scale import described_scale, loaded_scale_note, scale_outputs
 from utils.tasks import target_names, task_of
 from utils.terminal import styled
 from utils.update import Update
@@ -149,8 +150,9 @@ class Trainer(Engine):
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
-        self.net = with_sync_bn((select_model(args) if model is None else model).to(device), args.sync_bn)
-        notes += [*note_of_weights(args), *freeze(self.net, args.freeze)]
+        net = select_model(args) if model is None else scale_outputs(model, args)
+        self.net = with_sync_bn(net.to(device), args.sync_bn)
+        notes += [*described_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
         super().__init__(args, self.net, select_loss(args) if loss is None else loss, device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
@@ -198,7 +200,7 @@ class Trainer(Engine):
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
             loaded = load_chosen(self.net, checkpoint, args)
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
-            notes += [*loaded, *drift.lines]
+            notes += [*loaded, *drift.lines, *loaded_scale_note(args, checkpoint.get('args'))]
         return []
 
     def start_records(self, history, notes):

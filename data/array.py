@@ -36,6 +36,7 @@ class ArrayData(InMemory):
         facts = {'channels': table.features.shape[1], 'image_size': list(table.features.shape[2:])}
         if not task.has_classes:
             facts['num_targets'] = table.targets.shape[1]
+            facts['target_names'] = table.target_names if train_list else None  # a tested model has those that it had
         elif args.class_names is None and (train_list or args.num_classes is None):
             facts['class_names'] = label_names(table, args.ignore_index)
             facts['num_classes'] = count_classes(table, facts['class_names'], args.num_classes, args.ignore_index)

@@ -35,6 +35,7 @@ from utils.palette import fitted
 from utils.pretrained_config import config_of_weights
 from utils.registry import load_entry
 from utils.seeding import mix_seed
+from utils.target_scale import measure_targets, settle
 from utils.tasks import has_pictures, task_of
 
 DATASETS = {
@@ -55,7 +56,7 @@ DATASETS = {
 # Of ImageNet, for pictures whose own are not known.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MOST_WORKERS = 8
-MEASURED = ('mask_values', 'bits')  # options that not every kind of data has
+MEASURED = ('mask_values', 'bits', 'target_names')  # options that not every kind of data has
 
 
 def select_train_loader(args):
@@ -215,7 +216,11 @@ def notes_of(*loaders):
 
 
 def check_ready_made(loader, args, model):
-    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None."""
+    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None.
+
+    Where it does not tell the mean of the targets, args.target_scale becomes 'none'.
+    """
+    settle(args)
     outputs = task_of(args).outputs
     needed = [outputs] if model is not None else dict.fromkeys((outputs, 'image_size', 'channels'))
     if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
@@ -239,6 +244,8 @@ def _loader(args, split):
     if augmented and target == 'picture':
         refuse_changing(args.augment)
     dataset = load_entry(DATASETS, args.data_type, 'kind of data')(args, split)
+    if training:
+        dataset.notes = [*getattr(dataset, 'notes', []), *measure_targets(args, dataset)]
     augment = None
     if augmented:
         ignore_index = args.ignore_index if target == 'mask' else None

@@ -92,6 +92,7 @@ class ListDataset(Dataset):
             facts |= {'class_names': names, 'num_classes': count}
         if numbers_wanted:
             facts['num_targets'] = count_numbers(listing)
+            facts['target_names'] = listing.target_names if train_list else None  # a tested model has its own
         if values_wanted:
             chosen = drawn(len(listing), MOST_MASKS).tolist()
             facts['mask_values'] = find_mask_values(map(listing.target_path, chosen), args.num_classes)

@@ -38,6 +38,7 @@ class ListFormat:
         image: the column of the image.
         targets: the columns of the target, or None: all others.
         note: what is to be said of it (str), or None.
+        target_names: names of the targets' columns (list of str), where there is a header.
     """
 
     separator: str | None = None
@@ -46,6 +47,7 @@ class ListFormat:
     image: int = 0
     targets: tuple | None = None
     note: str | None = None
+    target_names: list | None = None
 
     @property
     def is_plain(self):
@@ -130,7 +132,8 @@ def find_format(path, root, lines, many):
     if header is None and not many and len(targets) > 1:  # a wrong line; each is reported
         targets = tuple(range(image + 1, count))
     note = _note(path, separator, header, names, indexed, image, targets)
-    return ListFormat(separator, header is not None, None if plain else count, image, targets, note)
+    called = None if names[0] is None else [names[place] for place in targets]
+    return ListFormat(separator, header is not None, None if plain else count, image, targets, note, called)
 
 
 def _separator(path, root, lines, rows):

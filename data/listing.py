@@ -73,6 +73,7 @@ class Listing:
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
         self._facts, self._sample, self._of = {}, None, None
         self.notes = []  # lines to print at the start
+        self.target_names = None  # of the columns of the target (list of str), where there is a header
 
     def __len__(self):
         return len(self.images)
@@ -280,6 +281,7 @@ class _ListReader:
         having = [b'\\' in packer.bytes for packer in (self.images, self.targets)]
         listing = Listing(self.path, self.root, self.images, self.targets, self.lines)
         listing.notes += [self.format.note] * (self.format.note is not None)
+        listing.target_names = self.format.target_names
         if self.marked:
             what = 'line begins with # and names a file: read as a sample'
             if self.marked > 1:

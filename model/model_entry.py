@@ -22,6 +22,7 @@ from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.registry import load_entry
 from utils.sharding import shard
+from utils.target_scale import scale_outputs
 from utils.tasks import outputs_of
 
 # options.py reads this dictionary from the source text, so it must stay a literal.
@@ -72,7 +73,7 @@ def select_model(args):
     if colon and args.model_type not in MODELS:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
-        return entry(name, args.task, **offered, **given)
+        return scale_outputs(entry(name, args.task, **offered, **given), args)
     entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
@@ -87,7 +88,7 @@ def select_model(args):
         refuse_unfitting(args.model_type, entry, args, MODELS)
     model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
     refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
-    return model
+    return scale_outputs(model, args)
 
 
 class Parallel(nn.DataParallel):

@@ -12,6 +12,7 @@ from utils.logger import Recorder
 from utils.preparation import Preparation
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
+from utils.target_scale import TargetScale
 from utils.tasks import task_of
 
 
@@ -29,6 +30,7 @@ class Engine:
     def __init__(self, args, model, loss, device):
         self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
         self.prepare, self.amp = Preparation(args, device), None
+        self.target_scale = TargetScale(args, device)
 
     def speed_up(self):
         """Turn on what args.amp, args.channels_last and args.compile ask for.
@@ -65,8 +67,8 @@ class Engine:
         return images, forward(self.model, images, self.amp), targets
 
     def compute_loss(self, predictions, targets):
-        """Return the batch's loss: 0-d tensor."""
-        return self.loss(predictions, targets)
+        """Return the batch's loss: 0-d tensor. Of regression it is taken on the standardised scale of the targets."""
+        return self.loss(*self.target_scale(predictions, targets))
 
     def loss_count(self, predictions, targets):
         """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""

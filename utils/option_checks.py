@@ -276,6 +276,11 @@ def _check_outputs(parser, args):
     ):
         if getattr(args, name) is not None and not used:
             parser.error(f'argument --{name}: --task {args.task} has {task.wanted} for targets; leave it out')
+    if (args.target_mean is None) != (args.target_std is None):
+        lacking = 'target_std' if args.target_std is None else 'target_mean'
+        parser.error(f'argument --{lacking}: needed too, as --target_mean and --target_std go together')
+    if args.target_names and args.num_targets is not None and len(args.target_names) != args.num_targets:
+        parser.error(f'argument --target_names: {len(args.target_names)} given for {args.num_targets} targets')
     if args.target_columns and args.data_type != 'array':
         parser.error(f'argument --target_columns: only data_type array has columns, not {args.data_type}')
     if len(set(args.target_columns or [])) < len(args.target_columns or []):

@@ -94,6 +94,18 @@ def option(name, without='', within=None):
     )
 
 
+REGRESSION = '--task regression --data_type array --train_list LIST --val_list LIST'
+NUMBERS = task_with(('numbers',), '--task classification', REGRESSION)
+SCALED = Need(
+    lambda args: task_of(args).target == 'numbers' and args.target_scale != 'none',
+    lambda args: (
+        f'only for --task regression with --target_scale standard, not for --task {args.task}'
+        if args.task != 'regression'
+        else '--target_scale none has no use for it'
+    ),
+    f'{REGRESSION} --target_scale none',
+    REGRESSION,
+)
 MOMENTUM = Need(
     lambda args: args.optimizer == 'sgd' and bool(args.momentum),
     lambda args: 'only for --optimizer sgd' if args.optimizer != 'sgd' else '--momentum 0 leaves nothing to look ahead',

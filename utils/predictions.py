@@ -159,6 +159,7 @@ def losses_of(engine, predictions, targets):
     """
     if type(engine).compute_loss is not Engine.compute_loss:
         return {'': (1, *one_by_one(engine.compute_loss, None, predictions, targets))}
+    predictions, targets = engine.target_scale(predictions, targets)
     parts = engine.loss.parts() if hasattr(engine.loss, 'parts') else {'': (1, engine.loss)}
     return {name: (weight, *_each(loss, predictions, targets)) for name, (weight, loss) in parts.items()}
 

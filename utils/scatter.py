@@ -25,7 +25,7 @@ def scatter(predictions, targets, names=None):
     from matplotlib.figure import Figure
 
     true, predicted = targets.cpu().float().numpy()[:, :MOST], predictions.cpu().float().numpy()[:, :MOST]
-    names = names or [f'target {number}' for number in range(1, true.shape[1] + 1)]
+    named, names = names is not None, names or [f'target {number}' for number in range(1, true.shape[1] + 1)]
     figure = Figure(figsize=(4.2, 4.2), dpi=100, layout='constrained')
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
     for column in range(true.shape[1]):
@@ -36,6 +36,8 @@ def scatter(predictions, targets, names=None):
     if len(finite):
         axes.axline((finite.min(), finite.min()), slope=1, color='grey', lw=0.8)
     axes.set(xlabel='true', ylabel='predicted')
+    if true.shape[1] == 1 and named:
+        axes.set_title(names[0], fontfamily=families_of(names))
     axes.grid(alpha=0.3)
     if true.shape[1] > 1:
         axes.legend(prop={'family': families_of(names)})

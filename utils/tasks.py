@@ -74,7 +74,7 @@ def entry_names(num_classes, class_names):
 
 def target_names(args):
     """Return the names of the numbers to predict (list of T str), or None where not each has one."""
-    names = args.target_columns or []
+    names = getattr(args, 'target_names', None) or args.target_columns or []
     return names if len(names) == args.num_targets else None  # an array of an .npz may hold several
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from utils.report_page import figures
 from utils.report_page.sections import chart, charts, galleries, table
+from utils.tasks import target_names
 
 MOST_TARGETS = 6  # that are drawn
 
@@ -16,7 +17,7 @@ def regression(page):
     sections, rows = [], []
     for end in ends:
         truth, said = (np.array(values[part + end], dtype=float)[order] for part in ('target', 'prediction'))
-        error, name = said - truth, end.removeprefix('/')
+        error, name = said - truth, end.removeprefix('/') or (target_names(page.args) or [''])[0]
         rows.append([name or 'the number', *_spread(error, truth)])
         if len(sections) < MOST_TARGETS:
             title = f'Predicted against true: target {name}' if name else 'Predicted against true'
