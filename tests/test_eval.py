@@ -452,6 +452,7 @@ DIFFERENCES = [
 
 def test_load_not_strict_reports_what_was_loaded_and_what_not(digits_run, eval_here, tmp_path):
     path = changed_file(tmp_path / 'w.pth', digits_run)
+    torch.manual_seed(1)  # with 0 the last layer is that which the run began with, and which its features fit
     test = eval_here('--load_model_path', path, '--load_not_strict')
     lines = test.stdout.splitlines()
     start = lines.index(f'weights: 8 of 10 loaded from {path}')
