@@ -22,6 +22,7 @@ from utils.args_file import args_lines, changed, options_of, write_args
 from utils.arguments import (
     STORED,
     Flag,
+    class_weight,
     colour,
     directory_path,
     existing_path,
@@ -190,8 +191,9 @@ def _add_loss(parser):
                            f'{name}: {", ".join(taken)}' for name, taken in read_registry('loss', 'LOSS_ARGS').items()))
     group.add_argument('--label_smoothing', default=0.0, type=number(float, low=0, below=1), metavar='X',
                        help='ce: share of the target spread evenly over all classes')
-    group.add_argument('--class_weights', nargs='+', type=number(float, low=0), metavar='X',
-                       help='ce, focal, bce: weight of each class in the loss')
+    group.add_argument('--class_weights', nargs='+', type=class_weight, metavar='X',
+                       help='ce, focal, bce: weight of each class in the loss; balanced: n / (K * count) of the '
+                            'training data, samples or pixels, as in scikit-learn')
     group.add_argument('--metrics', before=None, nargs='+', type=registered('metric', metrics), metavar='NAME',
                        help='metrics that are computed only when named: ' + '; '.join(
                            f'{task}: {", ".join(extra)}'

@@ -28,7 +28,7 @@ def class_notes(dataset, args, split):
     found = getattr(dataset, 'labels_in_masks', None)
     if found is not None:
         return _of_masks(found, args, split, source)
-    sets = _sets_of(dataset) if split == 'train' else None
+    sets = sets_of(dataset) if split == 'train' else None
     return [] if sets is None else _missing(source, 'sample', np.flatnonzero(sets.sum(dim=0).numpy() == 0), args)
 
 
@@ -51,7 +51,7 @@ def _of_masks(found, args, split, source):
     return notes
 
 
-def _sets_of(dataset):
+def sets_of(dataset):
     """Return the sets of labels of a data set, float32 (N, K), or None: it does not tell them."""
     for name in ('labels', 'targets'):
         labels = getattr(dataset, name, None)

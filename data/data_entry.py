@@ -25,9 +25,11 @@ from torch.utils.data import Dataset, default_collate
 
 from data.augment import Augment, refuse_changing
 from data.balance import balance
+from data.class_weights import balanced_weights
 from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, Places, StreamBatches, random_keys
+from utils.arguments import BALANCED
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA
 from utils.machine import cpu_cores
@@ -233,6 +235,8 @@ def check_ready_made(loader, args, model):
     ):
         if wanted and getattr(dataset, part, None) is None:
             raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
+    if args.class_weights == [BALANCED]:
+        raise DanluError('--class_weights balanced counts the data that --data_type names: leave out train_loader')
     if args.balance and getattr(getattr(loader, 'batch_sampler', None), 'shares', None) is None:
         raise DanluError('--balance needs the loader that --data_type names: leave out train_loader')
 
@@ -246,6 +250,8 @@ def _loader(args, split):
     dataset = load_entry(DATASETS, args.data_type, 'kind of data')(args, split)
     if training:
         dataset.notes = [*getattr(dataset, 'notes', []), *measure_targets(args, dataset)]
+    if training and args.class_weights == [BALANCED]:
+        args.class_weights = balanced_weights(dataset, args)
     augment = None
     if augmented:
         ignore_index = args.ignore_index if target == 'mask' else None

@@ -28,6 +28,7 @@ DASHES = '-‐‑–—−'  # word processors and web pages put the others for 
 STORED = 'stored'  # of --mask_values: the stored values are the labels
 # What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
+BALANCED = 'balanced'  # for --class_weights: computed from the training data
 
 
 class Quoted(str):
@@ -309,6 +310,11 @@ def registered(what, names, prefixes=()):
 
     convert.names = [*names, *prefixes]  # for shell completion
     return convert
+
+
+def class_weight(text):
+    """Return a word of --class_weights: a number of 0 or more (float), or BALANCED (str)."""
+    return text if text == BALANCED else number(float, low=0)(text)
 
 
 def share_of_lr(text):

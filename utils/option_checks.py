@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from utils import launch
-from utils.arguments import STORED, UNRECORDABLE
+from utils.arguments import BALANCED, STORED, UNRECORDABLE
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
@@ -190,12 +190,16 @@ def _check_counts(parser, args):
         parser.error(f'argument --channels: {args.channels}: choose from 1, 3')
     for name in ('class_names', 'class_weights'):
         values = getattr(args, name)
-        if values and args.num_classes is not None and len(values) != args.num_classes:
+        if values and values != [BALANCED] and args.num_classes is not None and len(values) != args.num_classes:
             parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
     for name in args.class_names or []:
         if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
             parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
     _check_gpus(parser, args)
+    if BALANCED in (args.class_weights or []) and (len(args.class_weights) > 1 or not hasattr(args, 'train_list')):
+        parser.error(
+            'argument --class_weights: balanced stands alone, for train.py, and is computed from the training data'
+        )
     if args.class_weights and not any(args.class_weights):
         parser.error('argument --class_weights: all are 0, so nothing would be learned')
     for name in ('mean', 'std'):
