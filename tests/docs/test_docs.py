@@ -291,7 +291,7 @@ def test_the_table_has_every_option_once():
     assert sorted(names) == sorted([*({action.option_strings[0] for action in actions} - {'-h'}), '--report'])
     (row,) = re.findall(r'^\| `--checkpoints_dir.*', text, re.MULTILINE)
     assert '| `checkpoints/` |' in row
-    assert re.search(r'^\| `--lr X` \| `0.001` \| learning rate \| train \|$', text, re.MULTILINE)
+    assert re.search(r'^\| `--lr X` \| by the optimizer: 0.001, .* \| learning rate \| train \|$', text, re.MULTILINE)
     assert re.search(r'^\| `--task .* kept \|$', text, re.MULTILINE)
 
 
