@@ -437,6 +437,7 @@ def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, f
     assert files_in(cache) == kept
 
 
+@pytest.mark.slow('three new interpreters that may take little memory')
 @linux
 def test_the_pixels_may_be_more_than_the_memory(labelled, cache):
     args = labelled('--cache_dir', cache, '--image_size', 1000, kind='mem_list', count=150)

@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 from options import parse_train_args
+from tests.networks import Normed
 from tests.program_server import Program
 from train import Trainer
 from utils.checkpoint import load_checkpoint
@@ -20,17 +21,6 @@ from utils.ema import Ema
 from utils.errors import DanluError
 from utils.lr_finder import find_lr
 from utils.registry import PROJECT
-
-
-class Network(nn.Module):
-    """Something small with a norm, whose running means an average must follow too."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-
-    def forward(self, images):
-        return self.layers(images)
 
 
 def plain_network():
@@ -49,7 +39,7 @@ def trainer_of(folder, *words, kind=Trainer, **parts):
     """Return a Trainer of ready-made parts; the network's first weights are always the same."""
     torch.manual_seed(5)
     words = ['--checkpoints_dir', folder, '--num_classes', 3, '--device', 'cpu', *words]
-    parts = {'model': Network(), 'train_loader': loader(), 'val_loader': loader(21, seed=1), **parts}
+    parts = {'model': Normed(), 'train_loader': loader(), 'val_loader': loader(21, seed=1), **parts}
     return kind(parse_train_args([str(word) for word in words]), **parts)
 
 
@@ -209,7 +199,7 @@ def test_ema_is_the_average_by_its_formula_and_is_what_is_tested_and_saved(tmp_p
         torch.testing.assert_close(last['ema']['model'][name], average[name])
         assert torch.equal(last['model'][name], states[-1][name]), 'training goes on with its own weights'
     assert 'ema' not in best
-    net = Network()
+    net = Normed()
     net.load_state_dict(best['model'])
     with torch.inference_mode():
         images, labels = trainer.val_loader.dataset.tensors
@@ -277,7 +267,7 @@ def test_deterministic_turns_on_what_torch_has_for_it(tmp_path):
 
 
 def test_what_cannot_be_deterministic_is_refused_with_the_remedy(tmp_path):
-    class Putting(Network):
+    class Putting(Normed):
         def forward(self, images):
             torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))  # which of the two stays is a matter of luck
             return super().forward(images)
@@ -307,16 +297,16 @@ def test_a_dry_run_meets_the_last_batch_of_an_epoch(tmp_path, samples):
 
     trainer = trainer_of(tmp_path, train_loader=loader(samples))
     if samples == 24:
-        dry_run(trainer, Network)
+        dry_run(trainer, Normed)
     else:
         with pytest.raises(ValueError, match='more than 1 value per channel'):
-            dry_run(trainer, Network)
+            dry_run(trainer, Normed)
 
 
 def test_a_dry_run_notices_a_network_whose_state_is_not_saved(tmp_path):
     from utils.dry_run import dry_run
 
-    class Forgetful(Network):
+    class Forgetful(Normed):
         """What it multiplies by is neither a parameter nor a buffer."""
 
         made = 0.0
@@ -409,7 +399,7 @@ def test_tensorboard_gets_histograms_the_graph_and_the_options(tmp_path):
 
 
 def test_a_network_that_cannot_be_traced_is_said_and_trains(tmp_path, capsys):
-    class Choosing(Network):
+    class Choosing(Normed):
         def forward(self, images):
             if not self.training:
                 raise RuntimeError('this one only trains')

@@ -8,6 +8,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from options import parse_train_args
+from tests.networks import Dropping
 from train import Trainer
 from utils.checkpoint import load_checkpoint
 
@@ -57,19 +58,6 @@ def check_events(run, history_of, events_of):
     for tag, pictures in events.images.items():
         assert [picture.step for picture in pictures] == epochs, tag
     return events
-
-
-class Dropping(nn.Module):
-    """A small network that draws random numbers in training and keeps running means."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)
-        )
-
-    def forward(self, images):
-        return self.layers(images)
 
 
 def samples(count, seed, dtype=torch.float32):

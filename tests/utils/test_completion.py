@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tests.options.helpers import REGISTRIES
 from utils.registry import PROJECT, read_registry
 
 pytestmark = pytest.mark.skipif(os.name == 'nt', reason='the shells that ask so are those of POSIX systems')
@@ -52,18 +53,7 @@ def test_what_could_stand_at_the_cursor(program, line, expected):
     assert ask(program, line)[0] == expected
 
 
-@pytest.mark.parametrize(
-    ('option', 'module', 'registry'),
-    [
-        ('model_type', 'model.model_entry', 'MODELS'),
-        ('data_type', 'data.data_entry', 'DATASETS'),
-        ('loss', 'loss', 'LOSSES'),
-        ('task', 'metrics', 'METRICS'),
-        ('augment', 'data.augment', 'AUGMENTS'),
-        ('optimizer', 'utils.optim', 'OPTIMIZERS'),
-        ('schedule', 'utils.optim', 'SCHEDULES'),
-    ],
-)
+@pytest.mark.parametrize(('option', 'module', 'registry'), REGISTRIES)
 def test_every_registry_is_offered(option, module, registry):
     answer, done = ask('train.py', f'--{option} ')
     assert set(read_registry(module, registry)) <= set(answer), done.stderr

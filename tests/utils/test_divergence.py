@@ -7,11 +7,11 @@ import signal
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import utils.divergence
 from options import parse_train_args
+from tests.networks import Normed
 from train import Trainer
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
@@ -20,18 +20,7 @@ BAD = 13  # the sample, of 24 in order, that is not finite: in the fourth of six
 CPU = ['--device', 'cpu', '--model_type', 'mlp', '--model_args', 'hidden=8', '--num_classes', 3, '--batch_size', 4]
 
 
-class Network(nn.Module):
-    """With a norm, whose running means what is not finite would spoil."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
-
-    def forward(self, images):
-        return self.layers(images)
-
-
-class Root(Network):
+class Root(Normed):
     """A finite loss whose gradient is not, where a picture is nothing but zeros: the root of a number that is zero."""
 
     def forward(self, images):
@@ -50,7 +39,7 @@ def loader(bad=None, left_out=()):
     return DataLoader(TensorDataset(images[kept], labels[kept]), batch_size=4, generator=torch.Generator())
 
 
-def trainer_of(folder, *words, kind=Trainer, model=Network, late=False, **parts):
+def trainer_of(folder, *words, kind=Trainer, model=Normed, late=False, **parts):
     """Return a Trainer; the network's first weights are the same. late: as on a GPU, not waiting for anything."""
     torch.manual_seed(5)
     words = ['--checkpoints_dir', folder, *CPU, *words]
@@ -173,7 +162,7 @@ def test_samples_are_called_by_their_names_and_the_run_goes_on_without_them_wher
 
 @pytest.mark.parametrize(
     ('bad', 'model', 'words'),
-    [(math.nan, Network, ['--ema', 0.8]), (math.inf, Network, ['--optimizer', 'sgd']), (0.0, Root, ['--amp', 'bf16'])],
+    [(math.nan, Normed, ['--ema', 0.8]), (math.inf, Normed, ['--optimizer', 'sgd']), (0.0, Root, ['--amp', 'bf16'])],
 )
 def test_a_batch_that_is_skipped_leaves_the_run_as_it_would_be_without(bad, model, words, tmp_path):
     words = ['--epochs', 2, *words]

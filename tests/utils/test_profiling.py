@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from options import parse_train_args
+from tests.networks import Dropping
 from train import Trainer
 from utils import profiling
 from utils.advice import PARTS
@@ -48,19 +49,6 @@ def check_sums(milliseconds, percent):
     assert sum(percent.values()) == pytest.approx(100, abs=0.05 * len(percent) + 1e-9)
     whole = milliseconds.pop('whole step')
     assert sum(milliseconds.values()) == pytest.approx(whole, abs=0.0005 * (len(milliseconds) + 1) + 1e-9)
-
-
-class Dropping(nn.Module):
-    """A small network that draws random numbers in training and keeps running means."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(12, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3)
-        )
-
-    def forward(self, images):
-        return self.layers(images)
 
 
 def batches(count):
