@@ -37,6 +37,10 @@ MASK_CLASSES, MASK_IGNORED = 3, 7
 AT_A_TERMINAL = {'CI': '', 'TERM': 'xterm', 'NO_COLOR': '', 'MPLBACKEND': '', 'JPY_PARENT_PID': ''}
 
 
+# A run in this process names its program by this file, which the workers of pytest-xdist do not have.
+vars(sys.modules['__main__']).pop('__file__', None)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seed the global generators, so that what a test draws does not depend on the tests that ran before it."""
@@ -133,7 +137,7 @@ def _ended_in_terminal(start, both):
     reader = threading.Thread(target=read)
     reader.start()
     code, stdout, _ = _ended(process)
-    reader.join(timeout=60)
+    reader.join(timeout=300)
     os.close(ours)
     return code, stdout, b''.join(seen).decode()
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import shlex
 import struct
 import zipfile
 import zlib
@@ -58,7 +59,8 @@ def save_checkpoint(path, state):
         os.replace(partial, path)
         _sync_directory(path.parent)
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # torch turns a full disk into RuntimeError
-        raise DanluError(f'cannot write {path}: {error}; free some space, then --resume {path.parent}') from error
+        run = shlex.quote(str(path.parent))
+        raise DanluError(f'cannot write {path}: {error}; free some space, then --resume {run}') from error
     finally:
         with contextlib.suppress(FileNotFoundError):  # renamed when all went well
             partial.unlink()

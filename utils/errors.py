@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 from contextlib import contextmanager
 
@@ -38,7 +39,8 @@ def writing_into(directory):
     except OSError as error:
         if error.errno not in FULL:
             raise
-        on = f'--resume {directory}' if os.path.exists(os.path.join(directory, 'last.pth')) else 'start it again'
+        resumable = os.path.exists(os.path.join(directory, 'last.pth'))
+        on = f'--resume {shlex.quote(str(directory))}' if resumable else 'start it again'
         raise DanluError(f'cannot write into {directory}: {error.strerror}; free some space, then {on}') from error
 
 

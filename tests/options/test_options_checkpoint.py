@@ -1,6 +1,7 @@
 """Options that a test or a resumed run takes from the checkpoint."""
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,8 @@ def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
     line = refusal(prepare_train_args, ['--resume', run, *words])
     assert says.format(run=run) in line
     assert f'only {", ".join(SAFE_ON_RESUME)} can change' in line
-    assert f'python train.py @{run}/args.txt --{words[0].lstrip("-").removeprefix("no_").replace("-", "_")} ...' in line
+    file, option = shlex.quote(f'{run}/args.txt'), words[0].lstrip('-').removeprefix('no_').replace('-', '_')
+    assert f'python train.py @{file} --{option} ...' in line
 
 
 def test_saying_again_what_a_run_has_is_no_change(run):

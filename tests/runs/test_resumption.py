@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 from types import SimpleNamespace
 
@@ -111,7 +112,7 @@ def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on
                 break
         rest = run.stdout.read()
     assert run.returncode == 143
-    assert f'to go on: python train.py --resume {tmp_path}/mlp_exp' in rest
+    assert f'to go on: python train.py --resume {shlex.quote(str(tmp_path / "mlp_exp"))}' in rest
     epoch = load_checkpoint(tmp_path / 'mlp_exp' / 'last.pth')['epoch']
     done = run_program('train.py', *words, '--epochs', epoch)
     assert done.code == 0, done.stderr

@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -280,7 +281,7 @@ def test_sigterm_saves_and_another_number_of_processes_goes_on(uneven, train_her
     assert 143 in ended(processes).codes  # the other one may find that its partner has gone
     run = tmp_path / 'lenet_exp'
     told = re.search('^last.pth holds epoch .*', (run / 'log.txt').read_text(), re.MULTILINE)[0]
-    assert told.endswith(f'; to go on: torchrun --nproc_per_node 2 train.py --resume {run}')
+    assert told.endswith(f'; to go on: torchrun --nproc_per_node 2 train.py --resume {shlex.quote(str(run))}')
     state = load_checkpoint(run / 'last.pth')
     assert len(state['processes']) == 2
     epochs = state['epoch'] + 2

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import signal
 
 import pytest
@@ -84,7 +85,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, po
     run = tmp_path / 'lenet_exp'
     message = str(caught.value)
     assert message.startswith(f'the loss of batch 3 of epoch 2 (step 10) is {poison}; samples in it: ')
-    assert f'or lower the learning rate: python train.py @{run / "args.txt"} --lr 0.0001; or go on without' in message
+    file = shlex.quote(str(run / 'args.txt'))
+    assert f'or lower the learning rate: python train.py @{file} --lr 0.0001; or go on without' in message
     log = (run / 'log.txt').read_text()
     assert message in log
     assert log.startswith(capsys.readouterr().out)
@@ -166,7 +168,7 @@ def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(train_here, tmp_pat
     reached, batch = state['epoch'], state['loader']['batch']
     assert reached >= 3
     place = f'epoch {reached}' + (f' and batch {batch} of epoch {reached + 1}' if batch else '')
-    said = f'last.pth holds {place}; to go on: python train.py --resume {run}'
+    said = f'last.pth holds {place}; to go on: python train.py --resume {shlex.quote(str(run))}'
     assert (run / 'log.txt').read_text().splitlines()[-2:] == ['stopped by KeyboardInterrupt', said]
     assert said in stdout
     resumed = train_here('--resume', run, '--epochs', reached + 1)

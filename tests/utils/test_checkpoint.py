@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import pickle
+import shlex
 import stat
 import sys
 import types
@@ -147,7 +148,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch, where, replacem
     monkeypatch.undo()
     assert reason in str(caught.value)
     assert f'cannot write {path}' in str(caught.value)
-    assert f'--resume {tmp_path}' in str(caught.value)
+    assert f'--resume {shlex.quote(str(tmp_path))}' in str(caught.value)
     assert load_checkpoint(path) == {'epoch': 1}
     assert os.listdir(tmp_path) == ['last.pth'], 'a part of the new file was left behind'
 

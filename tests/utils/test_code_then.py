@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -118,7 +119,9 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     assert lines[at + 1] == f'  {LENET}: LeNet (model)'
     assert '    -            nn.ReLU(inplace=True),' in lines
     assert '    +            nn.GELU(),' in lines
-    assert f'to test it as it was: python eval.py --load_model_path {run_then.best} --code then' in lines
+    assert (
+        f'to test it as it was: python eval.py --load_model_path {shlex.quote(str(run_then.best))} --code then' in lines
+    )
     # The test by the code of the run, which comes first, has nothing to say, and its numbers are the same bits.
     assert about_change('\n'.join(lines[:at])) == []
     assert values_in(run_then.best, 'val_digits_gelu_then') == run_then.values

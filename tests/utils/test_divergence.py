@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import signal
 
 import numpy as np
@@ -116,7 +117,8 @@ def test_a_loss_that_explodes_stops_with_a_command_for_a_lower_learning_rate(lat
     trainer = trainer_of(tmp_path, '--lr', 1e30, '--optimizer', 'sgd', train_loader=loader(), late=late)
     said = stopped(trainer)
     assert re.match(r'the (loss|gradient) of batch [23] of epoch 1 \(step [23]\) is (nan|inf|not finite)', said), said
-    assert f'lower the learning rate: python train.py @{tmp_path}/mlp_exp/args.txt --lr 1e+29' in said
+    file = shlex.quote(f'{tmp_path}/mlp_exp/args.txt')
+    assert f'lower the learning rate: python train.py @{file} --lr 1e+29' in said
     assert '--resume' not in said, 'nothing was saved yet'
 
 
@@ -146,7 +148,7 @@ def test_samples_are_called_by_their_names_and_the_run_goes_on_without_them_wher
     run = tmp_path / 'mlp_exp'
     number = int(re.search(r'batch (\d) of epoch 1', said)[1])
     if number > 1:
-        assert f'or go on without it: python train.py --resume {run} --on_nan skip' in said
+        assert f'or go on without it: python train.py --resume {shlex.quote(str(run))} --on_nan skip' in said
     [batch] = load_checkpoint(run / 'diverged.pth')['diverged']['batches']
     assert batch['samples'] == named
     assert batch['batch'][1].max() > 1e29, 'the batch itself is there'

@@ -123,7 +123,7 @@ def run_with(stdout, stderr, how):
     shell = f'exec "$0" -c "$1" "$2" 3>&{writing}' + ' >&-' * (stdout is None) + ' 2>&-' * (stderr is None)
     command = ['bash', '-c', shell, sys.executable, PROGRAM, how]
     done = subprocess.run(
-        command, stdout=stdout, stderr=stderr, cwd=PROJECT, check=False, pass_fds=[writing], timeout=60
+        command, stdout=stdout, stderr=stderr, cwd=PROJECT, check=False, pass_fds=[writing], timeout=300
     )
     os.close(writing)
     with open(reading, 'rb') as file:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shlex
 import shutil
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_test_is_named_with_all_that_is_known(maker, call):
         f'  checkpoint  {run}/best.pth, epoch 5, sha256 aaaaaaaaaaaa',
         '  list        /data/test.txt, samples 1000, sha256 bbbbbbbbbbbb',
         f'  date        {date:%Y-%m-%d %H:%M:%S}',
-        f'  command     python eval.py --load_model_path {run}/best.pth',
+        f'  command     python eval.py --load_model_path {shlex.quote(f"{run}/best.pth")}',
         f'  directory   {PROJECT}',
         f'  result      {run}/best/val_test_exp',
         '  code        as it is today',
