@@ -311,6 +311,7 @@ def test_jinja2_that_is_missing_is_said_before_the_test(digits_run, eval_here, m
     assert not (digits_run.directory / 'best' / 'val_digits_never').exists()
 
 
+@pytest.mark.slow('builds C++ code')
 def test_a_compiled_network_is_not_compiled_again_for_the_page(list_data, train_here, monkeypatch, tmp_path):
     compiled = []
 
