@@ -116,7 +116,9 @@ def test_a_stored_run_goes_on(name, copied, train_here, eval_here):
     assert [row['epoch'] for row in now] == [row['epoch'] for row in then]
     for row, of_then in zip(now, then, strict=True):
         values = {name: float(value) for name, value in of_then.items() if name.startswith(('train/', 'val/', 'lr'))}
-        assert {name: float(row[name]) for name in values} == pytest.approx(values, rel=1e-3)
+        # Another processor or torch rounds in another way, which a learning rate of 0.2 amplifies within the new epoch.
+        tolerance = 1e-2 if row is now[-1] else 1e-12
+        assert {name: float(row[name]) for name in values} == pytest.approx(values, rel=tolerance)
     assert named(run.args) == {action.dest for action in options_of(options.train_parser())}
 
 
