@@ -79,9 +79,11 @@ class Selection:
 
     def why_stop(self, epoch):
         """Return why there is no hope of a better epoch after `epoch` (str), or None: go on."""
+        if self.patience is None or self.best is None:  # a resumed run has no epoch yet
+            return None
         never = math.isnan(self.best['value'])
         waited = epoch if never else epoch - self.best['epoch']
-        if self.patience is None or epoch < self.min_epochs or waited < self.patience:
+        if epoch < self.min_epochs or waited < self.patience:
             return None
         what = 'has been nan' if never else 'has not improved'
         return f'{self.monitor} {what} for {waited} epochs (--patience {self.patience})'

@@ -11,7 +11,8 @@ from utils.args_file import options_of
 from utils.arguments import existing_path, from_keywords, option_line, split_line
 from utils.errors import DanluError
 from utils.layout import printable
-from utils.loss_options import default_loss
+from utils.option_defaults import default_of
+from utils.option_needs import is_used
 
 FIRST_STEPS = 'first_steps.jsonl'  # of utils.first_steps, which imports torch
 
@@ -86,8 +87,9 @@ def short_words(run):
     words = []
     for action in options_of(parser):
         value = getattr(recorded, action.dest)
-        default = default_loss(recorded.task) if action.dest == 'loss' else action.default
-        if action.dest not in aside and value not in (None, default):
+        if not is_used(action, recorded):
+            aside.add(action.dest)
+        if action.dest not in aside and value not in (None, default_of(action, recorded)):
             words += split_line(option_line(action.dest, value), parser.error)
     # What older records have not set, today has a default, harmless where it changes nothing of the result.
     words, aside = list(map(str, words)), {*aside, *SAFE_ON_RESUME, 'loss'}
@@ -95,8 +97,14 @@ def short_words(run):
         again = parsed(parser, words)
     except DanluError:  # a name such as -x or @x, which only a file can have in quotes
         return None
-    same = all(getattr(again, a.dest) == getattr(recorded, a.dest) for a in options_of(parser) if a.dest not in aside)
+    same = all(in_effect(a, again) == in_effect(a, recorded) for a in options_of(parser) if a.dest not in aside)
     return words if same else None
+
+
+def in_effect(action, options):
+    """Return the value of an option (argparse.Action) in a Namespace, which may leave it to the other options."""
+    value = getattr(options, action.dest)
+    return default_of(action, options) if value is None else value
 
 
 def lenient_parser():

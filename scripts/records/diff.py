@@ -1,5 +1,6 @@
 """Show in what two runs differ: options, components, code, data, environment, results: runs.py diff A B."""
 
+import argparse
 import difflib
 import hashlib
 from pathlib import Path
@@ -12,6 +13,9 @@ from scripts.records.sources import archived_files
 from utils.args_file import options_of
 from utils.arguments import option_line
 from utils.layout import printable, span_text, table, terminal_width
+from utils.option_defaults import CHOSEN_BY
+from utils.option_needs import is_used
+from utils.past import before_of
 from utils.source import is_run_code
 
 ASIDE = {*NOT_REPEATED, 'save_prefix', 'checkpoints_dir'}  # where a run lies, not what it is
@@ -66,13 +70,23 @@ def options_rows(a, b):
     if not (a.options and b.options):
         return []
     past = past_options()
-    return rows_of({**past, **a.options}, {**past, **b.options}, option_text, lambda name: name not in ASIDE)
+    ours, theirs = {**past, **a.options}, {**past, **b.options}
+    unused = unused_options(ours) & unused_options(theirs)
+    return rows_of(ours, theirs, option_text, lambda name: name not in ASIDE and name not in unused)
+
+
+def unused_options(options):
+    """Return those of CHOSEN_BY (set of str) that a run (dict as Run.options) does not use but may record."""
+    parser = train_parser()
+    run = argparse.Namespace(**{**vars(parser.parse_args([])), **options})
+    return {action.dest for action in options_of(parser) if action.dest in CHOSEN_BY and not is_used(action, run)}
 
 
 def past_options():
     """Return what runs of before each of today's options did (dict as Run.options): nothing, or its default."""
     lines = (
-        option_line(action.dest, getattr(action, 'before', action.default)) for action in options_of(train_parser())
+        option_line(action.dest, before_of(action, {}) if hasattr(action, 'before') else action.default)
+        for action in options_of(train_parser())
     )
     return {name: value for name, value, _ in map(parse_option, lines)}
 

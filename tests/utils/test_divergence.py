@@ -286,7 +286,7 @@ class Straying(Trainer):
 
 
 def test_rollback_goes_back_to_the_last_saved_weights_and_goes_on_behind_the_batch(tmp_path):
-    words = ['--epochs', 2, '--on_nan', 'rollback', '--optimizer', 'sgd', '--momentum', 0]
+    words = ['--epochs', 2, '--on_nan', 'rollback', '--optimizer', 'sgd', '--momentum', 0, '--lr', 0.001]
     trainer = trainer_of(tmp_path, *words, kind=Straying, train_loader=loader())
     trainer.train()
     said = lines(trainer)

@@ -12,6 +12,7 @@ import pytest
 
 from options import NOT_REPEATED, train_parser
 from scripts.measure_runs import FIRST
+from scripts.records.command import in_effect
 from scripts.records.sources import LARGEST, code_today
 from utils.args_file import options_of
 from utils.lock import RunLock
@@ -244,8 +245,9 @@ def test_the_command_repeats_the_run(maker, call, options):
         if action.dest.endswith('_list'):
             action.type = str
     again, recorded = parser.parse_args(words), parser.parse_args([f'@{run / "args.txt"}'])
-    names = [action.dest for action in options_of(parser) if action.dest not in (*NOT_REPEATED, 'loss')]
-    assert {name: getattr(again, name) for name in names} == {name: getattr(recorded, name) for name in names}
+    compared = [action for action in options_of(parser) if action.dest not in (*NOT_REPEATED, 'loss')]
+    ours, theirs = ({each.dest: in_effect(each, of) for each in compared} for of in (again, recorded))
+    assert ours == theirs
     assert again.loss in (None, recorded.loss)
     assert all(line.startswith('#') for line in remarks)
     assert any('args.txt' in line for line in [*words, *remarks])
