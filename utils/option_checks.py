@@ -280,9 +280,10 @@ def _check_outputs(parser, args):
     ):
         if getattr(args, name) is not None and not used:
             parser.error(f'argument --{name}: --task {args.task} has {task.wanted} for targets; leave it out')
-    if (args.target_mean is None) != (args.target_std is None):
-        lacking = 'target_std' if args.target_std is None else 'target_mean'
-        parser.error(f'argument --{lacking}: needed too, as --target_mean and --target_std go together')
+    for name in ('target_mean', 'target_std'):
+        values = getattr(args, name)
+        if values and args.num_targets is not None and len(values) != args.num_targets:
+            parser.error(f'argument --{name}: {len(values)} given for {args.num_targets} targets: give one per target')
     if args.target_names and args.num_targets is not None and len(args.target_names) != args.num_targets:
         parser.error(f'argument --target_names: {len(args.target_names)} given for {args.num_targets} targets')
     if args.target_columns and args.data_type != 'array':

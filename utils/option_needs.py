@@ -103,7 +103,7 @@ SCALED = Need(
         if args.task != 'regression'
         else '--target_scale none has no use for it'
     ),
-    f'{REGRESSION} --target_scale none',
+    '--task classification',
     REGRESSION,
 )
 MOMENTUM = Need(

@@ -38,14 +38,17 @@ def measure_targets(args, dataset):
     Returns:
         lines (list of str) to print at the start.
     """
-    if task_of(args).target != 'numbers' or args.target_scale != STANDARD or args.target_mean is not None:
+    wanted = [name for name in ('target_mean', 'target_std') if getattr(args, name) is None]
+    if task_of(args).target != 'numbers' or args.target_scale != STANDARD or not wanted:
         return []
     found = (getattr(dataset, name, None) for name in ('labels', 'targets'))
     targets = next((each for each in found if torch.is_tensor(each) and each.is_floating_point()), None)
     if targets is None or targets.dim() != 2 or not targets.isfinite().all():
         return [f'targets are not standardised: {args.data_type} does not tell them before training']
-    args.target_mean, args.target_std, constant = _measured(targets.double())
-    args.from_data = sorted({*args.from_data, 'target_mean', 'target_std'})
+    mean, std, constant = _measured(targets.double())
+    for name in wanted:
+        setattr(args, name, mean if name == 'target_mean' else std)
+    args.from_data = sorted({*args.from_data, *wanted})
     names = args.target_names or [str(index) for index in range(len(constant))]
     same = [name for name, each in zip(names, constant, strict=False) if each]
     return [f'targets that are the same in all training samples: {", ".join(same)}'] if same else []
@@ -61,8 +64,12 @@ def _measured(targets):
 
 def settle(args):
     """Record that targets are not standardised where nothing told their mean: ready-made loaders, bare weights."""
-    if task_of(args).target == 'numbers' and args.target_mean is None:
-        args.target_scale = 'none'
+    known = [name for name in ('target_mean', 'target_std') if getattr(args, name) is not None]
+    if task_of(args).target != 'numbers' or args.target_scale != STANDARD or len(known) == 2:
+        return
+    if known:
+        raise DanluError(f'--{known[0]}: the data does not tell the other number: give --target_mean and --target_std')
+    args.target_scale = 'none'
 
 
 def described_scale(args):

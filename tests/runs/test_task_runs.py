@@ -175,7 +175,7 @@ def test_the_number_of_workers_does_not_change_a_restoration(train_here, task_da
 @pytest.mark.parametrize(
     ('name', 'line'),
     [
-        ('features', 'targets: 1 per sample'),
+        ('features', 'targets: 1 per sample: y'),
         ('numbers', 'targets: 2 per sample'),
         ('labels', 'classes: 3: blue, green, red'),
         ('pairs', 'targets: pictures of 3 channels'),

@@ -19,7 +19,7 @@ NEEDING = [
     for action in options_of(parser())
     if getattr(action, 'needs', None)
 ]
-VALUES = ('0.5', '3', 'fsdp')  # one of these is a value that an option takes
+VALUES = ('0.5', '3', 'fsdp', 'none')  # one of these is a value that an option takes
 OWN_VALUES = {'palette': '#000000 #ffffff', 'lr_min': '1e-5'}  # where it has to be more than a value of the type
 LISTS = '--data_type list --train_list LIST --val_list LIST'
 # Refused by other checks: words, and the option that the message names.
@@ -46,6 +46,8 @@ REFUSED = [
     ('--skip_bad', 'skip_bad'),
     ('--strict_record', 'strict_record'),
     ('--target_columns x', 'target_columns'),
+    (f'--target_mean 1 --target_scale none --task regression {LISTS}', 'target_mean'),
+    (f'--target_std 1 --target_scale none --task regression {LISTS}', 'target_std'),
     ('--train_length 5', 'train_length'),
     ('--trust_checkpoint', 'trust_checkpoint'),
     ('--warmup_epochs 1 --schedule onecycle', 'warmup_epochs'),
