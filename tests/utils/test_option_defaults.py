@@ -170,6 +170,12 @@ def test_defaults_learn(name, tmp_path):
     assert accuracy(tmp_path, '--optimizer', name, '--epochs', '1', '--threads', '1') > 0.5
 
 
+@pytest.mark.slow('twelve trainings')
+@pytest.mark.parametrize('name', OPTIMIZERS)
+def test_defaults_of_every_optimizer_learn(name, tmp_path):
+    assert accuracy(tmp_path, '--optimizer', name, '--epochs', '2', '--threads', '1') > 0.6
+
+
 def test_every_option_of_an_optimizer_is_in_its_args_txt():
     args = parse_train_args(['--optimizer', 'adamw', '--model_dir', 'x'])
     from options import train_parser
