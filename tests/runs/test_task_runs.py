@@ -118,6 +118,7 @@ def test_a_sum_of_three_features_is_learned(train_here, eval_here, sums, tmp_pat
     assert int(test.head['samples']) == 203
 
 
+@pytest.mark.slow('trains a U-Net on the digits until it takes the noise off')
 def test_unet_takes_the_noise_off_the_digits(train_here, eval_here, tmp_path):
     words = ('--task', 'restoration', '--data_type', 'noisy_digits', '--loss', 'mse')
     options = ('--lr', 0.01, '--batch_size', 32, '--epochs', 1, '--checkpoints_dir', tmp_path)
