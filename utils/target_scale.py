@@ -116,7 +116,7 @@ class OutputScale:
 
 def scale_outputs(model, args):
     """Let a network's outputs be in the units of the targets, and return it; again with another scale replaces it."""
-    for key, hook in list(model._forward_hooks.items()):
+    for key, hook in list(getattr(model, '_forward_hooks', {}).items()):
         if isinstance(hook, OutputScale):
             del model._forward_hooks[key]
     scale = scale_of(args)
