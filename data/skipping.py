@@ -1,5 +1,6 @@
 """--skip_bad: faulty samples of a training list are left out before the first step, and written down."""
 
+import shlex
 from pathlib import Path
 
 import torch
@@ -91,8 +92,11 @@ def check_skipped(loader, args):
     changed = sorted(then.keys() ^ now.keys(), key=lambda where: (len(where), where))
     if changed:
         what = 'is no longer faulty' if changed[0] in then else 'is faulty now: ' + now[changed[0]].partition('\t')[2]
+        options, weights = (
+            shlex.quote(str(word)) for word in (f'@{path.with_name("args.txt")}', path.with_name('last.pth'))
+        )
         raise DanluError(
             f'--resume: {len(changed)} of the samples that --skip_bad left out, or kept, would change: {changed[0]} '
             f'{what}. Put it back as it was ({path} names what the run leaves out), or begin another run from its '
-            f'weights: python train.py @{path.with_name("args.txt")} --load_model_path {path.with_name("last.pth")}'
+            f'weights: python train.py {options} --load_model_path {weights}'
         )

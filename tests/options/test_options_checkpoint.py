@@ -118,7 +118,7 @@ def test_the_pixels_of_a_test_are_kept_where_its_own_command_says(place):
     assert parse_test_args(['--load_model_path', 'model.pth'], trained).cache_dir is None
     args = prepare_test_args(['--load_model_path', 'model.pth', '--cache_dir', 'here'], trained)
     assert args.cache_dir == str(place / 'here')
-    assert f'--cache_dir={place}/here' in Path(args.result_dir, 'args.txt').read_text()
+    assert parse_test_args([f'@{args.result_dir}/args.txt'], trained).cache_dir == f'{place}/here'
 
 
 def test_safe_changes_are_applied_to_a_resumed_run(run):
@@ -146,8 +146,8 @@ def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
     line = refusal(prepare_train_args, ['--resume', run, *words])
     assert says.format(run=run) in line
     assert f'only {", ".join(SAFE_ON_RESUME)} can change' in line
-    file, option = shlex.quote(f'{run}/args.txt'), words[0].lstrip('-').removeprefix('no_').replace('-', '_')
-    assert f'python train.py @{file} --{option} ...' in line
+    file, option = shlex.quote(f'@{run}/args.txt'), words[0].lstrip('-').removeprefix('no_').replace('-', '_')
+    assert f'python train.py {file} --{option} ...' in line
 
 
 def test_saying_again_what_a_run_has_is_no_change(run):

@@ -125,7 +125,7 @@ def test_a_loss_over_several_powers_of_ten_has_a_logarithmic_scale():
     assert figure_of(history_of(10, train_loss={1: 900.0, 5: -1.0})).axes[0].get_yscale() == 'linear'
 
 
-@pytest.mark.filterwarnings('error')  # such as that of a character that no font has
+@pytest.mark.filterwarnings('error::UserWarning')  # such as that of a character that no font has
 def test_nothing_is_drawn_over_something_else():
     figure = figure_of(history_of(12, ('loss', 'acc', 'f1_macro', 'auroc', '准确率')), ('val/acc', 12), [3], '丹炉_1')
     figure.canvas.draw()

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import re
+import shlex
 import shutil
 from types import SimpleNamespace
 
@@ -315,7 +316,9 @@ def test_what_was_never_tested_is_told_how(two, tmp_path):
 
 def test_a_test_of_an_older_version_is_told_how_to_get_its_predictions(two):
     (two[1] / 'predictions.csv').unlink()
-    with pytest.raises(DanluError, match=f'has no predictions.csv: .* python eval.py @{two[1]}/args.txt'):
+    with pytest.raises(
+        DanluError, match='has no predictions.csv: .* python eval.py ' + re.escape(shlex.quote(f'@{two[1]}/args.txt'))
+    ):
         runs.main(['flips', *map(str, two)])
 
 
