@@ -41,7 +41,20 @@ from utils.fit import FITS, INTERPOLATIONS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
-from utils.option_needs import COLOURS, DECAY, MOMENTUM, NUMBERS, PROCESSES, SCALED, optimizer_with, option, schedule
+from utils.option_needs import (
+    COLOURS,
+    DECAY,
+    GPUS,
+    MOMENTUM,
+    NUMBERS,
+    PATIENCE,
+    PROCESSES,
+    SAVE_FREQ,
+    SCALED,
+    optimizer_with,
+    option,
+    schedule,
+)
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
@@ -237,7 +250,7 @@ def _add_files(parser):
 
 def _add_machine(parser):
     group = parser.add_argument_group('how: machine')
-    group.add_argument('--gpus', nargs='+', type=number(int, low=0), metavar='N',
+    group.add_argument('--gpus', nargs='+', type=number(int, low=0), metavar='N', needs=GPUS,
                        help='indices into the visible GPUs; several are wrapped in DataParallel (default: the first, '
                             'or the CPU where there is none)')
     group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'],
@@ -361,7 +374,7 @@ def _add_run(parser):
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
                        help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
                             'where it exists, _2, _3 ... is added)')
-    group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
+    group.add_argument('--save_freq', type=number(int, low=1), metavar='N', needs=SAVE_FREQ,
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
     group.add_argument('--save_steps', before=None, type=number(int, low=1), metavar='N',
                        help='write last.pth every N optimizer steps too, so that no more than these are lost')
@@ -435,7 +448,7 @@ def _add_controls(parser):
                             f'{values_by_task} (default: the first of the task)')
     group.add_argument('--mode', before=None, choices=['max', 'min'],
                        help='which values of it are better (default: as the metric has it)')
-    group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N',
+    group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N', needs=PATIENCE,
                        help='stop when there was no better epoch for N epochs')
     group.add_argument('--min_epochs', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='but not before so many epochs')

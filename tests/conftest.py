@@ -150,7 +150,7 @@ def train_here():
         import train
 
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            train.main([*_without_report('train.py', words), '--device', 'cpu'])
+            train.main([*_without_report('train.py', words), *([] if '--gpus' in words else ['--device', 'cpu'])])
         return finished_run(stdout.getvalue())
 
     return run
@@ -167,7 +167,7 @@ def eval_here(tmp_path_factory):
         if '--checkpoints_dir' not in words:
             words = (*words, '--checkpoints_dir', elsewhere)
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            eval_py.main([*map(str, words), '--device', 'cpu'])
+            eval_py.main([*map(str, words), *([] if '--gpus' in words else ['--device', 'cpu'])])
         return finished_test(stdout.getvalue())
 
     return run

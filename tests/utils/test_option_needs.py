@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from options import parse_test_args, parse_train_args, prepare_train_args, test_parser, train_args, train_parser
+import options
+from options import parse_test_args, parse_train_args, prepare_train_args, train_args, train_parser
 from train import Trainer
 from utils.args_file import options_of
 from utils.errors import DanluError
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
-PARSERS = {'train.py': (train_parser, parse_train_args), 'eval.py': (test_parser, parse_test_args)}
+PARSERS = {'train.py': (train_parser, parse_train_args), 'eval.py': (options.test_parser, parse_test_args)}
 NEEDING = [
     pytest.param(program, action.dest, id=f'{program} --{action.dest}')
     for program, (parser, _) in PARSERS.items()
@@ -56,6 +57,25 @@ REFUSED = [
     *((f'--momentum 0.5 --optimizer {name}', 'momentum') for name in 'adagrad adadelta asgd rprop adafactor'.split()),
     *((f'--beta 0.5 --optimizer {name}', 'beta') for name in 'sgd adagrad adadelta asgd rprop adafactor'.split()),
 ]
+
+# Have an effect whatever the other options are, or what they lack is known with the data or the weights alone.
+ALWAYS = """
+    accumulate add_graph amp augment balance batch_size bits channels channels_last checkpoints_dir class_names
+    clip_norm clip_value code compile crop_share data_type deterministic device dry_run ema epochs fast find_lr fit
+    freeze histograms ignored_colours image_size interpolation keep_last_weights keep_top load_key load_model_path
+    load_prefix loss lr lr_decay lr_of mask_values max_steps mean metrics mode model_args model_dir model_type
+    monitor num_classes num_workers on_nan optimizer pretrained pretrained_config print_freq print_model profile
+    report result_dir resume save_minutes save_outputs save_prefix save_steps save_viz schedule seed std task
+    threads train_list val_list warmup_steps
+""".split()
+
+
+def test_of_every_option_it_is_known_where_it_has_an_effect():
+    """Fails for a new option: declare needs=... beside its add_argument, or add it to a table above."""
+    known = {*ALWAYS, *(name for _, name in REFUSED), *(parameter.values[1] for parameter in NEEDING)}
+    names = {action.dest for parser, _ in PARSERS.values() for action in options_of(parser())}
+    assert sorted(names - known) == []
+    assert sorted(set(ALWAYS) - names) == []
 
 
 @pytest.fixture
