@@ -162,8 +162,26 @@ def load(path):
     return module
 
 
-@pytest.mark.parametrize('section', SECTIONS)
+# They train the largest networks of the documents, or the longest.
+LONG = (
+    *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After it'),
+    *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
+    "from-your-template: torchvision's references",
+)
+
+
+@pytest.mark.parametrize('section', [section for section in SECTIONS if section not in LONG])
 def test_what_a_section_prints_runs(section, here):
+    check_section(section, here)
+
+
+@pytest.mark.slow('trains large networks')
+@pytest.mark.parametrize('section', LONG)
+def test_what_a_long_section_prints_runs(section, here):
+    check_section(section, here)
+
+
+def check_section(section, here):
     ran = 0
     for language, code in SECTIONS[section]:
         if code.startswith((NOT_RUN, *ELSEWHERE[len(SHELL) :])):

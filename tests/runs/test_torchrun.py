@@ -303,6 +303,7 @@ def test_ctrl_c_reaches_each_process_twice_and_saves_all_the_same(uneven, launch
     assert len(load_checkpoint(tmp_path / 'lenet_exp' / 'last.pth')['processes']) == 2
 
 
+@pytest.mark.slow('torchrun starts its processes twice')
 def test_torchrun_restarts_what_has_failed(two, uneven, program, launched, tmp_path):
     words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path, '--resume', 'auto']
     once = ('--standalone', '--nproc_per_node', 2, '--max_restarts', 1)

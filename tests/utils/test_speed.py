@@ -125,6 +125,7 @@ def test_a_slower_variant_is_seen_to_be_slower(batch):
     assert found == {'amp': None}, line
 
 
+@pytest.mark.slow('builds C++ code')
 def test_a_compiled_network_keeps_its_names_and_values(batch):
     net = Network().eval()
     with torch.no_grad():
