@@ -50,7 +50,7 @@ block = torch.zeros(2**24)
 held = mallinfo()
 del block
 freed = mallinfo()
-print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena == held.arena == before.arena)
+print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena >= held.arena >= 2**26)
 """
 
 
@@ -58,10 +58,10 @@ print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena == held.arena == b
     platform.libc_ver()[0] != 'glibc' or not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='needs glibc 2.33 or newer'
 )
 def test_freed_memory_is_kept_for_what_comes_next(monkeypatch):
-    """By default glibc maps each block of 64 MiB anew; with it the block lies in the heap, which stays as it is."""
+    """By default glibc maps each block of 64 MiB anew; with it the block lies in the heap, which does not shrink."""
     for name in [name for name in os.environ if name.startswith(('MALLOC_', 'GLIBC_TUNABLES'))]:
         monkeypatch.delenv(name)
-    assert run(MALLINFO) == 'False True True'
+    assert run(MALLINFO).startswith('False True ')
     assert run(MALLINFO, 'keep') == 'True False True'
 
 

@@ -278,7 +278,7 @@ def test_the_command_says_what_of_the_code_changed(maker, call):
     write_source(run, train='x')
     change_record(run, git={'commit': 'f' * 40, 'changed': ['train.py']})
     _, remarks = repeated(call, 'a')
-    assert remarks[-1].endswith(f'as it was: unzip {run}/source.zip into an empty directory')
+    assert remarks[-1].endswith(f'as it was: unzip {shlex.quote(f"{run}/source.zip")} into an empty directory')
     change_record(run, code=code_today())
     assert not any('code' in line for line in repeated(call, 'a')[1])
 
