@@ -361,6 +361,7 @@ def faults():
     sys.path.append(str(PROJECT / 'scripts'))
     from faults import cases, compare, processes
 
+    program_server.start_server()  # one process for both, whoever comes first
     return SimpleNamespace(
         **{name: value for module in (cases, compare, processes) for name, value in vars(module).items()}
     )

@@ -64,10 +64,10 @@ class Program:
     def __init__(self, script, words, *, env=None, cwd=None, stdout=None, stderr=None, start_new_session=False):
         start_server()
         self.args, self.returncode = [str(script), *map(str, words)], None
-        environment, directory = dict(os.environ if env is None else env), str(cwd or Path.cwd())
+        environment = {name: os.fspath(value) for name, value in (os.environ if env is None else env).items()}
         self.stdout, out = _pipe() if stdout is None else (None, os.dup(stdout))
         self.stderr, err = _pipe() if stderr is None else (None, os.dup(stderr))
-        given = (self.args, environment, directory, start_new_session, _Descriptor(out), _Descriptor(err))
+        given = (self.args, environment, str(cwd or Path.cwd()), start_new_session, _Descriptor(out), _Descriptor(err))
         try:
             self._process = context.Process(target=_run, args=given)
             self._process.start()
