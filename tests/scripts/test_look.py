@@ -110,7 +110,7 @@ def test_restoration_and_regression(sheet, tmp_path):
     ]
     picture, printed = sheet(*words, '--task', 'regression')
     assert '40 training samples: 2 features' in printed
-    assert 'target 1: 0 to 4, mean 2, standard deviation 1.414' in printed
+    assert 'target price: 0 to 4, mean 2, standard deviation 1.414' in printed
     assert 'mean 0.00 0.00' in printed.replace('-0.00', '0.00')
     assert (picture[100:-50, 80:-100].max(-1) - picture[100:-50, 80:-100].min(-1) > 50).any()  # coloured dots
     picture, printed = sheet(*words, '--task', 'classification')
