@@ -37,6 +37,7 @@ from utils.arguments import (
     share_of_lr,
 )
 from utils.completion import complete
+from utils.errors import DanluError
 from utils.fit import FITS, INTERPOLATIONS, fit_before
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
@@ -55,6 +56,7 @@ from utils.option_needs import (
     option,
     schedule,
 )
+from utils.palette import fitted
 from utils.past import PastParser
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
@@ -549,6 +551,22 @@ def resumes_if_begun(argv=None):
     return train_parser().given(sys.argv[1:] if argv is None else [str(word) for word in argv]).get('resume') == AUTO
 
 
+def _refuse_other_colours(parser, given, recorded):
+    """Refuse another --palette for a resumed segmentation that has one, as masks stored as RGB are read by it."""
+    if 'palette' not in given or recorded.task != 'segmentation' or recorded.palette is None:
+        return
+    options = recorded.num_classes, recorded.class_names
+    try:
+        same = fitted(given['palette'], *options) == fitted(recorded.palette, *options)
+    except DanluError as error:
+        parser.error(f'argument --palette: {error}')
+    if not same:
+        parser.error(
+            f'argument --palette: masks stored as RGB are read by the colours, so a resumed segmentation keeps them '
+            f'({shown(recorded.palette)})'
+        )
+
+
 def _resumed(parser, resume, argv):
     """Return the options of the run `resume` (its directory or a checkpoint in it) with what `argv` may change."""
     run = Path(resume)
@@ -570,6 +588,7 @@ def _resumed(parser, resume, argv):
                 f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: python train.py '
                 f'{shlex.quote(f"@{record}")} --{name} ...'
             )
+    _refuse_other_colours(parser, given, recorded)
     if recorded.schedule in ENDING_WITH_RUN and given.get('epochs', recorded.epochs) != recorded.epochs:
         parser.error(
             f'argument --epochs: --schedule {recorded.schedule} ends with the run, after {recorded.epochs}; for a '

@@ -44,11 +44,23 @@ def _of_masks(found, args, split, source):
         source = f'{source} (of {found.count:,} masks {found.read:,}, drawn at random, were read)'
     notes = _missing(source, 'pixel', _absent(found.masks, args), args) if found.read else []
     if found.ignored:
-        binary = args.num_classes == 2 and notes and args.mask_values in (None, [STORED])
-        remedy = f'; if {args.ignore_index} is class 1: --mask_values 0 {args.ignore_index}' if binary else ''
         share = f'{found.ignored / found.pixels:.2%} of the pixels of the masks are ignored'
-        notes.append(f'{source}: {share} (--ignore_index {args.ignore_index}){remedy}')
+        notes.append(f'{source}: {share} (--ignore_index {args.ignore_index}){_remedy(found, args, split)}')
     return notes
+
+
+def _remedy(found, args, split):
+    """Return a hint (str) where masks hold one class at most besides ignored pixels, which may be another class."""
+    ignored, classes = args.ignore_index, set(np.flatnonzero(found.masks).tolist()) - {args.ignore_index}
+    if len(classes) > 1 or args.mask_values not in (None, [STORED]) or args.palette is not None:
+        return ''
+    train_list = getattr(args, 'train_list', None)
+    if split == 'val' and train_list not in (None, args.val_list):  # the training masks decide on the values
+        return f'; if {ignored} is a class there, store the classes as the masks of {train_list} do'
+    first, second = sorted([*(classes or {0}), ignored])
+    what = f'{ignored} is class 1' if first == 0 else f'{first} and {second} are the two classes'
+    number = '--num_classes 2 ' * (args.num_classes != 2)
+    return f'; if {what}: {number}--mask_values {first} {second}'
 
 
 def sets_of(dataset):

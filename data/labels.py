@@ -16,9 +16,11 @@ from utils.file_names import same_form
 
 # Of integer labels with gaps: more outputs than this many times the labels that occur are taken for a mistake.
 MAX_OUTPUTS_PER_LABEL = 10
+MIN_SAMPLES_PER_CLASS = 5  # classes named by dates or fractions of which there are fewer on average are a mistake
 MIN_CLASSES_OF_FEW = 20  # from here on, class names of which most have one sample are taken for a mistake
 MAX_SUGGESTED = 10  # classes that a suggested --class_names lists
 DATE = re.compile(r'\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d{1,2}:\d{2}\S*)?|\d{1,2}:\d{2}(:\d{2}\S*)?')
+FRACTION = re.compile(r'\d[.,]\d*[1-9]')
 NUMBER = re.compile(r'[+-]?\d[\d,.\'_ ]*([eE][+-]?\d+)?')
 UNITS = re.compile(r'^[$€£¥₹]\s*|\s*(%|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|JPY)$')
 
@@ -35,8 +37,9 @@ def is_integer(text):
 
 
 def is_ignored(text, ignore_index):
-    """Return whether a target (str) is the ignore index (int or None)."""
-    return ignore_index is not None and is_integer(text) and int(text) == ignore_index
+    """Return whether a target (str) is the ignore index (int or None); pandas writes -1 as -1.0 beside empty cells."""
+    whole = re.sub(r'\.0+$', '', text)
+    return ignore_index is not None and is_integer(whole) and int(whole) == ignore_index
 
 
 def label_names(listing, ignore_index=None):
@@ -109,7 +112,7 @@ def _count_integers(listing, ignore_index):
     if count <= samples and count <= MAX_OUTPUTS_PER_LABEL * len(labels):
         return count
     few = len(labels) <= MAX_SUGGESTED
-    names = f'--class_names {" ".join(map(str, labels))}' if few else '--class_names FILE, one label per line,'
+    names = f'--class_names {" ".join(map(str, labels))}' if few else '--class_names FILE with one label per line'
     if len(labels) > samples / 2 or not few:
         what = 'they look like numbers or dates, not like classes'
         remedy = f'to predict numbers add --task regression; if each label is a class, give {names}'
@@ -123,16 +126,16 @@ def _count_integers(listing, ignore_index):
 
 
 def _refuse_numbers(listing, names):
-    """Refuse class names that look like numbers to be predicted, like dates, or of which most have one sample."""
-    many = len(names) > len(listing) / 2
-    if not many or len(names) < 2:
+    """Refuse class names that look like numbers to be predicted or dates, or of which most have one sample."""
+    many, few_each = len(names) > len(listing) / 2, len(names) > len(listing) / MIN_SAMPLES_PER_CLASS
+    if not few_each or len(names) < 2:
         return
     plain = [UNITS.sub('', name).strip() for name in names]
     words = [word for name in plain for word in name.split()]
     numbers = not all(map(is_integer, names)) and all(NUMBER.fullmatch(word) for word in words)
     dates = all(map(DATE.fullmatch, names))
     found = f'{listing.source}: {len(names)} classes for {len(listing)} samples'
-    if numbers and not dates:
+    if numbers and not dates and (many or any(map(FRACTION.search, names))):
         raise DanluError(
             f'{found}, and all of them are numbers such as {names[0]}: to predict numbers add --task regression; '
             'else give --class_names'
@@ -142,7 +145,7 @@ def _refuse_numbers(listing, names):
             f'{found}, and all of them are dates or times such as {names[0]}: to predict them write them as numbers '
             f'and add --task regression; to take each for a class give --num_classes {len(names)}'
         )
-    if len(names) >= MIN_CLASSES_OF_FEW:
+    if many and len(names) >= MIN_CLASSES_OF_FEW:
         raise DanluError(
             f'{found}, such as {names[0]}: most classes have one sample; if the target is a number add --task '
             f'regression, else give --num_classes {len(names)} to train so'
@@ -160,15 +163,28 @@ def parse_labels(listing, num_classes, class_names, faults, ignore_index=None):
     """
     names, (texts, codes) = class_names or [], distinct_targets(listing)
     known = {same_form(name): label for label, name in enumerate(names)}
+    hint = _class_names_hint(texts, num_classes, names, ignore_index)
     found = [
-        known[form] if (form := same_form(text)) in known else label_or_fault(text, num_classes, names, ignore_index)
+        known[form]
+        if (form := same_form(text)) in known
+        else label_or_fault(text, num_classes, names, ignore_index, not hint)
         for text in texts
     ]
     faulty = np.array([isinstance(label, str) for label in found], bool)
     for index in np.flatnonzero(faulty[codes.numpy()]).tolist() if faulty.any() else []:
-        faults.add(listing.where(index), found[codes[index]], index)
+        faults.add(listing.where(index), found[codes[index]] + hint, index)
     labels = torch.tensor([0 if isinstance(label, str) else label for label in found], dtype=torch.int64)
     return labels[codes]
+
+
+def _class_names_hint(texts, num_classes, names, ignore_index):
+    """Return a hint (str): where as many integer labels occur as there are classes, these may be the classes."""
+    if names or not all(map(is_integer, texts)):
+        return ''
+    labels = sorted({int(text) for text in texts} - {ignore_index})
+    if len(labels) != num_classes or len(labels) > MAX_SUGGESTED:
+        return ''
+    return f'; if the {num_classes} labels that occur are the classes: --class_names {" ".join(map(str, labels))}'
 
 
 def label_or_fault(text, num_classes, names, ignore_index=None, may_ignore=True):
@@ -187,4 +203,5 @@ def label_or_fault(text, num_classes, names, ignore_index=None, may_ignore=True)
     hint = f'; --ignore_index {label} leaves it out' * may_ignore
     if label < 0:
         return f'label {text} is negative, and labels count from 0{hint}'
-    return f'label {text} is outside 0..{num_classes - 1}, which are {num_classes} classes{hint}'
+    from_0 = '; labels count from 0' * (label == num_classes)
+    return f'label {text} is outside 0..{num_classes - 1}, which are {num_classes} classes{from_0}{hint}'

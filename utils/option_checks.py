@@ -344,7 +344,8 @@ def _check_balance(parser, args):
     if not getattr(args, 'balance', False):
         return
     if args.task != 'classification':
-        parser.error(f'argument --balance: draws classes of pictures; for {args.task} give --class_weights')
+        instead = f'; for {args.task} give --class_weights' if task_of(args).has_classes else f', {args.task} has none'
+        parser.error(f'argument --balance: draws classes of pictures{instead}')
     if args.data_type == 'stream':
         parser.error('argument --balance: a stream does not know its labels beforehand; give --class_weights')
     if args.class_weights:

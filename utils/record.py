@@ -179,6 +179,8 @@ def experiment_of(trainer, record):
     if trainer.given or any(split['sha256'] is None for split in record['data'].values()):
         return None
     options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
+    if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # masks stored as RGB are read by it
+        options['palette'] = trainer.args.palette
     options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch
     if processes.count() > 1:  # whose sums have other last digits
         options['processes'] = processes.count()

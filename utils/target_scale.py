@@ -11,6 +11,7 @@ from utils.errors import DanluError
 from utils.tasks import task_of
 
 STANDARD = 'standard'
+MAX_ROUNDING = 0.01  # of a target's deviation; more is said
 
 
 def scale_of(args):
@@ -51,7 +52,20 @@ def measure_targets(args, dataset):
     args.from_data = sorted({*args.from_data, *wanted})
     names = args.target_names or [str(index) for index in range(len(constant))]
     same = [name for name, each in zip(names, constant, strict=False) if each]
-    return [f'targets that are the same in all training samples: {", ".join(same)}'] if same else []
+    notes = [f'targets that are the same in all training samples: {", ".join(same)}'] if same else []
+    return [*notes, *_coarse(targets, std, names)]
+
+
+def _coarse(targets, deviations, names):
+    """Return a line (list of str) for each target that float32 rounds by much of its deviation: dates in seconds."""
+    largest = targets.abs().amax(0).float()
+    steps = (largest.nextafter(torch.tensor(torch.inf)) - largest).tolist()
+    return [
+        f'target {name}: numbers as large as {largest[index]:g} are rounded to multiples of {step:g} (float32), which '
+        f'is over {MAX_ROUNDING:.0%} of their standard deviation; subtract a constant from them in the file'
+        for index, (name, step, deviation) in enumerate(zip(names, steps, deviations, strict=False))
+        if step > MAX_ROUNDING * deviation
+    ]
 
 
 def _measured(targets):

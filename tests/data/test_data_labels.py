@@ -49,6 +49,8 @@ def test_labels_with_gaps_have_an_output_each(listing):
         ([f'2023-01-{n:02}' for n in range(1, 20)], 'dates or times such as 2023-01-01'),
         ([f'12:{n:02}' for n in range(20)], 'dates or times such as 12:00'),
         ([f'{n}.95' for n in range(20)], 'to predict numbers add --task regression'),
+        ([f'{n % 8 + 3}.95' for n in range(32)], 'to predict numbers add --task regression'),
+        ([f'2023-01-{n % 8 + 1:02}' for n in range(32)], 'dates or times such as 2023-01-01'),
         ([f'${n},000.50' for n in range(1, 20)], 'to predict numbers add --task regression'),
         ([f'person_{n}' for n in range(30)], '--num_classes 30'),
     ],
@@ -63,7 +65,10 @@ def test_who_gives_the_number_of_classes_insists(listing):
     assert classes_of(listing, [f'person_{n}' for n in range(30)], 30) == 30
 
 
-@pytest.mark.parametrize('targets', [['cat', 'dog'], ['cat', 'dog', 'bird', 'cat'], [0, 1], [1, 0, 2]])
+@pytest.mark.parametrize(
+    'targets',
+    [['0.0', '1.0'] * 2, ['1.5', '2.5'] * 5, ['cat', 'dog'], ['cat', 'dog', 'bird', 'cat'], [0, 1], [1, 0, 2]],
+)
 def test_few_samples_with_few_classes_are_right(listing, targets):
     assert classes_of(listing, targets) == len(set(targets))
 
@@ -91,6 +96,24 @@ def test_directories_with_numbers_for_names(listing):
 def test_all_samples_ignored(listing):
     with pytest.raises(DanluError, match=r'all samples have the ignored label 7'):
         classes_of(listing, [7, 7], None, 7)
+
+
+def test_an_ignored_label_that_pandas_wrote_as_a_float_is_no_class(listing):
+    targets = ['0.0', '-1.0', '1.0'] * 3
+    assert label_names(listing(targets), -1) == ['0.0', '1.0']
+    faults = Faults('list.txt')
+    labels = parse_labels(listing(targets), 2, ['0.0', '1.0'], faults, -1)
+    assert (labels.tolist(), faults.count) == ([0, -1, 1] * 3, 0)
+
+
+@pytest.mark.parametrize('labels', [[1, 2, 3], [-1, 1], [10, 20, 30]])
+def test_as_many_labels_as_classes_may_be_the_classes(listing, labels):
+    faults = Faults('list.txt')
+    parse_labels(listing(labels * 3), len(labels), None, faults)
+    with pytest.raises(DanluError) as error:
+        faults.stop_if_any()
+    expected = f'if the {len(labels)} labels that occur are the classes: --class_names {" ".join(map(str, labels))}'
+    assert expected in message_of(error.value)
 
 
 def test_a_negative_label_blames_no_option_that_was_not_given(listing):

@@ -1,5 +1,7 @@
 """How stored pixels become labels: values of binary masks, several modes, and what is said of classes at the start."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from data.data_entry import complete_args, notes_of, select_eval_loader, select_
 from data.list_dataset import ListDataset
 from data.masks import MaskCoding
 from data.pictures import read_mask
+from data.sample_facts import LabelsInMasks
 from data.survey import find_mask_values
 from scripts.measure_data import main as measure_data
 from utils.errors import DanluError
@@ -111,7 +114,8 @@ def test_classes_without_a_pixel_are_named_and_the_share_that_is_ignored(binary,
         dataset = select_train_loader(args).dataset.dataset
         assert class_notes(dataset, args, 'train') == [
             f'{args.train_list}: no pixel of road, car, tree (3 of 4 classes)',
-            f'{args.train_list}: 50.00% of the pixels of the masks are ignored (--ignore_index 255)',
+            f'{args.train_list}: 50.00% of the pixels of the masks are ignored (--ignore_index 255); if 255 is class '
+            '1: --num_classes 2 --mask_values 0 255',
         ]
 
 
@@ -122,6 +126,21 @@ def test_older_records_ignore_255_and_it_is_said(binary):
     first, second = class_notes(dataset, args, 'train')
     assert first.endswith('no pixel of class 1 (1 of 2 classes)')
     assert second.endswith('; if 255 is class 1: --mask_values 0 255')
+
+
+def test_two_values_other_than_0_are_the_values_in_the_hint(binary):
+    args = binary(lambda labels, n: np.where(labels == 1, 255, 1).astype(np.uint8))
+    _, note = class_notes(select_train_loader(args).dataset.dataset, args, 'train')
+    assert note.endswith('; if 1 and 255 are the two classes: --mask_values 1 255')
+
+
+def test_the_hint_for_validation_masks_names_the_training_masks(binary):
+    args = binary(STORES['1'])
+    args.val_list = 'other.txt'
+    masks = torch.tensor([[[0, 255]]], dtype=torch.uint8)
+    dataset = SimpleNamespace(labels_in_masks=LabelsInMasks.in_tensor(masks, 255, 1))
+    *_, note = class_notes(dataset, args, 'val')
+    assert note.endswith(f'; if 255 is a class there, store the classes as the masks of {args.train_list} do')
 
 
 def test_nothing_but_ignored_pixels_is_refused(binary):
@@ -210,5 +229,6 @@ def test_the_first_masks_of_a_stream_decide(binary, make_args, tmp_path, write):
     source = f'{shard} (the first 4 masks of its shards)'
     assert class_notes(select_eval_loader(args).dataset.dataset, args, 'val') == [
         f'{source}: no pixel of class 1, class 2 (2 of 3 classes)',
-        f'{source}: 50.00% of the pixels of the masks are ignored (--ignore_index 255)',
+        f'{source}: 50.00% of the pixels of the masks are ignored (--ignore_index 255); if 255 is class 1: '
+        '--num_classes 2 --mask_values 0 255',
     ]

@@ -281,6 +281,10 @@ REFUSED_TRAIN = [
     ),
     ('--data_type stream --num_classes 3 --train_list pictures', '--val_list', 'with such, and none is given'),
     (f'{STREAM} --num_classes 3 --balance', '--balance', 'does not know its labels beforehand; give --class_weights'),
+    (
+        '--data_type list --train_list val.txt --val_list val.txt --task regression --balance',
+        *('--balance', 'draws classes of pictures, regression has none'),
+    ),
     (f'{" ".join(SEGMENTATION)} --num_classes 3 --balance', '--balance', 'for segmentation give --class_weights'),
     ('--balance --class_weights 1 2', '--balance', 'rare classes would count twice; leave one of the two out'),
     ('--skip_bad', '--skip_bad', 'digits has no files of single pictures; leave it out, or give --data_type list or'),

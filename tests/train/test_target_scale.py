@@ -13,7 +13,7 @@ from eval import load_predictor
 from options import parse_train_args
 from train import Trainer
 from utils.checkpoint import load_checkpoint
-from utils.target_scale import TargetScale, scale_of, scale_outputs
+from utils.target_scale import TargetScale, measure_targets, scale_of, scale_outputs
 
 CENTRE, SPREAD = 200_000.0, 54_000.0
 
@@ -166,6 +166,25 @@ def test_lists_are_standardised_and_ready_made_loaders_are_not(tmp_path, train_h
     trainer.close()
     assert own.target_scale == 'none'
     assert trainer.target_scale.scale is None
+
+
+@pytest.mark.parametrize(
+    ('targets', 'said'),
+    [
+        ([1.7e9, 1.7e9 + 300], 'numbers as large as 1.7e+09 are rounded to multiples of 128'),
+        ([1.7e9, 1.7e9], 'numbers as large as 1.7e+09 are rounded to multiples of 128'),
+        ([1e9, 2e9], None),
+        ([200_000, 300_000], None),
+        ([5, 5], None),
+    ],
+)
+def test_targets_that_float32_rounds_much_are_said(targets, said):
+    given = {'target_mean': None, 'target_std': None, 'target_scale': 'standard', 'target_names': ['when']}
+    args = Namespace(task='regression', data_type='list', from_data=[], **given)
+    notes = measure_targets(args, Namespace(labels=torch.tensor(targets, dtype=torch.float32)[:, None]))
+    found = [note for note in notes if 'float32' in note]
+    assert bool(found) is (said is not None)
+    assert said is None or found[0].startswith(f'target when: {said}')
 
 
 def test_a_model_that_is_used_again_is_scaled_once():
