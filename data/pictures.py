@@ -16,6 +16,7 @@ from PIL.Image import Transpose
 from data.depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
 from data.masks import MaskCoding, has_alpha, palette_of, refuse_lossy, stored_values, surprises
 from utils.errors import DanluError
+from utils.file_names import form_hint
 from utils.fit import Fit
 
 # Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
@@ -53,7 +54,7 @@ def open_picture(source):
             refuse_endless(source)
         picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
     except FileNotFoundError:
-        raise DanluError('no such file') from None
+        raise DanluError(f'no such file{form_hint(source)}') from None
     except Image.UnidentifiedImageError:
         raise DanluError('not a picture in a format that Pillow knows') from None
     except DAMAGE as error:

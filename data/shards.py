@@ -18,7 +18,7 @@ from data.list_format import encoding_of, path_with_slashes
 from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
 from utils.errors import DanluError
-from utils.file_names import name_fault, printable
+from utils.file_names import form_hint, name_fault, printable
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
 LABEL_ENDINGS = ('.cls', '.json')
@@ -258,7 +258,7 @@ class LineShard:
         except DanluError as error:
             raise DanluError(f'{path}: {error}') from None
         except FileNotFoundError:
-            raise DanluError(f'{path}: no such file') from None
+            raise DanluError(f'{path}: no such file{form_hint(path)}') from None
         except (OSError, ValueError) as error:
             raise DanluError(f'{path}: cannot be read: {error}') from None
 

@@ -28,7 +28,9 @@ CHOSEN_BY = {
     'evaluation': (),
 }
 FOR_RESULT = ('data', 'loss', 'metrics', 'evaluation')  # what the result of a test depends on besides the network
-BUILT_BY = 'model_type model_args task num_classes num_targets channels image_size'.split()  # a network
+BUILT_BY = (  # a network
+    'model_type model_args task num_classes num_targets channels image_size target_scale target_mean target_std'
+).split()
 MOST_LINES = 60  # of differences in code
 
 

@@ -17,6 +17,14 @@ def same_form(text):
     return unicodedata.normalize('NFC', text)
 
 
+def form_hint(path):
+    """Return a hint (str) for a file that is not there: that the same name stands there in another Unicode form."""
+    for form in ('NFC', 'NFD'):
+        if os.path.exists(unicodedata.normalize(form, os.fspath(path))):
+            return f'; a file there has this name in the Unicode form {form}: write the name so, or rename the file'
+    return ''
+
+
 def name_fault(name):
     """Return why the name of a file (str, as Python gives it) cannot be used (str), or None.
 

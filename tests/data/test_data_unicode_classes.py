@@ -3,6 +3,7 @@
 import io
 import tarfile
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from data.folder import Folder
 from data.list_dataset import ListDataset
 from data.measure import ListSource, measure
 from data.stream import Stream
+from utils.errors import DanluError
 from utils.palette import fitted
 
 NFC, NFD = (unicodedata.normalize(form, 'café') for form in ('NFC', 'NFD'))
@@ -84,3 +86,12 @@ def test_a_stream(files, make_args):
 
 def test_a_palette():
     assert fitted([f'{NFD}=#000001', 'bar=#000002'], 2, ['bar', NFC]) == ['#000002', '#000001']
+
+
+@pytest.mark.parametrize(('stored', 'listed', 'form'), [(NFC, NFD, 'NFC'), (NFD, NFC, 'NFD')])
+def test_a_file_whose_name_has_the_other_form_is_pointed_out(save, list_args, stored, listed, form):
+    save(f'{stored}.png')
+    if Path(save('x.png').parent, f'{listed}.png').exists():
+        pytest.skip('this file system takes both forms for the same name')
+    with pytest.raises(DanluError, match=f'no such file; a file there has this name in the Unicode form {form}'):
+        build(list_args(f'{listed}.png\t0\nx.png\t1'), 'train', ListDataset)

@@ -95,6 +95,12 @@ def test_a_test_gives_the_values_of_training_and_predictions_in_units(run, eval_
     assert np.allclose(from_python[:, 0].numpy(), predicted, rtol=1e-5)
 
 
+def test_another_scale_for_a_test_is_named_as_the_reason_for_other_outputs(run, eval_here):
+    test = eval_here('--load_model_path', run.directory / 'best.pth', '--target_scale', 'none')
+    assert '--target_scale: standard -> none' in test.stdout
+    assert 'no change of code, options or versions' not in test.stdout
+
+
 def test_the_units_do_not_change_what_is_learned(houses, run, tmp_path, train_here):
     table(tmp_path / 'train.csv', 600, 0, scale=1.0, centre=0.0)
     table(tmp_path / 'val.csv', 200, 1, scale=1.0, centre=0.0)
