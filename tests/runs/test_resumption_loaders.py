@@ -18,6 +18,7 @@ def test_a_ready_made_loader_goes_on_as_the_docstring_says(hidden, own, exact, t
     options = {
         **{'model_type': 'mlp', 'model_args': ['hidden=16', 'dropout=0.3'], 'num_classes': 3, 'epochs': 3},
         **{'image_size': [8, 8], 'channels': 3, 'device': 'cpu', 'checkpoints_dir': str(tmp_path)},
+        'keep_last_weights': True,  # the best ones may be of an epoch before the interruption
     }
 
     def trained(**more):

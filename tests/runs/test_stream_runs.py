@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import tarfile
 
 import numpy as np
@@ -92,4 +93,5 @@ def test_a_length_makes_schedules_possible(train_here, stream_data, history_of, 
     ]
     run = train_here(*stream_data, *words, '--num_workers', 0)
     assert 'data: 19 to train on, a stream to validate' in run.stdout
-    assert [float(row['lr']) for row in history_of(run)] == pytest.approx([0.0005, 0])
+    of_last_steps = [0.0005 * (1 + math.cos(math.pi * step / 10)) for step in (4, 9)]
+    assert [float(row['lr']) for row in history_of(run)] == pytest.approx(of_last_steps)

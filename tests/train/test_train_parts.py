@@ -110,7 +110,7 @@ def test_the_short_methods_can_be_overridden(tmp_path, events_of):
         (['--optimizer', 'sgd', '--momentum', 0.7], torch.optim.SGD, {'momentum': 0.7}),
         (['--optimizer', 'adam', '--momentum', 0.8, '--beta', 0.9], torch.optim.Adam, {'betas': (0.8, 0.9)}),
         (['--optimizer', 'adamw', '--beta', 0.95], torch.optim.AdamW, {'betas': (0.9, 0.95)}),
-        (['--optimizer', 'rmsprop', '--beta', 0.95], torch.optim.RMSprop, {'momentum': 0.9, 'alpha': 0.95}),
+        (['--optimizer', 'rmsprop', '--beta', 0.95], torch.optim.RMSprop, {'momentum': 0.0, 'alpha': 0.95}),
     ],
     ids=lambda value: value[1] if isinstance(value, list) else '',
 )
