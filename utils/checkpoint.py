@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from utils.errors import DanluError
+from utils.foreign_files import what_else
 from utils.parts import check_parts, lies_in
 from utils.sharding import like
 from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
@@ -81,6 +82,8 @@ def load_checkpoint(path, trust=False):
         DanluError: no such file, damaged, not a dictionary, or holding more than that and not trusted.
     """
     try:
+        if kind := what_else(path):
+            raise DanluError(f'{path} is {kind}')
         _check_sums(path)
         loaded = torch.load(path, map_location='cpu', weights_only=True)
     except FileNotFoundError:
@@ -97,7 +100,11 @@ def load_checkpoint(path, trust=False):
             'any code that is in the file: only if you trust whom it is from'
         ) from error
     except DAMAGE as error:
-        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
+        raise _damaged(path, error) from error
+    except Exception as error:
+        if type(error).__name__ != 'SafetensorError':  # of a library that need not be installed
+            raise
+        raise _damaged(path, error) from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
     if loaded.get('format', FORMAT) not in range(1, FORMAT + 1):
@@ -132,7 +139,7 @@ def _trusted_weights(path):
             'or save the weights alone there: torch.save(model.state_dict(), ...)'
         ) from error
     except (pickle.UnpicklingError, *DAMAGE) as error:
-        raise DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {_reason(error)})') from error
+        raise _damaged(path, error) from error
     if isinstance(loaded, nn.Module):
         return {'model': unwrapped(loaded).state_dict()}
     if not isinstance(loaded, dict):
@@ -204,6 +211,7 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     check_parts('--load_exclude', exclude, names)
     excluded = [name for name in names if lies_in(name, exclude)]
     own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
+    _check_numbers(weights, own, path)
     if old := as_old_batch_norms(weights, own):
         told += f'; {len(old)} counters of old batch norms (num_batches_tracked) are not in the file and not needed'
         own = {name: value for name, value in own.items() if name not in set(old)}
@@ -229,6 +237,16 @@ def _check_fit(model, weights, path, found, strict, note):
         raise DanluError(
             f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}{told}'
         )
+
+
+def _check_numbers(weights, own, path):
+    """Raise DanluError for weights that are quantised, or where training has ended in nan."""
+    common = [name for name in weights if name in own and own[name].is_floating_point()]
+    if coarse := [name for name in common if not weights[name].is_floating_point()]:
+        kind = str(weights[coarse[0]].dtype).removeprefix('torch.')
+        raise DanluError(f'{path} holds integers ({kind}) where the model has fractions: {_first(coarse)}')
+    if bad := [name for name in common if not weights[name].isfinite().all()]:
+        raise DanluError(f'{path} holds weights that are not finite (nan or inf): {_first(bad)}')
 
 
 def _parts_of_another_shape(weights, own):
@@ -269,8 +287,10 @@ def _check_sums(path):
             raise zipfile.BadZipFile(f'the checksum of {wrong} is wrong')
 
 
-def _reason(error):
-    return (str(error).splitlines() or ['it ends too early'])[0]
+def _damaged(path, error):
+    """Return the DanluError for a file that torch.load could not read."""
+    reason = (str(error).splitlines() or ['it ends too early'])[0]
+    return DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})')
 
 
 def _first(names, count=8):

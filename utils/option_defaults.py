@@ -58,6 +58,11 @@ def settle(parser, args):
                         f'--{name} is {default:g}, the default of --{chooser} {getattr(args, chooser)}; the record has '
                         f'{value:g}, the default of --{chooser} {getattr(record, chooser)}'
                     )
+            elif getattr(record, chooser) != getattr(args, chooser) and default not in (None, value):
+                args.past.append(
+                    f'--{name} is {value:g}, of the record, where it was given for --{chooser} '
+                    f'{getattr(record, chooser)}; the default of {getattr(args, chooser)} is {default:g}'
+                )
         if getattr(args, name) is None:
             setattr(args, name, default)
     if args.lr is None:

@@ -5,6 +5,7 @@ import math
 from utils.errors import DanluError
 from utils.metric_options import directions_of, top5_fault
 from utils.registry import load_entry, read_registry, unknown_name
+from utils.synonyms import same_names
 
 
 class Selection:
@@ -117,6 +118,12 @@ def check_monitor(selection, known):
         DanluError: naming those that there will be.
     """
     if known is not None and selection.monitor not in known:
+        split, _, name = selection.monitor.partition('/')
+        names = [value.partition('/')[2] for value in known if value.startswith(f'{split}/')]
+        if meant := same_names(name, names):  # top1 for acc
+            close = ' or '.join(f'{split}/{each}' for each in meant)
+            others = f'(known: {", ".join(sorted(known))})'
+            raise DanluError(f'--monitor: unknown value {selection.monitor!r}; did you mean {close}? {others}')
         raise DanluError(f'--monitor: {unknown_name("value", selection.monitor, known)}')
 
 
