@@ -41,7 +41,7 @@ if __name__ == '__main__':
 
 import torch
 
-from data.balance import note_of_missing, notes_of_classes
+from data.balance import note_of_missing, notes_of_classes, notes_of_ignored
 from data.class_notes import class_notes
 from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
 from data.identity import data_record, dataset_of
@@ -144,9 +144,12 @@ class Trainer(Engine):
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
         sets = [dataset_of(loader) for loader in (self.train_loader, self.val_loader)]
-        notes += notes_of(self.train_loader, self.val_loader) + notes_of_classes(sets[0], args)
-        notes += [*class_notes(sets[0], args, 'train'), *class_notes(sets[1], args, 'val')]
-        notes += [*note_of_missing(*sets, args.class_names, args.ignore_index), *self.data['val']['shared']]
+        notes += [
+            *(*notes_of(self.train_loader, self.val_loader), *notes_of_classes(sets[0], args)),
+            *(*notes_of_ignored(sets[1], args, 'validation'), *class_notes(sets[0], args, 'train')),
+        ]
+        notes += class_notes(sets[1], args, 'val') + note_of_missing(*sets, args.class_names, args.ignore_index)
+        notes += self.data['val']['shared']
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)

@@ -33,6 +33,25 @@ def note_of_missing(train, val, names, ignore_index=None):
     return [f'no sample to validate of: {", ".join(shown)}{more}'] if missing else []
 
 
+def notes_of_ignored(dataset, args, what):
+    """Return a note (list of str, one or none) on the samples whose label is ignored.
+
+    Args:
+        dataset: of one that tells no labels nothing is said.
+        args: options; ignore_index counts.
+        what: 'training' or 'validation'.
+
+    Raises:
+        DanluError: all samples are ignored.
+    """
+    labels = None if dataset is None or args.ignore_index is None else labels_of(dataset)
+    ignored = 0 if labels is None else int((labels == args.ignore_index).sum())
+    if ignored and ignored == len(labels):
+        raise DanluError(f'all {what} samples have the ignored label {args.ignore_index} (--ignore_index)')
+    share = f'{ignored:,} ({ignored / len(labels):.1%})' if ignored else ''
+    return [f'ignored {what} samples, by --ignore_index {args.ignore_index}: {share}'] if ignored else []
+
+
 def notes_of_classes(train, args):
     """Return notes (list of str) on classes that no training sample has, and on samples whose label is ignored.
 
@@ -43,10 +62,7 @@ def notes_of_classes(train, args):
     labels = None if train is None or not args.num_classes else labels_of(train)
     if labels is None:
         return []
-    notes, ignored = [], 0 if args.ignore_index is None else int((labels == args.ignore_index).sum())
-    if ignored:
-        share = ignored / len(labels)
-        notes.append(f'ignored training samples, by --ignore_index {args.ignore_index}: {ignored:,} ({share:.1%})')
+    notes = notes_of_ignored(train, args, 'training')
     absent = np.setdiff1d(np.arange(args.num_classes), labels).tolist()
     absent = [label for label in absent if label != args.ignore_index]
     if absent:

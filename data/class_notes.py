@@ -20,7 +20,7 @@ def class_notes(dataset, args, split):
         split: 'train' or 'val'.
 
     Raises:
-        DanluError: all pixels to train on are ignored.
+        DanluError: all pixels are ignored.
     """
     if dataset is None or not task_of(args).has_classes:
         return []
@@ -33,9 +33,10 @@ def class_notes(dataset, args, split):
 
 
 def _of_masks(found, args, split, source):
-    if found.pixels and found.ignored == found.pixels and split == 'train' and found.read == found.count:
+    if found.pixels and found.ignored == found.pixels and found.read == found.count:
         raise DanluError(
-            f'{source}: all pixels of the masks have the ignore index {args.ignore_index}, so nothing can be learned; '
+            f'{source}: all pixels of the masks have the ignore index {args.ignore_index}, so nothing can be '
+            f'{"learned" if split == "train" else "evaluated"}; '
             'give another --ignore_index, or --mask_values with the stored value of each class'
         )
     if found.count is None:

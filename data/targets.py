@@ -23,7 +23,7 @@ def label_set_names(listing):
     """Return the class names (sorted list of str) of a listing of sets of labels, or None: all are integers.
 
     Raises:
-        DanluError: there are not two classes.
+        DanluError: there are not two classes, or labels are separated by other signs than commas.
     """
     found = sorted({same_form(label) for text in distinct_targets(listing)[0] for label in split_labels(text)} - {''})
     if not found or (len(found) == 1 and not is_integer(found[0])):
@@ -31,6 +31,15 @@ def label_set_names(listing):
             f'{listing.source}: the samples have {"no label" if not found else f"one label, {found[0]}"}: multilabel '
             'takes two or more; for one, give each sample a class and --task classification'
         )
+    for sign in ';|':
+        several = next(
+            (name for name in found if sign in name and {*map(str.strip, name.split(sign))} & {*found}), None
+        )
+        if several is not None:
+            raise DanluError(
+                f'{listing.source}: {several!r} holds another label, as if {sign!r} separated labels; commas do: write '
+                f'{",".join(map(str.strip, several.split(sign)))}'
+            )
     return None if all(map(is_integer, found)) else found
 
 

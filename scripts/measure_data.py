@@ -45,6 +45,8 @@ def parse_args(argv=None):
                         help='label of the pixels in masks that do not count')
     parser.add_argument('--palette', nargs='+', metavar='COLOUR',
                         help='colours of the classes, or a file, for masks saved as RGB: as train.py has it')
+    parser.add_argument('--num_classes', type=number(int, low=2, high=255), metavar='N',
+                        help='how many colours of a --palette are classes, the first ones (default: all)')
     parser.add_argument('--class_names', nargs='+', metavar='NAME',
                         help='which names of a --palette are classes, or one text file with a name per line')
     args = parser.parse_args(argv)
@@ -68,12 +70,13 @@ def coding_of(parser, args):
         if getattr(args, name)
     ]
     if args.palette is None:
-        if args.class_names:
-            parser.error('argument --class_names: names the classes of --palette, which is not given')
+        for name in ('num_classes', 'class_names'):
+            if getattr(args, name):
+                parser.error(f'argument --{name}: chooses among the colours of --palette, which is not given')
         return {}
     expand(parser, vars(args))
     args.class_names = args.class_names or names_in(args.palette)
-    count = len(args.class_names or args.palette)
+    count = args.num_classes or len(args.class_names or args.palette)
     try:
         colours = fitted(args.palette, count, args.class_names)
     except DanluError as error:

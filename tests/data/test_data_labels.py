@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.balance import balance, notes_of_classes
+from data.balance import balance, notes_of_classes, notes_of_ignored
 from data.data_entry import complete_args, select_train_loader
 from data.labels import count_classes, folder_names, label_names, parse_labels
 from data.list_dataset import ListDataset
 from data.listing import Faults, read_list
 from data.stream import Stream
+from data.targets import label_set_names
 from utils.errors import DanluError, message_of
 
 
@@ -165,3 +166,24 @@ def test_balance_never_draws_an_ignored_sample(make_args, ignored):
     dataset.labels = torch.tensor([0, 0, 1, ignored, ignored])
     args = make_args('--num_classes', 2, '--ignore_index', ignored)
     assert np.array_equal(balance(dataset, args), [0.5, 0.5, 1, 0, 0])
+
+
+def test_ignored_samples_to_validate_are_counted_and_all_of_them_refused(save, list_args):
+    for n in range(4):
+        save(f'{n}.png')
+    text = ''.join(f'{n}.png\t{n % 2}\n' for n in range(4))
+    args = list_args(text, '--ignore_index', -1, val='0.png\t-1\n1.png\t0\n')
+    complete_args(args)
+    notes = notes_of_ignored(ListDataset(args, 'val'), args, 'validation')
+    assert notes == ['ignored validation samples, by --ignore_index -1: 1 (50.0%)']
+    args = list_args(text, '--ignore_index', -1, val='0.png\t-1\n1.png\t-1\n')
+    complete_args(args)
+    with pytest.raises(DanluError, match='all validation samples have the ignored label -1'):
+        notes_of_ignored(ListDataset(args, 'val'), args, 'validation')
+
+
+@pytest.mark.parametrize('sign', [';', '|'])
+def test_sets_of_labels_with_other_signs_than_commas_are_refused(listing, sign):
+    with pytest.raises(DanluError, match='commas do: write cat,dog'):
+        label_set_names(listing([f'cat{sign}dog', 'dog', 'bird']))
+    assert label_set_names(listing([f'cat{sign}dog', 'bird'])) == ['bird', f'cat{sign}dog']

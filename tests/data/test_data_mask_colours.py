@@ -186,3 +186,12 @@ def test_masks_whose_values_have_another_colour_in_each_file_are_counted(save, l
     args = list_args('\n'.join(lines), '--task', 'segmentation', '--num_classes', 3)
     notes = [note for note in notes_of(select_train_loader(args)) if 'masks' in note]
     assert [note.split(': ')[1][:36] for note in notes] == ['1 of 4 masks have a palette in which']
+
+
+def test_measuring_takes_the_first_colours_of_a_palette_as_training_does(colour_coded, capsys):
+    palette = ['--palette', '#808080', '#800000', '#000000', '#000000']  # as a PNG has them, black to the end
+    args = colour_coded(rgb, *palette, '--num_classes', 3)
+    with pytest.raises(SystemExit) as stop:
+        measure_data([args.train_list, *palette, '--num_classes', '3'])
+    assert stop.value.code == 0
+    assert '--num_classes 3' in capsys.readouterr().out.splitlines()[-1]
