@@ -155,6 +155,8 @@ def _check_masks(parser, args):
 def _check_fit(parser, args):
     if args.interpolation is not None and args.data_type not in PICTURE_DATA and parser.prog == 'train.py':
         parser.error(f'argument --interpolation: {args.data_type} reads no picture files; leave it out')
+    if args.crop_share is not None and args.data_type not in PICTURE_DATA and parser.prog == 'train.py':
+        parser.error(f'argument --crop_share: {args.data_type} reads no picture files; leave it out')
     if args.fit is None and args.data_type != 'array':
         args.fit = default_fit(args.task)
     if args.fit is None:
@@ -163,8 +165,6 @@ def _check_fit(parser, args):
         parser.error(f'argument --fit: {fault}')
     if args.crop_share not in (None, 1.0) and args.fit != 'crop':
         parser.error(f'argument --crop_share: only for --fit crop, not {args.fit}; leave it out')
-    if args.crop_share is not None and args.data_type not in PICTURE_DATA and parser.prog == 'train.py':
-        parser.error(f'argument --crop_share: {args.data_type} reads no picture files; leave it out')
     if parser.prog == 'train.py' and args.data_type in OWN_DATA and args.fit != default_fit(args.task):
         parser.error(f'argument --fit: the pictures of {args.data_type} all have one shape; leave it out')
 
