@@ -62,8 +62,8 @@ from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
-# belong to one start; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code'.split()
+# belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
+NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code trust_checkpoint'.split()
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
@@ -608,7 +608,8 @@ def parse_test_args(argv=None, trained=None):
     """
     parser = test_parser()
     get_load_model_path(argv)
-    args, given, trained = parser.parse_args(argv), parser.given(argv), trained or {}
+    args, given = parser.parse_args(argv), parser.given(argv)
+    trained = parser.checked_record(trained, args.load_model_path)
     outdated = set()  # what the checkpoint says of something that the command line replaces
     if given.get('model_type', trained.get('model_type')) != trained.get('model_type'):
         outdated |= {'model_args'}

@@ -35,4 +35,16 @@ def _readable():
     return tuple(ending for endings in formats.values() for ending in endings)
 
 
+def readable_formats():
+    """Return Pillow's names of the formats that are read (tuple of str): no other is tried, whatever a file is called.
+
+    Without this, Pillow goes by the content, and runs Ghostscript for an EPS that is called x.png.
+    """
+    return (*OWN_FORMATS, *(name for name in PLUGINS if name in Image.OPEN))
+
+
+# Pillow opens MPO as JPEG, and has no plugin of that name.
+OWN_FORMATS = tuple(
+    name for name in ENDINGS_BY_FORMAT if name != 'MPO' and CODECS.get(name, 'zlib') in features.get_supported()
+)
 PICTURE_ENDINGS = _readable()

@@ -15,6 +15,7 @@ from PIL.Image import Transpose
 
 from data.depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
 from data.masks import MaskCoding, has_alpha, palette_of, refuse_lossy, stored_values, surprises
+from data.picture_endings import readable_formats
 from utils.errors import DanluError
 from utils.file_names import form_hint
 from utils.fit import Fit
@@ -52,7 +53,7 @@ def open_picture(source):
     try:
         if not isinstance(source, bytes):
             refuse_endless(source)
-        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable_formats())
     except FileNotFoundError:
         raise DanluError(f'no such file{form_hint(source)}') from None
     except Image.UnidentifiedImageError:

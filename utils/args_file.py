@@ -1,6 +1,7 @@
 """args.txt: every option of a run, written so that @args.txt repeats it. Imports no torch."""
 
 import datetime
+import re
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from utils.option_defaults import default_of
 from utils.option_needs import is_used
 from utils.run_directory import replacing
 
+PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions repeated it
 MARK = '  # default: '  # behind a value that is not the default
 
 
@@ -50,7 +52,10 @@ def args_lines(parser, args, not_repeated):
 
 def same_options(lines, others):
     """Return whether the lines (list of str) of two args.txt set the same options (bool)."""
-    ours, theirs = ([line.partition(MARK)[0] for line in each if line.startswith('--')] for each in (lines, others))
+    ours, theirs = (
+        [line.partition(MARK)[0] for line in each if line.startswith('--') and not PERMISSION.match(line)]
+        for each in (lines, others)
+    )
     return ours == theirs
 
 

@@ -21,6 +21,7 @@ from torch import nn
 from utils.errors import DanluError
 from utils.foreign_files import what_else
 from utils.parts import check_parts, lies_in
+from utils.record_schema import check_checkpoint
 from utils.sharding import like
 from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
 
@@ -107,6 +108,7 @@ def load_checkpoint(path, trust=False):
         raise _damaged(path, error) from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
+    check_checkpoint(loaded, path)
     if loaded.get('format', FORMAT) not in range(1, FORMAT + 1):
         raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')
     return loaded

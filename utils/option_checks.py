@@ -42,7 +42,7 @@ SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what 
 
 def checked(parser, args):
     """Check what concerns several options together and bring short forms to their full ones; return args."""
-    expand(parser, vars(args))
+    expand(parser, vars(args), getattr(args, 'typed', None))
     for option in ('model_args', 'loss_args'):
         words = getattr(args, option) or []
         if len({word.partition('=')[0] for word in words}) < len(words):
@@ -70,11 +70,20 @@ def checked(parser, args):
     return args
 
 
-def expand(parser, options):
-    """Bring short forms among options (dict, changed in place) to their full ones."""
+def expand(parser, options, typed=None):
+    """Bring short forms among options (dict, changed in place) to their full ones.
+
+    A file that stands for names or colours is read only where its name was typed: a checkpoint or an args.txt that
+    Danlu wrote may come from others, and could name any file of the user.
+
+    Args:
+        parser: for errors.
+        options: name -> value.
+        typed: names of the options that somebody typed; None: all.
+    """
     if len(options.get('image_size') or []) == 1:
         options['image_size'] = options['image_size'] * 2
-    if len(options.get('class_names') or []) == 1:
+    if len(options.get('class_names') or []) == 1 and (typed is None or 'class_names' in typed):
         path = os.path.expanduser(options['class_names'][0])
         if not os.path.isfile(path):
             parser.error(
@@ -90,7 +99,12 @@ def expand(parser, options):
         options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
         if len(options['class_names']) < 2:
             parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
-    if options.get('palette'):
+    if options.get('palette') and not is_palette(options['palette']):
+        if typed is not None and 'palette' not in typed:
+            parser.error(
+                f'argument --palette: {shown(options["palette"])}: a record has no colours #rrggbb there; files are '
+                'for the command line only'
+            )
         options['palette'] = _expanded_palette(parser, options['palette'])
 
 

@@ -87,7 +87,7 @@ def _palette_of(path):
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=['PNG']) as picture:
             mode, levels = picture.mode, picture.getpalette('RGB') if picture.mode == 'P' else None
     except (OSError, SyntaxError, ValueError) as error:
         raise DanluError(f'{path!r} cannot be read: {error}') from None

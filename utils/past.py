@@ -18,6 +18,7 @@ from utils.arguments import Parser, Quoted, directory_path, existing_path, split
 from utils.option_checks import shown
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
+from utils.record_schema import PLAIN
 
 
 def removed(*harmless):
@@ -47,6 +48,8 @@ CHANGED_OPTIONS = {}
 # (dict name -> value, with texts for numbers where it is an args.txt) that returns the value of today:
 #   'model_type': {'mobilenet_fcn': 'mobilenetv3_fcn'},
 CHANGED_VALUES = {'schedule': schedule_of_then}
+# What somebody allows for one start, on the command line: no file that may be from others allows it.
+PERMISSIONS = ('trust_checkpoint',)
 
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) '?@.*args\.txt'?\s*$")  # by which Danlu's own files are known
 COUNT = re.compile(r'# (\d+) options\s*$')  # older ones lack it
@@ -89,6 +92,14 @@ class PastParser(Parser):
         """End with one line, which says in what line of an args file the mistake is."""
         super().error(self._place_of(message) + message)
 
+    def checked_record(self, options, path):
+        """Return the options (dict name -> value) in a checkpoint, {} for None; others end in one line."""
+        if options is None:
+            return {}
+        if not isinstance(options, dict) or not all(isinstance(name, str) for name in options):
+            self.error(f'{path}: its args are no options by their names, but of type {type(options).__name__}')
+        return options
+
     def recorded(self, options, names, path):
         """Return what the options in a checkpoint mean today.
 
@@ -109,7 +120,10 @@ class PastParser(Parser):
                 if (now := translated({name: value}, self._knows, options)) != {name: value}
             ]
         except ValueError as error:
-            self.error(f'{path}: {error}; eval.py --code then tests it with the code of its run')
+            self.error(
+                f'{path}: {error}; if you trust whom the checkpoint is from, eval.py --code then tests it with the '
+                'code of its run'
+            )
         actions = [action for action in self._actions if action.dest in names]
         values = {a.dest: self._of_today(a, found[a.dest], path) for a in actions if a.dest in found}
         if not all(action.dest in found or hasattr(action, 'before') for action in actions):
@@ -123,9 +137,15 @@ class PastParser(Parser):
 
     def _of_today(self, action, value, path):
         """Return an option's value as the command line would give it; paths are for whoever uses them to check."""
+        name, values = f'--{action.dest}', list(value) if isinstance(value, list | tuple) else [value]
+        several = action.nargs in ('+', '*')
+        wrong = not several if isinstance(value, list | tuple) else False
+        if value is not None and (wrong or not all(isinstance(part, PLAIN) for part in values)):
+            self.error(
+                f'{path}: {name} is {shown_short(value)} there, which is no value of that option; give {name} yourself'
+            )
         if value is None or value == [] or action.type in (existing_path, directory_path):
             return value
-        name, values = f'--{action.dest}', value if isinstance(value, list) else [value]
         if action.nargs == 0:
             words = [name if value else f'--no_{action.dest}'] if isinstance(value, bool) else [f'{name}={value}']
         else:
@@ -133,7 +153,8 @@ class PastParser(Parser):
         parsed = self._tried(words)
         if isinstance(parsed, argparse.ArgumentError):
             self.error(
-                f'{path}: {parsed}; give another {name}, or test it with the code of its run: eval.py --code then'
+                f'{path}: {parsed}; give another {name}, or test it with the code of its run: eval.py --code then, if '
+                'you trust whom the checkpoint is from, as it runs that code'
             )
         return getattr(parsed, action.dest)
 
@@ -143,7 +164,7 @@ class PastParser(Parser):
         for number, line in enumerate(lines, 1):
             place = f'args file {path!r}, line {number}: '
             words = split_line(line, lambda message, place=place: self.error(place + message))
-            parts += [(place, part) for part in parts_of(words)]
+            parts += [(place, part) for part in self._without_permissions(parts_of(words), place)]
         head = next((match for line in lines if (match := HEAD.match(line))), None)
         if head is not None and head['prog'] == self.prog:
             self._has_record = True
@@ -152,6 +173,17 @@ class PastParser(Parser):
             self._typed |= {name for _, part in parts if (name := self._name_of(part[0])) is not None}
         self._lines += parts
         return [word for _, part in parts for word in part]
+
+    def _without_permissions(self, parts, place):
+        """Return the parts of a line (list of lists of words) without PERMISSIONS, of which a line is told."""
+        found = []
+        for part in parts:
+            name, value = split_part(part)
+            if name in PERMISSIONS and value is not False:
+                self._told.append(f'{place}--{name} is ignored: it counts on the command line only, for one start')
+                part = part[1:]
+            found += [part] if part else []
+        return found
 
     def _record_of_today(self, path, lines, parts):
         """Return the parts (list of (place, list of words)) of a record as they are today; take what it lacks."""
@@ -246,6 +278,12 @@ class PastParser(Parser):
             return error
         finally:
             self.exit_on_error = True
+
+
+def shown_short(value):
+    """Return a value of any type as a line shows it (str of at most 60 characters)."""
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + '...'
 
 
 def before_of(action, record):

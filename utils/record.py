@@ -29,6 +29,7 @@ from utils.components import changed, changed_files, components_of, describe
 from utils.environment import command_line, environment_of, git_state, now, versions_of
 from utils.errors import DanluError
 from utils.reader import Source
+from utils.record_schema import RECORD, fault_of
 from utils.registry import PROJECT
 from utils.roots import name_of, packages_of, roots_of, typed_in
 from utils.run_directory import replacing
@@ -146,7 +147,7 @@ def read_record(run):
         record = json.loads(Path(run, 'record.json').read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record, dict) and fault_of(record, RECORD) is None else {}
 
 
 def run_id(record):

@@ -13,6 +13,7 @@ from utils.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights
 from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
+from utils.record_schema import check_resume_state
 from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.sharding import optimizer_state, whole
 
@@ -127,6 +128,7 @@ def read_state(args, again, selection):
     state, path, note = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
+    check_resume_state(state, path)
     newest = path.parent / LAST
     if not note and path.name != LAST and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
         raise DanluError(

@@ -1,0 +1,175 @@
+"""Checkpoints and args.txt from others: values are checked, no file is read for them, and no permission is repeated."""
+
+import io
+
+import pytest
+import torch
+from PIL import Image
+
+from data.pictures import open_picture
+from options import parse_test_args, parse_train_args, save_args
+from utils.args_file import same_options
+from utils.checkpoint import load_checkpoint
+from utils.errors import DanluError
+from utils.record import read_record
+from utils.record_schema import check_resume_state, fault_of
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Return a function that parses eval.py's options with those of a checkpoint and returns the line of the error."""
+    (tmp_path / 'best.pth').write_text('')
+
+    def run(trained, *words):
+        with pytest.raises(SystemExit) as ended:
+            parse_test_args(['--load_model_path', str(tmp_path / 'best.pth'), *words], trained)
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return run
+
+
+def test_a_name_in_a_checkpoint_is_no_file_to_read(refused, tmp_path):
+    (tmp_path / 'secret').write_text('one\ntwo\n')
+    names = [str(tmp_path / 'secret')]
+    line = refused({'num_classes': 2, 'class_names': names})
+    assert '--class_names' in line
+    assert 'two' not in line
+    words = ['--load_model_path', str(tmp_path / 'best.pth'), '--class_names', *names]
+    assert parse_test_args(words, {'num_classes': 2}).class_names == ['one', 'two']
+
+
+def test_a_palette_in_a_checkpoint_is_no_file_to_read(refused, tmp_path):
+    (tmp_path / 'secret').write_text('#000000\n#ffffff\n')
+    line = refused({'task': 'segmentation', 'num_classes': 2, 'palette': [str(tmp_path / 'secret')]})
+    assert '--palette' in line
+    assert 'command line only' in line
+
+
+def test_a_name_in_a_record_is_no_file_to_read(tmp_path, capsys):
+    (tmp_path / 'secret').write_text('one\ntwo\n')
+    args = parse_train_args(['--class_names', 'one', 'two'])
+    save_args(args, tmp_path)
+    record = tmp_path / 'args.txt'
+    record.write_text(record.read_text().replace('--class_names one two', f'--class_names {tmp_path / "secret"}'))
+    with pytest.raises(SystemExit):
+        parse_train_args([f'@{record}', '--num_classes', '2'])
+    assert '--class_names' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('num_classes', []),
+        ('num_classes', [3]),
+        ('num_classes', {}),
+        ('num_classes', 'ten'),
+        ('num_workers', 1025),
+        ('batch_size', True),
+        ('class_names', [['a'], ['b']]),
+        ('class_names', {'a': 1}),
+        ('val_list', 5.5j),
+        ('mean', [float('nan')]),
+        ('model_type', ['lenet']),
+        ('seed', -1),
+    ],
+)
+def test_a_value_of_another_type_or_range_is_one_line(refused, name, value):
+    assert f'--{name}' in refused({'model_type': 'lenet', 'num_classes': 10, name: value})
+
+
+@pytest.mark.parametrize('trained', [[1], 'text', 7, {3: 4}])
+def test_args_that_are_no_options_are_one_line(refused, trained):
+    assert 'no options' in refused(trained)
+
+
+@pytest.mark.parametrize(
+    ('part', 'says'),
+    [
+        ({'args': [1]}, 'args is of type list'),
+        ({'epoch': 'two'}, 'epoch is of type str'),
+        ({'record': {'source': 5}}, 'record.source is of type int'),
+        ({'record': {'data': {'train': {'sha256': 5}}}}, 'record.data.train.sha256 is of type int'),
+        ({'format': 'new'}, 'format is of type str'),
+        ({'format': 99}, 'newer than'),
+        ({'fingerprint': 3}, 'fingerprint is of type int'),
+    ],
+)
+def test_a_checkpoint_with_another_type_is_one_line(tmp_path, part, says):
+    torch.save({'format': 1, 'model': {}, **part}, tmp_path / 'x.pth')
+    with pytest.raises(DanluError, match=says):
+        load_checkpoint(tmp_path / 'x.pth')
+
+
+def test_a_resume_state_without_generators_is_one_line():
+    state = {'model': {}, 'optimizer': {}, 'best': {}, 'rng': {}}
+    check_resume_state(state, 'last.pth')
+    with pytest.raises(DanluError, match='rng is missing'):
+        check_resume_state({**state, 'rng': None}, 'last.pth')
+    with pytest.raises(DanluError, match=r'loader\.batch is -1'):
+        check_resume_state({**state, 'loader': {'batch': -1}}, 'last.pth')
+    with pytest.raises(DanluError, match=r'recorder\.history\[0\] is of type int'):
+        check_resume_state({**state, 'recorder': {'history': [3]}}, 'last.pth')
+
+
+def test_a_record_of_another_type_is_none(tmp_path):
+    (tmp_path / 'record.json').write_text('{"run": 5}')
+    assert read_record(tmp_path) == {}
+    (tmp_path / 'record.json').write_text('{"run": "5", "later": [1]}')
+    assert read_record(tmp_path) == {'run': '5', 'later': [1]}
+
+
+def test_bool_is_no_whole_number():
+    assert fault_of(True, int, 'epoch') == 'epoch is of type bool'
+    assert fault_of(1, int) is None
+
+
+# --- permissions
+
+
+def test_trust_is_not_recorded(tmp_path):
+    (tmp_path / 'x.pth').write_text('')
+    args = parse_train_args(['--load_model_path', str(tmp_path / 'x.pth'), '--trust_checkpoint'])
+    assert args.trust_checkpoint
+    save_args(args, tmp_path)
+    again = parse_train_args([f'@{tmp_path / "args.txt"}'])
+    assert not again.trust_checkpoint
+    assert parse_train_args([f'@{tmp_path / "args.txt"}', '--trust_checkpoint']).trust_checkpoint
+
+
+@pytest.mark.parametrize('head', ['# python train.py @x/args.txt\n', ''])
+@pytest.mark.parametrize('word', ['--trust_checkpoint', '--trust-checkpoint'])
+def test_trust_in_a_file_is_ignored_with_a_line(tmp_path, head, word):
+    (tmp_path / 'x.pth').write_text('')
+    (tmp_path / 'more.txt').write_text('--epochs 7\n')
+    path = tmp_path / 'args.txt'
+    path.write_text(f'{head}--load_model_path {tmp_path / "x.pth"} {word} @{tmp_path / "more.txt"}\n')
+    args = parse_train_args([f'@{path}'])
+    assert (args.trust_checkpoint, args.epochs) == (False, 7)
+    assert sum('--trust_checkpoint is ignored' in line for line in args.past) == 1
+
+
+def test_older_tests_that_recorded_trust_are_the_same_tests():
+    assert same_options(['--seed=1', '--no_trust_checkpoint'], ['--seed=1', '# --no_trust_checkpoint'])
+    assert not same_options(['--seed=1'], ['--seed=2'])
+
+
+# --- formats of pictures
+
+
+@pytest.mark.parametrize('kind', ['EPS', 'PDF', 'XBM', 'IM'])
+def test_formats_that_are_not_read_are_not_opened(tmp_path, kind):
+    picture, file = Image.new('L', (4, 4)), io.BytesIO()
+    (picture.convert('1') if kind == 'XBM' else picture).save(file, kind)
+    (tmp_path / 'x.png').write_bytes(file.getvalue())
+    for source in (str(tmp_path / 'x.png'), file.getvalue()):
+        with pytest.raises(DanluError, match='not a picture'):
+            open_picture(source)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'BMP', 'TIFF', 'WEBP', 'GIF', 'TGA', 'PPM'])
+def test_formats_that_are_read_are_opened(kind):
+    file = io.BytesIO()
+    Image.new('RGB', (4, 4)).save(file, kind)
+    assert open_picture(file.getvalue()).size == (4, 4)
