@@ -53,6 +53,7 @@ from model.model_entry import equip_multi_gpu, select_model
 from utils import launch, viz
 from utils.checkpoint import file_hash, load_checkpoint, load_chosen
 from utils.code_then import command, made_by, side_by_side, test_then
+from utils.csv_text import cell_of
 from utils.drift import check_loaded, record_of
 from utils.engine import Engine
 from utils.environment import git_state, now
@@ -279,6 +280,7 @@ class Evaluator(Engine):
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
         names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
+        names = list(map(cell_of, names))
         encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
         with open(Path(self.args.result_dir) / 'confusion_matrix.csv', 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)

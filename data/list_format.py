@@ -15,6 +15,7 @@ import numpy as np
 
 from data.picture_endings import PICTURE_ENDINGS
 from utils.errors import DanluError
+from utils.regular_files import open_regular
 
 WORDS = re.compile(r'"([^"]*)"|(\S+)')
 FIRST_LINES = 20  # by which the form of a list is found
@@ -217,7 +218,7 @@ def _is_number(text):
 
 def encoding_of(path):
     """Return the encoding (str) of a text file: UTF-16 by its byte order mark, else UTF-8 with or without one."""
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         return 'utf-16' if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 'utf-8-sig'
 
 

@@ -21,6 +21,7 @@ from utils.errors import DanluError
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 from utils.prediction_hint import UnlabelledError
+from utils.regular_files import open_regular
 
 READ = 2**20  # bytes of a list file that are parted together
 MOST, DRAWN = 2_000_000, 20_000  # samples whose files are looked at before the first step; of more, so many of them
@@ -305,7 +306,7 @@ def _lines(block):
 
 def _blocks(path):
     """Yield the content of a list file in blocks (bytes, UTF-8) of whole lines, without the byte order mark."""
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         block = file.read(READ)
         if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             yield from _blocks_of_utf16(path)
@@ -317,7 +318,7 @@ def _blocks(path):
 
 
 def _blocks_of_utf16(path):
-    with open(path, encoding='utf-16', newline='') as file:
+    with open_regular(path, 'r', encoding='utf-16', newline='') as file:
         while block := file.read(READ):
             yield (block + file.readline()).encode('utf-8')
 

@@ -19,6 +19,7 @@ from data.picture_endings import PICTURE_ENDINGS
 from data.pictures import refuse_endless
 from utils.errors import DanluError
 from utils.file_names import form_hint, name_fault, printable
+from utils.regular_files import open_regular
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
 LABEL_ENDINGS = ('.cls', '.json')
@@ -132,7 +133,7 @@ class TarShard:
     def _files(self):
         """Yield (key, Span) of each file in the archive."""
         try:
-            with open(self.path, 'rb') as file, tarfile.open(fileobj=Positioned(file), mode='r:') as archive:
+            with open_regular(self.path) as file, tarfile.open(fileobj=Positioned(file), mode='r:') as archive:
                 facts = os.fstat(file.fileno())
                 self.version = facts.st_ino, facts.st_mtime_ns, facts.st_size
                 while (member := archive.next()) is not None:
@@ -141,6 +142,11 @@ class TarShard:
                     if member.isreg() and not any(part.startswith('.') and part != '..' for part in parts):
                         if fault := name_fault(member.name):
                             raise DanluError(f'{self.path}: {printable(member.name)}: {fault}')
+                        if member.issparse():
+                            raise DanluError(
+                                f'{self.path}: {printable(member.name)}: a sparse file of {member.size:,} bytes, '
+                                'which is not read; pack the archive without --sparse'
+                            )
                         stem, dot, ending = parts[-1].partition('.')
                         span = Span((dot + ending).lower(), member.offset_data, member.size)
                         yield '/'.join([*parts[:-1], stem]), span
@@ -232,7 +238,7 @@ class LineShard:
             DanluError: the file cannot be read, or a line is no sample.
         """
         try:
-            with open(self.path, encoding=encoding_of(self.path), newline='') as file:
+            with open_regular(self.path, 'r', encoding=encoding_of(self.path), newline='') as file:
                 for number, fields in self.rows(file):
                     try:
                         picture = fields.get('image') if isinstance(fields, dict) else None
@@ -272,7 +278,7 @@ class LineShard:
 
     def identify(self, digest):
         """Add what `identity` says to a hash (hashlib object)."""
-        with open(self.path, 'rb') as file:
+        with open_regular(self.path) as file:
             while block := file.read(2**20):
                 digest.update(block.replace(b'\r', b''))  # no matter which line ends
 
@@ -352,7 +358,7 @@ class Reading(threading.local):
             if key not in self.files:
                 while len(self.files) >= self.MOST:
                     self.files.pop(next(iter(self.files))).close()
-                self.files[key] = open(path, 'rb')  # noqa: SIM115 (closed above, or when the thread ends)
+                self.files[key] = open_regular(path)
             self.files[key].seek(offset)
             return self.files[key].read(size)
         except OSError as error:

@@ -14,6 +14,7 @@ from data.list_format import encoding_of
 from data.listing import Faults
 from data.targets import LARGEST, number_or_fault
 from utils.errors import DanluError
+from utils.regular_files import open_regular
 
 SEPARATORS = (';', '\t', ',')  # the first of these that is in the first line of a .csv
 FEATURES, TARGETS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
@@ -110,7 +111,7 @@ def feature_names(path, columns=None):
 
 
 def _first_row(path):
-    with open(path, newline='', encoding=encoding_of(path)) as file:
+    with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
         return next(_rows(file), (0, []))[1]
 
 
@@ -132,7 +133,7 @@ def _read_csv(path, columns, labels, faults):
     if not others:
         raise DanluError(f'{path} has no column besides the targets: features are needed')
     features, targets, lines = array('d'), [] if labels else array('d'), array('q')
-    with open(path, newline='', encoding=encoding_of(path)) as file:
+    with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
         rows = _rows(file)
         if header:
             next(rows)

@@ -22,6 +22,7 @@ from utils.errors import DanluError
 from utils.foreign_files import what_else
 from utils.parts import check_parts, lies_in
 from utils.record_schema import check_checkpoint
+from utils.regular_files import check_regular, open_regular
 from utils.sharding import like
 from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
 
@@ -83,6 +84,7 @@ def load_checkpoint(path, trust=False):
         DanluError: no such file, damaged, not a dictionary, or holding more than that and not trusted.
     """
     try:
+        check_regular(path)
         if kind := what_else(path):
             raise DanluError(f'{path} is {kind}')
         _check_sums(path)
@@ -276,7 +278,7 @@ def _compared(own, weights):
 
 def file_hash(path):
     """Return the SHA-256 of a file (str of 64 hexadecimal digits)."""
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 

@@ -8,6 +8,7 @@ import torch
 from utils import processes
 from utils.checkpoint import unwrapped
 from utils.engine import Engine
+from utils.regular_files import read_regular_text
 from utils.witness import checksum, tensors_in
 
 FILE = 'first_steps.jsonl'
@@ -67,7 +68,7 @@ def read_first_steps(directory):
         ValueError: the file is not one that a run has written.
     """
     lines = []
-    for line in (Path(directory) / FILE).read_text(encoding='utf-8').splitlines():
+    for line in read_regular_text(Path(directory) / FILE).splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:

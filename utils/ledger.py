@@ -5,6 +5,8 @@ import math
 import os
 from pathlib import Path
 
+from utils.regular_files import check_regular, read_regular_bytes
+
 FILE = 'ledger.jsonl'
 
 
@@ -40,6 +42,8 @@ def append(path, line):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(finite(line), ensure_ascii=False, allow_nan=False)
     data = (text + '\n').encode('utf-8', 'surrogateescape')  # paths may hold any bytes
+    if path.exists():
+        check_regular(path)
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0), 0o666)
     try:
         if _is_cut_off(file):
@@ -57,7 +61,7 @@ def read(path):
         OSError: it cannot be read, unless because there is none: that is an empty one.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular_bytes(path)
     except FileNotFoundError:
         return [], 0
     lines, broken = [], 0

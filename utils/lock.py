@@ -8,6 +8,7 @@ from pathlib import Path
 
 from utils import launch
 from utils.errors import DanluError
+from utils.regular_files import open_regular
 
 try:
     import fcntl
@@ -121,7 +122,7 @@ def holder(directory):
     """
     owner = 'another process'
     try:
-        with open(Path(directory) / 'lock', encoding='utf-8') as file:
+        with open_regular(Path(directory) / 'lock', 'r', encoding='utf-8') as file:
             owner = RunLock._owner(file) or owner
             if fcntl is not None:
                 # Shared, as that needs no right to write; it is held for some microseconds.

@@ -32,6 +32,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from utils.csv_text import cell_of
 from utils.engine import Engine
 from utils.run_directory import replacing
 from utils.speed import first_line
@@ -118,7 +119,7 @@ class Rows:
         if there is not None:
             there.synchronize()
         classes = _class_names(self.engine.args) if self.kind in ('label', 'labels') else None
-        header, texts = ['name'], [names]
+        header, texts = ['name'], [list(map(cell_of, names))]
         for name, column in columns.items():
             header += [name] if isinstance(name, str) else name
             texts += _texts(column.numpy(), classes if name in ('target', 'prediction') else None)
@@ -326,7 +327,7 @@ COLUMNS = {
 def _texts(values, classes):
     """Return columns of texts (list of lists of str) for an array, (N,) or (N, columns); or for classes, by name."""
     if classes is not None:
-        names = dict(enumerate(classes))  # an ignored label may have none
+        names = dict(enumerate(map(cell_of, classes)))  # an ignored label may have none
         return [_joined(values, classes) if values.dtype == bool else [names.get(v, v) for v in values.tolist()]]
     columns = values[None] if values.ndim == 1 else values.T
     if np.issubdtype(values.dtype, np.floating):  # the fewest digits that give the same number again
@@ -336,4 +337,4 @@ def _texts(values, classes):
 
 def _joined(chosen, classes):
     """Return the names of the classes chosen in each row of a bool array (N, K), joined."""
-    return ['|'.join(classes[index] for index in row.nonzero()[0]) for row in chosen]
+    return [cell_of('|'.join(classes[index] for index in row.nonzero()[0])) for row in chosen]

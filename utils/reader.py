@@ -77,7 +77,7 @@ class Source:
             text = self.read(path)
             try:
                 self._modules[path] = None if text is None else read_module(text)
-            except (SyntaxError, ValueError) as error:
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
                 line = getattr(error, 'lineno', None)
                 self._modules[path] = f'{path}, line {line}: {getattr(error, "msg", error)}'
         return self._modules[path]

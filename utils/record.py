@@ -31,6 +31,7 @@ from utils.errors import DanluError
 from utils.reader import Source
 from utils.record_schema import RECORD, fault_of
 from utils.registry import PROJECT
+from utils.regular_files import read_regular_bytes, read_regular_text
 from utils.roots import name_of, packages_of, roots_of, typed_in
 from utils.run_directory import replacing
 from utils.source import code_hash, packed, read_files
@@ -144,7 +145,7 @@ def check_same_run(state, path, run):
 def read_record(run):
     """Return the record.json of a run's directory (dict), {} where there is none that can be read."""
     try:
-        record = json.loads(Path(run, 'record.json').read_text(encoding='utf-8'))
+        record = json.loads(read_regular_text(Path(run, 'record.json')))
     except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) and fault_of(record, RECORD) is None else {}
@@ -247,7 +248,7 @@ def archive_of(record, directory):
     source = record['source']
     path = Path(directory, source['file'])
     try:
-        whole = hashlib.sha256(path.read_bytes()).hexdigest() == source.get('sha256')
+        whole = hashlib.sha256(read_regular_bytes(path)).hexdigest() == source.get('sha256')
     except OSError:
         return None
     return Source(path) if whole else None

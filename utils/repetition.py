@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from utils.lock import holder
+from utils.regular_files import open_regular
 
 HEAD = 512  # bytes of record.json, in which `experiment` stands
 TAIL = 4096  # bytes of log.txt
@@ -46,7 +47,7 @@ def runs_of(directory, experiment):
 def _date_of(run, needle):
     """Return when a run began (str) if its record holds `needle` (bytes) and it never went on as another; else None."""
     try:
-        with open(os.path.join(run, 'record.json'), 'rb') as file:
+        with open_regular(os.path.join(run, 'record.json')) as file:
             head = file.read(HEAD)
     except OSError:  # of an older version, no run, or half written
         return None
@@ -80,7 +81,7 @@ def _rows(path, monitor):
     """Return (epoch, value) of each row of a history.csv that can be read (list)."""
     rows = []
     try:
-        with open(path, newline='', encoding='utf-8', errors='replace') as file:
+        with open_regular(path, 'r', newline='', encoding='utf-8', errors='replace') as file:
             for row in csv.DictReader(file):
                 rows.append((int(row['epoch']), float(row[monitor])))
     except (OSError, csv.Error, KeyError, TypeError, ValueError):  # absent, half written, or of something else
@@ -91,7 +92,7 @@ def _rows(path, monitor):
 def _has_ended(path):
     """Return whether the last lines of a log are those of a run that came to its end (bool)."""
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
             lines = file.read().splitlines()
     except OSError:

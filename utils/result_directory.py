@@ -15,6 +15,7 @@ from utils import ledger
 from utils.args_file import same_options
 from utils.errors import DanluError
 from utils.lock import Held, RunLock
+from utils.regular_files import open_regular, read_regular_text
 from utils.run_directory import make_new_directory
 
 PARTIAL = 'partial'  # where a test's files lie until it has its results
@@ -78,7 +79,7 @@ def holds_same_test(directory, lines):
     if not any(Path(directory).iterdir()):  # of a test that was killed before it wrote anything
         return True
     try:
-        recorded = Path(directory, 'args.txt').read_text(encoding='utf-8').splitlines()
+        recorded = read_regular_text(Path(directory, 'args.txt')).splitlines()
     except (OSError, UnicodeDecodeError):
         return False
     if not same_options(recorded, lines):
@@ -113,7 +114,7 @@ def _enter(args, directory, known):
     """
     path, target = directory / LEDGER_LINE, ledger.ledger_of(args.load_model_path, args.checkpoints_dir)
     try:
-        line = json.loads(path.read_text(encoding='utf-8'))
+        line = json.loads(read_regular_text(path))
     except (OSError, ValueError, RecursionError):
         return  # there is none
     try:
@@ -130,12 +131,12 @@ def is_tested(checkpoint):
     Args:
         checkpoint: path (Path) of the file, beside which its tests lie.
     """
-    with open(checkpoint, 'rb') as file:
+    with open_regular(checkpoint) as file:
         tested = f'# checkpoint sha256: {hashlib.file_digest(file, "sha256").hexdigest()}'
     for result in checkpoint.with_suffix('').glob(f'*/{RESULT}'):
         if (result.parent / LEDGER_LINE).exists() or not (result.parent / REPORT).is_file():
             continue
-        if tested in result.read_text(encoding='utf-8', errors='replace').splitlines():
+        if tested in read_regular_text(result, errors='replace').splitlines():
             return True
     return False
 

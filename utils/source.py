@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from utils.registry import PROJECT
+from utils.regular_files import open_regular, read_regular_bytes
 
 CODE = frozenset('.py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .sh'.split())
 TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb .html .css .js'.split())
@@ -75,8 +76,11 @@ def _is_no_source(path, names):
         return True
     if 'args.txt' not in names:
         return False
-    with open(os.path.join(path, 'args.txt'), 'rb') as file:
-        return file.read(9) == b'# python '  # as utils.args_file writes it
+    try:
+        with open_regular(os.path.join(path, 'args.txt')) as file:
+            return file.read(9) == b'# python '  # as utils.args_file writes it
+    except OSError:  # a pipe, or not ours to read
+        return False
 
 
 def _may_hold_sources(entry, depth):
@@ -127,7 +131,7 @@ def read_files(root=PROJECT):
     found = {}
     for name in project_files(root):
         with suppress(OSError):  # gone since it was listed, or not ours to read
-            found[name] = Path(root, name).read_bytes()
+            found[name] = read_regular_bytes(Path(root, name))
     return found
 
 

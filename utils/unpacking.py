@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from utils.errors import DanluError
 from utils.registry import PROJECT
+from utils.regular_files import read_regular_bytes
 from utils.source import project_files
 
 MOST_FILES, MOST_BYTES = 20_000, 2**28  # of an archive
@@ -37,7 +38,7 @@ def read_archive(path, sha256):
     try:
         if path.stat().st_size > MOST_BYTES:
             raise DanluError(f'{path} is larger than {MOST_BYTES >> 20} MB, so it is no source.zip')
-        data = path.read_bytes()
+        data = read_regular_bytes(path)
     except OSError as error:
         raise DanluError(
             f'{path}, which holds the code of the run, cannot be read: {error.strerror}; where the checkpoint was '

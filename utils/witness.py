@@ -8,6 +8,7 @@ import torch
 
 from utils import processes
 from utils.checkpoint import unwrapped
+from utils.regular_files import read_regular_text
 from utils.sharding import local
 
 FILE = 'witness.jsonl'
@@ -84,7 +85,7 @@ class Witness:
         if not self.path.exists():
             return []
         noted = []
-        for line in self.path.read_text(encoding='utf-8').splitlines():
+        for line in read_regular_text(self.path).splitlines():
             try:
                 noted.append(json.loads(line))
             except ValueError:

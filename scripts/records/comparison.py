@@ -14,10 +14,12 @@ from scripts.records.pairing import check_alike, find_test, read_pairs, shared_h
 from scripts.records.run import as_number
 from scripts.records.side_intervals import side_intervals
 from utils.chance import QUICK, intervals, mcnemar, paired_bootstrap
+from utils.csv_text import text_of
 from utils.curves import resumptions
 from utils.errors import DanluError
 from utils.layout import number_text, span_text
 from utils.measures import MEASURES, less_is_better, number, select_measure
+from utils.regular_files import open_regular
 
 MOST = 8  # runs, each of which has a letter, and a colour in the page
 # What says of a sample how good it is, by task, and what decides where that is equal.
@@ -146,7 +148,7 @@ def histories(sides):
     """Return the epochs of each side: list of rows (dicts of float and of 'epoch', int)."""
     found = []
     for side in sides:
-        rows = [row for row in side.run.history if row['epoch'].isdigit()]
+        rows = [row for row in side.run.history if row['epoch'].isdecimal()]
         numbers = [{name: as_number(text) for name, text in row.items()} for row in rows]
         known = [{name: value for name, value in row.items() if value is not None} for row in numbers]
         found.append([row | {'epoch': int(row['epoch'])} for row in known])
@@ -255,8 +257,8 @@ def _gap(measure, first, other, seed):
 def cells_of(test, wanted):
     """Return the cells (dict of str) of some samples of a Test: dict from an index (int) to them."""
     wanted = set(wanted)
-    with open(test.predictions, newline='', encoding='utf-8-sig') as file:
+    with open_regular(test.predictions, 'r', newline='', encoding='utf-8-sig') as file:
         reader = csv.reader(file)
         header = next(reader)
         until = enumerate(islice(reader, max(wanted, default=-1) + 1))
-        return {index: dict(zip(header, row, strict=False)) for index, row in until if index in wanted}
+        return {index: dict(zip(header, map(text_of, row), strict=False)) for index, row in until if index in wanted}

@@ -13,6 +13,7 @@ import numpy as np
 from scripts.records.pairing import check_alike, find_test, pairs, read_pairs, shared_header
 from utils.arguments import number as number_type
 from utils.chance import LEVEL, mcnemar, paired_bootstrap
+from utils.csv_text import cell_of
 from utils.errors import DanluError
 from utils.layout import number_text, printable, table, terminal_width
 from utils.measures import less_is_better, number, select_measure, targets_of
@@ -172,7 +173,7 @@ def _write_csv(path, a, b, changes, judged):
                 writer.writerow(head)
             way = WAYS[judged][int(changes[index] > 0)]
             cells = [c[name] for name in own for c in (of_a, of_b)]
-            writer.writerow([way, index, *(of_a[name] for name in shared), *cells])
+            writer.writerow([way, index, *(cell_of(of_a[name]) for name in shared), *map(cell_of, cells)])
     print(f'written: {path}')
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from scripts.records.finding import find_run
 from scripts.records.results import ledger_tests, result_files, result_test
 from scripts.records.run import Run
+from utils.csv_text import text_of
 from utils.errors import DanluError
 from utils.measures import targets_of
+from utils.regular_files import open_regular
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -126,7 +128,7 @@ def _short(text):
 
 def header_of(test):
     """Return the names of the columns (list of str) of a Test's predictions.csv."""
-    with open(test.predictions, newline='', encoding='utf-8-sig') as file:
+    with open_regular(test.predictions, 'r', newline='', encoding='utf-8-sig') as file:
         return next(csv.reader(file), [])
 
 
@@ -153,7 +155,7 @@ def pairs(a, b):
         DanluError: a sample's name or truth differs, or one file has more rows than the other.
     """
     checked = ['name', *targets_of(header_of(a))]
-    files = [open(test.predictions, newline='', encoding='utf-8-sig') for test in (a, b)]  # noqa: SIM115
+    files = [open_regular(test.predictions, 'r', newline='', encoding='utf-8-sig') for test in (a, b)]
     try:
         for index, (of_a, of_b) in enumerate(zip_longest(*map(_rows, files))):
             if of_a is None or of_b is None:
@@ -178,7 +180,7 @@ def _rows(file):
     reader = csv.reader(file)
     header = next(reader, [])
     for row in reader:
-        yield dict(zip(header, row, strict=False))
+        yield dict(zip(header, map(text_of, row), strict=False))
 
 
 def read_pairs(a, b, functions):

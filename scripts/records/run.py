@@ -13,6 +13,7 @@ from pathlib import Path
 from utils.arguments import split_line
 from utils.lock import holder
 from utils.registry import read_registry
+from utils.regular_files import open_regular
 
 LARGEST = 64 * 2**20  # bytes of a text file that is read; a larger one is not what this program writes
 TAIL = 4096  # bytes at the end of log.txt that say how a run ended
@@ -161,13 +162,13 @@ class Run:
     @cached_property
     def done(self):
         """Return the number of the last epoch that ended (int)."""
-        return next((int(row['epoch']) for row in reversed(self.history) if row['epoch'].isdigit()), 0)
+        return next((int(row['epoch']) for row in reversed(self.history) if row['epoch'].isdecimal()), 0)
 
     @cached_property
     def epochs(self):
         """Return how many epochs there were to be (int), or None: not known."""
         wanted = self.options.get('epochs')
-        return int(wanted) if isinstance(wanted, str) and wanted.isdigit() else None
+        return int(wanted) if isinstance(wanted, str) and wanted.isdecimal() else None
 
     @cached_property
     def seconds(self):
@@ -181,7 +182,7 @@ class Run:
         if 'log.txt' not in self.files:
             return []
         try:
-            with open(self.path / 'log.txt', 'rb') as file:
+            with open_regular(self.path / 'log.txt') as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
                 return file.read().decode('utf-8', 'replace').splitlines()
         except OSError:
@@ -216,7 +217,7 @@ class Run:
         sign, best = -1 if self.mode == 'min' else 1, None
         for row in self.history:
             value = as_number(row.get(self.monitor))
-            if value is None or math.isnan(value) or not row['epoch'].isdigit():
+            if value is None or math.isnan(value) or not row['epoch'].isdecimal():
                 continue
             if best is None or sign * value > sign * best['value']:
                 best = {'value': value, 'text': row[self.monitor], 'epoch': int(row['epoch'])}
@@ -242,7 +243,7 @@ class Run:
             return 'find_lr'
         for line in reversed(self.tail):
             if line.startswith('stopped by '):
-                return 'interrupted' if line.split()[2] in ('KeyboardInterrupt', 'SystemExit') else 'failed'
+                return 'interrupted' if line.split()[2:3] in (['KeyboardInterrupt'], ['SystemExit']) else 'failed'
             if line.startswith('stopped after epoch '):
                 return 'stopped'
             if line.startswith(('epoch ', 'resumed ')):
@@ -264,7 +265,7 @@ class Run:
 def read_text(path):
     """Return a text file's contents (str), '' where it cannot be read; bytes that are not UTF-8 are replaced."""
     try:
-        with open(path, 'rb') as file:
+        with open_regular(path) as file:
             return file.read(LARGEST).decode('utf-8-sig', 'replace').replace('\r\n', '\n')
     except OSError:
         return ''

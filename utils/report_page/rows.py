@@ -9,6 +9,7 @@ from array import array
 
 import numpy as np
 
+from utils.csv_text import text_of
 from utils.measures import number
 
 MOST = 20_000  # samples whose rows are in the page: half of them the worst
@@ -29,7 +30,7 @@ def read(path):
         rows = csv.reader(file)
         header = next(rows, [])
         for row in rows:
-            yield dict(zip(header, row, strict=False))
+            yield dict(zip(header, map(text_of, row), strict=False))
 
 
 def header_of(path):

@@ -1,0 +1,108 @@
+"""What is no regular file, in the place of one, is refused at once; so is what would take all memory to read."""
+
+import json
+import os
+import socket
+import tarfile
+
+import pytest
+
+from data.shards import TarShard
+from scripts.records.run import Run
+from utils import ledger
+from utils.checkpoint import load_checkpoint
+from utils.errors import DanluError
+from utils.reader import Source
+from utils.record import read_record
+from utils.regular_files import open_regular, read_regular_text
+from utils.unpacking import read_archive
+
+pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
+
+
+@pytest.fixture(params=['pipe', 'device', 'socket'])
+def put(request, tmp_path):
+    """Return a function that puts something that is no regular file into tmp_path, and returns its path."""
+    sockets = []
+
+    def make(name):
+        path = tmp_path / name
+        if request.param == 'pipe':
+            os.mkfifo(path)
+        elif request.param == 'device':
+            path.symlink_to('/dev/zero')
+        else:
+            sockets.append(socket.socket(socket.AF_UNIX))
+            sockets[-1].bind(os.path.relpath(path))
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield make
+    for each in sockets:
+        each.close()
+
+
+def test_only_regular_files_are_opened(put, tmp_path):
+    with pytest.raises(OSError, match='not a regular file'):
+        open_regular(put('x'))
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+    (tmp_path / 'text').write_text('é', encoding='utf-8')
+    assert read_regular_text(tmp_path / 'text') == 'é'
+
+
+def test_a_checkpoint_is_a_regular_file(put):
+    with pytest.raises(DanluError, match='not a regular file'):
+        load_checkpoint(put('last.pth'))
+
+
+def test_a_shard_is_a_regular_file(put):
+    with pytest.raises(DanluError, match='not a regular file'):
+        list(TarShard(put('x.tar')).walk(False))
+
+
+def test_an_archive_is_a_regular_file(put):
+    with pytest.raises(DanluError, match='not a regular file'):
+        read_archive(put('source.zip'), '0' * 64)
+
+
+def test_a_ledger_is_a_regular_file(put):
+    path = put('ledger.jsonl')
+    for use in (ledger.read, lambda path: ledger.append(path, {'a': 1})):
+        with pytest.raises(OSError, match='not a regular file'):
+            use(path)
+
+
+def test_a_run_whose_files_are_no_files_is_listed(put, tmp_path):
+    for name in ('args.txt', 'log.txt', 'history.csv', 'record.json', 'lock'):
+        put(name)
+    assert read_record(tmp_path) == {}
+    run = Run(tmp_path)
+    assert (run.record, run.tail, run.options) == ({}, [], {})
+
+
+def test_a_sparse_file_in_an_archive_is_refused(tmp_path):
+    info = tarfile.TarInfo('a.png')
+    info.type, info.size = tarfile.GNUTYPE_SPARSE, 0
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b'%012o' % (60 << 30)  # the size that it has once it is read
+    block[148:156] = b'%06o\0 ' % (sum(block[:148]) + sum(block[156:512]) + 8 * 32)
+    (tmp_path / 'x.tar').write_bytes(bytes(block) + bytes(1024))
+    with pytest.raises(DanluError, match='sparse file of 64,424,509,440 bytes'):
+        list(TarShard(tmp_path / 'x.tar').walk(False))
+
+
+@pytest.mark.parametrize('text', ['1+' * 200_000 + '1', '-' * 100_000 + '1', '(' * 10_000])
+def test_source_that_is_nested_too_deeply_is_no_module(tmp_path, text):
+    (tmp_path / 'x.py').write_text(f'x = {text}\n')
+    assert Source(tmp_path).module('x.py').startswith('x.py, line')
+
+
+def test_an_epoch_of_superscripts_and_a_cut_off_log_are_read(tmp_path):
+    (tmp_path / 'args.txt').write_text('# python train.py @x/args.txt\n--epochs=²\n')
+    (tmp_path / 'history.csv').write_text('epoch,val/acc\n²,0.5\n')
+    (tmp_path / 'log.txt').write_text('stopped by \n')
+    (tmp_path / 'record.json').write_text(json.dumps({'date': 5}))
+    run = Run(tmp_path)
+    assert (run.done, run.epochs, run.best, run.state) == (0, None, None, 'failed')

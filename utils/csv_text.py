@@ -1,0 +1,21 @@
+"""Names in .csv files, written so that a spreadsheet shows them as text and computes nothing. Imports no torch."""
+
+SIGNS = ('=', '+', '-', '@', '\t', '\r')  # with which a spreadsheet takes a cell for a formula
+
+
+def cell_of(text):
+    """Return a class's or a file's name (str) as it stands in a .csv: with an apostrophe before what is a formula."""
+    return f"'{text}" if text.lstrip("'").startswith(SIGNS) and not _is_number(text) else text
+
+
+def text_of(cell):
+    """Return the name (str) that a cell of a .csv (str) stands for: the inverse of `cell_of`."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(SIGNS) else cell
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text.startswith(('\t', '\r'))
