@@ -111,7 +111,7 @@ def _add_what(parser):
                             '.tar, .csv or .jsonl shards; array: .csv or .npz')
     group.add_argument('--task', default='classification', type=registered('task', tasks), metavar='NAME',
                        help=', '.join(tasks))
-    group.add_argument('--num_classes', type=number(int, low=2), metavar='N',
+    group.add_argument('--num_classes', type=number(int, low=2, high=2**24), metavar='N',
                        help='number of classes (default: counted in the training data; needed for segmentation)')
     _add_targets(group)
     group.add_argument('--class_names', nargs='+', metavar='NAME',
@@ -121,7 +121,7 @@ def _add_what(parser):
                             'per class, "name r g b" or "name #rrggbb", or a PNG with a palette; masks saved as RGB '
                             'are read by these colours (default: colours that colour-blind readers tell apart too)')
     _add_masks(group)
-    group.add_argument('--image_size', nargs='+', type=number(int, low=1), metavar='N',
+    group.add_argument('--image_size', nargs='+', type=number(int, low=1, high=2**16), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
     group.add_argument('--fit', before=fit_before, choices=FITS,
@@ -145,7 +145,7 @@ def _add_what(parser):
                             "the data set, or ImageNet's; restoration: 0)")
     group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X',
                        help="standard deviation likewise (default: of the data set, or ImageNet's; restoration: 1)")
-    group.add_argument('--ignore_index', type=number(int, low=-(2**31)), metavar='N',
+    group.add_argument('--ignore_index', type=number(int, low=-(2**31), below=2**31), metavar='N',
                        help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
                             '(default: 255 for segmentation)')
 
@@ -542,7 +542,7 @@ def newest_run(args):
     name = run_name(args)
     runs = [path.parent for path in Path(args.checkpoints_dir).glob(f'{glob.escape(name)}*/last*.pth')]
     numbers = {run: run.name.removeprefix(name).removeprefix('_') or '1' for run in runs}
-    found = [run for run, number in numbers.items() if number.isdigit() and (run / 'args.txt').is_file()]
+    found = [run for run, number in numbers.items() if number.isdecimal() and (run / 'args.txt').is_file()]
     return str(max(found, key=lambda run: int(numbers[run]))) if found else None
 
 

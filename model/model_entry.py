@@ -13,6 +13,7 @@ every model of timm: `--model_type timm:convnext_tiny`.
 """
 
 import inspect
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -73,7 +74,9 @@ def select_model(args):
     if colon and args.model_type not in MODELS:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
-        return scale_outputs(entry(name, args.task, **offered, **given), args)
+        with explained_construction(args):
+            model = entry(name, args.task, **offered, **given)
+        return scale_outputs(model, args)
     entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
@@ -86,9 +89,30 @@ def select_model(args):
     _check_required(args.model_type, entry, offered | given)
     if inspect.isclass(entry) or hasattr(entry, 'tasks'):
         refuse_unfitting(args.model_type, entry, args, MODELS)
-    model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
+    with explained_construction(args):
+        model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
     refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
     return scale_outputs(model, args)
+
+
+@contextmanager
+def explained_construction(args):
+    """Turn what a model's constructor raises for its arguments into one line that names --model_args.
+
+    Without --model_args the options of Danlu are checked already: what is raised then is a fault of the code, and keeps
+    its traceback, unless it is for want of memory.
+    """
+    try:
+        yield
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        text = ' '.join(str(error).split())
+        no_memory = isinstance(error, MemoryError) or "can't allocate memory" in text or 'Storage size' in text
+        if not (args.model_args or no_memory):
+            raise
+        words = f'--model_args {" ".join(args.model_args)}' if args.model_args else '--image_size or --num_classes'
+        raise DanluError(
+            f'{words}: model {args.model_type!r} cannot be built so ({type(error).__name__}: {text[:200]})'
+        ) from error
 
 
 class Parallel(nn.DataParallel):
