@@ -29,6 +29,8 @@ class LeNet(nn.Module):
 
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
+        if padding < 0:
+            raise ValueError(f'padding is {padding}, and must be at least 0')
         refuse_smaller('LeNet', image_size, SMALLEST + 4 - 2 * padding)
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
         self.features = nn.Sequential(

@@ -28,6 +28,8 @@ class UNet(nn.Module):
 
     def __init__(self, num_classes, in_channels=3, width=16, depth=4, task='segmentation'):
         super().__init__()
+        if width < 1:
+            raise ValueError(f'width is {width}, and must be at least 1')
         self.residual = task == 'restoration' and num_classes == in_channels
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(

@@ -14,6 +14,8 @@ UNET = ['--model_type', 'unet', '--task', 'restoration', '--data_type', 'noisy_d
     [
         ([], 'padding=two'),
         ([], 'padding=1.5'),
+        ([], 'padding=-3'),
+        (UNET, 'width=0'),
         (['--model_type', 'mlp'], 'dropout=2'),
         (['--model_type', 'mlp'], 'dropout=high'),
         (UNET, 'width=x'),
