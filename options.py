@@ -48,9 +48,7 @@ from utils.option_needs import (
     GPUS,
     MOMENTUM,
     NUMBERS,
-    PATIENCE,
     PROCESSES,
-    SAVE_FREQ,
     SCALED,
     optimizer_with,
     option,
@@ -376,7 +374,7 @@ def _add_run(parser):
     group.add_argument('--model_dir', type=directory_path, metavar='DIR',
                        help='directory of this run, below checkpoints_dir (default: <model_type>_<save_prefix> there; '
                             'where it exists, _2, _3 ... is added)')
-    group.add_argument('--save_freq', type=number(int, low=1), metavar='N', needs=SAVE_FREQ,
+    group.add_argument('--save_freq', type=number(int, low=1), metavar='N',
                        help='keep epoch_0010.pth and the like every N epochs (default: only best.pth and last.pth)')
     group.add_argument('--save_steps', before=None, type=number(int, low=1), metavar='N',
                        help='write last.pth every N optimizer steps too, so that no more than these are lost')
@@ -450,7 +448,7 @@ def _add_controls(parser):
                             f'{values_by_task} (default: the first of the task)')
     group.add_argument('--mode', before=None, choices=['max', 'min'],
                        help='which values of it are better (default: as the metric has it)')
-    group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N', needs=PATIENCE,
+    group.add_argument('--patience', before=None, type=number(int, low=1), metavar='N',
                        help='stop when there was no better epoch for N epochs')
     group.add_argument('--min_epochs', default=0, before=0, type=number(int, low=0), metavar='N',
                        help='but not before so many epochs')

@@ -114,18 +114,6 @@ MOMENTUM = Need(
 )
 DECAY = Need(lambda args: bool(args.weight_decay), 'there is no --weight_decay', '', '--weight_decay 0.1')
 GPUS = Need(lambda args: args.device != 'cpu', '--device cpu leaves the GPUs alone', '--device cpu', '--device auto')
-PATIENCE = Need(
-    lambda args: args.patience is None or args.patience < args.epochs,
-    lambda args: f'the run ends before, after --epochs {args.epochs}; give a smaller number',
-    '--epochs 3',
-    '--epochs 9',
-)
-SAVE_FREQ = Need(
-    lambda args: args.save_freq is None or args.save_freq <= args.epochs,
-    lambda args: f'the run ends before, after --epochs {args.epochs}; give a smaller number',
-    '--epochs 2',
-    '--epochs 9',
-)
 PROCESSES = Need(
     lambda args: launch.place().count > 1,
     'only for several processes, which torchrun starts (torchrun --nproc_per_node 2 train.py ...)',

@@ -44,7 +44,7 @@ RESUME = {
     'recorder': {'history': [Mapping]},
     'processes': [Mapping],
 }
-NEEDED = ('model', 'optimizer', 'rng', 'best')
+NEEDED = ('model', 'optimizer', 'rng', 'recorder')
 
 
 def fault_of(value, schema, name=''):
@@ -85,6 +85,7 @@ def check_checkpoint(state, path):
 def check_resume_state(state, path):
     """Raise DanluError where a checkpoint (dict) lacks what resuming needs, or has it in another type."""
     lacking = [name for name in NEEDED if state.get(name) is None]
+    lacking += [] if 'best' in state else ['best']  # None before the first epoch has ended
     fault = f'{", ".join(lacking)} is missing' if lacking else fault_of(state, RESUME)
     if fault is None and (state.get('loader') or {}).get('batch', 0) < 0:
         fault = f'loader.batch is {state["loader"]["batch"]}'

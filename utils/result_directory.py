@@ -112,11 +112,12 @@ def _enter(args, directory, known):
     Args:
         known: whether the ledger may hold the line already (bool), as the process that added it was killed then.
     """
-    path, target = directory / LEDGER_LINE, ledger.ledger_of(args.load_model_path, args.checkpoints_dir)
+    path = directory / LEDGER_LINE
     try:
         line = json.loads(read_regular_text(path))
     except (OSError, ValueError, RecursionError):
         return  # there is none
+    target = ledger.ledger_of(args.load_model_path, args.checkpoints_dir)
     try:
         if isinstance(line, dict) and not (known and line in ledger.read(target)[0]):
             ledger.append(target, line)

@@ -19,14 +19,16 @@ from utils.colours import class_colours
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint'}
 
 
-RESUMING_KEYS = TESTING_KEYS | set('optimizer scheduler scaler rng best recorder loader diverged train_metrics'.split())
+RESUMING_KEYS = TESTING_KEYS | set(
+    'optimizer scheduler scaler rng best recorder loader diverged train_metrics events'.split()
+)
 
 
 def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
     expected = 'args.txt best.pth curves.png env.txt epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt '
-    expected = [*expected.split(), 'record.json', 'source.zip', 'steps', 'witness.jsonl']
+    expected = [*expected.split(), 'last.prev.pth', 'record.json', 'source.zip', 'steps', 'witness.jsonl']
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 
@@ -136,7 +138,7 @@ def test_save_freq_keeps_every_so_many_epochs(list_data, train_here, tmp_path):
     assert [name for name in run.files if name.startswith('epoch_')] == ['epoch_0002.pth', 'epoch_0004.pth']
     epochs = {name: load_checkpoint(run.directory / name)['epoch'] for name in run.files if name.endswith('.pth')}
     assert epochs.pop('best.pth') in range(1, 6)
-    assert epochs == {'epoch_0002.pth': 2, 'epoch_0004.pth': 4, 'last.pth': 5}
+    assert epochs == {'epoch_0002.pth': 2, 'epoch_0004.pth': 4, 'last.prev.pth': 4, 'last.pth': 5}
 
 
 def test_a_list_trains_with_workers_and_an_uneven_last_batch(list_run, history_of, events_of):

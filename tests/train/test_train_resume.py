@@ -207,6 +207,7 @@ def test_a_last_pth_that_cannot_be_resumed_leaves_the_run_as_it_is(list_run, tmp
     state = load_checkpoint(run / 'last.pth')
     if content == 'truncated':
         (run / 'last.pth').write_bytes((run / 'last.pth').read_bytes()[:5000])
+        (run / 'last.prev.pth').unlink()
         message = r'last\.pth is damaged'
     else:
         del state['optimizer']

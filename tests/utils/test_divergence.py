@@ -134,7 +134,20 @@ def table(tmp_path):
         files.append(tmp_path / f'{name}.npz')
         np.savez(files[-1], x=features, y=targets)
     words = ['--data_type', 'array', '--task', 'regression', '--train_list', files[0], '--val_list', files[1]]
-    return [*words, *CPU[:6], '--batch_size', 4, '--epochs', 3, '--save_steps', 1, '--checkpoints_dir', tmp_path]
+    return [
+        *words,
+        '--target_scale',
+        'none',
+        *CPU[:6],
+        '--batch_size',
+        4,
+        '--epochs',
+        3,
+        '--save_steps',
+        1,
+        '--checkpoints_dir',
+        tmp_path,
+    ]
 
 
 def test_samples_are_called_by_their_names_and_the_run_goes_on_without_them_where_it_stopped(
