@@ -65,7 +65,8 @@ ALWAYS = """
     clip_norm clip_value code compile crop_share data_type deterministic device dry_run ema epochs fast find_lr fit
     freeze histograms ignored_colours image_size interpolation keep_last_weights keep_top load_key load_model_path
     load_prefix loss lr lr_decay lr_of mask_values max_steps mean metrics mode model_args model_dir model_type
-    monitor num_classes num_workers on_nan optimizer patience save_freq pretrained pretrained_config print_freq print_model profile
+    monitor num_classes num_workers on_nan optimizer patience pretrained pretrained_config print_freq print_model
+    profile save_freq
     report result_dir resume save_minutes save_outputs save_prefix save_steps save_viz schedule seed std task
     threads train_list val_list warmup_steps
 """.split()
