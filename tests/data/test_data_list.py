@@ -187,7 +187,7 @@ def test_all_faults_of_a_list_are_reported_at_once(save, write, list_args, files
         6: f'{files}/torn.jpg: damaged: ',
         7: f'{files}/empty.png: not a picture in a format that Pillow knows',
         8: f'{files}/notes.png: not a picture in a format that Pillow knows',
-        9: 'label 2 is outside 0..1, which are 2 classes; --ignore_index 2 leaves it out',
+        9: 'label 2 is outside 0..1, which are 2 classes; labels count from 0; --ignore_index 2 leaves it out',
         10: 'label -1 is negative, and labels count from 0; --ignore_index -1 leaves it out',
         11: "unknown class 'cat' (known: integers, 0..1; names need --class_names)",
         12: '3 columns instead of image and target',

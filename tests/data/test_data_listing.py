@@ -166,7 +166,7 @@ def test_integers_are_names_where_a_class_has_one_for_a_name(write):
         (
             '3',
             None,
-            'label 3 is outside 0..2, which are 3 classes; --ignore_index 3 leaves it out',
+            'label 3 is outside 0..2, which are 3 classes; labels count from 0; --ignore_index 3 leaves it out',
         ),
         (
             '-1',
@@ -180,7 +180,7 @@ def test_integers_are_names_where_a_class_has_one_for_a_name(write):
         (
             '3',
             ['bird', 'cat', 'dog'],
-            'label 3 is outside 0..2, which are 3 classes; --ignore_index 3 leaves it out',
+            'label 3 is outside 0..2, which are 3 classes; labels count from 0; --ignore_index 3 leaves it out',
         ),
     ],
 )
