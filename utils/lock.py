@@ -49,7 +49,7 @@ class RunLock:
     def _try(self):
         try:
             file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115 (open as long as the run goes on)
-        except PermissionError as error:
+        except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
             raise DanluError(f'{self.path.parent}: cannot be written into ({error.strerror})') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

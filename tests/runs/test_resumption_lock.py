@@ -1,10 +1,15 @@
 """One process at a time goes on with a run."""
 
+import errno
+import os
 import re
 import signal
 import subprocess
 import sys
 
+import pytest
+
+from utils.errors import DanluError
 from utils.lock import RunLock
 from utils.registry import PROJECT
 
@@ -38,3 +43,18 @@ def test_a_lock_that_nobody_has_filled_in_yet_is_respected(tmp_path):
     assert 'another process goes on with this run' in done.stderr
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('number', [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_directory_that_cannot_be_written_into_is_said_with_the_systems_reason(number, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr('builtins.open', refuse)
+    with pytest.raises(DanluError, match=f'{tmp_path}: cannot be written into .{os.strerror(number)}.'):
+        RunLock(tmp_path)
+
+
+def test_a_directory_that_is_gone_cannot_be_locked(tmp_path):
+    with pytest.raises(DanluError, match='gone: cannot be written into'):
+        RunLock(tmp_path / 'gone')
