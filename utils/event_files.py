@@ -50,7 +50,8 @@ def _kept(folder, below, sizes):
     own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
     first = (Path(below) / CONTINUED).as_posix()
     if own and set(own) - set(files) and first in files and files[first].stat().st_size == sum(own.values()):
-        return [(files[first], sum(own.values()))]  # a resumed run has merged them, and ended before it saved
+        # A resumed run has merged them, and ended before it saved: what it wrote besides is left out.
+        return [(path, sum(own.values()) if name == first else 0) for name, path in files.items()]
     whole = all(name in files and 0 <= size <= files[name].stat().st_size for name, size in own.items())
     return [(path, own.get(name, 0)) for name, path in files.items()] if whole else None
 

@@ -44,7 +44,7 @@ RESUME = {
     'recorder': {'history': [Mapping]},
     'processes': [Mapping],
 }
-NEEDED = ('model', 'optimizer', 'rng', 'recorder')
+NEEDED = ('model', 'optimizer', 'rng')
 
 
 def fault_of(value, schema, name=''):
@@ -77,7 +77,8 @@ def check_checkpoint(state, path):
             `record`, from which options and provenance are read.
         path: of the file, for the message.
     """
-    schema = CHECKPOINT if 'format' in state else {'record': RECORD if _is_record(state.get('record')) else object}
+    record = RECORD if _is_record(state.get('record')) else object
+    schema = {**(CHECKPOINT if 'format' in state else {}), 'record': record}
     if fault := fault_of(state, schema):
         raise DanluError(f'{path} is damaged or was changed: {fault}, which Danlu does not write')
 

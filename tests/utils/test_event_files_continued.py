@@ -57,6 +57,7 @@ def test_a_process_that_ended_before_it_saved_leaves_the_same(tmp_path):
     write(tmp_path, [2], '0000000002')
     sizes = event_sizes(tmp_path)
     assert continue_events(tmp_path, sizes)
+    write(tmp_path, [3, 4], '0000000003')
     assert continue_events(tmp_path, sizes)
     assert steps_of(tmp_path) == [1, 2]
 

@@ -100,8 +100,8 @@ def test_a_hopeless_trial_is_ended_and_pruned(stand_in, call, by_place):
 def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call, tmp_path, study_at, by_place):
     gate = stand_in.hold('all')
     words = ['--trials', '2', '--workers', '2', '--set', 'lr=0.1:0.9', '--', '--epochs', '40']
-    begun = tmp_path / 'runs' / 'sweep' / 'trial_0001' / 'history.csv'
-    code = (f'import os, time, pathlib\nwhile not pathlib.Path({str(begun)!r}).exists(): time.sleep(0.02)\n'
+    begun = [str(tmp_path / 'runs' / 'sweep' / f'trial_000{place}' / 'history.csv') for place in (0, 1)]
+    code = (f'import os, time\nwhile not all(map(os.path.exists, {begun!r})): time.sleep(0.02)\n'
             f'os.kill({os.getpid()}, {int(signal.SIGTERM)})')  # fmt: skip
     with subprocess.Popen([sys.executable, '-c', code]):
         stopped = call(*words)
