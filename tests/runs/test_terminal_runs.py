@@ -13,6 +13,12 @@ def shown(run_program, list_data, tmp_path_factory):
     """Return a run with stdout and stderr on a terminal, and the directory of all runs."""
     folder = tmp_path_factory.mktemp('shown')
     words = ['--epochs', 2, '--num_workers', 0, '--print_freq', 1, '--checkpoints_dir', folder, '--device', 'cpu']
+    words += [
+        '--batch_size',
+        1,
+        '--image_size',
+        224,
+    ]  # an epoch that takes longer than the bar's 0.1 s between two drawings
     done = run_program('train.py', *list_data, *words, terminal='both')
     assert done.code == 0, done.stderr
     (directory,) = folder.glob('lenet*')
