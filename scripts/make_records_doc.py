@@ -56,7 +56,14 @@ def printed(block, folder):
 def environment():
     """Return the variables (dict of str) with which the commands run: one thread, lines of 120, this Python."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    return {**os.environ, 'PATH': path, 'OMP_NUM_THREADS': '1', 'COLUMNS': '120', 'CUDA_VISIBLE_DEVICES': ''}
+    return {
+        **os.environ,
+        'PATH': path,
+        'OMP_NUM_THREADS': '1',
+        'OMP_WAIT_POLICY': 'PASSIVE',
+        'COLUMNS': '120',
+        'CUDA_VISIBLE_DEVICES': '',
+    }
 
 
 def copy_project(folder):

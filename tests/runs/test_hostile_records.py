@@ -89,8 +89,8 @@ def test_args_that_are_no_options_are_one_line(refused, trained):
     [
         ({'args': [1]}, 'args is of type list'),
         ({'epoch': 'two'}, 'epoch is of type str'),
-        ({'record': {'source': 5}}, 'record.source is of type int'),
-        ({'record': {'data': {'train': {'sha256': 5}}}}, 'record.data.train.sha256 is of type int'),
+        ({'record': {'components': {}, 'source': 5}}, 'record.source is of type int'),
+        ({'record': {'components': {}, 'data': {'train': {'sha256': 5}}}}, 'record.data.train.sha256 is of type int'),
         ({'format': 'new'}, 'format is of type str'),
         ({'format': 99}, 'newer than'),
         ({'fingerprint': 3}, 'fingerprint is of type int'),
