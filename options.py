@@ -119,6 +119,13 @@ def _add_what(parser):
                             'per class, "name r g b" or "name #rrggbb", or a PNG with a palette; masks saved as RGB '
                             'are read by these colours (default: colours that colour-blind readers tell apart too)')
     _add_masks(group)
+    _add_pictures(group)
+    group.add_argument('--ignore_index', type=number(int, low=-(2**31), below=2**31), metavar='N',
+                       help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
+                            '(default: 255 for segmentation)')
+
+
+def _add_pictures(group):
     group.add_argument('--image_size', nargs='+', type=number(int, low=1, high=2**16), metavar='N',
                        help='height and width that pictures are brought to, or one number for both (default: the '
                             "data set's own, or the first training picture's)")
@@ -143,9 +150,6 @@ def _add_what(parser):
                             "the data set, or ImageNet's; restoration: 0)")
     group.add_argument('--std', nargs='+', type=number(float, above=0), metavar='X',
                        help="standard deviation likewise (default: of the data set, or ImageNet's; restoration: 1)")
-    group.add_argument('--ignore_index', type=number(int, low=-(2**31), below=2**31), metavar='N',
-                       help='label that is no class and counts neither in the loss nor in the metrics: 255, -1, -100 '
-                            '(default: 255 for segmentation)')
 
 
 def is_pretrained(options):
@@ -439,7 +443,11 @@ def _add_controls(parser):
                        help='test and save the exponential moving average of the weights, 0.999 for example')
     group.add_argument('--max_steps', before=None, type=number(int, low=1), metavar='N',
                        help='end after so many optimizer steps, even within an epoch')
+    _add_epoch_choice(parser)
+    _add_checks(parser)
 
+
+def _add_epoch_choice(parser):
     group = parser.add_argument_group('which epochs count')
     values_by_task = '; '.join(
         f'{task}: {", ".join(values)}' for task, values in read_registry('metrics', 'VALUES_OF').items())
@@ -458,6 +466,8 @@ def _add_controls(parser):
     group.add_argument('--keep_top', default=0, before=0, type=number(int, low=0), metavar='K',
                        help='keep top_0010.pth and the like of the K best epochs')
 
+
+def _add_checks(parser):
     group = parser.add_argument_group('before a night is spent on it')
     group.add_argument('--dry_run', before=False, action=Flag,
                        help='do once, in seconds, what a run does: two batches to train and to validate, the second as '

@@ -143,13 +143,7 @@ class Trainer(Engine):
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
-        sets = [dataset_of(loader) for loader in (self.train_loader, self.val_loader)]
-        notes += [
-            *(*notes_of(self.train_loader, self.val_loader), *notes_of_classes(sets[0], args)),
-            *(*notes_of_ignored(sets[1], args, 'validation'), *class_notes(sets[0], args, 'train')),
-        ]
-        notes += class_notes(sets[1], args, 'val') + note_of_missing(*sets, args.class_names, args.ignore_index)
-        notes += self.data['val']['shared']
+        notes += self.notes_on_data(args)
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
@@ -179,6 +173,19 @@ class Trainer(Engine):
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.start_records(self.begin(notes), notes)
+
+    def notes_on_data(self, args):
+        """Return what is to be known of the training and validation data (list of str, lines for the log)."""
+        train, val = (dataset_of(loader) for loader in (self.train_loader, self.val_loader))
+        return [
+            *notes_of(self.train_loader, self.val_loader),
+            *notes_of_classes(train, args),
+            *notes_of_ignored(val, args, 'validation'),
+            *class_notes(train, args, 'train'),
+            *class_notes(val, args, 'val'),
+            *note_of_missing(train, val, args.class_names, args.ignore_index),
+            *self.data['val']['shared'],
+        ]
 
     def spread(self, gpus):
         """Let the network compute on several GPUs or in several processes, which take over how its weights lie."""
