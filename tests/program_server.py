@@ -189,9 +189,10 @@ def _run(words, environment, directory, new_session, stdout, stderr):
 
 
 def _forget_project():
-    """Let modules of the project be imported anew."""
+    """Let modules of the project be imported anew, but not the packages of a virtual environment that lies in it."""
     for name, module in [*sys.modules.items()]:
-        if Path(getattr(module, '__file__', None) or '/').is_relative_to(PROJECT):
+        file = Path(getattr(module, '__file__', None) or '/')
+        if file.is_relative_to(PROJECT) and not _is_pythons(file):
             del sys.modules[name]
 
 
