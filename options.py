@@ -641,6 +641,7 @@ def parse_test_args(argv=None, trained=None):
     recorded, told = parser.recorded(trained, wanted, args.load_model_path) if trained else ({}, [])
     vars(args).update(recorded)
     args.past += told
+    args.trained_on = trained.get('train_list')
     return checked(parser, args)
 
 

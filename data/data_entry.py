@@ -1,7 +1,8 @@
 """The data sets by name, and the loaders that turn them into batches.
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
-`__init__(args, split)`, `__len__` and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
+`__init__(args, split)`, split 'train' or 'val', or as torch_base has it `__init__(args, is_train)`, a bool
+(data/split_argument.py); `__len__`; and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
 vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks.py). What `__getitem__`
 draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
 
@@ -29,6 +30,7 @@ from data.class_weights import balanced_weights
 from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, Places, StreamBatches, random_keys
+from data.split_argument import build_dataset
 from utils.arguments import BALANCED
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA
@@ -247,7 +249,7 @@ def _loader(args, split):
     augmented, target = training and args.augment != 'none', task_of(args).target
     if augmented and target == 'picture':
         refuse_changing(args.augment)
-    dataset = load_entry(DATASETS, args.data_type, 'kind of data')(args, split)
+    dataset = build_dataset(load_entry(DATASETS, args.data_type, 'kind of data'), args, split)
     if training:
         dataset.notes = [*getattr(dataset, 'notes', []), *measure_targets(args, dataset)]
     if training and args.class_weights == [BALANCED]:

@@ -64,9 +64,10 @@ class Options(argparse.Namespace):
         past: lines (list of str) on what is as it was for a record's sake; no option, so it is not among vars().
         typed: names (set of str) of the options that somebody has written, on the command line or into a file, and
             not Danlu into an args.txt; likewise.
+        trained_on: of a test, the train_list of the run (str or None); likewise.
     """
 
-    __slots__ = ('past', 'typed')
+    __slots__ = ('past', 'trained_on', 'typed')
 
 
 class PastParser(Parser):
