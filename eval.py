@@ -71,6 +71,7 @@ from utils.prediction_hint import hint_to_predict
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
+from utils.record_schema import recorded_args
 from utils.report_page.page import Page, environment
 from utils.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
 from utils.seeding import be_deterministic
@@ -131,7 +132,7 @@ class Evaluator(Engine):
         self.metrics = select_metrics(args)
         self.shows_matrix = shows_matrix(self.metrics)
         self.page = Page(self) if args.report else None
-        self.epoch, self.trained = checkpoint.get('epoch', 'not known'), checkpoint.get('args') or {}
+        self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         record = record_of(checkpoint).get('data') or {}
         self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}
@@ -429,7 +430,7 @@ def report_on(given, loader=None, net=None):
     words += ['--gpus', *map(str, given.gpus)] if given.gpus else []
     try:
         checkpoint = load_checkpoint(path)
-        args = prepare_test_args(words, checkpoint.get('args'))
+        args = prepare_test_args(words, recorded_args(checkpoint))
         try:
             with explained(args):
                 Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
@@ -452,10 +453,10 @@ def main(argv=None):
     then = None if code == 'now' else test_then(test_parser(), argv, checkpoint)
     if code == 'then':
         return
-    args = prepare_test_args(argv, checkpoint.get('args'))
+    args = prepare_test_args(argv, recorded_args(checkpoint))
     args.code = 'now'
     try:
-        for line in overrides(args, translated(checkpoint.get('args') or {}, args.__contains__)):
+        for line in overrides(args, translated(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explained(args):
             values = Evaluator(args, checkpoint).eval()

@@ -20,6 +20,7 @@ from torch import nn
 
 from utils.errors import DanluError
 from utils.foreign_files import what_else
+from utils.inert_objects import holds_module, read_inertly
 from utils.parts import check_parts, lies_in
 from utils.record_schema import check_checkpoint
 from utils.regular_files import check_regular, open_regular
@@ -74,14 +75,16 @@ def load_checkpoint(path, trust=False):
 
     Args:
         path: of the file.
-        trust: where the file holds more than tensors and plain values, load it all the same, which may run any code
-            that it holds: a whole model that torch.save wrote, or a dictionary with objects beside the weights.
+        trust: where the weights are within objects, as in a whole model that torch.save wrote, load them all the same,
+            which may run any code that the file holds. Objects beside the weights (argparse.Namespace, paths, numbers
+            of NumPy) need no trust: they are not read.
 
     Returns:
-        dict, as it was saved; of a file that had to be trusted its state dicts alone, of a whole model as 'model'.
+        dict, as it was saved; of a file with other objects beside the weights its state dicts alone (WeightsAlone), and
+        of a whole model, which has to be trusted, as 'model'.
 
     Raises:
-        DanluError: no such file, damaged, not a dictionary, or holding more than that and not trusted.
+        DanluError: no such file, damaged, not a dictionary, or weights that only running its code would give.
     """
     try:
         check_regular(path)
@@ -94,14 +97,7 @@ def load_checkpoint(path, trust=False):
     except PermissionError as error:
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
-        if trust:
-            return _trusted_weights(path)
-        reason = 'it holds other objects, or is another kind of file'  # torch's own advice is to load it unsafely
-        raise DanluError(
-            f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
-            'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
-            'any code that is in the file: only if you trust whom it is from'
-        ) from error
+        return _weights_beside_objects(path, trust, error)
     except DAMAGE as error:
         raise _damaged(path, error) from error
     except Exception as error:
@@ -131,6 +127,43 @@ def _keep_as_previous(path):
         os.replace(link, previous)
     finally:  # a rename does nothing where both names are of one file already
         link.unlink(missing_ok=True)
+
+
+class WeightsAlone(dict):
+    """The state dicts of a file that holds other objects too: dict from a key such as 'model' to a state dict.
+
+    Attributes:
+        left_out: the classes and functions (list of str) of the objects, which were not read.
+    """
+
+    left_out = ()
+
+
+def _weights_beside_objects(path, trust, error):
+    """Return the WeightsAlone of a file that holds objects of classes; what only its code would give has to be trusted.
+
+    Args:
+        path: of the file.
+        trust: whether its code may be run.
+        error: what torch.load raised without running any.
+    """
+    try:
+        loaded, left_out = read_inertly(path)
+    except (pickle.UnpicklingError, *DAMAGE):  # then what torch.load said counts
+        loaded, left_out = None, []
+    if isinstance(loaded, dict) and not holds_module(loaded) and (found := state_dicts_in(loaded)):
+        weights = WeightsAlone(found.get('', found))
+        weights.left_out = left_out
+        return weights
+    if trust:
+        return _trusted_weights(path)
+    # Torch's own advice is to load it unsafely.
+    reason = f'it holds objects of {_first(left_out, 3)}' if left_out else 'it holds other objects, or is damaged'
+    raise DanluError(
+        f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
+        'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
+        'any code that is in the file: only if you trust whom it is from'
+    ) from error
 
 
 def _trusted_weights(path):
@@ -179,6 +212,8 @@ def load_chosen(model, checkpoint, args):
     weights, note = select_state_dict(checkpoint, path, args.load_key)
     exclude = getattr(args, 'load_exclude', None) or ()
     lines = load_weights(model, weights, path, not args.load_not_strict, exclude, args.load_prefix)
+    if left_out := getattr(checkpoint, 'left_out', ()):
+        note += ('; ' if note else '') + f'not read: its objects of {_first(left_out)}'
     return [lines[0] + (f', {note}' if note else ''), *lines[1:]]
 
 

@@ -73,8 +73,8 @@ def check_checkpoint(state, path):
     """Raise DanluError where what Danlu wrote into a checkpoint is not of the type that Danlu writes.
 
     Args:
-        state: what is in the file (dict). Files of other programs, without a format, may hold anything but `args` and
-            `record`, from which options and provenance are read.
+        state: what is in the file (dict). Files of other programs, without a format, may hold anything. Only where
+            their `record` looks like one of Danlu is it checked.
         path: of the file, for the message.
     """
     record = RECORD if _is_record(state.get('record')) else object
@@ -92,6 +92,16 @@ def check_resume_state(state, path):
         fault = f'loader.batch is {state["loader"]["batch"]}'
     if fault:
         raise DanluError(f'--resume: {path} is damaged or was changed: {fault}; give another checkpoint of the run')
+
+
+def recorded_args(checkpoint):
+    """Return the options (dict) in a checkpoint of Danlu, None where it has none; what others call args is no option.
+
+    Args:
+        checkpoint: what utils.checkpoint.load_checkpoint returned.
+    """
+    args = checkpoint.get('args') if 'format' in checkpoint else None
+    return args if isinstance(args, dict) else None
 
 
 def _is_record(value):

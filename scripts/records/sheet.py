@@ -13,6 +13,7 @@ from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.fonts import class_label
 from utils.layout import number_text
+from utils.record_schema import recorded_args
 from utils.tasks import has_pictures, task_of
 
 PANEL = 320  # pixels, the width of each part of a picture that stands in four parts, and the most of others
@@ -31,7 +32,7 @@ class Net:
         path = test.head.get('checkpoint', '')
         checkpoint = load_checkpoint(path)
         words = [f'@{test.directory / "args.txt"}', '--device', 'auto', '--num_workers', '0']
-        self.args = parse_test_args(words, checkpoint.get('args'))
+        self.args = parse_test_args(words, recorded_args(checkpoint))
         if not has_pictures(self.args):
             raise DanluError('--sheet: the samples are vectors of features, of which there are no pictures')
         self.loader = select_eval_loader(self.args)

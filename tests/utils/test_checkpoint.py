@@ -261,9 +261,11 @@ TRUSTED = {
     'compiled': lambda net: torch.compile(net, backend='eager'),
     'within a dictionary': lambda net: {'model': net, 'optimizer': None, 'args': Namespace(lr=1)},
     'beside its average, which tests better': lambda net: {'model': nn.Linear(2, 2), 'ema': net},
-    'its state dict, with the options': lambda net: {'state_dict': net.state_dict(), 'args': Namespace(lr=1)},
-    'its state dict, with numbers of numpy': lambda net: {'model': net.state_dict(), 'best': np.float64(0.5)},
-    'an ordered state dict, with a path': lambda net: {'model': net.state_dict(), 'file': Path('x')},
+}
+BESIDE_OBJECTS = {
+    'with the options': lambda net: {'state_dict': net.state_dict(), 'args': Namespace(lr=1)},
+    'with numbers of numpy': lambda net: {'model': net.state_dict(), 'best': np.float64(0.5)},
+    'with a path': lambda net: {'model': net.state_dict(), 'file': Path('x')},
 }
 
 
@@ -275,6 +277,18 @@ def test_of_a_trusted_file_the_weights_are_taken(tmp_path, kind, old_style):
     with pytest.raises(DanluError, match='--trust_checkpoint'):
         load_checkpoint(tmp_path / 'x.pth')
     loaded = load_checkpoint(tmp_path / 'x.pth', trust=True)
+    assert all(torch.is_tensor(value) for state in loaded.values() for value in state.values())
+    assert same(weights_of(loaded, 'x.pth'), net.state_dict())
+
+
+@pytest.mark.parametrize('kind', BESIDE_OBJECTS)
+@pytest.mark.parametrize('old_style', [False, True])
+@pytest.mark.parametrize('trust', [False, True])
+def test_weights_beside_objects_need_no_trust(tmp_path, monkeypatch, kind, old_style, trust):
+    net, load = Net(), torch.load
+    torch.save(BESIDE_OBJECTS[kind](net), tmp_path / 'x.pth', _use_new_zipfile_serialization=not old_style)
+    monkeypatch.setattr(torch, 'load', lambda *args, weights_only, **kw: load(*args, **kw) if weights_only else 1 / 0)
+    loaded = load_checkpoint(tmp_path / 'x.pth', trust=trust)
     assert all(torch.is_tensor(value) for state in loaded.values() for value in state.values())
     assert same(weights_of(loaded, 'x.pth'), net.state_dict())
 

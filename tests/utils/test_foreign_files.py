@@ -2,14 +2,18 @@
 
 import gzip
 import json
+import pickle
 import tarfile
+import zipfile
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.errors import DanluError
+from utils.foreign_files import what_else
 
 STATE = {'weight': torch.tensor([[1.0, 2.0]]), 'bias': torch.tensor([3.0])}
 
@@ -25,6 +29,12 @@ STATE = {'weight': torch.tensor([[1.0, 2.0]]), 'bias': torch.tensor([3.0])}
         (gzip.compress(b'weights', mtime=0), 'gunzip'),
         (b'\x93NUMPY\x01\x00', 'NumPy'),
         ((2).to_bytes(8, 'little') + b'{"a":1}', 'a safetensors file'),
+        (b'\x08\x07\x12\x07pytorch\x1a\x052.1.0', 'an ONNX model'),
+        (b'\x1c\x00\x00\x00TFL3' + bytes(99), 'TensorFlow'),
+        (b'GGUF\x03\x00\x00\x00', 'GGUF'),
+        (pickle.dumps(np.arange(3)), 'a pickle file that torch.save did not write'),
+        (pickle.dumps(np.arange(3), protocol=2), 'a pickle file that torch.save did not write'),
+        (pickle.dumps({'w': [1.0]}), 'a pickle file that torch.save did not write'),
     ],
 )
 def test_other_files_are_refused_by_what_they_are(tmp_path, content, message):
@@ -45,6 +55,49 @@ def test_archives_of_torchscript_and_tar_are_refused(tmp_path):
         archive.add(tmp_path / 'script.pt', 'script.pt')
     with pytest.raises(DanluError, match='unpack it'):
         load_checkpoint(tmp_path / 'weights.tar')
+
+
+def zipped(path, *names):
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name in names:
+            archive.writestr(name, 'x')
+    return path
+
+
+@pytest.mark.parametrize(
+    ('names', 'message'),
+    [
+        (
+            ['run/args.txt', 'run/best.pth', 'run/a.txt', 'run/b.txt'],
+            r'with run/args.txt, run/best.pth, .* and 1 more\)',
+        ),
+        (['a.npy', 'b.npy'], 'array file of NumPy'),
+        (['config.json', 'model.weights.h5'], 'Keras'),
+        ([], 'with nothing'),
+    ],
+)
+def test_other_zip_files_are_refused_by_what_is_in_them(tmp_path, names, message):
+    with pytest.raises(DanluError, match=message):
+        load_checkpoint(zipped(tmp_path / 'x.pth', *names))
+
+
+def test_a_safetensors_file_without_the_package_names_the_package(tmp_path, monkeypatch):
+    (tmp_path / 'x.safetensors').write_bytes((2).to_bytes(8, 'little') + b'{}')
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(DanluError, match='pip install safetensors'):
+        load_checkpoint(tmp_path / 'x.safetensors')
+
+
+def test_a_name_does_not_make_a_safetensors_file(tmp_path):
+    torch.save(STATE, tmp_path / 'x.safetensors')
+    with pytest.raises(DanluError, match='no safetensors file, although'):
+        load_checkpoint(tmp_path / 'x.safetensors')
+
+
+@pytest.mark.parametrize('options', [{}, {'_use_new_zipfile_serialization': False}, {'pickle_protocol': 4}])
+def test_files_of_torch_save_are_not_taken_for_others(tmp_path, options):
+    torch.save(STATE, tmp_path / 'x.pth', **options)
+    assert what_else(tmp_path / 'x.pth') is None
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path):

@@ -108,15 +108,13 @@ def test_a_key_that_is_not_there_names_those_that_are():
         select_state_dict(weights(), 'x.pth', 'model')
 
 
-def test_the_sets_of_a_trusted_file_can_be_chosen_from_too(tmp_path):
+def test_the_sets_of_a_file_with_options_can_be_chosen_from_too(tmp_path):
     """The references of torchvision save their options as an argparse.Namespace."""
     torch.save(
         {'model': weights(1), 'model_ema': prefixed(weights(2), 'module.'), 'args': argparse.Namespace(lr=1)},
         tmp_path / 'x.pth',
     )
-    with pytest.raises(DanluError, match='--trust_checkpoint'):
-        load_checkpoint(tmp_path / 'x.pth')
-    loaded = load_checkpoint(tmp_path / 'x.pth', trust=True)
+    loaded = load_checkpoint(tmp_path / 'x.pth')
     assert same(select_state_dict(loaded, 'x.pth')[0], weights(1))
     assert same(select_state_dict(loaded, 'x.pth', 'model_ema')[0], prefixed(weights(2), 'module.'))
 
