@@ -43,6 +43,7 @@ from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
 from utils.option_needs import (
+    CODE,
     COLOURS,
     DECAY,
     GPUS,
@@ -56,12 +57,15 @@ from utils.option_needs import (
 )
 from utils.palette import fitted
 from utils.past import PastParser
+from utils.record_schema import recorded_args
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
-NOT_REPEATED = 'model_dir result_dir resume profile fast dry_run find_lr strict_record code trust_checkpoint'.split()
+NOT_REPEATED = (
+    'model_dir result_dir resume profile fast dry_run find_lr strict_record code trust_checkpoint trust_code'.split()
+)
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
 TAKEN_FROM_CHECKPOINT = (
@@ -485,8 +489,10 @@ def add_test_args(parser):
     group = parser.add_argument_group('testing')
     group.add_argument('--code', default='now', before='now', choices=['now', 'then', 'both'],
                        help="then: test by the code that the run had, of the source.zip beside the checkpoint, whose "
-                            'programs are run, so only for files that you trust; both: by that and by the code of now, '
-                            'and compare')
+                            'programs are run; both: by that and by the code of now, and compare')
+    group.add_argument('--trust_code', before=False, action=Flag, needs=CODE,
+                       help='run the programs of --code then without being asked, also where no run of yours is known '
+                            'to have written them: only if you trust whom they are from')
     group.add_argument('--report', before=False, action=Flag,
                        help='write report.html: the metrics with their intervals, the worst and best samples and what '
                             'is confused, as one page to look at and to send')
@@ -680,7 +686,7 @@ def test_args(load_model_path, **options):
     """
     from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
 
-    trained = load_checkpoint(load_model_path, options.get('trust_checkpoint', False)).get('args')
+    trained = recorded_args(load_checkpoint(load_model_path, options.get('trust_checkpoint', False)))
     return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
 
 

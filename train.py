@@ -74,6 +74,7 @@ from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
 from utils.progress import length_of
 from utils.record import Record, check_same_run
+from utils.record_schema import recorded_args
 from utils.repetition import identical_run
 from utils.report import end_lines, epoch_line, interrupted_line, place_line, start_lines
 from utils.result_directory import is_tested
@@ -210,7 +211,7 @@ class Trainer(Engine):
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
             loaded = load_chosen(self.net, checkpoint, args)
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
-            notes += [*loaded, *drift.lines, *loaded_scale_note(args, checkpoint.get('args'))]
+            notes += [*loaded, *drift.lines, *loaded_scale_note(args, recorded_args(checkpoint))]
         return []
 
     def start_records(self, history, notes):
@@ -254,14 +255,14 @@ class Trainer(Engine):
         self.fingerprints, self.to_profile = Fingerprints(self), False
 
     def write_record(self):
-        """Write env.txt, source.zip and record.json; return a line (list of str) where the same was run already."""
+        """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
         args = self.args
         try:
-            self.record.write(args.model_dir, self.place)
+            notes = self.record.write(args.model_dir, self.place)
         except BaseException:
             self.lock.release()
             raise
-        return [] if args.resume else identical_run(args, self.record.values['experiment'], self.selection)
+        return notes if args.resume else notes + identical_run(args, self.record.values['experiment'], self.selection)
 
     def select_metrics(self):
         """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""

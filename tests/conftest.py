@@ -59,6 +59,12 @@ def returned_memory():
 
 
 @pytest.fixture(scope='session', autouse=True)
+def _own_state(tmp_path_factory):
+    """Let runs note their archives (utils/known_archives.py) in a directory of the tests, not in the user's."""
+    os.environ['XDG_STATE_HOME'] = str(tmp_path_factory.mktemp('state'))
+
+
+@pytest.fixture(scope='session', autouse=True)
 def _shortcuts():
     shortcuts.take()
 

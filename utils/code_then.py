@@ -15,6 +15,7 @@ from utils.arguments import underscored
 from utils.ending_signals import ALWAYS, FROM_TERMINAL, free_signals, handling
 from utils.environment import command_line
 from utils.errors import DanluError
+from utils.known_archives import check_permission
 from utils.unpacking import read_archive, unpacked
 
 TOLD = 'DANLU_CODE'  # environment variable by which the process of the other code knows what it is
@@ -30,7 +31,7 @@ def test_then(parser, argv, checkpoint):
         checkpoint: what utils.checkpoint.load_checkpoint returned for the one that they name.
 
     Raises:
-        DanluError: the code is not there, damaged, or cannot be unpacked.
+        DanluError: the code is not there, damaged, not allowed to run, or cannot be unpacked.
         SystemExit: the test failed; with its exit status.
     """
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
@@ -39,8 +40,10 @@ def test_then(parser, argv, checkpoint):
     if given.get('download'):  # into the project, and not into the cache
         (Path(parser.get_default('checkpoints_dir')).parent / 'datasets').mkdir(exist_ok=True)
     told = {'archive': str(path), 'sha256': sha256, 'command': command()}
-    with unpacked(read_archive(path, sha256), sha256) as place:
-        print(f'by the code of the run: {path}, unpacked in {place}', flush=True)
+    files = read_archive(path, sha256)
+    whose = check_permission(path, sha256, given.get('trust_code', False))
+    with unpacked(files, sha256) as place:
+        print(f'by the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
         start = [sys.executable, str(place / 'eval.py'), *words_for_then(parser, argv, given)]
         said = run_process(start, {**os.environ, TOLD: json.dumps(told)})
     return read_values(Path(said['results']) / 'result.txt')
@@ -71,13 +74,16 @@ def archive_of(checkpoint, path):
 
 
 def words_for_then(parser, argv, given):
-    """Return the words (list of str) that the other eval.py gets: those given, without --code, and where results go."""
+    """Return the words (list of str) that the other eval.py gets: those given, and where results go.
+
+    Without --code, and without --trust_code, which older code does not know.
+    """
     words, left = [], list(argv)
     while left:
         word = underscored(left.pop(0))
         if word == '--code':
             left.pop(0)
-        elif not word.startswith('--code='):
+        elif not word.startswith('--code=') and word not in ('--trust_code', '--no_trust_code'):
             words.append(word)
     if 'code' in parser.given(words):  # in an @file
         words.append('--code=now')

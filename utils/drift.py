@@ -14,8 +14,10 @@ from utils.components import Source, changed, changed_evaluation, describe
 from utils.environment import versions_of
 from utils.errors import DanluError
 from utils.fingerprint import NoFingerprintError, asked_again
+from utils.known_archives import origin_of
 from utils.option_checks import shown
 from utils.record import archive_of, changed_versions
+from utils.record_schema import recorded_args
 from utils.registry import PROJECT
 
 # What each kind of component is chosen by: where the command line chooses another one, its code is not used.
@@ -78,6 +80,7 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         unknown = str(error)
     record = record_of(checkpoint)
     then = archive_of(record, Path(path).parent)
+    own = then is not None and origin_of(record['source']['sha256']) is not None
     changes = changes_of(checkpoint, then, args) if differs or use == 'test' else []
     loud = []
     if differs:
@@ -85,9 +88,9 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         loud = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
         loud += [f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']]
         command = f'python eval.py --load_model_path {shlex.quote(str(path))} --code then'
-        loud += [f'to test it as it was: {command}'] if then else []
+        loud += [f'to test it as it was: {command}'] if then and own else []
     verdict = f'no: {differs}' if differs else f'not known: {unknown}' if unknown else 'yes'
-    drift = Drift(verdict, loud, _calm(unknown, changes, checkpoint, bool(differs)))
+    drift = Drift(verdict, loud, _calm(unknown, changes, checkpoint, bool(differs), own))
     if args.strict_record:
         _refuse(drift, unknown, use == 'test' and any(change.kind in FOR_RESULT for change in changes))
     return drift
@@ -118,7 +121,7 @@ def changes_of(checkpoint, then, args):
         then: Source of its run, or None.
         args: options, which may choose something else than the checkpoint's.
     """
-    trained = checkpoint.get('args') or {}
+    trained = recorded_args(checkpoint) or {}
     used = {
         kind
         for kind, names in CHOSEN_BY.items()
@@ -144,7 +147,7 @@ def _code(changes):
 
 def _options(checkpoint, args):
     """Return the options by which the network was built differently (list of str)."""
-    trained = checkpoint.get('args') or {}
+    trained = recorded_args(checkpoint) or {}
     return [
         f'--{name}: {shown(trained[name])} -> {shown(getattr(args, name))}'
         for name in BUILT_BY
@@ -159,8 +162,8 @@ def _surroundings(record, fingerprint, net):
     return found + ([f'saved on {then}, loaded on {now}'] if then != now else [])
 
 
-def _calm(unknown, changes, checkpoint, differs):
-    """Return what is worth a line, but no alarm (list of str)."""
+def _calm(unknown, changes, checkpoint, differs, own):
+    """Return what is worth a line, but no alarm (list of str); `own`: whether a run of this user wrote the code."""
     lines = []
     if unknown and 'format' in checkpoint:  # else it is a state dict
         lines.append(f'whether it computes what it did when it was saved is not known: {unknown}')
@@ -171,7 +174,8 @@ def _calm(unknown, changes, checkpoint, differs):
         lines.append(f'the code of the model has changed since, and computes the same: {said["model"]}')
     results = '; '.join(describe([change for change in changes if change.kind in FOR_RESULT]))
     if results:
-        lines.append(f'changed since, and with it perhaps the result, which --code both compares: {results}')
+        compared = ', which --code both compares' if own else ''
+        lines.append(f'changed since, and with it perhaps the result{compared}: {results}')
     if said['augment']:
         lines.append(f'changed since, and with it what training would do: {said["augment"]}')
     return lines

@@ -120,6 +120,12 @@ PROCESSES = Need(
     '',
     None,  # by the environment
 )
+CODE = Need(
+    lambda args: args.code != 'now',
+    'there is no --code then or --code both that it could be about',
+    '',
+    '--code then',
+)
 COLOURS = Need(
     lambda args: task_of(args).target == 'mask' or args.data_type == 'array',
     lambda args: f'colours are for masks and for features, not for the pictures of --task {args.task}',

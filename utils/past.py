@@ -12,9 +12,11 @@ tests/formats/test_formats.py holds all that against records of every version. I
 
 import argparse
 import ast
+import os
 import re
 
 from utils.arguments import Parser, Quoted, directory_path, existing_path, split_line
+from utils.known_archives import is_own_run
 from utils.option_checks import shown
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
@@ -49,7 +51,7 @@ CHANGED_OPTIONS = {}
 #   'model_type': {'mobilenet_fcn': 'mobilenetv3_fcn'},
 CHANGED_VALUES = {'schedule': schedule_of_then}
 # What somebody allows for one start, on the command line: no file that may be from others allows it.
-PERMISSIONS = ('trust_checkpoint',)
+PERMISSIONS = ('trust_checkpoint', 'trust_code')
 
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) '?@.*args\.txt'?\s*$")  # by which Danlu's own files are known
 COUNT = re.compile(r'# (\d+) options\s*$')  # older ones lack it
@@ -121,10 +123,7 @@ class PastParser(Parser):
                 if (now := translated({name: value}, self._knows, options)) != {name: value}
             ]
         except ValueError as error:
-            self.error(
-                f'{path}: {error}; if you trust whom the checkpoint is from, eval.py --code then tests it with the '
-                'code of its run'
-            )
+            self.error(f'{path}: {error}{_advice(path, "; ")}')
         actions = [action for action in self._actions if action.dest in names]
         values = {a.dest: self._of_today(a, found[a.dest], path) for a in actions if a.dest in found}
         if not all(action.dest in found or hasattr(action, 'before') for action in actions):
@@ -153,10 +152,7 @@ class PastParser(Parser):
             words = [name, *(Quoted(part) for part in values)]
         parsed = self._tried(words)
         if isinstance(parsed, argparse.ArgumentError):
-            self.error(
-                f'{path}: {parsed}; give another {name}, or test it with the code of its run: eval.py --code then, if '
-                'you trust whom the checkpoint is from, as it runs that code'
-            )
+            self.error(f'{path}: {parsed}; give another {name}{_advice(path, ", or ")}')
         return getattr(parsed, action.dest)
 
     def _words_of(self, path):
@@ -279,6 +275,12 @@ class PastParser(Parser):
             return error
         finally:
             self.exit_on_error = True
+
+
+def _advice(path, join):
+    """Return the advice (str) to test a checkpoint with the code of its run, '' unless that is the user's own."""
+    own = is_own_run(os.path.dirname(os.path.abspath(path)))
+    return f'{join}test it with the code of its run: eval.py --code then' if own else ''
 
 
 def shown_short(value):

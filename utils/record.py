@@ -28,6 +28,7 @@ from utils import processes
 from utils.components import changed, changed_files, components_of, describe
 from utils.environment import command_line, environment_of, git_state, now, versions_of
 from utils.errors import DanluError
+from utils.known_archives import note_archive
 from utils.reader import Source
 from utils.record_schema import RECORD, fault_of
 from utils.registry import PROJECT
@@ -106,6 +107,9 @@ class Record:
         Args:
             directory: of the run.
             device: what the network runs on (str).
+
+        Returns:
+            A line (list of one str) where the archive cannot be noted as the user's own, else [].
         """
         directory, source = Path(directory), self.values['source']
         if self.goes_on:
@@ -122,6 +126,7 @@ class Record:
             json.dump(self.values, file, indent=1)
             file.write('\n')
         self.archive = None  # it may be large, and the run long
+        return note_archive(source['sha256'], directory)
 
 
 def check_same_run(state, path, run):

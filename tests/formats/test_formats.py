@@ -1,6 +1,7 @@
 """What every version wrote, in tests/formats, means to today's code what it meant then."""
 
 import csv
+import hashlib
 import math
 import re
 import shutil
@@ -15,6 +16,7 @@ from utils import past
 from utils.args_file import options_of
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
+from utils.known_archives import note_archive
 
 STORED = Path(__file__).parent
 FORMATS = sorted(path.parent.name for path in STORED.glob('*/args.txt'))
@@ -280,6 +282,12 @@ def test_a_changed_option_goes_by_its_value(changed, copied, capsys):
     assert '--side is no option any more' in refused(capsys, options.parse_train_args, ['--side', '12'])
 
 
+def make_own(run):
+    """Let a run be one that this user has made."""
+    (run.directory / 'source.zip').write_bytes(b'code')
+    note_archive(hashlib.sha256(b'code').hexdigest(), run.directory)
+
+
 def test_an_option_that_is_gone_is_refused_where_it_did_something(changed, copied, capsys):
     changed({'half': past.removed(False)})
     run = copied(FIRST)
@@ -294,7 +302,10 @@ def test_an_option_that_is_gone_is_refused_where_it_did_something(changed, copie
     assert re.search(r'args\.txt\', line \d+: --half on: there is no such option any more', message)
     message = refused(capsys, options.parse_test_args, words, run.best['args'] | {'half': True})
     assert f'{words[1]}: --half on: there is no such option any more' in message
-    assert 'eval.py --code then' in message
+    assert 'eval.py --code then' not in message  # the code may be a stranger's
+    make_own(run)
+    message = refused(capsys, options.parse_test_args, words, run.best['args'] | {'half': True})
+    assert 'nothing that does the same; test it with the code of its run: eval.py --code then' in message
 
 
 def test_a_renamed_model_tests_as_it_did(changed, copied, eval_here, capsys):
@@ -343,7 +354,11 @@ def test_a_value_that_is_no_longer_valid_is_said_with_its_place(copied, capsys):
             continue
         message = refused(capsys, options.parse_test_args, ['--load_model_path', str(best)], recorded)
         assert f'{best}: argument --{name}: {why}' in message
+        assert f'give another --{name} (see' in message  # no code that may be a stranger's
+        make_own(run)
+        message = refused(capsys, options.parse_test_args, ['--load_model_path', str(best)], recorded)
         assert f'give another --{name}, or test it with the code of its run: eval.py --code then' in message
+        (run.directory / 'source.zip').unlink()
     with pytest.raises(DanluError, match='unknown optimizer'):
         options.from_keywords(lambda words: parsed(run.args, *words), {})
 

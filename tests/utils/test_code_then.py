@@ -22,6 +22,7 @@ from tests.program_server import Program
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.code_then import read_values, side_by_side, words_for_then
 from utils.errors import DanluError
+from utils.known_archives import note_archive
 from utils.registry import PROJECT
 from utils.source import packed, project_files
 
@@ -248,8 +249,11 @@ sys.exit(int(os.environ.get('STATUS', 0)))
 def other(tmp_path, monkeypatch):
     """Return a checkpoint (Path) whose run had OTHER for its eval.py."""
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
     monkeypatch.setenv('OUT', str(tmp_path))
-    return checkpoint_of(tmp_path / 'run', {'eval.py': OTHER.encode(), 'data/digits.py': b''})
+    checkpoint = checkpoint_of(tmp_path / 'run', {'eval.py': OTHER.encode(), 'data/digits.py': b''})
+    note_archive(hashlib.sha256(checkpoint.with_name('source.zip').read_bytes()).hexdigest(), tmp_path / 'run')
+    return checkpoint
 
 
 def checkpoint_of(folder, files):
@@ -289,6 +293,7 @@ def test_it_is_started_as_this_one_was(other, tmp_path, monkeypatch, capfd):
     said = capfd.readouterr()
     lines = said.out.splitlines()
     assert lines[0].startswith(f'by the code of the run: {archive}, unpacked in {tmp_path / "cache" / "danlu"}')
+    assert f': the programs of your run {tmp_path / "run"}, 20' in lines[0]
     assert lines[1:] == ['wörds', f'results: {tmp_path}']
     assert said.err == 'progress\n'
 
@@ -302,6 +307,8 @@ def test_it_is_started_as_this_one_was(other, tmp_path, monkeypatch, capfd):
         ('--result_dir RUNS/a --code both', '--result_dir RUNS/a --result_dir RUNS/a_then'),
         ('--code then --checkpoints_dir RUNS --code both', '--checkpoints_dir RUNS --save_prefix exp_then'),
         ('@FILE', '@FILE --code=now --save_prefix filed_then'),
+        ('--code then --trust_code --trust_checkpoint', '--trust_checkpoint --save_prefix exp_then'),
+        ('--trust-code --code then', '--save_prefix exp_then'),
     ],
 )
 def test_what_the_other_program_is_given(argv, words, other, tmp_path):
