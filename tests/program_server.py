@@ -33,7 +33,7 @@ def needs_new_interpreter(env):
 
 def start_server():
     """Start the process that all programs of this process are forked from, unless there is one."""
-    context.set_forkserver_preload([*PRELOADED, __name__])
+    context.set_forkserver_preload([*PRELOADED, __name__, 'tests.warm_server'])
     before = os.environ.get('PYTHONPATH')
     os.environ['PYTHONPATH'] = os.pathsep.join([str(PROJECT), str(PROJECT / 'scripts')])
     try:

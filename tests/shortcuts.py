@@ -1,14 +1,15 @@
 """What runs within the processes of the tests do not do again and again: it takes nine tenths of a small run's time.
 
-Programs that tests start do all of it, and so do the tests of curves.png and of the record, which ask for it.
+So it is in programs that are forked from the server of the tests (tests/program_server.py), whose code is that of the
+project. Programs in a new interpreter do all of it, and so do the tests of curves.png and of the record, which ask for it.
 """
 
 from PIL import Image
 
 from utils import components, curves
-from utils.reader import ELSEWHERE, Reader
+from utils.reader import ELSEWHERE, Reader, Source
 from utils.registry import PROJECT
-from utils.source import packed
+from utils.source import packed, read_files
 
 real_figure_of = curves.figure_of
 
@@ -62,3 +63,14 @@ def take():
     from utils import record  # imports torch, which a process without tests does not need
 
     curves.figure_of, components.Reader, record.packed = PlainFigure, ProjectReaders(), Packer()
+
+
+def warm_up():
+    """Take the shortcuts and read the project's code, so that processes forked from this one need not do it again."""
+    take()
+    from utils import record
+
+    record.packed(read_files())
+    reader = components.Reader(Source(PROJECT))
+    for name in reader.all_from(['train.Trainer', 'eval.Evaluator']):
+        reader.find(name)

@@ -79,7 +79,9 @@ def _train(words, output, samples, fault, file_size, left_out):
 
     import train
     from utils.errors import run_main
+    from utils.startup import postpone_compiler
 
+    postpone_compiler()  # as train.py does when it is started
     multiprocessing.set_start_method('fork', force=True)  # for its own workers, as where train.py is started by hand
     torch.set_num_threads(1)  # more would be other bits
     if file_size is not None:

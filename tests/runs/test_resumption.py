@@ -111,7 +111,7 @@ def test_a_process_that_is_started_by_hand_and_stopped_by_kill_says_how_to_go_on
                 os.killpg(run.pid, signal.SIGTERM)
                 break
         rest = run.stdout.read()
-    assert run.returncode == 143
+    assert run.returncode == 143, rest + run.stderr.read()
     assert f'to go on: python train.py --resume {shlex.quote(str(tmp_path / "mlp_exp"))}' in rest
     epoch = load_checkpoint(tmp_path / 'mlp_exp' / 'last.pth')['epoch']
     done = run_program('train.py', *words, '--epochs', epoch)
