@@ -1,7 +1,7 @@
 """What runs within the processes of the tests do not do again and again: it takes nine tenths of a small run's time.
 
-So it is in programs that are forked from the server of the tests (tests/program_server.py), whose code is that of the
-project. Programs in a new interpreter do all of it, and so do the tests of curves.png and of the record, which ask for it.
+Programs forked from the server of the tests (tests/program_server.py) take the shortcuts too, if they run the code of
+the project itself. Programs in a new interpreter do everything, and so do the tests of curves.png and of the record.
 """
 
 from PIL import Image

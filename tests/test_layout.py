@@ -9,6 +9,7 @@ import pytest
 from utils.registry import PROJECT
 
 TESTS = PROJECT / 'tests'
+SLOW = r"pytest\.mark\.slow\(['\"](.*)['\"]\)"
 # What is not about one module: whole runs of train.py, eval.py and scripts; what earlier versions wrote.
 FEATURES = ('runs', 'formats')
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob('test_*.py'))
@@ -46,8 +47,11 @@ def slow_tests():
     for path in FILES:
         for node in ast.walk(ast.parse((TESTS / path).read_text(encoding='utf-8'))):
             for mark in getattr(node, 'decorator_list', []):
-                if match := re.fullmatch(r"pytest\.mark\.slow\(['\"](.*)['\"]\)", ast.unparse(mark)):
+                if match := re.fullmatch(SLOW, ast.unparse(mark)):
                     found[f'{path}::{node.name}'] = match[1]
+                for inner in ast.walk(mark):  # marks=pytest.mark.slow(...) of one of its cases
+                    if match := re.fullmatch(SLOW, ast.unparse(inner)) if inner is not mark else None:
+                        found[f'{path}::{node.name}[...]'] = match[1]
                 assert ast.unparse(mark) != 'pytest.mark.slow', f'{path}::{node.name}: slow needs a reason'
     return found
 

@@ -26,7 +26,10 @@ def run_example(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope='module', params=['autoencoder', 'gan'])
+@pytest.fixture(
+    scope='module',
+    params=['autoencoder', pytest.param('gan', marks=pytest.mark.slow('trains two networks for four epochs'))],
+)
 def straight(request, run_example):
     """Return an example's name and a run of it over two epochs."""
     return request.param, run_example(request.param, '--epochs', 2)

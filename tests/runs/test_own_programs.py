@@ -90,7 +90,7 @@ def test_a_program_of_ones_own_is_named_in_the_command_to_resume(tmp_path):
     script = tmp_path / 'my_gan.py'
     script.write_text(PROGRAM, encoding='utf-8')
     environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[2]), 'CUDA_VISIBLE_DEVICES': ''}
-    words = [sys.executable, str(script), '--epochs', '1', '--threads', '1', '--device', 'cpu']
+    words = [sys.executable, str(script), '--epochs', '1', '--max_steps', '5', '--threads', '1', '--device', 'cpu']
     options = {'env': environment, 'capture_output': True, 'text': True}
     done = subprocess.run([*words, '--checkpoints_dir', str(tmp_path / 'runs')], check=False, **options)
     assert done.returncode == 143, done.stdout + done.stderr

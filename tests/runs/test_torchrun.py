@@ -254,6 +254,7 @@ def test_a_process_that_fails_is_the_end_of_all(uneven, program, tmp_path):
     assert 'ValueError: broken on purpose' in (run / 'log.rank1.txt').read_text()
 
 
+@pytest.mark.slow('two starts of two processes')
 def test_a_full_disk_ends_all_and_the_run_goes_on_to_the_same_bits(two, uneven, program, tmp_path):
     words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
     done = together(program, PROJECT, *words, fault='fill 0 9')
@@ -290,6 +291,7 @@ def test_sigterm_saves_and_another_number_of_processes_goes_on(uneven, train_her
     assert [row['epoch'] for row in rows_of(run)] == list(range(1, epochs + 1))
 
 
+@pytest.mark.slow('two starts of two processes')
 def test_ctrl_c_reaches_each_process_twice_and_saves_all_the_same(uneven, launched, tmp_path):
     """From the terminal, as all of them are in its foreground, and from torchrun."""
     process = launched(PROJECT / 'train.py', *uneven.words, '--epochs', 500, '--checkpoints_dir', tmp_path)
@@ -312,6 +314,7 @@ def test_torchrun_restarts_what_has_failed(two, uneven, program, launched, tmp_p
     assert same_weights(tmp_path / 'lenet_exp', two.directory)
 
 
+@pytest.mark.slow('three starts of two processes')
 def test_a_stream_is_shared_out_and_goes_on_where_it_was(shards, program, train_here, faults, tmp_path, monkeypatch):
     """No sample is lost or doubled, though one of two processes is killed; batches are those of one process."""
     words = ['--data_type', 'stream', '--train_list', shards, '--val_list', shards, '--num_classes', 3, '--epochs', 3,
@@ -359,6 +362,7 @@ def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, 
     assert same_weights(tmp_path / 'lenet_exp', two.directory)
 
 
+@pytest.mark.slow('three starts of two processes')
 def test_shards_learn_what_whole_networks_do(two, uneven, program, train_here, eval_here, tmp_path):
     """One process fails and all are started anew; what is saved is whole, so that one process goes on with it."""
     words = [*uneven.words, '--parallel', 'fsdp', '--save_steps', 4, '--checkpoints_dir', tmp_path, '--resume', 'auto']

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
@@ -69,6 +70,7 @@ def weights_of(folder, words, count):
     return torch.load(result, weights_only=True)
 
 
+@pytest.mark.slow('two starts of two processes')
 def test_two_processes_accumulate_a_sum_of_losses_as_one_does_a_large_batch(tmp_path):
     write_masks(tmp_path)
     words = ['--data_type', 'mem_list', '--train_list', tmp_path / 'list.txt', '--val_list', tmp_path / 'list.txt']

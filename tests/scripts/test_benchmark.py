@@ -49,6 +49,7 @@ def test_small_measures_danlu_against_the_bare_loop_and_a_script(tmp_path):
     assert rows[1]['ratios']['/ bare']['median'] == rows[1]['median'] / rows[0]['median']
 
 
+@pytest.mark.slow('a whole part of the benchmark')
 def test_growth_measures_lists_steps_and_memory(tmp_path):
     status, out, err = benchmark('growth', '--quick', '--steps', 100, '--out', tmp_path)
     assert (status, err) == (0, ''), out

@@ -94,8 +94,14 @@ def test_an_optimizer_works_without_the_compiler():
 @pytest.mark.parametrize(
     'use',
     [
-        "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())",
-        'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
+        pytest.param(
+            "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())",
+            marks=pytest.mark.slow('one new interpreter more'),
+        ),
+        pytest.param(
+            'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
+            marks=pytest.mark.slow('one new interpreter more'),
+        ),
         'import importlib.util; importlib.util.find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0, 2.0])',
     ],
 )

@@ -171,6 +171,7 @@ def test_the_exit_status_is_what_git_bisect_takes(table_run, capsys):
     assert capsys.readouterr().err.count('cannot be replayed: ') == 2
 
 
+@pytest.mark.slow('git bisect starts a new interpreter for each commit')
 def test_git_bisect_finds_the_commit_that_changed_what_a_run_computes(project, tmp_path, train_here):
     train_here('--epochs', 1, '--max_steps', 3, '--checkpoints_dir', tmp_path / 'runs')
     [run] = (tmp_path / 'runs').iterdir()
