@@ -68,11 +68,20 @@ from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.onlooker import Onlooker
-from utils.optim import Schedule, select_optimizer
+from utils.optim import select_optimizer
 from utils.option_defaults import optimizer_line
 from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
 from utils.progress import length_of
+from utils.ready_metrics import ready_metrics
+from utils.ready_parts import (
+    ReplaceableParts,
+    check_optimizer,
+    note_on_scheduler,
+    notes_on_optimizer,
+    ready_loss,
+)
+from utils.ready_schedule import select_schedule, value_for
 from utils.record import Record, check_same_run
 from utils.record_schema import recorded_args
 from utils.repetition import identical_run
@@ -111,7 +120,7 @@ RECORDING = (
 POINTS = 1024  # where samples are no pictures, so that numbers are drawn as points
 
 
-class Trainer(Engine):
+class Trainer(ReplaceableParts, Engine):
     """The training loop.
 
         trainer = Trainer(args)          # builds data, model, loss and optimizer by their names in args
@@ -120,13 +129,21 @@ class Trainer(Engine):
     Args:
         args: options, from options.prepare_train_args or options.parse_train_args.
         model, train_loader, val_loader, loss: ready-made parts that replace those chosen by name. A loader yields
-            (images, targets): uint8 images are normalised by args.mean and args.std, float ones are taken as ready.
+            (images, targets): uint8 images are normalised by args.mean and args.std, float ones are taken as ready. A
+            loss may be a function (predictions, targets) -> 0-d tensor.
+        optimizer, scheduler: objects; the scheduler is built with that optimizer, and brings it along where that is
+            left out.
+        step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/ready_schedule.py); None: told by its class.
+        metrics: torchmetrics, functions (predictions, targets), or a dict of them (utils/ready_metrics.py).
 
     Raises:
-        DanluError: an option, the data or a checkpoint is at fault.
+        DanluError: an option, the data, a checkpoint or a ready-made part is at fault.
     """
 
-    def __init__(self, args, model=None, train_loader=None, val_loader=None, loss=None):
+    def __init__(  # noqa: PLR0913 (one keyword for each part)
+        self, args, model=None, train_loader=None, val_loader=None, loss=None, *, optimizer=None, scheduler=None,
+        metrics=None, step_on=None,
+    ):  # fmt: skip
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
         notes += getattr(args, 'past', [])  # what an older record has otherwise
         seed_everything(args.seed)
@@ -138,9 +155,10 @@ class Trainer(Engine):
             processes.first_alone(lambda: select_eval_loader(args))
         self.train_loader = select_train_loader(args) if train_loader is None else train_loader
         self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
-        parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss}
-        self.given = {name for name, part in parts.items() if part is not None}
-        self.ready_made = bool(self.given - {'loss'})
+        optimizer = getattr(scheduler, 'optimizer', None) if optimizer is None else optimizer
+        parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
+                 'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
+        notes += self.note_given(args, parts, step_on)
         check_ready_made(self.train_loader, args, model)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
@@ -151,18 +169,18 @@ class Trainer(Engine):
         net = select_model(args) if model is None else scale_outputs(model, args)
         self.net = with_sync_bn(net.to(device), args.sync_bn)
         notes += [*described_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
-        super().__init__(args, self.net, select_loss(args) if loss is None else loss, device)
+        super().__init__(args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
         self.speed_up()
         self.spread(gpus)
-        self.metrics = {split: self.select_metrics() for split in ('train', 'val')}
+        self.metrics = {split: self.begin_metrics(metrics) for split in ('train', 'val')}
         self.selection = self.select_selection()
-        self.optimizer = select_optimizer(self.net, args)
-        notes += [optimizer_line(args), *(layer_table(self.net, self.optimizer) if args.lr_decay else [])]
+        notes += self.begin_optimizer(optimizer)
         self.update = self.select_update()
+        notes += note_on_scheduler(self.update.schedule)
         self.divergence = Divergence(self)
         self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
@@ -254,6 +272,12 @@ class Trainer(Engine):
         self.drawing = {split: Allowance(0.0, math.inf) for split in ('train', 'val')}
         self.fingerprints, self.to_profile = Fingerprints(self), False
 
+    def renew_record(self):
+        """Write args.txt and record.json anew where a part was replaced before training."""
+        if processes.is_first() and not (self.args.dry_run or self.args.find_lr):
+            save_args(self.args, self.args.model_dir)
+            self.record.renew(self)
+
     def write_record(self):
         """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
         args = self.args
@@ -275,12 +299,24 @@ class Trainer(Engine):
             check_monitor(selection, known_values(self.args, self.metrics['val'], self.loss))
         return selection
 
+    def begin_metrics(self, metrics):
+        """Return new metrics: ready-made ones, or for None those of `select_metrics`."""
+        return self.select_metrics() if metrics is None else ready_metrics(metrics, self.args, self.device)
+
+    def begin_optimizer(self, optimizer):
+        """Take a ready-made optimizer, or for None that of the options; return lines (list of str) on it."""
+        if optimizer is not None:
+            check_optimizer(optimizer, self.net)
+            self.optimizer = optimizer
+            return notes_on_optimizer(optimizer, self.net)
+        self.optimizer = select_optimizer(self.net, self.args)
+        return [optimizer_line(self.args), *(layer_table(self.net, self.optimizer) if self.args.lr_decay else [])]
+
     def select_update(self):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
         args, length = self.args, length_of(self.train_loader)
         steps = None if length is None else -(-length // args.accumulate)
-        schedule = Schedule(self.optimizer, args, steps, self.selection.mode)
-        update = Update(self.net, self.optimizer, schedule, args, length)
+        update = Update(self.net, self.optimizer, select_schedule(self, steps), args, length)
         update.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == 'fp16')
         update.accumulation.alike = self.parts_counted_alike()
         if update.sums_apart() and is_sharded(self.net):
@@ -302,6 +338,7 @@ class Trainer(Engine):
                 '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
                 'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
             )
+        self.started = True
         # To the end of all of it: a signal is not to find a picture half drawn.
         with guarded_output(), explained(self.args), self.interruption.watching():
             self.run_epochs()
@@ -514,7 +551,7 @@ class Trainer(Engine):
     def end_epoch(self, epoch, row):
         """Report an epoch and save its checkpoints."""
         self.epoch, better = epoch, self.selection.take(row)
-        self.update.schedule.end_epoch(self.selection.value_of(row))
+        self.update.schedule.end_epoch(value_for(self.update.schedule, self.selection, row))
         line = epoch_line(row, self.args.epochs, self.selection.monitor)
         best = better and not math.isnan(self.selection.value_of(row))
         self.logger.print(line + '  best' * best, shown=line + f'  {styled("best", "bold", "green")}' * best)

@@ -9,7 +9,9 @@ from utils.checkpoint import unwrapped
 from utils.colours import colours_of
 from utils.errors import DanluError
 from utils.logger import Recorder
+from utils.one_logit import as_classes, for_loss
 from utils.preparation import Preparation
+from utils.ready_metrics import ReadyMetrics
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
 from utils.target_scale import TargetScale
@@ -68,12 +70,19 @@ class Engine:
 
     def compute_loss(self, predictions, targets):
         """Return the batch's loss: 0-d tensor. Of regression it is taken on the standardised scale of the targets."""
-        return self.loss(*self.target_scale(predictions, targets))
+        return self.loss(*self.loss_inputs(predictions, targets))
+
+    def loss_inputs(self, predictions, targets):
+        """Return predictions and targets as the loss takes them: see utils.target_scale and utils.one_logit."""
+        predictions, targets = for_loss(self.args, self.loss, predictions, targets)
+        return self.target_scale(predictions, targets)
 
     def loss_count(self, predictions, targets):
         """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""
         own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
-        return len(targets) if own or not hasattr(self.loss, 'count') else self.loss.count(predictions, targets)
+        if own or not hasattr(self.loss, 'count'):
+            return len(targets)
+        return self.loss.count(*for_loss(self.args, self.loss, predictions, targets))
 
     def loss_parts(self, loss, predictions, targets):
         """Return the parts of a batch's loss: dict from a name, '' of one that is no sum, to (weight, value, count)."""
@@ -110,6 +119,8 @@ class Engine:
 
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
+        if not isinstance(metrics, ReadyMetrics):
+            predictions, targets = as_classes(self.args, predictions, targets)
         metrics.update(predictions, targets)
 
     def evaluate(self, batches, metrics, on_batch=None):
@@ -151,6 +162,7 @@ class Engine:
         Args:
             images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
         """
+        predictions, targets = as_classes(self.args, predictions, targets)
         pictures = viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0])
         kind, targets = task_of(self.args).target, targets.cpu()
         if kind == 'numbers':

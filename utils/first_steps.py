@@ -56,7 +56,7 @@ def conditions(trainer):
         'processes': processes.count(),
         'device': trainer.device.type,
         'torch': str(torch.__version__),
-        'ready_made': trainer.ready_made or Engine not in type(trainer).__bases__,
+        'ready_made': bool(trainer.given) or Engine not in type(trainer).__bases__,
     }
 
 

@@ -140,7 +140,7 @@ def parameter_groups(net, args):
 def base_lr(optimizer):
     """Return what --lr has become (float): the learning rate of a group without a share of its own."""
     group = max(optimizer.param_groups, key=lambda group: group.get('lr_share', 1.0))
-    return group['lr'] / (group.get('lr_share', 1.0) or 1.0)  # all parts may stand still
+    return float(group['lr']) / (group.get('lr_share', 1.0) or 1.0)  # all parts may stand still
 
 
 class Schedule:
@@ -204,10 +204,7 @@ class Schedule:
     def load_state_dict(self, state):
         """Go on where `state_dict` was taken, after the optimizer has loaded its own state."""
         for name, part in self._parts():
-            part.load_state_dict(state[name])
-            for each in getattr(part, '_schedulers', [part]):
-                if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
-                    each.milestones = Counter(each.milestones)
+            restore_scheduler(part, state[name])
         self.last_lr = state.get('last_lr', base_lr(self.optimizer))  # older states do not have it
 
     def _parts(self):
@@ -296,6 +293,14 @@ def plateau(optimizer, args, steps_per_epoch, rest, mode):
     lowest = [args.lr_min * group.get('lr_share', 1.0) for group in optimizer.param_groups]
     options = {'factor': args.gamma, 'patience': args.plateau_patience, 'min_lr': lowest}
     return lr_scheduler.ReduceLROnPlateau(optimizer, mode, **options, eps=0.0)  # or it passes over small rates
+
+
+def restore_scheduler(scheduler, state):
+    """Let a scheduler go on from a state that `plain` returned of its own."""
+    scheduler.load_state_dict(state)
+    for each in getattr(scheduler, '_schedulers', [scheduler]):
+        if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
+            each.milestones = Counter(each.milestones)
 
 
 def plain(value):

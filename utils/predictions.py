@@ -34,6 +34,7 @@ import torch
 
 from utils.csv_text import cell_of
 from utils.engine import Engine
+from utils.one_logit import as_classes
 from utils.run_directory import replacing
 from utils.speed import first_line
 from utils.ssim import picture_quality
@@ -79,7 +80,8 @@ class Rows:
 
     def add(self, first, predictions, targets):
         """Take a batch, as Engine.step returns it, whose first sample has this number; does not wait for the device."""
-        self.fault = self.fault or _unfit(self.kind, self.engine.args, predictions, targets)
+        args = self.engine.args
+        self.fault = self.fault or _unfit(self.kind, args, *as_classes(args, predictions, targets))
         if self.fault:
             return
         if self.waiting and self.waiting[0][0].shape[1:] != predictions.shape[1:]:
@@ -102,7 +104,9 @@ class Rows:
             return
         waiting = zip(*self.waiting, strict=True)
         predictions, targets = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in waiting)
-        columns = COLUMNS[self.kind](self.engine.args, predictions, targets) | self._losses(predictions, targets)
+        args = self.engine.args
+        columns = COLUMNS[self.kind](args, *as_classes(args, predictions, targets))
+        columns |= self._losses(predictions, targets)
         there = torch.cuda.Event() if predictions.is_cuda else None
         copies = {name: column.to('cpu', non_blocking=True) for name, column in columns.items()}
         if there is not None:
@@ -160,7 +164,7 @@ def losses_of(engine, predictions, targets):
     """
     if type(engine).compute_loss is not Engine.compute_loss:
         return {'': (1, *one_by_one(engine.compute_loss, None, predictions, targets))}
-    predictions, targets = engine.target_scale(predictions, targets)
+    predictions, targets = engine.loss_inputs(predictions, targets)
     parts = engine.loss.parts() if hasattr(engine.loss, 'parts') else {'': (1, engine.loss)}
     return {name: (weight, *_each(loss, predictions, targets)) for name, (weight, loss) in parts.items()}
 

@@ -101,6 +101,16 @@ class Record:
             self.values['run'] = then['run']
         return lines
 
+    def renew(self, trainer):
+        """Write record.json anew, as a part of a run that has not begun was replaced or it got another length."""
+        roots, values = roots_of(trainer), self.values
+        values['versions'], values['components'] = versions_of(packages_of(roots)), _components(roots)
+        values['experiment'] = experiment_of(trainer, values)
+        directory = Path(trainer.args.model_dir)
+        with replacing(directory / _sibling(values['source']['file'], 'record.json')) as file:
+            json.dump(values, file, indent=1)
+            file.write('\n')
+
     def write(self, directory, device):
         """Write the three files into the run's directory, those of a changed run as env_2.txt and so on.
 

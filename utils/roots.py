@@ -12,6 +12,8 @@ from pathlib import Path
 from utils.definitions import canonical
 from utils.loss_options import parse_terms
 from utils.reader import DIGITS, ELSEWHERE
+from utils.ready_metrics import ReadyMetrics
+from utils.ready_parts import FunctionLoss
 from utils.registry import PROJECT, read_registry
 from utils.sharding import kind_of
 
@@ -41,7 +43,15 @@ def roots_of(trainer):
         'data': names['train_loader'] + [part for loader in loaders for part in _parts_of(loader)],
         'augment': [f'{AUGMENTS}[{args.augment}]'] * (augment is not None) + _types(filter(None, (augment, mixing))),
         'loss': names['loss'] + _types(trainer.loss.modules()),
-        'metrics': [type(trainer.metrics['val'])],
+        'metrics': _metrics_of(trainer.metrics['val']),
+    }
+    if isinstance(trainer.loss, FunctionLoss):
+        roots['loss'].append(kind_or_function(trainer.loss.function))
+    ready = (trainer.optimizer, trainer.given_scheduler)
+    roots |= {
+        name: [type(part)]
+        for name, part in zip(('optimizer', 'scheduler'), ready, strict=True)
+        if name in trainer.given
     }
     roots['data'].append(type(trainer.prepare))
     if read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2] == roots['metrics'][0].__name__:
@@ -69,6 +79,17 @@ def _parts_of(loader):
 
 def _several(parts):
     return parts if isinstance(parts, list | tuple) else []
+
+
+def _metrics_of(metrics):
+    """Return the class of metrics (list), or of ready-made ones the classes and functions too."""
+    given = metrics.given() if isinstance(metrics, ReadyMetrics) else []
+    return [type(metrics), *map(kind_or_function, given)]
+
+
+def kind_or_function(thing):
+    """Return a class or function as it is, of any other callable object its class."""
+    return thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
 
 
 def _types(things):

@@ -4,6 +4,7 @@ import math
 
 from utils.errors import DanluError
 from utils.metric_options import directions_of, top5_fault
+from utils.ready_metrics import ReadyMetrics
 from utils.registry import load_entry, read_registry, unknown_name
 from utils.synonyms import same_names
 
@@ -101,6 +102,8 @@ def known_values(args, metrics, loss):
     registry = read_registry('metrics', 'METRICS')
     usual = load_entry(registry, args.task, 'task') if args.task in registry else None
     parts = loss.parts() if hasattr(loss, 'parts') else {}
+    if isinstance(metrics, ReadyMetrics):
+        return _ready_values(args.monitor, metrics, parts)
     told = getattr(type(metrics), 'compute', None) is getattr(usual, 'compute', usual)
     told = told and args.task in read_registry('metrics', 'VALUES_OF')  # of other metrics it knows nothing
     if not told or (hasattr(loss, 'last_parts') and not parts):
@@ -108,6 +111,14 @@ def known_values(args, metrics, loss):
     few = top5_fault(args.num_classes)
     names = [name for name in directions_of(args.task, args.metrics) if name != 'acc_top5' or not few]
     names += [f'loss_{part}' for part in parts]
+    return [f'{split}/{name}' for split in ('train', 'val') for name in names]
+
+
+def _ready_values(monitor, metrics, parts):
+    """Return the values of ready-made metrics (list of str, 'val/acc'); the monitored one too, if there may be it."""
+    wanted = (monitor or '').partition('/')[2]
+    names = [*metrics.names, 'loss', *(f'loss_{part}' for part in parts)]
+    names += [wanted] if wanted and wanted not in names and metrics.may_give(wanted) else []
     return [f'{split}/{name}' for split in ('train', 'val') for name in names]
 
 
@@ -137,5 +148,10 @@ def select_monitor(args, metrics):
     monitor = args.monitor or f'val/{metrics.monitor}'
     name = monitor.partition('/')[2]
     own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
+    if isinstance(metrics, ReadyMetrics) and args.mode is None and not metrics.knows_direction(name):
+        raise DanluError(
+            f"which values of {monitor} are better is not known: give mode='max' or mode='min' beside monitor, or "
+            f"MetricFunction(function, mode='max')"
+        )
     mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce is a part of a sum
     return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)

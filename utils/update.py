@@ -42,6 +42,7 @@ class Update:
         scaler: torch.amp.GradScaler, which passes everything through until it is replaced by one that is enabled.
         ema: utils.ema.Ema, or None.
         accumulation: utils.accumulation.Accumulation.
+        learned: the network's parameters that the optimizer changes (list).
     """
 
     def __init__(self, net, optimizer, schedule, args, batches):
@@ -52,6 +53,8 @@ class Update:
         self.accumulation, self.counts_alike = Accumulation(net), False
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
         self.taken, self.number, self.numbers, self.lost = 0, 0, [], 0  # lost: batches of this step left out
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
+        self.learned = [parameter for parameter in net.parameters() if id(parameter) in held]
         self.guard, self.leaves_out = Guard(net, optimizer, waits=args.on_nan != 'stop'), args.on_nan != 'stop'
 
     def start_epoch(self, done=0):
@@ -184,6 +187,6 @@ class Update:
     def clip(self):
         """Bring the gradients into bounds, by the norm of all together (Pascanu et al. 2013) or one by one."""
         if self.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip_norm)
+            nn.utils.clip_grad_norm_(self.learned, self.clip_norm)
         if self.clip_value is not None:
-            nn.utils.clip_grad_value_(self.net.parameters(), self.clip_value)
+            nn.utils.clip_grad_value_(self.learned, self.clip_value)
