@@ -66,6 +66,7 @@ from utils.ledger import finite, run_of
 from utils.lock import Held, RunLock
 from utils.machine import describe_device, select_gpus, set_threads
 from utils.outputs import Outputs, check_outputs
+from utils.override_checks import check_overrides
 from utils.past import translated
 from utils.prediction_hint import hint_to_predict
 from utils.predictions import NAME as PREDICTIONS
@@ -107,6 +108,7 @@ class Evaluator(Engine):
     """
 
     def __init__(self, args, checkpoint=None, loader=None, say=print, net=None):
+        check_overrides(self, Evaluator)
         if checkpoint is None:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
         if args.deterministic:

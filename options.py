@@ -55,6 +55,7 @@ from utils.option_needs import (
     option,
     schedule,
 )
+from utils.own_parsers import add_options_to
 from utils.palette import fitted
 from utils.past import PastParser
 from utils.record_schema import recorded_args
@@ -304,7 +305,7 @@ def add_train_args(parser):
                        type=number(float, low=0, below=1),
                        help='beta2 of Adam-type optimizers, alpha of rmsprop (default: by the optimizer: '
                             f'{_defaults("beta")})')
-    group.add_argument('--weight_decay', before=0.0, needs=optimizer_with('weight_decay'), metavar='X',
+    group.add_argument('--weight_decay', '--wd', before=0.0, needs=optimizer_with('weight_decay'), metavar='X',
                        type=number(float, low=0),
                        help='L2 penalty; adamw: decoupled from the gradient (default: by the optimizer: '
                             f'{_defaults("weight_decay")})')
@@ -529,7 +530,13 @@ def test_parser():
 
 
 def parse_common_args(argv=None):
-    """Parse only the options that training and testing share (for tools and tests); checks them like the others."""
+    """Parse only the options that training and testing share (for tools and tests); checks them like the others.
+
+    Given an argparse.ArgumentParser instead of a list of words, add these options to it and return it, as torch_base
+    does; parse_train_args and parse_test_args likewise.
+    """
+    if isinstance(argv, argparse.ArgumentParser):
+        return add_options_to(argv, add_common_args)
     parser = PastParser(prog='danlu', description='The options that train.py and eval.py share.')
     add_common_args(parser)
     return checked(parser, parser.parse_args(argv))
@@ -540,6 +547,8 @@ def parse_train_args(argv=None):
 
     With --resume the run's own args.txt is read first; what `argv` names on top must be safe to change.
     """
+    if isinstance(argv, argparse.ArgumentParser):
+        return add_options_to(argv, add_common_args, add_train_args)
     parser = train_parser()
     if argv is None:
         complete(parser)
@@ -620,6 +629,8 @@ def parse_test_args(argv=None, trained=None):
         argv: list of str; default: the command line.
         trained: the options recorded in the checkpoint (dict), or None. They stand in for what `argv` leaves out.
     """
+    if isinstance(argv, argparse.ArgumentParser):
+        return add_options_to(argv, add_common_args, add_test_args)
     parser = test_parser()
     get_load_model_path(argv)
     args, given = parser.parse_args(argv), parser.given(argv)
@@ -734,15 +745,20 @@ def run_name(args):
 
 
 def get_train_model_dir(args):
-    """Make and return (str) the directory of a new run: model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>."""
+    """Make the directory of a new run, put it into args.model_dir and return it (str).
+
+    That is model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>; where it exists, _2, _3 ... is added.
+    """
     root = Path(args.checkpoints_dir)
     wanted = Path(args.model_dir) if args.model_dir else root / run_name(args)
-    return made_below([root], wanted, train_parser(), '--model_dir')
+    args.model_dir = made_below([root], wanted, train_parser(), '--model_dir')
+    return args.model_dir
 
 
 def get_test_result_dir(args):
-    """Make and return (str) the directory of a test: result_dir, or <checkpoint>/val_<list>_<save_prefix> beside it.
+    """Make the directory of a test, put it into args.result_dir and return it (str).
 
+    That is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint.
     Where it exists, it is taken if a test with the same options is in it (utils/result_directory.py), else _2 and on.
     """
     checkpoint = Path(args.load_model_path)
@@ -757,7 +773,8 @@ def get_test_result_dir(args):
 
         return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED_BY_TESTS))
 
-    return made_below(roots, wanted, parser, '--result_dir', is_same)
+    args.result_dir = made_below(roots, wanted, parser, '--result_dir', is_same)
+    return args.result_dir
 
 
 def save_args(args, directory, note=None, place=None):

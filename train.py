@@ -70,6 +70,7 @@ from utils.machine import describe_device, select_gpus, set_threads
 from utils.onlooker import Onlooker
 from utils.optim import select_optimizer
 from utils.option_defaults import optimizer_line
+from utils.override_checks import check_overrides
 from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
 from utils.progress import length_of
@@ -144,6 +145,7 @@ class Trainer(ReplaceableParts, Engine):
         self, args, model=None, train_loader=None, val_loader=None, loss=None, *, optimizer=None, scheduler=None,
         metrics=None, step_on=None,
     ):  # fmt: skip
+        check_overrides(self, Trainer)
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
         notes += getattr(args, 'past', [])  # what an older record has otherwise
         seed_everything(args.seed)

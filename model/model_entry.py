@@ -2,7 +2,8 @@
 
 To add a model: write a file under model/ with an nn.Module class (or a function that returns one) and add a line to
 MODELS. The constructor names what it wants to know, in any order: `num_classes`, `in_channels` (1 or 3), `image_size`
-(height, width), `pretrained` and `task`; a class that takes `num_classes` alone works as it is. It gets images
+(height, width), `pretrained` and `task`; a class that takes `num_classes` alone works as it is. A parameter named
+`args` or `opt` gets all options (Namespace), as in torch_base. The model gets images
 (N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for
 segmentation. For other tasks num_classes counts what they have for outputs (utils/tasks.py): numbers for regression,
 channels for restoration. What else it takes, with a default, is given by `--model_args width=32 depth=3`; which tasks
@@ -14,6 +15,7 @@ every model of timm: `--model_type timm:convnext_tiny`.
 
 import inspect
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import torch
 from torch import nn
@@ -21,6 +23,7 @@ from torch import nn
 from model.fitting import refuse_unfitting
 from utils.arguments import keyword_values
 from utils.errors import DanluError
+from utils.machine import select_gpus
 from utils.registry import load_entry
 from utils.sharding import shard
 from utils.target_scale import scale_outputs
@@ -43,6 +46,8 @@ LIBRARIES = {
     'torchvision:': 'model.torchvision_models.torchvision_model',
     'timm:': 'model.timm_models.timm_model',
 }
+ALL_OPTIONS = ('args', 'opt')  # parameters of a constructor that get the whole Namespace
+BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 # What a constructor is given without --model_args.
 OPTION_OF = {
     **{'num_classes': '--num_classes', 'in_channels': '--channels', 'image_size': '--image_size'},
@@ -83,8 +88,9 @@ def select_model(args):
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
             'torchvision:<name>, timm:<name> or one of the fcn models'
         )
-    if 'task' in inspect.signature(entry).parameters:  # not through **kwargs, which reach whoever did not ask for it
-        offered['task'] = args.task
+    named = inspect.signature(entry).parameters  # not through **kwargs, which reach whoever did not ask for it
+    offered |= {name: value for name, value in {'task': args.task, **dict.fromkeys(ALL_OPTIONS, args)}.items()
+                if name in named and named[name].kind in BY_NAME and name not in given}  # fmt: skip
     _check_given(args.model_type, entry, given)
     _check_required(args.model_type, entry, offered | given)
     if inspect.isclass(entry) or hasattr(entry, 'tasks'):
@@ -104,6 +110,13 @@ def explained_construction(args):
     """
     try:
         yield
+    except AttributeError as error:
+        if error.obj is not args:
+            raise
+        raise DanluError(
+            f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add it to '
+            'add_common_args in options.py, which training and testing share'
+        ) from error
     except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         text = ' '.join(str(error).split())
         no_memory = isinstance(error, MemoryError) or "can't allocate memory" in text or 'Storage size' in text
@@ -129,12 +142,15 @@ def equip_multi_gpu(model, gpus):
 
     Args:
         model: nn.Module.
-        gpus: list of int, CUDA indices; they are not checked here.
+        gpus: list of int, CUDA indices, which are not checked here; or the options (Namespace), of which device and
+            gpus say it, as in torch_base.
 
     Returns:
         nn.Module: without gpus the model as it is; with one the model on it; with several a Parallel whose
         parameters are on the first and which splits each batch over all.
     """
+    if hasattr(gpus, 'gpus'):
+        gpus = select_gpus(SimpleNamespace(device=getattr(gpus, 'device', 'auto'), gpus=gpus.gpus))[1]
     if not gpus:
         return model
     model = model.to(f'cuda:{gpus[0]}')
@@ -191,7 +207,8 @@ def _check_required(model_type, entry, offered):
     for p in inspect.signature(entry).parameters.values():
         required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if required and p.name not in offered:
+            known = ', '.join(dict.fromkeys([*offered, 'task', *ALL_OPTIONS]))
             raise DanluError(
-                f'model {model_type!r}: {entry.__name__} requires {p.name!r}, but a model is given only '
-                f'{", ".join(offered)}: give {p.name!r} a default value, or --model_args {p.name}=...'
+                f'model {model_type!r}: {entry.__name__} requires {p.name!r}, but a model is given only {known}: give '
+                f'{p.name!r} a default value, or --model_args {p.name}=...'
             )

@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from utils import processes
+from utils.checkpoint import unwrapped
 from utils.curves import draw_run, panels_of
 from utils.event_files import continue_events, event_sizes
 from utils.progress import Progress
@@ -122,6 +123,9 @@ class Recorder:
             self.waiting[name] = []
 
 
+Recoder = Recorder  # as torch_base spells it
+
+
 def _as_tensor(numbers, device):
     """Return numbers and 0-d tensors of `device` as a float64 tensor (N,) there, without waiting for it."""
     if not any(torch.is_tensor(number) for number in numbers):
@@ -161,7 +165,7 @@ class Logger:
     """Writes everything of one run into its directory and prints what a person wants to know.
 
     Args:
-        directory: of the run; exists.
+        directory: of the run; exists. Options (Namespace) stand for their model_dir.
         history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
         step: optimizer steps of those epochs.
         events: sizes of the event files when the run was saved (dict, as utils.event_files.event_sizes returned them),
@@ -171,7 +175,8 @@ class Logger:
     """
 
     def __init__(self, directory, history=(), step=0, events=None, options=None, selection=None):
-        self.directory, self.options, self.selection = Path(directory), options, selection
+        self.directory = Path(getattr(directory, 'model_dir', directory))
+        self.options, self.selection = options, selection
         self.history = [dict(row) for row in history]
         self.is_alone = False  # as nobody sees what is printed any more
         self.begun = {'epoch': self.history[-1]['epoch'] if self.history else 0, 'step': step}
@@ -232,6 +237,8 @@ class Logger:
     def record(self, name, value, count=1):
         """Add a batch's mean to the epoch's: see Recorder.record."""
         self.recorder.record(name, value, count)
+
+    record_scalar = record  # as torch_base calls it
 
     def record_sum(self, name, parts):
         """Add a batch's weighted sum of means to the epoch's: see Recorder.record_sum."""
@@ -300,6 +307,17 @@ class Logger:
             DanluError: an earlier one could not be written.
         """
         self.checkpoints.write({self.directory / name: state for name, state in states.items()})
+
+    def save_check_point(self, model, epoch, step=0):
+        """Write a network's state dict to <epoch>_<step>.pth, such as 01_000000.pth, as torch_base does.
+
+        best.pth and last.pth have the options and the state of the training besides; this file has the weights alone.
+
+        Args:
+            model: nn.Module, wrapped for several GPUs or not.
+            epoch, step: int, for the name.
+        """
+        self.save_check_points({f'{epoch:02d}_{step:06d}.pth': dict(unwrapped(model).state_dict())})
 
     def flush(self):
         """Hand what was written to the system, which keeps it when the process is killed.

@@ -20,6 +20,8 @@ class Onlooker:
         """Add a batch's mean to the epoch's: see Recorder.record."""
         self.recorder.record(name, value, count)
 
+    record_scalar = record
+
     def record_sum(self, name, parts):
         """Add a batch's weighted sum of means to the epoch's: see Recorder.record_sum."""
         self.recorder.record_sum(name, parts)
@@ -41,5 +43,7 @@ class Onlooker:
     def _nothing(self, *args, **kwargs):
         """Stand for what the first process does."""
 
-    print = save_steps = save_imgs = save_histograms = save_graph = save_check_points = flush = _nothing
-    finish = close = _nothing
+    print = save_steps = save_imgs = save_histograms = save_graph = save_check_point = save_check_points = flush = (
+        _nothing
+    )
+    draw = finish = close = _nothing

@@ -193,3 +193,11 @@ def test_directories_for_namespaces_made_by_hand(place):
     args = Namespace(checkpoints_dir='runs', load_model_path='model.pth', val_list=None, data_type='digits',
                      save_prefix='x', result_dir=None)  # fmt: skip
     assert Path(get_test_result_dir(args)) == Path('model/val_digits_x')
+
+
+def test_the_directory_is_put_into_the_options_as_torch_base_does(place):
+    args = Namespace(checkpoints_dir='runs', model_type='mine', save_prefix='x', model_dir=None)
+    assert get_train_model_dir(args) == args.model_dir == str(Path('runs/mine_x'))
+    args = Namespace(checkpoints_dir='runs', load_model_path='model.pth', val_list=None, data_type='digits',
+                     save_prefix='x', result_dir=None)  # fmt: skip
+    assert get_test_result_dir(args) == args.result_dir == str(Path('model/val_digits_x'))

@@ -20,7 +20,7 @@ OPTIONS = {
     '--model': '--model_type',
     '--arch': '--model_type',
     '--num_epochs': '--epochs',
-    '--wd': '--weight_decay',
+    '--decay': '--weight_decay',
     '--dataset': '--data_type',
     '--optim': '--optimizer',
     '--lr-scheduler': '--schedule',

@@ -1,0 +1,39 @@
+"""The Logger under the names that torch_base has for what it does."""
+
+import csv
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+from utils.logger import Logger, Recoder, Recorder
+from utils.onlooker import Onlooker
+
+
+def test_a_trainer_of_torch_base_logs_as_it_did(tmp_path):
+    model = nn.DataParallel(nn.Linear(2, 1))
+    logger = Logger(SimpleNamespace(model_dir=str(tmp_path)))
+    for value in (1.0, 3.0):
+        logger.record_scalar('train/l1', torch.tensor(value))
+    logger.save_curves(0)
+    logger.save_check_point(model, 0)
+    logger.save_check_point(model, 1, step=20)
+    logger.close()
+    with open(tmp_path / 'history.csv', encoding='utf-8', newline='') as file:
+        assert list(csv.DictReader(file)) == [{'epoch': '0', 'train/l1': '2.0'}]
+    for name in ('00_000000.pth', '01_000020.pth'):
+        state = torch.load(tmp_path / name, weights_only=True)
+        assert list(state) == ['weight', 'bias'] and torch.equal(state['weight'], model.module.weight)
+
+
+def test_the_recorder_has_both_spellings():
+    assert Recoder is Recorder
+
+
+def test_other_processes_have_the_same_names_and_write_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    onlooker = Onlooker()
+    onlooker.record_scalar('train/l1', 2.0)
+    onlooker.save_check_point(nn.Linear(2, 1), 0)
+    assert onlooker.save_curves(1) == {'epoch': 1, 'train/l1': 2.0}
+    assert not list(tmp_path.iterdir())
