@@ -79,6 +79,7 @@ from utils.seeding import be_deterministic
 from utils.source import code_hash, read_files
 from utils.speed import first_line
 from utils.streams import guarded_output
+from utils.summaries import summary_of_evaluator, summary_of_predictor
 from utils.target_scale import settle
 from utils.tasks import has_pictures
 
@@ -133,7 +134,7 @@ class Evaluator(Engine):
         self.speed_up()
         self.metrics = select_metrics(args)
         self.shows_matrix = shows_matrix(self.metrics)
-        self.page = Page(self) if args.report else None
+        self.page, self.results = Page(self) if args.report else None, None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         record = record_of(checkpoint).get('data') or {}
         self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
@@ -152,6 +153,9 @@ class Evaluator(Engine):
         for line in [*loaded, described_pictures(args), *notes]:
             self.say(line)
 
+    def __repr__(self):
+        return summary_of_evaluator(self)
+
     def eval(self):
         """Test, write what it gives into args.result_dir, and return the values (dict).
 
@@ -160,6 +164,7 @@ class Evaluator(Engine):
         with guarded_output(), whole_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
+            self.results = results
             there = self.page is not None and self.write_page(results, provenance)
             self.write_ledger_line(results, provenance, place)
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
@@ -312,6 +317,9 @@ class Predictor(Engine):
         self.speed_up()
         self.model.eval()
         self.class_names = args.class_names
+
+    def __repr__(self):
+        return summary_of_predictor(self)
 
     def predict(self, pictures):
         """Return what the network makes of pictures, on the CPU.

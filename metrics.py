@@ -149,6 +149,13 @@ class Metrics:
         """
         raise NotImplementedError(f'{type(self).__name__} must define compute()')
 
+    def running(self):
+        """Return the values so far for progress lines, a dict from name to float; waits for the device.
+
+        Called every --print_freq batches, so only what is cheap belongs here; {}: nothing is. It changes no result.
+        """
+        return {}
+
     def state_dict(self):
         """Return what this pass has come to so far, beside all else that the object holds: dict of tensors and values.
 
@@ -347,6 +354,13 @@ class ConfusionMetrics(Metrics):
             raise DanluError('no sample was evaluated: the set is empty, or all its targets are ignored')
         return self._ratios(ClassCounts(*(part.double() for part in found)), extra)
 
+    def running(self):
+        """Return the monitored value so far: see Metrics. Counts are exact, whenever they are added up."""
+        found = self._read()[0]
+        if not found.truth.any():
+            return {}
+        return self._main_ratio(ClassCounts(*(part.double() for part in found)))
+
     def class_counts(self):
         """Return the ClassCounts of all batches so far, int64, on the CPU.
 
@@ -424,6 +438,10 @@ class ConfusionMetrics(Metrics):
         """Return the dict of `compute` from ClassCounts, float64, and the extra counts."""
         raise NotImplementedError(f'{type(self).__name__} must define _ratios(found, extra)')
 
+    def _main_ratio(self, found):
+        """Return the monitored value alone (dict) from ClassCounts, float64."""
+        return {}
+
 
 class ClassificationMetrics(ConfusionMetrics):
     """Metrics of classification, each from 0 to 1.
@@ -471,13 +489,16 @@ class ClassificationMetrics(ConfusionMetrics):
 
     def _ratios(self, found, extra):
         hits, truth, _ = found
-        values = {'acc': (hits.sum() / truth.sum()).item()}
+        values = self._main_ratio(found)
         if self.num_classes > 5:
             values['acc_top5'] = (extra[0] / truth.sum()).item()
         values |= self._macro(found)
         if 'auroc' in self.extras:
             values |= self._areas()
         return values | by_class('acc_class', hits / truth, self.class_names)
+
+    def _main_ratio(self, found):
+        return {'acc': (found.hits.sum() / found.truth.sum()).item()}
 
     def ranked(self):
         """Return probabilities (N, K), float64, and whether a sample has a class (N, K), bool; None without 'auroc'."""
@@ -510,11 +531,17 @@ class SegmentationMetrics(ConfusionMetrics):
     directions = VALUES_OF['segmentation']
 
     def _ratios(self, found, extra):
-        hits, truth, predicted = found
-        iou = self._without_ignored(hits / (truth + predicted - hits))
-        values = {'miou': iou.nanmean().item(), 'pixel_acc': (hits.sum() / truth.sum()).item()}
+        values = self._main_ratio(found) | {'pixel_acc': (found.hits.sum() / found.truth.sum()).item()}
         values |= {name: value for name, value in self._macro(found).items() if name in self.extras}
-        return values | by_class('iou', iou, self.class_names)
+        return values | by_class('iou', self._iou(found), self.class_names)
+
+    def _main_ratio(self, found):
+        return {'miou': self._iou(found).nanmean().item()}
+
+    def _iou(self, found):
+        """Return the IoU of each class (K,) from ClassCounts, float64."""
+        hits, truth, predicted = found
+        return self._without_ignored(hits / (truth + predicted - hits))
 
 
 def by_class(name, values, names):

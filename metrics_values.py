@@ -1,5 +1,7 @@
 """Metrics of regression and restoration, whose targets are numbers. metrics.py has the registry and the rules."""
 
+import copy
+
 import torch
 
 from metrics import VALUES_OF, Metrics
@@ -23,6 +25,15 @@ class SumMetrics(Metrics):
         """Forget everything that was counted."""
         super().reset()
         self._sums = None
+
+    def running(self):
+        """Return the monitored value so far: see metrics.Metrics.
+
+        Of a copy: how batches are put together for a sum decides its last bit, which progress lines must not change.
+        """
+        so_far = copy.copy(self)
+        so_far._count_waiting()
+        return {self.monitor: so_far.compute()[self.monitor]} if so_far.seen else {}
 
     def _add(self, sums):
         """Add sums of what is being counted: float64, of the same shape each time."""

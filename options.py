@@ -80,7 +80,7 @@ TAKEN_FROM_CHECKPOINT = (
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
     'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report '
-    'parallel'
+    'parallel log_steps'
 ).split()
 
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
@@ -390,6 +390,9 @@ def _add_run(parser):
     # Before, last.pth was written at the end of each epoch alone; --save_minutes beside --resume is safe.
     group.add_argument('--save_minutes', default=1.0, before=None, type=number(float, above=0), metavar='X',
                        help='write last.pth every X minutes too, besides the end of each epoch')
+    group.add_argument('--log_steps', before=None, type=number(int, low=1), metavar='N',
+                       help='write a line to log.txt every N optimizer steps: loss and metrics of the epoch so far, '
+                            'learning rate, rate and time (default: a line per epoch)')
     group.add_argument('--report', default=True, before=False, action=Flag,
                        help='test best.pth at the end, as eval.py --report does: report.html, a page to look at and to '
                             'send (default: yes)')

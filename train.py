@@ -67,13 +67,14 @@ from utils.lock import select_lock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.notebook import CellCurves
 from utils.onlooker import Onlooker
 from utils.optim import select_optimizer
 from utils.option_defaults import optimizer_line
 from utils.override_checks import check_overrides
 from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
-from utils.progress import length_of
+from utils.progress import length_of, running_text
 from utils.ready_metrics import ready_metrics
 from utils.ready_parts import (
     ReplaceableParts,
@@ -86,7 +87,7 @@ from utils.ready_schedule import select_schedule, value_for
 from utils.record import Record, check_same_run
 from utils.record_schema import recorded_args
 from utils.repetition import identical_run
-from utils.report import end_lines, epoch_line, interrupted_line, place_line, start_lines
+from utils.report import end_lines, epoch_lines, interrupted_line, place_line, start_lines
 from utils.result_directory import is_tested
 from utils.resumption import (
     RunFinished,
@@ -105,10 +106,11 @@ from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everyt
 from utils.selection import check_monitor, known_values, select_monitor
 from utils.sharding import is_sharded, same_buffers, whole
 from utils.speed import choose_fast
+from utils.step_log import StepLog
 from utils.streams import guarded_output
+from utils.summaries import summary_of_trainer
 from utils.target_scale import described_scale, loaded_scale_note, scale_outputs
 from utils.tasks import target_names, task_of
-from utils.terminal import styled
 from utils.update import Update
 from utils.witness import Witness
 
@@ -193,7 +195,12 @@ class Trainer(ReplaceableParts, Engine):
         self.interruption = select_interruption(args)
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
-        self.start_records(self.begin(notes), notes)
+        history = self.begin(notes)
+        self.step_log = StepLog(args.log_steps, self.update.steps)
+        self.start_records(history, notes)
+
+    def __repr__(self):
+        return summary_of_trainer(self)
 
     def notes_on_data(self, args):
         """Return what is to be known of the training and validation data (list of str, lines for the log)."""
@@ -328,8 +335,11 @@ class Trainer(ReplaceableParts, Engine):
             )
         return update
 
-    def train(self):
+    def train(self, live=False):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch.
+
+        In a notebook the cell shows the curves at the end; with `live` they are drawn anew after each epoch, also into
+        curves.png alone where there is no notebook.
 
         The network then has the weights of best.pth, which with --ema are averages; with --keep_last_weights those of
         the last epoch. A run that is interrupted leaves the weights that it had.
@@ -341,9 +351,11 @@ class Trainer(ReplaceableParts, Engine):
                 'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
             )
         self.started = True
+        self.curves = CellCurves(live)
         # To the end of all of it: a signal is not to find a picture half drawn.
         with guarded_output(), explained(self.args), self.interruption.watching():
             self.run_epochs()
+        self.curves.show(self.logger)
         return self.logger.history
 
     def run_epochs(self):
@@ -353,6 +365,7 @@ class Trainer(ReplaceableParts, Engine):
                 self.save_within_epoch()  # to have something to go back to
             for epoch in range(self.epoch + 1, self.args.epochs + 1):
                 self.run_epoch(epoch)
+                self.curves.epoch_ended(self.logger)
                 if why := self.why_stop(epoch):
                     self.logger.print(f'stopped after epoch {epoch}: {why}')
                     break
@@ -406,8 +419,10 @@ class Trainer(ReplaceableParts, Engine):
             to_show = to_show or self.batch % every == 0
             if to_show and stepped and not self.update.waiting:  # only here the loop waits for the device
                 to_show = False
-                progress.show(f'loss {self.finite_loss(epoch):.4f}')
+                progress.show(running_text(self.finite_loss(epoch), self.metrics['train']))
                 self.logger.save_steps(self.update.steps, self.update.schedule.last_lr)
+            if stepped and self.step_log.due(self.update):
+                self.step_log.write(self, epoch, progress)
             if self.update.steps == self.args.max_steps:
                 break
             if self.batch != length and self.interruption.due(self.update.steps) and not self.update.waiting:
@@ -554,9 +569,8 @@ class Trainer(ReplaceableParts, Engine):
         """Report an epoch and save its checkpoints."""
         self.epoch, better = epoch, self.selection.take(row)
         self.update.schedule.end_epoch(value_for(self.update.schedule, self.selection, row))
-        line = epoch_line(row, self.args.epochs, self.selection.monitor)
         best = better and not math.isnan(self.selection.value_of(row))
-        self.logger.print(line + '  best' * best, shown=line + f'  {styled("best", "bold", "green")}' * best)
+        self.logger.print(*epoch_lines(row, self.args.epochs, self.selection.monitor, best))
         for note in self.selection.note_of_nan(self.logger.history):
             self.logger.print(note)
         with self.for_testing():

@@ -11,6 +11,7 @@ from utils.errors import DanluError
 from utils.logger import Recorder
 from utils.one_logit import as_classes, for_loss
 from utils.preparation import Preparation
+from utils.progress import running_text
 from utils.ready_metrics import ReadyMetrics
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
@@ -150,7 +151,7 @@ class Engine:
                     on_batch(seen, images, predictions, targets)
                 seen += len(images)
                 if number % self.args.print_freq == 0 and hasattr(batches, 'show'):
-                    batches.show(f'loss {recorder.mean("loss"):.4f}')
+                    batches.show(running_text(recorder.mean('loss'), metrics))
         recorder, metrics, seen = processes.together(recorder, metrics, seen, self.device)
         if not seen:
             raise DanluError('there is no sample to evaluate: the list or loader is empty')

@@ -1,13 +1,16 @@
 """What a person sees while batches go by: a bar on a terminal, a rare line elsewhere."""
 
+import io
 import sys
 import time
 
 from tqdm import tqdm
 
+from utils.notebook import is_notebook, show_line
 from utils.terminal import is_watched
 
 QUIET_SECONDS = 30
+SECONDS_IN_CELL = 0.25  # between two drawings in a notebook's cell, each of which is a message to the browser
 BAR = (10, 40)  # columns of a bar, the least and the most
 
 
@@ -19,10 +22,21 @@ def length_of(thing):
         return None
 
 
+def running_text(loss, metrics):
+    """Return the mean loss and the metrics so far (str): 'loss 0.1234 acc 0.9321'.
+
+    Args:
+        loss: float.
+        metrics: accumulator; one without `running` (see metrics.Metrics) has no values before the end of a pass.
+    """
+    values = metrics.running() if hasattr(metrics, 'running') else {}
+    return ' '.join(f'{name} {value:.4f}' for name, value in {'loss': loss, **values}.items())
+
+
 class Bar(tqdm):
     """A bar as wide as the terminal leaves room for, and beside it what is most worth knowing first.
 
-    epoch 3/10  42% ████████▍            25,344/60,000  8,512 img/s  00:04 left  loss 0.1234
+    epoch 3/10  42% ████████▍            25,344/60,000  8,512 img/s  00:04 left  loss 0.1234 acc 0.9321
     """
 
     @property
@@ -59,6 +73,18 @@ class Bar(tqdm):
         return (head + '\0' + rest).replace('{', '{{').replace('}', '}}').replace('\0', drawn)
 
 
+class NotebookBar(Bar):
+    """The bar in a notebook's cell, where the cell shows it in place; it needs no widgets."""
+
+    def __init__(self, **keywords):
+        super().__init__(file=io.StringIO(), ascii=False, mininterval=SECONDS_IN_CELL, **keywords)
+
+    @staticmethod
+    def status_printer(file):
+        """Return the function(text) that shows the bar."""
+        return lambda text: show_line(text.strip())
+
+
 class Progress:
     """Iterates over a loader's batches and shows how far it is, how fast, and how long it will take.
 
@@ -78,8 +104,10 @@ class Progress:
 
     def __iter__(self):
         # The bar goes to stderr, so that `python train.py > out.txt` keeps both a bar and a clean file.
-        with Bar(total=self.total, desc=self.title, leave=False, dynamic_ncols=True,
-                 disable=not (self.shown and is_watched(sys.stderr))) as self.bar:  # fmt: skip
+        in_cell = is_notebook()
+        watched, kind = in_cell or is_watched(sys.stderr), NotebookBar if in_cell else Bar
+        with kind(total=self.total, desc=self.title, leave=False, dynamic_ncols=True,
+                  disable=not (self.shown and watched)) as self.bar:  # fmt: skip
             asked = time.perf_counter()
             for batch in self.loader:
                 self.waited += time.perf_counter() - asked

@@ -2,44 +2,60 @@
 
 import os
 import shlex
+import sys
 
 from utils import launch
-from utils.checkpoint import unwrapped
 from utils.curves import details
 from utils.environment import program_of
 from utils.fit import described_pictures
 from utils.fonts import note_of_fonts
 from utils.model_table import model_table
-from utils.progress import length_of
-from utils.sharding import kind_of
+from utils.notebook import is_notebook
+from utils.step_log import time_of_day
+from utils.summaries import model_line, sizes_of
 from utils.tasks import describe_outputs
+from utils.terminal import is_watched, styled
 
 
 def start_lines(trainer, notes):
     """Return what is about to run (list of str): data, model, classes, the `notes` taken before, and the table."""
     args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
-    loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
-    lengths = {use: length_of(loader.dataset) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
-    sizes = [f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items()]
+    sizes = sizes_of({'to train on': trainer.train_loader, 'to validate': trainer.val_loader})
     if sizes:
-        lines.append(f'data: {", ".join(sizes)}; workers: {trainer.workers}')
-    parameters = sum(parameter.numel() for parameter in trainer.net.parameters())
-    lines.append(f'model: {kind_of(unwrapped(trainer.net)).__name__}, {parameters:,} parameters')
+        lines.append(f'data: {sizes}; workers: {trainer.workers}')
+    lines.append(f'model: {model_line(trainer.net)}')
     table = model_table(trainer.net, args) if args.print_model else []
     lines += [describe_outputs(args), described_pictures(args)]
     return [*lines, *note_of_fonts(args.class_names), *notes, *table]
 
 
-def epoch_line(row, epochs, monitor):
-    """Return an epoch's values as one line (str); details, which history.csv has, only where they are monitored."""
+def epoch_lines(row, epochs, monitor, best):
+    """Return an epoch's values as a line (str) for log.txt, with the time of day, and as one for the screen.
+
+    A terminal that somebody looks at, or a notebook, gets the line without the time; a terminal also a green word where
+    the epoch is the `best`.
+    """
+    text = epoch_line(row, epochs, monitor, time_of_day())
+    shown = epoch_line(row, epochs, monitor) if is_watched(sys.stdout) or is_notebook() else text
+    return text + '  best' * best, shown + f'  {styled("best", "bold", "green")}' * best
+
+
+def epoch_line(row, epochs, monitor, time=None):
+    """Return an epoch's values as one line (str); details, which history.csv has, only where they are monitored.
+
+    Args:
+        row: the values (dict).
+        epochs: how many there are going to be (int).
+        monitor: name of the value by which the best epoch is chosen.
+        time: of day (str), or None: it is left out.
+    """
     parts = []
     for split in ('train', 'val'):
         shown = [name for name in row if name.startswith(f'{split}/') and (name == monitor or not details(name))]
         parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {row[name]:.4f}' for name in shown))
     memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
-    parts.append(
-        f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
-    )
+    rates = [f'{row["images_per_second"]:,.0f} img/s', f'data wait {row["data_wait"]:.0%}{memory}']
+    parts.append(', '.join([*([time] if time else []), *rates, f'{row["seconds"]:.1f} s']))
     return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
 
 

@@ -321,6 +321,7 @@ REFUSED_TRAIN = [
     ('--model_dir val.txt', '--model_dir', "'val.txt' is not a directory"),
     ('--save_freq 0', '--save_freq', 'must be at least 1'),
     ('--save_steps 0', '--save_steps', 'must be at least 1'),
+    ('--log_steps 0', '--log_steps', 'must be at least 1'),
     ('--save_minutes 0', '--save_minutes', 'must be more than 0'),
     ('--profile=1', '--profile', 'takes no value'),
     ('--resume nowhere', '--resume', "'nowhere' does not exist"),

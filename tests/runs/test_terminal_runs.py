@@ -27,10 +27,11 @@ def shown(run_program, list_data, tmp_path_factory):
 
 def test_a_run_has_a_bar_and_a_green_word_on_the_terminal_and_neither_in_the_log(shown):
     done, directory = shown
-    assert re.search(r'epoch 1/2 +\d+% \S* +\d+/26  [\d,]+ img/s  \S+ left  loss \d\.\d{4}', done.stderr)
+    assert re.search(r'epoch 1/2 +\d+% \S* +\d+/26  [\d,]+ img/s  \S+ left  loss \d\.\d{4} acc \d\.\d{4}', done.stderr)
     assert '  \x1b[1;32mbest\x1b[0m\r\n' in done.stderr
     log = (directory / 'log.txt').read_text(encoding='utf-8')
-    assert re.search(r'^epoch 1/2 .* s  best$', log, re.MULTILINE)
+    assert re.search(r'^epoch 1/2 .* \| \d{4}-\d\d-\d\d \d\d:\d\d:\d\d, .* s  best$', log, re.MULTILINE)
+    assert not re.search(r'^epoch 1/2 .*\d\d:\d\d:\d\d', done.stderr, re.MULTILINE), 'a terminal is narrow'
     assert not re.search(r'[\r\x1b\x08]|img/s  \S+ left', log)
     assert '\r' not in (directory / 'history.csv').read_text(encoding='utf-8').replace('\r\n', '')
 

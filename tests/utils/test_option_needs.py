@@ -64,6 +64,7 @@ ALWAYS = """
     accumulate add_graph amp augment balance batch_size bits channels channels_last checkpoints_dir class_names
     clip_norm clip_value code compile crop_share data_type deterministic device dry_run ema epochs fast find_lr fit
     freeze histograms ignored_colours image_size interpolation keep_last_weights keep_top load_key load_model_path
+    log_steps
     load_prefix loss lr lr_decay lr_of mask_values max_steps mean metrics mode model_args model_dir model_type
     monitor num_classes num_workers on_nan optimizer patience pretrained pretrained_config print_freq print_model
     profile save_freq
