@@ -1,5 +1,8 @@
 """The values so far that progress lines show: right, cheap, and without effect on the results."""
 
+import re
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from metrics import ClassificationMetrics, SegmentationMetrics
 from metrics_multilabel import MultilabelMetrics
 from metrics_values import RegressionMetrics, RestorationMetrics
 from utils.progress import running_text
+from utils.ready_metrics import MetricFunction, ready_metrics
 
 
 def batches(kind, count=3):
@@ -59,6 +63,29 @@ def test_looking_does_not_change_a_bit_of_the_result(task):
     assert all(
         torch.equal(torch.tensor(ours[name]), torch.tensor(theirs[name])) or ours[name] != ours[name] for name in ours
     )
+
+
+def test_ready_made_metrics_show_what_is_cheap_and_the_first_three():
+    torchmetrics = pytest.importorskip('torchmetrics')
+    many = {'num_classes': 3, 'average': 'micro'}
+    objects = {
+        'acc': torchmetrics.Accuracy('multiclass', **many),
+        'each': torchmetrics.Accuracy('multiclass', num_classes=3, average=None),
+        'ranked': torchmetrics.AUROC('multiclass', num_classes=3),  # keeps all samples
+        'whole': lambda predictions, targets: 1 / (len(targets) - 5),  # fails on the first batch
+        'mean': MetricFunction(lambda predictions, targets: float(len(targets)), per_batch=True),
+        'last': MetricFunction(lambda predictions, targets: 2.0, per_batch=True),
+    }
+    args = SimpleNamespace(task='classification', num_classes=3, class_names=None)
+    seen, unseen = (ready_metrics(objects, args, torch.device('cpu')) for _ in range(2))
+    assert seen.running() == {}
+    for batch in batches('classification'):
+        seen.update(*batch)
+        unseen.update(*batch)
+        running = seen.running()
+    assert list(running) == ['acc', 'each', 'mean', 'last'] and running['mean'] == 5.0
+    assert seen.compute() == unseen.compute() and running['acc'] == seen.compute()['acc']
+    assert re.fullmatch(r'loss 0\.5000 acc \d\.\d{4} each \d\.\d{4} mean 5\.0000', running_text(0.5, seen))
 
 
 def test_a_set_of_which_all_is_ignored_so_far_has_no_value():

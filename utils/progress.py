@@ -11,6 +11,7 @@ from utils.terminal import is_watched
 
 QUIET_SECONDS = 30
 SECONDS_IN_CELL = 0.25  # between two drawings in a notebook's cell, each of which is a message to the browser
+METRICS_IN_BAR = 3
 BAR = (10, 40)  # columns of a bar, the least and the most
 
 
@@ -29,8 +30,8 @@ def running_text(loss, metrics):
         loss: float.
         metrics: accumulator; one without `running` (see metrics.Metrics) has no values before the end of a pass.
     """
-    values = metrics.running() if hasattr(metrics, 'running') else {}
-    return ' '.join(f'{name} {value:.4f}' for name, value in {'loss': loss, **values}.items())
+    values = list(metrics.running().items())[:METRICS_IN_BAR] if hasattr(metrics, 'running') else []
+    return ' '.join(f'{name} {value:.4f}' for name, value in [('loss', loss), *values])
 
 
 class Bar(tqdm):

@@ -145,6 +145,16 @@ class ReadyMetrics:
                     found[key] = value
         return found
 
+    def running(self):
+        """Return the values so far (dict) of what is cheap: torchmetrics that keep sums, and means of batches.
+
+        A function of all samples is left out: it may take long, or fail where a class is still missing.
+        """
+        with torch.inference_mode():
+            cheap = {name: part.compute(None) for name, part in self.parts.items() if part.is_cheap()}
+            found = [self._entries(name, value) for name, value in cheap.items()]
+        return {key: value for entries in found for key, value in entries.items() if '/' not in key}
+
     def _entries(self, name, value):
         """Return what a metric's value (number, tensor or dict of these) becomes: dict from name to float."""
         if isinstance(value, Mapping):
@@ -260,6 +270,9 @@ class _Whole:
     def update(self, predictions, targets):
         """Do nothing: likewise."""
 
+    def is_cheap(self):
+        return False
+
     def compute(self, whole):
         if whole is None:
             raise DanluError('no sample was evaluated: the loader is empty')
@@ -292,6 +305,9 @@ class _PerBatch(_Whole):
             number = number.detach().double() if torch.is_tensor(number) else float(number)
             self.sums[key] = self.sums[key] + number if key in self.sums else number
         self.count += 1
+
+    def is_cheap(self):
+        return self.count > 0
 
     def compute(self, whole):
         if not self.count:
@@ -350,6 +366,12 @@ class _Object:
 
     def update(self, predictions, targets):
         self.metric.update(predictions.detach(), targets)
+
+    def is_cheap(self):
+        kept = [default for part in self.each for default in part._defaults.values()]
+        return (
+            all(part._update_count for part in self.each) and bool(kept) and not any(isinstance(k, list) for k in kept)
+        )
 
     def compute(self, whole):
         return self.metric.compute()
