@@ -65,6 +65,7 @@ from utils.layout import terminal_width
 from utils.ledger import finite, run_of
 from utils.lock import Held, RunLock
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.one_logit import as_classes
 from utils.outputs import Outputs, check_outputs
 from utils.override_checks import check_overrides
 from utils.past import translated
@@ -193,11 +194,11 @@ class Evaluator(Engine):
 
     def note_batch(self, rows, start, images, predictions, targets):
         """Put a batch into predictions.csv (`rows`), and write and draw of it what is asked for."""
-        rows.add(start, predictions, targets)
+        rows.add(start, predictions, targets)  # with what the network gave, for the loss
         if self.outputs is not None:
             self.outputs.add(start, predictions)
         if self.page is not None:
-            self.page.add(predictions, targets)
+            self.page.add(*as_classes(self.args, predictions, targets))
         if self.args.save_viz:
             self.viz_per_batch(start, images, predictions, targets)
 
@@ -346,6 +347,7 @@ class Predictor(Engine):
             for start in range(0, len(pictures), size):
                 batch = self.images_of(pictures[start : start + size])
                 _, predictions, _ = self.step((batch, torch.zeros(len(batch))))
+                predictions, _ = as_classes(self.args, predictions, None)
                 results.append(OUTCOMES.get(self.args.task, torch.clone)(predictions).cpu())
         return torch.cat(results)
 

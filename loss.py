@@ -30,7 +30,7 @@ however uneven the batches are. A sum of losses (`--loss ce+0.5*dice`) has the v
 see WeightedSum.
 
 Here are those that look at each target by itself; loss_regions.py, loss_multilabel.py and loss_values.py have the
-others.
+others. Classification of two classes by one logit: loss_binary.py.
 """
 
 import math
@@ -60,7 +60,7 @@ LOSSES = {
 
 # Which losses fit a task; the first is the one where none is named.
 LOSSES_OF = {
-    'classification': ('ce', 'focal'),
+    'classification': ('ce', 'focal', 'bce'),
     'segmentation': ('ce', 'focal', 'dice', 'tversky'),
     'multilabel': ('bce', 'focal'),
     'regression': ('mse', 'l1', 'huber'),
@@ -199,6 +199,8 @@ class CrossEntropy(nn.Module):
     Raises:
         DanluError: label_smoothing or class_weights are out of range, or there are not K weights.
     """
+
+    takes_classes = True  # class indices, and a logit for each class
 
     def __init__(self, num_classes, ignore_index=None, label_smoothing=0.0, class_weights=None):
         super().__init__()

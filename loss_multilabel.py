@@ -26,7 +26,11 @@ class BinaryCrossEntropy(nn.Module):
 
     @classmethod
     def from_args(cls, args):
-        """Build the loss from the options (see loss.select_loss)."""
+        """Build the loss from the options (see loss.select_loss): for classification the one of two classes."""
+        if args.task == 'classification':
+            from loss_binary import OneLogit
+
+            return OneLogit.from_args(args)
         return cls(args.num_classes, args.class_weights)
 
     def forward(self, predictions, targets):

@@ -22,6 +22,7 @@ from utils.args_file import args_lines, changed, options_of, write_args
 from utils.arguments import (
     STORED,
     Flag,
+    class_count,
     class_weight,
     colour,
     directory_path,
@@ -114,8 +115,9 @@ def _add_what(parser):
                             '.tar, .csv or .jsonl shards; array: .csv or .npz')
     group.add_argument('--task', default='classification', type=registered('task', tasks), metavar='NAME',
                        help=', '.join(tasks))
-    group.add_argument('--num_classes', type=number(int, low=2, high=2**24), metavar='N',
-                       help='number of classes (default: counted in the training data; needed for segmentation)')
+    group.add_argument('--num_classes', type=class_count, metavar='N',
+                       help='number of classes (default: counted in the training data; needed for segmentation); with '
+                            '--loss bce, 1 says the same as 2')
     _add_targets(group)
     group.add_argument('--class_names', nargs='+', metavar='NAME',
                        help='names of the classes in order of their labels, or one text file with a name per line')

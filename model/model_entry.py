@@ -5,9 +5,9 @@ MODELS. The constructor names what it wants to know, in any order: `num_classes`
 (height, width), `pretrained` and `task`; a class that takes `num_classes` alone works as it is. A parameter named
 `args` or `opt` gets all options (Namespace), as in torch_base. The model gets images
 (N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for
-segmentation. For other tasks num_classes counts what they have for outputs (utils/tasks.py): numbers for regression,
-channels for restoration. What else it takes, with a default, is given by `--model_args width=32 depth=3`; which tasks
-and data it is for, by two attributes (model/fitting.py).
+segmentation; num_classes is 1 for two classes with --loss bce. For other tasks it counts what they have for outputs
+(utils/tasks.py): numbers for regression, channels for restoration. What else the constructor takes, with a default, is
+given by `--model_args width=32 depth=3`; which tasks and data it is for, by two attributes (model/fitting.py).
 
 Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
 every model of timm: `--model_type timm:convnext_tiny`.

@@ -281,6 +281,14 @@ def number(cast, low=None, high=None, above=None, below=None):
     return convert
 
 
+MAX_CLASSES = 2**24
+
+
+def class_count(text):
+    """Return a number of classes (int); 1 stands for two classes with one output."""
+    return 1 if text.strip() == '1' else number(int, low=2, high=MAX_CLASSES)(text)
+
+
 def mask_value(text):
     """Check a word of --mask_values and return it: a value of 0..65535 (int), or 'stored'."""
     return text if text == STORED else number(int, low=0, high=65535)(text)

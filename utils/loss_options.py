@@ -83,6 +83,11 @@ def fault_of_loss(args):
             tasks = ' and '.join(task for task, losses in fitting.items() if name in losses)
             those = ', '.join(fitting.get(args.task, ())) or 'none'
             return 'loss', f'{name} is for {tasks}, not for task {args.task} (losses for it: {those})'
+    if args.task == 'classification' and 'bce' in names:
+        if len(names) > 1:
+            return 'loss', f'{args.loss}: bce has one logit for two classes, the other losses one for each class'
+        if args.num_classes not in (None, 2):
+            return 'loss', f'bce has one logit for two classes, and there are {args.num_classes}: give --loss ce'
     chosen = [name for name in names if name in listed]
     return _fault_of_mixing(args, chosen) or (_fault_of_use(args, chosen) if len(chosen) == len(names) else None)
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from utils import launch
-from utils.arguments import BALANCED, STORED, UNRECORDABLE
+from utils.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
@@ -53,6 +53,7 @@ def checked(parser, args):
         args.num_classes = len(args.class_names)
     if args.task == 'segmentation' and args.ignore_index is None:
         args.ignore_index = 255
+    _settle_one_output(parser, args)
     _check_counts(parser, args)
     _check_fit(parser, args)
     _check_palette(parser, args)
@@ -195,6 +196,16 @@ def _check_gpus(parser, args):
         )
     if len(args.gpus) > 1 and args.compile:
         parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
+
+
+def _settle_one_output(parser, args):
+    """Take --num_classes 1 beside --loss bce for two classes with one output; refuse it elsewhere."""
+    if args.num_classes != 1:
+        return
+    if args.task != 'classification' or args.loss != 'bce':
+        hint = '; for two classes with one output give --loss bce too' if args.task == 'classification' else ''
+        parser.error(f'argument --num_classes: must be at least 2 and at most {MAX_CLASSES}, got 1{hint}')
+    args.num_classes = 2
 
 
 def _check_counts(parser, args):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from utils.errors import DanluError
-from utils.one_logit import check_ready_loss
+from utils.one_logit import TWO, check_ready_loss
 from utils.option_checks import shown
 from utils.ready_schedule import ReadySchedule
 from utils.sharding import is_sharded
@@ -104,6 +104,18 @@ def notes_on_replaced(args, given):
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
+def _settle_one_output(args, parts):
+    """Give a network by name one output for a ready-made BCEWithLogitsLoss; return a line (list of str) where it is so.
+
+    args.loss becomes 'bce', by which a test builds the same network.
+    """
+    binary = args.task == 'classification' and args.num_classes == TWO and args.loss != 'bce'
+    if parts['model'] is not None or not (binary and isinstance(parts['loss'], nn.BCEWithLogitsLoss)):
+        return []
+    args.loss = 'bce'
+    return ['BCEWithLogitsLoss: the network gets one output for the two classes, as with --loss bce']
+
+
 class ReplaceableParts:
     """Lets `trainer.optimizer = x`, `trainer.scheduler = x` and `trainer.loss = x` work until training begins.
 
@@ -179,7 +191,7 @@ class ReplaceableParts:
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
         if step_on is not None and self.given_scheduler is None:
             raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
-        return notes_on_replaced(args, self.given)
+        return [*_settle_one_output(args, parts), *notes_on_replaced(args, self.given)]
 
     def can_be_replaced(self, name):
         """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.

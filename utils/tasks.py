@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from utils.errors import DanluError
+from utils.loss_options import parse_terms
 
 
 class Task(NamedTuple):
@@ -50,8 +51,16 @@ def task_of(args):
     return TASKS.get(args.task, TASKS['classification'])
 
 
+def has_one_logit(args):
+    """Return whether options say that a model has one output for two classes (bool): classification by --loss bce."""
+    loss = getattr(args, 'loss', None)
+    return args.task == 'classification' and args.num_classes == 2 and loss is not None and 'bce' in parse_terms(loss)
+
+
 def outputs_of(args):
     """Return how many outputs a model has (int), per sample or per pixel; what its `num_classes` argument is given."""
+    if has_one_logit(args):
+        return 1
     return getattr(args, task_of(args).outputs)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from utils import viz
 from utils.matplotlib_import import import_matplotlib
+from utils.one_logit import as_classes
 from utils.speed import first_line
 from utils.tasks import task_of
 
@@ -97,7 +98,8 @@ class Painter:
 
         Notes the probabilities of the classes.
         """
-        images, predictions, targets = self.engine.step((picture[None], target[None]))
+        images, *both = self.engine.step((picture[None], target[None]))
+        predictions, targets = as_classes(self.engine.args, *both)
         pixels = picture.cpu() if picture.dtype == torch.uint8 else self._denormalised(images)[0]
         if self.kind in ('label', 'labels'):
             scores = predictions[0].double()
