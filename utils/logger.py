@@ -14,6 +14,7 @@ from tqdm import tqdm
 from utils import processes
 from utils.checkpoint import unwrapped
 from utils.curves import draw_run, panels_of
+from utils.errors import DanluError
 from utils.event_files import continue_events, event_sizes
 from utils.progress import Progress
 from utils.run_directory import replacing
@@ -121,6 +122,18 @@ class Recorder:
             self.sums[name] = self.sums.get(name, 0.0) + (values * counts).sum()
             self.counts[name] = self.counts.get(name, 0) + counts.sum()
             self.waiting[name] = []
+
+
+def _layout(name, picture):
+    """Return the order of a picture's dimensions (str), as SummaryWriter.add_image takes it."""
+    shape = tuple(picture.shape)
+    if len(shape) == 3 and torch.is_tensor(picture) and shape[0] in (1, 3):
+        return 'CHW'
+    if len(shape) == 3 and shape[2] in (1, 3):
+        return 'HWC'
+    if len(shape) == 2:
+        return 'HW'
+    raise DanluError(f'picture {name!r} has the shape {shape}: give an array (H, W, 3) or a tensor (1 or 3, H, W)')
 
 
 Recoder = Recorder  # as torch_base spells it
@@ -280,9 +293,18 @@ class Logger:
         self.step_writer.add_scalar('step/lr', lr, step)
 
     def save_imgs(self, names2imgs, epoch):
-        """Write pictures to TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
+        """Write pictures to TensorBoard.
+
+        Args:
+            names2imgs: dict from a tag to a picture: uint8 from 0 to 255 or floats from 0 to 1, an array (H, W, 3) or,
+                as torch_base has it, a tensor (C, H, W) of one or three channels.
+            epoch: number (int).
+
+        Raises:
+            DanluError: a picture has another shape.
+        """
         for name, picture in names2imgs.items():
-            self.writer.add_image(name, picture, epoch, dataformats='HWC')
+            self.writer.add_image(name, picture, epoch, dataformats=_layout(name, picture))
 
     def save_histograms(self, net, epoch):
         """Write histograms of a network's weights and of their gradients to TensorBoard."""

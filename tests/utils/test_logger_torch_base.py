@@ -1,11 +1,17 @@
 """The Logger under the names that torch_base has for what it does."""
 
 import csv
+import io
 from types import SimpleNamespace
 
+import numpy as np
+import pytest
 import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
+from utils.errors import DanluError
 from utils.logger import Logger, Recoder, Recorder
 from utils.onlooker import Onlooker
 
@@ -24,6 +30,25 @@ def test_a_trainer_of_torch_base_logs_as_it_did(tmp_path):
     for name in ('00_000000.pth', '01_000020.pth'):
         state = torch.load(tmp_path / name, weights_only=True)
         assert list(state) == ['weight', 'bias'] and torch.equal(state['weight'], model.module.weight)
+
+
+def test_pictures_may_be_tensors_with_the_channels_first(tmp_path):
+    logger, colours = Logger(tmp_path), torch.zeros(3, 4, 6)
+    colours[1] = 1.0
+    logger.save_imgs({'green': colours, 'grey': torch.full((1, 4, 6), 0.5)}, 1)
+    logger.save_imgs({'array': colours.permute(1, 2, 0).numpy(), 'mask': torch.zeros(4, 6)}, 1)
+    with pytest.raises(DanluError, match=r"picture 'logits' has the shape \(11, 4, 6\)"):
+        logger.save_imgs({'logits': torch.zeros(11, 4, 6)}, 1)
+    logger.close()
+    reader = EventAccumulator(str(tmp_path), size_guidance={'images': 0})
+    reader.Reload()
+    pixels = {}
+    for tag in reader.Tags()['images']:
+        (event,) = reader.Images(tag)
+        pixels[tag] = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert('RGB'))
+    assert {tag: array.shape for tag, array in pixels.items()} == dict.fromkeys(pixels, (4, 6, 3))
+    assert pixels['green'][2, 3].tolist() == pixels['array'][2, 3].tolist() == [0, 255, 0]
+    assert len(pixels) == 4
 
 
 def test_the_recorder_has_both_spellings():
