@@ -8,6 +8,7 @@ Model, data, task, size and normalisation come from the checkpoint; what the com
 result.txt, predictions.csv, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
 """
 
+import copy
 import csv
 import datetime
 import json
@@ -51,7 +52,8 @@ from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import launch, viz
-from utils.checkpoint import file_hash, load_checkpoint, load_chosen
+from utils.arguments import from_keywords
+from utils.checkpoint import file_hash, load_checkpoint, load_chosen, unwrapped
 from utils.code_then import command, made_by, side_by_side, test_then
 from utils.csv_text import cell_of
 from utils.drift import check_loaded, record_of
@@ -65,6 +67,7 @@ from utils.layout import terminal_width
 from utils.ledger import finite, run_of
 from utils.lock import Held, RunLock
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.notebook import PageInCell
 from utils.one_logit import as_classes
 from utils.outputs import Outputs, check_outputs
 from utils.override_checks import check_overrides
@@ -84,6 +87,7 @@ from utils.summaries import summary_of_evaluator, summary_of_predictor
 from utils.target_scale import settle
 from utils.tasks import has_pictures
 
+TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
 NAMES = 2**14  # of samples, more than a batch has
 
 # What a Predictor makes of a network's outputs, by task.
@@ -433,27 +437,58 @@ def report_on(given, loader=None, net=None):
     """Test the best.pth of a run that has ended, as `eval.py --report` does; where that fails, say so.
 
     Args:
+        given, loader, net: as for `test_best`.
+    """
+    try:
+        test_best(given, loader, net)
+    except Exception as error:  # whatever it is, the run is complete, and its result not lost
+        path = shlex.quote(os.path.join(given.model_dir, 'best.pth'))
+        print(f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path {path}')
+
+
+def test_best(given, loader=None, net=None):
+    """Test the best.pth of a run, as `eval.py --report` does, and return the path (Path) of the page.
+
+    Args:
         given: options of the run.
         loader: of its validation data, so that what is in memory is not decoded again, or None: a new one.
         net: its network, which gets the weights of best.pth, so that it is not compiled again, or None: a new one.
+
+    Raises:
+        DanluError: there is no best.pth, or an option, the data or the checkpoint is at fault.
     """
     path = os.path.join(given.model_dir, 'best.pth')
-    words = ['--load_model_path', path, '--report', '--device', given.device]
-    words += ['--gpus', *map(str, given.gpus)] if given.gpus else []
+    checkpoint = load_checkpoint(path)
+    options = {'load_model_path': path, 'report': True, 'device': given.device, 'gpus': given.gpus or None}
+    args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
     try:
-        checkpoint = load_checkpoint(path)
-        args = prepare_test_args(words, recorded_args(checkpoint))
-        try:
-            with explained(args):
-                Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
-        except BaseException:
-            remove_unstarted(args.result_dir)
-            raise
-    except (Exception, SystemExit) as error:  # whatever it is, the run is complete, and its result not lost
-        print(
-            f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path '
-            f'{shlex.quote(path)}'
+        with explained(args):
+            Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
+    except BaseException:
+        remove_unstarted(args.result_dir)
+        raise
+    return Path(args.result_dir, REPORT)
+
+
+test_best.__test__ = False  # pytest would take it for a test
+
+
+def report_of(trainer):
+    """Test the best.pth of a Trainer's run and return its page (utils.notebook.PageInCell).
+
+    Raises:
+        DanluError: the Trainer has methods of its own of which a test knows nothing, or as for `test_best`.
+    """
+    own = [name for name in TESTED if getattr(type(trainer), name) is not getattr(Engine, name)]
+    if own:
+        raise DanluError(
+            f'report() tests as eval.py does, without {type(trainer).__name__}.{own[0]}: define that in a subclass of '
+            'Evaluator too, and call its eval() with the option report'
         )
+    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrapped(trainer.net)))
+    if not path.is_file():
+        raise DanluError(f'{path} was not written; the lines above say why')
+    return PageInCell(path)
 
 
 def main(argv=None):

@@ -358,6 +358,16 @@ class Trainer(ReplaceableParts, Engine):
         self.curves.show(self.logger)
         return self.logger.history
 
+    def report(self):
+        """Test best.pth as `eval.py --report` does and return the page, which the cell of a notebook shows.
+
+        Raises:
+            DanluError: there is no best.pth yet, or the Trainer has a `step` or the like of its own.
+        """
+        from eval import report_of  # what only tests need is imported when one is to be done
+
+        return report_of(self)
+
     def run_epochs(self):
         """Run the epochs that are left; whatever ends them is in the log, and what is open is closed."""
         try:
