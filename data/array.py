@@ -94,7 +94,7 @@ def _refuse_other_columns(args, table, split):
             f'{table.source} has {table.targets.shape[1]} targets per sample instead of {args.num_targets} '
             '(--num_targets); --target_columns says which they are'
         )
-    if split == 'val' and table.header and hasattr(args, 'model_dir'):  # of a run, not of a test
+    if split == 'val' and table.header and args.train_list and hasattr(args, 'model_dir'):  # of a run, not of a test
         trained = feature_names(args.train_list, args.target_columns)
         if trained and trained != table.header:
             raise DanluError(
