@@ -15,6 +15,7 @@ import glob
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -51,6 +52,7 @@ from utils.option_needs import (
     MOMENTUM,
     NUMBERS,
     PROCESSES,
+    RESUMED,
     SCALED,
     optimizer_with,
     option,
@@ -66,7 +68,7 @@ from utils.run_directory import made_below
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
 NOT_REPEATED = (
-    'model_dir result_dir resume profile fast dry_run find_lr strict_record code trust_checkpoint trust_code'.split()
+    'model_dir result_dir resume as profile fast dry_run find_lr strict_record code trust_checkpoint trust_code'.split()
 )
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
@@ -79,11 +81,12 @@ TAKEN_FROM_CHECKPOINT = (
 ).split()
 # A resumed run may be given these anew: they do not change what the run computes up to its last epoch.
 SAFE_ON_RESUME = (
-    'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume checkpoints_dir profile '
+    'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume as checkpoints_dir profile '
     'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report '
     'parallel log_steps'
 ).split()
 
+LAST = 'last.pth'
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
@@ -403,6 +406,9 @@ def _add_run(parser):
     group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN',
                        help='go on with this run directory (or the run of this checkpoint), with its own options; '
                             'auto: with the newest run of this name, or begin it where there is none')
+    group.add_argument('--as', before=None, type=plain_name, needs=RESUMED, metavar='NAME',
+                       help='with --resume RUN/epoch_0002.pth: go on from that checkpoint in a new run of this name; '
+                            'the old run stays as it is')
 
 
 def _add_schedule(parser):
@@ -559,6 +565,8 @@ def parse_train_args(argv=None):
         complete(parser)
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
+    if args.resume == AUTO and getattr(args, 'as'):
+        parser.error(f'argument --as: --resume auto goes on in the run itself; give a checkpoint, --resume RUN/{LAST}')
     if args.resume == AUTO:
         args.resume = newest_run(args)
         args.strict_record &= args.resume is not None  # of a run that begins there is no record yet
@@ -624,6 +632,8 @@ def _resumed(parser, resume, argv):
         )
     args = parser.parse_args([f'@{record}', *argv])
     args.model_dir, args.checkpoints_dir, args.resume = str(run), str(run.parent), str(resume)
+    if getattr(args, 'as'):
+        args.model_dir = None  # `begin_copy` makes it
     return args
 
 
@@ -725,7 +735,35 @@ def prepare_train_args(argv=None):
                 f'cannot write into {args.model_dir}: {error.strerror}; free some space there, or --checkpoints_dir '
                 'gives another place'
             )
+    elif getattr(args, 'as'):
+        begin_copy(args)
     return args
+
+
+def begin_copy(args):
+    """Make the run that --as names, a copy of that of args.resume as it was then; args.resume becomes it.
+
+    Returns:
+        the directory of the copy (str).
+
+    Raises:
+        DanluError: the checkpoint cannot be resumed from, or the copy cannot be written.
+    """
+    from utils.run_copy import copy_run, state_to_copy  # with it comes torch, which --help does not wait for
+
+    state, path = state_to_copy(args.resume, args.epochs)
+    root = Path(args.checkpoints_dir)
+    args.model_dir = made_below([root], root / getattr(args, 'as'), train_parser(), '--as')
+    try:
+        copy_run(state, path, Path(args.model_dir))
+    except BaseException as error:
+        shutil.rmtree(args.model_dir)
+        if isinstance(error, OSError):
+            raise DanluError(f'--as: {args.model_dir} cannot be written: {error.strerror or error}') from error
+        raise
+    args.resume = args.model_dir
+    print(f'new run: {args.model_dir}, which goes on from {path}')
+    return args.model_dir
 
 
 def prepare_test_args(argv=None, trained=None):

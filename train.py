@@ -20,6 +20,7 @@ from pathlib import Path
 
 from options import (
     NOT_REPEATED,
+    begin_copy,
     changed_options,
     get_train_model_dir,
     parse_train_args,
@@ -101,6 +102,7 @@ from utils.resumption import (
     set_resume_state,
     take_best_weights,
 )
+from utils.run_copy import without_failed_copy
 from utils.scatter import scatter
 from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.selection import check_monitor, known_values, select_monitor
@@ -225,12 +227,15 @@ class Trainer(ReplaceableParts, Engine):
     def begin(self, notes):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
         args = self.args
+        if args.resume and args.model_dir is None:  # a notebook that did not call prepare_train_args
+            args.model_dir = args.resume = processes.from_first(lambda: begin_copy(args))
         if args.resume:
             self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
             if processes.is_first():
                 remove_partial(self.lock.path.parent)
             try:
-                return self.restore(notes)
+                with without_failed_copy(args):
+                    return self.restore(notes)
             except BaseException:
                 self.lock.release()
                 raise
@@ -699,7 +704,7 @@ def run(argv):
     args = processes.from_first(lambda: prepare_train_args(argv))
     processes.put_log_into(args.model_dir or args.resume)
     try:
-        with writing_into(args.model_dir):
+        with writing_into(args.model_dir), without_failed_copy(args):
             trainer = Trainer(args)
         if args.dry_run:
             dry_run(trainer, lambda: select_model(args))

@@ -8,6 +8,7 @@ import ast
 import contextlib
 import difflib
 import io
+import keyword as keyword_module
 import math
 import os
 import re
@@ -246,6 +247,7 @@ def from_keywords(parse, options):
     """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
     words = []
     for name, value in options.items():
+        name = name.removesuffix('_') if keyword_module.iskeyword(name.removesuffix('_')) else name  # as_='copy'
         if isinstance(value, bool):
             words.append(f'--{name}' if value else f'--no_{name}')
         elif isinstance(value, list | tuple):

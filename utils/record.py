@@ -42,7 +42,7 @@ SPLITS = {'train': 'training data', 'val': 'validation data'}
 # Options that say where a run goes, what it shows, keeps and on what it computes, but not what: two runs that differ
 # in these alone are the same experiment.
 IRRELEVANT = frozenset(
-    'model_dir result_dir resume profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
+    'model_dir result_dir resume as profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
     'trust_checkpoint strict_record print_freq print_model add_graph histograms save_freq save_steps save_minutes '
     'keep_top num_workers threads device palette from_data report'.split()
 )

@@ -132,8 +132,9 @@ def read_state(args, again, selection):
     newest = path.parent / LAST
     if not note and path.name != LAST and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
         raise DanluError(
-            f'--resume: going on from {path} would write over the epochs after it; for a new run from there: '
-            f'{again} --load_model_path {shlex.quote(str(path))}'
+            f'--resume: going on from {path} would write over the epochs after it; to go on from there in a new run: '
+            f'{again.partition(" @")[0]} --resume {shlex.quote(str(path))} --as NAME; to start a new run from '
+            f'its weights alone: {again} --load_model_path {shlex.quote(str(path))}'
         )
     if state['epoch'] >= args.epochs:
         draw_missing(path, state, selection)

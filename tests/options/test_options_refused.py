@@ -198,6 +198,7 @@ REFUSED_COMMON = [
 
 
 REFUSED_TRAIN = [
+    ('--as copy', '--as', 'there is no --resume that it could be about; leave it out'),
     ('--sync_bn=1', '--sync_bn', 'takes no value'),
     ('--parallel dp', '--parallel', "invalid choice: 'dp'"),
     ('--train_list none.txt', '--train_list', "'none.txt' does not exist"),
