@@ -51,7 +51,7 @@ from data.pictures import picture_from
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
-from utils import launch, viz
+from utils import given_parts, launch, viz
 from utils.arguments import from_keywords
 from utils.checkpoint import file_hash, load_checkpoint, load_chosen, unwrapped
 from utils.code_then import command, made_by, side_by_side, test_then
@@ -121,6 +121,10 @@ class Evaluator(Engine):
             be_deterministic()
         if args.report:
             environment()  # without which there is no page, before the test and not behind it
+        if net is None:
+            given_parts.needed_by_name(args, 'model')
+        if loader is None:
+            given_parts.needed_by_name(args, 'data')
         device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
             self.loader = select_eval_loader(args) if loader is None else loader
@@ -382,6 +386,8 @@ def load_network(args, checkpoint, device, use, net=None):
     """
     if args.code != 'now':
         raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
+    if net is None:
+        given_parts.needed_by_name(args, 'model')
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
     loaded = load_chosen(net, checkpoint, args)

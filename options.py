@@ -27,6 +27,7 @@ from utils.arguments import (
     class_weight,
     colour,
     directory_path,
+    existing_list,
     existing_path,
     existing_path_or,
     from_keywords,
@@ -41,6 +42,7 @@ from utils.arguments import (
 from utils.completion import complete
 from utils.errors import DanluError
 from utils.fit import FITS, INTERPOLATIONS, fit_before
+from utils.given_parts import parts_of
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
@@ -64,6 +66,7 @@ from utils.past import PastParser
 from utils.record_schema import recorded_args
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
+from utils.validation_options import SPLIT_DATA, test_list
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
@@ -229,8 +232,9 @@ def _add_loss(parser):
 
 def _add_files(parser):
     group = parser.add_argument_group('where: files')
-    group.add_argument('--val_list', type=existing_path, metavar='PATH',
-                       help='validation (train.py) or test (eval.py) data: as --train_list')
+    group.add_argument('--val_list', type=existing_list, metavar='PATH',
+                       help='validation (train.py) or test (eval.py) data: as --train_list. none: train without '
+                            'validation; best.pth is then chosen by train/loss')
     group.add_argument('--data_root', type=existing_path, metavar='DIR',
                        help='what the paths in list files are relative to (default: the list file), or the directory '
                             'of a downloaded data set (default: datasets/ of the project)')
@@ -296,6 +300,10 @@ def add_train_args(parser):
     group.add_argument('--train_list', type=existing_path, metavar='PATH',
                        help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
                             '(.tar, .csv, .jsonl) for stream')
+    group.add_argument('--val_split', before=None, type=number(float, above=0, below=1), metavar='X',
+                       help=f'{", ".join(SPLIT_DATA)}: validate on this share of the training data, drawn by --seed, '
+                            'for classification from each class alike; the lists of both parts are in val_split/ of '
+                            'the run')
     group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
     optimizers = read_registry('utils.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
@@ -553,10 +561,15 @@ def parse_common_args(argv=None):
     return checked(parser, parser.parse_args(argv))
 
 
-def parse_train_args(argv=None):
+def parse_train_args(argv=None, ready_made=False):
     """Parse and check the arguments of train.py (list of str; default: the command line). Writes nothing.
 
     With --resume the run's own args.txt is read first; what `argv` names on top must be safe to change.
+
+    Args:
+        argv: list of str, or None.
+        ready_made: whether a Trainer may get loaders of its own (bool): what --data_type cannot be beside the other
+            options is then an error only where it is not typed but used.
     """
     if isinstance(argv, argparse.ArgumentParser):
         return add_options_to(argv, add_common_args, add_train_args)
@@ -570,7 +583,10 @@ def parse_train_args(argv=None):
     if args.resume == AUTO:
         args.resume = newest_run(args)
         args.strict_record &= args.resume is not None  # of a run that begins there is no record yet
-    return checked(parser, args if args.resume is None else _resumed(parser, args.resume, argv))
+    args = args if args.resume is None else _resumed(parser, args.resume, argv)
+    if 'data_type' not in args.typed and (ready_made or getattr(args, 'recorded_parts', None)):
+        args.data_faults = []
+    return checked(parser, args)
 
 
 def newest_run(args):
@@ -673,7 +689,13 @@ def parse_test_args(argv=None, trained=None):
     recorded, told = parser.recorded(trained, wanted, args.load_model_path) if trained else ({}, [])
     vars(args).update(recorded)
     args.past += told
-    args.trained_on = trained.get('train_list')
+    args.trained_on, args.recorded_parts = trained.get('train_list'), parts_of(trained)
+    if 'data_type' not in given and args.recorded_parts:
+        args.data_faults = []
+    try:
+        args.val_list = test_list(args, trained, 'val_list' in given)
+    except ValueError as error:
+        parser.error(f'argument --val_list: {error}')
     return checked(parser, args)
 
 
@@ -701,7 +723,7 @@ def train_args(**options):
     Raises:
         DanluError: an option is unknown or wrong.
     """
-    return from_keywords(parse_train_args, options)
+    return from_keywords(lambda argv: parse_train_args(argv, ready_made=True), options)
 
 
 def test_args(load_model_path, **options):

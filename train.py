@@ -44,13 +44,14 @@ import torch
 
 from data.balance import note_of_missing, notes_of_classes, notes_of_ignored
 from data.class_notes import class_notes
-from data.data_entry import check_ready_made, notes_of, select_eval_loader, select_train_loader
+from data.data_entry import check_ready_made, notes_of, select_eval_loader
 from data.identity import data_record, dataset_of
+from data.ready_made import select_loaders
 from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
-from utils import processes
+from utils import given_parts, processes
 from utils.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
 from utils.divergence import Divergence
 from utils.drift import check_loaded
@@ -114,6 +115,7 @@ from utils.summaries import summary_of_trainer
 from utils.target_scale import described_scale, loaded_scale_note, scale_outputs
 from utils.tasks import target_names, task_of
 from utils.update import Update
+from utils.validation_options import has_validation
 from utils.witness import Witness
 
 PICTURES = 8  # of one split in TensorBoard
@@ -155,19 +157,12 @@ class Trainer(ReplaceableParts, Engine):
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()
-        device, gpus = select_gpus(args)
-        processes.check(args, train_loader, val_loader)
-        if args.download:
-            processes.first_alone(lambda: select_eval_loader(args))
-        self.train_loader = select_train_loader(args) if train_loader is None else train_loader
-        self.val_loader = select_eval_loader(args) if val_loader is None else val_loader
         optimizer = getattr(scheduler, 'optimizer', None) if optimizer is None else optimizer
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
                  'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
-        notes += self.note_given(args, parts, step_on)
-        check_ready_made(self.train_loader, args, model)
-        self.workers = getattr(self.train_loader, 'num_workers', 0)
-        self.data = data_record(args, self.train_loader, self.val_loader)
+        notes += [*given_parts.take(args, parts), *self.note_given(args, parts, step_on)]
+        device, gpus = select_gpus(args)
+        self.begin_data(args, model, train_loader, val_loader)
         notes += self.notes_on_data(args)
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
@@ -184,7 +179,7 @@ class Trainer(ReplaceableParts, Engine):
         self.spread(gpus)
         self.metrics = {split: self.begin_metrics(metrics) for split in ('train', 'val')}
         self.selection = self.select_selection()
-        notes += self.begin_optimizer(optimizer)
+        notes += [*self.selection.notes, *self.begin_optimizer(optimizer)]
         self.update = self.select_update()
         notes += note_on_scheduler(self.update.schedule)
         self.divergence = Divergence(self)
@@ -203,6 +198,18 @@ class Trainer(ReplaceableParts, Engine):
 
     def __repr__(self):
         return summary_of_trainer(self)
+
+    def begin_data(self, args, model, train_loader, val_loader):
+        """Take ready-made loaders, or for None those of the options; without either there is no validation."""
+        processes.check(args, train_loader, val_loader)
+        if args.download and train_loader is None:
+            processes.first_alone(lambda: select_eval_loader(args))
+        if args.val_split is not None:
+            make_model_dir(args)
+        self.train_loader, self.val_loader = select_loaders(args, model, train_loader, val_loader)
+        check_ready_made(self.train_loader, args, model)
+        self.workers = getattr(self.train_loader, 'num_workers', 0)
+        self.data = data_record(args, self.train_loader, self.val_loader)
 
     def notes_on_data(self, args):
         """Return what is to be known of the training and validation data (list of str, lines for the log)."""
@@ -249,9 +256,7 @@ class Trainer(ReplaceableParts, Engine):
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
         args = self.args
-        if args.model_dir is None:  # a notebook that did not call prepare_train_args
-            args.model_dir = processes.from_first(lambda: get_train_model_dir(args))
-            processes.put_log_into(args.model_dir)
+        make_model_dir(args)
         if not processes.is_first():
             self.look_on(history)
             return
@@ -308,7 +313,8 @@ class Trainer(ReplaceableParts, Engine):
 
     def select_selection(self):
         """Return the Selection of the best epochs; a value that no epoch will have is refused."""
-        selection = select_monitor(self.args, self.metrics['val'])
+        validates = self.val_loader is not None or type(self).val_per_epoch is not Trainer.val_per_epoch
+        selection = select_monitor(self.args, self.metrics['val'], validates)
         if all(getattr(type(self), name) is getattr(Trainer, name) for name in RECORDING):
             check_monitor(selection, known_values(self.args, self.metrics['val'], self.loss))
         return selection
@@ -522,7 +528,9 @@ class Trainer(ReplaceableParts, Engine):
         return images, predictions, targets
 
     def val_per_epoch(self, epoch):
-        """Evaluate once over the validation data, as eval.py does."""
+        """Evaluate once over the validation data, where there is any, as eval.py does."""
+        if self.val_loader is None:
+            return
 
         def keep_first(start, images, predictions, targets):
             if start == 0:
@@ -659,7 +667,8 @@ class Trainer(ReplaceableParts, Engine):
         notes += self.record.take_up(state, run) if processes.is_first() else []
         self.logger_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(self.args)
-        changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in NOT_REPEATED and now[k] != then.get(k, now[k])]
+        aside = {*NOT_REPEATED, 'given_parts', *given_parts.unused_options(self.args)}
+        changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in aside and now[k] != then.get(k, now[k])]
         self.saved = place_line(self)
         notes.append(f'resumed after {self.saved}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
@@ -674,6 +683,13 @@ class Trainer(ReplaceableParts, Engine):
         return f'python {program_of(self)} @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
 
 
+def make_model_dir(args):
+    """Make the directory of the run for a notebook, which did not call prepare_train_args."""
+    if args.model_dir is None:
+        args.model_dir = processes.from_first(lambda: get_train_model_dir(args))
+        processes.put_log_into(args.model_dir)
+
+
 def first_of(images, predictions, targets):
     """Return the samples of a batch that are drawn: its first ones."""
     count = PICTURES if images.dim() > 2 else POINTS
@@ -685,6 +701,9 @@ def main(argv=None):
     with processes.joined(lambda: select_gpus(parse_train_args(argv))[0]):
         args, trainer = run(argv)
     if args is None or not args.report or launch.place().rank:
+        return
+    if not has_validation(args):
+        print('no report.html: there is no validation data (--val_list none) to test best.pth on')
         return
     from eval import complete_test, report_on  # what only tests need is imported when one is to be done
 
@@ -737,7 +756,7 @@ def run(argv):
 def lacks_test(args):
     """Return whether the test at the end of a run is missing (bool); args: its options."""
     best = Path(args.model_dir, 'best.pth')
-    return best.exists() and not is_tested(best)
+    return has_validation(args) and best.exists() and not is_tested(best)
 
 
 if __name__ == '__main__':

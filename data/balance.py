@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from utils.errors import DanluError
+from utils.progress import length_of
 
 
 def labels_of(dataset):
@@ -12,7 +13,7 @@ def labels_of(dataset):
         (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
     )
     told = torch.is_tensor(labels) and labels.dtype == torch.int64 and labels.dim() == 1
-    return labels.cpu().numpy() if told and len(labels) == len(dataset) else None
+    return labels.cpu().numpy() if told and len(labels) == length_of(dataset) else None
 
 
 def note_of_missing(train, val, names, ignore_index=None):

@@ -1,8 +1,10 @@
 """Pictures in a directory with one sub-directory per class."""
 
+import os
+
 from data.labels import folder_names
 from data.list_dataset import ListDataset
-from data.listing import read_folder
+from data.listing import read_folder, read_list
 
 
 class Folder(ListDataset):
@@ -12,5 +14,5 @@ class Folder(ListDataset):
 
     @staticmethod
     def read(path, root=None, faults=None, many=False):
-        """Return the Listing of a directory."""
-        return read_folder(path, faults)
+        """Return the Listing of a directory, or of a list that --val_split made of one."""
+        return read_list(path, root, faults) if os.path.isfile(path) else read_folder(path, faults)

@@ -2,18 +2,21 @@
 
 import os
 from argparse import Namespace
+from pathlib import Path
 
 from data.array import ArrayData
 from data.data_entry import DATASETS, Batches
 from data.list_dataset import ListDataset
 from data.listing import Faults
 from data.overlap import Shards, shared_samples
+from data.ready_made import SeededSamples
 from data.shards import find_shards
 from data.stream import Stream
 from utils.errors import DanluError
 from utils.progress import length_of
 from utils.registry import load_entry
 from utils.tasks import task_of
+from utils.validation_options import is_split_list
 
 # What is read for a test to look for its samples among those trained on, where that was not done in training.
 MOST_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
@@ -34,14 +37,14 @@ def name_of(args, split):
 def dataset_of(loader):
     """Return the data set behind a loader: Danlu's own wraps it in Batches."""
     dataset = getattr(loader, 'dataset', None)
-    return dataset.dataset if isinstance(dataset, Batches) else dataset
+    return dataset.dataset if isinstance(dataset, Batches | SeededSamples) else dataset
 
 
 def identity_of_data(loader, name):
     """Return which data a loader gives, as plain values.
 
     Args:
-        loader: as data.data_entry makes them, or a ready-made one.
+        loader: as data.data_entry makes them, or a ready-made one, or None: there is no such data.
         name: of the data (str), as `name_of` returns it.
 
     Returns:
@@ -53,7 +56,7 @@ def identity_of_data(loader, name):
     return {
         'list': name if isinstance(getattr(loader, 'dataset', None), Batches) else None,
         'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
-        'samples': None if dataset is None else length_of(dataset),
+        'samples': 0 if loader is None else None if dataset is None else length_of(dataset),
         'parts': dataset.content_parts() if hasattr(dataset, 'content_parts') else {},
     }
 
@@ -113,16 +116,28 @@ def shared_with_training(recorded, trained, args, loader, found):
     then = (recorded or {}).get('val') or {}
     if 'shared' in then and found['sha256'] and then['sha256'] == found['sha256']:
         return then['shared']
-    path = trained.get('train_list')
+    path = trained_list(trained)
     if path is None or found['list'] is None:
         return []
     try:
         # An older version may not have recorded all options.
-        data = _training_data(Namespace(**{**vars(args), **trained}))
+        data = _training_data(Namespace(**{**vars(args), **trained, 'train_list': path}))
         return shared_samples(dataset_of(loader), data, (found['list'], path), MOST_LINES)
     except DanluError as error:
         reason = str(error).splitlines()[0]
         return [f'not known whether the run was trained on samples of this test: {reason}']
+
+
+def trained_list(trained):
+    """Return the list (str or None) that a run was trained on: with --val_split the part that was left to it.
+
+    Args:
+        trained: options of the run (dict).
+    """
+    val_list = trained.get('val_list')
+    if is_split_list(val_list) and os.path.exists(part := str(Path(val_list).with_stem('train'))):
+        return part
+    return trained.get('train_list')
 
 
 def _training_data(args):

@@ -112,10 +112,10 @@ def feature_names(path, columns=None):
 
 def _first_row(path):
     with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
-        return next(_rows(file), (0, []))[1]
+        return next(csv_rows(file), (0, []))[1]
 
 
-def _rows(file):
+def csv_rows(file):
     """Yield (line, cells) of a .csv file that is open, without empty rows."""
     first = file.readline()
     file.seek(0)
@@ -134,7 +134,7 @@ def _read_csv(path, columns, labels, faults):
         raise DanluError(f'{path} has no column besides the targets: features are needed')
     features, targets, lines = array('d'), [] if labels else array('d'), array('q')
     with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
-        rows = _rows(file)
+        rows = csv_rows(file)
         if header:
             next(rows)
         for line, cells in rows:

@@ -25,7 +25,16 @@ from scripts.sweeping.study import PRUNERS, SAMPLERS, Sweep, load_study, open_st
 from scripts.sweeping.summary import summarise
 from scripts.sweeping.worker import Worker
 from utils.args_file import options_of
-from utils.arguments import Parser, directory_path, existing_path, from_keywords, monitored, number, plain_name
+from utils.arguments import (
+    Parser,
+    directory_path,
+    existing_list,
+    existing_path,
+    from_keywords,
+    monitored,
+    number,
+    plain_name,
+)
 from utils.errors import DanluError, run_main, writing_into
 from utils.launch import NEEDED
 from utils.layout import printable
@@ -135,7 +144,8 @@ def most_epochs(options, parameters):
 
 def same_for_all(options, parameters):
     """Return the options of all trials by which the experiment is known (dict of plain values)."""
-    paths = {action.dest for action in options_of(train_parser()) if action.type in (existing_path, directory_path)}
+    of_paths = (existing_path, existing_list, directory_path)
+    paths = {action.dest for action in options_of(train_parser()) if action.type in of_paths}
     aside = {*LOCAL, *paths, *(each.name for each in parameters), 'monitor', 'mode'}
     found = {name: value for name, value in trained_options(vars(options)).items() if name not in aside}
     return json.loads(json.dumps(found))

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from utils.arguments import option_line
+from utils.given_parts import NOT_USED, head_lines, unused_options
 from utils.option_checks import shown
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
@@ -28,19 +29,22 @@ def write_args(parser, args, directory, not_repeated, note=None, place=None):
     """
     path = Path(directory) / 'args.txt'
     command = f'python {parser.prog} {shlex.quote("@" + str(Path(place or directory, path.name)))}'
-    lines = [f'# {command}', f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}', *([f'# {note}'] if note else [])]
+    lines = [*(head_lines(args) or [f'# {command}']), f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}']
+    lines += [f'# {note}'] if note else []
     with replacing(path) as file:
         file.write('\n'.join([*lines, *args_lines(parser, args, not_repeated)]) + '\n')
 
 
 def args_lines(parser, args, not_repeated):
     """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
-    actions = options_of(parser)
+    actions, unused = options_of(parser), unused_options(args)
     lines = [f'# {len(actions)} options']  # tells a later version whether lines were deleted: utils/past.py
     for action in actions:
         value = getattr(args, action.dest)
         line = option_line(action.dest, value)
-        if action.dest in not_repeated and value is not None:
+        if action.dest in unused and value is not None:
+            line = f'# {line}{NOT_USED}{unused[action.dest]} is ready-made)'
+        elif action.dest in not_repeated and value is not None:
             line = f'# {line}'
         elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
@@ -65,7 +69,9 @@ def changed(parser, args, not_repeated):
     return {
         action.dest: values[action.dest]
         for action in options_of(parser)
-        if action.dest not in not_repeated and values[action.dest] != default_of(action, args) and is_used(action, args)
+        if action.dest not in {*not_repeated, *unused_options(args)}
+        and values[action.dest] != default_of(action, args)
+        and is_used(action, args)
     }
 
 

@@ -30,6 +30,7 @@ STORED = 'stored'  # of --mask_values: the stored values are the labels
 # What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
 BALANCED = 'balanced'  # for --class_weights: computed from the training data
+NO_LIST = 'none'  # for --val_list: no validation
 
 
 class Quoted(str):
@@ -370,6 +371,11 @@ def existing_path(text):
     if not text or not os.path.exists(path):
         raise argparse.ArgumentTypeError(f'{text!r} does not exist (looked in {os.getcwd()})')
     return path
+
+
+def existing_list(text):
+    """An argparse type: `existing_path`, or 'none' (str): there is no such data."""
+    return text if text == NO_LIST else existing_path(text)
 
 
 def existing_path_or(word):

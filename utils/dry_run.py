@@ -56,7 +56,8 @@ def dry_run(trainer, build):
         DanluError: the network that was loaded computes something else, or anything that a run can meet.
     """
     started = time.perf_counter()
-    trainer.train_loader, trainer.val_loader = Few(trainer.train_loader), Few(trainer.val_loader)
+    trainer.train_loader = Few(trainer.train_loader)
+    trainer.val_loader = None if trainer.val_loader is None else Few(trainer.val_loader)
     trainer.args.epochs = 1  # of the last epoch the pictures are always drawn
     trainer.update.batches = len(trainer.train_loader)
     trainer.run_epoch(1)
@@ -76,7 +77,7 @@ def check_saved(trainer, net):
     path = Path(trainer.args.model_dir) / 'best.pth'
     load_weights(net, weights_of(load_checkpoint(path), path), path)
     net.to(trainer.device).eval()
-    images, _ = trainer.to_device(trainer.val_loader.batch)
+    images, _ = trainer.to_device((trainer.val_loader or trainer.train_loader).batch)
     trainer.model.eval()
     with torch.inference_mode(), trainer.for_testing():
         expected = forward(trainer.model, images, trainer.amp)

@@ -16,7 +16,8 @@ from utils.ready_metrics import ReadyMetrics
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
 from utils.target_scale import TargetScale
-from utils.tasks import task_of
+from utils.targets import shaped_targets
+from utils.tasks import TASKS, task_of
 
 
 class Engine:
@@ -33,6 +34,7 @@ class Engine:
     def __init__(self, args, model, loss, device):
         self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
         self.prepare, self.amp = Preparation(args, device), None
+        self.target_kind = TASKS[args.task].target if args.task in TASKS else None  # None: the project's own
         self.target_scale = TargetScale(args, device)
 
     def speed_up(self):
@@ -62,7 +64,8 @@ class Engine:
         """Return (images, targets) of a loader's batch as the network takes them; see utils.preparation."""
         if len(batch) != 2:
             raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
-        return self.prepare(*batch)
+        images, targets = self.prepare(*batch)
+        return images, shaped_targets(targets, self.target_kind)
 
     def step(self, batch):
         """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
@@ -164,13 +167,13 @@ class Engine:
             images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
         """
         predictions, targets = as_classes(self.args, predictions, targets)
-        pictures = viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0])
+        pictures = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
         kind, targets = task_of(self.args).target, targets.cpu()
         if kind == 'numbers':
             samples = zip(pictures, predictions.tolist(), targets.tolist(), strict=True)
             return [viz.numbered_picture(*sample) for sample in samples]
         if kind == 'picture':
-            restored = (viz.denormalise(part, [0.0], [1.0]) for part in (predictions, targets))
+            restored = (viz.drawable(viz.denormalise(part, [0.0], [1.0])) for part in (predictions, targets))
             return [viz.restoration_panel(*sample) for sample in zip(pictures, *restored, strict=True)]
         if kind == 'labels':
             sets = ([row.nonzero().flatten().tolist() for row in part] for part in (predictions.cpu() > 0, targets))

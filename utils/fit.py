@@ -86,7 +86,7 @@ def described_pictures(args):
         return f'features: {args.channels}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     colours = {1: 'grey', 3: 'RGB'}.get(args.channels, f'{args.channels} channels')
     guessed = fit = ''
-    if args.data_type in PICTURE_DATA:
+    if args.data_type in PICTURE_DATA and 'train_loader' not in getattr(args, 'given_parts', ()):
         guessed = ', of the first picture' if 'image_size' in getattr(args, 'from_data', []) else ''
         fit = f'--fit {args.fit}{_how(args)}, '
     return (

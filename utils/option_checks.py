@@ -17,6 +17,7 @@ from utils.option_needs import check_needs
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
 from utils.prediction_hint import how_to_predict
 from utils.tasks import TASKS, task_of
+from utils.validation_options import fault_of_val_split, instead_of, is_split_list, needs_list, settle_val_split
 
 # Kinds of data whose samples the user names: what train_list and val_list are.
 FILE_DATA = {
@@ -212,7 +213,7 @@ def _check_counts(parser, args):
     if args.image_size and len(args.image_size) != 2:
         parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
     if args.channels not in (None, 1, 3) and args.data_type != 'array':
-        parser.error(f'argument --channels: {args.channels}: choose from 1, 3')
+        _refuse_data(parser, args, f'argument --channels: {args.channels}: choose from 1, 3')
     for name in ('class_names', 'class_weights'):
         values = getattr(args, name)
         if values and values != [BALANCED] and args.num_classes is not None and len(values) != args.num_classes:
@@ -232,38 +233,55 @@ def _check_counts(parser, args):
         if args.data_type == 'array' and args.channels is None:
             continue  # there may be any number of features
         if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
-            parser.error(f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+            _refuse_data(parser, args, f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+
+
+def _refuse_data(parser, args, message):
+    """Refuse options for the sake of the data that --data_type names, unless loaders may be handed over instead.
+
+    Then the message is kept, and counts as soon as that data is used: data.ready_made.select_loaders.
+    """
+    faults = getattr(args, 'data_faults', None)
+    if faults is None:
+        parser.error(message)
+    faults.append(message)
 
 
 def _check_data(parser, args):
-    kind = args.data_type
+    settle_val_split(args)
+    if getattr(args, 'val_split', None) is not None and (fault := fault_of_val_split(args, OWN_DATA)):
+        parser.error(f'argument --val_split: {fault}')
     if args.task == 'segmentation' and args.num_classes is None:
         parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
     _check_served(parser, args)
     for name in ('train_list', 'val_list'):
-        if not hasattr(args, name):
-            continue
-        path = getattr(args, name)
-        if kind in FILE_DATA and path is None:
-            parser.error(f'argument --{name}: needed for data_type {kind}: {FILE_DATA[kind]}')
-        if path and kind in OWN_DATA:
-            parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
-        if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
-            parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
-        if path and kind in FILE_DATA and not (os.path.isfile(path) or os.path.isdir(path)):
-            parser.error(
-                f'argument --{name}: {path} is a pipe or a device; it is read more than once, so make it a file'
-            )
-        if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
-            wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
-            hint = _hint_to_predict(parser, args, path) if name == 'val_list' else ''
-            parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}{hint}')
+        if hasattr(args, name) and needs_list(args, name):
+            _check_list(parser, args, name)
     if args.data_root and not os.path.isdir(args.data_root):
         parser.error(f'argument --data_root: {args.data_root} is not a directory')
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
     _check_loading(parser, args)
     _check_used(parser, args)
+
+
+def _check_list(parser, args, name):
+    """Check that --train_list or --val_list (`name`) is what the kind of data takes."""
+    kind, path = args.data_type, getattr(args, name)
+    if kind in FILE_DATA and path is None:
+        parser.error(f'argument --{name}: needed for data_type {kind}: {FILE_DATA[kind]}{instead_of(name, parser)}')
+    if path and kind in OWN_DATA:
+        parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
+    if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
+        parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
+    if path and kind in FILE_DATA and not (os.path.isfile(path) or os.path.isdir(path)):
+        parser.error(f'argument --{name}: {path} is a pipe or a device; it is read more than once, so make it a file')
+    if path and kind == 'folder' and is_split_list(path):
+        return
+    if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
+        wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
+        hint = _hint_to_predict(parser, args, path) if name == 'val_list' else ''
+        parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}{hint}')
 
 
 def _hint_to_predict(parser, args, path):
@@ -291,7 +309,8 @@ def _check_served(parser, args):
     if args.task == parser.get_default('task'):  # which was hardly chosen
         parser.error(f'argument --task: {kind} is for {" or ".join(served)}: add --task {served[0]}')
     fitting = ' or '.join(name for name, tasks in SERVED_BY_DATA.items() if args.task in tasks)
-    parser.error(f'argument --data_type: {kind} has no {task_of(args).wanted}; {args.task} takes {fitting}')
+    message = f'argument --data_type: {kind} has no {task_of(args).wanted}; {args.task} takes {fitting}'
+    _refuse_data(parser, args, message)
 
 
 def _check_outputs(parser, args):
@@ -352,6 +371,8 @@ def _check_stream(parser, args):
         if not hasattr(args, name):
             continue
         path = getattr(args, name)
+        if not needs_list(args, name):
+            continue
         if path is None or not (os.path.isdir(path) or path.lower().endswith(SHARD_ENDINGS)):
             parser.error(
                 f'argument --{name}: data_type stream takes a {", ".join(SHARD_ENDINGS)} file or a directory with '

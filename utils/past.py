@@ -15,7 +15,8 @@ import ast
 import os
 import re
 
-from utils.arguments import Parser, Quoted, directory_path, existing_path, split_line
+from utils.arguments import Parser, Quoted, directory_path, existing_list, existing_path, split_line
+from utils.given_parts import parts_in
 from utils.known_archives import is_own_run
 from utils.option_checks import shown
 from utils.option_defaults import default_of
@@ -53,7 +54,8 @@ CHANGED_VALUES = {'schedule': schedule_of_then}
 # What somebody allows for one start, on the command line: no file that may be from others allows it.
 PERMISSIONS = ('trust_checkpoint', 'trust_code')
 
-HEAD = re.compile(r"# python (?P<prog>\w+\.py) '?@.*args\.txt'?\s*$")  # by which Danlu's own files are known
+# By which Danlu's own files are known; the second form is utils.given_parts.FIRST_LINE.
+HEAD = re.compile(r"# python (?P<prog>\w+\.py) ('?@.*args\.txt'?|cannot repeat or resume this run: .*)\s*$")
 COUNT = re.compile(r'# (\d+) options\s*$')  # older ones lack it
 COMMENT = re.compile(r'#\s*--(?P<name>\w+)(?P<unset> \(not set\)\s*$)?')
 NAME = re.compile(r'[^+*\s]+')  # in a sum of losses there are several
@@ -67,9 +69,12 @@ class Options(argparse.Namespace):
         typed: names (set of str) of the options that somebody has written, on the command line or into a file, and
             not Danlu into an args.txt; likewise.
         trained_on: of a test, the train_list of the run (str or None); likewise.
+        recorded_parts: the ready-made parts of the run in the record (dict, utils.given_parts), or unset; likewise.
+        data_faults: what --data_type cannot be beside the other options (list of str), which counts unless loaders are
+            handed over; or unset: such a fault is an error at once; likewise.
     """
 
-    __slots__ = ('past', 'trained_on', 'typed')
+    __slots__ = ('data_faults', 'past', 'recorded_parts', 'trained_on', 'typed')
 
 
 class PastParser(Parser):
@@ -144,7 +149,7 @@ class PastParser(Parser):
             self.error(
                 f'{path}: {name} is {shown_short(value)} there, which is no value of that option; give {name} yourself'
             )
-        if value is None or value == [] or action.type in (existing_path, directory_path):
+        if value is None or value == [] or action.type in (existing_path, existing_list, directory_path):
             return value
         if action.nargs == 0:
             words = [name if value else f'--no_{action.dest}'] if isinstance(value, bool) else [f'{name}={value}']
@@ -165,6 +170,7 @@ class PastParser(Parser):
         head = next((match for line in lines if (match := HEAD.match(line))), None)
         if head is not None and head['prog'] == self.prog:
             self._has_record = True
+            self._options.recorded_parts = parts_in(lines)
             parts = self._record_of_today(path, lines, parts)
         else:  # somebody has written it
             self._typed |= {name for _, part in parts if (name := self._name_of(part[0])) is not None}

@@ -221,10 +221,10 @@ def facts_of(trainer, lag):
     """Return the Facts of a Trainer; `lag` is measured, in milliseconds per step."""
     args = trainer.args
     train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
-    ours = not trainer.ready_made and None not in (train, val)  # both are the Batches of data/data_entry.py
+    ours = not trainer.ready_made and train is not None  # the Batches of data/data_entry.py
     channels = args.channels or 3
     planes = channels + {'mask': 1, 'picture': channels}.get(task_of(args).target, 0)
-    lengths = [length_of(train), length_of(val)] if ours else [None]
+    lengths = [length_of(part) for part in (train, val) if part is not None] if ours else [None]
     known = None not in lengths
     size = sum(lengths) * planes * prod(args.image_size) if known else 0
     return Facts(

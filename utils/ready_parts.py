@@ -7,18 +7,12 @@ import torch
 from torch import nn
 
 from utils.errors import DanluError
+from utils.given_parts import REPLACED, add
 from utils.one_logit import TWO, check_ready_loss
 from utils.option_checks import shown
 from utils.ready_schedule import ReadySchedule
 from utils.sharding import is_sharded
 
-# The options that have no effect where a part is handed over.
-REPLACED_BY = {
-    'loss': ('loss', 'loss_args', 'label_smoothing', 'class_weights'),
-    'optimizer': tuple('optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_decay lr_of'.split()),
-    'scheduler': tuple('schedule warmup_epochs warmup_steps lr_steps gamma power lr_min plateau_patience'.split()),
-    'metrics': ('metrics',),
-}
 SHOWN_NAMES = 4
 
 
@@ -100,7 +94,7 @@ def _is_number(value):
 def notes_on_replaced(args, given):
     """Return a line (list of str) on options that were typed and have no effect, as their part is ready-made."""
     typed = getattr(args, 'typed', ())
-    unused = [(part, name) for part, names in REPLACED_BY.items() if part in given for name in names if name in typed]
+    unused = [(part, name) for part, names in REPLACED.items() if part in given for name in names if name in typed]
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
@@ -180,6 +174,7 @@ class ReplaceableParts:
         if self.started:  # it counts from the next batch on
             self.update.accumulation.alike = self.parts_counted_alike()
             self.given = {*self.given, 'loss'}
+            add(self.args, 'loss', loss)
             return
         self.selection = self.select_selection()
         self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
@@ -215,6 +210,8 @@ class ReplaceableParts:
         finally:
             self.is_replacing = False
         self.given = {*self.given, name}
+        parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
+        add(self.args, name, parts[name])
         for line in [*notes, *notes_on_replaced(self.args, {name})]:
             self.logger.print(line)
         self.renew_record()

@@ -13,6 +13,7 @@ The record is a dict of plain values:
     versions    of Python, torch and the packages that the parts are from
     components  the hash of each definition that was used, by kind: utils.components
     data        of each split: list (or kind of data), sha256, samples and more: data.identity.data_record
+    given_parts the class, file and line of each part that was ready-made, by its role; absent where there was none
 """
 
 import hashlib
@@ -78,6 +79,8 @@ class Record:
             'components': _components(roots),
             'data': trainer.data,
         }
+        if trainer.given:
+            self.values['given_parts'] = trainer.args.given_parts
         self.values['experiment'] = experiment_of(trainer, self.values)
 
     def take_up(self, state, directory):
@@ -106,6 +109,8 @@ class Record:
         roots, values = roots_of(trainer), self.values
         values['versions'], values['components'] = versions_of(packages_of(roots)), _components(roots)
         values['experiment'] = experiment_of(trainer, values)
+        if trainer.given:
+            values['given_parts'] = trainer.args.given_parts
         directory = Path(trainer.args.model_dir)
         with replacing(directory / _sibling(values['source']['file'], 'record.json')) as file:
             json.dump(values, file, indent=1)
@@ -193,9 +198,12 @@ def _components(roots):
 
 def experiment_of(trainer, record):
     """Return the SHA-256 (str) of what makes a run what it is, or None: its options do not tell."""
-    if trainer.given or any(split['sha256'] is None for split in record['data'].values()):
+    data = [split for split in record['data'].values() if split['samples'] != 0]  # 0: there is no validation
+    if trainer.given or any(split['sha256'] is None for split in data):
         return None
     options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
+    if trainer.args.val_split is not None:
+        options['val_list'] = None  # in the run's own directory, made of the training data
     if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # masks stored as RGB are read by it
         options['palette'] = trainer.args.palette
     options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch

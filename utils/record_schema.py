@@ -21,6 +21,7 @@ RECORD = {
     'versions': Mapping,
     'components': Mapping,
     'data': {'train': {'sha256': str}, 'val': {'sha256': str}},
+    'given_parts': Mapping,
 }
 CHECKPOINT = {
     'format': int,

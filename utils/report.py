@@ -50,7 +50,7 @@ def epoch_line(row, epochs, monitor, time=None):
         time: of day (str), or None: it is left out.
     """
     parts = []
-    for split in ('train', 'val'):
+    for split in ('train', 'val') if any(name.startswith('val/') for name in row) else ('train',):
         shown = [name for name in row if name.startswith(f'{split}/') and (name == monitor or not details(name))]
         parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {row[name]:.4f}' for name in shown))
     memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
@@ -65,7 +65,8 @@ def end_lines(trainer):
     path = path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
     lines = [f'best: {trainer.selection.monitor} {best["value"]!r} in epoch {best["epoch"]}']
     if not trainer.ready_made:  # eval.py builds data and model by their names
-        lines.append(f'test it: python eval.py --load_model_path {shlex.quote(path)}')
+        data = ' --val_list LIST' if not trainer.selection.validates and trainer.args.train_list else ''
+        lines.append(f'test it: python eval.py --load_model_path {shlex.quote(path)}{data}')
     return lines
 
 
@@ -73,8 +74,12 @@ def interrupted_line(trainer):
     """Return what an interrupted run has left, and how to go on (str)."""
     if trainer.saved is None:
         return 'nothing was saved yet, so there is nothing to go on with'
-    run = shlex.quote(trainer.args.model_dir)
-    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} {program_of(trainer)} --resume {run}'
+    run, program = shlex.quote(trainer.args.model_dir), program_of(trainer)
+    if trainer.given and program == 'train.py':  # in a notebook
+        parts = ', '.join(f'{role}=...' for role in trainer.args.given_parts)
+        call = f'Trainer(train_args(resume={trainer.args.model_dir!r}), {parts})'
+        return f'last.pth holds {trainer.saved}; to go on, with the same parts: {call}'
+    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} {program} --resume {run}'
 
 
 def place_line(trainer):

@@ -29,7 +29,8 @@ def roots_of(trainer):
 
     Parts that were handed to the Trainer ready-made count by their classes, others by their registries as well.
     """
-    args, loaders = trainer.args, (trainer.train_loader, trainer.val_loader)
+    args = trainer.args
+    loaders = [loader for loader in (trainer.train_loader, trainer.val_loader) if loader is not None]
     library, colon, _ = args.model_type.partition(':')
     names = {
         'model': [f'{MODELS}[{args.model_type}]', *([f'{LIBRARIES}[{library}:]'] if colon else [])],

@@ -1,8 +1,11 @@
 """Directories of runs and tests: never written over, gone again where nothing ran. Imports no torch."""
 
 import os
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
+
+from utils.validation_options import SPLIT_DIRECTORY
 
 AT_START = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
 
@@ -73,7 +76,10 @@ def remove_partial(directory):
 def remove_unstarted(directory):
     """Remove a directory that failed before its first step and holds nothing but what starts do: it would confuse."""
     paths = list(Path(directory).iterdir())
-    if all(path.name in AT_START or path.name.startswith('log.rank') for path in paths):
+    if all(path.name in (*AT_START, SPLIT_DIRECTORY) or path.name.startswith('log.rank') for path in paths):
         for path in paths:
-            path.unlink()
+            if path.name == SPLIT_DIRECTORY:
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         os.rmdir(directory)

@@ -21,12 +21,19 @@ class Selection:
 
     Attributes:
         best: {'value': float, 'epoch': int} of the first of the best epochs, or None.
+        validates: whether the epochs have values of validation (bool).
     """
 
-    def __init__(self, monitor, mode, patience=None, min_epochs=0, keep_top=0):
+    def __init__(self, monitor, mode, patience=None, min_epochs=0, keep_top=0, validates=True):
         self.monitor, self.mode = monitor, mode
         self.patience, self.min_epochs, self.keep_top = patience, min_epochs, keep_top
-        self.best = None
+        self.best, self.validates = None, validates
+
+    @property
+    def notes(self):
+        """Return what is to be said at the start (list of str): by what the best epoch is chosen without validation."""
+        lowest = {'min': 'lowest', 'max': 'highest'}[self.mode]
+        return [] if self.validates else [f'no validation: the best epoch is that of the {lowest} {self.monitor}']
 
     def value_of(self, row):
         """Return the monitored value (float) of an epoch's row (dict).
@@ -128,6 +135,8 @@ def check_monitor(selection, known):
     Raises:
         DanluError: naming those that there will be.
     """
+    if known is not None and not selection.validates:
+        known = [name for name in known if name.startswith('train/')]
     if known is not None and selection.monitor not in known:
         split, _, name = selection.monitor.partition('/')
         names = [value.partition('/')[2] for value in known if value.startswith(f'{split}/')]
@@ -138,14 +147,23 @@ def check_monitor(selection, known):
         raise DanluError(f'--monitor: {unknown_name("value", selection.monitor, known)}')
 
 
-def select_monitor(args, metrics):
+def select_monitor(args, metrics, validates=True):
     """Return the Selection that options ask for.
 
     Args:
         args: options; monitor, mode, patience, min_epochs and keep_top count.
         metrics: those of validation, whose `monitor` and `mode` are taken where args name no other value.
+        validates: whether there is validation (bool); without it the value is train/loss, unless args name another.
+
+    Raises:
+        DanluError: args name a value of a validation that there is not.
     """
-    monitor = args.monitor or f'val/{metrics.monitor}'
+    if not validates and (args.monitor or '').startswith('val/'):
+        raise DanluError(
+            f'--monitor {args.monitor}: there is no validation; give train/loss or another value of the training, or '
+            'validation data (val_loader in Python; --val_list or --val_split)'
+        )
+    monitor = args.monitor or (f'val/{metrics.monitor}' if validates else 'train/loss')
     name = monitor.partition('/')[2]
     own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
     if isinstance(metrics, ReadyMetrics) and args.mode is None and not metrics.knows_direction(name):
@@ -154,4 +172,4 @@ def select_monitor(args, metrics):
             f"MetricFunction(function, mode='max')"
         )
     mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce is a part of a sum
-    return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top)
+    return Selection(monitor, mode, args.patience, args.min_epochs, args.keep_top, validates)

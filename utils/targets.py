@@ -8,6 +8,27 @@ import torch
 from utils.errors import DanluError
 
 
+def shaped_targets(targets, kind):
+    """Return targets in the shape and type that a task takes, where they only lack an axis or are whole numbers.
+
+    Labels (N, 1) become (N,), masks (N, 1, H, W) become (N, H, W), both int64; numbers (N,) become (N, 1); numbers and
+    sets of labels that are integers become float32. Whatever else they are is left for the loss to check.
+
+    Args:
+        targets: tensor (N, ...) as a loader yields it; others are returned as they are.
+        kind: what the task's targets are (str, as in utils.tasks.Task.target).
+    """
+    if not torch.is_tensor(targets):
+        return targets
+    whole = not (targets.is_floating_point() or targets.is_complex())
+    if kind in ('label', 'mask') and whole:
+        own = {'label': 1, 'mask': 3}[kind]
+        return (targets.squeeze(1) if targets.dim() == own + 1 and targets.shape[1] == 1 else targets).long()
+    if kind == 'numbers':
+        targets = targets.unsqueeze(1) if targets.dim() == 1 else targets
+    return targets.float() if kind in ('numbers', 'labels') and whole else targets
+
+
 def check_classes(who, predictions, targets):
     """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis.
 

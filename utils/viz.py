@@ -296,6 +296,12 @@ def _array(tensor):
     return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
+def drawable(pictures):
+    """Return pictures (B, C, H, W) with 1 or 3 channels: of other numbers of channels the first three, or the first."""
+    channels = pictures.shape[1]
+    return pictures if channels in (1, 3) else pictures[:, : 3 if channels > 3 else 1]
+
+
 def rgb_of(picture):
     """Return a picture (C, H, W) uint8, tensor or array, as an (H, W, 3) array, grey as RGB.
 

@@ -8,8 +8,9 @@ from options import NOT_REPEATED, SAFE_ON_RESUME, train_parser
 from scripts.records.finding import find_run
 from scripts.records.sources import code_today
 from utils.args_file import options_of
-from utils.arguments import existing_path, from_keywords, option_line, split_line
+from utils.arguments import NO_LIST, existing_list, existing_path, from_keywords, option_line, split_line
 from utils.errors import DanluError
+from utils.given_parts import named
 from utils.layout import printable
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
@@ -63,8 +64,11 @@ def print_script(run, path):
     if not command:
         raise DanluError(f'{run.name} was made by a script with parts of its own, and by which is not recorded')
     print(printable(command))
-    print('# a script with parts of its own, which no options of train.py name')
-    print(f'# its options, without these parts: python train.py {path}')
+    if run.given_parts:
+        print(printable(f'# a script with ready-made parts, which options cannot name: {named(run.given_parts)}'))
+    else:
+        print('# a script with parts of its own, which no options of train.py name')
+        print(f'# its options, without these parts: python train.py {path}')
     print_remarks(run)
 
 
@@ -113,7 +117,13 @@ def lenient_parser():
     for action in options_of(parser):
         if action.type is existing_path:
             action.type = os.path.abspath
+        elif action.type is existing_list:
+            action.type = _list_path
     return parser
+
+
+def _list_path(text):
+    return text if text == NO_LIST else os.path.abspath(text)
 
 
 def parsed(parser, words):

@@ -11,11 +11,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from utils.arguments import split_line
+from utils.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
 from utils.lock import holder
 from utils.registry import read_registry
 from utils.regular_files import open_regular
 
 LARGEST = 64 * 2**20  # bytes of a text file that is read; a larger one is not what this program writes
+MAX_PARTS = 20  # lines of args.txt that may name ready-made parts
 TAIL = 4096  # bytes at the end of log.txt that say how a run ended
 FILES = ('args.txt', 'env.txt', 'record.json', 'log.txt', 'history.csv', 'lock', 'last.pth', 'best.pth')
 STAMP = re.compile(r'^# (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)$', re.M)
@@ -71,8 +73,20 @@ class Run:
 
     @cached_property
     def _recorded(self):
-        """Return (name, value, mark) of each line of args.txt that has an option: see `parse_option`."""
-        return [option for line in self._args.splitlines() if (option := parse_option(line))]
+        """Return (name, value, mark) of each line of args.txt that has an option: see `parse_option`.
+
+        The options that ready-made parts replaced are left out; the parts stand in the places of SHOWN_AS.
+        """
+        unused = unused_of(self.given_parts)
+        shown = [(SHOWN_AS.get(role, role), f'ready-made {text_of(part)}', 'changed')
+                 for role, part in self.given_parts.items()]  # fmt: skip
+        found = [option for line in self._args.splitlines() if (option := parse_option(line))]
+        return [*(option for option in found if option[0] not in unused), *shown]
+
+    @cached_property
+    def given_parts(self):
+        """Return the parts (dict as utils.given_parts has it) that were handed to the run ready-made."""
+        return parts_in(self._args.splitlines()[:MAX_PARTS])
 
     @cached_property
     def options(self):
@@ -199,7 +213,8 @@ class Run:
         columns = [name for name in (self.history or [{}])[0] if name.startswith('val/')]
         usual = f'val/{next(iter(values_of().get(self.options.get("task"), {})), "")}'
         others = [name for name in columns if not name.startswith('val/loss')]
-        return usual if usual in columns else next(iter([*others, *columns]), None)
+        found = usual if usual in columns else next(iter([*others, *columns]), None)
+        return 'train/loss' if found is None and self.history else found  # without validation
 
     @cached_property
     def mode(self):
@@ -318,6 +333,7 @@ def parse_option(line):
     if not once and not line.startswith('--'):
         return None
     body, found, _ = line[2 * once :].rstrip().partition('  (found in the data')
+    body = body.partition(NOT_USED)[0]
     body, changed, _ = body.partition('  # default: ')
     mark = 'found' if found else 'once' if once else 'changed' if changed else 'default'
     words = _quoted_words(line.removeprefix('# ')) if '"' in body or "'" in body else body.split(' ')

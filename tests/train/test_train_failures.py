@@ -7,7 +7,7 @@ import signal
 
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 import train
 from options import parse_train_args
@@ -140,12 +140,16 @@ def test_empty_loaders_are_named(tmp_path):
         notebook_trainer(tmp_path, val_loader=[]).train()
 
 
-def test_ready_made_loaders_need_the_number_of_classes(tmp_path):
+def test_ready_made_loaders_need_the_number_of_classes_where_nothing_tells_it(tmp_path):
+    class Unknown(IterableDataset):
+        def __iter__(self):
+            yield from samples(5, 1)
+
     args = parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu'])
     with pytest.raises(DanluError, match=r'give --num_classes$'):
-        Trainer(args, model=Dropping(), train_loader=loader(), val_loader=loader())
-    with pytest.raises(DanluError, match=r'give --num_classes, --image_size, --channels$'):
-        Trainer(args, train_loader=loader(), val_loader=loader())
+        Trainer(args, train_loader=Unknown(), val_loader=loader())
+    Trainer(args, model=Dropping(), train_loader=Unknown(), val_loader=loader()).close()
+    assert args.num_classes == 3
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='Ctrl-C reaches a Windows process in another way')

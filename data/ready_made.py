@@ -1,0 +1,274 @@
+"""Data that is handed to train.Trainer ready-made: loaders, data sets, generator functions, lists of batches.
+
+What a loader yields is a batch (images, targets), see utils/tasks.py for the targets of each task. Taken as they are: a
+DataLoader, a list of batches, any object that can be iterated over once per epoch. Wrapped:
+
+    a data set            batches of --batch_size in the order of --seed, with --num_workers (default: 0)
+    an IterableDataset    likewise, in its own order: it yields samples
+    a generator function  called anew for each epoch: it yields batches
+
+Nothing of it goes through --data_type. Sizes that are not given are found in the first batch, classes in the labels of
+a TensorDataset or in the outputs of the network.
+"""
+
+import inspect
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+
+from data.data_entry import select_eval_loader, select_train_loader
+from data.samplers import EpochBatches, random_keys
+from data.val_split import split_lists
+from utils.errors import DanluError
+from utils.interruption import prepare_worker
+from utils.one_logit import TWO
+from utils.resumption import rng_state_with, set_rng_state_with
+from utils.seeding import get_rng_state, mix_seed, set_rng_state
+from utils.tasks import task_of
+from utils.validation_options import has_validation
+
+PROBED = 2  # samples of which a network's outputs are looked at
+
+
+def select_loaders(args, model, train_loader=None, val_loader=None):
+    """Return the loaders of training and validation; the latter is None where there is no validation.
+
+    Args:
+        args: options. What of the data they leave open is filled in.
+        model: ready-made nn.Module, or None.
+        train_loader, val_loader: ready-made, or None. Without a train_loader --data_type names the data; with one, only
+            val_loader is validated on.
+
+    Raises:
+        DanluError: the data is at fault, or something has to be given as an option.
+    """
+    if train_loader is None and getattr(args, 'data_faults', None):
+        raise DanluError(args.data_faults[0])
+    if train_loader is not None:
+        train = as_loader(train_loader, args, training=True)
+        val = None if val_loader is None else as_loader(val_loader, args, training=False)
+        complete_from_batches(args, model, train, val)
+        return train, val
+    with split_lists(args) as notes:
+        train = select_train_loader(args)
+        dataset = train.dataset.dataset
+        dataset.notes = [*getattr(dataset, 'notes', []), *notes]
+        if val_loader is not None:
+            return train, as_loader(val_loader, args, training=False)
+        return train, select_eval_loader(args) if has_validation(args) else None
+
+
+def as_loader(given, args, training):
+    """Return what the loop can iterate over once per epoch, each time from the beginning.
+
+    Args:
+        given: see the file's docstring.
+        args: options; batch_size, num_workers and seed count.
+        training: whether a data set is shuffled (bool).
+
+    Raises:
+        DanluError: it can be iterated over only once, or not at all.
+    """
+    if isinstance(given, IterableDataset):
+        generator = torch.Generator().manual_seed(args.seed)
+        return DataLoader(given, args.batch_size, num_workers=args.num_workers or 0, generator=generator)
+    if isinstance(given, Dataset):
+        return _loader_of_set(given, args, training)
+    if hasattr(given, '__next__'):
+        raise DanluError(
+            f'a loader of type {type(given).__name__} can be iterated over only once; hand over the function that '
+            'makes it, which is called for each epoch, or a list'
+        )
+    if hasattr(given, '__iter__') or hasattr(given, '__getitem__'):
+        return given
+    if not callable(given):
+        raise DanluError(
+            f'{type(given).__name__} is no loader: give a DataLoader, a data set, a list of batches, or a generator '
+            'function that yields batches'
+        )
+    try:
+        inspect.signature(given).bind()
+    except (TypeError, ValueError) as error:
+        raise DanluError(f'a generator function is called without arguments for each epoch: {error}') from None
+    return CalledEachEpoch(given)
+
+
+class CalledEachEpoch:
+    """Iterates over what a generator function yields; calls it anew each time.
+
+    Args:
+        function: without arguments; yields batches.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def __iter__(self):
+        return iter(self.function())
+
+
+class SeededSamples(Dataset):
+    """Gives a DataLoader the samples of a data set, each drawn with the seed of (seed, epoch, sample).
+
+    So augmentation by torch's generator does not depend on the number of workers, nor on where a run was resumed.
+
+    Args:
+        dataset: with a length; its samples are whatever default_collate takes.
+        seed: the run's seed (int).
+    """
+
+    def __init__(self, dataset, seed):
+        self.dataset, self.seed = dataset, seed
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitems__(self, key):
+        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches."""
+        epoch, indices = key
+        if type(self.dataset) is TensorDataset:
+            return tuple(tensor[torch.as_tensor(indices)] for tensor in self.dataset.tensors)
+        state = torch.get_rng_state()  # in the main process it is the model's
+        samples = []
+        for number, index in zip(random_keys(indices).tolist(), indices.tolist(), strict=True):
+            torch.default_generator.manual_seed(mix_seed(self.seed, epoch, number))
+            samples.append(self.dataset[index])
+        torch.set_rng_state(state)
+        return default_collate(samples)
+
+
+def _loader_of_set(dataset, args, training):
+    """Return the DataLoader of a data set; EpochBatches lets a resumed run begin in the middle of an epoch."""
+    workers = args.num_workers or 0
+    return DataLoader(
+        SeededSamples(dataset, args.seed),
+        batch_sampler=EpochBatches(len(dataset), args.batch_size, training, args.seed),
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available() and args.device != 'cpu',
+        # Without its own generator each pass would draw a number from the model's.
+        generator=torch.Generator().manual_seed(args.seed),
+        worker_init_fn=prepare_worker,
+    )
+
+
+def _as_it_is(batch):
+    return batch
+
+
+def complete_from_batches(args, model, train, val):
+    """Fill in the sizes and the number of outputs that the options leave open, from the first training batch.
+
+    Args:
+        args: options; image_size, channels, num_classes and num_targets are filled in where the batch tells them.
+        model: ready-made nn.Module, or None.
+        train, val: loaders; val may be None.
+    """
+    outputs = task_of(args).outputs
+    wanted = [name for name in dict.fromkeys(('image_size', 'channels', outputs)) if getattr(args, name) is None]
+    if not wanted:
+        return
+    batch = first_batch(train)
+    if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(map(torch.is_tensor, batch))):
+        return  # of a Trainer whose `step` takes something else
+    images, targets = batch
+    found = {}
+    if images.is_floating_point() or images.dtype == torch.uint8:
+        if images.dim() == 4:
+            found |= {'channels': images.shape[1], 'image_size': list(images.shape[2:])}
+        elif images.dim() == 2:
+            found |= {'channels': images.shape[1], 'image_size': []}
+    if outputs == 'num_targets' and targets.dim() <= 2:
+        found['num_targets'] = targets.shape[1] if targets.dim() == 2 else 1
+    if outputs == 'num_classes' and outputs in wanted:
+        found['num_classes'] = _count_classes(args, model, batch, train, val)
+    told = [name for name in wanted if found.get(name) is not None]
+    for name in told:
+        setattr(args, name, found[name])
+    args.from_data = sorted({*getattr(args, 'from_data', []), *told})
+
+
+def first_batch(loader):
+    """Return the first batch of a loader, or None: it is empty. All generators are as they were afterwards.
+
+    Of a DataLoader of a data set it is a batch of one sample, for which no worker process is started.
+    """
+    before = rng_state_with(loader)
+    try:
+        dataset = getattr(loader, 'dataset', None)
+        if isinstance(loader, list | tuple):
+            return loader[0] if loader else None
+        if isinstance(dataset, SeededSamples):
+            return default_collate([dataset.dataset[0]]) if len(dataset) else None
+        if isinstance(loader, DataLoader) and not isinstance(dataset, IterableDataset) and loader.batch_size:
+            index = next(iter(loader.sampler), None)
+            return None if index is None else loader.collate_fn([dataset[index]])
+        return next(iter(loader), None)
+    finally:
+        set_rng_state_with(loader, before)
+
+
+def _count_classes(args, model, batch, train, val):
+    """Return the number of classes (int), or None: nothing tells it."""
+    images, targets = batch
+    kind = task_of(args).target
+    if kind == 'labels' and targets.dim() == 2:
+        return targets.shape[1]
+    count = None if model is None else _outputs_of(model, images)
+    if count is not None and (count > 1 or kind == 'label'):
+        return max(count, TWO)
+    names = getattr(_innermost(train), 'classes', None)  # as torchvision's data sets have them
+    if isinstance(names, list | tuple) and len(names) > 1:
+        return len(names)
+    labels = [_labels_of(loader) for loader in (train, val) if loader is not None]
+    if kind != 'label' or any(each is None for each in labels):
+        return None
+    counted = torch.cat(labels)
+    if args.ignore_index is not None:
+        counted = counted[counted != args.ignore_index]
+    return max(2, int(counted.max()) + 1) if len(counted) and int(counted.min()) >= 0 else None
+
+
+def _innermost(loader):
+    """Return the data set behind a loader, of a subset of a data set that one, or None."""
+    dataset = getattr(loader, 'dataset', None)
+    while isinstance(getattr(dataset, 'dataset', None), Dataset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _labels_of(loader):
+    """Return the labels (int64 (N,)) of a loader of a TensorDataset or a list of batches, or None: not in memory."""
+    dataset = _innermost(loader)
+    if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
+        labels = dataset.tensors[1]
+    elif isinstance(loader, list) and all(isinstance(batch, list | tuple) and len(batch) == 2 for batch in loader):
+        labels = torch.cat([torch.as_tensor(targets).flatten() for _, targets in loader]) if loader else torch.empty(0)
+    else:
+        return None
+    return None if labels.is_floating_point() else labels.flatten().long()
+
+
+def _outputs_of(model, images):
+    """Return how many outputs a network has per sample or pixel (int), or None where it does not show.
+
+    It is asked once, in a test's mode, about two samples; generators and its mode are as they were afterwards.
+    """
+    parameter = next(iter(model.parameters()), torch.empty(0))
+    modes = {module: module.training for module in model.modules()}
+    state = get_rng_state()
+    images = images[:PROBED].to(parameter.device)
+    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    try:
+        with torch.inference_mode():
+            outputs = model.eval()(images)
+    except Exception:  # of a network that is somebody's own: training tells what is wrong with it
+        return None
+    finally:
+        set_rng_state(state)
+        for module, mode in modes.items():
+            module.training = mode
+    if not torch.is_tensor(outputs) or outputs.dim() not in (1, 2, 4):
+        return None
+    return outputs.shape[1] if outputs.dim() > 1 else 1
