@@ -335,6 +335,22 @@ REFUSED_TRAIN = [
     ('--data_type folder --train_list pictures --val_list val.txt', '--val_list', 'val.txt is a file'),
     ('--data_type list --train_list pictures --val_list val.txt', '--train_list', 'pictures is a directory'),
     ('--data_type cifar10 --train_list train.txt', '--train_list', 'cifar10 has its own pictures'),
+    ('--data_type list --train_list train.txt', '--val_list', 'or --val_split 0.2 for a part of the training data'),
+    ('--val_split 0', '--val_split', 'must be more than 0'),
+    ('--val_split 1', '--val_split', 'must be more than 0 and less than 1'),
+    ('--val_split 0.2', '--val_split', 'digits has its own validation data; leave it out'),
+    ('--val_split 0.2 --data_type cifar10', '--val_split', 'cifar10 has its own validation data'),
+    (
+        '--val_split 0.2 --data_type list --train_list train.txt --val_list val.txt',
+        '--val_split',
+        'there is --val_list, which names the validation data; leave one of the two out',
+    ),
+    ('--val_split 0.2 --val_list none', '--val_split', 'there is --val_list, which names'),
+    (
+        '--val_split 0.2 --data_type stream --train_list pictures --num_classes 2',
+        '--val_split',
+        'a stream is not read before training; put the shards for validation apart',
+    ),
     ('--data_type folder --train_list pictures --val_list pictures --data_root .', '--data_root', 'not used by'),
     ('--data_type array', '--train_list', 'needed for data_type array: a .csv or .npz file'),
     ('--data_type array --train_list pictures --val_list val.txt', '--train_list', 'takes a .csv or .npz file, '),
@@ -357,6 +373,7 @@ REFUSED_TEST = [
     ('--viz_freq all', '--viz_freq', 'not a whole number'),
     ('--result_dir val.txt', '--result_dir', "'val.txt' is not a directory"),
     ('--data_type list', '--val_list', 'needed for data_type list'),
+    ('--val_list none', '--val_list', 'a test needs data: give the path of a list, a directory or a table'),
     ('--val_list val.txt', '--val_list', 'digits has its own pictures; own ones need --data_type list or folder'),
 ]
 

@@ -50,6 +50,7 @@ REFUSED = [
     (f'--target_mean 1 --target_scale none --task regression {LISTS}', 'target_mean'),
     (f'--target_std 1 --target_scale none --task regression {LISTS}', 'target_std'),
     ('--train_length 5', 'train_length'),
+    ('--val_split 0.2', 'val_split'),
     ('--trust_checkpoint', 'trust_checkpoint'),
     ('--warmup_epochs 1 --schedule onecycle', 'warmup_epochs'),
     ('--nesterov --optimizer sgd --momentum 0', 'nesterov'),
