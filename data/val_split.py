@@ -46,8 +46,8 @@ def split_lists(args):
     if args.val_split is None:
         yield []
         return
-    whole, notes = args.train_list, []
-    processes.first_alone(lambda: None if lists_of(args.model_dir) else notes.extend(write_lists(args)))
+    whole = args.train_list
+    notes = processes.from_first(lambda: [] if lists_of(args.model_dir) else write_lists(args))
     args.train_list, args.val_list = map(str, lists_of(args.model_dir))
     args.from_data = sorted({*getattr(args, 'from_data', []), 'val_list'})
     try:
