@@ -116,7 +116,7 @@ class Evaluator(Engine):
     def __init__(self, args, checkpoint=None, loader=None, say=print, net=None):
         check_overrides(self, Evaluator)
         if checkpoint is None:
-            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
+            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
         if args.deterministic:
             be_deterministic()
         if args.report:
@@ -376,7 +376,7 @@ def load_predictor(load_model_path, **options):
         DanluError: an option or the checkpoint is at fault.
     """
     args = test_args(load_model_path, **options)
-    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint))
+    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source))
 
 
 def load_network(args, checkpoint, device, use, net=None):
@@ -466,6 +466,7 @@ def test_best(given, loader=None, net=None):
     path = os.path.join(given.model_dir, 'best.pth')
     checkpoint = load_checkpoint(path)
     options = {'load_model_path': path, 'report': True, 'device': given.device, 'gpus': given.gpus or None}
+    options |= {'trust_checkpoint': True, 'model_source': given.model_source} if given.model_source else {}
     args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
     try:
         with explained(args):
@@ -501,7 +502,7 @@ def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
     if launch.place().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
-    checkpoint = load_checkpoint(get_load_model_path(argv), trusts_checkpoint(argv))
+    checkpoint = load_checkpoint(get_load_model_path(argv), *trusts_checkpoint(argv))
     code = test_parser().parse_args(argv).code
     then = None if code == 'now' else test_then(test_parser(), argv, checkpoint)
     if code == 'then':

@@ -33,6 +33,7 @@ from utils.arguments import (
     from_keywords,
     keyword,
     mask_value,
+    model_name,
     monitored,
     number,
     plain_name,
@@ -45,6 +46,7 @@ from utils.fit import FITS, INTERPOLATIONS, fit_before
 from utils.given_parts import parts_of
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
+from utils.model_source import choose_class
 from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
 from utils.option_needs import (
     CODE,
@@ -71,7 +73,8 @@ from utils.validation_options import SPLIT_DATA, test_list
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
 NOT_REPEATED = (
-    'model_dir result_dir resume as profile fast dry_run find_lr strict_record code trust_checkpoint trust_code'.split()
+    'model_dir result_dir resume as profile fast dry_run find_lr strict_record code trust_checkpoint trust_code '
+    'model_source'.split()
 )
 NOT_REPEATED_BY_TESTS = [*NOT_REPEATED, 'report']  # with its page and without it is the same test
 # A test takes these from the checkpoint unless the command line says otherwise.
@@ -86,10 +89,12 @@ TAKEN_FROM_CHECKPOINT = (
 SAFE_ON_RESUME = (
     'epochs print_freq save_freq num_workers threads gpus device download cache_dir resume as checkpoints_dir profile '
     'patience min_epochs keep_top histograms print_model save_steps save_minutes strict_record on_nan palette report '
+    'trust_checkpoint model_source '
     'parallel log_steps'
 ).split()
 
 LAST = 'last.pth'
+TRUST = ('trust_checkpoint', 'model_source')  # by which a whole model may be loaded
 AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
@@ -110,7 +115,7 @@ def _add_what(parser):
     libraries = list(read_registry('model.model_entry', 'LIBRARIES'))
     datasets = read_registry('data.data_entry', 'DATASETS')
     tasks = read_registry('metrics', 'METRICS')
-    group.add_argument('--model_type', default='lenet', type=registered('model', models, libraries), metavar='NAME',
+    group.add_argument('--model_type', default='lenet', type=model_name(models, libraries), metavar='NAME',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', before=None, nargs='+', type=keyword, metavar='NAME=VALUE',
                        help="what else the model's constructor takes, such as width=32 depth=3 (unet), hidden=256,128 "
@@ -257,6 +262,9 @@ def _add_files(parser):
     group.add_argument('--trust_checkpoint', before=False, action=Flag,
                        help='load a whole model that torch.save wrote, of which only the weights are taken: that may '
                             'run any code that is in the file, so only for files that you trust')
+    group.add_argument('--model_source', before=None, type=existing_path, metavar='FILE',
+                       help='with --trust_checkpoint: the Python file, which is run, that has the class of a whole '
+                            'model; --model_type source:<class> builds it')
     group.add_argument('--strict_record', before=False, action=Flag,
                        help='stop, and not only say so, where a loaded checkpoint no longer computes what it did when '
                             'it was saved; a test also where the code of its data set, loss or metrics has changed')
@@ -689,6 +697,8 @@ def parse_test_args(argv=None, trained=None):
     recorded, told = parser.recorded(trained, wanted, args.load_model_path) if trained else ({}, [])
     vars(args).update(recorded)
     args.past += told
+    if not {'model_type'} & {*given, *recorded}:
+        choose_class(args)
     args.trained_on, args.recorded_parts = trained.get('train_list'), parts_of(trained)
     if 'data_type' not in given and args.recorded_parts:
         args.data_faults = []
@@ -713,8 +723,12 @@ def get_load_model_path(argv=None):
 
 
 def trusts_checkpoint(argv=None):
-    """Return whether eval.py's arguments allow that reading the checkpoint runs code that is in it (bool)."""
-    return test_parser().parse_args(argv).trust_checkpoint
+    """Return whether eval.py's arguments allow that reading the checkpoint runs code that is in it (bool).
+
+    And the file of --model_source (str or None), which has the classes that it may need.
+    """
+    args = test_parser().parse_args(argv)
+    return args.trust_checkpoint, args.model_source
 
 
 def train_args(**options):
@@ -734,7 +748,7 @@ def test_args(load_model_path, **options):
     """
     from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
 
-    trained = recorded_args(load_checkpoint(load_model_path, options.get('trust_checkpoint', False)))
+    trained = recorded_args(load_checkpoint(load_model_path, *(options.get(name) for name in TRUST)))
     return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
 
 

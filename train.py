@@ -69,6 +69,7 @@ from utils.lock import select_lock
 from utils.logger import Allowance, Logger
 from utils.lr_finder import find_lr
 from utils.machine import describe_device, select_gpus, set_threads
+from utils.model_source import keep_source
 from utils.notebook import CellCurves
 from utils.onlooker import Onlooker
 from utils.optim import select_optimizer
@@ -247,7 +248,7 @@ class Trainer(ReplaceableParts, Engine):
                 self.lock.release()
                 raise
         if args.load_model_path:
-            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint)
+            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
             loaded = load_chosen(self.net, checkpoint, args)
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
             notes += [*loaded, *drift.lines, *loaded_scale_note(args, recorded_args(checkpoint))]
@@ -265,6 +266,7 @@ class Trainer(ReplaceableParts, Engine):
             write_skipped(self.train_loader, args)
         if self.lock.stale:
             notes.append(f'{self.lock.stale}, which had this run, is gone')
+        keep_source(args)
         save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
         if not (args.dry_run or args.find_lr):
             notes += self.write_record()

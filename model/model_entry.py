@@ -10,7 +10,8 @@ segmentation; num_classes is 1 for two classes with --loss bce. For other tasks 
 given by `--model_args width=32 depth=3`; which tasks and data it is for, by two attributes (model/fitting.py).
 
 Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
-every model of timm: `--model_type timm:convnext_tiny`.
+every model of timm: `--model_type timm:convnext_tiny`. A class in a file of one's own that old checkpoints need is
+`--trust_checkpoint --model_source FILE --model_type source:<class>`.
 """
 
 import inspect
@@ -24,6 +25,7 @@ from model.fitting import refuse_unfitting
 from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.machine import select_gpus
+from utils.model_source import SOURCE, class_of_source
 from utils.registry import load_entry
 from utils.sharding import shard
 from utils.target_scale import scale_outputs
@@ -76,13 +78,17 @@ def select_model(args):
         if name in OPTION_OF:
             raise DanluError(f'--model_args {name}: that is {OPTION_OF[name]}')
     library, colon, name = args.model_type.partition(':')
-    if colon and args.model_type not in MODELS:
+    by_source = args.model_type.startswith(SOURCE)
+    if colon and args.model_type not in MODELS and not by_source:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
         with explained_construction(args):
             model = entry(name, args.task, **offered, **given)
         return scale_outputs(model, args)
-    entry = load_entry(MODELS, args.model_type, 'model')
+    if by_source:
+        entry = class_of_source(args.model_type, args.model_source)
+    else:
+        entry = load_entry(MODELS, args.model_type, 'model')
     if args.pretrained and not _takes(entry, 'pretrained'):
         raise DanluError(
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '

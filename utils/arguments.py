@@ -323,6 +323,17 @@ def registered(what, names, prefixes=()):
     return convert
 
 
+def model_name(models, libraries):
+    """Return an argparse type: one of `models`, 'torchvision:<name>' and the like, or 'source:<class>'."""
+    named = registered('model', models, libraries)
+
+    def convert(text):
+        return text if re.fullmatch(r'source:[^\W\d]\w*', text) else named(text)
+
+    convert.names = named.names
+    return convert
+
+
 def class_weight(text):
     """Return a word of --class_weights: a number of 0 or more (float), or BALANCED (str)."""
     return text if text == BALANCED else number(float, low=0)(text)

@@ -21,6 +21,7 @@ from torch import nn
 from utils.errors import DanluError
 from utils.foreign_files import what_else
 from utils.inert_objects import holds_module, read_inertly
+from utils.model_source import pickle_module, type_in_source
 from utils.parts import check_parts, lies_in
 from utils.record_schema import check_checkpoint
 from utils.regular_files import check_regular, open_regular
@@ -70,7 +71,7 @@ def save_checkpoint(path, state):
             partial.unlink()
 
 
-def load_checkpoint(path, trust=False):
+def load_checkpoint(path, trust=False, model_source=None):
     """Read a checkpoint or a state dict onto the CPU, without running any code that it may hold.
 
     Args:
@@ -78,6 +79,7 @@ def load_checkpoint(path, trust=False):
         trust: where the weights are within objects, as in a whole model that torch.save wrote, load them all the same,
             which may run any code that the file holds. Objects beside the weights (argparse.Namespace, paths, numbers
             of NumPy) need no trust: they are not read.
+        model_source: path of a Python file that has the classes of a whole model, which is run; only with trust.
 
     Returns:
         dict, as it was saved; of a file with other objects beside the weights its state dicts alone (WeightsAlone), and
@@ -97,7 +99,7 @@ def load_checkpoint(path, trust=False):
     except PermissionError as error:
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
-        return _weights_beside_objects(path, trust, error)
+        return _weights_beside_objects(path, trust, error, model_source)
     except DAMAGE as error:
         raise _damaged(path, error) from error
     except Exception as error:
@@ -139,13 +141,14 @@ class WeightsAlone(dict):
     left_out = ()
 
 
-def _weights_beside_objects(path, trust, error):
+def _weights_beside_objects(path, trust, error, model_source=None):
     """Return the WeightsAlone of a file that holds objects of classes; what only its code would give has to be trusted.
 
     Args:
         path: of the file.
         trust: whether its code may be run.
         error: what torch.load raised without running any.
+        model_source: see `load_checkpoint`.
     """
     try:
         loaded, left_out = read_inertly(path)
@@ -156,29 +159,44 @@ def _weights_beside_objects(path, trust, error):
         weights.left_out = left_out
         return weights
     if trust:
-        return _trusted_weights(path)
+        return _trusted_weights(path, model_source)
     # Torch's own advice is to load it unsafely.
     reason = f'it holds objects of {_first(left_out, 3)}' if left_out else 'it holds other objects, or is damaged'
     raise DanluError(
         f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
         'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
-        'any code that is in the file: only if you trust whom it is from'
+        'any code that is in the file: only if you trust whom it is from; with --model_source FILE where its class is '
+        'in a file of your own'
     ) from error
 
 
-def _trusted_weights(path):
+class WholeModel(dict):
+    """The state dict of a whole model as 'model'.
+
+    Attributes:
+        model_type: 'source:<class>' (str), where its class is in --model_source, else None.
+    """
+
+    model_type = None
+
+
+def _trusted_weights(path, model_source=None):
     """Return the state dicts (dict) in a file that may run any code on loading: of whole models, or in a dictionary."""
+    finder = {} if model_source is None else {'pickle_module': pickle_module(model_source)}
     try:
-        loaded = torch.load(path, map_location='cpu', weights_only=False)
+        loaded = torch.load(path, map_location='cpu', weights_only=False, **finder)
     except (ImportError, AttributeError) as error:  # how pickle says that it cannot find a class
         raise DanluError(
-            f'{path} needs the code that it was saved with ({error}): start where that can be imported (PYTHONPATH), '
-            'or save the weights alone there: torch.save(model.state_dict(), ...)'
+            f'{path} needs the code that it was saved with ({error}): --model_source path/to/model.py names the file '
+            'that has the class; a package has to be importable (PYTHONPATH). Or save the weights alone there: '
+            'torch.save(model.state_dict(), ...)'
         ) from error
     except (pickle.UnpicklingError, *DAMAGE) as error:
         raise _damaged(path, error) from error
     if isinstance(loaded, nn.Module):
-        return {'model': unwrapped(loaded).state_dict()}
+        whole = WholeModel(model=unwrapped(loaded).state_dict())
+        whole.model_type = type_in_source(unwrapped(loaded))
+        return whole
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a model, checkpoint or state dict')
     average = loaded.get('ema')

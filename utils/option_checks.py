@@ -12,6 +12,7 @@ from utils.errors import DanluError
 from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
 from utils.metric_options import fault_of_metrics, unnamed_metrics
+from utils.model_source import choose_class, fault_of_source
 from utils.option_defaults import settle
 from utils.option_needs import check_needs
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
@@ -262,6 +263,7 @@ def _check_data(parser, args):
     if args.load_model_path and os.path.isdir(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
     _check_loading(parser, args)
+    _check_model_source(parser, args)
     _check_used(parser, args)
 
 
@@ -299,6 +301,17 @@ def _check_loading(parser, args):
             parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
     if args.strict_record and args.load_model_path is None and getattr(args, 'resume', None) is None:
         parser.error('argument --strict_record: there is no --load_model_path or --resume that it could be about')
+
+
+def _check_model_source(parser, args):
+    if args.model_source and not args.trust_checkpoint:
+        parser.error('argument --model_source: it runs the code in that file, so give --trust_checkpoint too')
+    if args.model_source and not os.path.isfile(args.model_source):
+        parser.error(f'argument --model_source: {args.model_source} is not a file')
+    if parser.prog == 'train.py' and 'model_type' not in getattr(args, 'typed', ()):
+        choose_class(args)
+    if fault := fault_of_source(args):
+        parser.error(f'argument --model_type: {fault}')
 
 
 def _check_served(parser, args):

@@ -52,7 +52,7 @@ CHANGED_OPTIONS = {}
 #   'model_type': {'mobilenet_fcn': 'mobilenetv3_fcn'},
 CHANGED_VALUES = {'schedule': schedule_of_then}
 # What somebody allows for one start, on the command line: no file that may be from others allows it.
-PERMISSIONS = ('trust_checkpoint', 'trust_code')
+PERMISSIONS = ('trust_checkpoint', 'trust_code', 'model_source')
 
 # By which Danlu's own files are known; the second form is utils.given_parts.FIRST_LINE.
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) ('?@.*args\.txt'?|cannot repeat or resume this run: .*)\s*$")
@@ -184,7 +184,7 @@ class PastParser(Parser):
             name, value = split_part(part)
             if name in PERMISSIONS and value is not False:
                 self._told.append(f'{place}--{name} is ignored: it counts on the command line only, for one start')
-                part = part[1:]
+                part = part[1:] if value is True else []
             found += [part] if part else []
         return found
 

@@ -44,8 +44,8 @@ SPLITS = {'train': 'training data', 'val': 'validation data'}
 # in these alone are the same experiment.
 IRRELEVANT = frozenset(
     'model_dir result_dir resume as profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
-    'trust_checkpoint strict_record print_freq print_model add_graph histograms save_freq save_steps save_minutes '
-    'keep_top num_workers threads device palette from_data report'.split()
+    'trust_checkpoint model_source strict_record print_freq print_model add_graph histograms save_freq save_steps '
+    'save_minutes keep_top num_workers threads device palette from_data report'.split()
 )
 ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
 ARCHIVE = re.compile(r'source(_\d+)?\.zip')

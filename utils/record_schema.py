@@ -101,6 +101,8 @@ def recorded_args(checkpoint):
     Args:
         checkpoint: what utils.checkpoint.load_checkpoint returned.
     """
+    if getattr(checkpoint, 'model_type', None):  # of a whole model, whose class is in --model_source
+        return {'model_type': checkpoint.model_type}
     args = checkpoint.get('args') if 'format' in checkpoint else None
     return args if isinstance(args, dict) else None
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from utils.definitions import canonical
 from utils.loss_options import parse_terms
+from utils.model_source import SOURCE
 from utils.reader import DIGITS, ELSEWHERE
 from utils.ready_metrics import ReadyMetrics
 from utils.ready_parts import FunctionLoss
@@ -33,7 +34,10 @@ def roots_of(trainer):
     loaders = [loader for loader in (trainer.train_loader, trainer.val_loader) if loader is not None]
     library, colon, _ = args.model_type.partition(':')
     names = {
-        'model': [f'{MODELS}[{args.model_type}]', *([f'{LIBRARIES}[{library}:]'] if colon else [])],
+        'model': [
+            f'{MODELS}[{args.model_type}]',
+            *([f'{LIBRARIES}[{library}:]'] if colon and not args.model_type.startswith(SOURCE) else []),
+        ],
         'train_loader': [f'{DATASETS}[{args.data_type}]'],
         'loss': [f'{LOSSES}[{name}]' for name in parse_terms(args.loss)],
     }

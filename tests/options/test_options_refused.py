@@ -199,6 +199,7 @@ REFUSED_COMMON = [
 
 REFUSED_TRAIN = [
     ('--as copy', '--as', 'there is no --resume that it could be about; leave it out'),
+    ('--model_source train.txt', '--model_source', 'it runs the code in that file, so give --trust_checkpoint too'),
     ('--sync_bn=1', '--sync_bn', 'takes no value'),
     ('--parallel dp', '--parallel', "invalid choice: 'dp'"),
     ('--train_list none.txt', '--train_list', "'none.txt' does not exist"),
