@@ -187,6 +187,7 @@ class Trainer(ReplaceableParts, Engine):
         self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
         self.resumed_at = 0  # the batch with which the next epoch begins
         self.sums = None  # of the epoch's training, once that is over
+        self.drawn = {}  # of a resumed run: the state of `drawing`
         self.shown = []  # what of the epoch TensorBoard's files hold already: train, histograms, val
         self.events = None  # of a resumed run: see Logger
         self.saved = None  # how far it is in last.pth (str), once there is one
@@ -279,7 +280,7 @@ class Trainer(ReplaceableParts, Engine):
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))
         self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
         self.fingerprints = Fingerprints(self)
-        self.drawing = {split: Allowance(0.005) for split in ('train', 'val')}
+        self.drawing = {split: Allowance(0.005, state=self.drawn.get(split)) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
             self.logger.print(line)

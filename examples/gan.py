@@ -55,6 +55,13 @@ class SlicedDistance:
         for kept, batch in zip(self.sets, pictures, strict=True):
             kept.append(batch.flatten(1))
 
+    def state_dict(self):
+        """Return the pictures so far: with them in last.pth an epoch that was interrupted has all of its metric."""
+        return {'sets': self.sets}
+
+    def load_state_dict(self, state, device):
+        self.sets = tuple([pictures.to(device) for pictures in kept] for kept in state['sets'])
+
     def compute(self):
         directions = torch.randn(28 * 28, 256, generator=torch.Generator().manual_seed(0)) / 28
         fake, real = ((torch.cat(kept) @ directions.to(kept[0])).sort(0).values for kept in self.sets)

@@ -156,10 +156,17 @@ class Allowance:
     Args:
         share: of the time, for example 0.01.
         cost: seconds that it is thought to take until it was done once.
+        state: of a resumed run, what `state_dict` returned (dict); None: it begins.
     """
 
-    def __init__(self, share, cost=0.0):
-        self.share, self.cost, self.done = share, cost, time.process_time()
+    def __init__(self, share, cost=0.0, state=None):
+        state = state or {}
+        self.share, self.cost = share, state.get('cost') or cost
+        self.done = time.process_time() - (state.get('since') or 0.0)
+
+    def state_dict(self):
+        """Return what a resumed run goes on with (dict): the cost, and the seconds since it was done."""
+        return {'cost': self.cost, 'since': time.process_time() - self.done}
 
     def due(self):
         """Return whether it may be done (bool)."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from utils.errors import DanluError
 
 PLAIN = (str, int, float, bool)
+SPLITS = ('train', 'val')
 RECORD = {
     'format': int,
     'date': str,
@@ -40,7 +41,7 @@ RESUME = {
     'scaler': Mapping,
     'ema': Mapping,
     'rng': Mapping,
-    'loader': {'batch': int, 'shown': [str]},
+    'loader': {'batch': int, 'shown': [str], 'drawing': {split: {'cost': float, 'since': float} for split in SPLITS}},
     'best': Mapping,
     'recorder': {'history': [Mapping]},
     'processes': [Mapping],

@@ -37,6 +37,7 @@ def resume_state(trainer):
             'rng': trainer.epoch_rng,
             'gradients': update.waiting_state(),
             'shown': list(trainer.shown),
+            'drawing': {split: allowance.state_dict() for split, allowance in trainer.drawing.items()},
             'accumulates': 'as one batch',
         },
         'best': trainer.selection.best,
@@ -193,7 +194,7 @@ def set_resume_state(trainer, state):
     loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
-    trainer.shown = list(loader.get('shown', []))
+    trainer.shown, trainer.drawn = list(loader.get('shown', [])), loader.get('drawing') or {}
     update.load_waiting_state(loader.get('gradients'))
     trainer.divergence.load_state_dict(state.get('diverged', {}))
     trainer.interruption.saved(update.steps)
