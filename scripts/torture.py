@@ -5,17 +5,20 @@
     python scripts/torture.py --kills 20 --seed 1        # other moments
     python scripts/torture.py --only kills signals       # some of the parts
     python scripts/torture.py --only processes           # of two processes under torchrun one is killed, 20 times
+    python scripts/torture.py --kills 300 --configurations scripts/faults/configurations.txt   # of runs of your own
 
-Each run goes on with --resume auto and another number of workers, until it is done; then weights, optimizer, averages,
-generators, history.csv and TensorBoard's values are compared with those of a run that was never interrupted, bit for
-bit, and so are the samples of every step. Exit status 1: something differs; what, stands in the table and below it.
+A file of configurations has a name and a command line for each run: see scripts/faults/configurations.py. Runs are
+killed while they start, in steps, while they save, validate, test best.pth and end. Each goes on with --resume auto or
+--resume <run> and another number of workers, until it is done; then everything that it has written is compared with a
+run that was never interrupted, bit for bit: checkpoints, history.csv, all of TensorBoard, the files of the test, its
+line in the ledger; and so are the samples of every step. Exit status 1: something differs; what, stands in the table
+and below it.
 """
 
 import argparse
 import contextlib
 import os
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -24,68 +27,17 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (1, 0)]
 
-from faults.cases import cases
-from faults.compare import differences, leftovers, same, sample_faults
-from faults.processes import Run, steps_in
+from faults.cases import cases, make_data
+from faults.compare import same
+from faults.configurations import TRAIN, Configuration, read_configurations
+from faults.jobs import SAVE_STEPS, Job, whole_run
+from faults.kills import kill, kills_part, kills_table
+from faults.processes import steps_in
 from faults.torchrun import processes_part
 
-SAVE_STEPS = 3
-WORKERS = (0, 1, 2)
 TRUNCATIONS, FLIPS, LIMITS, SIGNALS = 20, 50, 12, 3  # the last: of each kind, per case and number of workers
 STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 1.0, 0.8  # share of faults while a process starts; seconds until them
-
-
-class Job:
-    """A run of a case that goes on until it is done, and the one that it is compared with."""
-
-    def __init__(self, folder, name, words, whole):
-        self.folder, self.name, self.whole, self.words = folder, name, whole, words
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self.samples, self.processes = folder / 'samples', 0
-        self.faults, self.verified, self.unseen, self.repeated = [], 0, 0, 0
-
-    def start(self, workers, *words, **options):
-        """Start a process that begins the run or goes on with it, and return it."""
-        self.processes += 1
-        given = [*self.words, '--checkpoints_dir', self.folder / 'runs', '--resume', 'auto', '--num_workers', workers]
-        return Run([*given, *words], self.samples, **options)
-
-    def ended(self, run, before):
-        """Look at a process that has ended; `before`: the steps that had been done when it started."""
-        self.verified += run.said.count('resume verified')
-        self.unseen += run.said.count('resume not verified')
-        # Of a process that is killed the workers may complain that it has left them.
-        if 'resume differs' in run.said or ('Traceback' in run.said and run.process.exitcode != -signal.SIGKILL):
-            self.faults.append(f'{run.output}: differs, or a traceback')
-        steps = steps_in(self.samples)
-        if before and len(steps) > before:
-            first = steps[before][:2]
-            again = len({step[:2] for step in steps[:before] if step[:2] >= first})
-            self.repeated = max(self.repeated, again)
-            # One saving may be under way while the next steps are done; its end is waited for at the one after it.
-            together = 3 if '--accumulate' in self.words else 1
-            if again > 2 * SAVE_STEPS * together and first != (1, 1):
-                self.faults.append(f'{run.output}: {again} steps done again')
-
-    @property
-    def directory(self):
-        """The run's directory (Path): the newest, as those before were killed before they had saved anything."""
-        return max((self.folder / 'runs').iterdir(), key=lambda path: (len(path.name), path.name))
-
-    def compare(self):
-        """Compare the run, which is done, with the one that was never interrupted."""
-        self.faults += differences(self.directory, self.whole.directory)
-        self.faults += sample_faults(self.samples, self.whole.samples)
-
-
-def whole_run(folder, name, words):
-    """Return the Job of a run that is never interrupted."""
-    job = Job(folder, name, words, None)
-    run = job.start(0)
-    if run.wait() != 0:
-        raise SystemExit(f'{name}: cannot run at all:\n{run.said}')
-    return job
+COUNT, EPOCHS = 42, 20  # samples of the data, epochs of the runs, where they are not of a file
 
 
 def wait_for_moment(job, run, before, draw):
@@ -101,40 +53,6 @@ def wait_for_moment(job, run, before, draw):
     return run.wait(draw.uniform(0, WHILE_SECONDS))
 
 
-def kill(job, draw, left):
-    """Kill a run up to `left` times at random moments, then let it be done; return how often (int)."""
-    kills = 0
-    while True:
-        before = len(steps_in(job.samples))
-        run = job.start(draw.choice(WORKERS), '--save_steps', SAVE_STEPS)
-        code = wait_for_moment(job, run, before, draw) if kills < left else run.wait()
-        if code is None:
-            run.kill()
-            code = run.wait()
-        job.ended(run, before)
-        if code == 0:
-            return kills
-        kills += code == -signal.SIGKILL
-        if code != -signal.SIGKILL:
-            job.faults.append(f'{run.output}: exit status {code}')
-            return kills
-
-
-def kills_part(folder, wholes, draw, args):
-    """Kill runs of all cases at random moments."""
-    killed, rows = dict.fromkeys(wholes, 0), {}
-    share = -(-args.kills // (2 * len(wholes)))  # of one run, which has to end as well
-    while sum(killed.values()) < args.kills:
-        name = min(killed, key=killed.get)
-        jobs = rows.setdefault(name, [])
-        job = Job(folder / f'{name}_{len(jobs)}', name, wholes[name].words, wholes[name])
-        jobs.append(job)
-        killed[name] += kill(job, draw, min(share, args.kills - sum(killed.values())))
-        if not job.faults:
-            job.compare()
-    return [(f'{count} SIGKILL', name, rows[name]) for name, count in killed.items() if name in rows]
-
-
 def signals_part(folder, wholes, draw, args):
     """Send SIGTERM and SIGINT to the process and to its group, until each of them has stopped runs that often."""
     rows = []
@@ -143,7 +61,7 @@ def signals_part(folder, wholes, draw, args):
             wanted = [(group, workers) for group in (0, 1) for workers in (0, 2)] * SIGNALS
             count, jobs = len(wanted), []
             while wanted:
-                job = Job(folder / f'{name}_{number.name}_{len(jobs)}', name, whole.words, whole)
+                job = Job(folder / f'{name}_{number.name}_{len(jobs)}', whole.configuration, whole)
                 jobs.append(job)
                 wanted = send(job, number, wanted, draw)
                 kill(job, draw, 0)
@@ -191,7 +109,7 @@ def full_part(folder, wholes, draw, args):
     """
     rows = []
     for name, whole in wholes.items():
-        job = Job(folder / name, name, whole.words, whole)
+        job = Job(folder / name, whole.configuration, whole)
         job.start(0, '--epochs', 2).wait()
         largest = (job.directory / 'last.pth').stat().st_size
         for number in range(LIMITS):
@@ -211,15 +129,16 @@ def full_part(folder, wholes, draw, args):
 
 def damage_part(folder, wholes, draw, args):
     """Truncate last.pth, and change single bytes of it: a run goes on from the newest file that is whole."""
+    from utils.checkpoint import load_checkpoint
     from utils.resumption import newest_whole
 
     rows = []
     for name, whole in wholes.items():
-        job = Job(folder / name, name, whole.words, whole)
+        job = Job(folder / name, whole.configuration, whole)
         run = job.start(0, '--save_freq', 1, '--epochs', 2)
         run.wait()
         last = job.directory / 'last.pth'
-        data, (state, *_) = last.read_bytes(), newest_whole(job.directory)
+        data, states = last.read_bytes(), {path: load_checkpoint(path) for path in job.directory.glob('*.pth')}
         damaged = [data[: len(data) * number // TRUNCATIONS] for number in range(TRUNCATIONS)]
         for place in (draw.randrange(len(data)) for _ in range(FLIPS)):
             damaged.append(data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :])
@@ -228,7 +147,7 @@ def damage_part(folder, wholes, draw, args):
             last.write_bytes(content)
             found, path, note = newest_whole(job.directory)
             noticed += note is not None
-            if not same(found, state) or (note is None) != (path == last):
+            if not same(found, states[path]) or (note is None) != (path == last):
                 job.faults.append(f'{path.name}: other contents')
         rows.append((f'{len(damaged)} damages, {noticed} noticed', name, [job]))
     return rows
@@ -256,31 +175,58 @@ def table(rows, seconds):
     return [*lines, '', f'{seconds:.0f} seconds']
 
 
-def main():
-    """Interrupt runs, print the table, and exit with 1 if anything differs."""
+def parse(argv=None):
+    """Return the arguments of the command line, checked."""
     parser = argparse.ArgumentParser(description='Interrupt runs in every way and check that nothing is lost.')
     parser.add_argument('--kills', type=int, default=200, help='how often a run is killed by SIGKILL')
     parser.add_argument('--seed', type=int, default=0, help='of the moments')
-    parser.add_argument('--only', nargs='+', choices=PARTS, default=list(PARTS), help='parts to do')
-    parser.add_argument('--runs', nargs='+', help='cases to interrupt (default: all)')
+    parser.add_argument('--only', nargs='+', choices=PARTS, help='parts to do (default: all; of a file: kills)')
+    parser.add_argument('--configurations', type=Path, metavar='FILE', help='kill the runs that this file lists')
+    parser.add_argument('--runs', nargs='+', help='runs to interrupt (default: all)')
+    parser.add_argument('--jobs', type=int, default=1, help='configurations that are killed at the same time')
     parser.add_argument('--keep', type=Path, help='directory that keeps the runs (default: none)')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.configurations and args.only and args.only != ['kills']:
+        parser.error('--configurations is for the part kills alone')
+    args.only = args.only or (['kills'] if args.configurations else list(PARTS))
+    args.parser = parser
+    return args
+
+
+def chosen_runs(args, folder):
+    """Return the Configurations (dict by name) that are interrupted; data is made in `folder` (Path)."""
+    if args.configurations:
+        try:
+            found = read_configurations(args.configurations, make_data(folder / 'data', COUNT))
+        except (OSError, ValueError) as error:
+            args.parser.error(f'--configurations: {error}')
+    else:
+        words = cases(folder, COUNT, EPOCHS)
+        found = {name: Configuration(name, TRAIN, words[name]) for name in words}
+    if unknown := set(args.runs or ()) - found.keys():
+        args.parser.error(f'--runs: no {", ".join(sorted(unknown))} in {", ".join(found)}')
+    return {name: each for name, each in found.items() if args.runs is None or name in args.runs}
+
+
+def main(argv=None):
+    """Interrupt runs, print the tables, and return the exit status: 1 if anything differs."""
+    args = parse(argv)
     started, draw, rows = time.perf_counter(), random.Random(args.seed), []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.keep or Path(temporary)
+        folder = (args.keep or Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = {n: w for n, w in cases(folder, 42, 20).items() if args.runs is None or n in args.runs}
-        wholes = {name: whole_run(folder / 'whole' / name, name, words) for name, words in chosen.items()}
+        chosen = chosen_runs(args, folder)
+        wholes = {name: whole_run(folder / 'whole' / name, each) for name, each in chosen.items()}
         for part in args.only:
-            rows += PARTS[part](folder / part, wholes, draw, args)
+            found = PARTS[part](folder / part, wholes, draw, args)
+            if part == 'kills':
+                print('', *kills_table(found), '', sep='\n')
+            rows += found
             print(*table(rows, time.perf_counter() - started), sep='\n', flush=True)
         faults = [f'{what}, {name}: {fault}' for what, name, jobs in rows for job in jobs for fault in job.faults]
-        faults += [
-            f'{job.name}: {left} is left' for _, _, jobs in rows for job in jobs for left in leftovers(job.directory)
-        ]
     print(*faults, sep='\n')
-    sys.exit(1 if faults else 0)
+    return 1 if faults else 0
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

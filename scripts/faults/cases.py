@@ -41,6 +41,25 @@ def make_table(path, count, huge=None):
     return path
 
 
+def make_data(folder, count):
+    """Make all that a file of configurations may use in a directory, which is returned (Path).
+
+    What `make_pictures` makes of `count` pictures, and lists of the same: uneven.txt (classes of unequal size),
+    sets.txt (of four labels), pairs.txt (a picture as the target). table.npz and held_out.npz: features and two
+    targets; the loss of one training sample is infinite.
+    """
+    folder = make_pictures(folder, count)
+    names, lists = [f'{index:04d}.png' for index in range(count)], {}
+    lists['uneven'] = [f'{name}\t{min(index % 7, 2) // (1 + index % 2)}' for index, name in enumerate(names)]
+    lists['sets'] = [f'{name}\t{index % 4},{(index + 1 + index // 4 % 3) % 4}' for index, name in enumerate(names)]
+    lists['pairs'] = [f'{name}\t{other}' for name, other in zip(names, names[1:] + names[:1], strict=True)]
+    for name, lines in lists.items():
+        (folder / f'{name}.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    make_table(folder / 'table.npz', 2 * count, huge=count)
+    make_table(folder / 'held_out.npz', 12)
+    return folder
+
+
 def cases(folder, count, epochs):
     """Return the options of the runs (dict from a name to a list of words) on data that is made in `folder`."""
     pictures = make_pictures(Path(folder, 'pictures'), count)

@@ -1,32 +1,63 @@
 """Whether a run that was interrupted is what it would have been without: its files, values and samples."""
 
 import csv
+import json
 import math
 from collections import Counter
 from pathlib import Path
 
 import torch
 
+from faults.events import CLOCKS, event_differences
 from faults.processes import steps_in
 
-CLOCKS = ('images_per_second', 'data_wait', 'seconds')  # of an epoch that was interrupted they mean something else
-COMPARED = ('model', 'optimizer', 'ema', 'scheduler', 'scaler', 'rng', 'best', 'epoch', 'step', 'diverged')
+# Of a checkpoint: options, dates and directories, sizes of files, and times are others in each run.
+NOT_COMPARED = ('args', 'record', 'events', 'processes')
+PREVIOUS = ('last.prev.pth', 'diverged.pth')  # when the former was written depends on the time
+# Of the head of result.txt: what does not depend on the place and the time of the test.
+FACTS = ('epoch', 'list sha256', 'samples', 'batch size, device, threads', 'computes what it did when saved')
 
 
 def differences(run, whole):
     """Return what differs (list of str) between the directory of a run and that of one that was never interrupted."""
-    found = []
-    states = [torch.load(Path(directory, 'last.pth'), weights_only=True) for directory in (run, whole)]
-    found += [f'last.pth: {name}' for name in COMPARED if not same(*(state.get(name) for state in states))]
-    best = [torch.load(Path(directory, 'best.pth'), weights_only=True)['model'] for directory in (run, whole)]
-    found += [] if same(*best) else ['best.pth: model']
+    found = checkpoint_differences(run, whole)
     found += [] if same(*map(history, (run, whole))) else ['history.csv']
-    found += [
-        f'TensorBoard: {below or "epochs"}'
-        for below in ('', 'steps')
-        if not same(*(scalars(Path(directory, below)) for directory in (run, whole)))
-    ]
+    found += event_differences(run, whole) + result_differences(run, whole)
     return found + [f'left: {name}' for name in leftovers(run)]
+
+
+def checkpoint_differences(run, whole):
+    """Return what differs (list of str) in the checkpoints of two runs: weights, optimizer, averages, generators ..."""
+    names = [
+        {path.name for path in Path(directory).glob('*.pth') if path.name not in PREVIOUS} for directory in (run, whole)
+    ]
+    if names[0] != names[1]:
+        return [f'checkpoints: {sorted(names[0])} instead of {sorted(names[1])}']
+    found = []
+    for name in sorted(names[0]):
+        one, other = (without_clocks(torch.load(Path(path, name), weights_only=True)) for path in (run, whole))
+        found += [f'{name}: {key}' for key in sorted(one.keys() | other.keys()) if not same_entry(key, one, other)]
+    return found
+
+
+def without_clocks(state):
+    """Return what of a checkpoint (dict) does not depend on the time and the place of the run (dict)."""
+    state = {key: value for key, value in state.items() if key not in NOT_COMPARED}
+    state['metrics'] = _timeless(state['metrics'])
+    if 'recorder' in state:
+        state['recorder'] = [_timeless(row) for row in state['recorder']['history']]
+    if 'loader' in state:
+        state['loader'] = {name: value for name, value in state['loader'].items() if name != 'drawing'}
+    return state
+
+
+def _timeless(row):
+    return {name: value for name, value in row.items() if name not in CLOCKS}
+
+
+def same_entry(key, one, other):
+    """Return whether two dicts have a key, and the same under it (bool)."""
+    return key in one and key in other and same(one[key], other[key])
 
 
 def same(one, other):
@@ -45,27 +76,55 @@ def same(one, other):
 def history(run):
     """Return the rows of history.csv (list of dict of str) without the clocks."""
     with open(Path(run, 'history.csv'), newline='', encoding='utf-8') as file:
-        return [{name: text for name, text in row.items() if name not in CLOCKS} for row in csv.DictReader(file)]
+        return [_timeless(row) for row in csv.DictReader(file)]
 
 
-def scalars(directory):
-    """Return what TensorBoard shows of a directory: dict from a tag to (step, value) pairs, clocks without value."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+def result_differences(run, whole):
+    """Return what differs (list of str) in the tests of best.pth of two runs, and in their lines in the ledger."""
+    folders = [{path.name: path for path in Path(directory, 'best').glob('*')} for directory in (run, whole)]
+    if folders[0].keys() != folders[1].keys():
+        return [f'tests: {sorted(folders[0])} instead of {sorted(folders[1])}']
+    found = []
+    for name, folder in folders[0].items():
+        other = folders[1][name]
+        files = [{path.name for path in each.iterdir()} for each in (folder, other)]
+        if files[0] != files[1]:
+            found.append(f'{name}: files {sorted(files[0])} instead of {sorted(files[1])}')
+            continue
+        for path in folder.glob('*.csv'):
+            found += [] if path.read_bytes() == (other / path.name).read_bytes() else [f'{name}: {path.name}']
+        found += [] if result_of(folder) == result_of(other) else [f'{name}: result.txt']
+        page = (folder / 'report.html').read_text(encoding='utf-8') if 'report.html' in files[1] else '</html>'
+        found += [] if page.rstrip().endswith('</html>') else [f'{name}: report.html is not whole']
+    return found + ledger_differences(run, whole)
 
-    if not Path(directory).is_dir():
-        return {}
-    reader = EventAccumulator(str(directory), size_guidance={'scalars': 0})
-    reader.Reload()
-    return {
-        tag: [(event.step, None if tag in CLOCKS else event.value) for event in reader.Scalars(tag)]
-        for tag in reader.Tags()['scalars']
-    }
+
+def result_of(folder):
+    """Return values and facts (dict of str) of a test's result.txt."""
+    pairs = (line.partition(': ') for line in (folder / 'result.txt').read_text(encoding='utf-8').splitlines())
+    values = {name: value for name, _, value in pairs}
+    return {name: value for name, value in values.items() if name.removeprefix('# ') in FACTS or name[0] != '#'}
+
+
+def ledger_differences(run, whole):
+    """Return what differs (list of str) in the lines that two runs have in the ledgers beside them."""
+    lines = []
+    for directory in map(Path, (run, whole)):
+        path = directory.parent / 'ledger.jsonl'
+        texts = path.read_text(encoding='utf-8').splitlines() if path.exists() else []
+        lines.append([line['values'] for line in map(json.loads, texts) if line['run'] == directory.name])
+    if len(lines[0]) != len(lines[1]):
+        return [f'ledger: {len(lines[0])} lines instead of {len(lines[1])}']
+    return [] if same(*lines) else ['ledger: other values']
 
 
 def leftovers(run):
-    """Return the names (list of str) of files that a finished run has no use for."""
+    """Return the paths (list of str), relative to a finished run, of files that it has no use for."""
+    names = ('lock', 'last.damaged.pth', 'ledger_line.json')
     return [
-        path.name for path in Path(run).iterdir() if path.name in ('lock', 'last.damaged.pth') or 'partial' in path.name
+        str(path.relative_to(run))
+        for path in Path(run).rglob('*')
+        if path.name in names or 'partial' in path.name or path.match('result.*.txt')
     ]
 
 

@@ -5,17 +5,20 @@ import json
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import sys
 import time
-import zlib
 from pathlib import Path
 from typing import NamedTuple
+
+from faults.recording import recording
+from faults.strikes import Phases, Strike, note_phases
 
 # Processes start from one that has imported everything, which takes them hundredths of a second instead of ten seconds.
 context = multiprocessing.get_context('forkserver')
 context.set_forkserver_preload(
-    ['train', 'torch._dynamo', 'torch.utils.tensorboard', 'matplotlib.pyplot', 'faults.processes']
+    'train eval torch._dynamo torch.utils.tensorboard matplotlib.pyplot faults.processes faults.warming'.split()
 )
 PLACES = [str(Path(__file__).resolve().parents[level]) for level in (1, 2)]  # of this package and of the project
 os.environ['PYTHONPATH'] = os.pathsep.join([*PLACES, *filter(None, [os.environ.get('PYTHONPATH')])])
@@ -41,16 +44,18 @@ class Run:
     """One process that trains, in a process group of its own.
 
     Args:
-        words: command line (list of str) of train.py.
+        words: command line (list of str) of the program.
         samples: file (Path) that one line of JSON is added to for each step: epoch, batch, a checksum per sample.
-        fault: Fault, or None.
+            `<samples>.phase` holds the phase of the process: see faults.strikes.
+        fault: Fault or Strike, or None.
         file_size: bytes that no file may exceed, or None: as a full disk.
         left_out: function of a Trainer, called before it trains: to leave out something that was restored, or None.
+        program: train.py, or the path (str) of another program that trains.
     """
 
-    def __init__(self, words, samples, fault=None, file_size=None, left_out=None):
+    def __init__(self, words, samples, fault=None, file_size=None, left_out=None, program='train.py'):
         self.output = Path(f'{samples}.{time.monotonic_ns()}.out')
-        arguments = ([*map(str, words)], str(self.output), str(samples), fault, file_size, left_out)
+        arguments = ([program, *map(str, words)], str(self.output), str(samples), fault, file_size, left_out)
         self.process = context.Process(target=_train, args=arguments)
         self.process.start()
 
@@ -70,8 +75,10 @@ class Run:
         return self.output.read_text(encoding='utf-8') if self.output.exists() else ''
 
 
-def _train(words, output, samples, fault, file_size, left_out):
+def _train(command, output, samples, fault, file_size, left_out):
     os.setsid()
+    strike = fault if isinstance(fault, Strike) else None
+    phases = Phases(f'{samples}.phase', strike, Path(samples).parent)
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
@@ -86,58 +93,19 @@ def _train(words, output, samples, fault, file_size, left_out):
     torch.set_num_threads(1)  # more would be other bits
     if file_size is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    train.Trainer = recording(train.Trainer, samples, fault, left_out)
+    note_phases(phases)
+    train.Trainer = recording(train.Trainer, samples, None if strike else fault, left_out, phases)
+    program, *words = command
     try:
-        run_main(lambda: train.main(words), 'train.py')
+        if program == 'train.py':
+            run_main(lambda: train.main(words), 'train.py')
+        else:
+            sys.argv = command
+            runpy.run_path(program, run_name='__main__')
     finally:
+        phases.enter('closing')
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-def recording(own, samples, fault=None, left_out=None):
-    """Return a Trainer, derived from the class `own`, that does what Run's arguments of these names say."""
-    from utils import processes
-
-    class Recording(own):
-        def __init__(self, *args, **options):
-            super().__init__(*args, **options)
-            self.learned, self.seen = 0, 0
-            if left_out is not None:
-                left_out(self)
-
-        def train_step(self, batch):
-            # What stands in for an empty part of a batch counts for nothing.
-            counts = not processes.stands_in(self.train_loader, self.update.number - 1)
-            done = super().train_step(batch)
-            self.learned += 1
-            sums = checksums(done[0], done[2]) if counts else []
-            with open(samples, 'a', encoding='utf-8') as file:
-                file.write(json.dumps([self.epoch + 1, self.batch + 1, sums]) + '\n')
-            self.strike(self.learned, False)
-            return done
-
-        def compute_metrics(self, predictions, targets, metrics):
-            super().compute_metrics(predictions, targets, metrics)
-            if metrics is self.metrics['val']:
-                self.seen += 1
-                self.strike(self.seen, True)
-
-        def strike(self, done, validating):
-            if fault is None or done < fault.step or validating != fault.validating:
-                return
-            if fault.written:
-                self.logger.checkpoints.finish()
-            if Path(self.args.model_dir, 'last.pth').exists() if fault.number == signal.SIGKILL else done == fault.step:
-                for _ in range(fault.times):
-                    (os.killpg if fault.group else os.kill)(os.getpid(), fault.number)
-
-    return Recording
-
-
-def checksums(images, targets):
-    """Return a CRC-32 (list of int) of each sample of a batch: its input as the network got it, with its target."""
-    pairs = zip(images.contiguous(), targets, strict=True)
-    return [zlib.crc32(target.numpy().tobytes(), zlib.crc32(image.numpy().tobytes())) for image, target in pairs]
 
 
 def steps_in(samples):
