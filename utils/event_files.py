@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from utils.run_directory import replacing
+from utils.run_directory import is_partial, remove_partial, replacing
 
 PATTERN = 'events.out.tfevents.*'
 CONTINUED = 'events.out.tfevents.0000000000.continued'
@@ -29,6 +29,9 @@ def continue_events(directory, sizes):
         directory: of the run.
         sizes: what `event_sizes` returned then; anything else, as from an older version, leaves the files as they are.
     """
+    for folder in (Path(directory, below) for below in BELOW):
+        if folder.is_dir():
+            remove_partial(folder)
     if not isinstance(sizes, dict):
         return False
     kept = [_kept(Path(directory, below), below, sizes) for below in BELOW]
@@ -41,7 +44,8 @@ def continue_events(directory, sizes):
 
 def _files(folder):
     """Return the event files (list of Path) of a directory, sorted as TensorBoard reads them."""
-    return sorted(path for path in folder.glob(PATTERN) if path.is_file() and not path.is_symlink())
+    found = (path for path in folder.glob(PATTERN) if not is_partial(path))
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def _kept(folder, below, sizes):

@@ -1,7 +1,9 @@
 """When the state of a run has to be saved within an epoch: every so often, and when the process is asked to end."""
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 
 from utils import processes
@@ -129,11 +131,19 @@ def prepare_worker(_):
 
     Ctrl-C and batch systems reach all processes of a run at once. SIGTERM, by which the DataLoader itself ends its
     workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
-    step.
+    step. When that process is killed, this one ends; torch's own check misses a process that is gone by the time the
+    check begins.
     """
     guard_output()
     leave_to_parent()
     signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _leave_with(parent):
+    """Wait until the process that this one works for has ended, and end this one."""
+    parent.join()
+    os._exit(0)
 
 
 def _leave(number, frame):

@@ -76,7 +76,7 @@ def holds_same_test(directory, lines):
         directory: of a test, perhaps.
         lines: of the args.txt that the test would write (list of str).
     """
-    if not any(Path(directory).iterdir()):  # of a test that was killed before it wrote anything
+    if all(path.suffix == '.partial' for path in Path(directory).iterdir()):  # killed before it had written anything
         return True
     try:
         recorded = read_regular_text(Path(directory, 'args.txt')).splitlines()

@@ -66,10 +66,15 @@ def replacing(path, binary=False):
         raise
 
 
+def is_partial(path):
+    """Return whether a file (Path) is one that a process that was killed has left half written (bool)."""
+    return 'partial' in path.name.split('.')
+
+
 def remove_partial(directory):
     """Remove what a process that was killed has left half written; for whoever holds the run's lock."""
     for path in Path(directory).iterdir():
-        if 'partial' in path.name.split('.'):
+        if is_partial(path):
             path.unlink()
 
 

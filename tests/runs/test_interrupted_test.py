@@ -53,6 +53,7 @@ def lines_in(run):
 MOMENTS = {
     'before it began': (eval_py, 'prepare_test_args'),
     'with an empty directory': (eval_py, 'save_args'),
+    'while it wrote its options': (os, 'replace'),
     'while it went on': (eval_py.Evaluator, 'provenance'),
     'while its page was written': (eval_py.Evaluator, 'write_page'),
     'before its results were there': (eval_py, 'write_result'),

@@ -62,6 +62,18 @@ def test_a_process_that_ended_before_it_saved_leaves_the_same(tmp_path):
     assert steps_of(tmp_path) == [1, 2]
 
 
+@pytest.mark.parametrize('below', ['', 'steps'])
+def test_a_process_that_was_killed_while_it_cut_the_files_leaves_the_same(below, tmp_path):
+    write(tmp_path / below, [1, 2], '0000000001')
+    sizes = event_sizes(tmp_path)
+    partial = tmp_path / below / f'{CONTINUED}.partial'
+    partial.write_bytes(b'half')
+    assert event_sizes(tmp_path) == sizes
+    assert continue_events(tmp_path, sizes)
+    assert not partial.exists()
+    assert steps_of(tmp_path / below) == [1, 2]
+
+
 @pytest.mark.parametrize('sizes', [None, [], {'events.out.tfevents.0000000001.host': 10**9}, {'../other': 0}])
 def test_other_sizes_leave_the_files_as_they_are(sizes, tmp_path):
     """A checkpoint may be of an older version, or from a stranger."""
