@@ -16,6 +16,7 @@ import os
 import re
 import shlex
 import warnings
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +78,7 @@ from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
 from utils.record_schema import recorded_args
+from utils.regular_files import open_regular, write_regular_text
 from utils.report_page.page import Page, environment
 from utils.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
 from utils.seeding import be_deterministic
@@ -86,6 +88,7 @@ from utils.streams import guarded_output
 from utils.summaries import summary_of_evaluator, summary_of_predictor
 from utils.target_scale import settle
 from utils.tasks import has_pictures
+from utils.write_errors import WriteError, after, writing_into
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
 NAMES = 2**14  # of samples, more than a batch has
@@ -170,7 +173,7 @@ class Evaluator(Engine):
 
         Until all is written, args.result_dir is a directory in that one.
         """
-        with guarded_output(), whole_results(self.args, get_test_result_dir) as place:
+        with guarded_output(), self.explaining(), whole_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
             self.results = results
@@ -183,6 +186,13 @@ class Evaluator(Engine):
         if there:
             print(f'report: {Path(self.args.result_dir, REPORT)}')
         return results
+
+    @contextmanager
+    def explaining(self):
+        """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
+        again = 'test again: python eval.py --load_model_path ' + shlex.quote(str(self.args.load_model_path))
+        with writing_into(self.args.result_dir, again=again), explained(self.args):
+            yield
 
     def test(self):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
@@ -259,6 +269,8 @@ class Evaluator(Engine):
         ]
         try:
             self.page.write(folder / REPORT, folder / PREDICTIONS, results, provenance, options)
+        except (WriteError, OSError):  # the results have no space either
+            raise
         except Exception as error:  # of a task of the project's own, whose samples no kind of page knows: all differ
             print(f'{REPORT} is left out: {type(error).__name__}: {first_line(error)}')
             return False
@@ -292,14 +304,15 @@ class Evaluator(Engine):
             'directory': provenance['directory'],
             'result_dir': place,
         }
-        Path(args.result_dir, LEDGER_LINE).write_text(json.dumps(finite(line)), encoding='utf-8')
+        write_regular_text(Path(args.result_dir, LEDGER_LINE), json.dumps(finite(line)))
 
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
         names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
         names = list(map(cell_of, names))
         encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
-        with open(Path(self.args.result_dir) / 'confusion_matrix.csv', 'w', newline='', encoding=encoding) as file:
+        path = Path(self.args.result_dir) / 'confusion_matrix.csv'
+        with open_regular(path, 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)
             writer.writerow(['truth \\ prediction', *names])
             for name, row in zip(names, self.metrics.confusion_matrix().tolist(), strict=True):
@@ -406,7 +419,7 @@ def write_result(path, results, provenance):
     """Write result.txt: `# key: value` lines saying what was tested, then `name: value`, sorted, in full precision."""
     lines = [f'# {key}: {value}' for key, value in provenance.items()]
     lines += [f'{name}: {value!r}' for name, value in sorted(results.items())]
-    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    write_regular_text(path, '\n'.join(lines) + '\n')
 
 
 def overrides(args, trained):
@@ -447,6 +460,8 @@ def report_on(given, loader=None, net=None):
     """
     try:
         test_best(given, loader, net)
+    except WriteError as error:
+        raise WriteError(f'the training is complete, but not the test of best.pth: {error}') from error
     except Exception as error:  # whatever it is, the run is complete, and its result not lost
         path = shlex.quote(os.path.join(given.model_dir, 'best.pth'))
         print(f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path {path}')
@@ -471,8 +486,9 @@ def test_best(given, loader=None, net=None):
     try:
         with explained(args):
             Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
-    except BaseException:
-        remove_unstarted(args.result_dir)
+    except BaseException as error:
+        with after(error):
+            remove_unstarted(args.result_dir)
         raise
     return Path(args.result_dir, REPORT)
 
@@ -514,9 +530,10 @@ def main(argv=None):
             print(f'instead of what the checkpoint says, {line}')
         with explained(args):
             values = Evaluator(args, checkpoint).eval()
-    except BaseException:
+    except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
-            remove_unstarted(args.result_dir)
+            with after(error):
+                remove_unstarted(args.result_dir)
         raise
     for line in side_by_side(then, values) if then is not None else []:
         print(line)

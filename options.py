@@ -17,6 +17,7 @@ import re
 import shlex
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from utils.args_file import args_lines, changed, options_of, write_args
@@ -69,6 +70,7 @@ from utils.record_schema import recorded_args
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
 from utils.validation_options import SPLIT_DATA, test_list
+from utils.write_errors import WriteError
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
@@ -765,12 +767,10 @@ def prepare_train_args(argv=None):
         args.model_dir = get_train_model_dir(args)
         try:
             save_args(args, args.model_dir)
-        except OSError as error:
-            os.rmdir(args.model_dir)
-            train_parser().error(
-                f'cannot write into {args.model_dir}: {error.strerror}; free some space there, or --checkpoints_dir '
-                'gives another place'
-            )
+        except WriteError as error:
+            with suppress(OSError):  # it is not empty, or cannot be removed for the same reason
+                os.rmdir(args.model_dir)
+            train_parser().error(f'{error}; {error.remedy}, or --checkpoints_dir gives another place')
     elif getattr(args, 'as'):
         begin_copy(args)
     return args
@@ -812,7 +812,12 @@ def prepare_test_args(argv=None, trained=None):
     args = parse_test_args(argv, trained)
     args.result_dir = get_test_result_dir(args)
     if not Path(args.result_dir, 'args.txt').exists():  # else an earlier test's, which stays until this one has results
-        save_args(args, args.result_dir)
+        try:
+            save_args(args, args.result_dir)
+        except WriteError as error:
+            with suppress(OSError):
+                os.rmdir(args.result_dir)
+            raise WriteError(f'{error}; {error.remedy}, or --result_dir gives another place') from error
     return args
 
 

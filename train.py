@@ -14,7 +14,7 @@ import os
 import shlex
 import shutil
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from options import (
     save_args,
 )
 from utils import launch
-from utils.errors import DanluError, message_of, run_main, writing_into
+from utils.errors import DanluError, message_of, run_main
 from utils.run_directory import remove_partial, remove_unstarted
 from utils.startup import keep_freed_memory, postpone_compiler, share_busy_cores
 
@@ -118,6 +118,7 @@ from utils.tasks import target_names, task_of
 from utils.update import Update
 from utils.validation_options import has_validation
 from utils.witness import Witness
+from utils.write_errors import after, closing_by, writing_into
 
 PICTURES = 8  # of one split in TensorBoard
 # A Trainer of one's own that overrides one of these may have other values in its rows than anybody knows beforehand.
@@ -194,9 +195,7 @@ class Trainer(ReplaceableParts, Engine):
         self.interruption = select_interruption(args)
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
-        history = self.begin(notes)
-        self.step_log = StepLog(args.log_steps, self.update.steps)
-        self.start_records(history, notes)
+        self.open_run(notes)
 
     def __repr__(self):
         return summary_of_trainer(self)
@@ -233,6 +232,18 @@ class Trainer(ReplaceableParts, Engine):
         else:
             self.model = equip_processes(self.net, self.device, self.args.parallel)
 
+    def open_run(self, notes):
+        """Load what the run begins with and open what it writes; where that fails, let go of its directory."""
+        self.lock = None
+        try:
+            history = self.begin(notes)
+            self.step_log = StepLog(self.args.log_steps, self.update.steps)
+            self.start_records(history, notes)
+        except BaseException:
+            if self.lock is not None:
+                self.lock.release()
+            raise
+
     def begin(self, notes):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
         args = self.args
@@ -242,12 +253,8 @@ class Trainer(ReplaceableParts, Engine):
             self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
             if processes.is_first():
                 remove_partial(self.lock.path.parent)
-            try:
-                with without_failed_copy(args):
-                    return self.restore(notes)
-            except BaseException:
-                self.lock.release()
-                raise
+            with without_failed_copy(args):
+                return self.restore(notes)
         if args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
             loaded = load_chosen(self.net, checkpoint, args)
@@ -303,11 +310,7 @@ class Trainer(ReplaceableParts, Engine):
     def write_record(self):
         """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
         args = self.args
-        try:
-            notes = self.record.write(args.model_dir, self.place)
-        except BaseException:
-            self.lock.release()
-            raise
+        notes = self.record.write(args.model_dir, self.place)
         return notes if args.resume else notes + identical_run(args, self.record.values['experiment'], self.selection)
 
     def select_metrics(self):
@@ -367,7 +370,7 @@ class Trainer(ReplaceableParts, Engine):
         self.started = True
         self.curves = CellCurves(live)
         # To the end of all of it: a signal is not to find a picture half drawn.
-        with guarded_output(), explained(self.args), self.interruption.watching():
+        with guarded_output(), self.explaining(), self.interruption.watching(), closing_by(self.close):
             self.run_epochs()
         self.curves.show(self.logger)
         return self.logger.history
@@ -383,7 +386,7 @@ class Trainer(ReplaceableParts, Engine):
         return report_of(self)
 
     def run_epochs(self):
-        """Run the epochs that are left; whatever ends them is in the log, and what is open is closed."""
+        """Run the epochs that are left; whatever ends them is in the log."""
         try:
             if self.args.on_nan == 'rollback':
                 self.save_within_epoch()  # to have something to go back to
@@ -397,14 +400,19 @@ class Trainer(ReplaceableParts, Engine):
                 self.logger.print(line)
         except BaseException as error:
             why = processes.why_ended(error)
-            self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
-            if why or isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
-                self.logger.print(interrupted_line(self))
+            with after(error):
+                self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
+                if why or isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
+                    self.logger.print(interrupted_line(self))
             if self.interruption.signal is not None and isinstance(error, GONE):
                 self.interruption.stop()  # it has ended the worker processes of a ready-made loader in a step
             raise
-        finally:
-            self.close()
+
+    @contextmanager
+    def explaining(self):
+        """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
+        with writing_into(self.args.model_dir, program_of(self)), explained(self.args):
+            yield
 
     def close(self):
         """Finish what is being written and let go of the run's directory."""
@@ -728,10 +736,10 @@ def run(argv):
     try:
         with writing_into(args.model_dir), without_failed_copy(args):
             trainer = Trainer(args)
-        if args.dry_run:
-            dry_run(trainer, lambda: select_model(args))
-        elif args.find_lr:
-            find_lr(trainer)
+            if args.dry_run:
+                dry_run(trainer, lambda: select_model(args))
+            elif args.find_lr:
+                find_lr(trainer)
     except RunFinished as finished:
         if args.report and processes.from_first(lambda: lacks_test(args)):
             if processes.is_first():
@@ -742,17 +750,17 @@ def run(argv):
         if processes.is_first():
             print(f'nothing to do: {finished}')
         return None, None
-    except BaseException:
+    except BaseException as error:
         if not args.resume and processes.is_first():
-            remove_unstarted(args.model_dir)
+            with after(error):
+                remove_unstarted(args.model_dir)
         raise
     finally:
         if args.dry_run:
             shutil.rmtree(args.model_dir, ignore_errors=True)
     if args.dry_run or args.find_lr:
         return None, None
-    with writing_into(args.model_dir):
-        trainer.train()
+    trainer.train()
     return args, trainer
 
 

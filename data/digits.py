@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from data.in_memory import InMemory, with_channels, with_size
+from utils.regular_files import regular
 from utils.seeding import uniform_draws
 
 FILE = Path(__file__).with_name('digits.npz')
@@ -50,7 +51,7 @@ class NoisyDigits(InMemory):
 
 def read_digits(part):
     """Return the pictures, uint8 (N, 1, 28, 28), and labels, int64 (N,), of a part: 'train' or 'test'."""
-    with np.load(FILE, allow_pickle=False) as file:
+    with np.load(regular(FILE), allow_pickle=False) as file:
         images = torch.from_numpy(file[f'{part}_images']).unsqueeze(1)
         return images, torch.from_numpy(file[f'{part}_labels']).long()
 

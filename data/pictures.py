@@ -1,8 +1,6 @@
 """Decoding of single pictures and masks with Pillow: file -> uint8 tensor."""
 
 import io
-import os
-import stat
 import struct
 import zlib
 from pathlib import Path
@@ -19,6 +17,7 @@ from data.picture_endings import readable_formats
 from utils.errors import DanluError
 from utils.file_names import form_hint
 from utils.fit import Fit
+from utils.regular_files import NotRegularError, open_regular, read_regular_bytes, regular
 
 # Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
 # error, raised by `open_picture`; the warning, which would say it twice, is turned off.
@@ -51,11 +50,12 @@ def open_picture(source):
             leaves out the path, which the caller knows better how to name.
     """
     try:
-        if not isinstance(source, bytes):
-            refuse_endless(source)
-        picture = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=readable_formats())
+        file = io.BytesIO(source) if isinstance(source, bytes) else regular(source)
+        picture = Image.open(file, formats=readable_formats())
     except FileNotFoundError:
         raise DanluError(f'no such file{form_hint(source)}') from None
+    except NotRegularError:
+        raise DanluError('a pipe or a device, not a file') from None
     except Image.UnidentifiedImageError:
         raise DanluError('not a picture in a format that Pillow knows') from None
     except DAMAGE as error:
@@ -67,13 +67,6 @@ def open_picture(source):
         )
     picture.undecoded = source  # until it is loaded, see _orientation
     return picture
-
-
-def refuse_endless(path):
-    """Raise DanluError for a path that is a pipe or a device, which may never end, OSError where nothing is there."""
-    mode = os.stat(path).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise DanluError('a pipe or a device, not a file')
 
 
 def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
@@ -418,12 +411,12 @@ def _refuse_without_end(path, picture):
 
 
 def _content(source):
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+    return source if isinstance(source, bytes) else read_regular_bytes(source)
 
 
 def _ends_with(path, mark):
     if isinstance(path, bytes):
         return path.endswith(mark)
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         file.seek(-len(mark), 2)
         return file.read() == mark

@@ -14,6 +14,8 @@ import time
 
 from data.pixel_file import write_at
 from utils.errors import DanluError
+from utils.regular_files import open_handle
+from utils.write_errors import reason_of, remedy_of
 
 try:
     import fcntl
@@ -76,7 +78,7 @@ def _cannot(file, error):
         free = f', {shutil.disk_usage(directory).free:,} are free there'
     return (
         f'--cache_dir {directory}: cannot write the pixels of {_contents(file)} ({file.size:,} bytes{free}): '
-        f'{error.strerror or error}; free some space, give another directory, or leave it out'
+        f'{reason_of(error)}; {remedy_of(error, directory)}, give another directory, or leave it out'
     )
 
 
@@ -115,7 +117,7 @@ def _locked(path):
     The handle is None where somebody else has renamed or removed the file meanwhile.
     """
     # No link is followed: in a directory that others write to it could lead to any file of this user.
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    handle = open_handle(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
         _lock(handle, path)
         try:
@@ -157,7 +159,7 @@ def _remove_abandoned(directory):
 
 
 def _remove_unlocked(path):
-    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    handle = open_handle(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is(handle, path):

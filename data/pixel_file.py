@@ -10,6 +10,7 @@ import torch
 
 from data.in_memory import InMemory
 from utils.errors import DanluError
+from utils.regular_files import open_regular
 
 FORMAT = 2
 HEADER = 4096  # bytes; the pixels begin at a page
@@ -42,7 +43,7 @@ class PixelFile:
         Raises:
             OSError: it cannot be read, for example FileNotFoundError.
         """
-        with open(self.path, 'rb') as file:
+        with open_regular(self.path) as file:
             found = os.fstat(file.fileno()).st_size
             if found != self.size:
                 return f'{found:,} bytes instead of {self.size:,}'
@@ -65,7 +66,7 @@ class PixelFile:
         """
         try:
             damage = self.damage()
-            with open(self.path, 'rb') as file:
+            with open_regular(self.path) as file:
                 pixels = None if damage else mmap.mmap(file.fileno(), self.size, access=mmap.ACCESS_READ)
         except OSError as error:
             damage = error.strerror

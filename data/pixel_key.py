@@ -9,6 +9,7 @@ import PIL
 from PIL import features
 
 from data.files import SIZE, TIME
+from utils.regular_files import read_regular_bytes
 
 # Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
 SOURCES = ('pictures.py', 'depth.py', 'masks.py', 'list_dataset.py', 'mem_list.py')
@@ -31,7 +32,7 @@ def pixel_key(listing, with_targets, parameters):
     root = os.path.realpath(listing.root)
     digest = hashlib.sha256(repr((versions, parameters, len(listing), root)).encode())
     for name in SOURCES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
+        digest.update(read_regular_bytes(Path(__file__).with_name(name)))
     for of in ('images', 'targets') if with_targets else ('images',):
         names = getattr(listing, of)
         digest.update(names.packed.numpy())

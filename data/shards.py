@@ -16,10 +16,9 @@ from typing import NamedTuple
 from data.class_folder import counted, endings_in
 from data.list_format import encoding_of, path_with_slashes
 from data.picture_endings import PICTURE_ENDINGS
-from data.pictures import refuse_endless
 from utils.errors import DanluError
 from utils.file_names import form_hint, name_fault, printable
-from utils.regular_files import open_regular
+from utils.regular_files import NotRegularError, open_regular, read_regular_bytes
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
 LABEL_ENDINGS = ('.cls', '.json')
@@ -259,10 +258,9 @@ class LineShard:
         """Return the content (bytes) of a picture."""
         path = Path(self.root, path_with_slashes(self.root, name))
         try:
-            refuse_endless(path)
-            return path.read_bytes()
-        except DanluError as error:
-            raise DanluError(f'{path}: {error}') from None
+            return read_regular_bytes(path)
+        except NotRegularError:
+            raise DanluError(f'{path}: a pipe or a device, not a file') from None
         except FileNotFoundError:
             raise DanluError(f'{path}: no such file{form_hint(path)}') from None
         except (OSError, ValueError) as error:

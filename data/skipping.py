@@ -7,6 +7,8 @@ import torch
 
 from data.listing import Faults
 from utils.errors import DanluError
+from utils.regular_files import read_regular_text, write_regular_text
+from utils.write_errors import writing
 
 FILE = 'skipped.txt'
 
@@ -69,7 +71,9 @@ def write_skipped(loader, args):
     """
     lines = loader.dataset.skipped.lines() if args.skip_bad else []
     if lines:
-        Path(args.model_dir, FILE).write_text('\n'.join(lines) + '\n', encoding='utf-8', errors='surrogateescape')
+        path = Path(args.model_dir, FILE)
+        with writing(path):
+            write_regular_text(path, '\n'.join(lines) + '\n', errors='surrogateescape')
 
 
 def check_skipped(loader, args):
@@ -85,7 +89,7 @@ def check_skipped(loader, args):
     if not args.skip_bad:
         return
     path = Path(args.model_dir, FILE)
-    before = path.read_text(encoding='utf-8', errors='surrogateescape').split('\n') if path.is_file() else []
+    before = read_regular_text(path, errors='surrogateescape').split('\n') if path.is_file() else []
     then, now = (
         {line.partition('\t')[0]: line for line in found if line} for found in (before, loader.dataset.skipped.lines())
     )

@@ -14,7 +14,7 @@ from data.list_format import encoding_of
 from data.listing import Faults
 from data.targets import LARGEST, number_or_fault
 from utils.errors import DanluError
-from utils.regular_files import open_regular
+from utils.regular_files import open_regular, regular
 
 SEPARATORS = (';', '\t', ',')  # the first of these that is in the first line of a .csv
 FEATURES, TARGETS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
@@ -200,9 +200,9 @@ def _numbers(cells, columns, first, header):
 
 def _read_npz(path, columns, labels, faults):
     try:
-        if not zipfile.is_zipfile(path):
+        if not zipfile.is_zipfile(regular(path)):
             raise DanluError(f'{path} is no .npz file: numpy.savez(path, features=..., targets=...) writes one')
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             features = _one_of(file, FEATURES, path)
             targets = [_array(file, name, path) for name in columns or []] or [_one_of(file, TARGETS, path)]
     except NPZ_DAMAGE as error:

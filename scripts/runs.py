@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.arguments import HelpFormatter, directory_path
 from utils.errors import DanluError, run_main, status_of_output
 from utils.registry import PROJECT, close_names
+from utils.regular_files import read_regular_text
 
 # Only the chosen module is imported. It has add_arguments(parser) and run(args), which returns the exit status or None.
 COMMANDS = {
@@ -52,7 +53,7 @@ def usage():
     lines = [__doc__.strip(), '', 'commands:']
     for name, module in COMMANDS.items():
         path = PROJECT.joinpath(*module.split('.')).with_suffix('.py')
-        text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
+        text = ast.get_docstring(ast.parse(read_regular_text(path))) or ''
         lines.append(f'  {name:8} {text.splitlines()[0]}' if text else f'  {name}')
     return '\n'.join(lines)
 

@@ -118,7 +118,7 @@ def full_part(folder, wholes, draw, args):
             code = run.wait()
             job.ended(run, before)
             errors = [line for line in run.said.splitlines() if 'error: ' in line]
-            if code != 2 or len(errors) != 1:
+            if code not in (1, 2) or len(errors) != 1:  # 2: full before the run began
                 job.faults.append(f'{run.output}: exit status {code}, {len(errors)} lines')
             job.faults += [f'{path.name} is left' for path in (folder / name / 'runs').glob('*/*partial*')]
         kill(job, draw, 0)

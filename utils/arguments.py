@@ -13,11 +13,11 @@ import math
 import os
 import re
 import sys
-from pathlib import Path
 
 from utils.errors import DanluError
 from utils.library_names import in_libraries
 from utils.registry import unknown_name
+from utils.regular_files import read_regular_text
 from utils.synonyms import same_names
 
 # A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
@@ -140,7 +140,7 @@ class Parser(Dated, argparse.ArgumentParser):
         if not os.path.isfile(path):
             self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so make it a file')
         try:
-            return Path(path).read_text(encoding='utf-8-sig').split('\n')
+            return read_regular_text(path, encoding='utf-8-sig').split('\n')
         except UnicodeDecodeError:
             self.error(f'args file {path!r} is not UTF-8 text')
         except OSError as error:

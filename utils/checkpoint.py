@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import pickle
-import shlex
 import struct
 import zipfile
 import zlib
@@ -24,9 +23,10 @@ from utils.inert_objects import holds_module, read_inertly
 from utils.model_source import pickle_module, type_in_source
 from utils.parts import check_parts, lies_in
 from utils.record_schema import check_checkpoint
-from utils.regular_files import check_regular, open_regular
+from utils.regular_files import open_regular, regular
 from utils.sharding import like
 from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
+from utils.write_errors import write_error, writing_into
 
 FORMAT = 1
 LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
@@ -44,31 +44,62 @@ def save_checkpoint(path, state):
     What was written is read back before it takes its place. A last.pth that is replaced stays as last.prev.pth.
 
     Raises:
-        DanluError: the file could not be written, for example for want of space; the old one is untouched.
+        WriteError: the file could not be written, for example for want of space; the old one is untouched.
         TypeError: `state` holds what only unsafe unpickling would read back.
     """
     path = Path(path)
     partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
     try:
-        with open(partial, 'wb') as file:
-            torch.save(state, file)
+        with open_regular(partial, 'wb') as file:
+            _write_archive(state, file)
             file.flush()
             os.fsync(file.fileno())
         unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(partial)
         if unsafe:
             raise TypeError(f'{path.name} would hold {", ".join(unsafe)}: only tensors and plain values can be saved')
         _check_sums(partial)
-        torch.load(partial, map_location='cpu', weights_only=True, mmap=True)
+        torch.load(regular(partial), map_location='cpu', weights_only=True, mmap=True)
         if path.name == LAST:
             _keep_as_previous(path)
         os.replace(partial, path)
         _sync_directory(path.parent)
-    except (OSError, RuntimeError, zipfile.BadZipFile) as error:  # torch turns a full disk into RuntimeError
-        run = shlex.quote(str(path.parent))
-        raise DanluError(f'cannot write {path}: {error}; free some space, then --resume {run}') from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):  # renamed when all went well
+    except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+        with contextlib.suppress(OSError):  # not there, or for the same reason as the error
             partial.unlink()
+        with writing_into(path.parent):
+            raise write_error(path, error) from error
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class _ErrorKept:
+    """A file to write into that keeps the OSError of a write: torch raises a RuntimeError without the reason instead.
+
+    Args:
+        file: open for writing bytes.
+    """
+
+    def __init__(self, file):
+        self.file, self.error, self.flush = file, None, file.flush
+
+    def write(self, data):
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = self.error or error
+            raise
+
+
+def _write_archive(state, file):
+    """Save `state` (dict) to an open file; OSError with the system's reason where that cannot be written."""
+    kept = _ErrorKept(file)
+    try:
+        torch.save(state, kept)
+    except RuntimeError as error:
+        if kept.error is not None:
+            raise kept.error from error
+        raise
 
 
 def load_checkpoint(path, trust=False, model_source=None):
@@ -89,11 +120,11 @@ def load_checkpoint(path, trust=False, model_source=None):
         DanluError: no such file, damaged, not a dictionary, or weights that only running its code would give.
     """
     try:
-        check_regular(path)
+        regular(path)
         if kind := what_else(path):
             raise DanluError(f'{path} is {kind}')
         _check_sums(path)
-        loaded = torch.load(path, map_location='cpu', weights_only=True)
+        loaded = torch.load(regular(path), map_location='cpu', weights_only=True)
     except FileNotFoundError:
         raise DanluError(f'{path}: no such checkpoint') from None
     except PermissionError as error:
@@ -184,7 +215,7 @@ def _trusted_weights(path, model_source=None):
     """Return the state dicts (dict) in a file that may run any code on loading: of whole models, or in a dictionary."""
     finder = {} if model_source is None else {'pickle_module': pickle_module(model_source)}
     try:
-        loaded = torch.load(path, map_location='cpu', weights_only=False, **finder)
+        loaded = torch.load(regular(path), map_location='cpu', weights_only=False, **finder)
     except (ImportError, AttributeError) as error:  # how pickle says that it cannot find a class
         raise DanluError(
             f'{path} needs the code that it was saved with ({error}): --model_source path/to/model.py names the file '
@@ -337,8 +368,8 @@ def file_hash(path):
 
 def _check_sums(path):
     """Raise BadZipFile if the file's checksums tell that it changed since it was written; torch.load ignores them."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    if zipfile.is_zipfile(regular(path)):
+        with zipfile.ZipFile(regular(path)) as archive:
             wrong = archive.testzip()
         if wrong is not None:
             raise zipfile.BadZipFile(f'the checksum of {wrong} is wrong')

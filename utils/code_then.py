@@ -16,6 +16,7 @@ from utils.ending_signals import ALWAYS, FROM_TERMINAL, free_signals, handling
 from utils.environment import command_line
 from utils.errors import DanluError
 from utils.known_archives import check_permission
+from utils.regular_files import read_regular_text
 from utils.unpacking import read_archive, unpacked
 
 TOLD = 'DANLU_CODE'  # environment variable by which the process of the other code knows what it is
@@ -149,7 +150,7 @@ def command():
 
 def read_values(path):
     """Return the values (dict of float) in a result.txt."""
-    lines = path.read_text(encoding='utf-8').splitlines()
+    lines = read_regular_text(path).splitlines()
     pairs = (line.rpartition(': ') for line in lines if line and not line.startswith('#'))
     return {name: float(value) for name, _, value in pairs}
 

@@ -13,6 +13,11 @@ def text_of(cell):
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(SIGNS) else cell
 
 
+def cells_of(values):
+    """Return the cells (list) of a row of a .csv: each str as `cell_of` has it, other values as they are."""
+    return [cell_of(value) if isinstance(value, str) else value for value in values]
+
+
 def _is_number(text):
     try:
         float(text)

@@ -8,6 +8,8 @@ from statistics import median
 
 from utils.fonts import families_of, lacking
 from utils.matplotlib_import import import_matplotlib
+from utils.regular_files import made_regular, read_regular_text
+from utils.write_errors import writing
 
 # Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too.
 COLOURS = {'train': '#0072B2', 'val': '#D55E00'}
@@ -68,7 +70,7 @@ def draw_run(directory, history, selection=None):
         selection: utils.selection.Selection that says which epoch is the best one, or None: none is marked.
     """
     log = directory / 'log.txt'
-    resumed = resumptions(log.read_text(encoding='utf-8', errors='replace') if log.exists() else '')
+    resumed = resumptions(read_regular_text(log, errors='replace') if log.exists() else '')
     best = None if selection is None else selection.best_of(history)
     draw_curves(history, directory / 'curves.png', best, resumed, directory.resolve().name)
 
@@ -77,8 +79,10 @@ def draw_curves(history, path, best=None, resumed=(), title=''):
     """Draw `figure_of` the same into a PNG file, which is replaced in one step."""
     path = Path(path)
     partial = path.with_name(path.stem + '.partial.png')
-    figure_of(history, best, resumed, title).savefig(partial, dpi=100)
-    os.replace(partial, path)
+    figure = figure_of(history, best, resumed, title)
+    with writing(path):
+        figure.savefig(made_regular(partial), dpi=100)
+        os.replace(partial, path)
 
 
 def figure_of(history, best=None, resumed=(), title=''):

@@ -10,6 +10,8 @@ import signal
 import threading
 from pathlib import Path
 
+from utils.regular_files import read_regular_text
+
 # They end no process, or cannot be caught, or tell of an error of the process itself, which it cannot go on from.
 NOT_ENDING = {
     *('SIGCHLD', 'SIGCLD', 'SIGCONT', 'SIGURG', 'SIGWINCH', 'SIGINFO'),
@@ -61,7 +63,7 @@ def _is_free(number, handler, is_caught):
 def _caught():
     """Return the signals that have a handler (int, bit n - 1 of signal n), also of a C library; 0 if not known."""
     status = Path('/proc/self/status')
-    lines = status.read_text(encoding='utf-8', errors='replace').splitlines() if status.exists() else []
+    lines = read_regular_text(status, errors='replace').splitlines() if status.exists() else []
     return next((int(line.split()[1], 16) for line in lines if line.startswith('SigCgt:')), 0)
 
 

@@ -1,24 +1,30 @@
 """The one exception for mistakes that the user can mend: it is shown as one line, without a traceback."""
 
 import errno
-import os
-import shlex
 import sys
-from contextlib import contextmanager
 
 from utils.ending_signals import EndedBySignal, raising
+from utils.regular_files import NotRegularError
 from utils.startup import use_utf8
 from utils.streams import guard_output
 
 PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
-FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', errno.ENOSPC))  # no space, or no more than so much allowed
+# Reasons of an OSError that are never a fault of the program, whatever it did: no space, a read-only file system ...
+OF_THE_MACHINE = tuple(
+    getattr(errno, name)
+    for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE')
+    if hasattr(errno, name)  # Windows lacks some
+)
 
 
 class DanluError(Exception):
     """Bad input: a wrong option, list file, picture or checkpoint.
 
-    The message says what is wrong, where, and what to do next. `run_main` prints it as one line and exits with 2.
+    The message says what is wrong, where, and what to do next. `run_main` prints it as one line and exits with
+    `status`: 2, as for a wrong option; classes of failures while a program runs have 1.
     """
+
+    status = 2
 
 
 def message_of(error):
@@ -31,22 +37,15 @@ def message_of(error):
     return text.strip()
 
 
-@contextmanager
-def writing_into(directory):
-    """Say in one line that there is no space left for what the body of the `with` writes into a run's directory."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        resumable = os.path.exists(os.path.join(directory, 'last.pth'))
-        on = f'--resume {shlex.quote(str(directory))}' if resumable else 'start it again'
-        raise DanluError(f'cannot write into {directory}: {error.strerror}; free some space, then {on}') from error
+def of_the_machine(error):
+    """Return whether an OSError is never a fault of the program (bool): no space, a pipe in the place of a file ..."""
+    return error.errno in OF_THE_MACHINE or isinstance(error, NotRegularError)
 
 
 def run_main(main, prog):
     """Call `main()` and exit: 0 when it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
 
+    The status is 1 for a failure of the machine, such as a file that cannot be written.
     Other signals that ask for the end raise in `main()` too, so that it cleans up; then the exit status is 128 and the
     signal's number, as a shell reports a program that was ended by one. A terminal that is closed, a broken pipe and an
     encoding that lacks a character end nothing: see utils.streams.
@@ -58,7 +57,13 @@ def run_main(main, prog):
             main()
     except DanluError as error:
         print(f'{prog}: error: {message_of(error)}', file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.status)
+    except OSError as error:
+        if not of_the_machine(error):
+            raise
+        place = '' if error.filename is None else f'{error.filename}: '
+        print(f'{prog}: error: {place}{error.strerror}', file=sys.stderr)
+        sys.exit(1)
     except EndedBySignal as error:
         print(f'{prog}: ended by {error}', file=sys.stderr)
         sys.exit(128 + error.number)

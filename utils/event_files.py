@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+from utils.regular_files import open_regular
 from utils.run_directory import is_partial, remove_partial, replacing
 
 PATTERN = 'events.out.tfevents.*'
@@ -67,7 +68,7 @@ def _merge(folder, pieces):
     target = folder / CONTINUED
     with replacing(target, binary=True) as merged:
         for path, size in pieces:
-            with open(path, 'rb') as file:
+            with open_regular(path) as file:
                 _copy(file, merged, size)
         merged.flush()
         os.fsync(merged.fileno())

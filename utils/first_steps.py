@@ -8,8 +8,9 @@ import torch
 from utils import processes
 from utils.checkpoint import unwrapped
 from utils.engine import Engine
-from utils.regular_files import read_regular_text
+from utils.regular_files import open_regular, read_regular_text
 from utils.witness import checksum, tensors_in
+from utils.write_errors import writing
 
 FILE = 'first_steps.jsonl'
 COUNT = 20  # steps that are noted
@@ -45,7 +46,7 @@ class FirstSteps:
         loss = float(trainer.logger.recorder.latest['train/loss'])
         lines.append({'step': self.done, 'data': checksum(map(sampled, tensors_in([images, targets]))),
                       'weights': self.weights, 'loss': loss})  # fmt: skip
-        with open(self.path, 'a', encoding='utf-8') as file:
+        with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.writelines(json.dumps(line) + '\n' for line in lines)
 
 

@@ -4,6 +4,8 @@ import importlib.util
 import zipfile
 from pathlib import Path
 
+from utils.regular_files import open_regular, regular
+
 HEAD_BYTES = 512
 ONLY = 'only weights that torch.save or safetensors wrote can be loaded'
 # The number that opens files of torch.save from before torch 1.6, pickled.
@@ -14,7 +16,7 @@ MAX_SHOWN = 3  # entries of an archive in a message
 def what_else(path):
     """Return what a file is that torch.load cannot read and what to do (str), or None: it may be a checkpoint."""
     path = Path(path)
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
     return _by_first_bytes(head, path) or _by_entries(path)
 
@@ -59,10 +61,10 @@ def _is_other_pickle(head):
 
 def _by_entries(path):
     """Return what a zip archive is (str) by the names in it, or None: torch.save may have written it, or it is none."""
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(regular(path)):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged, which torch.load says
         return None

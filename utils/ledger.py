@@ -1,11 +1,12 @@
 """The ledger: a line of JSON for every test, beside the runs. Lines are only ever added. Imports no torch."""
 
+import errno
 import json
 import math
 import os
 from pathlib import Path
 
-from utils.regular_files import check_regular, read_regular_bytes
+from utils.regular_files import open_handle, read_regular_bytes
 
 FILE = 'ledger.jsonl'
 
@@ -42,14 +43,12 @@ def append(path, line):
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(finite(line), ensure_ascii=False, allow_nan=False)
     data = (text + '\n').encode('utf-8', 'surrogateescape')  # paths may hold any bytes
-    if path.exists():
-        check_regular(path)
-    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0), 0o666)
+    file = open_handle(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0))
     try:
         if _is_cut_off(file):
             data = b'\n' + data
         if os.write(file, data) < len(data):
-            raise OSError(f'{path}: there is no space left for the whole line')
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(file)
 

@@ -4,6 +4,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+from utils.regular_files import read_regular_text
 from utils.synonyms import bare
 
 # Both register a model by a decorator above its function; it may give another name than the function's.
@@ -29,5 +30,5 @@ def models_of(package):
     if spec is None or not spec.submodule_search_locations:
         return []
     files = sorted(Path(spec.submodule_search_locations[0], 'models').rglob('*.py'))
-    found = [match for file in files for match in MODEL.finditer(file.read_text(encoding='utf-8'))]
+    found = [match for file in files for match in MODEL.finditer(read_regular_text(file))]
     return [match[1] or match[2] for match in found]

@@ -1,5 +1,6 @@
 """One process at a time writes into a run's directory."""
 
+import contextlib
 import errno
 import json
 import os
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from utils import launch
 from utils.errors import DanluError
-from utils.regular_files import open_regular
+from utils.regular_files import NotRegularError, open_regular
+from utils.write_errors import reason_of, write_error
 
 try:
     import fcntl
@@ -48,9 +50,9 @@ class RunLock:
 
     def _try(self):
         try:
-            file = open(self.path, 'a+', encoding='utf-8')  # noqa: SIM115 (open as long as the run goes on)
+            file = open_regular(self.path, 'a+', encoding='utf-8')  # open as long as the run goes on
         except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
-            raise DanluError(f'{self.path.parent}: cannot be written into ({error.strerror})') from None
+            raise DanluError(f'{self.path.parent}: cannot be written into ({reason_of(error)})') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
@@ -68,10 +70,14 @@ class RunLock:
             file.close()  # whoever had it removed it between the opening and the locking
             return
         self.stale = self._owner(file)
-        file.truncate(0)
-        json.dump({'pid': os.getpid(), 'host': socket.gethostname()}, file)
-        file.flush()
         self.file, self.exclusive = file, True
+        try:
+            file.truncate(0)
+            json.dump({'pid': os.getpid(), 'host': socket.gethostname()}, file)
+            file.flush()
+        except OSError as error:
+            self.release()
+            raise write_error(self.path, error) from error
 
     def _is_there(self, file):
         try:
@@ -92,7 +98,8 @@ class RunLock:
     def release(self):
         """Remove the file and let go of it."""
         if self.file is not None:
-            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # without a process it has no meaning: see above
+                self.path.unlink(missing_ok=True)
             self.file.close()
             self.file = None
 
@@ -128,7 +135,7 @@ def holder(directory):
                 # Shared, as that needs no right to write; it is held for some microseconds.
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotRegularError):
         return None
     except OSError as error:
         if not isinstance(error, BlockingIOError | PermissionError) and error.errno not in UNKNOWN:

@@ -4,7 +4,7 @@ import csv
 import math
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,9 @@ from utils.curves import draw_run, panels_of
 from utils.errors import DanluError
 from utils.event_files import continue_events, event_sizes
 from utils.progress import Progress
+from utils.regular_files import open_regular
 from utils.run_directory import replacing
+from utils.write_errors import writing
 from utils.writer import CheckpointWriter
 
 
@@ -203,7 +205,7 @@ class Logger:
         self.continued = continue_events(self.directory, events)
         self.described = False  # in TensorBoard
         self.recorder = Recorder()
-        self.log = open(self.directory / 'log.txt', 'a', encoding='utf-8')  # noqa: SIM115 (closed by `close`)
+        self.log = open_regular(self.directory / 'log.txt', 'a', encoding='utf-8')  # closed by `close`
         self.checkpoints = CheckpointWriter()
         self._write_history()
         self._drawing = Allowance(0.01, cost=1.0)
@@ -247,8 +249,9 @@ class Logger:
 
     def write(self, text):
         """Put lines of text into log.txt alone."""
-        self.log.write(f'{text}\n')
-        self.log.flush()
+        with writing(self.directory / 'log.txt'):
+            self.log.write(f'{text}\n')
+            self.log.flush()
 
     def progress(self, loader, title):
         """Return an iterable over the loader's batches that shows how far it is."""
@@ -282,7 +285,7 @@ class Logger:
             self.writer.add_scalar('best/epoch', best_epoch, epoch)
             value = next(row[name] for row in self.history if row['epoch'] == best_epoch)
             self.writer.add_scalar(f'best/{name.partition("/")[2]}', value, epoch)
-        self.writer.flush()
+        self._flush_events()
         self._write_history()
         if self._drawing.due():  # it takes about as long as a short epoch
             self.draw()
@@ -354,8 +357,7 @@ class Logger:
         Returns:
             The sizes of the event files (dict), for the checkpoint that is about to be written.
         """
-        for name in {'writer', 'step_writer'} & set(vars(self)):
-            getattr(self, name).flush()
+        self._flush_events()
         return event_sizes(self.directory)
 
     def best(self):
@@ -368,13 +370,24 @@ class Logger:
             draw_run(self.directory, self.history, self.selection)
 
     def close(self):
-        """Draw the last curves and close the files."""
-        if self.history:
-            self.draw()
-        self.checkpoints.finish()
-        for name in {'writer', 'step_writer'} & set(vars(self)):
-            getattr(self, name).close()
-        self.log.close()
+        """Draw the last curves and close the files, all of them, also where one cannot be written."""
+        with ExitStack() as closing:
+            closing.callback(self.log.close)
+            for writer in self._writers():
+                closing.callback(writer.close)
+            closing.callback(self.checkpoints.finish)
+            closing.callback(self._flush_events)  # what its thread could not write is said here, not by `close`
+            if self.history:
+                closing.callback(self.draw)
+
+    def _writers(self):
+        """Return the SummaryWriters that were opened (list)."""
+        return [vars(self)[name] for name in ('writer', 'step_writer') if name in vars(self)]
+
+    def _flush_events(self):
+        for writer in self._writers():
+            with writing(writer.log_dir):
+                writer.flush()
 
     def _describe(self, row):
         """Tell TensorBoard what the run is: its options, what belongs into one chart, where it was resumed.
@@ -400,7 +413,7 @@ class Logger:
         if not self.history:
             path.unlink(missing_ok=True)  # of an epoch that a resumed run does again
             return
-        with replacing(path) as file:
+        with writing(path), replacing(path) as file:
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.history for name in row)))
             writer.writeheader()
             writer.writerows(self.history)

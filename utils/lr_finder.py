@@ -11,6 +11,7 @@ import numpy as np
 from utils.errors import DanluError
 from utils.freeze import train_mode
 from utils.matplotlib_import import import_matplotlib
+from utils.regular_files import made_regular
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTH = 0.9  # share of the past in the smoothed loss
@@ -101,4 +102,4 @@ def draw(path, rates, losses, steepest):
     axes.set_ylim(losses.min() - 0.05 * np.ptp(losses), losses[0] + 0.5 * (losses[0] - losses.min()))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=100)
+    figure.savefig(made_regular(path), dpi=100)

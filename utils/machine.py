@@ -7,6 +7,7 @@ import torch
 
 from utils import launch
 from utils.errors import DanluError
+from utils.regular_files import read_regular_text
 
 
 def cpu_cores():
@@ -19,7 +20,7 @@ def memory():
     if not hasattr(os, 'sysconf'):
         return 0
     there, limit = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), Path('/sys/fs/cgroup/memory.max')
-    told = limit.read_text(encoding='utf-8').strip() if limit.is_file() else 'max'  # a container's share
+    told = read_regular_text(limit).strip() if limit.is_file() else 'max'  # a container's share
     return there if told == 'max' else min(there, int(told))
 
 

@@ -17,6 +17,7 @@ from utils.option_defaults import settle
 from utils.option_needs import check_needs
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
 from utils.prediction_hint import how_to_predict
+from utils.regular_files import read_regular_text
 from utils.tasks import TASKS, task_of
 from utils.validation_options import fault_of_val_split, instead_of, is_split_list, needs_list, settle_val_split
 
@@ -94,7 +95,7 @@ def expand(parser, options, typed=None):
                 'per line, or two names or more, separated by blanks'
             )
         try:
-            text = Path(path).read_text(encoding='utf-8-sig')
+            text = read_regular_text(path, encoding='utf-8-sig')
         except UnicodeDecodeError:
             parser.error(f'argument --class_names: {path!r} is not UTF-8 text')
         except OSError as error:

@@ -20,6 +20,7 @@ from utils import viz
 from utils.colours import colours_of, ignored_colour
 from utils.errors import DanluError
 from utils.fit import Fit
+from utils.regular_files import open_regular
 from utils.tasks import task_of
 
 NAME = 'outputs'
@@ -84,7 +85,7 @@ class Outputs:
         number, place = 1, path
         while True:
             try:
-                with open(place, 'xb') as file:
+                with open_regular(place, 'xb') as file:
                     # All 8 bits: programs that read fewer per pixel than a byte are rare.
                     picture.save(file, format='PNG', **({'bits': 8} if picture.mode == 'P' else {}))
                 return

@@ -5,10 +5,10 @@ for each, in order: that is what args.txt and checkpoints keep, as the file may 
 """
 
 import re
-from pathlib import Path
 
 from utils.errors import DanluError
 from utils.file_names import same_form
+from utils.regular_files import read_regular_bytes, regular
 
 COLOUR = re.compile(r'#[0-9a-fA-F]{6}')
 WORD = re.compile(r'(?:(.+)=)?(#[0-9a-fA-F]{6})', re.DOTALL)
@@ -34,7 +34,7 @@ def read_palette(path):
         DanluError: the file cannot be read, or naming it and the line that is wrong.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_regular_bytes(path)
     except OSError as error:
         raise DanluError(f'{path!r} cannot be read: {error.strerror}') from None
     if content.startswith(PNG):
@@ -87,7 +87,7 @@ def _palette_of(path):
     from PIL import Image
 
     try:
-        with Image.open(path, formats=['PNG']) as picture:
+        with Image.open(regular(path), formats=['PNG']) as picture:
             mode, levels = picture.mode, picture.getpalette('RGB') if picture.mode == 'P' else None
     except (OSError, SyntaxError, ValueError) as error:
         raise DanluError(f'{path!r} cannot be read: {error}') from None

@@ -39,6 +39,7 @@ from utils.run_directory import replacing
 from utils.speed import first_line
 from utils.ssim import picture_quality
 from utils.tasks import entry_names, target_names, task_of
+from utils.write_errors import writing
 
 NAME = 'predictions.csv'
 NUMBERS = 2**20  # numbers that the network gave and that wait to be looked at together
@@ -58,7 +59,7 @@ def predictions_file(path, engine, name_of):
     """
     with replacing(path) as file:
         file.write('\ufeff')
-        rows = Rows(file, engine, name_of)
+        rows = Rows(file, engine, name_of, path)
         yield rows
         rows.finish()
     if rows.fault:
@@ -71,7 +72,8 @@ def predictions_file(path, engine, name_of):
 class Rows:
     """Turns batches into rows, many small batches at once, and lets the device run ahead of the file."""
 
-    def __init__(self, file, engine, name_of):
+    def __init__(self, file, engine, name_of, path=NAME):
+        self.path = path  # of the file, for messages
         self.writer, self.engine, self.name_of = csv.writer(file), engine, name_of
         self.kind, self.header = task_of(engine.args).target, None
         self.waiting, self.names, self.numbers = [], [], 0
@@ -127,10 +129,11 @@ class Rows:
         for name, column in columns.items():
             header += [name] if isinstance(name, str) else name
             texts += _texts(column.numpy(), classes if name in ('target', 'prediction') else None)
-        if self.header is None:
-            self.header = header
-            self.writer.writerow(header)
-        self.writer.writerows(zip(*texts, strict=True))
+        with writing(self.path):
+            if self.header is None:
+                self.header = header
+                self.writer.writerow(header)
+            self.writer.writerows(zip(*texts, strict=True))
 
     def _losses(self, predictions, targets):
         """Return the columns of the losses; none if the first samples show that there can be none."""

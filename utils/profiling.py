@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function, supported
 from utils.advice import PARTS, Facts, advise
 from utils.machine import cpu_cores, memory
 from utils.progress import length_of
+from utils.regular_files import made_regular
 from utils.tasks import task_of
 
 TRACE = 'trace.json.gz'
@@ -213,7 +214,7 @@ def table(parts):
 def save_trace(recorded, path):
     """Write what torch.profiler recorded as a Chrome trace: a Path ending in .gz, written whole or not at all."""
     partial = path.with_name(f'partial.{path.name}')
-    recorded.export_chrome_trace(str(partial))
+    recorded.export_chrome_trace(str(made_regular(partial)))
     os.replace(partial, path)
 
 

@@ -4,6 +4,9 @@ import sys
 import warnings
 from pathlib import Path
 
+from utils.regular_files import open_regular
+from utils.write_errors import writing
+
 
 class RankLog:
     """stdout and stderr of a process that is not the first: log.rank<n>.txt of the run, made when there is a word.
@@ -31,11 +34,16 @@ class RankLog:
         if self.directory is None:
             self.waiting.append(text)
         elif text and (self.file or self.directory.is_dir()):  # or it is gone again, as nothing has begun in it
-            if self.file is None:
-                self.file = open(self.directory / f'log.rank{self.rank}.txt', 'a', encoding='utf-8')  # noqa: SIM115
-            self.file.write(text)
-            self.file.flush()
+            with writing(self.directory / f'log.rank{self.rank}.txt'):
+                self._append(text)
         return len(text)
+
+    def _append(self, text):
+        """Add a text to the file, which is opened with the first one."""
+        if self.file is None:
+            self.file = open_regular(self.directory / f'log.rank{self.rank}.txt', 'a', encoding='utf-8')
+        self.file.write(text)
+        self.file.flush()
 
     def flush(self):
         """Do nothing: what is written is in the file at once."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.definitions import ASSIGNMENTS, MODULE_LEVEL, Import, Module, References, canonical, read_module
+from utils.regular_files import read_regular_bytes, regular
 from utils.source import project_files
 
 DIGITS = 16  # of a hash, hexadecimal
@@ -36,7 +37,7 @@ class Source:
         self.place = Path(place)
         self.archived = None
         if self.place.is_file():
-            with zipfile.ZipFile(self.place) as archive:
+            with zipfile.ZipFile(regular(self.place)) as archive:
                 self.archived = {info.filename: info for info in archive.infolist()}
         self._modules, self._there = {}, {}
 
@@ -55,10 +56,10 @@ class Source:
         """Return what is in a file (bytes), or None: there is no such file, or it is too large to be source."""
         try:
             if self.archived is None:
-                return (self.place / path).read_bytes()
+                return read_regular_bytes(self.place / path)
             if path not in self.archived or self.archived[path].file_size > LARGEST_FILE:
                 return None
-            with zipfile.ZipFile(self.place) as archive:
+            with zipfile.ZipFile(regular(self.place)) as archive:
                 return archive.read(path)
         except (OSError, zipfile.BadZipFile):
             return None

@@ -33,7 +33,7 @@ from utils.known_archives import note_archive
 from utils.reader import Source
 from utils.record_schema import RECORD, fault_of
 from utils.registry import PROJECT
-from utils.regular_files import read_regular_bytes, read_regular_text
+from utils.regular_files import open_regular, read_regular_bytes, read_regular_text
 from utils.roots import name_of, packages_of, roots_of, typed_in
 from utils.run_directory import replacing
 from utils.source import code_hash, packed, read_files
@@ -128,7 +128,7 @@ class Record:
         """
         directory, source = Path(directory), self.values['source']
         if self.goes_on:
-            with open(directory / _sibling(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
+            with open_regular(directory / _sibling(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
                 file.write(f'resumed: {now()}, {command_line()}\n')
         else:
             source['file'] = _new_name(directory)

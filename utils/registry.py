@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import DanluError
+from utils.regular_files import read_regular_text
 from utils.synonyms import same_names
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def read_registry(module, name):
 @functools.lru_cache
 def _parsed(path, changed):
     """Return the syntax tree of a file; `changed`, the time of its last change, makes a new version another file."""
-    return ast.parse(path.read_text(encoding='utf-8'), str(path))
+    return ast.parse(read_regular_text(path), str(path))
 
 
 def close_names(name, names, count=3):

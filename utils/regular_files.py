@@ -1,11 +1,19 @@
-"""Opening files that may come from others: regular files only, so that no pipe or device is waited for. No torch."""
+"""Opening files: regular files only, so that no pipe, device or socket in a file's place is waited for. No torch.
+
+All code of the project opens files here: `open_regular` stands for `open`, `open_handle` for `os.open`, and `regular`
+checks a path for a library that opens files by their paths. tests/utils/test_regular_files.py looks for code that opens
+a path in another way.
+"""
 
 import errno
 import os
 import stat
-from pathlib import Path
 
 NOT_REGULAR = 'it is a pipe, a device or a socket, not a regular file'
+
+
+class NotRegularError(OSError):
+    """A pipe, a device or a socket is in the place of a file."""
 
 
 def check_regular(path):
@@ -14,17 +22,48 @@ def check_regular(path):
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, NOT_REGULAR, str(path))
+        raise NotRegularError(errno.EINVAL, NOT_REGULAR, str(path))
+
+
+def regular(path):
+    """Return a path of a regular file as it is, for a library that opens it; OSError as for `check_regular`."""
+    check_regular(path)
+    return path
+
+
+def made_regular(path):
+    """Make or empty a regular file and return its path, for a library that writes it; OSError as for `open_regular`."""
+    open_regular(path, 'wb').close()
+    return path
 
 
 def open_regular(path, mode='rb', **options):
-    """Open an existing regular file for reading, as `open` does; it returns at once, whatever is at the path.
+    """Open a regular file as `open` does, for reading or writing; return at once, whatever is at the path.
 
     Raises:
-        OSError: it is something else, with what it is as the `strerror`, or it cannot be opened.
+        OSError: something else is there, with what it is as the `strerror`, or the file cannot be opened.
     """
-    check_regular(path)  # before the opening, which does something to some devices
-    return open(path, mode, opener=_opener, **options)
+    return open(path, mode, opener=open_handle, **options)
+
+
+def open_handle(path, flags, permissions=0o666):
+    """Open a regular file as `os.open` does and return its number (int); arguments and errors as for `open_regular`.
+
+    Args:
+        path: of the file.
+        flags: of os.open; O_NONBLOCK is added, which a regular file ignores and a pipe does not wait with.
+        permissions: of a new file, before the umask.
+    """
+    try:
+        check_regular(path)  # before the opening, which does something to some devices
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    handle = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0), permissions)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # it took the file's place meanwhile
+        os.close(handle)
+        raise NotRegularError(errno.EINVAL, NOT_REGULAR, str(path))
+    return handle
 
 
 def read_regular_bytes(path):
@@ -39,10 +78,7 @@ def read_regular_text(path, encoding='utf-8', errors=None):
         return file.read()
 
 
-def _opener(path, flags):
-    """Open by number, without waiting for the other end of a pipe that took the file's place meanwhile."""
-    handle = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise OSError(errno.EINVAL, NOT_REGULAR, str(Path(path)))
-    return handle
+def write_regular_text(path, text, errors=None):
+    """Write a text (str) as UTF-8 into a regular file, new or replaced; OSError as for `open_regular`."""
+    with open_regular(path, 'w', encoding='utf-8', errors=errors) as file:
+        file.write(text)

@@ -4,6 +4,7 @@ result.txt is always the newest; what was there before is result.1.txt, then res
 viz.1 and whatever else belongs to it. Also its report.html, where this test writes none. Imports no torch.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,11 @@ from pathlib import Path
 
 from utils import ledger
 from utils.args_file import same_options
-from utils.errors import DanluError
+from utils.errors import OF_THE_MACHINE, DanluError
 from utils.lock import Held, RunLock
 from utils.regular_files import open_regular, read_regular_text
 from utils.run_directory import make_new_directory
+from utils.write_errors import after, reason_of, write_error
 
 PARTIAL = 'partial'  # where a test's files lie until it has its results
 RESULT = 'result.txt'
@@ -49,14 +51,21 @@ def whole_results(args, choose):
             Path(args.result_dir, REPORT).touch()  # empty, it stands for none, until the test writes it
         try:
             yield directory
-        except BaseException:
-            shutil.rmtree(args.result_dir)
+            _check_there(args.result_dir)
+        except BaseException as error:
+            with after(error):
+                shutil.rmtree(args.result_dir)
             raise
         _take_places(Path(args.result_dir))
         _enter(args, Path(directory), known=False)
     finally:
         args.result_dir = directory
         lock.release()
+
+
+def _check_there(directory):
+    """Raise FileNotFoundError if a test's files were removed while it ran: what was open then is lost."""
+    os.stat(Path(directory, 'args.txt'))
 
 
 def _lock(args, choose):
@@ -107,10 +116,16 @@ def tidy_up(args, directory):
 
 
 def _enter(args, directory, known):
-    """Add a test's ledger_line.json to the ledger and remove it; where that fails, say so: result.txt has the values.
+    """Add a test's ledger_line.json to the ledger and remove it.
+
+    A ledger that nobody can write, or not this user, as beside a run of somebody else, gets no line, which is said.
 
     Args:
         known: whether the ledger may hold the line already (bool), as the process that added it was killed then.
+
+    Raises:
+        WriteError: the ledger cannot be written now, for want of space for example; the next test in this directory
+            adds the line.
     """
     path = directory / LEDGER_LINE
     try:
@@ -122,7 +137,9 @@ def _enter(args, directory, known):
         if isinstance(line, dict) and not (known and line in ledger.read(target)[0]):
             ledger.append(target, line)
     except OSError as error:
-        print(f'{target} cannot be written ({error.strerror or error}), so this test is in result.txt alone')
+        if error.errno in OF_THE_MACHINE and error.errno != errno.EROFS:
+            raise write_error(target, error) from error
+        print(f'{target} cannot be written ({reason_of(error)}), so this test is in result.txt alone')
     path.unlink()
 
 

@@ -5,7 +5,9 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
+from utils.regular_files import open_regular
 from utils.validation_options import SPLIT_DIRECTORY
+from utils.write_errors import after, writing
 
 AT_START = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
 
@@ -55,14 +57,28 @@ def made_below(roots, path, parser, option, fits=None):
 
 @contextmanager
 def replacing(path, binary=False):
-    """Give a file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole."""
+    """Give a file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole.
+
+    Raises:
+        WriteError: it cannot be opened, written to its end or renamed; the body raises what its own writing raises.
+    """
     partial = path.with_name(f'{path.name}.partial')
+    text = {} if binary else {'newline': '', 'encoding': 'utf-8'}
     try:
-        with open(partial, 'wb') if binary else open(partial, 'w', newline='', encoding='utf-8') as file:
+        with writing(path):
+            file = open_regular(partial, 'wb' if binary else 'w', **text)
+        try:
             yield file
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+        except BaseException as error:
+            with after(error):
+                file.close()
+            raise
+        with writing(path):
+            file.close()
+            os.replace(partial, path)
+    except BaseException as error:
+        with after(error):
+            partial.unlink(missing_ok=True)
         raise
 
 

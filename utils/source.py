@@ -121,7 +121,7 @@ def _is_text(entry, ending):
         if ending:
             return size <= LARGEST
         if size <= LARGEST_UNNAMED:
-            with open(entry.path, 'rb') as file:
+            with open_regular(entry.path) as file:
                 return b'\0' not in file.read()
     return False
 
@@ -149,7 +149,8 @@ def packed(files):
 def pack(path, root=PROJECT):
     """Write the project's source files as a zip archive to `path` and return its SHA-256 (str, hexadecimal)."""
     data = packed(read_files(root))
-    Path(path).write_bytes(data)
+    with open_regular(path, 'wb') as file:
+        file.write(data)
     return hashlib.sha256(data).hexdigest()
 
 

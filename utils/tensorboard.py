@@ -3,6 +3,7 @@
 import copy
 import importlib
 import re
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -21,14 +22,30 @@ def open_writer(directory, purge_step=None):
     and within one second the order of the names is not that of the files: wait for the next second.
 
     Args:
-        directory: of the event files (str or Path); made if missing.
+        directory: of the event files (str or Path); made if missing, but not the one above it.
         purge_step: first step of which TensorBoard forgets what earlier files hold (int), or None.
     """
     found = [re.match(r'events\.out\.tfevents\.(\d+)\.', path.name) for path in Path(directory).glob('events.out.*')]
     newest = max((int(match[1]) for match in found if match), default=0)
     while int(now := time.time()) == newest:
         time.sleep(newest + 1 - now)
+    _be_silent_in_thread()
+    Path(directory).mkdir(exist_ok=True)  # not those above it: a run's directory that was removed stays away
     return SummaryWriter(str(directory), purge_step=purge_step)
+
+
+def _be_silent_in_thread():
+    """Print no traceback for an OSError in the thread that writes events: the next flush raises it."""
+    hook = threading.excepthook
+    if getattr(hook, 'without_events', False):
+        return
+
+    def without_events(told):
+        if not (issubclass(told.exc_type, OSError) and type(told.thread).__module__.startswith('tensorboard.')):
+            hook(told)
+
+    without_events.without_events = True
+    threading.excepthook = without_events
 
 
 def add_hparams(writer, options, metrics):

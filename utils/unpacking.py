@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from utils.errors import DanluError
 from utils.registry import PROJECT
-from utils.regular_files import read_regular_bytes
+from utils.regular_files import open_regular, read_regular_bytes
 from utils.source import project_files
 
 MOST_FILES, MOST_BYTES = 20_000, 2**28  # of an archive
@@ -147,7 +147,7 @@ def _holds(place, files):
         for name in names:
             path = Path(folder, name)
             if not path.is_symlink():
-                found[path.relative_to(place).as_posix()] = path.read_bytes()
+                found[path.relative_to(place).as_posix()] = read_regular_bytes(path)
     return found == files
 
 
@@ -156,7 +156,8 @@ def _write(place, files):
     for name, data in files.items():
         path = place / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with open_regular(path, 'wb') as file:
+            file.write(data)
 
 
 def _link_data(place, files):

@@ -8,8 +8,9 @@ import torch
 
 from utils import processes
 from utils.checkpoint import unwrapped
-from utils.regular_files import read_regular_text
+from utils.regular_files import open_regular, read_regular_text
 from utils.sharding import local
+from utils.write_errors import writing
 
 FILE = 'witness.jsonl'
 CLOSE = 1e-5  # share by which a loss may differ where other arithmetic rounds otherwise: a GPU, more threads
@@ -51,7 +52,7 @@ class Witness:
         }
         line = self._compared(seen) if self.resumed else None
         self.resumed = False
-        with open(self.path, 'a', encoding='utf-8') as file:
+        with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(seen) + '\n')
         return line
 

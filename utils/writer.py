@@ -1,6 +1,6 @@
 """Writes checkpoints while training goes on: from a snapshot, one after the other, never half of one."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
@@ -31,9 +31,10 @@ class CheckpointWriter:
         """Wait until everything is written.
 
         Raises:
-            DanluError: a file could not be written.
+            DanluError: a file could not be written; the others are written all the same.
         """
         waiting, self.waiting = self.waiting, []
+        wait(waiting)
         for future in waiting:
             future.result()
 

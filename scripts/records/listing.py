@@ -12,6 +12,7 @@ from scripts.records.results import ledger_of, ledger_tests, result_files, resul
 from scripts.records.run import as_number
 from scripts.records.selecting import FACTS, check_names, condition, moment, ordered, selected
 from utils.arguments import number
+from utils.csv_text import cells_of
 from utils.layout import number_text, span_text, table, terminal_width
 
 # Options that say where a run lies and how it is done, and not what it is; how many epochs has a column of its own.
@@ -187,10 +188,11 @@ def short(run, name):
 def write_csv(rows, runs, columns):
     """Write rows (list of dict) and a column for each name in `columns` as CSV."""
     head = list(dict.fromkeys([*COLUMNS, *columns]))
-    writer = csv.DictWriter(sys.stdout, head, lineterminator='\n')
-    writer.writeheader()
+    writer = csv.writer(sys.stdout, lineterminator='\n')
+    writer.writerow(cells_of(head))
     for row, each in zip(rows, runs, strict=True):
-        writer.writerow({**{name: cell(each, name) for name in columns}, **row})
+        known = {**{name: cell(each, name) for name in columns}, **row}
+        writer.writerow(cells_of(known.get(name, '') for name in head))
 
 
 def print_table(rows, runs, columns, differing):

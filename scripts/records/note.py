@@ -6,6 +6,7 @@ import os
 from scripts.records.finding import find_run
 from utils.errors import DanluError
 from utils.layout import printable
+from utils.regular_files import open_handle
 
 
 def add_arguments(parser):
@@ -37,7 +38,7 @@ def add_note(directory, text):
     line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}'
     try:
         # In one piece at the end of the file, whoever else writes there.
-        handle = os.open(os.path.join(directory, 'note.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        handle = open_handle(os.path.join(directory, 'note.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(handle, f'{line}\n'.encode('utf-8', 'surrogateescape'))
         finally:

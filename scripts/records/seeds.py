@@ -11,6 +11,7 @@ from scripts.records.listing import Tests, cell
 from scripts.records.run import as_number
 from scripts.records.selecting import selected
 from utils.chance import mean_interval
+from utils.csv_text import cells_of
 from utils.errors import DanluError
 from utils.layout import number_text, table, terminal_width
 
@@ -189,4 +190,4 @@ def write_csv(found):
     writer.writerow(['group', 'value', *COLUMNS])
     for group, values in found:
         for name, each in values.items():
-            writer.writerow([group[0].name, name, *summed_up(each).values()])
+            writer.writerow(cells_of([group[0].name, name, *summed_up(each).values()]))

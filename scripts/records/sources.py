@@ -4,6 +4,7 @@ import zipfile
 import zlib
 from functools import lru_cache
 
+from utils.regular_files import regular
 from utils.source import code_hash, read_files
 
 LARGEST = 4 * 2**20  # bytes of one file in an archive that are read
@@ -33,7 +34,7 @@ def archived_files(run):
         return {}
     files, left = {}, MOST
     try:
-        with zipfile.ZipFile(run.path / name) as archive:
+        with zipfile.ZipFile(regular(run.path / name)) as archive:
             for info in archive.infolist():
                 if info.is_dir() or info.file_size > LARGEST or left <= 0:
                     continue

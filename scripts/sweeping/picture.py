@@ -6,6 +6,7 @@ import os
 from scripts.sweeping.study import DIRECTION, kind_of
 from utils.curves import BEST, COLOURS, RESUMED
 from utils.matplotlib_import import import_matplotlib
+from utils.regular_files import made_regular
 
 COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
 LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
@@ -42,7 +43,7 @@ def draw_sweep(path, trials, metric, definition):
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
     partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw it
-    figure.savefig(partial, dpi=100)
+    figure.savefig(made_regular(partial), dpi=100)
     os.replace(partial, path)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from scripts.sweeping.space import grid_of
 from utils.errors import DanluError
+from utils.regular_files import open_regular
 
 try:
     import fcntl
@@ -317,7 +318,7 @@ def alone(sweep):
     if fcntl is None or not sweep.url.startswith('sqlite') or not sweep.folder.is_dir():
         yield
         return
-    with open(sweep.folder / TAKING, 'ab') as file:
+    with open_regular(sweep.folder / TAKING, 'ab') as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, whatever becomes of the process
         yield
 

@@ -15,6 +15,7 @@ from scripts.records.note import add_note
 from scripts.records.run import Run, as_number
 from utils.ending_signals import ENDING, name_of
 from utils.registry import PROJECT
+from utils.regular_files import open_regular, read_regular_bytes, read_regular_text
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
 # Exit statuses of a process that was asked to end: it saved first, or it had not got so far, or was killed.
@@ -98,7 +99,7 @@ class Training:
     def _start(self, words):
         self.trial.set_user_attr('host', socket.gethostname())
         chosen = {} if self.gpu is None else {'CUDA_VISIBLE_DEVICES': self.gpu}
-        with open(self.output, 'ab') as output:
+        with open_regular(self.output, 'ab') as output:
             self.process = subprocess.Popen(
                 [sys.executable, str(PROJECT / 'train.py'), *map(str, words)],
                 stdin=subprocess.DEVNULL,
@@ -114,7 +115,7 @@ class Training:
         if self.orphan is None:
             return False
         try:
-            command = Path(f'/proc/{self.orphan}/cmdline').read_bytes()
+            command = read_regular_bytes(f'/proc/{self.orphan}/cmdline')
         except OSError:  # it has ended, or this is no Linux
             return False
         return os.fsencode(self.directory) in command.split(b'\0')
@@ -168,7 +169,7 @@ class Training:
     def _holder(self):
         """Return the process (int) on this machine that has the run's lock, or None."""
         try:
-            owner = json.loads((self.directory / 'lock').read_text(encoding='utf-8'))
+            owner = json.loads(read_regular_text(self.directory / 'lock'))
             return owner['pid'] if owner['host'] == socket.gethostname() else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
@@ -205,7 +206,7 @@ class Training:
 
     def _last_line(self, code):
         """Return what it said last (str), without what stands before each message."""
-        said = self.output.read_text(encoding='utf-8', errors='replace') if self.output.exists() else ''
+        said = read_regular_text(self.output, errors='replace') if self.output.exists() else ''
         lines = [line.strip() for line in (said.splitlines() or Run(self.directory).tail) if line.strip()]
         if code is not None and code < 0:
             return f'ended by {name_of(-code)}' + (f' after: {lines[-1]}' if lines else '')

@@ -280,8 +280,8 @@ def test_a_directory_that_cannot_be_made(labelled, write):
     with pytest.raises(DanluError) as error:
         build(args)
     assert str(error.value) == (
-        f'--cache_dir {place}/cache: cannot write the pixels of 7 pictures (6,616 bytes): Not a directory; free some '
-        'space, give another directory, or leave it out'
+        f'--cache_dir {place}/cache: cannot write the pixels of 7 pictures (6,616 bytes): Not a directory; remove '
+        'what is in its place, give another directory, or leave it out'
     )
 
 
@@ -411,7 +411,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, un
     assert process.returncode == 1
     (line,) = stderr.splitlines()
     assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 pictures (6,616 bytes, ')
-    assert line.endswith(': File too large; free some space, give another directory, or leave it out')
+    assert line.endswith(': File too large; allow larger files (ulimit -f), give another directory, or leave it out')
     assert files_in(cache) == []
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.csv_text import text_of
 from utils.measures import number
+from utils.regular_files import open_regular
 
 MOST = 20_000  # samples whose rows are in the page: half of them the worst
 NUMBERS = 2**22  # that are kept of all samples for the intervals
@@ -26,7 +27,7 @@ MOST_COLUMNS = 30
 
 def read(path):
     """Yield the cells (dict of str) of each row of predictions.csv."""
-    with open(path, newline='', encoding='utf-8-sig') as file:
+    with open_regular(path, 'r', newline='', encoding='utf-8-sig') as file:
         rows = csv.reader(file)
         header = next(rows, [])
         for row in rows:
@@ -35,7 +36,7 @@ def read(path):
 
 def header_of(path):
     """Return the names of the columns (list of str)."""
-    with open(path, newline='', encoding='utf-8-sig') as file:
+    with open_regular(path, 'r', newline='', encoding='utf-8-sig') as file:
         return next(csv.reader(file), [])
 
 
