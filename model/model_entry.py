@@ -21,7 +21,9 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from model.argument_ranges import ArgumentError
 from model.fitting import refuse_unfitting
+from model.parameter_memory import described, refuse_too_large
 from utils.arguments import keyword_values
 from utils.errors import DanluError
 from utils.machine import select_gpus
@@ -82,9 +84,7 @@ def select_model(args):
     if colon and args.model_type not in MODELS and not by_source:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
-        with explained_construction(args):
-            model = entry(name, args.task, **offered, **given)
-        return scale_outputs(model, args)
+        return scale_outputs(_built(lambda: entry(name, args.task, **offered, **given), args, outputs), args)
     if by_source:
         entry = class_of_source(args.model_type, args.model_source)
     else:
@@ -101,10 +101,17 @@ def select_model(args):
     _check_required(args.model_type, entry, offered | given)
     if inspect.isclass(entry) or hasattr(entry, 'tasks'):
         refuse_unfitting(args.model_type, entry, args, MODELS)
-    with explained_construction(args):
-        model = entry(**{name: value for name, value in offered.items() if _takes(entry, name)}, **given)
+    taken = {name: value for name, value in offered.items() if _takes(entry, name)} | given
+    model = _built(lambda: entry(**taken), args, outputs)
     refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
     return scale_outputs(model, args)
+
+
+def _built(build, args, outputs):
+    """Return the model (nn.Module) that `build()` returns; what its arguments make impossible is one line."""
+    with explained_construction(args):
+        refuse_too_large(build, args, outputs)
+        return build()
 
 
 @contextmanager
@@ -112,26 +119,35 @@ def explained_construction(args):
     """Turn what a model's constructor raises for its arguments into one line that names --model_args.
 
     Without --model_args the options of Danlu are checked already: what is raised then is a fault of the code, and keeps
-    its traceback, unless it is for want of memory.
+    its traceback, unless it is for want of memory, or the model declares the range (model/argument_ranges.py).
     """
     try:
         yield
-    except AttributeError as error:
-        if error.obj is not args:
-            raise
-        raise DanluError(
-            f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add it to '
-            'add_common_args in options.py, which training and testing share'
-        ) from error
-    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except ArgumentError as error:
+        raise DanluError(_out_of_range(error, args)) from error
+    except DanluError:
+        raise
+    except Exception as error:  # of any constructor: all differ
+        if isinstance(error, AttributeError) and error.obj is args:
+            raise DanluError(
+                f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add it '
+                'to add_common_args in options.py, which training and testing share'
+            ) from error
         text = ' '.join(str(error).split())
         no_memory = isinstance(error, MemoryError) or "can't allocate memory" in text or 'Storage size' in text
         if not (args.model_args or no_memory):
             raise
-        words = f'--model_args {" ".join(args.model_args)}' if args.model_args else '--image_size or --num_classes'
         raise DanluError(
-            f'{words}: model {args.model_type!r} cannot be built so ({type(error).__name__}: {text[:200]})'
+            f'{described(args)}: model {args.model_type!r} cannot be built so ({type(error).__name__}: {text[:200]})'
         ) from error
+
+
+def _out_of_range(error, args):
+    """Return the line (str) for an ArgumentError: the option as it was given, and what the model takes."""
+    name = error.argument
+    given = [word for word in args.model_args or [] if word.partition('=')[0] == name]
+    option = f'--model_args {given[-1]}' if given else OPTION_OF.get(name, name)
+    return f'{option}: model {args.model_type!r} takes for {name} {error.wanted}'
 
 
 class Parallel(nn.DataParallel):

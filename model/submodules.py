@@ -3,7 +3,10 @@
 from torch import nn
 from torch.nn import functional as F
 
+from model.argument_ranges import CHANNELS, FLAG, takes, whole
 from utils.errors import DanluError
+
+FEATURES = whole(1, 2**31)  # channels within a network
 
 
 def refuse_smaller(name, image_size, smallest):
@@ -25,6 +28,14 @@ class ConvBnRelu(nn.Module):
         bias: whether the convolution has a bias; by default not, as the normalisation subtracts it again.
     """
 
+    @takes(
+        in_channels=FEATURES,
+        out_channels=FEATURES,
+        kernel_size=whole(1, 255),
+        stride=whole(1, 255),
+        dilation=whole(1, 255),
+        bias=FLAG,
+    )
     def __init__(self, in_channels, out_channels, kernel_size=3, *, stride=1, dilation=1, bias=False):
         super().__init__()
         total = dilation * (kernel_size - 1)
@@ -43,6 +54,7 @@ class ConvBnRelu(nn.Module):
 class DoubleConv(nn.Sequential):
     """Two 3x3 ConvBnRelu in a row: (N, in_channels, H, W) -> (N, out_channels, H, W)."""
 
+    @takes(in_channels=FEATURES, out_channels=FEATURES)
     def __init__(self, in_channels, out_channels):
         super().__init__(ConvBnRelu(in_channels, out_channels), ConvBnRelu(out_channels, out_channels))
 
@@ -50,6 +62,7 @@ class DoubleConv(nn.Sequential):
 class UpConv(nn.Module):
     """Bring features to the channels and the exact size of a skip connection, so that odd sizes need no cropping."""
 
+    @takes(in_channels=FEATURES, out_channels=FEATURES)
     def __init__(self, in_channels, out_channels):
         super().__init__()
         self.conv = ConvBnRelu(in_channels, out_channels, kernel_size=1)
@@ -71,6 +84,7 @@ class Stem(nn.Module):
     https://arxiv.org/abs/1706.02677, section 5.1.
     """
 
+    @takes(in_channels=CHANNELS, width=FEATURES)
     def __init__(self, in_channels, width=16):
         super().__init__()
         self.shortcut = nn.Identity() if in_channels == 3 else nn.Conv2d(in_channels, 3, 1, bias=False)

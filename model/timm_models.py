@@ -46,7 +46,7 @@ def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_s
         with _downloading(timm, name) if pretrained else contextlib.nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
     except TypeError as error:  # how timm's constructors say that they do not know an argument
-        if not given:
+        if 'unexpected keyword' not in str(error) or not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: timm:{name} does not take that: {error}') from error
 

@@ -56,7 +56,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
     try:
         return build(name, num_classes, pretrained, image_size, given)
     except TypeError as error:  # how torchvision's constructors say that they do not know an argument
-        if not given:
+        if 'unexpected keyword' not in str(error) or not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: torchvision:{name} does not take that: {error}') from error
 
@@ -86,9 +86,9 @@ def _classification(name, num_classes, pretrained, image_size, given):
         if name in ('googlenet', 'inception_v3'):
             # Their auxiliary outputs would reach the loss as a tuple; their initialisation takes most of a minute.
             options.update(aux_logits=False, init_weights=False)
-        return _sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options})
+        return _sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options}, given)
     with downloading(weights):
-        model = _sized(name, image_size, {'weights': weights, **options})
+        model = _sized(name, image_size, {'weights': weights, **options}, given)
     if name == 'inception_v3':  # torchvision refuses aux_logits=False together with weights
         model.aux_logits, model.AuxLogits = False, None
     heads = _outputs(model, len(weights.meta['categories']))
@@ -132,12 +132,15 @@ def _size_options(name, image_size, smallest):
     return {}
 
 
-def _sized(name, image_size, options):
-    """Return torchvision's model; a size that a vision transformer cannot take becomes a DanluError."""
+def _sized(name, image_size, options, given):
+    """Return torchvision's model; a size that a vision transformer cannot take becomes a DanluError.
+
+    With arguments of --model_args (`given`, dict) it may be these: select_model quotes the error then.
+    """
     try:
         return models.get_model(name, **options)
     except (ValueError, AssertionError) as error:
-        if image_size is None:
+        if image_size is None or given:
             raise
         height, width = models.get_model_weights(name).DEFAULT.meta['min_size']
         reason = str(error).split('\n', maxsplit=1)[0].rstrip('.!')

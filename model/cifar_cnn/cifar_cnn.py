@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from model.argument_ranges import CHANNELS, CLASSES, SHARE, SIDES, takes
 from model.submodules import refuse_smaller
 
 SMALLEST = 8  # three poolings leave one pixel of 8
@@ -20,11 +21,12 @@ class CifarCNN(nn.Module):
         dropout: share of the head's inputs that are dropped in training, from 0 to below 1.
 
     Raises:
-        DanluError: image_size is too small.
+        DanluError: image_size is too small, or an argument out of range.
     """
 
     tasks = ('classification', 'multilabel', 'regression')
 
+    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, dropout=SHARE)
     def __init__(self, num_classes=10, in_channels=3, image_size=(32, 32), dropout=0.0):
         super().__init__()
         refuse_smaller('cifar_cnn', image_size, SMALLEST)

@@ -7,6 +7,7 @@ from torch import nn
 from torchvision import models
 from torchvision.models import segmentation
 
+from model.argument_ranges import ANYTHING, CHANNELS, CLASSES, FLAG, takes
 from model.pretrained import downloading
 from model.submodules import Stem
 
@@ -22,6 +23,7 @@ class FCN(nn.Module):
 
     tasks = ('segmentation',)
 
+    @takes(network=ANYTHING, in_channels=CHANNELS)
     def __init__(self, network, in_channels=3):
         super().__init__()
         self.stem = Stem(in_channels)
@@ -34,6 +36,7 @@ class FCN(nn.Module):
         return self.fcn(self.stem(images))['out']
 
 
+@takes(num_classes=CLASSES, in_channels=CHANNELS, pretrained=FLAG)
 def resnet50_fcn(num_classes, in_channels=3, pretrained=False):
     """Return an FCN on a dilated ResNet-50. Long et al. 2015, https://arxiv.org/abs/1411.4038.
 
@@ -43,16 +46,18 @@ def resnet50_fcn(num_classes, in_channels=3, pretrained=False):
         pretrained: whether the backbone starts from ImageNet weights, downloaded once.
 
     Raises:
-        DanluError: the weights cannot be downloaded.
+        DanluError: the weights cannot be downloaded, or an argument is out of range.
     """
     return _build(segmentation.fcn_resnet50, models.ResNet50_Weights, num_classes, in_channels, pretrained)
 
 
+@takes(num_classes=CLASSES, in_channels=CHANNELS, pretrained=FLAG)
 def resnet101_fcn(num_classes, in_channels=3, pretrained=False):
     """Return an FCN on a dilated ResNet-101; paper, arguments and errors as for resnet50_fcn."""
     return _build(segmentation.fcn_resnet101, models.ResNet101_Weights, num_classes, in_channels, pretrained)
 
 
+@takes(num_classes=CLASSES, in_channels=CHANNELS, pretrained=FLAG)
 def deeplabv3_fcn(num_classes, in_channels=3, pretrained=False):
     """Return a DeepLabV3 on a ResNet-50; arguments and errors as for resnet50_fcn.
 
@@ -62,6 +67,7 @@ def deeplabv3_fcn(num_classes, in_channels=3, pretrained=False):
     return _build(segmentation.deeplabv3_resnet50, models.ResNet50_Weights, num_classes, in_channels, pretrained)
 
 
+@takes(num_classes=CLASSES, in_channels=CHANNELS, pretrained=FLAG)
 def mobilenetv3_fcn(num_classes, in_channels=3, pretrained=False):
     """Return a DeepLabV3 on a MobileNetV3-Large, the smallest and fastest here; otherwise as deeplabv3_fcn.
 

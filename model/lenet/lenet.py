@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from model.argument_ranges import CHANNELS, CLASSES, SIDES, takes, whole
 from model.submodules import refuse_smaller
 
 SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
@@ -18,19 +19,18 @@ class LeNet(nn.Module):
         num_classes: number of logits.
         in_channels: channels of the images.
         image_size: (height, width) of the images, each at least 12, or 16 without padding.
-        padding: pixels around the image. 2 stands for the blank rows that the paper adds around a digit of 28x28; with
-            0, pictures of 32x32 get the paper's own sizes, 400-120-84.
+        padding: pixels around the image, 0 to 256. 2 stands for the blank rows that the paper adds around a digit of
+            28x28; with 0, pictures of 32x32 get the paper's own sizes, 400-120-84.
 
     Raises:
-        DanluError: image_size is too small.
+        DanluError: image_size is too small, or an argument out of range.
     """
 
     tasks = ('classification', 'multilabel', 'regression')
 
+    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, padding=whole(0, 256))
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
-        if padding < 0:
-            raise ValueError(f'padding is {padding}, and must be at least 0')
         refuse_smaller('LeNet', image_size, SMALLEST + 4 - 2 * padding)
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
         self.features = nn.Sequential(

@@ -5,7 +5,7 @@ import math
 
 from torch import nn
 
-from utils.errors import DanluError
+from model.argument_ranges import CLASSES, SHARE, one_or_more, sides, takes, whole
 
 
 class MLP(nn.Module):
@@ -18,17 +18,22 @@ class MLP(nn.Module):
         dropout: share of each hidden layer's outputs that are dropped in training, from 0 to below 1.
 
     Raises:
-        DanluError: a width is not a whole number above 0.
+        DanluError: an argument is out of range.
     """
 
     tasks = ('classification', 'multilabel', 'regression')
     vectors = True
 
+    @takes(
+        num_classes=CLASSES,
+        in_channels=whole(1, 2**31),  # features, of vectors
+        image_size=sides(1, 2**16, empty=True),
+        hidden=one_or_more(1, 2**24),
+        dropout=SHARE,
+    )
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), hidden=(256,), dropout=0.0):
         super().__init__()
         hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
-        if not all(isinstance(width, int) and width > 0 for width in hidden):
-            raise DanluError(f'mlp: hidden={hidden}: give whole numbers above 0, for example hidden=256,128')
         widths, layers = [in_channels * math.prod(image_size), *hidden], [nn.Flatten()]
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.Dropout(dropout)]

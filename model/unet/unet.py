@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from model.argument_ranges import CHANNELS, CLASSES, one_of, takes, whole
 from model.submodules import DoubleConv, UpConv
 
 
@@ -22,14 +23,22 @@ class UNet(nn.Module):
         width: channels at full size; each level below has twice as many.
         depth: number of halvings of the size.
         task: 'segmentation' or 'restoration'.
+
+    Raises:
+        DanluError: an argument is out of range.
     """
 
     tasks = ('segmentation', 'restoration')
 
+    @takes(
+        num_classes=CLASSES,
+        in_channels=CHANNELS,
+        width=whole(1, 2**14),
+        depth=whole(0, 16),
+        task=one_of('segmentation', 'restoration'),
+    )
     def __init__(self, num_classes, in_channels=3, width=16, depth=4, task='segmentation'):
         super().__init__()
-        if width < 1:
-            raise ValueError(f'width is {width}, and must be at least 1')
         self.residual = task == 'restoration' and num_classes == in_channels
         widths = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(

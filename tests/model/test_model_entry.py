@@ -131,8 +131,8 @@ def test_values_of_model_args(register, text, value):
         ('mlp', ['image_size=3'], '--model_args image_size: that is --image_size'),
         ('torchvision:resnet18', ['in_channels=1'], '--model_args in_channels: that is --channels'),
         ('torchvision:resnet18', ['depth=3'], '--model_args depth: torchvision:resnet18 does not take that: .*depth'),
-        ('mlp', ['hidden=3,0'], r'mlp: hidden=\(3, 0\): give whole numbers above 0'),
-        ('mlp', ['hidden=1.5,2'], 'give whole numbers above 0'),
+        ('mlp', ['hidden=3,0'], "hidden=3,0: model 'mlp' takes for hidden whole numbers from 1"),
+        ('mlp', ['hidden=1.5,2'], "model 'mlp' takes for hidden whole numbers from 1"),
     ],
 )
 def test_model_args_that_do_not_fit_are_refused(name, words, says):
