@@ -130,8 +130,8 @@ def explained_construction(args):
     except Exception as error:  # of any constructor: all differ
         if isinstance(error, AttributeError) and error.obj is args:
             raise DanluError(
-                f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add it '
-                'to add_common_args in options.py, which training and testing share'
+                f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add '
+                'it to add_common_args in options.py, which training and testing share'
             ) from error
         text = ' '.join(str(error).split())
         no_memory = isinstance(error, MemoryError) or "can't allocate memory" in text or 'Storage size' in text

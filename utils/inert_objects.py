@@ -16,6 +16,7 @@ from itertools import takewhile
 import torch
 
 from utils.layout import printable
+from utils.regular_files import open_regular, regular
 
 MAX_NAMES = 2000  # different classes and functions in a file; torch looks each of them up in all
 MAX_ATTEMPTS = 8  # readings of a file: one more for each class that turns out to be a kind of dict
@@ -72,7 +73,7 @@ def read_inertly(path):
     for _ in range(MAX_ATTEMPTS):
         try:
             with torch.serialization.safe_globals([(kind, name) for name, kind in classes.items()]):
-                loaded = torch.load(path, map_location='cpu', weights_only=True)
+                loaded = torch.load(regular(path), map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as error:  # 'Can only SETITEMS for dict ..., but got <class of ours>'
             dicts = [name for name, kind in classes.items() if issubclass(kind, list) and repr(kind) in str(error)]
             if not dicts:
@@ -95,12 +96,12 @@ def _placeholder(number):
 
 def _names_in(path):
     """Return the names (set of str, 'module.name') of the classes and functions that a file names; runs nothing."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
+    if zipfile.is_zipfile(regular(path)):
+        with zipfile.ZipFile(regular(path)) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith('/data.pkl')]
             with archive.open(name) as file:
                 return _globals_in(file, 1)
-    with open(path, 'rb') as file:
+    with open_regular(path) as file:
         return _globals_in(file, LEGACY_PICKLES)
 
 

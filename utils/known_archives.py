@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from utils.errors import DanluError
-from utils.regular_files import open_regular, read_regular_text
+from utils.regular_files import open_regular, read_regular_text, write_regular_text
 
 SHA256 = re.compile('[0-9a-f]{64}')
 
@@ -40,7 +40,7 @@ def note_archive(sha256, run):
         path = state_directory() / sha256
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(f'{os.path.abspath(run)}, {datetime.datetime.now():%Y-%m-%d %H:%M}\n', encoding='utf-8')
+            write_regular_text(path, f'{os.path.abspath(run)}, {datetime.datetime.now():%Y-%m-%d %H:%M}\n')
     except (OSError, RuntimeError) as error:
         return [f'eval.py --code then will ask before it runs the code of this run, as that cannot be noted: {error}']
     return []

@@ -8,6 +8,8 @@ import html
 import sys
 from pathlib import Path
 
+from utils.regular_files import read_regular_bytes, read_regular_text
+
 LINE = {}  # number of the cell that runs -> the handle of its progress line
 HEIGHT_PIXELS = 800  # of a page in a cell
 
@@ -61,7 +63,7 @@ class CellCurves:
             return
         from IPython.display import Image, display
 
-        picture = Image(data=(logger.directory / 'curves.png').read_bytes(), format='png')
+        picture = Image(data=read_regular_bytes(logger.directory / 'curves.png'), format='png')
         if self.handle is None:
             self.handle = display(picture, display_id=True)
         else:
@@ -83,5 +85,5 @@ class PageInCell:
 
     def _repr_html_(self):
         """Return the page as a frame of its own (str): its styles and scripts do not mix with those of the notebook."""
-        page = html.escape(self.path.read_text(encoding='utf-8'), quote=True)
+        page = html.escape(read_regular_text(self.path), quote=True)
         return f'<iframe srcdoc="{page}" width="100%" height="{HEIGHT_PIXELS}" style="border: 0"></iframe>'

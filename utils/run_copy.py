@@ -16,6 +16,7 @@ from utils.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weigh
 from utils.errors import DanluError
 from utils.event_files import BELOW, CONTINUED
 from utils.record_schema import check_resume_state
+from utils.regular_files import open_regular, read_regular_text, regular, write_regular_text
 from utils.resumption import newest_whole
 from utils.run_directory import replacing
 
@@ -63,7 +64,7 @@ def copy_run(state, path, target):
     run = path.parent
     for pattern in KEPT:
         for file in run.glob(pattern):
-            shutil.copyfile(file, target / file.name)
+            shutil.copyfile(regular(file), target / file.name)
     for name in KEPT_DIRECTORIES:
         if (run / name).is_dir():
             shutil.copytree(run / name, target / name)
@@ -78,7 +79,7 @@ def copy_run(state, path, target):
     _copy_top(state, run, target)
     save_checkpoint(target / LAST, state)
     note = f'a copy of {path}; the log up to there is in {run / "log.txt"}\n'
-    (target / 'log.txt').write_text(note, encoding='utf-8')
+    write_regular_text(target / 'log.txt', note)
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def _named(record, name, path):
 def _rename_run(file, name, path):
     """Give a copied record.json the id of the new run; one that cannot be read stays as it is."""
     try:
-        record = _named(json.loads(file.read_text(encoding='utf-8')), name, path)
+        record = _named(json.loads(read_regular_text(file)), name, path)
     except (ValueError, RecursionError):
         return
     with replacing(file) as written:
@@ -140,7 +141,7 @@ def _copy_top(state, run, target):
     for file in run.glob('top_*.pth'):
         number = file.stem.removeprefix('top_')
         if number.isdecimal() and int(number) <= state['epoch']:
-            shutil.copyfile(file, target / file.name)
+            shutil.copyfile(regular(file), target / file.name)
 
 
 def _copy_events(sizes, run, target):
@@ -165,7 +166,7 @@ def _copy_events(sizes, run, target):
                 return None
         for name, size in own.items():
             (target / name).parent.mkdir(exist_ok=True)
-            with open(run / name, 'rb') as source, open(target / name, 'wb') as copy:
+            with open_regular(run / name) as source, open_regular(target / name, 'wb') as copy:
                 copy.write(source.read(size))
         copied |= own
     return copied

@@ -32,6 +32,7 @@ ALLOWED = {
     'utils/components.py: now.read_bytes(name)': 'a method of utils.reader.Source',
     'utils/reader.py: self.read_bytes(path)': 'a method of utils.reader.Source',
     'scripts/records/sources.py: archive.open(info)': 'in a zip archive',
+    'utils/inert_objects.py: archive.open(name)': 'in a zip archive',
     'utils/result_directory.py: Path(args.result_dir, REPORT).touch()': 'in a new directory',
 }
 
