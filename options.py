@@ -70,7 +70,7 @@ from utils.record_schema import recorded_args
 from utils.registry import PROJECT, read_registry
 from utils.run_directory import made_below
 from utils.validation_options import SPLIT_DATA, test_list
-from utils.write_errors import WriteError
+from utils.write_errors import WriteError, after
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
@@ -793,7 +793,8 @@ def begin_copy(args):
     try:
         copy_run(state, path, Path(args.model_dir))
     except BaseException as error:
-        shutil.rmtree(args.model_dir)
+        with after(error):
+            shutil.rmtree(args.model_dir)
         if isinstance(error, OSError):
             raise DanluError(f'--as: {args.model_dir} cannot be written: {error.strerror or error}') from error
         raise
