@@ -24,7 +24,7 @@ from utils import processes
 from utils.errors import DanluError
 from utils.file_names import same_form
 from utils.registry import load_entry
-from utils.regular_files import open_regular
+from utils.regular_files import open_regular, regular
 from utils.run_directory import replacing
 from utils.tasks import task_of
 from utils.validation_options import SPLIT_DIRECTORY
@@ -163,7 +163,7 @@ def _lines(listing, indices, target):
 def _write_tables(path, folder, chosen, count):
     """Write the rows of a .csv or .npz file as train and val of the same kind."""
     if Path(path).suffix.lower() == '.npz':
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(regular(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
             own = {

@@ -15,6 +15,7 @@ from functools import reduce
 from pathlib import Path
 
 from utils.errors import DanluError, message_of
+from utils.regular_files import read_regular_text, regular
 
 SOURCE = 'source:'  # before the name of a class, as --model_type
 COPY = 'model_source.py'  # of a run, in its directory
@@ -23,7 +24,7 @@ COPY = 'model_source.py'  # of a run, in its directory
 def classes_in(path):
     """Return the names of the classes (list of str) that a Python file defines; [] where it cannot be read."""
     try:
-        tree = ast.parse(Path(path).read_text(encoding='utf-8'))
+        tree = ast.parse(read_regular_text(path))
     except (OSError, ValueError, SyntaxError):
         return []
     return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -136,4 +137,4 @@ def keep_source(args):
     target = Path(args.model_dir, COPY)
     if args.model_source is None or not args.model_type.startswith(SOURCE) or Path(args.model_source) == target:
         return
-    shutil.copyfile(args.model_source, target)
+    shutil.copyfile(regular(args.model_source), target)
