@@ -502,6 +502,8 @@ def report_of(trainer):
     Raises:
         DanluError: the Trainer has methods of its own of which a test knows nothing, or as for `test_best`.
     """
+    if trainer.val_loader is None:
+        raise DanluError('report(): there is no validation data to test best.pth on; give a val_loader')
     own = [name for name in TESTED if getattr(type(trainer), name) is not getattr(Engine, name)]
     if own:
         raise DanluError(

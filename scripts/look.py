@@ -10,6 +10,7 @@ and as the network sees it.
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from options import train_parser
 from utils.arguments import number
 from utils.errors import DanluError, run_main
+from utils.given_parts import refuse_recorded
 from utils.option_checks import PICTURE_DATA, checked
 
 COUNT = 16
@@ -35,6 +37,7 @@ def parse_args(argv=None):
     group.add_argument('--epoch', default=1, type=number(int, low=1), metavar='N',
                        help='whose order and augmentation they have')
     args = parser.parse_args(argv)
+    refuse_recorded(args, 'look.py')
     if args.resume is not None:
         parser.error('argument --resume: there is nothing to go on with; give @<run>/args.txt instead')
     if not args.out.lower().endswith('.png') or os.path.isdir(args.out):
@@ -49,13 +52,13 @@ def main(argv=None):
     if args.num_workers is None:
         args.num_workers = 0  # for a batch or two processes are not worth their start, and change nothing
     # Here, so that --help and wrong options need no torch.
-    from data.data_entry import notes_of, select_train_loader
+    from data.data_entry import notes_of
     from utils.fonts import note_of_fonts
     from utils.sheet import draw_features, draw_sheet
     from utils.tasks import has_pictures
     from utils.viz import save_picture
 
-    loader = select_train_loader(args)
+    loader = training_loader(args)
     images, targets, plain = first_samples(args, loader)
     heading, shown = heading_of(args, loader, plain), slice(args.count)
     if has_pictures(args):
@@ -75,6 +78,17 @@ def main(argv=None):
     except OSError as error:
         raise DanluError(f'--out: {args.out} cannot be written: {error.strerror}') from None
     print(f'sheet: {os.path.abspath(args.out)} ({sheet.shape[1]}x{sheet.shape[0]})')
+
+
+def training_loader(args):
+    """Return the loader of the training data; with --val_split that of the part which a run would train on."""
+    from data.data_entry import select_train_loader
+    from data.val_split import split_lists
+
+    with tempfile.TemporaryDirectory() as folder:
+        args.model_dir = folder
+        with split_lists(args):
+            return select_train_loader(args)
 
 
 def first_samples(args, loader):

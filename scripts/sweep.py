@@ -36,9 +36,11 @@ from utils.arguments import (
     plain_name,
 )
 from utils.errors import DanluError, run_main, writing_into
+from utils.given_parts import refuse_recorded
 from utils.launch import NEEDED
 from utils.layout import printable
 from utils.registry import PROJECT, read_registry, unknown_name
+from utils.validation_options import has_validation
 
 # What other workers may have otherwise, in the same experiment: options that change no result, and where data lie.
 LOCAL = ASIDE - {'epochs', 'on_nan'}
@@ -110,6 +112,7 @@ def sweep_of(args, words):
         raise DanluError(f'--set {ranged.name}={ranged.text}: a number of points is for --sampler grid')
     elif args.trials is None:
         raise DanluError('--trials: say how many; --sampler grid alone knows by itself')
+    refuse_recorded(options, 'a sweep')
     metric, mode = metric_of(args, options)
     given = from_keywords(lambda _: train_parser().given(words), {})
     words = words if {'monitor', 'mode'} & set(given) else [*words, '--monitor', metric]
@@ -126,8 +129,11 @@ def metric_of(args, options):
         DanluError: the task has no such metric.
     """
     known = read_registry('metrics', 'VALUES_OF').get(options.task, {})
-    monitored_by_run = options.monitor or f'val/{next(iter(known), "loss")}'
+    usual = f'val/{next(iter(known), "loss")}' if has_validation(options) else 'train/loss'
+    monitored_by_run = options.monitor or usual
     metric = args.metric or monitored_by_run
+    if metric.startswith('val/') and not has_validation(options):
+        raise DanluError(f'--metric {metric}: --val_list none leaves no validation; give train/loss or validation data')
     name = metric.partition('/')[2]
     is_loss = name.partition('_')[0] == 'loss'
     if known and name not in known and not is_loss:

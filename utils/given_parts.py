@@ -68,6 +68,17 @@ def add(args, role, part):
     args.given_parts = {**(getattr(args, 'given_parts', None) or {}), role: described(part)}
 
 
+def refuse_recorded(args, program):
+    """Raise DanluError where options are from the args.txt of a run with ready-made parts, which a program cannot have.
+
+    Args:
+        args: options; `recorded_parts` counts.
+        program: its name (str).
+    """
+    if recorded := getattr(args, 'recorded_parts', None):
+        raise DanluError(f'@args.txt: the run has ready-made parts ({named(recorded)}), which {program} cannot build')
+
+
 def _refusal(args, recorded, missing):
     """Return why a run cannot be repeated or resumed without its parts (str)."""
     what = f'--resume: {args.model_dir}' if args.resume else '@args.txt: the recorded run'

@@ -168,9 +168,10 @@ class PastParser(Parser):
             words = split_line(line, lambda message, place=place: self.error(place + message))
             parts += [(place, part) for part in self._without_permissions(parts_of(words), place)]
         head = next((match for line in lines if (match := HEAD.match(line))), None)
+        if given := parts_in(lines):
+            self._options.recorded_parts = given
         if head is not None and head['prog'] == self.prog:
             self._has_record = True
-            self._options.recorded_parts = parts_in(lines)
             parts = self._record_of_today(path, lines, parts)
         else:  # somebody has written it
             self._typed |= {name for _, part in parts if (name := self._name_of(part[0])) is not None}
