@@ -44,11 +44,13 @@ if __name__ == '__main__':
     keep_freed_memory()
 
 import torch
+from torch.utils.data import RandomSampler
 
 from data.class_notes import class_notes
 from data.data_entry import notes_of, select_eval_loader
 from data.identity import changed_test_set, dataset_of, identity_of_data, name_of, shared_with_training
-from data.pictures import picture_from
+from data.predicting import predict
+from data.ready_made import as_loader, complete_from_batches, values_of
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -62,7 +64,7 @@ from utils.engine import Engine
 from utils.environment import git_state, now
 from utils.failures import explained
 from utils.final_table import result_lines
-from utils.fit import Fit, described_pictures
+from utils.fit import described_pictures
 from utils.fonts import note_of_fonts
 from utils.layout import terminal_width
 from utils.ledger import finite, run_of
@@ -77,6 +79,8 @@ from utils.prediction_hint import hint_to_predict
 from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
+from utils.ready_metrics import ready_metrics
+from utils.ready_parts import ready_loss
 from utils.record_schema import recorded_args
 from utils.regular_files import open_regular, write_regular_text
 from utils.report_page.page import Page, environment
@@ -87,19 +91,11 @@ from utils.speed import first_line
 from utils.streams import guarded_output
 from utils.summaries import summary_of_evaluator, summary_of_predictor
 from utils.target_scale import settle
-from utils.tasks import has_pictures
+from utils.tasks import has_pictures, task_of
 from utils.write_errors import WriteError, after, writing_into
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
 NAMES = 2**14  # of samples, more than a batch has
-
-# What a Predictor makes of a network's outputs, by task.
-OUTCOMES = {
-    'classification': lambda logits: logits.softmax(1),
-    'multilabel': torch.sigmoid,
-    'segmentation': lambda logits: logits.max(1).indices,
-    'restoration': lambda pixels: pixels.clamp(0, 1),
-}
 
 
 class Evaluator(Engine):
@@ -110,13 +106,14 @@ class Evaluator(Engine):
         checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
         loader: of the test set, where it is at hand already; None: it is made by the options.
         say: function(line), what is told of the test besides its results' place.
-        net: of the run, into which the checkpoint's weights are loaded, compiled or not; None: a new one.
+        net: of the run or one's own, into which the checkpoint's weights are loaded, compiled or not; None: a new one.
+        loss, metrics: ready-made, as train.Trainer takes them; None: those of the options.
 
     Raises:
         DanluError: an option, the data or the checkpoint is at fault.
     """
 
-    def __init__(self, args, checkpoint=None, loader=None, say=print, net=None):
+    def __init__(self, args, checkpoint=None, loader=None, say=print, net=None, *, loss=None, metrics=None):
         check_overrides(self, Evaluator)
         if checkpoint is None:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
@@ -130,7 +127,7 @@ class Evaluator(Engine):
             given_parts.needed_by_name(args, 'data')
         device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
-            self.loader = select_eval_loader(args) if loader is None else loader
+            self.loader = select_eval_loader(args) if loader is None else test_loader(loader, args, net)
         settle(args)
         self.say = say
         if args.save_viz and not has_pictures(args):
@@ -139,12 +136,13 @@ class Evaluator(Engine):
             )
         if args.save_outputs:
             check_outputs(args)
-        threads = set_threads(args.threads, self.loader.num_workers)
+        threads = set_threads(args.threads, getattr(self.loader, 'num_workers', 0))
         net, loaded, self.drift = load_network(args, checkpoint, device, 'test', net)
-        super().__init__(args, equip_multi_gpu(net, gpus), select_loss(args), device)
+        loss, loss_given = select_loss(args) if loss is None else ready_loss(loss), loss
+        super().__init__(args, equip_multi_gpu(net, gpus), loss, device)
         self.take_from(self.loader)
         self.speed_up()
-        self.metrics = select_metrics(args)
+        self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
         self.shows_matrix = shows_matrix(self.metrics)
         self.page, self.results = Page(self) if args.report else None, None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
@@ -154,10 +152,11 @@ class Evaluator(Engine):
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
         notes += class_notes(dataset_of(self.loader), args, 'val')
+        notes += given_parts.notes_on_lost(args, {'loss': loss_given, 'metrics': metrics})
         notes += note_of_fonts(args.class_names) if args.save_viz else []
         loaded += getattr(args, 'past', [])  # what an older record has otherwise
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
-        self.name_of = lru_cache(NAMES)(getattr(self.loader.dataset.dataset, 'name', str))
+        self.name_of = lru_cache(NAMES)(getattr(dataset_of(self.loader), 'name', str))
         self.outputs = None
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
@@ -167,6 +166,12 @@ class Evaluator(Engine):
 
     def __repr__(self):
         return summary_of_evaluator(self)
+
+    def evaluate(self, batches, metrics=None, on_batch=None):
+        """Return the values of a loader or data set (dict); with `metrics` it is the evaluation of Engine."""
+        if metrics is None:
+            return values_of(self, batches, self.metrics)
+        return super().evaluate(batches, metrics, on_batch)
 
     def eval(self):
         """Test, write what it gives into args.result_dir, and return the values (dict).
@@ -197,7 +202,7 @@ class Evaluator(Engine):
     def test(self):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
-        size_of = getattr(self.loader.dataset.dataset, 'full_size', None)
+        size_of = getattr(dataset_of(self.loader), 'full_size', None)
         if self.args.save_outputs:
             self.outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of)
         with predictions_file(Path(self.args.result_dir) / PREDICTIONS, self, self.name_of) as rows:
@@ -234,7 +239,7 @@ class Evaluator(Engine):
 
     def sample_name(self, index):
         """Return a sample's name fit for a file: the end of its path, without what file systems refuse."""
-        name = self.name_of(index) if hasattr(self.loader.dataset.dataset, 'name') else ''
+        name = self.name_of(index) if hasattr(dataset_of(self.loader), 'name') else ''
         return re.sub(r'[^\w.-]+', '_', os.path.splitext(name)[0])[-80:]
 
     def provenance(self, seen):
@@ -325,14 +330,15 @@ class Predictor(Engine):
     Args:
         args: options, from options.test_args.
         checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path.
+        net: one's own, into which the checkpoint's weights are loaded; None: a new one, by --model_type.
 
     Attributes:
         class_names: names of the classes (list of str), or None.
     """
 
-    def __init__(self, args, checkpoint):
+    def __init__(self, args, checkpoint, net=None):
         device, gpus = select_gpus(args)
-        net, _, drift = load_network(args, checkpoint, device, 'weights')
+        net, _, drift = load_network(args, checkpoint, device, 'weights', net)
         if drift.loud:
             warnings.warn('\n'.join(drift.loud), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
@@ -344,52 +350,22 @@ class Predictor(Engine):
         return summary_of_predictor(self)
 
     def predict(self, pictures):
-        """Return what the network makes of pictures, on the CPU.
-
-        Args:
-            pictures: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
-                channels of the training, as a list file's are. For features instead of pictures: floats (N, F), as
-                they are in the file that was trained on.
-
-        Returns:
-            probabilities, float32 (N, K), of classification (their sum is 1) and multilabel (of each class by itself);
-            labels, int64 (N, H, W), of segmentation; numbers, float32 (N, T), of regression; pixels, float32
-            (N, C, H, W) from 0 to 1, of restoration.
-
-        Raises:
-            DanluError: a picture cannot be read, there is none, or one is given by itself.
-        """
-        if isinstance(pictures, str) or not hasattr(pictures, '__len__'):
-            raise DanluError('predict takes a list of pictures, also of one: predict([picture])')
-        if len(pictures) == 0:
-            raise DanluError('there is no picture to predict anything for: the list is empty')
-        size, results = self.args.batch_size, []
-        with torch.inference_mode():
-            for start in range(0, len(pictures), size):
-                batch = self.images_of(pictures[start : start + size])
-                _, predictions, _ = self.step((batch, torch.zeros(len(batch))))
-                predictions, _ = as_classes(self.args, predictions, None)
-                results.append(OUTCOMES.get(self.args.task, torch.clone)(predictions).cpu())
-        return torch.cat(results)
-
-    def images_of(self, pictures):
-        """Return pictures, as `predict` takes them, as a batch that is not normalised yet."""
-        args = self.args
-        if not args.image_size:
-            mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
-            return ((torch.as_tensor(pictures, dtype=torch.float64) - mean) / std).float()  # as data.array has them
-        taken = args.channels, args.image_size, Fit.of(args), args.bits
-        return torch.stack([picture_from(picture, *taken) for picture in pictures])
+        """Return what the network makes of pictures, on the CPU: see data.predicting.predict."""
+        return predict(self, pictures)
 
 
-def load_predictor(load_model_path, **options):
+def load_predictor(load_model_path, net=None, **options):
     """Return the Predictor of a checkpoint; `options` are those of eval.py, such as device='cpu'.
+
+    Args:
+        load_model_path: of the checkpoint.
+        net: nn.Module of one's own that gets the weights; None: it is built by --model_type.
 
     Raises:
         DanluError: an option or the checkpoint is at fault.
     """
     args = test_args(load_model_path, **options)
-    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source))
+    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source), net)
 
 
 def load_network(args, checkpoint, device, use, net=None):
@@ -406,6 +382,24 @@ def load_network(args, checkpoint, device, use, net=None):
     loaded = load_chosen(net, checkpoint, args)
     drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *drift.lines], drift
+
+
+def test_loader(loader, args, net):
+    """Return a ready-made loader or data set as a test reads it; options that are not given are found in it.
+
+    Raises:
+        DanluError: it shuffles, or it does not tell what has to be known.
+    """
+    if isinstance(getattr(loader, 'sampler', None), RandomSampler):
+        raise DanluError('the loader shuffles, and the rows of a test are in the order of the data set: shuffle=False')
+    loader = as_loader(loader, args, training=False)
+    complete_from_batches(args, net, loader, None)
+    if getattr(args, task_of(args).outputs) is None:
+        raise DanluError(f'the loader does not tell --{task_of(args).outputs}: give it to test_args')
+    return loader
+
+
+test_loader.__test__ = False  # pytest would take it for a test
 
 
 def shows_matrix(metrics):

@@ -27,6 +27,7 @@ from options import (
     prepare_train_args,
     resumes_if_begun,
     save_args,
+    train_args,
 )
 from utils import launch
 from utils.errors import DanluError, message_of, run_main
@@ -46,13 +47,15 @@ from data.balance import note_of_missing, notes_of_classes, notes_of_ignored
 from data.class_notes import class_notes
 from data.data_entry import check_ready_made, notes_of, select_eval_loader
 from data.identity import data_record, dataset_of
-from data.ready_made import select_loaders
+from data.predicting import predict
+from data.ready_made import select_loaders, values_of
 from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
 from utils import given_parts, processes
 from utils.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
+from utils.continuation import begin_training, note_plan, take_data
 from utils.divergence import Divergence
 from utils.drift import check_loaded
 from utils.dry_run import dry_run
@@ -85,6 +88,7 @@ from utils.ready_parts import (
     note_on_scheduler,
     notes_on_optimizer,
     ready_loss,
+    waits_for_data,
 )
 from utils.ready_schedule import select_schedule, value_for
 from utils.record import Record, check_same_run
@@ -154,17 +158,26 @@ class Trainer(ReplaceableParts, Engine):
         metrics=None, step_on=None,
     ):  # fmt: skip
         check_overrides(self, Trainer)
+        parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
+                 'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
+        if waits_for_data(args, parts):
+            self.waiting = args, parts, step_on
+        else:
+            self.build(args, parts, step_on)
+
+    def build(self, args, parts, step_on):
+        """Build everything that training needs from options and ready-made `parts` (dict, None where there is none)."""
+        model, loss = parts['model'], parts['loss']
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
         notes += getattr(args, 'past', [])  # what an older record has otherwise
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()
-        optimizer = getattr(scheduler, 'optimizer', None) if optimizer is None else optimizer
-        parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
-                 'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
+        if parts['optimizer'] is None:
+            parts = parts | {'optimizer': getattr(parts['scheduler'], 'optimizer', None)}
         notes += [*given_parts.take(args, parts), *self.note_given(args, parts, step_on)]
         device, gpus = select_gpus(args)
-        self.begin_data(args, model, train_loader, val_loader)
+        self.begin_data(args, model, parts['train_loader'], parts['val_loader'])
         notes += self.notes_on_data(args)
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
@@ -172,16 +185,16 @@ class Trainer(ReplaceableParts, Engine):
         net = select_model(args) if model is None else scale_outputs(model, args)
         self.net = with_sync_bn(net.to(device), args.sync_bn)
         notes += [*described_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
-        super().__init__(args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
+        Engine.__init__(self, args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.take_from(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
         self.speed_up()
         self.spread(gpus)
-        self.metrics = {split: self.begin_metrics(metrics) for split in ('train', 'val')}
+        self.metrics = {split: self.begin_metrics(parts['metrics']) for split in ('train', 'val')}
         self.selection = self.select_selection()
-        notes += [*self.selection.notes, *self.begin_optimizer(optimizer)]
+        notes += [*self.selection.notes, *self.begin_optimizer(parts['optimizer'])]
         self.update = self.select_update()
         notes += note_on_scheduler(self.update.schedule)
         self.divergence = Divergence(self)
@@ -196,6 +209,7 @@ class Trainer(ReplaceableParts, Engine):
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.open_run(notes)
+        note_plan(self)
 
     def __repr__(self):
         return summary_of_trainer(self)
@@ -264,7 +278,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
-        args = self.args
+        args, self.closed = self.args, False
         make_model_dir(args)
         if not processes.is_first():
             self.look_on(history)
@@ -352,8 +366,11 @@ class Trainer(ReplaceableParts, Engine):
             )
         return update
 
-    def train(self, live=False):
+    def train(self, live=False, epochs=None):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch.
+
+        `epochs` (int) sets args.epochs, the number of epochs in total. Called again, with more epochs or after an
+        interruption, train() goes on in the same run, to the same bits as one long run.
 
         In a notebook the cell shows the curves at the end; with `live` they are drawn anew after each epoch, also into
         curves.png alone where there is no notebook.
@@ -367,13 +384,47 @@ class Trainer(ReplaceableParts, Engine):
                 '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
                 'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
             )
-        self.started = True
+        begin_training(self, epochs)
         self.curves = CellCurves(live)
         # To the end of all of it: a signal is not to find a picture half drawn.
         with guarded_output(), self.explaining(), self.interruption.watching(), closing_by(self.close):
             self.run_epochs()
         self.curves.show(self.logger)
         return self.logger.history
+
+    def fit(self, train_data=None, val_data=None, epochs=None, patience=None, monitor=None, mode=None):
+        """Train on loaders or data sets, and return the history, as `train` does.
+
+        Args:
+            train_data, val_data: as train_loader and val_loader of the constructor, for a Trainer that was given a
+                model and no data. Without val_data nothing is validated.
+            epochs, patience, monitor, mode: the options of these names; None: as they are.
+        """
+        given = {'epochs': epochs, 'patience': patience, 'monitor': monitor, 'mode': mode}
+        given = {name: value for name, value in given.items() if value is not None}
+        args = self.waiting[0] if 'waiting' in vars(self) else self.args
+        for name, value in vars(train_args(**given)).items():
+            if name in given:
+                setattr(args, name, value)
+        if train_data is not None:
+            self.build_waiting(train_loader=train_data, val_loader=val_data)
+        take_data(self, train_data, val_data)
+        return self.train()
+
+    def evaluate(self, batches, metrics=None, on_batch=None):
+        """Return the values of a loader or data set (dict), as validation has them.
+
+        With `metrics` it is the evaluation of Engine, which returns the number of samples too.
+        """
+        if metrics is not None:
+            return super().evaluate(batches, metrics, on_batch)
+        with self.for_testing():
+            return values_of(self, batches, self.metrics['val'])
+
+    def predict(self, pictures):
+        """Return what the network makes of a batch, of pictures or of a loader: see data.predicting.predict."""
+        with self.for_testing():
+            return predict(self, pictures)
 
     def report(self):
         """Test best.pth as `eval.py --report` does and return the page, which the cell of a notebook shows.
@@ -416,6 +467,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def close(self):
         """Finish what is being written and let go of the run's directory."""
+        self.closed = True
         try:
             self.logger.close()
         finally:
@@ -564,6 +616,8 @@ class Trainer(ReplaceableParts, Engine):
 
     def pause(self):
         """End a validation that is under way when the process is asked to end."""
+        if self.closed:  # trainer.evaluate after an interrupted training
+            return
         self.interruption.agree()
         if self.interruption.signal is not None:
             raise Interrupted

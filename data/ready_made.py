@@ -11,6 +11,7 @@ Nothing of it goes through --data_type. Sizes that are not given are found in th
 a TensorDataset or in the outputs of the network.
 """
 
+import copy
 import inspect
 
 import torch
@@ -187,6 +188,23 @@ def complete_from_batches(args, model, train, val):
     for name in told:
         setattr(args, name, found[name])
     args.from_data = sorted({*getattr(args, 'from_data', []), *told})
+
+
+def values_of(engine, data, metrics):
+    """Return the loss and the metrics (dict) of data that is no part of a run; generators are as before afterwards.
+
+    Args:
+        engine: utils.engine.Engine.
+        data: what `as_loader` takes.
+        metrics: as the engine has them, of which a copy counts.
+    """
+    state, loader, metrics = get_rng_state(), as_loader(data, engine.args, training=False), copy.copy(metrics)
+    engine.take_from(loader)
+    try:
+        values, _ = engine.evaluate(loader, metrics)
+    finally:
+        set_rng_state(state)
+    return values
 
 
 def first_batch(loader):

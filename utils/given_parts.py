@@ -180,6 +180,22 @@ def unused_of(parts):
     return {name: role for role in parts for name in REPLACED.get(role, ())}
 
 
+def notes_on_lost(args, parts):
+    """Return lines (list of str) on parts of a recorded run that a test does without.
+
+    Args:
+        args: options of the test; recorded_parts and typed count.
+        parts: dict from a role to what was handed over to the test, or None.
+    """
+    recorded, typed = getattr(args, 'recorded_parts', None) or {}, getattr(args, 'typed', ())
+    return [
+        f'the {role} of the run was ready-made, {text_of(recorded[role])}; this test has the one of the options (hand '
+        f'it over in Python: Evaluator(args, {role}=...))'
+        for role, part in parts.items()
+        if role in recorded and part is None and role not in typed
+    ]
+
+
 def needed_by_name(args, role):
     """Raise DanluError where a test needs a part that its checkpoint cannot name, as it was ready-made in training.
 

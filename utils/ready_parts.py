@@ -6,6 +6,7 @@ from itertools import islice
 import torch
 from torch import nn
 
+from utils import processes
 from utils.errors import DanluError
 from utils.given_parts import REPLACED, add
 from utils.one_logit import TWO, check_ready_loss
@@ -14,6 +15,7 @@ from utils.ready_schedule import ReadySchedule
 from utils.sharding import is_sharded
 
 SHOWN_NAMES = 4
+DATA_OPTIONS = ('data_type', 'train_list', 'val_list', 'val_split', 'data_root', 'download')
 
 
 class FunctionLoss(nn.Module):
@@ -110,6 +112,18 @@ def _settle_one_output(args, parts):
     return ['BCEWithLogitsLoss: the network gets one output for the two classes, as with --loss bce']
 
 
+def waits_for_data(args, parts):
+    """Return whether a Trainer may get its data by fit() (bool): a model is handed over, and nothing names data."""
+    named = {*DATA_OPTIONS, 'dry_run', 'find_lr'} & {*getattr(args, 'typed', ())}
+    return (
+        parts['model'] is not None
+        and not named
+        and args.resume is None
+        and processes.count() == 1
+        and (parts['train_loader'] is None and parts['val_loader'] is None)
+    )
+
+
 class ReplaceableParts:
     """Lets `trainer.optimizer = x`, `trainer.scheduler = x` and `trainer.loss = x` work until training begins.
 
@@ -123,6 +137,7 @@ class ReplaceableParts:
     @property
     def optimizer(self):
         """The optimizer (torch.optim.Optimizer)."""
+        self.build_waiting()
         return self.optimizer_
 
     @optimizer.setter
@@ -142,6 +157,7 @@ class ReplaceableParts:
     @property
     def scheduler(self):
         """The ready-made scheduler, or the utils.optim.Schedule of --schedule."""
+        self.build_waiting()
         return self.update.schedule if self.given_scheduler is None else self.given_scheduler
 
     @scheduler.setter
@@ -163,10 +179,12 @@ class ReplaceableParts:
     @property
     def loss(self):
         """The loss (nn.Module)."""
+        self.build_waiting()
         return self.loss_
 
     @loss.setter
     def loss(self, loss):
+        self.build_waiting()
         if 'logger' not in vars(self) or self.is_replacing:
             self.loss_ = loss
             return
@@ -179,10 +197,23 @@ class ReplaceableParts:
         self.selection = self.select_selection()
         self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
 
+    def __getattr__(self, name):
+        """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
+        if name.startswith('__') or 'waiting' not in vars(self):
+            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        self.build_waiting()
+        return getattr(self, name)
+
+    def build_waiting(self, **data):
+        """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
+        if 'waiting' in vars(self):
+            args, parts, step_on = self.__dict__.pop('waiting')
+            self.build(args, parts | data, step_on)
+
     def note_given(self, args, parts, step_on):
         """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
         self.given = {name for name, part in parts.items() if part is not None}
-        self.given_scheduler, self.step_on = parts['scheduler'], step_on
+        self.given_scheduler, self.step_on, self.handed = parts['scheduler'], step_on, parts
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
         if step_on is not None and self.given_scheduler is None:
             raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
@@ -194,6 +225,7 @@ class ReplaceableParts:
         Raises:
             DanluError: training has begun, or the run was resumed with the state of the part.
         """
+        self.build_waiting()
         if 'logger' not in vars(self) or self.is_replacing:
             return False
         if self.started:
@@ -202,13 +234,19 @@ class ReplaceableParts:
             raise DanluError(f'trainer.{name}: the run was resumed with another one; give it to Trainer as {name}=...')
         return True
 
-    def put_in_place(self, name, notes=()):
-        """Let the Trainer use a part that was assigned, and note it."""
+    def rebuild_update(self):
+        """Build the Update and the schedule anew, with the learning rates that the optimizer was built with."""
         self.is_replacing = True
         try:
+            for group in self.optimizer_.param_groups if self.given_scheduler is None else ():
+                group['lr'] = group.pop('initial_lr', group['lr'])  # a warm-up has lowered it
             self.update = self.select_update()
         finally:
             self.is_replacing = False
+
+    def put_in_place(self, name, notes=()):
+        """Let the Trainer use a part that was assigned, and note it."""
+        self.rebuild_update()
         self.given = {*self.given, name}
         parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
         add(self.args, name, parts[name])

@@ -74,8 +74,9 @@ class Painter:
 
     def _read(self, indices):
         """Yield (index, (picture (C, H, W), target)) of samples, or (index, the exception that reading it raised)."""
-        batches = self.engine.loader.dataset
-        if not hasattr(batches.dataset, 'order'):
+        batches = getattr(self.engine.loader, 'dataset', None)
+        by_number = hasattr(getattr(self.engine.loader, 'batch_sampler', None), 'set_epoch')  # of data.samplers
+        if by_number and not hasattr(batches.dataset, 'order'):
             for index in indices:
                 try:
                     images, targets, *_ = batches.__getitems__((1, np.array([index])))

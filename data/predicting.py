@@ -1,0 +1,95 @@
+"""What a network makes of samples that belong to no data set: for predict of a Trainer and of eval.Predictor."""
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from data.pictures import picture_from
+from utils.errors import DanluError
+from utils.fit import Fit
+from utils.one_logit import as_classes
+
+# What becomes of a network's outputs, by task; those of other tasks stay as they are.
+OUTCOMES = {
+    'classification': lambda logits: logits.softmax(1),
+    'multilabel': torch.sigmoid,
+    'segmentation': lambda logits: logits.max(1).indices,
+    'restoration': lambda pixels: pixels.clamp(0, 1),
+}
+
+
+def predict(engine, samples):
+    """Return what a network makes of samples, on the CPU.
+
+    Args:
+        engine: utils.engine.Engine, whose `step` is asked in a test's mode.
+        samples: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
+            channels of the training, as a list file's are. A batch instead: a tensor (N, ...), uint8 to be normalised
+            or floating point as the network takes it; or a DataLoader of (images, targets). For features instead of
+            pictures: floats (N, F), as they are in the file that was trained on.
+
+    Returns:
+        probabilities, float32 (N, K), of classification (their sum is 1) and multilabel (of each class by itself);
+        labels, int64 (N, H, W), of segmentation; numbers, float32 (N, T), of regression; pixels, float32 (N, C, H, W)
+        from 0 to 1, of restoration.
+
+    Raises:
+        DanluError: a picture cannot be read, there is none, one is given by itself, or its size is not known.
+    """
+    outcome, results = OUTCOMES.get(engine.args.task, torch.clone), []
+    engine.model.eval()
+    with torch.inference_mode():
+        for batch in _batches_of(samples, engine.args):
+            _, predictions, _ = engine.step(batch)
+            predictions, _ = as_classes(engine.args, predictions, None)
+            results.append(outcome(predictions).cpu())
+    if not results:
+        raise DanluError('there is nothing to predict: the loader is empty')
+    return torch.cat(results)
+
+
+def _batches_of(samples, args):
+    """Yield batches (images, targets) of what `predict` takes; targets are zeros where there are none."""
+    if isinstance(samples, DataLoader):
+        yield from (batch if isinstance(batch, list | tuple) else _with_zeros(batch) for batch in samples)
+        return
+    if isinstance(samples, str) or not hasattr(samples, '__len__'):
+        raise DanluError('predict takes a list of pictures, also of one: predict([picture])')
+    if len(samples) == 0:
+        raise DanluError('there is no picture to predict anything for: the list is empty')
+    for start in range(0, len(samples), args.batch_size):
+        yield _with_zeros(images_of(samples[start : start + args.batch_size], args))
+
+
+def _with_zeros(images):
+    return images, torch.zeros(len(images))
+
+
+def images_of(samples, args):
+    """Return samples, as `predict` takes them, as a batch that is not normalised yet where it is uint8."""
+    if args.image_size == [] and args.mean is not None:  # as data.array has them
+        mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
+        return ((torch.as_tensor(samples, dtype=torch.float64) - mean) / std).float()
+    if isinstance(samples, np.ndarray) and np.issubdtype(samples.dtype, np.floating):
+        samples = torch.from_numpy(samples)
+    if torch.is_tensor(samples) and samples.is_floating_point():
+        return samples.float()
+    _check_normalised(args)
+    if torch.is_tensor(samples) and samples.dtype == torch.uint8 and samples.dim() == 4 and samples.shape[1] in (1, 3):
+        return samples
+    if args.image_size is None or not args.channels:
+        raise DanluError(
+            'the size of the pictures is not known, as the data was ready-made: give image_size=[height, width] and '
+            'channels=1 or 3 to train_args or load_predictor, or a tensor as the network takes it'
+        )
+    taken = args.channels, args.image_size, Fit.of(args), args.bits or 16
+    return torch.stack([picture_from(picture, *taken) for picture in samples])
+
+
+def _check_normalised(args):
+    """Raise DanluError where it is not known how pictures are normalised."""
+    if args.mean is None or args.std is None:
+        raise DanluError(
+            'how pictures were normalised is not known, as the data was ready-made: give mean=[...] and std=[...] to '
+            'train_args or load_predictor (0 and 1: pixels in 0..1), or a floating-point tensor as the network takes it'
+        )
