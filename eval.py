@@ -52,7 +52,7 @@ from data.identity import changed_test_set, dataset_of, identity_of_data, name_o
 from data.predicting import predict
 from data.ready_made import as_loader, complete_from_batches, values_of
 from loss import select_loss
-from metrics import select_metrics
+from metrics import METRICS, select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import given_parts, launch, viz
 from utils.arguments import from_keywords
@@ -143,7 +143,9 @@ class Evaluator(Engine):
         self.take_from(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
-        self.shows_matrix = shows_matrix(self.metrics)
+        # By class, for the page and the confusion matrix, which ready-made metrics do not have.
+        self.counted = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
+        self.shows_matrix = shows_matrix(self.counted)
         self.page, self.results = Page(self) if args.report else None, None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         record = record_of(checkpoint).get('data') or {}
@@ -202,6 +204,7 @@ class Evaluator(Engine):
     def test(self):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
+        self.counted.reset()
         size_of = getattr(dataset_of(self.loader), 'full_size', None)
         if self.args.save_outputs:
             self.outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of)
@@ -211,13 +214,16 @@ class Evaluator(Engine):
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if self.shows_matrix:
             self.write_confusion_matrix()
-        elif hasattr(self.metrics, 'confusion_matrix'):
+        elif hasattr(self.counted, 'confusion_matrix'):
             print(f'confusion_matrix.csv is left out: {self.args.num_classes:,} classes would make too large a table')
         return results, self.provenance(seen)
 
     def note_batch(self, rows, start, images, predictions, targets):
         """Put a batch into predictions.csv (`rows`), and write and draw of it what is asked for."""
         rows.add(start, predictions, targets)  # with what the network gave, for the loss
+        if self.counted is not self.metrics and not rows.fault:
+            self.counted.update(*as_classes(self.args, predictions, targets))
+        self.shows_matrix = self.shows_matrix and not (rows.fault and self.counted is not self.metrics)
         if self.outputs is not None:
             self.outputs.add(start, predictions)
         if self.page is not None:
@@ -320,7 +326,7 @@ class Evaluator(Engine):
         with open_regular(path, 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)
             writer.writerow(['truth \\ prediction', *names])
-            for name, row in zip(names, self.metrics.confusion_matrix().tolist(), strict=True):
+            for name, row in zip(names, self.counted.confusion_matrix().tolist(), strict=True):
                 writer.writerow([name, *row])
 
 
@@ -461,13 +467,14 @@ def report_on(given, loader=None, net=None):
         print(f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path {path}')
 
 
-def test_best(given, loader=None, net=None):
+def test_best(given, loader=None, net=None, **parts):
     """Test the best.pth of a run, as `eval.py --report` does, and return the path (Path) of the page.
 
     Args:
         given: options of the run.
         loader: of its validation data, so that what is in memory is not decoded again, or None: a new one.
         net: its network, which gets the weights of best.pth, so that it is not compiled again, or None: a new one.
+        parts: loss and metrics of the Evaluator, where they are ready-made.
 
     Raises:
         DanluError: there is no best.pth, or an option, the data or the checkpoint is at fault.
@@ -479,7 +486,7 @@ def test_best(given, loader=None, net=None):
     args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
     try:
         with explained(args):
-            Evaluator(args, checkpoint, loader, say=lambda line: None, net=net).eval()
+            Evaluator(args, checkpoint, loader, say=lambda line: None, net=net, **parts).eval()
     except BaseException as error:
         with after(error):
             remove_unstarted(args.result_dir)
@@ -504,7 +511,8 @@ def report_of(trainer):
             f'report() tests as eval.py does, without {type(trainer).__name__}.{own[0]}: define that in a subclass of '
             'Evaluator too, and call its eval() with the option report'
         )
-    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrapped(trainer.net)))
+    parts = {role: trainer.handed[role] for role in ('loss', 'metrics')}
+    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrapped(trainer.net)), **parts)
     if not path.is_file():
         raise DanluError(f'{path} was not written; the lines above say why')
     return PageInCell(path)

@@ -44,7 +44,7 @@ from utils.arguments import (
 from utils.completion import complete
 from utils.errors import DanluError
 from utils.fit import FITS, INTERPOLATIONS, fit_before
-from utils.given_parts import parts_of
+from utils.given_parts import parts_of, unused_of
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.model_source import choose_class
@@ -643,8 +643,9 @@ def _resumed(parser, resume, argv):
             action.type = os.path.abspath  # the weights it began with are in last.pth; their file may be gone by now
     recorded = parser.parse_args([f'@{record}'])
     recorded.model_dir = str(run)
+    unused = unused_of(getattr(recorded, 'recorded_parts', None) or {})  # as ready-made parts took their place
     for name, value in given.items():
-        if name not in SAFE_ON_RESUME and value != getattr(recorded, name):
+        if name not in (*SAFE_ON_RESUME, *unused) and value != getattr(recorded, name):
             parser.error(
                 f'argument --{name}: a resumed run keeps it as it is ({shown(getattr(recorded, name))}); only '
                 f'{", ".join(SAFE_ON_RESUME)} can change. For another run with one change: python train.py '

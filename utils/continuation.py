@@ -21,7 +21,7 @@ FOLLOWED = ('patience', 'min_epochs', 'keep_top')  # of the Selection, which are
 def note_plan(trainer):
     """Keep what a Trainer was built by, so that later changes of its args are seen."""
     trainer.plan = {name: getattr(trainer.args, name, None) for name in (*READ_ONCE, 'epochs', 'monitor', 'mode')}
-    trainer.plan |= {'resumed': bool(trainer.args.resume)}
+    trainer.plan |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
 
 
 def begin_training(trainer, epochs=None):
@@ -55,8 +55,14 @@ def begin_training(trainer, epochs=None):
 
 
 def _check_unchanged(trainer):
-    """Raise DanluError where an option was changed that has no effect any more."""
+    """Raise DanluError where the network was replaced, or an option was changed that has no effect any more."""
     args, plan = trainer.args, trainer.plan
+    for name in ('net', 'model'):
+        if getattr(trainer, name) is not plan[name]:
+            raise DanluError(
+                f'trainer.{name} was replaced, and the optimizer has the parameters of the one before: make a new '
+                'Trainer with model=...'
+            )
     fixed = [*READ_ONCE, *(('monitor', 'mode') if trainer.started or plan['resumed'] else ())]
     for name in fixed:
         if getattr(args, name, None) != plan[name]:

@@ -63,9 +63,9 @@ def place(trainer, diverged):
 def advice(trainer, in_data=False):
     """Return what to do next (str); `in_data`: samples are not finite themselves."""
     args = trainer.args
-    text = 'Mend the data' if in_data else (
-        f'Look at the data, or lower the learning rate: {trainer.again()} --lr {args.lr / 10:g}'
-    )  # fmt: skip
+    own = 'optimizer' in getattr(trainer, 'given', ())
+    lower = 'that of the ready-made optimizer' if own else f'{trainer.again()} --lr {args.lr / 10:g}'
+    text = 'Mend the data' if in_data else f'Look at the data, or lower the learning rate: {lower}'
     if args.on_nan == 'stop' and trainer.saved is not None:
         text += f'; or go on without it: python train.py --resume {shlex.quote(args.model_dir)} --on_nan skip'
     return text

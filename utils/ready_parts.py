@@ -248,6 +248,7 @@ class ReplaceableParts:
         """Let the Trainer use a part that was assigned, and note it."""
         self.rebuild_update()
         self.given = {*self.given, name}
+        self.handed = self.handed | {name: self.loss_ if name == 'loss' else self.handed[name]}
         parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
         add(self.args, name, parts[name])
         for line in [*notes, *notes_on_replaced(self.args, {name})]:

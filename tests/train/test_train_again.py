@@ -106,6 +106,10 @@ def test_changes_without_effect_are_refused(tmp_path):
     with pytest.raises(DanluError, match=r'args\.lr was changed from 0\.001 to 0\.5'):
         trainer.train()
     trainer.args.lr = 0.001
+    net, trainer.net = trainer.net, Dropping()
+    with pytest.raises(DanluError, match=r'trainer\.net was replaced'):
+        trainer.train()
+    trainer.net = net
     trainer.args.patience, trainer.args.monitor = 1, 'val/loss'
     trainer.train()
     assert (trainer.selection.monitor, trainer.selection.mode, trainer.selection.patience) == ('val/loss', 'min', 1)
@@ -208,3 +212,14 @@ def test_what_is_not_known_is_asked_for(tmp_path):
     with pytest.raises(DanluError, match='predict takes a list of pictures'):
         trainer.predict('picture.png')
     trainer.close()
+
+
+def test_the_page_of_a_run_has_its_own_loss_and_metrics(tmp_path):
+    def sure(predictions, targets):
+        return predictions.softmax(1).max(1).values.mean()
+
+    trainer = notebook_trainer(tmp_path, '--epochs', 1, loss=nn.CrossEntropyLoss(), metrics={'sure': sure})
+    (row,) = trainer.train()
+    trainer.report()
+    (result,) = (tmp_path / 'lenet_exp' / 'best').glob('*/result.txt')
+    assert f'sure: {row["val/sure"]!r}' in result.read_text()
