@@ -35,12 +35,13 @@ from utils.arguments import (
     number,
     plain_name,
 )
-from utils.errors import DanluError, run_main, writing_into
+from utils.errors import DanluError, run_main
 from utils.given_parts import refuse_recorded
 from utils.launch import NEEDED
 from utils.layout import printable
 from utils.registry import PROJECT, read_registry, unknown_name
 from utils.validation_options import has_validation
+from utils.write_errors import writing_into
 
 # What other workers may have otherwise, in the same experiment: options that change no result, and where data lie.
 LOCAL = ASIDE - {'epochs', 'on_nan'}
