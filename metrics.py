@@ -26,6 +26,7 @@ import torch
 from utils.errors import DanluError
 from utils.metric_options import fault_of_metrics, top5_fault
 from utils.ranking import auroc_by_class
+from utils.ready_metrics import MetricFunction  # noqa: F401 (for those who hand metrics over)
 from utils.registry import load_entry
 from utils.targets import check_classes
 from utils.tasks import entry_names

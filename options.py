@@ -661,6 +661,7 @@ def _resumed(parser, resume, argv):
     args.model_dir, args.checkpoints_dir, args.resume = str(run), str(run.parent), str(resume)
     if getattr(args, 'as'):
         args.model_dir = None  # `begin_copy` makes it
+        args.checkpoints_dir = given.get('checkpoints_dir', args.checkpoints_dir)
     return args
 
 

@@ -167,6 +167,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def build(self, args, parts, step_on):
         """Build everything that training needs from options and ready-made `parts` (dict, None where there is none)."""
+        parts = self.with_assigned(parts)
         model, loss = parts['model'], parts['loss']
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
         notes += getattr(args, 'past', [])  # what an older record has otherwise

@@ -77,7 +77,9 @@ def load_source(path):
         spec.loader.exec_module(module)
     except Exception as error:  # whatever it does
         del sys.modules[name]
-        raise DanluError(f'--model_source {path} cannot be run: {type(error).__name__}: {message_of(error)}') from error
+        own = isinstance(error, ImportError) and "; Danlu's own model, data and utils stand before files of these names"
+        text = f'{type(error).__name__}: {message_of(error)}{own or ""}'
+        raise DanluError(f'--model_source {path} cannot be run: {text}') from error
     return module
 
 

@@ -210,6 +210,11 @@ class ReplaceableParts:
             args, parts, step_on = self.__dict__.pop('waiting')
             self.build(args, parts | data, step_on)
 
+    def with_assigned(self, parts):
+        """Return ready-made parts (dict) with those that a subclass assigned before it called our constructor."""
+        early = {role: vars(self).get(f'{role}_') for role in ('optimizer', 'loss')}
+        return parts | {role: part for role, part in early.items() if parts[role] is None}
+
     def note_given(self, args, parts, step_on):
         """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
         self.given = {name for name, part in parts.items() if part is not None}

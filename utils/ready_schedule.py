@@ -20,6 +20,8 @@ BY_EPOCH = (
 class ReadySchedule:
     """Steps a ready-made scheduler after each optimizer step, each epoch, or each validation.
 
+    Those of timm, which have step_update(updates) beside step(epoch, metric), get both numbers.
+
     Args:
         scheduler: object with step, state_dict and load_state_dict, as those of torch.optim.lr_scheduler.
         optimizer: torch.optim.Optimizer whose learning rate it changes.
@@ -39,24 +41,30 @@ class ReadySchedule:
         self.scheduler, self.optimizer = scheduler, optimizer
         self.step_on = step_on_of(scheduler, step_on)
         self.watched = watched_by(scheduler, selection) if self.step_on == 'val' else None
-        self.last_lr = base_lr(optimizer)
+        self.last_lr, self.updates, self.epochs = base_lr(optimizer), 0, 0
 
     def step(self):
         """Go on after an optimizer step."""
-        self.last_lr = base_lr(self.optimizer)
-        if self.step_on == 'step':
+        self.last_lr, self.updates = base_lr(self.optimizer), self.updates + 1
+        if is_of_timm(self.scheduler):
+            self.scheduler.step_update(self.updates)
+        elif self.step_on == 'step':
             self.scheduler.step()
 
     def end_epoch(self, value):
         """Go on after an epoch whose watched value was `value` (float), see `value_for`."""
-        if self.step_on == 'epoch':
+        self.epochs += 1
+        if is_of_timm(self.scheduler):
+            self.scheduler.step(self.epochs, value)
+        elif self.step_on == 'epoch':
             self.scheduler.step()
         elif self.step_on == 'val':
             self.scheduler.step(value)
 
     def state_dict(self):
         """Return where it stands: dict of plain values."""
-        return {'ready_made': plain(self.scheduler.state_dict()), 'last_lr': self.last_lr}
+        counts = {'updates': self.updates, 'epochs': self.epochs}
+        return {'ready_made': plain(self.scheduler.state_dict()), 'last_lr': self.last_lr, **counts}
 
     def load_state_dict(self, state):
         """Go on where `state_dict` was taken, after the optimizer has loaded its own state.
@@ -67,7 +75,12 @@ class ReadySchedule:
         if 'ready_made' not in state:
             raise DanluError('the run had no ready-made scheduler: resume it without scheduler=')
         restore_scheduler(self.scheduler, state['ready_made'])
-        self.last_lr = state['last_lr']
+        self.last_lr, self.updates, self.epochs = (state[name] for name in ('last_lr', 'updates', 'epochs'))
+
+
+def is_of_timm(scheduler):
+    """Return whether a scheduler is stepped by numbers, as those of timm (bool)."""
+    return hasattr(scheduler, 'step_update')
 
 
 def select_schedule(trainer, steps):
@@ -117,6 +130,8 @@ def step_on_of(scheduler, step_on):
         raise DanluError(f"whether {kind} steps each epoch or each optimizer step is not known: step_on='epoch' or ...")
     if step_on not in STEP_ON:
         raise DanluError(f"step_on is 'epoch', 'step' or 'val', not {step_on!r}")
+    if is_of_timm(scheduler):
+        return 'epoch'
     takes_value = _needed_arguments(scheduler.step)
     if step_on != 'val' and takes_value:
         raise DanluError(f"{kind}.step takes {', '.join(takes_value)}: give step_on='val'")
@@ -129,13 +144,21 @@ def _by_class(scheduler):
     """Return when a scheduler of torch is stepped (str), or None: its class does not tell."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         return 'val'
-    if isinstance(scheduler, BY_STEP):
+    if isinstance(scheduler, BY_STEP) or _is_of_transformers(scheduler):
         return 'step'
+    if is_of_timm(scheduler):
+        return 'epoch'
     if isinstance(scheduler, BY_EPOCH):
         return 'epoch'
     within = getattr(scheduler, '_schedulers', ())  # SequentialLR, ChainedScheduler
     ways = {_by_class(part) for part in within}
     return ways.pop() if len(ways) == 1 else None
+
+
+def _is_of_transformers(scheduler):
+    """Return whether a scheduler is a LambdaLR of the package transformers (bool), which counts optimizer steps."""
+    functions = [getattr(each, 'func', each) for each in getattr(scheduler, 'lr_lambdas', ())]
+    return any((getattr(each, '__module__', None) or '').startswith('transformers') for each in functions)
 
 
 def _needed_arguments(function):

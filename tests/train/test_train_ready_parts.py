@@ -120,24 +120,25 @@ def test_a_plateau_of_higher_values_is_refused_for_a_loss(tmp_path):
         )
 
 
-@pytest.mark.parametrize('kind', [SGD, Adam], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize(
     'schedule',
     [
         lambda optimizer: lr_scheduler.StepLR(optimizer, 1, 0.5),
         lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=4 * STEPS, cycle_momentum=False),
         lambda optimizer: lr_scheduler.ReduceLROnPlateau(optimizer, patience=0),
+        lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch),
+        lambda optimizer: lr_scheduler.CyclicLR(optimizer, 0.001, 0.1, step_size_up=5, cycle_momentum=False),
         lambda optimizer: lr_scheduler.SequentialLR(
             optimizer,
             [lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2), lr_scheduler.MultiStepLR(optimizer, [1], 0.5)],
             [2],
         ),
     ],
-    ids=['step', 'onecycle', 'plateau', 'sequential'],
+    ids=['step', 'onecycle', 'plateau', 'lambda', 'cyclic', 'sequential'],
 )
-def test_resuming_gives_the_same_bits(tmp_path, kind, schedule):
+def test_resuming_gives_the_same_bits(tmp_path, schedule):
     def trainer(*words):
-        parts = {'kind': kind, 'settings': {'lr': 0.02}, 'schedule': schedule}
+        parts = {'kind': Adam, 'settings': {'lr': 0.02}, 'schedule': schedule}
         return with_optimizer(tmp_path, '--keep_last_weights', *words, **parts)
 
     whole = trainer('--epochs', 4, '--save_prefix', 'whole')
@@ -243,6 +244,34 @@ def test_what_cannot_be_assigned_any_more_raises(tmp_path):
     with pytest.raises(DanluError, match=r'trainer\.optimizer: the run was resumed with another one'):
         resumed.optimizer = SGD(resumed.net.parameters(), 0.1)
     resumed.close()
+
+
+def test_what_a_subclass_assigns_before_the_constructor_counts(tmp_path):
+    class Own(Trainer):
+        def __init__(self, args, model, **parts):
+            self.optimizer = SGD(model.parameters(), lr=0.125)
+            self.loss = nn.CrossEntropyLoss(label_smoothing=0.5)
+            super().__init__(args, model=model, **parts)
+
+    trainer = notebook_trainer(tmp_path, '--epochs', 1, kind=Own)
+    assert trainer.train()[0]['lr'] == 0.125
+    assert trainer.given >= {'optimizer', 'loss'} and trainer.loss.label_smoothing == 0.5
+
+
+def test_schedulers_of_timm_are_stepped_by_numbers(tmp_path):
+    timm = pytest.importorskip('timm.scheduler')
+
+    def schedule(optimizer):
+        return timm.CosineLRScheduler(optimizer, t_initial=4, warmup_t=1, warmup_lr_init=0.01)
+
+    def trainer(*words):
+        return with_optimizer(tmp_path, *words, schedule=schedule)
+
+    rows = trainer('--epochs', 3, '--save_prefix', 'whole').train()
+    wanted = schedule(SGD(Dropping().parameters(), 0.05))
+    assert [row['lr'] for row in rows] == pytest.approx([wanted._get_lr(epoch)[0] for epoch in range(3)])
+    trainer('--epochs', 1, '--save_prefix', 'cut').train()
+    assert computed(trainer('--resume', tmp_path / 'lenet_cut', '--epochs', 3).train()) == computed(rows)
 
 
 def test_an_override_of_select_update_may_still_set_the_optimizer(tmp_path):
