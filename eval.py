@@ -47,7 +47,7 @@ import torch
 from torch.utils.data import RandomSampler
 
 from data.class_notes import class_notes
-from data.data_entry import notes_of, select_eval_loader
+from data.data_entry import Batches, notes_of, select_eval_loader
 from data.identity import changed_test_set, dataset_of, identity_of_data, name_of, shared_with_training
 from data.predicting import predict
 from data.ready_made import as_loader, complete_from_batches, values_of
@@ -129,6 +129,7 @@ class Evaluator(Engine):
         with hint_to_predict(args.load_model_path):
             self.loader = select_eval_loader(args) if loader is None else test_loader(loader, args, net)
         settle(args)
+        self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.say = say
         if args.save_viz and not has_pictures(args):
             raise DanluError(
@@ -144,8 +145,8 @@ class Evaluator(Engine):
         self.speed_up()
         self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
-        self.counted = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
-        self.shows_matrix = shows_matrix(self.counted)
+        self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
+        self.shows_matrix = shows_matrix(self.class_metrics)
         self.page, self.results = Page(self) if args.report else None, None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         record = record_of(checkpoint).get('data') or {}
@@ -204,7 +205,7 @@ class Evaluator(Engine):
     def test(self):
         """Test, write all but result.txt, and return the values (dict) and what was tested (dict of str)."""
         progress = Progress(self.loader, 'test', print)
-        self.counted.reset()
+        self.class_metrics.reset()
         size_of = getattr(dataset_of(self.loader), 'full_size', None)
         if self.args.save_outputs:
             self.outputs = Outputs(self.args.result_dir, self.args, self.name_of, size_of)
@@ -214,16 +215,16 @@ class Evaluator(Engine):
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if self.shows_matrix:
             self.write_confusion_matrix()
-        elif hasattr(self.counted, 'confusion_matrix'):
+        elif hasattr(self.class_metrics, 'confusion_matrix'):
             print(f'confusion_matrix.csv is left out: {self.args.num_classes:,} classes would make too large a table')
         return results, self.provenance(seen)
 
     def note_batch(self, rows, start, images, predictions, targets):
         """Put a batch into predictions.csv (`rows`), and write and draw of it what is asked for."""
         rows.add(start, predictions, targets)  # with what the network gave, for the loss
-        if self.counted is not self.metrics and not rows.fault:
-            self.counted.update(*as_classes(self.args, predictions, targets))
-        self.shows_matrix = self.shows_matrix and not (rows.fault and self.counted is not self.metrics)
+        if self.class_metrics is not self.metrics and not rows.fault:
+            self.class_metrics.update(*as_classes(self.args, predictions, targets))
+        self.shows_matrix = self.shows_matrix and not (rows.fault and self.class_metrics is not self.metrics)
         if self.outputs is not None:
             self.outputs.add(start, predictions)
         if self.page is not None:
@@ -255,7 +256,7 @@ class Evaluator(Engine):
             'checkpoint': args.load_model_path,
             'checkpoint sha256': file_hash(args.load_model_path),
             'epoch': str(self.epoch),
-            'list': args.val_list or f'{args.data_type}, its own test split',
+            'list': self.data_name or args.val_list or f'{args.data_type}, its own test split',
             'list sha256': self.data['sha256'] or 'not known',
             'samples': str(seen),
             'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
@@ -305,7 +306,7 @@ class Evaluator(Engine):
             'epoch': self.epoch if isinstance(self.epoch, int) else None,
             'task': args.task,
             'model_type': args.model_type,
-            'list': name_of(args, 'val'),
+            'list': self.data_name or name_of(args, 'val'),
             'data_sha256': self.data['sha256'],
             'samples': int(provenance['samples']),
             'options': tested_options(args, self.trained),
@@ -326,7 +327,7 @@ class Evaluator(Engine):
         with open_regular(path, 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)
             writer.writerow(['truth \\ prediction', *names])
-            for name, row in zip(names, self.counted.confusion_matrix().tolist(), strict=True):
+            for name, row in zip(names, self.class_metrics.confusion_matrix().tolist(), strict=True):
                 writer.writerow([name, *row])
 
 
@@ -398,6 +399,8 @@ def test_loader(loader, args, net):
     """
     if isinstance(getattr(loader, 'sampler', None), RandomSampler):
         raise DanluError('the loader shuffles, and the rows of a test are in the order of the data set: shuffle=False')
+    if not isinstance(getattr(loader, 'dataset', None), Batches):  # else it is what the options name
+        args.ready_loader = given_parts.described(loader)['class']
     loader = as_loader(loader, args, training=False)
     complete_from_batches(args, net, loader, None)
     if getattr(args, task_of(args).outputs) is None:

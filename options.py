@@ -44,7 +44,7 @@ from utils.arguments import (
 from utils.completion import complete
 from utils.errors import DanluError
 from utils.fit import FITS, INTERPOLATIONS, fit_before
-from utils.given_parts import parts_of, unused_of
+from utils.given_parts import parts_of, ready_data, unused_of
 from utils.loss_options import losses_by_task, sum_of
 from utils.metric_options import metric_names
 from utils.model_source import choose_class
@@ -849,7 +849,8 @@ def get_test_result_dir(args):
     Where it exists, it is taken if a test with the same options is in it (utils/result_directory.py), else _2 and on.
     """
     checkpoint = Path(args.load_model_path)
-    name = f'val_{Path(args.val_list).stem if args.val_list else args.data_type}_{args.save_prefix}'
+    data = 'loader' if ready_data(args) else Path(args.val_list).stem if args.val_list else args.data_type
+    name = f'val_{data}_{args.save_prefix}'
     # A file without an ending would stand where the directory has to go.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name

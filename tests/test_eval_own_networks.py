@@ -50,6 +50,15 @@ def test_a_test_gives_the_values_of_validation(run, data, tmp_path):
     assert page.count('<svg') > 3 and 'AttributeError' not in page
 
 
+def test_the_result_names_the_data_that_was_tested_on(run):
+    _, best = run
+    args = args_of_test(best, device='cpu', save_prefix='named')
+    Evaluator(args, net=Dropping(), loader=loader(21, 1)).eval()
+    assert Path(args.result_dir).name == 'val_loader_named'
+    text = Path(args.result_dir, 'result.txt').read_text(encoding='utf-8')
+    assert '# list: ready-made: DataLoader of TensorDataset' in text
+
+
 def test_pictures_are_saved_of_plain_loaders(run):
     _, best = run
     args = args_of_test(best, device='cpu', save_viz=True, viz_freq=10, result_dir=f'{best[:-4]}/pictures')
@@ -83,7 +92,7 @@ def test_a_missing_loss_of_the_run_is_said(tmp_path, capsys):
     trainer.train()
     args = args_of_test(str(tmp_path / 'lenet_exp' / 'best.pth'), device='cpu')
     Evaluator(args, net=Dropping(), loader=loader(21, 1))
-    assert 'the loss of the run was ready-made, function cross_entropy' in capsys.readouterr().out
+    assert 'ready-made loss of the run, function cross_entropy' in capsys.readouterr().out
 
 
 def test_without_the_network_it_is_asked_for(run):

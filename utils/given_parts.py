@@ -180,6 +180,18 @@ def unused_of(parts):
     return {name: role for role in parts for name in REPLACED.get(role, ())}
 
 
+def ready_data(args):
+    """Return what a test's ready-made data is (str), or None: the options name it.
+
+    Args:
+        args: options of the test. Those of a run with ready-made data need a loader, unless --data_type is given.
+    """
+    recorded = getattr(args, 'recorded_parts', None) or {}
+    part = recorded.get('val_loader') or recorded.get('train_loader')
+    known = getattr(args, 'ready_loader', None)
+    return known or (part['class'] if part and 'data_type' not in getattr(args, 'typed', ()) else None)
+
+
 def notes_on_lost(args, parts):
     """Return lines (list of str) on parts of a recorded run that a test does without.
 
@@ -189,8 +201,8 @@ def notes_on_lost(args, parts):
     """
     recorded, typed = getattr(args, 'recorded_parts', None) or {}, getattr(args, 'typed', ())
     return [
-        f'the {role} of the run was ready-made, {text_of(recorded[role])}; this test has the one of the options (hand '
-        f'it over in Python: Evaluator(args, {role}=...))'
+        f'ready-made {role} of the run, {text_of(recorded[role])}: this test takes --{role} instead (to hand the same '
+        f'over in Python: Evaluator(args, {role}=...))'
         for role, part in parts.items()
         if role in recorded and part is None and role not in typed
     ]

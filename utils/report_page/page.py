@@ -151,10 +151,10 @@ class Page:
         found = rows.scan(predictions, kind.badness(header), kind.columns(header), measures, seed)
         self.columns, self.count = found['columns'], len(found['badness'])
         if self.engine.shows_matrix:
-            self.matrix = self.engine.counted.confusion_matrix().numpy()
+            self.matrix = self.engine.class_metrics.confusion_matrix().numpy()
             self.class_counts = self.matrix.diagonal(), self.matrix.sum(1), self.matrix.sum(0)
-        elif hasattr(self.engine.counted, 'class_counts'):
-            self.class_counts = tuple(part.numpy() for part in self.engine.counted.class_counts())
+        elif hasattr(self.engine.class_metrics, 'class_counts'):
+            self.class_counts = tuple(part.numpy() for part in self.engine.class_metrics.class_counts())
         self.bounds, self.resamples = find_intervals(self, measures, found['sums'], seed)
         self.groups = chosen(found['badness'], *kind.groups, None if kind.middling else seed)
         self.shown = rows.shown_rows(found['badness'], seed)
