@@ -514,7 +514,7 @@ def report_of(trainer):
             f'report() tests as eval.py does, without {type(trainer).__name__}.{own[0]}: define that in a subclass of '
             'Evaluator too, and call its eval() with the option report'
         )
-    parts = {role: trainer.handed[role] for role in ('loss', 'metrics')}
+    parts = {role: trainer.handed_parts[role] for role in ('loss', 'metrics')}
     path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrapped(trainer.net)), **parts)
     if not path.is_file():
         raise DanluError(f'{path} was not written; the lines above say why')

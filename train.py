@@ -161,11 +161,11 @@ class Trainer(ReplaceableParts, Engine):
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
                  'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
         if waits_for_data(args, parts):
-            self.waiting = args, parts, step_on
+            self.waiting_for_data = args, parts, step_on
         else:
-            self.build(args, parts, step_on)
+            self._build(args, parts, step_on)
 
-    def build(self, args, parts, step_on):
+    def _build(self, args, parts, step_on):
         """Build everything that training needs from options and ready-made `parts` (dict, None where there is none)."""
         parts = self.with_assigned(parts)
         model, loss = parts['model'], parts['loss']
@@ -279,7 +279,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def start_records(self, history, notes):
         """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
-        args, self.closed = self.args, False
+        args, self.is_closed = self.args, False
         make_model_dir(args)
         if not processes.is_first():
             self.look_on(history)
@@ -403,7 +403,7 @@ class Trainer(ReplaceableParts, Engine):
         """
         given = {'epochs': epochs, 'patience': patience, 'monitor': monitor, 'mode': mode}
         given = {name: value for name, value in given.items() if value is not None}
-        args = self.waiting[0] if 'waiting' in vars(self) else self.args
+        args = self.waiting_for_data[0] if 'waiting_for_data' in vars(self) else self.args
         for name, value in vars(train_args(**given)).items():
             if name in given:
                 setattr(args, name, value)
@@ -468,7 +468,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def close(self):
         """Finish what is being written and let go of the run's directory."""
-        self.closed = True
+        self.is_closed = True
         try:
             self.logger.close()
         finally:
@@ -617,7 +617,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def pause(self):
         """End a validation that is under way when the process is asked to end."""
-        if self.closed:  # trainer.evaluate after an interrupted training
+        if self.is_closed:  # trainer.evaluate after an interrupted training
             return
         self.interruption.agree()
         if self.interruption.signal is not None:

@@ -20,8 +20,8 @@ FOLLOWED = ('patience', 'min_epochs', 'keep_top')  # of the Selection, which are
 
 def note_plan(trainer):
     """Keep what a Trainer was built by, so that later changes of its args are seen."""
-    trainer.plan = {name: getattr(trainer.args, name, None) for name in (*READ_ONCE, 'epochs', 'monitor', 'mode')}
-    trainer.plan |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
+    trainer.built_by = {name: getattr(trainer.args, name, None) for name in (*READ_ONCE, 'epochs', 'monitor', 'mode')}
+    trainer.built_by |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
 
 
 def begin_training(trainer, epochs=None):
@@ -30,20 +30,20 @@ def begin_training(trainer, epochs=None):
     Raises:
         DanluError: there is nothing left to train, or an option was changed that is read when a Trainer is built.
     """
-    args, plan = trainer.args, trainer.plan
+    args, plan = trainer.args, trainer.built_by
     if epochs is not None:
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise DanluError(f'train(epochs={epochs!r}): give a whole number of at least 1, the epochs in total')
         args.epochs = epochs
     _check_unchanged(trainer)
-    if trainer.started and trainer.epoch >= args.epochs:
+    if trainer.has_started and trainer.epoch >= args.epochs:
         raise DanluError(
             f'all {args.epochs} epochs are done; to go on: train(epochs={2 * args.epochs}), the epochs in total'
         )
     for name in FOLLOWED:
         setattr(trainer.selection, name, getattr(args, name))
     changed = [name for name in ('epochs', 'monitor', 'mode') if getattr(args, name) != plan[name]]
-    if trainer.started:
+    if trainer.has_started:
         _reopen(trainer)
     elif changed and not plan['resumed']:
         trainer.selection = trainer.select_selection()
@@ -51,19 +51,19 @@ def begin_training(trainer, epochs=None):
         trainer.rebuild_update()
         trainer.renew_record()
     note_plan(trainer)
-    trainer.started = True
+    trainer.has_started = True
 
 
 def _check_unchanged(trainer):
     """Raise DanluError where the network was replaced, or an option was changed that has no effect any more."""
-    args, plan = trainer.args, trainer.plan
+    args, plan = trainer.args, trainer.built_by
     for name in ('net', 'model'):
         if getattr(trainer, name) is not plan[name]:
             raise DanluError(
                 f'trainer.{name} was replaced, and the optimizer has the parameters of the one before: make a new '
                 'Trainer with model=...'
             )
-    fixed = [*READ_ONCE, *(('monitor', 'mode') if trainer.started or plan['resumed'] else ())]
+    fixed = [*READ_ONCE, *(('monitor', 'mode') if trainer.has_started or plan['resumed'] else ())]
     for name in fixed:
         if getattr(args, name, None) != plan[name]:
             raise DanluError(
@@ -71,7 +71,7 @@ def _check_unchanged(trainer):
                 'that is built: make a new one'
             )
     ends = trainer.given_scheduler is None and args.schedule in ENDING_WITH_RUN
-    if ends and args.epochs != plan['epochs'] and (trainer.started or plan['resumed']):
+    if ends and args.epochs != plan['epochs'] and (trainer.has_started or plan['resumed']):
         raise DanluError(
             f'--schedule {args.schedule} ends with the run, after {plan["epochs"]} epochs: for a longer run make a '
             'new Trainer'
@@ -94,7 +94,7 @@ def _reopen(trainer):
 def take_data(trainer, train_data, val_data):
     """Refuse other data than a Trainer was built with: it is known by then, and in its record."""
     for role, data in (('train_loader', train_data), ('val_loader', val_data)):
-        if data is not None and data is not trainer.handed[role]:
+        if data is not None and data is not trainer.handed_parts[role]:
             raise DanluError(
                 f'fit: the Trainer was built with other data as {role}: hand the data over in one place only, or make '
                 'a new Trainer for other data, with model=trainer.net'

@@ -132,7 +132,7 @@ class ReplaceableParts:
     """
 
     optimizer_ = loss_ = given_scheduler = step_on = None
-    started = is_replacing = False
+    has_started = is_replacing = False
 
     @property
     def optimizer(self):
@@ -189,7 +189,7 @@ class ReplaceableParts:
             self.loss_ = loss
             return
         self.loss_ = ready_loss(loss).to(self.device)
-        if self.started:  # it counts from the next batch on
+        if self.has_started:  # it counts from the next batch on
             self.update.accumulation.alike = self.parts_counted_alike()
             self.given = {*self.given, 'loss'}
             add(self.args, 'loss', loss)
@@ -199,16 +199,16 @@ class ReplaceableParts:
 
     def __getattr__(self, name):
         """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
-        if name.startswith('__') or 'waiting' not in vars(self):
-            raise AttributeError(f'{type(self).__name__!r} object has no attribute {name!r}')
+        if name.startswith('__') or 'waiting_for_data' not in vars(self):
+            return object.__getattribute__(self, name)  # which says what is missing, also within a property
         self.build_waiting()
         return getattr(self, name)
 
     def build_waiting(self, **data):
         """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
-        if 'waiting' in vars(self):
-            args, parts, step_on = self.__dict__.pop('waiting')
-            self.build(args, parts | data, step_on)
+        if 'waiting_for_data' in vars(self):
+            args, parts, step_on = self.__dict__.pop('waiting_for_data')
+            self._build(args, parts | data, step_on)
 
     def with_assigned(self, parts):
         """Return ready-made parts (dict) with those that a subclass assigned before it called our constructor."""
@@ -218,7 +218,7 @@ class ReplaceableParts:
     def note_given(self, args, parts, step_on):
         """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
         self.given = {name for name, part in parts.items() if part is not None}
-        self.given_scheduler, self.step_on, self.handed = parts['scheduler'], step_on, parts
+        self.given_scheduler, self.step_on, self.handed_parts = parts['scheduler'], step_on, parts
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
         if step_on is not None and self.given_scheduler is None:
             raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
@@ -233,7 +233,7 @@ class ReplaceableParts:
         self.build_waiting()
         if 'logger' not in vars(self) or self.is_replacing:
             return False
-        if self.started:
+        if self.has_started:
             raise DanluError(f'trainer.{name}: training has begun with another one; give a new Trainer {name}=...')
         if self.args.resume:
             raise DanluError(f'trainer.{name}: the run was resumed with another one; give it to Trainer as {name}=...')
@@ -253,7 +253,7 @@ class ReplaceableParts:
         """Let the Trainer use a part that was assigned, and note it."""
         self.rebuild_update()
         self.given = {*self.given, name}
-        self.handed = self.handed | {name: self.loss_ if name == 'loss' else self.handed[name]}
+        self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
         parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
         add(self.args, name, parts[name])
         for line in [*notes, *notes_on_replaced(self.args, {name})]:
