@@ -57,7 +57,6 @@ from utils.option_needs import (
     MOMENTUM,
     NUMBERS,
     PROCESSES,
-    RESUMED,
     SCALED,
     optimizer_with,
     option,
@@ -424,7 +423,7 @@ def _add_run(parser):
     group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN',
                        help='go on with this run directory (or the run of this checkpoint), with its own options; '
                             'auto: with the newest run of this name, or begin it where there is none')
-    group.add_argument('--as', before=None, type=plain_name, needs=RESUMED, metavar='NAME',
+    group.add_argument('--as', before=None, type=plain_name, metavar='NAME',
                        help='with --resume RUN/epoch_0002.pth: go on from that checkpoint in a new run of this name; '
                             'the old run stays as it is')
 

@@ -300,6 +300,8 @@ def _check_loading(parser, args):
     for name in ('load_exclude', 'trust_checkpoint', 'load_key', 'load_prefix'):
         if getattr(args, name, None) and args.load_model_path is None:
             parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
+    if getattr(args, 'as', None) and args.resume is None:
+        parser.error('argument --as: there is no --resume that it could be about; leave it out')
     if args.strict_record and args.load_model_path is None and getattr(args, 'resume', None) is None:
         parser.error('argument --strict_record: there is no --load_model_path or --resume that it could be about')
 

@@ -114,7 +114,6 @@ MOMENTUM = Need(
 )
 DECAY = Need(lambda args: bool(args.weight_decay), 'there is no --weight_decay', '', '--weight_decay 0.1')
 GPUS = Need(lambda args: args.device != 'cpu', '--device cpu leaves the GPUs alone', '--device cpu', '--device auto')
-RESUMED = Need(lambda args: bool(args.resume), 'there is no --resume that it could be about', '', None)  # by a run
 PROCESSES = Need(
     lambda args: launch.place().count > 1,
     'only for several processes, which torchrun starts (torchrun --nproc_per_node 2 train.py ...)',

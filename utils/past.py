@@ -185,7 +185,8 @@ class PastParser(Parser):
             name, value = split_part(part)
             if name in PERMISSIONS and value is not False:
                 self._told.append(f'{place}--{name} is ignored: it counts on the command line only, for one start')
-                part = part[1:] if value is True else []
+                has_value = name == 'model_source' and '=' not in part[0]
+                part = part[1 + has_value :]
             found += [part] if part else []
         return found
 

@@ -194,12 +194,12 @@ REFUSED_COMMON = [
     ('--compile --gpus 0 1', '--compile', 'not with several --gpus'),
     ('--print_freq 2.5', '--print_freq', 'not a whole number'),
     ('--deterministic=1', '--deterministic', 'takes no value'),
+    ('--model_source train.txt', '--model_source', 'it runs the code in that file, so give --trust_checkpoint too'),
 ]
 
 
 REFUSED_TRAIN = [
     ('--as copy', '--as', 'there is no --resume that it could be about; leave it out'),
-    ('--model_source train.txt', '--model_source', 'it runs the code in that file, so give --trust_checkpoint too'),
     ('--sync_bn=1', '--sync_bn', 'takes no value'),
     ('--parallel dp', '--parallel', "invalid choice: 'dp'"),
     ('--train_list none.txt', '--train_list', "'none.txt' does not exist"),
@@ -367,6 +367,7 @@ REFUSED_TRAIN = [
 
 
 REFUSED_TEST = [
+    ('--trust_code=1', '--trust_code', 'takes no value'),
     ('--save_viz=1', '--save_viz', 'takes no value'),
     ('--save_outputs=1', '--save_outputs', 'takes no value'),
     ('--code old', '--code', "invalid choice: 'old'"),

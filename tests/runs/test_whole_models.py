@@ -166,4 +166,7 @@ def test_the_permission_is_not_taken_from_a_file(old, tmp_path, capsys):
         (tmp_path / 'args.txt').write_text(f'{line}\n--epochs 3\n')
         args = parse_train_args([f'@{tmp_path / "args.txt"}'])
         assert args.model_source is None and args.epochs == 3
+        (tmp_path / 'more.txt').write_text('--epochs 7\n')
+        (tmp_path / 'args.txt').write_text(f'{line} @{tmp_path / "more.txt"}\n')
+        assert parse_train_args([f'@{tmp_path / "args.txt"}']).epochs == 7
         assert any('--model_source is ignored: it counts on the command line only' in note for note in args.past)

@@ -25,6 +25,8 @@ OWN_VALUES = {'palette': '#000000 #ffffff', 'lr_min': '1e-5'}  # where it has to
 LISTS = '--data_type list --train_list LIST --val_list LIST'
 # Refused by other checks: words, and the option that the message names.
 REFUSED = [
+    ('--as copy', 'as'),
+    ('--model_source FILE', 'model_source'),
     ('--balance --task multilabel --data_type list --train_list LIST --val_list LIST', 'balance'),
     ('--cache_dir DIR', 'cache_dir'),
     (
