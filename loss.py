@@ -60,12 +60,15 @@ LOSSES = {
 
 # Which losses fit a task; the first is the one where none is named.
 LOSSES_OF = {
-    'classification': ('ce', 'focal', 'bce'),
+    'classification': ('ce', 'focal'),
     'segmentation': ('ce', 'focal', 'dice', 'tversky'),
     'multilabel': ('bce', 'focal'),
     'regression': ('mse', 'l1', 'huber'),
     'restoration': ('l1', 'mse', 'huber', 'charbonnier', 'ssim'),
 }
+
+# Which losses besides fit a task with two classes, told apart by one output.
+LOSSES_OF_TWO_CLASSES = {'classification': ('bce',)}
 
 # The options that a loss has a use for; probabilities: its targets may be class probabilities, as mixing makes them.
 LOSS_OPTIONS = {

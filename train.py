@@ -88,6 +88,7 @@ from utils.ready_parts import (
     note_on_scheduler,
     notes_on_optimizer,
     ready_loss,
+    settle_one_output,
     waits_for_data,
 )
 from utils.ready_schedule import select_schedule, value_for
@@ -179,7 +180,7 @@ class Trainer(ReplaceableParts, Engine):
         notes += [*given_parts.take(args, parts), *self.note_given(args, parts, step_on)]
         device, gpus = select_gpus(args)
         self.begin_data(args, model, parts['train_loader'], parts['val_loader'])
-        notes += self.notes_on_data(args)
+        notes += [*self.notes_on_data(args), *settle_one_output(args, parts)]
         self.place = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {self.place}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)

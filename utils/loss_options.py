@@ -59,7 +59,12 @@ def losses_by_task():
     """Return which losses fit which task (str, for --help); those that nobody has listed come last."""
     fitting, names = read_registry('loss', 'LOSSES_OF'), read_registry('loss', 'LOSSES')
     others = [name for name in names if not any(name in losses for losses in fitting.values())]
-    lines = [f'{task}: {", ".join(losses)}' for task, losses in fitting.items()]
+    of_two = read_registry('loss', 'LOSSES_OF_TWO_CLASSES')
+    lines = [
+        f'{task}: {", ".join(losses)}'
+        + (f' (two classes, one output: {", ".join(of_two[task])})' if task in of_two else '')
+        for task, losses in fitting.items()
+    ]
     return '; '.join([*lines, *([f'others: {", ".join(others)}'] if others else [])])
 
 
@@ -79,7 +84,8 @@ def fault_of_loss(args):
     fitting = read_registry('loss', 'LOSSES_OF')
     names, listed = list(parse_terms(args.loss)), {name for losses in fitting.values() for name in losses}
     for name in names:
-        if name in listed and name not in fitting.get(args.task, ()):
+        fits = (*fitting.get(args.task, ()), *read_registry('loss', 'LOSSES_OF_TWO_CLASSES').get(args.task, ()))
+        if name in listed and name not in fits:
             tasks = ' and '.join(task for task, losses in fitting.items() if name in losses)
             those = ', '.join(fitting.get(args.task, ())) or 'none'
             return 'loss', f'{name} is for {tasks}, not for task {args.task} (losses for it: {those})'

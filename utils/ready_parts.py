@@ -100,7 +100,7 @@ def notes_on_replaced(args, given):
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
-def _settle_one_output(args, parts):
+def settle_one_output(args, parts):
     """Give a network by name one output for a ready-made BCEWithLogitsLoss; return a line (list of str) where it is so.
 
     args.loss becomes 'bce', by which a test builds the same network.
@@ -222,7 +222,7 @@ class ReplaceableParts:
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
         if step_on is not None and self.given_scheduler is None:
             raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
-        return [*_settle_one_output(args, parts), *notes_on_replaced(args, self.given)]
+        return notes_on_replaced(args, self.given)
 
     def can_be_replaced(self, name):
         """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.

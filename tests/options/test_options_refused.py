@@ -126,7 +126,7 @@ REFUSED_COMMON = [
     ('--loss 1e999*ce', '--loss', 'must be more than 0 and finite'),
     ('--loss ce+2*ce', '--loss', 'ce is there twice'),
     ('--loss=', '--loss', 'is not NAME or WEIGHT*NAME'),
-    ('--loss ce+dice', '--loss', 'dice is for segmentation, not for task classification (losses for it: ce, focal, '),
+    ('--loss ce+dice', '--loss', 'dice is for segmentation, not for task classification (losses for it: ce, focal)'),
     ('--loss l1', '--loss', 'l1 is for regression and restoration, not for task classification'),
     ('--loss_args gamma', '--loss_args', "'gamma' is not NAME=VALUE"),
     ('--loss focal --loss_args gamma=1 gamma=2', '--loss_args', 'gamma=1 gamma=2: a name is there twice'),
