@@ -368,7 +368,7 @@ class Trainer(ReplaceableParts, Engine):
             )
         return update
 
-    def train(self, live=False, epochs=None):
+    def train(self, epochs=None, live=False):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch.
 
         `epochs` (int) sets args.epochs, the number of epochs in total. Called again, with more epochs or after an

@@ -68,7 +68,7 @@ def test_nothing_left_to_train_is_said(tmp_path):
         trainer.train()
     with pytest.raises(DanluError, match=r'give a whole number of at least 1'):
         trainer.train(epochs=0)
-    assert len(trainer.train(epochs=2)) == 2
+    assert len(trainer.train(2)) == 2
 
 
 def test_an_interrupted_training_goes_on(tmp_path):
