@@ -344,12 +344,14 @@ class Logger:
         """Write a network's state dict to <epoch>_<step>.pth, such as 01_000000.pth, as torch_base does.
 
         best.pth and last.pth have the options and the state of the training besides; this file has the weights alone.
+        It is written when this returns.
 
         Args:
             model: nn.Module, wrapped for several GPUs or not.
             epoch, step: int, for the name.
         """
         self.save_check_points({f'{epoch:02d}_{step:06d}.pth': dict(unwrapped(model).state_dict())})
+        self.checkpoints.finish()
 
     def flush(self):
         """Hand what was written to the system, which keeps it when the process is killed.

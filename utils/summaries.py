@@ -28,6 +28,9 @@ def sizes_of(loaders):
 
 def summary_of_trainer(trainer):
     """Return what a Trainer trains on what data, and how far it is (str, a few lines)."""
+    if 'waiting_for_data' in vars(trainer):
+        parts = trainer.waiting_for_data[1]
+        return f'{type(trainer).__name__}: {model_line(parts["model"])}, waits for the data of fit()'
     if 'step_log' not in vars(trainer):  # its constructor has not ended
         return object.__repr__(trainer)
     args, best = trainer.args, trainer.selection.best

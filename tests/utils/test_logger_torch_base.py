@@ -23,6 +23,7 @@ def test_a_trainer_of_torch_base_logs_as_it_did(tmp_path):
         logger.record_scalar('train/l1', torch.tensor(value))
     logger.save_curves(0)
     logger.save_check_point(model, 0)
+    assert (tmp_path / '00_000000.pth').is_file(), 'it is there at once, as a program may read it'
     logger.save_check_point(model, 1, step=20)
     logger.close()
     with open(tmp_path / 'history.csv', encoding='utf-8', newline='') as file:

@@ -1,5 +1,7 @@
 """What a Trainer, an Evaluator and a Predictor show of themselves."""
 
+from torch import nn
+
 from eval import Evaluator, load_predictor
 from options import test_args, train_args
 from train import Trainer
@@ -16,6 +18,12 @@ def test_a_trainer_says_what_it_trains_and_how_far_it_is(tmp_path, list_data, mo
     best = trainer.selection.best
     reached = f'2 of 2 epochs, best: val/acc {best["value"]:.4f} in epoch {best["epoch"]}'
     assert repr(trainer) == f'{before}  run: runs/lenet_exp, {reached}'
+
+
+def test_a_trainer_that_waits_for_the_data_of_fit_says_so_and_goes_on_waiting(tmp_path):
+    trainer = Trainer(train_args(checkpoints_dir=str(tmp_path), device='cpu'), model=nn.Linear(4, 2))
+    assert repr(trainer) == 'Trainer: Linear, 10 parameters, waits for the data of fit()'
+    assert repr(trainer) == 'Trainer: Linear, 10 parameters, waits for the data of fit()'
 
 
 def test_an_evaluator_says_what_it_tests_and_what_came_of_it(mask_run, tmp_path):
