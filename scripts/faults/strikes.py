@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 # closing: curves, files and locks at the end of training, and the end of the process.
 PHASES = ('start', 'step', 'saving', 'validation', 'end test', 'closing')
-WEIGHTS = {'start': 3, 'step': 4, 'saving': 6, 'validation': 3, 'end test': 4, 'closing': 2}
+WEIGHTS = {'start': 3, 'step': 4, 'saving': 5, 'validation': 6, 'end test': 3, 'closing': 2}
 # Of file operations that a phase has about; where there are none only the time decides.
 OPERATIONS = {'start': 40, 'saving': 40, 'end test': 40, 'closing': 6}
 SHORTEST_SECONDS = 1e-4
