@@ -6,7 +6,7 @@ from pathlib import Path
 CLOCKS = ('images_per_second', 'data_wait', 'seconds')  # their values depend on the time
 RESUMED = 'resumed/text_summary'  # text that only a run has that was resumed
 # Options that may be others when a run is resumed, and directories: the HPARAMS tab has those of the first process.
-FREE_OPTIONS = ('num_workers', 'save_steps', 'save_minutes', 'checkpoints_dir')
+FREE_OPTIONS = ('num_workers', 'save_steps', 'save_minutes', 'checkpoints_dir', 'epochs')
 BELOW = ('', 'steps')  # directories of a run that hold event files
 
 
