@@ -3,11 +3,13 @@
 import contextlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
 import runpy
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +24,9 @@ context.set_forkserver_preload(
 )
 PLACES = [str(Path(__file__).resolve().parents[level]) for level in (1, 2)]  # of this package and of the project
 os.environ['PYTHONPATH'] = os.pathsep.join([*PLACES, *filter(None, [os.environ.get('PYTHONPATH')])])
+
+# A start also asks for the exit status of all processes before it, which can be read once: by one thread at a time.
+looking_after = threading.Lock()
 
 
 class Fault(NamedTuple):
@@ -57,7 +62,8 @@ class Run:
         self.output = Path(f'{samples}.{time.monotonic_ns()}.out')
         arguments = ([program, *map(str, words)], str(self.output), str(samples), fault, file_size, left_out)
         self.process = context.Process(target=_train, args=arguments)
-        self.process.start()
+        with looking_after:
+            self.process.start()
 
     def kill(self):
         """Send SIGKILL to the process alone: its workers have to notice by themselves."""
@@ -66,8 +72,10 @@ class Run:
 
     def wait(self, seconds=None):
         """Wait for the end and return the exit status (int; of a signal minus its number), or None: not yet."""
-        self.process.join(seconds)
-        return self.process.exitcode
+        multiprocessing.connection.wait([self.process.sentinel], seconds)
+        with looking_after:
+            self.process.join(0)
+            return self.process.exitcode
 
     @property
     def said(self):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -180,10 +181,11 @@ def test_a_process_is_killed_in_the_phase_and_at_the_operation_that_are_drawn(op
     assert (tmp_path / 'first').exists() or operation is None
 
 
-@pytest.mark.slow('starts four processes that train')
+@pytest.mark.slow('starts about five processes that train')
 def test_a_run_of_a_file_is_killed_twice_and_ends_as_if_it_never_had_been(capsys):
     sys.path.append(str(PROJECT / 'scripts'))
     from scripts.torture import main
 
     assert main(['--configurations', str(SHIPPED), '--runs', 'classification', '--kills', '2', '--seed', '1']) == 0
-    assert '| classification | 1 | 2 |' in capsys.readouterr().out
+    # Of how many runs they are depends on the time: a run may be done before the moment of its kill.
+    assert re.search(r'\| classification \| [1-9] \| 2 \|', capsys.readouterr().out)
