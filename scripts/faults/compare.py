@@ -13,7 +13,7 @@ from faults.processes import steps_in
 
 # Of a checkpoint: options, dates and directories, sizes of files, and times are others in each run.
 NOT_COMPARED = ('args', 'record', 'events', 'processes')
-PREVIOUS = ('last.prev.pth', 'diverged.pth')  # when the former was written depends on the time
+NOT_RESULTS = ('last.prev.pth', 'last.damaged.pth', 'diverged.pth')  # the first depends on the time of saving
 # Of the head of result.txt: what does not depend on the place and the time of the test.
 FACTS = ('epoch', 'list sha256', 'samples', 'batch size, device, threads', 'computes what it did when saved')
 
@@ -29,7 +29,8 @@ def differences(run, whole):
 def checkpoint_differences(run, whole):
     """Return what differs (list of str) in the checkpoints of two runs: weights, optimizer, averages, generators ..."""
     names = [
-        {path.name for path in Path(directory).glob('*.pth') if path.name not in PREVIOUS} for directory in (run, whole)
+        {path.name for path in Path(directory).glob('*.pth') if path.name not in NOT_RESULTS}
+        for directory in (run, whole)
     ]
     if names[0] != names[1]:
         return [f'checkpoints: {sorted(names[0])} instead of {sorted(names[1])}']
