@@ -9,6 +9,8 @@ from utils import launch
 from utils.errors import DanluError
 from utils.regular_files import read_regular_text
 
+CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
+
 
 def cpu_cores():
     """Return how many cores this process may use (int), which a container or taskset can make fewer than there are."""
@@ -19,8 +21,8 @@ def memory():
     """Return how much memory this process may use (int, bytes; 0 where the system does not tell)."""
     if not hasattr(os, 'sysconf'):
         return 0
-    there, limit = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), Path('/sys/fs/cgroup/memory.max')
-    told = read_regular_text(limit).strip() if limit.is_file() else 'max'  # a container's share
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    told = read_regular_text(CONTAINER_LIMIT).strip() if CONTAINER_LIMIT.is_file() else 'max'
     return there if told == 'max' else min(there, int(told))
 
 

@@ -31,7 +31,7 @@ def test_a_resumed_segmentation_without_a_palette_may_have_one(place):
 
 
 def test_a_segmentation_with_another_palette_is_another_experiment(place):
-    record = {'data': {'train': {'sha256': 'a'}}, 'code': 'b', 'components': {}}
+    record = {'data': {'train': {'sha256': 'a', 'samples': 8}}, 'code': 'b', 'components': {}}
     first, second, third = (
         experiment_of(
             SimpleNamespace(given=False, args=train_args(*SEGMENTATION, '--num_classes', '2', *words)), record

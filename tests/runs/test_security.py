@@ -28,6 +28,7 @@ FORBIDDEN_CALLS = {
     *('yaml.load', 'joblib.load', 'torch.hub.load', 'runpy.run_path', 'shutil.unpack_archive'),
 }
 FORBIDDEN_MODULES = {'urllib', 'http', 'requests', 'ftplib', 'smtplib', 'shelve', 'dill', 'cloudpickle'}
+STARTS_PROGRAMS = 'scripts/faults/processes.py'  # the driver that kills runs, for programs that its user lists
 TRUSTED = 'utils/checkpoint.py: _trusted_weights'  # --trust_checkpoint, whose help says what it does
 
 
@@ -72,7 +73,9 @@ def test_np_load_reads_no_objects():
 
 
 def test_nothing_is_called_that_runs_what_a_file_holds():
-    assert [(place, name) for place, name, _ in calls() if name in FORBIDDEN_CALLS] == []
+    found = [(place, name) for place, name, _ in calls() if name in FORBIDDEN_CALLS]
+    assert [call for call in found if not call[0].startswith(STARTS_PROGRAMS)] == []
+    assert {name for _, name in found} <= {'runpy.run_path'}
     assert [(place, name) for place, name, _ in calls() if name.endswith(('.extractall', '.extract'))] == []
     assert [place for place, _, words in calls() if words.get('shell')] == []
 

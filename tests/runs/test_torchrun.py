@@ -261,7 +261,7 @@ def test_a_full_disk_ends_all_and_the_run_goes_on_to_the_same_bits(two, uneven, 
     run = tmp_path / 'lenet_exp'
     assert min(done.codes) > 0, 'each ends by itself, and none goes on'
     assert re.search('stopped by (DanluError cannot write|OSError .*File too large)', (run / 'log.txt').read_text())
-    assert done.stderr.count('; free some space, then --resume') == 1
+    assert done.stderr.count('; allow larger files (ulimit -f), then --resume') == 1
     assert not list(run.glob('*.partial'))
     again = together(PROJECT / 'train.py', '--resume', run)
     assert again.codes == [0, 0], again.stderr

@@ -2,7 +2,6 @@
 
 import os
 from argparse import Namespace
-from pathlib import Path
 
 import pytest
 import torch
@@ -124,8 +123,9 @@ def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, worke
 @pytest.mark.parametrize(
     ('limit', 'share'), [('max\n', None), ('1000000\n', 1_000_000), (f'{2**60}\n', None), (None, None)]
 )
-def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, limit, share):
-    monkeypatch.setattr(Path, 'is_file', lambda path: limit is not None)
-    monkeypatch.setattr(Path, 'read_text', lambda path, **_: limit)
+def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, tmp_path, limit, share):
+    monkeypatch.setattr('utils.machine.CONTAINER_LIMIT', tmp_path / 'memory.max')
+    if limit is not None:
+        (tmp_path / 'memory.max').write_text(limit)
     there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     assert memory() == (share or there) > 0
