@@ -1,13 +1,14 @@
 #!/usr/bin/env python
-"""Feed Danlu random options, args files, lists, tables and pictures, and hold it to what it promises of bad input.
+"""Feed Danlu random options, files of data, and records of runs, and hold it to what it promises of bad input.
 
     python scripts/fuzz.py --cases 2000 --seed 0              # of each kind; a table of what became of them at the end
-    python scripts/fuzz.py --kinds pictures --cases 20000
+    python scripts/fuzz.py --kinds records --cases 5000
 
 The promises: options end as arguments that args.txt repeats, or in one line and exit code 2; files are read as they are
-meant, sample by sample, or refused by a DanluError; nothing else is raised and nothing hangs. A broken promise is shown
-with the smallest case that hypothesis finds for it, and the exit status is 1. tests/scripts/test_fuzz.py
-runs a short form.
+meant, sample by sample, or refused by a DanluError; so are the checkpoints and records of runs and tests, whatever is
+in them, by training, testing and runs.py, and no file that only they name is shown. Nothing else is raised and nothing
+hangs. A broken promise is shown with the smallest case that hypothesis finds for it, and the exit status is 1.
+tests/scripts/test_fuzz.py runs a short form.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from scripts.fuzzing import lists, option_words, picture_files, tables
+from scripts.fuzzing import lists, option_words, picture_files, records, tables
 
 SECONDS = 60  # that a case may take before it counts as a hang
 # Each class is given a directory, and has `cases()`, a strategy of hypothesis, and `check(case)`, which returns what
@@ -36,6 +37,7 @@ KINDS = {
     'lists': lists.Lists,
     'tables': tables.Tables,
     'pictures': picture_files.Pictures,
+    'records': records.Records,
 }
 
 

@@ -47,6 +47,8 @@ def test_then(parser, argv, checkpoint):
         print(f'by the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
         start = [sys.executable, str(place / 'eval.py'), *words_for_then(parser, argv, given)]
         said = run_process(start, {**os.environ, TOLD: json.dumps(told)})
+    if not said.get('results'):
+        raise DanluError(f'--code: the programs in {path} do not say where the results of the test are')
     return read_values(Path(said['results']) / 'result.txt')
 
 
@@ -149,10 +151,19 @@ def command():
 
 
 def read_values(path):
-    """Return the values (dict of float) in a result.txt."""
-    lines = read_regular_text(path).splitlines()
-    pairs = (line.rpartition(': ') for line in lines if line and not line.startswith('#'))
-    return {name: float(value) for name, _, value in pairs}
+    """Return the values (dict of float) in a result.txt.
+
+    Raises:
+        DanluError: it cannot be read, or holds something else.
+    """
+    try:
+        lines = read_regular_text(path).splitlines()
+        pairs = (line.rpartition(': ') for line in lines if line and not line.startswith('#'))
+        return {name: float(value) for name, _, value in pairs}
+    except OSError as error:
+        raise DanluError(f'{path} cannot be read: {error.strerror}') from error
+    except ValueError as error:
+        raise DanluError(f'{path} is no result of a test: {error}') from error
 
 
 def side_by_side(then, now):

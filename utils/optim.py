@@ -296,11 +296,19 @@ def plateau(optimizer, args, steps_per_epoch, rest, mode):
 
 
 def restore_scheduler(scheduler, state):
-    """Let a scheduler go on from a state that `plain` returned of its own."""
+    """Let a scheduler go on from a state that `plain` returned of its own; ValueError where it is of another one."""
+    for name, value in plain(scheduler.state_dict()).items():
+        then = state.get(name)
+        if None not in (value, then) and _kind_of(then) != _kind_of(value):
+            raise ValueError(f'{name} of the scheduler is of type {type(then).__name__}')
     scheduler.load_state_dict(state)
     for each in getattr(scheduler, '_schedulers', [scheduler]):
         if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
             each.milestones = Counter(each.milestones)
+
+
+def _kind_of(value):
+    return next((kind for kind in (str, list, dict) if isinstance(value, kind)), None)
 
 
 def plain(value):

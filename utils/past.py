@@ -22,6 +22,7 @@ from utils.option_checks import shown
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
 from utils.record_schema import PLAIN
+from utils.record_schema import shown as short
 
 
 def removed(*harmless):
@@ -147,7 +148,7 @@ class PastParser(Parser):
         wrong = not several if isinstance(value, list | tuple) else False
         if value is not None and (wrong or not all(isinstance(part, PLAIN) for part in values)):
             self.error(
-                f'{path}: {name} is {shown_short(value)} there, which is no value of that option; give {name} yourself'
+                f'{path}: {name} is {short(value)} there, which is no value of that option; give {name} yourself'
             )
         if value is None or value == [] or action.type in (existing_path, existing_list, directory_path):
             return value
@@ -289,12 +290,6 @@ def _advice(path, join):
     """Return the advice (str) to test a checkpoint with the code of its run, '' unless that is the user's own."""
     own = is_own_run(os.path.dirname(os.path.abspath(path)))
     return f'{join}test it with the code of its run: eval.py --code then' if own else ''
-
-
-def shown_short(value):
-    """Return a value of any type as a line shows it (str of at most 60 characters)."""
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + '...'
 
 
 def before_of(action, record):

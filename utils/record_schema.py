@@ -1,16 +1,47 @@
-"""The types of what checkpoints and record.json hold: a file from elsewhere is checked before anything in it is used.
+"""The types of what runs and tests leave behind: what comes from elsewhere is checked before anything in it is used.
 
-A schema is a type, a tuple of types, a list [schema] (of any length), or a dictionary from keys to schemas. Keys may be
-missing or None, and keys that a schema does not name may hold anything. Values of options are checked by the types of
-the options themselves: utils.past.PastParser.recorded. Imports no torch.
+That is what checkpoints, record.json and the lines of ledger.jsonl hold. A schema is a type, a tuple of types, a list
+[schema] (of any length), a dictionary from keys to schemas, in which EACH stands for all keys, or a function that
+returns what is wrong with a value (str), or None. Values may be missing or None unless they are Needed, and keys that
+a schema does not name may hold anything. Values of options are checked by the types of the options themselves:
+utils.past.PastParser.recorded. Imports no torch.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from utils.errors import DanluError
 
 PLAIN = (str, int, float, bool)
-SPLITS = ('train', 'val')
+NUMBER = (int, float)
+EACH = ...
+MAX_COUNT = 2**53  # of epochs, steps, samples
+MAX_SHOWN = 60  # characters of a value in a message
+
+
+class Needed(NamedTuple):
+    """The schema of a value that has to be there."""
+
+    schema: object
+
+
+def count(value):
+    """Return what is wrong with a number of epochs, steps, batches or samples (str), or None."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f'is of type {type(value).__name__}'
+    return None if 0 <= value <= MAX_COUNT else f'is {shown(value)}'
+
+
+def option(value):
+    """Return what is wrong with the value of an option in a run's own record (str), or None."""
+    parts = value if isinstance(value, list | tuple) else value.values() if isinstance(value, Mapping) else [value]
+    wrong = (part for part in parts if not isinstance(part, (*PLAIN, Mapping, type(None))))
+    return next((f'is or holds a {type(part).__name__}' for part in wrong), None)
+
+
+TEXTS = {EACH: str}
+DATA = {'list': str, 'sha256': str, 'samples': count, 'parts': TEXTS, 'shared': [str]}
+PARTS = {EACH: {'class': str, 'file': str, 'line': count}}  # see utils.given_parts
 RECORD = {
     'format': int,
     'date': str,
@@ -19,52 +50,97 @@ RECORD = {
     'code': str,
     'source': {'file': str, 'sha256': str},
     'git': {'commit': str, 'changed': [str]},
-    'versions': Mapping,
-    'components': Mapping,
-    'data': {'train': {'sha256': str}, 'val': {'sha256': str}},
-    'given_parts': Mapping,
+    'versions': TEXTS,
+    'components': {EACH: TEXTS},
+    'data': {'train': DATA, 'val': DATA},
+    'given_parts': PARTS,
 }
 CHECKPOINT = {
     'format': int,
     'model': Mapping,
     'args': Mapping,
-    'epoch': int,
-    'step': int,
+    'epoch': count,
+    'step': count,
     'metrics': Mapping,
     'record': RECORD,
     'fingerprint': Mapping,
 }
-# What resuming takes from last.pth, and which of it has to be there.
+ROW = {'epoch': Needed(count), EACH: NUMBER}  # of history.csv
+SUMS = {
+    **dict.fromkeys(('sums', 'counts'), Needed({EACH: NUMBER})),
+    **{'waiting': Needed({EACH: [[NUMBER]]}), 'marks': Needed([[object]]), 'totals': Needed({EACH: {EACH: NUMBER}})},
+}
+DRAWING = {'cost': float, 'since': float}
+# What resuming takes from last.pth.
 RESUME = {
-    'optimizer': Mapping,
-    'scheduler': Mapping,
+    **CHECKPOINT,
+    'model': Needed(Mapping),
+    'args': Needed({EACH: option}),
+    'epoch': Needed(count),
+    'step': Needed(count),
+    'optimizer': Needed(Mapping),
+    'scheduler': {'last_lr': NUMBER},
     'scaler': Mapping,
     'ema': Mapping,
-    'rng': Mapping,
-    'loader': {'batch': int, 'shown': [str], 'drawing': {split: {'cost': float, 'since': float} for split in SPLITS}},
-    'best': Mapping,
-    'recorder': {'history': [Mapping]},
+    'rng': Needed(Mapping),
+    'loader': {'batch': Needed(count), 'rng': Mapping, 'shown': [str], 'drawing': {'train': DRAWING, 'val': DRAWING}},
+    'best': {'value': Needed(NUMBER), 'epoch': Needed(count)},
+    'recorder': Needed({'history': Needed([ROW]), 'epoch': SUMS}),
+    'diverged': {'left_out': [count], 'in_a_row': count, 'gone_back': [object], 'fresh': bool},
     'processes': [Mapping],
+    'events': {EACH: count},
 }
-NEEDED = ('model', 'optimizer', 'rng')
+# A line of ledger.jsonl: eval.Evaluator.write_ledger_line.
+LEDGER_LINE = {
+    **dict.fromkeys('date run checkpoint checkpoint_sha256 task model_type list data_sha256'.split(), str),
+    **dict.fromkeys('code commit command directory result_dir'.split(), str),
+    'values': Needed({EACH: NUMBER}),
+    'epoch': count,
+    'samples': count,
+    'options': Mapping,
+}
 
 
 def fault_of(value, schema, name=''):
-    """Return what of a value does not fit a schema (str such as 'source.file is a list'), or None: it fits."""
+    """Return what of a value does not fit a schema (str such as 'source.file is of type list'), or None: it fits."""
     if value is None:
-        return None
-    if isinstance(schema, dict):
-        if not isinstance(value, Mapping):
-            return _of_wrong_type(value, name)
-        parts = ((value.get(key), part, f'{name}.{key}'.lstrip('.')) for key, part in schema.items())
-    elif isinstance(schema, list):
-        if not isinstance(value, list | tuple):
-            return _of_wrong_type(value, name)
-        parts = ((item, schema[0], f'{name}[{place}]') for place, item in enumerate(value))
-    else:
-        wrong = not isinstance(value, schema) or (schema is int and isinstance(value, bool))
+        return f'{name} is missing' if isinstance(schema, Needed) else None
+    schema = schema.schema if isinstance(schema, Needed) else schema
+    if isinstance(schema, type | tuple):
+        wrong = not isinstance(value, schema) or (isinstance(value, bool) and schema in (int, NUMBER))
         return _of_wrong_type(value, name) if wrong else None
+    if not isinstance(schema, dict | list):
+        return f'{name} {fault}' if (fault := schema(value)) else None
+    if not isinstance(value, Mapping if isinstance(schema, dict) else list | tuple):
+        return _of_wrong_type(value, name)
+    parts = _items_of(value, schema, name) if isinstance(schema, dict) else _parts_of(value, schema, name)
     return next(filter(None, (fault_of(*part) for part in parts)), None)
+
+
+def _parts_of(value, schema, name):
+    return ((item, schema[0], f'{name}[{place}]') for place, item in enumerate(value))
+
+
+def _items_of(value, schema, name):
+    """Yield (value, schema, name) of each key of a dict, and of each item that a schema names."""
+    for key in value:
+        yield key, Needed(str), f'a key of {name}'.removesuffix(' of ')
+    for key in [*value, *schema] if EACH in schema else schema:
+        if key != EACH:
+            yield value.get(key), schema.get(key, schema.get(EACH)), _within(name, key)
+
+
+def shown(value):
+    """Return a value as a message shows it: str of one line and at most MAX_SHOWN characters."""
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, or nested too deeply
+        text = f'a {type(value).__name__}'
+    return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
+
+
+def _within(name, key):
+    return f'{name}.{shown(key)[1:-1]}'.removeprefix('.')
 
 
 def _of_wrong_type(value, name):
@@ -87,12 +163,8 @@ def check_checkpoint(state, path):
 
 def check_resume_state(state, path):
     """Raise DanluError where a checkpoint (dict) lacks what resuming needs, or has it in another type."""
-    lacking = [name for name in NEEDED if state.get(name) is None]
-    lacking += [] if 'best' in state else ['best']  # None before the first epoch has ended
-    fault = f'{", ".join(lacking)} is missing' if lacking else fault_of(state, RESUME)
-    if fault is None and (state.get('loader') or {}).get('batch', 0) < 0:
-        fault = f'loader.batch is {state["loader"]["batch"]}'
-    if fault:
+    lacking = None if 'best' in state else 'best is missing'  # it is None before the first epoch has ended
+    if fault := lacking or fault_of(state, RESUME):
         raise DanluError(f'--resume: {path} is damaged or was changed: {fault}; give another checkpoint of the run')
 
 

@@ -3,6 +3,8 @@
 import copy
 import os
 import shlex
+from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from utils.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights
 from utils.curves import draw_run
 from utils.drift import check_loaded
 from utils.errors import DanluError
+from utils.layout import printable
 from utils.record_schema import check_resume_state
 from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.sharding import optimizer_state, whole
@@ -181,10 +184,41 @@ def restore(trainer, state, path):
     return lines
 
 
+@contextmanager
+def refusing_changed(path):
+    """Raise DanluError instead of what torch and Python raise where a state does not fit what takes it up.
+
+    Args:
+        path: of the checkpoint that the state is from.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = f'{type(error).__name__}: {next(iter(str(error).splitlines()), "no reason given")}'
+        raise DanluError(
+            f'--resume: {path} is damaged or was changed: its state cannot be taken up ({printable(reason)}); give '
+            'another checkpoint of the run'
+        ) from error
+
+
 def set_resume_state(trainer, state):
-    """Take up again what `resume_state` returned; `state` is a dict."""
+    """Take up again what `resume_state` returned; `state` is a dict.
+
+    Raises:
+        DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
+    """
+    path = trainer.args.resume or LAST
+    with refusing_changed(path):
+        _take_up(trainer, state)
+    trainer.update.refusing_changed = partial(refusing_changed, path)
+
+
+def _take_up(trainer, state):
     update = trainer.update
     trainer.optimizer.load_state_dict(optimizer_state(state['optimizer'], trainer.optimizer))
+    _check_shapes(trainer.optimizer)
     update.schedule.load_state_dict(state.get('scheduler', {}))
     if update.scaler.is_enabled():
         update.scaler.load_state_dict(state['scaler'])
@@ -199,6 +233,17 @@ def set_resume_state(trainer, state):
     trainer.divergence.load_state_dict(state.get('diverged', {}))
     trainer.interruption.saved(update.steps)
     take_own(trainer, state)
+
+
+def _check_shapes(optimizer):
+    """Raise ValueError where the state of a fused optimizer has not its parameters' shapes: torch would not look."""
+    for group in optimizer.param_groups:
+        for parameter in group['params'] if group.get('fused') else ():
+            for name, value in optimizer.state.get(parameter, {}).items():
+                wanted = torch.Size() if name == 'step' else parameter.shape
+                if torch.is_tensor(value) and not (value.shape == wanted and value.is_floating_point()):
+                    found = f'{str(value.dtype).removeprefix("torch.")} {tuple(value.shape)}'
+                    raise ValueError(f'{name} of the optimizer is {found} and not of floats {tuple(wanted)}')
 
 
 def take_own(trainer, state):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 MASK = 2**64 - 1
+MT19937_WORDS = 624  # of the generator of numpy
 
 
 def mix_seed(*numbers):
@@ -93,6 +94,8 @@ def set_rng_state(state):
     version, words, gauss = state['python']
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, gauss = state['numpy']
+    if len(keys) != MT19937_WORDS or not 0 <= position <= MT19937_WORDS:  # numpy would not look
+        raise ValueError('the state of the generator of numpy is none of MT19937')
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
 
 

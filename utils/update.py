@@ -1,6 +1,7 @@
 """From a loss to new weights: backward and, once enough batches came together, the step of the optimizer."""
 
 import warnings
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -52,6 +53,7 @@ class Update:
         self.ema = None if args.ema is None else Ema(net, args.ema)
         self.accumulation, self.counts_alike = Accumulation(net), False
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
+        self.refusing_changed = nullcontext  # around the first step of a resumed run: utils.resumption
         self.taken, self.number, self.numbers, self.lost = 0, 0, [], 0  # lost: batches of this step left out
         held = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
         self.learned = [parameter for parameter in net.parameters() if id(parameter) in held]
@@ -178,7 +180,9 @@ class Update:
         if self.clip_norm is not None or self.clip_value is not None:
             self.scaler.unscale_(self.optimizer)
             self.clip()
-        self.guard.step(self.scaler)
+        with self.refusing_changed():
+            self.guard.step(self.scaler)
+        self.refusing_changed = nullcontext
         self.scaler.update()
         self.taken += 1
         if self.ema is not None:

@@ -8,12 +8,12 @@ import sys
 
 from options import NOT_REPEATED, SAFE_ON_RESUME
 from scripts.records.finding import find_runs
-from scripts.records.results import ledger_of, ledger_tests, result_files, result_test
+from scripts.records.results import invalid_lines, ledger_of, ledger_texts, result_files, result_test, tests_in
 from scripts.records.run import as_number
 from scripts.records.selecting import FACTS, check_names, condition, moment, ordered, selected
 from utils.arguments import number
 from utils.csv_text import cells_of
-from utils.layout import number_text, span_text, table, terminal_width
+from utils.layout import number_text, printable, span_text, table, terminal_width
 
 # Options that say where a run lies and how it is done, and not what it is; how many epochs has a column of its own.
 ASIDE = {*NOT_REPEATED, *SAFE_ON_RESUME, 'save_prefix'} - {'patience', 'min_epochs'}
@@ -70,14 +70,16 @@ def run(args):
             print(f'not to be compared, as the data are not the same: {sets}')
         if len(shown) < len(chosen) and terminal_width():
             print(f'... {len(chosen) - len(shown):,} more (--limit {args.limit})')
+    for line in invalid_lines(tests.ledgers):
+        print(printable(line), file=sys.stderr)
 
 
 class Tests:
     """The tests of runs by the ledgers in `places` (list of Path), or by result.txt where those have none of a run."""
 
     def __init__(self, places):
-        self.by_owner = {}
-        for test in ledger_tests(places):
+        self.by_owner, self.ledgers = {}, ledger_texts(places)
+        for test in tests_in(self.ledgers):
             self.by_owner.setdefault(test['owner'] and test['owner'].name, []).append(test)
         self.found = {}
 

@@ -13,10 +13,13 @@ import os
 import re
 from pathlib import Path
 
-from scripts.records.run import parse_date, read_text
+from scripts.records.run import as_number, parse_date, read_text
+from utils.record_schema import LEDGER_LINE, fault_of
 
 LEDGER = 'ledger.jsonl'
 RESULT = re.compile(r'result(\.\d+)?\.txt')
+COUNT = re.compile('[0-9]{1,15}')
+SHOWN = 3  # numbers of lines in a message
 WITHOUT_RESULTS = ('viz', 'steps', 'outputs')  # directories of many files
 DEPTH = 4  # <run>/best/val_x/result.txt; a --result_dir may lie a little deeper
 KEYS = {
@@ -39,28 +42,43 @@ def ledger_tests(places):
 
 
 def tests_in(texts, holding=lambda line: True):
-    """Return the tests (list of dict) in `texts`, which `ledger_texts` returned.
+    """Return the tests (list of dict) in `texts`, which `ledger_texts` returned, without lines that are invalid.
 
     Args:
         holding: function(line) that says which lines are read, as reading all of them takes longer.
     """
-    return [
-        test for place, text in texts for line in text.splitlines() if holding(line) for test in _of_line(line, place)
-    ]
+    lines = ((line, place) for place, text in texts for line in text.split('\n') if line.strip() and holding(line))
+    return [_test_of(line, place) for line, place in ((parsed(line), place) for line, place in lines) if line]
 
 
-def _of_line(line, place):
-    """Return the test (list of one dict) of a ledger's line; [] for one that is cut off or was not written for it."""
+def invalid_lines(texts):
+    """Return what is to be said of each ledger in `texts`, as `ledger_texts` returned them, with lines left out."""
+    found = []
+    for place, text in texts:
+        lines = enumerate(text.split('\n'), 1)
+        numbers = [str(number) for number, line in lines if line.strip() and parsed(line) is None]
+        if numbers:
+            more = f' and {len(numbers) - SHOWN:,} more' if len(numbers) > SHOWN else ''
+            which = f'line {numbers[0]} is' if len(numbers) == 1 else f'lines {", ".join(numbers[:SHOWN])}{more} are'
+            found.append(f'{place / LEDGER}: {which} left out, as no test writes such a line')
+    return found
+
+
+def parsed(line):
+    """Return what a line of a ledger holds (dict), or None: it is cut off, or no test writes such a line."""
     try:
-        test = json.loads(line)
+        found = json.loads(line)
     except (ValueError, RecursionError):
-        return []
-    if not isinstance(test, dict) or not isinstance(test.get('values'), dict):
-        return []
-    values = {name: repr(value) for name, value in test['values'].items() if isinstance(value, int | float)}
-    name = test.get('run')
-    owner = place / name if isinstance(name, str) and name and '\0' not in name else None
-    return [{**test, 'values': values, 'at': parse_date(test.get('date')), 'file': None, 'owner': owner}]
+        return None
+    return found if isinstance(found, dict) and fault_of(found, LEDGER_LINE) is None else None
+
+
+def _test_of(line, place):
+    """Return the test (dict) of a ledger's line (dict)."""
+    values = {name: repr(value) for name, value in line['values'].items() if value is not None}
+    name = line.get('run')
+    owner = place / name if name and '\0' not in name else None
+    return {**line, 'values': values, 'at': parse_date(line.get('date')), 'file': None, 'owner': owner}
 
 
 def result_files(directory):
@@ -89,16 +107,21 @@ def result_test(path, owner, text=None):
         path: of the file.
         owner: the directory (Path) of the run, or None.
         text: the file's contents, where they were read before.
+
+    Values that are no numbers, a count of samples that is none, and facts called as those above are left out.
     """
-    test, values = {'file': Path(path), 'result_dir': str(Path(path).parent), 'owner': owner}, {}
+    known = {'file': Path(path), 'result_dir': str(Path(path).parent), 'owner': owner, 'run': owner and owner.name}
+    test, values = {}, {}
     for line in (read_text(path) if text is None else text).splitlines():
         key, colon, value = line.rpartition(': ') if not line.startswith('# ') else line[2:].partition(': ')
         if colon and line.startswith('# '):
             test[KEYS.get(key, key)] = value
-        elif colon:
+        elif colon and as_number(value) is not None:
             values[key] = value.strip()
+    if not COUNT.fullmatch(test.get('samples', '')):
+        test.pop('samples', None)
     at = parse_date(re.sub(r' ([+-]\d{2})(\d{2})$', r'\1:\2', test.get('date', '')))
-    return {**test, 'run': owner and owner.name, 'values': values, 'at': at}
+    return {**test, **known, 'values': values, 'at': at}
 
 
 def tests_of(run, ledger):

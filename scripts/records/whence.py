@@ -2,10 +2,11 @@
 
 import heapq
 import shlex
+import sys
 from pathlib import Path
 
 from scripts.records.finding import find_runs
-from scripts.records.results import ledger_texts, result_files, result_test, tests_in, unknown
+from scripts.records.results import invalid_lines, ledger_texts, result_files, result_test, tests_in, unknown
 from scripts.records.run import as_number, read_text
 from scripts.records.searching import meanings
 from scripts.records.sources import code_line
@@ -33,6 +34,8 @@ def run(args):
     if not hits:
         print(f'no value in {args.checkpoints_dir} begins with {args.number}, nor does one when rounded')
         print('\n'.join(map(printable, library.nearest(wanted))))
+        for line in invalid_lines(library.ledgers):
+            print(printable(line), file=sys.stderr)
         return 1
     for hit in hits[: args.limit]:
         print('\n'.join(map(printable, hit.lines())), end='\n\n')

@@ -8,6 +8,7 @@ from PIL import Image
 
 from data.pictures import open_picture
 from options import parse_test_args, parse_train_args, save_args
+from tests.runs.helpers import tampered
 from utils.args_file import same_options
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
@@ -91,6 +92,11 @@ def test_args_that_are_no_options_are_one_line(refused, trained):
         ({'epoch': 'two'}, 'epoch is of type str'),
         ({'record': {'components': {}, 'source': 5}}, 'record.source is of type int'),
         ({'record': {'components': {}, 'data': {'train': {'sha256': 5}}}}, 'record.data.train.sha256 is of type int'),
+        ({'record': {'components': {'model': {'LeNet': []}}}}, 'record.components.model.LeNet is of type list'),
+        ({'record': {'components': {}, 'versions': {'torch': 2.14}}}, 'record.versions.torch is of type float'),
+        ({'record': {'components': {}, 'data': {'val': {'samples': '6'}}}}, 'record.data.val.samples is of type str'),
+        ({'record': {'components': {}, 3: 4}}, 'a key of record is of type int'),
+        ({'epoch': 2**70}, 'epoch is 1180591620717411303424'),
         ({'format': 'new'}, 'format is of type str'),
         ({'format': 99}, 'newer than'),
         ({'fingerprint': 3}, 'fingerprint is of type int'),
@@ -102,15 +108,91 @@ def test_a_checkpoint_with_another_type_is_one_line(tmp_path, part, says):
         load_checkpoint(tmp_path / 'x.pth')
 
 
-def test_a_resume_state_without_generators_is_one_line():
-    state = {'model': {}, 'optimizer': {}, 'best': {}, 'rng': {}}
-    check_resume_state(state, 'last.pth')
-    with pytest.raises(DanluError, match='rng is missing'):
-        check_resume_state({**state, 'rng': None}, 'last.pth')
-    with pytest.raises(DanluError, match=r'loader\.batch is -1'):
-        check_resume_state({**state, 'loader': {'batch': -1}}, 'last.pth')
-    with pytest.raises(DanluError, match=r'recorder\.history\[0\] is of type int'):
-        check_resume_state({**state, 'recorder': {'history': [3]}}, 'last.pth')
+RESUMABLE = {
+    **{'format': 1, 'model': {}, 'args': {'lr': 0.1}, 'epoch': 1, 'step': 2, 'optimizer': {}, 'rng': {}},
+    **{'best': {'value': 0.5, 'epoch': 1}, 'recorder': {'history': [{'epoch': 1, 'val/acc': 0.5}]}},
+}
+
+
+def test_a_resume_state_of_the_right_types_is_taken():
+    check_resume_state(RESUMABLE, 'last.pth')
+    check_resume_state({**RESUMABLE, 'best': None, 'later': [1], 'loader': None}, 'last.pth')
+
+
+@pytest.mark.parametrize(
+    ('part', 'says'),
+    [
+        ({'rng': None}, 'rng is missing'),
+        ({'optimizer': None}, 'optimizer is missing'),
+        ({'args': [1]}, 'args is of type list'),
+        ({'args': {'lr': torch.zeros(2)}}, 'args.lr is or holds a Tensor'),
+        ({'args': {'lr': [{1}]}}, 'args.lr is or holds a set'),
+        ({'args': {3: 4}}, 'a key of args is of type int'),
+        ({'epoch': -1}, 'epoch is -1'),
+        ({'epoch': 10**400}, r'epoch is 1000.*\.\.\.'),
+        ({'step': True}, 'step is of type bool'),
+        ({'loader': {'batch': -1}}, r'loader\.batch is -1'),
+        ({'loader': {}}, r'loader\.batch is missing'),
+        ({'loader': {'batch': 1, 'drawing': {'val': {'cost': '1'}}}}, r'loader\.drawing\.val\.cost is of type str'),
+        ({'recorder': {'history': [3]}}, r'recorder\.history\[0\] is of type int'),
+        ({'recorder': {'history': [{'val/acc': 0.5}]}}, r'recorder\.history\[0\]\.epoch is missing'),
+        ({'recorder': {'history': [{'epoch': 1, 'a\n': 'x'}]}}, r'history\[0\]\.a\\n is of type str'),
+        ({'best': {'epoch': 1}}, r'best\.value is missing'),
+        ({'scheduler': {'last_lr': []}}, r'scheduler\.last_lr is of type list'),
+        ({'diverged': {'left_out': ['x']}}, r'diverged\.left_out\[0\] is of type str'),
+        ({'events': {'x': -5}}, r'events\.x is -5'),
+        ({'processes': [1]}, r'processes\[0\] is of type int'),
+    ],
+)
+def test_a_resume_state_of_another_type_is_one_line(part, says):
+    with pytest.raises(DanluError, match=f'{says}; give another') as raised:
+        check_resume_state({**RESUMABLE, **part}, 'last.pth')
+    assert '\n' not in str(raised.value)
+    if None not in part.values():
+        with pytest.raises(DanluError, match='best is missing'):
+            check_resume_state({name: value for name, value in RESUMABLE.items() if name != 'best'}, 'last.pth')
+
+
+@pytest.fixture(scope='module')
+def short_run(list_data, train_here, tmp_path_factory):
+    """Return a run of one epoch."""
+    words = [*list_data, '--model_type', 'mlp', '--schedule', 'plateau', '--num_workers', '0', '--epochs', '1']
+    return train_here(*words, '--checkpoints_dir', tmp_path_factory.mktemp('runs'))
+
+
+def remove_moment(state):
+    for of_one in state['optimizer']['state'].values():
+        del of_one['exp_avg_sq']
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        remove_moment,
+        lambda state: state['optimizer']['state'][0].update(exp_avg=torch.zeros(3)),
+        lambda state: state['optimizer']['state'][0].update(exp_avg=torch.zeros(())),
+        lambda state: state['optimizer']['state'][1].update(step=torch.zeros(3)),
+        lambda state: state['optimizer'].update(param_groups=[]),
+        lambda state: state['optimizer']['param_groups'][0].update(lr='fast', betas=None),
+        lambda state: state['rng'].update(torch=torch.zeros(3)),
+        lambda state: state['rng'].update(python=[3, [1], None]),
+        lambda state: state['rng'].update(numpy=['MT19937', state['rng']['numpy'][1], 10**6, 0, 0.0]),
+        lambda state: state['rng'].update(numpy=['MT19937', torch.zeros(3), 0, 0, 0.0]),
+        lambda state: state.update(rng={}),
+        lambda state: state['scheduler'].update(by_value={'last_epoch': []}),
+        lambda state: state['scheduler'].pop('by_value'),
+        lambda state: state['loader'].update(gradients={'batches': 1}),
+        lambda state: state['recorder']['history'][0].update({'val/acc': 'high'}),
+    ],
+)
+def test_a_run_is_not_resumed_from_a_state_of_another_run_or_type(short_run, train_here, tmp_path, change):
+    run = tmp_path / 'run'
+    tampered(short_run.directory, run, change)
+    damaged = '--resume: .* is damaged or was changed: .*; give another checkpoint'
+    with pytest.raises(DanluError, match=damaged) as raised:
+        train_here('--resume', run, '--epochs', '2')
+    assert len(str(raised.value).splitlines()) == 1
+    assert (run / 'history.csv').read_text().count('\n') == 2
 
 
 def test_a_record_of_another_type_is_none(tmp_path):

@@ -1,7 +1,6 @@
 """runs.py whence: which texts a number means, where they are looked for, and what is said of them."""
 
 import datetime
-import json
 import shlex
 import shutil
 
@@ -192,14 +191,38 @@ def test_the_nearest_where_nothing_fits(maker, call):
     assert called.lines[2] == '  0.743  val/acc, epoch 2, the best one, of lenet_exp'
 
 
-def test_a_ledger_with_lines_that_are_cut_off_or_strange(maker, call):
+def test_a_ledger_with_lines_that_are_cut_off_or_strange(maker, call, capsys):
     run = maker.run('lenet_exp', [0.5])
     maker.test(run, {'acc': 0.7431})
-    strange = ['{"values": {"acc": 0.7431', '[0.7431]', '{"values": [0.7431]}', '{"values": {"acc": null}}', '0.7431',
-               '{"values": {"acc": 0.74312}, "run": "a\\u0000b", "date": 5, "list": [1], "checkpoint": null}',
-               json.dumps({'values': {'acc': 0.74313}, 'run': '../..', 'samples': {}})]  # fmt: skip
+    strange = ['{"values": {"acc": 0.7431', '[0.7431]', '{"values": [0.7431]}', '{"values": {"acc": "0.7431"}}',
+               '0.7431', '{"values": {"acc": 0.74312}, "date": 5}', '{"values": {"acc": 0.74313}, "samples": {}}',
+               '{"values": {"acc": true}}', '{"values": ' + '[' * 100_000, '{"values": {"acc": 1}, "epoch": -1}',
+               '{"date": "2026-11-29"}']  # fmt: skip
+    fit = ['{"values": {"acc": 0.74314, "f1": null}, "run": "a\\u0000b", "checkpoint": null, "later": [1]}',
+           '{"values": {"acc": 0.74315}, "run": "../..\u2028"}']  # fmt: skip
     with open(maker.root / 'ledger.jsonl', 'a', encoding='utf-8') as file:
-        file.write('\n'.join(strange))
+        file.write('\n'.join([*strange, *fit]))
     heads = [line.split()[0] for line in call('whence', '0.7431').lines if line and not line.startswith(' ')]
-    assert sorted(heads) == ['0.7431', '0.74312', '0.74313']
-    assert call('list').status == 0
+    assert sorted(heads) == ['0.7431', '0.74314', '0.74315']
+    left_out = f'{maker.root / "ledger.jsonl"}: lines 2, 3, 4 and 8 more are left out, as no test writes such a line'
+    for words, status in ((['list'], 0), (['list', '--json'], 0), (['whence', '0.74312'], 1)):
+        called = call(*words)
+        assert (called.status, capsys.readouterr().err.splitlines()) == (status, [left_out])
+
+
+@pytest.mark.parametrize(
+    'line',
+    ['# file: /etc/passwd', '# owner: x', '# values: 3', '# at: x', '# result_dir: ../x', '# run: another',
+     '# samples: ²', '# samples: 9' + '9' * 5000, '# date: 5', '# checkpoint: \0', '\0: 0.5', 'acc/x: many',
+     ': ', '# : '],
+)  # fmt: skip
+def test_a_result_with_facts_and_values_of_another_type(maker, call, line):
+    runs = [maker.run(name, [0.5]) for name in ('one', 'two')]
+    for run in runs:
+        maker.test(run, {'acc': 0.7431}, ledger=False)
+    for path in maker.root.glob('one/**/result.txt'):
+        path.write_text(f'{line}\n{path.read_text(encoding="utf-8")}', encoding='utf-8')
+    assert '0.7431' in call('list', '--csv').text
+    assert call('whence', '0.7431').status == 0
+    assert call('diff', 'one', 'two').status == 0
+    assert call('seeds', 'one', 'two').status == 0
