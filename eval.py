@@ -44,13 +44,13 @@ if __name__ == '__main__':
     keep_freed_memory()
 
 import torch
-from torch.utils.data import RandomSampler
+from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from data.class_notes import class_notes
 from data.data_entry import Batches, notes_of, select_eval_loader
 from data.identity import changed_test_set, dataset_of, identity_of_data, name_of, shared_with_training
 from data.predicting import predict
-from data.ready_made import as_loader, complete_from_batches, values_of
+from data.ready_made import as_loader, check_told, complete_from_batches, values_of
 from loss import select_loss
 from metrics import METRICS, select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -80,7 +80,7 @@ from utils.predictions import NAME as PREDICTIONS
 from utils.predictions import predictions_file
 from utils.progress import Progress
 from utils.ready_metrics import ready_metrics
-from utils.ready_parts import ready_loss
+from utils.ready_parts import check_model, ready_loss
 from utils.record_schema import recorded_args
 from utils.regular_files import open_regular, write_regular_text
 from utils.report_page.page import Page, environment
@@ -95,6 +95,7 @@ from utils.tasks import has_pictures, task_of
 from utils.write_errors import WriteError, after, writing_into
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
+RANDOM_SAMPLERS = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 NAMES = 2**14  # of samples, more than a batch has
 
 
@@ -123,6 +124,8 @@ class Evaluator(Engine):
             environment()  # without which there is no page, before the test and not behind it
         if net is None:
             given_parts.needed_by_name(args, 'model')
+        else:
+            check_model(net)
         if loader is None:
             given_parts.needed_by_name(args, 'data')
         device, gpus = select_gpus(args)
@@ -132,9 +135,7 @@ class Evaluator(Engine):
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.say = say
         if args.save_viz and not has_pictures(args):
-            raise DanluError(
-                '--save_viz: the samples are vectors of features, of which there are no pictures; leave it out'
-            )
+            raise DanluError('--save_viz: the samples are no pictures, but features or the like; leave it out')
         if args.save_outputs:
             check_outputs(args)
         threads = set_threads(args.threads, getattr(self.loader, 'num_workers', 0))
@@ -384,6 +385,8 @@ def load_network(args, checkpoint, device, use, net=None):
         raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
     if net is None:
         given_parts.needed_by_name(args, 'model')
+    else:
+        check_model(net)
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
     loaded = load_chosen(net, checkpoint, args)
@@ -397,14 +400,16 @@ def test_loader(loader, args, net):
     Raises:
         DanluError: it shuffles, or it does not tell what has to be known.
     """
-    if isinstance(getattr(loader, 'sampler', None), RandomSampler):
-        raise DanluError('the loader shuffles, and the rows of a test are in the order of the data set: shuffle=False')
+    if isinstance(getattr(loader, 'sampler', None), RANDOM_SAMPLERS):
+        raise DanluError(
+            'the loader shuffles, and the rows of a test are in the order of the data set: give shuffle=False; a part '
+            'of a data set is Subset(data, indices)'
+        )
     if not isinstance(getattr(loader, 'dataset', None), Batches):  # else it is what the options name
         args.ready_loader = given_parts.described(loader)['class']
     loader = as_loader(loader, args, training=False)
-    complete_from_batches(args, net, loader, None)
-    if getattr(args, task_of(args).outputs) is None:
-        raise DanluError(f'the loader does not tell --{task_of(args).outputs}: give it to test_args')
+    fault = complete_from_batches(args, net, loader, None)
+    check_told(args, [task_of(args).outputs], 'the loader does not tell everything: give to test_args', fault)
     return loader
 
 

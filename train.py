@@ -54,6 +54,7 @@ from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
 from utils import given_parts, processes
+from utils.batches import length_of
 from utils.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
 from utils.continuation import begin_training, note_plan, take_data
 from utils.divergence import Divergence
@@ -78,12 +79,14 @@ from utils.onlooker import Onlooker
 from utils.optim import select_optimizer
 from utils.option_defaults import optimizer_line
 from utils.override_checks import check_overrides
+from utils.preparation import PICTURE_DIMENSIONS
 from utils.pretrained_config import note_of_weights
 from utils.profiling import watched
-from utils.progress import length_of, running_text
+from utils.progress import running_text
 from utils.ready_metrics import ready_metrics
 from utils.ready_parts import (
     ReplaceableParts,
+    check_model,
     check_optimizer,
     note_on_scheduler,
     notes_on_optimizer,
@@ -143,8 +146,8 @@ class Trainer(ReplaceableParts, Engine):
     Args:
         args: options, from options.prepare_train_args or options.parse_train_args.
         model, train_loader, val_loader, loss: ready-made parts that replace those chosen by name. A loader yields
-            (images, targets): uint8 images are normalised by args.mean and args.std, float ones are taken as ready. A
-            loss may be a function (predictions, targets) -> 0-d tensor.
+            (images, targets): uint8 images are normalised by args.mean and args.std, others are taken as ready (see
+            data/ready_made.py). A loss may be a function (predictions, targets) -> 0-d tensor.
         optimizer, scheduler: objects; the scheduler is built with that optimizer, and brings it along where that is
             left out.
         step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/ready_schedule.py); None: told by its class.
@@ -159,6 +162,8 @@ class Trainer(ReplaceableParts, Engine):
         metrics=None, step_on=None,
     ):  # fmt: skip
         check_overrides(self, Trainer)
+        if model is not None:
+            check_model(model)
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
                  'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
         if waits_for_data(args, parts):
@@ -224,7 +229,7 @@ class Trainer(ReplaceableParts, Engine):
         if args.val_split is not None:
             make_model_dir(args)
         self.train_loader, self.val_loader = select_loaders(args, model, train_loader, val_loader)
-        check_ready_made(self.train_loader, args, model)
+        check_ready_made(self.train_loader, args)
         self.workers = getattr(self.train_loader, 'num_workers', 0)
         self.data = data_record(args, self.train_loader, self.val_loader)
 
@@ -635,7 +640,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def gen_imgs_to_write(self, images, predictions, targets, split):
         """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
-        if images.dim() == 2:  # features, of which there is nothing to see
+        if images.dim() != PICTURE_DIMENSIONS:  # features, signals ... of which there is nothing to see
             points = task_of(self.args).target == 'numbers'
             return {f'{split}/samples': scatter(predictions, targets, target_names(self.args))} if points else {}
         columns = 1 if task_of(self.args).by_pixel else 4

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from utils.batches import length_of
 from utils.errors import DanluError
-from utils.progress import length_of
 
 
 def labels_of(dataset):

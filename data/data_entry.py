@@ -219,16 +219,12 @@ def notes_of(*loaders):
     return [note for dataset in datasets for note in getattr(dataset, 'notes', [])]
 
 
-def check_ready_made(loader, args, model):
-    """Refuse what a ready-made training loader cannot do or does not tell; `model` is a ready-made one or None.
+def check_ready_made(loader, args):
+    """Refuse what a ready-made training loader cannot do.
 
     Where it does not tell the mean of the targets, args.target_scale becomes 'none'.
     """
     settle(args)
-    outputs = task_of(args).outputs
-    needed = [outputs] if model is not None else dict.fromkeys((outputs, 'image_size', 'channels'))
-    if missing := [f'--{name}' for name in needed if getattr(args, name) is None]:
-        raise DanluError(f'ready-made loaders do not tell everything: give {", ".join(missing)}')
     dataset = getattr(loader, 'dataset', None)
     for option, wanted, part in (
         ('--augment', args.augment != 'none', 'augment'),

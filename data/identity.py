@@ -12,8 +12,8 @@ from data.overlap import Shards, shared_samples
 from data.ready_made import SeededSamples
 from data.shards import find_shards
 from data.stream import Stream
+from utils.batches import samples_of
 from utils.errors import DanluError
-from utils.progress import length_of
 from utils.registry import load_entry
 from utils.tasks import task_of
 from utils.validation_options import is_split_list
@@ -56,7 +56,7 @@ def identity_of_data(loader, name):
     return {
         'list': name if isinstance(getattr(loader, 'dataset', None), Batches) else None,
         'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
-        'samples': 0 if loader is None else None if dataset is None else length_of(dataset),
+        'samples': 0 if loader is None else samples_of(loader),
         'parts': dataset.content_parts() if hasattr(dataset, 'content_parts') else {},
     }
 

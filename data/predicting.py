@@ -1,10 +1,13 @@
 """What a network makes of samples that belong to no data set: for predict of a Trainer and of eval.Predictor."""
 
+import os
+
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset
 
 from data.pictures import picture_from
+from data.ready_made import as_loader
 from utils.errors import DanluError
 from utils.fit import Fit
 from utils.one_logit import as_classes
@@ -25,8 +28,9 @@ def predict(engine, samples):
         engine: utils.engine.Engine, whose `step` is asked in a test's mode.
         samples: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
             channels of the training, as a list file's are. A batch instead: a tensor (N, ...), uint8 to be normalised
-            or floating point as the network takes it; or a DataLoader of (images, targets). For features instead of
-            pictures: floats (N, F), as they are in the file that was trained on.
+            or of another type as the network takes it; or data as train.Trainer takes it, batches of (images, targets)
+            or of images alone: a DataLoader, a data set, a generator function, a list of batches. For features instead
+            of pictures: floats (N, F), as they are in the file that was trained on.
 
     Returns:
         probabilities, float32 (N, K), of classification (their sum is 1) and multilabel (of each class by itself);
@@ -50,8 +54,10 @@ def predict(engine, samples):
 
 def _batches_of(samples, args):
     """Yield batches (images, targets) of what `predict` takes; targets are zeros where there are none."""
-    if isinstance(samples, DataLoader):
-        yield from (batch if isinstance(batch, list | tuple) else _with_zeros(batch) for batch in samples)
+    if _is_data(samples):
+        for batch in as_loader(samples, args, training=False):
+            alone = batch[0] if isinstance(batch, list | tuple) and len(batch) == 1 else batch
+            yield alone if isinstance(alone, list | tuple) else _with_zeros(torch.as_tensor(alone))
         return
     if isinstance(samples, str) or not hasattr(samples, '__len__'):
         raise DanluError('predict takes a list of pictures, also of one: predict([picture])')
@@ -61,19 +67,31 @@ def _batches_of(samples, args):
         yield _with_zeros(images_of(samples[start : start + args.batch_size], args))
 
 
+def _is_data(samples):
+    """Return whether what `predict` got yields batches (bool); else it is pictures, or one batch."""
+    if isinstance(samples, list | tuple):
+        return len(samples) > 0 and isinstance(samples[0], list | tuple)
+    if isinstance(samples, str | os.PathLike | torch.Tensor | np.ndarray) or hasattr(samples, '__next__'):
+        return False
+    return isinstance(samples, Dataset) or callable(samples) or hasattr(samples, '__iter__')
+
+
 def _with_zeros(images):
     return images, torch.zeros(len(images))
 
 
 def images_of(samples, args):
     """Return samples, as `predict` takes them, as a batch that is not normalised yet where it is uint8."""
-    if args.image_size == [] and args.mean is not None:  # as data.array has them
+    given = getattr(args, 'given_parts', None) or getattr(args, 'recorded_parts', None) or {}
+    if args.image_size == [] and args.mean is not None and 'train_loader' not in given:  # as data.array has them
         mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
         return ((torch.as_tensor(samples, dtype=torch.float64) - mean) / std).float()
     if isinstance(samples, np.ndarray) and np.issubdtype(samples.dtype, np.floating):
         samples = torch.from_numpy(samples)
-    if torch.is_tensor(samples) and samples.is_floating_point():
-        return samples.float()
+    if torch.is_tensor(samples) and samples.dtype != torch.uint8:
+        return samples.float() if samples.is_floating_point() and samples.dtype != torch.float64 else samples
+    if torch.is_tensor(samples) and args.image_size == []:
+        return samples
     _check_normalised(args)
     if torch.is_tensor(samples) and samples.dtype == torch.uint8 and samples.dim() == 4 and samples.shape[1] in (1, 3):
         return samples

@@ -7,27 +7,34 @@ DataLoader, a list of batches, any object that can be iterated over once per epo
     an IterableDataset    likewise, in its own order: it yields samples
     a generator function  called anew for each epoch: it yields batches
 
-Nothing of it goes through --data_type. Sizes that are not given are found in the first batch, classes in the labels of
-a TensorDataset or in the outputs of the network.
+Images and targets are tensors or arrays of numpy; float64 becomes float32 unless the network has float64. Other batches
+need a Trainer with a `step` of its own. Nothing of it goes through --data_type. Sizes that are not given are found in
+the first batch, classes in the labels of a TensorDataset or in the outputs of the network.
 """
 
 import copy
 import inspect
+import os
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from data.data_entry import select_eval_loader, select_train_loader
 from data.samplers import EpochBatches, random_keys
 from data.val_split import split_lists
+from utils.batches import as_net_takes, fault_of_batch, pair_of, samples_left_out, samples_of
 from utils.errors import DanluError
 from utils.interruption import prepare_worker
 from utils.one_logit import TWO
+from utils.preparation import PICTURE_DIMENSIONS
 from utils.resumption import rng_state_with, set_rng_state_with
 from utils.seeding import get_rng_state, mix_seed, set_rng_state
 from utils.tasks import task_of
 from utils.validation_options import has_validation
 
+SIZES = ('image_size', 'channels', 'mean', 'std')
+FEATURES = 2  # dimensions of a batch of features
 PROBED = 2  # samples of which a network's outputs are looked at
 
 
@@ -48,7 +55,9 @@ def select_loaders(args, model, train_loader=None, val_loader=None):
     if train_loader is not None:
         train = as_loader(train_loader, args, training=True)
         val = None if val_loader is None else as_loader(val_loader, args, training=False)
-        complete_from_batches(args, model, train, val)
+        fault = complete_from_batches(args, model, train, val)
+        needed = () if model is not None else ('image_size', 'channels')
+        check_told(args, (task_of(args).outputs, *needed), 'ready-made loaders do not tell everything: give', fault)
         return train, val
     with split_lists(args) as notes:
         train = select_train_loader(args)
@@ -75,6 +84,12 @@ def as_loader(given, args, training):
         return DataLoader(given, args.batch_size, num_workers=args.num_workers or 0, generator=generator)
     if isinstance(given, Dataset):
         return _loader_of_set(given, args, training)
+    _refuse_no_loader(given)
+    if not training and (left_out := samples_left_out(given)):
+        raise DanluError(
+            f'drop_last leaves {left_out} of {samples_of(given)} samples out: give the loader drop_last=False, as only '
+            'training can do without them'
+        )
     if hasattr(given, '__next__'):
         raise DanluError(
             f'a loader of type {type(given).__name__} can be iterated over only once; hand over the function that '
@@ -82,16 +97,38 @@ def as_loader(given, args, training):
         )
     if hasattr(given, '__iter__') or hasattr(given, '__getitem__'):
         return given
-    if not callable(given):
-        raise DanluError(
-            f'{type(given).__name__} is no loader: give a DataLoader, a data set, a list of batches, or a generator '
-            'function that yields batches'
-        )
     try:
         inspect.signature(given).bind()
     except (TypeError, ValueError) as error:
         raise DanluError(f'a generator function is called without arguments for each epoch: {error}') from None
     return CalledEachEpoch(given)
+
+
+def _refuse_no_loader(given):
+    """Raise DanluError for what is no loader, although some of it can be iterated over."""
+    name, hint = type(given).__name__, ''
+    if isinstance(given, str | os.PathLike):
+        raise DanluError(
+            f"'{given}' is no loader: files and directories are named by options, data_type= and train_list= of "
+            'train_args'
+        )
+    if inspect.isclass(given):
+        raise DanluError(f'the class {given.__name__} is no loader: give an object of it')
+    if isinstance(given, torch.Tensor | np.ndarray):
+        hint = '; inputs and targets become a data set by TensorDataset(inputs, targets)'
+    elif not isinstance(given, dict) and (
+        callable(given) or hasattr(given, '__iter__') or hasattr(given, '__getitem__')
+    ):
+        return
+    raise DanluError(
+        f'{name} is no loader: give a DataLoader, a data set, a list of batches, or a generator function that yields '
+        f'batches{hint}'
+    )
+
+
+def _is_indexed(given):
+    """Return whether an object without __iter__ can be iterated over all the same, by its indices (bool)."""
+    return hasattr(given, '__getitem__') and not isinstance(given, dict)
 
 
 class CalledEachEpoch:
@@ -165,21 +202,26 @@ def complete_from_batches(args, model, train, val):
         args: options; image_size, channels, num_classes and num_targets are filled in where the batch tells them.
         model: ready-made nn.Module, or None.
         train, val: loaders; val may be None.
+
+    Returns:
+        why the batch tells nothing (str), or None. A Trainer with a `step` of its own may take such batches.
+
+    Raises:
+        DanluError: there is no batch.
     """
     outputs = task_of(args).outputs
-    wanted = [name for name in dict.fromkeys(('image_size', 'channels', outputs)) if getattr(args, name) is None]
+    wanted = [name for name in dict.fromkeys((*SIZES, outputs)) if getattr(args, name) is None]
     if not wanted:
-        return
+        return None
     batch = first_batch(train)
-    if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(map(torch.is_tensor, batch))):
-        return  # of a Trainer whose `step` takes something else
-    images, targets = batch
-    found = {}
-    if images.is_floating_point() or images.dtype == torch.uint8:
-        if images.dim() == 4:
-            found |= {'channels': images.shape[1], 'image_size': list(images.shape[2:])}
-        elif images.dim() == 2:
-            found |= {'channels': images.shape[1], 'image_size': []}
+    if batch is None:
+        raise DanluError('there is no batch: the loader is empty')
+    if fault := fault_of_batch(batch):
+        return fault
+    images, targets = batch = pair_of(batch)
+    found = _sizes_of(images)
+    if model is None and images.dim() not in (FEATURES, PICTURE_DIMENSIONS):  # no network by name takes these
+        found = {}
     if outputs == 'num_targets' and targets.dim() <= 2:
         found['num_targets'] = targets.shape[1] if targets.dim() == 2 else 1
     if outputs == 'num_classes' and outputs in wanted:
@@ -188,6 +230,32 @@ def complete_from_batches(args, model, train, val):
     for name in told:
         setattr(args, name, found[name])
     args.from_data = sorted({*getattr(args, 'from_data', []), *told})
+    return None
+
+
+def check_told(args, needed, ask, fault):
+    """Raise DanluError where options are still missing that the data did not tell.
+
+    Args:
+        args: options.
+        needed: their names, in the order in which they are asked for.
+        ask: what the message begins with (str).
+        fault: why a batch tells nothing (str), or None.
+    """
+    if missing := [f'--{name}' for name in dict.fromkeys(needed) if getattr(args, name) is None]:
+        raise DanluError('; '.join([f'{ask} {", ".join(missing)}', *([fault] if fault else [])]))
+
+
+def _sizes_of(images):
+    """Return what inputs (tensor) tell of the options SIZES (dict); mean and std of uint8 pictures: pixels in 0..1."""
+    found = {'image_size': []}  # features, signals, words ...
+    if images.dim() == PICTURE_DIMENSIONS and (images.is_floating_point() or images.dtype == torch.uint8):
+        found = {'channels': images.shape[1], 'image_size': list(images.shape[2:])}
+        if images.dtype == torch.uint8:
+            found |= {'mean': [0.0] * images.shape[1], 'std': [1.0] * images.shape[1]}
+    elif images.dim() == FEATURES and (images.is_floating_point() or images.dtype == torch.uint8):
+        found['channels'] = images.shape[1]
+    return found
 
 
 def values_of(engine, data, metrics):
@@ -277,7 +345,7 @@ def _outputs_of(model, images):
     modes = {module: module.training for module in model.modules()}
     state = get_rng_state()
     images = images[:PROBED].to(parameter.device)
-    images = images.float() / 255 if images.dtype == torch.uint8 else images
+    images = images.float() / 255 if images.dtype == torch.uint8 else as_net_takes(images, model)
     try:
         with torch.inference_mode():
             outputs = model.eval()(images)

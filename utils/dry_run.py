@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from utils.batches import samples_of
 from utils.checkpoint import load_checkpoint, load_weights, weights_of
 from utils.errors import DanluError
-from utils.progress import length_of
 from utils.speed import forward
 
 SAME = {None: 1e-4, 'bf16': 5e-2, 'fp16': 5e-3}  # how far outputs may lie apart, as a share of the largest
@@ -36,7 +36,7 @@ def last_size(loader, batch_size):
     sampler = getattr(loader, 'batch_sampler', None)
     length, size = getattr(sampler, 'length', None), getattr(sampler, 'batch_size', batch_size)
     joins = getattr(sampler, 'shuffle', False)  # data.samplers join a single one to the batch before
-    length = length_of(getattr(loader, 'dataset', None)) if length is None else length
+    length = samples_of(loader) if length is None else length
     if length is None:
         return min(2 if joins else 1, batch_size)
     rest = length % size

@@ -5,6 +5,7 @@ from functools import cached_property
 import torch
 
 from utils import processes, viz
+from utils.batches import as_net_takes, pair_of
 from utils.checkpoint import unwrapped
 from utils.colours import colours_of
 from utils.errors import DanluError
@@ -16,7 +17,7 @@ from utils.ready_metrics import ReadyMetrics
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
 from utils.target_scale import TargetScale
-from utils.targets import shaped_targets
+from utils.targets import shaped_targets, with_axis
 from utils.tasks import TASKS, task_of
 
 
@@ -62,15 +63,14 @@ class Engine:
 
     def to_device(self, batch):
         """Return (images, targets) of a loader's batch as the network takes them; see utils.preparation."""
-        if len(batch) != 2:
-            raise DanluError(f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that')
-        images, targets = self.prepare(*batch)
-        return images, shaped_targets(targets, self.target_kind)
+        images, targets = self.prepare(*pair_of(batch))
+        return as_net_takes(images, self.model), shaped_targets(targets, self.target_kind)
 
     def step(self, batch):
         """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
         images, targets = self.to_device(batch)
-        return images, forward(self.model, images, self.amp), targets
+        (predictions,) = with_axis(self.target_kind, forward(self.model, images, self.amp))
+        return images, predictions, targets
 
     def compute_loss(self, predictions, targets):
         """Return the batch's loss: 0-d tensor. Of regression it is taken on the standardised scale of the targets."""
@@ -78,6 +78,7 @@ class Engine:
 
     def loss_inputs(self, predictions, targets):
         """Return predictions and targets as the loss takes them: see utils.target_scale and utils.one_logit."""
+        predictions, targets = with_axis(self.target_kind, predictions, targets)
         predictions, targets = for_loss(self.args, self.loss, predictions, targets)
         return self.target_scale(predictions, targets)
 
@@ -123,6 +124,7 @@ class Engine:
 
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
+        predictions, targets = with_axis(self.target_kind, predictions, targets)
         if not isinstance(metrics, ReadyMetrics):
             predictions, targets = as_classes(self.args, predictions, targets)
         metrics.update(predictions, targets)

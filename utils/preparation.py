@@ -2,12 +2,16 @@
 
 import torch
 
+from utils.tasks import task_of
+
+PICTURE_DIMENSIONS = 4  # dimensions of a batch of pictures
+
 
 class Preparation:
     """Turns pictures and targets into what a network takes.
 
     Args:
-        args: options, of which mean and std count.
+        args: options, of which task, mean and std count.
         device: torch.device of the inputs.
 
     Attributes:
@@ -17,6 +21,7 @@ class Preparation:
 
     def __init__(self, args, device):
         self.device, self.augment, self.memory_format = device, None, torch.preserve_format
+        self.has_masks = task_of(args).target == 'mask'
         self.mean = torch.tensor(args.mean or [0.0], device=device).view(1, -1, 1, 1) * 255
         self.std = torch.tensor(args.std or [1.0], device=device).view(1, -1, 1, 1) * 255
 
@@ -29,8 +34,8 @@ class Preparation:
             key: (epoch, indices) asks for the augmentation of these samples, where there is one.
 
         Returns:
-            float32 images (B, C, H, W) and targets: int64 where they were uint8 masks (B, H, W), float32 in 0..1 where
-            they were uint8 pictures (B, C, H, W).
+            float32 images (B, C, H, W) and targets: int64 where they were uint8 masks (B, H, W) or (B, 1, H, W),
+            float32 in 0..1 where they were uint8 pictures (B, C, H, W).
         """
         images = images.to(self.device, non_blocking=True)
         targets = targets.to(self.device, non_blocking=True)
@@ -39,14 +44,17 @@ class Preparation:
         if images.dtype == torch.uint8:
             images = self.normalised(images)
         if targets.dtype == torch.uint8:
-            pictures = targets.dim() == 4
+            pictures = targets.dim() == 4 and not self.has_masks
             targets = (
                 targets.to(torch.float32, memory_format=self.memory_format).div_(255) if pictures else targets.long()
             )
         return images, targets
 
     def normalised(self, images):
-        """Return uint8 images (B, C, H, W) as float32 of mean 0 and deviation 1, in the memory format."""
+        """Return uint8 images (B, C, ...) as float32 of mean 0 and deviation 1; pictures in the memory format."""
+        if images.dim() != PICTURE_DIMENSIONS:  # features (B, F), signals (B, C, L) ...
+            mean, std = (numbers.view(1, -1, *[1] * (images.dim() - 2)) for numbers in (self.mean, self.std))
+            return images.float().sub_(mean).div_(std)
         images = images.to(torch.float32, memory_format=self.memory_format)
         if self.memory_format is not torch.channels_last:
             return images.sub_(self.mean).div_(self.std)

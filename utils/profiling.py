@@ -13,8 +13,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
 
 from utils.advice import PARTS, Facts, advise
+from utils.batches import length_of
 from utils.machine import cpu_cores, memory
-from utils.progress import length_of
 from utils.regular_files import made_regular
 from utils.tasks import task_of
 

@@ -6,6 +6,7 @@ import time
 
 from tqdm import tqdm
 
+from utils.batches import samples_of, size_of
 from utils.notebook import is_notebook, show_line
 from utils.terminal import is_watched
 
@@ -13,14 +14,6 @@ QUIET_SECONDS = 30
 SECONDS_IN_CELL = 0.25  # between two drawings in a notebook's cell, each of which is a message to the browser
 METRICS_IN_BAR = 3
 BAR = (10, 40)  # columns of a bar, the least and the most
-
-
-def length_of(thing):
-    """Return len(thing), or None where it has none or does not know it: of a stream."""
-    try:
-        return len(thing)
-    except TypeError:
-        return None
 
 
 def running_text(loss, metrics):
@@ -90,7 +83,7 @@ class Progress:
     """Iterates over a loader's batches and shows how far it is, how fast, and how long it will take.
 
     Args:
-        loader: iterable of batches whose first element is a tensor (B, ...).
+        loader: iterable of batches; what each counts as is said by utils.batches.size_of.
         title: what stands before the bar ('epoch 3/10').
         say: function that prints one line, used where there is no terminal.
         shown: whether there is anything to see (bool).
@@ -99,7 +92,7 @@ class Progress:
 
     def __init__(self, loader, title, say, shown=True, times=1):
         self.loader, self.title, self.say, self.shown, self.times = loader, title, say, shown, times
-        self.total = length_of(getattr(loader, 'dataset', None))
+        self.total = samples_of(loader)
         self.done, self.waited, self.started = 0, 0.0, time.perf_counter()
         self.said = self.started
 
@@ -112,7 +105,7 @@ class Progress:
             asked = time.perf_counter()
             for batch in self.loader:
                 self.waited += time.perf_counter() - asked
-                size = self.times * len(batch[0])
+                size = self.times * size_of(batch)
                 if self.times > 1 and self.total is not None:
                     size = min(size, self.total - self.done)
                 self.done += size

@@ -30,6 +30,16 @@ class FunctionLoss(nn.Module):
         return self.function(predictions, targets)
 
 
+def check_model(model):
+    """Raise DanluError unless a ready-made network is an nn.Module."""
+    if isinstance(model, nn.Module):
+        return
+    if inspect.isclass(model):
+        raise DanluError(f'model is the class {model.__name__}: give an object of it, {model.__name__}(...)')
+    named = ', or its name as an option, model_type=' if isinstance(model, str) else ''
+    raise DanluError(f'model is of type {type(model).__name__}: give an nn.Module{named}')
+
+
 def ready_loss(loss):
     """Return a ready-made loss as an nn.Module.
 

@@ -349,8 +349,9 @@ class Rest:
         self.batches = iter(loader)
         for _ in islice(self.batches, start):
             pass
-        if hasattr(loader, 'dataset'):
-            self.dataset = loader.dataset
+        for name in ('dataset', 'batch_sampler'):  # which tell how many samples an epoch has
+            if hasattr(loader, name):
+                setattr(self, name, getattr(loader, name))
 
     def __iter__(self):
         return self.batches

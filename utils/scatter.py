@@ -13,7 +13,7 @@ def scatter(predictions, targets, names=None):
     """Draw predicted over true numbers, a colour per target; on the line they are equal.
 
     Args:
-        predictions, targets: (N, T) tensors, floating point. Of more than seven targets the first seven are drawn.
+        predictions, targets: (N, T) or (N,), floating point. Of more than seven targets the first seven are drawn.
         names: of the T targets (list of str), or None: they are counted from 1.
 
     Returns:
@@ -24,7 +24,7 @@ def scatter(predictions, targets, names=None):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    true, predicted = targets.cpu().float().numpy()[:, :MOST], predictions.cpu().float().numpy()[:, :MOST]
+    true, predicted = (part.cpu().float().numpy().reshape(len(part), -1)[:, :MOST] for part in (targets, predictions))
     named, names = names is not None, names or [f'target {number}' for number in range(1, true.shape[1] + 1)]
     figure = Figure(figsize=(4.2, 4.2), dpi=100, layout='constrained')
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()

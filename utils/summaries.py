@@ -2,10 +2,10 @@
 
 import os
 
+from utils.batches import samples_of
 from utils.checkpoint import unwrapped
 from utils.curves import details
 from utils.fit import described_pictures
-from utils.progress import length_of
 from utils.sharding import kind_of
 from utils.tasks import describe_outputs
 
@@ -22,7 +22,7 @@ def sizes_of(loaders):
     Args:
         loaders: dict from what the samples are for to a loader, or None.
     """
-    lengths = {use: length_of(loader.dataset) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
+    lengths = {use: samples_of(loader) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
     return ', '.join(f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items())
 
 

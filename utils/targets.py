@@ -29,6 +29,20 @@ def shaped_targets(targets, kind):
     return targets.float() if kind in ('numbers', 'labels') and whole else targets
 
 
+def with_axis(kind, *values):
+    """Return each of the values, predictions or targets, as (N, 1) where it is one number per sample, (N,).
+
+    A network's (N,) against targets (N, 1) would be broadcast to all pairs.
+
+    Args:
+        kind: what the task's targets are (str, as in utils.tasks.Task.target).
+        values: tensors; all else, and what is of another task, is returned as it is.
+    """
+    if kind != 'numbers':
+        return values
+    return tuple(each.unsqueeze(1) if torch.is_tensor(each) and each.dim() == 1 else each for each in values)
+
+
 def check_classes(who, predictions, targets):
     """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis.
 

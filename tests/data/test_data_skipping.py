@@ -171,4 +171,4 @@ def test_a_resumed_run_leaves_out_the_same(mixture, save, list_args, files):
 
 def test_a_ready_made_loader_cannot_leave_out_anything(labelled):
     with pytest.raises(DanluError, match='--skip_bad needs the loader that --data_type names: leave out train_loader'):
-        check_ready_made(object(), labelled('--skip_bad', '--num_classes', 3, '--image_size', 8, '--channels', 3), None)
+        check_ready_made(object(), labelled('--skip_bad', '--num_classes', 3, '--image_size', 8, '--channels', 3))

@@ -181,7 +181,7 @@ def test_the_cache_gives_the_same_samples(pairs, save, list_args, files, task):
 
 def prepared(loader):
     """Return the batches (list) of a loader as the network gets them."""
-    prepare = Preparation(SimpleNamespace(mean=[0.0], std=[1.0]), torch.device('cpu'))
+    prepare = Preparation(SimpleNamespace(task='restoration', mean=[0.0], std=[1.0]), torch.device('cpu'))
     prepare.augment = loader.dataset.augment
     loader.serve(torch.device('cpu'), prepare)
     return list(loader)
