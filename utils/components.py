@@ -12,15 +12,16 @@ imported from elsewhere counts by its name; the record has the versions. Imports
 import difflib
 from typing import NamedTuple
 
-from utils.definitions import FUNCTIONS, canonical
-from utils.reader import ELSEWHERE, Reader, Source
+from utils.definitions import FUNCTIONS, canonical, with_plain_locals
+from utils.reader import ELSEWHERE, Reader, Source, digest_of, is_entry
+from utils.renames import EarlierNames
 from utils.source import is_run_code
 
 __all__ = ['Change', 'Source', 'changed', 'changed_evaluation', 'changed_files', 'components_of', 'describe']
 
 # What every test runs through, whatever its parts are.
 EVALUATION = ('utils.logger.Recorder', 'utils.speed.forward')
-ENGINE = ('utils/engine.py', 'Engine')
+ENGINE = 'utils.engine.Engine'
 EVALUATING = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
 
 SAID_OF = {'gone': ', gone', 'new': ', new'}
@@ -59,7 +60,8 @@ def components_of(roots, source):
 def changed(record, then, now):
     """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
 
-    Comments, docstrings and layout do not count, nor that a definition stands in another file.
+    Comments, docstrings and layout do not count, nor that a definition stands in another file or is called otherwise
+    (utils.renames), and with its source at hand nor how local variables are called.
 
     Args:
         record: of a run, as it is in its checkpoints (dict).
@@ -70,13 +72,14 @@ def changed(record, then, now):
     before, after = Reader(then) if then is not None else None, Reader(now)
     found = []
     for kind, hashes in recorded.items():
-        changes = [_compare(kind, name, hashes[name], before, after) for name in hashes if after.can_tell(name)]
-        added = [name for name in after.all_from(hashes) if name not in hashes]
+        changes = [_compare(kind, name, hashes, before, after) for name in hashes if after.can_tell(name)]
+        names = {*hashes, *map(after.name_now, hashes)}
+        added = [name for name in after.all_from(names) if name not in names]
         known = set(before.all_from(hashes)) if before and added else ()  # to an older version of this file perhaps not
         for name in added:
             if name not in known or before.find(name).digest != after.find(name).digest:
                 changes.append(Change(kind, name, after.find(name).path, _diff(None, after.find(name)), 'new'))
-        found += _without_moved([change for change in changes if change is not None], hashes, after)
+        found += _without_moved([change for change in changes if change is not None], hashes, before, after)
     return found
 
 
@@ -88,60 +91,95 @@ def changed_evaluation(then, now):
     Args:
         then, now: Sources of the run and of the project.
     """
-    before, after, found = Reader(then), Reader(now), []
+    before, after, names, found = Reader(then), Reader(now), EarlierNames(), []
     for name in EVALUATION:
-        old = before.find(name)
-        if old is not None:
-            found.append(_compare('evaluation', name, old.digest, before, after))
-    methods = [_methods(source, *ENGINE) for source in (then, now)]
+        called = next(filter(before.find, (name, names.name(name))), None)
+        if called is not None:
+            found.append(_compare('evaluation', called, {called: before.find(called).digest}, before, after))
+    old_path, old_methods = _methods(before, ENGINE, names.name(ENGINE))
+    path, methods = _methods(after, ENGINE)
     for name in EVALUATING:
-        old, new = (each.get(name) for each in methods)
-        if old is not None and (new is None or canonical([old[0]]) != canonical([new[0]])):
+        old, new = old_methods.get(name) or old_methods.get(names.identifier(name)), methods.get(name)
+        if old is not None and (new is None or not _same_text(old[0], new[0], names)):
             texts = [each[1] if each else [] for each in (old, new)]
-            diff = '\n'.join(difflib.unified_diff(*texts, f'then/{ENGINE[0]}', f'now/{ENGINE[0]}', lineterm=''))
+            diff = '\n'.join(difflib.unified_diff(*texts, f'then/{old_path}', f'now/{path}', lineterm=''))
             state = 'gone' if new is None else 'changed'
-            found.append(Change('evaluation', f'{ENGINE[1]}.{name}', ENGINE[0], diff, state))
+            found.append(Change('evaluation', f'{ENGINE.rpartition(".")[2]}.{name}', path or old_path, diff, state))
     return [change for change in found if change is not None]
 
 
-def _methods(source, path, name):
-    """Return the methods of a class: {name: (ast node, lines)}, {} where the file or the class is not there."""
-    module = source.module(path)
-    statements = getattr(module, 'statements', {}).get(name, [])
-    lines = module.text.splitlines() if statements else []
-    return {
-        node.name: (node, lines[node.lineno - 1 : node.end_lineno])
-        for statement in statements
-        for node in getattr(statement, 'body', [])
-        if isinstance(node, FUNCTIONS)
-    }
+def _methods(reader, *names):
+    """Return the file (str) and the methods of a class by the first of `names` that is there: {name: (node, lines)}."""
+    for name in names:
+        for resolved in reader.resolve(name):
+            path, statements = reader.path_of(resolved), reader.find(resolved).statements
+            lines = reader.source.module(path).text.splitlines()
+            nodes = [node for statement in statements for node in getattr(statement, 'body', [])]
+            methods = [node for node in nodes if isinstance(node, FUNCTIONS)]
+            return path, {node.name: (node, lines[node.lineno - 1 : node.end_lineno]) for node in methods}
+    return None, {}
 
 
-def _compare(kind, name, digest, before, after):
+def _same_text(old, new, names):
+    """Return whether two functions (ast nodes), of which `old` is of an earlier version, differ in names alone."""
+    old, new = with_plain_locals([old]), with_plain_locals([new])
+    return canonical(old) in (canonical(new), canonical(new, names))
+
+
+def _compare(kind, name, hashes, before, after):
     """Return the Change of one definition, or None."""
-    new = after.find(name)
-    if new is not None and new.digest == digest:
+    new, digest = after.find(name), hashes[name]
+    if new is not None and (new.digest == digest or digest in new.digests()):
         return None
     old = before.find(name) if before else None
     if new is None:
         return Change(kind, name, old.path if old else after.path_of(name), _diff(old, None) if old else None, 'gone')
-    if old is not None and old.digest == new.digest:  # the hash was taken by another Python
+    if old is not None and new.computes_what(old):  # in other words, or its hash was taken by another Python
+        return None
+    if is_entry(name) and _leads_to_the_same(new, name, hashes, before, after):
         return None
     if not new.digest.isalnum():
         return Change(kind, name, new.path, new.digest, 'unreadable')
     return Change(kind, name, new.path, _diff(old, new) if old else None)
 
 
-def _without_moved(changes, recorded, after):
+def _leads_to_the_same(new, name, hashes, before, after):
+    """Return whether an entry of a registry names what it did, which another file has now (bool)."""
+    old = before.find(name) if before else None
+    targets = old.refers_to if old else [each for each in hashes if hashes[name] in map(digest_of, _exports(each))]
+    found = {target.rpartition('.')[2]: target for target in new.refers_to}
+    return (
+        bool(targets)
+        and len(targets) == len(found)
+        and all(
+            _is_moved(target, found.get(after.name_now(target).rpartition('.')[2]), hashes, before, after)
+            for target in targets
+        )
+    )
+
+
+def _exports(name):
+    """Return the names (list of str) under which the packages around a definition may hand it on, and its own."""
+    *modules, last = name.split('.')
+    return ['.'.join([*modules[:length], last]) for length in range(1, len(modules) + 1)]
+
+
+def _is_moved(then, now, hashes, before, after):
+    """Return whether the definition `now` (name or None) is that which an earlier version called `then` (bool)."""
+    new, old = after.find(now) if now else None, before.find(then) if before else None
+    return new is not None and (hashes.get(then) in new.digests() or (old is not None and new.computes_what(old)))
+
+
+def _without_moved(changes, hashes, before, after):
     """Return changes without definitions that are gone here and new there, as they were."""
-    gone = {
-        (change.name.rpartition('.')[2], recorded[change.name]): change for change in changes if change.state == 'gone'
-    }
-    moved = []
-    for change in changes:
-        key = change.name.rpartition('.')[2], getattr(after.find(change.name), 'digest', None)
-        if change.state == 'new' and key in gone:
-            moved += [change, gone[key]]
+    gone, moved = [change for change in changes if change.state == 'gone'], []
+    for change in (change for change in changes if change.state == 'new'):
+        last = change.name.rpartition('.')[2]
+        for other in gone:
+            if after.name_now(other.name).rpartition('.')[2] == last and _is_moved(
+                other.name, change.name, hashes, before, after
+            ):
+                moved += [change, other]
     return [change for change in changes if change not in moved]
 
 
@@ -168,20 +206,34 @@ def describe(changes):
 def changed_files(then, now):
     """Return the files (list of str) of the code that makes a run which compute something else than they did.
 
+    A definition that another file has now, as it was, does not count.
+
     Args:
         then, now: Sources.
     """
-    names = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
-    return [name for name in names if then.read_bytes(name) != now.read_bytes(name) and _differ(name, then, now)]
-
-
-def _differ(name, then, now):
-    """Return whether two versions of a file differ in more than comments and layout (bool)."""
-    modules = [source.module(name) for source in (then, now)]
-    if not name.endswith('.py') or any(module is None or isinstance(module, str) for module in modules):
-        return True
-    before, after = (
-        {**{name: canonical(statements) for name, statements in module.statements.items()}, 'imports': module.imports}
-        for module in modules
+    paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
+    paths = [path for path in paths if then.read_bytes(path) != now.read_bytes(path)]
+    before, after = Reader(then), Reader(now)
+    old = {path: _texts(before, path) for path in paths}
+    new = {path: _texts(after, path, EarlierNames()) for path in paths}
+    all_old, all_new = (
+        {text for of_file in each.values() for variants in of_file or [] for text in variants} for each in (old, new)
     )
-    return before != after or modules[0].stars != modules[1].stars
+    return [
+        path
+        for path in paths
+        if None in (old[path], new[path])
+        or any(variants.isdisjoint(all_new) for variants in old[path])
+        or any(variants.isdisjoint(all_old) for variants in new[path])
+    ]
+
+
+def _texts(reader, path, *names):
+    """Return the texts (set of str) of each definition in a file, as they are and with other names; None: no Python."""
+    module = reader.source.module(path)
+    if not path.endswith('.py') or isinstance(module, str):
+        return None
+    if module is None:
+        return None if reader.source.has(path) else []
+    found = [reader.find(reader.name_in(path, name)) for name in module.statements if name != '__all__']
+    return [{definition.text(each) for each in (None, *names)} for definition in found]

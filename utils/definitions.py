@@ -7,6 +7,7 @@ torch.
 """
 
 import ast
+import copy
 from dataclasses import dataclass, field
 
 MODULE_LEVEL = '<module>'
@@ -241,15 +242,19 @@ def _parameters(arguments):
     return [argument.arg for argument in every if argument is not None]
 
 
-def canonical(nodes):
-    """Return the text (str) of nodes (list of ast.AST) to hash."""
+def canonical(nodes, names=None):
+    """Return the text (str) of nodes (list of ast.AST) to hash.
+
+    Args:
+        names: utils.renames.EarlierNames, for the text that an earlier version had; None: names as they are.
+    """
     pieces = []
     for node in nodes:
-        _write(node, pieces, in_class=False)
+        _write(node, pieces, names, in_class=False)
     return ' '.join(pieces)
 
 
-def _write(node, pieces, in_class):
+def _write(node, pieces, names, in_class):
     """Add the text of a node to `pieces`; `in_class`: it stands in the body of a class, whose annotations may count."""
     if isinstance(node, ast.Constant):
         pieces.append(f'{type(node.value).__name__}:{node.value!r}')
@@ -272,10 +277,84 @@ def _write(node, pieces, in_class):
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, ast.AST):
                 if not (isinstance(inner, ast.stmt) and _says_nothing(inner)):
-                    _write(inner, pieces, in_class=kind == 'ClassDef')
+                    _write(inner, pieces, names, in_class=kind == 'ClassDef')
+            elif names is not None and isinstance(inner, str):
+                pieces.append(repr(names.name(inner) if name == 'module' else names.identifier(inner)))
             else:
                 pieces.append(repr(inner))
     pieces.append(')')
+
+
+def with_plain_locals(nodes):
+    """Return copies of nodes (list of ast.AST) in which the names of local variables say nothing: _0, _1, ...
+
+    Parameters keep their names, by which callers and options know them.
+    """
+    return [_PlainLocals().visit(copy.deepcopy(node)) for node in nodes]
+
+
+class _PlainLocals(ast.NodeTransformer):
+    """Renames the local variables of functions in the order in which they are met."""
+
+    def __init__(self):
+        self.scopes = []
+
+    def visit_FunctionDef(self, node):
+        """Rename in a function, whose own name belongs to the scope around it."""
+        node.name = self._plain(node.name)
+        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
+        node.args = self.visit(node.args)
+        own = dict.fromkeys(_names_of(node)) | dict.fromkeys(_parameters(node.args), '')
+        self.scopes.append(own)
+        node.body = [self.visit(statement) for statement in node.body]
+        self.scopes.pop()
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node):
+        """Rename in a lambda, whose parameters hide what is outside."""
+        node.args = self.visit(node.args)
+        self.scopes.append(dict.fromkeys(_parameters(node.args), ''))
+        node.body = self.visit(node.body)
+        self.scopes.pop()
+        return node
+
+    def _visit_comprehension(self, node):
+        targets = [n.id for each in node.generators for n in ast.walk(each.target) if isinstance(n, ast.Name)]
+        self.scopes.append(dict.fromkeys(targets))
+        node = self.generic_visit(node)
+        self.scopes.pop()
+        return node
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+    def visit_ClassDef(self, node):
+        """Leave the names in the body of a class, which are its attributes."""
+        node.name = self._plain(node.name)
+        self.scopes.append({name: '' for statement in node.body for name in _bound_by(statement)})
+        node = self.generic_visit(node)
+        self.scopes.pop()
+        return node
+
+    def visit_Name(self, node):
+        """Rename a variable."""
+        node.id = self._plain(node.id)
+        return node
+
+    def visit_ExceptHandler(self, node):
+        """Rename what an exception is bound to."""
+        node.name = node.name and self._plain(node.name)
+        return self.generic_visit(node)
+
+    def _plain(self, name):
+        for depth, scope in enumerate(reversed(self.scopes)):
+            if name in scope:
+                if scope[name] is None:
+                    number = sum(plain not in (None, '') for plain in scope.values())
+                    scope[name] = f'_{len(self.scopes) - 1 - depth}_{number}'
+                return scope[name] or name
+        return name
 
 
 def _merged(values):

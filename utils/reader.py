@@ -12,15 +12,25 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.definitions import ASSIGNMENTS, MODULE_LEVEL, Import, Module, References, canonical, read_module
+from utils.definitions import (
+    ASSIGNMENTS,
+    MODULE_LEVEL,
+    Import,
+    Module,
+    References,
+    canonical,
+    read_module,
+    with_plain_locals,
+)
 from utils.regular_files import read_regular_bytes, regular
+from utils.renames import EarlierNames, current_name
 from utils.source import project_files
 
 DIGITS = 16  # of a hash, hexadecimal
 LARGEST_FILE = 2**24  # bytes of a file in an archive that is read
 # They say what is wrong, or look a name up; what is found there is a component by itself. The loop and the options are
 # those of every run: that they changed is seen by the hash of all code.
-PLUMBING = ('utils/errors.py', 'utils/registry.py', 'train.py', 'eval.py', 'options.py')
+PLUMBING = ('utils.errors', 'utils.registry', 'train', 'eval', 'options')  # modules, by their earlier names too
 STARTING = ('train', 'eval')  # whoever imports these is a script, what it does is to use its definitions
 ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
 ELSEWHERE = '.py:'  # /home/me/script.py:Net, a definition outside of the project
@@ -85,12 +95,44 @@ class Source:
 
 
 class Definition(NamedTuple):
-    """One definition: where it stands, its hash, what it refers to (list of names), its source (list of str, lines)."""
+    """One definition.
+
+    Attributes:
+        path: of its file.
+        digest: hash of its text, or what is wrong with its file.
+        refers_to: names (list of str) of the definitions that it uses.
+        source: its lines (list of str).
+        statements: nodes (list of ast.AST) that define it; of an entry of a registry what it is registered as (list of
+            one str).
+        outside: lines (list of str) on what it uses from outside of the project.
+    """
 
     path: str
     digest: str
     refers_to: list
     source: list
+    statements: list
+    outside: list
+
+    def digests(self):
+        """Return the hash of its text and that of the text with the names of earlier versions (set of str)."""
+        if self.is_entry():
+            return {self.digest, digest_of(EarlierNames().name(self.statements[0]))}
+        return {self.digest, digest_of(_text_of(self.statements, self.outside, EarlierNames()))}
+
+    def computes_what(self, other):
+        """Return whether `other` (Definition), of an earlier version, differs in names alone (bool)."""
+        if self.is_entry() or other.is_entry():
+            return self.statements == [current_name(str(value)) for value in other.statements]
+        return other.text() in (self.text(), self.text(EarlierNames()))
+
+    def text(self, names=None):
+        """Return its text (str) without the names of local variables, perhaps with other names of definitions."""
+        return _text_of(with_plain_locals(self.statements), self.outside, names)
+
+    def is_entry(self):
+        """Return whether it is an entry of a registry (bool)."""
+        return bool(self.statements) and isinstance(self.statements[0], str)
 
 
 class Reader:
@@ -101,6 +143,7 @@ class Reader:
 
     def __init__(self, source):
         self.source, self._found, self._files = source, {}, {}
+        self.plumbing = {*PLUMBING, *map(current_name, PLUMBING)}
 
     def all_from(self, names):
         """Return the names (sorted list) of all definitions that `names` and what these refer to lead to."""
@@ -136,17 +179,30 @@ class Reader:
         return [] if path is None else self.lookup(path, rest)
 
     def find(self, name):
-        """Return the Definition of a resolved name, or None."""
+        """Return the Definition of a resolved name, or None; a name of an earlier version is one of today's here."""
         if name not in self._found:
             entry = ENTRY.fullmatch(name)
-            self._found[name] = self._find_entry(name, entry) if entry else self._find(name)
+            found = self._find_entry(name, entry) if entry else self._find(name)
+            if found is None and (now := self.name_now(name)) != name:
+                found = self.find(now)
+            self._found[name] = found
         return self._found[name]
+
+    def name_now(self, name):
+        """Return what a definition of an earlier version is called in today's code (str)."""
+        if ELSEWHERE in name:
+            return name
+        entry = ENTRY.fullmatch(name)
+        if entry:
+            return f'{current_name(entry["registry"])}[{entry["key"]}]'
+        now = current_name(name)
+        return next(iter(self.resolve(now)), now)
 
     def _find(self, name):
         path, attribute = self._place(name)
         module = None if path is None else self.source.module(path)
         if isinstance(module, str):
-            return Definition(path, module, [], [])
+            return Definition(path, module, [], [], [], [])
         if module is None or attribute not in module.statements:
             return None
         statements = _counting(module, attribute)
@@ -171,22 +227,21 @@ class Reader:
         if attribute != MODULE_LEVEL:
             refers_to += self._run_with(path)
         names = [f'{local} is {target}' for local, target in sorted(outside.items())]
-        text = canonical(statements) + ''.join(f'\n{line}' for line in names)
         refers_to = [each for each in dict.fromkeys(refers_to) if not self._is_plumbing(each)]
         source = [f'# {line}' for line in names] + module.source_of(statements)
-        return Definition(path, _digest(text), refers_to, source)
+        return Definition(path, digest_of(_text_of(statements, names)), refers_to, source, statements, names)
 
     def _find_entry(self, name, entry):
         """Return the Definition of an entry of a registry: what it is registered as, which leads to what it names."""
         path, attribute = self._place(entry['registry'])
         module = None if path is None else self.source.module(path)
         if isinstance(module, str):
-            return Definition(path, module, [], [])
+            return Definition(path, module, [], [], [], [])
         registered = _literal(module.statements.get(attribute, []) if module else [])
         if entry['key'] not in registered:
             return None
         value = registered[entry['key']]
-        return Definition(path, _digest(value), self.resolve(value), [f'{entry["key"]!r}: {value!r},'])
+        return Definition(path, digest_of(value), self.resolve(value), [f'{entry["key"]!r}: {value!r},'], [value], [])
 
     def _place(self, name):
         """Return the file (str or None) and the name within it of a definition's whole name."""
@@ -275,7 +330,7 @@ class Reader:
         An entry that is used is a component by itself, so that a new line in a registry changes none.
         """
         path, attribute = self._place(name)
-        if path in PLUMBING:
+        if path is not None and self.name_in(path, attribute).rpartition('.')[0] in self.plumbing:
             return True
         module = None if path is None else self.source.module(path)
         registered = _literal(getattr(module, 'statements', {}).get(attribute, []))
@@ -304,5 +359,16 @@ def _literal(statements):
     return pairs if all(isinstance(text, str) for pair in pairs.items() for text in pair) else {}
 
 
-def _digest(text):
+def _text_of(statements, outside, names=None):
+    """Return the text (str) of a definition that is hashed."""
+    return canonical(statements, names) + ''.join(f'\n{line}' for line in outside)
+
+
+def is_entry(name):
+    """Return whether a name (str) is that of an entry of a registry (bool)."""
+    return ENTRY.fullmatch(name) is not None
+
+
+def digest_of(text):
+    """Return the hash (str) of a definition's text."""
     return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:DIGITS]

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from utils.components import Source, changed, changed_files, components_of, describe
+from utils import components, renames
+from utils.components import Source, changed, changed_evaluation, changed_files, components_of, describe
 from utils.definitions import canonical
 from utils.registry import PROJECT
 from utils.source import pack, project_files
@@ -128,6 +129,63 @@ def test_a_moved_file_is_no_change_and_one_that_is_gone_is_named(recorded, proje
         ('model', 'model.unet.unet.UNet', 'model/unet/unet.py', 'gone'),
         ('model', 'model.unet.net.UNet', 'model/unet/net.py', 'new'),
     ]
+
+
+def test_a_move_out_of_a_registry_s_path_is_no_change(recorded, project):
+    (project / 'model/nets').mkdir()
+    (project / 'model/nets/__init__.py').write_text('', encoding='utf-8')
+    (project / 'model/unet/unet.py').rename(project / 'model/nets/big.py')
+    (project / 'model/unet/__init__.py').unlink()
+    edited(project, 'model/model_entry.py', "'model.unet.UNet'", "'model.nets.big.UNet'")
+    assert found(recorded, project) == found(recorded, project, with_archive=False) == []
+    assert changed_files(recorded[1], Source(project)) == ['model/model_entry.py']  # another path stands there
+    edited(project, 'model/model_entry.py', "'model.nets.big.UNet'", "'model.lenet.LeNet'")
+    assert ('model', 'model.model_entry.MODELS[unet]', 'model/model_entry.py', 'changed') in found(recorded, project)
+
+
+def test_a_rename_that_is_listed_is_no_change(recorded, project, monkeypatch):
+    monkeypatch.setattr(renames, 'MODULES', {'utils.targets': 'utils.labelling.labels'})
+    monkeypatch.setattr(renames, 'NAMES', {'check_classes': 'refuse_unknown_classes', 'wrong_class': 'lacks_values'})
+    (project / 'utils/labelling').mkdir(exist_ok=True)
+    (project / 'utils/labelling/__init__.py').write_text('', encoding='utf-8')
+    (project / 'utils/targets.py').rename(project / 'utils/labelling/labels.py')
+    for path in project.rglob('*.py'):
+        text = path.read_text(encoding='utf-8').replace('utils.targets', 'utils.labelling.labels')
+        text = text.replace('check_classes', 'refuse_unknown_classes').replace('wrong_class', 'lacks_values')
+        path.write_text(text, encoding='utf-8')
+    assert found(recorded, project) == found(recorded, project, with_archive=False) == []
+    assert changed_files(recorded[1], Source(project)) == []
+    edited(
+        project,
+        'utils/labelling/labels.py',
+        'def refuse_unknown_classes(who, predictions, targets)',
+        'def lacks_all(*_)',
+    )
+    assert {name for _, name, *_ in found(recorded, project)} >= {'utils.targets.check_classes'}
+
+
+def test_the_names_of_local_variables_do_not_count_where_the_source_is_at_hand(recorded, project):
+    edited(project, 'model/submodules.py', 'total', 'extent')
+    assert found(recorded, project) == []
+    assert changed_files(recorded[1], Source(project)) == []
+    assert found(recorded, project, with_archive=False) != []
+
+
+def test_the_evaluation_is_found_in_whatever_file_it_stands(recorded, project, monkeypatch):
+    then = recorded[1]
+    assert changed_evaluation(then, Source(project)) == []
+    monkeypatch.setattr(renames, 'MODULES', {'utils.engine': 'utils.training.engine'})
+    monkeypatch.setattr(renames, 'NAMES', {'record_loss': 'note_loss'})
+    monkeypatch.setattr(components, 'ENGINE', 'utils.training.engine.Engine')
+    monkeypatch.setattr(components, 'EVALUATING', ['step', 'note_loss', 'evaluate'])
+    (project / 'utils/training').mkdir(exist_ok=True)
+    (project / 'utils/engine.py').rename(project / 'utils/training/engine.py')
+    for path in project.rglob('*.py'):
+        text = path.read_text(encoding='utf-8').replace('utils.engine', 'utils.training.engine')
+        path.write_text(text.replace('record_loss', 'note_loss'), encoding='utf-8')
+    assert changed_evaluation(then, Source(project)) == []
+    edited(project, 'utils/training/engine.py', 'def evaluate(self', 'def evaluate(self, *_')
+    assert [change.name for change in changed_evaluation(then, Source(project))] == ['Engine.evaluate']
 
 
 def test_a_definition_that_is_used_anew_is_named(recorded, project):
