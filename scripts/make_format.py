@@ -4,22 +4,26 @@
     python scripts/make_format.py 2026-11-21_1341 --commit bbc093b -- --model_type mlp --image_size 14 --epochs 2
 
 The name is the time of the commit. What follows -- are options of train.py; let the network be of a few thousand
-parameters, as the files stay in the repository. Below tests/formats/<name> then lie args.txt, best.pth, last.pth, in
-test/ args.txt and result.txt, and the history.csv of the run gone on for another epoch.
+parameters, as the files stay in the repository. Below tests/formats/<name> then lie args.txt, best.pth, last.pth,
+record.json and source.zip, in test/ args.txt and result.txt, and the history.csv of the run gone on for another epoch.
+The version runs without its tests, scripts and documents, so that source.zip is small.
 """
 
 import argparse
+import io
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 FORMATS = PROJECT / 'tests' / 'formats'
-MOST = 250_000  # bytes of one format
+MAX_BYTES = 750_000  # of one format
+PRODUCT = ('*.py', 'data', 'model', 'utils', 'requirements.txt')
 
 
 def main():
@@ -36,10 +40,7 @@ def main():
         parser.error(f'{args.directory} or {FORMATS / args.name} is there already')
     commit = subprocess.run(['git', 'rev-parse', args.commit], cwd=PROJECT, check=True, capture_output=True, text=True)
     try:
-        subprocess.run(['git', 'clone', '--quiet', '--no-checkout', PROJECT, args.directory], check=True)
-        subprocess.run(
-            ['git', 'checkout', '--quiet', '--detach', commit.stdout.strip()], cwd=args.directory, check=True
-        )
+        unpack(commit.stdout.strip(), args.directory)
         files = written_by(args.directory, args.words)
         if faults := faults_of(files):
             parser.error('; '.join(faults))
@@ -51,16 +52,25 @@ def main():
         shutil.rmtree(args.directory, ignore_errors=True)
 
 
+def unpack(commit, directory):
+    """Put what takes part in a run of a version into a new directory (Path)."""
+    words = ['git', 'archive', '--format', 'tar', commit, '--', *(f':(glob){name}' for name in PRODUCT)]
+    archive = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(directory, filter='data')
+
+
 def written_by(code, words):
     """Train, test and go on with the code (Path) of a version; return what is worth storing (dict of Path by name)."""
     start(code, 'train.py', *words, '--threads', '1')
     [run] = (path for path in (code / 'checkpoints').iterdir() if path.is_dir())
     start(code, 'eval.py', '--load_model_path', f'checkpoints/{run.name}/best.pth')
-    [result] = run.glob('best/*/result.txt')
     kept = Path(shutil.copytree(run, code / 'kept'))
+    [result] = kept.glob('best/*/result.txt')
     epochs = len((run / 'history.csv').read_text().splitlines()) - 1
     start(code, 'train.py', '--resume', f'checkpoints/{run.name}', '--epochs', str(epochs + 1))
     files = {name: kept / name for name in ('args.txt', 'best.pth', 'last.pth')}
+    files |= {name: kept / name for name in ('record.json', 'source.zip') if (kept / name).exists()}
     files |= {f'test/{name}': result.parent / name for name in ('args.txt', 'result.txt')}
     return files | {'history.csv': run / 'history.csv'}
 
@@ -73,7 +83,7 @@ def start(code, *words):
 def faults_of(files):
     """Return why files (dict of Path) should not be stored (list of str): too large, or naming who made them."""
     size = sum(path.stat().st_size for path in files.values())
-    faults = [f'{size:,} bytes are more than {MOST:,}: take a smaller network'] if size > MOST else []
+    faults = [f'{size:,} bytes are more than {MAX_BYTES:,}: take a smaller network'] if size > MAX_BYTES else []
     private = (str(PROJECT), str(Path.home()), socket.gethostname())
     for path in files.values():
         found = [word for word in private if len(word) > 2 and any(word.encode() in text for text in contents(path))]

@@ -5,6 +5,8 @@ import hashlib
 import math
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,15 +14,18 @@ import pytest
 import torch
 
 import options
+from tests.train.helpers import bits
 from utils import past
 from utils.args_file import options_of
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
 from utils.known_archives import note_archive
+from utils.registry import PROJECT
 
 STORED = Path(__file__).parent
 FORMATS = sorted(path.parent.name for path in STORED.glob('*/args.txt'))
 FIRST = FORMATS[0]
+RECORDED = [name for name in FORMATS if (STORED / name / 'source.zip').exists()]  # each with a record and its code
 LATER = 'args file {!r} is older than --later (then 1, today 3)'
 
 
@@ -122,6 +127,39 @@ def test_a_stored_run_goes_on(name, copied, train_here, eval_here):
         tolerance = 1e-2 if row is now[-1] else 1e-12
         assert {name: float(row[name]) for name in values} == pytest.approx(values, rel=tolerance)
     assert named(run.args) == {action.dest for action in options_of(options.train_parser())}
+
+
+@pytest.mark.parametrize('name', RECORDED)
+def test_a_recorded_run_is_told_of_no_change(name, copied, eval_here):
+    """Its network, data, loss and metrics are what they were, under whatever names and in whatever files."""
+    run = copied(name)
+    test = eval_here('--load_model_path', run.directory / 'best.pth', '--strict_record')
+    assert test.head['computes what it did when saved'] == 'yes'
+    assert 'changed since' not in test.stdout
+
+
+@pytest.mark.slow('two starts of an earlier version')
+@pytest.mark.parametrize('name', RECORDED)
+def test_a_recorded_run_ends_and_tests_with_the_bits_of_its_own_code(name, copied, train_here, eval_here, tmp_path):
+    run = copied(name)
+    shutil.unpack_archive(run.directory / 'source.zip', tmp_path / 'then')
+    for data in (PROJECT / 'data').glob('*.npz'):
+        shutil.copy(data, tmp_path / 'then/data')
+    theirs = shutil.copytree(run.directory, tmp_path / 'then/checkpoints' / run.directory.name)
+    words = ['--threads', '1', '--device', 'cpu']
+    started = [sys.executable, 'train.py', '--resume', theirs, '--epochs', '3', '--no_report', *words]
+    subprocess.run(started, cwd=tmp_path / 'then', check=True)
+    test = [sys.executable, 'eval.py', '--load_model_path', theirs / 'best.pth', '--save_prefix', 'then', *words]
+    subprocess.run(test, cwd=tmp_path / 'then', check=True)
+    train_here('--resume', run.directory, '--epochs', 3, '--no_report', *words)
+    now = eval_here('--load_model_path', run.directory / 'best.pth', *words)
+    states = [load_checkpoint(directory / 'last.pth') for directory in (theirs, run.directory)]
+    assert states[0]['epoch'] == states[1]['epoch'] == 3
+    for part in ('model', 'ema', 'optimizer'):
+        assert bits(states[0][part]) == bits(states[1][part]), part
+    [then] = theirs.glob('best/*_then/result.txt')
+    values = dict(line.split(': ') for line in then.read_text().splitlines() if not line.startswith('# '))
+    assert values == now.values
 
 
 def rows_of(directory):
