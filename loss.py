@@ -39,7 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from utils.arguments import keyword_values
+from utils.arguments import brief, keyword_values, unfit_for_tensors
 from utils.errors import DanluError
 from utils.loss_options import fault_of_loss, parse_terms
 from utils.registry import load_entry
@@ -133,8 +133,10 @@ def given_args(args, name):
     given = keyword_values(getattr(args, 'loss_args', None) or [])
     given = {argument: given[argument] for argument in LOSS_ARGS[name] if argument in given}
     for argument, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DanluError(f'--loss_args: {argument}={value} is not a number')
+        if isinstance(value, bool) or not isinstance(value, int | float) or value in (math.inf, -math.inf):
+            raise DanluError(f'--loss_args: {argument}={brief(str(value))} is not a number')
+        if fault := unfit_for_tensors(value):
+            raise DanluError(f'--loss_args {argument}={brief(str(value))}: {fault}')
     return given
 
 

@@ -795,7 +795,7 @@ def run(argv):
     args = processes.from_first(lambda: prepare_train_args(argv))
     processes.put_log_into(args.model_dir or args.resume)
     try:
-        with without_failed_copy(args), writing_into(args.model_dir):
+        with without_failed_copy(args), writing_into(args.model_dir), explained(args):
             trainer = Trainer(args)
             if args.dry_run:
                 dry_run(trainer, lambda: select_model(args))

@@ -29,12 +29,13 @@ from data.balance import balance
 from data.class_weights import balanced_weights
 from data.loader import Loader
 from data.mixing import select_mixing
+from data.sample_memory import refuse_large_batch
 from data.samplers import EpochBatches, Places, StreamBatches, random_keys
 from data.split_argument import build_dataset
 from utils.arguments import BALANCED
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA
-from utils.machine import cpu_cores
+from utils.machine import cpu_cores, refuse_many
 from utils.palette import fitted
 from utils.pretrained_config import config_of_weights
 from utils.registry import load_entry
@@ -245,6 +246,7 @@ def _loader(args, split):
     augmented, target = training and args.augment != 'none', task_of(args).target
     if augmented and target == 'picture':
         refuse_changing(args.augment)
+    refuse_large_batch(args, 1, training)  # before any sample is read
     dataset = build_dataset(load_entry(DATASETS, args.data_type, 'kind of data'), args, split)
     if training:
         dataset.notes = [*getattr(dataset, 'notes', []), *measure_targets(args, dataset)]
@@ -257,6 +259,8 @@ def _loader(args, split):
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
+    refuse_many('num_workers', workers)
+    refuse_large_batch(args, None if hasattr(dataset, 'order') else len(dataset), training)
     if hasattr(dataset, 'order'):
         batches = StreamBatches(dataset, args.batch_size, shuffle=training)
     else:

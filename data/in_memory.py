@@ -5,6 +5,8 @@ import hashlib
 import torch
 from torch.utils.data import Dataset
 
+from data.sample_memory import refuse_large_block
+
 
 class InMemory(Dataset):
     """Pictures and targets as tensors.
@@ -83,6 +85,7 @@ def with_size(images, size):
     """Return uint8 pictures (N, C, H, W) brought to `size` (height, width), bilinear with antialiasing."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
+    refuse_large_block(len(images), (images.shape[1], *size))
     result = images.new_empty(*images.shape[:2], *size)
     for start in range(0, len(images), 1024):  # as float32 all of them at once would take five times the memory
         part = images[start : start + 1024].float()

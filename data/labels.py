@@ -11,6 +11,7 @@ import torch
 
 from data.packed_strings import PackedStrings
 from data.picture_endings import PICTURE_ENDINGS
+from utils.arguments import MAX_CLASSES, brief
 from utils.errors import DanluError
 from utils.file_names import same_form
 
@@ -119,9 +120,10 @@ def _count_integers(listing, ignore_index):
     else:
         what = 'most classes would have no sample'
         remedy = f'for {len(labels)} classes give {names}; to predict numbers add --task regression'
+    all_of_them = f'; --num_classes {count} trains with all of them' if count <= MAX_CLASSES else ''
     raise DanluError(
         f'{listing.source}: {len(labels):,} different labels from {labels[0]} to {labels[-1]} in {samples:,} samples '
-        f'would need {count:,} classes: {what}; {remedy}; --num_classes {count} trains with all of them'
+        f'would need {count:,} classes: {what}; {remedy}{all_of_them}'
     )
 
 
@@ -196,7 +198,7 @@ def label_or_fault(text, num_classes, names, ignore_index=None, may_ignore=True)
         return ignore_index
     if not is_integer(text) or any(map(is_integer, names)):
         shown = ', '.join(names[:20]) or f'integers, 0..{num_classes - 1}; names need --class_names'
-        return f'unknown class {text!r} (known: {shown})'
+        return f'unknown class {brief(text)!r} (known: {shown})'
     label = int(text)
     if 0 <= label < num_classes:
         return label

@@ -13,6 +13,7 @@ from data.pixel_cache import find_or_make
 from data.pixel_file import FORMAT, MappedPixels, PixelFile
 from data.pixel_key import pixel_key
 from data.sample_facts import LabelsInMasks
+from data.sample_memory import refuse_large_block
 from utils.forked import call_forked, can_fork
 from utils.machine import cpu_cores
 
@@ -66,6 +67,7 @@ class MemList(ListDataset):
 
     def decode_into_memory(self, shape, target, faults):
         """Return all pictures and targets as InMemory; `target` is the shape of one that is pixels, or None."""
+        refuse_large_block(len(self), shape[1:], *([] if target is None else [target]))
         images = self.empty(shape)
         targets = self.labels if target is None else self.empty((len(self), *target))
 

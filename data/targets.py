@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from data.labels import distinct_targets, is_integer, label_or_fault
+from utils.arguments import brief
 from utils.errors import DanluError
 from utils.file_names import same_form
 
@@ -108,4 +109,4 @@ def number_or_fault(text):
     except ValueError:
         hint = '; blanks separate several' if ',' in text else ''
         return f'{text!r} is not a number{hint}'
-    return value if abs(value) <= LARGEST else f'{text} is not a finite number of 32 bits'
+    return value if abs(value) <= LARGEST else f'{brief(text)} is not a finite number of 32 bits'

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from utils.errors import DanluError
 
+MAX_VALUES = 64  # of an argument that takes several
+
 
 class ArgumentError(DanluError, ValueError):
     """A model's argument is out of range.
@@ -49,9 +51,9 @@ def one_or_more(low, high):
 
     def fits(value):
         values = value if isinstance(value, tuple | list) else [value]
-        return all(_is_whole(each) and low <= each <= high for each in values)
+        return len(values) <= MAX_VALUES and all(_is_whole(each) and low <= each <= high for each in values)
 
-    return Range(f'whole numbers from {low} to {high}, for example 256,128', fits)
+    return Range(f'whole numbers from {low} to {high}, at most {MAX_VALUES}, for example 256,128', fits)
 
 
 def sides(low, high, empty=False):

@@ -24,7 +24,7 @@ from torch import nn
 from model.argument_ranges import ArgumentError
 from model.fitting import refuse_unfitting
 from model.parameter_memory import described, refuse_too_large
-from utils.arguments import keyword_values
+from utils.arguments import brief, keyword_values
 from utils.errors import DanluError
 from utils.machine import select_gpus
 from utils.model_source import SOURCE, class_of_source
@@ -133,7 +133,7 @@ def explained_construction(args):
                 f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add '
                 'it to add_common_args in options.py, which training and testing share'
             ) from error
-        text = ' '.join(str(error).split())
+        text = ' '.join(str(error).split()) or 'no reason is given'
         no_memory = isinstance(error, MemoryError) or "can't allocate memory" in text or 'Storage size' in text
         if not (args.model_args or no_memory):
             raise
@@ -146,7 +146,7 @@ def _out_of_range(error, args):
     """Return the line (str) for an ArgumentError: the option as it was given, and what the model takes."""
     name = error.argument
     given = [word for word in args.model_args or [] if word.partition('=')[0] == name]
-    option = f'--model_args {given[-1]}' if given else OPTION_OF.get(name, name)
+    option = f'--model_args {brief(given[-1])}' if given else OPTION_OF.get(name, name)
     return f'{option}: model {args.model_type!r} takes for {name} {error.wanted}'
 
 

@@ -2,15 +2,21 @@
 
 import contextlib
 import io
+import itertools
 import warnings
 
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from utils.arguments import brief
 from utils.errors import DanluError
 from utils.machine import memory
+from utils.model_source import SOURCE
+from utils.registry import read_registry
 from utils.seeding import get_rng_state, set_rng_state
 
 # Up to these sizes the networks of Danlu, torchvision and timm fit, and are not counted first.
+MAX_WEIGHTS = 20_000  # tensors; the largest networks of torchvision and timm have fewer than 3,000
 USUAL_OUTPUTS, USUAL_SIDE, USUAL_CHANNELS = 2**14, 2**10, 2**10
 
 
@@ -28,11 +34,15 @@ def refuse_too_large(build, args, outputs):
     sizes = (outputs, USUAL_OUTPUTS), (max([1, *args.image_size]), USUAL_SIDE), (args.channels, USUAL_CHANNELS)
     if args.pretrained or not (args.model_args or any(size > usual for size, usual in sizes)):
         return
-    parameters, size = _counted(build)
-    if parameters is not None and not 0 < memory() < size:
+    parameters, size = _counted(build, of_library=':' in args.model_type and not args.model_type.startswith(SOURCE))
+    copies = _copies(args)
+    if parameters is not None and not 0 < memory() < size * copies:
         return
-    counted = 'more parameters than can be counted' if parameters is None else f'{parameters:,} parameters'
-    needed = '' if parameters is None else f' ({size / 2**30:,.1f} GiB)'
+    counted = 'more layers or parameters than can be trained' if parameters is None else f'{parameters:,} parameters'
+    needed = ''
+    if parameters is not None:
+        with_state = f'; {size * copies / 2**30:,.1f} GiB with gradients and optimizer' * (copies > 1)
+        needed = f' ({size / 2**30:,.1f} GiB{with_state})'
     raise DanluError(
         f'{described(args)}: model {args.model_type!r} would have {counted}{needed}, and this machine has '
         f'{memory() / 2**30:,.1f} GiB of memory; make it smaller'
@@ -42,23 +52,48 @@ def refuse_too_large(build, args, outputs):
 def described(args):
     """Return the options (str) that set the size of a model."""
     if args.model_args:
-        return f'--model_args {" ".join(args.model_args)}'
+        return f'--model_args {brief(" ".join(args.model_args))}'
     return '--image_size, --channels or --num_classes'
 
 
-def _counted(build):
+def _copies(args):
+    """Return how many tensors as large as the weights there are at least (int): themselves, gradients, averages."""
+    if not hasattr(args, 'optimizer') or args.freeze:  # a test, or only some of them are trained
+        return 1
+    return 2 + bool(args.momentum) + ('beta' in read_registry('utils.optim', 'DEFAULTS').get(args.optimizer, ()))
+
+
+class TooManyWeightsError(Exception):
+    """A network has more weight tensors than any that can be trained."""
+
+
+def _counted(build, of_library):
     """Return the number of parameters of a network and its bytes (int), (0, 0) where it cannot be built without memory.
 
-    (None, None): more than torch can count.
+    (None, None): more than torch can count, or than MAX_WEIGHTS tensors, which alone would take minutes to make.
+
+    Args:
+        build: as for `refuse_too_large`.
+        of_library: whether it is made for the meta device (bool); then what it raises for its arguments is raised here.
     """
-    state = get_rng_state()
+    state, numbers = get_rng_state(), itertools.count(1)
+
+    def count(*registered):
+        if next(numbers) > MAX_WEIGHTS:
+            raise TooManyWeightsError
+
+    hook = register_module_parameter_registration_hook(count)
     try:
         with torch.device('meta'), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action='ignore'):
             net = build()
         tensors = [*net.parameters(), *net.buffers()]
         return sum(p.numel() for p in net.parameters()), sum(t.numel() * t.element_size() for t in tensors)
     except Exception as error:  # of any constructor, which may not be made for the meta device: all differ
-        too_many = isinstance(error, OverflowError) or 'overflow' in str(error)
-        return (None, None) if too_many else (0, 0)
+        if isinstance(error, OverflowError | TooManyWeightsError) or 'overflow' in str(error):
+            return None, None
+        if of_library and not isinstance(error, RuntimeError):  # NotImplementedError is one
+            raise
+        return 0, 0
     finally:
+        hook.remove()
         set_rng_state(state)

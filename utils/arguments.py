@@ -30,6 +30,8 @@ STORED = 'stored'  # of --mask_values: the stored values are the labels
 # What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
 BALANCED = 'balanced'  # for --class_weights: computed from the training data
+MAX_SHOWN = 80  # characters of a word that a message repeats
+SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 NO_LIST = 'none'  # for --val_list: no validation
 
 
@@ -269,19 +271,37 @@ def number(cast, low=None, high=None, above=None, below=None):
     kind = 'a whole number' if cast is int else 'a number'
 
     def convert(text):
+        told = brief(text)
         try:
             value = cast(text)
         except ValueError:
             hint = '; blanks separate several, no commas' if ',' in text else ''
-            raise argparse.ArgumentTypeError(f'{text!r} is not {kind}{hint}') from None
+            raise argparse.ArgumentTypeError(f'{told!r} is not {kind}{hint}') from None
         if cast is float and not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f'must be finite, got {text}')
+            raise argparse.ArgumentTypeError(f'must be finite, got {told}')
         fits = (low is None or value >= low) and (high is None or value <= high)
         if not (fits and (above is None or value > above) and (below is None or value < below)):
-            raise argparse.ArgumentTypeError(f'must be {wanted}, got {text}')
+            raise argparse.ArgumentTypeError(f'must be {wanted}, got {told}')
+        if cast is int and (fault := unfit_for_tensors(value)):
+            raise argparse.ArgumentTypeError(f'{fault}, got {told}')
         return value
 
     return convert
+
+
+def brief(text):
+    """Return a text (str) as messages repeat it: cut off where it is long."""
+    return text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...'
+
+
+def unfit_for_tensors(value):
+    """Return why a number (int or float) is none that a tensor holds (str): int64, or float32; None where it is."""
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else 'must lie between -2^63 and 2^63'
+    if value and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
+        size = 'small' if abs(value) < 1 else 'large'
+        return f'too {size} for float32, which takes 0 and {SMALLEST_FLOAT32:.2g} to {LARGEST_FLOAT32:.2g}'
+    return None
 
 
 MAX_CLASSES = 2**24
@@ -336,7 +356,12 @@ def model_name(models, libraries):
 
 def class_weight(text):
     """Return a word of --class_weights: a number of 0 or more (float), or BALANCED (str)."""
-    return text if text == BALANCED else number(float, low=0)(text)
+    if text == BALANCED:
+        return text
+    weight = number(float, low=0)(text)
+    if fault := unfit_for_tensors(weight):
+        raise argparse.ArgumentTypeError(f'{brief(text)}: {fault}')
+    return weight
 
 
 def share_of_lr(text):

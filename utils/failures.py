@@ -1,11 +1,14 @@
 """What torch says when something outside of the code gives out, and what to do about it."""
 
 import re
+import traceback
 from contextlib import contextmanager
 
 import torch
 
+from utils.arguments import brief
 from utils.errors import DanluError
+from utils.model_source import SOURCE
 
 KILLED = re.compile(
     r'DataLoader worker \(pid\(?s?\)?:? ?[\d, ]+\) (?:is killed by signal: (\w[\w ]*)|exited unexpectedly)'
@@ -31,16 +34,22 @@ def explain(error, args):
         args: options of the run or test.
     """
     text = str(error)
-    if isinstance(error, torch.OutOfMemoryError):
-        return f'the GPU has too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return f'there is too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
+    of_gpu = isinstance(error, torch.OutOfMemoryError)
+    if of_gpu or isinstance(error, MemoryError) or "can't allocate memory" in text:
+        where = 'the GPU has' if of_gpu else 'there is'
+        return f'{where} too little memory for --batch_size {args.batch_size} ({_asked(text)}): {_remedy(args)}'
     if 'does not have a deterministic implementation' in text:
         return f'--deterministic: {text.partition(", but")[0]}; leave it out'
     if 'Expected to have finished reduction in the prior iteration' in text:
         return (
             'the network has weights that take no part in its loss, with which several processes cannot train: leave '
             'them out of the network, or --freeze them'
+        )
+    if _of_library(args) and _in_network(error) and not isinstance(error, DanluError):
+        words = brief(' '.join(args.model_args))
+        return (
+            f'--model_args {words}: model {args.model_type!r} is built so, but fails on a batch '
+            f'({type(error).__name__}: {brief(" ".join(text.split()))})'
         )
     killed = KILLED.search(text) if isinstance(error, RuntimeError) else None
     if killed or (isinstance(error, ConnectionError | EOFError) and args.num_workers != 0):
@@ -51,6 +60,17 @@ def explain(error, args):
             'or a smaller --batch_size'
         )
     return None
+
+
+def _of_library(args):
+    """Return whether --model_args went to the constructor of a library, whose code the user does not debug (bool)."""
+    return bool(args.model_args) and ':' in args.model_type and not args.model_type.startswith(SOURCE)
+
+
+def _in_network(error):
+    """Return whether an exception was raised by a network, and not around it (bool)."""
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(code.co_name == '_call_impl' and code.co_filename == torch.nn.modules.module.__file__ for code in frames)
 
 
 def _asked(text):

@@ -10,6 +10,7 @@ from utils.errors import DanluError
 from utils.regular_files import read_regular_text
 
 CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
+MOST_PARALLEL, PARALLEL_PER_CORE = 128, 4  # processes or threads of one kind that a machine is let to start
 
 
 def cpu_cores():
@@ -26,6 +27,20 @@ def memory():
     return there if told == 'max' else min(there, int(told))
 
 
+def refuse_many(option, count):
+    """Raise DanluError where there would be more processes or threads than this machine gets anywhere with.
+
+    What is slow alone is not refused, as records of a larger machine are repeated on smaller ones.
+
+    Args:
+        option: that says how many, without its dashes (str).
+        count: of processes or threads.
+    """
+    most = max(MOST_PARALLEL, PARALLEL_PER_CORE * cpu_cores())
+    if count > most:
+        raise DanluError(f'--{option} {count}: at most {most} on this machine, which has {cpu_cores()} cores')
+
+
 def set_threads(wanted, workers):
     """Set and return the number of threads (int) that one operation of this process uses.
 
@@ -35,6 +50,7 @@ def set_threads(wanted, workers):
         workers: processes that decode pictures.
     """
     if wanted is not None:
+        refuse_many('threads', wanted)
         torch.set_num_threads(wanted)
     elif 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(max(1, cpu_cores() - workers))

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from utils import launch
-from utils.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE
+from utils.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE, unfit_for_tensors
 from utils.errors import DanluError
 from utils.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.loss_options import default_loss, fault_of_loss
@@ -236,6 +236,8 @@ def _check_counts(parser, args):
             continue  # there may be any number of features
         if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
             _refuse_data(parser, args, f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+        if fault := next(filter(None, map(unfit_for_tensors, values or [])), None):
+            parser.error(f'argument --{name}: {shown(values)}: {fault}')
 
 
 def _refuse_data(parser, args, message):

@@ -155,7 +155,7 @@ def captioned(rgb, lines, size=None):
         (H', W', 3) uint8 array, W' at least 112.
     """
     width = max(rgb.shape[1], SHORT_SIDE)
-    size = size or max(13, width // 20)
+    size = size or max(13, min(width // 20, rgb.shape[0]))
     broken = [(part, colour) for text, colour in lines for part in wrapped(text, size, width - 2 * GAP, LINES)]
     canvas = Image.new('RGB', (width, rgb.shape[0] + len(broken) * line_height(size) + GAP), PAPER)
     canvas.paste(Image.fromarray(rgb), ((width - rgb.shape[1]) // 2, 0))
@@ -167,7 +167,7 @@ def captioned(rgb, lines, size=None):
 
 def titled(rgb, title):
     """Return a picture, (H, W, 3) uint8 array, with a title (str) above it; as wide as the wider of the two."""
-    size = max(13, rgb.shape[1] // 24)
+    size = max(13, min(rgb.shape[1] // 24, rgb.shape[0]))
     width = max(rgb.shape[1], length(title, size))
     canvas = Image.new('RGB', (width, rgb.shape[0] + line_height(size) + GAP // 2), PAPER)
     write(ImageDraw.Draw(canvas), (0, 0), title, size, INK)

@@ -52,7 +52,7 @@ def test_all_arguments_of_all_models_have_a_range(name):
         (UNET, 'depth=2.0', 'a whole number from 0 to 16'),
         (UNET, 'width=1000000000', 'a whole number from 1 to 16384'),
         (UNET, 'width=[]', 'a whole number from 1 to 16384'),
-        (['--model_type', 'mlp'], 'hidden=0', 'whole numbers from 1 to 16777216'),
+        (['--model_type', 'mlp'], 'hidden=0', 'whole numbers from 1 to 16777216, at most 64'),
         (['--model_type', 'mlp'], 'hidden=(8,"x")', 'whole numbers from 1 to 16777216'),
         (['--model_type', 'mlp'], 'hidden={}', 'whole numbers from 1 to 16777216'),
         (['--model_type', 'mlp'], 'dropout=1', 'a number from 0 to below 1'),
@@ -106,6 +106,44 @@ def test_a_network_that_fits_into_no_memory_is_not_built(words, given, monkeypat
     assert str(caught.value).startswith(f'--model_args {given[0]}' if given else '--image_size, --channels or')
 
 
+def test_gradients_and_the_optimizers_averages_count_in_training(monkeypatch):
+    weights = 4 * (28 * 28 * 1000 + 1000 + 1000 * 10 + 10)
+    for words, copies in (('', 4), ('--optimizer sgd', 3), ('--optimizer sgd --momentum 0', 2), ('--freeze layers', 1)):
+        args = args_for(['--model_type', 'mlp', *words.split()], 'hidden=1000')
+        monkeypatch.setattr(parameter_memory, 'memory', lambda limit=weights * copies: limit)
+        select_model(args)
+        monkeypatch.setattr(parameter_memory, 'memory', lambda limit=weights * copies - 1: limit)
+        said = r'795,010 parameters \(0\.0 GiB' + ('; 0.0 GiB with gradients and optimizer' if copies > 1 else '')
+        with pytest.raises(DanluError, match=said):
+            select_model(args)
+
+
+def test_a_network_of_a_million_layers_is_not_built(monkeypatch):
+    pytest.importorskip('timm')
+    monkeypatch.setattr(parameter_memory, 'MAX_WEIGHTS', 300)
+    words = [*PICTURES, '--model_type', 'timm:vit_tiny_patch16_224', '--image_size', '224']
+    with pytest.raises(
+        DanluError, match=r'^--model_args depth=10000: .* would have more layers or parameters than can'
+    ):
+        select_model(args_for(words, 'depth=10000'))
+
+
+def test_what_a_librarys_constructor_refuses_takes_no_memory_first(monkeypatch):
+    """The patches alone would take 3 GB."""
+    pytest.importorskip('timm')
+    monkeypatch.setattr(nn.init, 'kaiming_uniform_', only_without_numbers(nn.init.kaiming_uniform_))
+    words = [*PICTURES, '--model_type', 'timm:vit_tiny_patch16_224', '--image_size', '224']
+    with pytest.raises(DanluError, match=r'embed_dim=1000000: .*divisible by num_heads'):
+        select_model(args_for(words, 'embed_dim=1000000'))
+
+
+def test_a_long_value_is_cut_off_in_the_message():
+    with pytest.raises(DanluError) as caught:
+        select_model(args_for(['--model_type', 'mlp'], 'hidden=' + '9,' * 1000 + '9'))
+    assert 'whole numbers from 1 to 16777216, at most 64' in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
 def only_without_numbers(init):
     """Return a function that initialises weights on the meta device, and fails for others of more than 64 MB."""
 
@@ -151,7 +189,9 @@ def test_counting_draws_and_prints_nothing(own, capsys):
 
 
 def test_a_model_of_the_users_own_is_counted_too(own):
-    with pytest.raises(DanluError, match=r'would have 10,000,010 parameters \(0.0 GiB\), and .* 0.0 GiB'):
+    with pytest.raises(
+        DanluError, match=r'would have 10,000,010 parameters \(0.0 GiB; 0.1 GiB with gradients .*\), and .* 0.0 GiB'
+    ):
         select_model(args_for(own, 'width=1000000'))
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from options import train_args
-from train import Trainer
+from train import Trainer, main
 from utils.errors import DanluError
 from utils.failures import explain
 
@@ -81,3 +81,32 @@ def test_weights_without_a_part_in_the_loss_are_told_under_torchrun():
 def test_other_errors_are_left_as_they_are():
     for error in (RuntimeError('a bug'), ValueError('DataLoader worker'), KeyboardInterrupt()):
         assert explain(error, train_args()) is None
+
+
+@pytest.mark.parametrize('way', ['train', 'find_lr'])
+def test_what_a_librarys_network_does_not_take_is_known_at_the_first_batch(way, tmp_path):
+    """Its constructor took the argument as it is."""
+    words = ['--channels', '3', '--image_size', '32', '--device', 'cpu']
+    words += ['--model_type', 'torchvision:densenet121', '--model_args', 'drop_rate=2']
+    words += ['--batch_size', '2', '--checkpoints_dir', str(tmp_path)]
+    with pytest.raises(DanluError) as caught:
+        main([*words, *([] if way == 'train' else [f'--{way}'])])
+    assert str(caught.value) == (
+        "--model_args drop_rate=2: model 'torchvision:densenet121' is built so, but fails on a batch (ValueError: "
+        'dropout probability has to be between 0 and 1, but got 2.0)'
+    )
+
+
+def test_a_network_of_ones_own_keeps_its_traceback():
+    args = train_args(model_args=['width=3'])
+    with pytest.raises(ZeroDivisionError) as caught:
+        Divides()(torch.zeros(1))
+    assert explain(caught.value, args) is None
+    args.model_type = 'timm:resnet18'
+    assert explain(caught.value, args).startswith("--model_args width=3: model 'timm:resnet18' is built so, but fails")
+    assert explain(ZeroDivisionError('elsewhere'), args) is None
+
+
+class Divides(nn.Module):
+    def forward(self, images):
+        return images / (1 // (len(images) - 1))

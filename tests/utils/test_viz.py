@@ -305,3 +305,10 @@ def test_a_sheet_of_large_pictures_is_made_smaller():
     assert 0.98 * 2**20 < sheet.shape[0] * sheet.shape[1] <= 2**20
     assert sheet.shape[1] / sheet.shape[0] == pytest.approx(1400 / 900, rel=0.01)
     assert viz.grid([picture[:400, :600]] * 4, 2).shape == (804, 1204, 3)
+
+
+def test_a_title_is_not_higher_than_a_long_picture():
+    """Letters by the width alone would take gigabytes for a strip."""
+    strip = np.zeros((3, 60_000, 3), np.uint8)
+    assert viz.titled(strip, 'input').shape[0] < 40
+    assert viz.captioned(strip, [('a class', viz.INK)]).shape[0] < 40
