@@ -14,7 +14,7 @@ import os
 import re
 import sys
 
-from utils.errors import DanluError
+from utils.errors import DanluError, readable
 from utils.library_names import in_libraries
 from utils.registry import unknown_name
 from utils.regular_files import read_regular_text
@@ -93,7 +93,7 @@ class Parser(Dated, argparse.ArgumentParser):
         message = re.sub('[\r\n]+', ' ', message)
         message = re.sub('ignored explicit argument .*', 'takes no value', message)
         message = re.sub('^(argument (--.*): expected one argument)$', r'\1 (if it begins with -: \2=-...)', message)
-        self.exit(2, f'{self.prog}: error: {message} (see {self.prog} --help)\n')
+        self.exit(2, f'{self.prog}: error: {readable(message)} (see {self.prog} --help)\n')
 
     def given(self, argv=None):
         """Return the options that `argv` itself names (dict name -> value), without those left at their defaults."""

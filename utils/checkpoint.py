@@ -20,6 +20,7 @@ from torch import nn
 from utils.errors import DanluError
 from utils.foreign_files import what_else
 from utils.inert_objects import holds_module, read_inertly
+from utils.layout import printable
 from utils.model_source import pickle_module, type_in_source
 from utils.parts import check_parts, lies_in
 from utils.record_schema import check_checkpoint
@@ -29,6 +30,7 @@ from utils.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_d
 from utils.write_errors import write_error, writing_into
 
 FORMAT = 1
+EXTRA_STATE = '_extra_state'  # ends the name of what a module saves besides tensors
 LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
 BEST = 'best.pth'
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
@@ -291,6 +293,7 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     Raises:
         DanluError: strict and something does not match, nothing matches at all, or a part of `exclude` is nowhere.
     """
+    _check_plain(weights, path)
     model = unwrapped(model)
     own, total = model.state_dict(), len(model.state_dict())
     weights, note = with_names_of(weights, own, path, prefix)
@@ -327,12 +330,31 @@ def _check_fit(model, weights, path, found, strict, note):
         )
 
 
+def _check_plain(weights, path):
+    """Raise DanluError for weights that are no tensors, or sparse, quantised, or without numbers (on no device)."""
+    if wrong := [
+        name for name, value in weights.items() if not (torch.is_tensor(value) or str(name).endswith(EXTRA_STATE))
+    ]:
+        raise DanluError(f'{path} is damaged or was changed: no tensors are {_first(wrong)}')
+    odd = [
+        name
+        for name, value in weights.items()
+        if torch.is_tensor(value) and (value.layout != torch.strided or value.is_quantized or value.is_meta)
+    ]
+    if odd:
+        raise DanluError(
+            f'{path} holds tensors that are sparse, quantised or without numbers (of device meta): {_first(odd)}. Save '
+            'them as dense ones: value.to_dense(), value.dequantize()'
+        )
+
+
 def _check_numbers(weights, own, path):
     """Raise DanluError for weights that are quantised, or where training has ended in nan."""
     common = [name for name in weights if name in own and own[name].is_floating_point()]
     if coarse := [name for name in common if not weights[name].is_floating_point()]:
-        kind = str(weights[coarse[0]].dtype).removeprefix('torch.')
-        raise DanluError(f'{path} holds integers ({kind}) where the model has fractions: {_first(coarse)}')
+        first = weights[coarse[0]]
+        kind = f'{"complex numbers" if first.is_complex() else "integers"} ({str(first.dtype).removeprefix("torch.")})'
+        raise DanluError(f'{path} holds {kind} where the model has fractions: {_first(coarse)}')
     if bad := [name for name in common if not weights[name].isfinite().all()]:
         raise DanluError(f'{path} holds weights that are not finite (nan or inf): {_first(bad)}')
 
@@ -382,7 +404,9 @@ def _damaged(path, error):
 
 
 def _first(names, count=8):
-    return ', '.join(names[:count]) + (f' ... and {len(names) - count} more' if len(names) > count else '')
+    return ', '.join(printable(name)[:200] for name in names[:count]) + (
+        f' ... and {len(names) - count} more' if len(names) > count else ''
+    )
 
 
 def _sync_directory(path):

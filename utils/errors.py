@@ -2,12 +2,14 @@
 
 import errno
 import sys
+import unicodedata
 
 from utils.ending_signals import EndedBySignal, raising
 from utils.regular_files import NotRegularError
 from utils.startup import use_utf8
 from utils.streams import guard_output
 
+MAX_LINE = 4000  # characters of a message that are printed
 PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
 # Reasons of an OSError that are never a fault of the program, whatever it did: no space, a read-only file system ...
 OF_THE_MACHINE = tuple(
@@ -28,13 +30,26 @@ class DanluError(Exception):
 
 
 def message_of(error):
-    """Return the message of a DanluError (str), freed from what a DataLoader worker wraps around it."""
+    """Return the message of a DanluError (str), freed from what a DataLoader worker wraps around it: see `readable`."""
     text = str(error)
     # torch re-raises a worker's exception with the worker's whole traceback as its message.
     marker = f'\n{DanluError.__module__}.{DanluError.__name__}: '
     if text.startswith('Caught ') and marker in text:
         text = text.rsplit(marker, 1)[1]
-    return text.strip()
+    return readable(text.strip())
+
+
+def readable(text):
+    """Return text (str) as it may be printed, whoever its names and values are from.
+
+    Characters that would move the cursor become '?', and lines are cut after MAX_LINE characters.
+    """
+    lines = (''.join(map(_visible, line[:MAX_LINE])) + ' ...' * (len(line) > MAX_LINE) for line in text.split('\n'))
+    return '\n'.join(lines)
+
+
+def _visible(char):
+    return '?' if unicodedata.category(char) == 'Cc' and char != '\t' else char
 
 
 def of_the_machine(error):

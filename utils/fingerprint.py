@@ -32,6 +32,7 @@ SAMPLES = 2
 TOLERANCE = 1e-4  # of the largest number in the same output
 KEPT = 1000  # numbers of an answer that are kept, of a larger one a sample and MOMENTS
 MOMENTS = 3
+MOST_NOISE = 2**28  # numbers of a probe that is drawn, which take eight bytes each
 MOST_INPUTS = 2**16  # numbers of a probe that is kept whole
 SHARE = 0.005  # of a run's time, for checkpoints within an epoch
 
@@ -201,6 +202,8 @@ def asked_again(net, fingerprint):
         if fingerprint['rule'] != RULE:
             raise NoFingerprintError(f'the rule {fingerprint["rule"]} of its fingerprint is not known here')
         kept = fingerprint['probe']
+        if math.prod(kept.get('shape', ())) > MOST_NOISE:
+            raise NoFingerprintError(f'its probe has more than {MOST_NOISE:,} numbers')
         probe = noise(kept['shape']) if 'shape' in kept else kept['inputs']
         return deviation(fingerprint['outputs'], answers(unwrapped(net), probe))
     except Exception as error:  # of a changed network, or of a fingerprint that something else has made

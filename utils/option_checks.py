@@ -17,7 +17,7 @@ from utils.option_defaults import settle
 from utils.option_needs import check_needs
 from utils.palette import fitted, is_palette, names_in, not_classes, read_palette
 from utils.prediction_hint import how_to_predict
-from utils.regular_files import read_regular_text
+from utils.regular_files import NOT_REGULAR, read_regular_text
 from utils.tasks import TASKS, task_of
 from utils.validation_options import fault_of_val_split, instead_of, is_split_list, needs_list, settle_val_split
 
@@ -480,7 +480,10 @@ def _check_controls(parser, args):
 
 
 def no_checkpoint(path):
-    return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
+    """Return what is wrong with a path in the place of a checkpoint (str)."""
+    if os.path.isdir(path):
+        return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
+    return f'{path}: {NOT_REGULAR}'
 
 
 def shown(value):

@@ -8,6 +8,7 @@ utils.past.PastParser.recorded. Imports no torch.
 """
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from utils.errors import DanluError
@@ -16,6 +17,7 @@ PLAIN = (str, int, float, bool)
 NUMBER = (int, float)
 EACH = ...
 MAX_COUNT = 2**53  # of epochs, steps, samples
+MAX_DEPTH, MAX_VALUES = 50, 2**22  # of dicts and lists within each other, and what is in those of one level
 MAX_SHOWN = 60  # characters of a value in a message
 
 
@@ -155,10 +157,12 @@ def check_checkpoint(state, path):
             their `record` looks like one of Danlu is it checked.
         path: of the file, for the message.
     """
-    record = RECORD if _is_record(state.get('record')) else object
-    schema = {**(CHECKPOINT if 'format' in state else {}), 'record': record}
-    if fault := fault_of(state, schema):
-        raise DanluError(f'{path} is damaged or was changed: {fault}, which Danlu does not write')
+    ours = 'format' in state
+    record = state.get('record') if ours or _is_record(state.get('record')) else None
+    fault = (ours and _fault_of_size(state)) or fault_of(record, RECORD, 'record')
+    fault = fault or (fault_of(state, CHECKPOINT) if ours else None)
+    if fault:
+        raise DanluError(f'{path} is damaged or was changed, as no version of Danlu writes this: {fault}')
 
 
 def check_resume_state(state, path):
@@ -178,6 +182,23 @@ def recorded_args(checkpoint):
         return {'model_type': checkpoint.model_type}
     args = checkpoint.get('args') if 'format' in checkpoint else None
     return args if isinstance(args, dict) else None
+
+
+def _fault_of_size(value):
+    """Return that a value holds more than Danlu writes (str), or None.
+
+    In a file a list of two times the same list takes no more space, so a small one may stand for any number of values.
+    """
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        containers = (each for each in level if isinstance(each, dict | list | tuple))
+        parts = (part for each in containers for part in (each.values() if isinstance(each, dict) else each))
+        level = list(islice(parts, MAX_VALUES))
+        if len(level) == MAX_VALUES:
+            return f'it holds more than {MAX_VALUES:,} values'
+        if not level:
+            return None
+    return f'it is nested more than {MAX_DEPTH} levels deep'
 
 
 def _is_record(value):

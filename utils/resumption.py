@@ -168,6 +168,7 @@ def restore(trainer, state, path):
     """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
     lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
+    trainer.update.refusing_changed = partial(refusing_changed, path)
     trainer.set_resume_state(state)
     with trainer.for_testing():
         lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
@@ -209,10 +210,8 @@ def set_resume_state(trainer, state):
     Raises:
         DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
     """
-    path = trainer.args.resume or LAST
-    with refusing_changed(path):
+    with trainer.update.refusing_changed():
         _take_up(trainer, state)
-    trainer.update.refusing_changed = partial(refusing_changed, path)
 
 
 def _take_up(trainer, state):

@@ -53,7 +53,8 @@ class Update:
         self.ema = None if args.ema is None else Ema(net, args.ema)
         self.accumulation, self.counts_alike = Accumulation(net), False
         self.steps, self.left, self.waiting, self.together = 0, batches, 0, 1
-        self.refusing_changed = nullcontext  # around the first step of a resumed run: utils.resumption
+        # What a resumed run takes its state up in, and its first step with that: utils.resumption.refusing_changed.
+        self.refusing_changed = nullcontext
         self.taken, self.number, self.numbers, self.lost = 0, 0, [], 0  # lost: batches of this step left out
         held = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
         self.learned = [parameter for parameter in net.parameters() if id(parameter) in held]

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from scripts.records.comparison import cells_of, find_sides, find_test_sets, option_rows, other_rows, overview
+from scripts.records.pairing import reading_predictions
 from utils.arguments import number as number_type
 from utils.chance import LEVEL
 from utils.layout import number_text, printable, table, terminal_width
@@ -33,6 +34,12 @@ def run(args):
 
         environment()  # without which there is no page: before the work, not behind it
     sides = find_sides(args.runs, args.checkpoints_dir)
+    with reading_predictions([side.test for side in sides if side.test is not None]):
+        _compare(sides, args)
+
+
+def _compare(sides, args):
+    """Compare Sides, and print or write the page."""
     sets, notes = find_test_sets(sides, args.seed)
     if args.html:
         from scripts.records.compare_page import write_page  # with it comes torch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.records.pairing import check_alike, find_test, pairs, read_pairs, shared_header
+from scripts.records.pairing import check_alike, find_test, pairs, read_pairs, reading_predictions, shared_header
 from utils.arguments import number as number_type
 from utils.chance import LEVEL, mcnemar, paired_bootstrap
 from utils.csv_text import cell_of
@@ -43,6 +43,12 @@ def run(args):
     if a.directory.resolve() == b.directory.resolve():
         raise DanluError(f'A and B are the same test: {a.directory}')
     check_alike(a, b)
+    with reading_predictions([a, b]):
+        _compare(a, b, args)
+
+
+def _compare(a, b, args):
+    """Compare two Tests, print, and write what is asked for."""
     header = shared_header(a, b)
     measure = select_measure(args.metric, a.task, header)
     judged = 'correct' in header

@@ -3,6 +3,7 @@
 import csv
 import shlex
 from array import array
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scripts.records.results import ledger_tests, result_files, result_test
 from scripts.records.run import Run
 from utils.csv_text import text_of
 from utils.errors import DanluError
+from utils.layout import printable
 from utils.measures import targets_of
 from utils.regular_files import open_regular
 
@@ -173,6 +175,21 @@ def pairs(a, b):
     finally:
         for file in files:
             file.close()
+
+
+@contextmanager
+def reading_predictions(tests):
+    """Raise DanluError where a predictions.csv is not what a test writes: other columns, text in the place of numbers.
+
+    Args:
+        tests: Tests whose predictions.csv the body of the `with` reads.
+    """
+    try:
+        yield
+    except (LookupError, OverflowError, ValueError, csv.Error) as error:
+        paths = ' or '.join(dict.fromkeys(str(test.predictions) for test in tests))
+        reason = printable(f'{type(error).__name__}: {error}'[:200])
+        raise DanluError(f'{paths} is damaged or was changed ({reason}); test again with eval.py') from error
 
 
 def _rows(file):

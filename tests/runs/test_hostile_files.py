@@ -8,6 +8,7 @@ import tarfile
 import pytest
 
 from data.shards import TarShard
+from options import parse_test_args
 from scripts.records.run import Run
 from utils import ledger
 from utils.checkpoint import load_checkpoint
@@ -55,6 +56,12 @@ def test_only_regular_files_are_opened(put, tmp_path):
 def test_a_checkpoint_is_a_regular_file(put):
     with pytest.raises(DanluError, match='not a regular file'):
         load_checkpoint(put('last.pth'))
+
+
+def test_a_pipe_given_as_a_checkpoint_is_called_so(put, capsys):
+    with pytest.raises(SystemExit):
+        parse_test_args(['--load_model_path', str(put('best.pth'))])
+    assert 'not a regular file' in capsys.readouterr().err
 
 
 def test_a_shard_is_a_regular_file(put):

@@ -10,10 +10,19 @@ from data.pictures import open_picture
 from options import parse_test_args, parse_train_args, save_args
 from tests.runs.helpers import tampered
 from utils.args_file import same_options
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.checkpoint import load_checkpoint, load_weights
+from utils.errors import DanluError, message_of
+from utils.fingerprint import NoFingerprintError, asked_again
 from utils.record import read_record
 from utils.record_schema import check_resume_state, fault_of
+
+
+def nested(depth, times):
+    """Return lists within each other, in each of which the next one is so many times."""
+    found = 1
+    for _ in range(depth):
+        found = [found] * times
+    return found
 
 
 @pytest.fixture
@@ -100,12 +109,60 @@ def test_args_that_are_no_options_are_one_line(refused, trained):
         ({'format': 'new'}, 'format is of type str'),
         ({'format': 99}, 'newer than'),
         ({'fingerprint': 3}, 'fingerprint is of type int'),
+        ({'args': {'mean': nested(60, 1)}}, 'nested more than 50 levels'),
+        ({'args': {'mean': nested(40, 2)}}, 'more than 4,194,304 values'),  # a few hundred bytes in the file
     ],
 )
 def test_a_checkpoint_with_another_type_is_one_line(tmp_path, part, says):
     torch.save({'format': 1, 'model': {}, **part}, tmp_path / 'x.pth')
-    with pytest.raises(DanluError, match=says):
+    with pytest.raises(DanluError, match=says) as raised:
         load_checkpoint(tmp_path / 'x.pth')
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_what_other_programs_call_as_danlu_does_may_be_anything(tmp_path):
+    for state in ({('a', 1): 2, 'epoch': 'two', 'args': [1]}, {'state_dict': {}, 'record': 5}, nested(400, 1)[0]):
+        torch.save({'state_dict': {'a': torch.zeros(1)}, 'x': state}, tmp_path / 'x.pth')
+        assert load_checkpoint(tmp_path / 'x.pth')['state_dict'].keys() == {'a'}
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (lambda value: value.to_sparse(), 'sparse'),
+        (lambda value: value.to('meta'), 'without numbers'),
+        (lambda value: value.to(torch.complex64), r'complex numbers \(complex64\)'),
+        (lambda value: value.to(torch.int8), r'integers \(int8\)'),
+    ],
+)
+def test_tensors_that_are_no_weights_are_one_line(tmp_path, change, says):
+    net = torch.nn.Linear(2, 2)
+    torch.save({name: change(value) for name, value in net.state_dict().items()}, tmp_path / 'x.pth')
+    with pytest.raises(DanluError, match=says):
+        load_weights(net, load_checkpoint(tmp_path / 'x.pth'), tmp_path / 'x.pth')
+
+
+def test_names_of_weights_neither_break_a_message_nor_move_the_cursor(tmp_path):
+    net = torch.nn.Linear(2, 2)
+    weights = {**net.state_dict(), '\x1b[2J\nerror: x' + 'y' * 10_000: torch.zeros(1)}
+    with pytest.raises(DanluError, match=r'\?\[2J error: xyyy') as raised:
+        load_weights(net, weights, tmp_path / 'x.pth')
+    assert len(str(raised.value)) < 1000
+
+
+def test_messages_are_cut_and_have_no_control_characters():
+    text = message_of(DanluError('a\x1b[31m\tb\r\n' + 'c' * 5000 + '\n é\udcff'))
+    assert text == 'a?[31m\tb?\n' + 'c' * 4000 + ' ...\n é\udcff'
+
+
+def test_a_probe_that_would_take_all_memory_is_not_drawn():
+    fingerprint = {'rule': 1, 'probe': {'shape': [30_000, 3, 300, 300]}, 'outputs': {}}
+    with pytest.raises(NoFingerprintError, match='more than 268,435,456 numbers'):
+        asked_again(torch.nn.Linear(2, 2), fingerprint)
+
+
+def test_a_long_value_in_a_checkpoint_is_cut_in_the_message(refused):
+    assert len(refused({'model_type': 'm' * 10**6, 'num_classes': 2})) < 10_000
 
 
 RESUMABLE = {
@@ -172,6 +229,7 @@ def remove_moment(state):
         lambda state: state['optimizer']['state'][0].update(exp_avg=torch.zeros(3)),
         lambda state: state['optimizer']['state'][0].update(exp_avg=torch.zeros(())),
         lambda state: state['optimizer']['state'][1].update(step=torch.zeros(3)),
+        lambda state: state['model'].update({'layers.1.weight': {}}),
         lambda state: state['optimizer'].update(param_groups=[]),
         lambda state: state['optimizer']['param_groups'][0].update(lr='fast', betas=None),
         lambda state: state['rng'].update(torch=torch.zeros(3)),
@@ -188,7 +246,7 @@ def remove_moment(state):
 def test_a_run_is_not_resumed_from_a_state_of_another_run_or_type(short_run, train_here, tmp_path, change):
     run = tmp_path / 'run'
     tampered(short_run.directory, run, change)
-    damaged = '--resume: .* is damaged or was changed: .*; give another checkpoint'
+    damaged = 'last.pth is damaged or was changed: '
     with pytest.raises(DanluError, match=damaged) as raised:
         train_here('--resume', run, '--epochs', '2')
     assert len(str(raised.value).splitlines()) == 1
