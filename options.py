@@ -772,7 +772,7 @@ def prepare_train_args(argv=None):
             with suppress(OSError):  # it is not empty, or cannot be removed for the same reason
                 os.rmdir(args.model_dir)
             train_parser().error(f'{error}; {error.remedy}, or --checkpoints_dir gives another place')
-    elif getattr(args, 'as'):
+    elif getattr(args, 'as') and not getattr(args, 'recorded_parts', None):  # else a Trainer that has the parts does it
         begin_copy(args)
     return args
 

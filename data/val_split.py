@@ -5,9 +5,11 @@
 
 They are written once, at the start of a run; a resumed run and the tests of its checkpoints read them. The draw is a
 function of the seed and of the training data as it is listed. For classification each class gives the same share, and
-keeps one sample at least for training.
+keeps one sample at least for training. A picture that is named several times is in one part only, and what --skip_bad
+leaves out is in the training part.
 """
 
+import copy
 import csv
 import os
 from contextlib import contextmanager
@@ -15,10 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data.data_entry import DATASETS
+from data.data_entry import DATASETS, complete_args
+from data.duplicates import hashes_of_paths
 from data.list_format import encoding_of
 from data.listing import Faults
 from data.packed_strings import PackedStrings
+from data.skipping import Skipped
+from data.split_argument import build_dataset
 from data.table import SEPARATORS, csv_rows, read_table
 from utils import processes
 from utils.errors import DanluError
@@ -50,8 +55,13 @@ def split_lists(args):
     notes = processes.from_first(lambda: [] if lists_of(args.model_dir) else write_lists(args))
     args.train_list, args.val_list = map(str, lists_of(args.model_dir))
     args.from_data = sorted({*getattr(args, 'from_data', []), 'val_list'})
+    folder = str(Path(args.model_dir, SPLIT_DIRECTORY))
     try:
-        yield [*notes, f'{_words(args)}: the lists of {whole} are in {Path(args.model_dir, SPLIT_DIRECTORY)}']
+        yield [*notes, f'{_words(args)}: the lists of {whole} are in {folder}']
+    except DanluError as error:
+        if folder in str(error):  # a run that does not begin is removed, with its lists
+            raise DanluError(f'{whole}, cut by --val_split: {error}') from error
+        raise
     finally:
         args.train_list = whole
 
@@ -76,16 +86,52 @@ def write_lists(args):
         _write_tables(args.train_list, folder, chosen, len(table))
         return []
     kind = load_entry(DATASETS, args.data_type, 'kind of data')
-    faults = Faults(args.train_list)
+    faults = Skipped(args.train_list) if args.skip_bad else Faults(args.train_list)
     listing = kind.read(args.train_list, args.data_root, faults, task_of(args).target == 'numbers')
-    faults.stop_if_any()
+    if args.skip_bad:
+        listing.notes += [f'skip_bad: in neither part of --val_split: {line}' for line in faults.lines()]
+    else:
+        faults.stop_if_any()
     groups = _groups(args, listing.targets) if task_of(args).target == 'label' else None
-    chosen = draw(groups, len(listing), args)
+    chosen = _drawn_pictures(listing, groups, _bad_samples(args, kind), args)
     for part, indices in zip(PARTS, parts_of(chosen, len(listing)), strict=True):
         head = f'# {len(indices)} of {len(listing)} samples of {args.train_list}, by {_words(args)}'
         with replacing(folder / f'{part}.txt') as file:
             file.write('\n'.join([head, *_lines(listing, indices, task_of(args).target)]) + '\n')
     return listing.notes
+
+
+def _bad_samples(args, kind):
+    """Return which samples of the training data --skip_bad will leave out (int64 array): they stay in that part.
+
+    Args:
+        args: options; a copy of them is completed from the whole of the data.
+        kind: class of the data set.
+    """
+    if not args.skip_bad:
+        return np.empty(0, np.int64)
+    args = copy.copy(args)
+    complete_args(args)
+    return np.array(sorted(build_dataset(kind, args, 'train').skipped.indices), np.int64)
+
+
+def _drawn_pictures(listing, groups, bad, args):
+    """Return which samples are validated on (int64 array, in order); those of one picture stay together.
+
+    Args:
+        listing: data.listing.Listing of the training data.
+        groups, args: as for `draw`.
+        bad: samples (int64 array) that cannot be chosen.
+    """
+    good = np.setdiff1d(np.arange(len(listing)), bad)
+    names = hashes_of_paths(listing.images)[good] if len(listing) else good
+    _, first, units = np.unique(names, return_index=True, return_inverse=True)
+    if len(first) == len(good):  # each picture is named once
+        return good[draw(None if groups is None else groups[good], len(good), args)]
+    order = np.argsort(first)  # as the pictures come in the list
+    firsts = good[first[order]]
+    drawn = draw(None if groups is None else groups[firsts], len(firsts), args)
+    return good[np.isin(units, order[drawn])]
 
 
 def _words(args):

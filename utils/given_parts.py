@@ -81,8 +81,10 @@ def refuse_recorded(args, program):
 
 def _refusal(args, recorded, missing):
     """Return why a run cannot be repeated or resumed without its parts (str)."""
-    what = f'--resume: {args.model_dir}' if args.resume else '@args.txt: the recorded run'
-    options = f'resume={str(args.model_dir)!r}' if args.resume else '...'
+    what = f'--resume: {args.resume}' if args.resume else '@args.txt: the recorded run'
+    options = f'resume={str(args.resume)!r}' if args.resume else '...'
+    if args.resume and getattr(args, 'as', None):
+        options = f'**{{"resume": {str(args.resume)!r}, "as": {getattr(args, "as")!r}}}'
     words = ', '.join([f'train_args({options})', *(f'{role}=...' for role in recorded)])
     needs = 'these are missing now' if len(missing) == len(recorded) else f'{", ".join(missing)} missing now'
     return (

@@ -10,7 +10,7 @@ from scripts.records.sources import code_today
 from utils.args_file import options_of
 from utils.arguments import NO_LIST, existing_list, existing_path, from_keywords, option_line, split_line
 from utils.errors import DanluError
-from utils.given_parts import named
+from utils.given_parts import named, unused_of
 from utils.layout import printable
 from utils.option_defaults import default_of
 from utils.option_needs import is_used
@@ -138,8 +138,10 @@ def remarks(run):
         lines.append(f'begun by: {begun["command"]}, in {begun.get("directory", "a directory that is not known")}')
     if run.options.get('resume'):
         lines.append('it was resumed: what was changed then stands in log.txt')
-    lines += [f'not there any more: --{name} {path}' for name in ('train_list', 'val_list', 'data_root')
-              if isinstance(path := run.options.get(name), str) and not os.path.exists(path)]  # fmt: skip
+    unused = unused_of(run.given_parts or {})
+    paths = {name: run.options.get(name) for name in ('train_list', 'val_list', 'data_root') if name not in unused}
+    lines += [f'not there any more: --{name} {path}' for name, path in paths.items()
+              if isinstance(path, str) and path != NO_LIST and not os.path.exists(path)]  # fmt: skip
     code = run.recorded('code')
     if code is None:
         lines.append('which code it ran with was not recorded')

@@ -1,6 +1,7 @@
 """--val_split: which samples are taken, the lists in the run's directory, and who reads them."""
 
 import csv
+import re
 import shutil
 from argparse import Namespace
 from collections import Counter
@@ -239,6 +240,54 @@ def test_a_table_trains_on_its_part_and_is_scaled_by_it_alone(tmp_path, train_he
     assert len(values) == 15 and float(mean) == pytest.approx(np.mean(values))
     test = eval_here('--load_model_path', run.directory / 'best.pth')
     assert float(test.values['rmse']) == float(history_of(run)[0]['val/rmse'])
+
+
+def test_a_picture_that_is_named_several_times_stays_in_one_part(photos, tmp_path):
+    """As where rare classes are repeated in a list."""
+    names = [f'{kind}/{number} a.png' for kind in ('cat', 'dog') for number in range(6)]
+    lines = [f'{name}\t{name[:3]}' for name in [*names, *(f'dog/./{number} a.png' for number in range(6)), *names]]
+    (tmp_path / 'list.txt').write_text('\n'.join(lines))
+    args = options_for('--data_type', 'list', '--train_list', tmp_path / 'list.txt', '--data_root', photos)
+    train, val = ([Path(path).parts[-2:] for path, _ in samples_in(each)] for each in written(args, tmp_path / 'run'))
+    assert len(train) + len(val) == len(lines) and len(set(val)) == 3
+    assert not {*train} & {*val}
+    assert Counter(kind for kind, _ in {*val}) in ({'cat': 2, 'dog': 1}, {'cat': 1, 'dog': 2})
+
+
+@pytest.fixture
+def faulty(photos, tmp_path):
+    """Return a directory as `photos`, in which half of the dogs are no pictures."""
+    folder = tmp_path / 'faulty'
+    shutil.copytree(photos, folder)
+    for number in range(3):
+        (folder / 'dog' / f'{number} a.png').write_text('no picture')
+    return folder
+
+
+@pytest.mark.parametrize('form', ['folder', 'list'])
+def test_what_skip_bad_leaves_out_is_not_validated_on(form, faulty, tmp_path, train_here):
+    words = words_for(faulty, tmp_path / 'runs')
+    if form == 'list':
+        lines = [f'{path}\t{path.parent.name}' for path in sorted(faulty.rglob('*.png'))]
+        (tmp_path / 'list.txt').write_text('\n'.join(['only-one-column', *lines]))
+        words = [tmp_path / 'list.txt' if word == faulty else form if word == 'folder' else word for word in words]
+    run = train_here(*words, '--skip_bad')
+    train, val = map(samples_in, lists_of(run.directory))
+    assert (len(train), len(val)) == (16, 3)
+    assert all(Image.open(path) for path, _ in val)
+    assert '3 of 16 samples left out' in run.stdout
+    assert 'data: 13 to train on, 3 to validate' in run.stdout
+    skipped = (run.directory / 'skipped.txt').read_text()
+    assert all(f'{number} a.png' in skipped for number in range(3))
+    on = train_here('--resume', run.directory, '--epochs', 2)
+    assert 'epoch 2/2' in on.stdout
+
+
+def test_a_fault_in_a_part_names_the_training_data(faulty, tmp_path):
+    args = parse_train_args([*map(str, words_for(faulty, tmp_path / 'runs')), '--device', 'cpu'])
+    with pytest.raises(DanluError, match=f'{re.escape(str(faulty))}, cut by --val_split: .*has [123] fault') as said:
+        Trainer(args)
+    assert 'dog/' in str(said.value)
 
 
 def test_names_that_no_list_can_hold_are_refused(tmp_path):

@@ -14,6 +14,7 @@ import eval as eval_py
 import train
 from options import parse_train_args, test_args, train_args
 from scripts.records.run import Run
+from scripts.runs import main as records
 from tests.networks import Dropping
 from tests.train.helpers import bits, loader
 from train import Trainer
@@ -121,6 +122,12 @@ def test_train_py_neither_repeats_nor_resumes_such_a_run(run, capsys):
         assert 'ready-made parts (model Mine (' in said and 'which options cannot name' in said
         assert 'train.Trainer(train_args(' in said and 'model=..., train_loader=..., val_loader=...)' in said
     assert sorted(path.name for path in run.parent.iterdir()) == before
+    with pytest.raises(SystemExit):
+        train.run_main(lambda: train.main(['--resume', f'{run}/last.pth', '--as', 'copy', '--epochs', '2']), 'train.py')
+    out, said = capsys.readouterr()
+    assert 'new run' not in out and f'--resume: {run}/last.pth has ready-made parts' in said
+    assert f"""train_args(**{{"resume": '{run}/last.pth', "as": 'copy'}}), model=...""" in said
+    assert sorted(path.name for path in run.parent.iterdir()) == before
     with pytest.raises(DanluError, match=r'ready-made parts .* train_loader, val_loader missing now'):
         Trainer(train_args(resume=run), model=Dropping())
 
@@ -190,3 +197,12 @@ def test_parts_that_are_assigned_later_are_recorded_too(tmp_path):
     assert lines[2].startswith('# ready-made loss: CrossEntropyLoss (torch/')
     assert any(line.startswith('# --lr=0.001  (not used: optimizer') for line in lines)
     assert set(json.loads((tmp_path / 'lenet_exp' / 'record.json').read_text())['given_parts']) == {'optimizer', 'loss'}
+
+
+def test_runs_py_command_says_what_is_ready_made_and_asks_for_no_files_of_that_name(run, capsys):
+    records(['command', str(run), '--checkpoints_dir', str(run.parent)])
+    said = capsys.readouterr().out
+    assert '# a script with ready-made parts, which options cannot name: model Mine (' in said
+    assert 'not there any more' not in said
+    records(['list', '--checkpoints_dir', str(run.parent)])
+    assert 'model_type=ready-made Mine (' in capsys.readouterr().out
