@@ -59,8 +59,10 @@ def roots_of(trainer):
         if name in trainer.given
     }
     roots['data'].append(type(trainer.prepare))
-    if read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2] == roots['metrics'][0].__name__:
-        roots['metrics'].append(f'{METRICS}[{args.task}]')  # or the Trainer's class has others
+    if not isinstance(trainer.metrics['val'], ReadyMetrics):
+        named = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
+        if named == roots['metrics'][0].__name__:  # or the Trainer's class has others
+            roots['metrics'].append(f'{METRICS}[{args.task}]')
     if name_of(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]
     return {kind: list(dict.fromkeys(things)) for kind, things in roots.items()}
@@ -73,6 +75,8 @@ def _dataset(loader):
 def _parts_of(loader):
     """Return what a loader's batches come from (list of classes and functions): data sets, samplers, collation."""
     parts, waiting = [], [_dataset(loader), getattr(loader, 'batch_sampler', None), getattr(loader, 'sampler', None)]
+    if not hasattr(loader, 'dataset'):  # a generator function, or a loader of one's own
+        parts.append(kind_or_function(getattr(loader, 'function', loader)))
     while waiting:
         part = waiting.pop(0)
         if part is not None and len(parts) < 100:  # data sets of data sets, which might go round

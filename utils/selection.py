@@ -106,11 +106,11 @@ def known_values(args, metrics, loss):
         metrics: those of validation.
         loss: the loss, of which a sum has `parts()`.
     """
-    registry = read_registry('metrics', 'METRICS')
-    usual = load_entry(registry, args.task, 'task') if args.task in registry else None
     parts = loss.parts() if hasattr(loss, 'parts') else {}
     if isinstance(metrics, ReadyMetrics):
         return _ready_values(args.monitor, metrics, parts)
+    registry = read_registry('metrics', 'METRICS')
+    usual = load_entry(registry, args.task, 'task') if args.task in registry else None
     told = getattr(type(metrics), 'compute', None) is getattr(usual, 'compute', usual)
     told = told and args.task in read_registry('metrics', 'VALUES_OF')  # of other metrics it knows nothing
     if not told or (hasattr(loss, 'last_parts') and not parts):

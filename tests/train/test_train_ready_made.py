@@ -6,15 +6,21 @@ import signal
 import pytest
 import torch
 from torch import nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import data.data_entry
 import data.ready_made
 import loss as loss_py
+import metrics as metrics_py
 import model.model_entry
+from eval import Evaluator, load_predictor
 from options import parse_train_args, train_args
+from options import test_args as args_of_test
 from tests.train.helpers import bits, weights_in
 from train import Trainer
+from utils import optim as optim_py
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
 
@@ -158,6 +164,40 @@ def test_every_form_of_data_gives_the_same_and_touches_nothing_named(form, tmp_p
     assert not any(
         line.startswith(('--data_type', '--model_type', '--val_list', '--loss=')) for line in text.splitlines()
     )
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_with_every_part_handed_over_no_registry_is_looked_into(task, nothing_named, monkeypatch, tmp_path):
+    """Training, resuming within an epoch, testing and predicting."""
+    for module, name in ((optim_py, 'OPTIMIZERS'), (optim_py, 'SCHEDULES')):
+        monkeypatch.setattr(module, name, Refusing(getattr(module, name)))
+    inputs, targets, _ = TASKS[task]
+
+    def error(predictions, wanted):
+        return (predictions.flatten(1).mean(1) - wanted.reshape(len(wanted), -1).float().mean(1)).abs().mean()
+
+    def trainer(kind, **options):
+        parts = parts_of(task)
+        parts |= {'loss': error, 'metrics': {'error': error}, 'optimizer': SGD(parts['model'].parameters(), lr=0.1)}
+        return kind(args_of(tmp_path, **options), **parts, scheduler=StepLR(parts['optimizer'], 1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            metrics_py, 'METRICS', Refusing(metrics_py.METRICS)
+        )  # a test has those of the task beside its own
+        cut = trainer(Stopping, task=task, epochs=2, keep_last_weights=True, **GIVEN.get(task, {}))
+        with pytest.raises(SystemExit):
+            cut.train()
+        on = trainer(Trainer, resume=cut.args.model_dir)
+        row = on.train()[-1]
+    assert row['val/error'] == pytest.approx(row['val/loss'])
+    assert on.evaluate(in_form('stream', inputs, targets))['loss'] == pytest.approx(row['val/loss'])
+    path = f'{on.args.model_dir}/last.pth'
+    test = Evaluator(args_of_test(path, device='cpu'), net=TASKS[task][2](), loader=in_form('stream', inputs, targets),
+                     loss=error, metrics={'error': error})  # fmt: skip
+    assert test.eval()['error'] == pytest.approx(row['val/error'])
+    predictor = load_predictor(path, net=TASKS[task][2](), device='cpu')
+    assert torch.equal(predictor.predict(in_form('stream', inputs, targets)), on.predict(inputs))
 
 
 @pytest.mark.parametrize('axis', [False, True])
