@@ -641,8 +641,10 @@ class Trainer(ReplaceableParts, Engine):
     def gen_imgs_to_write(self, images, predictions, targets, split):
         """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
         if images.dim() != PICTURE_DIMENSIONS:  # features, signals ... of which there is nothing to see
-            points = task_of(self.args).target == 'numbers'
-            return {f'{split}/samples': scatter(predictions, targets, target_names(self.args))} if points else {}
+            if task_of(self.args).target != 'numbers':
+                return {}
+            points = scatter(predictions, targets, target_names(self.args))
+            return {} if points is None else {f'{split}/samples': points}
         columns = 1 if task_of(self.args).by_pixel else 4
         return {f'{split}/samples': self.draw_sheet(images, predictions, targets, columns)}
 

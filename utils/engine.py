@@ -17,8 +17,11 @@ from utils.ready_metrics import ReadyMetrics
 from utils.sharding import is_sharded
 from utils.speed import compile_network, forward
 from utils.target_scale import TargetScale
-from utils.targets import shaped_targets, with_axis
+from utils.targets import check_outputs, check_same_shape, shaped_targets, with_axis
 from utils.tasks import TASKS, task_of
+
+TORCH_LOSSES = 'torch.nn.modules.loss'
+ELEMENTWISE = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.SmoothL1Loss, torch.nn.HuberLoss)  # which only warn
 
 
 class Engine:
@@ -79,7 +82,11 @@ class Engine:
     def loss_inputs(self, predictions, targets):
         """Return predictions and targets as the loss takes them: see utils.target_scale and utils.one_logit."""
         predictions, targets = with_axis(self.target_kind, predictions, targets)
+        if type(self.loss).__module__.startswith(TORCH_LOSSES):  # those of Danlu look themselves
+            check_outputs('the loss', predictions)
         predictions, targets = for_loss(self.args, self.loss, predictions, targets)
+        if isinstance(self.loss, ELEMENTWISE):
+            check_same_shape(predictions, targets)
         return self.target_scale(predictions, targets)
 
     def loss_count(self, predictions, targets):

@@ -164,7 +164,10 @@ class Schedule:
     def __init__(self, optimizer, args, steps_per_epoch, mode):
         if not steps_per_epoch:
             if args.warmup_epochs or args.schedule not in ('none', 'plateau'):
-                raise DanluError('--schedule and --warmup_epochs need a loader that says how many batches it has')
+                raise DanluError(
+                    '--schedule and --warmup_epochs need a loader that says how many batches it has: give it a '
+                    '__len__, or take --warmup_steps, or hand over a scheduler'
+                )
             steps_per_epoch = 1 + args.warmup_steps  # of no consequence, but for being enough
         elif 'max_steps' in getattr(args, 'typed', ()) and (args.max_steps or 0) > args.epochs * steps_per_epoch:
             raise DanluError(

@@ -17,8 +17,10 @@ def scatter(predictions, targets, names=None):
         names: of the T targets (list of str), or None: they are counted from 1.
 
     Returns:
-        (H, W, 3) uint8 array.
+        (H, W, 3) uint8 array, or None: there are not as many predictions as targets, as of a network with a variance.
     """
+    if predictions.numel() != targets.numel():
+        return None
     # As in utils.curves: it takes a second, and no pyplot.
     import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -43,6 +43,24 @@ def with_axis(kind, *values):
     return tuple(each.unsqueeze(1) if torch.is_tensor(each) and each.dim() == 1 else each for each in values)
 
 
+def check_outputs(who, predictions):
+    """Raise DanluError unless what a network returned is a tensor; `who` begins the message: 'the loss' ..."""
+    if not torch.is_tensor(predictions):
+        raise DanluError(
+            f'{who} got predictions of type {type(predictions).__name__}; expected a tensor: let the network return '
+            'one, or override step() and take it out there'
+        )
+
+
+def check_same_shape(predictions, targets):
+    """Raise DanluError where an elementwise loss would broadcast predictions and targets (tensors) to all pairs."""
+    if torch.is_tensor(targets) and predictions.shape != targets.shape:
+        raise DanluError(
+            f'the loss got predictions of shape {tuple(predictions.shape)} and targets of shape '
+            f'{tuple(targets.shape)}, which it would broadcast to all pairs; both have to be alike'
+        )
+
+
 def check_classes(who, predictions, targets):
     """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis.
 
@@ -51,6 +69,7 @@ def check_classes(who, predictions, targets):
         predictions: (N, K) or (N, K, H, W).
         targets: what should be (N,) or (N, H, W).
     """
+    check_outputs(who, predictions)
     _check(who, predictions, targets, (*predictions.shape[:1], *predictions.shape[2:]), torch.int64)
 
 
@@ -63,6 +82,7 @@ def check_alike(who, predictions, targets, dims=None):
         targets: what should be of the same shape.
         dims: how many dimensions both must have (int), or None.
     """
+    check_outputs(who, predictions)
     if dims is not None and predictions.dim() != dims:
         axes = {2: '(N, number of outputs)', 4: '(N, C, H, W)'}[dims]
         raise DanluError(f'{who} got predictions of shape {tuple(predictions.shape)}; expected {axes}')

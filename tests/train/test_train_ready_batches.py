@@ -247,6 +247,42 @@ def test_what_is_no_network_is_refused(wrong, says, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# --- what a network returns
+
+
+class Named(nn.Module):
+    """Returns a dict, as the networks of torchvision for segmentation do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, inputs):
+        return {'out': self.layer(inputs)}
+
+
+@pytest.mark.parametrize('loss', [None, nn.CrossEntropyLoss()], ids=['named', 'module'])
+def test_a_network_that_returns_no_tensor_is_explained(loss, tmp_path):
+    with pytest.raises(DanluError, match=r'the loss got predictions of type dict; expected a tensor: .*override step'):
+        trained(tmp_path, [(NUMBERS, LABELS)], Named(), 'classification', num_classes=3, parts={'loss': loss})
+
+
+def test_a_network_may_have_more_outputs_than_targets_for_a_loss_of_ones_own(tmp_path):
+    def likelihood(outputs, targets):
+        return nn.functional.gaussian_nll_loss(outputs[:, :1], targets, outputs[:, 1:].exp())
+
+    def mae(outputs, targets):
+        return (outputs[:, :1] - targets).abs().mean()
+
+    parts = {'loss': likelihood, 'metrics': {'mae': mae}}
+    trainer, row = trained(tmp_path, [(NUMBERS, VALUES)], nn.Linear(5, 2), parts=parts)
+    with torch.no_grad():
+        assert row['val/mae'] == pytest.approx(mae(trainer.net(NUMBERS), VALUES[:, None]).item(), rel=1e-5)
+    parts['loss'] = nn.MSELoss()
+    with pytest.raises(DanluError, match=r'predictions of shape \(10, 2\) and targets of shape \(10, 1\).*broadcast'):
+        trained(tmp_path, [(NUMBERS, VALUES)], nn.Linear(5, 2), parts=parts)
+
+
 # --- predicting for data
 
 
