@@ -82,7 +82,7 @@ from utils.progress import Progress
 from utils.ready_metrics import ready_metrics
 from utils.ready_parts import check_model, ready_loss
 from utils.record_schema import recorded_args
-from utils.regular_files import open_regular, write_regular_text
+from utils.regular_files import naming, open_regular, write_regular_text
 from utils.report_page.page import Page, environment
 from utils.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
 from utils.seeding import be_deterministic
@@ -325,7 +325,7 @@ class Evaluator(Engine):
         names = list(map(cell_of, names))
         encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
         path = Path(self.args.result_dir) / 'confusion_matrix.csv'
-        with open_regular(path, 'w', newline='', encoding=encoding) as file:
+        with naming(path), open_regular(path, 'w', newline='', encoding=encoding) as file:
             writer = csv.writer(file)
             writer.writerow(['truth \\ prediction', *names])
             for name, row in zip(names, self.class_metrics.confusion_matrix().tolist(), strict=True):

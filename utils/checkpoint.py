@@ -399,6 +399,8 @@ def _check_sums(path):
 
 def _damaged(path, error):
     """Return the DanluError for a file that torch.load could not read."""
+    if isinstance(error, OSError) and error.strerror:
+        return DanluError(f'{path} cannot be read: {error.strerror}')
     reason = (str(error).splitlines() or ['it ends too early'])[0]
     return DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})')
 

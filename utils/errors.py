@@ -71,7 +71,7 @@ def run_main(main, prog):
         with raising():
             main()
     except DanluError as error:
-        print(f'{prog}: error: {message_of(error)}', file=sys.stderr)
+        print(f'{prog}: error: {message_of(error)}{_advice(error)}', file=sys.stderr)
         sys.exit(error.status)
     except OSError as error:
         if not of_the_machine(error):
@@ -85,6 +85,11 @@ def run_main(main, prog):
     except KeyboardInterrupt:
         print(f'{prog}: interrupted', file=sys.stderr)
         sys.exit(130)  # as a shell reports a program ended by SIGINT
+
+
+def _advice(error):
+    """Return what to do about a utils.write_errors.WriteError (str) whose message does not say so."""
+    return f'; {error.remedy}' if getattr(error, 'fault', None) == str(error) else ''
 
 
 def status_of_output(status):

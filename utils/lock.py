@@ -10,7 +10,7 @@ from pathlib import Path
 from utils import launch
 from utils.errors import DanluError
 from utils.regular_files import NotRegularError, open_regular
-from utils.write_errors import reason_of, write_error
+from utils.write_errors import reason_of, remedy_of, write_error
 
 try:
     import fcntl
@@ -52,7 +52,8 @@ class RunLock:
         try:
             file = open_regular(self.path, 'a+', encoding='utf-8')  # open as long as the run goes on
         except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
-            raise DanluError(f'{self.path.parent}: cannot be written into ({reason_of(error)})') from None
+            remedy = remedy_of(error, self.path.parent)
+            raise DanluError(f'{self.path.parent}: cannot be written into ({reason_of(error)}); {remedy}') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
@@ -100,7 +101,8 @@ class RunLock:
         if self.file is not None:
             with contextlib.suppress(OSError):  # without a process it has no meaning: see above
                 self.path.unlink(missing_ok=True)
-            self.file.close()
+            with contextlib.suppress(OSError):  # what there was no space for
+                self.file.close()
             self.file = None
 
 

@@ -15,7 +15,7 @@ from functools import reduce
 from pathlib import Path
 
 from utils.errors import DanluError, message_of
-from utils.regular_files import read_regular_text, regular
+from utils.regular_files import read_regular_text, regular, resolved
 
 SOURCE = 'source:'  # before the name of a class, as --model_type
 COPY = 'model_source.py'  # of a run, in its directory
@@ -38,7 +38,7 @@ def fault_of_source(args):
     """
     path, by_source = args.model_source, args.model_type.startswith(SOURCE)
     if by_source and path is None:
-        near = Path(args.load_model_path or '', '..', COPY).resolve()
+        near = resolved(Path(args.load_model_path or '', '..', COPY))
         where = near if args.load_model_path and near.is_file() else 'path/to/the/file.py'
         return f'{args.model_type} is a class in a file of your own: give --trust_checkpoint --model_source {where}'
     typed = 'model_type' in getattr(args, 'typed', ())
@@ -61,7 +61,7 @@ def load_source(path):
     Raises:
         DanluError: it cannot be run.
     """
-    path = Path(path).resolve()
+    path = resolved(path)
     name = f'model_source_{path.stem}'
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):

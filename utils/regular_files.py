@@ -8,17 +8,24 @@ a path in another way.
 import errno
 import os
 import stat
+from contextlib import contextmanager
+from pathlib import Path
 
 NOT_REGULAR = 'it is a pipe, a device or a socket, not a regular file'
 
 
 class NotRegularError(OSError):
-    """A pipe, a device or a socket is in the place of a file."""
+    """A pipe, a device, a socket or a link to itself is in the place of a file."""
 
 
 def check_regular(path):
     """Raise OSError where a path is a pipe, a device, a socket, a directory or nothing; links are followed."""
-    mode = os.stat(path).st_mode
+    try:
+        mode = os.stat(path).st_mode
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise NotRegularError(errno.ELOOP, 'it is a link that leads back to itself', str(path)) from None
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
@@ -66,6 +73,22 @@ def open_handle(path, flags, permissions=0o666):
     return handle
 
 
+def resolved(path):
+    """Return where links of a path lead to (Path), as Path.resolve does; of one that leads back to itself, the link."""
+    return Path(os.path.realpath(path))
+
+
+@contextmanager
+def naming(path):
+    """Give the name of a file to an OSError that writing into it raises in the body of the `with`, if it has none."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def read_regular_bytes(path):
     """Return what is in a regular file (bytes); OSError as for `open_regular`."""
     with open_regular(path) as file:
@@ -80,5 +103,5 @@ def read_regular_text(path, encoding='utf-8', errors=None):
 
 def write_regular_text(path, text, errors=None):
     """Write a text (str) as UTF-8 into a regular file, new or replaced; OSError as for `open_regular`."""
-    with open_regular(path, 'w', encoding='utf-8', errors=errors) as file:
+    with naming(path), open_regular(path, 'w', encoding='utf-8', errors=errors) as file:
         file.write(text)

@@ -5,7 +5,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.regular_files import open_regular
+from utils.regular_files import naming, open_regular
 from utils.validation_options import SPLIT_DIRECTORY
 from utils.write_errors import after, writing
 
@@ -68,7 +68,8 @@ def replacing(path, binary=False):
         with writing(path):
             file = open_regular(partial, 'wb' if binary else 'w', **text)
         try:
-            yield file
+            with naming(path):
+                yield file
         except BaseException as error:
             with after(error):
                 file.close()

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from utils.colours import PAPER, ignored_colour
 from utils.fonts import class_label, length, line_height, shortened, wrapped, write
-from utils.regular_files import open_regular
+from utils.regular_files import naming, open_regular
 
 INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
@@ -289,7 +289,7 @@ def grid(pictures, columns, most=MOST):
 def save_picture(path, array):
     """Write an (H, W, 3) uint8 array as PNG, whatever the name ends in; missing directories are made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open_regular(path, 'wb') as file:
+    with naming(path), open_regular(path, 'wb') as file:
         Image.fromarray(array).save(file, format='PNG')
 
 

@@ -62,7 +62,7 @@ def writing(path):
 def write_error(path, error, verb='write'):
     """Return the WriteError for an exception that writing (or to `verb`, str) a file has raised."""
     if isinstance(error, OF_ITS_PLACE) and error.filename:  # perhaps of the file that is renamed to `path`
-        path = error.filename
+        path = next(filter(os.path.isdir, filter(None, (error.filename2, error.filename))), error.filename)
     fault = f'cannot {verb} {path}: {reason_of(error)}'
     told = WriteError(fault)
     told.fault, told.remedy = fault, remedy_of(error, os.path.dirname(path) or '.')

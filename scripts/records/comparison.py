@@ -19,7 +19,7 @@ from utils.curves import resumptions
 from utils.errors import DanluError
 from utils.layout import number_text, span_text
 from utils.measures import MEASURES, less_is_better, number, select_measure
-from utils.regular_files import open_regular
+from utils.regular_files import open_regular, resolved
 
 MOST = 8  # runs, each of which has a letter, and a colour in the page
 # What says of a sample how good it is, by task, and what decides where that is equal.
@@ -92,7 +92,7 @@ def find_sides(words, checkpoints_dir):
             side = Side(letter, run, find_test(word, checkpoints_dir))
         except DanluError as error:
             side = Side(letter, run, None, str(error))
-        key = run.path.resolve(), side.test and side.test.directory.resolve()
+        key = resolved(run.path), side.test and resolved(side.test.directory)
         if key in seen:
             raise DanluError(f'{seen[key]} and {letter} are the same: {run.name}')
         seen[key] = letter

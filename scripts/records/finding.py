@@ -7,6 +7,7 @@ from typing import NamedTuple
 from scripts.records.run import FILES, Run
 from utils.errors import DanluError
 from utils.registry import close_names
+from utils.regular_files import resolved
 
 DEPTH = 4  # directories of runs within directories of runs: --model_dir may lead into one
 SHOWN = 8  # names in a message
@@ -68,7 +69,7 @@ def find_run(wanted, checkpoints_dir):
     """
     for path in (Path(checkpoints_dir) / wanted, Path(wanted).expanduser()):
         if wanted and os.path.exists(path):
-            for directory in (path, *list(path.resolve().parents)[:DEPTH]):  # of a checkpoint or of a test in the run
+            for directory in (path, *list(resolved(path).parents)[:DEPTH]):  # of a checkpoint or of a test in the run
                 if directory.is_dir() and _is_run_of(directory, checkpoints_dir):
                     return Run(directory, _name_of(directory, checkpoints_dir))
     runs = find_runs(checkpoints_dir).runs
@@ -86,11 +87,11 @@ def find_run(wanted, checkpoints_dir):
 
 def _is_run_of(directory, checkpoints_dir):
     """Return whether a directory is that of a run (bool); one that lies elsewhere has to have a run's args.txt."""
-    run, path, root = Run(directory), Path(directory).resolve(), Path(checkpoints_dir).resolve()
+    run, path, root = Run(directory), resolved(directory), resolved(checkpoints_dir)
     return path != root and (is_run(run) if path.is_relative_to(root) else run.has_args)
 
 
 def _name_of(directory, checkpoints_dir):
     """Return what a run is called (str): its path relative to the directory of all runs, or the directory's name."""
-    path, root = Path(directory).resolve(), Path(checkpoints_dir).resolve()
+    path, root = resolved(directory), resolved(checkpoints_dir)
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name

@@ -17,6 +17,7 @@ from utils.csv_text import cell_of
 from utils.errors import DanluError
 from utils.layout import number_text, printable, table, terminal_width
 from utils.measures import less_is_better, number, select_measure, targets_of
+from utils.regular_files import resolved
 from utils.run_directory import replacing
 
 SHOWN = 10
@@ -40,7 +41,7 @@ def add_arguments(parser):
 def run(args):
     """Compare, print, and write what is asked for."""
     a, b = (find_test(wanted, args.checkpoints_dir) for wanted in (args.a, args.b))
-    if a.directory.resolve() == b.directory.resolve():
+    if resolved(a.directory) == resolved(b.directory):
         raise DanluError(f'A and B are the same test: {a.directory}')
     check_alike(a, b)
     with reading_predictions([a, b]):

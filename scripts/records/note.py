@@ -7,6 +7,7 @@ from scripts.records.finding import find_run
 from utils.errors import DanluError
 from utils.layout import printable
 from utils.regular_files import open_handle
+from utils.write_errors import writing
 
 
 def add_arguments(parser):
@@ -33,16 +34,15 @@ def add_note(directory, text):
     """Add a line with the date to the note.txt of a run and return it (str).
 
     Raises:
-        DanluError: it cannot be written.
+        WriteError: it cannot be written.
     """
     line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}'
-    try:
+    path = os.path.join(directory, 'note.txt')
+    with writing(path):
         # In one piece at the end of the file, whoever else writes there.
-        handle = open_handle(os.path.join(directory, 'note.txt'), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        handle = open_handle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(handle, f'{line}\n'.encode('utf-8', 'surrogateescape'))
         finally:
             os.close(handle)
-    except OSError as error:
-        raise DanluError(f'cannot write {os.path.join(directory, "note.txt")}: {error.strerror}') from None
     return line

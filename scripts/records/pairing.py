@@ -16,7 +16,7 @@ from utils.csv_text import text_of
 from utils.errors import DanluError
 from utils.layout import printable
 from utils.measures import targets_of
-from utils.regular_files import open_regular
+from utils.regular_files import open_regular, resolved
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -102,7 +102,7 @@ def _is_of(test, checkpoint):
     path, directory = test.get('checkpoint'), test.get('directory')
     if not (isinstance(path, str) and isinstance(directory, str) and isinstance(test.get('result_dir'), str)):
         return False
-    return (Path(directory) / path).resolve() == checkpoint.resolve()
+    return resolved(Path(directory) / path) == resolved(checkpoint)
 
 
 def check_alike(a, b):

@@ -11,6 +11,7 @@ from utils.errors import DanluError
 from utils.layout import number_text, printable, size_text
 from utils.lock import RunLock
 from utils.registry import PROJECT
+from utils.regular_files import resolved
 
 
 def add_arguments(parser):
@@ -21,7 +22,7 @@ def add_arguments(parser):
 
 def run(args):
     """Remove them; exit status 1: nothing was removed."""
-    found = {each.path.resolve(): each for each in (find_run(name, args.checkpoints_dir) for name in args.runs)}
+    found = {resolved(each.path): each for each in (find_run(name, args.checkpoints_dir) for name in args.runs)}
     runs = list(found.values())
     for each in runs:
         check_removable(each, args.checkpoints_dir)
@@ -38,12 +39,12 @@ def run(args):
 
 def check_removable(run, checkpoints_dir):
     """Raise a DanluError where a run goes on, is a link, or holds the project or the directory of all runs."""
-    if any(Path(place).resolve().is_relative_to(run.path.resolve()) for place in (PROJECT, checkpoints_dir)):
+    if any(resolved(place).is_relative_to(resolved(run.path)) for place in (PROJECT, checkpoints_dir)):
         raise DanluError(f'{run.path} holds more than a run; nothing was removed')
     if run.holder:
         raise DanluError(f'{run.name}: {run.holder} goes on with this run; end that first')
     if run.path.is_symlink():
-        raise DanluError(f'{run.path} is a link to {run.path.resolve()}; remove the link or name that directory')
+        raise DanluError(f'{run.path} is a link to {resolved(run.path)}; remove the link or name that directory')
 
 
 def contents(run):

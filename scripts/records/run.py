@@ -14,7 +14,7 @@ from utils.arguments import split_line
 from utils.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
 from utils.lock import holder
 from utils.registry import read_registry
-from utils.regular_files import open_regular
+from utils.regular_files import open_regular, resolved
 
 LARGEST = 64 * 2**20  # bytes of a text file that is read; a larger one is not what this program writes
 MAX_PARTS = 20  # lines of args.txt that may name ready-made parts
@@ -36,7 +36,7 @@ class Run:
 
     def __init__(self, path, name=None):
         self.path = Path(path)
-        self.name = name or self.path.resolve().name
+        self.name = name or resolved(self.path).name
         self._texts = {}
 
     def __repr__(self):

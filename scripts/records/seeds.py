@@ -14,6 +14,7 @@ from utils.chance import mean_interval
 from utils.csv_text import cells_of
 from utils.errors import DanluError
 from utils.layout import number_text, table, terminal_width
+from utils.regular_files import resolved
 
 # Where a run lies and how it is done, and not what it is.
 ASIDE = {*NOT_REPEATED, *SAFE_ON_RESUME, 'save_prefix', 'seed'} - {'epochs', 'on_nan', 'patience', 'min_epochs'}
@@ -64,7 +65,7 @@ def runs_of(words, checkpoints_dir):
                 raise DanluError(f'no run in {checkpoints_dir} fits {word!r}; `python scripts/runs.py list` shows all')
         else:
             those = [find_run(word, checkpoints_dir)]
-        found.update({run.path.resolve(): run for run in those})
+        found.update({resolved(run.path): run for run in those})
     return list(found.values()), list(dict.fromkeys(path.parent for path in found))
 
 

@@ -7,6 +7,7 @@ from scripts.sweeping.study import DIRECTION, kind_of
 from utils.curves import BEST, COLOURS, RESUMED
 from utils.matplotlib_import import import_matplotlib
 from utils.regular_files import made_regular
+from utils.write_errors import writing
 
 COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
 LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
@@ -43,8 +44,9 @@ def draw_sweep(path, trials, metric, definition):
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
     partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw it
-    figure.savefig(made_regular(partial), dpi=100)
-    os.replace(partial, path)
+    with writing(path):
+        figure.savefig(made_regular(partial), dpi=100)
+        os.replace(partial, path)
 
 
 def _draw_history(axes, trials, metric, larger):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import tarfile
 
@@ -9,19 +10,22 @@ import pytest
 
 from data.shards import TarShard
 from options import parse_test_args
+from scripts import runs
 from scripts.records.run import Run
 from utils import ledger
 from utils.checkpoint import load_checkpoint
 from utils.errors import DanluError
+from utils.lock import holder
 from utils.reader import Source
 from utils.record import read_record
 from utils.regular_files import open_regular, read_regular_text
 from utils.unpacking import read_archive
 
+NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links'
 pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
 
 
-@pytest.fixture(params=['pipe', 'device', 'socket'])
+@pytest.fixture(params=['pipe', 'device', 'socket', 'loop'])
 def put(request, tmp_path):
     """Return a function that puts something that is no regular file into tmp_path, and returns its path."""
     sockets = []
@@ -32,6 +36,8 @@ def put(request, tmp_path):
             os.mkfifo(path)
         elif request.param == 'device':
             path.symlink_to('/dev/zero')
+        elif request.param == 'loop':
+            path.symlink_to(path)
         else:
             sockets.append(socket.socket(socket.AF_UNIX))
             sockets[-1].bind(os.path.relpath(path))
@@ -45,7 +51,7 @@ def put(request, tmp_path):
 
 
 def test_only_regular_files_are_opened(put, tmp_path):
-    with pytest.raises(OSError, match='not a regular file'):
+    with pytest.raises(OSError, match=NO_FILE):
         open_regular(put('x'))
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
@@ -54,30 +60,31 @@ def test_only_regular_files_are_opened(put, tmp_path):
 
 
 def test_a_checkpoint_is_a_regular_file(put):
-    with pytest.raises(DanluError, match='not a regular file'):
+    with pytest.raises(DanluError, match=NO_FILE):
         load_checkpoint(put('last.pth'))
 
 
 def test_a_pipe_given_as_a_checkpoint_is_called_so(put, capsys):
     with pytest.raises(SystemExit):
         parse_test_args(['--load_model_path', str(put('best.pth'))])
-    assert 'not a regular file' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'not a regular file' in said or 'does not exist' in said
 
 
 def test_a_shard_is_a_regular_file(put):
-    with pytest.raises(DanluError, match='not a regular file'):
+    with pytest.raises(DanluError, match=NO_FILE):
         list(TarShard(put('x.tar')).walk(False))
 
 
 def test_an_archive_is_a_regular_file(put):
-    with pytest.raises(DanluError, match='not a regular file'):
+    with pytest.raises(DanluError, match=NO_FILE):
         read_archive(put('source.zip'), '0' * 64)
 
 
 def test_a_ledger_is_a_regular_file(put):
     path = put('ledger.jsonl')
     for use in (ledger.read, lambda path: ledger.append(path, {'a': 1})):
-        with pytest.raises(OSError, match='not a regular file'):
+        with pytest.raises(OSError, match=NO_FILE):
             use(path)
 
 
@@ -87,6 +94,21 @@ def test_a_run_whose_files_are_no_files_is_listed(put, tmp_path):
     assert read_record(tmp_path) == {}
     run = Run(tmp_path)
     assert (run.record, run.tail, run.options) == ({}, [], {})
+    assert holder(tmp_path) is None
+
+
+@pytest.mark.parametrize('name', ['best.pth', 'lock', 'history.csv', 'record.json', 'args.txt', 'last.pth', 'log.txt'])
+def test_all_commands_on_runs_answer(put, tmp_path, digits_run, name, capsys):
+    for run in ('a', 'b'):
+        shutil.copytree(digits_run.directory, tmp_path / 'runs' / run)
+    (tmp_path / 'runs' / 'a' / name).unlink(missing_ok=True)
+    put(f'runs/a/{name}')
+    for words in ('list', 'list --json', 'diff a b', 'compare a b', 'whence 0.1', 'seeds a', 'command a', 'rm a --yes'):
+        try:
+            runs.main([*words.split(), '--checkpoints_dir', tmp_path / 'runs'])
+        except DanluError as error:
+            assert '\n' not in str(error)
+            assert 'Errno' not in str(error)
 
 
 def test_a_sparse_file_in_an_archive_is_refused(tmp_path):

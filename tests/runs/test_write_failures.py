@@ -66,10 +66,9 @@ def failing(monkeypatch):
 
 
 def fill(run):
-    with open(run.parent / 'other', 'wb') as file, pytest.raises(OSError, match='space'):
+    with open(run.parent / 'other', 'wb', buffering=0) as file, pytest.raises(OSError, match='space'):
         while True:
             file.write(bytes(2**12))
-            file.flush()
 
 
 def use_inodes(run):
@@ -103,7 +102,8 @@ def test_a_run_that_has_become_read_only_is_not_gone_on_with(mounted, train_here
     disk = mounted('size=40m')
     run = train_here(*SMALL, '--checkpoints_dir', disk).directory
     subprocess.run(['mount', '-o', 'remount,ro', disk], check=True)
-    with pytest.raises(train.DanluError, match=rf'{run}: cannot be written into \(Read-only file system\)$'):
+    said = rf'{run}: cannot be written into \(Read-only file system\); make the file system writable again '
+    with pytest.raises(train.DanluError, match=said):
         train_here('--resume', run, '--epochs', 4)
 
 
@@ -290,3 +290,36 @@ def test_the_exit_status_of_a_failure_while_running_is_1(run_program, mounted):
     done = run_program('train.py', *words, '--device', 'cpu', '--report')
     assert done.code == 1, done.stderr
     assert re.fullmatch('train.py: error: .*cannot write .*: No space left on device; free some space.*\n', done.stderr)
+
+
+@pytest.mark.parametrize('name', ['history.csv', 'curves.png'])
+def test_a_directory_in_the_place_of_a_file_is_named_itself(name, failing, tmp_path):
+    def put(run):
+        (run / name).unlink(missing_ok=True)
+        (run / name).mkdir()
+
+    run = tmp_path / 'mlp_exp'
+    said = failing(tmp_path, EPOCH + 1, put)
+    assert said.startswith(f'cannot write {run / name}: Is a directory; remove what is in its place, then ')
+
+
+def test_what_cannot_be_written_says_what_to_do_without_a_run_too(run_program, mounted, digits_run):
+    """A program that makes one file: its path, the reason and the remedy."""
+    disk = mounted('size=40m')
+    runs = disk / 'runs'
+    shutil.copytree(digits_run.directory, runs / 'a', ignore=lambda *_: ['best', 'last.pth', 'best.pth'])
+    fill(runs)
+    done = run_program('scripts/runs.py', 'note', 'a', 'x' * 5000, '--checkpoints_dir', runs)
+    assert (done.code, done.stderr) == (
+        1,
+        f'runs.py: error: cannot write {runs}/a/note.txt: No space left on device; free some space\n',
+    )
+    done = run_program('scripts/runs.py', 'rm', 'a', '--yes', '--checkpoints_dir', runs)
+    assert (done.code, done.stderr) == (
+        1,
+        f'runs.py: error: cannot write {runs}/a/lock: No space left on device; free some space\n',
+    )
+    done = run_program('scripts/look.py', '--out', disk / 'look.png', '--count', 4)
+    assert done.code == 2
+    said = f'look.py: error: --out: {disk}/look.png cannot be written: No space left on device.*\n'
+    assert re.fullmatch(said, done.stderr)

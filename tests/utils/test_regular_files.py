@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from utils.registry import PROJECT
-from utils.regular_files import NotRegularError, made_regular, open_handle, open_regular, regular, write_regular_text
+from utils.regular_files import (
+    NotRegularError,
+    made_regular,
+    naming,
+    open_handle,
+    open_regular,
+    regular,
+    resolved,
+    write_regular_text,
+)
 
 # For developers: they read what the project itself has made.
 DEVELOPERS = ('bench', 'faults', 'fuzzing', 'make_', 'pytest_memory', 'fuzz.py', 'torture.py', 'benchmark.py')
@@ -28,8 +37,8 @@ ALLOWED = {
     'utils/regular_files.py': 'it is the place',
     'utils/streams.py': 'os.devnull',
     'utils/checkpoint.py: os.open(path, os.O_RDONLY)': 'a directory, for fsync',
-    'utils/components.py: then.read_bytes(name)': 'a method of utils.reader.Source',
-    'utils/components.py: now.read_bytes(name)': 'a method of utils.reader.Source',
+    'utils/components.py: then.read_bytes(path)': 'a method of utils.reader.Source',
+    'utils/components.py: now.read_bytes(path)': 'a method of utils.reader.Source',
     'utils/reader.py: self.read_bytes(path)': 'a method of utils.reader.Source',
     'scripts/records/sources.py: archive.open(info)': 'in a zip archive',
     'utils/inert_objects.py: archive.open(name)': 'in a zip archive',
@@ -197,3 +206,20 @@ def test_new_files_are_made_with_the_usual_permissions(tmp_path):
         open_regular(tmp_path / 'none')
     with pytest.raises(FileExistsError):
         open_regular(tmp_path / 'a', 'xb')
+
+
+def test_a_link_to_itself_is_no_regular_file(tmp_path):
+    loop = tmp_path / 'x'
+    loop.symlink_to('x')
+    for use in (open_regular, regular, made_regular):
+        with pytest.raises(NotRegularError, match='a link that leads back to itself'):
+            use(loop)
+    assert resolved(loop) == loop
+    (tmp_path / 'a').symlink_to(tmp_path)
+    assert resolved(tmp_path / 'a' / 'b') == tmp_path.resolve() / 'b'
+
+
+def test_an_error_of_writing_has_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError, match='space') as caught, naming(tmp_path / 'x'):
+        raise OSError(28, 'no space')
+    assert caught.value.filename == str(tmp_path / 'x')
