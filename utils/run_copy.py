@@ -15,6 +15,7 @@ from utils import processes
 from utils.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weights_of
 from utils.errors import DanluError
 from utils.event_files import BELOW, CONTINUED
+from utils.record import check_same_run
 from utils.record_schema import check_resume_state
 from utils.regular_files import open_regular, read_regular_text, regular, write_regular_text
 from utils.resumption import newest_whole
@@ -35,13 +36,14 @@ def state_to_copy(resume, epochs):
         epochs: of the new run (int).
 
     Raises:
-        DanluError: it is damaged, for testing only, or the new run would end there.
+        DanluError: it is damaged, for testing only, of another run, or the new run would end there.
     """
     path = Path(resume)
     state, path, _ = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give last.pth or an epoch_*.pth')
     check_resume_state(state, path)
+    check_same_run(state, path, path.parent)
     if state['epoch'] >= epochs:
         raise DanluError(
             f'--as: {path} has reached epoch {state["epoch"]} of {epochs}: add --epochs {state["epoch"] + epochs}'

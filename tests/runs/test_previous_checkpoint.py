@@ -82,6 +82,9 @@ def test_last_pth_of_another_run_is_refused(run, train_here, tmp_path):
     with pytest.raises(DanluError, match='was written by another run'):
         resume(run)
     assert load_checkpoint(run / 'last.prev.pth')['epoch'] == 1, 'nothing is lost by it'
+    with pytest.raises(DanluError, match='was written by another run'):
+        train_here('--resume', run / 'last.pth', '--as', 'copy', '--epochs', 5)
+    assert not (run.parent / 'copy').exists()
 
 
 def test_a_run_goes_on_under_another_name_and_keeps_its_id(run, tmp_path):
