@@ -35,10 +35,11 @@ def count(value):
 
 
 def option(value):
-    """Return what is wrong with the value of an option in a run's own record (str), or None."""
-    parts = value if isinstance(value, list | tuple) else value.values() if isinstance(value, Mapping) else [value]
-    wrong = (part for part in parts if not isinstance(part, (*PLAIN, Mapping, type(None))))
-    return next((f'is or holds a {type(part).__name__}' for part in wrong), None)
+    """Return what is wrong with the value of an option (str), or None; tensors cannot be compared as options are."""
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        parts = value.values() if isinstance(value, Mapping) else value
+        return next(filter(None, map(option, parts)), None)
+    return None if value is None or isinstance(value, (*PLAIN, bytes)) else f'is or holds a {type(value).__name__}'
 
 
 TEXTS = {EACH: str}
@@ -60,7 +61,7 @@ RECORD = {
 CHECKPOINT = {
     'format': int,
     'model': Mapping,
-    'args': Mapping,
+    'args': {EACH: option},
     'epoch': count,
     'step': count,
     'metrics': Mapping,

@@ -98,6 +98,8 @@ def test_args_that_are_no_options_are_one_line(refused, trained):
     ('part', 'says'),
     [
         ({'args': [1]}, 'args is of type list'),
+        ({'args': {'model_type': torch.zeros(3)}}, 'args.model_type is or holds a Tensor'),
+        ({'args': {3: 4}}, 'a key of args is of type int'),
         ({'epoch': 'two'}, 'epoch is of type str'),
         ({'record': {'components': {}, 'source': 5}}, 'record.source is of type int'),
         ({'record': {'components': {}, 'data': {'train': {'sha256': 5}}}}, 'record.data.train.sha256 is of type int'),
@@ -183,7 +185,7 @@ def test_a_resume_state_of_the_right_types_is_taken():
         ({'optimizer': None}, 'optimizer is missing'),
         ({'args': [1]}, 'args is of type list'),
         ({'args': {'lr': torch.zeros(2)}}, 'args.lr is or holds a Tensor'),
-        ({'args': {'lr': [{1}]}}, 'args.lr is or holds a set'),
+        ({'args': {'lr': [[torch.zeros(2)]]}}, 'args.lr is or holds a Tensor'),
         ({'args': {3: 4}}, 'a key of args is of type int'),
         ({'epoch': -1}, 'epoch is -1'),
         ({'epoch': 10**400}, r'epoch is 1000.*\.\.\.'),
