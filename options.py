@@ -740,7 +740,9 @@ def train_args(**options):
     Raises:
         DanluError: an option is unknown or wrong.
     """
-    return from_keywords(lambda argv: parse_train_args(argv, ready_made=True), options)
+    args = from_keywords(lambda argv: parse_train_args(argv, ready_made=True), options)
+    args.by_keywords = True
+    return args
 
 
 def test_args(load_model_path, **options):

@@ -1,13 +1,14 @@
 """What is said about a step that was not finite, and diverged.pth: its batches and the weights that met them."""
 
-import shlex
 from pathlib import Path
 
 import torch
 
 from utils import processes
+from utils.batches import size_of
 from utils.checkpoint import save_checkpoint, unwrapped
 from utils.errors import DanluError
+from utils.report import how_to_resume, resumes_in_python
 from utils.sharding import local
 from utils.writer import snapshot
 
@@ -30,7 +31,7 @@ def inspect(trainer, diverged, batches):
     """
     found, at_fault = [], []
     for number, (batch, names) in batches.items():
-        names = names or [f'{index} of batch {number}' for index in range(len(batch[0]))]
+        names = names or [f'{index} of batch {number}' for index in range(size_of(batch))]
         bad = not_finite(batch)
         at_fault += [names[index] for index in bad]
         found.append({'number': number, 'samples': names, 'not_finite': bad, 'batch': plain(batch)})
@@ -64,10 +65,12 @@ def advice(trainer, in_data=False):
     """Return what to do next (str); `in_data`: samples are not finite themselves."""
     args = trainer.args
     own = 'optimizer' in getattr(trainer, 'given', ())
-    lower = 'that of the ready-made optimizer' if own else f'{trainer.again()} --lr {args.lr / 10:g}'
+    lower = f'{trainer.again()} --lr {args.lr / 10:g}'
+    if own or resumes_in_python(trainer):
+        lower = 'that of the ready-made optimizer' if own else f'train_args(lr={args.lr / 10:g}, ...)'
     text = 'Mend the data' if in_data else f'Look at the data, or lower the learning rate: {lower}'
     if args.on_nan == 'stop' and trainer.saved is not None:
-        text += f'; or go on without it: python train.py --resume {shlex.quote(args.model_dir)} --on_nan skip'
+        text += f'; or go on without it: {how_to_resume(trainer, on_nan="skip")}'
     return text
 
 
@@ -85,6 +88,7 @@ def written(trainer, state):
 
 def not_finite(batch):
     """Return the positions (list of int) of a batch's samples that are not finite in one of its tensors (B, ...)."""
+    batch = batch.values() if isinstance(batch, dict) else batch
     parts = [part for part in batch if torch.is_tensor(part) and part.dim() and part.is_floating_point()]
     bad = [~part.isfinite().flatten(1).all(1) if part.dim() > 1 else ~part.isfinite() for part in parts]
     return sorted({position for each in bad for position in each.nonzero().flatten().tolist()})

@@ -74,12 +74,25 @@ def interrupted_line(trainer):
     """Return what an interrupted run has left, and how to go on (str)."""
     if trainer.saved is None:
         return 'nothing was saved yet, so there is nothing to go on with'
-    run, program = shlex.quote(trainer.args.model_dir), program_of(trainer)
-    if trainer.given and program == 'train.py':  # in a notebook
+    parts = ', with the same parts' if resumes_in_python(trainer) else ''
+    return f'last.pth holds {trainer.saved}; to go on{parts}: {how_to_resume(trainer)}'
+
+
+def resumes_in_python(trainer):
+    """Return whether no command line resumes a run (bool): of a notebook, or a script that reads none, with parts."""
+    by_keywords = getattr(trainer.args, 'by_keywords', False)
+    return bool(trainer.given) and (by_keywords or program_of(trainer) == 'train.py')
+
+
+def how_to_resume(trainer, **changes):
+    """Return the command, or the Python, that resumes a run (str), with `changes` of its options."""
+    run = trainer.args.model_dir
+    if resumes_in_python(trainer):
+        options = ', '.join(f'{name}={value!r}' for name, value in {'resume': run, **changes}.items())
         parts = ', '.join(f'{role}=...' for role in trainer.args.given_parts)
-        call = f'Trainer(train_args(resume={trainer.args.model_dir!r}), {parts})'
-        return f'last.pth holds {trainer.saved}; to go on, with the same parts: {call}'
-    return f'last.pth holds {trainer.saved}; to go on: {launch.starter()} {program} --resume {run}'
+        return f'Trainer(train_args({options}), {parts})'
+    words = ''.join(f' --{name} {value}' for name, value in changes.items())
+    return f'{launch.starter()} {program_of(trainer)} --resume {shlex.quote(run)}{words}'
 
 
 def place_line(trainer):

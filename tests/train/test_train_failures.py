@@ -85,8 +85,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, po
     run = tmp_path / 'lenet_exp'
     message = str(caught.value)
     assert message.startswith(f'the loss of batch 3 of epoch 2 (step 10) is {poison}; samples in it: ')
-    file = shlex.quote(str(run / 'args.txt'))
-    assert f'or lower the learning rate: python train.py @{file} --lr 0.0001; or go on without' in message
+    on = f"or go on without it: Trainer(train_args(resume={str(run)!r}, on_nan='skip'), model=..., train_loader=..., "
+    assert f'or lower the learning rate: train_args(lr=0.0001, ...); {on}' in message
     log = (run / 'log.txt').read_text()
     assert message in log
     assert log.startswith(capsys.readouterr().out)
@@ -102,7 +102,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path, capsys, print_freq, po
 
 def test_a_loss_that_is_no_number_in_the_first_epoch_promises_no_checkpoint(tmp_path):
     trainer = notebook_trainer(tmp_path, '--lr', 1e30, '--optimizer', 'sgd', '--epochs', 2)
-    with pytest.raises(DanluError, match=r'of epoch 1 .* --lr 1e\+29$'):
+    with pytest.raises(DanluError, match=r'of epoch 1 .* train_args\(lr=1e\+29, ...\)$'):
         trainer.train()
     assert not (tmp_path / 'lenet_exp' / 'last.pth').exists()
 
@@ -128,8 +128,17 @@ def test_a_full_disk_stops_the_run_in_one_line_and_keeps_the_last_epoch(tmp_path
 
 def test_a_loader_that_leaves_samples_out_is_noticed(tmp_path):
     short = DataLoader(samples(21, 1), batch_size=8, drop_last=True)
+    with pytest.raises(DanluError, match='drop_last leaves 5 of 21 samples out'):
+        notebook_trainer(tmp_path, val_loader=short)
+
+    class Short:
+        dataset = samples(21, 1)
+
+        def __iter__(self):
+            return iter(short)
+
     with pytest.raises(DanluError, match='validation saw 16 of 21 samples'):
-        notebook_trainer(tmp_path, val_loader=short).train()
+        notebook_trainer(tmp_path, val_loader=Short()).train()
 
 
 def test_empty_loaders_are_named(tmp_path):

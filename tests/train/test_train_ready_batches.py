@@ -1,5 +1,7 @@
 """What a ready-made loader may yield: shapes and types that users have, and what is said of all else."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -15,10 +17,11 @@ from torch.utils.data import (
 )
 
 from eval import Evaluator, load_predictor
+from options import parse_train_args, train_args
 from options import test_args as args_of_test
-from options import train_args
 from train import Trainer
 from utils.errors import DanluError
+from utils.report import interrupted_line
 
 COUNT = 10
 NUMBERS = torch.rand(COUNT, 5, generator=torch.Generator().manual_seed(0))
@@ -331,3 +334,38 @@ def test_features_of_a_loader_are_predicted_as_they_were_trained_on(tmp_path):
     trainer, _ = trained(tmp_path, [(NUMBERS, VALUES)], mean=[0.5], std=[2.0])
     with torch.no_grad():
         assert torch.equal(trainer.predict(NUMBERS), trainer.net(NUMBERS))
+
+
+# --- what is said where a run ends early
+
+
+class Numbered(Trainer):
+    """Takes dicts."""
+
+    def step(self, batch):
+        return batch['image'], self.model(batch['image']), batch['label']
+
+
+def test_a_step_that_is_not_finite_names_the_python_that_goes_on(tmp_path):
+    batches = [{'image': NUMBERS[:4], 'label': values} for values in (VALUES[:4], VALUES[:4] * torch.nan)]
+    trainer = Numbered(args_of(tmp_path, num_targets=1, save_steps=1), model=Squeezed(5, 1), train_loader=batches)
+    with pytest.raises(DanluError, match='not finite themselves: 0 of batch 2, 1 of batch 2') as said:
+        trainer.train()
+    run = trainer.args.model_dir
+    on = f"go on without it: Trainer(train_args(resume={run!r}, on_nan='skip'), model=..., train_loader=...)"
+    assert on in str(said.value)
+    resumed = Numbered(train_args(resume=run, on_nan='skip'), model=Squeezed(5, 1), train_loader=batches)
+    assert np.isfinite(resumed.train()[0]['train/loss'])
+
+
+@pytest.mark.parametrize('reads', [False, True])
+def test_a_script_is_only_to_be_called_with_resume_where_it_reads_its_command_line(reads, tmp_path, monkeypatch):
+    monkeypatch.setattr('utils.report.program_of', lambda trainer: 'mine.py')
+    words = ['--task', 'regression', '--device', 'cpu', '--epochs', '1', '--checkpoints_dir', str(tmp_path)]
+    args = parse_train_args(words, ready_made=True) if reads else args_of(tmp_path)
+    trainer = Trainer(args, model=nn.Linear(5, 1), train_loader=[(NUMBERS, VALUES)])
+    trainer.train()
+    run = trainer.args.model_dir
+    python = f', with the same parts: Trainer(train_args(resume={run!r}), model=..., train_loader=...)'
+    command = f': python mine.py --resume {shlex.quote(run)}'
+    assert interrupted_line(trainer) == 'last.pth holds epoch 1; to go on' + (command if reads else python)
