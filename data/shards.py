@@ -155,6 +155,8 @@ class TarShard:
                         f'{self.path}: damaged at byte {archive.offset:,}, or several archives put together: what is '
                         'behind it cannot be read; pack it anew'
                     )
+        except NotRegularError as error:
+            raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
         except (tarfile.TarError, OSError) as error:
             raise DanluError(f'{self.path} cannot be read as a .tar, or only in part ({error}): get it anew') from None
 

@@ -19,6 +19,8 @@ except ImportError:  # Windows has no such locks
 
 UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
 
+MAX_OWNER = 4096  # characters of a lock that are read
+
 
 class Held(DanluError):
     """Another process has the directory."""
@@ -91,7 +93,7 @@ class RunLock:
         """Return who has written the file (str), or None: nobody."""
         file.seek(0)
         try:
-            owner = json.loads(file.read())
+            owner = json.loads(file.read(MAX_OWNER))
             return f'process {owner["pid"]} on {owner["host"]}'
         except (ValueError, TypeError, KeyError, RecursionError):
             return None

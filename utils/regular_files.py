@@ -11,11 +11,12 @@ import stat
 from contextlib import contextmanager
 from pathlib import Path
 
+LARGEST_HOLE = 2**30  # bytes that read as zeros and take no space, in a file that is read
 NOT_REGULAR = 'it is a pipe, a device or a socket, not a regular file'
 
 
 class NotRegularError(OSError):
-    """A pipe, a device, a socket or a link to itself is in the place of a file."""
+    """A pipe, a device, a socket, a link to itself or a hole of gigabytes is in the place of a file."""
 
 
 def check_regular(path):
@@ -67,10 +68,33 @@ def open_handle(path, flags, permissions=0o666):
         if not flags & os.O_CREAT:
             raise
     handle = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0), permissions)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):  # it took the file's place meanwhile
+    fault = None if stat.S_ISREG(os.fstat(handle).st_mode) else NOT_REGULAR  # it took the file's place meanwhile
+    if fault is None and not flags & (os.O_WRONLY | os.O_RDWR):
+        fault = _fault_of_hole(handle)
+    if fault is not None:
         os.close(handle)
-        raise NotRegularError(errno.EINVAL, NOT_REGULAR, str(path))
+        raise NotRegularError(errno.EINVAL, fault, str(path))
     return handle
+
+
+def _fault_of_hole(handle):
+    """Return why an open file is not to be read (str): it takes no space, but all memory once it is read; or None."""
+    size = os.fstat(handle).st_size
+    if size <= LARGEST_HOLE or not hasattr(os, 'SEEK_HOLE'):  # Windows
+        return None
+    try:
+        start = os.lseek(handle, 0, os.SEEK_HOLE)
+        try:
+            end = os.lseek(handle, start, os.SEEK_DATA) if start < size else size
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # behind it there is nothing
+                raise
+            end = size
+    except OSError:  # a file system that does not tell
+        return None
+    finally:
+        os.lseek(handle, 0, os.SEEK_SET)
+    return f'it is a sparse file, of which {end - start:,} bytes are a hole' if end - start > LARGEST_HOLE else None
 
 
 def resolved(path):

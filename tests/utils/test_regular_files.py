@@ -223,3 +223,20 @@ def test_an_error_of_writing_has_the_name_of_the_file(tmp_path):
     with pytest.raises(OSError, match='space') as caught, naming(tmp_path / 'x'):
         raise OSError(28, 'no space')
     assert caught.value.filename == str(tmp_path / 'x')
+
+
+@pytest.mark.skipif(not hasattr(os, 'SEEK_HOLE'), reason='this system does not tell of holes')
+@pytest.mark.parametrize(('before', 'behind'), [(b'', b''), (b'begin', b''), (b'begin', b'end')])
+def test_a_file_that_is_a_hole_is_not_read(tmp_path, before, behind):
+    path = tmp_path / 'x'
+    path.write_bytes(before)
+    os.truncate(path, 2**40)
+    with open(path, 'r+b') as file:
+        file.seek(2**40)
+        file.write(behind)
+    with pytest.raises(NotRegularError, match=r'it is a sparse file, of which 1,099,511,[0-9,]+ bytes are a hole'):
+        open_regular(path)
+    open_regular(path, 'r+b').close()  # as a cache that is being filled
+    os.truncate(path, 2**29)
+    with open_regular(path) as file:
+        assert file.read(len(before)) == before
