@@ -121,7 +121,7 @@ def uses_of(name, use):
     lists = [(look_up, [*words, '--checkpoints_dir', 'runs'], False) for words in LISTS]
     others = [(look_up, [*words, '--checkpoints_dir', 'runs'], True) for words in LOOKED_UP]
     found = [lists[use % len(lists)], others[use], others[-1]]
-    if name.endswith(('args.txt', 'record.json', 'witness.jsonl', 'history.csv')):
+    if name.endswith(('args.txt', 'record.json', 'history.csv')) and use in (0, 2):  # which takes longest
         found.append((train, resume if use else ['@runs/' + RUN + '/args.txt', '--dry_run', *OWN], True))
     if name.endswith(('ledger.jsonl', 'result.txt', 'predictions.csv')) and use == 0:
         found.append((test, ['--load_model_path', f'runs/{RUN}/best.pth', *OWN], True))
