@@ -8,6 +8,7 @@ import torch
 from utils import processes
 from utils.checkpoint import unwrapped
 from utils.engine import Engine
+from utils.record_schema import CONDITIONS, FIRST_STEP, Needed, fault_of
 from utils.regular_files import open_regular, read_regular_text
 from utils.witness import checksum, tensors_in
 from utils.write_errors import writing
@@ -69,13 +70,15 @@ def read_first_steps(directory):
         ValueError: the file is not one that a run has written.
     """
     lines = []
-    for line in read_regular_text(Path(directory) / FILE).splitlines():
+    for line in read_regular_text(Path(directory) / FILE, errors='replace').splitlines():
         try:
             lines.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             break
-    if not lines or 'threads' not in lines[0] or any('loss' not in step for step in lines[1:]):
-        raise ValueError(f'{Path(directory) / FILE} is damaged')
+    conditions, steps = next(iter(lines), None), lines[1:]
+    fault = fault_of(conditions, Needed(CONDITIONS), 'the first line') or fault_of(steps, [Needed(FIRST_STEP)], 'steps')
+    if fault:
+        raise ValueError(f'{Path(directory) / FILE} is damaged: {fault}')
     return lines[0], lines[1:]
 
 

@@ -102,6 +102,14 @@ LEDGER_LINE = {
     'samples': count,
     'options': Mapping,
 }
+# The lines of witness.jsonl, and of first_steps.jsonl behind its first one, CONDITIONS.
+STEP = {'weights': int, 'data': int, 'loss': Needed(NUMBER)}
+NOTED_STEP = STEP | {'epoch': Needed(count), 'batch': Needed(count), 'processes': count}
+FIRST_STEP = STEP | {'step': Needed(count), 'weights': Needed(int), 'data': Needed(int)}
+CONDITIONS = {
+    **{'threads': Needed(count), 'device': Needed(str), 'torch': Needed(str), 'ready_made': Needed(bool)},
+    'processes': count,
+}
 
 
 def fault_of(value, schema, name=''):

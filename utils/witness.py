@@ -8,6 +8,7 @@ import torch
 
 from utils import processes
 from utils.checkpoint import unwrapped
+from utils.record_schema import NOTED_STEP, fault_of
 from utils.regular_files import open_regular, read_regular_text
 from utils.sharding import local
 from utils.write_errors import writing
@@ -68,7 +69,7 @@ class Witness:
         if then != seen['processes']:
             return f'resume not verified: {step} was done by {then} processes and not by {seen["processes"]}'
         for what in ('weights', 'data'):
-            if noted[what] != seen[what]:
+            if noted.get(what) != seen[what]:
                 return f'resume differs: the {what} of {step} are not those that the run had'
         if noted['loss'] == seen['loss']:
             return f'resume verified: weights, data and loss of {step} are those that the run had'
@@ -82,16 +83,16 @@ class Witness:
         )
 
     def _noted(self):
-        """Return what was written down (list of dict); a last line that a kill cut off is left out."""
+        """Return what was written down (list of dict), without lines that are none, such as one that a kill cut off."""
         if not self.path.exists():
             return []
         noted = []
-        for line in read_regular_text(self.path).splitlines():
+        for line in read_regular_text(self.path, errors='replace').splitlines():
             try:
                 noted.append(json.loads(line))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
-        return noted
+        return [line for line in noted if isinstance(line, dict) and fault_of(line, NOTED_STEP) is None]
 
 
 def checksum(parts):

@@ -170,8 +170,9 @@ class Training:
         """Return the process (int) on this machine that has the run's lock, or None."""
         try:
             owner = json.loads(read_regular_text(self.directory / 'lock'))
-            return owner['pid'] if owner['host'] == socket.gethostname() else None
-        except (OSError, ValueError, TypeError, KeyError):
+            known = owner['host'] == socket.gethostname() and type(owner['pid']) is int and owner['pid'] > 1
+            return owner['pid'] if known else None  # 0 and below are whole groups of processes
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def has_ended(self):

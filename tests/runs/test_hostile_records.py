@@ -1,6 +1,7 @@
 """Checkpoints and args.txt from others: values are checked, no file is read for them, and no permission is repeated."""
 
 import io
+import json
 
 import pytest
 import torch
@@ -13,8 +14,10 @@ from utils.args_file import same_options
 from utils.checkpoint import load_checkpoint, load_weights
 from utils.errors import DanluError, message_of
 from utils.fingerprint import NoFingerprintError, asked_again
+from utils.first_steps import read_first_steps
 from utils.record import read_record
 from utils.record_schema import check_resume_state, fault_of
+from utils.witness import Witness
 
 
 def nested(depth, times):
@@ -315,3 +318,25 @@ def test_formats_that_are_read_are_opened(kind):
     file = io.BytesIO()
     Image.new('RGB', (4, 4)).save(file, kind)
     assert open_picture(file.getvalue()).size == (4, 4)
+
+
+# --- what a run notes of its steps
+
+
+@pytest.mark.parametrize('line', ['[1]', '5', '{"epoch": 1}', '{"epoch": "1", "batch": 2, "loss": 0.5}', '[' * 100_000])
+def test_a_step_noted_in_another_form_is_passed_over(tmp_path, line):
+    witness, step = Witness(tmp_path, resumed=True), {'epoch': 1, 'batch': 2, 'weights': 3, 'data': 4, 'loss': 0.5}
+    (tmp_path / 'witness.jsonl').write_text(f'{json.dumps(step)}\n{line}\n')
+    assert witness._compared(step | {'processes': 1}).startswith('resume verified')
+
+
+@pytest.mark.parametrize('lines', [['[]'], ['5'], ['{"threads": 1}'], [], ['{'], ['[' * 100_000]])
+@pytest.mark.parametrize('step', ['[1]', '{"loss": "low"}', '{"step": 1, "loss": 0.5}'])
+def test_first_steps_in_another_form_are_damaged(tmp_path, lines, step):
+    conditions = json.dumps({'threads': 1, 'device': 'cpu', 'torch': '2.14', 'ready_made': False})
+    for content in ('\n'.join(lines), f'{conditions}\n{step}'):
+        (tmp_path / 'first_steps.jsonl').write_text(content)
+        with pytest.raises(ValueError, match='is damaged: '):
+            read_first_steps(tmp_path)
+    (tmp_path / 'first_steps.jsonl').write_text(f'{conditions}\n{{"step": 1, "data": 2, "weights": 3, "loss": NaN}}\n')
+    assert read_first_steps(tmp_path)[1][0]['step'] == 1
