@@ -1,6 +1,10 @@
 """Names in .csv files, written so that a spreadsheet shows them as text and computes nothing. Imports no torch."""
 
-SIGNS = ('=', '+', '-', '@', '\t', '\r')  # with which a spreadsheet takes a cell for a formula
+import re
+
+# With which a spreadsheet takes a cell for a formula; Excel in Chinese and Japanese also the full-width signs.
+SIGNS = ('=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠')
+NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)', re.ASCII)
 
 
 def cell_of(text):
@@ -19,8 +23,4 @@ def cells_of(values):
 
 
 def _is_number(text):
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return not text.startswith(('\t', '\r'))
+    return NUMBER.fullmatch(text) is not None
