@@ -64,7 +64,7 @@ class Witness:
             if (noted['epoch'], noted['batch']) == (seen['epoch'], seen['batch']):
                 break
         else:
-            return f'resume not verified: the run ended before {step}, which would have shown it'
+            return f'resume not verified: {step} has not run before, so there is nothing to compare it with'
         then = noted.get('processes', 1)
         if then != seen['processes']:
             return f'resume not verified: {step} was done by {then} processes and not by {seen["processes"]}'
