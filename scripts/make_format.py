@@ -10,12 +10,10 @@ The version runs without its tests, scripts and documents, so that source.zip is
 """
 
 import argparse
-import io
 import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 import tempfile
 import zipfile
 from pathlib import Path
@@ -54,10 +52,10 @@ def main():
 
 def unpack(commit, directory):
     """Put what takes part in a run of a version into a new directory (Path)."""
-    words = ['git', 'archive', '--format', 'tar', commit, '--', *(f':(glob){name}' for name in PRODUCT)]
-    archive = subprocess.run(words, cwd=PROJECT, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(directory, filter='data')
+    subprocess.run(['git', 'clone', '--quiet', '--no-checkout', PROJECT, directory], check=True)
+    files = [f':(glob){name}' for name in PRODUCT]
+    subprocess.run(['git', 'checkout', '--quiet', commit, '--', *files], cwd=directory, check=True)
+    shutil.rmtree(directory / '.git')
 
 
 def written_by(code, words):

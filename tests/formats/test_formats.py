@@ -130,12 +130,9 @@ def test_a_stored_run_goes_on(name, copied, train_here, eval_here):
 
 
 @pytest.mark.parametrize('name', RECORDED)
-def test_a_recorded_run_is_told_of_no_change(name, copied, eval_here):
-    """Its network, data, loss and metrics are what they were, under whatever names and in whatever files."""
-    run = copied(name)
-    test = eval_here('--load_model_path', run.directory / 'best.pth', '--strict_record')
+def test_a_recorded_network_computes_what_it_did(name, copied, eval_here):
+    test = eval_here('--load_model_path', copied(name).directory / 'best.pth')
     assert test.head['computes what it did when saved'] == 'yes'
-    assert 'changed since' not in test.stdout
 
 
 @pytest.mark.slow('two starts of an earlier version')
