@@ -7,6 +7,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import errno
 import io
 import keyword as keyword_module
 import math
@@ -426,6 +427,11 @@ def existing_path_or(word):
 def directory_path(text):
     """An argparse type: a directory that may not exist yet, made absolute."""
     path = _absolute(text)
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise argparse.ArgumentTypeError(f'{brief(text)!r} can be no directory: {error.strerror}') from None
     if not text or (os.path.exists(path) and not os.path.isdir(path)):
         raise argparse.ArgumentTypeError(f'{text!r} is not a directory')
     return path

@@ -1,6 +1,7 @@
 """What utils.arguments adds to argparse, on small parsers of its own: nothing here knows an option of Danlu."""
 
 import argparse
+import errno
 import math
 import os
 import random
@@ -438,3 +439,10 @@ def test_floats_are_recorded_to_the_last_digit():
         assert math.isfinite(value)
         (word,) = split_line(option_line('x', value), fail)
         assert number(float)(word.removeprefix('--x=')) == value
+
+
+def test_a_path_that_no_directory_can_have_is_refused_at_once(place):
+    (place / 'loop').symlink_to('loop')
+    for path, reason in (('x' * 5000, os.strerror(errno.ENAMETOOLONG)), ('loop', os.strerror(errno.ELOOP))):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'can be no directory: {reason}'):
+            directory_path(path)
