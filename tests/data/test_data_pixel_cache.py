@@ -329,6 +329,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow('three new interpreters')
 def test_of_several_processes_one_decodes_and_the_others_wait(labelled, cache, files):
     args = labelled('--cache_dir', cache, kind='mem_list')
     processes = [start(args, gate=str(files / 'go on')) for _ in range(3)]
@@ -478,7 +479,7 @@ def test_a_run_is_the_same_to_the_last_bit_with_and_without(request, train_here,
     assert f'\n--cache_dir={cache}' in (tests[1].directory / 'args.txt').read_text(encoding='utf-8')
 
 
-@pytest.mark.parametrize('method', ['fork', 'spawn'])
+@pytest.mark.parametrize('method', ['fork', pytest.param('spawn', marks=pytest.mark.slow('two new interpreters'))])
 def test_workers_map_the_file_themselves(labelled, masked, cache, method):
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f'no {method} here')

@@ -167,7 +167,7 @@ LONG = (
     *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After it'),
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
-    'README: Your own pictures',
+    *('README: Your own pictures', 'recipes: Imbalanced classes', 'recipes: Large data'),
 )
 
 

@@ -57,6 +57,7 @@ def test_examples_learn_and_draw(straight, history_of, events_of):
         assert (event.width, event.height) == (16 * 30 + 2, 2 * 30 + 2)
 
 
+@pytest.mark.slow('trains two networks for four epochs')
 def test_examples_go_on_as_if_never_interrupted(straight, run_example, history_of):
     name, whole = straight
     part = run_example(name, '--epochs', 1)

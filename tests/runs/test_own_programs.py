@@ -86,6 +86,7 @@ def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metr
     assert (resumed[0]['train/distance'] == straight[0]['train/distance']) == exact
 
 
+@pytest.mark.slow('two new interpreters')
 def test_a_program_of_ones_own_is_named_in_the_command_to_resume(tmp_path):
     script = tmp_path / 'my_gan.py'
     script.write_text(PROGRAM, encoding='utf-8')

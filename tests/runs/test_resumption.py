@@ -12,9 +12,6 @@ from tests.program_server import Program
 from utils.checkpoint import load_checkpoint
 from utils.registry import PROJECT
 
-CASES = ('classification', 'segmentation', 'gathering', 'memory', 'stream', 'regression')
-
-
 WORKERS = (0, 2)
 
 
@@ -47,7 +44,16 @@ def ending(fault):
     return -fault.number if fault.number == signal.SIGKILL or fault.times > 1 else 128 + fault.number
 
 
-@pytest.mark.parametrize('name', CASES)
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('classification', 'stream', 'regression'),
+        *(
+            pytest.param(name, marks=pytest.mark.slow('four starts'))
+            for name in ('segmentation', 'gathering', 'memory')
+        ),
+    ],
+)
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(name, interrupted, faults):
     strikes = [faults.Fault(signal.SIGKILL, step) for step in (6, 4, 5)]
     run = interrupted(name, strikes, '--save_steps', 1)

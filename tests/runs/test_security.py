@@ -1,6 +1,7 @@
 """What files of others can do: be read as data. Nothing runs, nothing leaves its directory or goes to the network."""
 
 import ast
+import functools
 import io
 import json
 import os
@@ -39,8 +40,13 @@ def dotted(node):
     return node.id if isinstance(node, ast.Name) else ''
 
 
+@functools.cache
 def calls():
-    """Yield (place, name, keywords) of each call in the project's sources."""
+    """Return (place, name, keywords) of each call in the project's sources (list)."""
+    return list(_calls())
+
+
+def _calls():
     for path in SOURCES:
         tree = ast.parse(path.read_text(encoding='utf-8'))
         for function in [tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))]:
@@ -137,6 +143,7 @@ def test_the_guard_sees_connections(guarded):
     assert attempts == ["('127.0.0.1', 9)"]
 
 
+@pytest.mark.slow('two new interpreters')
 def test_training_and_testing_open_no_connection(guarded, tmp_path):
     words = ['--epochs', 1, '--batch_size', 256, '--num_workers', 1, '--checkpoints_dir', tmp_path / 'runs']
     done, attempts = guarded(PROJECT / 'train.py', *words)

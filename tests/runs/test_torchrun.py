@@ -223,6 +223,7 @@ def test_what_one_process_has_tests_as_it_trained(two, eval_here):
     assert float(test.values['loss']) == pytest.approx(best['metrics']['val/loss'], rel=1e-6)
 
 
+@pytest.mark.slow('two starts of several processes')
 def test_more_processes_than_samples(uneven, train_here, tmp_path):
     """A validation of one sample, and a last batch of two for three processes; workers make the batches."""
     words = [*uneven.words, '--val_list', uneven.one, '--batch_size', 33, '--num_workers', 1, '--data_type', 'list']
@@ -235,6 +236,7 @@ def test_more_processes_than_samples(uneven, train_here, tmp_path):
             assert row[name] == pytest.approx(other[name], rel=1e-4)
 
 
+@pytest.mark.slow('two processes that torchrun starts')
 def test_a_process_that_is_killed_is_the_end_of_all(uneven, program, launched, tmp_path):
     """By itself, as torchrun ends by SIGKILL what is still there after 30 s; the cause is in the run's directory."""
     process = launched(program, PROJECT, *uneven.words, '--checkpoints_dir', tmp_path, fault='kill 1 9')
@@ -386,6 +388,7 @@ def test_shards_learn_what_whole_networks_do(two, uneven, program, train_here, e
     assert 'resume differs' not in on.stdout
 
 
+@pytest.mark.slow('two starts of two processes')
 def test_shards_are_put_together_by_all_processes_wherever_they_are_saved(uneven, program, tmp_path):
     """In diverged.pth and the best epochs, by an optimizer whose fused step does not take shards."""
     words = [*uneven.words, '--parallel', 'fsdp', '--optimizer', 'sgd', '--keep_top', 1, '--on_nan', 'skip']
@@ -399,6 +402,7 @@ def test_shards_are_put_together_by_all_processes_wherever_they_are_saved(uneven
     assert shapes[0] == shapes[1] == shapes[2]
 
 
+@pytest.mark.slow('two starts of two processes')
 def test_processes_take_over_how_the_weights_lie(tmp_path):
     """Or torch warns of gradients that have to be brought into another layout."""
     words = '--model_type cifar_cnn --channels 3 --channels_last --epochs 1 --max_steps 2'.split()
@@ -419,6 +423,7 @@ def test_a_test_is_done_by_one_process(run_program, two):
     assert 'start eval.py without torchrun' in done.stderr
 
 
+@pytest.mark.slow('several starts of two processes')
 def test_mistakes_are_told_by_one_process(tmp_path):
     for words, told in (
         (['--dry_run'], '--dry_run is for one process: start it without torchrun'),

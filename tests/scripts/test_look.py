@@ -176,6 +176,7 @@ def test_wrong_options_are_refused_in_one_line(words, said, capsys, tmp_path, mo
     assert said in line
 
 
+@pytest.mark.slow('a new interpreter')
 def test_it_runs_from_anywhere(run_program, tmp_path):
     done = run_program('scripts/look.py', '--out', tmp_path / 'new' / 'sheet.png', '--count', 4, '--num_workers', 1)
     assert done.code == 0, done.stderr

@@ -83,7 +83,15 @@ def test_fast_leaves_alone_what_was_given(list_data, train_here, tmp_path, monke
     assert 'amp' not in re.search('^fast on this device: .*', run.stdout, re.M)[0]
 
 
-@pytest.mark.parametrize('words', [['--amp', 'bf16'], ['--amp', 'fp16'], ['--channels_last']], ids=' '.join)
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['--amp', 'bf16'],
+        pytest.param(['--amp', 'fp16'], marks=pytest.mark.slow('fp16 is slow on a CPU')),
+        ['--channels_last'],
+    ],
+    ids=' '.join,
+)
 def test_resuming_with_other_arithmetic_ends_with_the_same_bits(words, mask_data, train_here, tmp_path):
     words = [*mask_data, *words, '--augment', 'flip', '--checkpoints_dir', tmp_path]
     whole = train_here(*words, '--epochs', 2)
@@ -118,6 +126,7 @@ def test_channels_last_reaches_network_and_pictures(list_data, tmp_path):
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
 
+@pytest.mark.slow("imports torch's compiler")
 def test_compile_without_a_compiler_says_so(run_program, tmp_path):
     words = ['--compile', '--epochs', 1, '--device', 'cpu', '--checkpoints_dir', tmp_path]
     done = run_program('train.py', *words, CXX='/no/such/compiler', TORCHINDUCTOR_CACHE_DIR=tmp_path / 'cache')

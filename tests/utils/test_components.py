@@ -9,7 +9,7 @@ from utils import components, renames
 from utils.components import Source, changed, changed_evaluation, changed_files, components_of, describe
 from utils.definitions import canonical
 from utils.registry import PROJECT
-from utils.source import pack, project_files
+from utils.source import is_run_code, pack, project_files
 
 ROOTS = {
     'model': ['model.model_entry.MODELS[unet]', 'model.unet.unet.UNet', 'model.submodules.ConvBnRelu'],
@@ -30,8 +30,8 @@ def recorded(tmp_path_factory):
 
 @pytest.fixture
 def project(tmp_path):
-    """Return a copy of the project (Path)."""
-    for name in project_files():
+    """Return a copy of the project (Path), without tests and the like."""
+    for name in filter(is_run_code, project_files()):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(PROJECT / name, tmp_path / name)
     return tmp_path

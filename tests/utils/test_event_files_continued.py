@@ -106,7 +106,10 @@ def trainer(**options):
     return Trainer(train_args(**(options if 'resume' in options else words | options)))
 
 
-@pytest.mark.parametrize('moment', ['behind the last batch', 'in the middle'])
+@pytest.mark.parametrize(
+    'moment',
+    [pytest.param('behind the last batch', marks=pytest.mark.slow('trains for two epochs twice')), 'in the middle'],
+)
 def test_a_resumed_run_shows_what_an_uninterrupted_one_does(moment, tmp_path):
     straight = trainer(checkpoints_dir=str(tmp_path / 'straight'))
     straight.train()

@@ -111,6 +111,7 @@ def test_the_search_for_a_learning_rate_leaves_them_alone(list_data, tmp_path):
     assert not torch.equal(after['layer10.1.running_mean'], before['layer10.1.running_mean'])
 
 
+@pytest.mark.slow('trains a ResNet-18 three times')
 def test_a_frozen_part_of_a_run_stays_as_it_was_loaded(train_here, list_data, tmp_path):
     """Two epochs: model.train() at the start of the second must not wake the norms up again."""
     words = ['--model_type', 'torchvision:resnet18', '--checkpoints_dir', tmp_path]

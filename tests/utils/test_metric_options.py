@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from utils.metric_options import directions_of, metric_names
 from utils.registry import PROJECT
 
@@ -28,6 +30,7 @@ assert not {'torch', 'loss', 'metrics'} & set(sys.modules)
     subprocess.run([sys.executable, '-c', code], check=True, cwd=PROJECT)
 
 
+@pytest.mark.slow('a new interpreter')
 def test_classification_and_segmentation_import_no_torchmetrics_unless_asked():
     code = """
 import sys

@@ -91,6 +91,7 @@ def test_the_digits_are_measured_and_the_report_is_kept(run_program, tmp_path):
     assert not parse_train_args([f'@{run / "args.txt"}']).profile, 'a repeated run is not measured again'
 
 
+@pytest.mark.slow('decodes large pictures')
 def test_a_list_with_slow_pictures_is_told_to_feed_faster(run_program, tmp_path):
     """Two workers decode pictures of 1.4 million pixels for a network that takes a few milliseconds."""
     pixels = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3)).astype(np.uint8)

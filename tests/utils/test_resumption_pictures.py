@@ -45,6 +45,6 @@ def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_p
 def test_a_cost_of_another_type_is_refused(tmp_path):
     loader = {'batch': 0, 'drawing': {'val': {'cost': ''}}}
     state = {'model': {}, 'args': {}, 'epoch': 1, 'step': 8, 'optimizer': {}, 'rng': {}, 'loader': loader}
-    state['recorder'] = {'history': []}
+    state['recorder'], state['best'] = {'history': []}, None
     with pytest.raises(DanluError, match=r'loader\.drawing\.val\.cost is of type str'):
         check_resume_state(state, tmp_path)

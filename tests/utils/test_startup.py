@@ -54,6 +54,7 @@ print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena >= held.arena >= 2
 """
 
 
+@pytest.mark.slow('two new interpreters')
 @pytest.mark.skipif(
     platform.libc_ver()[0] != 'glibc' or not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='needs glibc 2.33 or newer'
 )
@@ -111,11 +112,13 @@ def test_the_compiler_comes_when_it_is_asked_for(use):
     assert text.splitlines() == ['[2.0, 2.0]', 'True True', 'False'], 'what it left in torch is gone with it'
 
 
+@pytest.mark.slow('a new interpreter')
 def test_torchvision_can_be_imported_after_it():
     code = f'{START}{TRAIN}import torchvision\nnet = torchvision.models.resnet18()\nprint(len(list(net.parameters())))'
     assert run(code) == '62'
 
 
+@pytest.mark.slow('a new interpreter')
 def test_a_compiler_that_is_loaded_stays():
     code = 'import torch._dynamo as real\n' + START + "print(sys.modules['torch._dynamo'] is real)"
     assert run(code) == 'True'
