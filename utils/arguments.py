@@ -406,7 +406,7 @@ def existing_path(text):
     """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
     path = _absolute(text)
     if not text or not os.path.exists(path):
-        raise argparse.ArgumentTypeError(f'{text!r} does not exist (looked in {os.getcwd()})')
+        raise argparse.ArgumentTypeError(f'{brief(text)!r} does not exist (looked in {os.getcwd()})')
     return path
 
 
@@ -433,14 +433,14 @@ def directory_path(text):
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             raise argparse.ArgumentTypeError(f'{brief(text)!r} can be no directory: {error.strerror}') from None
     if not text or (os.path.exists(path) and not os.path.isdir(path)):
-        raise argparse.ArgumentTypeError(f'{text!r} is not a directory')
+        raise argparse.ArgumentTypeError(f'{brief(text)!r} is not a directory')
     return path
 
 
 def _absolute(text):
     path = os.path.abspath(os.path.expanduser(text))
     if UNRECORDABLE.search(path):
-        raise argparse.ArgumentTypeError(f'{path!r} holds a line break or is not UTF-8, so nothing can record it')
+        raise argparse.ArgumentTypeError(f'{brief(path)!r} holds a line break or is not UTF-8: nothing can record it')
     return path
 
 
@@ -449,6 +449,7 @@ def plain_name(text):
     refused = re.search(r'[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', text)
     if not text or len(text) > 100 or text in ('.', '..') or text != text.strip() or refused:
         raise argparse.ArgumentTypeError(
-            f'{text!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank at an end'
+            f'{brief(text)!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank '
+            'at an end'
         )
     return text
