@@ -6,6 +6,7 @@ scaler, ema, rng, loader, best, recorder, diverged, train_metrics and, of severa
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import pickle
@@ -399,7 +400,8 @@ def _check_sums(path):
 
 def _damaged(path, error):
     """Return the DanluError for a file that torch.load could not read."""
-    if isinstance(error, OSError) and error.strerror:
+    # EINVAL: a file that was cut off sends the reader to a place before its beginning.
+    if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
         return DanluError(f'{path} cannot be read: {error.strerror}')
     reason = (str(error).splitlines() or ['it ends too early'])[0]
     return DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})')
