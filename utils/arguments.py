@@ -119,6 +119,8 @@ class Parser(Dated, argparse.ArgumentParser):
                 expanded.append(word)
             elif str(word).startswith('@'):
                 path = os.path.expanduser(str(word)[1:])
+                if '\0' in path:
+                    self.error(f'args file {path!r}: no file can be called so')
                 if os.path.realpath(path) in opened:
                     self.error(f'args file {path!r} includes itself')
                 expanded += self._expanded(self._words_of(path), (*opened, os.path.realpath(path)))
