@@ -201,6 +201,7 @@ def test_a_first_test_that_fails_leaves_no_directory(made, eval_here, monkeypatc
 
 def test_what_another_program_calls_a_record_is_not_taken_for_one(made, said, tmp_path):
     checkpoint = load_checkpoint(made().directory / 'best.pth')
+    del checkpoint['format']
     for other in ('a word', ['a', 'list'], {'data': 'elsewhere'}):
         torch.save(checkpoint | {'record': other}, tmp_path / 'other.pth')
         lines, test = said('--load_model_path', tmp_path / 'other.pth')

@@ -31,7 +31,7 @@ STORED = 'stored'  # of --mask_values: the stored values are the labels
 # What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
 BALANCED = 'balanced'  # for --class_weights: computed from the training data
-MAX_SHOWN = 80  # characters of a word that a message repeats
+MAX_SHOWN = 200  # characters of a word that a message repeats
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 NO_LIST = 'none'  # for --val_list: no validation
 
@@ -293,8 +293,9 @@ def number(cast, low=None, high=None, above=None, below=None):
 
 
 def brief(text):
-    """Return a text (str) as messages repeat it: cut off where it is long."""
-    return text if len(text) <= MAX_SHOWN else f'{text[:MAX_SHOWN]}...'
+    """Return a text (str) as messages repeat it: without its middle where it is long, as a path ends in what counts."""
+    half = MAX_SHOWN // 2
+    return text if len(text) <= MAX_SHOWN else f'{text[:half]}...{text[-half:]}'
 
 
 def unfit_for_tensors(value):

@@ -44,7 +44,7 @@ def read_back(args, directory):
         ['--save_prefix=a\u00a0b'],
         ['--class_names', 'red fox', "it's", '"q"', '#', '#a', '猫', 'T-shirt', '=', '\\', '\ufeffbom', 'tab\there'],
         ['--class_names', '-1', '0', '-1e-05'],
-        ['--mean', '-1e-05', '-0.5', '1e+16', '--std', '1e-300', '0.1', '3'],
+        ['--mean', '-1e-05', '-0.5', '1e+16', '--std', '1e-30', '0.1', '3'],
         ['--mean', '0.1', '--std', '0.30000000000000004'],
         ['--class_weights', '0', '1e-7', '123456789.123456789'],
         ['--image_size', '28'],
