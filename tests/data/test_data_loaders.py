@@ -242,6 +242,7 @@ def test_a_fault_in_a_worker_reads_like_any_other(labelled, files):
     assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; mend or remove it'
 
 
+@pytest.mark.slow('two new interpreters')
 def test_spawned_workers_give_the_same_batches(masked):
     # Windows and macOS start their workers so; whatever cannot be pickled fails there.
     args = masked('--augment', 'strong', '--image_size', 20, 24, size=(36, 30))

@@ -351,7 +351,9 @@ def test_of_several_processes_one_decodes_and_the_others_wait(labelled, cache, f
         assert more == [f'cache: 7 pictures from {path}']
 
 
-@pytest.mark.parametrize('forked', [False, pytest.param(True, marks=linux)])
+@pytest.mark.parametrize(
+    'forked', [pytest.param(False, marks=pytest.mark.slow('two new interpreters')), pytest.param(True, marks=linux)]
+)
 def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache, files, forked):
     args = labelled('--cache_dir', cache, kind='mem_list')
     first = start(args, gate=str(files / 'go on'), many=1 + 99 * (not forked))

@@ -28,7 +28,7 @@ def run_example(tmp_path_factory):
 
 @pytest.fixture(
     scope='module',
-    params=['autoencoder', pytest.param('gan', marks=pytest.mark.slow('trains two networks for four epochs'))],
+    params=['autoencoder', 'gan'],
 )
 def straight(request, run_example):
     """Return an example's name and a run of it over two epochs."""
@@ -40,6 +40,7 @@ def column(rows, name):
     return [float(row[name]) for row in rows]
 
 
+@pytest.mark.slow('trains two networks for two epochs')
 def test_examples_learn_and_draw(straight, history_of, events_of):
     name, run = straight
     rows, images = history_of(run), events_of(run).images

@@ -38,6 +38,7 @@ def test_a_fault_inside_timm_is_not_taken_for_its_absence(monkeypatch, tmp_path)
         select_model(make_args('resnet18'))
 
 
+@pytest.mark.slow('a new interpreter')
 def test_a_start_without_timm_ends_in_one_line_and_leaves_nothing(run_program, tmp_path):
     (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['timm'] = None\n")
     words = ['--model_type', 'timm:resnet18', '--checkpoints_dir', tmp_path / 'runs', '--device', 'cpu']

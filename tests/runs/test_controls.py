@@ -255,6 +255,7 @@ def test_max_steps_ends_within_an_epoch_and_saves(tmp_path, capsys):
         trainer_of(tmp_path, '--resume', tmp_path / 'lenet_exp')
 
 
+@pytest.mark.slow('new interpreters')
 def test_deterministic_turns_on_what_torch_has_for_it(tmp_path):
     words = ['--deterministic', '--max_steps', '2', '--device', 'cpu', '--checkpoints_dir', str(tmp_path)]
     code = (

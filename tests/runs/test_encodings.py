@@ -46,6 +46,7 @@ def test_a_run_prints_what_can_be_printed_and_writes_all(run):
     assert (directory / 'best' / 'val_val_试验' / 'report.html').exists() or list(directory.glob('best/*/report.html'))
 
 
+@pytest.mark.slow('a new interpreter')
 def test_a_test_does(run, run_program):
     directory, _ = run
     words = ['--load_model_path', directory / 'best.pth', '--save_prefix', '测', '--device', 'cpu', '--num_workers', 0]
@@ -64,7 +65,15 @@ def test_class_names_of_the_command_line_are_those_that_were_typed(pictures, run
     assert '\\u6ca1\\u6709.txt' in done.stderr
 
 
-@pytest.mark.parametrize('script', ['runs', 'look', 'measure_data', 'sweep'])
+@pytest.mark.parametrize(
+    'script',
+    [
+        'runs',
+        pytest.param('look', marks=pytest.mark.slow('a new interpreter')),
+        pytest.param('measure_data', marks=pytest.mark.slow('a new interpreter')),
+        'sweep',
+    ],
+)
 def test_other_programs_do(script, run, pictures, run_program, tmp_path):
     directory, _ = run
     data = ['--data_type', 'folder', '--train_list', pictures / 'train', '--val_list', pictures / 'val']

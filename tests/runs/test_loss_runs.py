@@ -65,6 +65,7 @@ def test_another_loss_at_the_test_leaves_behind_what_belongs_to_the_first(sum_ru
     assert 'loss_ce' not in test.values
 
 
+@pytest.mark.slow('trains on all digits')
 def test_focal_and_auroc_on_digits_test_as_they_trained(run_program, history_of, tmp_path):
     words = ['--loss', 'focal', '--loss_args', 'gamma=1.5', '--metrics', 'auroc', '--monitor', 'auroc', '--epochs', 1]
     done = run_program('train.py', *words, '--batch_size', 192, '--checkpoints_dir', tmp_path, **CPU)

@@ -130,7 +130,10 @@ def test_unet_takes_the_noise_off_the_digits(train_here, eval_here, tmp_path):
     assert float(test.values['psnr']) - metrics.compute()['psnr'] >= 6
 
 
-@pytest.mark.parametrize(('name', 'epochs', 'metric'), [('numbers', 15, 'r2'), ('labels', 40, 'map')])
+@pytest.mark.parametrize(
+    ('name', 'epochs', 'metric'),
+    [('numbers', 15, 'r2'), pytest.param('labels', 40, 'map', marks=pytest.mark.slow('trains for 40 epochs'))],
+)
 def test_pictures_with_numbers_or_sets_of_labels_are_learned(
     train_here, eval_here, task_data, tmp_path, name, epochs, metric
 ):

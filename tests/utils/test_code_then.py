@@ -346,10 +346,10 @@ utils.code_then.test_then(test_parser(), ['--load_model_path', sys.argv[2], '--c
 @pytest.mark.parametrize(
     ('number', 'to', 'patience', 'status'),
     [
-        (signal.SIGINT, 'both', 300, 130),
+        pytest.param(signal.SIGINT, 'both', 300, 130, marks=pytest.mark.slow('a new interpreter')),
         (signal.SIGINT, 'parent', 0.1, 130),
         (signal.SIGTERM, 'parent', 300, 143),
-        (signal.SIGKILL, 'child', 300, 137),
+        pytest.param(signal.SIGKILL, 'child', 300, 137, marks=pytest.mark.slow('a new interpreter')),
     ],
 )
 def test_signals_end_both(number, to, patience, status, other, interpreter):

@@ -362,9 +362,9 @@ def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ('start', 'command'),
     [
-        (['package/task.py'], 'python package/task.py'),
+        pytest.param(['package/task.py'], 'python package/task.py', marks=pytest.mark.slow('a new interpreter')),
         (['-m', 'package.task'], 'python -m package.task'),
-        (['-m', 'package'], 'python -m package'),
+        pytest.param(['-m', 'package'], 'python -m package', marks=pytest.mark.slow('a new interpreter')),
     ],
 )
 def test_the_command_is_one_that_can_be_repeated(tmp_path, start, command):

@@ -87,6 +87,7 @@ def test_another_libc_is_left_alone(monkeypatch):
     assert keep_freed_memory() is False
 
 
+@pytest.mark.slow('a new interpreter')
 def test_an_optimizer_works_without_the_compiler():
     code = START + TRAIN + 'state = optimizer.state_dict(); optimizer.load_state_dict(state); step()\n'
     assert run(f'{code}{LOADED}print(loaded, [p.grad is None for p in net.parameters()])') == 'False [False, False]'
@@ -103,7 +104,10 @@ def test_an_optimizer_works_without_the_compiler():
             'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
             marks=pytest.mark.slow('one new interpreter more'),
         ),
-        'import importlib.util; importlib.util.find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0, 2.0])',
+        pytest.param(
+            'from importlib.util import find_spec; find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0] * 2)',
+            marks=pytest.mark.slow('one new interpreter more'),
+        ),
     ],
 )
 def test_the_compiler_comes_when_it_is_asked_for(use):
