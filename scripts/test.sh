@@ -14,6 +14,5 @@ done
 
 python -m ruff check .
 python -m ruff format --check .
-# One process more than there are cores, as tests wait for what they start; four at most, of about 1 GB. -n 0: none.
-workers=$(python -c 'import os; print(min(4, 1 + len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count()))(0))))')
-python -m pytest -n "$workers" --dist worksteal ${words[@]+"${words[@]}"}
+# Tests side by side, as most wait for processes of one thread that they start. -n 0 turns it off.
+python -m pytest -n auto --maxprocesses 4 --dist worksteal ${words[@]+"${words[@]}"}

@@ -28,6 +28,7 @@ from PIL import Image
 
 from tests import program_server, shortcuts
 from utils import curves
+from utils.machine import cpu_cores
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
@@ -39,6 +40,12 @@ AT_A_TERMINAL = {'CI': '', 'TERM': 'xterm', 'NO_COLOR': '', 'MPLBACKEND': '', 'J
 
 # A run in this process names its program by this file, which the workers of pytest-xdist do not have.
 vars(sys.modules['__main__']).pop('__file__', None)
+
+
+@pytest.hookimpl(optionalhook=True)  # without pytest-xdist there is none
+def pytest_xdist_auto_num_workers():
+    """Return how many processes `-n auto` starts (int): one more than there are cores, as tests wait for programs."""
+    return cpu_cores() + 1
 
 
 @pytest.fixture(autouse=True)
