@@ -133,7 +133,8 @@ def given_args(args, name):
     given = keyword_values(getattr(args, 'loss_args', None) or [])
     given = {argument: given[argument] for argument in LOSS_ARGS[name] if argument in given}
     for argument, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value in (math.inf, -math.inf):
+        finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not finite:
             raise DanluError(f'--loss_args: {argument}={brief(str(value))} is not a number')
         if fault := unfit_for_tensors(value):
             raise DanluError(f'--loss_args {argument}={brief(str(value))}: {fault}')

@@ -127,7 +127,7 @@ def _refuse_no_loader(given):
 
 
 def _is_indexed(given):
-    """Return whether an object without __iter__ can be iterated over all the same, by its indices (bool)."""
+    """Return whether an object can be iterated over by its indices, with or without __iter__ (bool)."""
     return hasattr(given, '__getitem__') and not isinstance(given, dict)
 
 

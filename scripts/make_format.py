@@ -4,9 +4,11 @@
     python scripts/make_format.py 2026-11-21_1341 --commit bbc093b -- --model_type mlp --image_size 14 --epochs 2
 
 The name is the time of the commit. What follows -- are options of train.py; let the network be of a few thousand
-parameters, as the files stay in the repository. Below tests/formats/<name> then lie args.txt, best.pth, last.pth,
-record.json and source.zip, in test/ args.txt and result.txt, and the history.csv of the run gone on for another epoch.
-The version runs without its tests, scripts and documents, so that source.zip is small.
+parameters, as the files stay in the repository.
+
+It writes into tests/formats/<name>: args.txt, best.pth, last.pth, record.json and source.zip of the run, args.txt and
+result.txt of its test in test/, and the history.csv of the run resumed for one more epoch. The version runs without its
+tests, scripts and documents, so that source.zip is small.
 """
 
 import argparse

@@ -62,7 +62,7 @@ def size_of(batch):
 
 
 def samples_of(loader):
-    """Return how many samples one pass over a loader gives (int), or None: nobody knows.
+    """Return how many samples one pass over a loader gives (int), or None: unknown.
 
     A DataLoader's sampler may leave samples of the data set out, or take some again.
     """

@@ -12,7 +12,7 @@ imported from elsewhere counts by its name; the record has the versions. Imports
 import difflib
 from typing import NamedTuple
 
-from utils.definitions import FUNCTIONS, canonical, with_plain_locals
+from utils.definitions import FUNCTIONS, MODULE_LEVEL, canonical, with_plain_locals
 from utils.reader import ELSEWHERE, Reader, Source, digest_of, is_entry
 from utils.renames import EarlierNames
 from utils.source import is_run_code
@@ -60,8 +60,8 @@ def components_of(roots, source):
 def changed(record, then, now):
     """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
 
-    Comments, docstrings and layout do not count, nor that a definition stands in another file or is called otherwise
-    (utils.renames), and with its source at hand nor how local variables are called.
+    Ignored are comments, docstrings and layout, moves to another file, and renames that utils.renames lists. If `then`
+    is given, the names of local variables are ignored too.
 
     Args:
         record: of a run, as it is in its checkpoints (dict).
@@ -134,17 +134,17 @@ def _compare(kind, name, hashes, before, after):
     old = before.find(name) if before else None
     if new is None:
         return Change(kind, name, old.path if old else after.path_of(name), _diff(old, None) if old else None, 'gone')
-    if old is not None and new.computes_what(old):  # in other words, or its hash was taken by another Python
+    if old is not None and new.differs_in_names_alone(old):  # in other words, or its hash was taken by another Python
         return None
-    if is_entry(name) and _leads_to_the_same(new, name, hashes, before, after):
+    if is_entry(name) and _names_a_moved_definition(new, name, hashes, before, after):
         return None
     if not new.digest.isalnum():
         return Change(kind, name, new.path, new.digest, 'unreadable')
     return Change(kind, name, new.path, _diff(old, new) if old else None)
 
 
-def _leads_to_the_same(new, name, hashes, before, after):
-    """Return whether an entry of a registry names what it did, which another file has now (bool)."""
+def _names_a_moved_definition(new, name, hashes, before, after):
+    """Return whether an entry of a registry names the same definition, which moved to another file (bool)."""
     old = before.find(name) if before else None
     targets = old.refers_to if old else [each for each in hashes if hashes[name] in map(digest_of, _exports(each))]
     found = {target.rpartition('.')[2]: target for target in new.refers_to}
@@ -165,9 +165,11 @@ def _exports(name):
 
 
 def _is_moved(then, now, hashes, before, after):
-    """Return whether the definition `now` (name or None) is that which an earlier version called `then` (bool)."""
+    """Return whether the definition `now` (name or None) is the one called `then` in an earlier version (bool)."""
     new, old = after.find(now) if now else None, before.find(then) if before else None
-    return new is not None and (hashes.get(then) in new.digests() or (old is not None and new.computes_what(old)))
+    return new is not None and (
+        hashes.get(then) in new.digests() or (old is not None and new.differs_in_names_alone(old))
+    )
 
 
 def _without_moved(changes, hashes, before, after):
@@ -206,16 +208,23 @@ def describe(changes):
 def changed_files(then, now):
     """Return the files (list of str) of the code that makes a run which compute something else than they did.
 
-    A definition that another file has now, as it was, does not count.
+    Unchanged definitions that moved to another file are ignored.
 
     Args:
         then, now: Sources.
     """
     paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
     paths = [path for path in paths if then.read_bytes(path) != now.read_bytes(path)]
-    before, after = Reader(then), Reader(now)
-    old = {path: _texts(before, path) for path in paths}
-    new = {path: _texts(after, path, EarlierNames()) for path in paths}
+    before, after, names = Reader(then), Reader(now), EarlierNames()
+
+    def identity_then(name):
+        return after.name_now(name) if after.find(name) else _last(after.name_now(name))
+
+    def identity_now(name):
+        return name if before.find(name) or before.find(names.name(name)) else _last(name)
+
+    old = {path: _texts(before, path, identity_then) for path in paths}
+    new = {path: _texts(after, path, identity_now, names) for path in paths}
     all_old, all_new = (
         {text for of_file in each.values() for variants in of_file or [] for text in variants} for each in (old, new)
     )
@@ -228,12 +237,34 @@ def changed_files(then, now):
     ]
 
 
-def _texts(reader, path, *names):
-    """Return the texts (set of str) of each definition in a file, as they are and with other names; None: no Python."""
+def _last(name):
+    return name.rpartition('.')[2]
+
+
+def _texts(reader, path, identity, *names):
+    """Return what identifies each definition in a file (list of set), or None: the file is no Python.
+
+    A set holds (text, the definitions that the text refers to) for the names as they are and for each of `names`.
+
+    Args:
+        reader: of the version.
+        path: of the file, relative to the project.
+        identity: function(name) -> str, equal for a definition of both versions, also where it moved.
+        names: utils.renames.EarlierNames.
+    """
     module = reader.source.module(path)
     if not path.endswith('.py') or isinstance(module, str):
         return None
     if module is None:
         return None if reader.source.has(path) else []
     found = [reader.find(reader.name_in(path, name)) for name in module.statements if name != '__all__']
-    return [{definition.text(each) for each in (None, *names)} for definition in found]
+    return [
+        {
+            (
+                definition.text(each),
+                frozenset(identity(name) for name in definition.refers_to if _last(name) != MODULE_LEVEL),
+            )
+            for each in (None, *names)
+        }
+        for definition in found
+    ]

@@ -73,7 +73,7 @@ class Options(argparse.Namespace):
         recorded_parts: the ready-made parts of the run in the record (dict, utils.given_parts), or unset; likewise.
         data_faults: what --data_type cannot be beside the other options (list of str), which counts unless loaders are
             handed over; or unset: such a fault is an error at once; likewise.
-        by_keywords: whether options.train_args made them (bool), so that the program reads no command line; likewise.
+        by_keywords: whether options.train_args made them (bool): the program then reads no command line; likewise.
     """
 
     __slots__ = ('by_keywords', 'data_faults', 'past', 'recorded_parts', 'trained_on', 'typed')

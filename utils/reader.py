@@ -120,8 +120,8 @@ class Definition(NamedTuple):
             return {self.digest, digest_of(EarlierNames().name(self.statements[0]))}
         return {self.digest, digest_of(_text_of(self.statements, self.outside, EarlierNames()))}
 
-    def computes_what(self, other):
-        """Return whether `other` (Definition), of an earlier version, differs in names alone (bool)."""
+    def differs_in_names_alone(self, other):
+        """Return whether `other` (Definition), of an earlier version, is this one under other names (bool)."""
         if self.is_entry() or other.is_entry():
             return self.statements == [current_name(str(value)) for value in other.statements]
         return other.text() in (self.text(), self.text(EarlierNames()))

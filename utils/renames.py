@@ -7,7 +7,8 @@ one leads to needs no entry. Imports no torch.
 
 # Dotted name of a module, or of a single definition that left its module, then -> now.
 MODULES = {}
-# Name of a class, function, method, attribute or parameter, then -> now; each name of now stands here once.
+# Name of a class, function, method, attribute or parameter, or of a module that is imported by `from utils import ...`,
+# then -> now. Each name of now stands here once, and other code must not use it for something else.
 NAMES = {}
 
 
@@ -27,8 +28,6 @@ class EarlierNames:
     def __init__(self):
         self.dotted = {now: then for then, now in MODULES.items()}
         self.identifiers = {now: then for then, now in NAMES.items()}
-        for then, now in MODULES.items():  # `from utils import chance` makes the last part an identifier
-            self.identifiers.setdefault(now.rpartition('.')[2], then.rpartition('.')[2])
 
     def identifier(self, name):
         """Return what an identifier (str) was called."""

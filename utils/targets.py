@@ -36,7 +36,7 @@ def with_axis(kind, *values):
 
     Args:
         kind: what the task's targets are (str, as in utils.tasks.Task.target).
-        values: tensors; all else, and what is of another task, is returned as it is.
+        values: tensors. Other types are returned unchanged, as are the tensors of other tasks.
     """
     if kind != 'numbers':
         return values

@@ -171,6 +171,24 @@ def test_the_names_of_local_variables_do_not_count_where_the_source_is_at_hand(r
     assert found(recorded, project, with_archive=False) != []
 
 
+def test_another_definition_of_the_same_name_is_a_changed_file_and_a_moved_one_is_not(tmp_path):
+    """The text of `use` is the same; what its name `helper` is imported from is not."""
+    texts = {'first.py': 'def helper():\n    return 1\n', 'second.py': 'def helper():\n    return 2\n'}
+    use = 'from {} import helper\n\n\ndef use():\n    return helper()\n'
+    projects = {
+        'then': texts | {'use.py': use.format('first')},
+        'another': texts | {'use.py': use.format('second')},
+        'moved': {'third.py': texts['first.py'], 'second.py': texts['second.py'], 'use.py': use.format('third')},
+    }
+    for folder, files in projects.items():
+        (tmp_path / folder).mkdir()
+        for name, text in files.items():
+            (tmp_path / folder / name).write_text(text, encoding='utf-8')
+    then, another, moved = (Source(tmp_path / folder) for folder in projects)
+    assert changed_files(then, another) == ['use.py']
+    assert changed_files(then, moved) == []
+
+
 def test_the_evaluation_is_found_in_whatever_file_it_stands(recorded, project, monkeypatch):
     then = recorded[1]
     assert changed_evaluation(then, Source(project)) == []
