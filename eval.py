@@ -33,9 +33,9 @@ from options import (
     trained_options,
     trusts_checkpoint,
 )
-from utils.errors import DanluError, run_main
-from utils.run_directory import remove_unstarted
-from utils.startup import keep_freed_memory, share_busy_cores
+from utils.base.errors import DanluError, run_main
+from utils.base.process_setup import keep_freed_memory, share_busy_cores
+from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
@@ -46,53 +46,61 @@ if __name__ == '__main__':
 import torch
 from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
-from data.class_notes import class_notes
+from data.checks.class_notes import class_notes
+from data.checks.dataset_fingerprint import (
+    changed_test_set,
+    dataset_of,
+    identity_of_data,
+    name_of,
+    shared_with_training,
+)
 from data.data_entry import Batches, notes_of, select_eval_loader
-from data.identity import changed_test_set, dataset_of, identity_of_data, name_of, shared_with_training
 from data.predicting import predict
 from data.ready_made import as_loader, check_told, complete_from_batches, values_of
 from loss import select_loss
 from metrics import METRICS, select_metrics
 from model.model_entry import equip_multi_gpu, select_model
-from utils import given_parts, launch, viz
-from utils.arguments import from_keywords
-from utils.checkpoint import file_hash, load_checkpoint, load_chosen, unwrapped
-from utils.code_then import command, made_by, side_by_side, test_then
-from utils.csv_text import cell_of
-from utils.drift import check_loaded, record_of
-from utils.engine import Engine
-from utils.environment import git_state, now
-from utils.failures import explained
-from utils.final_table import result_lines
-from utils.fit import described_pictures
-from utils.fonts import note_of_fonts
-from utils.layout import terminal_width
-from utils.ledger import finite, run_of
-from utils.lock import Held, RunLock
-from utils.machine import describe_device, select_gpus, set_threads
-from utils.notebook import PageInCell
-from utils.one_logit import as_classes
-from utils.outputs import Outputs, check_outputs
-from utils.override_checks import check_overrides
-from utils.past import translated
-from utils.prediction_hint import hint_to_predict
-from utils.predictions import NAME as PREDICTIONS
-from utils.predictions import predictions_file
-from utils.progress import Progress
-from utils.ready_metrics import ready_metrics
-from utils.ready_parts import check_model, ready_loss
-from utils.record_schema import recorded_args
-from utils.regular_files import naming, open_regular, write_regular_text
-from utils.report_page.page import Page, environment
-from utils.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
-from utils.seeding import be_deterministic
-from utils.source import code_hash, read_files
-from utils.speed import first_line
-from utils.streams import guarded_output
-from utils.summaries import summary_of_evaluator, summary_of_predictor
-from utils.target_scale import settle
-from utils.tasks import has_pictures, task_of
-from utils.write_errors import WriteError, after, writing_into
+from utils import viz
+from utils.base import rank_env
+from utils.base.csv_text import cell_of
+from utils.base.machine import describe_device, select_gpus, set_threads
+from utils.base.notebook import PageInCell
+from utils.base.progress import Progress
+from utils.base.record_schema import recorded_args
+from utils.base.regular_files import naming, open_regular, write_regular_text
+from utils.base.seeding import be_deterministic
+from utils.base.streams import guarded_output
+from utils.base.text_table import terminal_width
+from utils.base.write_errors import WriteError, after, writing_into
+from utils.drawing.fonts import note_of_fonts
+from utils.evaluation.predictions import NAME as PREDICTIONS
+from utils.evaluation.predictions import predictions_file
+from utils.evaluation.saved_outputs import Outputs, check_outputs
+from utils.html_report.page import Page, environment
+from utils.metrics.ready_metrics import ready_metrics
+from utils.options import given_parts
+from utils.options.arguments import from_keywords
+from utils.options.fit import described_pictures
+from utils.options.migrations import translated
+from utils.options.prediction_hint import hint_to_predict
+from utils.provenance.checkpoint_check import check_loaded, record_of
+from utils.provenance.environment import git_state, now
+from utils.provenance.project_source import code_hash, read_files
+from utils.provenance.recorded_code import command, made_by, side_by_side, test_then
+from utils.runs.checkpoint import file_hash, load_checkpoint, load_chosen, unwrapped
+from utils.runs.ledger import finite, run_of
+from utils.runs.lock import LockedError, RunLock
+from utils.runs.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
+from utils.runs.results_table import result_lines
+from utils.runs.summaries import summary_of_evaluator, summary_of_predictor
+from utils.tasks.one_logit import as_classes
+from utils.tasks.target_scale import complete_target_scale
+from utils.tasks.tasks import has_pictures, task_of
+from utils.training.engine import Engine
+from utils.training.error_hints import explained
+from utils.training.override_checks import check_overrides
+from utils.training.precision import first_line
+from utils.training.ready_parts import check_model, ready_loss
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
 RANDOM_SAMPLERS = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
@@ -104,7 +112,7 @@ class Evaluator(Engine):
 
     Args:
         args: options, from options.prepare_test_args.
-        checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
+        checkpoint: what utils.runs.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
         loader: of the test set, where it is at hand already; None: it is made by the options.
         say: function(line), what is told of the test besides its results' place.
         net: of the run or one's own, into which the checkpoint's weights are loaded, compiled or not; None: a new one.
@@ -131,7 +139,7 @@ class Evaluator(Engine):
         device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
             self.loader = select_eval_loader(args) if loader is None else test_loader(loader, args, net)
-        settle(args)
+        complete_target_scale(args)
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.say = say
         if args.save_viz and not has_pictures(args):
@@ -142,7 +150,7 @@ class Evaluator(Engine):
         net, loaded, self.drift = load_network(args, checkpoint, device, 'test', net)
         loss, loss_given = select_loss(args) if loss is None else ready_loss(loss), loss
         super().__init__(args, equip_multi_gpu(net, gpus), loss, device)
-        self.take_from(self.loader)
+        self.bind_transforms(self.loader)
         self.speed_up()
         self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
@@ -290,7 +298,7 @@ class Evaluator(Engine):
         return True
 
     def write_ledger_line(self, results, provenance, place):
-        """Write what the ledger gets of the test: see utils.result_directory.whole_results.
+        """Write what the ledger gets of the test: see utils.runs.result_directory.whole_results.
 
         Args:
             results: the values (dict).
@@ -337,7 +345,7 @@ class Predictor(Engine):
 
     Args:
         args: options, from options.test_args.
-        checkpoint: what utils.checkpoint.load_checkpoint returned for args.load_model_path.
+        checkpoint: what utils.runs.checkpoint.load_checkpoint returned for args.load_model_path.
         net: one's own, into which the checkpoint's weights are loaded; None: a new one, by --model_type.
 
     Attributes:
@@ -379,7 +387,7 @@ def load_predictor(load_model_path, net=None, **options):
 def load_network(args, checkpoint, device, use, net=None):
     """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its Drift.
 
-    `use` is as for utils.drift.check_loaded; `net`: to load into, instead of a new one.
+    `use` is as for utils.provenance.checkpoint_check.check_loaded; `net`: to load into, instead of a new one.
     """
     if args.code != 'now':
         raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
@@ -450,7 +458,7 @@ def complete_test(given):
     for folder in filter(Path.is_dir, best.with_suffix('').glob('*')):
         try:
             lock = RunLock(folder)
-        except Held:  # another process is testing there
+        except LockedError:  # another process is testing there
             continue
         try:
             tidy_up(tested, folder)
@@ -506,7 +514,7 @@ test_best.__test__ = False  # pytest would take it for a test
 
 
 def report_of(trainer):
-    """Test the best.pth of a Trainer's run and return its page (utils.notebook.PageInCell).
+    """Test the best.pth of a Trainer's run and return its page (utils.base.notebook.PageInCell).
 
     Raises:
         DanluError: the Trainer has methods of its own of which a test knows nothing, or as for `test_best`.
@@ -528,7 +536,7 @@ def report_of(trainer):
 
 def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
-    if launch.place().count > 1:
+    if rank_env.place().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     checkpoint = load_checkpoint(get_load_model_path(argv), *trusts_checkpoint(argv))
     code = test_parser().parse_args(argv).code

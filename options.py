@@ -4,9 +4,9 @@
     args = train_args(lr=0.01)                     # from a notebook: checks, writes nothing
 
 An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint. One that
-is added, renamed or removed declares what that means for older records: utils/past.py.
+is added, renamed or removed declares what that means for older records: utils/options/migrations.py.
 Imports no torch, nor what does; names are read from the registries' source, so --help answers at once. What concerns
-several options together is checked in utils/option_checks.py.
+several options together is checked in utils/options/checks.py.
 """
 
 import argparse
@@ -20,8 +20,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from utils.args_file import args_lines, changed, options_of, write_args
-from utils.arguments import (
+from utils.base.errors import DanluError
+from utils.base.record_schema import recorded_args
+from utils.base.registry import PROJECT, read_registry
+from utils.base.write_errors import WriteError, after
+from utils.options.args_file import args_lines, changed, options_of, write_args
+from utils.options.arguments import (
     STORED,
     Flag,
     class_count,
@@ -41,15 +45,15 @@ from utils.arguments import (
     registered,
     share_of_lr,
 )
-from utils.completion import complete
-from utils.errors import DanluError
-from utils.fit import FITS, INTERPOLATIONS, fit_before
-from utils.given_parts import parts_of, ready_data, unused_of
-from utils.loss_options import losses_by_task, sum_of
-from utils.metric_options import metric_names
-from utils.model_source import choose_class
-from utils.option_checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
-from utils.option_needs import (
+from utils.options.checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
+from utils.options.completion import complete
+from utils.options.fit import FITS, INTERPOLATIONS, fit_before
+from utils.options.given_parts import parts_of, ready_data, unused_of
+from utils.options.loss_options import losses_by_task, sum_of
+from utils.options.metric_options import metric_names
+from utils.options.migrations import MigratingParser
+from utils.options.model_source import choose_class
+from utils.options.needs import (
     CODE,
     COLOURS,
     DECAY,
@@ -62,14 +66,11 @@ from utils.option_needs import (
     option,
     schedule,
 )
-from utils.own_parsers import add_options_to
-from utils.palette import fitted
-from utils.past import PastParser
-from utils.record_schema import recorded_args
-from utils.registry import PROJECT, read_registry
-from utils.run_directory import made_below
-from utils.validation_options import SPLIT_DATA, test_list
-from utils.write_errors import WriteError, after
+from utils.options.own_parsers import add_options_to
+from utils.options.palette import fitted
+from utils.options.validation_options import SPLIT_DATA, test_list
+from utils.runs.run_directory import made_below
+from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
 # Where results go, what is resumed, what is measured, and the search for what is fast (whose findings are recorded)
 # belong to one start, as a permission does; args.txt shows them as comments, so that it can be repeated.
@@ -233,7 +234,7 @@ def _add_loss(parser):
     group.add_argument('--metrics', before=None, nargs='+', type=registered('metric', metrics), metavar='NAME',
                        help='metrics that are computed only when named: ' + '; '.join(
                            f'{task}: {", ".join(extra)}'
-                           for task, extra in read_registry('metrics', 'EXTRA_METRICS').items()))
+                           for task, extra in EXTRA_METRICS.items()))
 
 
 def _add_files(parser):
@@ -314,7 +315,7 @@ def add_train_args(parser):
                             'for classification from each class alike; the lists of both parts are in val_split/ of '
                             'the run')
     group.add_argument('--epochs', default=10, type=number(int, low=1), metavar='N', help='passes over the data')
-    optimizers = read_registry('utils.optim', 'OPTIMIZERS')
+    optimizers = read_registry('utils.training.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers), metavar='NAME',
                        help=f'from torch.optim: {", ".join(optimizers)}')
     group.add_argument('--lr', before=1e-3, type=number(float, above=0), metavar='X',
@@ -348,7 +349,7 @@ def add_train_args(parser):
 
 def _defaults(option):
     """Return the defaults of an option by optimizer (str, for --help): '0.9, rmsprop 0'."""
-    defaults = read_registry('utils.optim', 'DEFAULTS')
+    defaults = read_registry('utils.training.optim', 'DEFAULTS')
     values = {name: f'{used[option]:g}' for name, used in defaults.items() if option in used}
     usual = max(values.values(), key=list(values.values()).count)
     return ', '.join([usual, *(f'{name} {value}' for name, value in values.items() if value != usual)])
@@ -430,7 +431,7 @@ def _add_run(parser):
 
 def _add_schedule(parser):
     group = parser.add_argument_group('learning rate over the run')
-    schedules = read_registry('utils.optim', 'SCHEDULES')
+    schedules = read_registry('utils.training.optim', 'SCHEDULES')
     group.add_argument('--schedule', default='none', before='none', type=registered('schedule', schedules),
                        metavar='NAME', help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
     group.add_argument('--warmup_epochs', default=0.0, before=0.0, type=number(float, low=0), metavar='X',
@@ -483,7 +484,7 @@ def _add_controls(parser):
 def _add_epoch_choice(parser):
     group = parser.add_argument_group('which epochs count')
     values_by_task = '; '.join(
-        f'{task}: {", ".join(values)}' for task, values in read_registry('metrics', 'VALUES_OF').items())
+        f'{task}: {", ".join(values)}' for task, values in VALUES_OF.items())
     group.add_argument('--monitor', before=None, type=monitored, metavar='NAME',
                        help='the value by which best.pth is chosen, a column of history.csv: val/loss, or val/ and '
                             f'{values_by_task} (default: the first of the task)')
@@ -540,7 +541,7 @@ def add_test_args(parser):
 # fmt: on
 def train_parser():
     """Return the parser of train.py."""
-    parser = PastParser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
+    parser = MigratingParser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
     add_common_args(parser)
     add_train_args(parser)
     return parser
@@ -548,7 +549,9 @@ def train_parser():
 
 def test_parser():
     """Return the parser of eval.py."""
-    parser = PastParser(prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth')
+    parser = MigratingParser(
+        prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth'
+    )
     add_common_args(parser)
     add_test_args(parser)
     for action in options_of(parser):
@@ -565,7 +568,7 @@ def parse_common_args(argv=None):
     """
     if isinstance(argv, argparse.ArgumentParser):
         return add_options_to(argv, add_common_args)
-    parser = PastParser(prog='danlu', description='The options that train.py and eval.py share.')
+    parser = MigratingParser(prog='danlu', description='The options that train.py and eval.py share.')
     add_common_args(parser)
     return checked(parser, parser.parse_args(argv))
 
@@ -751,7 +754,7 @@ def test_args(load_model_path, **options):
     Raises:
         DanluError: an option is unknown or wrong, or the checkpoint cannot be read.
     """
-    from utils.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
+    from utils.runs.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
 
     trained = recorded_args(load_checkpoint(load_model_path, *(options.get(name) for name in TRUST)))
     return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
@@ -788,7 +791,7 @@ def begin_copy(args):
     Raises:
         DanluError: the checkpoint cannot be resumed from, or the copy cannot be written.
     """
-    from utils.run_copy import copy_run, state_to_copy  # with it comes torch, which --help does not wait for
+    from utils.training.run_copy import copy_run, state_to_copy  # with it comes torch, which --help does not wait for
 
     state, path = state_to_copy(args.resume, args.epochs)
     root = Path(args.checkpoints_dir)
@@ -847,7 +850,8 @@ def get_test_result_dir(args):
     """Make the directory of a test, put it into args.result_dir and return it (str).
 
     That is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint.
-    Where it exists, it is taken if a test with the same options is in it (utils/result_directory.py), else _2 and on.
+    Where it exists, it is taken if a test with the same options is in it (utils/runs/result_directory.py), else _2 and
+    on.
     """
     checkpoint = Path(args.load_model_path)
     data = 'loader' if ready_data(args) else Path(args.val_list).stem if args.val_list else args.data_type
@@ -858,7 +862,7 @@ def get_test_result_dir(args):
     parser, roots = test_parser(), [Path(args.checkpoints_dir), checkpoint.parent]
 
     def is_same(directory):
-        from utils.result_directory import holds_same_test  # --help does not need it
+        from utils.runs.result_directory import holds_same_test  # --help does not need it
 
         return holds_same_test(directory, args_lines(parser, args, NOT_REPEATED_BY_TESTS))
 

@@ -29,62 +29,82 @@ from options import (
     save_args,
     train_args,
 )
-from utils import launch
-from utils.errors import DanluError, message_of, run_main
-from utils.run_directory import remove_partial, remove_unstarted
-from utils.startup import keep_freed_memory, postpone_compiler, share_busy_cores
+from utils.base import rank_env
+from utils.base.atomic_write import remove_partial
+from utils.base.errors import DanluError, message_of, run_main
+from utils.base.process_setup import keep_freed_memory, postpone_compiler, share_busy_cores
+from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
-    if launch.place().local == 0:  # the others would say the same
+    if rank_env.place().local == 0:  # the others would say the same
         run_main(parse_train_args, 'train.py')
     share_busy_cores()
     keep_freed_memory()
 
 import torch
 
-from data.balance import note_of_missing, notes_of_classes, notes_of_ignored
-from data.class_notes import class_notes
+from data.checks.class_balance import note_of_missing, notes_of_classes, notes_of_ignored
+from data.checks.class_notes import class_notes
+from data.checks.dataset_fingerprint import data_record, dataset_of
 from data.data_entry import check_ready_made, notes_of, select_eval_loader
-from data.identity import data_record, dataset_of
+from data.lists.bad_samples import check_skipped, write_skipped
 from data.predicting import predict
 from data.ready_made import select_loaders, values_of
-from data.skipping import check_skipped, write_skipped
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
-from utils import given_parts, processes
-from utils.batches import length_of
-from utils.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
-from utils.continuation import begin_training, note_plan, take_data
-from utils.divergence import Divergence
-from utils.drift import check_loaded
-from utils.dry_run import dry_run
-from utils.engine import Engine
-from utils.environment import program_of
-from utils.failures import explained
-from utils.fingerprint import Fingerprints, standard_probe
-from utils.first_steps import COUNT, FirstSteps
-from utils.freeze import freeze, train_mode
-from utils.inspection import advice
-from utils.interruption import GONE, Interrupted, select_interruption
-from utils.layer_decay import layer_table
-from utils.lock import select_lock
-from utils.logger import Allowance, Logger
-from utils.lr_finder import find_lr
-from utils.machine import describe_device, select_gpus, set_threads
-from utils.model_source import keep_source
-from utils.notebook import CellCurves
-from utils.onlooker import Onlooker
-from utils.optim import select_optimizer
-from utils.option_defaults import optimizer_line
-from utils.override_checks import check_overrides
-from utils.preparation import PICTURE_DIMENSIONS
-from utils.pretrained_config import note_of_weights
-from utils.profiling import watched
-from utils.progress import running_text
-from utils.ready_metrics import ready_metrics
-from utils.ready_parts import (
+from utils.base.batches import length_of
+from utils.base.machine import describe_device, select_gpus, set_threads
+from utils.base.notebook import CellCurves
+from utils.base.progress import running_text
+from utils.base.record_schema import recorded_args
+from utils.base.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
+from utils.base.streams import guarded_output
+from utils.base.write_errors import after, closing_by, writing_into
+from utils.distributed import processes
+from utils.distributed.fsdp import full_tensors, is_sharded, same_buffers
+from utils.drawing.scatter import scatter
+from utils.logger import Logger, TimeBudget
+from utils.metrics.ready_metrics import ready_metrics
+from utils.options import given_parts
+from utils.options.defaults import optimizer_line
+from utils.options.model_source import keep_source
+from utils.options.validation_options import has_validation
+from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.duplicate_run import identical_run
+from utils.provenance.environment import program_of
+from utils.provenance.output_fingerprint import Fingerprints, standard_probe
+from utils.provenance.record import Record, check_same_run
+from utils.provenance.replay_log import COUNT, FirstSteps
+from utils.provenance.resume_check import Witness
+from utils.runs.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
+from utils.runs.lock import select_lock
+from utils.runs.onlooker import Onlooker
+from utils.runs.result_directory import is_tested
+from utils.runs.step_log import StepLog
+from utils.runs.summaries import summary_of_trainer
+from utils.tasks.target_scale import described_scale, loaded_scale_note, scale_outputs
+from utils.tasks.tasks import target_names, task_of
+from utils.training.batch_transform import PICTURE_DIMENSIONS
+from utils.training.checkpoint_selector import check_monitor, known_values, select_monitor
+from utils.training.continuation import begin_training, note_plan, take_data
+from utils.training.dry_run import dry_run
+from utils.training.engine import Engine
+from utils.training.error_hints import explained
+from utils.training.freeze import freeze, train_mode
+from utils.training.layer_decay import layer_table
+from utils.training.lr_finder import find_lr
+from utils.training.nonfinite_policy import Divergence
+from utils.training.nonfinite_report import advice
+from utils.training.optim import select_optimizer
+from utils.training.optimizer_step import OptimizerStep
+from utils.training.override_checks import check_overrides
+from utils.training.precision import choose_fast
+from utils.training.preemption import GONE, Interrupted, select_interruption
+from utils.training.pretrained_config import note_of_weights
+from utils.training.profiler import with_profiler
+from utils.training.ready_parts import (
     ReplaceableParts,
     check_model,
     check_optimizer,
@@ -94,13 +114,8 @@ from utils.ready_parts import (
     settle_one_output,
     waits_for_data,
 )
-from utils.ready_schedule import select_schedule, value_for
-from utils.record import Record, check_same_run
-from utils.record_schema import recorded_args
-from utils.repetition import identical_run
-from utils.report import end_lines, epoch_lines, interrupted_line, place_line, start_lines
-from utils.result_directory import is_tested
-from utils.resumption import (
+from utils.training.ready_schedule import select_schedule, value_for
+from utils.training.resume import (
     RunFinished,
     batches_from,
     draw_missing,
@@ -112,21 +127,8 @@ from utils.resumption import (
     set_resume_state,
     take_best_weights,
 )
-from utils.run_copy import without_failed_copy
-from utils.scatter import scatter
-from utils.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
-from utils.selection import check_monitor, known_values, select_monitor
-from utils.sharding import is_sharded, same_buffers, whole
-from utils.speed import choose_fast
-from utils.step_log import StepLog
-from utils.streams import guarded_output
-from utils.summaries import summary_of_trainer
-from utils.target_scale import described_scale, loaded_scale_note, scale_outputs
-from utils.tasks import target_names, task_of
-from utils.update import Update
-from utils.validation_options import has_validation
-from utils.witness import Witness
-from utils.write_errors import after, closing_by, writing_into
+from utils.training.run_copy import without_failed_copy
+from utils.training.run_messages import end_lines, epoch_lines, interrupted_line, place_line, start_lines
 
 PICTURES = 8  # of one split in TensorBoard
 # A Trainer of one's own that overrides one of these may have other values in its rows than anybody knows beforehand.
@@ -150,8 +152,9 @@ class Trainer(ReplaceableParts, Engine):
             data/ready_made.py). A loss may be a function (predictions, targets) -> 0-d tensor.
         optimizer, scheduler: objects; the scheduler is built with that optimizer, and brings it along where that is
             left out.
-        step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/ready_schedule.py); None: told by its class.
-        metrics: torchmetrics, functions (predictions, targets), or a dict of them (utils/ready_metrics.py).
+        step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/training/ready_schedule.py); None: told by
+            its class.
+        metrics: torchmetrics, functions (predictions, targets), or a dict of them (utils/metrics/ready_metrics.py).
 
     Raises:
         DanluError: an option, the data, a checkpoint or a ready-made part is at fault.
@@ -194,7 +197,7 @@ class Trainer(ReplaceableParts, Engine):
         notes += [*described_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
         Engine.__init__(self, args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
-        self.take_from(self.train_loader, self.val_loader)
+        self.bind_transforms(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
         self.speed_up()
@@ -225,7 +228,7 @@ class Trainer(ReplaceableParts, Engine):
         """Take ready-made loaders, or for None those of the options; without either there is no validation."""
         processes.check(args, train_loader, val_loader)
         if args.download and train_loader is None:
-            processes.first_alone(lambda: select_eval_loader(args))
+            processes.rank0_first(lambda: select_eval_loader(args))
         if args.val_split is not None:
             make_model_dir(args)
         self.train_loader, self.val_loader = select_loaders(args, model, train_loader, val_loader)
@@ -269,7 +272,7 @@ class Trainer(ReplaceableParts, Engine):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
         args = self.args
         if args.resume and args.model_dir is None:  # a notebook that did not call prepare_train_args
-            args.model_dir = args.resume = processes.from_first(lambda: begin_copy(args))
+            args.model_dir = args.resume = processes.broadcast_from_rank0(lambda: begin_copy(args))
         if args.resume:
             self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
             if processes.is_first():
@@ -308,7 +311,7 @@ class Trainer(ReplaceableParts, Engine):
         self.witness = Witness(args.model_dir, resumed=bool(args.resume))
         self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
         self.fingerprints = Fingerprints(self)
-        self.drawing = {split: Allowance(0.005, state=self.drawn.get(split)) for split in ('train', 'val')}
+        self.drawing = {split: TimeBudget(0.005, state=self.drawn.get(split)) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
             self.logger.print(line)
@@ -319,7 +322,7 @@ class Trainer(ReplaceableParts, Engine):
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness, self.first_steps = Witness(self.args.model_dir, resumed=False), FirstSteps(self.args.model_dir, 0)
-        self.drawing = {split: Allowance(0.0, math.inf) for split in ('train', 'val')}
+        self.drawing = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
         self.fingerprints, self.to_profile = Fingerprints(self), False
 
     def renew_record(self):
@@ -363,7 +366,7 @@ class Trainer(ReplaceableParts, Engine):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
         args, length = self.args, length_of(self.train_loader)
         steps = None if length is None else -(-length // args.accumulate)
-        update = Update(self.net, self.optimizer, select_schedule(self, steps), args, length)
+        update = OptimizerStep(self.net, self.optimizer, select_schedule(self, steps), args, length)
         update.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == 'fp16')
         update.accumulation.alike = self.parts_counted_alike()
         if update.sums_apart() and is_sharded(self.net):
@@ -389,7 +392,7 @@ class Trainer(ReplaceableParts, Engine):
             self.close()
             raise DanluError(
                 '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
-                'utils.dry_run.dry_run or utils.lr_finder.find_lr instead of it'
+                'utils.training.dry_run.dry_run or utils.training.lr_finder.find_lr instead of it'
             )
         begin_training(self, epochs)
         self.curves = CellCurves(live)
@@ -425,12 +428,12 @@ class Trainer(ReplaceableParts, Engine):
         """
         if metrics is not None:
             return super().evaluate(batches, metrics, on_batch)
-        with self.for_testing():
+        with self.eval_weights():
             return values_of(self, batches, self.metrics['val'])
 
     def predict(self, pictures):
         """Return what the network makes of a batch, of pictures or of a loader: see data.predicting.predict."""
-        with self.for_testing():
+        with self.eval_weights():
             return predict(self, pictures)
 
     def report(self):
@@ -496,7 +499,7 @@ class Trainer(ReplaceableParts, Engine):
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
         length = length_of(self.train_loader)
         every = min(self.args.print_freq, length or self.args.print_freq)  # once at least
-        for batch in self.interruption.guarded(watched(self, progress), self.save_within_epoch):
+        for batch in self.interruption.guarded(with_profiler(self, progress), self.save_within_epoch):
             self.witness.before(self)
             self.first_steps.before(self)
             done = self.divergence.step(batch)
@@ -551,7 +554,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def save(self, states):
         """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
-        self.divergence.settle()
+        self.divergence.check_pending()
         if processes.is_first() or is_sharded(self.net):
             self.fingerprints.add_to(states)
         self.witness.waiting = processes.is_first()
@@ -568,7 +571,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def record_training(self, progress):
         """Record what an epoch's training came to."""
-        self.record_overall('train', processes.overall(self.metrics['train'], self.device).compute())
+        self.record_overall('train', processes.all_reduce_metrics(self.metrics['train'], self.device).compute())
         self.logger.record('lr', self.update.schedule.last_lr)
         self.logger.record('images_per_second', progress.rate())
         self.logger.record('data_wait', progress.wait_share())
@@ -585,8 +588,8 @@ class Trainer(ReplaceableParts, Engine):
 
     def train_step(self, batch):
         """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
-        counts = not processes.stands_in(self.train_loader, self.update.number - 1)
-        with processes.joining(self.model, self.update.ends_step()):
+        counts = not processes.is_padding(self.train_loader, self.update.number - 1)
+        with processes.gradient_sync(self.model, self.update.ends_step()):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
             loss, parts = processes.overall_loss(loss, lambda: self.loss_parts(loss, predictions, targets), counts)
@@ -609,7 +612,7 @@ class Trainer(ReplaceableParts, Engine):
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
         rng = get_rng_state()
         try:
-            with self.for_testing():
+            with self.eval_weights():
                 results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
         except GONE:  # or Interrupted, which is one of them
             if self.interruption.signal is None:
@@ -621,7 +624,7 @@ class Trainer(ReplaceableParts, Engine):
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)
 
-    def pause(self):
+    def check_preemption(self):
         """End a validation that is under way when the process is asked to end."""
         if self.is_closed:  # trainer.evaluate after an interrupted training
             return
@@ -656,7 +659,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def finite_loss(self, epoch):
         """Return the epoch's mean training loss so far; stop if there was something on the way that is not finite."""
-        self.divergence.settle()
+        self.divergence.check_pending()
         loss = self.logger.recorder.mean('train/loss')
         if not math.isfinite(loss):  # of a train_step of one's own, which recorded what it did not learn from
             raise DanluError(f'the training loss is {loss} after batch {self.batch} of epoch {epoch}. {advice(self)}')
@@ -670,7 +673,7 @@ class Trainer(ReplaceableParts, Engine):
         self.logger.print(*epoch_lines(row, self.args.epochs, self.selection.monitor, best))
         for note in self.selection.note_of_nan(self.logger.history):
             self.logger.print(note)
-        with self.for_testing():
+        with self.eval_weights():
             states = {name: self.state(row) for name in ['best.pth'] * better + self.top_names(row)}
         self.batch = 0
         state = self.state(row) | self.resume_state()
@@ -700,21 +703,22 @@ class Trainer(ReplaceableParts, Engine):
             return f'--max_steps {self.args.max_steps} are done'
         return None if epoch == self.args.epochs else self.selection.why_stop(epoch)
 
-    def for_testing(self):
+    def eval_weights(self):
         """Return a context in which the network has the weights that are tested and saved: with --ema the average."""
         return nullcontext() if self.update.ema is None else self.update.ema.in_network()
 
     def state(self, row):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
-        return {'format': FORMAT, 'model': whole(unwrapped(self.net).state_dict()), 'args': args, 'epoch': self.epoch,
-                'step': self.update.steps, 'metrics': row,
+        return {'format': FORMAT, 'model': full_tensors(unwrapped(self.net).state_dict()), 'args': args,
+                'epoch': self.epoch, 'step': self.update.steps, 'metrics': row,
                 'record': self.record.values if processes.is_first() else None}  # fmt: skip
 
     def probe(self):
         """Return what the network is asked for a checkpoint's fingerprint: a tensor, or a tuple or dict of arguments.
 
-        Noise of the size of a sample; a network that takes something else overrides this. See utils/fingerprint.py.
+        Noise of the size of a sample; a network that takes something else overrides this. See
+        utils/provenance/output_fingerprint.py.
         """
         return standard_probe(self.args)
 
@@ -728,7 +732,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def restore(self, notes):
         """Go back to where the run of args.resume stood, add to `notes` what it was, and return its history."""
-        state, path, note = read_state(self.args, self.again(), self.selection)
+        state, path, note = read_state(self.args, self.repeat_command(), self.selection)
         run = self.lock.path.parent
         check_same_run(state, path, run)
         if note:
@@ -738,7 +742,7 @@ class Trainer(ReplaceableParts, Engine):
         if why := self.why_stop(self.epoch):
             draw_missing(path, state, self.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {self.epoch}: {why}')
-        notes += self.record.take_up(state, run) if processes.is_first() else []
+        notes += self.record.continue_record(state, run) if processes.is_first() else []
         self.logger_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(self.args)
         aside = {*NOT_REPEATED, 'given_parts', *given_parts.unused_options(self.args)}
@@ -752,7 +756,7 @@ class Trainer(ReplaceableParts, Engine):
         """Return the Record of what this run is made of: code, data, versions; its `values` are in every checkpoint."""
         return Record(self)
 
-    def again(self):
+    def repeat_command(self):
         """Return the command (str) that repeats the run."""
         return f'python {program_of(self)} @{shlex.quote(os.path.join(self.args.model_dir, "args.txt"))}'
 
@@ -760,7 +764,7 @@ class Trainer(ReplaceableParts, Engine):
 def make_model_dir(args):
     """Make the directory of the run for a notebook, which did not call prepare_train_args."""
     if args.model_dir is None:
-        args.model_dir = processes.from_first(lambda: get_train_model_dir(args))
+        args.model_dir = processes.broadcast_from_rank0(lambda: get_train_model_dir(args))
         processes.put_log_into(args.model_dir)
 
 
@@ -772,9 +776,9 @@ def first_of(images, predictions, targets):
 
 def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
-    with processes.joined(lambda: select_gpus(parse_train_args(argv))[0]):
+    with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
         args, trainer = run(argv)
-    if args is None or not args.report or launch.place().rank:
+    if args is None or not args.report or rank_env.place().rank:
         return
     if not has_validation(args):
         print('no report.html: there is no validation data (--val_list none) to test best.pth on')
@@ -784,7 +788,7 @@ def main(argv=None):
     if trainer is None:
         complete_test(args)
     else:  # of several processes the loader has a share of the samples for each
-        loader = trainer.val_loader if launch.place().count == 1 else None
+        loader = trainer.val_loader if rank_env.place().count == 1 else None
         report_on(args, loader, trainer.net if args.compile else None)
 
 
@@ -794,7 +798,7 @@ def run(argv):
     Returns:
         args, of a run whose best.pth is to be tested, else None; and the Trainer, None where nothing was left to train.
     """
-    args = processes.from_first(lambda: prepare_train_args(argv))
+    args = processes.broadcast_from_rank0(lambda: prepare_train_args(argv))
     processes.put_log_into(args.model_dir or args.resume)
     try:
         with without_failed_copy(args), writing_into(args.model_dir), explained(args):
@@ -804,7 +808,7 @@ def run(argv):
             elif args.find_lr:
                 find_lr(trainer)
     except RunFinished as finished:
-        if args.report and processes.from_first(lambda: lacks_test(args)):
+        if args.report and processes.broadcast_from_rank0(lambda: lacks_test(args)):
             if processes.is_first():
                 print(f'{args.model_dir}: all epochs are done; testing best.pth, which was interrupted')
             return args, None

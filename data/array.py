@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from data.in_memory import InMemory, with_channels, with_size
-from data.labels import count_classes, label_names, parse_labels
-from data.listing import Faults
-from data.table import feature_names, read_table
-from utils.errors import DanluError
-from utils.tasks import task_of
+from data.lists.labels import count_classes, label_names, parse_labels
+from data.lists.list_file import ErrorCollector
+from data.lists.table import feature_names, read_table
+from data.tensor_dataset import InMemory, with_channels, with_size
+from utils.base.errors import DanluError
+from utils.tasks.tasks import task_of
 
 
 class ArrayData(InMemory):
-    """train_list and val_list are .csv or .npz files, as data.table.read_table takes them.
+    """train_list and val_list are .csv or .npz files, as data.lists.table.read_table takes them.
 
     Features are vectors float32 (F,), each feature less the training file's mean, divided by its standard deviation (1
     where it is constant), which are recorded as args.mean and args.std. Targets of a regression stay as they are.
@@ -53,7 +53,7 @@ class ArrayData(InMemory):
         table = read_table(path, args.target_columns, task.has_classes)
         _refuse_other_columns(args, table, split)
         if task.has_classes:
-            faults = Faults(path)
+            faults = ErrorCollector(path)
             targets = parse_labels(table, args.num_classes, args.class_names, faults, args.ignore_index)
             faults.stop_if_any()
         else:

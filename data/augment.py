@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from utils.errors import DanluError
-from utils.registry import load_entry
-from utils.seeding import uniform_draws
+from utils.base.errors import DanluError
+from utils.base.registry import load_entry
+from utils.base.seeding import uniform_draws
 
 AUGMENTS = {
     'none': 'data.augment.none',
@@ -55,12 +55,12 @@ def affine():
 
 def standard():
     """Cut out 25 to 100 % of the area, bring it to the full size (Szegedy et al. 2015), mirror one time in two."""
-    return [Part(0.25, 1.0), Flip()]
+    return [RandomResizedCrop(0.25, 1.0), Flip()]
 
 
 def strong():
     """`standard` with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al. 2020)."""
-    return [Part(0.25, 1.0), Flip(), Affine(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
+    return [RandomResizedCrop(0.25, 1.0), Flip(), Affine(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
 
 
 class Augment:
@@ -84,7 +84,7 @@ class Augment:
         steps = list(enumerate(load_entry(AUGMENTS, name, 'augmentation')()))
         self.with_targets = with_targets
         self.ignore_index, self.seed = ignore_index, seed
-        self.cut = next((item for item in steps if cut and isinstance(item[1], Part)), None)
+        self.cut = next((item for item in steps if cut and isinstance(item[1], RandomResizedCrop)), None)
         self.steps = [item for item in steps if item is not self.cut]
 
     def __call__(self, images, targets, epoch, indices):
@@ -183,7 +183,7 @@ class Shift:
         return cut(images, 0), None if masks is None else cut(masks, ignore_index)
 
 
-class Part:
+class RandomResizedCrop:
     """Cut out a random part and bring it to full size, as v2.RandomResizedCrop; bilinear, masks by nearest neighbour.
 
     Args:

@@ -2,9 +2,9 @@
 
 To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
 `__init__(args, split)`, split 'train' or 'val', or as torch_base has it `__init__(args, is_train)`, a bool
-(data/split_argument.py); `__len__`; and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
-vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks.py). What `__getitem__`
-draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
+(data/build_dataset.py); `__len__`; and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
+vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks/tasks.py). What
+`__getitem__` draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
 
     describe(args)        what options can take from the data (dict): num_classes or num_targets, image_size,
                           channels, mean, std, class_names, mask_values, bits
@@ -25,23 +25,23 @@ import torch
 from torch.utils.data import Dataset, default_collate
 
 from data.augment import Augment, refuse_changing
-from data.balance import balance
-from data.class_weights import balanced_weights
+from data.build_dataset import build_dataset
+from data.cache.memory_check import refuse_large_batch
+from data.checks.class_balance import balance
+from data.checks.class_weights import balanced_weights
 from data.loader import Loader
 from data.mixing import select_mixing
-from data.sample_memory import refuse_large_batch
-from data.samplers import EpochBatches, Places, StreamBatches, random_keys
-from data.split_argument import build_dataset
-from utils.arguments import BALANCED
-from utils.errors import DanluError
-from utils.fit import PICTURE_DATA
-from utils.machine import cpu_cores, refuse_many
-from utils.palette import fitted
-from utils.pretrained_config import config_of_weights
-from utils.registry import load_entry
-from utils.seeding import mix_seed
-from utils.target_scale import measure_targets, settle
-from utils.tasks import has_pictures, task_of
+from data.samplers import EpochBatches, SampleRefs, StreamBatches, random_keys
+from utils.base.errors import DanluError
+from utils.base.machine import cpu_cores, refuse_many
+from utils.base.registry import load_entry
+from utils.base.seeding import mix_seed
+from utils.options.arguments import BALANCED
+from utils.options.fit import PICTURE_DATA
+from utils.options.palette import fitted
+from utils.tasks.target_scale import complete_target_scale, measure_targets
+from utils.tasks.tasks import has_pictures, task_of
+from utils.training.pretrained_config import config_of_weights
 
 DATASETS = {
     'digits': 'data.digits.Digits',
@@ -170,12 +170,12 @@ class Batches(Dataset):
     def __getitems__(self, key):
         """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with a key.
 
-        For a stream `indices` are Places. The key that is returned is (epoch, random_keys(indices)). What it is for is
-        left to the device, a batch at a time: see utils.preparation and data.loader.Loader.
+        For a stream `indices` are SampleRefs. The key that is returned is (epoch, random_keys(indices)). What it is for
+        is left to the device, a batch at a time: see utils.training.batch_transform and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
-            positions = indices if isinstance(indices, Places) else np.asarray(indices)
+            positions = indices if isinstance(indices, SampleRefs) else np.asarray(indices)
             return self._with_key(self.dataset.__getitems__(positions), key)
         if self.cuts_parts:
             return self.batch_of(self.load(key), key)
@@ -225,7 +225,7 @@ def check_ready_made(loader, args):
 
     Where it does not tell the mean of the targets, args.target_scale becomes 'none'.
     """
-    settle(args)
+    complete_target_scale(args)
     dataset = getattr(loader, 'dataset', None)
     for option, wanted, part in (
         ('--augment', args.augment != 'none', 'augment'),

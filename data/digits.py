@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.in_memory import InMemory, with_channels, with_size
-from utils.regular_files import regular
-from utils.seeding import uniform_draws
+from data.tensor_dataset import InMemory, with_channels, with_size
+from utils.base.regular_files import regular
+from utils.base.seeding import uniform_draws
 
 FILE = Path(__file__).with_name('digits.npz')
 NOISE = 50  # standard deviation, of pixels in 0..255

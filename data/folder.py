@@ -2,9 +2,9 @@
 
 import os
 
-from data.labels import folder_names
 from data.list_dataset import ListDataset
-from data.listing import read_folder, read_list
+from data.lists.labels import folder_names
+from data.lists.list_file import read_folder, read_list
 
 
 class Folder(ListDataset):

@@ -7,12 +7,15 @@ from weakref import WeakValueDictionary
 import numpy as np
 from torch.utils.data import Dataset
 
-from data.duplicates import note_of_duplicates
-from data.files import SIZE
-from data.labels import count_classes, label_names, parse_labels
-from data.listing import Faults, drawn, located, read_list
-from data.masks import ALPHA, DEEP, FRAMES, OTHER_SIZE, TURNED_ALONE, MaskCoding
-from data.pictures import (
+from data.checks.duplicates import note_of_duplicates
+from data.checks.preview import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
+from data.checks.sample_facts import SampleFacts
+from data.lists.bad_samples import Skipped
+from data.lists.file_stats import SIZE
+from data.lists.labels import count_classes, label_names, parse_labels
+from data.lists.list_file import ErrorCollector, drawn, located, read_list
+from data.lists.masks import ALPHA, DEEP, FRAMES, OTHER_SIZE, TURNED_ALONE, MaskCoding
+from data.lists.pictures import (
     SIDEWAYS,
     inspect_mask,
     inspect_picture,
@@ -22,15 +25,12 @@ from data.pictures import (
     read_picture,
     upright_size,
 )
-from data.sample_facts import SampleFacts
-from data.skipping import Skipped
-from data.survey import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
-from data.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
-from utils.errors import DanluError
-from utils.fit import Fit
-from utils.forked import call_forked, can_fork
-from utils.machine import cpu_cores
-from utils.tasks import task_of
+from data.lists.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
+from utils.base.errors import DanluError
+from utils.base.machine import cpu_cores
+from utils.base.parallel_map import call_forked, can_fork
+from utils.options.fit import Fit
+from utils.tasks.tasks import task_of
 
 LARGEST_GUESS = 512
 BLOCK = 8192
@@ -80,7 +80,7 @@ class ListDataset(Dataset):
             return facts
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
-        listing = _read(cls.read, path, args.data_root, faults := Faults(path), target == 'numbers')
+        listing = _read(cls.read, path, args.data_root, faults := ErrorCollector(path), target == 'numbers')
         _DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
         if classes_wanted:
             if target == 'label':
@@ -105,7 +105,7 @@ class ListDataset(Dataset):
     def __init__(self, args, split):
         path = args.train_list if split == 'train' else args.val_list
         self.skipped = Skipped(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
-        faults = Faults(path) if self.skipped is None else self.skipped
+        faults = ErrorCollector(path) if self.skipped is None else self.skipped
         self.target, self.looks_for_all = task_of(args).target, getattr(args, 'dry_run', False)
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
         _DESCRIBED.clear()
@@ -120,7 +120,7 @@ class ListDataset(Dataset):
         if self.skipped is not None:
             self.facts = SampleFacts(len(self))
             self.leave_out_bad()
-            faults = Faults(path)
+            faults = ErrorCollector(path)
         self.facts = SampleFacts(len(self))
         self.check(faults)
         faults.stop_if_any()
@@ -201,7 +201,7 @@ class ListDataset(Dataset):
 
         Args:
             function: of an index.
-            faults: Faults.
+            faults: ErrorCollector.
             indices: of the samples (sequence of int, in order); None: all.
         """
         indices = range(len(self)) if indices is None else indices
@@ -288,7 +288,7 @@ class ListDataset(Dataset):
 
 
 def _read(read, path, root, faults, many):
-    """Return what `read` (a function such as data.listing.read_list) returns, or has returned for this file before."""
+    """Return what `read` (a function such as read_list) returns, or has returned for this file before."""
     if not os.path.isfile(path):  # of a directory nothing tells whether it is as it was
         return read(path, root, faults, many)
     before, facts = faults.count, os.stat(path)
@@ -301,7 +301,7 @@ def _read(read, path, root, faults, many):
         if faults.count > before:
             return listing
         _IN_USE[key] = listing
-    return listing.anew()
+    return listing.with_fresh_stats()
 
 
 def _checked_fit(what, picture, size, orientation):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from data.samplers import joined
-from utils.interruption import prepare_worker
-from utils.machine import cpu_cores
+from data.samplers import join_batches
+from utils.base.machine import cpu_cores
+from utils.training.preemption import prepare_worker
 
 BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
 MOST_BATCHES = 64  # in a block; of more, each costs as much as by itself
@@ -24,8 +24,8 @@ class Loader:
     """Iterates over the batches of a data set, once per epoch.
 
     Yields (images, targets) or, where the data set gives it, (images, targets, (epoch, indices)): images uint8
-    (B, C, H, W), on the CPU. After `serve` they are on a device, as its `prepare` returns them, and mixed if the
-    data set asks for it.
+    (B, C, H, W), on the CPU. After `bind_transform` they are on a device, as its `prepare` returns them, and mixed if
+    the data set asks for it.
 
     Args:
         dataset: data.data_entry.Batches.
@@ -43,7 +43,7 @@ class Loader:
     def __len__(self):
         return len(self.batch_sampler)
 
-    def serve(self, device, prepare):
+    def bind_transform(self, device, prepare):
         """Yield batches on `device` (torch.device) from now on, and as `prepare` returns them.
 
         Args:
@@ -70,11 +70,11 @@ class Loader:
         for sizes, batch in batches:
             yield from self._finished(sizes, batch)
 
-    def stands_in(self, number):
+    def is_padding(self, number):
         """Return whether a batch of this epoch, by its number from 0 on, stands in for an empty part (bool)."""
         return (self.batch_sampler.epoch, number) in self.batch_sampler.stand_ins
 
-    def batch_again(self, epoch, number):
+    def rebuild_batch(self, epoch, number):
         """Make one batch of an epoch once more, to look at.
 
         Args:
@@ -116,7 +116,7 @@ class Loader:
         keys, count = iter(self.batch_sampler), 1
         while block := list(islice(keys, count)):
             epoch, indices = block[0][0], [indices for _, indices in block]
-            batch = self.dataset.__getitems__((epoch, joined(indices)))
+            batch = self.dataset.__getitems__((epoch, join_batches(indices)))
             yield [len(part) for part in indices], batch
             count = min(max(1, BLOCK // (batch[0][0].numel() * len(indices[0]))), MOST_BATCHES)
 

@@ -6,16 +6,16 @@ import os
 
 import torch
 
-from data.in_memory import InMemory
+from data.cache.decode_cache import find_or_make
+from data.cache.decode_cache_file import FORMAT, MappedPixels, PixelFile
+from data.cache.decode_cache_key import pixel_key
+from data.cache.memory_check import refuse_large_block
+from data.checks.sample_facts import LabelsInMasks
 from data.list_dataset import MANY, ListDataset
-from data.listing import drawn
-from data.pixel_cache import find_or_make
-from data.pixel_file import FORMAT, MappedPixels, PixelFile
-from data.pixel_key import pixel_key
-from data.sample_facts import LabelsInMasks
-from data.sample_memory import refuse_large_block
-from utils.forked import call_forked, can_fork
-from utils.machine import cpu_cores
+from data.lists.list_file import drawn
+from data.tensor_dataset import InMemory
+from utils.base.machine import cpu_cores
+from utils.base.parallel_map import call_forked, can_fork
 
 # Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
 SMALL = 128 * 128  # pixels
@@ -120,5 +120,5 @@ class MemList(ListDataset):
         return self.block.__getitems__(indices)
 
     def hold_on(self, device, at_most):
-        """Move the block to a device: see data.in_memory.InMemory.hold_on."""
+        """Move the block to a device: see data.tensor_dataset.InMemory.hold_on."""
         self.block.hold_on(device, at_most)

@@ -7,8 +7,8 @@ number of workers, on any device and after a resumption, without touching any ra
 import numpy as np
 import torch
 
-from utils.errors import DanluError
-from utils.seeding import mix_seed
+from utils.base.errors import DanluError
+from utils.base.seeding import mix_seed
 
 MIXING = 0x6D6978  # keeps these draws apart from others of (seed, epoch, index)
 

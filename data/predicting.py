@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from data.pictures import picture_from
+from data.lists.pictures import picture_from
 from data.ready_made import as_loader
-from utils.errors import DanluError
-from utils.fit import Fit
-from utils.one_logit import as_classes
+from utils.base.errors import DanluError
+from utils.options.fit import Fit
+from utils.tasks.one_logit import as_classes
 
 # What becomes of a network's outputs, by task; those of other tasks stay as they are.
 OUTCOMES = {
@@ -25,7 +25,7 @@ def predict(engine, samples):
     """Return what a network makes of samples, on the CPU.
 
     Args:
-        engine: utils.engine.Engine, whose `step` is asked in a test's mode.
+        engine: utils.training.engine.Engine, whose `step` is asked in a test's mode.
         samples: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
             channels of the training, as a list file's are. A batch instead: a tensor (N, ...), uint8 to be normalised
             or of another type as the network takes it; or data as train.Trainer takes it, batches of (images, targets)

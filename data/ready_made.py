@@ -1,7 +1,7 @@
 """Data that is handed to train.Trainer ready-made: loaders, data sets, generator functions, lists of batches.
 
-What a loader yields is a batch (images, targets), see utils/tasks.py for the targets of each task. Taken as they are: a
-DataLoader, a list of batches, any object that can be iterated over once per epoch. Wrapped:
+What a loader yields is a batch (images, targets), see utils/tasks/tasks.py for the targets of each task. Taken as they
+are: a DataLoader, a list of batches, any object that can be iterated over once per epoch. Wrapped:
 
     a data set            batches of --batch_size in the order of --seed, with --num_workers (default: 0)
     an IterableDataset    likewise, in its own order: it yields samples
@@ -21,17 +21,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from data.data_entry import select_eval_loader, select_train_loader
+from data.lists.val_split import split_lists
 from data.samplers import EpochBatches, random_keys
-from data.val_split import split_lists
-from utils.batches import as_net_takes, fault_of_batch, pair_of, samples_left_out, samples_of
-from utils.errors import DanluError
-from utils.interruption import prepare_worker
-from utils.one_logit import TWO
-from utils.preparation import PICTURE_DIMENSIONS
-from utils.resumption import rng_state_with, set_rng_state_with
-from utils.seeding import get_rng_state, mix_seed, set_rng_state
-from utils.tasks import task_of
-from utils.validation_options import has_validation
+from utils.base.batches import as_net_takes, fault_of_batch, pair_of, samples_left_out, samples_of
+from utils.base.errors import DanluError
+from utils.base.seeding import get_rng_state, mix_seed, set_rng_state
+from utils.options.validation_options import has_validation
+from utils.tasks.one_logit import TWO
+from utils.tasks.tasks import task_of
+from utils.training.batch_transform import PICTURE_DIMENSIONS
+from utils.training.preemption import prepare_worker
+from utils.training.resume import rng_state_with, set_rng_state_with
 
 SIZES = ('image_size', 'channels', 'mean', 'std')
 FEATURES = 2  # dimensions of a batch of features
@@ -262,12 +262,12 @@ def values_of(engine, data, metrics):
     """Return the loss and the metrics (dict) of data that is no part of a run; generators are as before afterwards.
 
     Args:
-        engine: utils.engine.Engine.
+        engine: utils.training.engine.Engine.
         data: what `as_loader` takes.
         metrics: as the engine has them, of which a copy counts.
     """
     state, loader, metrics = get_rng_state(), as_loader(data, engine.args, training=False), copy.copy(metrics)
-    engine.take_from(loader)
+    engine.bind_transforms(loader)
     try:
         values, _ = engine.evaluate(loader, metrics)
     finally:

@@ -5,8 +5,8 @@ from itertools import islice
 import numpy as np
 from torch.utils.data import Sampler
 
-from utils import processes
-from utils.seeding import mixed
+from utils.base.seeding import mixed
+from utils.distributed import processes
 
 
 class SharedBatches(Sampler):
@@ -30,7 +30,7 @@ class SharedBatches(Sampler):
         self.epoch, self.start = epoch, start
 
     def part_of(self, number, batch):
-        """Return this process's part of the samples of a batch, which are an array, Draws or Places."""
+        """Return this process's part of the samples of a batch, which are an array, Draws or SampleRefs."""
         rank, count = self.place
         if count == 1:
             return batch
@@ -89,7 +89,7 @@ class EpochBatches(SharedBatches):
 
 
 class StreamBatches(SharedBatches):
-    """Batch sampler over a stream that yields (epoch, Places): where the samples of a batch lie.
+    """Batch sampler over a stream that yields (epoch, SampleRefs): where the samples of a batch lie.
 
     Args:
         stream: has `order(epoch)`, which yields the places of an epoch, and a length or none.
@@ -107,7 +107,7 @@ class StreamBatches(SharedBatches):
 
     def __iter__(self):
         for number, batch in enumerate(islice(self._cut(), self.start, None), self.start):
-            yield self.epoch, self.part_of(number, Places(batch))
+            yield self.epoch, self.part_of(number, SampleRefs(batch))
 
     def _cut(self):
         joins = self.shuffle and self.batch_size > 1
@@ -148,7 +148,7 @@ class Draws:
         return np.asarray(self.indices, dtype=dtype)
 
 
-class Places:
+class SampleRefs:
     """Stands in for the indices of a batch where samples have none: a list of places, each with an `index`.
 
     `tolist` and parts by slices are as an array's; np.asarray gives the indices, int64 (B,). A place may have a
@@ -162,7 +162,7 @@ class Places:
         return len(self.places)
 
     def __getitem__(self, part):
-        return Places(self.places[part])
+        return SampleRefs(self.places[part])
 
     def tolist(self):
         """Return the places (list)."""
@@ -194,7 +194,7 @@ def random_keys(samples):
     The first time in an epoch that is the sample's index, each later time another number.
 
     Args:
-        samples: int64 array, Draws or Places.
+        samples: int64 array, Draws or SampleRefs.
     """
     keys, again = np.asarray(samples), getattr(samples, 'repetitions', None)
     if again is None or not again.any():
@@ -202,7 +202,7 @@ def random_keys(samples):
     return np.where(again > 0, mixed(keys, again), keys)
 
 
-def joined(batches):
+def join_batches(batches):
     """Return the samples of several batches, each an int64 array or Draws, as one."""
     if not isinstance(batches[0], Draws):
         return np.concatenate(batches)

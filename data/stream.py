@@ -2,7 +2,7 @@
 
 What comes in which batch is a function of (seed, epoch) alone: one process walks over the shards, shuffles the places
 of the samples in a buffer and cuts them into batches; whoever makes a batch, a worker process or a thread, reads and
-decodes what lies there. data/shards.py says what shards hold.
+decodes what lies there. data/lists/shards.py says what shards hold.
 """
 
 import contextlib
@@ -15,28 +15,28 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from data.depth import FULL
-from data.labels import label_or_fault
+from data.checks.preview import MASKS, find_mask_values
+from data.checks.sample_facts import LabelsInMasks
 from data.list_dataset import guessed_size
-from data.listing import Faults
-from data.masks import MaskCoding
-from data.pictures import open_picture, read_mask, read_picture, upright_size
-from data.sample_facts import LabelsInMasks
+from data.lists.bit_depth import FULL
+from data.lists.labels import label_or_fault
+from data.lists.list_file import ErrorCollector
+from data.lists.masks import MaskCoding
+from data.lists.pictures import open_picture, read_mask, read_picture, upright_size
+from data.lists.shards import find_shards, notes_of_others
 from data.samplers import shuffled
-from data.shards import find_shards, notes_of_others
-from data.survey import MASKS, find_mask_values
-from utils.errors import DanluError
-from utils.file_names import same_form
-from utils.fit import Fit
-from utils.machine import cpu_cores
+from utils.base.errors import DanluError
+from utils.base.file_names import same_form
+from utils.base.machine import cpu_cores
+from utils.options.fit import Fit
 
 
-class Place(NamedTuple):
+class StreamSample(NamedTuple):
     """Where a sample lies."""
 
     index: int  # shard * 2**32 + position in it: what is random about a sample is a function of it
     shard: int  # its number in the order of the names
-    name: Any = None  # of the sample in its shard, and where its picture and target are: data/shards.py
+    name: Any = None  # of the sample in its shard, and where its picture and target are: data/lists/shards.py
     picture: Any = None
     target: Any = None
     fault: str | None = None  # why nothing can be read here, nor behind it in the shard
@@ -109,7 +109,7 @@ class Stream(IterableDataset):
 
     def check(self):
         """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
-        faults, empty, self.backslashes = Faults(self.path), 0, 0
+        faults, empty, self.backslashes = ErrorCollector(self.path), 0, 0
 
         def decode_first(number):
             try:
@@ -154,12 +154,12 @@ class Stream(IterableDataset):
         return self.length or self.counted
 
     def places(self, numbers):
-        """Yield the Places of the samples of shards, by the shards' numbers (ints): see places_of."""
+        """Yield the SampleRefs of the samples of shards, by the shards' numbers (ints): see places_of."""
         for number in numbers:
             yield from places_of(self.shards[number], number, self.masks)
 
     def order(self, epoch):
-        """Yield the Places of an epoch (from 1): all samples, or as many as train_length says, going round again."""
+        """Yield the SampleRefs of an epoch (from 1): all samples, or as many as train_length says, in rounds."""
         random = np.random.default_rng([self.seed, epoch])
         if self.length is not None:
             yield from islice(self._endless(random), self.length)
@@ -270,7 +270,7 @@ class Stream(IterableDataset):
 
 
 def _first_masks(shards):
-    """Yield the contents (bytes) of the first masks of each shard, as many as data.survey looks at together."""
+    """Yield the contents (bytes) of the first masks of each shard, as many as data.checks.preview looks at together."""
     for shard in shards:
         try:
             for _, _, target in islice(shard.walk(masks=True), -(-MASKS // len(shards))):
@@ -280,18 +280,18 @@ def _first_masks(shards):
 
 
 def places_of(shard, number, masks):
-    """Yield the Places of a shard's samples, from its first to its last.
+    """Yield the SampleRefs of a shard's samples, from its first to its last.
 
     A fault that stops the walk becomes a Place too, so that it is raised when its turn comes, in whichever process.
 
     Args:
-        shard: of data.shards.
+        shard: of data.lists.shards.
         number: of the shard (int).
         masks: whether the targets are masks; else they are labels.
     """
     position = -1
     try:
         for position, found in enumerate(shard.walk(masks)):
-            yield Place((number << 32) + position, number, *found)
+            yield StreamSample((number << 32) + position, number, *found)
     except DanluError as error:
-        yield Place((number << 32) + position + 1, number, fault=str(error))
+        yield StreamSample((number << 32) + position + 1, number, fault=str(error))

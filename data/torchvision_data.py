@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from data.in_memory import InMemory, with_channels, with_size
-from utils.errors import DanluError
-from utils.registry import PROJECT
+from data.tensor_dataset import InMemory, with_channels, with_size
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
 
 MNIST_FILES = [f'{part}-{kind}-ubyte' for part in ('train', 't10k') for kind in ('images-idx3', 'labels-idx1')]
 

@@ -16,10 +16,10 @@ from torchvision.utils import make_grid
 
 from examples.start import prepare_args
 from train import Trainer
-from utils.arguments import keyword_values
-from utils.errors import run_main
-from utils.seeding import seed_everything
-from utils.speed import forward
+from utils.base.errors import run_main
+from utils.base.seeding import seed_everything
+from utils.options.arguments import keyword_values
+from utils.training.precision import forward
 
 DEFAULTS = '--data_type noisy_digits --task restoration --loss mse --lr 2e-3 --epochs 20'
 

@@ -16,11 +16,11 @@ from torchvision.utils import make_grid
 
 from examples.start import prepare_args
 from train import Trainer
-from utils.errors import run_main
-from utils.machine import select_gpus
-from utils.optim import select_optimizer
-from utils.seeding import seed_everything
-from utils.speed import forward
+from utils.base.errors import run_main
+from utils.base.machine import select_gpus
+from utils.base.seeding import seed_everything
+from utils.training.optim import select_optimizer
+from utils.training.precision import forward
 
 DEFAULTS = '--mean 0.5 --std 0.5 --lr 1e-3 --momentum 0.5 --epochs 15'
 NOISE = 64  # numbers that a picture is made from

@@ -3,8 +3,8 @@
 import os
 
 from options import AUTO, parse_train_args, train_parser
-from utils.errors import DanluError
-from utils.run_directory import make_new_directory
+from utils.base.errors import DanluError
+from utils.runs.run_directory import make_new_directory
 
 
 def prepare_args(name, defaults, argv):

@@ -1,7 +1,7 @@
 """The range of each argument of a model, declared at its constructor. A value outside is refused in one line.
 
     class Net(nn.Module):
-        @takes(num_classes=CLASSES, width=whole(1, 4096), dropout=SHARE)
+        @takes(num_classes=CLASSES, width=integer(1, 4096), dropout=SHARE)
         def __init__(self, num_classes, width=16, dropout=0.0):
 
 Every argument needs a range, so that none is forgotten. Nothing is built, and no memory taken, for a wrong value.
@@ -13,7 +13,7 @@ import math
 from numbers import Integral, Real
 from typing import NamedTuple
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 MAX_VALUES = 64  # of an argument that takes several
 
@@ -36,7 +36,7 @@ class Range(NamedTuple):
     fits: callable
 
 
-def whole(low, high):
+def integer(low, high):
     """Return the Range of whole numbers from `low` to `high`, both included."""
     return Range(f'a whole number from {low} to {high}', lambda value: _is_whole(value) and low <= value <= high)
 
@@ -67,8 +67,8 @@ def sides(low, high, empty=False):
     return Range(f'height and width, whole numbers from {low} to {high}', fits)
 
 
-CLASSES = whole(1, 2**24)  # as --num_classes
-CHANNELS = whole(1, 2**16)
+CLASSES = integer(1, 2**24)  # as --num_classes
+CHANNELS = integer(1, 2**16)
 SIDES = sides(1, 2**16)  # as --image_size
 SHARE = Range('a number from 0 to below 1', lambda value: _is_number(value) and math.isfinite(value) and 0 <= value < 1)
 FLAG = Range('True or False', lambda value: isinstance(value, bool))

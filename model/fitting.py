@@ -1,7 +1,7 @@
 """Which models serve which task and data; a model that does not is refused with those that do."""
 
-from utils.errors import DanluError
-from utils.registry import load_entry
+from utils.base.errors import DanluError
+from utils.base.registry import load_entry
 
 
 def refuse_unfitting(model_type, entry, args, models):

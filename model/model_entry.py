@@ -6,8 +6,9 @@ MODELS. The constructor names what it wants to know, in any order: `num_classes`
 `args` or `opt` gets all options (Namespace), as in torch_base. The model gets images
 (N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for
 segmentation; num_classes is 1 for two classes with --loss bce. For other tasks it counts what they have for outputs
-(utils/tasks.py): numbers for regression, channels for restoration. What else the constructor takes, with a default, is
-given by `--model_args width=32 depth=3`; which tasks and data it is for, by two attributes (model/fitting.py).
+(utils/tasks/tasks.py): numbers for regression, channels for restoration. What else the constructor takes, with a
+default, is given by `--model_args width=32 depth=3`; which tasks and data it is for, by two attributes
+(model/fitting.py).
 
 Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
 every model of timm: `--model_type timm:convnext_tiny`. A class in a file of one's own that old checkpoints need is
@@ -24,14 +25,14 @@ from torch import nn
 from model.argument_ranges import ArgumentError
 from model.fitting import refuse_unfitting
 from model.parameter_memory import described, refuse_too_large
-from utils.arguments import brief, keyword_values
-from utils.errors import DanluError
-from utils.machine import select_gpus
-from utils.model_source import SOURCE, class_of_source
-from utils.registry import load_entry
-from utils.sharding import shard
-from utils.target_scale import scale_outputs
-from utils.tasks import outputs_of
+from utils.base.errors import DanluError
+from utils.base.machine import select_gpus
+from utils.base.registry import load_entry
+from utils.distributed.fsdp import shard
+from utils.options.arguments import brief, keyword_values
+from utils.options.model_source import SOURCE, class_of_source
+from utils.tasks.target_scale import scale_outputs
+from utils.tasks.tasks import outputs_of
 
 # options.py reads this dictionary from the source text, so it must stay a literal.
 MODELS = {
@@ -185,7 +186,7 @@ def equip_processes(model, device, parallel):
     Args:
         model: nn.Module on its device.
         device: torch.device of this process.
-        parallel: 'ddp', each process has all of it, or 'fsdp', each has a shard: see utils/sharding.py.
+        parallel: 'ddp', each process has all of it, or 'fsdp', each has a shard: see utils/distributed/fsdp.py.
 
     Returns:
         nn.parallel.DistributedDataParallel, or the model itself, sharded; one without a parameter that learns as it is.

@@ -8,12 +8,12 @@ import warnings
 import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from utils.arguments import brief
-from utils.errors import DanluError
-from utils.machine import memory
-from utils.model_source import SOURCE
-from utils.registry import read_registry
-from utils.seeding import get_rng_state, set_rng_state
+from utils.base.errors import DanluError
+from utils.base.machine import memory
+from utils.base.registry import read_registry
+from utils.base.seeding import get_rng_state, set_rng_state
+from utils.options.arguments import brief
+from utils.options.model_source import SOURCE
 
 # Up to these sizes the networks of Danlu, torchvision and timm fit, and are not counted first.
 MAX_WEIGHTS = 20_000  # tensors; the largest networks of torchvision and timm have fewer than 3,000
@@ -60,7 +60,9 @@ def _copies(args):
     """Return how many tensors as large as the weights there are at least (int): themselves, gradients, averages."""
     if not hasattr(args, 'optimizer') or args.freeze:  # a test, or only some of them are trained
         return 1
-    return 2 + bool(args.momentum) + ('beta' in read_registry('utils.optim', 'DEFAULTS').get(args.optimizer, ()))
+    return (
+        2 + bool(args.momentum) + ('beta' in read_registry('utils.training.optim', 'DEFAULTS').get(args.optimizer, ()))
+    )
 
 
 class TooManyWeightsError(Exception):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @contextlib.contextmanager

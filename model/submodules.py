@@ -3,10 +3,10 @@
 from torch import nn
 from torch.nn import functional as F
 
-from model.argument_ranges import CHANNELS, FLAG, takes, whole
-from utils.errors import DanluError
+from model.argument_ranges import CHANNELS, FLAG, integer, takes
+from utils.base.errors import DanluError
 
-FEATURES = whole(1, 2**31)  # channels within a network
+FEATURES = integer(1, 2**31)  # channels within a network
 
 
 def refuse_smaller(name, image_size, smallest):
@@ -31,9 +31,9 @@ class ConvBnRelu(nn.Module):
     @takes(
         in_channels=FEATURES,
         out_channels=FEATURES,
-        kernel_size=whole(1, 255),
-        stride=whole(1, 255),
-        dilation=whole(1, 255),
+        kernel_size=integer(1, 255),
+        stride=integer(1, 255),
+        dilation=integer(1, 255),
         bias=FLAG,
     )
     def __init__(self, in_channels, out_channels, kernel_size=3, *, stride=1, dilation=1, bias=False):

@@ -9,8 +9,8 @@ import pickle
 
 import torch
 
-from utils.errors import DanluError
-from utils.registry import close_names
+from utils.base.errors import DanluError
+from utils.base.registry import close_names
 
 OPTION_OF = {'in_chans': '--channels', 'img_size': '--image_size'}
 

@@ -10,8 +10,8 @@ from torchvision import models
 from torchvision.models import segmentation
 
 from model.pretrained import downloading
-from utils.errors import DanluError
-from utils.registry import unknown_name
+from utils.base.errors import DanluError
+from utils.base.registry import unknown_name
 
 # The package of torchvision that holds the models of each task.
 PACKAGES = {**dict.fromkeys(('classification', 'multilabel', 'regression'), models), 'segmentation': segmentation}

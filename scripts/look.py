@@ -13,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser
-from utils.arguments import number
-from utils.errors import DanluError, run_main
-from utils.given_parts import refuse_recorded
-from utils.option_checks import PICTURE_DATA, checked
+from utils.base.errors import DanluError, run_main
+from utils.options.arguments import number
+from utils.options.checks import PICTURE_DATA, checked
+from utils.options.given_parts import refuse_recorded
 
 COUNT = 16
 MANY = 20  # classes that are counted one by one
@@ -53,9 +53,9 @@ def main(argv=None):
         args.num_workers = 0  # for a batch or two processes are not worth their start, and change nothing
     # Here, so that --help and wrong options need no torch.
     from data.data_entry import notes_of
-    from utils.fonts import note_of_fonts
-    from utils.sheet import draw_features, draw_sheet
-    from utils.tasks import has_pictures
+    from utils.drawing.fonts import note_of_fonts
+    from utils.drawing.sample_grid import draw_features, draw_sheet
+    from utils.tasks.tasks import has_pictures
     from utils.viz import save_picture
 
     loader = training_loader(args)
@@ -65,7 +65,7 @@ def main(argv=None):
         before = None if plain is None else plain[shown]
         sheet = draw_sheet(args, images[shown], targets[shown], before, heading)
     else:
-        from data.table import feature_names
+        from data.lists.table import feature_names
 
         names = feature_names(args.train_list, args.target_columns)
         sheet = draw_features(args, images[shown], targets[shown], names, heading)
@@ -83,7 +83,7 @@ def main(argv=None):
 def training_loader(args):
     """Return the loader of the training data; with --val_split that of the part which a run would train on."""
     from data.data_entry import select_train_loader
-    from data.val_split import split_lists
+    from data.lists.val_split import split_lists
 
     with tempfile.TemporaryDirectory() as folder:
         args.model_dir = folder
@@ -101,11 +101,11 @@ def first_samples(args, loader):
     import torch
 
     from data.data_entry import Batches
-    from utils.preparation import Preparation
+    from utils.training.batch_transform import Preparation
 
     batches, prepare = loader.dataset, Preparation(args, torch.device('cpu'))
     prepare.augment = batches.augment
-    loader.serve(torch.device('cpu'), prepare)
+    loader.bind_transform(torch.device('cpu'), prepare)
     loader.batch_sampler.set_epoch(args.epoch)
     changed = batches.augment is not None or batches.mixing is not None
     unchanged, found, count = Batches(batches.dataset, None, args.seed), [], 0
@@ -121,7 +121,7 @@ def first_samples(args, loader):
 
 def heading_of(args, loader, plain):
     """Return the lines (list of str) above the sheet."""
-    from utils.tasks import task_of
+    from utils.tasks.tasks import task_of
 
     changing = ('augment', 'mixup', 'cutmix') if args.image_size else ()
     changes = [f'--{name} {value}' for name in changing if (value := getattr(args, name))]
@@ -151,7 +151,7 @@ def size_of(args):
 
 def facts(args, loader, images, targets):
     """Yield what is to be known of the samples besides their looks, line by line (str)."""
-    from utils.tasks import describe_outputs, task_of
+    from utils.tasks.tasks import describe_outputs, task_of
 
     yield f'{length_of(loader)}: {size_of(args)}; on the sheet: {min(args.count, len(images))} of epoch {args.epoch}'
     yield describe_outputs(args)
@@ -174,7 +174,7 @@ def target_facts(args, dataset, targets):
     """Yield what the targets of the training data are, or where these would have to be read for it, of the sheet's."""
     from torch import bincount, is_tensor
 
-    from utils.tasks import target_names, task_of
+    from utils.tasks.tasks import target_names, task_of
 
     kind, known = task_of(args).target, getattr(dataset, 'labels', None)
     known = getattr(dataset, 'targets', None) if known is None else known

@@ -14,13 +14,13 @@ import shlex
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
-from utils.arguments import Parser, existing_path, number
-from utils.errors import DanluError, run_main, status_of_output
-from utils.option_checks import SHARD_ENDINGS, expand
-from utils.palette import fitted, names_in, not_classes
-from utils.terminal import is_watched
+from utils.base.errors import DanluError, run_main, status_of_output
+from utils.base.terminal import is_watched
+from utils.options.arguments import Parser, existing_path, number
+from utils.options.checks import SHARD_ENDINGS, expand
+from utils.options.palette import fitted, names_in, not_classes
 
 SHOWN = 100  # classes; of numbers taken for labels there may be as many as samples
 
@@ -63,7 +63,7 @@ def parse_args(argv=None):
 
 
 def coding_of(parser, args):
-    """Return the arguments of data.masks.MaskCoding (dict), and keep in args the options to paste for it."""
+    """Return the arguments of data.lists.masks.MaskCoding (dict), and keep in args the options to paste for it."""
     args.pasted = [
         f'--{name} {" ".join(map(shlex.quote, getattr(args, name)))}'
         for name in ('palette', 'class_names')
@@ -99,8 +99,8 @@ def main(argv=None):
     # Here, so that --help and wrong options need no torch.
     from tqdm import tqdm
 
-    from data.masks import MaskCoding
-    from data.measure import ListSource, ShardSource, measure
+    from data.checks.statistics import ListSource, ShardSource, measure
+    from data.lists.masks import MaskCoding
 
     if args.data_type == 'stream':
         source = ShardSource(args.path, args.data_root)
@@ -166,7 +166,7 @@ def mask_lines(args, counts):
 
 def class_values(args, counts):
     """Return what train.py takes --mask_values to be for two classes (list of int), None: the stored values."""
-    from data.masks import binary_values
+    from data.lists.masks import binary_values
 
     return None if args.palette else binary_values(counts)
 

@@ -15,25 +15,25 @@ import importlib
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
-from utils.arguments import HelpFormatter, directory_path
-from utils.errors import DanluError, run_main, status_of_output
-from utils.registry import PROJECT, close_names
-from utils.regular_files import read_regular_text
+from utils.base.errors import DanluError, run_main, status_of_output
+from utils.base.registry import PROJECT, close_names
+from utils.base.regular_files import read_regular_text
+from utils.options.arguments import HelpFormatter, directory_path
 
 # Only the chosen module is imported. It has add_arguments(parser) and run(args), which returns the exit status or None.
 COMMANDS = {
-    'list': 'scripts.records.listing',
-    'diff': 'scripts.records.diff',
-    'compare': 'scripts.records.compare',
-    'whence': 'scripts.records.whence',
-    'flips': 'scripts.records.flips',
-    'seeds': 'scripts.records.seeds',
-    'command': 'scripts.records.command',
-    'note': 'scripts.records.note',
-    'replay': 'scripts.records.replay',
-    'rm': 'scripts.records.removal',
+    'list': 'scripts.run_commands.listing',
+    'diff': 'scripts.run_commands.diff',
+    'compare': 'scripts.run_commands.compare',
+    'whence': 'scripts.run_commands.whence',
+    'flips': 'scripts.run_commands.flips',
+    'seeds': 'scripts.run_commands.seeds',
+    'command': 'scripts.run_commands.command',
+    'note': 'scripts.run_commands.note',
+    'replay': 'scripts.run_commands.replay',
+    'rm': 'scripts.run_commands.removal',
 }
 
 

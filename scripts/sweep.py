@@ -16,16 +16,21 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser, trained_options
-from scripts.records.listing import ASIDE
+from scripts.run_commands.listing import ASIDE
 from scripts.sweeping.space import check_parameters, grid_of, named, parameter
 from scripts.sweeping.study import PRUNERS, SAMPLERS, Sweep, load_study, open_study, retry_failed
 from scripts.sweeping.summary import summarise
 from scripts.sweeping.worker import Worker
-from utils.args_file import options_of
-from utils.arguments import (
+from utils.base.errors import DanluError, run_main
+from utils.base.rank_env import NEEDED
+from utils.base.registry import PROJECT, unknown_name
+from utils.base.text_table import printable
+from utils.base.write_errors import writing_into
+from utils.options.args_file import options_of
+from utils.options.arguments import (
     Parser,
     directory_path,
     existing_list,
@@ -35,13 +40,9 @@ from utils.arguments import (
     number,
     plain_name,
 )
-from utils.errors import DanluError, run_main
-from utils.given_parts import refuse_recorded
-from utils.launch import NEEDED
-from utils.layout import printable
-from utils.registry import PROJECT, read_registry, unknown_name
-from utils.validation_options import has_validation
-from utils.write_errors import writing_into
+from utils.options.given_parts import refuse_recorded
+from utils.options.validation_options import has_validation
+from utils.tasks.metric_values import VALUES_OF
 
 # What other workers may have otherwise, in the same experiment: options that change no result, and where data lie.
 LOCAL = ASIDE - {'epochs', 'on_nan'}
@@ -129,7 +130,7 @@ def metric_of(args, options):
     Raises:
         DanluError: the task has no such metric.
     """
-    known = read_registry('metrics', 'VALUES_OF').get(options.task, {})
+    known = VALUES_OF.get(options.task, {})
     usual = f'val/{next(iter(known), "loss")}' if has_validation(options) else 'train/loss'
     monitored_by_run = options.monitor or usual
     metric = args.metric or monitored_by_run

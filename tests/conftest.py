@@ -27,8 +27,8 @@ from filelock import FileLock
 from PIL import Image
 
 from tests import program_server, shortcuts
-from utils import curves
-from utils.machine import cpu_cores
+from utils.base.machine import cpu_cores
+from utils.drawing import curves
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
@@ -67,7 +67,7 @@ def returned_memory():
 
 @pytest.fixture(scope='session', autouse=True)
 def _own_state(tmp_path_factory):
-    """Let runs note their archives (utils/known_archives.py) in a directory of the tests, not in the user's."""
+    """Let runs note their archives (utils/base/known_archives.py) in a directory of the tests, not in the user's."""
     os.environ['XDG_STATE_HOME'] = str(tmp_path_factory.mktemp('state'))
 
 
@@ -370,9 +370,9 @@ def mask_run(train_here, mask_data, shared):
 
 @pytest.fixture(scope='session')
 def faults():
-    """Return what scripts/torture.py interrupts and compares runs with: what is in scripts/faults, as attributes."""
+    """Return what scripts/dev/stress_resume.py interrupts and compares runs with, as attributes."""
     sys.path.append(str(PROJECT / 'scripts'))
-    from faults import cases, compare, processes
+    from scripts.dev.fault_injection import cases, compare, processes
 
     program_server.start_server()  # one process for both, whoever comes first
     return SimpleNamespace(

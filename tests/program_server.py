@@ -35,7 +35,7 @@ def start_server():
     """Start the process that all programs of this process are forked from, unless there is one."""
     context.set_forkserver_preload([*PRELOADED, __name__, 'tests.warm_server'])
     before = os.environ.get('PYTHONPATH')
-    os.environ['PYTHONPATH'] = os.pathsep.join([str(PROJECT), str(PROJECT / 'scripts')])
+    os.environ['PYTHONPATH'] = str(PROJECT)
     try:
         forkserver.ensure_running()
     finally:

@@ -6,10 +6,11 @@ the project itself. Programs in a new interpreter do everything, and so do the t
 
 from PIL import Image
 
-from utils import components, curves
-from utils.reader import ELSEWHERE, Reader, Source
-from utils.registry import PROJECT
-from utils.source import packed, read_files
+from utils.base.registry import PROJECT
+from utils.drawing import curves
+from utils.provenance import code_fingerprint
+from utils.provenance.project_source import packed, read_files
+from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source
 
 real_figure_of = curves.figure_of
 
@@ -60,17 +61,17 @@ class Packer:
 
 def take():
     """Take the shortcuts in this process."""
-    from utils import record  # imports torch, which a process without tests does not need
+    from utils.provenance import record  # imports torch, which a process without tests does not need
 
-    curves.figure_of, components.Reader, record.packed = PlainFigure, ProjectReaders(), Packer()
+    curves.figure_of, code_fingerprint.Reader, record.packed = PlainFigure, ProjectReaders(), Packer()
 
 
 def warm_up():
     """Take the shortcuts and read the project's code, so that processes forked from this one need not do it again."""
     take()
-    from utils import record
+    from utils.provenance import record
 
     record.packed(read_files())
-    reader = components.Reader(Source(PROJECT))
+    reader = code_fingerprint.Reader(Source(PROJECT))
     for name in reader.all_from(['train.Trainer', 'eval.Evaluator']):
         reader.find(name)

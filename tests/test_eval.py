@@ -17,10 +17,10 @@ from metrics import ClassificationMetrics, SegmentationMetrics
 from model.lenet import LeNet
 from model.unet import UNet
 from options import prepare_test_args
-from utils.checkpoint import load_checkpoint
-from utils.colours import class_colours
-from utils.errors import DanluError
-from utils.fonts import lacking
+from utils.base.errors import DanluError
+from utils.drawing.colours import class_colours
+from utils.drawing.fonts import lacking
+from utils.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope='module')

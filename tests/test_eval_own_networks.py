@@ -13,8 +13,8 @@ from eval import Evaluator, load_predictor
 from options import test_args as args_of_test
 from tests.networks import Dropping
 from tests.train.helpers import loader, notebook_trainer, samples
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope='module')

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 import eval as eval_py
-from utils.checkpoint import file_hash, load_checkpoint
-from utils.errors import DanluError
-from utils.ledger import read
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import file_hash, load_checkpoint
+from utils.runs.ledger import read
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from loss import LOSS_ARGS, LOSS_OPTIONS, LOSSES, LOSSES_OF, CrossEntropy, Focal, WeightedSum, select_loss
-from loss_multilabel import SigmoidFocal
-from loss_regions import Dice
 from metrics import METRICS
-from utils.engine import Engine
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.base.registry import load_entry, read_registry
 from utils.logger import Recorder
-from utils.registry import load_entry, read_registry
+from utils.losses.multilabel import SigmoidFocal
+from utils.losses.region import Dice
+from utils.training.engine import Engine
 
 K = 4
 WEIGHTS = [0.5, 2.0, 1.0, 0.25]

@@ -17,9 +17,9 @@ from torchmetrics.classification import (
 )
 
 from metrics import EXTRA_METRICS, METRICS, VALUES_OF, ClassificationMetrics, SegmentationMetrics, select_metrics
-from utils.errors import DanluError
-from utils.metric_options import directions_of
-from utils.registry import read_registry
+from utils.base.errors import DanluError
+from utils.base.registry import read_registry
+from utils.options.metric_options import directions_of
 
 
 def logits_for(classes, num_classes):
@@ -390,5 +390,3 @@ def test_what_is_monitored_is_computed():
 def test_the_registry_is_read_without_importing(monkeypatch):
     monkeypatch.delitem(sys.modules, 'metrics')
     assert read_registry('metrics', 'METRICS') == METRICS
-    assert read_registry('metrics', 'VALUES_OF') == VALUES_OF
-    assert read_registry('metrics', 'EXTRA_METRICS') == EXTRA_METRICS

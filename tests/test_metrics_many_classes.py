@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import eval as eval_py
-import metrics as metrics_py
 from metrics import ClassificationMetrics
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.metrics import confusion
 
 MANY = 300
 
@@ -108,7 +108,7 @@ def test_small_tables_go_on_as_they_were():
 
 def test_shares_of_processes_add_up_without_a_table():
     parts = batches()
-    shares = [counted(ClassificationMetrics(MANY), parts[start::2]).own_share() for start in (0, 1)]
+    shares = [counted(ClassificationMetrics(MANY), parts[start::2]).reduce_state() for start in (0, 1)]
     merged = ClassificationMetrics(MANY)
     merged.merge(shares, torch.device('cpu'))
     assert same(merged.compute(), counted(ClassificationMetrics(MANY), parts).compute())
@@ -116,8 +116,8 @@ def test_shares_of_processes_add_up_without_a_table():
 
 def test_a_test_of_many_classes_leaves_the_matrix_out_and_says_so(digits_run, eval_here, monkeypatch):
     whole = eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'whole')
-    monkeypatch.setattr(metrics_py, 'MAX_TABLE_CLASSES', 9)
-    monkeypatch.setattr(metrics_py, 'MAX_SHOWN_CLASSES', 9)
+    monkeypatch.setattr(confusion, 'MAX_TABLE_CLASSES', 9)
+    monkeypatch.setattr(confusion, 'MAX_SHOWN_CLASSES', 9)
     test = eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'many')
     assert 'confusion_matrix.csv is left out: 10 classes would make too large a table' in test.stdout
     assert not (test.directory / 'confusion_matrix.csv').exists()

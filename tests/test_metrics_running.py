@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from metrics import ClassificationMetrics, SegmentationMetrics
-from metrics_multilabel import MultilabelMetrics
-from metrics_values import RegressionMetrics, RestorationMetrics
-from utils.progress import running_text
-from utils.ready_metrics import MetricFunction, ready_metrics
+from utils.base.progress import running_text
+from utils.metrics.multilabel import MultilabelMetrics
+from utils.metrics.ready_metrics import MetricFunction, ready_metrics
+from utils.metrics.regression import RegressionMetrics, RestorationMetrics
 
 
 def batches(kind, count=3):

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils import processes
-from utils.checkpoint import unwrapped
-from utils.curves import draw_run, panels_of
-from utils.errors import DanluError
-from utils.event_files import continue_events, event_sizes
-from utils.progress import Progress
-from utils.regular_files import open_regular
-from utils.run_directory import replacing
-from utils.write_errors import writing
-from utils.writer import CheckpointWriter
+from utils.base.atomic_write import replacing
+from utils.base.errors import DanluError
+from utils.base.progress import Progress
+from utils.base.regular_files import open_regular
+from utils.base.write_errors import writing
+from utils.distributed import processes
+from utils.drawing.curves import draw_run, panels_of
+from utils.runs.async_writer import CheckpointWriter
+from utils.runs.checkpoint import unwrapped
+from utils.runs.event_files import continue_events, event_sizes
 
 
 class Recorder:
@@ -150,7 +150,7 @@ def _as_tensor(numbers, device):
     return torch.stack([n if torch.is_tensor(n) else torch.full((), n, **full) for n in numbers]).double()
 
 
-class Allowance:
+class TimeBudget:
     """Says when something slow may be done again, so that it takes a small share of the process's time.
 
     Measured by the process's own time, not a day's: a process that waits for its turn would do it far too often.
@@ -190,10 +190,11 @@ class Logger:
         directory: of the run; exists. Options (Namespace) stand for their model_dir.
         history: rows (list of dicts) of earlier epochs when a run is resumed; history.csv is rewritten to hold them.
         step: optimizer steps of those epochs.
-        events: sizes of the event files when the run was saved (dict, as utils.event_files.event_sizes returned them),
-            or None: the run begins, or its checkpoint is of an older version.
+        events: sizes of the event files when the run was saved (dict, as utils.runs.event_files.event_sizes returned
+            them), or None: the run begins, or its checkpoint is of an older version.
         options: of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
-        selection: utils.selection.Selection that says which epoch is the best one, or None: none is marked.
+        selection: utils.training.checkpoint_selector.Selection that says which epoch is the best one, or None: none is
+            marked.
     """
 
     def __init__(self, directory, history=(), step=0, events=None, options=None, selection=None):
@@ -208,19 +209,19 @@ class Logger:
         self.log = open_regular(self.directory / 'log.txt', 'a', encoding='utf-8')  # closed by `close`
         self.checkpoints = CheckpointWriter()
         self._write_history()
-        self._drawing = Allowance(0.01, cost=1.0)
+        self._drawing = TimeBudget(0.01, cost=1.0)
 
     @cached_property
     def writer(self):
         """Return the SummaryWriter, opened when there is something to write: its import delays the first step."""
-        from utils.tensorboard import open_writer
+        from utils.runs.tensorboard import open_writer
 
         return open_writer(self.directory, self._purge_step('epoch'))
 
     @cached_property
     def step_writer(self):
         """Return the SummaryWriter of what is by steps, in steps/: `writer` would take its steps for epochs."""
-        from utils.tensorboard import open_writer
+        from utils.runs.tensorboard import open_writer
 
         return open_writer(self.directory / 'steps', self._purge_step('step'))
 
@@ -238,7 +239,7 @@ class Logger:
 
         Args:
             text: str.
-            shown: the same for the eye: with utils.terminal.styled parts; or None: as it is.
+            shown: the same for the eye: with utils.base.terminal.styled parts; or None: as it is.
         """
         tqdm.write(text if shown is None else shown, file=sys.stdout)
         sys.stdout.flush()
@@ -318,13 +319,13 @@ class Logger:
 
     def save_histograms(self, net, epoch):
         """Write histograms of a network's weights and of their gradients to TensorBoard."""
-        from utils.tensorboard import add_histograms
+        from utils.runs.tensorboard import add_histograms
 
         add_histograms(self.writer, net, epoch)
 
     def save_graph(self, net, images):
         """Draw a network's graph for images (B, C, H, W) in TensorBoard; print why where that cannot be done."""
-        from utils.tensorboard import add_graph
+        from utils.runs.tensorboard import add_graph
 
         if why := add_graph(self.writer, net, images):
             self.print(f'--add_graph: left out, as this network cannot be traced: {why}')
@@ -397,7 +398,7 @@ class Logger:
         Args:
             row: an epoch's values, the names of which are those of all epochs (dict).
         """
-        from utils.tensorboard import add_charts, add_hparams
+        from utils.runs.tensorboard import add_charts, add_hparams
 
         if not (self.continued and self.begun['epoch']):  # else the event files that go on hold it already
             if self.options is not None:

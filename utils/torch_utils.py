@@ -5,8 +5,8 @@
 `--load_model_path FILE --load_not_strict` does the same for train.py.
 """
 
-from utils.checkpoint import load_checkpoint, load_weights
-from utils.state_dicts import select_state_dict
+from utils.runs.checkpoint import load_checkpoint, load_weights
+from utils.runs.state_dicts import select_state_dict
 
 
 def load_match_dict(model, model_path):

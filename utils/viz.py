@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from utils.colours import PAPER, ignored_colour
-from utils.fonts import class_label, length, line_height, shortened, wrapped, write
-from utils.regular_files import naming, open_regular
+from utils.base.regular_files import naming, open_regular
+from utils.drawing.colours import PAPER, ignored_colour
+from utils.drawing.fonts import class_label, length, line_height, shortened, wrapped, write
 
 INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
@@ -63,7 +63,7 @@ def colour_mask(mask, colours, ignore_index=None):
 
     Args:
         mask: (H, W) integers, tensor or array.
-        colours: (K, 3) uint8 array, as utils.colours has them. What lies outside 0..K-1 gets `ignored_colour`.
+        colours: (K, 3) uint8 array, as utils.drawing.colours has them. What lies outside 0..K-1 gets `ignored_colour`.
         ignore_index: int, painted so even if it is in 0..K-1, or None.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from model.argument_ranges import CHANNELS, CLASSES, SIDES, takes, whole
+from model.argument_ranges import CHANNELS, CLASSES, SIDES, integer, takes
 from model.submodules import refuse_smaller
 
 SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
@@ -28,7 +28,7 @@ class LeNet(nn.Module):
 
     tasks = ('classification', 'multilabel', 'regression')
 
-    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, padding=whole(0, 256))
+    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, padding=integer(0, 256))
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
         refuse_smaller('LeNet', image_size, SMALLEST + 4 - 2 * padding)

@@ -5,7 +5,7 @@ import math
 
 from torch import nn
 
-from model.argument_ranges import CLASSES, SHARE, one_or_more, sides, takes, whole
+from model.argument_ranges import CLASSES, SHARE, integer, one_or_more, sides, takes
 
 
 class MLP(nn.Module):
@@ -26,7 +26,7 @@ class MLP(nn.Module):
 
     @takes(
         num_classes=CLASSES,
-        in_channels=whole(1, 2**31),  # features, of vectors
+        in_channels=integer(1, 2**31),  # features, of vectors
         image_size=sides(1, 2**16, empty=True),
         hidden=one_or_more(1, 2**24),
         dropout=SHARE,

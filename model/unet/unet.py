@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from model.argument_ranges import CHANNELS, CLASSES, one_of, takes, whole
+from model.argument_ranges import CHANNELS, CLASSES, integer, one_of, takes
 from model.submodules import DoubleConv, UpConv
 
 
@@ -33,8 +33,8 @@ class UNet(nn.Module):
     @takes(
         num_classes=CLASSES,
         in_channels=CHANNELS,
-        width=whole(1, 2**14),
-        depth=whole(0, 16),
+        width=integer(1, 2**14),
+        depth=integer(0, 16),
         task=one_of('segmentation', 'restoration'),
     )
     def __init__(self, num_classes, in_channels=3, width=16, depth=4, task='segmentation'):

@@ -4,10 +4,10 @@ import math
 import os
 
 from scripts.sweeping.study import DIRECTION, kind_of
-from utils.curves import BEST, COLOURS, RESUMED
-from utils.matplotlib_import import import_matplotlib
-from utils.regular_files import made_regular
-from utils.write_errors import writing
+from utils.base.regular_files import made_regular
+from utils.base.write_errors import writing
+from utils.drawing.curves import BEST, COLOURS, RESUMED
+from utils.drawing.matplotlib_import import import_matplotlib
 
 COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
 LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale

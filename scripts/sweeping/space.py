@@ -14,10 +14,10 @@ from itertools import product
 from typing import NamedTuple
 
 from options import NOT_REPEATED, parse_train_args, train_parser
-from utils.args_file import options_of
-from utils.arguments import from_keywords, underscored
-from utils.errors import DanluError
-from utils.registry import unknown_name
+from utils.base.errors import DanluError
+from utils.base.registry import unknown_name
+from utils.options.args_file import options_of
+from utils.options.arguments import from_keywords, underscored
 
 RANGE = re.compile(r'(log:)?([^:,|/]+):([^:,|/]+)(?::([^:,|/]+))?(?:/(\d+))?')
 ON, OFF = ('on', 'true', 'yes'), ('off', 'false', 'no')

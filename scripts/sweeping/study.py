@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from scripts.sweeping.space import grid_of
-from utils.errors import DanluError
-from utils.regular_files import open_regular
+from utils.base.errors import DanluError
+from utils.base.regular_files import open_regular
 
 try:
     import fcntl

@@ -5,7 +5,7 @@ import warnings
 from scripts.sweeping.picture import draw_sweep
 from scripts.sweeping.study import DIRECTION, kind_of, places_of
 from scripts.sweeping.worker import alike, shown
-from utils.layout import number_text, printable, shortened, table, terminal_width
+from utils.base.text_table import number_text, printable, shortened, table, terminal_width
 
 SHOWN = 10  # trials in the table
 FAILURES, WIDTH = 3, 160  # ways of failing that are told, and characters of each

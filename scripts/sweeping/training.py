@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.records.note import add_note
-from scripts.records.run import Run, as_number
-from utils.ending_signals import ENDING, name_of
-from utils.registry import PROJECT
-from utils.regular_files import open_regular, read_regular_bytes, read_regular_text
+from scripts.run_commands.note import add_note
+from scripts.run_commands.run import Run, as_number
+from utils.base.ending_signals import ENDING, name_of
+from utils.base.registry import PROJECT
+from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
 # Exit statuses of a process that was asked to end: it saved first, or it had not got so far, or was killed.
@@ -121,7 +121,7 @@ class Training:
         return os.fsencode(self.directory) in command.split(b'\0')
 
     def _state(self):
-        """Return how a run stands that is not this process's child (str), as scripts.records.run.Run has it."""
+        """Return how a run stands that is not this process's child (str), as scripts.run_commands.run.Run has it."""
         return 'running' if self._outlives() else Run(self.directory).state
 
     @property

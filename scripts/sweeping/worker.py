@@ -5,9 +5,9 @@ import time
 
 from scripts.sweeping.study import BEAT, Watch, fill, finish, kind_of, places_of, take
 from scripts.sweeping.training import Training
-from utils.ending_signals import ALWAYS, free_signals, handling
-from utils.errors import DanluError
-from utils.layout import number_text
+from utils.base.ending_signals import ALWAYS, free_signals, handling
+from utils.base.errors import DanluError
+from utils.base.text_table import number_text
 
 POLL = 0.3  # seconds from one look at the processes to the next
 LOOK = 3.0  # seconds from one look at the storage to the next, while there is nothing to start

@@ -11,13 +11,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 signal.signal(signal.SIGINT, signal.default_int_handler)  # tests started in the background of a shell ignore it
 
+import data.cache.decode_cache
 import data.list_dataset
 import data.mem_list
-import data.pixel_cache
 from data.data_entry import complete_args
 from data.mem_list import MemList
 from options import parse_train_args
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 settings = json.loads(sys.argv[1])
 torch = data.mem_list.torch
@@ -38,7 +38,7 @@ data.list_dataset.read_picture = slowly
 if 'largest' in settings:
     resource.setrlimit(resource.RLIMIT_FSIZE, (settings['largest'], settings['largest']))
 if settings.get('unreserved'):
-    data.pixel_cache._reserve = lambda handle, size: None
+    data.cache.decode_cache._reserve = lambda handle, size: None
 args = parse_train_args(sys.argv[2:])
 complete_args(args)
 

@@ -8,8 +8,8 @@ import torch
 
 from data.array import ArrayData
 from data.data_entry import complete_args, select_eval_loader, select_train_loader
-from data.table import read_table
-from utils.errors import DanluError
+from data.lists.table import read_table
+from utils.base.errors import DanluError
 
 X = np.array([[1, 10, 7], [2, -20, 7], [3, 30, 7], [6, 0, 7]], dtype=float)
 Y = X.sum(1)

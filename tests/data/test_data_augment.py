@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from data.augment import AUGMENTS, Affine, Augment, Erase, Flip, Jitter, Part, Shift
+from data.augment import AUGMENTS, Affine, Augment, Erase, Flip, Jitter, RandomResizedCrop, Shift
 from data.data_entry import select_eval_loader, select_train_loader
-from data.pictures import read_mask, read_picture
-from utils.errors import DanluError
-from utils.seeding import uniform_draws
+from data.lists.pictures import read_mask, read_picture
+from utils.base.errors import DanluError
+from utils.base.seeding import uniform_draws
 
 CHANGING = [name for name in AUGMENTS if name != 'none']
 SIZE = (40, 48)
@@ -213,9 +213,9 @@ def test_the_models_generator_does_not_notice(masked, name, workers):
 LIKE_TORCHVISION = {
     'flip': (Flip(), v2.RandomHorizontalFlip()),
     'shift': (Shift(1 / 8), v2.RandomCrop((24, 32), padding=[4, 3])),
-    'part': (Part(0.25, 1.0), v2.RandomResizedCrop((24, 32), scale=(0.25, 1.0))),
-    'small part': (Part(0.05, 0.1), v2.RandomResizedCrop((24, 32), scale=(0.05, 0.1))),
-    'impossible part': (Part(1.0, 1.0), v2.RandomResizedCrop((24, 32), scale=(1.0, 1.0))),
+    'part': (RandomResizedCrop(0.25, 1.0), v2.RandomResizedCrop((24, 32), scale=(0.25, 1.0))),
+    'small part': (RandomResizedCrop(0.05, 0.1), v2.RandomResizedCrop((24, 32), scale=(0.05, 0.1))),
+    'impossible part': (RandomResizedCrop(1.0, 1.0), v2.RandomResizedCrop((24, 32), scale=(1.0, 1.0))),
     'rotation': (Affine(30), v2.RandomAffine(30)),
     'translation': (Affine(0, (0.1, 0.2)), v2.RandomAffine(0, (0.1, 0.2))),
     'scaling': (Affine(0, scale=(0.9, 1.3)), v2.RandomAffine(0, scale=(0.9, 1.3))),

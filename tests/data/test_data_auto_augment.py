@@ -9,8 +9,8 @@ from torchvision.transforms import v2
 
 from data.augment import AUGMENTS, Augment, refuse_changing
 from data.auto_augment import BINS, MOVING, OPERATIONS, SIGNED, randaugment, trivialaugment
-from utils.errors import DanluError
-from utils.seeding import uniform_draws
+from utils.base.errors import DanluError
+from utils.base.seeding import uniform_draws
 
 REFERENCES = {
     'randaugment': (randaugment, v2.RandAugment()),

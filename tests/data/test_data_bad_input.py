@@ -5,7 +5,7 @@ import multiprocessing
 import pytest
 
 from data.data_entry import select_eval_loader, select_train_loader
-from utils.errors import DanluError, message_of
+from utils.base.errors import DanluError, message_of
 
 WHAT = 'image file is truncated'
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.checks.preview import find_bits
 from data.data_entry import complete_args, notes_of, select_eval_loader, select_train_loader
 from data.list_dataset import ListDataset
-from data.pictures import check_picture, inspect_picture, picture_from, read_picture
-from data.survey import find_bits
+from data.lists.pictures import check_picture, inspect_picture, picture_from, read_picture
 from scripts.measure_data import main as measure_data
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 def deep(largest, seed=0, shape=(5, 6)):

@@ -9,8 +9,8 @@ import pytest
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
 from data.stream import Stream
-from utils.errors import DanluError
-from utils.file_names import name_fault, printable
+from utils.base.errors import DanluError
+from utils.base.file_names import name_fault, printable
 
 GBK = '照片'.encode('gbk')
 

@@ -7,12 +7,12 @@ from PIL import Image
 
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
+from data.lists.pictures import read_mask, read_picture
 from data.mem_list import MemList
-from data.pictures import read_mask, read_picture
 from data.stream import Stream
 from options import parse_test_args
-from utils.errors import DanluError
-from utils.fit import Fit
+from utils.base.errors import DanluError
+from utils.options.fit import Fit
 
 WIDE = (120, 40)  # width x height
 PLACES = (4, 60, 110)  # of a white square of 6 pixels, across
@@ -168,7 +168,7 @@ def test_older_checkpoints_keep_what_they_had(save, write, then, fit, list_args)
 
 
 def test_a_line_of_the_log_says_how_pictures_come_in(save, list_args):
-    from utils.fit import described_pictures
+    from utils.options.fit import described_pictures
 
     args = list_args(f'{squares(save)[0]} 1', '--task', 'regression', '--image_size', 20, 30)
     complete_args(args)

@@ -7,7 +7,7 @@ from PIL import Image
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
 from data.mem_list import MemList
-from utils.fit import described_pictures
+from utils.options.fit import described_pictures
 
 CLASSES = {'list': ListDataset, 'mem_list': MemList}
 

@@ -10,11 +10,11 @@ from PIL import Image
 from data.data_entry import complete_args, select_eval_loader, select_train_loader
 from data.folder import Folder
 from data.list_dataset import ListDataset
+from data.lists.pictures import read_mask, read_picture
 from data.mem_list import MemList
-from data.pictures import read_mask, read_picture
 from options import parse_test_args
-from utils.errors import DanluError
-from utils.fit import Fit
+from utils.base.errors import DanluError
+from utils.options.fit import Fit
 
 KINDS = ['list', 'mem_list']
 CLASSES = {'list': ListDataset, 'mem_list': MemList, 'folder': Folder}
@@ -76,7 +76,7 @@ def test_mem_list_gives_whole_batches(labelled, masked, monkeypatch):
         raise AssertionError('a sample was asked for by itself')
 
     monkeypatch.setattr(MemList, '__getitem__', refuse)
-    monkeypatch.setattr('data.in_memory.InMemory.__getitem__', refuse)
+    monkeypatch.setattr('data.tensor_dataset.InMemory.__getitem__', refuse)
     for make in (labelled, masked):
         args = make('--batch_size', 3, kind='mem_list')
         for loader in (select_train_loader(args), select_eval_loader(args)):

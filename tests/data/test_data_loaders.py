@@ -12,7 +12,7 @@ import torch
 from data.data_entry import DATASETS, complete_args, select_eval_loader, select_train_loader
 from data.list_dataset import ListDataset
 from data.samplers import EpochBatches
-from utils.errors import DanluError, message_of
+from utils.base.errors import DanluError, message_of
 
 SIZES = [(1, 1), (1, 4), (2, 1), (5, 1), (8, 4), (9, 4), (10, 4), (11, 4), (5, 4), (4, 5), (101, 10), (33, 32)]
 
@@ -118,7 +118,7 @@ def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment
         asked.append(len(images))
         return images.float() + 1, targets
 
-    loader.serve(torch.device('cpu'), prepare)
+    loader.bind_transform(torch.device('cpu'), prepare)
     for (images, targets), (found, labels) in zip(expected, loader, strict=True):
         assert torch.equal(images.float() + 1, found)
         assert torch.equal(targets, labels)

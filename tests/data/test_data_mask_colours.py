@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from data.data_entry import notes_of, select_eval_loader, select_train_loader
-from data.masks import MaskCoding
-from data.pictures import read_mask
+from data.lists.masks import MaskCoding
+from data.lists.pictures import read_mask
 from scripts.measure_data import main as measure_data
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 COLOURS = np.array([[128, 128, 128], [128, 0, 0], [0, 0, 0]], np.uint8)  # sky, building, void
 LABELS = np.array([[0, 0, 1, 2], [0, 1, 1, 2], [1, 1, 0, 0]], np.uint8)

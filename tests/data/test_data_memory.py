@@ -6,9 +6,9 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 from data.data_entry import complete_args
-from data.labels import label_names, parse_labels
 from data.list_dataset import BLOCK, ListDataset
-from data.listing import Faults, read_list
+from data.lists.labels import label_names, parse_labels
+from data.lists.list_file import ErrorCollector, read_list
 
 LINES = 300_000
 
@@ -16,7 +16,7 @@ LINES = 300_000
 def test_a_long_list_takes_few_bytes_per_line_and_no_object_each(files):
     """Objects would be counted by workers, which takes a copy of the memory that they lie in for each worker.
 
-    How long it takes and what the process holds is measured by `scripts/benchmark.py growth`.
+    How long it takes and what the process holds is measured by `scripts/dev/benchmark.py growth`.
     """
     path = files / 'long.txt'
     with open(path, 'w', encoding='utf-8') as file:
@@ -27,7 +27,7 @@ def test_a_long_list_takes_few_bytes_per_line_and_no_object_each(files):
     try:
         listing = read_list(path)
         kept, peak = tracemalloc.get_traced_memory()
-        faults = Faults('list')
+        faults = ErrorCollector('list')
         labels = parse_labels(listing, 1000, label_names(listing), faults)
         _, peak_with_labels = tracemalloc.get_traced_memory()
     finally:

@@ -9,7 +9,7 @@ from torchvision.transforms import v2
 
 from data.data_entry import select_eval_loader, select_train_loader
 from data.mixing import Mixing, cut_and_paste, mix_up, random_box, select_mixing
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 K, SIZE = 5, (24, 36)
 EVERY_WAY = [(0.4, None), (None, 1.0), (0.4, 1.0)]

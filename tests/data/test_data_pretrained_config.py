@@ -8,13 +8,13 @@ from PIL import Image
 import train
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
+from data.lists.pictures import read_picture
 from data.mem_list import MemList
-from data.pictures import read_picture
 from eval import load_predictor
 from options import parse_test_args, parse_train_args
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.fit import Fit
+from utils.base.errors import DanluError
+from utils.options.fit import Fit
+from utils.runs.checkpoint import load_checkpoint
 
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 INCEPTION = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]

@@ -10,10 +10,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from data.data_entry import Batches, select_train_loader
-from data.in_memory import InMemory
 from data.loader import Loader
 from data.samplers import Draws, EpochBatches, random_keys, repetitions
-from utils.seeding import mixed
+from data.tensor_dataset import InMemory
+from utils.base.seeding import mixed
 
 SAMPLES, RARE = 30, (27, 28, 29)
 WEIGHTS = np.where(np.isin(np.arange(SAMPLES), RARE), 10.0, 1.0)  # each of the rare ones is drawn about ten times
@@ -162,5 +162,5 @@ def test_a_stream_that_comes_round_again_is_augmented_otherwise(tmp_path, make_a
 def test_a_batch_that_is_made_again_is_the_same(make_args):
     loader = batches_of(Drawing())
     whole = [images for images, _ in loader]
-    batch, indices = loader.batch_again(1, 2)
+    batch, indices = loader.rebuild_batch(1, 2)
     assert torch.equal(batch[0], whole[1]) and np.asarray(indices).tolist() == batch[1].tolist()

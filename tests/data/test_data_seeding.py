@@ -5,7 +5,7 @@ import random
 import numpy as np
 import torch
 
-from utils.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
+from utils.base.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
 
 
 def test_neighbouring_places_have_unrelated_seeds():

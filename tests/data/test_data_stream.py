@@ -12,10 +12,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from data.data_entry import select_eval_loader, select_train_loader
+from data.lists.shards import TarShard
 from data.samplers import EpochBatches, StreamBatches, shuffled
-from data.shards import TarShard
 from data.stream import Stream
-from utils.errors import DanluError, message_of
+from utils.base.errors import DanluError, message_of
 
 
 def encoded(pixels, kind='PNG'):
@@ -294,7 +294,7 @@ def test_lines_name_pictures_relative_to_their_file_or_to_data_root(save, write,
 def test_many_small_members_are_walked_over_by_their_headers(pack, monkeypatch):
     path = pack('a.tar', *((f'{n // 2}.{("png", "cls")[n % 2]}', bytes(3000)) for n in range(2000)))
     read = []
-    monkeypatch.setattr('data.shards.READING.read', lambda *args: read.append(args), raising=False)
+    monkeypatch.setattr('data.lists.shards.READING.read', lambda *args: read.append(args), raising=False)
     places = list(TarShard(path).walk(masks=False))
     assert (len(places), read) == (1000, [])
     with open(path, 'rb') as file:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.checks.statistics import ListSource, measure
 from data.data_entry import complete_args
 from data.folder import Folder
 from data.list_dataset import ListDataset
-from data.measure import ListSource, measure
 from data.stream import Stream
-from utils.errors import DanluError
-from utils.palette import fitted
+from utils.base.errors import DanluError
+from utils.options.palette import fitted
 
 NFC, NFD = (unicodedata.normalize(form, 'café') for form in ('NFC', 'NFD'))
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch.distributed.run import get_args_parser
 
 import options
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
 
 READMES = [PROJECT / 'README.md', PROJECT / 'README.zh-CN.md']
 PRINTING = [PROJECT / 'README.md', PROJECT / 'docs' / 'from-your-template.md', PROJECT / 'docs' / 'recipes.md']
@@ -296,7 +296,7 @@ def test_commands_for_several_processes_are_accepted(here):
 
 
 def test_the_table_of_options_is_up_to_date():
-    script = load(PROJECT / 'scripts' / 'make_options_doc.py')
+    script = load(PROJECT / 'scripts' / 'dev' / 'make_options_doc.py')
     text = script.document()
     assert str(PROJECT) not in text and 'SUPPRESS' not in text
     assert (PROJECT / 'docs' / 'options.md').read_text('utf-8') == text, f'it is old; renew it by: {script.COMMAND}'
@@ -315,7 +315,7 @@ def test_the_table_has_every_option_once():
 
 
 def test_renewing_the_table_of_options(tmp_path, monkeypatch):
-    script = load(PROJECT / 'scripts' / 'make_options_doc.py')
+    script = load(PROJECT / 'scripts' / 'dev' / 'make_options_doc.py')
     monkeypatch.setattr(script, 'DOCUMENT', tmp_path / 'options.md')
     with contextlib.redirect_stdout(io.StringIO()) as said:
         script.main()

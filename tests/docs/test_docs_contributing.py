@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
 
 BLOCK = re.compile(r'^```python\n# (.*?)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 COPIED = shutil.ignore_patterns('.git', '.venv', 'checkpoints', 'datasets', '__pycache__', '.*_cache', '.hypothesis')

@@ -21,8 +21,8 @@ import options
 from data import torchvision_data
 from data.data_entry import DATASETS
 from model.model_entry import MODELS
-from utils.override_checks import COUNTERPARTS
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
+from utils.training.override_checks import COUNTERPARTS
 
 TEXT = (PROJECT / 'docs' / 'from-your-template.md').read_text(encoding='utf-8')
 SECTIONS = dict(zip(*[iter(re.split(r'^##+ (.*)$', TEXT, flags=re.MULTILINE)[1:])] * 2, strict=True))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @pytest.fixture(scope='module')

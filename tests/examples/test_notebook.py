@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
 
 NOTEBOOK = PROJECT / 'examples' / 'notebook.ipynb'
 

@@ -15,12 +15,12 @@ import torch
 
 import options
 from tests.train.helpers import bits
-from utils import past
-from utils.args_file import options_of
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.known_archives import note_archive
-from utils.registry import PROJECT
+from utils.base.errors import DanluError
+from utils.base.known_archives import note_archive
+from utils.base.registry import PROJECT
+from utils.options import migrations
+from utils.options.args_file import options_of
+from utils.runs.checkpoint import load_checkpoint
 
 STORED = Path(__file__).parent
 FORMATS = sorted(path.parent.name for path in STORED.glob('*/args.txt'))
@@ -59,11 +59,11 @@ def later(monkeypatch):
 
 @pytest.fixture
 def changed(monkeypatch):
-    """Return a function that says which options and values have changed: see utils/past.py."""
+    """Return a function that says which options and values have changed: see utils/options/migrations.py."""
 
     def change(names=None, values=None):
-        monkeypatch.setattr(past, 'CHANGED_OPTIONS', names or {})
-        monkeypatch.setattr(past, 'CHANGED_VALUES', values or {})
+        monkeypatch.setattr(migrations, 'CHANGED_OPTIONS', names or {})
+        monkeypatch.setattr(migrations, 'CHANGED_VALUES', values or {})
 
     return change
 
@@ -169,11 +169,11 @@ def rows_of(directory):
 def test_a_stored_args_txt_repeats_its_run(name, copied, train_here, tmp_path):
     run = copied(name)
     args, then = vars(parsed(run.args)), run.best['args']
-    then = past.translated(then, args.__contains__)
+    then = migrations.translated(then, args.__contains__)
     for action in options_of(options.train_parser()):
         if action.dest in (*options.NOT_REPEATED, *then['from_data']):
             continue
-        expected = then.get(action.dest, past.before_of(action, then) if hasattr(action, 'before') else None)
+        expected = then.get(action.dest, migrations.before_of(action, then) if hasattr(action, 'before') else None)
         assert args[action.dest] == expected, action.dest
     again = train_here(f'@{run.args}', '--epochs', 1, '--checkpoints_dir', tmp_path / 'again')
     assert math.isfinite(load_checkpoint(again.directory / 'last.pth')['metrics']['train/loss'])
@@ -207,8 +207,8 @@ def test_an_option_that_forgot_its_past_is_found(monkeypatch):
 
 def test_what_has_changed_is_an_option_no_longer():
     known = {action.dest for parser in (options.train_parser(), options.test_parser()) for action in options_of(parser)}
-    assert not known & {*past.CHANGED_OPTIONS}
-    assert {*past.CHANGED_VALUES} <= known
+    assert not known & {*migrations.CHANGED_OPTIONS}
+    assert {*migrations.CHANGED_VALUES} <= known
 
 
 def test_no_format_names_the_machine_that_made_it():
@@ -324,7 +324,7 @@ def make_own(run):
 
 
 def test_an_option_that_is_gone_is_refused_where_it_did_something(changed, copied, capsys):
-    changed({'half': past.removed(False)})
+    changed({'half': migrations.removed(False)})
     run = copied(FIRST)
     words = ['--load_model_path', str(run.directory / 'best.pth')]
     for harmless, value in (('--no_half', False), ('# --half (not set)', None)):

@@ -4,7 +4,7 @@ import pytest
 
 from model.model_entry import select_model
 from options import parse_train_args
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 UNET = ['--model_type', 'unet', '--task', 'restoration', '--data_type', 'noisy_digits']
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from model import model_entry
 from model.model_entry import MODELS, equip_multi_gpu, select_model
-from utils.errors import DanluError
-from utils.registry import read_registry
+from utils.base.errors import DanluError
+from utils.base.registry import read_registry
 
 
 def make_args(model_type, **changes):

@@ -10,7 +10,7 @@ from torch import nn
 
 from model import model_entry
 from model.model_entry import MODELS, equip_multi_gpu, select_model
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 class ArgsNet(nn.Module):

@@ -13,7 +13,7 @@ from model.fcn import deeplabv3_fcn, mobilenetv3_fcn, resnet50_fcn, resnet101_fc
 from model.lenet import LeNet
 from model.mlp import MLP
 from model.unet import UNet
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 def check_gradients(model, images, steps=1):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from model.model_entry import select_model
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 def make_args(name, **changes):

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import models
 
 from model.torchvision_models import torchvision_model
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 FAMILIES = [
     ('resnet18', 32),

@@ -25,8 +25,8 @@ REGISTRIES = [
     ('loss', 'loss', 'LOSSES'),
     ('task', 'metrics', 'METRICS'),
     ('augment', 'data.augment', 'AUGMENTS'),
-    ('optimizer', 'utils.optim', 'OPTIMIZERS'),
-    ('schedule', 'utils.optim', 'SCHEDULES'),
+    ('optimizer', 'utils.training.optim', 'OPTIMIZERS'),
+    ('schedule', 'utils.training.optim', 'SCHEDULES'),
 ]
 
 

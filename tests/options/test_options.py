@@ -29,7 +29,7 @@ from tests.options.helpers import (
     trained,
     tree,
 )
-from utils.registry import PROJECT, read_registry
+from utils.base.registry import PROJECT, read_registry
 
 
 def danlu(program, *argv, cwd=None, flags=()):

@@ -16,8 +16,8 @@ from options import (
     prepare_train_args,
 )
 from tests.options.helpers import new_run, tree
-from utils.registry import PROJECT
-from utils.run_directory import remove_unstarted
+from utils.base.registry import PROJECT
+from utils.runs.run_directory import remove_unstarted
 
 
 def test_names_of_run_directories(place):

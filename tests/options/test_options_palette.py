@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from options import prepare_train_args
 from tests.options.helpers import SEGMENTATION, new_run, train_args
-from utils.record import experiment_of
+from utils.provenance.record import experiment_of
 
 BLACK_AND_WHITE = ['--palette', '#000000', '#ffffff']
 OTHERS = ['--palette', '#ffffff', '#000000']

@@ -14,7 +14,7 @@ from options import (
     prepare_train_args,
 )
 from tests.options.helpers import REGISTRIES, SEGMENTATION, new_run
-from utils.registry import read_registry
+from utils.base.registry import read_registry
 
 STREAM = '--data_type stream --train_list pictures --val_list pictures'
 

@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from options import parse_train_args
 from train import Trainer
-from utils.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_checkpoint
 
 VALUES = [0.5, 0.9, 0.6, 0.4]  # of validation: the second epoch is the best one
 
@@ -64,7 +64,7 @@ def test_the_network_has_the_best_weights(tmp_path, words):
     trainer.train()
     best = saved(tmp_path, 'best.pth')
     assert same(trainer.net.state_dict(), best) and not same(best, saved(tmp_path, 'last.pth'))
-    with trainer.for_testing():
+    with trainer.eval_weights():
         assert same(trainer.net.state_dict(), best)
 
 

@@ -16,11 +16,11 @@ from options import parse_train_args
 from tests.networks import Normed
 from tests.program_server import Program
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.ema import Ema
-from utils.errors import DanluError
-from utils.lr_finder import find_lr
-from utils.registry import PROJECT
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
+from utils.runs.checkpoint import load_checkpoint
+from utils.training.ema import Ema
+from utils.training.lr_finder import find_lr
 
 
 def plain_network():
@@ -294,7 +294,7 @@ def test_a_dry_run_does_everything_once_and_leaves_nothing(run_program, tmp_path
 @pytest.mark.parametrize('samples', [17, 24])
 def test_a_dry_run_meets_the_last_batch_of_an_epoch(tmp_path, samples):
     """Batch normalisation cannot learn from a single sample, which would show at the end of the first epoch."""
-    from utils.dry_run import dry_run
+    from utils.training.dry_run import dry_run
 
     trainer = trainer_of(tmp_path, train_loader=loader(samples))
     if samples == 24:
@@ -305,7 +305,7 @@ def test_a_dry_run_meets_the_last_batch_of_an_epoch(tmp_path, samples):
 
 
 def test_a_dry_run_notices_a_network_whose_state_is_not_saved(tmp_path):
-    from utils.dry_run import dry_run
+    from utils.training.dry_run import dry_run
 
     class Forgetful(Normed):
         """What it multiplies by is neither a parameter nor a buffer."""

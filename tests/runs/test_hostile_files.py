@@ -8,18 +8,18 @@ import tarfile
 
 import pytest
 
-from data.shards import TarShard
+from data.lists.shards import TarShard
 from options import parse_test_args
 from scripts import runs
-from scripts.records.run import Run
-from utils import ledger
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.lock import holder
-from utils.reader import Source
-from utils.record import read_record
-from utils.regular_files import open_regular, read_regular_text
-from utils.unpacking import read_archive
+from scripts.run_commands.run import Run
+from utils.base.errors import DanluError
+from utils.base.regular_files import open_regular, read_regular_text
+from utils.provenance.record import read_record
+from utils.provenance.source_archive import read_archive
+from utils.provenance.symbol_resolver import Source
+from utils.runs import ledger
+from utils.runs.checkpoint import load_checkpoint
+from utils.runs.lock import holder
 
 NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links|sparse file|larger than 256 MB'
 pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')

@@ -7,17 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from data.pictures import open_picture
+from data.lists.pictures import open_picture
 from options import parse_test_args, parse_train_args, save_args
 from tests.runs.helpers import tampered
-from utils.args_file import same_options
-from utils.checkpoint import load_checkpoint, load_weights
-from utils.errors import DanluError, message_of
-from utils.fingerprint import NoFingerprintError, asked_again
-from utils.first_steps import read_first_steps
-from utils.record import read_record
-from utils.record_schema import check_resume_state, fault_of
-from utils.witness import Witness
+from utils.base.errors import DanluError, message_of
+from utils.base.record_schema import check_resume_state, fault_of
+from utils.options.args_file import same_options
+from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs
+from utils.provenance.record import read_record
+from utils.provenance.replay_log import read_first_steps
+from utils.provenance.resume_check import Witness
+from utils.runs.checkpoint import load_checkpoint, load_weights
 
 
 def nested(depth, times):
@@ -163,7 +163,7 @@ def test_messages_are_cut_and_have_no_control_characters():
 def test_a_probe_that_would_take_all_memory_is_not_drawn():
     fingerprint = {'rule': 1, 'probe': {'shape': [30_000, 3, 300, 300]}, 'outputs': {}}
     with pytest.raises(NoFingerprintError, match='more than 268,435,456 numbers'):
-        asked_again(torch.nn.Linear(2, 2), fingerprint)
+        compare_outputs(torch.nn.Linear(2, 2), fingerprint)
 
 
 def test_a_long_value_in_a_checkpoint_is_cut_in_the_message(refused):

@@ -10,8 +10,8 @@ import pytest
 
 import eval as eval_py
 import train
-from utils import ledger, result_directory
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs import ledger, result_directory
 
 
 @pytest.fixture(scope='module')

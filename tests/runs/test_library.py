@@ -11,7 +11,7 @@ from PIL import Image
 from eval import Evaluator, load_predictor
 from options import parse_train_args, test_args, train_args
 from train import Trainer
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 def test_options_by_keyword_are_those_of_the_command_line():

@@ -9,7 +9,7 @@ import torch
 
 from options import train_args
 from train import Trainer
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 CPU = {'CUDA_VISIBLE_DEVICES': ''}
 

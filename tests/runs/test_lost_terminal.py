@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.program_server import PROJECT, Program
-from utils.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.skipif(os.name == 'nt', reason='there is no pty')
 TAKE_TERMINAL = """

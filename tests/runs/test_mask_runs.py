@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from options import parse_train_args
-from utils.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_checkpoint
 
 SIZE = 16
 SHORT = ['--batch_size', 2, '--model_type', 'unet', '--model_args', 'width=4', 'depth=1', '--save_freq', 1]

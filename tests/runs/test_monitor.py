@@ -8,9 +8,9 @@ import torch
 from loss import WeightedSum
 from options import parse_train_args
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.selection import Selection, known_values
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
+from utils.training.checkpoint_selector import Selection, known_values
 
 NAN = math.nan
 

@@ -16,7 +16,7 @@ from train import Trainer
 PROGRAM = """
 import os, signal, sys
 from examples import gan
-from utils.errors import run_main
+from utils.base.errors import run_main
 
 class Interrupted(gan.GANTrainer):
     def train_step(self, batch):

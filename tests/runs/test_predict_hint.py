@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from options import test_args
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @pytest.fixture(scope='module')

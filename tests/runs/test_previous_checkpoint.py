@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import train
-from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope='module')

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from tests.program_server import Program
-from utils.checkpoint import load_checkpoint
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
+from utils.runs.checkpoint import load_checkpoint
 
 WORKERS = (0, 2)
 

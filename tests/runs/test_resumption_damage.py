@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.runs.helpers import tampered
-from utils.resumption import newest_whole
+from utils.training.resume import newest_whole
 
 
 def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(stopped, faults, tmp_path):

@@ -9,7 +9,7 @@ from metrics import Metrics
 from options import train_args
 from tests.runs.helpers import loader_of
 from train import Trainer
-from utils.interruption import Interruption
+from utils.training.preemption import Interruption
 
 
 @pytest.mark.parametrize(('hidden', 'own', 'exact'), [(False, True, True), (False, False, True), (True, True, False)])

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from utils.errors import DanluError
-from utils.lock import RunLock
-from utils.registry import PROJECT
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
+from utils.runs.lock import RunLock
 
 
 def test_a_second_process_is_kept_out_as_long_as_the_first_goes_on(faults, whole_runs, tmp_path):
@@ -38,7 +38,7 @@ def test_a_lock_that_nobody_has_filled_in_yet_is_respected(tmp_path):
     """Between opening and writing, which another process may see."""
     lock = RunLock(tmp_path)
     lock.file.truncate(0)
-    code = f'from utils.lock import RunLock\nRunLock({str(tmp_path)!r})'
+    code = f'from utils.runs.lock import RunLock\nRunLock({str(tmp_path)!r})'
     done = subprocess.run([sys.executable, '-c', code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert 'another process goes on with this run' in done.stderr
     lock.release()

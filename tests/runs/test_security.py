@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from data.data_entry import complete_args, select_train_loader
+from data.lists.shards import TarShard
 from data.mem_list import MemList
-from data.shards import TarShard
 from options import parse_train_args
-from utils.errors import DanluError
-from utils.registry import PROJECT
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
 
 SOURCES = [path for part in ('*.py', 'data/**/*.py', 'model/**/*.py', 'utils/**/*.py', 'scripts/**/*.py')
            for path in sorted(PROJECT.glob(part))]  # fmt: skip
@@ -29,8 +29,10 @@ FORBIDDEN_CALLS = {
     *('yaml.load', 'joblib.load', 'torch.hub.load', 'runpy.run_path', 'shutil.unpack_archive'),
 }
 FORBIDDEN_MODULES = {'urllib', 'http', 'requests', 'ftplib', 'smtplib', 'shelve', 'dill', 'cloudpickle'}
-STARTS_PROGRAMS = 'scripts/faults/processes.py'  # the driver that kills runs, for programs that its user lists
-TRUSTED = 'utils/checkpoint.py: _trusted_weights'  # --trust_checkpoint, whose help says what it does
+STARTS_PROGRAMS = (
+    'scripts/dev/fault_injection/processes.py'  # the driver that kills runs, for programs that its user lists
+)
+TRUSTED = 'utils/runs/checkpoint.py: _trusted_weights'  # --trust_checkpoint, whose help says what it does
 
 
 def dotted(node):
@@ -74,7 +76,7 @@ def test_torch_load_reads_weights_only():
 
 def test_np_load_reads_no_objects():
     found = [(place, words) for place, name, words in calls() if name in ('np.load', 'numpy.load')]
-    assert {place.split(':')[0] for place, _ in found} >= {'data/digits.py', 'data/table.py'}
+    assert {place.split(':')[0] for place, _ in found} >= {'data/digits.py', 'data/lists/table.py'}
     assert [place for place, words in found if words.get('allow_pickle', True) is not False] == []
 
 

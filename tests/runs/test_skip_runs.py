@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @pytest.fixture

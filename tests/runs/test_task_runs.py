@@ -10,8 +10,8 @@ from PIL import Image
 from data.data_entry import select_eval_loader
 from metrics import select_metrics
 from options import parse_train_args
-from utils.errors import DanluError
-from utils.fonts import lacking
+from utils.base.errors import DanluError
+from utils.drawing.fonts import lacking
 
 SMALL_UNET = ('--model_type', 'unet', '--model_args', 'width=8', 'depth=2')
 COLOURS = {'blue': (0, 0, 220), 'green': (0, 200, 0), 'red': (220, 0, 0)}

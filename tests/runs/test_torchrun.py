@@ -22,8 +22,8 @@ from torch.distributed import TCPStore
 
 import train
 from tests.program_server import Program
-from utils.checkpoint import load_checkpoint
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
+from utils.runs.checkpoint import load_checkpoint
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
 EXACT = ('train/acc', 'val/acc', 'val/auroc', 'train/f1_macro', 'val/f1_macro')
@@ -33,13 +33,13 @@ import os, resource, signal, sys
 project = sys.argv.pop(1)
 sys.path[:0] = [project, os.path.join(project, 'scripts')]
 import train
-from faults.processes import recording
-from utils import sharding
-from utils.errors import run_main
+from scripts.dev.fault_injection.processes import recording
+from utils.distributed import fsdp
+from utils.base.errors import run_main
 
 WHAT, RANK, STEP = os.environ['FAULT'].split()
 learn = train.Trainer.train_step
-sharding.shard.__defaults__ = (100,)  # so that there are several parts of a small network
+fsdp.shard.__defaults__ = (100,)  # so that there are several parts of a small network
 
 def train_step(self, batch):
     again = os.environ.get('TORCHELASTIC_RESTART_COUNT', '0') != '0'

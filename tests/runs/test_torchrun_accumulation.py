@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from options import parse_train_args
 from train import Trainer
-from utils import processes
+from utils.distributed import processes
 
 with processes.joined(lambda: torch.device('cpu')):
     torch.manual_seed(0)

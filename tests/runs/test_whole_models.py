@@ -9,8 +9,8 @@ from torch import nn
 from eval import load_predictor
 from options import parse_train_args, test_args
 from tests.train.helpers import bits
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 OLD = """
 import torch

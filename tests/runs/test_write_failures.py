@@ -12,8 +12,8 @@ import pytest
 
 import eval as eval_py
 import train
-from utils.checkpoint import load_checkpoint
-from utils.write_errors import WriteError
+from utils.base.write_errors import WriteError
+from utils.runs.checkpoint import load_checkpoint
 
 SMALL = ['--model_type', 'mlp', '--model_args', 'hidden=8', '--batch_size', '500', '--epochs', '3']
 SMALL += ['--threads', '1', '--no_report', '--device', 'cpu']

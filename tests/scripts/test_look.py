@@ -10,8 +10,8 @@ from PIL import Image
 
 from scripts import look
 from utils import viz
-from utils.colours import class_colours
-from utils.sheet import target_text
+from utils.drawing.colours import class_colours
+from utils.drawing.sample_grid import target_text
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from PIL import Image
 
 from options import save_args, train_args
 from scripts import look
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @pytest.fixture

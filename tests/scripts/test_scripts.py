@@ -18,7 +18,7 @@ import pytest
 
 import options
 from options import parse_test_args, parse_train_args
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
 
 SCRIPTS = [*sorted((PROJECT / 'scripts').glob('*.sh')), PROJECT / '.ci' / 'run']
 STARTED = [path for path in SCRIPTS if path.name != 'setup_env.sh']  # that one is sourced

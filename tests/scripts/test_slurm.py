@@ -10,7 +10,7 @@ import pytest
 from torch.distributed.run import get_args_parser
 
 from options import parse_train_args
-from utils.registry import PROJECT
+from utils.base.registry import PROJECT
 
 FILES = sorted((PROJECT / 'scripts' / 'slurm').glob('*.sbatch'))
 JOB = {'SLURM_JOB_ID': '123456', 'SLURM_GPUS_ON_NODE': '4', 'SLURM_NNODES': '2', 'SLURM_JOB_NODELIST': 'node[7-8]',

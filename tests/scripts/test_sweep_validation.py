@@ -6,7 +6,7 @@ import pytest
 
 from options import train_args
 from scripts.sweep import metric_of
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 def test_without_validation_trials_are_compared_by_the_training_loss():

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from options import parse_train_args
 from tests.networks import Dropping
 from train import Trainer
-from utils.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_checkpoint
 
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
 

@@ -12,8 +12,8 @@ from data.data_entry import select_train_loader
 from eval import load_predictor
 from options import parse_train_args
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.target_scale import TargetScale, measure_targets, scale_of, scale_outputs
+from utils.runs.checkpoint import load_checkpoint
+from utils.tasks.target_scale import TargetScale, measure_targets, scale_of, scale_outputs
 
 CENTRE, SPREAD = 200_000.0, 54_000.0
 

@@ -13,8 +13,8 @@ from options import train_args
 from tests.networks import Dropping
 from tests.train.helpers import bits, computed, loader, notebook_trainer, samples
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 
 def stepped(folder, *words):

@@ -10,10 +10,10 @@ import pytest
 from options import parse_train_args, train_args
 from tests.train.helpers import Dropping, bits, computed, loader, snapshot
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.record import read_record
-from utils.run_copy import copy_run
+from utils.base.errors import DanluError
+from utils.provenance.record import read_record
+from utils.runs.checkpoint import load_checkpoint
+from utils.training.run_copy import copy_run
 
 WORDS = ['--epochs', 4, '--save_freq', 1, '--schedule', 'step', '--lr_steps', 1, '--gamma', 0.5, '--lr', 0.004,
          '--num_workers', 0]  # fmt: skip

@@ -14,8 +14,8 @@ from options import parse_train_args
 from tests.program_server import Program
 from tests.train.helpers import Dropping, computed, loader, notebook_trainer, samples, snapshot, weights_in
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 
 def test_repeating_from_args_txt_gives_the_same_bits(digits_run, train_here, history_of):

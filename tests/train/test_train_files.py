@@ -13,8 +13,8 @@ from PIL import Image
 import train
 from options import parse_train_args
 from tests.train.helpers import check_events, log_of, weights_in
-from utils.checkpoint import load_checkpoint
-from utils.colours import class_colours
+from utils.drawing.colours import class_colours
+from utils.runs.checkpoint import load_checkpoint
 
 TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint'}
 

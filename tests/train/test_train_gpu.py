@@ -11,8 +11,8 @@ from torch import nn
 import train
 from options import parse_train_args
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.machine import select_gpus
+from utils.base.machine import select_gpus
+from utils.runs.checkpoint import load_checkpoint
 
 
 class Unwatched:

@@ -15,8 +15,8 @@ from loss import CrossEntropy
 from options import parse_train_args
 from tests.train.helpers import Dropping, Plain, Watching, bits, loader, notebook_trainer, samples, weights_in
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 
 def test_training_is_the_bare_loop_to_the_last_bit(tmp_path):
@@ -124,7 +124,7 @@ def test_the_best_epoch_is_remembered_when_a_run_goes_on(tmp_path):
 class WatchingPreparation(Watching):
     """Notes also what is prepared, a batch or several as one, and what comes of it."""
 
-    def take_from(self, *loaders):
+    def bind_transforms(self, *loaders):
         prepare, self.prepared = self.prepare, []
 
         def watched(images, targets, key=None):
@@ -134,7 +134,7 @@ class WatchingPreparation(Watching):
 
         self.augment, self.std, self.mean = prepare.augment, prepare.std, prepare.mean
         for each in loaders:
-            each.serve(self.device, watched)
+            each.bind_transform(self.device, watched)
 
 
 @pytest.mark.parametrize(
@@ -296,8 +296,9 @@ def test_the_loop_never_waits_for_the_device_in_a_step(task, phase, tmp_path, mo
             words += ['--task', task, '--data_type', 'list', '--train_list', __file__, '--val_list', __file__]
         parts = {'model': Plain(7, 3, task == 'segmentation'), 'train_loader': batches, 'val_loader': batches}
         trainer = notebook_trainer(tmp_path, *words, **parts)
-        # On a CPU, which has nothing to wait for, utils/finite.py reads each loss; on a GPU see test_divergence.py.
-        trainer.update.guard.passes = trainer.update.guard.gradients_pass = lambda *loss: True
+        # On a CPU, which has nothing to wait for, utils/training/nonfinite_guard.py reads each loss; on a GPU see
+        # test_divergence.py.
+        trainer.update.guard.is_finite = trainer.update.guard.gradients_pass = lambda *loss: True
         trainer.train_per_epoch(1)  # what is done once at the start is not counted
         run = trainer.train_per_epoch if phase == 'train' else trainer.val_per_epoch
         run(2)

@@ -16,8 +16,8 @@ from loss import select_loss
 from options import parse_train_args, train_args
 from tests.train.helpers import computed
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 COUNT = 45  # of each split; batches of 8 leave one of 5
 

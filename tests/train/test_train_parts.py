@@ -8,7 +8,7 @@ from torch import nn
 from options import parse_train_args
 from tests.train.helpers import Dropping, Plain, bits, notebook_trainer, samples, weights_in
 from train import Trainer
-from utils.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_checkpoint
 
 
 def test_a_notebook_gets_the_history_back(tmp_path, capsys):

@@ -20,8 +20,8 @@ from eval import Evaluator, load_predictor
 from options import parse_train_args, train_args
 from options import test_args as args_of_test
 from train import Trainer
-from utils.errors import DanluError
-from utils.report import interrupted_line
+from utils.base.errors import DanluError
+from utils.training.run_messages import interrupted_line
 
 COUNT = 10
 NUMBERS = torch.rand(COUNT, 5, generator=torch.Generator().manual_seed(0))
@@ -360,7 +360,7 @@ def test_a_step_that_is_not_finite_names_the_python_that_goes_on(tmp_path):
 
 @pytest.mark.parametrize('reads', [False, True])
 def test_a_script_is_only_to_be_called_with_resume_where_it_reads_its_command_line(reads, tmp_path, monkeypatch):
-    monkeypatch.setattr('utils.report.program_of', lambda trainer: 'mine.py')
+    monkeypatch.setattr('utils.training.run_messages.program_of', lambda trainer: 'mine.py')
     words = ['--task', 'regression', '--device', 'cpu', '--epochs', '1', '--checkpoints_dir', str(tmp_path)]
     args = parse_train_args(words, ready_made=True) if reads else args_of(tmp_path)
     trainer = Trainer(args, model=nn.Linear(5, 1), train_loader=[(NUMBERS, VALUES)])

@@ -20,9 +20,9 @@ from options import parse_train_args, train_args
 from options import test_args as args_of_test
 from tests.train.helpers import bits, weights_in
 from train import Trainer
-from utils import optim as optim_py
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
+from utils.training import optim as optim_py
 
 COUNT, BATCH = 10, 4
 

@@ -11,9 +11,9 @@ from torch.optim import SGD, Adam, lr_scheduler
 from tests.networks import Dropping
 from tests.train.helpers import bits, computed, loader, notebook_trainer, samples
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
-from utils.ready_metrics import MetricFunction
+from utils.base.errors import DanluError
+from utils.metrics.ready_metrics import MetricFunction
+from utils.runs.checkpoint import load_checkpoint
 
 STEPS = 7  # of an epoch: 50 samples in batches of 8
 

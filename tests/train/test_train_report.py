@@ -4,7 +4,7 @@ import pytest
 
 from options import train_args
 from train import Trainer
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 
 
 @pytest.fixture

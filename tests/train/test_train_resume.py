@@ -10,9 +10,9 @@ import train
 from options import parse_train_args
 from tests.train.helpers import bits, check_events, computed, loader, log_of, notebook_trainer, snapshot, weights_in
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 from utils.logger import Logger
+from utils.runs.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope='module')

@@ -9,8 +9,8 @@ from model.lenet import LeNet
 from options import TAKEN_FROM_CHECKPOINT, parse_train_args
 from tests.train.helpers import bits
 from train import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.errors import DanluError
+from utils.base.errors import DanluError
+from utils.runs.checkpoint import load_checkpoint
 
 
 @pytest.mark.parametrize('form', ['ours', 'state dict', 'module.', '_orig_mod.', 'state_dict'])

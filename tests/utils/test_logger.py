@@ -12,10 +12,10 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from utils import curves
 from utils import logger as logger_module
+from utils.drawing import curves
 from utils.logger import Logger, Recorder
-from utils.selection import Selection
+from utils.training.checkpoint_selector import Selection
 
 pytestmark = pytest.mark.usefixtures('real_curves')
 

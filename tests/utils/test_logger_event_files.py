@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from utils import tensorboard
-from utils.tensorboard import open_writer
+from utils.runs import tensorboard
+from utils.runs.tensorboard import open_writer
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 from utils.logger import Logger, Recoder, Recorder
-from utils.onlooker import Onlooker
+from utils.runs.onlooker import Onlooker
 
 
 def test_a_trainer_of_torch_base_logs_as_it_did(tmp_path):

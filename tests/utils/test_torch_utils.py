@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from utils.errors import DanluError
+from utils.base.errors import DanluError
 from utils.torch_utils import load_match_dict
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from utils import viz
-from utils.colours import class_colours
+from utils.drawing.colours import class_colours
 
 TITLE = viz.line_height(13) + viz.GAP // 2  # what stands above a small picture of a panel
 

@@ -13,8 +13,8 @@ from scripts import sweep
 from scripts.sweeping import study as studies
 from scripts.sweeping import training as trainings
 from scripts.sweeping import worker as workers
-from utils.errors import DanluError
-from utils.registry import PROJECT
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
 
 # Trains as many epochs as it is told, each of which is better, and saves where it was when it is asked to end. With the
 # learning rate that HOLD names, or any where that is 'all', it waits for the file GATE before its last epoch.
@@ -22,7 +22,7 @@ STAND_IN = (
     f"""
 import json, os, pathlib, signal, sys, time
 sys.path.insert(0, {str(PROJECT)!r})
-from utils.lock import RunLock
+from utils.runs.lock import RunLock
 """
     + """
 options = {}

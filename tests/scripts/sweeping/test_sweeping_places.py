@@ -1,4 +1,4 @@
-"""Places of trials: filled once, whoever starts at the same time, is killed or is lost."""
+"""SampleRefs of trials: filled once, whoever starts at the same time, is killed or is lost."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts import sweep
-from scripts.records.run import Run
+from scripts.run_commands.run import Run
 from scripts.sweeping import study as studies
 from scripts.sweeping import training as trainings
 from scripts.sweeping import worker as workers

@@ -1,0 +1,83 @@
+"""Building a data set: what its constructor is given for the split, in Danlu's own form and in that of torch_base.
+
+    class Photos(Dataset):
+        def __init__(self, args, split):       # 'train' or 'val'; also called mode or phase
+        def __init__(self, args, is_train):    # True or False; also called train
+
+The name of the parameter decides. Any other name is refused, because 'train' and 'val' are both true: a data set that
+expects a bool would read the training list for validation, too.
+"""
+
+import copy
+import inspect
+
+from utils.base.errors import DanluError
+
+WORDS = ('split', 'mode', 'phase')  # parameters that are given 'train' or 'val'
+BOOLS = ('is_train', 'train')  # parameters that are given True or False
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def build_dataset(kind, args, split):
+    """Return the data set that a registered class or function makes of the options.
+
+    Args:
+        kind: class or function of (args, split), see the file's docstring.
+        args: options. Those of a test have no train_list; the data set gets a copy in which it is the list that the
+            run was trained on, or None where the checkpoint does not tell.
+        split: 'train' or 'val'.
+
+    Raises:
+        DanluError: the constructor takes something else; names its file and line.
+    """
+    if not hasattr(args, 'train_list'):
+        args = copy.copy(args)
+        args.train_list = getattr(args, 'trained_on', None)
+    parameter = split_parameter(kind)
+    value = split if parameter.name in WORDS else split == 'train'
+    return kind(args, value) if parameter.kind in POSITIONAL else kind(args, **{parameter.name: value})
+
+
+def split_parameter(kind):
+    """Return the parameter (inspect.Parameter) of a data set's constructor that says which split is wanted.
+
+    Raises:
+        DanluError: there is none of a known name, or a parameter that nothing is known for.
+    """
+    function, parameters = _constructor(kind)
+    known = [each for each in parameters[1:] if each.name in (*WORDS, *BOOLS)]
+    needed = [each.name for each in parameters[1:] if each.default is each.empty and each.kind not in VARIADIC]
+    if not known or needed not in ([], [known[0].name]) or (known[0].kind in POSITIONAL and parameters[1] != known[0]):
+        taken = ', '.join(each.name for each in parameters) or 'nothing'
+        raise DanluError(
+            f'{_place(function)}: the data set {kind.__qualname__} takes ({taken}); expected (args, split). Call the '
+            f'second parameter {", ".join(WORDS)} for the word "train" or "val", or {", ".join(BOOLS)} for a bool'
+        )
+    return known[0]
+
+
+def _constructor(kind):
+    """Return the function that takes the options, and its parameters (list) without self.
+
+    Of a class whose __init__ passes everything on (*args, **kwargs), that is the __init__ of the class above it.
+    """
+    if not inspect.isclass(kind):
+        return kind, list(inspect.signature(kind).parameters.values())
+    function, parameters = kind, []
+    for owner in kind.__mro__:
+        if '__init__' not in vars(owner) or owner is object:
+            continue
+        function = vars(owner)['__init__']
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        if any(each.kind not in VARIADIC for each in parameters) or not parameters:
+            break
+    return function, parameters
+
+
+def _place(function):
+    """Return where a function or class is defined (str): 'data/photos.py, line 12'."""
+    code = getattr(function, '__code__', None)
+    if code is None:
+        return getattr(function, '__module__', 'not known')
+    return f'{code.co_filename}, line {code.co_firstlineno}'

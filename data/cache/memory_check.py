@@ -1,0 +1,59 @@
+"""Refusing samples that would not fit into memory, as a set or as a batch, before any of it is taken."""
+
+import math
+
+import torch
+
+from utils.base.errors import DanluError
+from utils.base.machine import memory
+from utils.tasks.tasks import outputs_of, task_of
+
+FLOAT32 = 4  # bytes
+
+
+def refuse_large_block(count, *shapes):
+    """Raise DanluError if all pictures of a data set, as uint8, would not fit into this machine's memory.
+
+    Args:
+        count: of samples.
+        shapes: of a picture, (C, H, W), and, where it is pixels too, of its target.
+    """
+    size = count * sum(map(math.prod, shapes))
+    if 0 < memory() < size:
+        side = 'x'.join(map(str, shapes[0][-2:]))
+        raise DanluError(
+            f'--image_size: {count:,} pictures of {side} in memory would take {_gib(size)}, and this machine has '
+            f'{_gib(memory())}; make them smaller, or read them from files: --data_type list or folder'
+        )
+
+
+def refuse_large_batch(args, count, training):
+    """Raise DanluError if a batch and what a network makes of it would not fit into this machine's memory.
+
+    Counted is what no network can do without: the pictures as uint8, and on a CPU those as float32 and the outputs, in
+    training with their gradient. Layers between take more.
+
+    Args:
+        args: options; batch_size, image_size, channels, device and those of the outputs count.
+        count: of samples in the data set (int), or None: not known.
+        training: whether it is trained on (bool).
+    """
+    samples = args.batch_size if count is None else min(args.batch_size, count)
+    pixels, target = math.prod(args.image_size), task_of(args).target
+    outputs = outputs_of(args) * (pixels if target in ('mask', 'picture') else 1)
+    size = samples * args.channels * pixels
+    if args.device == 'cpu' or not torch.cuda.is_available():
+        size += samples * FLOAT32 * (args.channels * pixels + outputs * (2 if training else 1))
+    if 0 < memory() < size:
+        shape = ' '.join(map(str, args.image_size))
+        options = [f'--image_size {shape}'] * bool(shape) + [f'--batch_size {args.batch_size}']
+        options += [f'--num_classes {args.num_classes}'] * bool(args.num_classes)
+        several = 's' * (samples > 1)
+        raise DanluError(
+            f'{", ".join(options)}: a batch of {samples:,} sample{several} with its outputs would take {_gib(size)} or '
+            f'more, and this machine has {_gib(memory())} of memory; make one of them smaller'
+        )
+
+
+def _gib(size):
+    return f'{size / 2**30:,.1f} GiB'

@@ -1,0 +1,85 @@
+"""--class_weights balanced: the weight of each class by how often the training data has it."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from data.checks.class_balance import labels_of
+from data.checks.class_notes import sets_of
+from utils.base.errors import DanluError
+from utils.base.machine import cpu_cores
+from utils.tasks.tasks import task_of
+
+BLOCK = 1024  # masks that are read ahead
+SHOWN = 10
+
+
+def balanced_weights(dataset, args):
+    """Return the weights n / (K * count) of K classes (list of float), as scikit-learn's 'balanced' has them.
+
+    Segmentation counts pixels, multilabel the samples that have a class; n is the sum of the counts. What has the
+    ignore index does not count. A line about the counts is added to the `notes` of the data set.
+
+    Args:
+        dataset: of the training. See `counts_of`.
+        args: options; task, data_type, num_classes, class_names and ignore_index count.
+
+    Raises:
+        DanluError: the data set does not tell its classes beforehand, or has none of a class.
+    """
+    counts = counts_of(dataset, args)
+    names = args.class_names or [f'class {label}' for label in range(args.num_classes)]
+    what = {'mask': 'pixel'}.get(task_of(args).target, 'sample')
+    if absent := [name for name, count in zip(names, counts, strict=True) if not count]:
+        more = f' and {len(absent) - SHOWN} more' if len(absent) > SHOWN else ''
+        raise DanluError(
+            f'--class_weights balanced: the training data has no {what} of {", ".join(absent[:SHOWN])}{more}, so there '
+            'is no weight for it; give the weights as numbers'
+        )
+    weights = (counts.sum() / (len(counts) * counts)).tolist()
+    shown = ', '.join(f'{names[label]} {weights[label]:.4g}' for label in range(min(SHOWN, len(names))))
+    more = ' ...' if len(names) > SHOWN else ''
+    dataset.notes = [*getattr(dataset, 'notes', []), f'class weights, balanced by {what}s: {shown}{more}']
+    return weights
+
+
+def counts_of(dataset, args):
+    """Return how often a data set has each class, int64 array (K,), without what has the ignore index.
+
+    Args:
+        dataset: has `labels` or `targets`, int64 (N,) or for multilabel float32 (N, K); or, of masks, gives them as
+            targets of its samples.
+        args: options.
+    """
+    target = task_of(args).target
+    if hasattr(dataset, 'order'):
+        raise DanluError('--class_weights balanced: a stream does not know its classes beforehand; give numbers')
+    if target == 'labels':
+        sets = sets_of(dataset)
+        counts = None if sets is None else sets.sum(dim=0).long().numpy()
+    elif target == 'mask':
+        counts = _pixels(dataset)
+    else:
+        labels = labels_of(dataset)
+        counts = None if labels is None else np.bincount(labels[labels >= 0], minlength=args.num_classes)
+    if counts is None:
+        raise DanluError(f'--class_weights balanced: {args.data_type} does not tell its labels; give numbers')
+    counts = counts.astype(np.int64)
+    if args.ignore_index is not None and 0 <= args.ignore_index < len(counts):
+        counts[args.ignore_index] = 0
+    return counts[: args.num_classes]
+
+
+def _pixels(dataset):
+    """Return how many pixels of the masks have each label, int64 array (256,), at the size that the network gets."""
+    own = hasattr(dataset, 'read_target') and not getattr(dataset, 'in_memory', False)  # or the picture is decoded too
+
+    def count(index):
+        mask = dataset.read_target(index) if own else dataset[index][1]
+        return np.bincount(np.asarray(mask).ravel(), minlength=256)
+
+    total = np.zeros(256, np.int64)
+    with ThreadPoolExecutor(cpu_cores()) as pool:
+        for start in range(0, len(dataset), BLOCK):
+            total += sum(pool.map(count, range(start, min(start + BLOCK, len(dataset)))))
+    return total

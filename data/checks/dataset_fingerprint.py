@@ -1,0 +1,163 @@
+"""Which data a run and a test have seen: a record for checkpoints, and what does not agree with it later."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from data.array import ArrayData
+from data.checks.leakage import Shards, shared_samples
+from data.data_entry import DATASETS, Batches
+from data.list_dataset import ListDataset
+from data.lists.list_file import ErrorCollector
+from data.lists.shards import find_shards
+from data.ready_made import SeededSamples
+from data.stream import Stream
+from utils.base.batches import samples_of
+from utils.base.errors import DanluError
+from utils.base.registry import load_entry
+from utils.options.validation_options import is_split_list
+from utils.tasks.tasks import task_of
+
+# What is read for a test to look for its samples among those trained on, where that was not done in training.
+MOST_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
+MOST_BYTES = 2**26  # of a table
+PARTS = {  # what content_parts names, as messages call it
+    'names': 'other names or another order',
+    'sizes': 'files of other sizes',
+    'pictures': 'other pictures',
+    'targets': 'other targets',
+}
+
+
+def name_of(args, split):
+    """Return what a split's data is called (str): its list file, directory or shards, else the kind of data."""
+    return getattr(args, f'{split}_list', None) or args.data_type
+
+
+def dataset_of(loader):
+    """Return the data set behind a loader: Danlu's own wraps it in Batches."""
+    dataset = getattr(loader, 'dataset', None)
+    return dataset.dataset if isinstance(dataset, Batches | SeededSamples) else dataset
+
+
+def identity_of_data(loader, name):
+    """Return which data a loader gives, as plain values.
+
+    Args:
+        loader: as data.data_entry makes them, or a ready-made one, or None: there is no such data.
+        name: of the data (str), as `name_of` returns it.
+
+    Returns:
+        dict: list (str, the name; None for a ready-made loader), sha256 (str, what `content_hash` of the data set
+        returns, or None), samples (int, or None: nobody knows), parts (dict of str, hashes of what makes up the data:
+        they tell what changed).
+    """
+    dataset = dataset_of(loader)
+    return {
+        'list': name if isinstance(getattr(loader, 'dataset', None), Batches) else None,
+        'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
+        'samples': 0 if loader is None else samples_of(loader),
+        'parts': dataset.content_parts() if hasattr(dataset, 'content_parts') else {},
+    }
+
+
+def data_record(args, train_loader, val_loader):
+    """Return the data of a run for its checkpoints, as plain values.
+
+    Returns:
+        dict: train and val, each as `identity_of_data` has it; that of val with shared, lines (list of str) on samples
+        that are in both.
+    """
+    train, val = (
+        identity_of_data(loader, name_of(args, split))
+        for loader, split in ((train_loader, 'train'), (val_loader, 'val'))
+    )
+    shared = shared_samples(dataset_of(val_loader), dataset_of(train_loader), _names(args))
+    return {'train': train, 'val': val | {'shared': shared}}
+
+
+def changed_test_set(recorded, trained, args, found):
+    """Return a line (list of str, one or none) where a test set is not what it was when the run was validated on it.
+
+    A test on other data than that is no change.
+
+    Args:
+        recorded: what `data_record` returned for the run, or None: an older version did not.
+        trained: options of the run (dict).
+        args: options of the test.
+        found: the test set, as `identity_of_data` has it.
+    """
+    then = (recorded or {}).get('val') or {}
+    same_list = found['list'] is not None and then.get('list') == found['list']
+    same_targets = all(trained.get(name) == getattr(args, name) for name in ('task', 'target_columns'))
+    known = then.get('sha256') and found['sha256']
+    if not (same_list and same_targets and known) or then['sha256'] == found['sha256']:
+        return []
+    parts = then.get('parts') or {}
+    what = [words for part, words in PARTS.items() if parts.get(part) != found['parts'].get(part)]
+    if then['samples'] != found['samples']:
+        what = [f'{_counted(then["samples"])} then, {_counted(found["samples"])} now']
+    return [
+        f'changed since the run: the test set {found["list"]}: {", ".join(what) or "other content"} (sha256 '
+        f"{then['sha256'][:12]} then, {found['sha256'][:12]} now); its numbers are not to be compared with the run's"
+    ]
+
+
+def shared_with_training(recorded, trained, args, loader, found):
+    """Return lines (list of str) on samples of a test that the run was trained on, as far as that can be told.
+
+    Of the run's own validation data the checkpoint says it. Other data is compared with the run's train_list, where
+    that is still there.
+
+    Args:
+        recorded, trained, args, found: as for `changed_test_set`.
+        loader: of the test.
+    """
+    then = (recorded or {}).get('val') or {}
+    if 'shared' in then and found['sha256'] and then['sha256'] == found['sha256']:
+        return then['shared']
+    path = trained_list(trained)
+    if path is None or found['list'] is None:
+        return []
+    try:
+        # An older version may not have recorded all options.
+        data = _training_data(Namespace(**{**vars(args), **trained, 'train_list': path}))
+        return shared_samples(dataset_of(loader), data, (found['list'], path), MOST_LINES)
+    except DanluError as error:
+        reason = str(error).splitlines()[0]
+        return [f'not known whether the run was trained on samples of this test: {reason}']
+
+
+def trained_list(trained):
+    """Return the list (str or None) that a run was trained on: with --val_split the part that was left to it.
+
+    Args:
+        trained: options of the run (dict).
+    """
+    val_list = trained.get('val_list')
+    if is_split_list(val_list) and os.path.exists(part := str(Path(val_list).with_stem('train'))):
+        return part
+    return trained.get('train_list')
+
+
+def _training_data(args):
+    """Return the data that a run was trained on, as far as comparing needs it."""
+    path, kind = args.train_list, load_entry(DATASETS, args.data_type, 'kind of data')
+    if issubclass(kind, ListDataset):
+        return kind.read(path, args.data_root, ErrorCollector(path), task_of(args).target == 'numbers')
+    if issubclass(kind, Stream):
+        return Shards(path, find_shards(path, args.data_root))
+    if not issubclass(kind, ArrayData):
+        return None  # whatever it would take to build it
+    if os.path.isfile(path) and os.path.getsize(path) > MOST_BYTES:
+        raise DanluError(f'{path} is too large to be read for it')
+    return kind(args, 'train')
+
+
+def _names(args):
+    names = [name_of(args, split) for split in ('val', 'train')]
+    return [f'the test part of {names[0]}', 'its training part'] if names[0] == names[1] else names
+
+
+def _counted(samples):
+    return 'an unknown number of samples' if samples is None else f'{samples:,} samples'

@@ -1,0 +1,69 @@
+"""Pictures that a list names more than once."""
+
+import os
+
+import numpy as np
+
+from data.lists.string_array import PackedStrings, texts_of
+from data.lists.string_hashes import hashes_of
+
+SLASH, DOT = b'/.'
+
+
+def note_of_duplicates(listing):
+    """Return notes (list of str, one or none) on pictures that a listing names twice or more.
+
+    Names are compared by 64-bit hashes, so that ten million lines take seconds and 20 bytes each; of a directory, where
+    nothing can be there twice, nothing is compared.
+
+    Args:
+        listing: data.lists.list_file.Listing.
+    """
+    if listing.lines is None:
+        return []
+    names = hashes_of_paths(listing.images)
+    in_order = np.sort(names)  # a tenth of the time of the order itself, which is seldom needed
+    if (in_order[1:] != in_order[:-1]).all():
+        return []
+    order = np.argsort(names, kind='stable')
+    again = np.flatnonzero(names[order][1:] == names[order][:-1]) + 1  # places in the order
+    targets = np.concatenate([hashes_of(*block) for block in listing.targets.blocks()])
+    differing = again[targets[order[again]] != targets[order[again - 1]]]
+    pictures = len(np.unique(names[order[again]]))
+    note = f'{listing.source}: {_counted(pictures)} named more than once{_first(listing, order, again, targets=False)}'
+    if len(differing):
+        count = len(np.unique(names[order[differing]]))
+        note += f'; {_counted(count)} named with different targets{_first(listing, order, differing, targets=True)}'
+    return [note]
+
+
+def hashes_of_paths(paths):
+    """Return a 64-bit hash of each of some paths (PackedStrings): int64 array (N,).
+
+    Those of a path that is written in two ways are the same.
+    """
+    return np.concatenate([_hashes_of_block(*block) for block in paths.blocks()])
+
+
+def _hashes_of_block(content, ends):
+    slash = content == SLASH
+    sign = slash | (content == DOT)
+    # What holds //, /. or ./ may be written otherwise, as may what ends with a slash.
+    uneven = (slash[:-1] & sign[1:]).any() or (sign[:-1] & slash[1:]).any() or slash[ends[1:] - 1].any()
+    if os.sep != '/' or uneven:
+        paths = PackedStrings(map(os.path.normpath, texts_of(content, ends)))
+        content, ends = paths.packed.numpy()[: paths.ends[-1]], paths.ends.numpy()
+    return hashes_of(content, ends)
+
+
+def _counted(pictures):
+    return f'{pictures:,} picture{"s are" if pictures > 1 else " is"}'
+
+
+def _first(listing, order, places, targets):
+    """Return which two lines of a list are meant (str): those with the first repetition."""
+    place = places[np.argmin(order[places])]
+    one, other = int(order[place - 1]), int(order[place])
+    shown = [f' ({listing.targets[index]})' if targets else '' for index in (one, other)]
+    lines = f'lines {listing.lines[one]}{shown[0]} and {listing.lines[other]}{shown[1]}'
+    return f' ({listing.images[one]}, {lines})' if not targets else f' ({lines})'

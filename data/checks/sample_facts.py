@@ -1,0 +1,138 @@
+"""What the check of a data set's files finds besides faults: the labels in its masks, and files that may surprise."""
+
+import math
+import mmap
+
+import numpy as np
+
+from data.lists.bit_depth import FULL
+from data.lists.masks import (
+    ALPHA,
+    CHECKED,
+    DEEP,
+    FRAMES,
+    GREY_PALETTE,
+    OTHER_PALETTE,
+    OTHER_SIZE,
+    PALETTES_DIFFER,
+    THREE_EQUAL,
+    TRANSPARENT,
+    TURNED_ALONE,
+)
+
+LABELS = 256
+SURPRISES = {
+    TRANSPARENT: 'masks have transparent pixels: the values or colours stored there are read, which a viewer hides',
+    GREY_PALETTE: 'masks have a grey palette, which shows other values than those stored; the stored values are the '
+    'labels',
+    OTHER_PALETTE: 'masks have a palette of their own, which shows the colours of other classes than --palette gives '
+    'to the stored values; the stored values are the labels (saved as RGB, masks are read by colour)',
+    PALETTES_DIFFER: 'masks have a palette in which the stored values have other colours than in the first mask, so '
+    'that a value may mean another class in each file; save them with one palette, or as RGB',
+    THREE_EQUAL: 'masks are stored as RGB with three equal channels and are read as grey',
+    TURNED_ALONE: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and is '
+    'not turned; if the two do not lie on each other, save both upright',
+    ALPHA: 'pictures have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
+    'colours, which a viewer hides',
+    FRAMES: 'pictures hold several frames or pages; the first of each is read',
+}
+# What --fit does to pictures of another size.
+FITTED = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
+
+
+class SampleFacts:
+    """One row per sample, in memory that forked processes share.
+
+    `flags` uint16 (N,) holds bits of data.lists.masks; of masks, `present` uint8 (N, 32) has a bit per label, `ignored`
+    and `pixels` int64 (N,) count those that do not count and all of them; a mask that was not read has 0 pixels.
+    """
+
+    def __init__(self, count):
+        self.flags, self.present = _shared((count,), np.uint16), _shared((count, LABELS // 8), np.uint8)
+        self.ignored, self.pixels = _shared((count,), np.int64), _shared((count,), np.int64)
+
+    def add_mask(self, index, labels, ignore_index):
+        """Note the labels, uint8 array (H, W), of a sample's mask."""
+        counts = np.bincount(labels.ravel(), minlength=LABELS)
+        self.present[index] = np.packbits(counts > 0)
+        self.pixels[index], self.ignored[index] = labels.size, counts[ignore_index : ignore_index + 1].sum()
+
+    def mark(self, index, flags):
+        """Note flags (int) of a sample that was checked."""
+        self.flags[index] |= flags | CHECKED
+
+    def labels_in_masks(self):
+        """Return a LabelsInMasks of the masks that were read."""
+        read = self.pixels > 0
+        masks = np.unpackbits(self.present[read], axis=1).sum(axis=0, dtype=np.int64)
+        return LabelsInMasks(masks, int(self.ignored.sum()), int(self.pixels.sum()), int(read.sum()), len(read))
+
+    def notes(self, source):
+        """Return a line (list of str) for each kind of surprise, with the number of samples."""
+        counts = {flag: self.count(flag) for flag in SURPRISES}
+        total = f'{self.count(CHECKED):,}'
+        return [f'{source}: {count:,} of {total} {SURPRISES[flag]}' for flag, count in counts.items() if count]
+
+    def notes_of_bits(self, source, bits, measured):
+        """Return a line (list of str, one or none) on how pictures of 16 bits are brought to 8.
+
+        Args:
+            source: what the data set is called.
+            bits: --bits (int), or None: there are no such pictures.
+            measured: what --bits was measured in (str), '' where it was given.
+        """
+        deep, checked = self.count(DEEP), self.count(CHECKED)
+        if deep:
+            how = f'values 0..{2**bits - 1} become 0..255 (--bits {bits}{measured and ", measured in "}{measured})'
+            return [f'{source}: {deep:,} of {checked:,} samples have pictures of 16 bits: {how}']
+        if bits in (None, FULL) or not checked:
+            return []
+        return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
+
+    def notes_of_size(self, source, size, fit):
+        """Return a line (list of str, one or none) on pictures of another size than that of the first one.
+
+        Args:
+            source: what the data set is called.
+            size: (height, width) of the first training picture, to which all are brought.
+            fit: --fit (str).
+        """
+        others, (height, width) = self.count(OTHER_SIZE), size
+        if not others:
+            return []
+        return [
+            f'{source}: {others:,} of {self.count(CHECKED):,} pictures have another size than {width}x{height}, the '
+            f'size of the first training picture: {FITTED[fit]} (--fit {fit}); --image_size chooses another size'
+        ]
+
+    def count(self, flag):
+        """Return how many samples have a flag (int)."""
+        return int(np.count_nonzero(self.flags & flag))
+
+
+class LabelsInMasks:
+    """What the masks of a data set hold.
+
+    Args:
+        masks: int64 (256,), in how many masks each label is.
+        ignored, pixels: pixels with the ignore index, and all.
+        read, count: masks that were looked at, and all; None: nobody knows how many, and the first were read.
+    """
+
+    def __init__(self, masks, ignored, pixels, read, count):
+        self.masks, self.ignored, self.pixels, self.read, self.count = masks, ignored, pixels, read, count
+
+    @classmethod
+    def in_tensor(cls, masks, ignore_index, count):
+        """Return the LabelsInMasks of a uint8 tensor (R, H, W), masks drawn from `count` or, with None, the first."""
+        facts = SampleFacts(len(masks))
+        for index, mask in enumerate(masks):
+            facts.add_mask(index, mask.numpy(), ignore_index)
+        found = facts.labels_in_masks()
+        return cls(found.masks, found.ignored, found.pixels, found.read, count)
+
+
+def _shared(shape, dtype):
+    """Return an array of zeros in memory that forked processes share; a container has only a little /dev/shm."""
+    size = max(1, math.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, size), dtype, math.prod(shape)).reshape(shape)

@@ -1,0 +1,276 @@
+"""What the files of a data set hold: mean and deviation, sizes, modes, classes, and which of them are unreadable."""
+
+import multiprocessing
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+import numpy as np
+import torch
+
+from data.lists.bit_depth import bits_for, refuse_above
+from data.lists.list_file import ErrorCollector, located, read_folder, read_list
+from data.lists.picture_extensions import PICTURE_ENDINGS
+from data.lists.pictures import STORED, check_picture, open_picture, read_deep, read_mask, read_picture, read_stored
+from data.lists.shards import find_shards
+from data.stream import places_of
+from utils.base.ending_signals import leave_to_parent
+from utils.base.errors import DanluError
+from utils.base.file_names import same_form
+from utils.base.machine import cpu_cores
+from utils.base.parallel_map import can_fork
+
+CHUNK = 32  # samples that a process measures in one go
+WAITING = 8  # chunks for each process that are handed out ahead
+
+
+class ListSource:
+    """The samples of a list file or of a directory with a sub-directory per class.
+
+    Args:
+        path: the list file or the directory.
+        data_root: what the paths of a list file are relative to, or None.
+        folder: whether it is such a directory.
+
+    Raises:
+        DanluError: it cannot be read, or names no sample. Single faulty lines are kept in `faults` (list of str).
+    """
+
+    def __init__(self, path, data_root=None, folder=False):
+        faults = ErrorCollector(path)
+        faults.SHOWN = float('inf')
+        self.listing = read_folder(path, faults) if folder else read_list(path, data_root, faults)
+        self.faults, self.notes = [line.strip() for line in faults.shown], self.listing.notes
+
+    def __len__(self):
+        return len(self.listing)
+
+    def targets(self):
+        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        return 'masks' if self.listing.targets[0].lower().endswith(PICTURE_ENDINGS) else 'labels'
+
+    def keys(self, masks):
+        """Return the samples (iterable), each as what `where` and the others take."""
+        return range(len(self.listing))
+
+    def where(self, index):
+        """Return where a sample is (str)."""
+        return self.listing.where(index)
+
+    def picture(self, index):
+        """Return a picture's name for messages (str) and its path (str)."""
+        return (self.listing.image_path(index),) * 2
+
+    def mask(self, index):
+        """Return a mask's name for messages (str) and its path (str)."""
+        return (self.listing.target_path(index),) * 2
+
+    def label(self, index):
+        """Return the label (str) as it stands there."""
+        return self.listing.targets[index]
+
+
+class ShardSource:
+    """The samples of .tar, .csv or .jsonl shards; as ListSource, but nobody knows how many."""
+
+    def __init__(self, path, data_root=None):
+        self.path, self.shards, self.faults, self.notes = path, find_shards(path, data_root), [], []
+
+    def targets(self):
+        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        for place in islice(self.keys(masks=True), 1):
+            found = place.target
+            masks = found.lower().endswith(PICTURE_ENDINGS) if isinstance(found, str) else found is not None
+            return 'masks' if masks else 'labels'
+        raise DanluError(f'{self.path}: there is no sample in it')
+
+    def keys(self, masks):
+        """Yield the samples (data.stream.Place)."""
+        for number, shard in enumerate(self.shards):
+            yield from places_of(shard, number, masks)
+
+    def where(self, place):
+        """Return where a sample is (str)."""
+        return self.shards[place.shard].where(place.name)
+
+    def picture(self, place):
+        """Return a picture's name for messages (str) and its content (bytes)."""
+        if place.fault is not None:
+            raise DanluError(place.fault)
+        return self.where(place), self.shards[place.shard].picture(place.picture)
+
+    def mask(self, place):
+        """Return a mask's name for messages (str) and its content (bytes)."""
+        return f'{self.where(place)}: its mask', self.shards[place.shard].mask(place.target)
+
+    def label(self, place):
+        """Return the label (str) as it stands there."""
+        return self.shards[place.shard].label(place.target)
+
+
+class Summary:
+    """Sums and counts over samples, exact: whole numbers.
+
+    `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
+    and `labels` texts are Counters, and so is `mask_values` of the values stored in masks or, of masks coded by colour,
+    their labels; `faults` is a list of str. `deep` is a Counter of the values in grey pictures of 16 bits, which are
+    not among `values` before `fold`.
+    """
+
+    def __init__(self, channels):
+        self.values, self.mask_values = np.zeros((channels, 256), np.int64), Counter()
+        self.sizes, self.modes, self.labels, self.faults = Counter(), Counter(), Counter(), []
+        self.deep = Counter()
+
+    def __len__(self):
+        return self.sizes.total()
+
+    def add(self, other):
+        """Add another Summary."""
+        self.values += other.values
+        for name in ('sizes', 'modes', 'labels', 'mask_values', 'deep'):
+            getattr(self, name).update(getattr(other, name))
+        self.faults += other.faults
+
+    def add_sample(self, source, key, targets, coding):
+        """Measure one sample of a source; `targets` and `coding` are as for `measure`.
+
+        Raises:
+            DanluError: it cannot be read, and nothing of it was counted.
+        """
+        name, content = source.picture(key)
+        size, mode, pixels = _naming(name, _read, content, len(self.values))
+        if targets == 'masks':
+            name, content = source.mask(key)
+            mask = _naming(name, _mask_values, content, coding)
+            if tuple(mask.shape) != tuple(size):
+                raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
+            self.mask_values.update(_counter(mask))
+        elif targets == 'labels':
+            self.labels[same_form(source.label(key))] += 1
+        self.sizes[tuple(size)] += 1
+        self.modes[mode] += 1
+        if pixels.ndim == 3:
+            self.values += np.stack([_counted(channel) for channel in pixels])
+        else:
+            self.deep.update(_counter(pixels))
+
+    def fold(self, bits=None):
+        """Add the values of pictures of 16 bits to `values`, and return by what range (int): --bits or the one found.
+
+        Raises:
+            DanluError: a value is above the range that was given.
+        """
+        bits = bits or bits_for(max(self.deep))
+        refuse_above(max(self.deep), bits)
+        for value, count in self.deep.items():
+            self.values[:, value >> (bits - 8)] += count
+        return bits
+
+    def mean_and_std(self):
+        """Return mean and standard deviation of each channel over all pixels, 0..1 (two lists of float)."""
+        means, deviations = [], []
+        for counts in self.values.tolist():  # Python's whole numbers do not overflow
+            number = sum(counts)
+            total = sum(value * count for value, count in enumerate(counts))
+            squares = sum(value * value * count for value, count in enumerate(counts))
+            means.append(total / number / 255)
+            deviations.append((squares * number - total * total) ** 0.5 / number / 255)
+        return means, deviations
+
+    def three_sizes(self):
+        """Return the smallest, the median and the largest size by area (three (height, width))."""
+        ordered = sorted(self.sizes, key=lambda size: (size[0] * size[1], size))
+        places = np.cumsum([self.sizes[size] for size in ordered])
+        return ordered[0], ordered[np.searchsorted(places, (len(self) + 1) // 2)], ordered[-1]
+
+
+def measure(source, channels, targets, report, coding=STORED):
+    """Measure all samples of a source on all cores.
+
+    Args:
+        source: ListSource or ShardSource.
+        channels: 1 or 3, as which the pictures are read.
+        targets: 'labels', 'masks' or 'none': what of the targets is counted.
+        report: function(number of samples that were added), called now and then.
+        coding: data.lists.masks.MaskCoding, whose colours count for masks that are coded by colour.
+
+    Returns:
+        Summary.
+
+    Raises:
+        DanluError: a process was killed.
+    """
+    summary, waiting = Summary(channels), deque()
+    summary.faults += source.faults
+    context = multiprocessing.get_context('fork' if can_fork() else None)
+    keys, state = iter(source.keys(targets == 'masks')), (source, channels, targets, coding)
+
+    def add_next():
+        count, future = waiting.popleft()
+        summary.add(future.result())
+        report(count)
+
+    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=state) as pool:
+        try:
+            for chunk in iter(lambda: list(islice(keys, CHUNK)), []):
+                waiting.append((len(chunk), pool.submit(_measure_chunk, chunk)))
+                if len(waiting) > WAITING * cpu_cores():
+                    add_next()
+            while waiting:
+                add_next()
+        except BrokenProcessPool:
+            raise DanluError('a process that decodes pictures was killed; was there too little memory?') from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return summary
+
+
+STATE = []  # of a process that measures: source, channels, targets, coding
+
+
+def _start(*state):
+    leave_to_parent()
+    torch.set_num_threads(1)
+    STATE[:] = state
+
+
+def _measure_chunk(keys):
+    source, channels, targets, coding = STATE
+    summary = Summary(channels)
+    for key in keys:
+        try:
+            summary.add_sample(source, key, targets, coding)
+        except DanluError as error:
+            fault = getattr(key, 'fault', None)
+            summary.faults.append(fault or located(source.where(key), str(error)))
+    return summary
+
+
+def _read(content, channels):
+    """Return a picture's size, its mode and its pixels, uint8 (C, H, W), or int (H, W) of grey with 16 bits."""
+    size, deep = check_picture(content), read_deep(content)
+    with open_picture(content) as picture:
+        mode = picture.mode
+    return size, mode, read_picture(content, channels) if deep is None else deep
+
+
+def _counter(values):
+    """Return how often each value is in an array of integers (dict of int)."""
+    return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
+
+
+def _mask_values(content, coding):
+    return read_stored(content) if coding.colours is None else read_mask(content, coding=coding).numpy()
+
+
+def _counted(values):
+    return torch.bincount(values.flatten(), minlength=256).numpy()
+
+
+def _naming(name, function, *args):
+    try:
+        return function(*args)
+    except DanluError as error:
+        raise DanluError(f'{name}: {error}') from None

@@ -1,0 +1,79 @@
+"""Pictures of 16 bits: which they are, and how their values become 0..255 by the range that the options name."""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+from utils.base.errors import DanluError
+
+FULL = 16  # bits
+COLOUR = re.compile(r'(RGB[AaX]?|LA|La);16')  # Pillow's raw modes of files of which it reads the upper 8 bits
+
+
+def is_deep(picture):
+    """Return whether an opened picture (PIL.Image, not decoded yet) has 16 bits per pixel or channel."""
+    return is_deep_grey(picture) or _is_colour(picture)
+
+
+def largest_value(picture):
+    """Return the largest value (int) of an opened picture of 16 bits, which is decoded by that.
+
+    Of colours Pillow reads the upper 8 bits only: where these use more than 4, the lower ones hardly matter, and the
+    full range is taken.
+    """
+    if not _is_colour(picture):
+        return int(np.asarray(picture).max())
+    upper = int(np.asarray(picture).max())
+    return 2**FULL - 1 if upper > 15 else upper << 8 | 255
+
+
+def bits_for(largest):
+    """Return the bits (int, 8 to 16) that values up to `largest` need."""
+    return max(8, min(int(largest).bit_length(), FULL))
+
+
+def check_depth(picture, bits):
+    """Raise DanluError unless an opened picture that `is_deep` can be brought to 8 bits with --bits `bits` or None."""
+    if bits is None:
+        raise DanluError(
+            f'16 bits per pixel, whose range is not known: give --bits {FULL} for values up to {2**FULL - 1}, --bits '
+            '12 for values up to 4095'
+        )
+    if bits < FULL and _is_colour(picture):
+        raise DanluError(
+            f'a colour picture of 16 bits per channel, of which only the upper 8 can be read: at --bits {bits} hardly '
+            f'anything is left; save it with 8 bits per channel, or give --bits {FULL} for the full range'
+        )
+
+
+def eight_bits(picture, bits):
+    """Return a decoded picture (PIL.Image) with 8 bits per channel: of grey with 16 bits the upper 8 of `bits`.
+
+    Raises:
+        DanluError: a value is above the range.
+    """
+    if not is_deep_grey(picture):
+        return picture
+    values = np.asarray(picture)
+    refuse_above(int(values.max()), bits)
+    return Image.fromarray((values >> (bits - 8)).astype(np.uint8))
+
+
+def refuse_above(largest, bits):
+    """Raise DanluError if the largest value (int) of a picture of 16 bits is above the range of --bits."""
+    if largest >= 2**bits:
+        raise DanluError(
+            f'the value {largest} is above 0..{2**bits - 1} (--bits {bits}): give --bits {bits_for(largest)}'
+        )
+
+
+def is_deep_grey(picture):
+    """Return whether a picture (PIL.Image) has one channel of 16 bits."""
+    return picture.mode == 'I' or picture.mode.startswith('I;16')  # Pillow gives 16-bit PGM files as I
+
+
+def _is_colour(picture):
+    for _, _, _, words in picture.tile[:1]:
+        return any(COLOUR.match(str(word)) for word in (words if isinstance(words, tuple) else (words,)))
+    return False

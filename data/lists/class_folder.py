@@ -1,0 +1,157 @@
+"""The pictures below a directory with one sub-directory per class, and what was left out there."""
+
+import os
+from collections import Counter
+
+from data.lists.picture_extensions import PICTURE_ENDINGS
+from utils.base.errors import DanluError
+from utils.base.file_names import RENAME, name_fault, printable
+
+SHOWN = 10  # endings that a note names
+
+
+class ClassFolder:
+    """Walks over the pictures of a directory, each directory once, and counts what it leaves out.
+
+    A symbolic link to a directory is followed unless the directory is, or will be, read without the link: a link that
+    leads back, or from one class into another, adds no picture.
+
+    Args:
+        path: the directory (Path).
+        faults: data.lists.list_file.ErrorCollector, which takes files whose names are not UTF-8.
+
+    Attributes:
+        unread: how many files were left out (Counter), by ending in lower case, '' for none.
+        hidden: how many hidden pictures and hidden directories were left out.
+        beside: how many pictures lie beside the class directories.
+        ending: of the pictures beside the class directories (str), or None.
+        links: links that were not followed (list of str), relative to the directory.
+    """
+
+    def __init__(self, path, faults):
+        self.path, self.faults = path, faults
+        self.unread, self.hidden, self.beside, self.links = Counter(), 0, 0, []
+        self.ending = None
+        self.visited, self.linked, self.real, self.misnamed = set(), set(), None, None
+
+    def classes(self):
+        """Return the names of the sub-directories (sorted list of str), hidden ones left out.
+
+        Raises:
+            DanluError: the directory cannot be read, or the name of a class is not UTF-8.
+        """
+        names = []
+        try:
+            for entry in os.scandir(self.path):
+                if not entry.is_dir():
+                    self.beside += is_picture(entry.name)
+                    self.ending = os.path.splitext(entry.name)[1] if is_picture(entry.name) else self.ending
+                elif entry.name.startswith('.'):
+                    self.hidden += 1
+                else:
+                    names.append(entry.name)
+        except OSError as error:  # a checkpoint may name a directory that is gone
+            raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
+        for name in sorted(names):
+            if fault := name_fault(name):
+                raise DanluError(f'{printable(os.path.join(self.path, name))}: {fault}')
+        return sorted(names)
+
+    def pictures(self, name):
+        """Yield the paths (str, relative to the directory) of a class's pictures, sorted, directory by directory."""
+        top = os.path.join(self.path, name)
+        if not self._enters(top):
+            return
+        for folder, below, files in os.walk(top, onerror=_refuse, followlinks=True):
+            kept = sorted(directory for directory in below if not directory.startswith('.'))
+            self.hidden += len(below) - len(kept)
+            below[:] = [directory for directory in kept if self._enters(os.path.join(folder, directory), folder)]
+            relative = os.path.relpath(folder, self.path)
+            for file in sorted(files):
+                if is_picture(file) and not file.startswith('.'):
+                    yield from self._named_right(os.path.join(relative, file))
+                elif file.startswith('.'):
+                    self.hidden += is_picture(file)
+                else:
+                    self.unread[os.path.splitext(file)[1].lower()] += 1
+
+    def _enters(self, directory, above=None):
+        """Return whether a directory is read (bool): not if it was, nor through a link if it will be without one."""
+        through_link = above in self.linked or (above is not None and os.path.islink(directory))
+        identity = _identity(directory)
+        if through_link:
+            self.linked.add(directory)
+            self.real = self._without_links() if self.real is None else self.real
+        if identity in self.visited or (through_link and identity in self.real):
+            self.links.append(os.path.relpath(directory, self.path))
+            return False
+        self.visited.add(identity)
+        return True
+
+    def _without_links(self):
+        """Return the identities (set) of all directories below the classes, and of the directory itself."""
+        found = {_identity(self.path)}
+        for entry in os.scandir(self.path):
+            for folder, below, _ in os.walk(entry.path) if not entry.name.startswith('.') else ():
+                below[:] = [directory for directory in below if not directory.startswith('.')]
+                found.add(_identity(folder))
+        return found
+
+    def _named_right(self, picture):
+        """Yield the path of a picture (str), or add a fault where its name is not UTF-8."""
+        if fault := name_fault(picture):
+            self.misnamed = picture.split(os.sep)[0]
+            self.faults.add(printable(os.path.join(self.path, picture)), fault)
+        else:
+            yield picture
+
+    def why_empty(self, name, unread):
+        """Return why a class has no picture (str); `unread` (Counter) is what of its files was left out."""
+        if self.misnamed == name:
+            return f'no picture in this class has a name in UTF-8; {RENAME}'
+        if name in self.links:
+            return 'this class leads to a directory of another class; remove one of the two'
+        return 'no picture (.png .jpg .tif ...) in this class' + (
+            f'; its files are {endings_in(unread)}, which cannot be read here' if unread else ''
+        )
+
+    def notes(self):
+        """Return lines (list of str, one or none) on what was left out."""
+        parts = []
+        if self.unread:
+            parts.append(f'{counted(self.unread.total(), "file")} ({endings_in(self.unread)}) that cannot be read here')
+        if self.beside:
+            parts.append(f'{counted(self.beside, "picture")} beside the class directories')
+        if self.hidden:
+            parts.append(f'{self.hidden:,} hidden (a name that begins with a dot)')
+        if self.links:
+            first = 'the first is ' * (len(self.links) > 1) + printable(self.links[0])
+            parts.append(f'{counted(len(self.links), "link")} to directories that are read anyway ({first})')
+        return [f'{self.path}: left out: {", ".join(parts)}'] if parts else []
+
+
+def is_picture(name):
+    """Return whether a file's name (str) ends like those of pictures that can be read."""
+    return name.lower().endswith(PICTURE_ENDINGS)
+
+
+def endings_in(counts):
+    """Return counts by ending (Counter) as text: '.heic 3, no ending 1'."""
+    ordered = sorted((-count, ending or 'no ending') for ending, count in counts.items())
+    shown = [f'{printable(ending)} {-count:,}' for count, ending in ordered[:SHOWN]]
+    return ', '.join(shown) + ', ...' * (len(counts) > SHOWN)
+
+
+def counted(count, one, many=None):
+    """Return a number of things as text: '1 file', '1,200 files'."""
+    return f'{count:,} {one if count == 1 else many or one + "s"}'
+
+
+def _identity(directory):
+    """Return what is the same for all paths of a directory: device and inode, else the path without links."""
+    facts = os.stat(directory)
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(directory)
+
+
+def _refuse(error):
+    raise DanluError(f'{error.filename} cannot be read: {error.strerror}') from None

@@ -1,0 +1,46 @@
+"""Lines of a list file that need no looking at one by one: `image<TAB or one blank>target`, nothing else.
+
+A block of them is parted by numpy, in a fifth of the time that Python takes for its lines. Whatever is not as plain,
+such as quotes, comments, empty lines and blanks at the end, is left to data.lists.list_format.
+"""
+
+import re
+
+import numpy as np
+
+NEWLINE, TAB, BLANK, COMMENT = b'\n\t #'
+FOREIGN_SPACE = re.compile(r'[^\S\x00-\x7f]')  # white space that str.strip and str.split know besides ASCII's
+
+
+def plain_columns(block):
+    """Part the lines of a block (bytes, UTF-8), the last one with or without its end.
+
+    Returns:
+        (images, lengths), (targets, lengths): all bytes of a column (uint8 array), and how many each line has of them
+        (int64 array); None where a line is not plain, or the block is no UTF-8.
+    """
+    block = block.replace(b'\r\n', b'\n') if b'\r' in block else block
+    block = block if block.endswith(b'\n') else block + b'\n'
+    if b'"' in block or not (block.isascii() or _has_known_space(block)):
+        return None
+    signs, tabs = np.frombuffer(block, np.uint8), b'\t' in block
+    ends, between = np.flatnonzero(signs == NEWLINE), np.flatnonzero(signs == (TAB if tabs else BLANK))
+    if len(ends) != len(between) or np.count_nonzero(signs < BLANK) != len(ends) + tabs * len(between):
+        return None
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if (starts >= between).any() or (between + 1 >= ends).any() or (signs[starts] == COMMENT).any():
+        return None
+    if tabs and any((signs[edge] == BLANK).any() for edge in (starts, between - 1, between + 1, ends - 1)):
+        return None
+    lengths = np.stack([between - starts, ends - between - 1], 1)
+    is_image = np.repeat(np.tile([True, False], len(ends)), (lengths + 1).ravel())
+    is_target = ~is_image
+    is_image[between] = is_target[ends] = False
+    return (signs[is_image], lengths[:, 0]), (signs[is_target], lengths[:, 1])
+
+
+def _has_known_space(block):
+    try:
+        return FOREIGN_SPACE.search(block.decode('utf-8')) is None
+    except UnicodeDecodeError:
+        return False

@@ -1,0 +1,395 @@
+"""Shards of a stream, read from front to back: tar archives of samples, and text files with a sample per line.
+
+A walk over a shard yields where its samples lie, not what they hold: of an archive it reads the headers and passes
+over the contents, so that 10,000 samples of two files take a third of a second.
+"""
+
+import csv
+import json
+import os
+import tarfile
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from data.lists.class_folder import counted, endings_in
+from data.lists.list_format import encoding_of, path_with_slashes
+from data.lists.picture_extensions import PICTURE_ENDINGS
+from utils.base.errors import DanluError
+from utils.base.file_names import form_hint, name_fault, printable
+from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes
+
+MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
+LABEL_ENDINGS = ('.cls', '.json')
+FIELDS = ('target', 'label')  # either of them, in a line or in a .json
+PACKED = ('.tgz', '.tbz2', '.txz')
+PACKED += tuple(
+    kind + ending for kind in ('.tar', '.csv', '.jsonl') for ending in ('.gz', '.bz2', '.xz', '.zst', '.zip')
+)
+REST = 2**16  # bytes behind the end of an archive that are looked at
+
+
+class Span(NamedTuple):
+    """Where a file lies in an archive."""
+
+    ending: str  # '.jpg', from the first dot of the name on, in lower case
+    offset: int  # bytes
+    size: int  # bytes
+
+
+def find_shards(path, root=None):
+    """Return the shards (list) of a .tar, .csv or .jsonl file, or of a directory with such, sorted by name.
+
+    Args:
+        path: the file or directory; hidden files in it are left out, and so is what lies deeper.
+        root: what the paths in .csv and .jsonl lines are relative to; default: the directory of their file.
+
+    Raises:
+        DanluError: there is none, they are of several kinds, or they are compressed.
+    """
+    path = Path(path)
+    try:
+        names = sorted(entry.name for entry in os.scandir(path) if entry.is_file()) if path.is_dir() else [path.name]
+    except OSError as error:
+        raise DanluError(f'{path} cannot be read: {error.strerror}') from None
+    folder = path if path.is_dir() else path.parent
+    names = [name for name in names if not name.startswith('.') or not path.is_dir()]
+    packed = [name for name in names if name.lower().endswith(PACKED)]
+    chosen = [name for name in names if name.lower().endswith(tuple(SHARDS))]
+    for name in chosen:
+        if fault := name_fault(name):
+            raise DanluError(f'{folder / printable(name)}: {fault}')
+    kinds = sorted({os.path.splitext(name)[1].lower() for name in chosen})
+    if packed:
+        raise DanluError(
+            f'{folder / packed[0]} is compressed, so nobody can pass over a part of it: unpack it to a plain .tar '
+            '(pictures hardly become smaller anyhow), .csv or .jsonl'
+        )
+    if not chosen:
+        raise DanluError(f'{path}: no shard; a stream takes a {", ".join(SHARDS)} file or a directory with such')
+    if len(kinds) > 1:
+        raise DanluError(
+            f'{path} has shards of several kinds ({", ".join(kinds)}): put each kind into its own directory'
+        )
+    return [SHARDS[kinds[0]](folder / name, root) for name in chosen]
+
+
+def notes_of_others(path):
+    """Return lines (list of str, one or none) on what lies beside the shards of a directory, and is not read."""
+    path, others, folders = Path(path), Counter(), 0
+    for entry in os.scandir(path) if path.is_dir() else ():
+        if entry.is_dir():
+            folders += not entry.name.startswith('.')
+        elif not entry.name.startswith('.') and not entry.name.lower().endswith(tuple(SHARDS)):
+            others[os.path.splitext(entry.name)[1].lower()] += 1
+    parts = [f'{counted(others.total(), "file")} ({endings_in(others)}) that are no shards'] if others else []
+    parts += [f'what lies in {counted(folders, "directory", "directories")}'] if folders else []
+    return [f'{path}: left out: {", ".join(parts)}'] if parts else []
+
+
+class TarShard:
+    """An uncompressed tar archive by the convention of WebDataset.
+
+    The files of one sample follow one another and share their key, the path up to the first dot of the name:
+    `000123.jpg` with `000123.cls` (a label or a class name), `000123.json` ({"label": ...} or {"target": ...}) or
+    `000123.mask.png` (or .seg.png). Files of other endings and hidden ones (macOS puts ._ files into archives) are
+    passed over.
+
+    Args:
+        path: the archive.
+        root: not used, as all is in the archive.
+    """
+
+    identity = 'the names and sizes of the archives'
+
+    def __init__(self, path, root=None):
+        self.path, self.version = str(path), None  # version: what tells this archive from another at the same place
+
+    def where(self, name):
+        """Return where a sample is (str)."""
+        return f'{self.path}: {name}'
+
+    def walk(self, masks):
+        """Yield (key, picture, target) of each sample in order: str and two Spans, or None for a target not there.
+
+        Args:
+            masks: whether targets are masks; else they are labels.
+
+        Raises:
+            DanluError: the archive is damaged, or a sample is ambiguous or has no picture.
+        """
+        key, spans = None, []
+        for new_key, span in self._files():
+            if new_key != key and spans:
+                yield from self._sample(key, spans, masks)
+                spans = []
+            key = new_key
+            spans.append(span)
+        if spans:
+            yield from self._sample(key, spans, masks)
+
+    def _files(self):
+        """Yield (key, Span) of each file in the archive."""
+        try:
+            with open_regular(self.path) as file, tarfile.open(fileobj=Positioned(file), mode='r:') as archive:
+                facts = os.fstat(file.fileno())
+                self.version = facts.st_ino, facts.st_mtime_ns, facts.st_size
+                while (member := archive.next()) is not None:
+                    archive.members.clear()  # it would keep them all
+                    parts = [part for part in member.name.split('/') if part not in ('', '.')]
+                    if member.isreg() and not any(part.startswith('.') and part != '..' for part in parts):
+                        if fault := name_fault(member.name):
+                            raise DanluError(f'{self.path}: {printable(member.name)}: {fault}')
+                        if member.issparse():
+                            raise DanluError(
+                                f'{self.path}: {printable(member.name)}: a sparse file of {member.size:,} bytes, '
+                                'which is not read; pack the archive without --sparse'
+                            )
+                        stem, dot, ending = parts[-1].partition('.')
+                        span = Span((dot + ending).lower(), member.offset_data, member.size)
+                        yield '/'.join([*parts[:-1], stem]), span
+                file.seek(archive.offset)
+                if file.read(REST).strip(b'\0'):  # tarfile takes it for the end
+                    raise DanluError(
+                        f'{self.path}: damaged at byte {archive.offset:,}, or several archives put together: what is '
+                        'behind it cannot be read; pack it anew'
+                    )
+        except NotRegularError as error:
+            raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
+        except (tarfile.TarError, OSError) as error:
+            raise DanluError(f'{self.path} cannot be read as a .tar, or only in part ({error}): get it anew') from None
+
+    def _sample(self, key, spans, masks):
+        pictures = [span for span in spans if span.ending in PICTURE_ENDINGS]
+        targets = [span for span in spans if span.ending in (MASK_ENDINGS if masks else LABEL_ENDINGS)]
+        names = ', '.join(f'{key.rpartition("/")[2]}{span.ending}' for span in spans)
+        if not pictures and not targets and not any(span.ending.endswith(PICTURE_ENDINGS) for span in spans):
+            return
+        if len(pictures) != 1:
+            what = 'several pictures' if pictures else 'no picture'
+            hint = 'a mask ends in .mask.png' if pictures else 'a key ends at the first dot, so names take no other'
+            raise DanluError(
+                f'{self.where(key)}: {what} among {names}; the files of a sample follow one another; {hint}'
+            )
+        if len(targets) > 1 and not {span.ending for span in targets} == set(LABEL_ENDINGS):
+            raise DanluError(f'{self.where(key)}: several targets among {names}; leave one')
+        yield key, pictures[0], targets[0] if targets else None  # of .cls and .json the first
+
+    def picture(self, span):
+        """Return the content (bytes) of a picture."""
+        return self._content(span)
+
+    def mask(self, span):
+        """Return the content (bytes) of a mask.
+
+        Raises:
+            DanluError: there is none.
+        """
+        if span is None:
+            raise DanluError('no mask: pack it behind the picture as <key>.mask.png or <key>.seg.png')
+        return self._content(span)
+
+    def label(self, span):
+        """Return the label (str) of a sample as it stands there.
+
+        Raises:
+            DanluError: there is none, or it is no text.
+        """
+        if span is None:
+            raise DanluError('no label: pack it behind the picture as <key>.cls or <key>.json')
+        try:
+            text = self._content(span).decode('utf-8-sig').strip()
+        except UnicodeDecodeError:
+            raise DanluError(f'its {span.ending} is no UTF-8 text') from None
+        return target_of(_parsed(text), f'its {span.ending}') if span.ending == '.json' else text
+
+    def _content(self, span):
+        content = READING.read(self.path, self.version, span.offset, span.size)
+        if len(content) < span.size:
+            raise DanluError('the archive ends within it: get it anew')
+        return content
+
+    def identify(self, digest):
+        """Add what `identity` says to a hash (hashlib object)."""
+        digest.update(f'{os.path.basename(self.path)}\0{os.path.getsize(self.path)}\0'.encode())
+
+
+class LineShard:
+    """A text file with a sample per line, which names the picture's file and holds the target.
+
+    Args:
+        path: the file, UTF-8.
+        root: what the paths in it are relative to; default: its directory.
+    """
+
+    identity = 'the lines, not the files that they name'
+
+    def __init__(self, path, root=None):
+        self.path, self.root = str(path), str(root or Path(path).parent.absolute())
+
+    def where(self, name):
+        """Return where a sample is (str)."""
+        return f'{self.path}:{name}'
+
+    def walk(self, masks):
+        """Yield (line, picture, target) of each sample in order: its number from 1, and two texts as they stand there.
+
+        Raises:
+            DanluError: the file cannot be read, or a line is no sample.
+        """
+        try:
+            with open_regular(self.path, 'r', encoding=encoding_of(self.path), newline='') as file:
+                for number, fields in self.rows(file):
+                    try:
+                        picture = fields.get('image') if isinstance(fields, dict) else None
+                        if not isinstance(picture, str) or not picture:
+                            raise DanluError(f'no path as "image"{_found(fields)}')
+                        if fault := name_fault(picture):
+                            raise DanluError(f'{printable(picture)!r}: {fault}')
+                        sample = number, picture, target_of(fields, 'it')
+                    except DanluError as error:
+                        raise DanluError(f'{self.where(number)}: {error}') from None
+                    yield sample
+        except UnicodeDecodeError as error:
+            raise DanluError(f'{self.path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
+        except OSError as error:
+            raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
+
+    def picture(self, name):
+        """Return the content (bytes) of a picture."""
+        path = Path(self.root, path_with_slashes(self.root, name))
+        try:
+            return read_regular_bytes(path)
+        except NotRegularError:
+            raise DanluError(f'{path}: a pipe or a device, not a file') from None
+        except FileNotFoundError:
+            raise DanluError(f'{path}: no such file{form_hint(path)}') from None
+        except (OSError, ValueError) as error:
+            raise DanluError(f'{path}: cannot be read: {error}') from None
+
+    def mask(self, name):
+        """Return the content (bytes) of a mask."""
+        return self.picture(name)
+
+    def label(self, text):
+        """Return the label (str) of a sample as it stands there."""
+        return text
+
+    def identify(self, digest):
+        """Add what `identity` says to a hash (hashlib object)."""
+        with open_regular(self.path) as file:
+            while block := file.read(2**20):
+                digest.update(block.replace(b'\r', b''))  # no matter which line ends
+
+
+class CsvShard(LineShard):
+    """A .csv whose first line names its columns: image, and target or label; others are passed over."""
+
+    def rows(self, file):
+        """Yield (line, fields) of each line: int and dict."""
+        reader = csv.DictReader(file, strict=True)
+        try:
+            columns = [name.strip() for name in reader.fieldnames or []]
+            reader.fieldnames = columns
+            if 'image' not in columns or not set(columns) & set(FIELDS):
+                raise DanluError(
+                    f'{self.path}:1: a .csv begins with a line that names its columns, image and target (or label), '
+                    f'separated by commas; this one begins with {", ".join(columns) or "nothing"}'
+                )
+            for fields in reader:
+                yield reader.line_num, fields
+        except csv.Error as error:
+            raise DanluError(f'{self.where(reader.reader.line_num)}: {error}') from None
+
+
+class JsonLinesShard(LineShard):
+    """A .jsonl: each line is {"image": path, "target": ...}, or "label"; other fields are passed over."""
+
+    def rows(self, file):
+        """Yield (line, fields) of each line: int and what JSON stands there."""
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, _parsed(line)
+                except DanluError as error:
+                    raise DanluError(f'{self.where(number)}: {error}') from None
+
+
+SHARDS = {'.tar': TarShard, '.csv': CsvShard, '.jsonl': JsonLinesShard}
+
+
+class Positioned:
+    """A file for tarfile, which asks for its position twice a header: known here without a system call each."""
+
+    def __init__(self, file):
+        self.file, self.position = file, 0
+
+    def tell(self):
+        """Return the position (int)."""
+        return self.position
+
+    def seek(self, position):
+        """Go to a position (int)."""
+        self.position = self.file.seek(position)
+
+    def read(self, size):
+        """Return the next `size` bytes, or fewer at the end."""
+        content = self.file.read(size)
+        self.position += len(content)
+        return content
+
+
+class Reading(threading.local):
+    """Reads parts of files, which each thread of each process keeps open: opening takes long on file servers."""
+
+    MOST = 4  # as many shards as a shuffle buffer reaches over, as a rule
+
+    def __init__(self):
+        self.files = {}
+
+    def read(self, path, version, offset, size):
+        """Return `size` bytes (fewer at the end) of the file `path` from `offset` on; DanluError where it cannot.
+
+        It is opened anew where it has another `version` (anything that can be a key): what is open may be an older one.
+        """
+        key = os.getpid(), path, version  # a forked process would share the position with its parent
+        try:
+            if key not in self.files:
+                while len(self.files) >= self.MOST:
+                    self.files.pop(next(iter(self.files))).close()
+                self.files[key] = open_regular(path)
+            self.files[key].seek(offset)
+            return self.files[key].read(size)
+        except OSError as error:
+            raise DanluError(f'{path} cannot be read: {error.strerror}') from None
+
+
+READING = Reading()
+
+
+def target_of(fields, what):
+    """Return the target (str) among the fields of a line or a .json.
+
+    Raises:
+        DanluError: there is none, or it is neither text nor a whole number.
+    """
+    values = [fields[name] for name in FIELDS if fields.get(name) is not None] if isinstance(fields, dict) else []
+    if not values:
+        raise DanluError(f'{what} has neither "target" nor "label"{_found(fields)}')
+    if isinstance(values[0], bool) or not isinstance(values[0], str | int):
+        raise DanluError(f'{what} has {values[0]!r} for a target: it takes a label (a whole number) or a text')
+    return str(values[0]).strip()
+
+
+def _found(fields):
+    return f'; its fields: {", ".join(map(str, fields))}' if isinstance(fields, dict) else ', it is no {...}'
+
+
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise DanluError('no JSON that can be read: it is nested too deeply') from None
+    except ValueError as error:
+        raise DanluError(f'no JSON: {error}') from None

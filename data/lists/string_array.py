@@ -1,0 +1,100 @@
+"""Many strings as two flat arrays, which processes share.
+
+A million names as Python strings take 100 MB and are copied into every worker, page by page, as reference counts
+change. Here they are one tensor of bytes and one of offsets, which forked workers share and spawned ones map.
+"""
+
+from array import array
+
+import numpy as np
+import torch
+
+from data.lists.string_hashes import hashes_of
+
+BLOCK = 65536  # strings that are looked at together
+
+
+class Packer:
+    """Takes strings one by one for PackedStrings; gathered in a Python list first they would need the memory twice."""
+
+    def __init__(self):
+        self.bytes, self.ends = bytearray(), array('q', [0])
+
+    def __len__(self):
+        return len(self.ends) - 1
+
+    def append(self, string):
+        """Add a string behind the last one."""
+        self.bytes += string.encode('utf-8', 'surrogateescape')
+        self.ends.append(len(self.bytes))
+
+    def extend(self, content, lengths):
+        """Add many at once: their bytes (uint8 array), and how many each one has (int64 array)."""
+        self.ends.frombytes((len(self.bytes) + np.cumsum(lengths)).astype(np.int64).tobytes())
+        self.bytes += memoryview(content)
+
+
+class PackedStrings:
+    """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends.
+
+    Args:
+        strings: any iterable of str, or a filled Packer.
+    """
+
+    def __init__(self, strings):
+        if isinstance(strings, Packer):
+            packer = strings
+        else:
+            packer = Packer()
+            for string in strings:
+                packer.append(string)
+        self.packed = torch.frombuffer(packer.bytes or bytearray(1), dtype=torch.uint8)
+        self.ends = torch.frombuffer(packer.ends, dtype=torch.int64)
+        self._distinct = None
+
+    def __len__(self):
+        return len(self.ends) - 1
+
+    def __getitem__(self, index):
+        index = range(len(self))[index]  # raises IndexError, and counts from the end where it is negative
+        start, end = self.ends[index : index + 2].tolist()
+        return self.packed[start:end].numpy().tobytes().decode('utf-8', 'surrogateescape')
+
+    def __iter__(self):
+        for block in self.blocks():
+            yield from texts_of(*block)
+
+    def blocks(self):
+        """Yield blocks of strings: their bytes (uint8 array), and where each one ends (int64 array, with 0 before)."""
+        packed, ends = self.packed.numpy(), self.ends.numpy()
+        for first in range(0, len(self), BLOCK):
+            part = ends[first : first + BLOCK + 1]
+            yield packed[part[0] : part[-1]], part - part[0]
+
+    def distinct(self):
+        """Return what strings there are (list of str, by their first place), and which each one is: int32 tensor (N,).
+
+        It is found out once, by their hashes.
+        """
+        if self._distinct is None:
+            texts, known, codes = [], {}, torch.empty(len(self), dtype=torch.int32)
+            for number, block in enumerate(self.blocks()):
+                start = number * BLOCK
+                keys, first, which = np.unique(hashes_of(*block), return_index=True, return_inverse=True)
+                for place in np.sort(first).tolist():
+                    key = int(keys[which[place]])
+                    if key not in known:
+                        known[key] = len(texts)
+                        texts.append(self[start + place])
+                found = np.array([known[key] for key in keys.tolist()], np.int32)
+                codes[start : start + len(which)] = torch.from_numpy(found[which])
+            self._distinct = texts, codes
+        return self._distinct
+
+
+def texts_of(content, ends):
+    """Yield the strings of a block, as PackedStrings.blocks yields them."""
+    packed, start = memoryview(content), 0
+    for end in ends[1:].tolist():
+        yield str(packed[start:end], 'utf-8', 'surrogateescape')
+        start = end

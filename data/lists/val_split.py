@@ -1,0 +1,231 @@
+"""--val_split: a part of the training data becomes the validation data, and two lists in the run say which.
+
+    checkpoints/<run>/val_split/train.txt, val.txt      of folder, list, mem_list and pairs: absolute paths and targets
+                                train.csv, val.csv      of array, or .npz: the rows themselves
+
+They are written once, at the start of a run; a resumed run and the tests of its checkpoints read them. The draw is a
+function of the seed and of the training data as it is listed. For classification each class gives the same share, and
+keeps one sample at least for training. A picture that is named several times is in one part only, and what --skip_bad
+leaves out is in the training part.
+"""
+
+import copy
+import csv
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from data.build_dataset import build_dataset
+from data.checks.duplicates import hashes_of_paths
+from data.data_entry import DATASETS, complete_args
+from data.lists.bad_samples import Skipped
+from data.lists.list_file import ErrorCollector
+from data.lists.list_format import encoding_of
+from data.lists.string_array import PackedStrings
+from data.lists.table import SEPARATORS, csv_rows, read_table
+from utils.base.atomic_write import replacing
+from utils.base.errors import DanluError
+from utils.base.file_names import same_form
+from utils.base.registry import load_entry
+from utils.base.regular_files import open_regular, regular
+from utils.distributed import processes
+from utils.options.validation_options import SPLIT_DIRECTORY
+from utils.tasks.tasks import task_of
+
+KEY = 0x73706C6974  # of the draw, so that it has nothing to do with the order of an epoch
+PARTS = ('train', 'val')
+
+
+@contextmanager
+def split_lists(args):
+    """Let args.train_list name the training part in the body of the `with`, and args.val_list the other one for good.
+
+    Does nothing without args.val_split. The lists are made in args.model_dir where it has none. The value of the `with`
+    are lines (list of str) for the log.
+
+    Raises:
+        DanluError: the training data is at fault, or too small to be split.
+    """
+    if args.val_split is None:
+        yield []
+        return
+    whole = args.train_list
+    notes = processes.broadcast_from_rank0(lambda: [] if lists_of(args.model_dir) else write_lists(args))
+    args.train_list, args.val_list = map(str, lists_of(args.model_dir))
+    args.from_data = sorted({*getattr(args, 'from_data', []), 'val_list'})
+    folder = str(Path(args.model_dir, SPLIT_DIRECTORY))
+    try:
+        yield [*notes, f'{_words(args)}: the lists of {whole} are in {folder}']
+    except DanluError as error:
+        if folder in str(error):  # a run that does not begin is removed, with its lists
+            raise DanluError(f'{whole}, cut by --val_split: {error}') from error
+        raise
+    finally:
+        args.train_list = whole
+
+
+def lists_of(run):
+    """Return the two lists (Path of the training part, Path of the other) in a run's directory, or None."""
+    for ending in ('.txt', '.csv', '.npz'):
+        paths = [Path(run, SPLIT_DIRECTORY, part + ending) for part in PARTS]
+        if all(path.is_file() for path in paths):
+            return paths
+    return None
+
+
+def write_lists(args):
+    """Split args.train_list, write both parts into args.model_dir, and return lines (list of str) for the log."""
+    folder = Path(args.model_dir, SPLIT_DIRECTORY)
+    folder.mkdir(exist_ok=True)
+    if args.data_type == 'array':
+        table = read_table(args.train_list, args.target_columns, task_of(args).has_classes)
+        groups = _groups(args, table.targets) if task_of(args).target == 'label' else None
+        chosen = draw(groups, len(table), args)
+        _write_tables(args.train_list, folder, chosen, len(table))
+        return []
+    kind = load_entry(DATASETS, args.data_type, 'kind of data')
+    faults = Skipped(args.train_list) if args.skip_bad else ErrorCollector(args.train_list)
+    listing = kind.read(args.train_list, args.data_root, faults, task_of(args).target == 'numbers')
+    if args.skip_bad:
+        listing.notes += [f'skip_bad: in neither part of --val_split: {line}' for line in faults.lines()]
+    else:
+        faults.stop_if_any()
+    groups = _groups(args, listing.targets) if task_of(args).target == 'label' else None
+    chosen = _drawn_pictures(listing, groups, _bad_samples(args, kind), args)
+    for part, indices in zip(PARTS, parts_of(chosen, len(listing)), strict=True):
+        head = f'# {len(indices)} of {len(listing)} samples of {args.train_list}, by {_words(args)}'
+        with replacing(folder / f'{part}.txt') as file:
+            file.write('\n'.join([head, *_lines(listing, indices, task_of(args).target)]) + '\n')
+    return listing.notes
+
+
+def _bad_samples(args, kind):
+    """Return which samples of the training data --skip_bad will leave out (int64 array): they stay in that part.
+
+    Args:
+        args: options; a copy of them is completed from the whole of the data.
+        kind: class of the data set.
+    """
+    if not args.skip_bad:
+        return np.empty(0, np.int64)
+    args = copy.copy(args)
+    complete_args(args)
+    return np.array(sorted(build_dataset(kind, args, 'train').skipped.indices), np.int64)
+
+
+def _drawn_pictures(listing, groups, bad, args):
+    """Return which samples are validated on (int64 array, in order); those of one picture stay together.
+
+    Args:
+        listing: data.lists.list_file.Listing of the training data.
+        groups, args: as for `draw`.
+        bad: samples (int64 array) that cannot be chosen.
+    """
+    good = np.setdiff1d(np.arange(len(listing)), bad)
+    names = hashes_of_paths(listing.images)[good] if len(listing) else good
+    _, first, units = np.unique(names, return_index=True, return_inverse=True)
+    if len(first) == len(good):  # each picture is named once
+        return good[draw(None if groups is None else groups[good], len(good), args)]
+    order = np.argsort(first)  # as the pictures come in the list
+    firsts = good[first[order]]
+    drawn = draw(None if groups is None else groups[firsts], len(firsts), args)
+    return good[np.isin(units, order[drawn])]
+
+
+def _words(args):
+    return f'--val_split {args.val_split:g} --seed {args.seed}'
+
+
+def draw(groups, count, args):
+    """Return which samples are validated on (int64 array, in order).
+
+    Args:
+        groups: the class of each sample (int64 array (N,)), or None: all are alike.
+        count: N.
+        args: options; val_split, seed and train_list count.
+
+    Raises:
+        DanluError: there is nothing that could be taken away from the training.
+    """
+    groups = np.zeros(count, np.int64) if groups is None else groups
+    sizes = np.bincount(groups)
+    room = np.maximum(sizes - 1, 0)  # one of each class is trained on
+    wanted = min(max(1, round(args.val_split * count)), int(room.sum()))
+    if not wanted:
+        raise DanluError(
+            f'--val_split {args.val_split:g}: {args.train_list} has {count} samples, none of which can be spared: each '
+            'class keeps one for training'
+        )
+    exact = args.val_split * sizes
+    parts = np.minimum(np.floor(exact).astype(np.int64), room)
+    for group in np.lexsort((np.arange(len(sizes)), parts - exact)):  # the largest remainders first
+        if parts.sum() >= wanted:
+            break
+        parts[group] += parts[group] < room[group]
+    while parts.sum() < wanted:  # classes of one sample gave nothing
+        parts[int(np.argmax(room - parts))] += 1
+    random = np.random.default_rng([args.seed, KEY])
+    order = random.permutation(count)
+    order = order[np.argsort(groups[order], kind='stable')]
+    starts = np.cumsum(sizes) - sizes
+    return np.sort(np.concatenate([order[s : s + n] for s, n in zip(starts, parts, strict=True)]))
+
+
+def parts_of(chosen, count):
+    """Return the samples of the training part and of the other one (two int64 arrays) of `count` samples."""
+    return np.setdiff1d(np.arange(count), chosen), chosen
+
+
+def _groups(args, targets):
+    """Return the class of each sample (int64 array (N,)) by its label's text; one class in two Unicode forms is one."""
+    strings = targets if isinstance(targets, PackedStrings) else PackedStrings(targets)
+    texts, codes = strings.distinct()
+    names = sorted({same_form(text) for text in texts})
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[same_form(text)] for text in texts], np.int64)[codes.numpy()]
+
+
+def _lines(listing, indices, target):
+    """Return the lines (list of str) of a list file: absolute paths, a tab, and the target."""
+    lines, names = [], listing.target_names if target == 'numbers' else None
+    if names:
+        lines.append('\t'.join(['image', *names]))
+    for index in indices.tolist():
+        files = target in ('mask', 'picture')
+        text = os.path.abspath(listing.target_path(index)) if files else listing.targets[index]
+        cells = [os.path.abspath(listing.image_path(index)), *(text.split() if target == 'numbers' else [text])]
+        for cell in cells:
+            if '\t' in cell or '\n' in cell or '\r' in cell or cell != cell.strip().strip('"'):
+                raise DanluError(
+                    f'--val_split: {listing.where(index)}: {cell!r} cannot stand in a list, as it holds a tab, a line '
+                    'break, or a blank or quote at an end; rename it'
+                )
+        lines.append('\t'.join(cells))
+    return lines
+
+
+def _write_tables(path, folder, chosen, count):
+    """Write the rows of a .csv or .npz file as train and val of the same kind."""
+    if Path(path).suffix.lower() == '.npz':
+        with np.load(regular(path), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
+            own = {
+                name: values[indices] if values.ndim and len(values) == count else values
+                for name, values in arrays.items()
+            }
+            with replacing(folder / f'{part}.npz', binary=True) as file:
+                np.savez(file, **own)
+        return
+    with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
+        first = file.readline()
+        separator = next((sign for sign in SEPARATORS if sign in first), ',')
+        file.seek(0)
+        rows = [cells for _, cells in csv_rows(file)]
+    head, rows = rows[: len(rows) - count], rows[len(rows) - count :]
+    for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
+        with replacing(folder / f'{part}.csv') as file:
+            writer = csv.writer(file, delimiter=separator, lineterminator='\n')
+            writer.writerows([*head, *(rows[index] for index in indices.tolist())])

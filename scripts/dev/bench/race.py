@@ -1,0 +1,128 @@
+"""Interleaved measurement: every contestant lives in a process of its own and runs one epoch when it is its turn."""
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+from scripts.dev.bench.load import busy_seconds
+
+PROJECT = Path(__file__).resolve().parents[3]
+TERMINAL_SIZE = (40, 120)  # rows, columns
+
+
+class Contestant:
+    """A contestant's process, on a terminal of its own, so that progress bars are drawn as for a user.
+
+    Args:
+        task: Task; its scratch directory is made here and keeps what the process printed, output.txt.
+    """
+
+    def __init__(self, task):
+        self.task, self.reports = task, []
+        Path(task.scratch).mkdir(parents=True)
+        terminal, inside = _open_terminal()
+        receive, send = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'scripts.dev.bench.worker', json.dumps(asdict(task)), str(send)],
+            stdin=subprocess.PIPE, stdout=inside, stderr=inside, pass_fds=[send], text=True, cwd=PROJECT,
+            start_new_session=True, env=project_environment(),
+        )  # fmt: skip
+        os.close(inside)
+        os.close(send)
+        self.receiving = os.fdopen(receive)
+        threading.Thread(target=self._keep_output, args=(terminal,), daemon=True).start()
+
+    def _keep_output(self, terminal):
+        with open(terminal, 'rb', buffering=0) as source, open(f'{self.task.scratch}/output.txt', 'wb') as target:
+            try:
+                while block := source.read(65536):
+                    target.write(block)
+                    target.flush()
+            except OSError:  # how Linux says that the last process on a terminal has ended
+                return
+
+    def wait(self):
+        """Return the next report (dict): 'seconds', 'steps', 'accuracy' and 'threads' of an epoch.
+
+        Raises:
+            RuntimeError: the process has ended; with the last lines that it printed.
+        """
+        line = self.receiving.readline()
+        if not line:
+            self.process.wait()
+            printed = Path(self.task.scratch, 'output.txt').read_text(encoding='utf-8', errors='replace')
+            printed = printed.replace('\r', '\n')
+            raise RuntimeError(f'{self.task.name} failed:\n' + '\n'.join(printed.splitlines()[-25:]))
+        return json.loads(line)
+
+    def run_epoch(self):
+        """Let it run one epoch; keep and return its report, with 'others': how many cores other processes took."""
+        before = busy_seconds(self.process.pid)
+        self.process.stdin.write('go\n')
+        self.process.stdin.flush()
+        report = self.wait()
+        report['others'] = max(0.0, busy_seconds(self.process.pid) - before) / report['seconds']
+        self.reports.append(report)
+        return report
+
+    def stop(self):
+        """End the process and those that it started."""
+        self.process.stdin.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its own session: itself and its loaders' workers
+        self.process.wait()
+
+
+def race(tasks, rounds, say):
+    """Run `rounds` rounds in which each contestant runs one epoch, and return the reports.
+
+    Args:
+        tasks: list of Task.
+        rounds: the first of them is a warm-up and left out of what is returned.
+        say: function that prints a line of progress.
+
+    Returns:
+        list of (Task, list of rounds-1 reports).
+    """
+    say(f'starting {len(tasks)} contestants: {", ".join(task.name for task in tasks)}')
+    contestants = []
+    try:
+        for task in tasks:
+            contestants.append(Contestant(task))
+        for contestant in contestants:
+            contestant.ready = contestant.wait()
+        for number in range(rounds):
+            for place in range(len(contestants)):  # a round later each starts one place earlier
+                contestant = contestants[(place + number) % len(contestants)]
+                report = contestant.run_epoch()
+                accuracy = '' if report['accuracy'] is None else f'accuracy {report["accuracy"]:.4f}'
+                kind = 'warm-up' if number == 0 else f'round {number}'
+                say(f'{kind:8} {contestant.task.name:28} {report["seconds"]:8.3f} s  {accuracy}')
+    finally:
+        for contestant in contestants:
+            contestant.stop()
+    return [(contestant.task, contestant.reports[1:]) for contestant in contestants]
+
+
+def project_environment():
+    """Return the environment of a process that imports the project's modules and finds itself on a terminal."""
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get('PYTHONPATH')]))
+    return {**os.environ, 'PYTHONPATH': path, 'TERM': 'xterm', 'CI': ''}
+
+
+def _open_terminal():
+    """Return the two ends (file descriptors) of a new terminal: ours and the process's."""
+    import fcntl
+    import pty
+    import termios
+
+    ours, inside = pty.openpty()
+    fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack('4H', *TERMINAL_SIZE, 0, 0))
+    return ours, inside

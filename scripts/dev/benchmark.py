@@ -1,0 +1,141 @@
+"""Measure Danlu against the limit of the machine and against what else one could use.
+
+    python scripts/dev/benchmark.py small      # LeNet on digits in memory: the cost of the loop
+    python scripts/dev/benchmark.py compute    # ResNet-18: the cost of the loop where the network takes the time
+    python scripts/dev/benchmark.py input      # JPEG and PNG files: what reading pictures reaches
+    python scripts/dev/benchmark.py growth     # longer lists, later epochs, more steps
+    python scripts/dev/benchmark.py augment    # augmentation and mixing, step by step, against torchvision's
+    python scripts/dev/benchmark.py start      # from the start of Python to the first step, against importing torch
+
+The limit is a bare loop over ready tensors, or Pillow decoding alone. The others are compared where they are installed:
+`pip install -r requirements-bench.txt`. What each of them runs stands in bench/peers/<name>.py, a screen or less.
+
+Each contestant lives in a process of its own, on a terminal of its own, and runs one epoch (training and validation)
+when it is its turn; meanwhile the others sleep. The turns are interleaved, the first round is a warm-up, and ratios are
+taken within each round. All must take as many optimizer steps and reach the same accuracy, or it ends with 1 and says
+who did not. Leave the machine alone meanwhile: the last column says how many cores other processes took. Full runs take
+about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, start) on two cores. Linux or macOS; growth
+needs Linux.
+
+The tables go to the screen and, with machine, versions and command, to benchmark.json and benchmark.png in --out.
+"""
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project
+
+from scripts.dev.bench.augment import augment
+from scripts.dev.bench.growth import growth
+from scripts.dev.bench.report import describe, disagreements, disturbed, machine, write_json
+from scripts.dev.bench.start import start
+from scripts.dev.bench.task import cpu_cores
+from scripts.dev.bench.works import PEERS, WORKS
+
+PROJECT = Path(__file__).resolve().parents[2]
+# The sizes of a full measurement and of a quick one, which only shows that everything runs.
+FULL = {
+    'small': {'samples': 60_000, 'rounds': 5, 'peer_samples': 12_000, 'peer_rounds': 4, 'batch_size': [32, 128],
+              'tolerance': 1.0},
+    'compute': {'samples': 1_600, 'rounds': 6, 'batch_size': [32], 'peers': ['script', 'lightning'], 'tolerance': 1.0},
+    'input': {'samples': 2_880, 'rounds': 6, 'batch_size': [32], 'tolerance': 1.0},
+    'growth': {'longest': 1_000_000, 'steps': 100_000},
+    'augment': {'shapes': [(128, 3, 32, 32), (32, 3, 224, 224)], 'rounds': 7, 'seconds': 0.25},
+    'start': {'rounds': 7},
+}  # fmt: skip
+QUICK = {
+    'small': {'samples': 960, 'rounds': 2, 'peer_samples': 960, 'peer_rounds': 2, 'batch_size': [32],
+              'peers': ['script'], 'threads': [1], 'tolerance': 50.0},
+    'compute': {'samples': 64, 'rounds': 2, 'batch_size': [32], 'peers': ['script'], 'tolerance': 100.0},
+    'input': {'samples': 192, 'rounds': 2, 'batch_size': [8], 'tolerance': 1.0},
+    'growth': {'longest': 1_000, 'steps': 1_000},
+    'augment': {'shapes': [(8, 3, 16, 16), (2, 3, 48, 64)], 'rounds': 2, 'seconds': 0.01},
+    'start': {'rounds': 2},
+}  # fmt: skip
+MEASUREMENTS = {'growth': growth, 'augment': augment, 'start': start}  # without contestants
+
+
+def parse_args(argv=None):
+    """Return the options (Namespace); what the command line leaves out is as FULL or QUICK says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    works = parser.add_subparsers(dest='work', required=True, metavar='|'.join(FULL))
+    for name in FULL:
+        work = works.add_parser(name)
+        work.add_argument('--quick', action='store_true', help='half a minute, to see that it runs')
+        work.add_argument('--out', type=Path, metavar='DIR', help='default: checkpoints/benchmark_<work>')
+        if name == 'growth':
+            work.add_argument('--longest', type=int, metavar='N', help='lines of the longest list, a power of ten')
+            work.add_argument('--steps', type=int, metavar='N', help='of the run whose memory is watched')
+            continue
+        work.add_argument('--rounds', type=int, metavar='N', help='the first of which is a warm-up')
+        if name in MEASUREMENTS:
+            continue
+        work.add_argument('--samples', type=int, metavar='N', help='training pictures of an epoch')
+        work.add_argument('--batch_size', type=int, nargs='+', metavar='N')
+        work.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+        peers = [*PEERS[name], 'none']
+        work.add_argument('--peers', nargs='+', choices=peers, metavar='NAME', help=', '.join(peers))
+        work.add_argument('--tolerance', type=float, metavar='X', help='points by which accuracies may differ')
+        if name != 'input':
+            work.add_argument('--threads', type=int, nargs='+', metavar='N', help='of the bare loop and of Danlu')
+        if name == 'small':
+            work.add_argument('--peer_samples', type=int, metavar='N', help='--samples of the part with all peers')
+            work.add_argument('--peer_rounds', type=int, metavar='N', help='--rounds of the part with all peers')
+            work.add_argument('--data_root', metavar='DIR', help='that holds MNIST/raw; default: the digits of Danlu')
+    options = parser.parse_args(argv)
+    complete(options)
+    if min(getattr(options, 'rounds', 2), getattr(options, 'peer_rounds', 2)) < 2:
+        parser.error('--rounds: the first is a warm-up, so it takes two or more')
+    return options
+
+
+def complete(options):
+    """Fill in what was left out."""
+    cores = cpu_cores()
+    defaults = {'peers': PEERS.get(options.work), 'threads': [1, cores] if options.work == 'small' else [cores]}
+    defaults['out'] = PROJECT / 'checkpoints' / f'benchmark_{options.work}'
+    defaults |= (QUICK if options.quick else FULL)[options.work]
+    for name, value in defaults.items():
+        if getattr(options, name, None) is None:
+            setattr(options, name, value)
+    options.threads = sorted(set(options.threads))
+    options.peers = [] if options.peers in (None, ['none']) else options.peers
+
+
+def main():
+    """Run one kind of work, print its tables, write its files, and return the exit status."""
+    options, started = parse_args(), time.perf_counter()
+    facts, say = machine(), print_line
+    scratch = options.out.absolute() / 'scratch'
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    run = (WORKS | MEASUREMENTS)[options.work]
+    sections, tables, draw = run(options, scratch, say)
+    say(f'\n{describe(facts)}')
+    for title, table in tables.items():
+        say(f'\n{title}\n\n{table}')
+    problems = [] if options.work in MEASUREMENTS else disagreements(sections, options.tolerance)
+    for warning in [*disturbed(sections), *problems]:
+        say(f'\n{warning}')
+    facts['seconds'] = round(time.perf_counter() - started)
+    content = {'work': options.work, 'machine': facts, 'problems': problems, 'sections': sections}
+    write_json(options.out / 'benchmark.json', content)
+    draw(options.out / 'benchmark.png')
+    shutil.rmtree(scratch)  # kept where a contestant failed, with what each has printed
+    say(f'\n{facts["seconds"]} s; {options.out}/benchmark.json, benchmark.png')
+    return 1 if problems else 0
+
+
+def print_line(line):
+    """Print a line at once, also into a file."""
+    print(line, flush=True)
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (RuntimeError, OSError) as error:
+        sys.exit(f'benchmark.py: error: {error}')

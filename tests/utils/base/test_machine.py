@@ -1,0 +1,142 @@
+"""Cores, threads and the choice of GPUs, without needing any."""
+
+import os
+from argparse import Namespace
+
+import pytest
+import torch
+
+from utils.base.errors import DanluError
+from utils.base.machine import cpu_cores, describe_device, memory, refuse_many, select_gpus, set_threads
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Return a function that makes torch see so many GPUs."""
+
+    def see(count):
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
+        monkeypatch.setattr(torch.cuda, 'get_device_name', lambda index: f'Furnace {index}')
+        current = [0]
+        monkeypatch.setattr(torch.cuda, 'set_device', current.append)
+        return current
+
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,7')
+    return see
+
+
+def options(gpus=None, device='auto'):
+    """Return what select_gpus reads."""
+    return Namespace(gpus=gpus, device=device)
+
+
+@pytest.mark.parametrize(
+    ('visible', 'args', 'device', 'chosen', 'said'),
+    [
+        (2, options(), 'cuda:0', [0], 'GPU 0 (Furnace 0)'),
+        (2, options([1]), 'cuda:1', [1], 'GPU 1 (Furnace 1)'),
+        (2, options([0, 1], 'cuda'), 'cuda:0', [0, 1], 'GPU 0 (Furnace 0), 1 (Furnace 1)'),
+        (2, options([1, 0]), 'cuda:1', [1, 0], 'GPU 1 (Furnace 1), 0 (Furnace 0)'),
+        (2, options([0, 1], 'cpu'), 'cpu', [], 'CPU'),
+        (0, options(), 'cpu', [], 'CPU'),
+        (0, options(device='cpu'), 'cpu', [], 'CPU'),
+        (
+            *(0, options([0, 1]), 'cpu', []),
+            'CPU (no GPU is visible (CUDA_VISIBLE_DEVICES=4,7), so --gpus 0 1 has nothing to name)',
+        ),
+    ],
+)
+def test_gpus_are_chosen_and_named(gpus, visible, args, device, chosen, said):
+    current = gpus(visible)
+    assert select_gpus(args) == (torch.device(device), chosen)
+    assert current[-1] == (chosen or [0])[0], 'torch would take GPU 0 for what is not told its device'
+    assert describe_device(args, chosen) == said
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == '4,7', 'it is not ours to change'
+
+
+@pytest.mark.parametrize(
+    ('visible', 'args', 'message'),
+    [
+        (0, options(device='cuda'), r'--device cuda: no GPU is visible \(CUDA_VISIBLE_DEVICES=4,7\).* auto or cpu'),
+        (2, options([2]), r'--gpus 2: only 2 GPU\(s\) are visible \(CUDA_VISIBLE_DEVICES=4,7\), so it takes 0\.\.1'),
+        (2, options([0, 0]), '--gpus 0 0: an index stands there twice'),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(gpus, visible, args, message):
+    gpus(visible)
+    with pytest.raises(DanluError, match=message):
+        select_gpus(args)
+
+
+def test_the_first_gpu_is_taken_again_after_another_one(gpus, monkeypatch):
+    current = gpus(2)
+    monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: len(current) > 1)
+    for chosen in (1, 0):
+        select_gpus(options([chosen]))
+        assert current[-1] == chosen
+
+
+def test_without_the_variable_the_message_says_so(gpus, monkeypatch):
+    gpus(0)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+    with pytest.raises(DanluError, match='CUDA_VISIBLE_DEVICES=not set'):
+        select_gpus(options(device='cuda'))
+
+
+def test_cores_are_those_that_this_process_may_use():
+    assert cpu_cores() >= 1
+    if hasattr(os, 'sched_setaffinity'):
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(allowed)})
+        try:
+            assert cpu_cores() == 1
+        finally:
+            os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize(
+    ('variable', 'wanted', 'workers', 'threads'),
+    [
+        (None, None, 0, 6),  # all cores
+        (None, None, 2, 4),  # what the workers leave
+        (None, None, 8, 1),
+        (None, 3, 2, 3),  # --threads
+        ('5', None, 0, 2),  # as it was: torch has read the variable
+        ('5', 3, 0, 3),
+    ],
+)
+def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, workers, threads):
+    monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 6)
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    if variable:
+        monkeypatch.setenv('OMP_NUM_THREADS', variable)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert set_threads(wanted, workers) == threads
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_machine_starts_no_thousand_processes_or_threads(monkeypatch):
+    monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 2)
+    refuse_many('num_workers', 128)
+    with pytest.raises(DanluError, match=r'^--num_workers 129: at most 128 on this machine, which has 2 cores$'):
+        refuse_many('num_workers', 129)
+    with pytest.raises(DanluError, match=r'^--threads 1000: at most 128'):
+        set_threads(1000, 0)
+    monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 256)
+    refuse_many('num_workers', 1024)
+
+
+@pytest.mark.skipif(not hasattr(os, 'sysconf'), reason='this system does not tell its memory')
+@pytest.mark.parametrize(
+    ('limit', 'share'), [('max\n', None), ('1000000\n', 1_000_000), (f'{2**60}\n', None), (None, None)]
+)
+def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, tmp_path, limit, share):
+    monkeypatch.setattr('utils.base.machine.CONTAINER_LIMIT', tmp_path / 'memory.max')
+    if limit is not None:
+        (tmp_path / 'memory.max').write_text(limit)
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    assert memory() == (share or there) > 0

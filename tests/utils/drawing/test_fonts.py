@@ -1,0 +1,118 @@
+"""Text in any script: the right font, lines that fit, and no boxes where there is no font."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from utils.drawing import fonts
+
+MISSING = '\U0001fffd'  # a place that no character will ever have
+
+
+def drawn(text, size=20):
+    """Return a line of text as a grey array, ink below 255."""
+    canvas = Image.new('RGB', (400, 2 * size), 'white')
+    fonts.write(ImageDraw.Draw(canvas), (5, 0), text, size, (0, 0, 0))
+    return np.asarray(canvas.convert('L'))
+
+
+@pytest.fixture
+def no_system_fonts(monkeypatch):
+    """Take all fonts away but Pillow's and matplotlib's."""
+    monkeypatch.setattr('matplotlib.font_manager.findSystemFonts', lambda: [])
+    for cached in (fonts._files, fonts.face_of):
+        cached.cache_clear()
+    yield
+    for cached in (fonts._files, fonts.face_of):
+        cached.cache_clear()
+
+
+def test_ascii_takes_no_other_font():
+    assert fonts.runs('pred: cat') == [(fonts.OWN, 'pred: cat')]
+    assert fonts.length('cat', 20) == pytest.approx(fonts.length('cat', 40) / 2, abs=2)
+
+
+def test_accents_are_of_the_font_of_their_word_and_however_they_are_stored():
+    [(face, text)] = fonts.runs('pred: A\u0308gypten')  # as macOS names files
+    assert (face.path.endswith('DejaVuSans.ttf'), text) == (True, 'pred: Ägypten')
+    assert fonts.class_label(0, ['Ägypten']) == 'Ägypten'
+
+
+def test_what_no_font_has_is_no_box(no_system_fonts):
+    assert fonts.lacking('猫 cat') == '猫'
+    assert fonts.class_label(2, ['a', 'b', '猫']) == '2'
+    assert fonts.class_label(0, ['猫 (cat)']) == '0 (cat)'
+    assert np.array_equal(drawn('猫 é'), drawn('? é'))
+    assert [text for _, text in fonts.runs('a猫')] == ['a?']
+
+
+def test_the_user_is_told_once_and_what_to_do(no_system_fonts):
+    [note] = fonts.note_of_fonts(['cat', '猫', '狗'])
+    assert "no font here has 猫 of the class name '猫' (and 1 names more)" in note
+    assert 'fonts-noto-cjk' in note
+    assert fonts.note_of_fonts(['cat', 'Ägypten']) == fonts.note_of_fonts(None) == []
+
+
+def test_invisible_characters_and_tabs_are_no_boxes():
+    assert [text for _, text in fonts.runs('a\u200db\tc')] == ['ab c']
+    assert [text for _, text in fonts.runs(MISSING)] == ['?']
+
+
+def test_chinese_is_drawn_where_a_font_has_it():
+    face = fonts.face_of('猫')
+    if face is None:
+        pytest.skip('no font with Chinese is installed here')
+    assert fonts.class_label(0, ['猫']) == '猫'
+    assert fonts.runs('猫 cat')[0] == (face, '猫')
+    ink, other = drawn('猫'), drawn('狗')
+    assert 30 < (ink < 128).sum() < 300
+    assert not np.array_equal(ink, other)  # as two boxes would be
+    rows = np.flatnonzero((ink < 128).any(1))
+    assert rows[0] >= 0
+    assert rows[-1] < fonts.line_height(20)
+    assert fonts.length('猫', 20) == 20
+
+
+def test_a_collection_gives_the_face_of_simplified_chinese():
+    face = fonts.face_of('直')
+    if face is None or 'CJK' not in face.path or not face.path.endswith('.ttc'):
+        pytest.skip('Noto Sans CJK is not installed here')
+    assert fonts._font(face, 16).getname()[0].endswith('SC')
+
+
+def test_a_damaged_font_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / 'torn.ttf').write_bytes(b'\0\1\0\0' + b'x' * 50)
+    monkeypatch.setattr(fonts, '_files', lambda: [str(tmp_path / 'torn.ttf'), str(tmp_path / 'gone.ttf')])
+    fonts.face_of.cache_clear()
+    assert fonts.face_of('é') is None
+    fonts.face_of.cache_clear()
+
+
+def test_lines_are_broken_where_words_end():
+    width = fonts.length('straight stroke', 13)
+    assert fonts.wrapped('straight stroke going down', 13, width, 2) == ['straight stroke', 'going down']
+    assert fonts.wrapped('straight_stroke_going_down', 13, width, 2) == ['straight_', 'stroke_goin...']
+    assert fonts.wrapped('cat', 13, width, 2) == ['cat']
+    lines = fonts.wrapped('W' * 100, 13, 100, 3)
+    assert len(lines) == 3
+    assert all(fonts.length(line, 13) <= 100 for line in lines)
+    assert lines[-1].endswith('W...')
+
+
+def test_what_is_too_wide_ends_in_an_ellipsis():
+    short = fonts.shortened('pred: ' + 'W' * 200, 13, 100)
+    assert short.startswith('pred: WW')
+    assert short.endswith('W...')
+    assert 85 < fonts.length(short, 13) <= 100
+    assert fonts.shortened('pred: cat', 13, 100) == 'pred: cat'
+
+
+def test_a_class_without_a_name_is_written_as_its_number():
+    assert [fonts.class_label(index, ['cat', 'dog']) for index in (0, -1, 255)] == ['cat', '-1', '255']
+    assert fonts.class_label(2, None) == '2'
+
+
+def test_matplotlib_gets_families_that_have_the_characters():
+    families = fonts.families_of(['cat', 'Ägypten', '猫'])
+    assert families[0] == 'DejaVu Sans'
+    assert len(families) == 1 + (fonts.face_of('猫') is not None)

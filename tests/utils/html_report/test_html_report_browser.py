@@ -1,0 +1,329 @@
+"""report.html: what eval.py --report and a training write, opened in a browser, sorted, filtered and clicked.
+
+All runs here decode in this process: beside the threads of what drives the browser a forked worker may hang.
+"""
+
+import csv
+import os
+import re
+import shutil
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import options
+from scripts import runs
+from utils.base.errors import DanluError
+from utils.html_report.page import Page
+
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+ALONE = ('--num_workers', 0)
+SIZES = {'desktop': (1200, 900), 'phone': (390, 844)}
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Return a Chromium that is driven as a reader would."""
+    playwright = pytest.importorskip(
+        'playwright.sync_api', reason='playwright drives the browser: pip install playwright'
+    )
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f'none of {", ".join(BROWSERS)} is installed')
+    with playwright.sync_playwright() as driver:
+        # As root, as in most containers, its own sandbox does not start.
+        words = ['--no-sandbox'] if os.geteuid() == 0 else []
+        started = driver.chromium.launch(executable_path=program, args=words)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Return a function: test -> its page in a browser; what goes wrong in there, or asks for a network, fails."""
+    faults, contexts = [], []
+
+    def note(request):
+        if not request.url.startswith(('file:', 'data:')):
+            faults.append(request.url)
+
+    def open_page(test, size='desktop', **given):
+        context = browser.new_context(viewport=dict(zip(('width', 'height'), SIZES[size], strict=True)), **given)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(120_000)
+        tab.on('pageerror', lambda error: faults.append(str(error)))
+        tab.on('console', lambda message: faults.append(message.text) if message.type == 'error' else None)
+        tab.on('request', note)
+        tab.goto((test.directory / 'report.html').as_uri())
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def rows_of(test):
+    with open(test.directory / 'predictions.csv', newline='', encoding='utf-8-sig') as file:
+        return list(csv.DictReader(file))
+
+
+def column_of(tab, name):
+    """Return the texts of a column of the table of samples, as they are shown."""
+    place = tab.locator('#rows thead th').evaluate_all('cells => cells.map(cell => cell.dataset.name)').index(name)
+    return tab.locator(f'#rows tbody tr td:nth-child({place + 1})').all_inner_texts()
+
+
+def count_of(tab):
+    return int(tab.locator('#count').inner_text().split()[0].replace(',', ''))
+
+
+@pytest.fixture(scope='module')
+def pages(digits_run, mask_run, train_here, eval_here, tmp_path_factory):
+    """Return a function: the name of a kind of test -> one with a page."""
+    made = {}
+
+    def regression():
+        folder, random = tmp_path_factory.mktemp('shades'), np.random.default_rng(5)
+        for split in ('train', 'val'):
+            levels = random.integers(0, 256, 20)
+            for index, level in enumerate(levels):
+                Image.fromarray(np.full((20, 24, 3), level, np.uint8)).save(folder / f'{split}{index}.png')
+            lines = [f'{split}{index}.png\t{level / 255:.4f}\n' for index, level in enumerate(levels)]
+            (folder / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+        lists = ['--train_list', folder / 'train.txt', '--val_list', folder / 'val.txt']
+        return train_here(
+            '--task', 'regression', '--data_type', 'list', *lists, *ALONE, '--epochs', 1, '--checkpoints_dir', folder
+        )
+
+    def restoration():
+        words = ['--task', 'restoration', '--data_type', 'noisy_digits', '--model_type', 'unet', '--max_steps', 2]
+        folder = tmp_path_factory.mktemp('noisy')
+        return train_here(*words, '--model_args', 'width=4', 'depth=1', '--epochs', 1, '--checkpoints_dir', folder)
+
+    def multilabel():
+        folder, random = tmp_path_factory.mktemp('labels'), np.random.default_rng(6)
+        for split in ('train', 'val'):
+            lines = []
+            for index in range(24):
+                colours = random.integers(0, 2, 3)
+                Image.fromarray(np.full((20, 24, 3), 200 * colours, np.uint8)).save(folder / f'{split}{index}.png')
+                names = [name for name, there in zip(('红', 'green', 'blue'), colours, strict=True) if there]
+                lines.append(f'{split}{index}.png\t{",".join(names) or "-"}\n')
+            (folder / f'{split}.txt').write_text(''.join(lines), encoding='utf-8')
+        lists = ['--train_list', folder / 'train.txt', '--val_list', folder / 'val.txt', '--metrics', 'auroc']
+        return train_here(
+            '--task', 'multilabel', '--data_type', 'list', *lists, *ALONE, '--epochs', 1, '--checkpoints_dir', folder
+        )
+
+    made_by = {'digits': lambda: digits_run, 'masks': lambda: mask_run, 'shades': regression, 'noisy': restoration}
+    made_by['labels'] = multilabel
+
+    def page(name):
+        if name not in made:
+            best = made_by[name]().directory / 'best.pth'
+            made[name] = eval_here('--load_model_path', best, '--report', '--save_prefix', 'page', *ALONE)
+        return made[name]
+
+    return page
+
+
+@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
+def test_figures_are_those_of_result_txt(pages, name):
+    test = pages(name)
+    text = (test.directory / 'report.html').read_text(encoding='utf-8')
+    shown = dict(re.findall(r'data-metric="([^"]*)" data-value="([^"]*)"', text))
+    assert shown == {key: value for key, value in test.values.items() if '/' not in key}
+    assert test.head['list sha256'] in text and test.head['checkpoint sha256'] in text
+    assert len(text) < 2**21
+    intervals = re.findall(r'data-value="[^"]*" title="[^"]*">[^<]*</td><td class="number">([^<]*)</td>', text)
+    assert len(intervals) == len(shown)
+    assert all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in intervals), intervals
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('scheme', ['light', 'dark'])
+@pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
+def test_nothing_is_wider_than_the_window_and_all_is_readable(pages, opened, name, size, scheme):
+    tab = opened(pages(name), size, color_scheme=scheme)
+    assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
+    ink, paper = tab.evaluate(
+        '[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]'
+    )
+    levels = [sum(map(int, re.findall(r'\d+', colour)[:3])) / 3 for colour in (ink, paper)]
+    assert max(levels) > 200 and min(levels) < 60 and (levels[0] > levels[1]) == (scheme == 'dark')
+    # Text in plots has the page's colour, too.
+    assert tab.locator('svg.plot text').first.evaluate('text => getComputedStyle(text).fill') == ink
+    broken = 'pictures => pictures.filter(one => one.getBoundingClientRect().width === 0).length'
+    assert tab.locator('.card image').count() > 0
+    assert tab.locator('.card image').evaluate_all(broken) == 0
+
+
+def test_what_is_wider_than_a_phone_is_scrolled_by_itself(pages, opened):
+    tab = opened(pages('digits'), 'phone')
+    matrix = tab.locator('svg.matrix')
+    assert matrix.bounding_box()['width'] <= 390, 'ten classes fit'
+    assert tab.locator('svg.matrix .count').first.bounding_box()['height'] > 5
+    held = 'parts => parts.every(part => getComputedStyle(part).overflowX == "auto")'
+    assert tab.locator('.scroll').evaluate_all(held)
+
+
+def test_a_comparison_fits_a_phone(pages, opened, capsys, tmp_path):
+    tests = [str(pages(name).directory) for name in ('digits', 'masks')]
+    runs.main(['compare', *tests, '--html', str(tmp_path / 'report.html'), '--checkpoints_dir', str(tmp_path)])
+    tab = opened(SimpleNamespace(directory=tmp_path), 'phone')
+    assert 'nothing can be compared' in tab.locator('#notes').inner_text()
+    assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
+
+
+def test_digits_are_sorted_filtered_and_clicked(pages, opened):
+    test = pages('digits')
+    rows, tab = rows_of(test), opened(test)
+    assert count_of(tab) == len(rows)
+    for descending in (True, False):
+        tab.get_by_role('button', name='confidence', exact=True).click()
+        shown = list(map(float, column_of(tab, 'confidence')))
+        wanted = sorted((float(row['confidence']) for row in rows), reverse=descending)[: len(shown)]
+        np.testing.assert_allclose(shown, wanted, rtol=1e-3)
+    wrong = [row for row in rows if row['correct'] == '0']
+    tab.locator('#filters').get_by_label('Show').select_option('wrong')
+    assert count_of(tab) == len(wrong) > 0
+    tab.locator('#filters').get_by_label('Truth').select_option(wrong[0]['target'])
+    tab.locator('#filters').get_by_label('Prediction').select_option(wrong[0]['prediction'])
+    alike = [row['name'] for row in wrong if all(row[key] == wrong[0][key] for key in ('target', 'prediction'))]
+    assert sorted(column_of(tab, 'name')) == sorted(alike)
+    tab.get_by_role('button', name='Reset').click()
+    tab.locator('#filters').get_by_label('Only').select_option('confidence')
+    tab.locator('#filters').get_by_label('to', exact=True).fill('0.5')
+    assert count_of(tab) == sum(float(row['confidence']) <= 0.5 for row in rows)
+    tab.get_by_role('button', name='Reset').click()
+    tab.locator('#filters').get_by_label('Search').fill(rows[7]['name'])
+    assert column_of(tab, 'name') == [rows[7]['name']]
+
+
+def test_a_picture_is_shown_large_by_mouse_and_keyboard(pages, opened):
+    test = pages('digits')
+    tab, large = (found := opened(test)), found.locator('#large')
+    cards = tab.locator('.gallery').first.locator('.card')
+    cards.nth(1).click()
+    name = cards.nth(1).locator('.sample').inner_text()
+    assert large.is_visible() and tab.locator('#large-name').inner_text() == name
+    assert tab.locator('#large-picture svg').bounding_box()['height'] > 200
+    assert len(tab.locator('.probabilities tr').all()) == 5
+    tab.keyboard.press('ArrowLeft')
+    assert tab.locator('#large-name').inner_text() == cards.nth(0).locator('.sample').inner_text()
+    assert tab.locator('#previous').is_disabled()
+    tab.keyboard.press('Escape')
+    assert not large.is_visible()
+    tab.locator('#rows tbody tr').nth(2).focus()
+    tab.keyboard.press('Enter')
+    assert tab.locator('#large-name').inner_text() == column_of(tab, 'name')[2]
+    tab.locator('#close').click()
+    assert not large.is_visible()
+
+
+def test_a_confused_pair_leads_to_its_samples(pages, opened):
+    tab = opened(pages('digits'))
+    pair = tab.locator('tr.pair').first
+    truth, said, count, _ = pair.locator('td').all_inner_texts()
+    pair.click()
+    assert count_of(tab) == int(count)
+    assert set(column_of(tab, 'target')) == {truth} and set(column_of(tab, 'prediction')) == {said}
+    cell = tab.locator('svg.matrix rect.wrong').last
+    wanted = cell.get_attribute('data-c').split(',')
+    cell.hover()
+    assert 'taken for' in tab.locator('#matrix-cell').inner_text()
+    cell.click()
+    assert count_of(tab) == int(wanted[2])
+
+
+@pytest.mark.parametrize(
+    ('name', 'column', 'panes'), [('masks', 'miou', 4), ('shades', 'error', 1), ('noisy', 'psnr', 4)]
+)
+def test_samples_of_other_tasks_are_sorted_filtered_and_clicked(pages, opened, name, column, panes):
+    test = pages(name)
+    values = [float(row[column]) for row in rows_of(test) if row[column]]
+    tab = opened(test)
+    tab.get_by_role('button', name=column, exact=True).last.click()
+    first = float(column_of(tab, column)[0])
+    assert np.isclose(first, min(values), rtol=1e-3) or np.isclose(first, max(values), rtol=1e-3)
+    middle = float(np.median(values))
+    tab.locator('#filters').get_by_label('Only').select_option(column)
+    tab.locator('#filters').get_by_label('from', exact=True).fill(str(middle))
+    assert abs(count_of(tab) - sum(value >= middle for value in values)) <= 1  # shown in five digits
+    tab.locator('.card').first.click()
+    assert tab.locator('#large-picture .pane svg').count() == panes
+    assert tab.locator('#large-picture .pane svg').first.bounding_box()['width'] > 200
+
+
+def test_a_picture_that_fails_is_in_the_page(list_data, train_here, eval_here, tmp_path, monkeypatch):
+    run = train_here(*list_data, *ALONE, '--epochs', 1, '--checkpoints_dir', tmp_path)
+    read = Page._draw
+
+    def draw(self, indices):
+        data, fetch = self.engine.loader.dataset, type(self.engine.loader.dataset).__getitems__
+
+        def refuse(key):
+            if 3 in key[1]:
+                raise OSError('the disk <b>is</b> gone')
+            return fetch(data, key)
+
+        monkeypatch.setattr(data, '__getitems__', refuse, raising=False)
+        read(self, indices)
+
+    monkeypatch.setattr(Page, '_draw', draw)
+    test = eval_here('--load_model_path', run.directory / 'best.pth', '--report', *ALONE)
+    text = (test.directory / 'report.html').read_text(encoding='utf-8')
+    assert 'cannot be drawn: the disk &lt;b&gt;is&lt;/b&gt; gone' in text
+    assert text.count('<figure class="card') == len(rows_of(test))
+
+
+def test_a_run_leaves_the_page_of_its_best_checkpoint(list_data, train_here, eval_here, history_of, tmp_path):
+    run = train_here(*list_data, *ALONE, '--epochs', 2, '--report', '--checkpoints_dir', tmp_path)
+    folder = run.directory / 'best' / 'val_val_exp'
+    assert f'report: {folder / "report.html"}' in run.stdout.splitlines()
+    best = max(history_of(run), key=lambda row: float(row['val/acc']))
+    values = dict(line.split(': ', 1) for line in (folder / 'result.txt').read_text(encoding='utf-8').splitlines())
+    assert float(values['acc']) == float(best['val/acc']) and float(values['loss']) == float(best['val/loss'])
+    usual = options.test_parser().get_default('checkpoints_dir')
+    again = eval_here('--load_model_path', run.directory / 'best.pth', '--checkpoints_dir', usual)
+    assert again.directory == folder and again.values.items() <= values.items()
+
+
+def test_no_page_where_it_is_not_wanted_or_cannot_be(list_data, train_here, tmp_path, monkeypatch):
+    quiet = train_here(*list_data, *ALONE, '--epochs', 1, '--no_report', '--checkpoints_dir', tmp_path)
+    assert 'best' not in quiet.files
+    monkeypatch.setitem(sys.modules, 'jinja2', None)
+    run = train_here(*list_data, *ALONE, '--epochs', 1, '--report', '--checkpoints_dir', tmp_path)
+    [line] = [line for line in run.stdout.splitlines() if line.startswith('no report.html: ')]
+    assert 'needs Jinja2' in line and 'pip install' in line and '--report --load_model_path' in line
+
+
+def test_jinja2_that_is_missing_is_said_before_the_test(digits_run, eval_here, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'jinja2', None)
+    with pytest.raises(DanluError, match='needs Jinja2'):
+        eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'never')
+    assert not (digits_run.directory / 'best' / 'val_digits_never').exists()
+
+
+@pytest.mark.slow('builds C++ code')
+def test_a_compiled_network_is_not_compiled_again_for_the_page(list_data, train_here, monkeypatch, tmp_path):
+    compiled = []
+
+    def compile_here(self):  # what nn.Module.compile sets, without the minute that a compiler takes
+        compiled.append(self)
+        self._compiled_call_impl = self._call_impl
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', compile_here)
+    words = (*list_data, *ALONE, '--epochs', 2, '--compile', '--report', '--checkpoints_dir', tmp_path)
+    run = train_here(*words)
+    assert len(compiled) == 1
+    folder = run.directory / 'best' / 'val_val_exp'
+    assert (folder / 'report.html').is_file()
+    value = re.search(r'^best: val/acc (\S+) ', run.stdout, re.MULTILINE)[1]
+    assert f'\nacc: {value}\n' in (folder / 'result.txt').read_text(encoding='utf-8')

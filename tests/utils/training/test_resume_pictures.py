@@ -1,0 +1,50 @@
+"""Which epochs have pictures in TensorBoard depends on what drawing takes, and not on interruptions."""
+
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from options import train_args
+from train import Trainer
+from utils.base.errors import DanluError
+from utils.base.record_schema import check_resume_state
+from utils.logger import TimeBudget
+
+
+def test_a_state_goes_on_with_its_cost_and_its_time():
+    earlier = TimeBudget(0.5)
+    assert earlier.due()
+    earlier.cost = 1e9
+    assert not TimeBudget(0.5, state=earlier.state_dict()).due()
+    assert TimeBudget(0.5, state={'cost': 1e9, 'since': 3e9}).due()
+    assert TimeBudget(0.5, state={'cost': None}).due()
+
+
+def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_path, events_of):
+    options = {'epochs': 3, 'batch_size': 500, 'device': 'cpu', 'threads': 1, 'checkpoints_dir': str(tmp_path)}
+    stopped = Trainer(train_args(**options))
+    step = stopped.train_step
+
+    def step_and_stop(batch):
+        if stopped.update.steps == 12:
+            stopped.drawing['val'].cost = 1e9  # seconds: drawing is slow
+            stopped.interruption.signal = signal.SIGTERM
+        return step(batch)
+
+    stopped.train_step = step_and_stop
+    with pytest.raises(SystemExit):
+        stopped.train()
+    resumed = Trainer(train_args(resume=stopped.args.model_dir))
+    resumed.train()
+    assert [
+        event.step for event in events_of(SimpleNamespace(directory=resumed.args.model_dir)).images['val/samples']
+    ] == [1, 3]
+
+
+def test_a_cost_of_another_type_is_refused(tmp_path):
+    loader = {'batch': 0, 'drawing': {'val': {'cost': ''}}}
+    state = {'model': {}, 'args': {}, 'epoch': 1, 'step': 8, 'optimizer': {}, 'rng': {}, 'loader': loader}
+    state['recorder'], state['best'] = {'history': []}, None
+    with pytest.raises(DanluError, match=r'loader\.drawing\.val\.cost is of type str'):
+        check_resume_state(state, tmp_path)

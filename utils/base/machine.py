@@ -1,0 +1,103 @@
+"""What this machine has: cores, memory, threads and GPUs."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from utils.base import rank_env
+from utils.base.errors import DanluError
+from utils.base.regular_files import read_regular_text
+
+CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
+MOST_PARALLEL, PARALLEL_PER_CORE = 128, 4  # processes or threads of one kind that a machine is let to start
+
+
+def cpu_cores():
+    """Return how many cores this process may use (int), which a container or taskset can make fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def memory():
+    """Return how much memory this process may use (int, bytes; 0 where the system does not tell)."""
+    if not hasattr(os, 'sysconf'):
+        return 0
+    there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    told = read_regular_text(CONTAINER_LIMIT).strip() if CONTAINER_LIMIT.is_file() else 'max'
+    return there if told == 'max' else min(there, int(told))
+
+
+def refuse_many(option, count):
+    """Raise DanluError where there would be more processes or threads than this machine gets anywhere with.
+
+    What is slow alone is not refused, as records of a larger machine are repeated on smaller ones.
+
+    Args:
+        option: that says how many, without its dashes (str).
+        count: of processes or threads.
+    """
+    most = max(MOST_PARALLEL, PARALLEL_PER_CORE * cpu_cores())
+    if count > most:
+        raise DanluError(f'--{option} {count}: at most {most} on this machine, which has {cpu_cores()} cores')
+
+
+def set_threads(wanted, workers):
+    """Set and return the number of threads (int) that one operation of this process uses.
+
+    Args:
+        wanted: --threads, or None: what the workers leave of the cores. Two threads and two workers on two cores are
+            slower than one thread and two workers. OMP_NUM_THREADS, where set, is left alone.
+        workers: processes that decode pictures.
+    """
+    if wanted is not None:
+        refuse_many('threads', wanted)
+        torch.set_num_threads(wanted)
+    elif 'OMP_NUM_THREADS' not in os.environ:
+        torch.set_num_threads(max(1, cpu_cores() - workers))
+    return torch.get_num_threads()
+
+
+def select_gpus(args):
+    """Return (device, gpus): the torch.device of the model's weights and the list of GPU indices it runs on.
+
+    Indices count the visible devices, as CUDA_VISIBLE_DEVICES leaves them; it is respected and never set.
+
+    Raises:
+        DanluError: --device cuda without a GPU, or an index that no visible GPU has.
+    """
+    count = 0 if args.device == 'cpu' else torch.cuda.device_count()
+    if args.device == 'cuda' and count == 0:
+        raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
+    if count == 0:
+        return torch.device('cpu'), []
+    if (place := rank_env.place()).count > 1:
+        if place.local >= count:
+            raise DanluError(
+                f'torchrun has started more processes on this machine than the {count} GPU(s) that are visible '
+                f'{_visible()}: give --nproc_per_node {count}, or --device cpu'
+            )
+        torch.cuda.set_device(place.local)
+        return torch.device('cuda', place.local), [place.local]
+    gpus = args.gpus if args.gpus is not None else [0]
+    for gpu in gpus:
+        if gpu >= count:
+            raise DanluError(f'--gpus {gpu}: only {count} GPU(s) are visible {_visible()}, so it takes 0..{count - 1}')
+    if len(set(gpus)) != len(gpus):
+        raise DanluError(f'--gpus {" ".join(map(str, gpus))}: an index stands there twice')
+    # Or what torch takes by default, such as for pinned memory, would be GPU 0, or that of an earlier call.
+    if gpus[0] or torch.cuda.is_initialized():
+        torch.cuda.set_device(gpus[0])
+    return torch.device('cuda', gpus[0]), gpus
+
+
+def describe_device(args, gpus):
+    """Return one line (str) on where the model runs."""
+    if gpus:
+        return 'GPU ' + ', '.join(f'{gpu} ({torch.cuda.get_device_name(gpu)})' for gpu in gpus)
+    if args.gpus is not None and args.device != 'cpu':
+        return f'CPU (no GPU is visible {_visible()}, so --gpus {" ".join(map(str, args.gpus))} has nothing to name)'
+    return 'CPU'
+
+
+def _visible():
+    return f'(CUDA_VISIBLE_DEVICES={os.environ.get("CUDA_VISIBLE_DEVICES", "not set")})'

@@ -1,0 +1,176 @@
+"""One line for whatever keeps a run from writing its files: no space, no right to write, a directory that is gone.
+
+    with writing(path):                              # says which file it is
+        file.write(text)
+    with writing_into(args.model_dir, 'train.py'):   # adds what to do about it, and how to go on
+        trainer.train()
+
+The line has the path and the system's own reason. The exit status is that of a failure, 1. Imports no torch.
+"""
+
+import contextlib
+import errno
+import os
+import shlex
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.base.errors import DanluError, of_the_machine
+from utils.base.regular_files import NotRegularError, open_regular
+
+# What to do first, by the reason; in a message it stands before 'then ...'.
+REMEDIES = {
+    'ENOSPC': 'free some space',
+    'EDQUOT': 'free some space of your quota',
+    'EFBIG': 'allow larger files (ulimit -f)',
+    'EROFS': 'make the file system writable again (a faulty disk is often mounted read-only)',
+    'EACCES': 'get the right to write there',
+    'EPERM': 'get the right to write there (lsattr shows whether the file is immutable)',
+    'EIO': 'look for a faulty disk or connection (dmesg)',
+    'EMFILE': 'allow more open files (ulimit -n)',
+    'ENFILE': 'end other programs, which have too many files open',
+    'ESTALE': 'connect the network drive again',
+}
+OF_ITS_PLACE = (NotRegularError, IsADirectoryError, NotADirectoryError)  # something else is where a file should be
+NO_INODES = 'remove some files (the file system has space left, but no inodes)'
+FREED_INODES, ENOUGH_BYTES = 16, 2**20
+RESUMABLE = ('last.pth', 'last.prev.pth')
+
+
+class WriteError(DanluError):
+    """A file of a run or test cannot be written.
+
+    Attributes:
+        fault: the message without advice (str).
+        remedy: what to do first (str).
+    """
+
+    status = 1
+    fault, remedy = '', 'remove the cause'
+
+
+@contextmanager
+def writing(path):
+    """Turn an OSError in the body of the `with` into a WriteError that names the file `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path, error, verb='write'):
+    """Return the WriteError for an exception that writing (or to `verb`, str) a file has raised."""
+    if isinstance(error, OF_ITS_PLACE) and error.filename:  # perhaps of the file that is renamed to `path`
+        path = next(filter(os.path.isdir, filter(None, (error.filename2, error.filename))), error.filename)
+    fault = f'cannot {verb} {path}: {reason_of(error)}'
+    told = WriteError(fault)
+    told.fault, told.remedy = fault, remedy_of(error, os.path.dirname(path) or '.')
+    return told
+
+
+def reason_of(error):
+    """Return the system's reason (str) of an exception, or its first line, where the system gave none."""
+    return getattr(error, 'strerror', None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def remedy_of(error, directory):
+    """Return what to do first (str) about an exception that a file in `directory` could not be written."""
+    number = getattr(error, 'errno', None)
+    if isinstance(error, OF_ITS_PLACE):
+        return 'remove what is in its place'
+    if number == errno.ENOSPC and _lacks_inodes(directory):
+        return NO_INODES
+    return REMEDIES.get(errno.errorcode.get(number), WriteError.remedy if number else 'free some space')
+
+
+@contextmanager
+def writing_into(directory, program='train.py', again=None):
+    """Say in one line why the body of the `with` could not write a file of a run or test, and how to go on.
+
+    Args:
+        directory: of the run or test; None, where none is made yet, changes nothing.
+        program: what resumes the run (str, quoted for a shell).
+        again: what to do where nothing can be resumed (str), or None: to start the run again.
+
+    Raises:
+        WriteError: for a WriteError or an OSError of a file in the directory; and where the machine is at fault.
+    """
+    try:
+        yield
+    except (WriteError, OSError) as error:
+        told = _told(error, directory)
+        if told is None or not told.fault:
+            raise
+        advised = WriteError(f'{told.fault}; {_advice(told, directory, program, again)}')
+        advised.fault, advised.remedy = told.fault, told.remedy
+        raise advised from error
+
+
+@contextmanager
+def after(failure):
+    """Leave out what goes wrong in the body of the `with`, which tidies up after `failure`: that one says more."""
+    try:
+        yield
+    except (OSError, DanluError) as error:
+        failure.add_note(f'and then: {error}')
+
+
+@contextmanager
+def closing_by(close):
+    """Call `close()` after the body of the `with`; where both fail, the first failure is raised."""
+    try:
+        yield
+    except BaseException as error:
+        with after(error):
+            close()
+        raise
+    close()
+
+
+def can_be_resumed(directory):
+    """Return whether a run's directory holds a whole checkpoint to resume from (bool); what is in it is not loaded."""
+    kept = [Path(directory, name) for name in RESUMABLE]
+    with contextlib.suppress(OSError):
+        kept += Path(directory).glob('epoch_*.pth')
+    return any(map(_is_whole_archive, kept))
+
+
+def _told(error, directory):
+    """Return the WriteError (without advice) for an exception, or None: it is not about writing."""
+    if isinstance(error, WriteError) or directory is None:
+        return error if isinstance(error, WriteError) else None
+    name = error.filename if isinstance(error.filename, str | os.PathLike) else None
+    within = name is not None and Path(os.path.abspath(name)).is_relative_to(os.path.abspath(directory))
+    if not (within or of_the_machine(error)):
+        return None
+    if within or name is None:
+        return write_error(directory if name is None else name, error)
+    return write_error(name, error, 'open')  # which may be a file that is read
+
+
+def _advice(told, directory, program, again):
+    if not os.path.isdir(directory):
+        return f'the directory {directory} was removed or renamed, so {again or "start the run again"}'
+    if can_be_resumed(directory):
+        command = '--resume' if program == 'train.py' else f'python {program} --resume'
+        return f'{told.remedy}, then {command} {shlex.quote(str(directory))}'
+    return f'{told.remedy}, then {again or "start it again"}'
+
+
+def _lacks_inodes(directory):
+    """Return whether a file system has space but no inodes left (bool), or those that a failed run has freed."""
+    try:
+        facts = os.statvfs(directory)
+    except (OSError, AttributeError):  # Windows has none
+        return False
+    return facts.f_files > 0 and facts.f_favail < FREED_INODES and facts.f_bavail * facts.f_frsize > ENOUGH_BYTES
+
+
+def _is_whole_archive(path):
+    """Return whether a file is a zip archive whose checksums are right (bool), as torch.save writes them."""
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError):
+        return False

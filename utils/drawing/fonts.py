@@ -1,0 +1,231 @@
+"""Text on pictures, in whatever script the names of classes are: each character in a font that has it.
+
+ASCII is written in Pillow's own font. What that lacks is looked for in the font that comes with matplotlib, then in
+those of the system, where matplotlib finds them; it is imported only when there is such a character.
+"""
+
+import unicodedata
+from functools import cache
+from typing import NamedTuple
+
+from PIL import ImageFont
+
+from utils.drawing.matplotlib_import import import_matplotlib
+
+# Fonts with Chinese that are taken before others, by the beginnings of their files' names: of Linux distributions, of
+# Windows, of macOS.
+PREFERRED = (
+    *('notosanscjk', 'notosanssc', 'sourcehansans', 'wqy-microhei', 'wqy-zenhei', 'droidsansfallback'),
+    *('msyh', 'simhei', 'pingfang', 'hiragino sans gb', 'stheiti', 'arialunicode', 'arial unicode'),
+)
+UNUSUAL = ('bold', 'black', 'thin', 'light', 'medium', 'italic', 'oblique', 'mono', 'condensed')
+SIMPLIFIED = (' SC', ' CN', ' GB')  # ends the name of the face of a collection that has the glyphs of China's own use
+LINE = 4 / 3  # height of a line, of the size of the font
+
+
+class Face(NamedTuple):
+    """A font file, or '' for Pillow's own, and the number of the face in it."""
+
+    path: str
+    number: int = 0
+
+
+OWN = Face('')
+
+
+def length(text, size):
+    """Return how many pixels wide a text is (int)."""
+    return round(sum(_font(face, size).getlength(part) for face, part in runs(text)))
+
+
+def line_height(size):
+    """Return how many pixels a line of text takes (int)."""
+    return round(LINE * size)
+
+
+def write(draw, place, text, size, colour):
+    """Write a line of text.
+
+    Args:
+        draw: PIL.ImageDraw.Draw.
+        place: (left, top), ints.
+        text: str.
+        size: of the font, pixels.
+        colour: (r, g, b).
+    """
+    left, base = place[0], place[1] + size
+    for face, part in runs(text):
+        font = _font(face, size)
+        draw.text((left, base), part, fill=colour, font=font, anchor='ls')
+        left += font.getlength(part)
+
+
+def wrapped(text, size, width, most):
+    """Return a text as lines (list of at most `most` str) of at most `width` pixels, an ellipsis for what is left out.
+
+    Lines are broken behind blanks and behind _ - / , where there are any.
+    """
+    lines, rest = [], text
+    while rest and len(lines) < most - 1 and length(rest, size) > width:
+        count = _fitting(rest, size, width)
+        breaks = [place for place in range(1, count + 1) if rest[place - 1] in ' _-/,']
+        breaks += [count + 1] if rest[count] == ' ' else []
+        count = breaks[-1] if breaks and breaks[-1] > count // 3 else count
+        lines.append(rest[:count].rstrip())
+        rest = rest[count:].lstrip()
+    return [*lines, shortened(rest, size, width)]
+
+
+def shortened(text, size, width):
+    """Return a text, cut and ended by an ellipsis if it is wider than `width` pixels."""
+    if length(text, size) <= width:
+        return text
+    return text[: _fitting(text, size, width - length('...', size))].rstrip() + '...'
+
+
+def _fitting(text, size, width):
+    """Return how many of a text's characters (int, at least 1) fit into `width` pixels."""
+    low, high = 1, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if length(text[:middle], size) <= width else (low, middle - 1)
+    return low
+
+
+def class_label(index, names):
+    """Return what class `index` is called on a picture (str): its name, or its number where it has none.
+
+    A name that no font here has all characters of becomes its number and what is ASCII of it.
+
+    Args:
+        index: int.
+        names: list of str, or None.
+    """
+    if names is None or not 0 <= index < len(names):  # an ignored target has no name
+        return str(index)
+    if not lacking(names[index]):
+        return names[index]
+    plain = unicodedata.normalize('NFKD', names[index]).encode('ascii', 'ignore').decode()
+    return f'{index} {plain.strip()}'.strip()
+
+
+def note_of_fonts(names):
+    """Return a line (list of one str) that says which names cannot be drawn here and what to do; [] if all can.
+
+    Args:
+        names: list of str, or None.
+    """
+    missing = [name for name in names or () if lacking(name)]
+    if not missing:
+        return []
+    return [
+        f'no font here has {lacking(missing[0])} of the class name {missing[0]!r}'
+        + (f' (and {len(missing) - 1} names more)' if len(missing) > 1 else '')
+        + ': pictures show the number of the class; install a font that has it, for Chinese fonts-noto-cjk or '
+        'fonts-wqy-microhei (Debian, Ubuntu), or put its file into ~/.local/share/fonts'
+    ]
+
+
+def lacking(text):
+    """Return the characters of a text (str) that no font here has."""
+    return ''.join(dict.fromkeys(character for character in _clean(text) if face_of(character) is None))
+
+
+def families_of(texts):
+    """Return the font families (list of str) in which matplotlib has all characters of some texts."""
+    import_matplotlib()
+    from matplotlib import font_manager
+
+    faces = {face_of(character): None for text in texts for character in _clean(text)}
+    families = ['DejaVu Sans']
+    for face in faces:
+        if face not in (None, OWN):
+            font_manager.fontManager.addfont(face.path)
+            families.append(font_manager.FontProperties(fname=face.path).get_name())
+    return list(dict.fromkeys(families))
+
+
+def runs(text):
+    """Return a text in parts, each of one font: list of (Face, str). What no font has becomes a question mark."""
+    parts, text = [], _clean(text)
+    latin = OWN if text.isascii() else Face(_files()[0])  # so that Ägypten is of one font
+    for character in text:
+        face = latin if character.isascii() else face_of(character)
+        face, character = (latin, '?') if face is None else (face, character)
+        if parts and parts[-1][0] == face:
+            parts[-1][1].append(character)
+        else:
+            parts.append((face, [character]))
+    return [(face, ''.join(characters)) for face, characters in parts]
+
+
+def _clean(text):
+    """Return a text with its accents joined to their letters, as macOS's file names have not, and nothing invisible."""
+    text = unicodedata.normalize('NFC', text)
+    kinds = ((character, unicodedata.category(character)) for character in text)
+    return ''.join(' ' if kind in ('Cc', 'Zs', 'Zl', 'Zp') else character for character, kind in kinds if kind != 'Cf')
+
+
+@cache
+def face_of(character):
+    """Return the first Face that has a character (str of length 1), or None."""
+    if character.isascii():
+        return OWN
+    for path in _files():
+        font = _coverage(path)
+        if font is not None and font.get_char_index(ord(character)) and _draws(path, character):
+            return Face(path, _face_number(path))
+    return None
+
+
+@cache
+def _files():
+    """Return the paths of all fonts here (list of str), those that are to be tried first at the front."""
+    import_matplotlib()
+    from matplotlib import font_manager, get_data_path
+
+    def rank(path):
+        name = path.replace('\\', '/').rpartition('/')[2].lower()
+        place = next((place for place, known in enumerate(PREFERRED) if name.startswith(known)), len(PREFERRED))
+        return place, any(word in name for word in UNUSUAL), name
+
+    return [f'{get_data_path()}/fonts/ttf/DejaVuSans.ttf', *sorted(font_manager.findSystemFonts(), key=rank)]
+
+
+@cache
+def _coverage(path):
+    """Return what knows which characters a font file has, or None: it cannot be read."""
+    import_matplotlib()
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        return FT2Font(path)
+    except (RuntimeError, OSError):  # a damaged file among the system's fonts: there are others
+        return None
+
+
+def _draws(path, character):
+    """Return whether Pillow can draw a character (bool): fonts of coloured bitmaps it cannot bring to any size."""
+    try:
+        return _font(Face(path), 16).getmask(character).getbbox() is not None
+    except OSError:
+        return False
+
+
+@cache
+def _face_number(path):
+    """Return the number (int) of the face of simplified Chinese in a font file, or 0 where there is none."""
+    for number in range(16 if path.lower().endswith(('.ttc', '.otc')) else 0):
+        try:
+            family = _font(Face(path, number), 16).getname()[0] or ''
+        except OSError:  # that was the last one
+            break
+        if family.endswith(SIMPLIFIED):
+            return number
+    return 0
+
+
+@cache
+def _font(face, size):
+    """Return a font; Pillow unpacks its own anew each time."""
+    return ImageFont.truetype(face.path, size, index=face.number) if face.path else ImageFont.load_default(size)

@@ -1,0 +1,47 @@
+"""What a regression predicts against what is true, where there is no picture to write numbers below."""
+
+import numpy as np
+
+from utils.drawing.colours import OKABE_ITO
+from utils.drawing.fonts import families_of
+from utils.drawing.matplotlib_import import import_matplotlib
+
+MOST = len(OKABE_ITO)  # targets that are drawn
+
+
+def scatter(predictions, targets, names=None):
+    """Draw predicted over true numbers, a colour per target; on the line they are equal.
+
+    Args:
+        predictions, targets: (N, T) or (N,), floating point. Of more than seven targets the first seven are drawn.
+        names: of the T targets (list of str), or None: they are counted from 1.
+
+    Returns:
+        (H, W, 3) uint8 array, or None: there are not as many predictions as targets, as of a network with a variance.
+    """
+    if predictions.numel() != targets.numel():
+        return None
+    # As in utils.drawing.curves: it takes a second, and no pyplot.
+    import_matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    true, predicted = (part.cpu().float().numpy().reshape(len(part), -1)[:, :MOST] for part in (targets, predictions))
+    named, names = names is not None, names or [f'target {number}' for number in range(1, true.shape[1] + 1)]
+    figure = Figure(figsize=(4.2, 4.2), dpi=100, layout='constrained')
+    canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
+    for column in range(true.shape[1]):
+        colour = [level / 255 for level in OKABE_ITO[column]]
+        axes.plot(true[:, column], predicted[:, column], '.', color=colour, label=names[column], ms=4)
+    finite = np.concatenate([true, predicted])
+    finite = finite[np.isfinite(finite)]
+    if len(finite):
+        axes.axline((finite.min(), finite.min()), slope=1, color='grey', lw=0.8)
+    axes.set(xlabel='true', ylabel='predicted')
+    if true.shape[1] == 1 and named:
+        axes.set_title(names[0], fontfamily=families_of(names))
+    axes.grid(alpha=0.3)
+    if true.shape[1] > 1:
+        axes.legend(prop={'family': families_of(names)})
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

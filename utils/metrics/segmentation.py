@@ -1,0 +1,31 @@
+"""Metrics of segmentation."""
+
+from utils.metrics.base import by_class
+from utils.metrics.confusion import ConfusionMetrics
+from utils.tasks.metric_values import VALUES_OF
+
+
+class SegmentationMetrics(ConfusionMetrics):
+    """Metrics of segmentation, each from 0 to 1, over all pixels of the set together.
+
+    miou: mean of iou over the classes that occur in truth or prediction.
+    pixel_acc: share of the pixels whose class is right.
+    iou/<class>: TP / (TP + FP + FN); nan where the class occurs in neither.
+    f1_macro, precision_macro, recall_macro: as in classification, of pixels; only where they are among the extras.
+    """
+
+    monitor = 'miou'
+    directions = VALUES_OF['segmentation']
+
+    def _ratios(self, found, extra):
+        values = self._main_ratio(found) | {'pixel_acc': (found.hits.sum() / found.truth.sum()).item()}
+        values |= {name: value for name, value in self._macro(found).items() if name in self.extras}
+        return values | by_class('iou', self._iou(found), self.class_names)
+
+    def _main_ratio(self, found):
+        return {'miou': self._iou(found).nanmean().item()}
+
+    def _iou(self, found):
+        """Return the IoU of each class (K,) from ClassCounts, float64."""
+        hits, truth, predicted = found
+        return self._without_ignored(hits / (truth + predicted - hits))

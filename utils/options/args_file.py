@@ -1,0 +1,82 @@
+"""args.txt: every option of a run, written so that @args.txt repeats it. Imports no torch."""
+
+import datetime
+import re
+import shlex
+from pathlib import Path
+
+from utils.base.atomic_write import replacing
+from utils.options.arguments import option_line
+from utils.options.checks import shown
+from utils.options.defaults import default_of
+from utils.options.given_parts import NOT_USED, head_lines, unused_options
+from utils.options.needs import is_used
+
+PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions repeated it
+MARK = '  # default: '  # behind a value that is not the default
+
+
+def write_args(parser, args, directory, not_repeated, note=None, place=None):
+    """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
+
+    Args:
+        parser: that of the options.
+        args: the namespace that it returned.
+        directory: where to write; an args.txt that is there is replaced in one step.
+        not_repeated: names of the options that stand there as comments only.
+        note: a line (str) to put at the top, for example what a resumed run changed.
+        place: directory that the file is going to be moved to; default: none, it stays.
+    """
+    path = Path(directory) / 'args.txt'
+    command = f'python {parser.prog} {shlex.quote("@" + str(Path(place or directory, path.name)))}'
+    lines = [*(head_lines(args) or [f'# {command}']), f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}']
+    lines += [f'# {note}'] if note else []
+    with replacing(path) as file:
+        file.write('\n'.join([*lines, *args_lines(parser, args, not_repeated)]) + '\n')
+
+
+def args_lines(parser, args, not_repeated):
+    """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
+    actions, unused = options_of(parser), unused_options(args)
+    lines = [
+        f'# {len(actions)} options'
+    ]  # tells a later version whether lines were deleted: utils/options/migrations.py
+    for action in actions:
+        value = getattr(args, action.dest)
+        line = option_line(action.dest, value)
+        if action.dest in unused and value is not None:
+            line = f'# {line}{NOT_USED}{unused[action.dest]} is ready-made)'
+        elif action.dest in not_repeated and value is not None:
+            line = f'# {line}'
+        elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
+            line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
+        elif value is not None and value != default_of(action, args):
+            line += f'{MARK}{shown(default_of(action, args))}'
+        lines.append(line)
+    return lines
+
+
+def same_options(lines, others):
+    """Return whether the lines (list of str) of two args.txt set the same options (bool)."""
+    ours, theirs = (
+        [line.partition(MARK)[0] for line in each if line.startswith('--') and not PERMISSION.match(line)]
+        for each in (lines, others)
+    )
+    return ours == theirs
+
+
+def changed(parser, args, not_repeated):
+    """Return the options whose values differ from their defaults (dict), without those that have no effect."""
+    values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
+    return {
+        action.dest: values[action.dest]
+        for action in options_of(parser)
+        if action.dest not in {*not_repeated, *unused_options(args)}
+        and values[action.dest] != default_of(action, args)
+        and is_used(action, args)
+    }
+
+
+def options_of(parser):
+    """Return the options of a parser (list of argparse.Action)."""
+    return [action for action in parser._actions if action.dest != 'help']

@@ -1,0 +1,458 @@
+"""What argparse lacks: both spellings of a name, args files with comments, one-line errors with a hint, typed checks.
+
+Nothing here knows a single option: those are in options.py. Imports no torch, so that `--help` answers at once.
+"""
+
+import argparse
+import ast
+import contextlib
+import difflib
+import errno
+import io
+import keyword as keyword_module
+import math
+import os
+import re
+import sys
+
+from utils.base.errors import DanluError, readable
+from utils.base.registry import unknown_name
+from utils.base.regular_files import read_regular_text
+from utils.base.synonyms import same_names
+from utils.options.library_names import in_libraries
+
+# A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
+WORD = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<word>(?:"[^"]*"|\'[^\']*\'|[^\s"\'])+))')
+QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
+# argparse knows -1 and -.5 as values, but takes -1e-05 for an option.
+NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
+DASHES = '-‐‑–—−'  # word processors and web pages put the others for the first
+STORED = 'stored'  # of --mask_values: the stored values are the labels
+# What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
+UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
+BALANCED = 'balanced'  # for --class_weights: computed from the training data
+MAX_SHOWN = 200  # characters of a word that a message repeats
+SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
+NO_LIST = 'none'  # for --val_list: no validation
+
+
+class Quoted(str):
+    """A word that an args file has in quotes: always a value, also where it begins with - or @."""
+
+
+class Dated:
+    """Lets `add_argument` take more keywords, which become attributes of the action.
+
+    before: the value under which today's code does what it did without the option (utils/options/migrations.py).
+    concerns: a function of the other options (Namespace) that returns whether the option concerns such a run.
+    needs: utils.options.needs.Need, what the option needs to have an effect; without it, it always has one.
+    """
+
+    def add_argument(self, *names, **keywords):
+        """Add an option, with `before`, `concerns` and `needs` among its keywords or not."""
+        declared = {name: keywords.pop(name) for name in ('before', 'concerns', 'needs') if name in keywords}
+        action = super().add_argument(*names, **keywords)
+        vars(action).update(declared)
+        return action
+
+
+class Group(Dated, argparse._ArgumentGroup):
+    """A group of a Parser's options."""
+
+
+class Parser(Dated, argparse.ArgumentParser):
+    """ArgumentParser that reads `@args.txt`, takes `--weight-decay` for `--weight_decay`, and errs in one line."""
+
+    def __init__(self, **kwargs):
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
+
+    def add_argument_group(self, *words, **keywords):
+        """Add and return a Group, under which --help shows the options that are added to it."""
+        group = Group(self, *words, **keywords)
+        self._action_groups.append(group)
+        return group
+
+    def parse_known_args(self, args=None, namespace=None):
+        words = sys.argv[1:] if args is None else args
+        self._typed = {name for word in words if (name := self._name_of(word)) is not None}
+        return super().parse_known_args(self._expanded(words), namespace)
+
+    def _name_of(self, word):
+        """Return the name (str) of the option that a word of the command line begins, or None."""
+        option = underscored(str(word)).partition('=')[0]
+        action = None if isinstance(word, Quoted) else self._option_string_actions.get(option)
+        return None if action is None else action.dest
+
+    def parse_args(self, args=None, namespace=None):
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown_option(unknown[0]))
+        return parsed
+
+    def error(self, message):
+        """Print one line and exit with 2: the usage of forty options would bury the message."""
+        message = re.sub('[\r\n]+', ' ', message)
+        message = re.sub('ignored explicit argument .*', 'takes no value', message)
+        message = re.sub('^(argument (--.*): expected one argument)$', r'\1 (if it begins with -: \2=-...)', message)
+        self.exit(2, f'{self.prog}: error: {readable(message)} (see {self.prog} --help)\n')
+
+    def given(self, argv=None):
+        """Return the options that `argv` itself names (dict name -> value), without those left at their defaults."""
+        defaults = {action: action.default for action in self._actions}
+        for action in self._actions:
+            action.default = argparse.SUPPRESS
+        try:
+            return vars(self.parse_args(argv))
+        finally:
+            for action, default in defaults.items():
+                action.default = default
+
+    def _expanded(self, words, opened=()):
+        """Spell the names of options with underscores and put the words of each `@file` in its place.
+
+        argparse reads such files too (fromfile_prefix_chars), but a quoted value that begins with - or @ would be an
+        option or a file to it, and its messages name neither the file nor what to do.
+        """
+        expanded = []
+        for word in words:
+            if isinstance(word, Quoted):
+                expanded.append(word)
+            elif str(word).startswith('@'):
+                path = os.path.expanduser(str(word)[1:])
+                if '\0' in path:
+                    self.error(f'args file {path!r}: no file can be called so')
+                if os.path.realpath(path) in opened:
+                    self.error(f'args file {path!r} includes itself')
+                expanded += self._expanded(self._words_of(path), (*opened, os.path.realpath(path)))
+            else:
+                expanded.append(underscored(str(word)))
+        return expanded
+
+    def _words_of(self, path):
+        """Return the words of an args file (list of str, Quoted where they are in quotes)."""
+        words = []
+        for number_of_line, line in enumerate(self._lines_of(path), 1):
+            place = f'args file {path!r}, line {number_of_line}'
+            words += split_line(line, lambda message, place=place: self.error(f'{place}: {message}'))
+        return words
+
+    def _lines_of(self, path):
+        """Return the lines of an args file (list of str)."""
+        if os.path.isdir(path):
+            self.error(f'args file {path!r} is a directory; name the file, @{os.path.join(path, "args.txt")}')
+        if not os.path.exists(path):
+            self.error(f'args file {path!r} does not exist (looked in {os.getcwd()})')
+        if not os.path.isfile(path):
+            self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so make it a file')
+        try:
+            return read_regular_text(path, encoding='utf-8-sig').split('\n')
+        except UnicodeDecodeError:
+            self.error(f'args file {path!r} is not UTF-8 text')
+        except OSError as error:
+            self.error(f'args file {path!r} cannot be read: {error.strerror}')
+
+    def _parse_optional(self, arg_string):
+        """Argparse asks here whether a word is an option; None: it is a value."""
+        if isinstance(arg_string, Quoted) or NEGATIVE.match(arg_string):
+            return None
+        return super()._parse_optional(arg_string)
+
+    def _get_values(self, action, arg_strings):
+        """Argparse drops a `--` among the values of an option, also where nothing is left then."""
+        if '--' in arg_strings:
+            raise argparse.ArgumentError(action, "'--' is no value")
+        return super()._get_values(action, arg_strings)
+
+    def _get_value(self, action, arg_string):
+        """Argparse converts each word here; Quoted must not get into checkpoints, which hold plain values only."""
+        return super()._get_value(action, str(arg_string))
+
+    def _unknown_option(self, word):
+        name = word.partition('=')[0]
+        bare = name.lstrip(DASHES)
+        options = {known.removeprefix('--'): known for known in self._option_string_actions if known.startswith('--')}
+        if isinstance(word, Quoted) or not bare or bare == name:
+            same = [options[known] for known in same_names(bare, options)]
+            return f'{str(word)!r} belongs to no option' + (f'; did you mean {" or ".join(same)}?' if same else '')
+        wanted = bare.lower().replace('-', '_')
+        same = [wanted] if wanted in options else same_names(wanted.removeprefix('no_'), options)
+        close = same or difflib.get_close_matches(wanted, options, n=1, cutoff=0.9)
+        close = close or difflib.get_close_matches(wanted, options, n=2)
+        hint = f'; did you mean {" or ".join(options[known] for known in close)}?' if close else ''
+        return f'unknown option {name}{hint}'
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Adds the default to each line of help that has one."""
+
+    def _get_help_string(self, action):
+        told = '(default: ' in (action.help or '')
+        if told or action.default in (None, argparse.SUPPRESS) or isinstance(action.default, bool) or action.nargs == 0:
+            return action.help
+        return f'{action.help} (default: %(default)s)'
+
+
+class Flag(argparse.Action):
+    """`--name` and `--no_name`, so that the command line can undo what an args file turned on."""
+
+    def __init__(self, option_strings, dest, default=False, help=None):
+        super().__init__([*option_strings, f'--no_{dest}'], dest, nargs=0, default=default, help=help)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Store whether the spelling without `no_` was used."""
+        setattr(namespace, self.dest, not option_string.startswith('--no_'))
+
+
+def underscored(word):
+    """Return an option word with its name spelt with underscores: '--weight-decay=1' -> '--weight_decay=1'."""
+    if not word.startswith('--'):
+        return word
+    name, equals, value = word.partition('=')
+    return '--' + name[2:].replace('-', '_') + equals + value
+
+
+def split_line(line, error):
+    """Split a line of an args file into words (list of str, those that begin with a quote as Quoted).
+
+    `#` starts a comment, quotes hold blanks together; `error(message)` is called for an unclosed quote.
+    """
+    words, position, line = [], 0, line.rstrip()
+    while position < len(line):
+        match = WORD.match(line, position)
+        if match is None:
+            error(f'quote without its end: {line}')
+        if match['comment'] is None:
+            text = QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or '', match['word'])
+            words.append(Quoted(text) if match['word'][0] in '"\'' else text)
+        position = match.end()
+    return words
+
+
+def quote(value):
+    """Return the value (any plain type) as one word of an args file that `split_line` reads back."""
+    text = str(value)
+    if text and not re.search(r'[\s"\'#]', text) and not (isinstance(value, str) and text[0] in '-@'):
+        return text
+    return '"' + text.replace('"', '"\'"\'"') + '"'
+
+
+def option_line(name, value):
+    """Return the line of an args file that sets an option (None gives a comment, as there is nothing to set)."""
+    if value is None:
+        return f'# --{name} (not set)'
+    if value == []:
+        return f'# --{name} (none)'  # a size of samples that are no pictures: found in the data again
+    if isinstance(value, bool):
+        return f'--{name}' if value else f'--no_{name}'
+    if isinstance(value, list | tuple):
+        return ' '.join([f'--{name}', *map(quote, value)])
+    return f'--{name}={quote(value)}'
+
+
+def from_keywords(parse, options):
+    """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
+    words = []
+    for name, value in options.items():
+        name = name.removesuffix('_') if keyword_module.iskeyword(name.removesuffix('_')) else name  # as_='copy'
+        if isinstance(value, bool):
+            words.append(f'--{name}' if value else f'--no_{name}')
+        elif isinstance(value, list | tuple):
+            words += [f'--{name}', *map(str, value)]
+        elif value is not None:
+            words.append(f'--{name}={value}')
+    try:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            return parse(words)
+    except SystemExit:
+        raise DanluError(said.getvalue().strip().partition('error: ')[2]) from None
+
+
+def number(cast, low=None, high=None, above=None, below=None):
+    """Return an argparse type: `cast` (int or float) and finite, low <= x <= high, above < x < below."""
+    limits = [(low, 'at least'), (above, 'more than'), (high, 'at most'), (below, 'less than')]
+    wanted = ' and '.join(f'{word} {limit}' for limit, word in limits if limit is not None)
+    kind = 'a whole number' if cast is int else 'a number'
+
+    def convert(text):
+        told = brief(text)
+        try:
+            value = cast(text)
+        except ValueError:
+            hint = '; blanks separate several, no commas' if ',' in text else ''
+            raise argparse.ArgumentTypeError(f'{told!r} is not {kind}{hint}') from None
+        if cast is float and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f'must be finite, got {told}')
+        fits = (low is None or value >= low) and (high is None or value <= high)
+        if not (fits and (above is None or value > above) and (below is None or value < below)):
+            raise argparse.ArgumentTypeError(f'must be {wanted}, got {told}')
+        if cast is int and (fault := unfit_for_tensors(value)):
+            raise argparse.ArgumentTypeError(f'{fault}, got {told}')
+        return value
+
+    return convert
+
+
+def brief(text):
+    """Return a text (str) as messages repeat it: without its middle where it is long, as a path ends in what counts."""
+    half = MAX_SHOWN // 2
+    return text if len(text) <= MAX_SHOWN else f'{text[:half]}...{text[-half:]}'
+
+
+def unfit_for_tensors(value):
+    """Return why a number (int or float) is none that a tensor holds (str): int64, or float32; None where it is."""
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**63 else 'must lie between -2^63 and 2^63'
+    if value and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
+        size = 'small' if abs(value) < 1 else 'large'
+        return f'too {size} for float32, which takes 0 and {SMALLEST_FLOAT32:.2g} to {LARGEST_FLOAT32:.2g}'
+    return None
+
+
+MAX_CLASSES = 2**24
+
+
+def class_count(text):
+    """Return a number of classes (int); 1 stands for two classes with one output."""
+    return 1 if text.strip() == '1' else number(int, low=2, high=MAX_CLASSES)(text)
+
+
+def mask_value(text):
+    """Check a word of --mask_values and return it: a value of 0..65535 (int), or 'stored'."""
+    return text if text == STORED else number(int, low=0, high=65535)(text)
+
+
+def colour(text):
+    """Check a colour #rrggbb and return it in lower case (str)."""
+    if not re.fullmatch('#[0-9a-fA-F]{6}', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is no colour #rrggbb, which a shell wants in quotes')
+    return text.lower()
+
+
+def registered(what, names, prefixes=()):
+    """Return an argparse type: one of `names`, or anything behind one of `prefixes` ('torchvision:')."""
+
+    def convert(text):
+        theirs = any(text.startswith(prefix) and text != prefix for prefix in prefixes)
+        if text in names or (theirs and not UNRECORDABLE.search(text)):
+            return text
+        known = [*names, *(f'{prefix}<name>' for prefix in prefixes)]
+        if prefixes and not same_names(text, names) and (meant := in_libraries(text, prefixes)):
+            meant = f'; did you mean {" or ".join(meant)}? (known: {", ".join(sorted(known))})'
+            raise argparse.ArgumentTypeError(f'unknown {what} {text!r}{meant}')
+        theirs = ' or '.join(prefix + text for prefix in prefixes if text and ':' not in text)
+        hint = f', or {theirs}, if it is one of theirs' if theirs else ''
+        raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)
+
+    convert.names = [*names, *prefixes]  # for shell completion
+    return convert
+
+
+def model_name(models, libraries):
+    """Return an argparse type: one of `models`, 'torchvision:<name>' and the like, or 'source:<class>'."""
+    named = registered('model', models, libraries)
+
+    def convert(text):
+        return text if re.fullmatch(r'source:[^\W\d]\w*', text) else named(text)
+
+    convert.names = named.names
+    return convert
+
+
+def class_weight(text):
+    """Return a word of --class_weights: a number of 0 or more (float), or BALANCED (str)."""
+    if text == BALANCED:
+        return text
+    weight = number(float, low=0)(text)
+    if fault := unfit_for_tensors(weight):
+        raise argparse.ArgumentTypeError(f'{brief(text)}: {fault}')
+    return weight
+
+
+def share_of_lr(text):
+    """Check a word 'PART=X' of --lr_of, X a number of 0 or more, and return it (str)."""
+    part, equals, share = text.rpartition('=')
+    if not (part and equals):
+        raise argparse.ArgumentTypeError(f'{text!r} is not PART=X, for example backbone=0.1')
+    number(float, low=0)(share)
+    return text
+
+
+def monitored(text):
+    """Check the name of a value in history.csv, also written val_acc or acc, and return it (str): 'val/acc'."""
+    split, slash, name = re.sub('^(train|val)_', r'\1/', text).rpartition('/')
+    if split not in ('train', 'val', '') or (slash and not split) or not name:
+        raise argparse.ArgumentTypeError(f'{text!r} is no column of history.csv such as val/acc or train/loss')
+    return f'{split or "val"}/{name}'
+
+
+def keyword(text):
+    """Check a word 'NAME=VALUE' of --model_args and return it (str)."""
+    name, equals, value = text.partition('=')
+    if not (name.isidentifier() and equals and value):
+        raise argparse.ArgumentTypeError(f'{text!r} is not NAME=VALUE, for example width=32')
+    return text
+
+
+def keyword_values(words):
+    """Return the arguments (dict) that words 'NAME=VALUE' stand for; a VALUE that is no Python literal is a str."""
+    values = {}
+    for word in words:
+        name, _, text = word.partition('=')
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = {'true': True, 'false': False}.get(text, text)
+    return values
+
+
+def existing_path(text):
+    """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
+    path = _absolute(text)
+    if not text or not os.path.exists(path):
+        raise argparse.ArgumentTypeError(f'{brief(text)!r} does not exist (looked in {os.getcwd()})')
+    return path
+
+
+def existing_list(text):
+    """An argparse type: `existing_path`, or 'none' (str): there is no such data."""
+    return text if text == NO_LIST else existing_path(text)
+
+
+def existing_path_or(word):
+    """Return an argparse type: `existing_path`, or the word (str) as it is."""
+
+    def convert(text):
+        return text if text == word else existing_path(text)
+
+    return convert
+
+
+def directory_path(text):
+    """An argparse type: a directory that may not exist yet, made absolute."""
+    path = _absolute(text)
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            raise argparse.ArgumentTypeError(f'{brief(text)!r} can be no directory: {error.strerror}') from None
+    if not text or (os.path.exists(path) and not os.path.isdir(path)):
+        raise argparse.ArgumentTypeError(f'{brief(text)!r} is not a directory')
+    return path
+
+
+def _absolute(text):
+    path = os.path.abspath(os.path.expanduser(text))
+    if UNRECORDABLE.search(path):
+        raise argparse.ArgumentTypeError(f'{brief(path)!r} holds a line break or is not UTF-8: nothing can record it')
+    return path
+
+
+def plain_name(text):
+    """An argparse type: a name that can be part of a directory's name and cannot lead out of it."""
+    refused = re.search(r'[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', text)
+    if not text or len(text) > 100 or text in ('.', '..') or text != text.strip() or refused:
+        raise argparse.ArgumentTypeError(
+            f'{brief(text)!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank '
+            'at an end'
+        )
+    return text

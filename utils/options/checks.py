@@ -1,0 +1,494 @@
+"""Checks of what concerns several options together, and their short forms; each ends in one line, exit code 2.
+
+Imports no torch and knows the options by their names in the namespace only: options.py declares them.
+"""
+
+import os
+from pathlib import Path
+
+from utils.base import rank_env
+from utils.base.errors import DanluError
+from utils.base.regular_files import NOT_REGULAR, read_regular_text
+from utils.options.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE, unfit_for_tensors
+from utils.options.defaults import complete_defaults
+from utils.options.fit import PICTURE_DATA, default_fit, fault_of_fit
+from utils.options.loss_options import default_loss, fault_of_loss
+from utils.options.metric_options import fault_of_metrics, unnamed_metrics
+from utils.options.model_source import choose_class, fault_of_source
+from utils.options.needs import check_needs
+from utils.options.palette import fitted, is_palette, names_in, not_classes, read_palette
+from utils.options.prediction_hint import how_to_predict
+from utils.options.validation_options import fault_of_val_split, instead_of, is_split_list, needs_list, settle_val_split
+from utils.tasks.tasks import TASKS, task_of
+
+# Kinds of data whose samples the user names: what train_list and val_list are.
+FILE_DATA = {
+    **dict.fromkeys(('list', 'mem_list', 'pairs'), 'a list file'),
+    'folder': 'a directory with one sub-directory per class',
+    'array': 'a .csv or .npz file',
+}
+USUAL_ENDINGS = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')  # all: data/lists/picture_extensions.py
+SHARD_ENDINGS = ('.tar', '.csv', '.jsonl')
+DOWNLOADABLE_DATA = ('mnist', 'fashion_mnist', 'cifar10', 'cifar100')
+OWN_DATA = ('digits', 'noisy_digits', *DOWNLOADABLE_DATA)  # which bring their samples along
+# The tasks that each kind of data has targets for; one that is not here is not restricted.
+SERVED_BY_DATA = {
+    **dict.fromkeys(('list', 'mem_list'), tuple(TASKS)),
+    'array': ('classification', 'regression'),
+    **dict.fromkeys(('pairs', 'noisy_digits'), ('restoration',)),
+    'stream': ('classification', 'segmentation'),
+    **dict.fromkeys(('digits', 'folder', *DOWNLOADABLE_DATA), ('classification',)),
+}
+
+SKIPPING_DATA = ('list', 'mem_list', 'pairs', 'folder')  # for --skip_bad: what each sample lies in files of its own
+
+
+def checked(parser, args):
+    """Check what concerns several options together and bring short forms to their full ones; return args."""
+    expand(parser, vars(args), getattr(args, 'typed', None))
+    for option in ('model_args', 'loss_args'):
+        words = getattr(args, option) or []
+        if len({word.partition('=')[0] for word in words}) < len(words):
+            parser.error(f'argument --{option}: {shown(words)}: a name is there twice')
+    _check_outputs(parser, args)
+    _name_by_palette(args)
+    if args.class_names and args.num_classes is None:
+        args.num_classes = len(args.class_names)
+    if args.task == 'segmentation' and args.ignore_index is None:
+        args.ignore_index = 255
+    _settle_one_output(parser, args)
+    _check_counts(parser, args)
+    _check_fit(parser, args)
+    _check_palette(parser, args)
+    _check_data(parser, args)
+    _check_stream(parser, args)
+    _check_balance(parser, args)
+    _check_mixing(parser, args)
+    _check_loss_and_metrics(parser, args)
+    if hasattr(args, 'optimizer'):
+        complete_defaults(parser, args)
+    check_needs(parser, args)
+    if hasattr(args, 'schedule'):
+        _check_schedule(parser, args)
+        _check_controls(parser, args)
+    return args
+
+
+def expand(parser, options, typed=None):
+    """Bring short forms among options (dict, changed in place) to their full ones.
+
+    A file that stands for names or colours is read only where its name was typed: a checkpoint or an args.txt that
+    Danlu wrote may come from others, and could name any file of the user.
+
+    Args:
+        parser: for errors.
+        options: name -> value.
+        typed: names of the options that somebody typed; None: all.
+    """
+    if len(options.get('image_size') or []) == 1:
+        options['image_size'] = options['image_size'] * 2
+    if len(options.get('class_names') or []) == 1 and (typed is None or 'class_names' in typed):
+        path = os.path.expanduser(options['class_names'][0])
+        if not os.path.isfile(path):
+            parser.error(
+                f'argument --class_names: {path!r} is no file (looked in {os.getcwd()}); give a text file with a name '
+                'per line, or two names or more, separated by blanks'
+            )
+        try:
+            text = read_regular_text(path, encoding='utf-8-sig')
+        except UnicodeDecodeError:
+            parser.error(f'argument --class_names: {path!r} is not UTF-8 text')
+        except OSError as error:
+            parser.error(f'argument --class_names: {path!r} cannot be read: {error.strerror}')
+        options['class_names'] = [line.strip() for line in text.splitlines() if line.strip()]
+        if len(options['class_names']) < 2:
+            parser.error(f'argument --class_names: {path!r} holds {len(options["class_names"])} names; one per line')
+    if options.get('palette') and not is_palette(options['palette']):
+        if typed is not None and 'palette' not in typed:
+            parser.error(
+                f'argument --palette: {shown(options["palette"])}: a record has no colours #rrggbb there; files are '
+                'for the command line only'
+            )
+        options['palette'] = _expanded_palette(parser, options['palette'])
+
+
+def _expanded_palette(parser, words):
+    """Return the colours (list of str) that the words of --palette stand for, which may be a file."""
+    if is_palette(words):
+        return words
+    if len(words) > 1:
+        wrong = next(word for word in words if not is_palette([word]))
+        parser.error(f'argument --palette: {wrong!r} is no colour #rrggbb; give one per class, or one file')
+    path = os.path.expanduser(words[0])
+    if not os.path.isfile(path):
+        parser.error(
+            f'argument --palette: {path!r} is neither a file (looked in {os.getcwd()}) nor colours #rrggbb, which a '
+            'shell wants in quotes'
+        )
+    try:
+        return read_palette(path)
+    except DanluError as error:
+        return parser.error(f'argument --palette: {error}')
+
+
+def _name_by_palette(args):
+    """Let a palette's names be those of the classes of masks, which have no others."""
+    names = names_in(args.palette or [])
+    if names and args.task == 'segmentation' and args.class_names is None and args.num_classes in (None, len(names)):
+        args.class_names = names
+
+
+def _check_palette(parser, args):
+    """Bring the palette to a colour per class, unless those are known to the data only: see data.data_entry."""
+    if args.palette and args.num_classes is not None and (args.class_names or not names_in(args.palette)):
+        try:
+            colours = fitted(args.palette, args.num_classes, args.class_names)
+        except DanluError as error:
+            parser.error(f'argument --palette: {error}')
+        if args.task == 'segmentation' and args.ignored_colours is None:
+            args.ignored_colours = not_classes(args.palette, colours, args.ignore_index)
+        args.palette = colours
+    _check_masks(parser, args)
+
+
+def _check_masks(parser, args):
+    values, colours = args.mask_values, args.ignored_colours
+    for name, value in (('mask_values', values), ('ignored_colours', colours)):
+        if value not in (None, [STORED]) and task_of(args).target != 'mask':
+            parser.error(f'argument --{name}: --task {args.task} has no masks; leave it out')
+    if colours and args.palette is None:
+        parser.error('argument --ignored_colours: masks are read by colour only with --palette, which is not given')
+    if both := sorted({*(colours or [])} & {*(args.palette or [])}):
+        parser.error(f'argument --ignored_colours: {both[0]} is the colour of a class in --palette')
+    if values in (None, [STORED]):
+        return
+    if STORED in values:
+        parser.error(f'argument --mask_values: {shown(values)}: either {STORED} alone or a value for each class')
+    if len(set(values)) < len(values):
+        parser.error(f'argument --mask_values: {shown(values)}: a value is there twice')
+    if args.num_classes is not None and len(values) != args.num_classes:
+        parser.error(f'argument --mask_values: {len(values)} given for {args.num_classes} classes: one for each class')
+
+
+def _check_fit(parser, args):
+    if args.interpolation is not None and args.data_type not in PICTURE_DATA and parser.prog == 'train.py':
+        parser.error(f'argument --interpolation: {args.data_type} reads no picture files; leave it out')
+    if args.crop_share is not None and args.data_type not in PICTURE_DATA and parser.prog == 'train.py':
+        parser.error(f'argument --crop_share: {args.data_type} reads no picture files; leave it out')
+    if args.fit is None and args.data_type != 'array':
+        args.fit = default_fit(args.task)
+    if args.fit is None:
+        return
+    if fault := fault_of_fit(args):
+        parser.error(f'argument --fit: {fault}')
+    if args.crop_share not in (None, 1.0) and args.fit != 'crop':
+        parser.error(f'argument --crop_share: only for --fit crop, not {args.fit}; leave it out')
+    if parser.prog == 'train.py' and args.data_type in OWN_DATA and args.fit != default_fit(args.task):
+        parser.error(f'argument --fit: the pictures of {args.data_type} all have one shape; leave it out')
+
+
+def _check_gpus(parser, args):
+    if not args.gpus:
+        return
+    if len(set(args.gpus)) < len(args.gpus):
+        parser.error(f'argument --gpus: {shown(args.gpus)}: an index is there twice')
+    if rank_env.place().count > 1:
+        parser.error(
+            'argument --gpus: not under torchrun, which starts one process per GPU: leave it out (DataParallel is for '
+            'one process, CUDA_VISIBLE_DEVICES chooses the GPUs of several)'
+        )
+    if len(args.gpus) > 1 and args.compile:
+        parser.error('argument --compile: not with several --gpus, which train copies; leave one of the two out')
+
+
+def _settle_one_output(parser, args):
+    """Take --num_classes 1 beside --loss bce for two classes with one output; refuse it elsewhere."""
+    if args.num_classes != 1:
+        return
+    if args.task != 'classification' or args.loss != 'bce':
+        hint = '; for two classes with one output give --loss bce too' if args.task == 'classification' else ''
+        parser.error(f'argument --num_classes: must be at least 2 and at most {MAX_CLASSES}, got 1{hint}')
+    args.num_classes = 2
+
+
+def _check_counts(parser, args):
+    if args.image_size and len(args.image_size) != 2:
+        parser.error(f'argument --image_size: takes height and width or one number, got {len(args.image_size)} numbers')
+    if args.channels not in (None, 1, 3) and args.data_type != 'array':
+        _refuse_data(parser, args, f'argument --channels: {args.channels}: choose from 1, 3')
+    for name in ('class_names', 'class_weights'):
+        values = getattr(args, name)
+        if values and values != [BALANCED] and args.num_classes is not None and len(values) != args.num_classes:
+            parser.error(f'argument --{name}: {len(values)} given for {args.num_classes} classes: give one per class')
+    for name in args.class_names or []:
+        if not name.strip() or name == '--' or UNRECORDABLE.search(name):  # argparse drops --
+            parser.error(f'argument --class_names: {name!r} is no name: it is empty, --, or holds a line break')
+    _check_gpus(parser, args)
+    if BALANCED in (args.class_weights or []) and (len(args.class_weights) > 1 or not hasattr(args, 'train_list')):
+        parser.error(
+            'argument --class_weights: balanced stands alone, for train.py, and is computed from the training data'
+        )
+    if args.class_weights and not any(args.class_weights):
+        parser.error('argument --class_weights: all are 0, so nothing would be learned')
+    for name in ('mean', 'std'):
+        values = getattr(args, name)
+        if args.data_type == 'array' and args.channels is None:
+            continue  # there may be any number of features
+        if values and len(values) not in ((1, 3) if args.channels is None else (args.channels,)):
+            _refuse_data(parser, args, f'argument --{name}: give one number per channel ({args.channels or "1 or 3"})')
+        if fault := next(filter(None, map(unfit_for_tensors, values or [])), None):
+            parser.error(f'argument --{name}: {shown(values)}: {fault}')
+
+
+def _refuse_data(parser, args, message):
+    """Refuse options for the sake of the data that --data_type names, unless loaders may be handed over instead.
+
+    Then the message is kept, and counts as soon as that data is used: data.ready_made.select_loaders.
+    """
+    faults = getattr(args, 'data_faults', None)
+    if faults is None:
+        parser.error(message)
+    faults.append(message)
+
+
+def _check_data(parser, args):
+    settle_val_split(args)
+    if getattr(args, 'val_split', None) is not None and (fault := fault_of_val_split(args, OWN_DATA)):
+        parser.error(f'argument --val_split: {fault}')
+    if args.task == 'segmentation' and args.num_classes is None:
+        parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
+    _check_served(parser, args)
+    for name in ('train_list', 'val_list'):
+        if hasattr(args, name) and needs_list(args, name):
+            _check_list(parser, args, name)
+    if args.data_root and not os.path.isdir(args.data_root):
+        parser.error(f'argument --data_root: {args.data_root} is not a directory')
+    if args.load_model_path and os.path.isdir(args.load_model_path):
+        parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+    _check_loading(parser, args)
+    _check_model_source(parser, args)
+    _check_used(parser, args)
+
+
+def _check_list(parser, args, name):
+    """Check that --train_list or --val_list (`name`) is what the kind of data takes."""
+    kind, path = args.data_type, getattr(args, name)
+    if kind in FILE_DATA and path is None:
+        parser.error(f'argument --{name}: needed for data_type {kind}: {FILE_DATA[kind]}{instead_of(name, parser)}')
+    if path and kind in OWN_DATA:
+        parser.error(f'argument --{name}: {kind} has its own pictures; own ones need --data_type list or folder')
+    if path and not os.path.exists(path):  # of a checkpoint that was trained elsewhere
+        parser.error(f'argument --{name}: {path}, which the checkpoint names, does not exist here: give --{name}')
+    if path and kind in FILE_DATA and not (os.path.isfile(path) or os.path.isdir(path)):
+        parser.error(f'argument --{name}: {path} is a pipe or a device; it is read more than once, so make it a file')
+    if path and kind == 'folder' and is_split_list(path):
+        return
+    if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
+        wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
+        hint = _hint_to_predict(parser, args, path) if name == 'val_list' else ''
+        parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}{hint}')
+
+
+def _hint_to_predict(parser, args, path):
+    """Return how to predict what a test was given instead of a list (str), '' where that is no picture."""
+    names = sorted(os.listdir(path)) if os.path.isdir(path) else [os.path.basename(path)]
+    ending = next((os.path.splitext(name)[1] for name in names if name.lower().endswith(USUAL_ENDINGS)), None)
+    if parser.prog != 'eval.py' or ending is None:
+        return ''
+    return '; ' + how_to_predict(args.load_model_path, Path(path, f'*{ending}') if os.path.isdir(path) else path)
+
+
+def _check_loading(parser, args):
+    for name in ('load_exclude', 'trust_checkpoint', 'load_key', 'load_prefix'):
+        if getattr(args, name, None) and args.load_model_path is None:
+            parser.error(f'argument --{name}: there is no --load_model_path that it could be about')
+    if getattr(args, 'as', None) and args.resume is None:
+        parser.error('argument --as: there is no --resume that it could be about; leave it out')
+    if args.strict_record and args.load_model_path is None and getattr(args, 'resume', None) is None:
+        parser.error('argument --strict_record: there is no --load_model_path or --resume that it could be about')
+
+
+def _check_model_source(parser, args):
+    if args.model_source and not args.trust_checkpoint:
+        parser.error('argument --model_source: it runs the code in that file, so give --trust_checkpoint too')
+    if args.model_source and not os.path.isfile(args.model_source):
+        parser.error(f'argument --model_source: {args.model_source} is not a file')
+    if parser.prog == 'train.py' and 'model_type' not in getattr(args, 'typed', ()):
+        choose_class(args)
+    if fault := fault_of_source(args):
+        parser.error(f'argument --model_type: {fault}')
+
+
+def _check_served(parser, args):
+    """Refuse data without targets for the task, and a task that the data has no targets for."""
+    kind, served = args.data_type, SERVED_BY_DATA.get(args.data_type, (args.task,))
+    if args.task in served or args.task not in TASKS:
+        return
+    if args.task == parser.get_default('task'):  # which was hardly chosen
+        parser.error(f'argument --task: {kind} is for {" or ".join(served)}: add --task {served[0]}')
+    fitting = ' or '.join(name for name, tasks in SERVED_BY_DATA.items() if args.task in tasks)
+    message = f'argument --data_type: {kind} has no {task_of(args).wanted}; {args.task} takes {fitting}'
+    _refuse_data(parser, args, message)
+
+
+def _check_outputs(parser, args):
+    """Refuse options that say something of targets which the task does not have."""
+    task = task_of(args)
+    for name, used in (
+        ('num_classes', task.has_classes),
+        ('class_names', task.has_classes),
+        ('palette', task.has_classes),
+        ('num_targets', task.target == 'numbers'),
+    ):
+        if getattr(args, name) is not None and not used:
+            parser.error(f'argument --{name}: --task {args.task} has {task.wanted} for targets; leave it out')
+    for name in ('target_mean', 'target_std'):
+        values = getattr(args, name)
+        if values and args.num_targets is not None and len(values) != args.num_targets:
+            parser.error(f'argument --{name}: {len(values)} given for {args.num_targets} targets: give one per target')
+    if args.target_names and args.num_targets is not None and len(args.target_names) != args.num_targets:
+        parser.error(f'argument --target_names: {len(args.target_names)} given for {args.num_targets} targets')
+    if args.target_columns and args.data_type != 'array':
+        parser.error(f'argument --target_columns: only data_type array has columns, not {args.data_type}')
+    if len(set(args.target_columns or [])) < len(args.target_columns or []):
+        parser.error(f'argument --target_columns: {shown(args.target_columns)}: a column is there twice')
+    for name, fixed in (('mean', 0), ('std', 1)) if task.target == 'picture' else ():
+        if any(value != fixed for value in getattr(args, name) or []):
+            parser.error(
+                f'argument --{name}: --task {args.task} takes and gives pixels in 0..1, so it is {fixed}; leave it out'
+            )
+
+
+def _check_used(parser, args):
+    kind = args.data_type
+    if args.bits not in (None, 16) and kind in SERVED_BY_DATA and kind not in PICTURE_DATA:
+        parser.error(f'argument --bits: {kind} has no picture files of 16 bits; leave it out')
+    if args.data_root and kind in ('digits', 'noisy_digits', 'folder', 'array'):
+        parser.error(f'argument --data_root: not used by data_type {kind}')
+    if args.cache_dir and kind != 'mem_list':
+        parser.error(
+            f'argument --cache_dir: keeps the decoded pictures of mem_list, and {kind} has none; leave it out or give '
+            '--data_type mem_list'
+        )
+    if getattr(args, 'skip_bad', False) and kind not in SKIPPING_DATA:
+        why = 'a stream is not read beforehand' if kind == 'stream' else f'{kind} has no files of single pictures'
+        parser.error(f'argument --skip_bad: {why}; leave it out, or give --data_type {" or ".join(SKIPPING_DATA)}')
+    if args.download and kind not in DOWNLOADABLE_DATA:
+        parser.error(f'argument --download: only {", ".join(DOWNLOADABLE_DATA)} can be downloaded')
+
+
+def _check_stream(parser, args):
+    if args.data_type != 'stream':
+        for name in ('shuffle_buffer', 'train_length'):
+            if getattr(args, name, None) != parser.get_default(name):
+                parser.error(f'argument --{name}: only data_type stream uses it; leave it out')
+        return
+    if args.num_classes is None:
+        parser.error('argument --num_classes: a stream is not read beforehand to count them: give it or --class_names')
+    for name in ('train_list', 'val_list'):
+        if not hasattr(args, name):
+            continue
+        path = getattr(args, name)
+        if not needs_list(args, name):
+            continue
+        if path is None or not (os.path.isdir(path) or path.lower().endswith(SHARD_ENDINGS)):
+            parser.error(
+                f'argument --{name}: data_type stream takes a {", ".join(SHARD_ENDINGS)} file or a directory with '
+                f'such, {"and none is given" if path is None else f"not {path}"}'
+            )
+    by_step = getattr(args, 'schedule', 'none') not in ('none', 'plateau') or getattr(args, 'warmup_epochs', 0)
+    if by_step and args.train_length is None:
+        what = f'--schedule {args.schedule}' if args.schedule != 'none' else '--warmup_epochs'
+        parser.error(
+            f'argument --train_length: {what} has to know how many samples an epoch of the stream has: give it'
+        )
+
+
+def _check_balance(parser, args):
+    if not getattr(args, 'balance', False):
+        return
+    if args.task != 'classification':
+        instead = f'; for {args.task} give --class_weights' if task_of(args).has_classes else f', {args.task} has none'
+        parser.error(f'argument --balance: draws classes of pictures{instead}')
+    if args.data_type == 'stream':
+        parser.error('argument --balance: a stream does not know its labels beforehand; give --class_weights')
+    if args.class_weights:
+        parser.error(
+            'argument --balance: with --class_weights rare classes would count twice; leave one of the two out'
+        )
+
+
+def _check_mixing(parser, args):
+    for name in ('mixup', 'cutmix'):
+        if getattr(args, name, None) is None:
+            continue
+        if args.task != 'classification':
+            parser.error(f'argument --{name}: mixes labels, so it needs task classification, not {args.task}')
+        if args.ignore_index is not None:
+            parser.error(f'argument --{name}: a sample that is ignored cannot be mixed: leave out --ignore_index')
+
+
+def _check_loss_and_metrics(parser, args):
+    args.loss = args.loss or default_loss(args.task)
+    if args.loss is None:
+        parser.error(f'argument --loss: needed: LOSSES_OF in loss.py names no loss for task {args.task}')
+    if fault := fault_of_loss(args):
+        parser.error(f'argument --{fault[0]}: {fault[1]}')
+    if fault := fault_of_metrics(args):
+        parser.error(f'argument --metrics: {fault}')
+    monitor = (getattr(args, 'monitor', None) or '').partition('/')[2]
+    if monitor in unnamed_metrics(args):
+        parser.error(f'argument --monitor: {monitor} is computed only when named: add --metrics {monitor}')
+
+
+def _check_schedule(parser, args):
+    steps, changing = args.lr_steps or [], args.schedule in ('step', 'multistep')
+    if changing and not steps:
+        parser.error(f'argument --lr_steps: --schedule {args.schedule} needs it: when the learning rate changes')
+    if args.schedule == 'step' and len(steps) > 1:
+        parser.error('argument --lr_steps: --schedule step takes one number; several epochs: --schedule multistep')
+    if steps != sorted(set(steps)):
+        parser.error(f'argument --lr_steps: {shown(steps)}: each must be later than the one before')
+    if changing and 'lr_steps' in getattr(args, 'typed', ()) and max(steps) >= args.epochs:
+        late = shown([f'{step:g}' for step in steps if step >= args.epochs])
+        parser.error(
+            f'argument --lr_steps: {late}: the run ends after --epochs {args.epochs}, so nothing changes there'
+        )
+    if args.lr_min >= args.lr:
+        parser.error(f'argument --lr_min: {args.lr_min:g} is not below --lr {args.lr:g}')
+    for name in ('warmup_epochs', 'warmup_steps'):
+        if args.schedule == 'onecycle' and getattr(args, name):
+            parser.error(f'argument --{name}: --schedule onecycle has a rise of its own; leave it out')
+    if args.warmup_epochs and args.warmup_steps:
+        parser.error('argument --warmup_steps: there is --warmup_epochs too; leave out one of the two')
+    if args.warmup_epochs >= args.epochs:
+        parser.error(f'argument --warmup_epochs: {args.warmup_epochs:g} is not below --epochs {args.epochs}')
+
+
+def _check_controls(parser, args):
+    if args.min_epochs and args.patience is None:
+        parser.error('argument --min_epochs: before them --patience does not stop the run, and there is no --patience')
+    if args.min_epochs > args.epochs:
+        parser.error(f'argument --min_epochs: {args.min_epochs} is more than --epochs {args.epochs}')
+    for name in ('dry_run', 'find_lr'):
+        if getattr(args, name) and args.resume:
+            parser.error(
+                f'argument --{name}: not with --resume, whose run it would spoil; give @<run>/args.txt instead'
+            )
+    if args.dry_run and args.find_lr:
+        parser.error('argument --find_lr: not with --dry_run; leave one of the two out')
+
+
+def no_checkpoint(path):
+    """Return what is wrong with a path in the place of a checkpoint (str)."""
+    if os.path.isdir(path):
+        return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
+    return f'{path}: {NOT_REGULAR}'
+
+
+def shown(value):
+    if value is None:
+        return 'not set'
+    if isinstance(value, bool):
+        return 'on' if value else 'off'
+    return ' '.join(map(str, value)) if isinstance(value, list | tuple) else str(value)

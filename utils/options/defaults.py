@@ -1,0 +1,84 @@
+"""Defaults that depend on another option: the loss on the task, the learning rate on the optimizer, and so on.
+
+    settle(parser, args)            # fills in what the command line left out: --lr, --momentum, --beta ...
+    default_of(action, args)        # what an option is where it is left out, for args.txt and the log
+
+The numbers stand in utils/training/optim.py, beside the optimizers and schedules, and are read without running that
+file: imports no torch.
+"""
+
+from utils.base.registry import read_registry
+from utils.options.fit import default_fit
+from utils.options.loss_options import default_loss
+
+BY_OPTIMIZER = ('lr', 'momentum', 'beta', 'weight_decay')
+CHOSEN_BY = {**dict.fromkeys(BY_OPTIMIZER, 'optimizer'), 'gamma': 'schedule'}
+
+
+def optimizer_defaults(optimizer):
+    """Return the defaults of an optimizer (dict from an option that it uses to a float), or None: DEFAULTS lacks it."""
+    return read_registry('utils.training.optim', 'DEFAULTS').get(optimizer)
+
+
+def default_of(action, args):
+    """Return the value of an option (argparse.Action of its parser) that is left out, beside the other options."""
+    name = action.dest
+    if name == 'loss':
+        return default_loss(args.task)
+    if name == 'fit':
+        return None if args.data_type == 'array' else default_fit(args.task)
+    if name in CHOSEN_BY and hasattr(args, 'optimizer'):
+        return _chosen(name, args)
+    return action.default
+
+
+def _chosen(name, args):
+    """Return the default (float or None) of one of CHOSEN_BY; None: the optimizer or schedule does not use it."""
+    if name == 'gamma':
+        return read_registry('utils.training.optim', 'GAMMAS').get(getattr(args, 'schedule', None))
+    return (optimizer_defaults(args.optimizer) or {}).get(name)
+
+
+def complete_defaults(parser, args):
+    """Give the options that the command line left out the defaults of the optimizer and schedule; changes args.
+
+    A record (@args.txt) holds such defaults as numbers. Where the command line names another optimizer than the record,
+    those of its numbers that were the defaults of the recorded optimizer become the defaults of the new one, which a
+    line of `args.past` says.
+    """
+    record, typed = parser.record(), getattr(args, 'typed', ())
+    for name, chooser in CHOSEN_BY.items():
+        default, value = _chosen(name, args), getattr(args, name)
+        if record is not None and name not in typed and chooser in typed and value is not None:
+            then = _chosen(name, record)
+            if getattr(record, chooser) != getattr(args, chooser) and then in (None, value):
+                setattr(args, name, None)
+                if default is not None and default != value:
+                    args.past.append(
+                        f'--{name} is {default:g}, the default of --{chooser} {getattr(args, chooser)}; the record has '
+                        f'{value:g}, the default of --{chooser} {getattr(record, chooser)}'
+                    )
+            elif getattr(record, chooser) != getattr(args, chooser) and default not in (None, value):
+                args.past.append(
+                    f'--{name} is {value:g}, of the record, where it was given for --{chooser} '
+                    f'{getattr(record, chooser)}; the default of {getattr(args, chooser)} is {default:g}'
+                )
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+    if args.lr is None:
+        parser.error(
+            f'argument --lr: needed: DEFAULTS in utils/training/optim.py has no values for --optimizer {args.optimizer}'
+        )
+
+
+def optimizer_line(args):
+    """Return what the optimizer runs with (str), for the log: 'optimizer: sgd, lr 0.1, momentum 0.9'."""
+    parts = [f'{name} {getattr(args, name):g}' for name in BY_OPTIMIZER if getattr(args, name, None) is not None]
+    used = optimizer_defaults(args.optimizer)
+    if used is not None:
+        parts = [f'{name} {getattr(args, name):g}' for name in used if getattr(args, name) is not None]
+    parts += ['nesterov'] if args.nesterov else []
+    parts += [f'schedule {args.schedule}'] if args.schedule != 'none' else []
+    if args.gamma is not None and args.schedule in read_registry('utils.training.optim', 'GAMMAS'):
+        parts.append(f'gamma {args.gamma:g}')
+    return ', '.join([f'optimizer: {args.optimizer}', *parts])

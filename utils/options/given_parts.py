@@ -1,0 +1,237 @@
+"""Parts that were handed to train.Trainer ready-made: how args.txt, checkpoints, the log and runs.py name them.
+
+    # python train.py cannot repeat or resume this run: it has ready-made parts
+    # ready-made model: LeNet32 (notebooks/lenet.py:12)
+    # ready-made train_loader: DataLoader of TensorDataset (torch/utils/data/dataset.py:190)
+
+Such lines begin an args.txt. The same stands in record.json and in the options of each checkpoint as `given_parts`: a
+dict from the role to the class and, where they are known, the file and the line. Imports no torch.
+"""
+
+import functools
+import inspect
+import os
+import re
+from pathlib import Path
+
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
+
+FIRST_LINE = '# python train.py cannot repeat or resume this run: it has ready-made parts'
+LINE = re.compile(r'# ready-made (?P<role>\w+): (?P<class>.+?)(?: \((?P<file>[^()]*):(?P<line>\d+)\))?$')
+# The options that a part makes useless: args.txt has them as comments.
+REPLACED = {
+    'model': ('model_type', 'model_args'),
+    'train_loader': ('data_type', 'train_list', 'val_list', 'val_split', 'data_root'),
+    'val_loader': ('val_list',),
+    'loss': ('loss', 'loss_args', 'label_smoothing', 'class_weights'),
+    'optimizer': tuple('optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_decay lr_of'.split()),
+    'scheduler': tuple('schedule warmup_epochs warmup_steps lr_steps gamma power lr_min plateau_patience'.split()),
+    'metrics': ('metrics',),
+}
+# The option in whose place runs.py shows a part.
+SHOWN_AS = {'model': 'model_type', 'train_loader': 'data_type', 'val_loader': 'val_list', 'scheduler': 'schedule'}
+NOT_USED = '  (not used: '  # behind such an option in args.txt
+INSTALLED = 'site-packages'
+DEPTH = 20  # data sets of data sets that are followed
+
+
+def take(args, parts):
+    """Note in args.given_parts what was handed over, and return lines (list of str) for the log.
+
+    Args:
+        args: options; their `recorded_parts`, from the args.txt of a run that is resumed or repeated, are compared.
+        parts: dict from the role ('model', 'train_loader' ...) to the object, or None: it is chosen by options.
+
+    Raises:
+        DanluError: the recorded run had ready-made parts that are missing now.
+    """
+    recorded = getattr(args, 'recorded_parts', None) or {}
+    given = {role: described(part) for role, part in parts.items() if part is not None}
+    if missing := {role: part for role, part in recorded.items() if role not in given}:
+        raise DanluError(_refusal(args, recorded, missing))
+    vars(args).pop('given_parts', None)  # of another Trainer that had the same options
+    if not given:
+        return []
+    args.given_parts = given
+    lines = [f'ready-made: {named(given)}']
+    for role, then in recorded.items():
+        now = given[role]
+        if (then['class'], then.get('file')) != (now['class'], now.get('file')):
+            lines.append(f'ready-made {role}: {text_of(then)} in the record, {text_of(now)} now: another part')
+    added = [role for role in given if recorded and role not in recorded]
+    return lines + [f'ready-made {role}: the recorded run had none' for role in added]
+
+
+def add(args, role, part):
+    """Note in args.given_parts a part that replaced another one after the Trainer was built."""
+    args.given_parts = {**(getattr(args, 'given_parts', None) or {}), role: described(part)}
+
+
+def refuse_recorded(args, program):
+    """Raise DanluError where options are from the args.txt of a run with ready-made parts, which a program cannot have.
+
+    Args:
+        args: options; `recorded_parts` counts.
+        program: its name (str).
+    """
+    if recorded := getattr(args, 'recorded_parts', None):
+        raise DanluError(f'@args.txt: the run has ready-made parts ({named(recorded)}), which {program} cannot build')
+
+
+def _refusal(args, recorded, missing):
+    """Return why a run cannot be repeated or resumed without its parts (str)."""
+    what = f'--resume: {args.resume}' if args.resume else '@args.txt: the recorded run'
+    options = f'resume={str(args.resume)!r}' if args.resume else '...'
+    if args.resume and getattr(args, 'as', None):
+        options = f'**{{"resume": {str(args.resume)!r}, "as": {getattr(args, "as")!r}}}'
+    words = ', '.join([f'train_args({options})', *(f'{role}=...' for role in recorded)])
+    needs = 'these are missing now' if len(missing) == len(recorded) else f'{", ".join(missing)} missing now'
+    return (
+        f'{what} has ready-made parts ({named(recorded)}), which options cannot name; {needs}. Hand the same parts '
+        f'over in Python: train.Trainer({words})'
+    )
+
+
+def described(part):
+    """Return what a part is (dict of class, str, and where known file, str, and line, int)."""
+    while isinstance(part, functools.partial):
+        part = part.func
+    part = part.function if type(part).__name__ == 'FunctionLoss' else part  # of utils.training.ready_parts
+    if isinstance(part, list | tuple):
+        return {'class': f'{type(part).__name__} of {len(part):,} batches'}
+    if isinstance(part, dict):
+        return {'class': f'dict of {", ".join(map(str, part))}'}
+    if inspect.isroutine(part):
+        return {'class': f'function {part.__qualname__}', **place_of(part)}
+    chain = _data_sets(part)
+    name = ' of '.join(type(each).__qualname__ for each in chain)
+    return {'class': name, **place_of(type(chain[-1]))}
+
+
+def _data_sets(part):
+    """Return a part and, of a loader or data set, the data sets that it is made of (list, the innermost last)."""
+    chain = [part]
+    while len(chain) < DEPTH and not hasattr(part, 'parameters'):
+        part = getattr(part, 'dataset', None)
+        if part is None or any(part is each for each in chain):
+            break
+        chain.append(part)
+    return chain
+
+
+def place_of(thing):
+    """Return where a class or function is defined (dict of file, str, and line, int); {} where no file has it."""
+    try:
+        path = Path(inspect.getsourcefile(thing)).resolve()
+        line = max(inspect.getsourcelines(thing)[1], 1)
+    except (OSError, TypeError):
+        return {}
+    if not path.is_file():  # typed into a notebook or a console
+        return {}
+    if INSTALLED in path.parts:  # of a library: torch/utils/data/dataset.py
+        file = Path(*path.parts[path.parts.index(INSTALLED) + 1 :])
+    else:
+        file = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
+    return {'file': str(file), 'line': line}
+
+
+def text_of(part):
+    """Return a part (dict, as `described` has it) as text: 'LeNet32 (lenet.py:12)'."""
+    return part['class'] + (f' ({part["file"]}:{part["line"]})' if part.get('file') else '')
+
+
+def named(parts):
+    """Return parts (dict of dicts) as text: 'model LeNet32 (lenet.py:12), loss Squares (lenet.py:30)'."""
+    return ', '.join(f'{role} {text_of(part)}' for role, part in parts.items())
+
+
+def head_lines(args):
+    """Return the lines (list of str) with which the args.txt of these options begins; [] without ready-made parts."""
+    parts = getattr(args, 'given_parts', None)
+    return [FIRST_LINE, *(f'# ready-made {role}: {text_of(part)}' for role, part in parts.items())] if parts else []
+
+
+def parts_in(lines):
+    """Return the ready-made parts (dict as args.given_parts) that the lines (list of str) of an args.txt name."""
+    found = {}
+    for line in lines:
+        if match := LINE.match(line.rstrip()):
+            part = {'class': match['class']}
+            if match['file']:
+                part |= {'file': match['file'], 'line': int(match['line'])}
+            found[match['role']] = part
+    return found
+
+
+def parts_of(options):
+    """Return the ready-made parts in the options of a checkpoint (dict), {} where there are none."""
+    parts = options.get('given_parts')
+    if not isinstance(parts, dict):
+        return {}
+    return {str(role): part for role, part in parts.items() if isinstance(part, dict) and 'class' in part}
+
+
+def unused_options(args):
+    """Return the options (dict from name to role) that ready-made parts replaced."""
+    return unused_of(getattr(args, 'given_parts', None) or {})
+
+
+def unused_of(parts):
+    """Return the options (dict from name to role) that parts (dict by role) replace."""
+    return {name: role for role in parts for name in REPLACED.get(role, ())}
+
+
+def ready_data(args):
+    """Return what a test's ready-made data is (str), or None: the options name it.
+
+    Args:
+        args: options of the test. Those of a run with ready-made data need a loader, unless --data_type is given.
+    """
+    recorded = getattr(args, 'recorded_parts', None) or {}
+    part = recorded.get('val_loader') or recorded.get('train_loader')
+    known = getattr(args, 'ready_loader', None)
+    return known or (part['class'] if part and 'data_type' not in getattr(args, 'typed', ()) else None)
+
+
+def notes_on_lost(args, parts):
+    """Return lines (list of str) on parts of a recorded run that a test does without.
+
+    Args:
+        args: options of the test; recorded_parts and typed count.
+        parts: dict from a role to what was handed over to the test, or None.
+    """
+    recorded, typed = getattr(args, 'recorded_parts', None) or {}, getattr(args, 'typed', ())
+    return [
+        f'ready-made {role} of the run, {text_of(recorded[role])}: this test takes --{role} instead (to hand the same '
+        f'over in Python: Evaluator(args, {role}=...))'
+        for role, part in parts.items()
+        if role in recorded and part is None and role not in typed
+    ]
+
+
+def needed_by_name(args, role):
+    """Raise DanluError where a test needs a part that its checkpoint cannot name, as it was ready-made in training.
+
+    Args:
+        args: options of a test; `recorded_parts` and `typed` count.
+        role: 'model' or 'data'.
+    """
+    recorded = getattr(args, 'recorded_parts', None) or {}
+    typed = getattr(args, 'typed', ())
+    where = os.path.relpath(PROJECT / 'model' / 'model_entry.py'), os.path.relpath(PROJECT / 'data' / 'data_entry.py')
+    if role == 'model' and 'model' in recorded and 'model_type' not in typed:
+        raise DanluError(
+            f'--model_type: {args.load_model_path} is of a ready-made model, {text_of(recorded["model"])}, which the '
+            f'checkpoint cannot build: add it to MODELS in {where[0]} and give its name, or hand it over in Python: '
+            'load_predictor(path, net=...) or Evaluator(args, net=..., loader=...) of eval.py'
+        )
+    data = recorded.get('val_loader') or recorded.get('train_loader')
+    if role == 'data' and data and 'data_type' not in typed:
+        raise DanluError(
+            f'--data_type: {args.load_model_path} was trained with ready-made data, {text_of(data)}, which the '
+            'checkpoint cannot load: give --data_type and --val_list of the test data, or hand a loader over in '
+            'Python: Evaluator(args, loader=...) of eval.py'
+        )
+    if role == 'data' and (faults := getattr(args, 'data_faults', None)):
+        raise DanluError(faults[0])

@@ -1,0 +1,34 @@
+"""The models of torchvision and timm by name, read from their source without importing them: for "did you mean"."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from utils.base.regular_files import read_regular_text
+from utils.base.synonyms import bare
+
+# Both register a model by a decorator above its function; it may give another name than the function's.
+MODEL = re.compile(r'^@register_model(?:\((?:name=["\']([^"\']+)["\'])?\))?$.*?^def (\w+)', re.MULTILINE | re.DOTALL)
+
+
+def in_libraries(name, prefixes):
+    """Return what `name` (str) is in the libraries behind `prefixes`: ['torchvision:resnet18', 'timm:resnet18'].
+
+    Args:
+        name: in any spelling, such as ResNet-18.
+        prefixes: strings such as 'torchvision:', the name of a package and a colon; it need not be installed.
+    """
+    wanted = bare(name.rpartition(':')[2])
+    return [
+        f'{prefix}{model}' for prefix in prefixes for model in models_of(prefix.rstrip(':')) if bare(model) == wanted
+    ]
+
+
+def models_of(package):
+    """Return the models (list of str) that the files in `models` of a package register; [] where there are none."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return []
+    files = sorted(Path(spec.submodule_search_locations[0], 'models').rglob('*.py'))
+    found = [match for file in files for match in MODEL.finditer(read_regular_text(file))]
+    return [match[1] or match[2] for match in found]

@@ -1,0 +1,120 @@
+"""What --loss may say: the name of a loss or a weighted sum of several, and what each of them has a use for.
+
+    parse_terms('ce+0.5*dice')      # {'ce': 1.0, 'dice': 0.5}
+
+Which losses there are, for which tasks and with which options, stands in the dictionaries of loss.py, which are read
+without running that file: imports no torch.
+"""
+
+import argparse
+import math
+
+from utils.base.errors import DanluError
+from utils.base.registry import read_registry, unknown_name
+from utils.options.arguments import brief, keyword_values, unfit_for_tensors
+from utils.tasks.loss_terms import parse_terms
+
+
+def sum_of(names):
+    """Return an argparse type: one of `names` or a weighted sum of them, as parse_terms takes it, without blanks."""
+
+    def convert(text):
+        try:
+            terms = parse_terms(text)
+        except DanluError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        for name in terms:
+            if name not in names:
+                raise argparse.ArgumentTypeError(unknown_name('loss', name, names))
+        return ''.join(text.split())
+
+    convert.names = list(names)  # for shell completion
+    return convert
+
+
+def losses_by_task():
+    """Return which losses fit which task (str, for --help); those that nobody has listed come last."""
+    fitting, names = read_registry('loss', 'LOSSES_OF'), read_registry('loss', 'LOSSES')
+    others = [name for name in names if not any(name in losses for losses in fitting.values())]
+    of_two = read_registry('loss', 'LOSSES_OF_TWO_CLASSES')
+    lines = [
+        f'{task}: {", ".join(losses)}'
+        + (f' (two classes, one output: {", ".join(of_two[task])})' if task in of_two else '')
+        for task, losses in fitting.items()
+    ]
+    return '; '.join([*lines, *([f'others: {", ".join(others)}'] if others else [])])
+
+
+def default_loss(task):
+    """Return the loss of a task where none is named (str), or None where nobody has said which."""
+    return next(iter(read_registry('loss', 'LOSSES_OF').get(task, ())), None)
+
+
+def fault_of_loss(args):
+    """Return (option, message) for the first option that does not fit the task and the chosen losses, or None.
+
+    A loss that LOSSES_OF does not list speaks for itself when it is built, so its options are not looked at here.
+
+    Args:
+        args: argparse.Namespace with loss, task and the options that losses use; those that it lacks are not given.
+    """
+    fitting = read_registry('loss', 'LOSSES_OF')
+    names, listed = list(parse_terms(args.loss)), {name for losses in fitting.values() for name in losses}
+    for name in names:
+        fits = (*fitting.get(args.task, ()), *read_registry('loss', 'LOSSES_OF_TWO_CLASSES').get(args.task, ()))
+        if name in listed and name not in fits:
+            tasks = ' and '.join(task for task, losses in fitting.items() if name in losses)
+            those = ', '.join(fitting.get(args.task, ())) or 'none'
+            return 'loss', f'{name} is for {tasks}, not for task {args.task} (losses for it: {those})'
+    if args.task == 'classification' and 'bce' in names:
+        if len(names) > 1:
+            return 'loss', f'{args.loss}: bce has one logit for two classes, the other losses one for each class'
+        if args.num_classes not in (None, 2):
+            return 'loss', f'bce has one logit for two classes, and there are {args.num_classes}: give --loss ce'
+    chosen = [name for name in names if name in listed]
+    return _fault_of_mixing(args, chosen) or (_fault_of_use(args, chosen) if len(chosen) == len(names) else None)
+
+
+def _fault_of_mixing(args, names):
+    """Return (option, message) where samples are mixed and one of these losses takes no class probabilities."""
+    takes = read_registry('loss', 'LOSS_OPTIONS')
+    for option in ('mixup', 'cutmix'):
+        unfit = [name for name in names if 'probabilities' not in takes.get(name, ())]
+        if getattr(args, option, None) is not None and unfit:
+            fit = ', '.join(name for name in takes if 'probabilities' in takes[name])
+            return option, f'mixed labels are class probabilities, which --loss {unfit[0]} does not take; {fit} does'
+    return None
+
+
+def _fault_of_use(args, names):
+    """Return (option, message) for the first option of losses that is given and that none of these uses."""
+    takes, arguments = read_registry('loss', 'LOSS_OPTIONS'), read_registry('loss', 'LOSS_ARGS')
+    for option, unset in (('label_smoothing', 0.0), ('class_weights', None), ('ignore_index', None)):
+        if getattr(args, option, unset) != unset and not any(option in takes.get(name, ()) for name in names):
+            fitting = read_registry('loss', 'LOSSES_OF').get(args.task, ())
+            users = [name for name in fitting if option in takes.get(name, ())]
+            instead = f'; of the losses for {args.task} {" and ".join(users)} can use it' if users else ''
+            return option, f'has no effect on --loss {args.loss}: leave it out{instead}'
+    known = [argument for name in names for argument in arguments.get(name, ())]
+    for word in getattr(args, 'loss_args', None) or []:
+        argument = word.partition('=')[0]
+        if argument not in known:
+            return 'loss_args', f'--loss {args.loss} takes no {argument} (it takes: {", ".join(known) or "nothing"})'
+    return None
+
+
+def given_args(args, name):
+    """Return those of --loss_args that the loss `name` takes (dict from a constructor's argument to its value).
+
+    Raises:
+        DanluError: a value is not a number.
+    """
+    given = keyword_values(getattr(args, 'loss_args', None) or [])
+    given = {argument: given[argument] for argument in read_registry('loss', 'LOSS_ARGS')[name] if argument in given}
+    for argument, value in given.items():
+        finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+        if isinstance(value, bool) or not finite:
+            raise DanluError(f'--loss_args: {argument}={brief(str(value))} is not a number')
+        if fault := unfit_for_tensors(value):
+            raise DanluError(f'--loss_args {argument}={brief(str(value))}: {fault}')
+    return given

@@ -1,0 +1,39 @@
+"""Danlu's options in an argparse.ArgumentParser that a program of one's own has made. Imports no torch."""
+
+import sys
+
+from utils.options.checks import checked
+from utils.options.migrations import MigratingParser, Options
+
+
+def add_options_to(parser, *adders):
+    """Add options to a parser and return it; what it parses from now on is checked as Danlu's own parsers do.
+
+        parser = argparse.ArgumentParser()
+        parse_common_args(parser).add_argument('--mine', type=int, default=1)
+        args = parser.parse_args()
+
+    Args:
+        parser: argparse.ArgumentParser.
+        adders: functions(parser) of options.py that add options, such as add_common_args.
+    """
+    own = MigratingParser(prog=parser.prog, add_help=False)
+    for add in adders:
+        add(own)
+    own.parse_known_args([])  # no record was read
+    parser._add_container_actions(own)
+    parse = parser.parse_known_args
+
+    def parse_and_check(args=None, namespace=None):
+        words = sys.argv[1:] if args is None else [str(word) for word in args]
+        options, unknown = parse(words, Options() if namespace is None else namespace)
+        if isinstance(options, Options) and not isinstance(parser, MigratingParser):
+            known = parser._option_string_actions
+            options.past, options.typed = (
+                [],
+                {known[w].dest for word in words if (w := word.partition('=')[0]) in known},
+            )
+        return checked(own, options), unknown
+
+    parser.parse_known_args = parse_and_check
+    return parser

@@ -1,0 +1,271 @@
+"""The definitions that made a run, each with a hash, and which of them are no longer what they were.
+
+    source = Source(PROJECT)                                   # or Source('checkpoints/lenet_exp/source.zip')
+    found = components_of({'model': ['model.lenet.LeNet']}, source)       # {'model': {dotted name: hash, ...}}
+    for line in describe(changed(record, Source(archive), source)): ...
+
+A component is a class, function or constant of the project, by its dotted name, and whatever it refers to, over any
+number of files. All of it is read, nothing is run: it works on an archive of another version just as well. What is
+imported from elsewhere counts by its name; the record has the versions. Imports no torch.
+"""
+
+import difflib
+from typing import NamedTuple
+
+from utils.base.renames import EarlierNames
+from utils.provenance.project_source import is_run_code
+from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, with_plain_locals
+from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source, digest_of, is_entry
+
+__all__ = ['Change', 'Source', 'changed', 'changed_evaluation', 'changed_files', 'components_of', 'describe']
+
+# What every test runs through, whatever its parts are.
+EVALUATION = ('utils.logger.Recorder', 'utils.training.precision.forward')
+ENGINE = 'utils.training.engine.Engine'
+EVALUATING = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
+
+SAID_OF = {'gone': ', gone', 'new': ', new'}
+
+
+class Change(NamedTuple):
+    """What is not as it was when a run was recorded.
+
+    Attributes:
+        kind: 'model', 'data', 'augment', 'loss', 'metrics' or 'evaluation'.
+        name: dotted name of the definition.
+        path: file that it stands in, relative to the project.
+        diff: unified diff of its source (str), or None: the source of the run is not at hand.
+        state: 'changed', 'gone', 'new', or 'unreadable' (then `diff` says why).
+    """
+
+    kind: str
+    name: str
+    path: str
+    diff: str | None
+    state: str = 'changed'
+
+
+def components_of(roots, source):
+    """Return the hash of each definition that `roots` name or refer to: {kind: {dotted name: hash}}, sorted.
+
+    Args:
+        roots: {kind: [names]}: 'model.lenet.LeNet', an entry of a registry, 'model.model_entry.MODELS[lenet]', or a
+            definition outside of the project, '/home/me/script.py:Net'. Those that are nowhere are left out.
+        source: Source.
+    """
+    reader = Reader(source)
+    return {kind: {name: reader.find(name).digest for name in reader.all_from(names)} for kind, names in roots.items()}
+
+
+def changed(record, then, now):
+    """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
+
+    Ignored are comments, docstrings and layout, moves to another file, and renames that utils.base.renames lists. If
+    `then` is given, the names of local variables are ignored too.
+
+    Args:
+        record: of a run, as it is in its checkpoints (dict).
+        then: Source of the run's source.zip, or None: it is not at hand, and there are no diffs.
+        now: Source of the project.
+    """
+    recorded = record.get('components') or {}
+    before, after = Reader(then) if then is not None else None, Reader(now)
+    found = []
+    for kind, hashes in recorded.items():
+        changes = [_compare(kind, name, hashes, before, after) for name in hashes if after.can_tell(name)]
+        names = {*hashes, *map(after.name_now, hashes)}
+        added = [name for name in after.all_from(names) if name not in names]
+        known = set(before.all_from(hashes)) if before and added else ()  # to an older version of this file perhaps not
+        for name in added:
+            if name not in known or before.find(name).digest != after.find(name).digest:
+                changes.append(Change(kind, name, after.find(name).path, _diff(None, after.find(name)), 'new'))
+        found += _without_moved([change for change in changes if change is not None], hashes, before, after)
+    return found
+
+
+def changed_evaluation(then, now):
+    """Return what of the evaluation that all tests share is not as it was (list of Change).
+
+    It is looked at method by method, as the class that has it has much that no result depends on.
+
+    Args:
+        then, now: Sources of the run and of the project.
+    """
+    before, after, names, found = Reader(then), Reader(now), EarlierNames(), []
+    for name in EVALUATION:
+        called = next(filter(before.find, (name, names.name(name))), None)
+        if called is not None:
+            found.append(_compare('evaluation', called, {called: before.find(called).digest}, before, after))
+    old_path, old_methods = _methods(before, ENGINE, names.name(ENGINE))
+    path, methods = _methods(after, ENGINE)
+    for name in EVALUATING:
+        old, new = old_methods.get(name) or old_methods.get(names.identifier(name)), methods.get(name)
+        if old is not None and (new is None or not _same_text(old[0], new[0], names)):
+            texts = [each[1] if each else [] for each in (old, new)]
+            diff = '\n'.join(difflib.unified_diff(*texts, f'then/{old_path}', f'now/{path}', lineterm=''))
+            state = 'gone' if new is None else 'changed'
+            found.append(Change('evaluation', f'{ENGINE.rpartition(".")[2]}.{name}', path or old_path, diff, state))
+    return [change for change in found if change is not None]
+
+
+def _methods(reader, *names):
+    """Return the file (str) and the methods of a class by the first of `names` that is there: {name: (node, lines)}."""
+    for name in names:
+        for resolved in reader.resolve(name):
+            path, statements = reader.path_of(resolved), reader.find(resolved).statements
+            lines = reader.source.module(path).text.splitlines()
+            nodes = [node for statement in statements for node in getattr(statement, 'body', [])]
+            methods = [node for node in nodes if isinstance(node, FUNCTIONS)]
+            return path, {node.name: (node, lines[node.lineno - 1 : node.end_lineno]) for node in methods}
+    return None, {}
+
+
+def _same_text(old, new, names):
+    """Return whether two functions (ast nodes), of which `old` is of an earlier version, differ in names alone."""
+    old, new = with_plain_locals([old]), with_plain_locals([new])
+    return canonical(old) in (canonical(new), canonical(new, names))
+
+
+def _compare(kind, name, hashes, before, after):
+    """Return the Change of one definition, or None."""
+    new, digest = after.find(name), hashes[name]
+    if new is not None and (new.digest == digest or digest in new.digests()):
+        return None
+    old = before.find(name) if before else None
+    if new is None:
+        return Change(kind, name, old.path if old else after.path_of(name), _diff(old, None) if old else None, 'gone')
+    if old is not None and new.differs_in_names_alone(old):  # in other words, or its hash was taken by another Python
+        return None
+    if is_entry(name) and _names_a_moved_definition(new, name, hashes, before, after):
+        return None
+    if not new.digest.isalnum():
+        return Change(kind, name, new.path, new.digest, 'unreadable')
+    return Change(kind, name, new.path, _diff(old, new) if old else None)
+
+
+def _names_a_moved_definition(new, name, hashes, before, after):
+    """Return whether an entry of a registry names the same definition, which moved to another file (bool)."""
+    old = before.find(name) if before else None
+    targets = old.refers_to if old else [each for each in hashes if hashes[name] in map(digest_of, _exports(each))]
+    found = {target.rpartition('.')[2]: target for target in new.refers_to}
+    return (
+        bool(targets)
+        and len(targets) == len(found)
+        and all(
+            _is_moved(target, found.get(after.name_now(target).rpartition('.')[2]), hashes, before, after)
+            for target in targets
+        )
+    )
+
+
+def _exports(name):
+    """Return the names (list of str) under which the packages around a definition may hand it on, and its own."""
+    *modules, last = name.split('.')
+    return ['.'.join([*modules[:length], last]) for length in range(1, len(modules) + 1)]
+
+
+def _is_moved(then, now, hashes, before, after):
+    """Return whether the definition `now` (name or None) is the one called `then` in an earlier version (bool)."""
+    new, old = after.find(now) if now else None, before.find(then) if before else None
+    return new is not None and (
+        hashes.get(then) in new.digests() or (old is not None and new.differs_in_names_alone(old))
+    )
+
+
+def _without_moved(changes, hashes, before, after):
+    """Return changes without definitions that are gone here and new there, as they were."""
+    gone, moved = [change for change in changes if change.state == 'gone'], []
+    for change in (change for change in changes if change.state == 'new'):
+        last = change.name.rpartition('.')[2]
+        for other in gone:
+            if after.name_now(other.name).rpartition('.')[2] == last and _is_moved(
+                other.name, change.name, hashes, before, after
+            ):
+                moved += [change, other]
+    return [change for change in changes if change not in moved]
+
+
+def _diff(old, new):
+    """Return the unified diff (str) of two Definitions, of which one may be None."""
+    sides = [definition.source if definition else [] for definition in (old, new)]
+    labels = [f'{label}/{d.path}' if d else '/dev/null' for label, d in (('then', old), ('now', new))]
+    return '\n'.join(difflib.unified_diff(*sides, *labels, lineterm=''))
+
+
+def describe(changes):
+    """Return changes as lines (list of str), one for a definition that serves several kinds: 'model/x.py: Net (model)'.
+
+    A file that cannot be read is one line too, with what is wrong with it.
+    """
+    kinds = {}
+    for change in changes:
+        name = change.name.rpartition(':' if ELSEWHERE in change.name else '.')[2]
+        what = change.diff if change.state == 'unreadable' else f'{change.path}: {name}'
+        kinds.setdefault((what, SAID_OF.get(change.state, '')), {})[change.kind] = None
+    return [f'{what} ({", ".join(those)}{state})' for (what, state), those in kinds.items()]
+
+
+def changed_files(then, now):
+    """Return the files (list of str) of the code that makes a run which compute something else than they did.
+
+    Unchanged definitions that moved to another file are ignored.
+
+    Args:
+        then, now: Sources.
+    """
+    paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
+    paths = [path for path in paths if then.read_bytes(path) != now.read_bytes(path)]
+    before, after, names = Reader(then), Reader(now), EarlierNames()
+
+    def identity_now(name):
+        return name if before.find(name) or before.find(names.name(name)) else _last(name)
+
+    def identity_then(name):
+        now = after.name_now(name)
+        return identity_now(now) if after.find(now) else _last(now)
+
+    old = {path: _texts(before, path, identity_then) for path in paths}
+    new = {path: _texts(after, path, identity_now, names) for path in paths}
+    all_old, all_new = (
+        {text for of_file in each.values() for variants in of_file or [] for text in variants} for each in (old, new)
+    )
+    return [
+        path
+        for path in paths
+        if None in (old[path], new[path])
+        or any(variants.isdisjoint(all_new) for variants in old[path])
+        or any(variants.isdisjoint(all_old) for variants in new[path])
+    ]
+
+
+def _last(name):
+    return name.rpartition('.')[2]
+
+
+def _texts(reader, path, identity, *names):
+    """Return what identifies each definition in a file (list of set), or None: the file is no Python.
+
+    A set holds (text, the definitions that the text refers to) for the names as they are and for each of `names`.
+
+    Args:
+        reader: of the version.
+        path: of the file, relative to the project.
+        identity: function(name) -> str, equal for a definition of both versions, also where it moved.
+        names: utils.base.renames.EarlierNames.
+    """
+    module = reader.source.module(path)
+    if not path.endswith('.py') or isinstance(module, str):
+        return None
+    if module is None:
+        return None if reader.source.has(path) else []
+    found = [reader.find(reader.name_in(path, name)) for name in module.statements if name != '__all__']
+    return [
+        {
+            (
+                definition.text(each),
+                frozenset(identity(name) for name in definition.refers_to if _last(name) != MODULE_LEVEL),
+            )
+            for each in (None, *names)
+        }
+        for definition in found
+    ]

@@ -1,0 +1,100 @@
+"""Whether a run that is about to start has been made already. Imports no torch."""
+
+import csv
+import math
+import os
+import re
+from pathlib import Path
+
+from utils.base.regular_files import open_regular
+from utils.runs.lock import holder
+
+HEAD = 512  # bytes of record.json, in which `experiment` stands
+TAIL = 4096  # bytes of log.txt
+
+
+def identical_run(args, experiment, selection):
+    """Return a line (list of one str) on the newest run of the same options, code and data, [] where there is none.
+
+    Args:
+        args: options; checkpoints_dir and model_dir count.
+        experiment: of the run that is about to start (str), as in its record; None: nothing can be told.
+        selection: utils.training.checkpoint_selector.Selection, by which epochs are compared.
+    """
+    if experiment is None:
+        return []
+    own = os.path.realpath(args.model_dir)
+    runs = [run for run in runs_of(args.checkpoints_dir, experiment) if os.path.realpath(run) != own]
+    if not runs:
+        return []
+    more = f'; {len(runs) - 1} more' if len(runs) > 1 else ''
+    return [f'the same was run already (options, code, data): {runs[-1]}, {result_of(runs[-1], selection)}{more}']
+
+
+def runs_of(directory, experiment):
+    """Return the directories (list of Path) of the runs in a directory that have this `experiment`, the newest last."""
+    needle, found = f'"experiment": "{experiment}"'.encode(), []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if (date := _date_of(entry.path, needle)) is not None:
+                    found.append((date, Path(entry.path)))
+    except OSError:  # no such directory yet, or one that cannot be read
+        return []
+    return [path for _, path in sorted(found)]
+
+
+def _date_of(run, needle):
+    """Return when a run began (str) if its record holds `needle` (bytes) and it never went on as another; else None."""
+    try:
+        with open_regular(os.path.join(run, 'record.json')) as file:
+            head = file.read(HEAD)
+    except OSError:  # of an older version, no run, or half written
+        return None
+    if needle not in head or os.path.exists(os.path.join(run, 'record_2.json')):
+        return None
+    date = re.search(rb'"date": "([^"]*)"', head)
+    return date[1].decode(errors='replace') if date else ''
+
+
+def result_of(run, selection):
+    """Return what has come of a run (str): 'finished, best val/acc 0.9912 in epoch 7 of 10'."""
+    rows = _rows(run / 'history.csv', selection.monitor)
+    state = 'finished' if _has_ended(run / 'log.txt') else _unfinished(run)
+    if not rows:
+        return f'{state}, no epoch'
+    best, at = math.nan, rows[0][0]
+    for epoch, value in rows:
+        if selection.is_better(value, best):
+            best, at = value, epoch
+    return f'{state} after epoch {rows[-1][0]}, best {selection.monitor} {best:.6g} in epoch {at}'
+
+
+def _unfinished(run):
+    try:
+        return 'under way' if holder(run) else 'interrupted'
+    except OSError:  # a lock that cannot be read
+        return 'interrupted'
+
+
+def _rows(path, monitor):
+    """Return (epoch, value) of each row of a history.csv that can be read (list)."""
+    rows = []
+    try:
+        with open_regular(path, 'r', newline='', encoding='utf-8', errors='replace') as file:
+            for row in csv.DictReader(file):
+                rows.append((int(row['epoch']), float(row[monitor])))
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):  # absent, half written, or of something else
+        return rows
+    return rows
+
+
+def _has_ended(path):
+    """Return whether the last lines of a log are those of a run that came to its end (bool)."""
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    return any(line.startswith(b'best: ') for line in lines[-2:])

@@ -1,0 +1,151 @@
+"""What a run runs on: versions, machine, settings that change results, and what git says of the project."""
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+
+import torch
+
+from utils.base import rank_env
+from utils.base.machine import cpu_cores
+from utils.base.registry import PROJECT
+
+VERSIONS = ('torch', 'torchvision', 'numpy', 'pillow')
+# The only environment variables that are written down: others may be secret.
+VARIABLES = (
+    'OMP_NUM_THREADS MKL_NUM_THREADS OMP_WAIT_POLICY CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG '
+    'CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE PYTHONHASHSEED'
+).split()
+PATIENCE = 3  # seconds for git, whose repository may be large or on a slow drive
+MANY = 100  # changed files that are named
+# Set within a hook, they would lead git into another repository.
+MISLEADING = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
+FIELDS = {'1': 7, 'u': 9, '?': 0}  # before the path in a line of `git status --porcelain=v2`, after the first
+ANCHOR = 'train.py'  # a repository that does not track it is not the project's
+
+
+def versions_of(packages=()):
+    """Return the versions (dict of str) of Python, torch, what the project is built on, and further packages.
+
+    They are those that pip knows, whatever is imported: a module may say 0.29.2+cu132 of 0.29.2. Of torch, which always
+    is, the build counts.
+    """
+    found = {'python': platform.python_version()}
+    for name in (*VERSIONS, *sorted(set(packages) - set(VERSIONS))):
+        told = getattr(sys.modules.get(name), '__version__', None)
+        try:
+            found[name] = str(told) if name == 'torch' and told else importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found |= {} if told is None else {name: str(told)}
+    return found
+
+
+def git_state(root=PROJECT):
+    """Return the commit that the project is at, and the paths that differ from it or are new to git.
+
+    Returns:
+        {'commit': hexadecimal str, None before the first one, 'changed': sorted list of str, the first MANY}, paths
+        relative to `root`; None: there is no git, no repository that has the project, or no answer in time.
+    """
+    tracked = _git(root, 'ls-files', '--full-name', '-z', '--', ANCHOR)
+    if not tracked:
+        return None
+    prefix = tracked.rstrip('\0').removesuffix(ANCHOR)  # the project may lie within a larger repository
+    status = _git(root, 'status', '--porcelain=v2', '--branch', '--untracked-files=normal', '--no-renames', '-z', '.')
+    if status is None:
+        return None
+    commit, paths = None, []
+    for line in filter(None, status.split('\0')):
+        kind, _, rest = line.partition(' ')
+        if kind == '#' and rest.startswith('branch.oid '):
+            commit = rest.split()[1]
+        elif kind in FIELDS:
+            paths.append(rest.split(' ', FIELDS[kind])[-1].removeprefix(prefix))
+    return {'commit': None if commit == '(initial)' else commit, 'changed': sorted(paths)[:MANY]}
+
+
+def _git(root, *words):
+    """Return what git prints (str), or None: it is not there, refuses, or takes too long."""
+    environment = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    environment['GIT_OPTIONAL_LOCKS'] = '0'  # it only looks
+    try:
+        done = subprocess.run(
+            ['git', '-c', 'core.fsmonitor=false', *words],
+            cwd=root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode('utf-8', 'surrogateescape').encode('utf-8', 'replace').decode()
+
+
+def program():
+    """Return what names this process's program behind `python` (list of str): ['train.py'], ['-m', 'examples.gan']."""
+    spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv[:1]
+    return ['-m', spec.name.removesuffix('.__main__')] if spec is not None and words == [spec.origin] else words
+
+
+def command_line():
+    """Return the command that started this process (str); of `python -m examples.gan` it names the module."""
+    return f'{rank_env.starter()} {shlex.join([*program(), *sys.argv[1:]])}'.rstrip()
+
+
+def program_of(trainer):
+    """Return the program (str) by which a run is repeated and resumed: train.py, or the script that defines it.
+
+    Args:
+        trainer: train.Trainer. One of a class of the started script, or with ready-made parts, is that script's own.
+    """
+    script = getattr(sys.modules['__main__'], '__file__', None)
+    own = trainer.given or type(trainer).__module__ == '__main__'
+    if not own or script is None or os.path.basename(script) == 'train.py':
+        return 'train.py'
+    return shlex.join(program())
+
+
+def now():
+    """Return date and time (str, ISO 8601 with the time zone)."""
+    return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
+
+
+def environment_of(record, device):
+    """Return what env.txt holds (dict of str).
+
+    Args:
+        record: of the run, as utils.provenance.record has it (dict).
+        device: what the network runs on (str).
+    """
+    git = record['git'] or {'commit': 'not known: no git, no repository of the project, or no answer', 'changed': None}
+    settings = {name: os.environ.get(name, 'not set') for name in VARIABLES[:1]}
+    settings |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    cuda = {'cuda': str(torch.version.cuda), 'cudnn': str(torch.backends.cudnn.version())}
+    return {
+        'command': command_line(),
+        'directory': os.getcwd(),
+        'date': record['date'],
+        'host': socket.gethostname(),
+        'platform': platform.platform(),
+        **record['versions'],
+        'device': device,
+        **(cuda if torch.cuda.is_initialized() else {}),
+        'cores': str(cpu_cores()),
+        'threads': str(torch.get_num_threads()),
+        **settings,
+        'git commit': git['commit'] or 'none yet',
+        **({} if git['changed'] is None else {'git state': _state_line(git['changed'])}),
+        'source sha256': record['source']['sha256'],
+        'code sha256': record['code'],
+    }
+
+
+def _state_line(paths):
+    return 'clean' if not paths else f'changed or new: {", ".join(paths)}' + (' ...' if len(paths) == MANY else '')

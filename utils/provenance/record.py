@@ -1,0 +1,293 @@
+"""What a run records of itself at its start: env.txt, source.zip, record.json, and `record` in every checkpoint.
+
+The record is a dict of plain values:
+
+    format      1
+    date        ISO 8601, with the time zone
+    experiment  SHA-256 of the options that matter, the code and the data: equal for identical runs; None where they
+                cannot tell, as parts were ready-made, the data has no hash, or the code changed on the way
+    run         random hexadecimal id, the same in all checkpoints of a run; older records have none
+    code        SHA-256 of the code that makes a run: utils.provenance.project_source.code_hash
+    source      file and its sha256: the archive of the project's own files
+    git         commit and the paths changed since, or None: utils.provenance.environment.git_state
+    versions    of Python, torch and the packages that the parts are from
+    components  the hash of each definition that was used, by kind: utils.provenance.code_fingerprint
+    data        of each split: list (or kind of data), sha256, samples and more: see data_record of
+                data/checks/dataset_fingerprint.py
+    given_parts the class, file and line of each part that was ready-made, by its role; absent where there was none
+"""
+
+import hashlib
+import json
+import os
+import re
+import shlex
+import uuid
+from itertools import count
+from pathlib import Path
+
+from utils.base.atomic_write import replacing
+from utils.base.errors import DanluError
+from utils.base.known_archives import note_archive
+from utils.base.record_schema import RECORD, fault_of
+from utils.base.registry import PROJECT
+from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
+from utils.distributed import processes
+from utils.provenance.code_fingerprint import changed, changed_files, components_of, describe
+from utils.provenance.entry_points import name_of, packages_of, roots_of, typed_in
+from utils.provenance.environment import command_line, environment_of, git_state, now, versions_of
+from utils.provenance.project_source import code_hash, packed, read_files
+from utils.provenance.symbol_resolver import Source
+
+FORMAT = 1
+SPLITS = {'train': 'training data', 'val': 'validation data'}
+# Options that say where a run goes, what it shows, keeps and on what it computes, but not what: two runs that differ
+# in these alone are the same experiment.
+IRRELEVANT = frozenset(
+    'model_dir result_dir resume as profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
+    'trust_checkpoint model_source strict_record print_freq print_model add_graph histograms save_freq save_steps '
+    'save_minutes keep_top num_workers threads device palette from_data report'.split()
+)
+ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
+ARCHIVE = re.compile(r'source(_\d+)?\.zip')
+ANOTHER_RUN = 'it goes on with what is there now, which is another run'
+
+
+class Record:
+    """The record of a run that is about to start or to go on.
+
+    Args:
+        trainer: train.Trainer with its parts.
+
+    Attributes:
+        values: the record (dict).
+        archive: source.zip (bytes).
+        goes_on: whether it is the record that the run was interrupted with (bool).
+    """
+
+    def __init__(self, trainer):
+        files, roots = read_files(PROJECT), roots_of(trainer)
+        self.archive, self.goes_on = packed(files), False
+        self.values = {
+            'format': FORMAT,
+            'date': now(),
+            'experiment': None,
+            'run': uuid.uuid4().hex,
+            'code': code_hash(files),
+            'source': {'file': 'source.zip', 'sha256': hashlib.sha256(self.archive).hexdigest()},
+            'git': git_state(PROJECT),
+            'versions': versions_of(packages_of(roots)),
+            'components': _components(roots),
+            'data': trainer.data,
+        }
+        if trainer.given:
+            self.values['given_parts'] = trainer.args.given_parts
+        self.values['experiment'] = experiment_of(trainer, self.values)
+
+    def continue_record(self, state, directory):
+        """Compare with the record of the run that goes on; return lines (list of str) on what changed meanwhile.
+
+        Args:
+            state: what is in the checkpoint (dict); older ones have the hashes `identity` instead of a record.
+            directory: of the run.
+        """
+        then = state.get('record') or _record_from(state.get('identity') or {})
+        lines = [
+            f'changed since the run was interrupted: {what}; {ANOTHER_RUN}'
+            for what in differences(then, self.values, archive_of(then, directory))
+        ]
+        self.goes_on = _has_archive(then) and all(_essence(then, key) == _essence(self.values, key) for key in ESSENCE)
+        if self.goes_on:
+            self.values = then | {'experiment': then.get('experiment') and self.values['experiment']}
+        elif 'code' in then:
+            self.values['experiment'] = None  # a part of it was another
+        if 'run' in then:
+            self.values['run'] = then['run']
+        return lines
+
+    def renew(self, trainer):
+        """Write record.json anew, as a part of a run that has not begun was replaced or it got another length."""
+        roots, values = roots_of(trainer), self.values
+        values['versions'], values['components'] = versions_of(packages_of(roots)), _components(roots)
+        values['experiment'] = experiment_of(trainer, values)
+        if trainer.given:
+            values['given_parts'] = trainer.args.given_parts
+        directory = Path(trainer.args.model_dir)
+        with replacing(directory / _sibling(values['source']['file'], 'record.json')) as file:
+            json.dump(values, file, indent=1)
+            file.write('\n')
+
+    def write(self, directory, device):
+        """Write the three files into the run's directory, those of a changed run as env_2.txt and so on.
+
+        Args:
+            directory: of the run.
+            device: what the network runs on (str).
+
+        Returns:
+            A line (list of one str) where the archive cannot be noted as the user's own, else [].
+        """
+        directory, source = Path(directory), self.values['source']
+        if self.goes_on:
+            with open_regular(directory / _sibling(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
+                file.write(f'resumed: {now()}, {command_line()}\n')
+        else:
+            source['file'] = _new_name(directory)
+            with replacing(directory / source['file'], binary=True) as file:
+                file.write(self.archive)
+            with replacing(directory / _sibling(source['file'], 'env.txt')) as file:
+                lines = environment_of(self.values, device).items()
+                file.write(''.join(f'{name}: {value}\n' for name, value in lines))
+        with replacing(directory / _sibling(source['file'], 'record.json')) as file:
+            json.dump(self.values, file, indent=1)
+            file.write('\n')
+        self.archive = None  # it may be large, and the run long
+        return note_archive(source['sha256'], directory)
+
+
+def check_same_run(state, path, run):
+    """Raise a DanluError if a checkpoint was written by another run than the one that its directory records.
+
+    Args:
+        state: what is in the checkpoint (dict).
+        path: of the checkpoint.
+        run: directory of the run (Path), whose record.json names the run. Records of older versions do not.
+    """
+    own, found = run_id(read_record(run)), run_id(state.get('record'))
+    if own is None or found is None or own == found:
+        return
+    raise DanluError(
+        f'--resume: {path} was written by another run than {run} (run id {found} in the checkpoint, {own} in '
+        f'record.json). Resume the run that it belongs to, or start a new run from its weights: python train.py '
+        f'{shlex.quote(f"@{run}/args.txt")} --load_model_path {shlex.quote(str(path))}'
+    )
+
+
+def read_record(run):
+    """Return the record.json of a run's directory (dict), {} where there is none that can be read."""
+    try:
+        record = json.loads(read_regular_text(Path(run, 'record.json')))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) and fault_of(record, RECORD) is None else {}
+
+
+def run_id(record):
+    """Return the run's id (str) in a record, or None: it holds none."""
+    value = record.get('run') if isinstance(record, dict) else None
+    return value if isinstance(value, str) else None
+
+
+def _essence(record, key):
+    return record[key].get('sha256') if key == 'source' else record.get(key)
+
+
+def _has_archive(record):
+    """Return whether a record names an archive as a run calls it (bool); a checkpoint may be from anybody."""
+    return bool(ARCHIVE.fullmatch(str((record.get('source') or {}).get('file'))))
+
+
+def _components(roots):
+    """Return the hashes of the definitions that were used: {kind: {name: hash}}."""
+    names = {
+        kind: [name for name in (thing if isinstance(thing, str) else name_of(thing) for thing in things) if name]
+        for kind, things in roots.items()
+    }
+    found = components_of(names, Source(PROJECT))
+    return {kind: hashes | typed_in(roots[kind]) for kind, hashes in found.items()}
+
+
+def experiment_of(trainer, record):
+    """Return the SHA-256 (str) of what makes a run what it is, or None: its options do not tell."""
+    data = [split for split in record['data'].values() if split['samples'] != 0]  # 0: there is no validation
+    if trainer.given or any(split['sha256'] is None for split in data):
+        return None
+    options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
+    if trainer.args.val_split is not None:
+        options['val_list'] = None  # in the run's own directory, made of the training data
+    if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # masks stored as RGB are read by it
+        options['palette'] = trainer.args.palette
+    options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch
+    if processes.count() > 1:  # whose sums have other last digits
+        options['processes'] = processes.count()
+    data = [split['sha256'] for split in record['data'].values()]
+    whole = json.dumps([options, record['code'], record['components'], data], sort_keys=True, default=str)
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _record_from(identity):
+    """Return what there is of a record (dict) in a checkpoint of before there were any: the hash of the code.
+
+    Those of data are left out, as that of a list did not see the sizes of its files then.
+    """
+    return {'code': identity['code']} if 'code' in identity else {}
+
+
+def differences(then, now, archive=None):
+    """Return what differs between two records (list of str): data by split, versions, and the code by its parts.
+
+    Args:
+        then, now: records (dict), of which `now` is of the project as it is.
+        archive: Source of then's source.zip, or None: it is not at hand.
+    """
+    found = []
+    for split, what in SPLITS.items():
+        before, after = (record.get('data', {}).get(split, {}).get('sha256') for record in (then, now))
+        if before and after and before != after:
+            found.append(f'the {what}')
+    found += changed_versions(then, now)
+    if 'code' in then and then['code'] != now['code']:
+        found += code_differences(then, archive)
+    return found
+
+
+def changed_versions(then, now):
+    """Return the packages whose versions differ between two records (list of 'torch 2.14 -> 2.15')."""
+    before, after = then.get('versions') or {}, now.get('versions') or {}
+    return [
+        f'{name} {before[name]} -> {after[name]}' for name in before if after.get(name, before[name]) != before[name]
+    ]
+
+
+def code_differences(then, archive):
+    """Return a line (list of one str) on what of the code is not as it was, [] where only comments and layout differ.
+
+    Args:
+        then: record (dict).
+        archive: Source of its source.zip, or None.
+    """
+    now = Source(PROJECT)
+    parts = describe(found := changed(then, archive, now))
+    if archive is not None:
+        parts += [path for path in changed_files(archive, now) if path not in {change.path for change in found}]
+        if not parts:
+            return []
+    return ['the code' + (f' of {", ".join(parts)}' if parts else '')]
+
+
+def archive_of(record, directory):
+    """Return the Source of a run's source.zip, or None: it is not in `directory`, or not the one that was recorded."""
+    if not record or not _has_archive(record):
+        return None
+    source = record['source']
+    path = Path(directory, source['file'])
+    try:
+        whole = hashlib.sha256(read_regular_bytes(path)).hexdigest() == source.get('sha256')
+    except OSError:
+        return None
+    return Source(path) if whole else None
+
+
+def _new_name(directory):
+    """Return the name (str) of a new archive: source.zip, or source_2.zip where there is one of an earlier start."""
+    for number in count(1):
+        name = 'source.zip' if number == 1 else f'source_{number}.zip'
+        if not any((directory / _sibling(name, other)).exists() for other in ('source.zip', 'env.txt', 'record.json')):
+            return name
+    return None
+
+
+def _sibling(archive, name):
+    """Return the name (str) of the file that goes with an archive: source_2.zip and env.txt are env_2.txt."""
+    stem, ending = os.path.splitext(name)
+    return f'{stem}{os.path.splitext(archive)[0].removeprefix("source")}{ending}'

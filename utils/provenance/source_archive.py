@@ -1,0 +1,183 @@
+"""A run's source.zip as a directory that Python can start from, in a cache. Imports no torch.
+
+An archive may come from anywhere: nothing in it gets a place outside of its directory, and no links are made from it.
+What comes with the project and is no source, data/digits.npz for one, is not in it: the present project's is linked.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+
+from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
+from utils.base.regular_files import open_regular, read_regular_bytes
+from utils.provenance.project_source import project_files
+
+MOST_FILES, MOST_BYTES = 20_000, 2**28  # of an archive
+ODD = '\\:' if os.name == 'nt' else '\\'  # characters in names that may lead elsewhere
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of zipfile
+
+
+def read_archive(path, sha256):
+    """Return the files (dict from relative path to bytes) of a source.zip.
+
+    Args:
+        path: Path of the archive.
+        sha256: of its bytes (str), as the checkpoint has it.
+
+    Raises:
+        DanluError: it is missing, not the one that is meant, damaged, too large, or holds what no source.zip does.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DanluError(f'{path} is larger than {MOST_BYTES >> 20} MB, so it is no source.zip')
+        data = read_regular_bytes(path)
+    except OSError as error:
+        raise DanluError(
+            f'{path}, which holds the code of the run, cannot be read: {error.strerror}; where the checkpoint was '
+            'copied from, it lies beside it: copy it too'
+        ) from error
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise DanluError(
+            f'{path} is damaged or of another run: its SHA-256 is {found[:16]}..., the checkpoint says {sha256[:16]}...'
+        )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            if fault := _fault_of(entries):
+                raise DanluError(f'{path} is not unpacked: {fault}')
+            return {entry.filename: archive.read(entry) for entry in entries}
+    except DAMAGE as error:
+        raise DanluError(f'{path} is damaged or no zip archive ({type(error).__name__}: {error})') from error
+
+
+def _fault_of(entries):
+    """Return what is wrong with the entries (list of ZipInfo) of an archive (str), or None."""
+    if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_BYTES:
+        return f'it holds more than {MOST_FILES:,} files or {MOST_BYTES >> 20} MB'
+    names = [entry.orig_filename for entry in entries]  # as they stand there: zipfile cuts and changes some
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    known = set()
+    for entry, name in zip(entries, names, strict=True):
+        odd = any(character in ODD or ord(character) < 32 for character in name)
+        if odd or any(part in ('', '.', '..') for part in name.split('/')):
+            return f'{name[:200]!r} is no path of a source file'
+        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+            return f'{name!r} is no plain file'
+        if name in known or name in folders:
+            return f'{name!r} is there twice'
+        known.add(name)
+    return None
+
+
+@contextmanager
+def unpacked(files, digest):
+    """Give a directory (Path) that holds files, for the body of the `with`; it is kept in the user's cache.
+
+    Args:
+        files: dict from relative path to bytes.
+        digest: of the archive (hexadecimal str), by which it is found the next time. Then it is compared with `files`.
+
+    Raises:
+        DanluError: there is no place to which it can be written.
+    """
+    with ExitStack() as stack:
+        try:
+            place = _in_cache(files, digest)
+        except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+            place = None
+        if place is None:
+            try:
+                folder = tempfile.TemporaryDirectory(prefix='danlu_', ignore_cleanup_errors=True)
+                place = Path(stack.enter_context(folder))
+                _write(place, files)
+                _link_data(place, files)
+            except OSError as error:
+                raise DanluError(
+                    f'the code of the run cannot be unpacked: {error}; XDG_CACHE_HOME names another place'
+                ) from error
+        yield place
+
+
+def cache_directory():
+    """Return where unpacked archives are kept (Path): below XDG_CACHE_HOME or ~/.cache. It may be removed any time."""
+    named = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    return (named if named.is_absolute() else Path.home() / '.cache') / 'danlu' / 'source'
+
+
+def _in_cache(files, digest):
+    """Return the directory (Path) in the cache that holds `files`; it is made where there is none, or a damaged one."""
+    root, project = cache_directory(), hashlib.sha256(str(PROJECT).encode()).hexdigest()
+    place = root / f'{digest[:32]}-{project[:8]}'  # the links lead into this project
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _holds(place, files):
+        _make(place, files)
+    _link_data(place, files)
+    return place
+
+
+def _make(place, files):
+    """Make the directory `place` in one step; what has its name and is damaged is removed."""
+    made = Path(tempfile.mkdtemp(prefix=f'{place.name}.', dir=place.parent))
+    try:
+        _write(made / 'new', files)
+        if os.path.lexists(place) and not _holds(place, files):
+            os.rename(place, made / 'old')
+        try:
+            os.rename(made / 'new', place)
+        except OSError:
+            if not _holds(place, files):  # or another process was faster
+                raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _holds(place, files):
+    """Return whether a directory holds `files` and no others (bool), but for links and what Python compiled."""
+    found = {}
+    for folder, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if name != '__pycache__']
+        for name in names:
+            path = Path(folder, name)
+            if not path.is_symlink():
+                found[path.relative_to(place).as_posix()] = read_regular_bytes(path)
+    return found == files
+
+
+def _write(place, files):
+    place.mkdir(exist_ok=True)
+    for name, data in files.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_regular(path, 'wb') as file:
+            file.write(data)
+
+
+def _link_data(place, files):
+    """Link what lies beside the project's sources and is none: single files, and directories without any source."""
+    sources = set(project_files())
+    folders = {parent.as_posix() for name in (*files, *sources) for parent in PurePosixPath(name).parents}
+    for folder in {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}:
+        if not (PROJECT / folder).is_dir():
+            continue
+        with os.scandir(PROJECT / folder) as entries:
+            beside = [entry.name for entry in entries if not entry.name.startswith(('.', '__pycache__'))]
+        for name in beside:
+            relative = PurePosixPath(folder, name).as_posix()
+            if relative not in sources | folders and relative not in files:
+                _link(place / relative, PROJECT / relative)
+
+
+def _link(link, target):
+    if link.is_symlink() and os.readlink(link) == str(target):
+        return
+    partial = link.with_name(f'{link.name}.{os.getpid()}.partial')
+    os.symlink(target, partial)
+    os.replace(partial, link)

@@ -1,0 +1,377 @@
+"""What stands in a Python file, without running it: its definitions, what each refers to, and a text of each to hash.
+
+A definition is a class, a function or a constant at the top level of a file, by its name; statements there that bind
+no name but do something (`Net.forward = other`) are one more, called MODULE_LEVEL. The text to hash leaves out
+comments, layout, docstrings and the annotations of arguments, and does not depend on the version of Python. Imports no
+torch.
+"""
+
+import ast
+import copy
+import re
+from dataclasses import dataclass, field
+
+DOTTED = re.compile(r'[A-Za-z_]\w*(\.\w+)*')  # a name, alone or of a definition
+MODULE_LEVEL = '<module>'
+# Of which the text to hash knows nothing: they follow from the rest, differ between Pythons, or change nothing.
+LEFT_OUT = frozenset(('ctx', 'kind', 'type_comment', 'type_ignores', 'type_params', 'returns'))
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
+COMPOUND = ast.If | ast.Try | ast.TryStar | ast.For | ast.While | ast.With | ast.Match
+COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+OWN_SCOPE = FUNCTIONS | ast.ClassDef | ast.Lambda | COMPREHENSIONS
+NEVER_RUN = ('TYPE_CHECKING', '__name__')  # in the condition of a top-level `if`, when the file is imported
+
+
+@dataclass(frozen=True)
+class Import:
+    """What a name was imported as: `target` (dotted), seen from `level` packages up (0: absolute)."""
+
+    target: str
+    level: int = 0
+
+
+@dataclass
+class Module:
+    """The top level of a file.
+
+    Attributes:
+        text: of the file.
+        statements: dict from a name to the statements (list) that define it.
+        imports: dict from a name to what it is imported as (list of Import, as `try` may have several).
+        stars: modules (list of Import) of which everything is imported.
+    """
+
+    text: str
+    statements: dict = field(default_factory=dict)
+    imports: dict = field(default_factory=dict)
+    stars: list = field(default_factory=list)
+
+    def source_of(self, statements):
+        """Return the lines (list of str) of some of its statements, decorators included."""
+        lines, found = self.text.splitlines(), []
+        for statement in statements:
+            decorators = [decorator.lineno for decorator in getattr(statement, 'decorator_list', [])]
+            found += lines[min([statement.lineno, *decorators]) - 1 : statement.end_lineno]
+        return found
+
+
+def read_module(text):
+    """Return the Module of a file's text (str).
+
+    Raises:
+        SyntaxError: it is no Python.
+        ValueError: likewise; there is a null byte in it.
+    """
+    module = Module(text)
+    for statement in ast.parse(text).body:
+        _take(statement, module)
+    return module
+
+
+def _take(statement, module):
+    """Note what a top-level statement defines, imports or does."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        _take_import(statement, module.imports, module.stars)
+    elif isinstance(statement, COMPOUND):
+        _take_compound(statement, module)
+    elif not _says_nothing(statement):
+        for name in _bound_by(statement) or [MODULE_LEVEL]:
+            module.statements.setdefault(name, []).append(statement)
+
+
+def _take_compound(statement, module):
+    """Note what `if`, `try`, `for` and the like define; the whole of it stands for each name."""
+    if isinstance(statement, ast.If) and any(getattr(n, 'id', '') in NEVER_RUN for n in ast.walk(statement.test)):
+        for other in statement.orelse:
+            _take(other, module)
+        return
+    names = {}
+    for inner in _in_scope([statement]):
+        if isinstance(inner, ast.Import | ast.ImportFrom):
+            _take_import(inner, module.imports, module.stars)
+        elif isinstance(inner, ast.stmt) and not isinstance(inner, COMPOUND) and not _says_nothing(inner):
+            names |= dict.fromkeys(_bound_by(inner) or [MODULE_LEVEL])
+        elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            names[inner.id] = None
+    for name in names:
+        module.statements.setdefault(name, []).append(statement)
+
+
+def _take_import(statement, imports, stars):
+    """Add what an import statement binds to `imports`, and what it takes everything of to `stars`."""
+    for alias in statement.names:
+        if isinstance(statement, ast.ImportFrom):
+            if alias.name == '*':
+                stars.append(Import(statement.module or '', statement.level))
+                continue
+            target = Import('.'.join(filter(None, (statement.module, alias.name))), statement.level)
+            name = alias.asname or alias.name
+        else:  # `import a.b` binds a
+            name = alias.asname or alias.name.partition('.')[0]
+            target = Import(alias.name if alias.asname else name)
+        imports.setdefault(name, []).append(target)
+
+
+def _bound_by(statement):
+    """Return the names (list of str) that a statement defines."""
+    if isinstance(statement, FUNCTIONS | ast.ClassDef):
+        return [statement.name]
+    if not isinstance(statement, ASSIGNMENTS):
+        return []
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    names = [node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    return [node.id for node in names if isinstance(node.ctx, ast.Store)]
+
+
+def _says_nothing(statement):
+    """Return whether a statement computes nothing (bool): a docstring, `pass`, an alias of types."""
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant)
+    return isinstance(statement, ast.Pass) or type(statement).__name__ == 'TypeAlias'
+
+
+def _in_scope(nodes):
+    """Yield the nodes below `nodes`, themselves included, but not what lies in functions, classes, comprehensions."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, OWN_SCOPE):
+            waiting += ast.iter_child_nodes(node)
+
+
+class References(ast.NodeVisitor):
+    """Collects what statements refer to beyond themselves.
+
+    Attributes:
+        names: dotted names (dict, as an ordered set) that begin with one of the file's top level: 'nn.Conv2d'.
+        imports: Imports (dict, likewise) that functions make for themselves, with what follows the name.
+    """
+
+    def __init__(self, statements):
+        self.names, self.imports, self.scopes = {}, {}, []
+        for statement in statements:
+            self.visit(statement)
+
+    def visit_Name(self, node):
+        """Note a name that is read."""
+        if not isinstance(node.ctx, ast.Store):
+            self._note(node.id, '')
+
+    def visit_AugAssign(self, node):
+        """Note what is changed in place, which is read too."""
+        if isinstance(node.target, ast.Name):
+            self._note(node.target.id, '')
+        self.generic_visit(node)
+
+    def visit_Attribute(self, node):
+        """Note a dotted name whole."""
+        parts, inner = [node.attr], node.value
+        while isinstance(inner, ast.Attribute):
+            parts.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            self._note(inner.id, '.'.join(['', *reversed(parts)]))
+        else:
+            self.visit(inner)
+
+    def _note(self, name, rest):
+        for scope in reversed(self.scopes):
+            if name in scope:
+                for target in scope[name]:
+                    self.imports[Import(target.target + rest, target.level)] = None
+                return
+        self.names[name + rest] = None
+
+    def visit_FunctionDef(self, node):
+        """Note what decorators, defaults and the body refer to, without the function's own names."""
+        for outer in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(outer)
+        self.scopes.append(_names_of(node))
+        for statement in node.body:
+            self.visit(statement)
+        self.scopes.pop()
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node):
+        """Note what a lambda refers to."""
+        for outer in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
+            self.visit(outer)
+        self.scopes.append(dict.fromkeys(_parameters(node.args), ()))
+        self.visit(node.body)
+        self.scopes.pop()
+
+    def visit_AnnAssign(self, node):
+        """Note what an annotated assignment refers to; in a function or at the top its annotation has no effect."""
+        if node.value is not None:
+            self.visit(node.value)
+
+    def _visit_comprehension(self, node):
+        self.visit(node.generators[0].iter)
+        targets = [n.id for each in node.generators for n in ast.walk(each.target) if isinstance(n, ast.Name)]
+        self.scopes.append(dict.fromkeys(targets, ()))
+        for number, each in enumerate(node.generators):
+            for part in (*([each.iter] if number else []), *each.ifs):
+                self.visit(part)
+        for part in ('key', 'value', 'elt'):
+            if hasattr(node, part):
+                self.visit(getattr(node, part))
+        self.scopes.pop()
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+
+def _names_of(function):
+    """Return a function's own names: dict from each to the Imports behind it, () for all others."""
+    names, imports, shared = dict.fromkeys(_parameters(function.args), ()), {}, set()
+    for node in _in_scope(function.body):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _take_import(node, imports, [])
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            shared.update(node.names)
+        elif isinstance(node, ast.Name):
+            if isinstance(node.ctx, ast.Store):
+                names[node.id] = ()
+        elif isinstance(node, FUNCTIONS | ast.ClassDef | ast.ExceptHandler) and node.name:
+            names[node.name] = ()
+    return {name: found for name, found in (names | imports).items() if name not in shared}
+
+
+def _parameters(arguments):
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+    return [argument.arg for argument in every if argument is not None]
+
+
+def canonical(nodes, names=None):
+    """Return the text (str) of nodes (list of ast.AST) to hash.
+
+    Args:
+        names: utils.base.renames.EarlierNames, for the text that an earlier version had; None: names as they are.
+    """
+    pieces = []
+    for node in nodes:
+        _write(node, pieces, names, in_class=False)
+    return ' '.join(pieces)
+
+
+def _constant_text(value, names):
+    """Return the text (str) of a constant; a string may be the name of a definition, as in a registry."""
+    if names is not None and isinstance(value, str) and DOTTED.fullmatch(value):
+        value = names.name(value)
+    return f'{type(value).__name__}:{value!r}'
+
+
+def _write(node, pieces, names, in_class):
+    """Add the text of a node to `pieces`; `in_class`: it stands in the body of a class, whose annotations may count."""
+    if isinstance(node, ast.Constant):
+        pieces.append(_constant_text(node.value, names))
+        return
+    if isinstance(node, ast.AnnAssign) and not in_class:
+        if node.value is None:
+            return
+        node = ast.Assign(targets=[node.target], value=node.value)
+    fields, kind = dict(ast.iter_fields(node)), type(node).__name__
+    if isinstance(node, ast.JoinedStr):
+        fields['values'] = _merged(node.values)
+    elif isinstance(node, ast.arg):
+        fields.pop('annotation', None)
+    pieces.append(f'({kind}')
+    for name in sorted(fields):
+        value = fields[name]
+        if name in LEFT_OUT or value is None or value == []:
+            continue
+        pieces.append(f'{name}=')
+        for inner in value if isinstance(value, list) else [value]:
+            if isinstance(inner, ast.AST):
+                if not (isinstance(inner, ast.stmt) and _says_nothing(inner)):
+                    _write(inner, pieces, names, in_class=kind == 'ClassDef')
+            elif names is not None and isinstance(inner, str):
+                pieces.append(repr(names.name(inner) if name == 'module' else names.identifier(inner)))
+            else:
+                pieces.append(repr(inner))
+    pieces.append(')')
+
+
+def with_plain_locals(nodes):
+    """Return copies of nodes (list of ast.AST) in which the names of local variables say nothing: _0, _1, ...
+
+    Parameters keep their names, by which callers and options know them.
+    """
+    return [_PlainLocals().visit(copy.deepcopy(node)) for node in nodes]
+
+
+class _PlainLocals(ast.NodeTransformer):
+    """Renames the local variables of functions in the order in which they are met."""
+
+    def __init__(self):
+        self.scopes = []
+
+    def visit_FunctionDef(self, node):
+        """Rename in a function, whose own name belongs to the scope around it."""
+        node.name = self._plain(node.name)
+        node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
+        node.args = self.visit(node.args)
+        own = dict.fromkeys(_names_of(node)) | dict.fromkeys(_parameters(node.args), '')
+        self.scopes.append(own)
+        node.body = [self.visit(statement) for statement in node.body]
+        self.scopes.pop()
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node):
+        """Rename in a lambda, whose parameters hide what is outside."""
+        node.args = self.visit(node.args)
+        self.scopes.append(dict.fromkeys(_parameters(node.args), ''))
+        node.body = self.visit(node.body)
+        self.scopes.pop()
+        return node
+
+    def _visit_comprehension(self, node):
+        targets = [n.id for each in node.generators for n in ast.walk(each.target) if isinstance(n, ast.Name)]
+        self.scopes.append(dict.fromkeys(targets))
+        node = self.generic_visit(node)
+        self.scopes.pop()
+        return node
+
+    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
+
+    def visit_ClassDef(self, node):
+        """Leave the names in the body of a class, which are its attributes."""
+        node.name = self._plain(node.name)
+        self.scopes.append({name: '' for statement in node.body for name in _bound_by(statement)})
+        node = self.generic_visit(node)
+        self.scopes.pop()
+        return node
+
+    def visit_Name(self, node):
+        """Rename a variable."""
+        node.id = self._plain(node.id)
+        return node
+
+    def visit_ExceptHandler(self, node):
+        """Rename what an exception is bound to."""
+        node.name = node.name and self._plain(node.name)
+        return self.generic_visit(node)
+
+    def _plain(self, name):
+        for depth, scope in enumerate(reversed(self.scopes)):
+            if name in scope:
+                if scope[name] is None:
+                    number = sum(plain not in (None, '') for plain in scope.values())
+                    scope[name] = f'_{len(self.scopes) - 1 - depth}_{number}'
+                return scope[name] or name
+        return name
+
+
+def _merged(values):
+    """Return the parts of an f-string with neighbouring texts in one, which Pythons split differently."""
+    merged = []
+    for value in values:
+        if isinstance(value, ast.Constant) and merged and isinstance(merged[-1], ast.Constant):
+            merged[-1] = ast.Constant(merged[-1].value + value.value)
+        elif not (isinstance(value, ast.Constant) and value.value == ''):
+            merged.append(value)
+    return merged

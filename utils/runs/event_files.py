@@ -1,0 +1,83 @@
+"""TensorBoard event files of a resumed run: cut to what the checkpoint holds, then continued. Imports no torch.
+
+A checkpoint holds the size of each event file at the moment of saving. A resumed run keeps that many bytes of each and
+puts them into one file, whose name sorts before any other, as TensorBoard reads files by name and expects increasing
+steps. So neither events after the checkpoint nor a clock that was set back disturb what TensorBoard shows.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from utils.base.atomic_write import is_partial, remove_partial, replacing
+from utils.base.regular_files import open_regular
+
+PATTERN = 'events.out.tfevents.*'
+CONTINUED = 'events.out.tfevents.0000000000.continued'
+BELOW = ('', 'steps')  # directories of a run that hold event files
+
+
+def event_sizes(directory):
+    """Return the size in bytes of each event file of a run (dict from a path relative to `directory` to int)."""
+    files = [path for below in BELOW for path in _files(Path(directory, below))]
+    return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
+
+
+def continue_events(directory, sizes):
+    """Cut a run's event files to what they held when a checkpoint was written; return whether that was possible (bool).
+
+    Args:
+        directory: of the run.
+        sizes: what `event_sizes` returned then; anything else, as from an older version, leaves the files as they are.
+    """
+    for folder in (Path(directory, below) for below in BELOW):
+        if folder.is_dir():
+            remove_partial(folder)
+    if not isinstance(sizes, dict):
+        return False
+    kept = [_kept(Path(directory, below), below, sizes) for below in BELOW]
+    if None in kept:
+        return False
+    for below, pieces in zip(BELOW, kept, strict=True):
+        _merge(Path(directory, below), pieces)
+    return True
+
+
+def _files(folder):
+    """Return the event files (list of Path) of a directory, sorted as TensorBoard reads them."""
+    found = (path for path in folder.glob(PATTERN) if not is_partial(path))
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())
+
+
+def _kept(folder, below, sizes):
+    """Return what is kept of each event file (list of (Path, bytes)), or None: they are not those of `sizes`."""
+    files = {(Path(below) / path.name).as_posix(): path for path in _files(folder)}
+    own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
+    first = (Path(below) / CONTINUED).as_posix()
+    if own and set(own) - set(files) and first in files and files[first].stat().st_size == sum(own.values()):
+        # A resumed run has merged them, and ended before it saved: what it wrote besides is left out.
+        return [(path, sum(own.values()) if name == first else 0) for name, path in files.items()]
+    whole = all(name in files and 0 <= size <= files[name].stat().st_size for name, size in own.items())
+    return [(path, own.get(name, 0)) for name, path in files.items()] if whole else None
+
+
+def _merge(folder, pieces):
+    """Put the first bytes of files (list of (Path, bytes)) into one file, in their order, and remove the others."""
+    if not pieces:
+        return
+    target = folder / CONTINUED
+    with replacing(target, binary=True) as merged:
+        for path, size in pieces:
+            with open_regular(path) as file:
+                _copy(file, merged, size)
+        merged.flush()
+        os.fsync(merged.fileno())
+    for path, _ in pieces:
+        if path != target:
+            path.unlink()
+
+
+def _copy(source, target, size):
+    while size and (data := source.read(min(size, shutil.COPY_BUFSIZE))):
+        target.write(data)
+        size -= len(data)

@@ -1,0 +1,84 @@
+"""Files that are given as checkpoints and are something else: what they are, and what to do. Imports no torch."""
+
+import importlib.util
+import zipfile
+from pathlib import Path
+
+from utils.base.regular_files import open_regular, regular
+
+HEAD_BYTES = 512
+ONLY = 'only weights that torch.save or safetensors wrote can be loaded'
+# The number that opens files of torch.save from before torch 1.6, pickled.
+LEGACY_MAGIC = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19'
+MAX_SHOWN = 3  # entries of an archive in a message
+
+
+def what_else(path):
+    """Return what a file is that torch.load cannot read and what to do (str), or None: it may be a checkpoint."""
+    path = Path(path)
+    with open_regular(path) as file:
+        head = file.read(HEAD_BYTES)
+    return _by_first_bytes(head, path) or _by_entries(path)
+
+
+def _by_first_bytes(head, path):
+    """Return what a file is (str) by its first bytes and the ending of its name, or None."""
+    text, ending = head.lstrip(b'\xef\xbb\xbf \t\r\n'), path.suffix.lower()
+    safetensors = head[8:9] == b'{'
+    kinds = (
+        (text.startswith(b'version https://git-lfs'), 'a pointer of Git LFS: fetch the file itself with git lfs pull'),
+        (text[:1] == b'<', 'a web page (HTML or XML), not weights: download the file again'),
+        (text[:1] in (b'{', b'[') and text.isascii(), 'JSON text, not weights: was the download refused?'),
+        (head[257:262] == b'ustar', 'a tar archive: unpack it'),
+        (head[:2] == b'\x1f\x8b', 'compressed by gzip: unpack it with gunzip or tar'),
+        (head.startswith(b'\x89HDF'), 'an HDF5 file, as Keras writes them: only weights of PyTorch can be loaded'),
+        (head.startswith(b'\x93NUMPY') or ending == '.npz', f'an array file of NumPy: {ONLY}'),
+        (_is_onnx(head) or ending == '.onnx', f'an ONNX model: {ONLY}'),
+        (head[4:8] == b'TFL3' or ending in ('.pb', '.tflite'), f'a model of TensorFlow: {ONLY}'),
+        (head.startswith(b'GGUF'), f'a GGUF file of llama.cpp: {ONLY}'),
+        (safetensors and ending != '.safetensors', 'a safetensors file: give its name that ending'),
+        (ending == '.safetensors' and head and not safetensors, 'no safetensors file, although its name ends so'),
+        (
+            ending == '.safetensors' and importlib.util.find_spec('safetensors') is None,
+            'a safetensors file, which the package safetensors reads: pip install safetensors',
+        ),
+        (_is_other_pickle(head), f'a pickle file that torch.save did not write, of NumPy perhaps: {ONLY}'),
+    )
+    return next((kind for fits, kind in kinds if fits), None)
+
+
+def _is_onnx(head):
+    """Return whether bytes open an ONNX model (bool): the version of the format, then the name of who wrote it."""
+    return head[:1] == b'\x08' and 0 < (head[1:2] or b'\0')[0] < 32 and head[2:3] == b'\x12'
+
+
+def _is_other_pickle(head):
+    """Return whether bytes open a pickle that is not of torch.save (bool), as far as can be told."""
+    if head[:1] != b'\x80' or LEGACY_MAGIC in head[:32]:
+        return False
+    return head[1:2] in (b'\x03', b'\x04', b'\x05') or b'numpy' in head
+
+
+def _by_entries(path):
+    """Return what a zip archive is (str) by the names in it, or None: torch.save may have written it, or it is none."""
+    if not zipfile.is_zipfile(regular(path)):
+        return None
+    try:
+        with zipfile.ZipFile(regular(path)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged, which torch.load says
+        return None
+    shown = ', '.join(ascii(name[:60])[1:-1] for name in names[:MAX_SHOWN]) or 'nothing'
+    more = f' and {len(names) - MAX_SHOWN} more' if len(names) > MAX_SHOWN else ''
+    arrays = bool(names) and all(name.endswith('.npy') for name in names)
+    scripted, saved = (any(name.endswith(ending) for name in names) for ending in ('/constants.pkl', '/data.pkl'))
+    kinds = (
+        (scripted, 'a TorchScript model: save its weights, torch.jit.load(...).state_dict()'),
+        ('model.weights.h5' in names, 'a model of Keras: only weights of PyTorch can be loaded'),
+        (arrays, f'an array file of NumPy: {ONLY}'),
+        (
+            not saved,
+            f'damaged or no checkpoint: a zip file that torch.save did not write (with {shown}{more}); unpack it',
+        ),
+    )
+    return next((kind for fits, kind in kinds if fits), None)

@@ -1,0 +1,48 @@
+"""What a test prints at its end: the values of single classes, where they are few, and those over all. No torch."""
+
+import math
+
+from utils.base.terminal import styled
+from utils.base.text_table import number_text, padded, table, width_of
+
+FEW = 20  # classes that have a line each
+
+
+def result_lines(results, main=None, width=None):
+    """Return the values of a test as lines (list of str).
+
+    Args:
+        results: dict from a name to a float; 'f1/cat' is that of a class.
+        main: name of the value that counts, which comes first, or None.
+        width: columns of the terminal, or None: it is none.
+    """
+    overall = [name for name in results if '/' not in name]
+    overall.sort(key=lambda name: (name != main, name.partition('_')[0] == 'loss'))
+    longest = max(map(width_of, overall), default=0) + 1
+    figures = {name: value_text(results[name]) for name in overall}
+    wide = max(map(len, figures.values()), default=0)
+    lines = class_lines(results, width)
+    for name, text in figures.items():
+        line = f'  {padded(f"{name}:", longest)} {text:>{wide}}'
+        lines.append(styled(line, 'bold') if name == main else line)
+    return lines
+
+
+def class_lines(results, width=None):
+    """Return a table of the values of single classes (list of str); one line of how many there are if not few."""
+    names = [name.partition('/') for name in results if '/' in name]
+    kinds, classes = (list(dict.fromkeys(each)) for each in ([n[0] for n in names], [n[2] for n in names]))
+    if not classes:
+        return []
+    if len(classes) > FEW:
+        return [f'  of each of {len(classes):,} classes: {", ".join(kinds)}, in result.txt', '']
+    rows = [[entry, *(value_text(results.get(f'{kind}/{entry}')) for kind in kinds)] for entry in classes]
+    lines, left_out = table(
+        ['', *kinds], rows, width and width - 2, flexible=('',), droppable=tuple(reversed(kinds[1:])), right=kinds
+    )
+    return [f'  {line}' for line in lines] + [f'  ({", ".join(left_out)}: in result.txt)'] * bool(left_out) + ['']
+
+
+def value_text(value):
+    """Return a value (float or None) in about four digits (str), '-' where there is none."""
+    return '-' if value is None or math.isnan(value) else number_text(value)

@@ -1,0 +1,207 @@
+"""The weights in a file: which of its state dicts is taken, and how its names become the names of the model."""
+
+import re
+from collections import Counter
+
+import torch
+
+from utils.base.errors import DanluError
+
+WRAPPERS = ('module.', '_orig_mod.')  # of DataParallel, DistributedDataParallel and torch.compile
+DEPTH = 3  # dictionaries within dictionaries that are looked into
+# Keys under which trainers keep a model's state dict, the first one that is there is taken.
+USUAL = (
+    *('ema.model', 'model', 'state_dict', 'model_state_dict', 'model_state', 'model_weights', 'net', 'network'),
+    *('module', 'weights', 'params', 'parameters', 'net_state_dict', 'network_state_dict', 'teacher'),
+)
+AVERAGED = re.compile(r'(^|[._])ema([._]|$)|averag|(^|[._])swa([._]|$)', re.IGNORECASE)
+# Keys of what is no model: the state of optimizers, schedules, generators, losses and metrics, and options.
+OTHER = re.compile(
+    r'optim|sched|scaler|^rng|random|criterion|loss|metric|callback|loops|args|config|hparam|hyper_', re.I
+)
+COUNTER = 'n_averaged'  # how many times torch's AveragedModel was updated, beside the weights
+TRACKED = 'num_batches_tracked'  # a buffer of batch norms that files from before torch 0.4.1 lack
+
+
+def state_dicts_in(loaded):
+    """Return the state dicts in what torch.load returned: dict from a key such as 'model' or 'ema.model', to a dict.
+
+    '' is the key of a file that is a state dict itself.
+    """
+    if is_state_dict(loaded):
+        return {'': _plain(loaded)}
+    own = 'format' in loaded and is_state_dict(loaded.get('model'))  # a checkpoint of Danlu
+    found = {}
+
+    def collect(values, prefix):
+        for name, value in values.items():
+            key = f'{prefix}{name}'
+            if not isinstance(name, str) or not isinstance(value, dict) or OTHER.search(name):
+                continue
+            if is_state_dict(value):
+                found[key] = _plain(value)
+            elif key.count('.') < DEPTH - 1:
+                collect(value, f'{key}.')
+
+    collect({name: loaded[name] for name in ('model', 'ema') if name in loaded} if own else loaded, '')
+    return found
+
+
+def is_state_dict(value):
+    """Return whether a value is a dictionary from names to tensors (bool)."""
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(
+        isinstance(name, str) and (torch.is_tensor(entry) or name.endswith('_extra_state'))
+        for name, entry in value.items()
+    )
+
+
+def _plain(state):
+    return {name: value for name, value in state.items() if torch.is_tensor(value)}
+
+
+def select_state_dict(loaded, path, key=None):
+    """Return the state dict that is taken of what a file holds, and a note (str, '' if there is no choice).
+
+    Args:
+        loaded: what torch.load returned (dict).
+        path: of the file, for messages.
+        key: --load_key, or None: the usual one. Weights beside their average are taken, not the average, except for
+            the checkpoints of Danlu, whose average is what was validated.
+
+    Raises:
+        DanluError: there are no weights, none under this key, or several and none is usual.
+    """
+    found = state_dicts_in(loaded)
+    if not found:
+        raise DanluError(f'{path} holds no weights: found {", ".join(map(str, list(loaded)[:10])) or "nothing"}')
+    chosen = _usual_key(found, path) if key is None else _given_key(found, path, key)
+    others = [other for other in found if other != chosen]
+    if not others:
+        return found[chosen], ''
+    kind = ', averaged weights' if AVERAGED.search(chosen) else ''
+    rest = ' or '.join(f'--load_key {other}' for other in others)
+    return found[chosen], f'of {chosen!r}{kind}; the file also holds {", ".join(map(repr, others))}: {rest} takes that'
+
+
+def _usual_key(found, path):
+    ranked = [key for key in USUAL if key in found]
+    ranked += [key for name in USUAL for key in found if key.rpartition('.')[2] == name and not AVERAGED.search(key)]
+    plain = [key for key in found if not AVERAGED.search(key)]
+    if ranked or len(plain) == 1 or len(found) == 1:
+        return [*ranked, *plain, *found][0]
+    raise DanluError(f'{path} holds several sets of weights: choose by --load_key {" or --load_key ".join(found)}')
+
+
+def _given_key(found, path, key):
+    fitting = [known for known in found if known == key] or [known for known in found if known.startswith(f'{key}.')]
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ', '.join(fitting or found)
+    if known == '':
+        raise DanluError(f'--load_key {key}: {path} is one state dict without keys around it; leave --load_key out')
+    raise DanluError(f'--load_key {key}: {path} holds weights under {known}')
+
+
+def without_wrappers(weights, known):
+    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name.
+
+    Args:
+        weights: name -> tensor.
+        known: the model's own names; once one is met, prefixes belong to the names.
+    """
+    while weights and not any(name in known for name in weights):
+        names = [name for name in weights if name != COUNTER]
+        prefix = next((p for p in WRAPPERS if names and all(name.startswith(p) for name in names)), None)
+        if prefix is None:
+            break
+        weights = {name.removeprefix(prefix): weights[name] for name in names}
+    return dict(weights)
+
+
+def with_names_of(weights, known, path, prefix=None):
+    """Return a state dict under the names of a model, and a note (str) on what was changed.
+
+    Args:
+        weights: name -> tensor, with wrappers' prefixes or without.
+        known: the model's own names.
+        path: of the file, for messages.
+        prefix: --load_prefix: what begins with it is taken, without it. None: a prefix is removed, or added, where
+            most of the model's names, or of the file's, fit by that, fewer fit as they are, and no other prefix would
+            do as well.
+
+    Raises:
+        DanluError: no name begins with `prefix`.
+    """
+    weights = without_wrappers(weights, known)
+    if prefix is not None:
+        return _with_prefix_removed(weights, path, prefix)
+    removed, added = _prefixes(weights, known)
+    fit = sum(name in known for name in weights)
+    best = _only_best(removed, fit, sum(not name.endswith(TRACKED) for name in known) / 2)
+    if best is not None:
+        renamed = {name.removeprefix(best): value for name, value in weights.items()}
+        return renamed, f'without the prefix {best!r} of their names'
+    best = _only_best(added, fit, sum(not name.endswith(TRACKED) for name in weights) / 2)
+    if best is not None:
+        return {best + name: value for name, value in weights.items()}, f'with {best!r} before their names'
+    return weights, ''
+
+
+def _with_prefix_removed(weights, path, prefix):
+    prefix = prefix if prefix.endswith('.') else f'{prefix}.'
+    taken = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if not taken:
+        begins = ', '.join(dict.fromkeys(name.partition('.')[0] + '.' for name in weights if '.' in name))
+        raise DanluError(
+            f'--load_prefix {prefix}: no name in {path} begins so; they begin with {begins or "no prefix"}'
+        )
+    left = len(weights) - len(taken)
+    rest = f'; {left} whose names begin otherwise are left out' if left else ''
+    return taken, f'without the prefix {prefix!r} of their names{rest}'
+
+
+def _prefixes(weights, known):
+    """Return how many names fit (Counter) by each prefix that could be removed, and by each that could be added."""
+    removed = Counter(
+        name[: place.end()]
+        for name in weights
+        for place in re.finditer(r'\.', name)
+        if name[place.end() :] in known and not name.endswith(TRACKED)
+    )
+    added = Counter(
+        name[: place.end()]
+        for name in known
+        for place in re.finditer(r'\.', name)
+        if name[place.end() :] in weights and not name.endswith(TRACKED)
+    )
+    return removed, added
+
+
+def _only_best(prefixes, fit, least):
+    """Return the prefix by which the most names fit, or None: too few, or another one is as good."""
+    [(best, count), (_, second)] = [*prefixes.most_common(2), ('', 0), ('', 0)][:2]
+    return best if count > max(fit, second) and count >= least else None
+
+
+def as_old_batch_norms(weights, own):
+    """Return the names (list of str) of the counters that a file from before torch 0.4.1 lacks; nothing needs them.
+
+    torch's own strict loading does without them where a file has none at all.
+
+    Args:
+        weights: name -> tensor, under the names of the model.
+        own: the model's own state dict.
+    """
+    if any(name.endswith(TRACKED) for name in weights):
+        return []
+    return [name for name in own if name.endswith(TRACKED) and name.replace(TRACKED, 'running_mean') in weights]
+
+
+def hint_of_prefix(weights, known):
+    """Return what to do (str) where names of a file fit by several prefixes, such as those of two encoders; else ''."""
+    removed, _ = _prefixes(weights, known)
+    fit = sum(name in known for name in weights)
+    best = [prefix for prefix, count in removed.most_common(4) if count > fit]
+    return f'; names fit by --load_prefix {" or --load_prefix ".join(best)}' if best else ''

@@ -1,0 +1,44 @@
+"""Lines in log.txt while an epoch goes by (--log_steps), and the time of day beside them."""
+
+import datetime
+
+from utils.base.progress import running_text
+from utils.distributed import processes
+
+
+def time_of_day():
+    """Return the local date and time (str): '2026-11-29 14:05:33'."""
+    return f'{datetime.datetime.now():%Y-%m-%d %H:%M:%S}'
+
+
+class StepLog:
+    """Writes the loss and the metrics of the epoch so far into log.txt every so many optimizer steps.
+
+    Args:
+        every: optimizer steps from one line to the next (int), or None: there are no lines.
+        last: the step that the last line was about (int).
+    """
+
+    def __init__(self, every, last=0):
+        self.every, self.last = every, last
+
+    def due(self, update):
+        """Return whether a line is due after the optimizer step that `update` (Update) did last (bool)."""
+        return self.every is not None and update.steps // self.every > self.last // self.every and not update.waiting
+
+    def write(self, trainer, epoch, progress):
+        """Write a line; waits for the device.
+
+        Args:
+            trainer: train.Trainer.
+            epoch: number (int).
+            progress: utils.base.progress.Progress of the epoch.
+        """
+        update = trainer.update
+        self.last = update.steps
+        text = running_text(trainer.finite_loss(epoch), trainer.metrics['train'])
+        if processes.is_first():
+            samples = f'{progress.done:,}' + (f'/{progress.total:,}' if progress.total else '')
+            place = f'step {update.steps}, epoch {epoch}/{trainer.args.epochs}, {samples} samples'
+            rates = f'lr {update.schedule.last_lr:g} | {time_of_day()}, {progress.rate():,.0f} img/s'
+            trainer.logger.write(f'{place}  {text} {rates}')

@@ -1,0 +1,84 @@
+"""What a Trainer, an Evaluator and a Predictor show of themselves in a notebook or a debugger: a few lines."""
+
+import os
+
+from utils.base.batches import samples_of
+from utils.distributed.fsdp import kind_of
+from utils.drawing.curves import details
+from utils.options.fit import described_pictures
+from utils.runs.checkpoint import unwrapped
+from utils.tasks.tasks import describe_outputs
+
+
+def model_line(net):
+    """Return what a network is (str): 'LeNet, 82,826 parameters'."""
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return f'{kind_of(unwrapped(net)).__name__}, {parameters:,} parameters'
+
+
+def sizes_of(loaders):
+    """Return how many samples loaders have (str): '5,000 to train on, 1,000 to validate'.
+
+    Args:
+        loaders: dict from what the samples are for to a loader, or None.
+    """
+    lengths = {use: samples_of(loader) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
+    return ', '.join(f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items())
+
+
+def summary_of_trainer(trainer):
+    """Return what a Trainer trains on what data, and how far it is (str, a few lines)."""
+    if 'waiting_for_data' in vars(trainer):
+        parts = trainer.waiting_for_data[1]
+        return f'{type(trainer).__name__}: {model_line(parts["model"])}, waits for the data of fit()'
+    if 'step_log' not in vars(trainer):  # its constructor has not ended
+        return object.__repr__(trainer)
+    args, best = trainer.args, trainer.selection.best
+    loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
+    done = f'{trainer.epoch} of {args.epochs} epochs'
+    if best and best.get('epoch'):
+        done += f', best: {trainer.selection.monitor} {best["value"]:.4f} in epoch {best["epoch"]}'
+    return _lines(
+        f'{type(trainer).__name__}: {model_line(trainer.net)}, on {trainer.device}',
+        f'data: {sizes_of(loaders) or "as the loaders give them"}',
+        f'run: {_relative(args.model_dir)}, {done}',
+    )
+
+
+def summary_of_evaluator(evaluator):
+    """Return what an Evaluator tests on what data, and what came of it (str, a few lines)."""
+    if 'outputs' not in vars(evaluator):
+        return object.__repr__(evaluator)
+    args, results = evaluator.args, evaluator.results
+    shown = {name: value for name, value in (results or {}).items() if '/' not in name and not details(f'/{name}')}
+    return _lines(
+        f'{type(evaluator).__name__}: {model_line(evaluator.model)}, on {evaluator.device}',
+        f'data: {sizes_of({"to test on": evaluator.loader}) or "as the loader gives them"}',
+        f'checkpoint: {_relative(args.load_model_path)}, epoch {evaluator.epoch}',
+        'not tested yet: eval()' if results is None else ', '.join(f'{name} {v:.4f}' for name, v in shown.items()),
+    )
+
+
+def summary_of_predictor(predictor):
+    """Return what a Predictor predicts from what pictures (str, a few lines)."""
+    if 'class_names' not in vars(predictor):
+        return object.__repr__(predictor)
+    args = predictor.args
+    return _lines(
+        f'{type(predictor).__name__}: {model_line(predictor.model)}, on {predictor.device}',
+        f'{args.task}, {describe_outputs(args)}',
+        described_pictures(args),
+        f'checkpoint: {_relative(args.load_model_path)}',
+    )
+
+
+def _lines(first, *others):
+    return '\n'.join([first, *(f'  {line}' for line in others)])
+
+
+def _relative(path):
+    """Return a path (str) as seen from the working directory, if it lies below that."""
+    if path is None:
+        return 'none yet'
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith('..') else relative

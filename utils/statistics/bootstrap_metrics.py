@@ -1,0 +1,198 @@
+"""The metrics of result.txt as sums over samples, from the columns of predictions.csv: what a bootstrap can draw.
+
+A measure has, of each sample, a row of numbers, and a function that makes the metric of their sums. Those that rank the
+whole set (map, auroc) have no such form.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from utils.base.errors import DanluError
+
+
+class SumMetric(NamedTuple):
+    """A metric.
+
+    Args:
+        name: of the metric.
+        row: function(a sample's cells, dict of str) -> list of D float.
+        value: function(sums, (..., D) float64) -> (...).
+    """
+
+    name: str
+    row: Any
+    value: Any
+
+
+# The metrics of each task that are made here, the first where none is named. Besides, the mean of any column.
+MEASURES = {
+    'classification': ('acc',),
+    'multilabel': ('f1_macro', 'f1_micro', 'exact_match'),
+    'segmentation': ('miou', 'pixel_acc'),
+    'regression': ('rmse', 'mae', 'r2'),
+    'restoration': ('psnr', 'ssim', 'mae'),
+}
+LESS_IS_BETTER = ('loss', 'rmse', 'mae', 'error')  # and what begins so, loss_ce
+
+
+def select_measure(name, task, header):
+    """Return the Measure of a name, or the task's own where it is None.
+
+    Args:
+        name: of a metric in MEASURES, or of a column of numbers, of which the mean is taken.
+        task: of the test (str).
+        header: names of the columns of predictions.csv (list of str).
+
+    Raises:
+        DanluError: there is none of that name.
+    """
+    known = MEASURES.get(task, MEASURES['classification'])
+    name = name or known[0]
+    if name in MADE and name in known:
+        return SumMetric(name, *MADE[name](header))
+    numbers = [column for column in header if column not in ('name', 'target', 'prediction')]
+    if name not in numbers:
+        raise DanluError(
+            f'--metric {name}: predictions.csv of task {task} has what is needed for {", ".join(known)}, and for the '
+            f'means of {", ".join(numbers[:20])}'
+        )
+    return SumMetric(name, *_mean(name, f'{name}_weight' if f'{name}_weight' in header else None))
+
+
+def targets_of(header):
+    """Return those columns (list of str) that hold what is true."""
+    return [name for name in header if name == 'target' or name.startswith('target/')]
+
+
+def less_is_better(name):
+    """Return whether lower values of a metric are better (bool)."""
+    return name.partition('/')[0].partition('_')[0] in LESS_IS_BETTER
+
+
+def number(text):
+    """Return a cell as a float; an empty one as nan."""
+    return float(text) if text else math.nan
+
+
+def _ratio(sums):
+    return sums[..., 0] / sums[..., 1]
+
+
+def _mean(column, weights=None):
+    """Return row and value of a column's mean; empty cells do not count."""
+
+    def row(cells):
+        weight = 0.0 if not cells[column] else float(cells[weights]) if weights else 1.0
+        return [number(cells[column]) * weight if weight else 0.0, weight]
+
+    return row, _ratio
+
+
+def _pixel_acc(header):
+    def row(cells):
+        pixels = float(cells['pixels'])
+        return [round(float(cells['pixel_acc']) * pixels) if pixels else 0.0, pixels]
+
+    return row, _ratio
+
+
+def _miou(header):
+    classes = [column.partition('/')[2] for column in header if column.startswith('union/')]
+    columns = [f'{part}/{name}' for part in ('intersection', 'union') for name in classes]
+
+    def value(sums):
+        hits, unions = np.split(sums, 2, axis=-1)
+        return _mean_where(hits / np.where(unions > 0, unions, 1), unions > 0)
+
+    return lambda cells: [float(cells[column]) for column in columns], value
+
+
+def _mean_where(values, there):
+    """Return the means over the last axis of the values that are there; nan where none is."""
+    return np.where(there, values, 0.0).sum(-1) / there.sum(-1)
+
+
+def _f1(header):
+    """Return the function that gives hits and sizes of each class of a multilabel sample."""
+    classes = [column.partition('/')[2] for column in header if column.startswith('score/')]
+
+    def row(cells):
+        truth, said = (set(cells[column].split('|')) for column in ('target', 'prediction'))
+        return [float(name in truth and name in said) for name in classes] + [
+            float((name in truth) + (name in said)) for name in classes
+        ]
+
+    return row
+
+
+def _f1_macro(header):
+    def value(sums):
+        hits, sizes = np.split(sums, 2, axis=-1)
+        return _mean_where(2 * hits / np.where(sizes > 0, sizes, 1), sizes > 0)
+
+    return _f1(header), value
+
+
+def _f1_micro(header):
+    def value(sums):
+        hits, sizes = np.split(sums, 2, axis=-1)
+        return 2 * hits.sum(-1) / sizes.sum(-1)
+
+    return _f1(header), value
+
+
+def _pairs(header):
+    """Return the columns of target and prediction of each number of a regression (list of (str, str))."""
+    ends = [column.removeprefix('target') for column in targets_of(header)]
+    return [(f'target{end}', f'prediction{end}') for end in ends]
+
+
+def _errors(header, power):
+    pairs = _pairs(header)
+
+    def row(cells):
+        return [sum(abs(float(cells[p]) - float(cells[t])) ** power for t, p in pairs) / len(pairs), 1.0]
+
+    return row
+
+
+def _rmse(header):
+    return _errors(header, 2), lambda sums: np.sqrt(_ratio(sums))
+
+
+def _r2(header):
+    """Return row and value of r2; targets are counted from the first sample's, as squares of large ones are inexact."""
+    pairs, origin = _pairs(header), {}
+
+    def row(cells):
+        found = []
+        for target, prediction in pairs:
+            truth = float(cells[target])
+            from_origin = truth - origin.setdefault(target, truth)
+            found += [(float(cells[prediction]) - truth) ** 2, from_origin, from_origin**2]
+        return [*found, 1.0]
+
+    def value(sums):
+        means = (sums[..., :-1] / sums[..., -1:]).reshape(*sums.shape[:-1], len(pairs), 3)
+        spread = means[..., 2] - means[..., 1] ** 2
+        return _mean_where(1 - means[..., 0] / np.where(spread > 0, spread, 1), spread > 0)
+
+    return row, value
+
+
+# Function(header) -> (row, value).
+MADE = {
+    'acc': lambda header: _mean('correct'),
+    'exact_match': lambda header: _mean('correct'),
+    'f1_macro': _f1_macro,
+    'f1_micro': _f1_micro,
+    'miou': _miou,
+    'pixel_acc': _pixel_acc,
+    'rmse': _rmse,
+    'mae': lambda header: (_errors(header, 1), _ratio) if _pairs(header) else _mean('mae'),
+    'r2': _r2,
+    'psnr': lambda header: _mean('psnr'),
+    'ssim': lambda header: _mean('ssim'),
+}

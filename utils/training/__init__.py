@@ -1,0 +1,31 @@
+"""What the Trainer is made of.
+
+- accumulation: --accumulate
+- advice: One line of advice on making training faster, from where a step's time goes
+- batch_transform: What becomes of samples on their way to the network
+- checkpoint_selector: Which epoch is the best one, which checkpoints are worth keeping, and when to stop
+- continuation: A Trainer of a notebook that goes on
+- dry_run: --dry_run
+- ema: Weights averaged over the last steps
+- engine: What training and testing share
+- error_hints: What torch says when something outside of the code gives out, and what to do about it
+- freeze: Parts of a network that training leaves as they are
+- layer_decay: --lr_decay
+- lr_finder: --find_lr
+- model_table: A table of a network's layers
+- nonfinite_guard: Whether losses and gradients are finite, found before the optimizer's step and, where
+- nonfinite_policy: --on_nan
+- nonfinite_report: What is said about a step that was not finite, and diverged.pth
+- optim: The optimizers and learning-rate schedules by name, all of them torch's own
+- optimizer_step: From a loss to new weights
+- override_checks: Methods that a subclass of Trainer or Evaluator defines for another framework, and that Danlu
+- precision: What makes a step faster on some devices and slower on others
+- preemption: When the state of a run has to be saved within an epoch
+- pretrained_config: What pictures pretrained weights were made for, as timm and torchvision state it for each of
+- profiler: --profile
+- ready_parts: Parts that are handed to a Trainer as objects
+- ready_schedule: A learning-rate scheduler handed over as an object, in the place of utils.training.optim.Schedule
+- resume: Going on where a run stood
+- run_copy: --as
+- run_messages: What a run says about itself
+"""

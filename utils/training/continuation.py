@@ -1,0 +1,101 @@
+"""A Trainer of a notebook that goes on: train() called again, with more epochs, after an interruption; and fit().
+
+Going on is resuming the run from its last.pth, within the process: the same bits as one long run has.
+"""
+
+from utils.base.errors import DanluError
+from utils.training.nonfinite_policy import Divergence
+from utils.training.preemption import select_interruption
+
+ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
+# Options that a Trainer reads when it is built and never again.
+READ_ONCE = (
+    'optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_of lr_decay schedule warmup_epochs '
+    'warmup_steps lr_steps gamma power lr_min plateau_patience accumulate clip_norm clip_value ema on_nan batch_size '
+    'augment mixup cutmix balance loss loss_args label_smoothing class_weights metrics model_type model_args data_type '
+    'train_list val_list seed amp'
+).split()
+FOLLOWED = ('patience', 'min_epochs', 'keep_top')  # of the Selection, which are taken anew
+
+
+def note_plan(trainer):
+    """Keep what a Trainer was built by, so that later changes of its args are seen."""
+    trainer.built_by = {name: getattr(trainer.args, name, None) for name in (*READ_ONCE, 'epochs', 'monitor', 'mode')}
+    trainer.built_by |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
+
+
+def begin_training(trainer, epochs=None):
+    """Let a Trainer be ready to train up to `epochs` (int; None: args.epochs), its first time or again.
+
+    Raises:
+        DanluError: there is nothing left to train, or an option was changed that is read when a Trainer is built.
+    """
+    args, plan = trainer.args, trainer.built_by
+    if epochs is not None:
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise DanluError(f'train(epochs={epochs!r}): give a whole number of at least 1, the epochs in total')
+        args.epochs = epochs
+    _check_unchanged(trainer)
+    if trainer.has_started and trainer.epoch >= args.epochs:
+        raise DanluError(
+            f'all {args.epochs} epochs are done; to go on: train(epochs={2 * args.epochs}), the epochs in total'
+        )
+    for name in FOLLOWED:
+        setattr(trainer.selection, name, getattr(args, name))
+    changed = [name for name in ('epochs', 'monitor', 'mode') if getattr(args, name) != plan[name]]
+    if trainer.has_started:
+        _reopen(trainer)
+    elif changed and not plan['resumed']:
+        trainer.selection = trainer.select_selection()
+        trainer.logger.selection = trainer.selection
+        trainer.rebuild_update()
+        trainer.renew_record()
+    note_plan(trainer)
+    trainer.has_started = True
+
+
+def _check_unchanged(trainer):
+    """Raise DanluError where the network was replaced, or an option was changed that has no effect any more."""
+    args, plan = trainer.args, trainer.built_by
+    for name in ('net', 'model'):
+        if getattr(trainer, name) is not plan[name]:
+            raise DanluError(
+                f'trainer.{name} was replaced, and the optimizer has the parameters of the one before: make a new '
+                'Trainer with model=...'
+            )
+    fixed = [*READ_ONCE, *(('monitor', 'mode') if trainer.has_started or plan['resumed'] else ())]
+    for name in fixed:
+        if getattr(args, name, None) != plan[name]:
+            raise DanluError(
+                f'args.{name} was changed from {plan[name]} to {getattr(args, name)}, which has no effect on a Trainer '
+                'that is built: make a new one'
+            )
+    ends = trainer.given_scheduler is None and args.schedule in ENDING_WITH_RUN
+    if ends and args.epochs != plan['epochs'] and (trainer.has_started or plan['resumed']):
+        raise DanluError(
+            f'--schedule {args.schedule} ends with the run, after {plan["epochs"]} epochs: for a longer run make a '
+            'new Trainer'
+        )
+
+
+def _reopen(trainer):
+    """Go on with the run of a Trainer whose train() has ended, from its last.pth."""
+    args = trainer.args
+    if trainer.saved is None:
+        raise DanluError('nothing was saved before the training was interrupted: make a new Trainer')
+    args.resume = args.model_dir
+    trainer.interruption = select_interruption(args)
+    trainer.divergence = Divergence(trainer)
+    trainer.sums, trainer.shown, trainer.events = None, [], None
+    trainer.rebuild_update()
+    trainer.open_run([])
+
+
+def take_data(trainer, train_data, val_data):
+    """Refuse other data than a Trainer was built with: it is known by then, and in its record."""
+    for role, data in (('train_loader', train_data), ('val_loader', val_data)):
+        if data is not None and data is not trainer.handed_parts[role]:
+            raise DanluError(
+                f'fit: the Trainer was built with other data as {role}: hand the data over in one place only, or make '
+                'a new Trainer for other data, with model=trainer.net'
+            )

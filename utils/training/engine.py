@@ -1,0 +1,228 @@
+"""What training and testing share: the way of a batch to the device and through the network, and one evaluation."""
+
+from functools import cached_property
+
+import torch
+
+from utils import viz
+from utils.base.batches import as_net_takes, pair_of
+from utils.base.errors import DanluError
+from utils.base.progress import running_text
+from utils.distributed import processes
+from utils.distributed.fsdp import is_sharded
+from utils.drawing.colours import colours_of
+from utils.logger import Recorder
+from utils.metrics.ready_metrics import ReadyMetrics
+from utils.runs.checkpoint import unwrapped
+from utils.tasks.one_logit import as_classes, for_loss
+from utils.tasks.target_scale import TargetScale
+from utils.tasks.targets import check_outputs, check_same_shape, shaped_targets, with_axis
+from utils.tasks.tasks import TASKS, task_of
+from utils.training.batch_transform import Preparation
+from utils.training.precision import compile_network, forward
+
+TORCH_LOSSES = 'torch.nn.modules.loss'
+ELEMENTWISE = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.SmoothL1Loss, torch.nn.HuberLoss)  # which only warn
+
+
+class Engine:
+    """Base of Trainer and Evaluator. A new task overrides `step`, `compute_loss`, `compute_metrics`, `draw_samples`.
+
+    Args:
+        args: the run's options.
+        model: nn.Module on its device, wrapped for several GPUs or not.
+        loss: nn.Module: (predictions, targets) -> 0-d tensor; `count(predictions, targets)`, where it has one, says
+            over how many things that mean was taken; `last_parts` are those of a sum, as loss.WeightedSum has them.
+        device: torch.device of the inputs.
+    """
+
+    def __init__(self, args, model, loss, device):
+        self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
+        self.prepare, self.amp = Preparation(args, device), None
+        self.target_kind = TASKS[args.task].target if args.task in TASKS else None  # None: the project's own
+        self.target_scale = TargetScale(args, device)
+
+    def speed_up(self):
+        """Turn on what args.amp, args.channels_last and args.compile ask for.
+
+        Raises:
+            DanluError: the network cannot be compiled here.
+        """
+        self.amp = self.args.amp if self.args.amp != 'off' else None
+        if self.args.channels_last:
+            self.prepare.memory_format = torch.channels_last
+            self.model.to(memory_format=torch.channels_last)
+        if self.args.compile:
+            known = self.args.channels and self.args.image_size is not None
+            image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
+            if getattr(self.args, 'accumulate', 1) > 1 and len({*self.parts_counted_alike().values()}) > 1:
+                torch._functorch.config.donated_buffer = False  # the backward pass runs once for each part
+            compile_network(unwrapped(self.model), image)
+
+    def bind_transforms(self, *loaders):
+        """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""
+        for loader in loaders:
+            if hasattr(loader, 'bind_transform'):
+                loader.bind_transform(self.device, self.prepare)
+
+    def to_device(self, batch):
+        """Return (images, targets) of a loader's batch as the network takes them (batch_transform.py)."""
+        images, targets = self.prepare(*pair_of(batch))
+        return as_net_takes(images, self.model), shaped_targets(targets, self.target_kind)
+
+    def step(self, batch):
+        """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
+        images, targets = self.to_device(batch)
+        (predictions,) = with_axis(self.target_kind, forward(self.model, images, self.amp))
+        return images, predictions, targets
+
+    def compute_loss(self, predictions, targets):
+        """Return the batch's loss: 0-d tensor. Of regression it is taken on the standardised scale of the targets."""
+        return self.loss(*self.loss_inputs(predictions, targets))
+
+    def loss_inputs(self, predictions, targets):
+        """Return predictions and targets as the loss takes them (see utils/tasks)."""
+        predictions, targets = with_axis(self.target_kind, predictions, targets)
+        if type(self.loss).__module__.startswith(TORCH_LOSSES):  # those of Danlu look themselves
+            check_outputs('the loss', predictions)
+        predictions, targets = for_loss(self.args, self.loss, predictions, targets)
+        if isinstance(self.loss, ELEMENTWISE):
+            check_same_shape(predictions, targets)
+        return self.target_scale(predictions, targets)
+
+    def loss_count(self, predictions, targets):
+        """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""
+        own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
+        if own or not hasattr(self.loss, 'count'):
+            return len(targets)
+        return self.loss.count(*for_loss(self.args, self.loss, predictions, targets))
+
+    def loss_parts(self, loss, predictions, targets):
+        """Return the parts of a batch's loss: dict from a name, '' of one that is no sum, to (weight, value, count)."""
+        own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
+        parts = {} if own else getattr(self.loss, 'last_parts', {})
+        return parts or {'': (1.0, loss, self.loss_count(predictions, targets))}
+
+    def parts_counted_alike(self):
+        """Return which of `loss_parts` are means over the same things: dict from a name to the first that is like it.
+
+        A sum of one's own that does not tell (loss.WeightedSum.counted_alike) has a name for each of its losses.
+        """
+        if type(self).compute_loss is not Engine.compute_loss or not hasattr(self.loss, 'last_parts'):
+            return {'': ''}
+        if hasattr(self.loss, 'counted_alike'):
+            return self.loss.counted_alike()
+        return {name: name for name in self.loss.parts()}
+
+    def record_loss(self, recorder, name, loss, predictions, targets, parts=None):
+        """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger.
+
+        Args:
+            parts: as `loss_parts` has them, where they are known already.
+        """
+        parts = self.loss_parts(loss, predictions, targets) if parts is None else parts
+        if '' in parts:
+            _, value, count = parts['']
+            recorder.record(name, value, count)
+        else:
+            recorder.record_sum(name, {f'{name}_{part}': values for part, values in parts.items()})
+
+    def check_preemption(self):
+        """Is called before each batch of an evaluation; what ends it raises an exception here."""
+
+    def compute_metrics(self, predictions, targets, metrics):
+        """Add a batch to `metrics`: the accumulator of training or of validation."""
+        predictions, targets = with_axis(self.target_kind, predictions, targets)
+        if not isinstance(metrics, ReadyMetrics):
+            predictions, targets = as_classes(self.args, predictions, targets)
+        metrics.update(predictions, targets)
+
+    def evaluate(self, batches, metrics, on_batch=None):
+        """Run the network over all batches once: the one evaluation of training, validation and test.
+
+        Args:
+            batches: iterable of batches, as a rule a utils.base.progress.Progress.
+            metrics: accumulator, emptied first.
+            on_batch: function(number of samples before, images, predictions, targets), for pictures.
+
+        Returns:
+            'loss' and the metrics (dict name -> float), and the number of samples seen (int).
+        """
+        self.model.eval()
+        metrics.reset()
+        recorder, seen = Recorder(), 0
+        # What is put together of shards in inference mode could not be learned with afterwards.
+        with torch.no_grad() if is_sharded(self.model) else torch.inference_mode():
+            for number, batch in enumerate(batches, 1):
+                self.check_preemption()
+                images, predictions, targets = self.step(batch)
+                if processes.is_padding(getattr(batches, 'loader', None), number - 1):
+                    continue  # the network had to be asked, as its parts may be spread over the processes
+                self.record_loss(recorder, 'loss', self.compute_loss(predictions, targets), predictions, targets)
+                self.compute_metrics(predictions, targets, metrics)
+                if on_batch is not None:
+                    on_batch(seen, images, predictions, targets)
+                seen += len(images)
+                if number % self.args.print_freq == 0 and hasattr(batches, 'show'):
+                    batches.show(running_text(recorder.mean('loss'), metrics))
+        recorder, metrics, seen = processes.all_reduce_evaluation(recorder, metrics, seen, self.device)
+        if not seen:
+            raise DanluError('there is no sample to evaluate: the list or loader is empty')
+        return {**recorder.summary(), **metrics.compute()}, seen
+
+    def draw_samples(self, images, predictions, targets):
+        """Return one picture per sample (list of uint8 arrays (H, W, 3)): input with prediction and target.
+
+        Args:
+            images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
+        """
+        predictions, targets = as_classes(self.args, predictions, targets)
+        pictures = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
+        kind, targets = task_of(self.args).target, targets.cpu()
+        if kind == 'numbers':
+            samples = zip(pictures, predictions.tolist(), targets.tolist(), strict=True)
+            return [viz.numbered_picture(*sample) for sample in samples]
+        if kind == 'picture':
+            restored = (viz.drawable(viz.denormalise(part, [0.0], [1.0])) for part in (predictions, targets))
+            return [viz.restoration_panel(*sample) for sample in zip(pictures, *restored, strict=True)]
+        if kind == 'labels':
+            sets = ([row.nonzero().flatten().tolist() for row in part] for part in (predictions.cpu() > 0, targets))
+            samples = zip(pictures, *sets, strict=True)
+            return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
+        predicted = predictions.max(1).indices.cpu()
+        if kind == 'mask':
+            samples = zip(pictures, predicted, targets, strict=True)
+            return [viz.segmentation_panel(*sample, self.colours, self.args.ignore_index) for sample in samples]
+        if targets.dim() == 2:  # mixed: by the class with the largest share
+            targets = targets.argmax(1)
+        samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
+        return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
+
+    def draw_sheet(self, images, predictions, targets, columns):
+        """Return samples, as `draw_samples` takes them, as one picture of about a million pixels, with a legend."""
+        parts = [images, predictions, targets]
+        if type(self).draw_samples is Engine.draw_samples:  # another one may know places in the pictures
+            pixels = images.shape[0] * images.shape[-2] * images.shape[-1] * (3 if task_of(self.args).by_pixel else 1)
+            factor = max(1.0, (pixels / (0.8 * viz.MOST)) ** 0.5)  # before anything is written on them
+            if factor > 1:
+                size = images.shape[-2:]
+                parts = [viz.reduced(part, factor) if part.shape[-2:] == size else part for part in parts]
+        return self.with_legend(viz.grid(self.draw_samples(*parts), columns), *parts[1:])
+
+    def with_legend(self, picture, predictions, targets):
+        """Return a picture, uint8 array (H, W, 3), with a legend of the classes below it where samples have masks.
+
+        Args:
+            predictions, targets: of the samples in it, (B, K, H, W) and (B, H, W).
+        """
+        if task_of(self.args).target != 'mask':
+            return picture
+        classes = None
+        if self.args.num_classes > viz.FEW:
+            classes = torch.cat([predictions.max(1).indices.flatten(), targets.flatten()]).unique().tolist()
+        return viz.with_legend(picture, self.colours, self.args.class_names, classes)
+
+    @cached_property
+    def colours(self):
+        """The colours of the classes, (K, 3) uint8 array."""
+        return colours_of(self.args)

@@ -1,0 +1,57 @@
+"""Parts of a network that training leaves as they are: their weights and their running statistics."""
+
+from utils.base.errors import DanluError
+from utils.base.module_prefixes import check_parts, lies_in
+from utils.runs.checkpoint import unwrapped
+
+
+def freeze(net, parts):
+    """Stop the parameters of some parts of a network from being trained.
+
+    Args:
+        net: nn.Module; its parameters under `parts` get requires_grad False.
+        parts: beginnings of names (list of str), for example ['layer1', 'layer2.0']; none leaves the network alone.
+
+    Returns:
+        Lines for the log (list of str).
+
+    Raises:
+        DanluError: a part fits no parameter, or nothing would be left to train.
+    """
+    if not parts:
+        return []
+    check_parts('--freeze', parts, [name for name, _ in net.named_parameters()])
+    for name, parameter in net.named_parameters():
+        if lies_in(name, parts):
+            parameter.requires_grad_(False)
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    if not trained:
+        raise DanluError(f'--freeze {" ".join(parts)}: nothing is left to train; name fewer parts')
+    total = sum(p.numel() for p in net.parameters())
+    norms = len(_norms(net, parts))
+    kept = f'; norms that keep their statistics: {norms}' if norms else ''
+    return [f'frozen: {total - trained:,} of {total:,} parameters, {trained:,} are trained{kept}']
+
+
+def train_mode(model, parts):
+    """Put a network into training mode, but for the batch norms of its frozen parts.
+
+    In training mode their running mean and variance would drift with the new pictures, and with them what the frozen
+    weights compute. Dropout and the like are in training mode everywhere.
+
+    Args:
+        model: nn.Module, wrapped or not.
+        parts: what `freeze` was given (list of str or None).
+    """
+    model.train()
+    for norm in _norms(unwrapped(model), parts or []):
+        norm.eval()
+
+
+def _norms(net, parts):
+    """Return the modules of `parts` that have running statistics: batch norms, and instance norms that track them."""
+    return [
+        module
+        for name, module in net.named_modules()
+        if lies_in(name, parts) and getattr(module, 'running_mean', None) is not None
+    ]

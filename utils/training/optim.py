@@ -1,0 +1,323 @@
+"""The optimizers and learning-rate schedules by name, all of them torch's own.
+
+Of torch.optim are left out those that do not take a plain step of any parameter: LBFGS, Muon and SparseAdam. To add an
+optimizer: a line in OPTIMIZERS, and one in DEFAULTS, or --lr is needed. It gets those of lr, weight_decay, momentum,
+betas, alpha, nesterov and fused that its constructor names. To add a schedule: a function like those below, and a line
+in SCHEDULES.
+"""
+
+import inspect
+from collections import Counter
+
+import torch
+from torch.optim import lr_scheduler
+
+from utils.base.errors import DanluError
+from utils.base.module_prefixes import begins, check_parts
+from utils.base.registry import load_entry
+from utils.distributed.fsdp import is_sharded
+from utils.training.layer_decay import layer_shares
+
+OPTIMIZERS = {
+    'sgd': 'torch.optim.SGD',
+    'adam': 'torch.optim.Adam',
+    'adamw': 'torch.optim.AdamW',
+    'rmsprop': 'torch.optim.RMSprop',
+    'nadam': 'torch.optim.NAdam',
+    'radam': 'torch.optim.RAdam',
+    'adamax': 'torch.optim.Adamax',
+    'adagrad': 'torch.optim.Adagrad',
+    'adadelta': 'torch.optim.Adadelta',
+    'asgd': 'torch.optim.ASGD',
+    'rprop': 'torch.optim.Rprop',
+    'adafactor': 'torch.optim.Adafactor',
+}
+# What --lr, --momentum, --beta and --weight_decay are where they are left out; an optimizer does not use the options
+# that its line lacks. These are torch's own values but for those with a reason beside them.
+DEFAULTS = {
+    'sgd': {'lr': 0.1, 'momentum': 0.9, 'weight_decay': 0.0},  # torch: 1e-3 without momentum
+    'adam': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adamw': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.01},
+    'rmsprop': {
+        'lr': 1e-3,
+        'momentum': 0.0,
+        'beta': 0.99,
+        'weight_decay': 0.0,
+    },  # torch: 1e-2, which learns no digits
+    'nadam': {'lr': 2e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'radam': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adamax': {'lr': 2e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
+    'adagrad': {'lr': 1e-2, 'weight_decay': 0.0},
+    'adadelta': {'lr': 1.0, 'weight_decay': 0.0},
+    'asgd': {'lr': 0.1, 'weight_decay': 0.0},  # torch: 1e-2, which takes ten times as long
+    'rprop': {'lr': 1e-2},
+    'adafactor': {'lr': 3e-2, 'weight_decay': 0.0},  # torch: 1e-2, which takes twice as long
+}
+SCHEDULES = {
+    'none': 'utils.training.optim.none',
+    'step': 'utils.training.optim.step',
+    'multistep': 'utils.training.optim.multistep',
+    'exponential': 'utils.training.optim.exponential',
+    'cosine': 'utils.training.optim.cosine',
+    'poly': 'utils.training.optim.poly',
+    'onecycle': 'utils.training.optim.onecycle',
+    'plateau': 'utils.training.optim.plateau',
+}
+# What --gamma is where it is left out: by step or epoch, so that a run of usual length learns to its end.
+GAMMAS = {'step': 0.1, 'multistep': 0.1, 'exponential': 0.95, 'plateau': 0.1}
+UNFIT_IN_SHARDS = {'sgd': 'fused'}  # torch has no such step of shards
+START = 1e-3  # share of the learning rate with which a warm-up begins
+UNFIT = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
+
+
+def select_optimizer(net, args):
+    """Return the torch.optim optimizer that args.optimizer names; fused where there is such a one: all in one call.
+
+    Args:
+        net: nn.Module whose parameters it changes.
+        args: options; optimizer, lr, momentum, beta, weight_decay, nesterov, decay_weights_only, lr_of and lr_decay
+            count. Those that are None are left to the optimizer.
+
+    Raises:
+        DanluError: a prefix of --lr_of fits no parameter, or the optimizer has no weight decay to use.
+    """
+    kind = load_entry(OPTIMIZERS, args.optimizer, 'optimizer')
+    takes = inspect.signature(kind).parameters
+    if args.weight_decay and 'weight_decay' not in takes:
+        raise DanluError(f'--weight_decay: {args.optimizer} has none; leave it out')
+    offered = {
+        **{'lr': args.lr, 'weight_decay': args.weight_decay, 'momentum': args.momentum, 'alpha': args.beta},
+        **{'nesterov': True if args.nesterov else None, 'fused': True},
+    }
+    if 'betas' in takes:
+        own = takes['betas'].default
+        offered['betas'] = tuple(
+            value if given is None else given for given, value in zip((args.momentum, args.beta), own, strict=False)
+        )
+    offered.pop(UNFIT.get(args.optimizer), None)
+    if is_sharded(net):
+        offered.pop(UNFIT_IN_SHARDS.get(args.optimizer), None)
+    given = {name: value for name, value in offered.items() if name in takes and value is not None}
+    return kind(parameter_groups(net, args), **given)
+
+
+def parameter_groups(net, args):
+    """Return the parameters of a network in groups (list of dict): by their share of the learning rate, and by decay.
+
+    The share is that of --lr_of times that of --lr_decay (utils/training/layer_decay.py). Each group has 'lr_share', by
+    which `base_lr` finds --lr again. Frozen parameters are left out.
+
+    Raises:
+        DanluError: a prefix of --lr_of fits no parameter, or there is nothing to train.
+    """
+    shares, groups = {}, {}
+    for text in args.lr_of or []:
+        prefix, _, share = text.rpartition('=')
+        shares[prefix] = float(share)
+    trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
+    for prefix, share in shares.items():
+        check_parts(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
+        if not any(begins(name, prefix) for name in trained):
+            raise DanluError(f'--lr_of {prefix}={share:g}: all of it is frozen; leave it out here or of --freeze')
+    by_depth = {} if args.lr_decay is None else layer_shares(net, args.lr_decay)
+    for name, parameter in net.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        fitting = [prefix for prefix in shares if begins(name, prefix)]
+        share = shares[max(fitting, key=len)] if fitting else 1.0
+        share *= by_depth.get(name, 1.0)
+        decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay or 0.0
+        key = (share, decay)
+        if key not in groups:
+            groups[key] = {'params': [], 'lr': args.lr * share, 'lr_share': share}
+            groups[key] |= {'weight_decay': decay} if args.weight_decay else {}
+        groups[key]['params'].append(parameter)
+    if not groups:
+        raise DanluError('the model has no parameter that could be trained')
+    return list(groups.values())
+
+
+def base_lr(optimizer):
+    """Return what --lr has become (float): the learning rate of a group without a share of its own."""
+    group = max(optimizer.param_groups, key=lambda group: group.get('lr_share', 1.0))
+    return float(group['lr']) / (group.get('lr_share', 1.0) or 1.0)  # all parts may stand still
+
+
+class Schedule:
+    """The learning rate over a run: a linear warm-up, then a schedule of torch.optim.lr_scheduler.
+
+    Args:
+        optimizer: torch.optim.Optimizer.
+        args: options; schedule, warmup_epochs, warmup_steps, epochs, max_steps, lr_steps, gamma, power, lr_min and
+            plateau_patience count.
+        steps_per_epoch: optimizer steps, or None: not known, which only a schedule by whole epochs can do without.
+        mode: 'max' or 'min', which values of the monitored metric are better.
+
+    Attributes:
+        last_lr: the learning rate (float) of the last optimizer step, as `base_lr` has it; before the first step that
+            of the first step.
+
+    Raises:
+        DanluError: the warm-up takes the whole run, or the number of steps is needed and not known.
+    """
+
+    def __init__(self, optimizer, args, steps_per_epoch, mode):
+        if not steps_per_epoch:
+            if args.warmup_epochs or args.schedule not in ('none', 'plateau'):
+                raise DanluError(
+                    '--schedule and --warmup_epochs need a loader that says how many batches it has: give it a '
+                    '__len__, or take --warmup_steps, or hand over a scheduler'
+                )
+            steps_per_epoch = 1 + args.warmup_steps  # of no consequence, but for being enough
+        elif 'max_steps' in getattr(args, 'typed', ()) and (args.max_steps or 0) > args.epochs * steps_per_epoch:
+            raise DanluError(
+                f'--max_steps {args.max_steps}: the run ends before, after {args.epochs * steps_per_epoch} steps '
+                f'(--epochs {args.epochs}); leave it out, or give more --epochs'
+            )
+        warm, total = warm_up_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
+        rest = min(total, args.max_steps or total) - warm
+        if rest < 1:
+            given = f'steps {warm}' if args.warmup_steps else f'epochs {args.warmup_epochs:g}'
+            raise DanluError(f'--warmup_{given}: the run has only {args.epochs} epochs, {rest + warm} steps')
+        main = load_entry(SCHEDULES, args.schedule, 'schedule')(optimizer, args, steps_per_epoch, rest, mode)
+        self.by_value = main if isinstance(main, lr_scheduler.ReduceLROnPlateau) else None
+        by_step = [] if self.by_value or main is None else [main]
+        if warm:
+            by_step.insert(0, lr_scheduler.LinearLR(optimizer, START, total_iters=warm))
+        self.by_step = by_step[0] if len(by_step) == 1 else None
+        if len(by_step) == 2:
+            self.by_step = lr_scheduler.SequentialLR(optimizer, by_step, [warm])
+        self.optimizer, self.last_lr = optimizer, base_lr(optimizer)
+
+    def step(self):
+        """Go on after an optimizer step."""
+        self.last_lr = base_lr(self.optimizer)
+        if self.by_step is not None:
+            self.by_step.step()
+
+    def end_epoch(self, value):
+        """Go on after an epoch whose monitored metric was `value` (float)."""
+        if self.by_value is not None:  # for which nan is an epoch that is not better
+            self.by_value.step(value)
+
+    def state_dict(self):
+        """Return where it stands: dict of plain values."""
+        return {name: plain(part.state_dict()) for name, part in self._parts()} | {'last_lr': self.last_lr}
+
+    def load_state_dict(self, state):
+        """Go on where `state_dict` was taken, after the optimizer has loaded its own state."""
+        for name, part in self._parts():
+            restore_scheduler(part, state[name])
+        self.last_lr = state.get('last_lr', base_lr(self.optimizer))  # older states do not have it
+
+    def _parts(self):
+        parts = (('by_step', self.by_step), ('by_value', self.by_value))
+        return [(name, part) for name, part in parts if part is not None]
+
+
+def warm_up_steps(args, steps_per_epoch):
+    """Return how many optimizer steps (int) the warm-up takes, by args.warmup_steps or args.warmup_epochs."""
+    return args.warmup_steps or round(args.warmup_epochs * steps_per_epoch)
+
+
+def none(optimizer, args, steps_per_epoch, rest, mode):
+    """Leave the learning rate as it is."""
+
+
+def step(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma every --lr_steps epochs."""
+    return lr_scheduler.StepLR(optimizer, max(1, round(args.lr_steps[0] * steps_per_epoch)), args.gamma)
+
+
+def multistep(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma after each of the epochs --lr_steps."""
+    warm = warm_up_steps(args, steps_per_epoch)
+    places = [max(1, round(epoch * steps_per_epoch) - warm) for epoch in args.lr_steps]
+    return lr_scheduler.MultiStepLR(optimizer, places, args.gamma)
+
+
+def exponential(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma over each epoch, a little at each step."""
+    return lr_scheduler.ExponentialLR(optimizer, args.gamma ** (1 / steps_per_epoch))
+
+
+def cosine(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the half cosine down to --lr_min at the end of the run (Loshchilov and Hutter 2017, SGDR)."""
+    return SharedCosineLR(optimizer, rest, args.lr_min)
+
+
+class SharedCosineLR(lr_scheduler.CosineAnnealingLR):
+    """CosineAnnealingLR whose lowest learning rate in each group is eta_min times the group's 'lr_share'.
+
+    Attributes:
+        shared: whether the lowest rate is a share (bool). States of earlier versions do not have it: a run that began
+            with one lowest rate for all groups keeps it.
+    """
+
+    def __init__(self, optimizer, T_max, eta_min):
+        self.shared = True
+        super().__init__(optimizer, T_max, eta_min)
+
+    def get_lr(self):
+        """Return the next learning rate of each group (list of float)."""
+        return self._of_each_group(super().get_lr)
+
+    def _get_closed_form_lr(self):
+        return self._of_each_group(super()._get_closed_form_lr)
+
+    def _of_each_group(self, rates):
+        """Return what torch's function `rates` gives for each group with the lowest rate of that group."""
+        lowest, found = self.eta_min, []
+        for number, group in enumerate(self.optimizer.param_groups):
+            self.eta_min = lowest * (group.get('lr_share', 1.0) if self.shared else 1.0)
+            found.append(rates()[number])
+        self.eta_min = lowest
+        return found
+
+    def load_state_dict(self, state_dict):
+        """Go on where `state_dict` was taken."""
+        super().load_state_dict(state_dict)
+        self.shared = state_dict.get('shared', False)
+
+
+def poly(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the power of what is left of the run, --power (Chen et al. 2017, DeepLab)."""
+    return lr_scheduler.PolynomialLR(optimizer, rest, args.power)
+
+
+def onecycle(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the rise to --lr over 30 % of the run and the fall after it (Smith and Topin 2018)."""
+    highest = [group['lr'] for group in optimizer.param_groups]
+    return lr_scheduler.OneCycleLR(optimizer, highest, total_steps=rest + 1, cycle_momentum=False)
+
+
+def plateau(optimizer, args, steps_per_epoch, rest, mode):
+    """Return the schedule that multiplies by --gamma when the monitored metric has not improved for some epochs."""
+    lowest = [args.lr_min * group.get('lr_share', 1.0) for group in optimizer.param_groups]
+    options = {'factor': args.gamma, 'patience': args.plateau_patience, 'min_lr': lowest}
+    return lr_scheduler.ReduceLROnPlateau(optimizer, mode, **options, eps=0.0)  # or it passes over small rates
+
+
+def restore_scheduler(scheduler, state):
+    """Let a scheduler go on from a state that `plain` returned of its own; ValueError where it is of another one."""
+    for name, value in plain(scheduler.state_dict()).items():
+        then = state.get(name)
+        if None not in (value, then) and _kind_of(then) != _kind_of(value):
+            raise ValueError(f'{name} of the scheduler is of type {type(then).__name__}')
+    scheduler.load_state_dict(state)
+    for each in getattr(scheduler, '_schedulers', [scheduler]):
+        if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
+            each.milestones = Counter(each.milestones)
+
+
+def _kind_of(value):
+    return next((kind for kind in (str, list, dict) if isinstance(value, kind)), None)
+
+
+def plain(value):
+    """Return a scheduler's state as dicts, lists and plain values, which a checkpoint may hold."""
+    if isinstance(value, dict):  # also collections.Counter
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value.item() if torch.is_tensor(value) else value

@@ -1,0 +1,173 @@
+"""What makes a step faster on some devices and slower on others: AMP, channels_last, torch.compile; choosing of them.
+
+AMP is torch.autocast around the forward pass, with a gradient scaler for float16; Micikevicius et al. 2018, Mixed
+Precision Training. channels_last lays the pixels' channels side by side, as the convolutions of some devices want it.
+"""
+
+import copy
+import math
+import statistics
+import time
+
+import torch
+
+from utils.base.errors import DanluError
+from utils.base.seeding import get_rng_state, set_rng_state
+from utils.distributed import processes
+from utils.tasks.tasks import has_pictures
+
+DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+WORTH = 1.03  # times as fast as without, or it stays off
+ROUNDS, SECONDS = 100, 3.0  # of one comparison, whichever ends first
+CLOSE = 0.05  # how far the loss may move, as a share of it
+
+
+def forward(net, images, amp):
+    """Return the network's predictions, float32 also where `amp` (key of DTYPES or None) computes with 16 bits."""
+    if amp is None:
+        return net(images)
+    with torch.autocast(images.device.type, DTYPES[amp]):
+        predictions = net(images)
+    half = torch.is_tensor(predictions) and predictions.dtype in DTYPES.values()
+    return predictions.float() if half else predictions
+
+
+def compile_network(net, image):
+    """Let torch.compile translate a network, in place: its weights keep their names.
+
+    Args:
+        net: nn.Module on its device; one that is compiled stays so.
+        image: float32 (1, C, H, W) there, with which it is tried at once; None leaves that to the first step.
+
+    Raises:
+        DanluError: it cannot be compiled here; with the compiler's reason.
+    """
+    training = net.training
+    if net._compiled_call_impl is None:
+        net.compile()
+    if image is None:
+        return
+    try:
+        with torch.no_grad():
+            net.eval()(image)
+    except Exception as error:  # of the network, of the translation, of a C++ compiler that is not there: all differ
+        net._compiled_call_impl = None
+        raise DanluError(
+            f'--compile: this network cannot be compiled here: {first_line(error)}; leave it out'
+        ) from error
+    finally:
+        net.train(training)
+
+
+def choose_fast(trainer, alone=True):
+    """Turn on those of channels_last, amp and compile that a trainer's args left open and that make its step faster.
+
+    Args:
+        trainer: train.Trainer, whose network is left as it was, and so are the random generators.
+        alone: whether one process and one device do all of it; else nothing is compiled.
+
+    Returns:
+        a line (str) on what each of them brought.
+
+    Raises:
+        DanluError: there is no batch to try them with.
+    """
+    args, wanted = trainer.args, {'channels_last': True, 'amp': 'bf16', 'compile': True}
+    if trainer.device.type == 'cpu':
+        del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
+    elif not torch.cuda.is_bf16_supported(including_emulation=False):
+        wanted['amp'] = 'fp16'
+    if not has_pictures(args):
+        del wanted['channels_last']
+    if not alone:
+        wanted.pop('compile', None)
+    wanted = {name: value for name, value in wanted.items() if getattr(args, name) is None}
+    state = get_rng_state()
+    batch = next(iter(trainer.train_loader), None)
+    if batch is None:
+        raise DanluError('there is no batch to train on: the loader is empty')
+    batch = trainer.to_device(batch)
+    found, line = processes.broadcast_from_rank0(lambda: find_fast(trainer.net, trainer.compute_loss, batch, wanted))
+    set_rng_state(state)
+    for name, value in found.items():
+        setattr(args, name, value)
+    return line
+
+
+def find_fast(net, loss_of, batch, wanted):
+    """Try options one after the other on a copy of a network, and keep what makes its training step faster.
+
+    Args:
+        net: nn.Module on its device, which is left as it was; random generators are not.
+        loss_of: function(predictions, targets) -> 0-d tensor.
+        batch: (images, targets) as the network takes them.
+        wanted: dict from an option's name ('channels_last', 'amp', 'compile') to the value to try.
+
+    Returns:
+        dict of all of `wanted`: the value where it is faster and gives the same loss, else off; and a line (str) that
+        says what each of them brought.
+    """
+    chosen, report = {}, []
+    for name, value in wanted.items():
+        shown = name if value is True else f'{name} {value}'
+        try:
+            old, new = (Variant(net, loss_of, batch, options) for options in (chosen, chosen | {name: value}))
+            gain, change = compare(old, new)
+        except (RuntimeError, DanluError) as error:  # memory, an operation without this type, a missing compiler
+            report.append(f'{shown} off (fails here: {first_line(error)})')
+            continue
+        faster, same = gain >= WORTH, change <= CLOSE
+        if faster and same:
+            chosen[name] = value
+        reason = '' if same else f', but moves the loss by {change:.0%}'
+        report.append(f'{shown} {"on" if name in chosen else "off"} ({gain:.2f} times as fast{reason})')
+    off = {name: None if name == 'amp' else False for name in wanted}
+    return off | chosen, f'fast on this device: {", ".join(report) or "nothing left to try"}'
+
+
+class Variant:
+    """A copy of a network with some options, whose training steps are timed."""
+
+    def __init__(self, net, loss_of, batch, options):
+        self.net, self.loss_of, (self.images, self.targets) = copy.deepcopy(net), loss_of, batch
+        self.options, self.amp = options, options.get('amp')
+        if options.get('channels_last'):
+            self.net.to(memory_format=torch.channels_last)
+            self.images = self.images.contiguous(memory_format=torch.channels_last)
+        if options.get('compile'):
+            compile_network(self.net, self.images[:1])
+
+    def loss(self):
+        """Return the batch's loss (float), without dropout, which draws other numbers for another memory format."""
+        with torch.no_grad():
+            return float(self.loss_of(forward(self.net.eval(), self.images, self.amp), self.targets))
+
+    def seconds(self):
+        """Return how long a step took: forward, loss and backward."""
+        _wait_for(self.images.device)
+        started = time.perf_counter()
+        self.net.train().zero_grad(set_to_none=True)
+        self.loss_of(forward(self.net, self.images, self.amp), self.targets).backward()
+        _wait_for(self.images.device)
+        return time.perf_counter() - started
+
+
+def compare(old, new):
+    """Return how many times as fast a Variant is as an older one, and how far the loss moved as a share of it."""
+    before, after = old.loss(), new.loss()
+    change = abs(after - before) / max(abs(before), 1e-3)
+    old.seconds(), new.seconds()  # to warm up
+    started, ratios = time.perf_counter(), []
+    while len(ratios) < ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < SECONDS):
+        ratios.append(old.seconds() / new.seconds())
+    return statistics.median(ratios), math.inf if math.isnan(change) else change
+
+
+def first_line(error):
+    """Return the first line (str) of what an exception says, or its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _wait_for(device):
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)

@@ -1,0 +1,156 @@
+"""When the state of a run has to be saved within an epoch: every so often, and when the process is asked to end."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+from utils.base.ending_signals import ALWAYS, AT_ONCE, free_signals, handling, leave_to_parent
+from utils.base.streams import guard_output
+from utils.distributed import processes
+
+# How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
+GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
+ECHO = 2.0  # seconds in which a second Ctrl-C is the first one once more
+
+
+class Interrupted(RuntimeError):
+    """Ends a pass over data that is not part of what is saved: it begins anew."""
+
+
+class Interruption:
+    """Says after each step whether the state is to be saved, and whether the run ends then.
+
+    Args:
+        save_steps: optimizer steps from one saving to the next, or None.
+        save_minutes: minutes likewise, or None.
+
+    Attributes:
+        signal: the signal (int) that asked for the end, or None.
+        asked: whether the state is to be saved as soon as that can be (bool).
+    """
+
+    def __init__(self, save_steps=None, save_minutes=None):
+        self.save_steps, self.seconds = save_steps, None if save_minutes is None else 60 * save_minutes
+        self.signal, self.asked, self.saved_steps, self.saved_at = None, False, 0, time.monotonic()
+
+    def due(self, steps):
+        """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
+        return self.signal is not None or self._is_turn(steps) or self._is_time()
+
+    def _is_turn(self, steps):
+        return self.asked or (self.save_steps is not None and steps - self.saved_steps >= self.save_steps)
+
+    def _is_time(self):
+        return self.seconds is not None and time.monotonic() - self.saved_at >= self.seconds
+
+    def saved(self, steps):
+        """Take note that the state after so many optimizer steps was saved."""
+        self.saved_steps, self.saved_at, self.asked = steps, time.monotonic(), False
+
+    def watching(self):
+        """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
+        return handling({*free_signals(), *ALWAYS}, self._notice)
+
+    def guarded(self, batches, stop):
+        """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
+        batches = iter(batches)
+        while True:
+            try:
+                batch = next(batches, batches)
+            except GONE:
+                if self.signal is None:
+                    raise
+                stop()
+                raise
+            if batch is batches:
+                return
+            yield batch
+
+    def agree(self):
+        """Make what is known of signals the same for all processes that work together; here there is one."""
+
+    def _notice(self, number, frame):
+        if self.signal is not None and number in AT_ONCE:
+            _end_by(number)
+        self.signal = self.signal or number
+
+    def stop(self):
+        """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with 128 and its number."""
+        _end_by(self.signal)
+
+
+class SharedInterruption(Interruption):
+    """An Interruption of several processes: all of them save, and end, at the same step.
+
+    What one of them knows goes to all while the next step is computed, and counts after it.
+
+    Args:
+        save_steps, save_minutes: as Interruption has them.
+        agreement: utils.distributed.processes.AsyncFlagReduce.
+    """
+
+    def __init__(self, save_steps, save_minutes, agreement):
+        super().__init__(save_steps, save_minutes)
+        self.agreement, self.noticed, self.noticed_at, self.told_before = agreement, None, 0.0, False
+
+    def due(self, steps):
+        """Return whether the state is to be saved after so many optimizer steps (bool), to all processes the same."""
+        is_time, self.signal = self.agreement.exchange(self._is_time(), self.noticed)
+        outdated, self.told_before = self.told_before, False  # that it is time was told before the last saving
+        return self.signal is not None or self._is_turn(steps) or (is_time and not outdated)
+
+    def agree(self):
+        """Make what is known of signals the same for all processes."""
+        _, self.signal = self.agreement.exchange(False, self.noticed)
+
+    def saved(self, steps):
+        """Take note that the state after so many optimizer steps was saved."""
+        super().saved(steps)
+        self.told_before = True
+
+    def _notice(self, number, frame):
+        now = time.monotonic()
+        # A terminal sends Ctrl-C to all processes, and torchrun hands it on to those that it has started.
+        if self.noticed is not None and number in AT_ONCE and now - self.noticed_at > ECHO:
+            _end_by(number)
+        if self.noticed is None:
+            self.noticed, self.noticed_at = number, now
+
+
+def select_interruption(args):
+    """Return the Interruption that options (save_steps, save_minutes) ask for, of several processes a shared one."""
+    if processes.count() == 1:
+        return Interruption(args.save_steps, args.save_minutes)
+    return SharedInterruption(args.save_steps, args.save_minutes, processes.AsyncFlagReduce())
+
+
+def prepare_worker(_):
+    """Let a worker process leave signals to the process that it works for: a DataLoader's worker_init_fn.
+
+    Ctrl-C and batch systems reach all processes of a run at once. SIGTERM, by which the DataLoader itself ends its
+    workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
+    step. When that process is killed, this one ends; torch's own check misses a process that is gone by the time the
+    check begins.
+    """
+    guard_output()
+    leave_to_parent()
+    signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _leave_with(parent):
+    """Wait until the process that this one works for has ended, and end this one."""
+    parent.join()
+    os._exit(0)
+
+
+def _leave(number, frame):
+    os._exit(0)
+
+
+def _end_by(number):
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)

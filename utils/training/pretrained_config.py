@@ -1,0 +1,83 @@
+"""What pictures pretrained weights were made for, as timm and torchvision state it for each of their weights."""
+
+import importlib.util
+
+from utils.options.fit import numbers_text
+
+SMALLEST_SHARE = 0.01  # below, crop_pct is no share
+
+
+def config_of_weights(args):
+    """Return how the weights of --pretrained were evaluated: dict, {} where there are none or nothing is known.
+
+    Args:
+        args: options; pretrained, model_type and task count.
+
+    Returns:
+        mean, std (lists of float), interpolation (str), crop_share (float, the side of the picture in the middle that
+        is shown, as a share of the shorter side), image_size ([height, width]), crop_mode (str); torchvision states no
+        crop for segmentation.
+    """
+    if not getattr(args, 'pretrained', False):
+        return {}
+    library, _, name = args.model_type.partition(':')
+    if library == 'timm' and importlib.util.find_spec('timm'):
+        return _of_timm(name)
+    return _of_torchvision(name, args.task) if library == 'torchvision' else {}
+
+
+def _of_timm(name):
+    import timm
+
+    architecture, _, tag = name.partition('.')
+    if not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(f'{architecture}.*')):
+        return {}  # building the model says so
+    config = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    if config is None or not config.has_weights:
+        return {}
+    share = config.crop_pct or 1.0
+    return {
+        'mean': list(config.mean),
+        'std': list(config.std),
+        'interpolation': config.interpolation if config.interpolation != 'random' else 'bilinear',
+        'crop_share': min(1.0, max(SMALLEST_SHARE, share)),
+        'image_size': list(config.input_size[1:]),
+        'crop_mode': config.crop_mode,
+    }
+
+
+def _of_torchvision(name, task):
+    from torchvision import models
+
+    if name not in models.list_models(models.segmentation if task == 'segmentation' else models):
+        return {}
+    transforms = models.get_model_weights(name).DEFAULT.transforms()
+    found = {'mean': list(transforms.mean), 'std': list(transforms.std), 'crop_mode': 'center'}
+    found['interpolation'] = transforms.interpolation.value
+    if task != 'segmentation':
+        [cropped], [resized] = transforms.crop_size, transforms.resize_size
+        found |= {'crop_share': round(cropped / resized, 4), 'image_size': [cropped, cropped]}
+    return found
+
+
+def note_of_weights(args):
+    """Return the line (list of str) that says what the pretrained weights were made for, and what is otherwise here."""
+    config = config_of_weights(args)
+    if not config:
+        return []
+    names = [name for name in ('mean', 'std', 'interpolation', 'crop_share', 'image_size') if name in config]
+    line = f'pretrained weights of {args.model_type} were evaluated with ' + ', '.join(
+        f'--{name} {_shown(config[name])}' for name in names
+    )
+    if config['crop_mode'] == 'squash':
+        line += ', --fit stretch'
+    other = [
+        f'--{name} {_shown(value)}'
+        for name in names
+        if (value := getattr(args, name)) is not None and _shown(value) != _shown(config[name])
+    ]
+    return [line + (f'; here: {", ".join(other)}' if other else '')]
+
+
+def _shown(value):
+    return numbers_text(value) if isinstance(value, list) else str(value)

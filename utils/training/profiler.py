@@ -1,0 +1,243 @@
+"""--profile: where the time of a training step goes, as a table, one line of advice and a trace to look at."""
+
+import functools
+import operator
+import os
+import time
+from contextlib import contextmanager
+from itertools import islice
+from math import prod
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
+
+from utils.base.batches import length_of
+from utils.base.machine import cpu_cores, memory
+from utils.base.regular_files import made_regular
+from utils.tasks.tasks import task_of
+from utils.training.advice import PARTS, Facts, advise
+
+TRACE = 'trace.json.gz'
+LONG = 60  # steps of which no more than these are measured
+
+
+def with_profiler(trainer, batches):
+    """Return the batches (iterable); with --profile those of the first epoch are measured while they go by."""
+    if not trainer.to_profile:
+        return batches
+    trainer.to_profile = False
+    # The trainer does not keep the Profile: in a circle, worker processes would be waited for until they time out.
+    return Profile(trainer).steps(iter(batches))
+
+
+class Profile:
+    """Measures some steps of an epoch; the training itself stays the same to the last bit.
+
+        for batch in Profile(trainer).steps(batches):    # the same batches, an iterator
+
+    Some steps warm up, some are measured as a whole, some are timed part by part, and some are traced by torch.profiler
+    under the same names. Methods are wrapped on the trainer and its loader, logger and optimizer for that long only.
+
+    At any moment exactly one part is running, the innermost, so the parts add up to the whole. Outside of the methods,
+    what lies between compute_loss and optimizer.step is `backward`; what `step` does besides `to_device` is `forward`.
+
+    On a GPU the timed steps wait for it (torch.cuda.synchronize) at each boundary: it works on while Python runs ahead,
+    and a part would be charged for those before it. That makes them slower than they are otherwise, hence the steps
+    measured as a whole, which wait only at their ends. Traced steps do not wait. After a trace CUDA's own profiler may
+    stay loaded and cost a few percent until the process ends.
+
+    Args:
+        trainer: train.Trainer, ready to train.
+    """
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+        self.names = dict(zip(PARTS, PARTS, strict=True))
+        if trainer.prepare.augment is not None:
+            self.names['copy'] = 'copy and augment'
+        on_gpu = trainer.device.type == 'cuda'
+        self.gpus = (getattr(trainer.model, 'device_ids', None) or [trainer.device]) if on_gpu else []
+        self.part = self.mark = self.since = self.range = self.whole = None
+        self.timed, self.followed, self.lag, self.seconds = 0, 0, 0.0, dict.fromkeys(PARTS, 0.0)
+
+    def steps(self, batches):
+        """Yield the batches of an iterator and report what was measured as soon as it is."""
+        warm, whole, timed, traced = plan(operator.length_hint(self.trainer.train_loader, LONG))
+        if not self.gpus:
+            os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the tracer would complain on stderr that there is no GPU
+        yield from islice(batches, warm)
+        yield from self._as_a_whole(batches, whole)
+        with self._wrapped():
+            yield from self._followed(batches, timed, self._add_time)
+            self.timed, recorded = self.followed, None
+            if traced:
+                with profile(activities=self._activities(), acc_events=True) as recorded:  # else torch 2.10 warns
+                    yield from self._followed(batches, traced, self._name)
+        self._report(warm + whole, recorded)
+        yield from batches
+
+    def _as_a_whole(self, batches, count):
+        self._wait()
+        started = time.perf_counter()
+        yield from islice(batches, count)
+        self._wait()
+        self.whole = (count, time.perf_counter() - started) if count else None
+
+    def _followed(self, batches, count, mark):
+        """Yield up to `count` batches; `mark(part that ends, part that begins)` is called at each boundary."""
+        self.mark, self.followed = mark, 0
+        try:
+            for _ in range(count):
+                self._enter('data')
+                batch = next(batches, self)
+                if batch is self:  # the loader did not know how long it is
+                    return
+                self._enter('rest')
+                self.followed += 1
+                yield batch
+        finally:
+            self._enter(None)
+            self.mark = None  # a method of its own: a circle that only the garbage collector would open
+
+    def _enter(self, part):
+        """Begin a part (str, or None: no more) and return the one that it ends."""
+        ended, self.part = self.part, part
+        self.mark(ended, part)
+        return ended
+
+    def _add_time(self, ended, part):
+        asked = time.perf_counter()
+        self._wait()
+        now = time.perf_counter()
+        if ended is not None:
+            self.seconds[ended] += now - self.since
+            self.lag += now - asked if ended in ('forward', 'loss', 'backward') else 0
+        self.since = now
+
+    def _name(self, ended, part):
+        if ended is not None:
+            self.range.__exit__(None, None, None)
+        if part is not None:
+            self.range = record_function(self.names[part])
+            self.range.__enter__()
+
+    def _wait(self):
+        for gpu in self.gpus:
+            torch.cuda.synchronize(gpu)
+
+    @contextmanager
+    def _wrapped(self):
+        """Have the methods that a step calls say when they begin and end."""
+        trainer = self.trainer
+        undo = [
+            self._wrap(trainer, 'step', 'forward'),
+            self._wrap(trainer, 'to_device', 'copy'),
+            self._wrap(trainer, 'compute_loss', 'loss', then='backward'),
+            self._wrap(trainer, 'compute_metrics', 'metrics'),
+            self._wrap(trainer, 'finite_loss', 'logging'),
+            self._wrap(trainer.logger, 'record', 'logging'),
+            self._wrap(trainer.logger, 'record_sum', 'logging'),
+            self._wrap(trainer.optimizer, 'zero_grad', 'optimizer'),
+            self._wrap(trainer.optimizer, 'step', 'optimizer', then='rest'),
+        ]
+        if hasattr(trainer.train_loader, 'prepare'):  # Danlu's own loader calls it, for several small batches at once
+            undo.append(self._wrap(trainer.train_loader, 'prepare', 'copy'))
+        try:
+            yield
+        finally:
+            for function in undo:
+                function()
+
+    def _wrap(self, owner, name, part, then=None):
+        """Put a wrapper around a method of one object and return a function that takes it off.
+
+        Args:
+            owner, name: the object, and the method's name.
+            part: what its time counts for.
+            then: what the loop's own time counts for after it; None: for the same as before.
+        """
+        method, own = getattr(owner, name), vars(owner).get(name)
+
+        @functools.wraps(method)
+        def wrapper(*args, **kwargs):
+            before = self._enter(part)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._enter(then if then and before in ('rest', 'backward') else before)
+
+        setattr(owner, name, wrapper)
+        return functools.partial(delattr, owner, name) if own is None else functools.partial(setattr, owner, name, own)
+
+    def _activities(self):
+        wanted = {ProfilerActivity.CPU, ProfilerActivity.CUDA} if self.gpus else {ProfilerActivity.CPU}
+        return wanted & supported_activities()
+
+    def _report(self, before, recorded):
+        say = self.trainer.logger.print
+        if not self.timed:
+            say('profile: nothing was measured, the epoch ended too early')
+            return
+        parts = {name: 1000 * seconds / self.timed for name, seconds in self.seconds.items()}
+        say(f'profile: mean of {counted(self.timed)}, after {before} others')
+        say('\n'.join(table({self.names[name]: time for name, time in parts.items()})))
+        if self.whole is not None:
+            count, seconds = self.whole
+            waits = ', without waiting for the GPU in each part' if self.gpus else ''
+            say(f'  {"as a whole before":<16}{1000 * seconds / count:>11.3f}  ({counted(count)}{waits})')
+        say(f'advice: {advise(parts, facts_of(self.trainer, 1000 * self.lag / self.timed))}')
+        if recorded is not None:
+            path = Path(self.trainer.args.model_dir) / TRACE
+            save_trace(recorded, path)
+            say(f'trace: {path} ({counted(self.followed)}); open it in https://ui.perfetto.dev or chrome://tracing')
+
+
+def plan(steps):
+    """Return how many steps of an epoch warm up, are measured as a whole, are timed and are traced (tuple of int)."""
+    warm, whole, traced = min(5, (steps + 1) // 4), min(10, steps // 6), min(5, (steps + 2) // 4)
+    return warm, whole, min(40, steps - warm - whole - traced), traced
+
+
+def counted(number):
+    """Return '1 step', '2 steps' ... (str)."""
+    return f'{number} step' + 's' * (number != 1)
+
+
+def table(parts):
+    """Return the lines (list of str) of a breakdown: dict from a part's name to its milliseconds per step."""
+    whole = sum(parts.values())
+    rows = [f'  {name:<16}{ms:>12.3f}{ms / whole:>10.1%}' for name, ms in (*parts.items(), ('whole step', whole))]
+    return [f'  {"part":<16}{"ms/step":>12}{"share":>10}', *rows]
+
+
+def save_trace(recorded, path):
+    """Write what torch.profiler recorded as a Chrome trace: a Path ending in .gz, written whole or not at all."""
+    partial = path.with_name(f'partial.{path.name}')
+    recorded.export_chrome_trace(str(made_regular(partial)))
+    os.replace(partial, path)
+
+
+def facts_of(trainer, lag):
+    """Return the Facts of a Trainer; `lag` is measured, in milliseconds per step."""
+    args = trainer.args
+    train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
+    ours = not trainer.ready_made and train is not None  # the Batches of data/data_entry.py
+    channels = args.channels or 3
+    planes = channels + {'mask': 1, 'picture': channels}.get(task_of(args).target, 0)
+    lengths = [length_of(part) for part in (train, val) if part is not None] if ours else [None]
+    known = None not in lengths
+    size = sum(lengths) * planes * prod(args.image_size) if known else 0
+    return Facts(
+        device=trainer.device.type,
+        data_type=args.data_type if ours else None,
+        in_memory=ours and getattr(train.dataset, 'in_memory', False),
+        fits_memory=known and size < memory() / 4,
+        workers=trainer.workers,
+        cores=cpu_cores(),
+        threads=torch.get_num_threads(),
+        batch_size=args.batch_size,
+        augment='none' if trainer.prepare.augment is None else args.augment,
+        fast=args.fast or None not in (args.amp, args.channels_last, args.compile),
+        lag=lag,
+    )

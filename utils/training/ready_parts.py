@@ -1,0 +1,273 @@
+"""Parts that are handed to a Trainer as objects: checked, named in the log, and replaced until training begins."""
+
+import inspect
+from itertools import islice
+
+import torch
+from torch import nn
+
+from utils.base.errors import DanluError
+from utils.distributed import processes
+from utils.distributed.fsdp import is_sharded
+from utils.losses.function_loss import FunctionLoss
+from utils.options.checks import shown
+from utils.options.given_parts import REPLACED, add
+from utils.tasks.one_logit import TWO, check_ready_loss
+from utils.training.ready_schedule import ReadySchedule
+
+SHOWN_NAMES = 4
+DATA_OPTIONS = ('data_type', 'train_list', 'val_list', 'val_split', 'data_root', 'download')
+
+
+def check_model(model):
+    """Raise DanluError unless a ready-made network is an nn.Module."""
+    if isinstance(model, nn.Module):
+        return
+    if inspect.isclass(model):
+        raise DanluError(f'model is the class {model.__name__}: give an object of it, {model.__name__}(...)')
+    named = ', or its name as an option, model_type=' if isinstance(model, str) else ''
+    raise DanluError(f'model is of type {type(model).__name__}: give an nn.Module{named}')
+
+
+def ready_loss(loss):
+    """Return a ready-made loss as an nn.Module.
+
+    Raises:
+        DanluError: it is no function (predictions, targets), or one of probabilities.
+    """
+    if not callable(loss) or inspect.isclass(loss):
+        kind = f'the class {loss.__name__}' if inspect.isclass(loss) else f'of type {type(loss).__name__}'
+        raise DanluError(f'loss is {kind}: give an nn.Module object or a function (predictions, targets) -> 0-d tensor')
+    check_ready_loss(loss)
+    return loss if isinstance(loss, nn.Module) else FunctionLoss(loss)
+
+
+def check_optimizer(optimizer, net):
+    """Raise DanluError unless an object is an optimizer that changes parameters of this network and of nothing else.
+
+    Args:
+        optimizer: what was handed over.
+        net: nn.Module, whose weights train.py saves and tests.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise DanluError(
+            f'optimizer is of type {type(optimizer).__name__}: give one object such as '
+            'torch.optim.SGD(net.parameters(), lr=0.1); several optimizers need a train_step of your own'
+        )
+    kind = type(optimizer).__name__
+    if is_sharded(net):
+        raise DanluError(f'{kind} holds the parameters from before --parallel fsdp shared them out: use --optimizer')
+    closure = inspect.signature(type(optimizer).step).parameters.get('closure')
+    if closure is not None and closure.default is closure.empty:
+        raise DanluError(f'{kind} computes the loss several times per step (closure): override train_step for it')
+    own = {id(parameter) for parameter in net.parameters()}
+    held = [parameter for group in optimizer.param_groups for parameter in group['params']]
+    foreign = sum(id(parameter) not in own for parameter in held)
+    if foreign:
+        raise DanluError(
+            f'{foreign} of the {len(held)} parameters in {kind} are not parameters of the network '
+            f'({type(net).__name__}) that is trained: build the optimizer from model.parameters() of the same object'
+        )
+    if not any(parameter.requires_grad for parameter in held):
+        raise DanluError(f'{kind} holds no parameter that needs gradients: all of them are frozen')
+
+
+def notes_on_optimizer(optimizer, net):
+    """Return lines (list of str) on a ready-made optimizer: its settings, and what of the network it leaves out."""
+    group = optimizer.param_groups[0]
+    settings = [f'{name} {group[name]:g}' for name in ('lr', 'momentum', 'weight_decay') if _is_number(group.get(name))]
+    lines = [f'optimizer: {type(optimizer).__name__}, ready-made; {", ".join(settings)}']
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
+    left = [name for name, value in net.named_parameters() if value.requires_grad and id(value) not in held]
+    if left:
+        more = ' ...' if len(left) > SHOWN_NAMES else ''
+        lines.append(
+            f'{len(left)} parameters are not in the optimizer and stay as they are: '
+            f'{", ".join(islice(left, SHOWN_NAMES))}{more}'
+        )
+    return lines
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def notes_on_replaced(args, given):
+    """Return a line (list of str) on options that were typed and have no effect, as their part is ready-made."""
+    typed = getattr(args, 'typed', ())
+    unused = [(part, name) for part, names in REPLACED.items() if part in given for name in names if name in typed]
+    return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
+
+
+def settle_one_output(args, parts):
+    """Give a network by name one output for a ready-made BCEWithLogitsLoss; return a line (list of str) where it is so.
+
+    args.loss becomes 'bce', by which a test builds the same network.
+    """
+    binary = args.task == 'classification' and args.num_classes == TWO and args.loss != 'bce'
+    if parts['model'] is not None or not (binary and isinstance(parts['loss'], nn.BCEWithLogitsLoss)):
+        return []
+    args.loss = 'bce'
+    return ['BCEWithLogitsLoss: the network gets one output for the two classes, as with --loss bce']
+
+
+def waits_for_data(args, parts):
+    """Return whether a Trainer may get its data by fit() (bool): a model is handed over, and nothing names data."""
+    named = {*DATA_OPTIONS, 'dry_run', 'find_lr'} & {*getattr(args, 'typed', ())}
+    return (
+        parts['model'] is not None
+        and not named
+        and args.resume is None
+        and processes.count() == 1
+        and (parts['train_loader'] is None and parts['val_loader'] is None)
+    )
+
+
+class ReplaceableParts:
+    """Lets `trainer.optimizer = x`, `trainer.scheduler = x` and `trainer.loss = x` work until training begins.
+
+    What is assigned takes the place of the part named by the options, in training, in the log and in the record. Once
+    training has begun, another loss counts from the next batch on, and the others raise DanluError.
+    """
+
+    optimizer_ = loss_ = given_scheduler = step_on = None
+    has_started = is_replacing = False
+
+    @property
+    def is_customised(self):
+        """Whether the Trainer is of a user's own class or has ready-made parts (bool)."""
+        return bool(self.given) or ReplaceableParts not in type(self).__bases__
+
+    @property
+    def optimizer(self):
+        """The optimizer (torch.optim.Optimizer)."""
+        self.build_waiting()
+        return self.optimizer_
+
+    @optimizer.setter
+    def optimizer(self, optimizer):
+        if not self.can_be_replaced('optimizer'):
+            self.optimizer_ = optimizer
+            return
+        if self.given_scheduler is not None:
+            raise DanluError(
+                'trainer.optimizer: the ready-made scheduler belongs to the one before; assign trainer.scheduler = '
+                'Scheduler(optimizer), which brings its optimizer along'
+            )
+        check_optimizer(optimizer, self.net)
+        self.optimizer_ = optimizer
+        self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+
+    @property
+    def scheduler(self):
+        """The ready-made scheduler, or the utils.training.optim.Schedule of --schedule."""
+        self.build_waiting()
+        return self.update.schedule if self.given_scheduler is None else self.given_scheduler
+
+    @scheduler.setter
+    def scheduler(self, scheduler):
+        if not self.can_be_replaced('scheduler'):
+            raise DanluError('trainer.scheduler is there once the Trainer is: give Trainer(..., scheduler=...)')
+        optimizer = getattr(scheduler, 'optimizer', self.optimizer_)
+        before = self.given_scheduler, self.optimizer_
+        check_optimizer(optimizer, self.net)
+        self.given_scheduler, self.optimizer_ = scheduler, optimizer
+        try:
+            self.put_in_place('scheduler')
+        except DanluError:
+            self.given_scheduler, self.optimizer_ = before
+            raise
+        if optimizer is not before[1]:
+            self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+
+    @property
+    def loss(self):
+        """The loss (nn.Module)."""
+        self.build_waiting()
+        return self.loss_
+
+    @loss.setter
+    def loss(self, loss):
+        self.build_waiting()
+        if 'logger' not in vars(self) or self.is_replacing:
+            self.loss_ = loss
+            return
+        self.loss_ = ready_loss(loss).to(self.device)
+        if self.has_started:  # it counts from the next batch on
+            self.update.accumulation.alike = self.parts_counted_alike()
+            self.given = {*self.given, 'loss'}
+            add(self.args, 'loss', loss)
+            return
+        self.selection = self.select_selection()
+        self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
+
+    def __getattr__(self, name):
+        """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
+        if name.startswith('__') or 'waiting_for_data' not in vars(self):
+            return object.__getattribute__(self, name)  # which says what is missing, also within a property
+        self.build_waiting()
+        return getattr(self, name)
+
+    def build_waiting(self, **data):
+        """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
+        if 'waiting_for_data' in vars(self):
+            args, parts, step_on = self.__dict__.pop('waiting_for_data')
+            self._build(args, parts | data, step_on)
+
+    def with_assigned(self, parts):
+        """Return ready-made parts (dict) with those that a subclass assigned before it called our constructor."""
+        early = {role: vars(self).get(f'{role}_') for role in ('optimizer', 'loss')}
+        return parts | {role: part for role, part in early.items() if parts[role] is None}
+
+    def note_given(self, args, parts, step_on):
+        """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
+        self.given = {name for name, part in parts.items() if part is not None}
+        self.given_scheduler, self.step_on, self.handed_parts = parts['scheduler'], step_on, parts
+        self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
+        if step_on is not None and self.given_scheduler is None:
+            raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
+        return notes_on_replaced(args, self.given)
+
+    def can_be_replaced(self, name):
+        """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.
+
+        Raises:
+            DanluError: training has begun, or the run was resumed with the state of the part.
+        """
+        self.build_waiting()
+        if 'logger' not in vars(self) or self.is_replacing:
+            return False
+        if self.has_started:
+            raise DanluError(f'trainer.{name}: training has begun with another one; give a new Trainer {name}=...')
+        if self.args.resume:
+            raise DanluError(f'trainer.{name}: the run was resumed with another one; give it to Trainer as {name}=...')
+        return True
+
+    def rebuild_update(self):
+        """Build the Update and the schedule anew, with the learning rates that the optimizer was built with."""
+        self.is_replacing = True
+        try:
+            for group in self.optimizer_.param_groups if self.given_scheduler is None else ():
+                group['lr'] = group.pop('initial_lr', group['lr'])  # a warm-up has lowered it
+            self.update = self.select_update()
+        finally:
+            self.is_replacing = False
+
+    def put_in_place(self, name, notes=()):
+        """Let the Trainer use a part that was assigned, and note it."""
+        self.rebuild_update()
+        self.given = {*self.given, name}
+        self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
+        parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
+        add(self.args, name, parts[name])
+        for line in [*notes, *notes_on_replaced(self.args, {name})]:
+            self.logger.print(line)
+        self.renew_record()
+
+
+def note_on_scheduler(schedule):
+    """Return a line (list of str) on a ReadySchedule; none on a schedule of the options."""
+    if not isinstance(schedule, ReadySchedule):
+        return []
+    when = {'epoch': 'each epoch', 'step': 'each optimizer step', 'val': f'each epoch by {schedule.watched}'}
+    return [f'scheduler: {type(schedule.scheduler).__name__}, ready-made, stepped {when[schedule.step_on]}']

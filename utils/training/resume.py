@@ -1,0 +1,356 @@
+"""Going on where a run stood: what last.pth holds for that, and taking it up again."""
+
+import copy
+import os
+import shlex
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from utils.base.errors import DanluError
+from utils.base.record_schema import check_resume_state
+from utils.base.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
+from utils.base.text_table import printable
+from utils.distributed import processes
+from utils.distributed.fsdp import full_tensors, optimizer_state
+from utils.drawing.curves import draw_run
+from utils.provenance.checkpoint_check import check_loaded
+from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
+
+DAMAGED = 'last.damaged.pth'
+
+
+class RunFinished(DanluError):
+    """The run has reached its end: for --resume auto, which a batch system repeats, no error."""
+
+
+def resume_state(trainer):
+    """Return what resuming needs besides what testing needs (dict of tensors and plain values)."""
+    update = trainer.update
+    return {
+        **({} if update.ema is None else {'ema': update.ema.state_dict()}),
+        'optimizer': full_tensors(trainer.optimizer.state_dict()),
+        'scheduler': update.schedule.state_dict(),
+        'scaler': update.scaler.state_dict(),
+        'loader': {
+            'batch': trainer.batch,
+            'rng': trainer.epoch_rng,
+            'gradients': update.waiting_state(),
+            'shown': list(trainer.shown),
+            'drawing': {split: allowance.state_dict() for split, allowance in trainer.drawing.items()},
+            'accumulates': 'as one batch',
+        },
+        'best': trainer.selection.best,
+        'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
+        'diverged': trainer.divergence.state_dict(),
+        **own_of_each(trainer),
+    }
+
+
+def own_of_each(trainer):
+    """Return what each process has for its own (dict): generators, and the metrics of its share of an epoch.
+
+    Of several, `processes` is a list of the same by rank, of which the first stands for those who know of one alone.
+    """
+    metrics = trainer.metrics['train']
+    own = {
+        'rng': rng_state_with(trainer.train_loader),
+        'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
+    }
+    if processes.count() == 1:
+        return own
+    every = processes.all_gather(processes.on_cpu(own | {'epoch_rng': trainer.epoch_rng}))
+    return {name: every[0][name] for name in own} | {'processes': every}
+
+
+def newest_whole(run):
+    """Return the newest readable state (dict) of a run, its path, and a note (str or None) on damaged files.
+
+    Raises:
+        DanluError: none of last.pth, last.prev.pth and epoch_*.pth can be read.
+    """
+    faults = []
+    kept = sorted(run.glob('epoch_*.pth'), key=lambda path: (len(path.name), path.name), reverse=True)
+    for path in [run / LAST, run / PREVIOUS, *kept]:
+        if path.name != LAST and not path.exists():
+            continue
+        try:
+            state = load_checkpoint(path)
+        except DanluError as error:
+            faults.append(str(error))
+            continue
+        return state, path, f'resuming from {path.name} instead: {"; ".join(faults)}' if faults else None
+    raise DanluError(f'--resume: no readable checkpoint in {run}: {"; ".join(faults)}{_what_is_left(run)}')
+
+
+def _what_is_left(run):
+    """Return what can still be done with the best weights of a run (str) that cannot be resumed; '' without them."""
+    best = run / 'best.pth'
+    try:
+        load_checkpoint(best)
+    except DanluError:
+        return ''
+    path, options = shlex.quote(str(best)), shlex.quote(f'@{run / "args.txt"}')
+    return (
+        f'. best.pth can be read. To test it: python eval.py --load_model_path {path}; to start a new run from its '
+        f'weights: python train.py {options} --load_model_path {path}'
+    )
+
+
+def set_aside(path, run):
+    """Rename a last.pth that is damaged to last.damaged.pth, so that it does not take the place of last.prev.pth.
+
+    Args:
+        path: of the checkpoint (Path) that is resumed from.
+        run: directory (Path) of the run.
+
+    Returns:
+        A line (list of one str) where there was one, else [].
+    """
+    last = run / LAST
+    if path == last or not last.exists():
+        return []
+    os.replace(last, run / DAMAGED)
+    return [f'the damaged {LAST} is kept as {DAMAGED}']
+
+
+def read_state(args, again, selection):
+    """Return the state (dict) that args.resume names, its path, and a note (str) on damaged files, or None.
+
+    Args:
+        args: options; resume and epochs count.
+        again: the command (str) that begins the run anew.
+        selection: utils.training.checkpoint_selector.Selection of the run.
+
+    Raises:
+        DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
+    """
+    path = Path(args.resume)
+    state, path, note = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    if 'optimizer' not in state:
+        raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
+    check_resume_state(state, path)
+    newest = path.parent / LAST
+    if not note and path.name != LAST and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
+        raise DanluError(
+            f'--resume: going on from {path} would write over the epochs after it; to go on from there in a new run: '
+            f'{again.partition(" @")[0]} --resume {shlex.quote(str(path))} --as NAME; to start a new run from '
+            f'its weights alone: {again} --load_model_path {shlex.quote(str(path))}'
+        )
+    if state['epoch'] >= args.epochs:
+        draw_missing(path, state, selection)
+        raise RunFinished(
+            f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
+            f'{state["epoch"] + args.epochs}'
+        )
+    return state, path, note
+
+
+def draw_missing(path, state, selection):
+    """Draw the curves of a finished run if a kill after its last epoch came before they were drawn.
+
+    Args:
+        path: of the checkpoint (Path) that it was found in.
+        state: that (dict).
+        selection: utils.training.checkpoint_selector.Selection of the run.
+    """
+    curves = path.with_name('curves.png')
+    if not processes.is_first():
+        return
+    if state['recorder']['history'] and not (curves.exists() and curves.stat().st_mtime >= path.stat().st_mtime):
+        draw_run(path.parent, state['recorder']['history'], selection)
+
+
+def restore(trainer, state, path):
+    """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
+    lines = load_weights(trainer.net, state['model'], path)
+    trainer.epoch, trainer.update.steps = state['epoch'], state['step']
+    trainer.update.refusing_changed = partial(refusing_changed, path)
+    trainer.set_resume_state(state)
+    with trainer.eval_weights():
+        lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
+    if (then := len(state.get('processes', [None]))) != processes.count():
+        lines.append(f'processes: {then} -> {processes.count()}: same order, same samples; values equal to rounding')
+    if trainer.args.accumulate > 1 and 'accumulates' not in state.get('loader', {}):
+        lines.append(
+            f'accumulate: a step has the gradient of its {trainer.args.accumulate} batches as one; the run began with '
+            'an earlier version, which took the mean of their gradients: other values where batches count differently '
+            '(a smaller last batch, ignored targets, class weights)'
+        )
+    if trainer.batch and state['train_metrics'] is None:
+        lines.append('the training metrics of this epoch are those of its rest: they cannot be saved')
+    return lines
+
+
+@contextmanager
+def refusing_changed(path):
+    """Raise DanluError instead of what torch and Python raise where a state does not fit what takes it up.
+
+    Args:
+        path: of the checkpoint that the state is from.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        reason = f'{type(error).__name__}: {next(iter(str(error).splitlines()), "no reason given")}'
+        raise DanluError(
+            f'--resume: {path} is damaged or was changed: its state cannot be taken up ({printable(reason)}); give '
+            'another checkpoint of the run'
+        ) from error
+
+
+def set_resume_state(trainer, state):
+    """Take up again what `resume_state` returned; `state` is a dict.
+
+    Raises:
+        DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
+    """
+    with trainer.update.refusing_changed():
+        _take_up(trainer, state)
+
+
+def _take_up(trainer, state):
+    update = trainer.update
+    trainer.optimizer.load_state_dict(optimizer_state(state['optimizer'], trainer.optimizer))
+    _check_shapes(trainer.optimizer)
+    update.schedule.load_state_dict(state.get('scheduler', {}))
+    if update.scaler.is_enabled():
+        update.scaler.load_state_dict(state['scaler'])
+    if update.ema is not None:
+        update.ema.load_state_dict(state['ema'])
+    trainer.selection.best = state['best']
+    loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
+    trainer.batch = trainer.resumed_at = loader['batch']
+    trainer.epoch_rng = loader['rng']
+    trainer.shown, trainer.drawn = list(loader.get('shown', [])), loader.get('drawing') or {}
+    update.load_waiting_state(loader.get('gradients'))
+    trainer.divergence.load_state_dict(state.get('diverged', {}))
+    trainer.interruption.saved(update.steps)
+    take_own(trainer, state)
+
+
+def _check_shapes(optimizer):
+    """Raise ValueError where the state of a fused optimizer has not its parameters' shapes: torch would not look."""
+    for group in optimizer.param_groups:
+        for parameter in group['params'] if group.get('fused') else ():
+            for name, value in optimizer.state.get(parameter, {}).items():
+                wanted = torch.Size() if name == 'step' else parameter.shape
+                if torch.is_tensor(value) and not (value.shape == wanted and value.is_floating_point()):
+                    found = f'{str(value.dtype).removeprefix("torch.")} {tuple(value.shape)}'
+                    raise ValueError(f'{name} of the optimizer is {found} and not of floats {tuple(wanted)}')
+
+
+def take_own(trainer, state):
+    """Take up again what `own_of_each` returned of this process; `state` (dict) holds it.
+
+    Of a run by another number of processes the first one takes all metrics, and the others draw from generators of
+    their own.
+    """
+    metrics, every = trainer.metrics['train'], state.get('processes', [{**state, 'epoch_rng': trainer.epoch_rng}])
+    metrics.reset()  # some make their attributes there
+    if len(every) == processes.count():
+        own = every[processes.rank()]
+        trainer.epoch_rng = own['epoch_rng']
+        if trainer.batch and own['train_metrics'] is not None:
+            metrics.load_state_dict(own['train_metrics'], trainer.device)
+        set_rng_state_with(trainer.train_loader, own['rng'])
+        return
+    if processes.is_first():
+        set_rng_state_with(trainer.train_loader, state['rng'])
+        if trainer.batch and hasattr(metrics, 'merge') and all(each['train_metrics'] is not None for each in every):
+            metrics.merge([share_in(metrics, each['train_metrics'], trainer.device) for each in every], trainer.device)
+    else:
+        seed_everything(mix_seed(trainer.args.seed, processes.rank(), trainer.update.steps))
+
+
+def take_best_weights(trainer):
+    """Load the weights of best.pth into a trainer's network at the end of its run, unless args.keep_last_weights.
+
+    With --ema these are averages, which the network has then in training too, and the average is equal to them.
+
+    Returns:
+        lines (list of str) on why the network keeps the last weights, where best.pth cannot be read.
+    """
+    if trainer.args.keep_last_weights:
+        return []
+    processes.broadcast_from_rank0(trainer.logger.checkpoints.finish)
+    ema, path = trainer.update.ema, Path(trainer.args.model_dir, BEST)
+    if ema is None and trainer.selection.best['epoch'] == trainer.epoch:
+        return []  # the network has them
+    try:
+        weights = weights_of(load_checkpoint(path), path)
+    except DanluError as error:
+        return [f'the network keeps the weights of the last epoch: {error}']
+    for net in [trainer.net] if ema is None else [trainer.net, ema.average.module]:
+        load_weights(net, weights, path)
+    return []
+
+
+def share_in(metrics, state, device):
+    """Return what metrics had counted (dict, as `reduce_state` has it) when their `state_dict` was `state`."""
+    then = copy.copy(metrics)
+    then.reset()
+    then.load_state_dict(state, device)
+    return then.reduce_state()
+
+
+def rng_state_with(loader):
+    """Return the state of all global generators and of those that a ready-made DataLoader has for its own (dict)."""
+    return get_rng_state() | {'loader': [generator.get_state() for generator in _generators_of(loader)]}
+
+
+def set_rng_state_with(loader, state):
+    """Restore what `rng_state_with` returned; older checkpoints know nothing of the loader's own generators."""
+    set_rng_state(state)
+    for generator, own in zip(_generators_of(loader), state.get('loader', []), strict=False):
+        generator.set_state(own)
+
+
+def _generators_of(loader):
+    sampler = getattr(loader, 'batch_sampler', None)
+    holders = (loader, getattr(loader, 'sampler', None), sampler, getattr(sampler, 'sampler', None))
+    found = [getattr(holder, 'generator', None) for holder in holders]
+    return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
+
+
+def batches_from(loader, epoch, start, epoch_rng):
+    """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
+
+    Danlu's own loader begins there. Another one is run through up to there, with the random generators, a DataLoader's
+    own among them, as they were at the beginning of the epoch. That is exact if it draws from no others, and has as
+    many workers as before, which are not kept from epoch to epoch.
+    """
+    own = getattr(loader, 'batch_sampler', None)
+    if hasattr(own, 'start'):
+        own.set_epoch(epoch, start)
+        return loader
+    for sampler in (own, getattr(loader, 'sampler', None)):
+        if hasattr(sampler, 'set_epoch'):
+            sampler.set_epoch(epoch)
+    if not start:
+        return loader
+    state = get_rng_state()
+    set_rng_state_with(loader, epoch_rng)
+    rest = Rest(loader, start)
+    set_rng_state(state)
+    return rest
+
+
+class Rest:
+    """What is left of a loader after some batches, which are passed over at once."""
+
+    def __init__(self, loader, start):
+        self.batches = iter(loader)
+        for _ in islice(self.batches, start):
+            pass
+        for name in ('dataset', 'batch_sampler'):  # which tell how many samples an epoch has
+            if hasattr(loader, name):
+                setattr(self, name, getattr(loader, name))
+
+    def __iter__(self):
+        return self.batches

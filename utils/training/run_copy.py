@@ -1,0 +1,178 @@
+"""--as: a new run that is a copy of another one as it was when a checkpoint of it was saved, and goes on from there.
+
+The copy holds what a run has that was interrupted at that moment: last.pth is the checkpoint, best.pth that of the best
+epoch up to there, the event files of TensorBoard end there. Resuming it is resuming any run, to the same bits. Nothing
+in the directory of the old run is written.
+"""
+
+import json
+import shutil
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+from utils.base.atomic_write import replacing
+from utils.base.errors import DanluError
+from utils.base.record_schema import check_resume_state
+from utils.base.regular_files import open_regular, read_regular_text, regular, write_regular_text
+from utils.distributed import processes
+from utils.provenance.record import check_same_run
+from utils.runs.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weights_of
+from utils.runs.event_files import BELOW, CONTINUED
+from utils.training.resume import newest_whole
+
+# Files of a run that were written at its start, or that a copy can use up to any epoch.
+KEPT = ('args.txt', 'env*.txt', 'source*.zip', 'record*.json', 'witness.jsonl', 'first_steps.jsonl', 'skipped.txt')
+KEPT_DIRECTORIES = ('val_split',)
+# What a checkpoint for testing holds; the rest is for resuming.
+FOR_TESTING = ('format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint')
+
+
+def state_to_copy(resume, epochs):
+    """Return the state (dict) of the checkpoint that a new run begins with, and its path.
+
+    Args:
+        resume: path of the checkpoint, or of a run, whose newest one is taken.
+        epochs: of the new run (int).
+
+    Raises:
+        DanluError: it is damaged, for testing only, of another run, or the new run would end there.
+    """
+    path = Path(resume)
+    state, path, _ = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    if 'optimizer' not in state:
+        raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give last.pth or an epoch_*.pth')
+    check_resume_state(state, path)
+    check_same_run(state, path, path.parent)
+    if state['epoch'] >= epochs:
+        raise DanluError(
+            f'--as: {path} has reached epoch {state["epoch"]} of {epochs}: add --epochs {state["epoch"] + epochs}'
+        )
+    return state, path
+
+
+def copy_run(state, path, target):
+    """Fill the new directory of a run with what the run of a checkpoint had when it was saved.
+
+    Args:
+        state: what is in the checkpoint (dict).
+        path: of the checkpoint (Path), in the directory of its run.
+        target: the new directory (Path), which is there and empty.
+
+    Raises:
+        DanluError: a file cannot be written.
+        OSError: likewise.
+    """
+    run = path.parent
+    for pattern in KEPT:
+        for file in run.glob(pattern):
+            shutil.copyfile(regular(file), target / file.name)
+    for name in KEPT_DIRECTORIES:
+        if (run / name).is_dir():
+            shutil.copytree(run / name, target / name)
+    name = uuid.uuid4().hex
+    for file in target.glob('record*.json'):
+        _rename_run(file, name, path)
+    state = state | {
+        'events': _copy_events(state.get('events'), run, target),
+        'record': _named(state.get('record'), name, path),
+    }
+    _copy_best(state, path, target, name)
+    _copy_top(state, run, target)
+    save_checkpoint(target / LAST, state)
+    note = f'a copy of {path}; the log up to there is in {run / "log.txt"}\n'
+    write_regular_text(target / 'log.txt', note)
+
+
+@contextmanager
+def without_failed_copy(args):
+    """Remove the copy that --as made when the body of the `with` fails."""
+    try:
+        yield
+    except BaseException:
+        if getattr(args, 'as') and args.model_dir and processes.is_first():
+            shutil.rmtree(args.model_dir, ignore_errors=True)
+        raise
+
+
+def _named(record, name, path):
+    """Return a record (dict, or None) with the id (str) of the new run and the checkpoint (Path) of its beginning."""
+    if not isinstance(record, dict):
+        return record
+    return record | {'run': name, 'copy_of': {'run': record.get('run'), 'checkpoint': str(path)}}
+
+
+def _rename_run(file, name, path):
+    """Give a copied record.json the id of the new run; one that cannot be read stays as it is."""
+    try:
+        record = _named(json.loads(read_regular_text(file)), name, path)
+    except (ValueError, RecursionError):
+        return
+    with replacing(file) as written:
+        json.dump(record, written, indent=1)
+        written.write('\n')
+
+
+def _copy_best(state, path, target, name):
+    """Copy best.pth, or make it of another checkpoint of the run's best epoch up to there; say where there is none."""
+    best = state['best'] and state['best']['epoch']
+    if not best:
+        return
+    candidates = [BEST, f'top_{best:04d}.pth', f'epoch_{best:04d}.pth']
+    for file in dict.fromkeys([*(path.parent / each for each in candidates), path]):
+        if not file.is_file():
+            continue
+        try:
+            found = load_checkpoint(file)
+        except DanluError:
+            continue  # damaged, and of no use here; the run itself reports it
+        if found.get('epoch') != best:
+            continue
+        kept = {key: found[key] for key in FOR_TESTING if key in found}
+        kept |= {'model': weights_of(found, file), 'record': _named(found.get('record'), name, path)}
+        save_checkpoint(target / BEST, kept)
+        return
+    print(
+        f'--as: the weights of epoch {best}, the best one up to there, are not in {path.parent} any more: best.pth is '
+        'missing until a later epoch is better'
+    )
+
+
+def _copy_top(state, run, target):
+    """Copy the top_*.pth of --keep_top that the run had then."""
+    for file in run.glob('top_*.pth'):
+        number = file.stem.removeprefix('top_')
+        if number.isdecimal() and int(number) <= state['epoch']:
+            shutil.copyfile(regular(file), target / file.name)
+
+
+def _copy_events(sizes, run, target):
+    """Copy what TensorBoard's event files held when a checkpoint was saved; return the sizes of the copies (dict).
+
+    Args:
+        sizes: of the event files then (dict), as the checkpoint has them, or None.
+        run, target: directories (Path).
+
+    Returns:
+        None where the files are not what they were: TensorBoard then begins with the copy.
+    """
+    if not isinstance(sizes, dict):
+        return None
+    copied = {}
+    for below in BELOW:
+        own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
+        continued = (Path(below) / CONTINUED).as_posix()
+        if not all(_has(run / name, size) for name, size in own.items()):  # a resumed run has put them into one file
+            own = {continued: sum(own.values())}
+            if not _has(run / continued, own[continued]):
+                return None
+        for name, size in own.items():
+            (target / name).parent.mkdir(exist_ok=True)
+            with open_regular(run / name) as source, open_regular(target / name, 'wb') as copy:
+                copy.write(source.read(size))
+        copied |= own
+    return copied
+
+
+def _has(path, size):
+    return path.is_file() and path.stat().st_size >= size

@@ -1,0 +1,102 @@
+"""What a run says about itself: at its start, after each epoch, at its end, and how to go on from there."""
+
+import os
+import shlex
+import sys
+
+from utils.base import rank_env
+from utils.base.notebook import is_notebook
+from utils.base.terminal import is_watched, styled
+from utils.drawing.curves import details
+from utils.drawing.fonts import note_of_fonts
+from utils.options.fit import described_pictures
+from utils.provenance.environment import program_of
+from utils.runs.step_log import time_of_day
+from utils.runs.summaries import model_line, sizes_of
+from utils.tasks.tasks import describe_outputs
+from utils.training.model_table import model_table
+
+
+def start_lines(trainer, notes):
+    """Return what is about to run (list of str): data, model, classes, the `notes` taken before, and the table."""
+    args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
+    sizes = sizes_of({'to train on': trainer.train_loader, 'to validate': trainer.val_loader})
+    if sizes:
+        lines.append(f'data: {sizes}; workers: {trainer.workers}')
+    lines.append(f'model: {model_line(trainer.net)}')
+    table = model_table(trainer.net, args) if args.print_model else []
+    lines += [describe_outputs(args), described_pictures(args)]
+    return [*lines, *note_of_fonts(args.class_names), *notes, *table]
+
+
+def epoch_lines(row, epochs, monitor, best):
+    """Return an epoch's values as a line (str) for log.txt, with the time of day, and as one for the screen.
+
+    A terminal that somebody looks at, or a notebook, gets the line without the time; a terminal also a green word where
+    the epoch is the `best`.
+    """
+    text = epoch_line(row, epochs, monitor, time_of_day())
+    shown = epoch_line(row, epochs, monitor) if is_watched(sys.stdout) or is_notebook() else text
+    return text + '  best' * best, shown + f'  {styled("best", "bold", "green")}' * best
+
+
+def epoch_line(row, epochs, monitor, time=None):
+    """Return an epoch's values as one line (str); details, which history.csv has, only where they are monitored.
+
+    Args:
+        row: the values (dict).
+        epochs: how many there are going to be (int).
+        monitor: name of the value by which the best epoch is chosen.
+        time: of day (str), or None: it is left out.
+    """
+    parts = []
+    for split in ('train', 'val') if any(name.startswith('val/') for name in row) else ('train',):
+        shown = [name for name in row if name.startswith(f'{split}/') and (name == monitor or not details(name))]
+        parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {row[name]:.4f}' for name in shown))
+    memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
+    rates = [f'{row["images_per_second"]:,.0f} img/s', f'data wait {row["data_wait"]:.0%}{memory}']
+    parts.append(', '.join([*([time] if time else []), *rates, f'{row["seconds"]:.1f} s']))
+    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
+
+
+def end_lines(trainer):
+    """Return the best epoch's value in full, and how to test it (list of str)."""
+    path, best = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.selection.best
+    path = path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
+    lines = [f'best: {trainer.selection.monitor} {best["value"]!r} in epoch {best["epoch"]}']
+    if not trainer.ready_made:  # eval.py builds data and model by their names
+        data = ' --val_list LIST' if not trainer.selection.validates and trainer.args.train_list else ''
+        lines.append(f'test it: python eval.py --load_model_path {shlex.quote(path)}{data}')
+    return lines
+
+
+def interrupted_line(trainer):
+    """Return what an interrupted run has left, and how to go on (str)."""
+    if trainer.saved is None:
+        return 'nothing was saved yet, so there is nothing to go on with'
+    parts = ', with the same parts' if resumes_in_python(trainer) else ''
+    return f'last.pth holds {trainer.saved}; to go on{parts}: {how_to_resume(trainer)}'
+
+
+def resumes_in_python(trainer):
+    """Return whether no command line resumes a run (bool): of a notebook, or a script that reads none, with parts."""
+    by_keywords = getattr(trainer.args, 'by_keywords', False)
+    return bool(trainer.given) and (by_keywords or program_of(trainer) == 'train.py')
+
+
+def how_to_resume(trainer, **changes):
+    """Return the command, or the Python, that resumes a run (str), with `changes` of its options."""
+    run = trainer.args.model_dir
+    if resumes_in_python(trainer):
+        options = ', '.join(f'{name}={value!r}' for name, value in {'resume': run, **changes}.items())
+        parts = ', '.join(f'{role}=...' for role in trainer.args.given_parts)
+        return f'Trainer(train_args({options}), {parts})'
+    words = ''.join(f' --{name} {value}' for name, value in changes.items())
+    return f'{rank_env.starter()} {program_of(trainer)} --resume {shlex.quote(run)}{words}'
+
+
+def place_line(trainer):
+    """Return how far the training is (str): 'epoch 2 and batch 7 of epoch 3'."""
+    parts = [f'epoch {trainer.epoch}'] if trainer.epoch else []
+    parts += [f'batch {trainer.batch} of epoch {trainer.epoch + 1}'] if trainer.batch else []
+    return ' and '.join(parts) or 'the beginning'
