@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from utils.base.renames import EarlierNames
 from utils.provenance.project_source import is_run_code
-from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, with_plain_locals
+from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, normalised
 from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source, digest_of, is_entry
 
 __all__ = ['Change', 'Source', 'changed', 'changed_evaluation', 'changed_files', 'components_of', 'describe']
@@ -61,7 +61,7 @@ def changed(record, then, now):
     """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
 
     Ignored are comments, docstrings and layout, moves to another file, and renames that utils.base.renames lists. If
-    `then` is given, the names of local variables are ignored too.
+    `then` is given, the names of local variables and the messages of errors that are raised are ignored too.
 
     Args:
         record: of a run, as it is in its checkpoints (dict).
@@ -122,7 +122,7 @@ def _methods(reader, *names):
 
 def _same_text(old, new, names):
     """Return whether two functions (ast nodes), of which `old` is of an earlier version, differ in names alone."""
-    old, new = with_plain_locals([old]), with_plain_locals([new])
+    old, new = normalised([old]), normalised([new])
     return canonical(old) in (canonical(new), canonical(new, names))
 
 

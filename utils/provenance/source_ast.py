@@ -154,6 +154,12 @@ class References(ast.NodeVisitor):
         for statement in statements:
             self.visit(statement)
 
+    def visit_Raise(self, node):
+        """Drop what an error is told."""
+        if isinstance(node.exc, ast.Call):
+            node.exc.args, node.exc.keywords = [], []
+        return self.generic_visit(node)
+
     def visit_Name(self, node):
         """Note a name that is read."""
         if not isinstance(node.ctx, ast.Store):
@@ -294,16 +300,17 @@ def _write(node, pieces, names, in_class):
     pieces.append(')')
 
 
-def with_plain_locals(nodes):
-    """Return copies of nodes (list of ast.AST) in which the names of local variables say nothing: _0, _1, ...
+def normalised(nodes):
+    """Return copies of nodes (list of ast.AST) without what changes no result.
 
-    Parameters keep their names, by which callers and options know them.
+    Local variables are called _0, _1, ... (parameters keep their names, by which callers and options know them), and
+    `raise` keeps the type of the error without its message.
     """
-    return [_PlainLocals().visit(copy.deepcopy(node)) for node in nodes]
+    return [_Normaliser().visit(copy.deepcopy(node)) for node in nodes]
 
 
-class _PlainLocals(ast.NodeTransformer):
-    """Renames the local variables of functions in the order in which they are met."""
+class _Normaliser(ast.NodeTransformer):
+    """Renames the local variables of functions in the order in which they are met; drops messages of errors."""
 
     def __init__(self):
         self.scopes = []
@@ -345,6 +352,12 @@ class _PlainLocals(ast.NodeTransformer):
         node = self.generic_visit(node)
         self.scopes.pop()
         return node
+
+    def visit_Raise(self, node):
+        """Drop what an error is told."""
+        if isinstance(node.exc, ast.Call):
+            node.exc.args, node.exc.keywords = [], []
+        return self.generic_visit(node)
 
     def visit_Name(self, node):
         """Rename a variable."""

@@ -22,8 +22,8 @@ from utils.provenance.source_ast import (
     Module,
     References,
     canonical,
+    normalised,
     read_module,
-    with_plain_locals,
 )
 
 DIGITS = 16  # of a hash, hexadecimal
@@ -134,7 +134,7 @@ class Definition(NamedTuple):
 
     def text(self, names=None):
         """Return its text (str) without the names of local variables, perhaps with other names of definitions."""
-        return _text_of(with_plain_locals(self.statements), self.outside, names)
+        return _text_of(normalised(self.statements), self.outside, names)
 
     def is_entry(self):
         """Return whether it is an entry of a registry (bool)."""

@@ -189,6 +189,14 @@ def test_a_rename_that_is_listed_is_no_change(recorded, project, monkeypatch):
     assert {name for _, name, *_ in found(recorded, project)} >= {'utils.tasks.targets.check_classes'}
 
 
+def test_the_messages_of_errors_do_not_count_where_the_source_is_at_hand(recorded, project):
+    edited(project, 'utils/losses/common.py', 'class_weights must be finite', 'class_weights should be finite')
+    assert found(recorded, project) == []
+    assert changed_files(recorded[1], Source(project)) == []
+    edited(project, 'utils/losses/common.py', 'raise DanluError', 'raise ValueError')
+    assert {name for _, name, *_ in found(recorded, project)} >= {'utils.losses.common.checked_weights'}
+
+
 def test_definitions_that_move_and_are_re_exported_are_no_change(recorded, project):
     text = (project / 'utils/losses/common.py').read_text(encoding='utf-8')
     (project / 'utils/losses/shared.py').write_text(text, encoding='utf-8')
