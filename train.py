@@ -80,7 +80,6 @@ from utils.provenance.replay_log import COUNT, FirstSteps
 from utils.provenance.resume_check import Witness
 from utils.runs.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
 from utils.runs.lock import select_lock
-from utils.runs.onlooker import Onlooker
 from utils.runs.result_directory import is_tested
 from utils.runs.step_log import StepLog
 from utils.runs.summaries import summary_of_trainer
@@ -318,7 +317,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def look_on(self, history):
         """Open nothing: this is not the process that writes."""
-        self.lock, self.logger = select_lock(self.args.model_dir), Onlooker(history)
+        self.lock, self.logger = select_lock(self.args.model_dir), Logger(self.args.model_dir, history, enabled=False)
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
         self.witness, self.first_steps = Witness(self.args.model_dir, resumed=False), FirstSteps(self.args.model_dir, 0)

@@ -410,7 +410,7 @@ def test_a_network_that_cannot_be_traced_is_said_and_trains(tmp_path, capsys):
         """Validation would meet the same."""
 
     trainer_of(tmp_path, '--epochs', 1, '--add_graph', model=Choosing(), kind=Blind).train()
-    assert '--add_graph: left out, as this network cannot be traced: this one only trains' in capsys.readouterr().out
+    assert 'no graph, because the network cannot be traced: this one only trains' in capsys.readouterr().out
 
 
 def test_the_graph_of_a_transformer_is_drawn(tmp_path):

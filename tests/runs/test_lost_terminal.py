@@ -65,7 +65,7 @@ def run_without_terminal(start, tmp_path_factory):
 def test_a_run_goes_on_without_its_terminal(run_without_terminal):
     log = (run_without_terminal / 'log.txt').read_text(encoding='utf-8')
     assert re.findall(r'^epoch (\d)/2', log, re.MULTILINE) == ['1', '2']
-    assert 'stdout is gone ([Errno 5] Input/output error); the run goes on, and log.txt with it' in log
+    assert 'stdout is closed ([Errno 5] Input/output error); the run continues and logs to log.txt only' in log
     assert load_checkpoint(run_without_terminal / 'last.pth')['epoch'] == 2
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from utils.base.errors import DanluError
 from utils.logger import Logger, Recoder, Recorder
-from utils.runs.onlooker import Onlooker
 
 
 def test_a_trainer_of_torch_base_logs_as_it_did(tmp_path):
@@ -38,7 +37,7 @@ def test_pictures_may_be_tensors_with_the_channels_first(tmp_path):
     colours[1] = 1.0
     logger.save_imgs({'green': colours, 'grey': torch.full((1, 4, 6), 0.5)}, 1)
     logger.save_imgs({'array': colours.permute(1, 2, 0).numpy(), 'mask': torch.zeros(4, 6)}, 1)
-    with pytest.raises(DanluError, match=r"picture 'logits' has the shape \(11, 4, 6\)"):
+    with pytest.raises(DanluError, match=r"image 'logits' has the shape \(11, 4, 6\)"):
         logger.save_imgs({'logits': torch.zeros(11, 4, 6)}, 1)
     logger.close()
     reader = EventAccumulator(str(tmp_path), size_guidance={'images': 0})
@@ -58,8 +57,13 @@ def test_the_recorder_has_both_spellings():
 
 def test_other_processes_have_the_same_names_and_write_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    onlooker = Onlooker()
-    onlooker.record_scalar('train/l1', 2.0)
-    onlooker.save_check_point(nn.Linear(2, 1), 0)
-    assert onlooker.save_curves(1) == {'epoch': 1, 'train/l1': 2.0}
+    logger = Logger(tmp_path, enabled=False)
+    logger.record_scalar('train/l1', 2.0)
+    logger.save_check_point(nn.Linear(2, 1), 0)
+    logger.save_imgs({'green': torch.zeros(3, 4, 6)}, 1)
+    logger.save_steps(1, 0.1)
+    logger.writer.add_scalar('train/mine', 1.0, 1)
+    assert logger.save_curves(1) == {'epoch': 1, 'train/l1': 2.0}
+    assert (logger.flush(), logger.history) == (None, [{'epoch': 1, 'train/l1': 2.0}])
+    logger.close()
     assert not list(tmp_path.iterdir())

@@ -89,7 +89,6 @@ MODULES = {
     'utils.foreign_files': 'utils.runs.foreign_files',
     'utils.inert_objects': 'utils.runs.inert_objects',
     'utils.writer': 'utils.runs.async_writer',
-    'utils.onlooker': 'utils.runs.onlooker',
     'utils.event_files': 'utils.runs.event_files',
     'utils.tensorboard': 'utils.runs.tensorboard',
     'utils.ledger': 'utils.runs.ledger',
@@ -196,6 +195,8 @@ MODULES = {
 # now -> then. Other code must not use a name of now for something else. Where a name of then has several of now, the
 # definitions that a record can name have an entry in MODULES too.
 NAMES = {
+    '_describe_run': '_describe',
+    '_image_layout': '_layout',
     'all_gather': 'gathered',
     'all_reduce_evaluation': 'together',
     'all_reduce_metrics': 'overall',
@@ -216,6 +217,7 @@ NAMES = {
     'full_tensors': 'whole',
     'gradient_sync': 'joining',
     'handle_nonfinite': 'meet',
+    'has_described_run': 'described',
     'init_distributed': 'joined',
     'integer': 'whole',
     'is_finite': 'passes',
@@ -237,9 +239,11 @@ NAMES = {
     'reduce_state': 'own_share',
     'RegionLoss': 'Regions',
     'repeat_command': 'again',
+    'resumed_from': 'begun',
     'roll_back': 'go_back',
     'RunIndex': 'Shelf',
     'SampleRefs': 'Places',
+    'stdout_is_closed': 'is_alone',
     'StreamSample': 'Place',
     'sum_fields': 'added',
     'SumMetric': 'Measure',

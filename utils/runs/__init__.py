@@ -7,7 +7,6 @@
 - inert_objects: Files of torch.save that hold objects beside the weights
 - ledger: The ledger
 - lock: One process at a time writes into a run's directory
-- onlooker: What processes other than the first one have instead of a Logger
 - result_directory: The files of a test
 - results_table: What a test prints at its end
 - run_directory: Directories of runs and tests
