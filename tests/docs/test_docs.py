@@ -167,7 +167,7 @@ LONG = (
     *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After it'),
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
-    *('README: Your own pictures', 'recipes: Imbalanced classes', 'recipes: Large data'),
+    *('README: Your own images', 'recipes: Imbalanced classes', 'recipes: Large data'),
 )
 
 
@@ -224,6 +224,12 @@ def test_both_readmes_have_the_same_code():
     assert english == chinese
     headings = [re.findall(r'^#+ ', BLOCK.sub('', text), re.MULTILINE) for text in texts]
     assert headings[0] == headings[1]
+
+
+def test_no_line_of_the_chinese_readme_breaks_between_chinese_characters():
+    chinese = r'[\u3000-\u9fff\uff00-\uffef]'
+    text = re.sub(r'^#.*$', '', READMES[1].read_text('utf-8'), flags=re.MULTILINE)
+    assert re.findall(f'.*{chinese}\n{chinese}.*', text) == []
 
 
 def anchors(path):
