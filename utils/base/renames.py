@@ -5,6 +5,8 @@ hashes in a record with today's definitions under their earlier names too, so th
 definition that another one leads to needs no entry. Imports no torch.
 """
 
+from itertools import product
+
 # Dotted name of a module, or of a single definition that left its module, then -> now.
 MODULES = {
     'utils.arguments.Group': 'utils.options.arguments.Group',
@@ -192,25 +194,32 @@ MODULES = {
     'utils.report_page.scores': 'utils.html_report.scores',
 }
 # Name of a class, function, method, attribute or parameter, or of a module that is imported by `from utils import ...`,
-# now -> then. Other code must not use a name of now for something else. Where a name of then has several of now, the
-# definitions that a record can name have an entry in MODULES too.
+# now -> then. Other code must not use a name of now for something else.
 NAMES = {
+    '_BatchMean': '_PerBatch',
     '_describe_run': '_describe',
     '_image_layout': '_layout',
+    '_MetricObject': '_Object',
+    '_WholeSetFunction': '_Whole',
     'all_gather': 'gathered',
     'all_reduce_evaluation': 'together',
     'all_reduce_metrics': 'overall',
     'AsyncFlagReduce': 'Agreement',
+    'average_precision_by_class': 'precision_by_class',
     'bind_transform': 'serve',
     'bind_transforms': 'take_from',
     'broadcast_from_rank0': 'from_first',
+    'by_present_class': '_each',
     'check_pending': 'settle',
     'check_preemption': 'pause',
+    'checked_metric_name': '_checked_name',
     'compare_outputs': 'asked_again',
     'complete_defaults': 'settle',
     'complete_target_scale': 'settle',
     'concat_fields': 'joined',
+    'concat_pass': '_joined',
     'continue_record': 'take_up',
+    'default_metric_name': '_own_name',
     'DistContext': 'Group',
     'ErrorCollector': 'Faults',
     'eval_weights': 'for_testing',
@@ -218,6 +227,7 @@ NAMES = {
     'gradient_sync': 'joining',
     'handle_nonfinite': 'meet',
     'has_described_run': 'described',
+    'image_quality': 'picture_quality',
     'init_distributed': 'joined',
     'integer': 'whole',
     'is_finite': 'passes',
@@ -225,10 +235,16 @@ NAMES = {
     'join_batches': 'joined',
     'LockedError': 'Held',
     'mask_loss': 'passing',
+    'MAX_WAITING_BATCHES': 'BATCHES',
+    'MAX_WAITING_NUMBERS': 'BLOCK',
+    'may_return': 'may_give',
     'MigratingParser': 'PastParser',
+    'move_tensors': '_moved',
+    'NO_SAMPLE': 'NONE',
     'NonFiniteError': 'Diverged',
     'NonFiniteGuard': 'Guard',
     'OptimizerStep': 'Update',
+    'PLAIN_NUMBERS': 'NUMBERS',
     'raise_pending': 'raise_late',
     'RandomResizedCrop': 'Part',
     'rank0_first': 'first_alone',
@@ -256,16 +272,21 @@ NAMES = {
 }
 
 
-def current_name(dotted):
-    """Return what a definition (str, dotted) of an earlier version is called now."""
-    names_now = {then: now for now, then in NAMES.items()}
-    parts, modules_now = dotted.split('.'), set(MODULES.values())
+def current_names(dotted):
+    """Return the names (list of str) that a definition (str, dotted) of an earlier version may have now.
+
+    There are several where an identifier of NAMES was the name of several definitions; the renamed ones come first.
+    """
+    parts, modules_now, renamed = dotted.split('.'), set(MODULES.values()), {}
+    for now, then in NAMES.items():
+        renamed.setdefault(then, []).append(now)
+    module, rest = [], parts
     for length in range(len(parts), 0, -1):
-        module = '.'.join(parts[:length])
-        if module in modules_now or module in MODULES:  # the first: utils.tasks was a module and is a package
-            now = module if module in modules_now else MODULES[module]
-            return '.'.join([now, *(names_now.get(part, part) for part in parts[length:])])
-    return '.'.join(names_now.get(part, part) for part in parts)
+        name = '.'.join(parts[:length])
+        if name in modules_now or name in MODULES:  # the first: utils.tasks was a module and is a package
+            module, rest = [name if name in modules_now else MODULES[name]], parts[length:]
+            break
+    return ['.'.join([*module, *names]) for names in product(*([*renamed.get(part, []), part] for part in rest))]
 
 
 class EarlierNames:

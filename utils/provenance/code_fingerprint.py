@@ -12,7 +12,7 @@ imported from elsewhere counts by its name; the record has the versions. Imports
 import difflib
 from typing import NamedTuple
 
-from utils.base.renames import EarlierNames
+from utils.base.renames import EarlierNames, current_names
 from utils.provenance.project_source import is_run_code
 from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, normalised
 from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source, digest_of, is_entry
@@ -178,9 +178,8 @@ def _without_moved(changes, hashes, before, after):
     for change in (change for change in changes if change.state == 'new'):
         last = change.name.rpartition('.')[2]
         for other in gone:
-            if after.name_now(other.name).rpartition('.')[2] == last and _is_moved(
-                other.name, change.name, hashes, before, after
-            ):
+            names = map(_last, current_names(other.name))
+            if last in names and _is_moved(other.name, change.name, hashes, before, after):
                 moved += [change, other]
     return [change for change in changes if change not in moved]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.base.regular_files import read_regular_bytes, regular
-from utils.base.renames import EarlierNames, current_name
+from utils.base.renames import EarlierNames, current_names
 from utils.provenance.project_source import project_files
 from utils.provenance.source_ast import (
     ASSIGNMENTS,
@@ -129,7 +129,7 @@ class Definition(NamedTuple):
     def differs_in_names_alone(self, other):
         """Return whether `other` (Definition), of an earlier version, is this one under other names (bool)."""
         if self.is_entry() or other.is_entry():
-            return self.statements == [current_name(str(value)) for value in other.statements]
+            return any(self.statements[0] in current_names(str(value)) for value in other.statements)
         return other.text() in (self.text(), self.text(EarlierNames()))
 
     def text(self, names=None):
@@ -200,9 +200,9 @@ class Reader:
             return name
         entry = ENTRY.fullmatch(name)
         if entry:
-            return f'{current_name(entry["registry"])}[{entry["key"]}]'
-        now = current_name(name)
-        return next(iter(self.resolve(now)), now)
+            return f'{current_names(entry["registry"])[0]}[{entry["key"]}]'
+        names = current_names(name)
+        return next((resolved for now in names for resolved in self.resolve(now)), names[0])
 
     def _find(self, name):
         path, attribute = self._place(name)

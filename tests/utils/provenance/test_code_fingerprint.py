@@ -189,6 +189,18 @@ def test_a_rename_that_is_listed_is_no_change(recorded, project, monkeypatch):
     assert {name for _, name, *_ in found(recorded, project)} >= {'utils.tasks.targets.check_classes'}
 
 
+def test_a_rename_leaves_other_definitions_of_the_earlier_name_alone(recorded, project, monkeypatch):
+    """FEATURES keeps its name in a file that moved, although NAMES has a new name for another FEATURES."""
+    monkeypatch.setattr(renames, 'MODULES', {'model.submodules': 'model.blocks'})
+    monkeypatch.setattr(renames, 'NAMES', {'FEATURE_COUNTS': 'FEATURES'})
+    (project / 'model/submodules.py').rename(project / 'model/blocks.py')
+    for path in (project / 'model').rglob('*.py'):
+        text = path.read_text(encoding='utf-8').replace('model.submodules', 'model.blocks')
+        path.write_text(text, encoding='utf-8')
+    assert 'model.submodules.FEATURES' in recorded[0]['components']['model']
+    assert found(recorded, project) == found(recorded, project, with_archive=False) == []
+
+
 def test_the_messages_of_errors_do_not_count_where_the_source_is_at_hand(recorded, project):
     edited(project, 'utils/losses/common.py', 'class_weights must be finite', 'class_weights should be finite')
     assert found(recorded, project) == []
