@@ -1,9 +1,9 @@
-"""Losses: what training minimises, and over how many things each batch's mean was taken.
+"""Losses: the registry, and how to add one.
 
-To add one: write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1 takes it.
+Write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1 selects it.
 
     class Poly1(nn.Module):
-        tasks = ('classification',)  # or put its name into LOSSES_OF
+        tasks = ('classification',)  # or add its name to LOSSES_OF
 
         @classmethod
         def from_args(cls, args):
@@ -13,23 +13,22 @@ To add one: write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and 
             entropy = nn.functional.cross_entropy(predictions, targets, reduction='none')
             return (entropy + 1 - (-entropy).exp()).mean()
 
-        def count(self, predictions, targets):  # over how many things; without it, over the samples
+        def count(self, predictions, targets):  # the number of terms in that mean; default: the number of samples
             return len(targets)
 
-Options such as --class_weights are in `args`. Name what it uses in LOSS_OPTIONS, LOSS_ARGS and LOSSES_OF, and whatever
-else is given is refused; a loss that is not listed has to see to that itself.
+`args` holds all options, such as --class_weights. List the options that the loss uses in LOSS_OPTIONS, LOSS_ARGS and
+LOSSES_OF: options that it does not use are then refused. A loss that is not listed must check its options itself.
 
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward
-    count = loss.count(predictions, targets)     # over how many things; never waits for the device
+    count = loss.count(predictions, targets)     # the number of terms in the mean; does not synchronise the device
 
-    values, counts = loss.each(predictions, targets)  # of each sample by itself; a loss may leave this out
+    values, counts = loss.each(predictions, targets)  # the loss of each sample; optional
 
-Sum value * count and count over the batches, divide once, and the result is the exact mean over the whole set,
-however uneven the batches are. A sum of losses (`--loss ce+0.5*dice`) has the values and counts of its parts instead:
-see WeightedSum.
+The sum of value * count over all batches, divided by the sum of the counts, is the exact mean over the data set for
+batches of any sizes. A sum of losses (`--loss ce+0.5*dice`) has one value and one count per term: see WeightedSum.
 
-The classes stand in utils/losses/.
+The classes are in utils/losses/.
 """
 
 from utils.base.errors import DanluError
@@ -79,7 +78,7 @@ LOSSES = {
     'ssim': 'utils.losses.regression.SSIM',
 }
 
-# Which losses fit a task; the first is the one where none is named.
+# The losses that fit a task; the first is the default.
 LOSSES_OF = {
     'classification': ('ce', 'focal'),
     'segmentation': ('ce', 'focal', 'dice', 'tversky'),
@@ -88,10 +87,10 @@ LOSSES_OF = {
     'restoration': ('l1', 'mse', 'huber', 'charbonnier', 'ssim'),
 }
 
-# Which losses besides fit a task with two classes, told apart by one output.
+# Further losses of a task with two classes and a network with one output.
 LOSSES_OF_TWO_CLASSES = {'classification': ('bce',)}
 
-# The options that a loss has a use for; probabilities: its targets may be class probabilities, as mixing makes them.
+# The options that a loss uses; probabilities: its targets may be class probabilities, as mixup and CutMix produce them.
 LOSS_OPTIONS = {
     'ce': ('label_smoothing', 'class_weights', 'ignore_index', 'probabilities'),
     'focal': ('class_weights', 'ignore_index'),
@@ -100,7 +99,7 @@ LOSS_OPTIONS = {
     'bce': ('class_weights',),
 }
 
-# What --loss_args may give a loss.
+# The arguments of a loss that --loss_args may set.
 LOSS_ARGS = {
     'focal': ('gamma', 'alpha'),
     'tversky': ('alpha', 'beta'),
@@ -110,7 +109,7 @@ LOSS_ARGS = {
 
 
 def select_loss(args):
-    """Build the loss that the options choose.
+    """Return the loss that the options select.
 
     Args:
         args: argparse.Namespace with loss ('ce', 'ce+0.5*dice'), task, num_classes, ignore_index (int or None),
@@ -118,10 +117,10 @@ def select_loss(args):
             'name=value').
 
     Returns:
-        an nn.Module as described at the top of this file; of a sum, or of one with a weight, a WeightedSum.
+        an nn.Module as described at the top of this file; for a sum of losses or a weighted loss a WeightedSum.
 
     Raises:
-        DanluError: no such loss, it does not serve args.task, or an option is wrong or would do nothing.
+        DanluError: the loss does not exist or does not fit args.task, or an option is invalid or has no effect.
     """
     weights = parse_terms(args.loss)
     if fault := fault_of_loss(args):
@@ -131,7 +130,7 @@ def select_loss(args):
 
 
 def _build(name, args):
-    """Build one loss by its name (see select_loss)."""
+    """Return the loss of one name (see select_loss)."""
     chosen = load_entry(LOSSES, name, 'loss')
     listed = any(name in losses for losses in LOSSES_OF.values())
     if not listed and args.task not in getattr(chosen, 'tasks', ()):

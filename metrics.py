@@ -1,7 +1,7 @@
-"""Metrics: how good the predictions are, exactly, over a whole set.
+"""Metrics: the registry, and how to add one. Metrics are exact over a whole data set.
 
-Sums are kept on the device, batch by batch, and divided once at the end; `update` never waits for the device. To add a
-value to a task: derive from its class, let METRICS name yours, and add a line to VALUES_OF in
+Sums stay on the device and are divided once at the end; `update` never synchronises the device. To add a value to a
+task, derive from the metrics class of the task, name the new class in METRICS, and add a line to VALUES_OF in
 utils/tasks/metric_values.py ('error': 'min').
 
     class WithError(ClassificationMetrics):
@@ -9,14 +9,14 @@ utils/tasks/metric_values.py ('error': 'min').
             values = super().compute()
             return {**values, 'error': 1 - values['acc']}
 
-Other metrics altogether, for a new task: a class with the public methods and attributes of `Metrics`, and such a line.
+The metrics of a new task are a class with the public methods and attributes of `Metrics`, and an entry in VALUES_OF.
 
     metrics = select_metrics(args)
     metrics.update(predictions, targets)    # for each batch
     metrics.compute()                       # {'acc': 0.9912, ...}
     metrics.reset()                         # before the next pass
 
-The classes stand in utils/metrics/, the values of each task in utils/tasks/metric_values.py.
+The classes are in utils/metrics/, the values of each task in utils/tasks/metric_values.py.
 """
 
 from utils.base.errors import DanluError
@@ -59,17 +59,17 @@ METRICS = {
 
 
 def select_metrics(args):
-    """Build the metrics of the task.
+    """Return the metrics of the task.
 
     Args:
-        args: argparse.Namespace with task and what the task's metrics take: num_classes, class_names (list of str or
-            None) and ignore_index (int or None); and, where given, metrics (list of str or None).
+        args: argparse.Namespace with task and the options that the metrics of the task use: num_classes, class_names
+            (list of str or None), ignore_index (int or None) and optionally metrics (list of str or None).
 
     Returns:
         an object as described at the top of this file.
 
     Raises:
-        DanluError: no such task, there are not num_classes names, or args.metrics do not fit.
+        DanluError: the task does not exist, there are not num_classes names, or args.metrics is invalid.
     """
     chosen = load_entry(METRICS, args.task, 'task')
     if fault := fault_of_metrics(args):

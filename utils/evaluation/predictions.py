@@ -35,7 +35,7 @@ import torch
 from utils.base.atomic_write import replacing
 from utils.base.csv_text import cell_of
 from utils.base.write_errors import writing
-from utils.metrics.ssim import picture_quality
+from utils.metrics.ssim import image_quality
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import entry_names, target_names, task_of
 from utils.training.engine import Engine
@@ -316,7 +316,7 @@ def _of_numbers(args, predictions, targets):
 
 
 def _of_picture(args, predictions, targets):
-    psnr, ssim, mae = picture_quality(predictions, targets).float()
+    psnr, ssim, mae = image_quality(predictions, targets).float()
     return {'psnr': psnr, 'ssim': ssim, 'mae': mae}
 
 

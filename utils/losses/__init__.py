@@ -1,11 +1,11 @@
 """The loss classes; loss.py has the registry.
 
-- binary: The loss of classification with two classes and one logit
+- binary: Loss of binary classification with one logit
 - classification: Losses of exclusive classes
-- common: What several losses need
+- common: Helpers shared by several losses
 - function_loss: A loss function as a module
-- multilabel: Losses of multilabel
-- region: Losses of segmentation that compare whole regions
-- regression: Losses of regression and restoration, whose targets are numbers
+- multilabel: Losses of multilabel classification
+- region: Losses of segmentation that compare regions
+- regression: Losses of regression and restoration
 - weighted_sum: A weighted sum of losses
 """

@@ -1,4 +1,4 @@
-"""The loss of classification with two classes and one logit. loss.py has the registry and the rules."""
+"""Loss of binary classification with one logit. loss.py has the registry."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,13 @@ CLASSES = 2
 
 
 class OneLogit(nn.Module):
-    """Binary cross entropy of one logit per sample, by torch.nn.functional: the logit of class 1.
+    """Binary cross entropy of one logit per sample, the logit of class 1.
 
-    It is the cross entropy of the logits (0, z) of two classes.
+    It equals the cross entropy of two classes with the logits (0, z).
 
     Args:
-        class_weights: weights of class 0 and of class 1, at least 0, or None. The mean is then the weighted one, as in
-            loss.CrossEntropy.
+        class_weights: weights of class 0 and of class 1, at least 0, or None. With weights the mean is the weighted
+            mean, as in loss.CrossEntropy.
 
     Raises:
         DanluError: class_weights are out of range, or there are not two of them.
@@ -42,7 +42,7 @@ class OneLogit(nn.Module):
 
         Args:
             predictions: logits, (N, 1) or (N,), floating point.
-            targets: 0 or 1, in the same shape, floating point (utils.tasks.one_logit.for_loss makes them so).
+            targets: 0 or 1, same shape, floating point (see utils.tasks.one_logit.for_loss).
 
         Raises:
             DanluError: the shapes do not match.
@@ -54,7 +54,7 @@ class OneLogit(nn.Module):
         return (losses * weights).sum() / torch.where(total > 0, total, 1)
 
     def each(self, predictions, targets):
-        """Return the loss of each sample, (N,), and its weight, (N,), or None: all count alike."""
+        """Return the loss of each sample, (N,), and its weight, (N,), or None for equal weights."""
         if predictions.shape != targets.shape or predictions.numel() != len(predictions):
             raise DanluError(
                 f'--loss bce got predictions of shape {tuple(predictions.shape)} for targets of shape '
@@ -65,7 +65,7 @@ class OneLogit(nn.Module):
         return losses, None if self.class_weights is None else self._weights(targets)
 
     def count(self, predictions, targets):
-        """Return what the mean was divided by: N (int), or the sum of the weights (0-d tensor)."""
+        """Return the divisor of the mean: N (int), or the sum of the weights (0-d tensor)."""
         return len(targets) if self.class_weights is None else self._weights(targets.reshape(-1)).sum()
 
     def _weights(self, targets):

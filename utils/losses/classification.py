@@ -1,4 +1,4 @@
-"""Losses of exclusive classes: cross entropy and focal loss, by sample or by pixel."""
+"""Losses of exclusive classes, per sample or per pixel: cross entropy and focal loss."""
 
 import torch
 import torch.nn.functional as F
@@ -9,32 +9,32 @@ from utils.losses.common import at_least_float32, checked_weights
 from utils.options.loss_options import given_args
 from utils.tasks.targets import check_classes, wrong_class
 
-# torch ignores the target -100 unless told otherwise; with this no target is ignored unasked, and -100 is an error.
+# torch ignores the target -100 by default. This value occurs nowhere, so no target is ignored and -100 is an error.
 IGNORE_NOTHING = -(2**63)
 
 
 class CrossEntropy(nn.Module):
-    """Cross entropy with label smoothing, class weights and an ignore index, as torch.nn.CrossEntropyLoss has them.
+    """Cross entropy with label smoothing, class weights and an ignore index, like torch.nn.CrossEntropyLoss.
 
-    It differs where that one gives nan because nothing is counted: a batch in which every target is ignored, or has
-    the weight 0, gives 0, zero gradients and the count 0. A nan among the logits of a counted target still gives nan,
-    and so does one anywhere in such an empty batch.
+    Unlike torch's, a batch in which every target is ignored or has the weight 0 gives 0 (not nan), zero gradients and
+    the count 0. A nan among the logits of a counted target still gives nan, as does any nan in a batch without counted
+    targets.
 
-    Targets may also be class probabilities, as mixing samples makes them. Their mean is taken over the samples, with
-    class weights too, as torch has it; an ignore index has no meaning there and is refused.
+    Targets may also be class probabilities, as mixup and CutMix produce them. The mean is then over the samples, also
+    with class weights, as in torch; an ignore index is refused.
 
     Args:
         num_classes: K.
-        ignore_index: targets of this value do not count; None: all count.
-        label_smoothing: from 0 to 1, how much of the target is spread over all classes (Szegedy et al. 2016,
+        ignore_index: targets of this value are ignored; None: no target is.
+        label_smoothing: 0..1, the share of the target that is spread over all classes (Szegedy et al. 2016,
             Rethinking the Inception Architecture).
-        class_weights: K weights, at least 0, or None. The mean is then the weighted one.
+        class_weights: K weights, at least 0, or None. With weights the mean is the weighted mean.
 
     Raises:
         DanluError: label_smoothing or class_weights are out of range, or there are not K weights.
     """
 
-    takes_classes = True  # class indices, and a logit for each class
+    takes_classes = True  # its targets are class indices, its predictions one logit per class
 
     def __init__(self, num_classes, ignore_index=None, label_smoothing=0.0, class_weights=None):
         super().__init__()
@@ -42,7 +42,7 @@ class CrossEntropy(nn.Module):
             raise DanluError(f'--label_smoothing must lie between 0 and 1, not {label_smoothing}')
         self.ignore_index = ignore_index
         self.label_smoothing = label_smoothing
-        # Not persistent: the weights are an option of the run and no part of a checkpoint.
+        # Not persistent: class weights are an option, not part of a checkpoint.
         self.register_buffer('class_weights', checked_weights(class_weights, num_classes), persistent=False)
 
     @classmethod
@@ -59,8 +59,8 @@ class CrossEntropy(nn.Module):
                 floating point.
 
         Raises:
-            DanluError: the shapes do not match, the targets are neither int64 nor probabilities, there is an ignore
-                index for probabilities, or (on a CPU; a GPU stops in its own way) a target lies outside 0..K-1.
+            DanluError: the shapes do not match, the targets are neither int64 nor probabilities, an ignore index is
+                given with probabilities, or (on a CPU only) a target is outside 0..K-1.
         """
         soft = _are_probabilities(predictions, targets)
         if not soft:
@@ -69,16 +69,16 @@ class CrossEntropy(nn.Module):
             raise DanluError('class probabilities have no label to ignore: leave out --ignore_index, or mix nothing')
         predictions = at_least_float32(predictions)
         if soft or (self.ignore_index is None and self.class_weights is None and predictions.dim() == 2):
-            # Divided by the number of samples, so one operation: half the time for a small network.
+            # The mean over the samples needs one operation: half the time for a small network.
             return self._cross_entropy(predictions, targets, self.class_weights, 'mean')
-        # Summed here: with reduction='mean', segmentation on a GPU has no deterministic implementation.
+        # Not reduction='mean': for segmentation on a GPU it has no deterministic implementation.
         return self._divided(self._losses(predictions, targets).sum(), predictions, targets)
 
     def each(self, predictions, targets):
-        """Return what `forward` and `count` give for each sample by itself; same arguments.
+        """Return the values of `forward` and `count` for each sample; same arguments.
 
         Returns:
-            (N,) floating point, nan where nothing is counted; and (N,), or None where it is the same for all samples.
+            (N,) floating point, nan where all targets are ignored; and (N,), or None if the count is the same for all.
         """
         losses = self._losses(at_least_float32(predictions), targets).reshape(len(targets), -1)
         if _are_probabilities(predictions, targets) or (self.ignore_index is None and self.class_weights is None):
@@ -87,11 +87,11 @@ class CrossEntropy(nn.Module):
         return losses.sum(1) / counts, counts
 
     def _losses(self, predictions, targets):
-        """Return the loss of each target (N, ...), weighted, 0 for ignored ones."""
+        """Return the weighted loss of each target, (N, ...), 0 for ignored targets."""
         return self._cross_entropy(predictions, targets, self.class_weights, 'none')
 
     def _cross_entropy(self, predictions, targets, weight, reduction):
-        """Return torch's cross entropy; 'none' has 0 for ignored targets."""
+        """Return torch's cross entropy; with the reduction 'none' ignored targets have 0."""
         try:
             return F.cross_entropy(
                 predictions,
@@ -107,21 +107,21 @@ class CrossEntropy(nn.Module):
             raise
 
     def _divided(self, total, predictions, targets):
-        """Return the total of the counted targets divided by their count; 0 where there is none."""
+        """Return the total divided by the count, 0 if no target counts."""
         count = self.count(predictions, targets)
         if isinstance(count, int):
             return total / count
         some = count > 0
-        # 0, but nan where a logit is nan or infinite: diverged weights must not look like a perfect batch.
+        # 0, or nan if a logit is nan or infinite: diverged weights must not look like a perfect batch.
         nothing = predictions.detach().amax() * 0
         return torch.where(some, total / torch.where(some, count, 1), nothing)
 
     def count(self, predictions, targets):
-        """Return what the mean was divided by; same arguments as `forward`.
+        """Return the divisor of the mean; same arguments as `forward`.
 
         Returns:
-            int, the number of targets; with an ignore index the number of those not ignored, with class weights the
-            sum of their weights, each a 0-d tensor on the targets' device. Of class probabilities int, N.
+            int, the number of targets; with an ignore index the number of targets that are not ignored, with class
+            weights the sum of their weights (both 0-d tensors on the targets' device). For probabilities int, N.
         """
         if _are_probabilities(predictions, targets):
             return len(targets)
@@ -130,7 +130,7 @@ class CrossEntropy(nn.Module):
         return self._weights(targets).sum()
 
     def _weights(self, targets):
-        """Return how much each target counts, shaped like them; there are class weights or an ignore index."""
+        """Return the weight of each target, in the shape of the targets; needs class weights or an ignore index."""
         counted, indices = self._counted(targets)
         if self.class_weights is None:
             return counted
@@ -138,7 +138,7 @@ class CrossEntropy(nn.Module):
         return weights if counted is None else weights * counted
 
     def _counted(self, targets):
-        """Return where targets are not ignored (bool, or None for everywhere), and them with 0 for the ignored."""
+        """Return a mask of the counted targets (bool, or None for all), and the targets with 0 for ignored ones."""
         if self.ignore_index is None:
             return None, targets
         counted = targets != self.ignore_index
@@ -146,15 +146,15 @@ class CrossEntropy(nn.Module):
 
 
 class Focal(CrossEntropy):
-    """Focal loss: cross entropy in which targets that are recognised already count less (Lin et al. 2017).
+    """Focal loss: cross entropy that gives well-classified targets less weight (Lin et al. 2017).
 
-    With p the softmax probability of the right class, (1 - p) ** gamma * cross entropy. Means, counts, class weights
-    (the alpha of the paper), ignored targets and errors are those of CrossEntropy, which it is for gamma=0.
+    With p the softmax probability of the true class: (1 - p) ** gamma * cross entropy. Means, counts, class weights
+    (alpha in the paper), ignored targets and errors are as in CrossEntropy; with gamma=0 both losses are equal.
 
     Args:
         num_classes: K.
-        ignore_index: targets of this value do not count; None: all count.
-        class_weights: K weights, at least 0, or None. The mean is then the weighted one.
+        ignore_index: targets of this value are ignored; None: no target is.
+        class_weights: K weights, at least 0, or None. With weights the mean is the weighted mean.
         gamma: at least 0.
 
     Raises:
@@ -169,7 +169,7 @@ class Focal(CrossEntropy):
 
     @classmethod
     def from_args(cls, args):
-        """Build the loss from the options (see select_loss): for multilabel the one of independent classes."""
+        """Build the loss from the options (see select_loss); for multilabel a SigmoidFocal."""
         given = given_args(args, 'focal')
         if args.task == 'multilabel':
             from utils.losses.multilabel import SigmoidFocal
@@ -187,7 +187,7 @@ class Focal(CrossEntropy):
             targets: class indices 0..K-1 or the ignore index, (N,) or (N, H, W), int64.
 
         Raises:
-            DanluError: as CrossEntropy; and for class probabilities.
+            DanluError: as in CrossEntropy; class probabilities are refused too.
         """
         check_classes('the loss', predictions, targets)
         losses = self._losses(at_least_float32(predictions), targets)
@@ -195,7 +195,7 @@ class Focal(CrossEntropy):
 
     def _losses(self, predictions, targets):
         entropy = self._cross_entropy(predictions, targets, None, 'none')
-        # 1 - p without the error of a difference. For gamma below 1 its slope at 0 is infinite, and the clamp's is 0.
+        # expm1 avoids the cancellation of 1 - p. The clamp makes the slope at 0 zero; for gamma < 1 it is infinite.
         wrong = -torch.expm1(-entropy)
         losses = wrong.clamp(min=torch.finfo(wrong.dtype).tiny) ** self.gamma * entropy
         if self.class_weights is not None:

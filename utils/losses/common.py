@@ -1,4 +1,4 @@
-"""What several losses need: sums in float32, checked class weights."""
+"""Helpers shared by several losses: sums in float32, checked class weights."""
 
 import math
 
@@ -8,15 +8,15 @@ from utils.base.errors import DanluError
 
 
 def at_least_float32(predictions):
-    """Return predictions in float32 where they are of half precision: sums over many pixels need it."""
+    """Return predictions, half precision as float32: sums over many pixels need its precision."""
     return predictions.float() if predictions.dtype in (torch.float16, torch.bfloat16) else predictions
 
 
 def checked_weights(class_weights, num_classes):
-    """Return the class weights as a float32 tensor (K,), or None where there are none.
+    """Return class weights as a float32 tensor (K,), or None.
 
     Raises:
-        DanluError: there are not K of them, one is negative or not finite, or all are 0.
+        DanluError: there are not K weights, a weight is negative or not finite, or all weights are 0.
     """
     if class_weights is None:
         return None

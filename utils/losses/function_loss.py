@@ -4,12 +4,12 @@ from torch import nn
 
 
 class FunctionLoss(nn.Module):
-    """A loss function (predictions, targets) -> 0-d tensor as a module."""
+    """Wraps a loss function (predictions, targets) -> 0-d tensor in a module."""
 
     def __init__(self, function):
         super().__init__()
         self.function = function
 
     def forward(self, predictions, targets):
-        """Return what the function returns."""
+        """Return the function's value."""
         return self.function(predictions, targets)

@@ -1,4 +1,4 @@
-"""Losses of multilabel: each class is there or not, whatever the others are. loss.py has the registry and the rules."""
+"""Losses of multilabel classification. loss.py has the registry."""
 
 import torch.nn.functional as F
 from torch import nn
@@ -9,14 +9,14 @@ from utils.tasks.targets import check_alike
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Binary cross entropy of each class of each sample, by torch.nn.functional.
+    """Binary cross entropy of each class of each sample.
 
     Args:
         num_classes: K.
-        class_weights: K weights, at least 0, or None. The mean is then the weighted one.
+        class_weights: K weights, at least 0, or None. With weights the mean is the weighted mean.
 
     Raises:
-        DanluError: class_weights are out of range, or there are not K of them.
+        DanluError: class_weights are out of range, or there are not K weights.
     """
 
     def __init__(self, num_classes, class_weights=None):
@@ -26,7 +26,7 @@ class BinaryCrossEntropy(nn.Module):
 
     @classmethod
     def from_args(cls, args):
-        """Build the loss from the options (see loss.select_loss): for classification the one of two classes."""
+        """Build the loss from the options (see loss.select_loss); for classification a OneLogit."""
         if args.task == 'classification':
             from utils.losses.binary import OneLogit
 
@@ -38,7 +38,7 @@ class BinaryCrossEntropy(nn.Module):
 
         Args:
             predictions: logits, (N, K), floating point.
-            targets: 1 where a sample has the class, 0 where not, (N, K), float32.
+            targets: 1 for the classes of a sample, else 0, (N, K), float32.
 
         Raises:
             DanluError: the shapes do not match or the targets are not float32.
@@ -50,7 +50,7 @@ class BinaryCrossEntropy(nn.Module):
         return (losses * self.class_weights).sum() / self.count(predictions, targets)
 
     def each(self, predictions, targets):
-        """Return the loss of each sample by itself, (N,), and None, as all samples count alike."""
+        """Return the loss of each sample, (N,), and None: all samples have the same weight."""
         losses = self.losses(at_least_float32(predictions), targets)
         return (losses if self.class_weights is None else losses * self.class_weights).sum(1) / self.per_sample, None
 
@@ -59,21 +59,21 @@ class BinaryCrossEntropy(nn.Module):
         return F.binary_cross_entropy_with_logits(predictions, targets, reduction='none')
 
     def count(self, predictions, targets):
-        """Return what the mean was divided by, a number: N * K, or N * the sum of the weights."""
+        """Return the divisor of the mean (int or float): N * K, or N * the sum of the weights."""
         return len(targets) * self.per_sample
 
 
 class SigmoidFocal(BinaryCrossEntropy):
     """Focal loss of independent classes (Lin et al. 2017), by torchvision.ops.sigmoid_focal_loss.
 
-    With p the probability given to what is true, alpha_t * (1 - p) ** gamma * binary cross entropy, where alpha_t is
-    alpha for a class that is there and 1 - alpha for one that is not.
+    With p the probability of the true answer: alpha_t * (1 - p) ** gamma * binary cross entropy. alpha_t is alpha for
+    positive classes and 1 - alpha for negative ones.
 
     Args:
         num_classes: K.
-        class_weights: K weights, at least 0, or None. The mean is then the weighted one.
-        gamma: 0 or at least 1; between them, the gradient of what is certain and right would be nan.
-        alpha: from 0 to 1.
+        class_weights: K weights, at least 0, or None. With weights the mean is the weighted mean.
+        gamma: 0 or at least 1; between 0 and 1 the gradient of a certain, correct prediction would be nan.
+        alpha: 0..1.
 
     Raises:
         DanluError: an argument is out of range, or there are not K weights.
@@ -85,7 +85,7 @@ class SigmoidFocal(BinaryCrossEntropy):
             raise DanluError(f'--loss_args: gamma of focal for multilabel must be 0 or at least 1, not {gamma}')
         if not 0 <= alpha <= 1:
             raise DanluError(f'--loss_args: alpha of focal must lie between 0 and 1, not {alpha}')
-        from torchvision.ops import sigmoid_focal_loss  # two seconds, so not at the top
+        from torchvision.ops import sigmoid_focal_loss  # the import takes 2 s
 
         self.focal, self.gamma, self.alpha = sigmoid_focal_loss, gamma, alpha
 

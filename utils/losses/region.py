@@ -1,4 +1,4 @@
-"""Losses of segmentation that compare whole regions. loss.py has the registry and the rules."""
+"""Losses of segmentation that compare regions: Dice and Tversky. loss.py has the registry."""
 
 import torch
 from torch import nn
@@ -10,21 +10,21 @@ from utils.tasks.targets import check_classes, wrong_class
 
 
 class RegionLoss(nn.Module):
-    """Base of the losses that compare, class by class, where it was predicted with where it is.
+    """Base of the losses that compare the predicted and the true region of each class.
 
-    With p the softmax probabilities, g the one-hot truth, and sums over the counted pixels of one picture, a subclass
-    says how alike both are, and
+    With p the softmax probabilities, g the one-hot targets, and sums over the counted pixels of one image, a subclass
+    defines a similarity, and
 
-        loss of the picture = 1 - mean of that over the classes that its truth contains
+        loss of the image = 1 - mean similarity over the classes that occur in its targets
 
-    and the loss of a batch is the mean over its pictures. A class that a picture's truth lacks has no value of its own:
-    it would be 0 however little of it is predicted. What is wrongly given to it is missing from the classes that are
-    there, and so is paid for. The background is a class like any other, so a picture of background only is finite.
-    A picture whose pixels are all ignored adds 0 and is not counted. A nan among the logits gives nan.
+    The loss of a batch is the mean over its images. A class that does not occur in the targets of an image is left out,
+    as its similarity would be 0 however little of it is predicted; pixels predicted as that class still lower the
+    similarity of the other classes. The background is a class like any other, so an image that shows only background
+    has a finite loss. An image whose pixels are all ignored adds 0 and does not count. A nan among logits gives nan.
 
     Args:
         num_classes: K.
-        ignore_index: pixels of this value do not count; None: all count.
+        ignore_index: pixels of this value are ignored; None: no pixel is.
     """
 
     def __init__(self, num_classes, ignore_index=None):
@@ -33,38 +33,38 @@ class RegionLoss(nn.Module):
         self.ignore_index = ignore_index
 
     def alike(self, probabilities, truth, sizes):
-        """Return how alike prediction and truth are, from 0 to 1, (N, K).
+        """Return the similarity of prediction and truth, 0..1, (N, K).
 
         Args:
             probabilities, truth: (N, K, H, W), 0 at ignored pixels.
-            sizes: the truth's pixels of each class, (N, K).
+            sizes: the number of true pixels of each class, (N, K).
         """
         raise NotImplementedError(f'{type(self).__name__} must define alike(probabilities, truth, sizes)')
 
     def forward(self, predictions, targets):
-        """Return the mean loss of the pictures, from 0 to 1, a 0-d tensor of at least float32.
+        """Return the mean loss of the images, 0..1, a 0-d tensor of at least float32.
 
         Args:
             predictions: logits, (N, K, H, W), floating point.
             targets: class indices 0..K-1 or the ignore index, (N, H, W), int64.
 
         Raises:
-            DanluError: the shapes do not match, the targets are not int64, or (on a CPU) one lies outside 0..K-1.
+            DanluError: the shapes do not match, the targets are not int64, or (on a CPU) a target is outside 0..K-1.
         """
         check_classes('the loss', predictions, targets)
         count = self.count(predictions, targets)
         return self._losses(predictions, targets).sum() / (count if isinstance(count, int) else count.clamp(min=1))
 
     def each(self, predictions, targets):
-        """Return the loss of each picture, (N,), and whether any of its pixels counts, (N,) bool, or None: all do."""
+        """Return the loss of each image, (N,), and whether any of its pixels counts, (N,) bool, or None: all count."""
         counted = self._counted(targets)
         return self._losses(predictions, targets), None if counted is None else counted.flatten(1).any(1)
 
     def _losses(self, predictions, targets):
-        """Return the loss of each picture, (N,), 0 where no pixel counts."""
+        """Return the loss of each image, (N,), 0 where no pixel counts."""
         probabilities = at_least_float32(predictions).softmax(1)
         counted = self._counted(targets)
-        # scatter_ complains about a target outside 0..K-1 on every device, without waiting for it.
+        # scatter_ raises for a target outside 0..K-1 on every device, without synchronising.
         indices = targets if counted is None else torch.where(counted, targets, 0)
         try:
             truth = torch.zeros_like(probabilities).scatter_(1, indices[:, None], 1)
@@ -72,7 +72,7 @@ class RegionLoss(nn.Module):
             if wrong := wrong_class(targets, predictions.shape[1], self.ignore_index):
                 raise DanluError(wrong) from None
             raise
-        if counted is not None:  # multiplied and not filled, so that a nan stays one
+        if counted is not None:  # multiplied, not filled, so that a nan stays a nan
             probabilities = probabilities * counted[:, None]
             truth = truth * counted[:, None]
         sizes = truth.sum((2, 3))
@@ -80,7 +80,7 @@ class RegionLoss(nn.Module):
         return ((1 - self.alike(probabilities, truth, sizes)) * there).sum(1) / there.sum(1).clamp(min=1)
 
     def count(self, predictions, targets):
-        """Return the number of pictures with a counted pixel; same arguments as `forward`.
+        """Return the number of images with a counted pixel; same arguments as `forward`.
 
         Returns:
             int, N; with an ignore index a 0-d int64 tensor on the targets' device.
@@ -89,18 +89,18 @@ class RegionLoss(nn.Module):
         return targets.shape[0] if counted is None else counted.flatten(1).any(1).sum()
 
     def _counted(self, targets):
-        """Return where targets are not ignored, bool, shaped like them; None where nothing can be."""
+        """Return a mask of the targets that are not ignored, bool, or None without an ignore index."""
         return None if self.ignore_index is None else targets != self.ignore_index
 
 
 class Dice(RegionLoss):
-    """Soft Dice loss for segmentation with several classes (Milletari et al. 2016, V-Net); see Regions.
+    """Soft Dice loss for segmentation with several classes (Milletari et al. 2016, V-Net); see RegionLoss.
 
         dice_c = 2 * sum(p_c * g_c) / (sum(p_c ** 2) + sum(g_c ** 2))
 
     Args:
         num_classes: K.
-        ignore_index: pixels of this value do not count; None: all count.
+        ignore_index: pixels of this value are ignored; None: no pixel is.
     """
 
     @classmethod
@@ -109,23 +109,23 @@ class Dice(RegionLoss):
         return cls(args.num_classes, args.ignore_index)
 
     def alike(self, probabilities, truth, sizes):
-        """Return Dice's coefficient (see Regions)."""
+        """Return the Dice coefficient (see RegionLoss)."""
         overlap = (probabilities * truth).sum((2, 3))
-        # The clamp only acts on classes that are neither there nor predicted, which do not count.
+        # The clamp only changes classes that are neither true nor predicted, which do not count.
         return 2 * overlap / (probabilities.square().sum((2, 3)) + sizes).clamp(min=1e-8)
 
 
 class Tversky(RegionLoss):
-    """Tversky loss for segmentation with several classes (Salehi et al. 2017); see Regions.
+    """Tversky loss for segmentation with several classes (Salehi et al. 2017); see RegionLoss.
 
         tversky_c = TP / (TP + alpha * FP + beta * FN)
 
-    with TP = sum(p_c * g_c), FP = sum(p_c * (1 - g_c)) and FN = sum((1 - p_c) * g_c). A larger beta makes it dearer to
-    miss a class than to see it where it is not; the defaults are those of the paper.
+    with TP = sum(p_c * g_c), FP = sum(p_c * (1 - g_c)) and FN = sum((1 - p_c) * g_c). A larger beta penalises missed
+    pixels more than false positives; the defaults are those of the paper.
 
     Args:
         num_classes: K.
-        ignore_index: pixels of this value do not count; None: all count.
+        ignore_index: pixels of this value are ignored; None: no pixel is.
         alpha, beta: at least 0, beta above 0.
 
     Raises:
@@ -134,7 +134,7 @@ class Tversky(RegionLoss):
 
     def __init__(self, num_classes, ignore_index=None, alpha=0.3, beta=0.7):
         super().__init__(num_classes, ignore_index)
-        if alpha < 0 or beta <= 0:  # without beta, a class of which one pixel is found would be perfect
+        if alpha < 0 or beta <= 0:  # with beta=0, a class with one correct pixel would have a perfect score
             raise DanluError(f'--loss_args: tversky needs alpha of 0 or more and beta above 0, not {alpha} and {beta}')
         self.alpha, self.beta = alpha, beta
 
@@ -144,7 +144,7 @@ class Tversky(RegionLoss):
         return cls(args.num_classes, args.ignore_index, **given_args(args, 'tversky'))
 
     def alike(self, probabilities, truth, sizes):
-        """Return Tversky's index (see Regions)."""
+        """Return the Tversky index (see RegionLoss)."""
         overlap = (probabilities * truth).sum((2, 3))
         wrong, missed = probabilities.sum((2, 3)) - overlap, sizes - overlap
         return overlap / (overlap + self.alpha * wrong + self.beta * missed).clamp(min=1e-8)

@@ -1,4 +1,4 @@
-"""Losses of regression and restoration, whose targets are numbers. loss.py has the registry and the rules."""
+"""Losses of regression and restoration. loss.py has the registry."""
 
 import torch.nn.functional as F
 from torch import nn
@@ -11,7 +11,7 @@ from utils.tasks.targets import check_alike
 
 
 class L1(nn.Module):
-    """Mean absolute difference."""
+    """Mean absolute error."""
 
     @classmethod
     def from_args(cls, args):
@@ -32,31 +32,31 @@ class L1(nn.Module):
         return self.mean(at_least_float32(predictions), targets)
 
     def each(self, predictions, targets):
-        """Return the loss of each sample by itself, (N,), and None, as all samples count alike."""
+        """Return the loss of each sample, (N,), and None: all samples have the same weight."""
         return self.mean(at_least_float32(predictions), targets, 'none').flatten(1).mean(1), None
 
     def mean(self, predictions, targets, reduction='mean'):
-        """Return the mean loss of all numbers, a 0-d tensor; with the reduction 'none' that of each number."""
+        """Return the mean loss over all numbers, a 0-d tensor; with the reduction 'none' the loss of each number."""
         return F.l1_loss(predictions, targets, reduction=reduction)
 
     def count(self, predictions, targets):
-        """Return what the mean was divided by (int): how many numbers there are."""
+        """Return the divisor of the mean (int): the number of targets."""
         return targets.numel()
 
 
 class MSE(L1):
-    """Mean squared difference."""
+    """Mean squared error."""
 
     def mean(self, predictions, targets, reduction='mean'):
-        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        """Return the mean loss over all numbers, or the loss of each (see L1)."""
         return F.mse_loss(predictions, targets, reduction=reduction)
 
 
 class Huber(L1):
-    """Huber's loss: half the squared difference up to delta, then a line (Huber 1964), so that outliers pull less.
+    """Huber loss: half the squared error up to delta, linear above (Huber 1964), so that outliers have less effect.
 
     Args:
-        delta: above 0, on the scale of the loss: of standardised targets in standard deviations. Pictures lie in 0..1,
+        delta: above 0, in the units of the loss: in standard deviations for standardised targets. Images are in 0..1,
             where the default of 1 gives half of MSE.
 
     Raises:
@@ -75,12 +75,12 @@ class Huber(L1):
         return cls(**given_args(args, 'huber'))
 
     def mean(self, predictions, targets, reduction='mean'):
-        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        """Return the mean loss over all numbers, or the loss of each (see L1)."""
         return F.huber_loss(predictions, targets, reduction=reduction, delta=self.delta)
 
 
 class Charbonnier(L1):
-    """Charbonnier's loss, sqrt(difference ** 2 + eps ** 2): L1 that is smooth at 0 (Charbonnier et al. 1994).
+    """Charbonnier loss, sqrt(error ** 2 + eps ** 2): L1 that is smooth at 0 (Charbonnier et al. 1994).
 
     Args:
         eps: above 0; the default is that of Lai et al. 2017 (LapSRN).
@@ -101,52 +101,52 @@ class Charbonnier(L1):
         return cls(**given_args(args, 'charbonnier'))
 
     def mean(self, predictions, targets, reduction='mean'):
-        """Return the mean loss of all numbers, or the loss of each (see L1)."""
+        """Return the mean loss over all numbers, or the loss of each (see L1)."""
         losses = ((predictions - targets).square() + self.eps**2).sqrt()
         return losses.mean() if reduction == 'mean' else losses
 
 
 class SSIM(nn.Module):
-    """1 - structural similarity, for pictures in 0..1 (Wang et al. 2004; Zhao et al. 2017 as a loss), in float32."""
+    """1 - structural similarity of images in 0..1 (Wang et al. 2004; Zhao et al. 2017 as a loss), in float32."""
 
     @classmethod
     def from_args(cls, args):
         """Build the loss from the options (see loss.select_loss).
 
         Raises:
-            DanluError: the pictures are smaller than the window.
+            DanluError: the images are smaller than the window.
         """
         if args.image_size:
             _check_size(args.image_size)
         return cls()
 
     def forward(self, predictions, targets):
-        """Return the mean over the pictures, from 0 to 2, a 0-d float32 tensor.
+        """Return the mean over the images, 0..2, a 0-d float32 tensor.
 
         Args:
             predictions: (N, C, H, W), floating point.
             targets: of the same shape, float32, 0..1.
 
         Raises:
-            DanluError: the shapes do not match, the targets are not float32, or pictures are smaller than the window.
+            DanluError: the shapes do not match, the targets are not float32, or images are smaller than the window.
         """
         check_alike('the loss', predictions, targets, 4)
         _check_size(predictions.shape[2:])
         return 1 - structural_similarity(predictions, targets).mean()
 
     def each(self, predictions, targets):
-        """Return the loss of each picture, (N,), and None, as all pictures count alike."""
+        """Return the loss of each image, (N,), and None: all images have the same weight."""
         return 1 - structural_similarity(predictions, targets), None
 
     def count(self, predictions, targets):
-        """Return the number of pictures (int)."""
+        """Return the number of images (int)."""
         return len(targets)
 
 
 def _check_size(size):
-    """Raise DanluError where pictures of this size (height, width) are smaller than the window."""
+    """Raise DanluError if images of this size (height, width) are smaller than the window."""
     if min(size) < WINDOW:
         raise DanluError(
-            f'--loss ssim looks at windows of {WINDOW}x{WINDOW} pixels, and the pictures have {size[0]}x{size[1]}: '
-            f'give a larger --image_size, or another loss'
+            f'--loss ssim needs images of at least {WINDOW}x{WINDOW} pixels, and they have {size[0]}x{size[1]}: give a '
+            'larger --image_size, or another loss'
         )

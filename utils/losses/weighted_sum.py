@@ -4,18 +4,18 @@ from torch import nn
 
 
 class WeightedSum(nn.Module):
-    """A sum of losses, each with a weight.
+    """A weighted sum of losses.
 
-    Each part is a mean over things of its own (pixels, pictures, weighted targets), so the mean over a set is the sum
-    of the parts' means, and no single count belongs to it: `last_parts` has what is needed for each batch.
+    The terms are means over different things (pixels, images, weighted targets), so the mean over a data set is the
+    sum of the means of the terms; there is no single count. `last_parts` has the count of each term of a batch.
 
     Args:
-        losses: dict from a name to a loss.
-        weights: dict from the same names to numbers.
+        losses: dict from name to loss.
+        weights: dict from the same names to float.
 
     Attributes:
-        last_parts: of the last batch, dict from a loss's name to (weight, value, count): float, 0-d tensor, number or
-            0-d tensor.
+        last_parts: of the last batch, dict from name to (weight, value, count): float, 0-d tensor, number or 0-d
+            tensor.
     """
 
     def __init__(self, losses, weights):
@@ -23,7 +23,7 @@ class WeightedSum(nn.Module):
         self.losses, self.weights, self.last_parts = nn.ModuleDict(losses), dict(weights), {}
 
     def forward(self, predictions, targets):
-        """Return the weighted sum of the losses' values, a 0-d tensor; arguments as each of them takes them."""
+        """Return the weighted sum of the values of the losses, a 0-d tensor."""
         total, self.last_parts = 0.0, {}
         for name, loss in self.losses.items():
             value = loss(predictions, targets)
@@ -33,11 +33,11 @@ class WeightedSum(nn.Module):
         return total
 
     def parts(self):
-        """Return the losses with their weights: dict from a name to (weight, loss)."""
+        """Return the losses with their weights: dict from name to (weight, loss)."""
         return {name: (self.weights[name], loss) for name, loss in self.losses.items()}
 
     def counted_alike(self):
-        """Return which losses are means over the same things: dict from a name to the first name that is like it."""
+        """Return which losses share their counts: dict from name to the first name with the same count."""
         first, found = {}, {}
         for name, loss in self.losses.items():
             weights = getattr(loss, 'class_weights', None)

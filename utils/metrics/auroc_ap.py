@@ -18,10 +18,10 @@ def auroc_by_class(scores, truth):
     from torchmetrics.functional.classification import binary_auroc
 
     counts = truth.sum(0).tolist()
-    return _each(binary_auroc, scores, truth, [0 < count < len(truth) for count in counts])
+    return by_present_class(binary_auroc, scores, truth, [0 < count < len(truth) for count in counts])
 
 
-def precision_by_class(scores, truth):
+def average_precision_by_class(scores, truth):
     """Return each class's average precision, (K,) float64, on the CPU; arguments as for auroc_by_class.
 
     Returns:
@@ -29,10 +29,10 @@ def precision_by_class(scores, truth):
     """
     from torchmetrics.functional.classification import binary_average_precision
 
-    return _each(binary_average_precision, scores, truth, [count > 0 for count in truth.sum(0).tolist()])
+    return by_present_class(binary_average_precision, scores, truth, [count > 0 for count in truth.sum(0).tolist()])
 
 
-def _each(measure, scores, truth, there):
+def by_present_class(measure, scores, truth, there):
     """Return measure(scores, truth) of each class that is there, and nan for the others, (K,) float64."""
     values = torch.full((len(there),), torch.nan, dtype=torch.float64)
     for index in (index for index, is_there in enumerate(there) if is_there):

@@ -2,9 +2,9 @@
 
 import torch
 
-NONE = 2**62  # where the number of a sample is expected: there is none
-BLOCK = 2**20  # numbers (4 MB of logits) that wait to be counted together
-BATCHES = 2**10  # batches that wait; of one number per sample, a million would be very many
+NO_SAMPLE = 2**62  # where the number of a sample is expected: there is none
+MAX_WAITING_NUMBERS = 2**20  # numbers (4 MB of logits) that wait to be counted together
+MAX_WAITING_BATCHES = 2**10  # batches that wait; of one number per sample, a million would be very many
 
 
 class Metrics:
@@ -34,7 +34,7 @@ class Metrics:
         """Forget everything that was counted."""
         self._waiting, self._waiting_numbers = [], 0
         self.seen = 0
-        self._wrong = None  # 0-d tensor: the first sample of this pass with a wrong target; none has NONE
+        self._wrong = None  # 0-d tensor: the first sample of this pass with a wrong target; none has NO_SAMPLE
 
     def update(self, predictions, targets):
         """Count one batch. Small batches wait, and are counted together when there are a million numbers or a thousand
@@ -52,7 +52,7 @@ class Metrics:
             self._count_waiting()
         self._waiting.append((predictions.detach(), targets))
         self._waiting_numbers += predictions.numel()
-        if self._waiting_numbers >= BLOCK or len(self._waiting) >= BATCHES:
+        if self._waiting_numbers >= MAX_WAITING_NUMBERS or len(self._waiting) >= MAX_WAITING_BATCHES:
             self._count_waiting()
 
     def compute(self):
@@ -80,7 +80,7 @@ class Metrics:
     def load_state_dict(self, state, device):
         """Go on with a pass where `state_dict` was taken, on a device (torch.device): as if it had never stopped."""
         for name, value in state.items():
-            setattr(self, name, _moved(value, device))
+            setattr(self, name, move_tensors(value, device))
 
     def reduce_state(self):
         """Return what was counted so far (dict), for `merge`; waits for the device.
@@ -100,7 +100,7 @@ class Metrics:
             states: list of what their `reduce_state` returned.
             device: torch.device on which the sums are to be.
         """
-        for state in _moved(states, device):
+        for state in move_tensors(states, device):
             for name in self.sum_fields:
                 own, other = getattr(self, name, None), state.get(name)
                 setattr(self, name, other if own is None else own if other is None else own + other)
@@ -128,13 +128,13 @@ class Metrics:
             wrong: bool (N,), for the samples that are being counted.
         """
         numbers = torch.arange(self.seen, self.seen + len(wrong), device=wrong.device)
-        first = torch.where(wrong, numbers, NONE).amin()
+        first = torch.where(wrong, numbers, NO_SAMPLE).amin()
         self._wrong = first if self._wrong is None else torch.minimum(self._wrong, first)
 
     def _first_wrong(self):
         """Return the number of the first sample of this pass with a wrong target (int), or None; waits."""
-        first = NONE if self._wrong is None else int(self._wrong)
-        return None if first == NONE else first
+        first = NO_SAMPLE if self._wrong is None else int(self._wrong)
+        return None if first == NO_SAMPLE else first
 
 
 def by_class(name, values, names):
@@ -148,9 +148,9 @@ def _can_be_saved(value):
     return value is None or type(value) in (bool, int, float, str) or torch.is_tensor(value)
 
 
-def _moved(value, device):
+def move_tensors(value, device):
     if isinstance(value, list | tuple):
-        return [_moved(item, device) for item in value]
+        return [move_tensors(item, device) for item in value]
     if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
+        return {key: move_tensors(item, device) for key, item in value.items()}
     return value.to(device) if torch.is_tensor(value) else value

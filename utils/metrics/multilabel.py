@@ -3,7 +3,7 @@
 import torch
 
 from utils.base.errors import DanluError
-from utils.metrics.auroc_ap import auroc_by_class, precision_by_class
+from utils.metrics.auroc_ap import auroc_by_class, average_precision_by_class
 from utils.metrics.base import Metrics, by_class
 from utils.tasks.metric_values import VALUES_OF
 from utils.tasks.targets import check_alike
@@ -69,7 +69,7 @@ class MultilabelMetrics(Metrics):
             raise DanluError('no sample was evaluated: the set is empty')
         scores, truth = self.ranked()
         said = torch.cat([predictions > 0 for predictions, _ in self._kept])
-        precision = precision_by_class(scores, truth)
+        precision = average_precision_by_class(scores, truth)
         hits, sizes = (truth & said).sum(0).double().cpu(), (truth.sum(0) + said.sum(0)).double().cpu()
         f1 = 2 * hits / sizes
         values = {

@@ -18,11 +18,12 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.distributed import processes
+from utils.metrics.base import move_tensors
 from utils.options.metric_options import directions_of
 from utils.tasks.one_logit import flattened, targets_like
 from utils.tasks.tasks import TASKS
 
-NUMBERS = (int, float)
+PLAIN_NUMBERS = (int, float)
 
 
 class MetricFunction:
@@ -107,14 +108,14 @@ class ReadyMetrics:
         """Return the classes and functions (list) that were handed over, for the record of the code."""
         return [part.origin() for part in self.parts.values()]
 
-    def may_give(self, name):
+    def may_return(self, name):
         """Return whether there may be a value of this name (bool); of a dictionary nobody knows before it is there."""
         beginnings = tuple(f'{known}_' for known in self.names)
         return self.alone or name in (*self.names, *self.directions) or name.startswith(beginnings)
 
     def knows_direction(self, name):
         """Return whether it is known which values of a metric or a loss are better (bool)."""
-        return name in self.directions or name.partition('_')[0] == 'loss' or not self.may_give(name)
+        return name in self.directions or name.partition('_')[0] == 'loss' or not self.may_return(name)
 
     def reset(self):
         """Forget everything that was counted."""
@@ -126,7 +127,7 @@ class ReadyMetrics:
         """Count one batch: predictions as the network gave them, and targets, on one device."""
         for part in self.parts.values():
             part.update(*part.inputs(self.args, predictions, targets))
-        if any(isinstance(part, _Whole) for part in self.parts.values()):
+        if any(isinstance(part, _WholeSetFunction) for part in self.parts.values()):
             self.kept.append((predictions.detach(), targets_like(self.args, predictions, targets)))
 
     def compute(self):
@@ -137,7 +138,7 @@ class ReadyMetrics:
         """
         found = {}
         with torch.inference_mode():
-            whole = _joined(self.kept)
+            whole = concat_pass(self.kept)
             for name, part in self.parts.items():
                 for key, value in self._entries(name, part.compute(whole)).items():
                     if key in found:
@@ -159,7 +160,7 @@ class ReadyMetrics:
         """Return what a metric's value (number, tensor or dict of these) becomes: dict from name to float."""
         if isinstance(value, Mapping):
             keys = {key: str(key) if self.alone or self._is_collection(name) else f'{name}_{key}' for key in value}
-            entries = [self._entries(_checked_name(keys[key]), value[key]) for key in value]
+            entries = [self._entries(checked_metric_name(keys[key]), value[key]) for key in value]
             return {key: number for entry in entries for key, number in entry.items()}
         if torch.is_tensor(value) and value.dim() == 1 and len(value) > 1:
             labels = self.args.class_names if len(self.args.class_names or []) == len(value) else range(len(value))
@@ -168,7 +169,11 @@ class ReadyMetrics:
         return {name: _number(name, value)}
 
     def _is_collection(self, name):
-        return isinstance(self.parts[name], _Object) and self.parts[name].is_collection if name in self.parts else False
+        return (
+            isinstance(self.parts[name], _MetricObject) and self.parts[name].is_collection
+            if name in self.parts
+            else False
+        )
 
     def state_dict(self):
         """Return what this pass has come to so far (dict of tensors and plain values); None: it cannot be saved."""
@@ -179,9 +184,9 @@ class ReadyMetrics:
 
     def load_state_dict(self, state, device):
         """Go on with a pass where `state_dict` was taken, on a device (torch.device)."""
-        self.kept = [tuple(_moved(pair, device)) for pair in state['kept']]
+        self.kept = [tuple(move_tensors(pair, device)) for pair in state['kept']]
         for name, part in self.parts.items():
-            part.load_state_dict(_moved(state['parts'][name], device))
+            part.load_state_dict(move_tensors(state['parts'][name], device))
 
     def reduce_state(self):
         """Return what was counted so far (dict), for `merge`."""
@@ -190,9 +195,9 @@ class ReadyMetrics:
     def merge(self, states, device):
         """Add what others have counted: list of what their `reduce_state` returned."""
         for state in states:
-            self.kept += [tuple(_moved(pair, device)) for pair in state['kept']]
+            self.kept += [tuple(move_tensors(pair, device)) for pair in state['kept']]
             for name, part in self.parts.items():
-                part.merge(_moved(state['parts'][name], device))
+                part.merge(move_tensors(state['parts'][name], device))
 
     def check_targets(self):
         """Do nothing: what targets these metrics take is not known."""
@@ -205,10 +210,10 @@ def named(metrics):
         DanluError: a name is there twice, is no text, or holds a /.
     """
     if isinstance(metrics, Mapping):
-        return {_checked_name(name): metric for name, metric in metrics.items()}
+        return {checked_metric_name(name): metric for name, metric in metrics.items()}
     found = {}
     for metric in metrics if isinstance(metrics, list | tuple) else [metrics]:
-        name = _checked_name(_own_name(metric))
+        name = checked_metric_name(default_metric_name(metric))
         if name in found:
             raise DanluError(f"two metrics are called {name}: give a dict, metrics={{'name': metric, ...}}")
         found[name] = metric
@@ -217,14 +222,14 @@ def named(metrics):
     return found
 
 
-def _own_name(metric):
+def default_metric_name(metric):
     """Return what a metric without a name is called (str): 'binary_accuracy' of BinaryAccuracy."""
     metric = metric.function if isinstance(metric, MetricFunction) else metric
     name = getattr(metric, '__name__', None) or type(metric).__name__
     return 'metric' if name == '<lambda>' else re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower()
 
 
-def _checked_name(name):
+def checked_metric_name(name):
     if not isinstance(name, str) or not name or '/' in name or name in ('loss', 'epoch'):
         raise DanluError(f'{name!r} cannot be the name of a metric: give a text without / other than loss and epoch')
     return name
@@ -233,7 +238,7 @@ def _checked_name(name):
 def _part(name, metric, device):
     """Return what counts for one ready-made metric."""
     if is_object(metric):
-        return _Object(metric, device)
+        return _MetricObject(metric, device)
     if not callable(metric):
         raise DanluError(
             f'metric {name} is of type {type(metric).__name__}: give a function (predictions, targets) -> number, or '
@@ -241,10 +246,10 @@ def _part(name, metric, device):
         )
     if not isinstance(metric, MetricFunction):
         metric = MetricFunction(metric, getattr(metric, 'per_batch', False), getattr(metric, 'mode', None))
-    return _PerBatch(metric) if metric.per_batch else _Whole(metric)
+    return _BatchMean(metric) if metric.per_batch else _WholeSetFunction(metric)
 
 
-class _Whole:
+class _WholeSetFunction:
     """A function of all samples of a pass, which ReadyMetrics keeps."""
 
     def __init__(self, metric):
@@ -291,7 +296,7 @@ class _Whole:
         """Do nothing: likewise."""
 
 
-class _PerBatch(_Whole):
+class _BatchMean(_WholeSetFunction):
     """The mean of a function's values of the batches. Does not wait for the device."""
 
     def reset(self):
@@ -327,7 +332,7 @@ class _PerBatch(_Whole):
         self.count, self.is_dict = self.count + state['count'], self.is_dict or state['is_dict']
 
 
-class _Object:
+class _MetricObject:
     """An object that counts by itself: a torchmetrics.Metric, a MetricCollection, or one with the same methods."""
 
     def __init__(self, metric, device):
@@ -412,7 +417,7 @@ def _directions_by_name():
     return {name: way for task in reversed(TASKS) for name, way in directions_of(task, ('auroc',)).items()}
 
 
-def _joined(kept):
+def concat_pass(kept):
     """Return predictions and targets of all samples (two tensors), or None: there is none.
 
     Raises:
@@ -451,12 +456,4 @@ def _number(name, value):
 def _is_plain(value):
     if isinstance(value, list | tuple | dict):
         return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
-    return value is None or type(value) in (bool, str, *NUMBERS) or torch.is_tensor(value)
-
-
-def _moved(value, device):
-    if isinstance(value, list | tuple):
-        return [_moved(item, device) for item in value]
-    if isinstance(value, dict):
-        return {key: _moved(item, device) for key, item in value.items()}
-    return value.to(device) if torch.is_tensor(value) else value
+    return value is None or type(value) in (bool, str, *PLAIN_NUMBERS) or torch.is_tensor(value)

@@ -6,7 +6,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.metrics.base import Metrics
-from utils.metrics.ssim import picture_quality
+from utils.metrics.ssim import image_quality
 from utils.tasks.metric_values import VALUES_OF
 from utils.tasks.targets import check_alike
 
@@ -171,4 +171,4 @@ class RestorationMetrics(SumMetrics):
     def _count(self, predictions, targets):
         """Add pictures (N, C, H, W) to the sums: of psnr, ssim and mae."""
         self._note_wrong(~targets.isfinite().flatten(1).all(1))
-        self._add(picture_quality(predictions, targets).sum(1))
+        self._add(image_quality(predictions, targets).sum(1))

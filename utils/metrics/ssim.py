@@ -30,7 +30,7 @@ def structural_similarity(predictions, targets):
     return of_windows[..., border:-border, border:-border].flatten(1).mean(1)
 
 
-def picture_quality(predictions, targets):
+def image_quality(predictions, targets):
     """Return each picture's psnr in dB, structural similarity and mean absolute error, (3, N), float64.
 
     Args:

@@ -126,7 +126,7 @@ def _ready_values(monitor, metrics, parts):
     """Return the values of ready-made metrics (list of str, 'val/acc'); the monitored one too, if there may be it."""
     wanted = (monitor or '').partition('/')[2]
     names = [*metrics.names, 'loss', *(f'loss_{part}' for part in parts)]
-    names += [wanted] if wanted and wanted not in names and metrics.may_give(wanted) else []
+    names += [wanted] if wanted and wanted not in names and metrics.may_return(wanted) else []
     return [f'{split}/{name}' for split in ('train', 'val') for name in names]
 
 

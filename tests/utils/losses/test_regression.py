@@ -104,7 +104,7 @@ def test_too_few_targets_and_no_tensor_are_named():
 
 @pytest.mark.parametrize('size', [(10, 64), (64, 5)])
 def test_ssim_refuses_pictures_smaller_than_its_window(size):
-    with pytest.raises(DanluError, match=rf'windows of 11x11 pixels, and the pictures have {size[0]}x{size[1]}'):
+    with pytest.raises(DanluError, match=rf'at least 11x11 pixels, and they have {size[0]}x{size[1]}'):
         SSIM()(torch.zeros(2, 3, *size), torch.zeros(2, 3, *size))
     SSIM()(torch.zeros(2, 3, 11, 11), torch.zeros(2, 3, 11, 11))
     with pytest.raises(DanluError, match=r'predictions of shape \(2, 3\); expected \(N, C, H, W\)'):
