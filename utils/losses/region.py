@@ -32,14 +32,14 @@ class RegionLoss(nn.Module):
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
-    def alike(self, probabilities, truth, sizes):
+    def similarity(self, probabilities, truth, sizes):
         """Return the similarity of prediction and truth, 0..1, (N, K).
 
         Args:
             probabilities, truth: (N, K, H, W), 0 at ignored pixels.
             sizes: the number of true pixels of each class, (N, K).
         """
-        raise NotImplementedError(f'{type(self).__name__} must define alike(probabilities, truth, sizes)')
+        raise NotImplementedError(f'{type(self).__name__} must define similarity(probabilities, truth, sizes)')
 
     def forward(self, predictions, targets):
         """Return the mean loss of the images, 0..1, a 0-d tensor of at least float32.
@@ -77,7 +77,7 @@ class RegionLoss(nn.Module):
             truth = truth * counted[:, None]
         sizes = truth.sum((2, 3))
         there = sizes > 0
-        return ((1 - self.alike(probabilities, truth, sizes)) * there).sum(1) / there.sum(1).clamp(min=1)
+        return ((1 - self.similarity(probabilities, truth, sizes)) * there).sum(1) / there.sum(1).clamp(min=1)
 
     def count(self, predictions, targets):
         """Return the number of images with a counted pixel; same arguments as `forward`.
@@ -108,7 +108,7 @@ class Dice(RegionLoss):
         """Build the loss from the options (see select_loss)."""
         return cls(args.num_classes, args.ignore_index)
 
-    def alike(self, probabilities, truth, sizes):
+    def similarity(self, probabilities, truth, sizes):
         """Return the Dice coefficient (see RegionLoss)."""
         overlap = (probabilities * truth).sum((2, 3))
         # The clamp only changes classes that are neither true nor predicted, which do not count.
@@ -143,7 +143,7 @@ class Tversky(RegionLoss):
         """Build the loss from the options (see select_loss)."""
         return cls(args.num_classes, args.ignore_index, **given_args(args, 'tversky'))
 
-    def alike(self, probabilities, truth, sizes):
+    def similarity(self, probabilities, truth, sizes):
         """Return the Tversky index (see RegionLoss)."""
         overlap = (probabilities * truth).sum((2, 3))
         wrong, missed = probabilities.sum((2, 3)) - overlap, sizes - overlap

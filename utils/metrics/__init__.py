@@ -1,12 +1,12 @@
 """The metric classes; metrics.py has the registry.
 
-- auroc_ap: How well scores put the samples of a class before the others, class by class
-- base: The base of all metrics
+- auroc_ap: AUROC and average precision of each class
+- base: Base class of all metrics
 - classification: Metrics of classification
-- confusion: Metrics of exclusive classes, read from counts by class or from a confusion matrix
-- multilabel: Metrics of multilabel
-- ready_metrics: Metrics handed over as objects
-- regression: Metrics of regression and restoration, whose targets are numbers
+- confusion: Metrics of exclusive classes, from counts per class or a confusion matrix
+- multilabel: Metrics of multilabel classification
+- ready_metrics: Metrics passed in as objects, such as those of torchmetrics
+- regression: Metrics of regression and restoration
 - segmentation: Metrics of segmentation
-- ssim: How alike pictures are
+- ssim: PSNR, structural similarity and mean absolute error of images
 """

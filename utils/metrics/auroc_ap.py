@@ -1,19 +1,14 @@
-"""How well scores put the samples of a class before the others, class by class; by torchmetrics, which takes seconds
-to import and is imported where it is used only.
-"""
+"""AUROC and average precision of each class, by torchmetrics (imported on use, as the import takes seconds)."""
 
 import torch
 
 
 def auroc_by_class(scores, truth):
-    """Return the area under each class's ROC curve, (K,) float64, on the CPU.
+    """Return the area under the ROC curve of each class, (K,) float64, on the CPU; nan if all samples have it, or none.
 
     Args:
         scores: (N, K), float64, 0..1, higher where the class is more likely.
         truth: (N, K), bool.
-
-    Returns:
-        nan for a class that all samples have, or none.
     """
     from torchmetrics.functional.classification import binary_auroc
 
@@ -22,10 +17,10 @@ def auroc_by_class(scores, truth):
 
 
 def average_precision_by_class(scores, truth):
-    """Return each class's average precision, (K,) float64, on the CPU; arguments as for auroc_by_class.
+    """Return the average precision of each class, (K,) float64, on the CPU; nan if no sample has the class.
 
-    Returns:
-        nan for a class that no sample has.
+    Args:
+        scores, truth: as in `auroc_by_class`.
     """
     from torchmetrics.functional.classification import binary_average_precision
 
@@ -33,9 +28,9 @@ def average_precision_by_class(scores, truth):
 
 
 def by_present_class(measure, scores, truth, there):
-    """Return measure(scores, truth) of each class that is there, and nan for the others, (K,) float64."""
+    """Return measure(scores, truth) of each class with a value, nan for the others, (K,) float64."""
     values = torch.full((len(there),), torch.nan, dtype=torch.float64)
     for index in (index for index, is_there in enumerate(there) if is_there):
-        # Its checks would look at every value once more.
+        # validate_args=False: the checks would read every value once more.
         values[index] = measure(scores[:, index], truth[:, index].long(), validate_args=False)
     return values

@@ -1,23 +1,23 @@
-"""The base of all metrics: batches that wait to be counted together, and the state of an unfinished pass."""
+"""Base class of all metrics: batches are counted in groups, and an unfinished pass can be saved."""
 
 import torch
 
-NO_SAMPLE = 2**62  # where the number of a sample is expected: there is none
-MAX_WAITING_NUMBERS = 2**20  # numbers (4 MB of logits) that wait to be counted together
-MAX_WAITING_BATCHES = 2**10  # batches that wait; of one number per sample, a million would be very many
+NO_SAMPLE = 2**62  # in place of a sample's index
+MAX_WAITING_NUMBERS = 2**20  # 4 MB of logits
+MAX_WAITING_BATCHES = 2**10
 
 
 class Metrics:
-    """Base of all metrics: takes batches, lets small ones wait, and counts many of them at once.
+    """Base class of all metrics. Small batches are kept and counted together, which costs less per batch.
 
-    A subclass defines `_check(predictions, targets)`, `_count(predictions, targets)` and `compute()`, and forgets its
+    A subclass defines `_check(predictions, targets)`, `_count(predictions, targets)` and `compute()`, and resets its
     sums in `reset`.
 
     Attributes:
-        monitor: name of the value by which the best checkpoint is chosen; mode: 'max', higher is better, or 'min'.
-        directions: dict from the name of a value to 'max' or 'min', which way is better; of others 'max'.
-        seen: samples of this pass that were counted, those that wait not among them (int).
-        sum_fields, concat_fields: names of what `merge` sums (numbers, tensors or None), and of lists that it joins.
+        monitor: name of the value that selects the best checkpoint; mode: 'max' (higher is better) or 'min'.
+        directions: dict from the name of a value to 'max' or 'min'; for other values 'max'.
+        seen: number of samples counted in this pass, without those that wait (int).
+        sum_fields, concat_fields: names of the attributes that `merge` sums (numbers, tensors or None) or concatenates.
     """
 
     monitor = None
@@ -31,21 +31,20 @@ class Metrics:
         raise NotImplementedError(f'{cls.__name__} must define from_args(args)')
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         self._waiting, self._waiting_numbers = [], 0
         self.seen = 0
-        self._wrong = None  # 0-d tensor: the first sample of this pass with a wrong target; none has NO_SAMPLE
+        self._wrong = None  # 0-d tensor: index of the first sample of this pass with an invalid target, or NO_SAMPLE
 
     def update(self, predictions, targets):
-        """Count one batch. Small batches wait, and are counted together when there are a million numbers or a thousand
-        batches of them.
+        """Count one batch, perhaps later: batches wait until they hold a million numbers or there are a thousand.
 
         Args:
             predictions: the network's outputs, floating point, (N, ...), on any device.
-            targets: what the task has, on the same device.
+            targets: as the task defines them, on the same device.
 
         Raises:
-            DanluError: shapes or dtype are wrong. Values are looked at in `compute`: here it would mean waiting.
+            DanluError: a shape or dtype is wrong. Values are checked in `compute`, as reading them synchronises.
         """
         self._check(predictions, targets)
         if self._waiting and self._waiting[0][0].shape[1:] != predictions.shape[1:]:
@@ -56,49 +55,49 @@ class Metrics:
             self._count_waiting()
 
     def compute(self):
-        """Return every metric, a dict from name to float; waits for the device.
+        """Return every metric, a dict from name to float; synchronises the device.
 
         Raises:
-            DanluError: nothing was counted, or targets are wrong.
+            DanluError: nothing was counted, or targets are invalid.
         """
         raise NotImplementedError(f'{type(self).__name__} must define compute()')
 
     def running(self):
-        """Return the values so far for progress lines, a dict from name to float; waits for the device.
+        """Return the values so far for progress lines, a dict from name to float; synchronises the device.
 
-        Called every --print_freq batches, so only what is cheap belongs here; {}: nothing is. It changes no result.
+        It is called every --print_freq batches, so it holds only values that are cheap to compute.
         """
         return {}
 
     def state_dict(self):
-        """Return what this pass has come to so far, beside all else that the object holds: dict of tensors and values.
+        """Return the state of an unfinished pass: dict of tensors and plain values.
 
-        None: it holds something that a checkpoint cannot; a subclass may then have its own `state_dict`.
+        None if an attribute cannot be saved in a checkpoint; a subclass may then override `state_dict`.
         """
-        return dict(vars(self)) if _can_be_saved(vars(self)) else None
+        return dict(vars(self)) if can_be_saved(vars(self)) else None
 
     def load_state_dict(self, state, device):
-        """Go on with a pass where `state_dict` was taken, on a device (torch.device): as if it had never stopped."""
+        """Restore the state of an unfinished pass on a device (torch.device)."""
         for name, value in state.items():
             setattr(self, name, move_tensors(value, device))
 
     def reduce_state(self):
-        """Return what was counted so far (dict), for `merge`; waits for the device.
+        """Return what was counted so far (dict), for `merge`; synchronises the device.
 
         Raises:
-            DanluError: a target is wrong.
+            DanluError: a target is invalid.
         """
         self._count_waiting()
         if self._first_wrong() is not None:
-            self.compute()  # says which
+            self.compute()  # raises the error
         return {name: getattr(self, name) for name in (*self.sum_fields, *self.concat_fields) if hasattr(self, name)}
 
     def merge(self, states, device):
-        """Add what others have counted.
+        """Add the counts of other processes.
 
         Args:
-            states: list of what their `reduce_state` returned.
-            device: torch.device on which the sums are to be.
+            states: list of the values of their `reduce_state`.
+            device: torch.device for the sums.
         """
         for state in move_tensors(states, device):
             for name in self.sum_fields:
@@ -109,10 +108,10 @@ class Metrics:
                     setattr(self, name, [*getattr(self, name), *state[name]])
 
     def check_targets(self):
-        """Raise DanluError where a target so far explains why the loss is no number; waits for the device."""
+        """Raise DanluError if an invalid target explains a loss that is not finite; synchronises the device."""
 
     def _count_waiting(self):
-        """Count the batches that wait; a dozen small operations cost the same for one batch of 32 as for a hundred."""
+        """Count the batches that wait; a dozen small operations cost the same for one batch as for a hundred."""
         if self._waiting:
             predictions, targets = zip(*self._waiting, strict=True)
             single = len(predictions) == 1
@@ -122,17 +121,17 @@ class Metrics:
         self._waiting, self._waiting_numbers = [], 0
 
     def _note_wrong(self, wrong):
-        """Keep the number of the first sample whose target is wrong, without waiting for the device.
+        """Keep the index of the first sample with an invalid target, without synchronising the device.
 
         Args:
-            wrong: bool (N,), for the samples that are being counted.
+            wrong: bool (N,), for the samples that are counted.
         """
         numbers = torch.arange(self.seen, self.seen + len(wrong), device=wrong.device)
         first = torch.where(wrong, numbers, NO_SAMPLE).amin()
         self._wrong = first if self._wrong is None else torch.minimum(self._wrong, first)
 
     def _first_wrong(self):
-        """Return the number of the first sample of this pass with a wrong target (int), or None; waits."""
+        """Return the index of the first sample of this pass with an invalid target (int), or None; synchronises."""
         first = NO_SAMPLE if self._wrong is None else int(self._wrong)
         return None if first == NO_SAMPLE else first
 
@@ -142,9 +141,9 @@ def by_class(name, values, names):
     return {f'{name}/{label}': value for label, value in zip(names, values.tolist(), strict=True)}
 
 
-def _can_be_saved(value):
+def can_be_saved(value):
     if isinstance(value, list | tuple | dict):
-        return all(map(_can_be_saved, value.values() if isinstance(value, dict) else value))
+        return all(map(can_be_saved, value.values() if isinstance(value, dict) else value))
     return value is None or type(value) in (bool, int, float, str) or torch.is_tensor(value)
 
 

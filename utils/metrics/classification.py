@@ -11,15 +11,15 @@ from utils.tasks.metric_values import VALUES_OF
 
 
 class ClassificationMetrics(ConfusionMetrics):
-    """Metrics of classification, each from 0 to 1.
+    """Metrics of classification, each in 0..1.
 
-    acc: share of the samples whose highest logit is the right one.
-    acc_top5: share of those with the right one among the five highest; only with more than 5 classes.
-    f1_macro: 2 TP / (2 TP + FP + FN), mean over the classes that occur in truth or prediction.
-    precision_macro, recall_macro: TP / (TP + FP) and TP / (TP + FN), likewise; 0 where it is 0 divided by 0.
-    acc_class/<class>: share of that class's samples that were recognised; nan where there is none.
-    auroc, auroc/<class>: area under the ROC curve of each class against the rest, and its mean over the classes that
-        have one; only with 'auroc' among the extras, as it keeps the logits of the whole set on the device.
+    acc: accuracy, the share of the samples whose highest logit is that of the true class.
+    acc_top5: share of the samples whose true class is among the five highest logits; only with more than 5 classes.
+    f1_macro: 2 TP / (2 TP + FP + FN), mean over the classes that occur in targets or predictions.
+    precision_macro, recall_macro: TP / (TP + FP) and TP / (TP + FN), same mean; 0 for 0 / 0.
+    acc_class/<class>: accuracy of the samples of one class; nan if there are none.
+    auroc, auroc/<class>: area under the ROC curve of each class against the rest, and the mean over the classes that
+        have one; only with 'auroc' among the extras, as it keeps the logits of the whole data set on the device.
 
     Raises:
         DanluError: acc_top5 is among the extras and there are fewer than 6 classes.
@@ -27,7 +27,7 @@ class ClassificationMetrics(ConfusionMetrics):
 
     monitor = 'acc'
     directions = VALUES_OF['classification']
-    extra_counts = 1  # samples with the right class among the five highest
+    extra_counts = 1  # the samples whose true class is among the five highest logits
 
     def __init__(self, num_classes, ignore_index=None, class_names=None, extras=()):
         if 'acc_top5' in extras and (fault := top5_fault(num_classes)):
@@ -35,12 +35,12 @@ class ClassificationMetrics(ConfusionMetrics):
         super().__init__(num_classes, ignore_index, class_names, extras)
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         super().reset()
         self._kept = []  # (logits, targets) for auroc
 
     def update(self, predictions, targets):
-        """Count one batch as Metrics does; of class probabilities, float (N, K), the largest is the target."""
+        """Count one batch (see Metrics); class probabilities, float (N, K), count as the class of the largest one."""
         soft = torch.is_tensor(targets) and targets.is_floating_point() and targets.shape == predictions.shape
         super().update(predictions, targets.argmax(1) if soft else targets)
 
@@ -68,14 +68,14 @@ class ClassificationMetrics(ConfusionMetrics):
         return {'acc': (found.hits.sum() / found.truth.sum()).item()}
 
     def ranked(self):
-        """Return probabilities (N, K), float64, and whether a sample has a class (N, K), bool; None without 'auroc'."""
+        """Return probabilities (N, K), float64, and the true classes (N, K), bool; None without 'auroc'."""
         if not self._kept:
             return None
         predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
         if self.ignore_index is not None:
             counted = targets != self.ignore_index
             predictions, targets = predictions[counted], targets[counted]
-        # In float64, or what a network is sure of would be one tie at 1.
+        # In float64: in float32, certain predictions would be tied at 1.
         scores = predictions.double().softmax(1)
         return scores, targets.unsqueeze(1) == torch.arange(self.num_classes, device=targets.device)
 

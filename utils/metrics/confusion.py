@@ -1,4 +1,4 @@
-"""Metrics of exclusive classes, read from counts by class or from a confusion matrix."""
+"""Metrics of exclusive classes, from counts per class or a confusion matrix."""
 
 from typing import NamedTuple
 
@@ -9,12 +9,12 @@ from utils.metrics.base import Metrics
 from utils.tasks.targets import check_classes
 from utils.tasks.tasks import entry_names
 
-MAX_TABLE_CLASSES = 256  # up to which training and validation count in a K x K table, half a megabyte
-MAX_SHOWN_CLASSES = 2000  # up to which a test keeps the confusion matrix, 32 MB, and writes it
+MAX_TABLE_CLASSES = 256  # training and validation count in a K x K table up to here (half a megabyte)
+MAX_SHOWN_CLASSES = 2000  # a test keeps and writes the confusion matrix up to here (32 MB)
 
 
 class ClassCounts(NamedTuple):
-    """How often each of K classes was predicted rightly (`hits`), was the truth, and was predicted: tensors (K,)."""
+    """Counts of each of K classes, tensors (K,): correct predictions (`hits`), targets (`truth`) and predictions."""
 
     hits: torch.Tensor
     truth: torch.Tensor
@@ -22,29 +22,28 @@ class ClassCounts(NamedTuple):
 
 
 class ConfusionMetrics(Metrics):
-    """Counts by class; what metrics of K exclusive classes share.
+    """Base of the metrics of K exclusive classes, which counts per class.
 
-    Up to MAX_TABLE_CLASSES classes a table of K x K counts which class was taken for which, as that is one operation a
-    batch. Of more, three counts a class are kept, from which all values are made: see ClassCounts. A test that shows
-    the table asks for it by `keep_table`.
+    Up to MAX_TABLE_CLASSES classes it counts the confusion matrix, which takes one operation per batch; above, three
+    counts per class, which all values are computed from (see ClassCounts). `keep_table` raises the limit for a test.
 
     Args:
         num_classes: K.
-        ignore_index: targets of this value do not count; None: all count. A class of 0..K-1 may be ignored; it is then
-            left out of the means over classes, though predicting it elsewhere is a mistake as any other.
-        class_names: K names for the entries by class, or None for indices. If one occurs twice, all of them get their
-            index in front, so that no entry hides another.
-        extras: names of EXTRA_METRICS to compute besides.
+        ignore_index: targets of this value are ignored; None: no target is. If it is in 0..K-1, that class is left out
+            of the means over classes, but predicting it for other targets is still an error.
+        class_names: K names for the values per class, or None for indices. If a name is repeated, all names are
+            prefixed with their index, so that every value is shown.
+        extras: names of EXTRA_METRICS to compute too.
 
     Attributes:
-        has_table: whether the table is kept (bool).
-        counts: None before the first update, then an int64 tensor on the predictions' device, only ever added to.
+        has_table: whether the confusion matrix is counted (bool).
+        counts: None before the first update, then an int64 tensor on the predictions' device; counts only grow.
 
     Raises:
         DanluError: there are not K names.
     """
 
-    extra_counts = 0  # how many numbers a subclass keeps behind the others
+    extra_counts = 0  # number of further counts of a subclass, stored after the others
 
     def __init__(self, num_classes, ignore_index=None, class_names=None, extras=()):
         self.num_classes = num_classes
@@ -60,21 +59,21 @@ class ConfusionMetrics(Metrics):
         return cls(args.num_classes, args.ignore_index, args.class_names, getattr(args, 'metrics', None) or ())
 
     def keep_table(self):
-        """Keep the confusion matrix from now on, before anything is counted, if it is not too large to be shown.
+        """Count the confusion matrix if there are at most MAX_SHOWN_CLASSES; call this before the first update.
 
         Returns:
-            whether it is kept (bool): up to MAX_SHOWN_CLASSES classes, 32 MB.
+            whether it is counted (bool).
         """
         self.has_table = self.has_table or self.num_classes <= MAX_SHOWN_CLASSES
         return self.has_table
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         super().reset()
         self._counts = None
 
     def load_state_dict(self, state, device):
-        """Go on where `state_dict` was taken; earlier versions kept a table of any size (see Metrics)."""
+        """Restore the state of an unfinished pass (see Metrics); earlier versions kept a table of any size."""
         own = self.has_table
         super().load_state_dict(state, device)
         table = self._counts is not None and len(self._counts) == self._table_size() + self.extra_counts
@@ -84,37 +83,38 @@ class ConfusionMetrics(Metrics):
 
     @property
     def counts(self):
-        """The counts of all batches so far."""
+        """The counts of all batches so far, including those that waited."""
         self._count_waiting()
         return self._counts
 
     def _count(self, predictions, targets):
         """Add predictions and targets, shaped as for `update`, to the counts."""
         classes = self.num_classes
-        # The table's rows: 0 and K+1 for targets below and above the classes, K+2 for ignored ones, the rest in order.
+        # Rows of the table: 0 and K+1 for targets below and above the classes, K+2 for ignored ones, else class + 1.
         rows = targets.clamp(-1, classes).add_(1)
         if self.ignore_index is not None:
             rows.masked_fill_(targets == self.ignore_index, classes + 2)
         self._note_wrong(((rows == 0) | (rows == classes + 1)).view(len(rows), -1).any(1))
-        # max(1) and not argmax(1): the same, but ten times faster over channels on a CPU.
+        # max(1) instead of argmax(1): same result, ten times faster over channels on a CPU.
         predicted = predictions.max(1).indices
         if self.has_table:
             cells, size = rows.mul_(classes).add_(predicted).flatten(), self._table_size()
         else:
             cells, size = self._cells(rows.flatten(), predicted.flatten()), 3 * (classes + 3)
         if self._counts is None:
-            with torch.inference_mode(False):  # or the counts could not be summed over processes outside of it
+            with torch.inference_mode(False):  # counts of inference mode could not be summed over processes outside it
                 self._counts = torch.zeros(size + self.extra_counts, dtype=torch.int64, device=cells.device)
-        # What bincount does; but that waits for a GPU to learn how many bins it needs.
+        # Like bincount, which would synchronise a GPU to learn the number of bins.
         self._counts.index_add_(0, cells, cells.new_ones(()).expand(cells.shape))
 
     def _table_size(self):
         return (self.num_classes + 3) * self.num_classes
 
     def _cells(self, rows, predicted):
-        """Return the places (int64) of rows of the table and predictions, (M,) each, among three counts for each row.
+        """Return the positions (int64) to count at without a table, for table rows and predictions, (M,) each.
 
-        They are: targets, predictions of counted targets, and hits; what has no class of its own goes to the last row.
+        Each of the three counts (targets, predictions of counted targets, hits) has one position per table row; the
+        last row collects what belongs to no class.
         """
         classes, last = self.num_classes, self.num_classes + 2
         own = predicted + 1
@@ -124,7 +124,7 @@ class ConfusionMetrics(Metrics):
         return torch.cat([rows, of_predicted + (classes + 3), of_hits + 2 * (classes + 3)])
 
     def _without_table(self, counts):
-        """Return the counts of a table with the extra counts behind it as the three counts by class, and these."""
+        """Return the counts of a table as three counts per class; extra counts stay behind them."""
         table, extra = counts.split((self._table_size(), self.extra_counts))
         table = table.view(self.num_classes + 3, self.num_classes)
         inner, edge = table[1:-2], table.new_zeros(1)
@@ -132,12 +132,12 @@ class ConfusionMetrics(Metrics):
         return torch.cat([*by_class, extra])
 
     def compute(self):
-        """Return every metric, a dict from name to float; waits for the device once.
+        """Return every metric, a dict from name to float; synchronises the device once.
 
-        An entry by class is nan where it is 0 divided by 0; a mean over classes leaves those out.
+        A value per class is nan for 0 / 0; means over classes leave it out.
 
         Raises:
-            DanluError: nothing was counted, or targets were outside 0..K-1.
+            DanluError: nothing was counted, or targets are outside 0..K-1.
         """
         found, extra = self._read()
         if not found.truth.any():
@@ -145,7 +145,7 @@ class ConfusionMetrics(Metrics):
         return self._ratios(ClassCounts(*(part.double() for part in found)), extra)
 
     def running(self):
-        """Return the monitored value so far: see Metrics. Counts are exact, whenever they are added up."""
+        """Return the monitored value so far (see Metrics)."""
         found = self._read()[0]
         if not found.truth.any():
             return {}
@@ -155,15 +155,15 @@ class ConfusionMetrics(Metrics):
         """Return the ClassCounts of all batches so far, int64, on the CPU.
 
         Raises:
-            DanluError: targets were outside 0..K-1.
+            DanluError: targets are outside 0..K-1.
         """
         return self._read()[0]
 
     def confusion_matrix(self):
-        """Return how often class i (row, the truth) was taken for class j (column), (K, K) int64, on the CPU.
+        """Return how often class i (row, target) was predicted as class j (column), (K, K) int64, on the CPU.
 
         Raises:
-            DanluError: targets were outside 0..K-1, or the table is not kept.
+            DanluError: targets are outside 0..K-1, or the table is not counted.
         """
         if not self.has_table:
             raise DanluError(
@@ -197,14 +197,14 @@ class ConfusionMetrics(Metrics):
         return ClassCounts(*(part[1 : classes + 1] for part in (hits, truth, predicted))), extra
 
     def _check(self, predictions, targets):
-        """Raise DanluError unless shapes and dtype are those that `update` describes; looks at no value."""
+        """Raise DanluError for shapes or dtypes that `update` does not take; reads no values."""
         shape = tuple(predictions.shape)
         if len(shape) < 2 or shape[1] != self.num_classes:
             raise DanluError(f'the metrics got predictions of shape {shape}; expected (N, {self.num_classes}, ...)')
         check_classes('the metrics', predictions, targets)
 
     def _without_ignored(self, values):
-        """Return values (K,) with nan for the class that is ignored, if one of 0..K-1 is."""
+        """Return values (K,) with nan for the ignored class, if it is in 0..K-1."""
         if self.ignore_index is not None and 0 <= self.ignore_index < self.num_classes:
             values[self.ignore_index] = torch.nan
         return values
@@ -212,8 +212,8 @@ class ConfusionMetrics(Metrics):
     def _macro(self, found):
         """Return f1_macro, precision_macro and recall_macro (dict of float) from ClassCounts, float64.
 
-        Each is the mean over the classes that occur in truth or prediction; a class that is never predicted has the
-        precision 0, one that is not there the recall 0, as torchmetrics has it.
+        Each is a mean over the classes that occur in targets or predictions. As in torchmetrics, precision is 0 for a
+        class that is never predicted, and recall 0 for a class without targets.
         """
         hits, truth, predicted = found
         occurs = truth + predicted > 0
@@ -225,9 +225,9 @@ class ConfusionMetrics(Metrics):
         return means
 
     def _ratios(self, found, extra):
-        """Return the dict of `compute` from ClassCounts, float64, and the extra counts."""
+        """Return the values of `compute` (dict) from ClassCounts, float64, and the extra counts."""
         raise NotImplementedError(f'{type(self).__name__} must define _ratios(found, extra)')
 
     def _main_ratio(self, found):
-        """Return the monitored value alone (dict) from ClassCounts, float64."""
+        """Return the monitored value only (dict) from ClassCounts, float64."""
         return {}

@@ -1,4 +1,4 @@
-"""Metrics of multilabel: every class is there or not, whatever the others are. metrics.py has the registry."""
+"""Metrics of multilabel classification. metrics.py has the registry."""
 
 import torch
 
@@ -11,22 +11,22 @@ from utils.tasks.tasks import entry_names
 
 
 class MultilabelMetrics(Metrics):
-    """Metrics of independent classes, each from 0 to 1; a class is predicted where its logit is above 0.
+    """Metrics of independent classes, each in 0..1; a class is predicted if its logit is above 0.
 
-    map: mean of ap over the classes that occur.
-    f1_macro: mean of f1 over the classes that occur in truth or prediction.
-    f1_micro: 2 TP / (2 TP + FP + FN) of all classes together; nan where all three are 0.
+    map: mean average precision, over the classes that occur in the targets.
+    f1_macro: mean of f1 over the classes that occur in targets or predictions.
+    f1_micro: 2 TP / (2 TP + FP + FN) over all classes; nan if all three are 0.
     exact_match: share of the samples for which every class is right.
-    ap/<class>: average precision, the area under the curve of precision over recall; nan where no sample has it.
-    f1/<class>: 2 TP / (2 TP + FP + FN); nan where the class occurs in neither.
+    ap/<class>: average precision, the area under the precision-recall curve; nan if no sample has the class.
+    f1/<class>: 2 TP / (2 TP + FP + FN); nan if the class occurs in neither targets nor predictions.
     auroc, auroc/<class>: area under the ROC curve and its mean; only with 'auroc' among the extras.
 
-    Ranking needs all logits, so those of the whole set stay on the device.
+    The ranking metrics need all logits, so the logits of the whole data set stay on the device.
 
     Args:
         num_classes: K.
-        class_names: K names for the entries by class, or None for indices.
-        extras: names of EXTRA_METRICS to compute besides.
+        class_names: K names for the values per class, or None for indices.
+        extras: names of EXTRA_METRICS to compute too.
 
     Raises:
         DanluError: there are not K names.
@@ -47,19 +47,19 @@ class MultilabelMetrics(Metrics):
         return cls(args.num_classes, args.class_names, getattr(args, 'metrics', None) or ())
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         super().reset()
         self._kept = []
-        self._hits = self._sizes = 0  # of all classes together, for `running`
+        self._hits = self._sizes = 0  # over all classes, for `running`
 
     def running(self):
-        """Return f1_micro so far: see metrics.Metrics. What ranks all samples would take longer with each batch."""
+        """Return f1_micro so far (see metrics.Metrics); ranking metrics would take longer with every batch."""
         self._count_waiting()
         sizes = float(self._sizes)
         return {'f1_micro': 2 * float(self._hits) / sizes} if sizes else {}
 
     def compute(self):
-        """Return every metric, a dict from name to float; waits for the device.
+        """Return every metric, a dict from name to float; synchronises the device.
 
         Raises:
             DanluError: nothing was counted, or a target is neither 0 nor 1.
@@ -84,13 +84,13 @@ class MultilabelMetrics(Metrics):
         return values | by_class('ap', precision, self.class_names) | by_class('f1', f1, self.class_names)
 
     def ranked(self):
-        """Return probabilities (N, K), float64, and whether a sample has a class (N, K), bool."""
+        """Return probabilities (N, K), float64, and the true classes (N, K), bool."""
         self._count_waiting()
         predictions, targets = (torch.cat(parts) for parts in zip(*self._kept, strict=True))
-        return predictions.double().sigmoid(), targets == 1  # in float32, what is certain would be one tie at 1
+        return predictions.double().sigmoid(), targets == 1  # in float32, certain predictions would be tied at 1
 
     def check_targets(self):
-        """Raise DanluError where a target so far is neither 0 nor 1; waits for the device."""
+        """Raise DanluError if a target so far is neither 0 nor 1; synchronises the device."""
         self._count_waiting()
         start = 0
         for _, targets in self._kept:
@@ -104,7 +104,7 @@ class MultilabelMetrics(Metrics):
             start += len(targets)
 
     def _check(self, predictions, targets):
-        """Raise DanluError unless predictions are (N, K) and targets float numbers of the same shape."""
+        """Raise DanluError unless predictions are (N, K) and targets are floats of the same shape."""
         check_alike('the metrics', predictions, targets, 2)
         if predictions.shape[1] != self.num_classes:
             shape = tuple(predictions.shape)

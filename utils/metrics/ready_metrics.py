@@ -1,12 +1,12 @@
-"""Metrics handed over as objects: torchmetrics, functions of (predictions, targets), or a dictionary of them.
+"""Metrics passed in as objects: torchmetrics, functions of (predictions, targets), or a dictionary of them.
 
     Trainer(args, ..., metrics={'acc': torchmetrics.Accuracy('multiclass', num_classes=10), 'error': error_of})
     Trainer(args, ..., metrics=MetricFunction(error_of, mode='min'))
 
-A function is called once, at the end of a pass, with the predictions and targets of all samples: the value is exact
-however uneven the batches are, also of a metric that is no mean (F1, a rank correlation). Until then the predictions
-of the pass stay on the device. `MetricFunction(function, per_batch=True)` is the mean of the values of the batches
-instead, as many templates have it: it keeps nothing, and the last, smaller batch counts as much as the others.
+A function is called once, at the end of a pass, with the predictions and targets of all samples, which stay on the
+device until then. The value is exact for batches of any sizes, also for metrics that are not means (F1, a rank
+correlation). `MetricFunction(function, per_batch=True)` takes the mean of the values of the batches instead: it keeps
+nothing, and a smaller last batch counts as much as the others.
 """
 
 import copy
@@ -18,21 +18,19 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.distributed import processes
-from utils.metrics.base import move_tensors
+from utils.metrics.base import can_be_saved, move_tensors
 from utils.options.metric_options import directions_of
 from utils.tasks.one_logit import flattened, targets_like
 from utils.tasks.tasks import TASKS
 
-PLAIN_NUMBERS = (int, float)
-
 
 class MetricFunction:
-    """A function as a metric, with what Danlu cannot know of it.
+    """A function as a metric, with its properties.
 
     Args:
-        function: (predictions, targets) -> number, 0-d tensor, or dict from a name to one of these.
-        per_batch: call it for each batch, and take the mean of the batches' values (bool).
-        mode: 'max' or 'min', which values are better; needed where it is monitored.
+        function: (predictions, targets) -> number, 0-d tensor, or dict from name to one of these.
+        per_batch: call it for each batch and take the mean of the values (bool).
+        mode: 'max' or 'min', which values are better; required if it is monitored.
     """
 
     def __init__(self, function, per_batch=False, mode=None):
@@ -43,51 +41,51 @@ class MetricFunction:
         self.function, self.per_batch, self.mode = function, per_batch, mode
 
     def __call__(self, predictions, targets):
-        """Return what the function returns."""
+        """Return the value of the function."""
         return self.function(predictions, targets)
 
 
 def ready_metrics(metrics, args, device):
-    """Return new metrics as the evaluation uses them (see metrics.py), with nothing counted yet.
+    """Return new metrics with the interface of metrics.py.
 
     Args:
-        metrics: a torchmetrics.Metric or MetricCollection, a function, a MetricFunction, a dict from a name to one of
+        metrics: a torchmetrics.Metric or MetricCollection, a function, a MetricFunction, a dict from name to one of
             these, or a list of them; or an object with the methods and attributes of metrics.Metrics.
-        args: options; task, num_classes and class_names count.
+        args: options; uses task, num_classes and class_names.
         device: torch.device of the predictions.
 
     Raises:
-        DanluError: one of them is something else, or a name cannot be a column of history.csv.
+        DanluError: a metric is of another type, or a name cannot be a column of history.csv.
     """
-    if is_object(metrics) and hasattr(metrics, 'monitor'):
+    if is_stateful_metric(metrics) and hasattr(metrics, 'monitor'):
         own = copy.deepcopy(metrics)
         own.reset()
         return own
     return ReadyMetrics(metrics, args, device)
 
 
-def is_object(metric):
-    """Return whether a metric counts by itself (bool): it has update, compute and reset, as those of torchmetrics."""
+def is_stateful_metric(metric):
+    """Return whether a metric keeps its own state (bool): it has update, compute and reset, like torchmetrics."""
     return all(callable(getattr(metric, name, None)) for name in ('update', 'compute', 'reset'))
 
 
 class ReadyMetrics:
     """Ready-made metrics with the methods and attributes of metrics.Metrics.
 
-    A value of several numbers, one per class, becomes the entries name/0, name/1 ..., by the names of the classes where
-    there are as many, and their mean the entry name. A function in a dictionary that returns a dictionary gives
-    name_key for each key; one that is alone gives its keys. Of one logit per sample, functions get targets in the shape
-    of the predictions, torchmetrics get both as (N,), with int64 targets.
+    A value with several numbers, one per class, gives the values name/0, name/1 ... (class names instead of numbers if
+    there are as many), and their mean as name. A function in a dictionary that returns a dictionary gives name_key for
+    each key; a single function gives its keys. With one logit per sample, functions get targets in the shape of the
+    predictions, torchmetrics get both as (N,), with int64 targets.
 
     Attributes:
-        monitor: the first value for which it is known which way is better, else 'loss'.
-        mode, directions: as metrics.Metrics has them.
+        monitor: the first value with a known direction, else 'loss'.
+        mode, directions: as in metrics.Metrics.
         names: names of the metrics (list of str).
     """
 
     def __init__(self, metrics, args, device):
         self.args, self.device = args, device
-        self.parts = {name: _part(name, metric, device) for name, metric in named(metrics).items()}
+        self.parts = {name: wrap_metric(name, metric, device) for name, metric in metrics_by_name(metrics).items()}
         self.alone = not isinstance(metrics, Mapping | list | tuple)
         self.directions = {}
         for name, part in self.parts.items():
@@ -101,40 +99,40 @@ class ReadyMetrics:
         self.reset()
 
     def __copy__(self):
-        """Return a copy that counts for itself."""
+        """Return a copy with its own state."""
         return copy.deepcopy(self)
 
-    def given(self):
-        """Return the classes and functions (list) that were handed over, for the record of the code."""
-        return [part.origin() for part in self.parts.values()]
+    def metric_sources(self):
+        """Return the classes and functions (list) that were passed in, for the record of the code."""
+        return [part.source_object() for part in self.parts.values()]
 
     def may_return(self, name):
-        """Return whether there may be a value of this name (bool); of a dictionary nobody knows before it is there."""
+        """Return whether a value may have this name (bool); the keys of a returned dictionary are not known before."""
         beginnings = tuple(f'{known}_' for known in self.names)
         return self.alone or name in (*self.names, *self.directions) or name.startswith(beginnings)
 
     def knows_direction(self, name):
-        """Return whether it is known which values of a metric or a loss are better (bool)."""
+        """Return whether it is known which values of a metric or loss are better (bool)."""
         return name in self.directions or name.partition('_')[0] == 'loss' or not self.may_return(name)
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         self.kept = []
         for part in self.parts.values():
             part.reset()
 
     def update(self, predictions, targets):
-        """Count one batch: predictions as the network gave them, and targets, on one device."""
+        """Count one batch: predictions as the network returned them, and targets, on one device."""
         for part in self.parts.values():
             part.update(*part.inputs(self.args, predictions, targets))
         if any(isinstance(part, _WholeSetFunction) for part in self.parts.values()):
             self.kept.append((predictions.detach(), targets_like(self.args, predictions, targets)))
 
     def compute(self):
-        """Return every value (dict from name to float); waits for the device.
+        """Return every value (dict from name to float); synchronises the device.
 
         Raises:
-            DanluError: a value is no number, or a name is there twice or holds a /.
+            DanluError: a value is not a number, or a name is repeated or contains a /.
         """
         found = {}
         with torch.inference_mode():
@@ -147,9 +145,9 @@ class ReadyMetrics:
         return found
 
     def running(self):
-        """Return the values so far (dict) of what is cheap: torchmetrics that keep sums, and means of batches.
+        """Return the values so far (dict) that are cheap: torchmetrics that keep sums, and means of batches.
 
-        A function of all samples is left out: it may take long, or fail where a class is still missing.
+        Functions of all samples are left out: they may be slow, or fail while a class is still missing.
         """
         with torch.inference_mode():
             cheap = {name: part.compute(None) for name, part in self.parts.items() if part.is_cheap()}
@@ -157,7 +155,7 @@ class ReadyMetrics:
         return {key: value for entries in found for key, value in entries.items() if '/' not in key}
 
     def _entries(self, name, value):
-        """Return what a metric's value (number, tensor or dict of these) becomes: dict from name to float."""
+        """Return the values that a metric's value (number, tensor or dict of these) stands for: dict name -> float."""
         if isinstance(value, Mapping):
             keys = {key: str(key) if self.alone or self._is_collection(name) else f'{name}_{key}' for key in value}
             entries = [self._entries(checked_metric_name(keys[key]), value[key]) for key in value]
@@ -169,21 +167,17 @@ class ReadyMetrics:
         return {name: _number(name, value)}
 
     def _is_collection(self, name):
-        return (
-            isinstance(self.parts[name], _MetricObject) and self.parts[name].is_collection
-            if name in self.parts
-            else False
-        )
+        return getattr(self.parts.get(name), 'is_collection', False)
 
     def state_dict(self):
-        """Return what this pass has come to so far (dict of tensors and plain values); None: it cannot be saved."""
+        """Return the state of an unfinished pass (dict of tensors and plain values), or None: it cannot be saved."""
         states = {name: part.state_dict() for name, part in self.parts.items()}
         if None in states.values():
             return None
         return {'kept': [list(pair) for pair in self.kept], 'parts': states}
 
     def load_state_dict(self, state, device):
-        """Go on with a pass where `state_dict` was taken, on a device (torch.device)."""
+        """Restore the state of an unfinished pass on a device (torch.device)."""
         self.kept = [tuple(move_tensors(pair, device)) for pair in state['kept']]
         for name, part in self.parts.items():
             part.load_state_dict(move_tensors(state['parts'][name], device))
@@ -193,21 +187,21 @@ class ReadyMetrics:
         return self.state_dict()
 
     def merge(self, states, device):
-        """Add what others have counted: list of what their `reduce_state` returned."""
+        """Add the counts of other processes: list of the values of their `reduce_state`."""
         for state in states:
             self.kept += [tuple(move_tensors(pair, device)) for pair in state['kept']]
             for name, part in self.parts.items():
                 part.merge(move_tensors(state['parts'][name], device))
 
     def check_targets(self):
-        """Do nothing: what targets these metrics take is not known."""
+        """Do nothing: the valid targets of these metrics are not known."""
 
 
-def named(metrics):
-    """Return ready-made metrics by their names (dict): those given, else those of functions and classes.
+def metrics_by_name(metrics):
+    """Return ready-made metrics by name (dict): the given names, else the names of functions and classes.
 
     Raises:
-        DanluError: a name is there twice, is no text, or holds a /.
+        DanluError: a name is repeated, is not a str, or contains a /.
     """
     if isinstance(metrics, Mapping):
         return {checked_metric_name(name): metric for name, metric in metrics.items()}
@@ -223,7 +217,7 @@ def named(metrics):
 
 
 def default_metric_name(metric):
-    """Return what a metric without a name is called (str): 'binary_accuracy' of BinaryAccuracy."""
+    """Return the name of a metric that is given without one (str): 'binary_accuracy' for BinaryAccuracy."""
     metric = metric.function if isinstance(metric, MetricFunction) else metric
     name = getattr(metric, '__name__', None) or type(metric).__name__
     return 'metric' if name == '<lambda>' else re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name).lower()
@@ -235,9 +229,9 @@ def checked_metric_name(name):
     return name
 
 
-def _part(name, metric, device):
-    """Return what counts for one ready-made metric."""
-    if is_object(metric):
+def wrap_metric(name, metric, device):
+    """Return the counter of one ready-made metric."""
+    if is_stateful_metric(metric):
         return _MetricObject(metric, device)
     if not callable(metric):
         raise DanluError(
@@ -250,12 +244,12 @@ def _part(name, metric, device):
 
 
 class _WholeSetFunction:
-    """A function of all samples of a pass, which ReadyMetrics keeps."""
+    """A function of all samples of a pass; ReadyMetrics keeps the samples."""
 
     def __init__(self, metric):
         self.metric = metric
 
-    def origin(self):
+    def source_object(self):
         return self.metric.function
 
     def names(self, name):
@@ -270,10 +264,10 @@ class _WholeSetFunction:
         return predictions, targets_like(args, predictions, targets)
 
     def reset(self):
-        """Do nothing: there is nothing but what ReadyMetrics keeps."""
+        """Do nothing: there is no state beyond the samples that ReadyMetrics keeps."""
 
     def update(self, predictions, targets):
-        """Do nothing: likewise."""
+        """Do nothing: ReadyMetrics keeps the samples."""
 
     def is_cheap(self):
         return False
@@ -287,17 +281,17 @@ class _WholeSetFunction:
         return {}
 
     def load_state_dict(self, state):
-        """Do nothing: likewise."""
+        """Do nothing: there is no state."""
 
     def can_merge(self):
         return True
 
     def merge(self, state):
-        """Do nothing: likewise."""
+        """Do nothing: ReadyMetrics merges the samples."""
 
 
 class _BatchMean(_WholeSetFunction):
-    """The mean of a function's values of the batches. Does not wait for the device."""
+    """The mean of a function's values over the batches. Does not synchronise the device."""
 
     def reset(self):
         self.sums, self.count, self.is_dict = {}, 0, False
@@ -333,7 +327,7 @@ class _BatchMean(_WholeSetFunction):
 
 
 class _MetricObject:
-    """An object that counts by itself: a torchmetrics.Metric, a MetricCollection, or one with the same methods."""
+    """A metric with its own state: a torchmetrics.Metric, a MetricCollection, or an object with the same methods."""
 
     def __init__(self, metric, device):
         self.metric = copy.deepcopy(metric)
@@ -345,9 +339,9 @@ class _MetricObject:
         if library is not None and isinstance(metric, library.Metric | library.MetricCollection):
             self.each = [part for part in self.metric.modules() if isinstance(part, library.Metric)]
         for part in self.each:
-            part.sync_on_compute = False  # Danlu adds up what the processes have counted
+            part.sync_on_compute = False  # Danlu merges the states of the processes
 
-    def origin(self):
+    def source_object(self):
         return type(self.metric)
 
     def names(self, name):
@@ -386,7 +380,7 @@ class _MetricObject:
             values = [{name: getattr(part, name) for name in part._defaults} for part in self.each]
             return {'values': values, 'counts': [part._update_count for part in self.each]}
         state = dict(self.metric.state_dict() if hasattr(self.metric, 'state_dict') else vars(self.metric))
-        return state if _is_plain(state) else None
+        return state if can_be_saved(state) else None
 
     def load_state_dict(self, state):
         if self.each:
@@ -413,15 +407,15 @@ class _MetricObject:
 
 
 def _directions_by_name():
-    """Return which way is better for the values that Danlu's own metrics have (dict from name to 'max' or 'min')."""
+    """Return the directions of the values of Danlu's own metrics (dict from name to 'max' or 'min')."""
     return {name: way for task in reversed(TASKS) for name, way in directions_of(task, ('auroc',)).items()}
 
 
 def concat_pass(kept):
-    """Return predictions and targets of all samples (two tensors), or None: there is none.
+    """Return predictions and targets of all samples (two tensors), or None if there are none.
 
     Raises:
-        DanluError: the batches are no tensors of one shape.
+        DanluError: the batches are not tensors of one shape.
     """
     if not kept:
         return None
@@ -443,7 +437,7 @@ def _number(name, value):
     """Return a metric's value as a float.
 
     Raises:
-        DanluError: it is no number.
+        DanluError: the value is not a number.
     """
     try:
         return float(value)
@@ -451,9 +445,3 @@ def _number(name, value):
         raise DanluError(
             f'metric {name} gives a {type(value).__name__}: give a number, a tensor, or a dict from names to numbers'
         ) from None
-
-
-def _is_plain(value):
-    if isinstance(value, list | tuple | dict):
-        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
-    return value is None or type(value) in (bool, str, *PLAIN_NUMBERS) or torch.is_tensor(value)

@@ -1,4 +1,4 @@
-"""Metrics of regression and restoration, whose targets are numbers. metrics.py has the registry and the rules."""
+"""Metrics of regression and restoration. metrics.py has the registry."""
 
 import copy
 
@@ -12,7 +12,7 @@ from utils.tasks.targets import check_alike
 
 
 class SumMetrics(Metrics):
-    """Base of metrics that are means: sums in float64 on the device, divided once."""
+    """Base of metrics that are means: float64 sums on the device, divided once."""
 
     def __init__(self):
         self.reset()
@@ -23,28 +23,28 @@ class SumMetrics(Metrics):
         return cls()
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         super().reset()
         self._sums = None
 
     def running(self):
-        """Return the monitored value so far: see metrics.Metrics.
+        """Return the monitored value so far (see metrics.Metrics).
 
-        Of a copy: how batches are put together for a sum decides its last bit, which progress lines must not change.
+        It counts in a copy: the grouping of batches changes the last bit of a sum, and printing must not change it.
         """
         so_far = copy.copy(self)
         so_far._count_waiting()
         return {self.monitor: so_far.compute()[self.monitor]} if so_far.seen else {}
 
     def _add(self, sums):
-        """Add sums of what is being counted: float64, of the same shape each time."""
+        """Add float64 sums, of the same shape each time."""
         self._sums = sums if self._sums is None else self._sums + sums
 
     def _read(self):
         """Return the sums, float64, on the CPU.
 
         Raises:
-            DanluError: nothing was counted, or a target is not a number.
+            DanluError: nothing was counted, or a target is not finite.
         """
         self.check_targets()
         if self._sums is None:
@@ -52,25 +52,23 @@ class SumMetrics(Metrics):
         return self._sums.cpu()
 
     def check_targets(self):
-        """Raise DanluError where a target so far is not a number; waits for the device."""
+        """Raise DanluError if a target so far is not finite; synchronises the device."""
         self._count_waiting()
         if (first := self._first_wrong()) is not None:
             raise DanluError(
-                f'the target of sample {first} of the pass holds nan or an infinite number: mend it, or leave the '
-                'sample out'
+                f'the target of sample {first} of the pass is nan or infinite: correct it, or leave the sample out'
             )
 
 
 class RegressionMetrics(SumMetrics):
     """Metrics of T numbers per sample.
 
-    rmse: root of the mean squared error, in the targets' units. The best checkpoint is the one with the least: unlike
-        r2 it is there for every set, and unlike mae it grows with what mse, the default loss, punishes.
-    mae: mean absolute error, in the targets' units.
+    rmse: root mean squared error, in the units of the targets. The best checkpoint has the lowest: unlike r2 it is
+        defined for every data set, and unlike mae it follows mse, the default loss.
+    mae: mean absolute error, in the units of the targets.
     r2: coefficient of determination, 1 - squared error / squared deviation of the targets from their mean; at most 1,
-        and 0 for who says the mean of the set. nan where the targets of the set are all the same. Of several targets
-        the mean over those that have one.
-    rmse/<i>, mae/<i>, r2/<i>: of the target i of several, by name, or from 0 on.
+        0 for predicting the mean. nan if all targets are equal. For several targets the mean over those with a value.
+    rmse/<i>, mae/<i>, r2/<i>: the values of target i of several, by name or index.
 
     Args:
         names: of the targets (list of str), or None.
@@ -90,15 +88,15 @@ class RegressionMetrics(SumMetrics):
         return cls(getattr(args, 'target_names', None))
 
     def reset(self):
-        """Forget everything that was counted."""
+        """Start a new pass."""
         super().reset()
-        self._origin = None  # targets are counted from the first one: the squares of large numbers would not be exact
+        self._origin = None  # the first target, subtracted from all: squares of large numbers lose precision
 
     def compute(self):
-        """Return every metric, a dict from name to float; waits for the device.
+        """Return every metric, a dict from name to float; synchronises the device.
 
         Raises:
-            DanluError: nothing was counted, or a target is not a number.
+            DanluError: nothing was counted, or a target is not finite.
         """
         absolute, squared, sums, squares = self._read() / self.seen
         spread = squares - sums.square()
@@ -111,11 +109,11 @@ class RegressionMetrics(SumMetrics):
         return {name: value.item() for name, value in values.items()}
 
     def reduce_state(self):
-        """Return what was counted so far (dict), for `merge`; see metrics.Metrics."""
+        """Return what was counted so far (dict), for `merge` (see metrics.Metrics)."""
         return super().reduce_state() | {'origin': self._origin}
 
     def merge(self, states, device):
-        """Add what others have counted, each from an origin of its own; see metrics.Metrics."""
+        """Add the counts of other processes, each relative to its own origin (see metrics.Metrics)."""
         for state in states:
             if state['origin'] is None:
                 continue
@@ -123,17 +121,17 @@ class RegressionMetrics(SumMetrics):
             if self._origin is None:
                 self._origin = origin
             absolute, squared, sums, squares = state['_sums'].to(device)
-            # Of t - b, as (t - a) + (a - b).
+            # Sums of t - b from sums of t - a: t - b = (t - a) + (a - b).
             apart = origin - self._origin
             moved = [sums + state['seen'] * apart, squares + 2 * apart * sums + state['seen'] * apart.square()]
             super().merge([state | {'_sums': torch.stack([absolute, squared, *moved])}], device)
 
     def _check(self, predictions, targets):
-        """Raise DanluError unless both are numbers (N, T)."""
+        """Raise DanluError unless both are float (N, T)."""
         check_alike('the metrics', predictions, targets, 2)
 
     def _count(self, predictions, targets):
-        """Add numbers (N, T) to the sums: of absolute and squared errors, of targets and of their squares."""
+        """Add the sums of absolute and squared errors, of targets and of squared targets, of (N, T)."""
         targets = targets.double()
         self._note_wrong(~targets.isfinite().all(1))
         if self._origin is None:
@@ -143,12 +141,12 @@ class RegressionMetrics(SumMetrics):
 
 
 class RestorationMetrics(SumMetrics):
-    """Metrics of pictures in 0..1, means over the pictures; predictions are clamped to 0..1, as they would be saved.
+    """Metrics of images in 0..1, means over the images; predictions are clamped to 0..1, as saving would do.
 
-    psnr: peak signal-to-noise ratio, 10 * log10(1 / mean squared error) of a picture, in dB; at most 100, so that one
-        perfect picture does not make the mean infinite.
-    ssim: structural similarity over the valid windows, from -1 to 1 (Wang et al. 2004; see utils/metrics/ssim.py); nan
-        for a set with a picture of less than 11 pixels in height or width, the size of the window.
+    psnr: peak signal-to-noise ratio of an image, 10 * log10(1 / mean squared error), in dB; at most 100, so that one
+        perfect image does not make the mean infinite.
+    ssim: structural similarity over the valid windows, -1..1 (Wang et al. 2004; see utils/metrics/ssim.py); nan for a
+        data set with an image of less than 11 pixels (the window) in height or width.
     mae: mean absolute error.
     """
 
@@ -156,19 +154,19 @@ class RestorationMetrics(SumMetrics):
     directions = VALUES_OF['restoration']
 
     def compute(self):
-        """Return every metric, a dict from name to float; waits for the device.
+        """Return every metric, a dict from name to float; synchronises the device.
 
         Raises:
-            DanluError: nothing was counted, or a target is not a number.
+            DanluError: nothing was counted, or a target is not finite.
         """
         psnr, ssim, mae = (self._read() / self.seen).tolist()
         return {'psnr': psnr, 'ssim': ssim, 'mae': mae}
 
     def _check(self, predictions, targets):
-        """Raise DanluError unless both are pictures (N, C, H, W)."""
+        """Raise DanluError unless both are images (N, C, H, W)."""
         check_alike('the metrics', predictions, targets, 4)
 
     def _count(self, predictions, targets):
-        """Add pictures (N, C, H, W) to the sums: of psnr, ssim and mae."""
+        """Add the sums of psnr, ssim and mae of images (N, C, H, W)."""
         self._note_wrong(~targets.isfinite().flatten(1).all(1))
         self._add(image_quality(predictions, targets).sum(1))

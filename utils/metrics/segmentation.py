@@ -6,12 +6,12 @@ from utils.tasks.metric_values import VALUES_OF
 
 
 class SegmentationMetrics(ConfusionMetrics):
-    """Metrics of segmentation, each from 0 to 1, over all pixels of the set together.
+    """Metrics of segmentation, each in 0..1, over all pixels of the data set.
 
-    miou: mean of iou over the classes that occur in truth or prediction.
-    pixel_acc: share of the pixels whose class is right.
-    iou/<class>: TP / (TP + FP + FN); nan where the class occurs in neither.
-    f1_macro, precision_macro, recall_macro: as in classification, of pixels; only where they are among the extras.
+    miou: mean of iou over the classes that occur in targets or predictions.
+    pixel_acc: share of the pixels whose predicted class is right.
+    iou/<class>: TP / (TP + FP + FN); nan if the class occurs in neither targets nor predictions.
+    f1_macro, precision_macro, recall_macro: as in classification, over pixels; only if they are among the extras.
     """
 
     monitor = 'miou'

@@ -60,8 +60,8 @@ def roots_of(trainer):
     }
     roots['data'].append(type(trainer.prepare))
     if not isinstance(trainer.metrics['val'], ReadyMetrics):
-        named = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
-        if named == roots['metrics'][0].__name__:  # or the Trainer's class has others
+        metrics_by_name = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
+        if metrics_by_name == roots['metrics'][0].__name__:  # or the Trainer's class has others
             roots['metrics'].append(f'{METRICS}[{args.task}]')
     if name_of(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]
@@ -92,7 +92,7 @@ def _several(parts):
 
 def _metrics_of(metrics):
     """Return the class of metrics (list), or of ready-made ones the classes and functions too."""
-    given = metrics.given() if isinstance(metrics, ReadyMetrics) else []
+    given = metrics.metric_sources() if isinstance(metrics, ReadyMetrics) else []
     return [type(metrics), *map(kind_or_function, given)]
 
 

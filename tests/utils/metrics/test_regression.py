@@ -107,7 +107,7 @@ def test_wrong_targets_are_named(kind, value):
     for batch in batches[1:]:
         metrics.update(*batch)
     for read in (metrics.compute, metrics.check_targets):
-        with pytest.raises(DanluError, match=f'target of sample {start} of the pass holds nan or an infinite number'):
+        with pytest.raises(DanluError, match=f'target of sample {start} of the pass is nan or infinite'):
             read()
     metrics.reset()
     metrics.update(*batches[0])
