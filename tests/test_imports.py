@@ -1,9 +1,8 @@
 """The direction of imports, read from the import statements: each package imports only from those before it."""
 
-import ast
-
 import pytest
 
+from scripts.dev.make_architecture_doc import imports_of, utils_package
 from utils.base.registry import PROJECT
 
 # Packages of utils, in the order in which they may import each other; those of one line do not import each other.
@@ -20,27 +19,8 @@ ORDER = [
     {'evaluation'},
     {'html_report'},
 ]
-# The modules at the top of utils belong to a package in all but their path.
-TOP = {'logger': 'runs', 'torch_utils': 'runs', 'viz': 'drawing'}
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
 TOP_LEVEL = ('data', 'model', 'train', 'eval', 'options', 'loss', 'metrics', 'scripts', 'examples', 'tests')
-
-
-def imports_of(path):
-    """Yield (line, dotted name) of everything that a file imports, also within functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
-                dotted = f'{node.module}.{alias.name}'
-                is_module = PROJECT.joinpath(*dotted.split('.')).with_suffix('.py').exists()
-                yield node.lineno, dotted if is_module else node.module
-
-
-def package_of(parts):
-    """Return the package (str) of utils that a module belongs to, by its dotted name in parts."""
-    return TOP.get(parts[1], parts[1]) if len(parts) > 1 else ''
 
 
 def wrong_imports(folder):
@@ -48,11 +28,11 @@ def wrong_imports(folder):
     found = []
     for path in sorted((PROJECT / folder).rglob('*.py')):
         where = path.relative_to(PROJECT)
-        own = package_of(where.with_suffix('').parts)
+        own = utils_package(where.with_suffix('').parts)
         for line, name in imports_of(path):
             parts = name.split('.')
             if parts[0] == 'utils' and folder == 'utils':
-                other = package_of(parts)
+                other = utils_package(parts)
                 wrong = other != own and LEVEL[other] >= LEVEL.get(own, len(ORDER))
             else:
                 wrong = parts[0] in TOP_LEVEL and parts[0] not in ALLOWED[folder]

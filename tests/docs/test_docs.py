@@ -239,8 +239,34 @@ def anchors(path):
     return {re.sub(r'[^\w\- ]', '', title.lower()).replace(' ', '-') for title in titles}
 
 
-@pytest.mark.parametrize('path', [*DOCUMENTS, PROJECT / 'CONTRIBUTING.md'],
-                         ids=lambda path: str(path.relative_to(PROJECT)))  # fmt: skip
+ALL_DOCUMENTS = [*DOCUMENTS, PROJECT / 'CONTRIBUTING.md', PROJECT / 'tests' / 'formats' / 'README.md']
+FOLDERS = 'data|examples|model|scripts|tests|utils'
+# Files and classes that the examples of a document add.
+ADDED = re.compile(
+    r'[\w/.]*(tiny|data.noise|stripes|logistic|poly|metrics/(test_)?error|invert|super_resolution|unfreeze|weight_norm|tudui'
+    r'|lenet5|road_dataset|small_fcn)[\w/.]*'
+)
+
+
+@pytest.mark.parametrize('path', ALL_DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_files_and_names_in_a_document_exist(path):
+    text = ADDED.sub('', path.read_text(encoding='utf-8'))
+    files = re.findall(rf'(?<![\w/.])(?:{FOLDERS})/[\w/]+\.(?:py|sh|sbatch|md|txt)\b', text)
+    assert [name for name in files if not any((PROJECT / root / name).exists() for root in ('', 'tests'))] == []
+    names = re.findall(r'(?<![\w/.])(?:data|examples|scripts|utils)(?:\.[a-z]\w*)+', BLOCK.sub('', text))
+    assert [name for name in names if not is_importable(name)] == []
+
+
+def is_importable(name):
+    """Return whether a dotted name (str) is a module of the project or something that one defines (bool)."""
+    module, _, attribute = name.rpartition('.')
+    paths = [PROJECT / each.replace('.', '/') for each in (name, module)]
+    if paths[0].is_dir() or paths[0].with_suffix('.py').exists():
+        return True
+    return paths[1].with_suffix('.py').exists() and hasattr(importlib.import_module(module), attribute)
+
+
+@pytest.mark.parametrize('path', ALL_DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_links_lead_somewhere(path):
     broken = []
     for link in re.findall(r'\]\(([^)\s]+)\)', BLOCK.sub('', path.read_text(encoding='utf-8'))):

@@ -42,7 +42,7 @@ def add(project, title, code):
     file.write_text(''.join(lines), encoding='utf-8')
 
 
-@pytest.mark.slow('runs the tests of five examples in a copy of the project')
+@pytest.mark.slow('runs the tests of eight examples in a copy of the project')
 def test_the_examples_work_as_printed(tmp_path):
     project = shutil.copytree(PROJECT, tmp_path / 'project', ignore=COPIED)
     blocks = BLOCK.findall((PROJECT / 'CONTRIBUTING.md').read_text(encoding='utf-8'))
@@ -50,7 +50,7 @@ def test_the_examples_work_as_printed(tmp_path):
         add(project, title, code)
     files = {title.partition(', ')[0] for title, _ in blocks}
     tests = [title for title, _ in blocks if title.startswith('tests/') and ', ' not in title]
-    assert len(tests) == 5, 'of a data set, a model, a loss, a metric and an option'
+    assert len(tests) == 8, 'of a data set, model, loss, metric, augmentation, option, task and hook'
     for words in (
         ['ruff', 'check', *files],
         ['ruff', 'format', '--check', *files],

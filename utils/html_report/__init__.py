@@ -1,0 +1,1 @@
+"""report.html, the page of a test: figures, tables and sections by task."""
