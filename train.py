@@ -83,7 +83,7 @@ from utils.runs.lock import select_lock
 from utils.runs.result_directory import is_tested
 from utils.runs.step_log import StepLog
 from utils.runs.summaries import summary_of_trainer
-from utils.tasks.target_scale import described_scale, loaded_scale_note, scale_outputs
+from utils.tasks.target_scale import describe_target_scale, loaded_scale_note, scale_outputs
 from utils.tasks.tasks import target_names, task_of
 from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.checkpoint_selector import check_monitor, known_values, select_monitor
@@ -193,7 +193,7 @@ class Trainer(ReplaceableParts, Engine):
         notes += processes.notes(args)
         net = select_model(args) if model is None else scale_outputs(model, args)
         self.net = with_sync_bn(net.to(device), args.sync_bn)
-        notes += [*described_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
+        notes += [*describe_target_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
         Engine.__init__(self, args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.bind_transforms(self.train_loader, self.val_loader)

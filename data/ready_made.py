@@ -27,7 +27,7 @@ from utils.base.batches import as_net_takes, fault_of_batch, pair_of, samples_le
 from utils.base.errors import DanluError
 from utils.base.seeding import get_rng_state, mix_seed, set_rng_state
 from utils.options.validation_options import has_validation
-from utils.tasks.one_logit import TWO
+from utils.tasks.one_logit import BINARY_CLASSES
 from utils.tasks.tasks import task_of
 from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.preemption import prepare_worker
@@ -303,7 +303,7 @@ def _count_classes(args, model, batch, train, val):
         return targets.shape[1]
     count = None if model is None else _outputs_of(model, images)
     if count is not None and (count > 1 or kind == 'label'):
-        return max(count, TWO)
+        return max(count, BINARY_CLASSES)
     names = getattr(_innermost(train), 'classes', None)  # as torchvision's data sets have them
     if isinstance(names, list | tuple) and len(names) > 1:
         return len(names)

@@ -357,7 +357,7 @@ def test_select_loss_passes_every_option_on():
         ({'loss': 'dice'}, r'--loss: dice is for segmentation, not for task classification \(.* it: ce, focal\)'),
         ({'loss': 'ce+dice'}, 'dice is for segmentation, not for task classification'),
         ({'loss': 'mse'}, 'mse is for regression and restoration, not for task classification'),
-        ({'loss': 'ce+ce'}, 'ce is there twice'),
+        ({'loss': 'ce+ce'}, 'ce is repeated'),
         ({'loss': 'focal', 'loss_args': ['delta=1']}, r'takes no delta \(it takes: gamma, alpha\)'),
         ({'loss': 'focal', 'loss_args': ['gamma=-1']}, 'gamma of focal must be at least 0, not -1'),
         ({'loss': 'focal', 'loss_args': ['gamma=two']}, 'gamma=two is not a number'),

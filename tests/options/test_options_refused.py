@@ -128,7 +128,7 @@ REFUSED_COMMON = [
     ('--loss ce-0.5*focal', '--loss', 'is not NAME or WEIGHT*NAME'),
     ('--loss 0*ce', '--loss', 'the weight of ce must be more than 0 and finite, not 0'),
     ('--loss 1e999*ce', '--loss', 'must be more than 0 and finite'),
-    ('--loss ce+2*ce', '--loss', 'ce is there twice'),
+    ('--loss ce+2*ce', '--loss', 'ce is repeated'),
     ('--loss=', '--loss', 'is not NAME or WEIGHT*NAME'),
     ('--loss ce+dice', '--loss', 'dice is for segmentation, not for task classification (losses for it: ce, focal)'),
     ('--loss l1', '--loss', 'l1 is for regression and restoration, not for task classification'),

@@ -5,7 +5,7 @@ from torch import nn
 
 from utils.base.errors import DanluError
 from utils.losses.common import at_least_float32, checked_weights
-from utils.tasks.targets import check_alike
+from utils.tasks.targets import check_float_targets
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -43,7 +43,7 @@ class BinaryCrossEntropy(nn.Module):
         Raises:
             DanluError: the shapes do not match or the targets are not float32.
         """
-        check_alike('the loss', predictions, targets, 2)
+        check_float_targets('the loss', predictions, targets, 2)
         losses = self.losses(at_least_float32(predictions), targets)
         if self.class_weights is None:
             return losses.mean()

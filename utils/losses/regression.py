@@ -7,7 +7,7 @@ from utils.base.errors import DanluError
 from utils.losses.common import at_least_float32
 from utils.metrics.ssim import WINDOW, structural_similarity
 from utils.options.loss_options import given_args
-from utils.tasks.targets import check_alike
+from utils.tasks.targets import check_float_targets
 
 
 class L1(nn.Module):
@@ -28,7 +28,7 @@ class L1(nn.Module):
         Raises:
             DanluError: the shapes do not match or the targets are not float32.
         """
-        check_alike('the loss', predictions, targets)
+        check_float_targets('the loss', predictions, targets)
         return self.mean(at_least_float32(predictions), targets)
 
     def each(self, predictions, targets):
@@ -130,7 +130,7 @@ class SSIM(nn.Module):
         Raises:
             DanluError: the shapes do not match, the targets are not float32, or images are smaller than the window.
         """
-        check_alike('the loss', predictions, targets, 4)
+        check_float_targets('the loss', predictions, targets, 4)
         _check_size(predictions.shape[2:])
         return 1 - structural_similarity(predictions, targets).mean()
 

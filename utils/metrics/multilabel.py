@@ -6,7 +6,7 @@ from utils.base.errors import DanluError
 from utils.metrics.auroc_ap import auroc_by_class, average_precision_by_class
 from utils.metrics.base import Metrics, by_class
 from utils.tasks.metric_values import VALUES_OF
-from utils.tasks.targets import check_alike
+from utils.tasks.targets import check_float_targets
 from utils.tasks.tasks import entry_names
 
 
@@ -105,7 +105,7 @@ class MultilabelMetrics(Metrics):
 
     def _check(self, predictions, targets):
         """Raise DanluError unless predictions are (N, K) and targets are floats of the same shape."""
-        check_alike('the metrics', predictions, targets, 2)
+        check_float_targets('the metrics', predictions, targets, 2)
         if predictions.shape[1] != self.num_classes:
             shape = tuple(predictions.shape)
             raise DanluError(f'the metrics got predictions of shape {shape}; expected (N, {self.num_classes})')

@@ -20,7 +20,7 @@ from utils.base.errors import DanluError
 from utils.distributed import processes
 from utils.metrics.base import can_be_saved, move_tensors
 from utils.options.metric_options import directions_of
-from utils.tasks.one_logit import flattened, targets_like
+from utils.tasks.one_logit import flatten_one_logit, targets_like
 from utils.tasks.tasks import TASKS
 
 
@@ -358,7 +358,7 @@ class _MetricObject:
         return found
 
     def inputs(self, args, predictions, targets):
-        return flattened(args, predictions, targets)
+        return flatten_one_logit(args, predictions, targets)
 
     def reset(self):
         self.metric.reset()

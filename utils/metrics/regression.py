@@ -8,7 +8,7 @@ from utils.base.errors import DanluError
 from utils.metrics.base import Metrics
 from utils.metrics.ssim import image_quality
 from utils.tasks.metric_values import VALUES_OF
-from utils.tasks.targets import check_alike
+from utils.tasks.targets import check_float_targets
 
 
 class SumMetrics(Metrics):
@@ -128,7 +128,7 @@ class RegressionMetrics(SumMetrics):
 
     def _check(self, predictions, targets):
         """Raise DanluError unless both are float (N, T)."""
-        check_alike('the metrics', predictions, targets, 2)
+        check_float_targets('the metrics', predictions, targets, 2)
 
     def _count(self, predictions, targets):
         """Add the sums of absolute and squared errors, of targets and of squared targets, of (N, T)."""
@@ -164,7 +164,7 @@ class RestorationMetrics(SumMetrics):
 
     def _check(self, predictions, targets):
         """Raise DanluError unless both are images (N, C, H, W)."""
-        check_alike('the metrics', predictions, targets, 4)
+        check_float_targets('the metrics', predictions, targets, 4)
 
     def _count(self, predictions, targets):
         """Add the sums of psnr, ssim and mae of images (N, C, H, W)."""

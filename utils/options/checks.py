@@ -327,7 +327,7 @@ def _check_served(parser, args):
     if args.task == parser.get_default('task'):  # which was hardly chosen
         parser.error(f'argument --task: {kind} is for {" or ".join(served)}: add --task {served[0]}')
     fitting = ' or '.join(name for name, tasks in SERVED_BY_DATA.items() if args.task in tasks)
-    message = f'argument --data_type: {kind} has no {task_of(args).wanted}; {args.task} takes {fitting}'
+    message = f'argument --data_type: {kind} has no {task_of(args).target_noun}; {args.task} takes {fitting}'
     _refuse_data(parser, args, message)
 
 
@@ -341,7 +341,7 @@ def _check_outputs(parser, args):
         ('num_targets', task.target == 'numbers'),
     ):
         if getattr(args, name) is not None and not used:
-            parser.error(f'argument --{name}: --task {args.task} has {task.wanted} for targets; leave it out')
+            parser.error(f'argument --{name}: --task {args.task} has {task.target_noun} for targets; leave it out')
     for name in ('target_mean', 'target_std'):
         values = getattr(args, name)
         if values and args.num_targets is not None and len(values) != args.num_targets:

@@ -60,8 +60,8 @@ def roots_of(trainer):
     }
     roots['data'].append(type(trainer.prepare))
     if not isinstance(trainer.metrics['val'], ReadyMetrics):
-        metrics_by_name = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
-        if metrics_by_name == roots['metrics'][0].__name__:  # or the Trainer's class has others
+        registered = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
+        if registered == roots['metrics'][0].__name__:  # or the Trainer's class has others
             roots['metrics'].append(f'{METRICS}[{args.task}]')
     if name_of(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]

@@ -1,9 +1,9 @@
-"""What a task is: its targets, outputs, default loss and monitored metric.
+"""Tasks: their targets, outputs and metric values, and the terms of losses.
 
-- loss_terms: What --loss says
-- metric_values: The values that the metrics of each task have, and which way is better
+- loss_terms: Parses --loss, a loss or a weighted sum of losses
+- metric_values: The metric values of each task and their directions
 - one_logit: Binary classification with one logit per sample
-- target_scale: Targets of regression on a standardised scale
-- targets: What losses and metrics say of targets that are of the wrong type, shape or value
-- tasks: What each task makes of targets and of a model's outputs
+- target_scale: Regression on standardised targets
+- targets: Checks and conversions of targets
+- tasks: The tasks
 """

@@ -1,4 +1,4 @@
-"""What --loss says: the name of a loss, or a weighted sum of several, ce+0.5*dice. Imports no torch."""
+"""Parses --loss: the name of a loss, or a weighted sum of losses such as ce+0.5*dice. Imports no torch."""
 
 import re
 
@@ -9,10 +9,10 @@ TERM = re.compile(rf'(?:({NUMBER})\*)?([^+*]+)', re.IGNORECASE)
 
 
 def parse_terms(text):
-    """Return the weights of a sum of losses: 'ce+0.5*dice' is {'ce': 1.0, 'dice': 0.5}; blanks are left out.
+    """Return the weights of a sum of losses, a dict: {'ce': 1.0, 'dice': 0.5} for 'ce + 0.5*dice'.
 
     Raises:
-        DanluError: it is no such sum, a loss is there twice, or a weight is not above 0 and finite.
+        DanluError: the text is not such a sum, a loss is repeated, or a weight is not positive and finite.
     """
     text, weights, position = ''.join(text.split()), {}, 0
     while position <= len(text):
@@ -24,7 +24,7 @@ def parse_terms(text):
         if not 0 < weight < float('inf'):
             raise DanluError(f'{text!r}: the weight of {name} must be more than 0 and finite, not {number}')
         if name in weights:
-            raise DanluError(f'{text!r}: {name} is there twice')
+            raise DanluError(f'{text!r}: {name} is repeated')
         weights[name] = weight
         position = term.end() + 1
     return weights

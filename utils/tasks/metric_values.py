@@ -1,6 +1,6 @@
-"""The values that the metrics of each task have, and which way is better. Imports no torch."""
+"""The metric values of each task and their directions. Imports no torch."""
 
-# The values of a task over all classes, and which way is better; the first is what the best checkpoint is chosen by.
+# The values over all classes and their directions; the first value selects the best checkpoint.
 VALUES_OF = {
     'classification': {
         'acc': 'max',
@@ -22,7 +22,7 @@ VALUES_OF = {
     'restoration': {'psnr': 'max', 'ssim': 'max', 'mae': 'min'},
 }
 
-# Those that --metrics adds; the others are always there. acc_top5 is there unasked above five classes.
+# The values that only --metrics adds. acc_top5 is also always computed for more than five classes.
 EXTRA_METRICS = {
     'classification': ('auroc', 'acc_top5'),
     'segmentation': ('f1_macro', 'precision_macro', 'recall_macro'),

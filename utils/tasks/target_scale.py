@@ -1,8 +1,8 @@
-"""Targets of regression on a standardised scale: less the training data's mean, divided by its standard deviation.
+"""Regression on standardised targets: minus the mean and divided by the standard deviation of the training targets.
 
-The network learns numbers of mean 0 and deviation 1, whatever the units: house prices as well as shares. A forward hook
-brings its outputs back to the units, so that predictions, metrics, pictures and files are all in units; the loss alone
-is taken on the standardised scale. --target_scale none turns this off, as in records of earlier versions.
+The network learns numbers of mean 0 and deviation 1, whatever the units: house prices as well as fractions. A forward
+hook converts its outputs back to the units, so predictions, metrics, images and files are in units; only the loss is
+on the standardised scale. --target_scale none turns this off, as do records of earlier versions.
 """
 
 import torch
@@ -11,14 +11,14 @@ from utils.base.errors import DanluError
 from utils.tasks.tasks import task_of
 
 STANDARD = 'standard'
-MAX_ROUNDING = 0.01  # of a target's deviation; more is said
+MAX_ROUNDING = 0.01  # as a share of a target's standard deviation; larger rounding errors are reported
 
 
 def scale_of(args):
-    """Return the mean and the deviation (two lists of T float) of the targets, or None: they are not standardised.
+    """Return the mean and the deviation (two lists of T float) of the targets, or None if they are not standardised.
 
     Raises:
-        DanluError: there are not as many numbers as targets.
+        DanluError: the number of values is not the number of targets.
     """
     mean, std = getattr(args, 'target_mean', None), getattr(args, 'target_std', None)
     if task_of(args).target != 'numbers' or getattr(args, 'target_scale', None) != STANDARD or mean is None:
@@ -30,13 +30,14 @@ def scale_of(args):
 
 
 def measure_targets(args, dataset):
-    """Fill in args.target_mean and target_std from the training data, where they are wanted and not given.
+    """Set args.target_mean and target_std from the training data, if they are needed and not given.
 
     Args:
-        args: options; target_scale, target_mean, target_std and num_targets count.
+        args: options; uses target_scale, target_mean, target_std and num_targets.
         dataset: has its targets as `labels` or `targets`, floating point (N, T).
 
     Returns:
+        lines (list of str) to print at the start.
         lines (list of str) to print at the start.
     """
     wanted = [name for name in ('target_mean', 'target_std') if getattr(args, name) is None]
@@ -53,11 +54,11 @@ def measure_targets(args, dataset):
     names = args.target_names or [str(index) for index in range(len(constant))]
     same = [name for name, each in zip(names, constant, strict=False) if each]
     notes = [f'targets that are the same in all training samples: {", ".join(same)}'] if same else []
-    return [*notes, *_coarse(targets, std, names)]
+    return [*notes, *rounding_notes(targets, std, names)]
 
 
-def _coarse(targets, deviations, names):
-    """Return a line (list of str) for each target that float32 rounds by much of its deviation: dates in seconds."""
+def rounding_notes(targets, deviations, names):
+    """Return a line (list of str) for each target that float32 rounds too coarsely, such as dates in seconds."""
     largest = targets.abs().amax(0).float()
     steps = (largest.nextafter(torch.tensor(torch.inf)) - largest).tolist()
     return [
@@ -77,7 +78,7 @@ def _measured(targets):
 
 
 def complete_target_scale(args):
-    """Record that targets are not standardised where nothing told their mean: ready-made loaders, bare weights."""
+    """Record that targets are not standardised if their mean is unknown: ready-made loaders, weights without a run."""
     known = [name for name in ('target_mean', 'target_std') if getattr(args, name) is not None]
     if task_of(args).target != 'numbers' or args.target_scale != STANDARD or len(known) == 2:
         return
@@ -86,8 +87,8 @@ def complete_target_scale(args):
     args.target_scale = 'none'
 
 
-def described_scale(args):
-    """Return lines (list of str, one or none) on the scale of the targets."""
+def describe_target_scale(args):
+    """Return lines (list of str, at most one) that describe the scale of the targets."""
     scale = scale_of(args)
     if scale is None:
         return []
@@ -99,10 +100,10 @@ def described_scale(args):
 
 
 def loaded_scale_note(args, recorded):
-    """Return lines (list of str) where loaded weights were trained on another scale than this run has.
+    """Return lines (list of str) if the loaded weights were trained on another target scale than that of this run.
 
     Args:
-        recorded: options of the run that the weights are from (dict); an older one lacks the scale.
+        recorded: options of the run that the weights are from (dict); records of earlier versions lack the scale.
     """
     if task_of(args).target != 'numbers' or not recorded or recorded.get('task') != args.task:
         return []
@@ -117,7 +118,7 @@ def loaded_scale_note(args, recorded):
 
 
 class OutputScale:
-    """Forward hook that brings a network's outputs (N, T) to the units of the targets, in float32."""
+    """Forward hook that converts a network's outputs (N, T) to the units of the targets, in float32."""
 
     def __call__(self, module, inputs, outputs):
         if not torch.is_tensor(outputs):
@@ -129,13 +130,13 @@ class OutputScale:
 
 
 def scale_outputs(model, args):
-    """Let a network's outputs be in the units of the targets, and return it; again with another scale replaces it."""
+    """Register the hook that converts a network's outputs to units, replacing an earlier one; return the network."""
     for key, hook in list(getattr(model, '_forward_hooks', {}).items()):
         if isinstance(hook, OutputScale):
             del model._forward_hooks[key]
     scale = scale_of(args)
     if scale is not None:
-        # Buffers, so that they are where the network is; not persistent, as the options have them.
+        # Buffers follow the network's device; they are not persistent, as the options hold the scale.
         for name, numbers in zip(('target_centre', 'target_deviation'), scale, strict=True):
             model.register_buffer(name, torch.tensor(numbers, dtype=torch.float32), persistent=False)
         model.register_forward_hook(OutputScale())
@@ -143,7 +144,7 @@ def scale_outputs(model, args):
 
 
 class TargetScale:
-    """Brings predictions and targets in units to the standardised scale, for the loss.
+    """Converts predictions and targets from units to the standardised scale, for the loss.
 
     Args:
         args: options.
@@ -155,7 +156,7 @@ class TargetScale:
         self.scale = None if scale is None else tuple(torch.tensor(part, device=device) for part in scale)
 
     def __call__(self, *values):
-        """Return each of the values, floating point (..., T), on the standardised scale; as they are without one."""
+        """Return the values, floating point (..., T), on the standardised scale, or unchanged without a scale."""
         if self.scale is None:
             return values
         mean, std = self.scale

@@ -1,6 +1,6 @@
-"""What losses and metrics say of targets that are of the wrong type, shape or value.
+"""Checks and conversions of targets, with the error messages of losses and metrics.
 
-Types and shapes are looked at for every batch, which costs nothing; values only where something has failed already.
+Types and shapes are checked for every batch, which costs nothing; values only after something has failed.
 """
 
 import torch
@@ -9,14 +9,14 @@ from utils.base.errors import DanluError
 
 
 def shaped_targets(targets, kind):
-    """Return targets in the shape and type that a task takes, where they only lack an axis or are whole numbers.
+    """Return targets in the shape and dtype of the task, if they only lack an axis or are integers.
 
-    Labels (N, 1) become (N,), masks (N, 1, H, W) become (N, H, W), both int64; numbers (N,) become (N, 1); numbers and
-    sets of labels that are integers become float32. Whatever else they are is left for the loss to check.
+    Labels (N, 1) become (N,), masks (N, 1, H, W) become (N, H, W), both int64; numbers (N,) become (N, 1); integer
+    numbers and label sets become float32. All else is unchanged and left for the loss to check.
 
     Args:
-        targets: tensor (N, ...) as a loader yields it; others are returned as they are.
-        kind: what the task's targets are (str, as in utils.tasks.tasks.Task.target).
+        targets: tensor (N, ...) from a loader; values of other types are returned unchanged.
+        kind: the kind of targets (str, see utils.tasks.tasks.Task.target).
     """
     if not torch.is_tensor(targets):
         return targets
@@ -30,13 +30,13 @@ def shaped_targets(targets, kind):
 
 
 def with_axis(kind, *values):
-    """Return each of the values, predictions or targets, as (N, 1) where it is one number per sample, (N,).
+    """Return the values, predictions or targets, with one number per sample, (N,), as (N, 1).
 
-    A network's (N,) against targets (N, 1) would be broadcast to all pairs.
+    (N,) predictions and (N, 1) targets would broadcast to all pairs.
 
     Args:
-        kind: what the task's targets are (str, as in utils.tasks.tasks.Task.target).
-        values: tensors. Other types are returned unchanged, as are the tensors of other tasks.
+        kind: the kind of targets (str, see utils.tasks.tasks.Task.target).
+        values: tensors. Other types and the tensors of other tasks are returned unchanged.
     """
     if kind != 'numbers':
         return values
@@ -44,20 +44,20 @@ def with_axis(kind, *values):
 
 
 def check_outputs(who, predictions):
-    """Raise DanluError unless what a network returned is a tensor; `who` begins the message: 'the loss' ..."""
+    """Raise DanluError unless a network returned a tensor; `who` begins the message: 'the loss' ..."""
     if not torch.is_tensor(predictions):
         raise DanluError(
             f'{who} got predictions of type {type(predictions).__name__}; expected a tensor: let the network return '
-            'one, or override step() and take it out there'
+            'a tensor, or override step() and take it out there'
         )
 
 
 def check_same_shape(predictions, targets):
-    """Raise DanluError where an elementwise loss would broadcast predictions and targets (tensors) to all pairs."""
+    """Raise DanluError if an elementwise loss would broadcast predictions and targets (tensors) to all pairs."""
     if torch.is_tensor(targets) and predictions.shape != targets.shape:
         raise DanluError(
             f'the loss got predictions of shape {tuple(predictions.shape)} and targets of shape '
-            f'{tuple(targets.shape)}, which it would broadcast to all pairs; both have to be alike'
+            f'{tuple(targets.shape)}, which it would broadcast to all pairs; both need the same shape'
         )
 
 
@@ -65,22 +65,22 @@ def check_classes(who, predictions, targets):
     """Raise DanluError unless targets are int64 class indices shaped like predictions without the class axis.
 
     Args:
-        who: what the message begins with, 'the loss' or 'the metrics'.
+        who: the beginning of the message, 'the loss' or 'the metrics'.
         predictions: (N, K) or (N, K, H, W).
-        targets: what should be (N,) or (N, H, W).
+        targets: expected as (N,) or (N, H, W).
     """
     check_outputs(who, predictions)
     _check(who, predictions, targets, (*predictions.shape[:1], *predictions.shape[2:]), torch.int64)
 
 
-def check_alike(who, predictions, targets, dims=None):
-    """Raise DanluError unless targets are float32 (or float64) numbers in the shape of the predictions.
+def check_float_targets(who, predictions, targets, dims=None):
+    """Raise DanluError unless targets are float32 (or float64) in the shape of the predictions.
 
     Args:
-        who: what the message begins with, 'the loss' or 'the metrics'.
+        who: the beginning of the message, 'the loss' or 'the metrics'.
         predictions: (N, ...).
-        targets: what should be of the same shape.
-        dims: how many dimensions both must have (int), or None.
+        targets: expected in the same shape.
+        dims: the number of dimensions of both (int), or None for any.
     """
     check_outputs(who, predictions)
     if dims is not None and predictions.dim() != dims:
@@ -111,10 +111,10 @@ def _check(who, predictions, targets, shape, dtype):
 
 
 def wrong_class(targets, num_classes, ignore_index):
-    """Return what is wrong with the first class index outside 0..K-1 (str), or None. For a path that failed.
+    """Return an error message (str) for the first class index outside 0..K-1, or None.
 
     Args:
-        targets: int64 (N, ...). On a GPU nothing can be looked at any more after a failure, so None is returned.
+        targets: int64 (N, ...). On a GPU tensors cannot be read after a failure, so None is returned.
         num_classes: K.
         ignore_index: int or None.
     """

@@ -1,4 +1,4 @@
-"""What each task makes of targets and of a model's outputs: the one place that knows. Imports no torch."""
+"""The tasks: what their targets and outputs are. Imports no torch."""
 
 from typing import NamedTuple
 
@@ -10,25 +10,25 @@ class Task(NamedTuple):
     """One task.
 
     Args:
-        target: what a sample's target is. In a batch that the network gets:
+        target: the kind of a sample's target. In a batch that the network gets:
 
             label     int64 (N,), a class
-            labels    float32 (N, K), 1 for each class that the sample has, else 0
+            labels    float32 (N, K), 1 for each class of the sample, else 0
             mask      int64 (N, H, W), a class per pixel, from uint8 masks
             numbers   float32 (N, T)
-            picture   float32 (N, C, H, W) in 0..1, from uint8 pictures
+            picture   float32 (N, C, H, W) in 0..1, from uint8 images
 
-        outputs: the option that says how many outputs a model has, per sample or per pixel.
-        wanted: what messages call the targets.
+        outputs: the option with the number of outputs of a model, per sample or per pixel.
+        target_noun: the word for targets in messages.
     """
 
     target: str
     outputs: str
-    wanted: str
+    target_noun: str
 
     @property
     def by_pixel(self):
-        """Whether targets are as large as the pictures, so that what moves these moves the targets too."""
+        """Whether targets have the size of the images, so that geometric augmentation transforms them too."""
         return self.target in ('mask', 'picture')
 
     @property
@@ -47,30 +47,30 @@ TASKS = {
 
 
 def task_of(args):
-    """Return the Task of the options; one that a project adds to METRICS alone has labels, as classification."""
+    """Return the Task of the options; a task that a project adds to METRICS only has labels, like classification."""
     return TASKS.get(args.task, TASKS['classification'])
 
 
 def has_one_logit(args):
-    """Return whether options say that a model has one output for two classes (bool): classification by --loss bce."""
+    """Return whether the options give a model one output for two classes (bool): classification with --loss bce."""
     loss = getattr(args, 'loss', None)
     return args.task == 'classification' and args.num_classes == 2 and loss is not None and 'bce' in parse_terms(loss)
 
 
 def outputs_of(args):
-    """Return how many outputs a model has (int), per sample or per pixel; what its `num_classes` argument is given."""
+    """Return the number of outputs of a model (int), per sample or per pixel; models get it as `num_classes`."""
     if has_one_logit(args):
         return 1
     return getattr(args, task_of(args).outputs)
 
 
 def has_pictures(args):
-    """Return whether samples are pictures; the image_size of vectors of features is empty."""
+    """Return whether samples are images (bool); the image_size of feature vectors is empty."""
     return args.image_size != []
 
 
 def entry_names(num_classes, class_names):
-    """Return the names of the entries by class (list of str): indices where there are no names.
+    """Return the names of the values per class (list of str): class names, or indices without names.
 
     Raises:
         DanluError: there are not num_classes names.
@@ -82,13 +82,13 @@ def entry_names(num_classes, class_names):
 
 
 def target_names(args):
-    """Return the names of the numbers to predict (list of T str), or None where not each has one."""
+    """Return the names of the targets of a regression (list of T str), or None unless each target has a name."""
     names = getattr(args, 'target_names', None) or args.target_columns or []
     return names if len(names) == args.num_targets else None  # an array of an .npz may hold several
 
 
 def describe_outputs(args):
-    """Return a line (str) that says what the model is to give for a sample."""
+    """Return a line (str) that describes the outputs of the model."""
     task = task_of(args)
     if task.has_classes:
         names = args.class_names or []

@@ -12,7 +12,7 @@ from utils.distributed.fsdp import is_sharded
 from utils.losses.function_loss import FunctionLoss
 from utils.options.checks import shown
 from utils.options.given_parts import REPLACED, add
-from utils.tasks.one_logit import TWO, check_ready_loss
+from utils.tasks.one_logit import BINARY_CLASSES, check_ready_loss
 from utils.training.ready_schedule import ReadySchedule
 
 SHOWN_NAMES = 4
@@ -104,7 +104,7 @@ def settle_one_output(args, parts):
 
     args.loss becomes 'bce', by which a test builds the same network.
     """
-    binary = args.task == 'classification' and args.num_classes == TWO and args.loss != 'bce'
+    binary = args.task == 'classification' and args.num_classes == BINARY_CLASSES and args.loss != 'bce'
     if parts['model'] is not None or not (binary and isinstance(parts['loss'], nn.BCEWithLogitsLoss)):
         return []
     args.loss = 'bce'
