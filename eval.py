@@ -22,7 +22,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from options import (
-    TAKEN_FROM_CHECKPOINT,
     get_load_model_path,
     get_test_result_dir,
     prepare_test_args,
@@ -442,7 +441,7 @@ def overrides(args, trained):
     """Return what the command line changed against the checkpoint (list of 'name: old -> new')."""
     return [
         f'{name}: {trained[name]} -> {getattr(args, name)}'
-        for name in TAKEN_FROM_CHECKPOINT
+        for name in test_parser().names(from_checkpoint=True)
         if name in trained and getattr(args, name) != trained[name]
     ]
 

@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 
 from options import (
-    NOT_REPEATED,
     begin_copy,
     changed_options,
     get_train_model_dir,
@@ -68,6 +67,7 @@ from utils.drawing.scatter import scatter
 from utils.logger import Logger, TimeBudget
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
+from utils.options.arguments import names_of
 from utils.options.defaults import optimizer_line
 from utils.options.model_source import keep_source
 from utils.options.validation_options import has_validation
@@ -301,7 +301,8 @@ class Trainer(ReplaceableParts, Engine):
         save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
         if not (args.dry_run or args.find_lr):
             notes += self.write_record()
-        options = {name: value for name, value in vars(args).items() if name not in (*NOT_REPEATED, 'from_data')}
+        aside = {'from_data', *names_of(args, repeated=False)}
+        options = {name: value for name, value in vars(args).items() if name not in aside}
         self.logger = Logger(args.model_dir, history, self.update.steps, self.events, options, self.selection)
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
@@ -744,7 +745,7 @@ class Trainer(ReplaceableParts, Engine):
         notes += self.record.continue_record(state, run) if processes.is_first() else []
         self.logger_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(self.args)
-        aside = {*NOT_REPEATED, 'given_parts', *given_parts.unused_options(self.args)}
+        aside = {*names_of(self.args, repeated=False), 'given_parts', *given_parts.unused_options(self.args)}
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in aside and now[k] != then.get(k, now[k])]
         self.saved = place_line(self)
         notes.append(f'resumed after {self.saved}' + (f'; changed: {", ".join(changed)}' if changed else ''))

@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser, trained_options
-from scripts.run_commands.listing import ASIDE
 from scripts.sweeping.space import check_parameters, grid_of, named, parameter
 from scripts.sweeping.study import PRUNERS, SAMPLERS, Sweep, load_study, open_study, retry_failed
 from scripts.sweeping.summary import summarise
@@ -43,9 +42,6 @@ from utils.options.arguments import (
 from utils.options.given_parts import refuse_recorded
 from utils.options.validation_options import has_validation
 from utils.tasks.metric_values import VALUES_OF
-
-# What other workers may have otherwise, in the same experiment: options that change no result, and where data lie.
-LOCAL = ASIDE - {'epochs', 'on_nan'}
 
 
 def gpu_list(text):
@@ -153,8 +149,10 @@ def most_epochs(options, parameters):
 def same_for_all(options, parameters):
     """Return the options of all trials by which the experiment is known (dict of plain values)."""
     of_paths = (existing_path, existing_list, directory_path)
-    paths = {action.dest for action in options_of(train_parser()) if action.type in of_paths}
-    aside = {*LOCAL, *paths, *(each.name for each in parameters), 'monitor', 'mode'}
+    parser = train_parser()
+    # Other workers may have the data elsewhere.
+    paths = {action.dest for action in options_of(parser) if action.type in of_paths}
+    aside = {*parser.names(experiment=False), *paths, *(each.name for each in parameters), 'monitor', 'mode'}
     found = {name: value for name, value in trained_options(vars(options)).items() if name not in aside}
     return json.loads(json.dumps(found))
 

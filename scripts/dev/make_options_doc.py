@@ -48,7 +48,7 @@ def groups():
     for title, actions in {**of_eval, **of_train}.items():
         for action in actions:
             used = [name for name in names if action.dest in names[name]]
-            where = used[0] if len(used) == 1 else 'kept' if action.dest in options.TAKEN_FROM_CHECKPOINT else 'both'
+            where = used[0] if len(used) == 1 else 'kept' if action.from_checkpoint else 'both'
             found.setdefault(title, []).append([usage(action), *default_and_meaning(action), where])
     order = list(dict.fromkeys([*of_train, *of_eval]))
     return dict(sorted(found.items(), key=lambda item: order.index(item[0])))

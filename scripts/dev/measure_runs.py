@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project
 
-from options import NOT_REPEATED, train_args, train_parser
+from options import train_args, train_parser
 from utils.base.registry import PROJECT
 from utils.options.args_file import write_args
 
@@ -54,7 +54,7 @@ class Maker:
         args = copy.copy(self.defaults)
         vars(args).update({'epochs': len(accuracies) or 10, 'checkpoints_dir': str(self.root), **options})
         args.model_dir = str(directory)
-        write_args(self.parser, args, directory, NOT_REPEATED)
+        write_args(self.parser, args, directory)
         if accuracies:
             self.write_history(directory, accuracies)
         (directory / 'record.json').write_text(json.dumps(self.record(begun, options)), encoding='utf-8')

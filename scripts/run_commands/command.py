@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 
-from options import NOT_REPEATED, SAFE_ON_RESUME, train_parser
+from options import train_parser
 from scripts.run_commands.finding import find_run
 from scripts.run_commands.sources import code_today
 from utils.base.errors import DanluError
@@ -87,7 +87,7 @@ def short_words(run):
     parser = lenient_parser()
     recorded = parsed(parser, [f'@{run.path / "args.txt"}'])
     # A place that was the default then is the default wherever the project lies now.
-    aside = {*NOT_REPEATED, *({'checkpoints_dir'} - run.marked)}
+    aside = {*parser.names(repeated=False), *({'checkpoints_dir'} - run.marked)}
     words = []
     for action in options_of(parser):
         value = getattr(recorded, action.dest)
@@ -96,7 +96,7 @@ def short_words(run):
         if action.dest not in aside and value not in (None, default_of(action, recorded)):
             words += split_line(option_line(action.dest, value), parser.error)
     # What older records have not set, today has a default, harmless where it changes nothing of the result.
-    words, aside = list(map(str, words)), {*aside, *SAFE_ON_RESUME, 'loss'}
+    words, aside = list(map(str, words)), {*aside, *parser.names(changeable=True), 'loss'}
     try:
         again = parsed(parser, words)
     except DanluError:  # a name such as -x or @x, which only a file can have in quotes

@@ -5,7 +5,7 @@ import difflib
 import hashlib
 from pathlib import Path
 
-from options import NOT_REPEATED, train_parser
+from options import train_parser
 from scripts.run_commands.finding import find_run
 from scripts.run_commands.results import ledger_tests, tests_of
 from scripts.run_commands.run import parse_option
@@ -18,7 +18,7 @@ from utils.options.migrations import before_of
 from utils.options.needs import is_used
 from utils.provenance.project_source import is_run_code
 
-ASIDE = {*NOT_REPEATED, 'save_prefix', 'checkpoints_dir'}  # where a run lies, not what it is
+ASIDE = {*train_parser().names(repeated=False), 'save_prefix', 'checkpoints_dir'}  # where a run lies, not what it is
 # Of env.txt: what is another in any two runs, and what the section on code says.
 ENV_ASIDE = ('command', 'directory', 'date', 'resumed', 'source sha256', 'code sha256', 'git commit', 'git state')
 HASH = 12  # digits of a hash that are shown
@@ -84,10 +84,7 @@ def unused_options(options):
 
 def past_options():
     """Return what runs of before each of today's options did (dict as Run.options): nothing, or its default."""
-    lines = (
-        option_line(action.dest, before_of(action, {}) if hasattr(action, 'before') else action.default)
-        for action in options_of(train_parser())
-    )
+    lines = (option_line(action.dest, before_of(action, {})) for action in options_of(train_parser()))
     return {name: value for name, value, _ in map(parse_option, lines)}
 
 

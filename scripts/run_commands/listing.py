@@ -6,7 +6,7 @@ import os
 import re
 import sys
 
-from options import NOT_REPEATED, SAFE_ON_RESUME
+from options import train_parser
 from scripts.run_commands.finding import find_runs
 from scripts.run_commands.results import invalid_lines, ledger_of, ledger_texts, result_files, result_test, tests_in
 from scripts.run_commands.run import as_number
@@ -15,8 +15,8 @@ from utils.base.csv_text import cells_of
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
 
-# Options that say where a run lies and how it is done, and not what it is; how many epochs has a column of its own.
-ASIDE = {*NOT_REPEATED, *SAFE_ON_RESUME, 'save_prefix'} - {'patience', 'min_epochs'}
+# Options without a column of their own: those that do not define the experiment; epochs always have one.
+ASIDE = {*train_parser().names(experiment=False), 'epochs'}
 COLUMNS = 'name date epochs_done epochs metric best best_epoch test test_list seconds state commit note path'.split()
 DATED = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # how a line of note.txt begins
 RIGHT = ('epochs', 'test', 'time')

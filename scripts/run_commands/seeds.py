@@ -5,7 +5,7 @@ import json
 import math
 import sys
 
-from options import NOT_REPEATED, SAFE_ON_RESUME
+from options import train_parser
 from scripts.run_commands.finding import find_run, find_runs
 from scripts.run_commands.listing import Tests, cell
 from scripts.run_commands.run import as_number
@@ -16,8 +16,8 @@ from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, table, terminal_width
 from utils.statistics.significance import mean_interval
 
-# Where a run lies and how it is done, and not what it is.
-ASIDE = {*NOT_REPEATED, *SAFE_ON_RESUME, 'save_prefix', 'seed'} - {'epochs', 'on_nan', 'patience', 'min_epochs'}
+# Options in which runs of one group may differ: the seed, and those that do not define the experiment.
+ASIDE = {*train_parser().names(experiment=False), 'seed'}
 PATTERN = set('*?[')
 OVER = ('finished', 'stopped')
 COLUMNS = ('runs', 'mean', 'deviation', 'low', 'high', 'least', 'most')

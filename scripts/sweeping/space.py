@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import NamedTuple
 
-from options import NOT_REPEATED, parse_train_args, train_parser
+from options import parse_train_args, train_parser
 from utils.base.errors import DanluError
 from utils.base.registry import unknown_name
 from utils.options.args_file import options_of
@@ -23,7 +23,7 @@ RANGE = re.compile(r'(log:)?([^:,|/]+):([^:,|/]+)(?::([^:,|/]+))?(?:/(\d+))?')
 ON, OFF = ('on', 'true', 'yes'), ('off', 'false', 'no')
 # What a sweep itself decides, or what would be no training.
 OWN = ('model_dir', 'resume', 'dry_run', 'find_lr', 'checkpoints_dir')
-NOT_SEARCHED = {*OWN, *NOT_REPEATED, 'save_prefix', 'gpus', 'device', 'monitor', 'mode'}
+NOT_SEARCHED = {*OWN, *train_parser().names(repeated=False), 'save_prefix', 'gpus', 'device', 'monitor', 'mode'}
 MOST = 10_000  # points of a grid
 
 

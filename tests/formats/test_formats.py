@@ -46,15 +46,15 @@ def copied(tmp_path):
 
 @pytest.fixture
 def later(monkeypatch):
-    """Add an option to both parsers, --later, of which a test takes the run's value: 3 today, 1 before there was it."""
+    """Add two options to both parsers: --later, 3 today and 1 before the option existed, and --plain."""
     common = options.add_common_args
 
     def with_later(parser):
         common(parser)
-        parser.add_argument('--later', default=3, before=1, type=int, help='of the test')
+        parser.add_argument('--later', default=3, before=1, from_checkpoint=True, type=int, help='of the test')
+        parser.add_argument('--plain', default=3, type=int, help='an option that declares nothing')
 
     monkeypatch.setattr(options, 'add_common_args', with_later)
-    monkeypatch.setattr(options, 'TAKEN_FROM_CHECKPOINT', [*options.TAKEN_FROM_CHECKPOINT, 'later'])
 
 
 @pytest.fixture
@@ -71,11 +71,6 @@ def changed(monkeypatch):
 def named(path):
     """Return the options (set of str) that an args.txt names, those in comments too."""
     return set(re.findall(r'^(?:# )?--(?:no_)?(\w+)', path.read_text(), re.MULTILINE))
-
-
-def forgotten(parser, names):
-    """Return the options (list of str) of a parser that are not in a record and do not declare what ran before them."""
-    return [a.dest for a in options_of(parser) if a.dest not in names and not hasattr(a, 'before')]
 
 
 def parsed(args, *words):
@@ -171,9 +166,9 @@ def test_a_stored_args_txt_repeats_its_run(name, copied, train_here, tmp_path):
     args, then = vars(parsed(run.args)), run.best['args']
     then = migrations.translated(then, args.__contains__)
     for action in options_of(options.train_parser()):
-        if action.dest in (*options.NOT_REPEATED, *then['from_data']):
+        if not action.repeated or action.dest in then['from_data']:
             continue
-        expected = then.get(action.dest, migrations.before_of(action, then) if hasattr(action, 'before') else None)
+        expected = then.get(action.dest, migrations.before_of(action, then))
         assert args[action.dest] == expected, action.dest
     again = train_here(f'@{run.args}', '--epochs', 1, '--checkpoints_dir', tmp_path / 'again')
     assert math.isfinite(load_checkpoint(again.directory / 'last.pth')['metrics']['train/loss'])
@@ -189,20 +184,8 @@ def test_a_stored_test_repeats(name, copied):
 
 
 @pytest.mark.parametrize('name', FORMATS)
-def test_no_option_forgot_its_past(name):
-    """Fails for a new option: declare in options.py what ran without it, before=..., also where that is the default."""
-    record, test = named(STORED / name / 'args.txt'), named(STORED / name / 'test' / 'args.txt')
-    assert forgotten(options.train_parser(), record) == []
-    assert forgotten(options.test_parser(), test) == []
-    of_checkpoint = {*load_checkpoint(STORED / name / 'best.pth')['args']}
-    assert record <= of_checkpoint
-
-
-def test_an_option_that_forgot_its_past_is_found(monkeypatch):
-    parser, record = options.train_parser(), named(STORED / FIRST / 'args.txt')
-    parser.add_argument('--told', default=3, before=3)
-    parser.add_argument_group('new').add_argument('--untold', default=3)
-    assert forgotten(parser, record) == ['untold']
+def test_a_stored_checkpoint_has_the_options_of_its_args_txt(name):
+    assert named(STORED / name / 'args.txt') <= {*load_checkpoint(STORED / name / 'best.pth')['args']}
 
 
 def test_what_has_changed_is_an_option_no_longer():
@@ -222,7 +205,7 @@ def test_no_format_names_the_machine_that_made_it():
 def test_an_option_added_later_is_as_it_was_before_it(later, copied, train_here, eval_here):
     run = copied(FIRST)
     record = str(run.args)
-    assert parsed(record).later == 1
+    assert (parsed(record).later, parsed(record).plain) == (1, 3)
     assert parsed(record).past[0].startswith(LATER.format(record))
     assert parsed(record, '--later', '2').later == 2
     assert not any('--later' in line for line in parsed(record, '--later', '2').past)

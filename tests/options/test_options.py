@@ -86,7 +86,7 @@ def test_help_lists_every_option_and_name_without_importing_torch(program):
     assert {'torchvision:<name>', 'timm:<name>'} <= set(words)
     wanted = [*ISSUE_COMMON, *(ISSUE_TRAIN if program == 'train.py' else ISSUE_TEST)]
     assert {f'--{name}' for name in wanted} <= set(words)
-    for title in ('what: model, data and task:', 'where: files:', 'how: machine:'):
+    for title in ('model, data and task:', 'files:', 'machine:'):
         assert title in done.stdout
 
 

@@ -5,9 +5,6 @@ from pathlib import Path
 import pytest
 
 from options import (
-    NOT_REPEATED,
-    SAFE_ON_RESUME,
-    TAKEN_FROM_CHECKPOINT,
     changed_options,
     parse_test_args,
     parse_train_args,
@@ -119,8 +116,6 @@ def test_args_txt_has_every_option_with_the_changed_ones_marked(place):
 def test_the_whole_list_of_issue_2_is_there():
     assert set(ISSUE_COMMON + ISSUE_TRAIN) <= set(vars(parse_train_args([])))
     assert set(ISSUE_COMMON + ISSUE_TEST) <= set(vars(parse_test_args(['--load_model_path', 'model.pth'])))
-    assert set(TAKEN_FROM_CHECKPOINT) <= set(vars(parse_test_args(['--load_model_path', 'model.pth'])))
-    assert set(SAFE_ON_RESUME) <= set(vars(parse_train_args([])))
 
 
 def test_args_txt_takes_a_note_and_replaces_what_was_there():
@@ -153,4 +148,3 @@ def test_a_repeated_run_has_equal_options_and_a_new_directory(place):
     assert third.model_dir == str(place / 'runs' / 'lenet_exp_3')
     assert {**vars(second), 'model_dir': first.model_dir} == vars(first)
     assert {**vars(third), 'model_dir': first.model_dir, 'lr': 0.02} == vars(first)
-    assert set(NOT_REPEATED) >= {'model_dir', 'resume'}

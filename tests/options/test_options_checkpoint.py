@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from options import (
-    SAFE_ON_RESUME,
-    TAKEN_FROM_CHECKPOINT,
     parse_test_args,
     parse_train_args,
     prepare_test_args,
     prepare_train_args,
     save_args,
+    test_parser,
+    train_parser,
 )
 from tests.options.helpers import OWN_LISTS, SEGMENTATION, new_run, trained, tree
 
@@ -24,9 +24,8 @@ def test_what_the_checkpoint_says_stands_in(place):
                        '--loss', 'dice', '--ignore_index', '7', '--batch_size', '3', '--seed', '5',
                        '--load_model_path', 'names.txt', '--save_prefix', 'long', '--gpus', '1')  # fmt: skip
     args = parse_test_args(['--load_model_path', 'model.pth'], recorded)
-    assert {name: getattr(args, name) for name in TAKEN_FROM_CHECKPOINT} == {
-        name: recorded[name] for name in TAKEN_FROM_CHECKPOINT
-    }
+    taken = test_parser().names(from_checkpoint=True)
+    assert {name: getattr(args, name) for name in taken} == {name: recorded[name] for name in taken}
     assert args.val_list == str(place / 'val.txt')
     # These belong to the run, not to what it made.
     assert (args.load_model_path, args.save_prefix, args.gpus) == (str(place / 'model.pth'), 'exp', None)
@@ -146,7 +145,7 @@ def test_safe_changes_are_applied_to_a_resumed_run(run):
 def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
     line = refusal(prepare_train_args, ['--resume', run, *words])
     assert says.format(run=run) in line
-    assert f'only {", ".join(SAFE_ON_RESUME)} can change' in line
+    assert f'only {", ".join(train_parser().names(changeable=True))} can change' in line
     file, option = shlex.quote(f'@{run}/args.txt'), words[0].lstrip('-').removeprefix('no_').replace('-', '_')
     assert f'python train.py {file} --{option} ...' in line
 

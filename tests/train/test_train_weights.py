@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.lenet import LeNet
-from options import TAKEN_FROM_CHECKPOINT, parse_train_args
+from options import parse_train_args, test_parser
 from tests.train.helpers import bits
 from train import Trainer
 from utils.base.errors import DanluError
@@ -62,4 +62,4 @@ def test_training_starts_from_a_whole_model_only_where_it_is_trusted(digits_run,
         train_here(*words)
     run = train_here(*words, '--trust_checkpoint')
     assert f'weights: 10 of 10 loaded from {path}' in run.stdout
-    assert 'trust_checkpoint' not in TAKEN_FROM_CHECKPOINT, 'a test decides for itself whom it trusts'
+    assert 'trust_checkpoint' not in test_parser().names(from_checkpoint=True)  # each test decides whom it trusts

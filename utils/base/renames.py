@@ -9,7 +9,7 @@ from itertools import product
 
 # Dotted name of a module, or of a single definition that left its module, then -> now.
 MODULES = {
-    'utils.arguments.Group': 'utils.options.arguments.Group',
+    'utils.arguments.Group': 'utils.options.arguments.OptionGroup',
     'utils.launch.Place': 'utils.base.rank_env.RankInfo',
     'utils.option_defaults.settle': 'utils.options.defaults.complete_defaults',
     'utils.processes.joined': 'utils.distributed.processes.init_distributed',
@@ -252,6 +252,7 @@ NAMES = {
     'NonFiniteError': 'Diverged',
     'NonFiniteGuard': 'Guard',
     'OptimizerStep': 'Update',
+    'OptionKeywords': 'Dated',
     'raise_pending': 'raise_late',
     'RandomResizedCrop': 'Part',
     'rank0_first': 'first_alone',

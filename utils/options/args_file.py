@@ -16,14 +16,13 @@ PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions repeated i
 MARK = '  # default: '  # behind a value that is not the default
 
 
-def write_args(parser, args, directory, not_repeated, note=None, place=None):
+def write_args(parser, args, directory, note=None, place=None):
     """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
 
     Args:
         parser: that of the options.
         args: the namespace that it returned.
         directory: where to write; an args.txt that is there is replaced in one step.
-        not_repeated: names of the options that stand there as comments only.
         note: a line (str) to put at the top, for example what a resumed run changed.
         place: directory that the file is going to be moved to; default: none, it stays.
     """
@@ -32,10 +31,10 @@ def write_args(parser, args, directory, not_repeated, note=None, place=None):
     lines = [*(head_lines(args) or [f'# {command}']), f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}']
     lines += [f'# {note}'] if note else []
     with replacing(path) as file:
-        file.write('\n'.join([*lines, *args_lines(parser, args, not_repeated)]) + '\n')
+        file.write('\n'.join([*lines, *args_lines(parser, args)]) + '\n')
 
 
-def args_lines(parser, args, not_repeated):
+def args_lines(parser, args):
     """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
     actions, unused = options_of(parser), unused_options(args)
     lines = [
@@ -46,7 +45,7 @@ def args_lines(parser, args, not_repeated):
         line = option_line(action.dest, value)
         if action.dest in unused and value is not None:
             line = f'# {line}{NOT_USED}{unused[action.dest]} is ready-made)'
-        elif action.dest in not_repeated and value is not None:
+        elif not action.repeated and value is not None:
             line = f'# {line}'
         elif action.dest in getattr(args, 'from_data', []) and value not in (None, []):
             line = f'# {line}  (found in the data; given here, it would stay when the data changes)'
@@ -65,13 +64,17 @@ def same_options(lines, others):
     return ours == theirs
 
 
-def changed(parser, args, not_repeated):
-    """Return the options whose values differ from their defaults (dict), without those that have no effect."""
+def changed(parser, args, aside=()):
+    """Return the options whose values differ from their defaults (dict), without those that have no effect.
+
+    Those that are not repeated and those in `aside` (names) are left out too.
+    """
     values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
     return {
         action.dest: values[action.dest]
         for action in options_of(parser)
-        if action.dest not in {*not_repeated, *unused_options(args)}
+        if action.repeated
+        and action.dest not in {*aside, *unused_options(args)}
         and values[action.dest] != default_of(action, args)
         and is_used(action, args)
     }

@@ -34,43 +34,87 @@ BALANCED = 'balanced'  # for --class_weights: computed from the training data
 MAX_SHOWN = 200  # characters of a word that a message repeats
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
 NO_LIST = 'none'  # for --val_list: no validation
+SAME = object()  # for before=: the default
 
 
 class Quoted(str):
     """A word that an args file has in quotes: always a value, also where it begins with - or @."""
 
 
-class Dated:
-    """Lets `add_argument` take more keywords, which become attributes of the action.
+# What add_argument takes besides the keywords of argparse, and what each is where it is left out.
+KEYWORDS = {
+    'before': SAME,
+    'needs': None,
+    'concerns': None,
+    'repeated': True,
+    'experiment': None,
+    'changeable': None,
+    'from_checkpoint': False,
+    'reset_by': (),
+    'typed_only': False,
+}
 
-    before: the value under which today's code does what it did without the option (utils/options/migrations.py).
-    concerns: a function of the other options (Namespace) that returns whether the option concerns such a run.
-    needs: utils.options.needs.Need, what the option needs to have an effect; without it, it always has one.
+
+class OptionKeywords:
+    """Lets `add_argument` take everything that there is to know about an option; the keywords become its attributes.
+
+    before: the value that records without the option imply, or a function of the record (dict); default: the default.
+    needs: utils.options.needs.Need: what the option needs to have an effect; default: nothing.
+    concerns: function(options) -> whether the option has an effect beside the others, which is not checked.
+    repeated: whether `@args.txt` of a run sets the option again.
+    experiment: whether the value defines the experiment: runs that differ in other options only are the same one.
+        Default: as `repeated`.
+    changeable: whether a resumed run may be given another value. Default: if the option defines no experiment.
+    from_checkpoint: whether a test takes the value from the checkpoint where the command line leaves the option out.
+    reset_by: names of options; where a test is given another value of one of them, it does not take this option from
+        the checkpoint.
+    typed_only: whether the option counts on the command line only, and not in files, which may be from others.
     """
 
+    defaults = {}
+
     def add_argument(self, *names, **keywords):
-        """Add an option, with `before`, `concerns` and `needs` among its keywords or not."""
-        declared = {name: keywords.pop(name) for name in ('before', 'concerns', 'needs') if name in keywords}
+        """Add an option; the KEYWORDS that are left out are the group's `defaults` (dict), `metavar` is the type's."""
+        declared = {name: keywords.pop(name, self.defaults.get(name, value)) for name, value in KEYWORDS.items()}
+        if hasattr(keywords.get('type'), 'metavar'):
+            keywords.setdefault('metavar', keywords['type'].metavar)
         action = super().add_argument(*names, **keywords)
+        if declared['experiment'] is None:
+            declared['experiment'] = declared['repeated']
+        if declared['changeable'] is None:
+            declared['changeable'] = not declared['experiment']
         vars(action).update(declared)
         return action
 
 
-class Group(Dated, argparse._ArgumentGroup):
+def names_of(args, **keywords):
+    """Return what `Parser.names` does (set of str) for the options (Namespace) that a MigratingParser returned."""
+    declared = getattr(args, 'keywords', {})
+    return {name for name, known in declared.items() if all(known[key] == value for key, value in keywords.items())}
+
+
+class OptionGroup(OptionKeywords, argparse._ArgumentGroup):
     """A group of a Parser's options."""
 
 
-class Parser(Dated, argparse.ArgumentParser):
+class Parser(OptionKeywords, argparse.ArgumentParser):
     """ArgumentParser that reads `@args.txt`, takes `--weight-decay` for `--weight_decay`, and errs in one line."""
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def add_argument_group(self, *words, **keywords):
-        """Add and return a Group, under which --help shows the options that are added to it."""
-        group = Group(self, *words, **keywords)
+        """Add and return an OptionGroup; KEYWORDS given here are the defaults of the options that are added to it."""
+        defaults = {name: keywords.pop(name) for name in KEYWORDS if name in keywords}
+        group = OptionGroup(self, *words, **keywords)
+        group.defaults = defaults
         self._action_groups.append(group)
         return group
+
+    def names(self, **keywords):
+        """Return the names (list of str) of the options with these KEYWORDS, such as repeated=False, in their order."""
+        actions = (action for action in self._actions if action.dest != 'help')
+        return [a.dest for a in actions if all(getattr(a, key) == value for key, value in keywords.items())]
 
     def parse_known_args(self, args=None, namespace=None):
         words = sys.argv[1:] if args is None else args
@@ -267,6 +311,16 @@ def from_keywords(parse, options):
         raise DanluError(said.getvalue().strip().partition('error: ')[2]) from None
 
 
+def with_metavar(metavar):
+    """Return a decorator of argparse types: --help shows `metavar` (str) where add_argument gives none."""
+
+    def decorate(convert):
+        convert.metavar = metavar
+        return convert
+
+    return decorate
+
+
 def number(cast, low=None, high=None, above=None, below=None):
     """Return an argparse type: `cast` (int or float) and finite, low <= x <= high, above < x < below."""
     limits = [(low, 'at least'), (above, 'more than'), (high, 'at most'), (below, 'less than')]
@@ -289,6 +343,7 @@ def number(cast, low=None, high=None, above=None, below=None):
             raise argparse.ArgumentTypeError(f'{fault}, got {told}')
         return value
 
+    convert.metavar = 'N' if cast is int else 'X'
     return convert
 
 
@@ -311,16 +366,19 @@ def unfit_for_tensors(value):
 MAX_CLASSES = 2**24
 
 
+@with_metavar('N')
 def class_count(text):
     """Return a number of classes (int); 1 stands for two classes with one output."""
     return 1 if text.strip() == '1' else number(int, low=2, high=MAX_CLASSES)(text)
 
 
+@with_metavar('N')
 def mask_value(text):
     """Check a word of --mask_values and return it: a value of 0..65535 (int), or 'stored'."""
     return text if text == STORED else number(int, low=0, high=65535)(text)
 
 
+@with_metavar('COLOUR')
 def colour(text):
     """Check a colour #rrggbb and return it in lower case (str)."""
     if not re.fullmatch('#[0-9a-fA-F]{6}', text):
@@ -343,7 +401,7 @@ def registered(what, names, prefixes=()):
         hint = f', or {theirs}, if it is one of theirs' if theirs else ''
         raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)
 
-    convert.names = [*names, *prefixes]  # for shell completion
+    convert.names, convert.metavar = [*names, *prefixes], 'NAME'  # names: for shell completion
     return convert
 
 
@@ -354,10 +412,11 @@ def model_name(models, libraries):
     def convert(text):
         return text if re.fullmatch(r'source:[^\W\d]\w*', text) else named(text)
 
-    convert.names = named.names
+    convert.names, convert.metavar = named.names, 'NAME'
     return convert
 
 
+@with_metavar('X')
 def class_weight(text):
     """Return a word of --class_weights: a number of 0 or more (float), or BALANCED (str)."""
     if text == BALANCED:
@@ -368,6 +427,7 @@ def class_weight(text):
     return weight
 
 
+@with_metavar('PART=X')
 def share_of_lr(text):
     """Check a word 'PART=X' of --lr_of, X a number of 0 or more, and return it (str)."""
     part, equals, share = text.rpartition('=')
@@ -377,6 +437,7 @@ def share_of_lr(text):
     return text
 
 
+@with_metavar('NAME')
 def monitored(text):
     """Check the name of a value in history.csv, also written val_acc or acc, and return it (str): 'val/acc'."""
     split, slash, name = re.sub('^(train|val)_', r'\1/', text).rpartition('/')
@@ -385,6 +446,7 @@ def monitored(text):
     return f'{split or "val"}/{name}'
 
 
+@with_metavar('NAME=VALUE')
 def keyword(text):
     """Check a word 'NAME=VALUE' of --model_args and return it (str)."""
     name, equals, value = text.partition('=')
@@ -405,6 +467,7 @@ def keyword_values(words):
     return values
 
 
+@with_metavar('PATH')
 def existing_path(text):
     """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
     path = _absolute(text)
@@ -413,6 +476,7 @@ def existing_path(text):
     return path
 
 
+@with_metavar('PATH')
 def existing_list(text):
     """An argparse type: `existing_path`, or 'none' (str): there is no such data."""
     return text if text == NO_LIST else existing_path(text)
@@ -427,6 +491,7 @@ def existing_path_or(word):
     return convert
 
 
+@with_metavar('DIR')
 def directory_path(text):
     """An argparse type: a directory that may not exist yet, made absolute."""
     path = _absolute(text)
@@ -447,6 +512,7 @@ def _absolute(text):
     return path
 
 
+@with_metavar('NAME')
 def plain_name(text):
     """An argparse type: a name that can be part of a directory's name and cannot lead out of it."""
     refused = re.search(r'[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', text)

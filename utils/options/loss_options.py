@@ -28,7 +28,7 @@ def sum_of(names):
                 raise argparse.ArgumentTypeError(unknown_name('loss', name, names))
         return ''.join(text.split())
 
-    convert.names = list(names)  # for shell completion
+    convert.names, convert.metavar = list(names), 'NAME'  # names: for shell completion
     return convert
 
 

@@ -18,7 +18,7 @@ import re
 from utils.base.known_archives import is_own_run
 from utils.base.record_schema import PLAIN
 from utils.base.record_schema import shown as short
-from utils.options.arguments import Parser, Quoted, directory_path, existing_list, existing_path, split_line
+from utils.options.arguments import SAME, Parser, Quoted, directory_path, existing_list, existing_path, split_line
 from utils.options.checks import shown
 from utils.options.defaults import default_of
 from utils.options.given_parts import parts_in
@@ -52,12 +52,13 @@ CHANGED_OPTIONS = {}
 # (dict name -> value, with texts for numbers where it is an args.txt) that returns the value of today:
 #   'model_type': {'mobilenet_fcn': 'mobilenetv3_fcn'},
 CHANGED_VALUES = {'schedule': schedule_of_then}
-# What somebody allows for one start, on the command line: no file that may be from others allows it.
-PERMISSIONS = ('trust_checkpoint', 'trust_code', 'model_source')
+# Options that every record of Danlu's own has.
+OWN_RECORD = {'model_type', 'data_type', 'task', 'seed', 'save_prefix', 'checkpoints_dir'}
 
 # By which Danlu's own files are known; the second form is utils.options.given_parts.FIRST_LINE.
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) ('?@.*args\.txt'?|cannot repeat or resume this run: .*)\s*$")
 COUNT = re.compile(r'# (\d+) options\s*$')  # older ones lack it
+PLAIN_KEYWORDS = ('repeated', 'experiment', 'changeable', 'from_checkpoint')  # can be copied and pickled
 COMMENT = re.compile(r'#\s*--(?P<name>\w+)(?P<unset> \(not set\)\s*$)?')
 NAME = re.compile(r'[^+*\s]+')  # in a sum of losses there are several
 
@@ -66,6 +67,8 @@ class Options(argparse.Namespace):
     """Options by their names.
 
     Attributes:
+        program: name of the program whose parser made them (str), or None; no option, so it is not among vars().
+        keywords: dict from an option to PLAIN_KEYWORDS of its add_argument (dict), for `names_of`; likewise.
         past: lines (list of str) on what is as it was for a record's sake; no option, so it is not among vars().
         typed: names (set of str) of the options that somebody has written, on the command line or into a file, and
             not Danlu into an args.txt; likewise.
@@ -77,7 +80,7 @@ class Options(argparse.Namespace):
         by_keywords: whether options.train_args made them (bool): the program then reads no command line; likewise.
     """
 
-    __slots__ = ('by_keywords', 'data_faults', 'past', 'recorded_parts', 'trained_on', 'typed')
+    __slots__ = ('by_keywords', 'data_faults', 'keywords', 'past', 'program', 'recorded_parts', 'trained_on', 'typed')
 
 
 class MigratingParser(Parser):
@@ -88,7 +91,8 @@ class MigratingParser(Parser):
         self._options = Options() if namespace is None else namespace
         self._lines, self._older, self._told, self._has_record = [], [], [], False
         parsed, unknown = super().parse_known_args(args, self._options)
-        parsed.typed = self._typed
+        parsed.typed, parsed.program = self._typed, self.prog
+        parsed.keywords = {a.dest: {key: getattr(a, key) for key in PLAIN_KEYWORDS} for a in self._actions}
         parsed.past = [line for place, olds in self._older if (line := self._told_of(place, olds, parsed))] + self._told
         return parsed, unknown
 
@@ -134,9 +138,9 @@ class MigratingParser(Parser):
             self.error(f'{path}: {error}{_advice(path, "; ")}')
         actions = [action for action in self._actions if action.dest in names]
         values = {a.dest: self._of_today(a, found[a.dest], path) for a in actions if a.dest in found}
-        if not all(action.dest in found or hasattr(action, 'before') for action in actions):
-            return values, told  # not a record of Danlu's own
-        olds = {action.dest: before_of(action, found) for action in actions if action.dest not in found}
+        if not {*found} >= OWN_RECORD:
+            return values, told
+        olds = {a.dest: before_of(a, found) for a in actions if a.dest not in found and a.before is not SAME}
         line = self._told_of(path, olds, argparse.Namespace(**{**found, **olds}))
         return olds | values, [line] * bool(line) + told
 
@@ -182,11 +186,11 @@ class MigratingParser(Parser):
         return [word for _, part in parts for word in part]
 
     def _without_permissions(self, parts, place):
-        """Return the parts of a line (list of lists of words) without PERMISSIONS, of which a line is told."""
+        """Return the parts of a line (list of lists of words) but for `typed_only` options, which a message names."""
         found = []
         for part in parts:
             name, value = split_part(part)
-            if name in PERMISSIONS and value is not False:
+            if name in self.names(typed_only=True) and value is not False:
                 self._told.append(f'{place}--{name} is ignored: it counts on the command line only, for one start')
                 has_value = name == 'model_source' and '=' not in part[0]
                 part = part[1 + has_value :]
@@ -229,7 +233,7 @@ class MigratingParser(Parser):
         lacking = [action for action in self._actions if action.dest not in names and action.dest != 'help']
         if count is not None and len(lacking) <= count - len(named):
             return
-        olds = {action.dest: before_of(action, record) for action in lacking if hasattr(action, 'before')}
+        olds = {action.dest: before_of(action, record) for action in lacking if action.before is not SAME}
         for name, before in olds.items():
             setattr(self._options, name, before)
         self._older.append((f'args file {path!r}', olds))
@@ -296,7 +300,8 @@ def _advice(path, join):
 
 def before_of(action, record):
     """Return the value of an option (argparse.Action) that a record (dict) lacks, as it was then."""
-    return action.before(record) if callable(action.before) else action.before
+    before = action.default if action.before is SAME else action.before
+    return before(record) if callable(before) else before
 
 
 def translated(options, known, record=None):

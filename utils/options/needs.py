@@ -34,7 +34,7 @@ class Need(NamedTuple):
 def check_needs(parser, args):
     """Refuse the first option that was typed and has no effect beside the others."""
     for action in parser._actions:
-        need, name = getattr(action, 'needs', None), action.dest
+        need, name = action.needs, action.dest
         if need is None or name not in getattr(args, 'typed', ()):
             continue
         value = getattr(args, name)
@@ -45,8 +45,7 @@ def check_needs(parser, args):
 
 def is_used(action, args):
     """Return whether an option (argparse.Action) has an effect beside the others (bool)."""
-    need, concerns = getattr(action, 'needs', None), getattr(action, 'concerns', None)
-    return (need is None or need.met(args)) and (concerns is None or concerns(args))
+    return (action.needs is None or action.needs.met(args)) and (action.concerns is None or action.concerns(args))
 
 
 def schedule(*names):

@@ -6,7 +6,7 @@ from utils.options.checks import checked
 from utils.options.migrations import MigratingParser, Options
 
 
-def add_options_to(parser, *adders):
+def add_options_to(parser, program, *adders):
     """Add options to a parser and return it; what it parses from now on is checked as Danlu's own parsers do.
 
         parser = argparse.ArgumentParser()
@@ -15,18 +15,21 @@ def add_options_to(parser, *adders):
 
     Args:
         parser: argparse.ArgumentParser.
+        program: whose options they are: 'train.py', 'eval.py', or None.
         adders: functions(parser) of options.py that add options, such as add_common_args.
     """
     own = MigratingParser(prog=parser.prog, add_help=False)
     for add in adders:
         add(own)
-    own.parse_known_args([])  # no record was read
+    empty, _ = own.parse_known_args([])  # no record was read
     parser._add_container_actions(own)
     parse = parser.parse_known_args
 
     def parse_and_check(args=None, namespace=None):
         words = sys.argv[1:] if args is None else [str(word) for word in args]
         options, unknown = parse(words, Options() if namespace is None else namespace)
+        if isinstance(options, Options):
+            options.program, options.keywords = program, empty.keywords
         if isinstance(options, Options) and not isinstance(parser, MigratingParser):
             known = parser._option_string_actions
             options.past, options.typed = (

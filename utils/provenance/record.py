@@ -33,6 +33,7 @@ from utils.base.record_schema import RECORD, fault_of
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
 from utils.distributed import processes
+from utils.options.arguments import names_of
 from utils.provenance.code_fingerprint import changed, changed_files, components_of, describe
 from utils.provenance.entry_points import name_of, packages_of, roots_of, typed_in
 from utils.provenance.environment import command_line, environment_of, git_state, now, versions_of
@@ -41,13 +42,6 @@ from utils.provenance.symbol_resolver import Source
 
 FORMAT = 1
 SPLITS = {'train': 'training data', 'val': 'validation data'}
-# Options that say where a run goes, what it shows, keeps and on what it computes, but not what: two runs that differ
-# in these alone are the same experiment.
-IRRELEVANT = frozenset(
-    'model_dir result_dir resume as profile fast dry_run find_lr save_prefix checkpoints_dir cache_dir download '
-    'trust_checkpoint model_source strict_record print_freq print_model add_graph histograms save_freq save_steps '
-    'save_minutes keep_top num_workers threads device palette from_data report'.split()
-)
 ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
 ARCHIVE = re.compile(r'source(_\d+)?\.zip')
 ANOTHER_RUN = 'it goes on with what is there now, which is another run'
@@ -202,7 +196,8 @@ def experiment_of(trainer, record):
     data = [split for split in record['data'].values() if split['samples'] != 0]  # 0: there is no validation
     if trainer.given or any(split['sha256'] is None for split in data):
         return None
-    options = {name: value for name, value in vars(trainer.args).items() if name not in IRRELEVANT}
+    aside = {'from_data', *names_of(trainer.args, experiment=False)}
+    options = {name: value for name, value in vars(trainer.args).items() if name not in aside}
     if trainer.args.val_split is not None:
         options['val_list'] = None  # in the run's own directory, made of the training data
     if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # masks stored as RGB are read by it

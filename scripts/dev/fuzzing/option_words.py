@@ -6,9 +6,10 @@ import re
 
 from hypothesis import strategies as st
 
-from options import NOT_REPEATED, parse_test_args, parse_train_args, save_args, test_parser, train_parser
+from options import parse_test_args, parse_train_args, save_args, test_parser, train_parser
 from utils.base.registry import read_registry
 from utils.options.args_file import options_of
+from utils.options.arguments import names_of
 
 NUMBERS = ['0', '1', '2', '3', '10', '255', '-1', '0.5', '1e-3', '1e400', 'nan', '-inf', '1_0', ' 7', '٣', '2,3']
 NUMBERS += ['9' * 30, '9' * 5000, '1/2', '0x10', '1e5', '-0']
@@ -87,8 +88,9 @@ class Options:
         save_args(args, self.folder)
         again = accepted(parsed, [f'@{self.folder / "args.txt"}'])
         assert again is not None, 'the args.txt of an accepted command line is refused'
+        not_repeated = names_of(args, repeated=False)
         for name, value in vars(args).items():
-            same = name in NOT_REPEATED or getattr(again, name) == value
+            same = name in not_repeated or getattr(again, name) == value
             assert same, f'--{name} is {value!r}, and {getattr(again, name)!r} when it is read back'
         return 'accepted'
 

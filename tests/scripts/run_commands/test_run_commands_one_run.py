@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from options import NOT_REPEATED, train_parser
+from options import train_parser
 from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.command import in_effect
 from scripts.run_commands.sources import LARGEST, code_today
@@ -245,7 +245,7 @@ def test_the_command_repeats_the_run(maker, call, options):
         if action.dest.endswith('_list'):
             action.type = str
     again, recorded = parser.parse_args(words), parser.parse_args([f'@{run / "args.txt"}'])
-    compared = [action for action in options_of(parser) if action.dest not in (*NOT_REPEATED, 'loss')]
+    compared = [action for action in options_of(parser) if action.repeated and action.dest != 'loss']
     ours, theirs = ({each.dest: in_effect(each, of) for each in compared} for of in (again, recorded))
     assert ours == theirs
     assert again.loss in (None, recorded.loss)

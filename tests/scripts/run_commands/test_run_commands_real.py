@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from options import NOT_REPEATED, parse_train_args
+from options import parse_train_args, train_parser
 from scripts import runs
 
 
@@ -60,6 +60,5 @@ def test_command(real, capsys):
     words = line.removeprefix('python train.py ').split()
     assert len(words) == 8
     again, recorded = (vars(parse_train_args(argv)) for argv in (words, [f'@{real}/mlp_two/args.txt']))
-    assert {name: again[name] for name in again if name not in NOT_REPEATED} == {
-        name: recorded[name] for name in recorded if name not in NOT_REPEATED
-    }
+    repeated = train_parser().names(repeated=True)
+    assert {name: again[name] for name in repeated} == {name: recorded[name] for name in repeated}

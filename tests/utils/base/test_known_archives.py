@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import eval as eval_py
-from options import NOT_REPEATED, parse_test_args, save_args
+from options import parse_test_args, save_args
 from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission, is_own_run, note_archive, origin_of
 from utils.provenance.project_source import packed
@@ -139,7 +139,6 @@ def test_where_nothing_can_be_noted_the_run_says_so(tmp_path, monkeypatch):
 
 
 def test_the_permission_is_for_one_start(tmp_path):
-    assert 'trust_code' in NOT_REPEATED
     (tmp_path / 'best.pth').write_text('')
     words = ['--load_model_path', str(tmp_path / 'best.pth'), '--num_classes', '3']
     args = parse_test_args([*words, '--code', 'then', '--trust_code'])

@@ -180,4 +180,4 @@ def test_every_option_of_an_optimizer_is_in_its_args_txt():
     args = parse_train_args(['--optimizer', 'adamw', '--model_dir', 'x'])
     from options import train_parser
 
-    assert '--weight_decay=0.01' in args_lines(train_parser(), args, ())
+    assert '--weight_decay=0.01' in args_lines(train_parser(), args)

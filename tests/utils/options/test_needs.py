@@ -18,7 +18,7 @@ NEEDING = [
     pytest.param(program, action.dest, id=f'{program} --{action.dest}')
     for program, (parser, _) in PARSERS.items()
     for action in options_of(parser())
-    if getattr(action, 'needs', None)
+    if action.needs
 ]
 VALUES = ('0.5', '3', 'fsdp', 'none')  # one of these is a value that an option takes
 OWN_VALUES = {'palette': '#000000 #ffffff', 'lr_min': '1e-5'}  # where it has to be more than a value of the type
@@ -60,28 +60,6 @@ REFUSED = [
     *((f'--momentum 0.5 --optimizer {name}', 'momentum') for name in 'adagrad adadelta asgd rprop adafactor'.split()),
     *((f'--beta 0.5 --optimizer {name}', 'beta') for name in 'sgd adagrad adadelta asgd rprop adafactor'.split()),
 ]
-
-# Have an effect whatever the other options are, or what they lack is known with the data or the weights alone. Beyond
-# --epochs, --patience, --save_freq and --keep_top count once the run is resumed with more.
-ALWAYS = """
-    accumulate add_graph amp augment balance batch_size bits channels channels_last checkpoints_dir class_names
-    clip_norm clip_value code compile crop_share data_type deterministic device dry_run ema epochs fast find_lr fit
-    freeze histograms ignored_colours image_size interpolation keep_last_weights keep_top load_key load_model_path
-    log_steps
-    load_prefix loss lr lr_decay lr_of mask_values max_steps mean metrics mode model_args model_dir model_type
-    monitor num_classes num_workers on_nan optimizer patience pretrained pretrained_config print_freq print_model
-    profile save_freq
-    report result_dir resume save_minutes save_outputs save_prefix save_steps save_viz schedule seed std task
-    threads train_list val_list warmup_steps
-""".split()
-
-
-def test_of_every_option_it_is_known_where_it_has_an_effect():
-    """Fails for a new option: declare needs=... beside its add_argument, or add it to a table above."""
-    known = {*ALWAYS, *(name for _, name in REFUSED), *(parameter.values[1] for parameter in NEEDING)}
-    names = {action.dest for parser, _ in PARSERS.values() for action in options_of(parser())}
-    assert sorted(names - known) == []
-    assert sorted(set(ALWAYS) - names) == []
 
 
 @pytest.fixture
