@@ -11,7 +11,7 @@ from scripts.run_commands.comparison import cells_of, find_sides, find_test_sets
 from scripts.run_commands.pairing import reading_predictions
 from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
-from utils.statistics.significance import LEVEL
+from utils.statistics.significance import SIGNIFICANCE_LEVEL
 
 SHOWN = 10
 PICTURES = 24
@@ -105,8 +105,8 @@ def gap_text(name, first, other, gap):
     if math.isnan(gap['gap']) or math.isnan(gap['low']):
         return f'{name}: there is no gap of {other} to {first} to judge'
     p = f'p = {gap["p"]:.2g}' if gap['p'] >= 0.001 else 'p < 0.001'
-    verdict = 'within what chance gives' if gap['p'] >= LEVEL else 'better' if gap['better'] else 'worse'
-    between = f'{1 - LEVEL:.0%} interval {gap["low"]:+.4g} to {gap["high"]:+.4g}'
+    verdict = 'within what chance gives' if gap['p'] >= SIGNIFICANCE_LEVEL else 'better' if gap['better'] else 'worse'
+    between = f'{1 - SIGNIFICANCE_LEVEL:.0%} interval {gap["low"]:+.4g} to {gap["high"]:+.4g}'
     return f'{name}: {other} against {first} {gap["gap"]:+.4g} ({between}, {p}): {verdict}'
 
 

@@ -17,7 +17,7 @@ from utils.html_report.figures import LINES, over_epochs
 from utils.html_report.page import environment
 from utils.html_report.pictures import Drawn, Painter, fitted, resized
 from utils.html_report.sections import cell, chart, table
-from utils.statistics.significance import LEVEL, QUICK
+from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
 
 IGNORED = 255  # in a mask that is drawn: clear
 
@@ -49,8 +49,8 @@ def write_page(path, sides, sets, notes, count):
             ],
             sets=[_shown(each, sides, count) for each in sets],
             notes=notes,
-            level=f'{1 - LEVEL:.0%}',
-            resamples=QUICK,
+            level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
+            resamples=REPORT_RESAMPLES,
         )
     )
     with replacing(path) as file:

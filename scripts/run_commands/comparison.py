@@ -18,8 +18,8 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
-from utils.statistics.bootstrap_metrics import MEASURES, less_is_better, number, select_measure
-from utils.statistics.significance import QUICK, intervals, mcnemar, paired_bootstrap
+from utils.statistics.bootstrap_metrics import BOOTSTRAP_METRICS, cell_to_float, lower_is_better, select_sum_metric
+from utils.statistics.significance import REPORT_RESAMPLES, bootstrap_intervals, mcnemar, paired_bootstrap
 
 MOST = 8  # runs, each of which has a letter, and a colour in the page
 # What says of a sample how good it is, by task, and what decides where that is equal.
@@ -185,8 +185,8 @@ class _Reading:
     def __init__(self, first):
         self.first, self.header = first, shared_header(first, first)
         self.measures = [
-            select_measure(name, first.task, self.header)
-            for name in MEASURES.get(first.task, MEASURES['classification'])
+            select_sum_metric(name, first.task, self.header)
+            for name in BOOTSTRAP_METRICS.get(first.task, BOOTSTRAP_METRICS['classification'])
         ]
         self.judge = _judge(first.task, self.header)
         self.sums, self.quality = [], []
@@ -205,9 +205,9 @@ def _judge(task, header):
     """Return the function that makes of a sample's cells [how good it is, what decides where that is equal]."""
     names = [name if name in header else None for name in QUALITY.get(task, USUAL)]
     if task == 'regression':
-        row = select_measure('mae', task, header).row
+        row = select_sum_metric('mae', task, header).row
         return lambda cells: [row(cells)[0], 0.0]
-    return lambda cells: [math.nan if name is None else number(cells[name]) for name in names]
+    return lambda cells: [math.nan if name is None else cell_to_float(cells[name]) for name in names]
 
 
 def _compared(sides, read, seed):
@@ -241,17 +241,17 @@ def _spread(quality):
 
 def _interval(sums, value, seed):
     """Return the interval (low, high) of a measure."""
-    bounds, _ = intervals(sums, lambda drawn: np.asarray(value(drawn))[:, None], seed)
+    bounds, _ = bootstrap_intervals(sums, lambda drawn: np.asarray(value(drawn))[:, None], seed)
     return bounds[0].tolist()
 
 
 def _gap(measure, first, other, seed):
     """Return what significance.paired_bootstrap does; for a share of right samples with the p of McNemar's test."""
-    found = paired_bootstrap(first, other, measure.value, seed, QUICK)
+    found = paired_bootstrap(first, other, measure.value, seed, REPORT_RESAMPLES)
     if measure.name in ('acc', 'exact_match'):
         changes = np.nan_to_num((other - first)[:, 0])
         found['p'] = mcnemar(int((changes < 0).sum()), int((changes > 0).sum()))
-    better = found['gap'] < 0 if less_is_better(measure.name) else found['gap'] > 0
+    better = found['gap'] < 0 if lower_is_better(measure.name) else found['gap'] > 0
     return found | {'better': bool(better)}
 
 

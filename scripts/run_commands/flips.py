@@ -17,8 +17,8 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
-from utils.statistics.bootstrap_metrics import less_is_better, number, select_measure, targets_of
-from utils.statistics.significance import LEVEL, mcnemar, paired_bootstrap
+from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, select_sum_metric, target_column_names
+from utils.statistics.significance import SIGNIFICANCE_LEVEL, mcnemar, paired_bootstrap
 
 SHOWN = 10
 # What a sample is better or worse by, where it is neither right nor wrong; the mean of a regression's absolute errors.
@@ -51,12 +51,12 @@ def run(args):
 def _compare(a, b, args):
     """Compare two Tests, print, and write what is asked for."""
     header = shared_header(a, b)
-    measure = select_measure(args.metric, a.task, header)
+    measure = select_sum_metric(args.metric, a.task, header)
     judged = 'correct' in header
-    of_sample = (lambda cells: [number(cells['correct'])]) if judged else _of_sample(a.task, header)
+    of_sample = (lambda cells: [cell_to_float(cells['correct'])]) if judged else _of_sample(a.task, header)
     (sums_a, sums_b), (each_a, each_b) = read_pairs(a, b, [measure.row, of_sample])
     changes = np.nan_to_num((each_b - each_a)[:, 0])
-    if less_is_better(OF_SAMPLE.get(a.task, '')):
+    if lower_is_better(OF_SAMPLE.get(a.task, '')):
         changes = -changes
     _print_heads(a, b)
     _print_changes(a, b, changes, judged, args.show)
@@ -74,9 +74,9 @@ def _of_sample(task, header):
     if name is None:
         raise DanluError(f'task {task}: nothing in predictions.csv says whether a sample is right, or how good it is')
     if task == 'regression':
-        row = select_measure(name, task, header).row
+        row = select_sum_metric(name, task, header).row
         return lambda cells: row(cells)[:1]
-    return lambda cells: [number(cells[name])]
+    return lambda cells: [cell_to_float(cells[name])]
 
 
 def _print_heads(a, b):
@@ -125,7 +125,7 @@ def _rows(cells, task):
     """Return a table's head (list of str) and rows for samples' (cells of a, cells of b)."""
     column = OF_SAMPLE.get(task)
     if task == 'regression':
-        ends = [name.removeprefix('target') for name in targets_of(cells[0][0])]
+        ends = [name.removeprefix('target') for name in target_column_names(cells[0][0])]
         both = [
             [one['name'], *('; '.join(number_text(float(c[f'{part}{end}'])) for end in ends) for part, c in triple)]
             for one, other in cells
@@ -134,7 +134,7 @@ def _rows(cells, task):
         return ['name', 'truth', 'A', 'B'], both
     if column:
         return ['name', f'A {column}', f'B {column}'], [
-            [one['name'], *(number_text(number(c[column])) for c in (one, other))] for one, other in cells
+            [one['name'], *(number_text(cell_to_float(c[column])) for c in (one, other))] for one, other in cells
         ]
     return ['name', 'truth', 'A says', 'B says'], [
         [one['name'], one['target'], one['prediction'], other['prediction']] for one, other in cells
@@ -157,9 +157,9 @@ def _print_gap(a, b, measure, sums, changes, args):
     if np.isnan(found['gap']):
         print('there is no gap to judge: the metric is no number for one of them')
         return
-    print(f'gap: {found["gap"]:+.4g}, {1 - LEVEL:.0%} interval {found["low"]:+.4g} to {found["high"]:+.4g} '
-          f'(paired bootstrap, {found["resamples"]:,} resamples)')  # fmt: skip
-    verdict = 'is more than chance gives' if p < LEVEL else 'is within what chance gives'
+    interval = f'{1 - SIGNIFICANCE_LEVEL:.0%} interval {found["low"]:+.4g} to {found["high"]:+.4g}'
+    print(f'gap: {found["gap"]:+.4g}, {interval} (paired bootstrap, {found["resamples"]:,} resamples)')
+    verdict = 'is more than chance gives' if p < SIGNIFICANCE_LEVEL else 'is within what chance gives'
     shown = f'p = {p:.2g}' if p >= 0.001 else 'p < 0.001'
     print(f'the gap of {number_text(abs(found["gap"]))} {verdict} ({shown}, {test})')
     print('chance: which samples are in the test set; how much another seed of the training changes it does not tell')
@@ -174,7 +174,7 @@ def _write_csv(path, a, b, changes, judged):
             if not changes[index]:
                 continue
             if head is None:
-                shared = ['name', *targets_of(of_a)]
+                shared = ['name', *target_column_names(of_a)]
                 own = [name for name in of_a if name not in shared and name in of_b]
                 head = ['change', 'index', *shared, *(f'{side} {name}' for name in own for side in 'AB')]
                 writer.writerow(head)

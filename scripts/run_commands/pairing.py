@@ -16,7 +16,7 @@ from utils.base.csv_text import text_of
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import printable
-from utils.statistics.bootstrap_metrics import targets_of
+from utils.statistics.bootstrap_metrics import target_column_names
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -156,7 +156,7 @@ def pairs(a, b):
     Raises:
         DanluError: a sample's name or truth differs, or one file has more rows than the other.
     """
-    checked = ['name', *targets_of(header_of(a))]
+    checked = ['name', *target_column_names(header_of(a))]
     files = [open_regular(test.predictions, 'r', newline='', encoding='utf-8-sig') for test in (a, b)]
     try:
         for index, (of_a, of_b) in enumerate(zip_longest(*map(_rows, files))):

@@ -6,9 +6,9 @@ import numpy as np
 
 from utils.html_report.intervals import of_matrix, of_share
 from utils.html_report.rows import Groups, header_of, read
-from utils.statistics.bootstrap_metrics import number, select_measure
-from utils.statistics.ranking_bootstrap import intervals_of_ranks
-from utils.statistics.significance import intervals, intervals_of_kinds, telling
+from utils.statistics.bootstrap_metrics import cell_to_float, select_sum_metric
+from utils.statistics.ranking_bootstrap import ranking_intervals
+from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
 
 MOST_CLASSES = 1000  # of a table of them; of more, values by class have no interval
 
@@ -33,20 +33,22 @@ def side_intervals(test, seed):
             taker.add(cells)
     for taker in takers:
         found |= taker.intervals(seed)
-    return telling({name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values})
+    return without_zero_width(
+        {name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values}
+    )
 
 
 class _Loss:
     """The mean of the losses."""
 
     def __init__(self, header, task, seed):
-        self.measure, self.groups = select_measure('loss', task, header), Groups(2, seed)
+        self.measure, self.groups = select_sum_metric('loss', task, header), Groups(2, seed)
 
     def add(self, cells):
         self.groups.add(self.measure.row(cells))
 
     def intervals(self, seed):
-        found, _ = intervals(self.groups.rows(), lambda sums: self.measure.value(sums)[:, None], seed)
+        found, _ = bootstrap_intervals(self.groups.rows(), lambda sums: self.measure.value(sums)[:, None], seed)
         return {'loss': found[0]}
 
 
@@ -63,13 +65,13 @@ class _Classes:
 
     def intervals(self, seed):
         classes, count = len(self.places), len(self.truth)
-        found = {'acc_top5': of_share(number(self.values.get('acc_top5', '')), count, seed)}
+        found = {'acc_top5': of_share(cell_to_float(self.values.get('acc_top5', '')), count, seed)}
         if not count or classes > MOST_CLASSES:
             return found
         cells = np.asarray(self.truth) * classes + np.asarray(self.said)
         matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
         names, value, counts = of_matrix(matrix, [str(place) for place in range(classes)])
-        bounds, _ = intervals_of_kinds(counts, value, seed)
+        bounds, _ = count_intervals(counts, value, seed)
         return found | {name: each for name, each in zip(names, bounds, strict=True) if '/' not in name}
 
 
@@ -82,12 +84,12 @@ class _Labels:
 
     def add(self, cells):
         truth = set(cells['target'].split('|'))
-        self.scores.extend(number(cells[f'score/{name}']) for name in self.classes)
+        self.scores.extend(cell_to_float(cells[f'score/{name}']) for name in self.classes)
         self.truth.extend(name in truth for name in self.classes)
 
     def intervals(self, seed):
         shape = -1, len(self.classes)
-        found = intervals_of_ranks(
+        found = ranking_intervals(
             np.asarray(self.scores).reshape(shape), np.array(self.truth, bool).reshape(shape), seed
         )
         return {'map': found[0][-1], 'auroc': found[1][-1]} if found else {}

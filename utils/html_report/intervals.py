@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from utils.statistics.ranking_bootstrap import MOST, intervals_of_ranks
-from utils.statistics.significance import intervals, intervals_of_kinds, telling
+from utils.statistics.ranking_bootstrap import MAX_RANKED_SCORES, ranking_intervals
+from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
 
 
 def find_intervals(page, measures, sums, seed):
@@ -21,7 +21,7 @@ def find_intervals(page, measures, sums, seed):
     """
     bounds, resamples, of_ranks = {}, None, None
     for measure, groups in zip(measures, sums, strict=True):
-        found, resamples = intervals(groups.rows(), _as_columns(measure.value), seed)
+        found, resamples = bootstrap_intervals(groups.rows(), _as_columns(measure.value), seed)
         bounds |= dict(zip(measure.name.split('\n'), found, strict=True))
     count = 0 if page.class_counts is None else page.class_counts[1].sum()
     if page.kind == 'label' and count:
@@ -29,17 +29,17 @@ def find_intervals(page, measures, sums, seed):
             bounds[name] = of_share(page.results.get(name, np.nan), count, seed)
     if page.kind == 'label' and count and page.matrix is not None:
         names, value, counts = of_matrix(page.matrix, page.class_names)
-        found, resamples = intervals_of_kinds(counts, value, seed)
+        found, resamples = count_intervals(counts, value, seed)
         bounds |= dict(zip(names, found, strict=True))
     ranked = getattr(page.engine.metrics, 'ranked', None)
     # The number is asked before the scores: of more they may take more memory than there is.
-    both = ranked() if ranked and page.count * len(page.class_names) <= MOST else None
-    found = both and intervals_of_ranks(*(part.cpu().numpy() for part in both), seed)
+    both = ranked() if ranked and page.count * len(page.class_names) <= MAX_RANKED_SCORES else None
+    found = both and ranking_intervals(*(part.cpu().numpy() for part in both), seed)
     if found:
         ap, auroc, of_ranks = found
         for mean, each, those in (('map', 'ap', ap), ('auroc', 'auroc', auroc)):
             bounds |= dict(zip([*(f'{each}/{name}' for name in page.class_names), mean], those, strict=True))
-    return telling(bounds), (resamples, of_ranks)
+    return without_zero_width(bounds), (resamples, of_ranks)
 
 
 def of_share(share, count, seed):
@@ -47,7 +47,7 @@ def of_share(share, count, seed):
     if np.isnan(share) or not count:
         return np.full(2, np.nan)
     hits = round(share * count)
-    found, _ = intervals_of_kinds(np.array([hits, count - hits]), lambda draws: draws[:, :1] / count, seed)
+    found, _ = count_intervals(np.array([hits, count - hits]), lambda draws: draws[:, :1] / count, seed)
     return found[0]
 
 

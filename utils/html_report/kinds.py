@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.html_report import of_classes, of_numbers, of_pictures
-from utils.statistics.bootstrap_metrics import MEASURES, SumMetric, number, select_measure, targets_of
+from utils.statistics.bootstrap_metrics import (
+    BOOTSTRAP_METRICS,
+    SumMetric,
+    cell_to_float,
+    select_sum_metric,
+    target_column_names,
+)
 
 
 class TaskReport(NamedTuple):
@@ -36,15 +42,15 @@ class TaskReport(NamedTuple):
 
 def _of(task, names, header):
     """Return the measures of a task that predictions.csv can give, with that of the loss."""
-    found = [select_measure(name, task, header) for name in names]
-    return found + ([select_measure('loss', task, header)] if 'loss' in header else [])
+    found = [select_sum_metric(name, task, header) for name in names]
+    return found + ([select_sum_metric('loss', task, header)] if 'loss' in header else [])
 
 
 def _unsure(cells):
     """Return how little probability the true class had."""
     if not cells['correct']:
         return -math.inf
-    return _known(-number(cells['target_probability']))
+    return _known(-cell_to_float(cells['target_probability']))
 
 
 def _known(value):
@@ -55,7 +61,7 @@ def _known(value):
 def _wrong_labels(header):
     """Return the function that gives how bad a sample of several labels is: its loss, or how many labels are wrong."""
     if 'loss' in header:
-        return lambda cells: _known(number(cells['loss']))
+        return lambda cells: _known(cell_to_float(cells['loss']))
 
     def count(cells):
         truth, said = (set(cells[column].split('|')) for column in ('target', 'prediction'))
@@ -66,10 +72,10 @@ def _wrong_labels(header):
 
 def _off(header):
     """Return the function that gives how far a sample's numbers are off, those of each target alike."""
-    if len(targets_of(header)) > 1 and 'loss' in header:
-        return lambda cells: _known(number(cells['loss']))
+    if len(target_column_names(header)) > 1 and 'loss' in header:
+        return lambda cells: _known(cell_to_float(cells['loss']))
     errors = [name for name in header if name == 'error' or name.startswith('error/')]
-    return lambda cells: _known(sum(abs(number(cells[name])) for name in errors))
+    return lambda cells: _known(sum(abs(cell_to_float(cells[name])) for name in errors))
 
 
 def _of_masks(header):
@@ -93,7 +99,7 @@ def _of_masks(header):
 def _f1(header):
     """Return the measure of f1/<class>, beside f1_macro."""
     classes = [name.partition('/')[2] for name in header if name.startswith('score/')]
-    row = select_measure('f1_macro', 'multilabel', header).row
+    row = select_sum_metric('f1_macro', 'multilabel', header).row
 
     def value(sums):
         hits, sizes = np.split(sums, 2, axis=-1)
@@ -114,15 +120,17 @@ TASK_REPORTS = {
     'multilabel': TaskReport(
         badness=_wrong_labels,
         columns=lambda header: [],
-        measures=lambda header: [*_of('multilabel', MEASURES['multilabel'], header), _f1(header)],
+        measures=lambda header: [*_of('multilabel', BOOTSTRAP_METRICS['multilabel'], header), _f1(header)],
         groups=(36, 12, 24),
         middling=False,
         sections=of_classes.multilabel,
     ),
     'segmentation': TaskReport(
-        badness=lambda header: lambda cells: _known(-number(cells['miou'])) if cells['pixels'] != '0' else -math.inf,
+        badness=lambda header: (
+            lambda cells: _known(-cell_to_float(cells['miou'])) if cells['pixels'] != '0' else -math.inf
+        ),
         columns=lambda header: ['miou'],
-        measures=lambda header: [*_of('segmentation', MEASURES['segmentation'], header), _of_masks(header)],
+        measures=lambda header: [*_of('segmentation', BOOTSTRAP_METRICS['segmentation'], header), _of_masks(header)],
         groups=(8, 6, 6),
         middling=True,
         sections=of_pictures.segmentation,
@@ -130,15 +138,15 @@ TASK_REPORTS = {
     'regression': TaskReport(
         badness=_off,
         columns=lambda header: [],
-        measures=lambda header: _of('regression', MEASURES['regression'], header),
+        measures=lambda header: _of('regression', BOOTSTRAP_METRICS['regression'], header),
         groups=(36, 12, 24),
         middling=False,
         sections=of_numbers.regression,
     ),
     'restoration': TaskReport(
-        badness=lambda header: lambda cells: _known(-number(cells['psnr'])),
+        badness=lambda header: lambda cells: _known(-cell_to_float(cells['psnr'])),
         columns=lambda header: ['psnr', 'ssim'],
-        measures=lambda header: _of('restoration', MEASURES['restoration'], header),
+        measures=lambda header: _of('restoration', BOOTSTRAP_METRICS['restoration'], header),
         groups=(8, 4, 4),  # four pictures each
         middling=True,
         sections=of_pictures.restoration,

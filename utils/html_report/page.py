@@ -23,7 +23,7 @@ from utils.html_report.pictures import SMALL, Painter, chosen
 from utils.html_report.scores import ScoreCounts
 from utils.html_report.sections import cell, figure
 from utils.options.checks import shown
-from utils.statistics.significance import LEVEL
+from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import entry_names, has_pictures, task_of
 
 TILES = 4
@@ -101,7 +101,7 @@ class Page:
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
             tiles=[(name, self._cell(name)) for name in self._main_names()[:TILES]],
             metrics=[(name, self._cell(name)) for name in self._main_names()],
-            level=f'{1 - LEVEL:.0%}',
+            level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
             data={'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores(), 'kind': self.kind},
         )
         with replacing(path) as file:

@@ -11,7 +11,7 @@ import numpy as np
 
 from utils.base.csv_text import text_of
 from utils.base.regular_files import open_regular
-from utils.statistics.bootstrap_metrics import number
+from utils.statistics.bootstrap_metrics import cell_to_float
 
 MOST = 20_000  # samples whose rows are in the page: half of them the worst
 NUMBERS = 2**22  # that are kept of all samples for the intervals
@@ -80,7 +80,7 @@ def scan(path, badness, columns, measures, seed):
     for cells in read(path):
         bad.append(badness(cells))
         for name, values in kept.items():
-            values.append(number(cells[name]))
+            values.append(cell_to_float(cells[name]))
         rows = [measure.row(cells) for measure in measures]
         if sums is None:
             sums = [Groups(len(row), seed) for row in rows]
@@ -138,7 +138,7 @@ def _type(name, kind):
 
 def _number(text):
     """Return a cell's number in as many digits as are looked at; None where there is none, or it is not finite."""
-    value = number(text)
+    value = cell_to_float(text)
     if not math.isfinite(value):
         return None
     rounded = float(f'{value:.5g}')

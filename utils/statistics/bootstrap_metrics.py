@@ -1,7 +1,7 @@
-"""The metrics of result.txt as sums over samples, from the columns of predictions.csv: what a bootstrap can draw.
+"""The metrics of predictions.csv as sums over samples, as a bootstrap needs them.
 
-A measure has, of each sample, a row of numbers, and a function that makes the metric of their sums. Those that rank the
-whole set (map, auroc) have no such form.
+A metric has a function from a sample to numbers, and a function from the sums of these numbers to the metric. Metrics
+that rank the whole data set (map, auroc) have no such form.
 """
 
 import math
@@ -13,11 +13,11 @@ from utils.base.errors import DanluError
 
 
 class SumMetric(NamedTuple):
-    """A metric.
+    """A metric that is a function of sums over samples.
 
     Args:
         name: of the metric.
-        row: function(a sample's cells, dict of str) -> list of D float.
+        row: function(cells of a sample, dict of str) -> list of D float.
         value: function(sums, (..., D) float64) -> (...).
     """
 
@@ -26,53 +26,53 @@ class SumMetric(NamedTuple):
     value: Any
 
 
-# The metrics of each task that are made here, the first where none is named. Besides, the mean of any column.
-MEASURES = {
+# The metrics of each task; the first is the default. The mean of any column of numbers is possible too.
+BOOTSTRAP_METRICS = {
     'classification': ('acc',),
     'multilabel': ('f1_macro', 'f1_micro', 'exact_match'),
     'segmentation': ('miou', 'pixel_acc'),
     'regression': ('rmse', 'mae', 'r2'),
     'restoration': ('psnr', 'ssim', 'mae'),
 }
-LESS_IS_BETTER = ('loss', 'rmse', 'mae', 'error')  # and what begins so, loss_ce
+LOWER_IS_BETTER = ('loss', 'rmse', 'mae', 'error')  # also as a prefix: loss_ce
 
 
-def select_measure(name, task, header):
-    """Return the Measure of a name, or the task's own where it is None.
+def select_sum_metric(name, task, header):
+    """Return the SumMetric of a name, or the default of the task for None.
 
     Args:
-        name: of a metric in MEASURES, or of a column of numbers, of which the mean is taken.
+        name: of a metric in BOOTSTRAP_METRICS, or of a column of numbers, whose mean is taken.
         task: of the test (str).
         header: names of the columns of predictions.csv (list of str).
 
     Raises:
-        DanluError: there is none of that name.
+        DanluError: there is no metric or column of that name.
     """
-    known = MEASURES.get(task, MEASURES['classification'])
+    known = BOOTSTRAP_METRICS.get(task, BOOTSTRAP_METRICS['classification'])
     name = name or known[0]
-    if name in MADE and name in known:
-        return SumMetric(name, *MADE[name](header))
+    if name in METRIC_BUILDERS and name in known:
+        return SumMetric(name, *METRIC_BUILDERS[name](header))
     numbers = [column for column in header if column not in ('name', 'target', 'prediction')]
     if name not in numbers:
         raise DanluError(
-            f'--metric {name}: predictions.csv of task {task} has what is needed for {", ".join(known)}, and for the '
+            f'--metric {name}: predictions.csv of task {task} has the columns for {", ".join(known)}, and for the '
             f'means of {", ".join(numbers[:20])}'
         )
     return SumMetric(name, *_mean(name, f'{name}_weight' if f'{name}_weight' in header else None))
 
 
-def targets_of(header):
-    """Return those columns (list of str) that hold what is true."""
+def target_column_names(header):
+    """Return the columns of targets (list of str)."""
     return [name for name in header if name == 'target' or name.startswith('target/')]
 
 
-def less_is_better(name):
+def lower_is_better(name):
     """Return whether lower values of a metric are better (bool)."""
-    return name.partition('/')[0].partition('_')[0] in LESS_IS_BETTER
+    return name.partition('/')[0].partition('_')[0] in LOWER_IS_BETTER
 
 
-def number(text):
-    """Return a cell as a float; an empty one as nan."""
+def cell_to_float(text):
+    """Return the number in a cell as a float, nan for an empty cell."""
     return float(text) if text else math.nan
 
 
@@ -81,11 +81,11 @@ def _ratio(sums):
 
 
 def _mean(column, weights=None):
-    """Return row and value of a column's mean; empty cells do not count."""
+    """Return row and value (see SumMetric) of a column's mean; empty cells are left out."""
 
     def row(cells):
         weight = 0.0 if not cells[column] else float(cells[weights]) if weights else 1.0
-        return [number(cells[column]) * weight if weight else 0.0, weight]
+        return [cell_to_float(cells[column]) * weight if weight else 0.0, weight]
 
     return row, _ratio
 
@@ -110,12 +110,12 @@ def _miou(header):
 
 
 def _mean_where(values, there):
-    """Return the means over the last axis of the values that are there; nan where none is."""
+    """Return the means over the last axis of the values where `there` is True, nan if it never is."""
     return np.where(there, values, 0.0).sum(-1) / there.sum(-1)
 
 
 def _f1(header):
-    """Return the function that gives hits and sizes of each class of a multilabel sample."""
+    """Return the function that returns hits and sizes of each class of a multilabel sample."""
     classes = [column.partition('/')[2] for column in header if column.startswith('score/')]
 
     def row(cells):
@@ -144,8 +144,8 @@ def _f1_micro(header):
 
 
 def _pairs(header):
-    """Return the columns of target and prediction of each number of a regression (list of (str, str))."""
-    ends = [column.removeprefix('target') for column in targets_of(header)]
+    """Return the columns of target and prediction of each target of a regression (list of (str, str))."""
+    ends = [column.removeprefix('target') for column in target_column_names(header)]
     return [(f'target{end}', f'prediction{end}') for end in ends]
 
 
@@ -163,7 +163,7 @@ def _rmse(header):
 
 
 def _r2(header):
-    """Return row and value of r2; targets are counted from the first sample's, as squares of large ones are inexact."""
+    """Return row and value of r2; the first target is subtracted, as squares of large numbers lose precision."""
     pairs, origin = _pairs(header), {}
 
     def row(cells):
@@ -182,8 +182,8 @@ def _r2(header):
     return row, value
 
 
-# Function(header) -> (row, value).
-MADE = {
+# Functions of the header that return (row, value).
+METRIC_BUILDERS = {
     'acc': lambda header: _mean('correct'),
     'exact_match': lambda header: _mean('correct'),
     'f1_macro': _f1_macro,

@@ -1,51 +1,51 @@
-"""How exact average precision and AUROC are: by drawing samples, as they are no function of sums over them.
+"""Bootstrap intervals of average precision and AUROC, which are not functions of sums over samples.
 
-A draw gives each sample a number of times, and both metrics need only sums of these along the order of the scores,
-which is found once. Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+A resample counts how often each sample is drawn. Both metrics need only cumulative sums of these counts in the order of
+the scores, which is sorted once. Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
 """
 
 import numpy as np
 
-from utils.statistics.significance import AT_ONCE, QUICK, bounds_of, draws
+from utils.statistics.significance import DRAWS_IN_MEMORY, REPORT_RESAMPLES, draw_counts, percentile_bounds
 
-MOST = 5 * 10**6  # scores, of all classes: of more it would take longer than half a minute
-DRAWS = 10**8  # scores that are drawn for all resamples: about a second
-LEAST = 200  # resamples
+MAX_RANKED_SCORES = 5 * 10**6  # over all classes; more would take longer than half a minute
+MAX_DRAWN_SCORES = 10**8  # over all resamples: about a second
+MIN_RANKING_RESAMPLES = 200
 
 
-def intervals_of_ranks(scores, truth, seed=0):
-    """Return the intervals of average precision and AUROC: the percentiles 2.5 and 97.5 of a bootstrap.
+def ranking_intervals(scores, truth, seed=0):
+    """Return the confidence intervals of average precision and AUROC: percentiles 2.5 and 97.5 of a bootstrap.
 
-    A sample is drawn with all its classes. A class that a draw leaves no sample of does not count in its means.
+    A sample is drawn with all its classes. The means of a resample leave out classes without a value.
 
     Args:
         scores: (N, K) floating point array, higher where a class is likelier, no nan.
         truth: (N, K) bool array.
-        seed: of the draws.
+        seed: of the resamples.
 
     Returns:
-        ap, auroc: (K + 1, 2) float64, the last row of the mean over classes, nan where a value is none; and how many
-        resamples it was (int). None where there are more than MOST scores.
+        ap, auroc: (K + 1, 2) float64, nan without a value, with the mean over the classes in the last row; and the
+        number of resamples (int). None for more than MAX_RANKED_SCORES scores.
     """
     count, classes = scores.shape
-    if scores.size > MOST:
+    if scores.size > MAX_RANKED_SCORES:
         return None
-    resamples = int(np.clip(DRAWS // max(1, scores.size), LEAST, QUICK))
-    ranked = [Ranked(scores[:, k], truth[:, k]) for k in range(classes)]
+    resamples = int(np.clip(MAX_DRAWN_SCORES // max(1, scores.size), MIN_RANKING_RESAMPLES, REPORT_RESAMPLES))
+    ranked = [RankedScores(scores[:, k], truth[:, k]) for k in range(classes)]
     found = []
-    for times in draws(np.random.default_rng(seed), count, resamples, AT_ONCE // 4):
+    for times in draw_counts(np.random.default_rng(seed), count, resamples, DRAWS_IN_MEMORY // 4):
         times = times.astype(np.int32)
         found.append(np.stack([one.values(times) for one in ranked], axis=1))
     values = np.concatenate(found, axis=2)  # (2, K, resamples)
     there = np.isfinite(values)
     with np.errstate(invalid='ignore'):
         means = np.where(there, values, 0).sum(1) / there.sum(1)
-    ap, auroc = (bounds_of(np.vstack([*of_one, mean]).T) for of_one, mean in zip(values, means, strict=True))
+    ap, auroc = (percentile_bounds(np.vstack([*of_one, mean]).T) for of_one, mean in zip(values, means, strict=True))
     return ap, auroc, resamples
 
 
-class Ranked:
-    """The order of one class's scores.
+class RankedScores:
+    """The scores of one class in sorted order.
 
     Args:
         scores: (N,) floating point array.
@@ -59,13 +59,13 @@ class Ranked:
         starts = np.flatnonzero(new)
         ends = np.append(starts[1:], len(ordered))
         tie = (np.cumsum(new) - 1)[self.having]
-        # Of each sample that has the class: how many of all samples, and of those that have it, are ranked before it
-        # and its equals, and how many with them.
+        # For each positive sample, the number of samples and of positive samples with a higher score (0), and with at
+        # least the same score (1).
         self.places = starts[tie], ends[tie]
         self.among = tuple(np.searchsorted(self.having, places) for places in self.places)
 
     def values(self, times):
-        """Return average precision and AUROC of draws, (2, R) float64, nan where one is none.
+        """Return average precision and AUROC of resamples, (2, R) float64, nan without a value.
 
         Args:
             times: (R, N) int32 array, how often each sample was drawn.
@@ -79,13 +79,13 @@ class Ranked:
         others = said[:, -1] - count
         with np.errstate(divide='ignore', invalid='ignore'):
             precision = np.where(with_it > 0, true_with / with_it, 0.0)
-            false = (before - true_before + with_it - true_with) / 2  # of what is equal half
+            false = (before - true_before + with_it - true_with) / 2  # ties count half
             ap = np.einsum('rp,rp->r', having, precision) / count
             return np.stack([ap, 1 - np.einsum('rp,rp->r', having, false) / (count * others)])
 
 
 def _sums(times):
-    """Return the sums of the first 0, 1, ... N columns of (R, N), (R, N + 1)."""
+    """Return the sums of the first 0, 1, ... N columns of an array (R, N), (R, N + 1)."""
     found = np.zeros((len(times), times.shape[1] + 1), times.dtype)
     np.cumsum(times, axis=1, dtype=times.dtype, out=found[:, 1:])
     return found

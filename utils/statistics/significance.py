@@ -1,8 +1,8 @@
-"""Is the difference of two numbers from one test set more than chance, and how exact is one? McNemar's test, bootstrap.
+"""Significance of differences and confidence intervals of metrics: McNemar's test, bootstrap, Student's t.
 
-For tests, chance is what another test set of the same size and kind would change; another training run is what the
-interval of a mean over seeds is about. McNemar 1947, Note on the sampling error of the difference between correlated
-proportions; Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
+The tests and bootstrap intervals of one test set describe the variation between test sets of the same size; the
+interval of a mean over seeds describes the variation between training runs. McNemar 1947, Note on the sampling error of
+the difference between correlated proportions; Efron and Tibshirani 1993, An introduction to the bootstrap, chapter 13.
 """
 
 import math
@@ -10,108 +10,110 @@ import statistics
 
 import numpy as np
 
+SIGNIFICANCE_LEVEL = 0.05
+PERCENTILES = 100 * SIGNIFICANCE_LEVEL / 2, 100 - 100 * SIGNIFICANCE_LEVEL / 2
 RESAMPLES = 10_000
-LEAST = 1_000  # resamples of a test set that is too large for that many
-DRAWS = 10**9  # samples that are drawn for all of them: about half a minute
-AT_ONCE = 2**22  # draws that are in memory
-LEVEL = 0.05
-QUICK, QUICK_DRAWS = 2_000, 2 * 10**7  # for a page that is made after every run: a second
+MIN_RESAMPLES = 1_000  # for test sets that are too large for RESAMPLES
+MAX_DRAWS = 10**9  # over all resamples: about half a minute
+DRAWS_IN_MEMORY = 2**22
+REPORT_RESAMPLES, REPORT_DRAWS = 2_000, 2 * 10**7  # for the report after a run: about a second
 
 
 def mcnemar(first, second):
     """Return the p-value (float) of McNemar's exact test: two-sided, by the binomial distribution with 1/2.
 
     Args:
-        first, second: how many samples went one way and how many the other.
+        first, second: number of samples for which only the first, only the second was right.
     """
     count, fewer = first + second, min(first, second)
     if first == second:
         return 1.0
     numbers = np.arange(1, fewer + 1)
-    # log of count over k, for k from 0 on
+    # log of (count over k) for k = 0, 1, ...
     logs = np.concatenate([[0.0], np.cumsum(np.log((count - numbers + 1) / numbers))]) - count * np.log(2)
     return float(min(1.0, 2 * np.exp(logs - logs.max()).sum() * np.exp(logs.max())))
 
 
-def intervals(rows, value, seed=0):
-    """Return the intervals of values that are made of sums over samples: the percentiles 2.5 and 97.5 of a bootstrap.
+def bootstrap_intervals(rows, value, seed=0):
+    """Return the confidence intervals of functions of sums over samples: percentiles 2.5 and 97.5 of a bootstrap.
 
     Args:
-        rows: (N, D) float64: of each sample, or of each of many groups drawn by chance, what `value` needs the sum of.
+        rows: (N, D) float64: the numbers of each sample, or of each of many random groups, that `value` needs summed.
         value: function of sums (R, D) -> (R, M).
-        seed: of the draws.
+        seed: of the resamples.
 
     Returns:
-        (M, 2) float64, nan where a value is none, and how many resamples it was (int).
+        (M, 2) float64, nan without a value, and the number of resamples (int).
     """
-    resamples = int(np.clip(QUICK_DRAWS // max(1, len(rows)), LEAST, QUICK))
+    resamples = int(np.clip(REPORT_DRAWS // max(1, len(rows)), MIN_RESAMPLES, REPORT_RESAMPLES))
     return _percentiles(value, _sums_of_draws(np.random.default_rng(seed), rows, resamples)), resamples
 
 
-def intervals_of_kinds(counts, value, seed=0):
-    """Return what `intervals` does where samples are of few kinds: those of a confusion matrix are its cells.
+def count_intervals(counts, value, seed=0):
+    """Return the intervals of `bootstrap_intervals` from counts of equal samples, such as those of a confusion matrix.
 
     Args:
-        counts: (D,) int: how many samples are of each kind, more than 0.
+        counts: (D,) int, above 0: the number of samples of each kind.
         value: function of counts (R, D) -> (R, M).
-        seed: of the draws.
+        seed: of the resamples.
     """
-    random, resamples = np.random.default_rng(seed), int(np.clip(QUICK_DRAWS // len(counts), LEAST, QUICK))
-    shares, at_once, parts = counts / counts.sum(), max(1, AT_ONCE // len(counts)), []
+    random = np.random.default_rng(seed)
+    resamples = int(np.clip(REPORT_DRAWS // len(counts), MIN_RESAMPLES, REPORT_RESAMPLES))
+    shares, at_once, parts = counts / counts.sum(), max(1, DRAWS_IN_MEMORY // len(counts)), []
     for start in range(0, resamples, at_once):
         draws = random.multinomial(counts.sum(), shares, min(at_once, resamples - start))
         with np.errstate(divide='ignore', invalid='ignore'):
             parts.append(value(draws))
-    return bounds_of(np.concatenate(parts)), resamples
+    return percentile_bounds(np.concatenate(parts)), resamples
 
 
 def _percentiles(value, sums):
     with np.errstate(divide='ignore', invalid='ignore'):
-        return bounds_of(value(sums))
+        return percentile_bounds(value(sums))
 
 
-def telling(bounds):
-    """Return intervals, a dict from a name to (low, high), with nan for those in which low and high are the same.
+def without_zero_width(bounds):
+    """Return intervals, a dict from name to (low, high), with nan where low and high are equal.
 
-    Where all samples are alike, such as 0 hits of 40, each draw of them is too: that is not how sure the value is.
+    If all samples are equal, such as 0 hits of 40, all resamples are too, which says nothing about the precision.
     """
     return {name: pair if pair[0] != pair[1] else (math.nan, math.nan) for name, pair in bounds.items()}
 
 
-def bounds_of(values):
-    """Return the percentiles 2.5 and 97.5 of values (R, M), (M, 2); nan where none of them is a number."""
+def percentile_bounds(values):
+    """Return the percentiles 2.5 and 97.5 of values (R, M), (M, 2); nan where no value is finite."""
     values = np.asarray(values, dtype=float)
     found = np.full((values.shape[1], 2), np.nan)
     for index, column in enumerate(values.T):
         numbers = column[np.isfinite(column)]
         if len(numbers):
-            found[index] = np.percentile(numbers, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
+            found[index] = np.percentile(numbers, PERCENTILES)
     return found
 
 
 def paired_bootstrap(a, b, value, seed=0, resamples=RESAMPLES):
-    """Return the gap value(b) - value(a) of two tests, its interval, and how likely chance makes one as large.
+    """Return the difference value(b) - value(a) of two tests, its confidence interval and its p-value.
 
-    Samples are drawn with replacement, the same ones for both. The interval is that of the percentiles 2.5 and 97.5; p
-    is twice the share of the gaps on the other side of 0, so that it is below 0.05 where the interval leaves 0 out.
+    Both tests use the same resamples, drawn with replacement. The interval is that of the percentiles 2.5 and 97.5; p
+    is twice the share of the differences on the other side of 0, so p < 0.05 if the interval excludes 0.
 
     Args:
-        a, b: (N, D) float64: of each sample what `value` needs the sum of.
+        a, b: (N, D) float64: the numbers of each sample that `value` needs summed.
         value: function of sums (..., D) -> (...): the metric.
-        seed: of the draws.
-        resamples: how many; fewer, but LEAST, where the test set is very large.
+        seed: of the resamples.
+        resamples: their number; for very large test sets fewer, at least MIN_RESAMPLES.
 
     Returns:
-        dict: gap, low, high, p (float; nan where the metric is), resamples (int).
+        dict: gap, low, high, p (float; nan if the metric is nan), resamples (int).
     """
     random, both = np.random.default_rng(seed), np.concatenate([a, b], axis=1)
     count, split = len(both), a.shape[1]
     kinds, of_each = np.unique(both, axis=0, return_counts=True) if both.shape[1] <= 4 else (both, None)
     if of_each is None or len(kinds) > count / 10:
-        resamples = min(resamples, max(LEAST, DRAWS // count))
+        resamples = min(resamples, max(MIN_RESAMPLES, MAX_DRAWS // count))
         sums = _sums_of_draws(random, both, resamples)
-    else:  # the number of draws of each kind of sample is all that matters
-        at_once = max(1, AT_ONCE // len(kinds))
+    else:  # only the counts of equal samples matter
+        at_once = max(1, DRAWS_IN_MEMORY // len(kinds))
         sizes = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
         sums = np.concatenate([random.multinomial(count, of_each / count, size) @ kinds for size in sizes])
     with np.errstate(divide='ignore', invalid='ignore'):
@@ -120,21 +122,19 @@ def paired_bootstrap(a, b, value, seed=0, resamples=RESAMPLES):
     gaps = gaps[~np.isnan(gaps)]
     if np.isnan(gap) or not len(gaps):
         return {'gap': gap, 'low': np.nan, 'high': np.nan, 'p': np.nan, 'resamples': resamples}
-    low, high = np.percentile(gaps, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2])
+    low, high = np.percentile(gaps, PERCENTILES)
     beyond = min((gaps <= 0).sum(), (gaps >= 0).sum())
     p = min(1.0, 2 * (beyond + 1) / (len(gaps) + 1))
     return {'gap': gap, 'low': float(low), 'high': float(high), 'p': float(p), 'resamples': resamples}
 
 
 def _sums_of_draws(random, rows, resamples):
-    """Return the sums of `resamples` draws of as many rows (N, D) as there are, (resamples, D)."""
-    return np.concatenate([times @ rows for times in draws(random, len(rows), resamples)])
+    """Return the sums of `resamples` resamples of rows (N, D), (resamples, D)."""
+    return np.concatenate([times @ rows for times in draw_counts(random, len(rows), resamples)])
 
 
-def draws(random, count, resamples, at_once=AT_ONCE):
-    """Yield how often each of `count` samples is drawn in each of some resamples, (R, count) int; at_once: how many
-    numbers at a time, about.
-    """
+def draw_counts(random, count, resamples, at_once=DRAWS_IN_MEMORY):
+    """Yield how often each of `count` samples is drawn in resamples, (R, count) int, in blocks of about `at_once`."""
     together = max(1, at_once // count)
     for start in range(0, resamples, together):
         size = min(together, resamples - start)
@@ -144,17 +144,17 @@ def draws(random, count, resamples, at_once=AT_ONCE):
 
 
 def t_quantile(level, freedom):
-    """Return the value (float) that Student's t stays below in size with the probability `level`: 2.776 of 0.95 and 4.
+    """Return the value (float) that |t| stays below with the probability `level`, for Student's t: 2.776 for 0.95, 4.
 
-    By bisection over the finite sums that the distribution has for whole degrees of freedom: Abramowitz and Stegun
-    1964, Handbook of mathematical functions, 26.7.3 and 26.7.4, in the angle whose tangent is t / sqrt(freedom).
+    Bisection over the finite sums of the distribution for whole degrees of freedom (Abramowitz and Stegun 1964,
+    Handbook of mathematical functions, 26.7.3 and 26.7.4), in the angle whose tangent is t / sqrt(freedom).
 
     Args:
-        level: of the interval, above 0 and below 1.
-        freedom: degrees of freedom (int), 1 or more: of a mean one less than there are values.
+        level: above 0 and below 1.
+        freedom: degrees of freedom (int), 1 or more: for a mean the number of values minus one.
     """
     low, high = 0.0, math.pi / 2
-    for _ in range(100):  # each halves the angle; from the 60th on nothing changes
+    for _ in range(100):  # each step halves the angle; the result is constant from about the 60th
         middle = (low + high) / 2
         low, high = (middle, high) if _t_within(middle, freedom) < level else (low, middle)
     return math.sqrt(freedom) * math.tan(low)
@@ -171,11 +171,11 @@ def _t_within(angle, freedom):
     return (angle + total) * 2 / math.pi if odd else total
 
 
-def mean_interval(values, level=1 - LEVEL):
-    """Return mean, standard deviation (that of a sample, n - 1) and the confidence interval of the mean by Student's t.
+def mean_interval(values, level=1 - SIGNIFICANCE_LEVEL):
+    """Return mean, sample standard deviation (n - 1) and the confidence interval of the mean by Student's t.
 
     Args:
-        values: numbers of independent repetitions (list of float).
+        values: numbers of independent runs (list of float).
         level: of the interval.
 
     Returns:

@@ -15,7 +15,7 @@ from scripts import runs
 from scripts.run_commands.comparison import find_sides, find_test_sets, option_rows
 from scripts.run_commands.side_intervals import side_intervals
 from utils.base.errors import DanluError
-from utils.statistics.ranking_bootstrap import intervals_of_ranks
+from utils.statistics.ranking_bootstrap import ranking_intervals
 
 
 def compare(capsys, folder, *words):
@@ -198,7 +198,7 @@ def test_ranks_have_the_intervals_that_the_page_of_a_test_gives_them(tmp_path):
     test = SimpleNamespace(
         predictions=tmp_path / 'predictions.csv', task='multilabel', values={'map': '0.5', 'auroc': '0.5'}
     )
-    ap, auroc, _ = intervals_of_ranks(scores, truth, seed=3)
+    ap, auroc, _ = ranking_intervals(scores, truth, seed=3)
     assert side_intervals(test, 3) == {'map': tuple(ap[-1]), 'auroc': tuple(auroc[-1])}
 
 

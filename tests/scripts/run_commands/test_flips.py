@@ -23,8 +23,8 @@ from scripts.run_commands.pairing import Test, read_pairs, shared_header
 from utils.base.errors import DanluError
 from utils.drawing.colours import class_colours
 from utils.evaluation.predictions import predictions_file
-from utils.statistics.bootstrap_metrics import MEASURES, select_measure
-from utils.statistics.significance import intervals_of_kinds, mcnemar, paired_bootstrap, telling
+from utils.statistics.bootstrap_metrics import BOOTSTRAP_METRICS, select_sum_metric
+from utils.statistics.significance import count_intervals, mcnemar, paired_bootstrap, without_zero_width
 from utils.training.engine import Engine
 
 NAMES = ['牛', 'dog', 'ant, "red"']
@@ -146,8 +146,8 @@ def test_the_bootstrap_is_that_of_all_resamples():
 
 def test_where_each_draw_is_the_same_there_is_no_interval():
     counts = np.array([40])  # all wrong
-    found, _ = intervals_of_kinds(counts, lambda draws: np.stack([0 * draws[:, 0], draws[:, 0]], 1) / 40)
-    told = telling({'acc': found[0], 'loss': np.array([0.1, 0.2]), 'none': np.array([np.nan, np.nan])})
+    found, _ = count_intervals(counts, lambda draws: np.stack([0 * draws[:, 0], draws[:, 0]], 1) / 40)
+    told = without_zero_width({'acc': found[0], 'loss': np.array([0.1, 0.2]), 'none': np.array([np.nan, np.nan])})
     assert found[0].tolist() == [0, 0] and all(map(math.isnan, [*told['acc'], *told['none']]))
     assert told['loss'].tolist() == [0.1, 0.2]
 
@@ -195,22 +195,22 @@ def random_test(folder, task, seed):
     return Test(make_test(folder, task, *data, **given))
 
 
-@pytest.mark.parametrize('task', MEASURES)
+@pytest.mark.parametrize('task', BOOTSTRAP_METRICS)
 def test_the_measures_are_the_values_of_result_txt(task, tmp_path):
     a, b = (random_test(tmp_path / name, task, seed) for seed, name in enumerate('ab'))
     header = shared_header(a, b)
-    measures = [select_measure(name, task, header) for name in (*MEASURES[task], 'loss')]
+    measures = [select_sum_metric(name, task, header) for name in (*BOOTSTRAP_METRICS[task], 'loss')]
     for measure, sums in zip(measures, read_pairs(a, b, [m.row for m in measures]), strict=True):
         for test, of_one in zip((a, b), sums, strict=True):
             assert len(of_one) == 31
             value = float(measure.value(of_one.sum(0)))
             assert value == pytest.approx(float(test.values[measure.name]), rel=1e-5), measure.name
         assert a.values[measure.name] != b.values[measure.name]
-    chosen = select_measure(None, task, header)
-    assert chosen.name == MEASURES[task][0]
+    chosen = select_sum_metric(None, task, header)
+    assert chosen.name == BOOTSTRAP_METRICS[task][0]
 
 
-@pytest.mark.parametrize('task', MEASURES)
+@pytest.mark.parametrize('task', BOOTSTRAP_METRICS)
 def test_every_task_can_be_compared(task, tmp_path, capsys):
     a, b = (random_test(tmp_path / name, task, seed).directory for seed, name in enumerate('ab'))
     out = flips(capsys, a, b, '--csv', tmp_path / 'all.csv')
@@ -347,7 +347,7 @@ def test_different_test_sets_are_refused_with_what_differs(two, name, replaced, 
 
 def test_a_wrong_metric_is_answered_with_those_that_there_are(two):
     with pytest.raises(
-        DanluError, match=r'--metric miou: .* is needed for acc, and for the means of correct, confidence'
+        DanluError, match=r'--metric miou: .* the columns for acc, and for the means of correct, confidence'
     ):
         runs.main(['flips', *map(str, two), '--metric', 'miou'])
 

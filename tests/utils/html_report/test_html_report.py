@@ -24,8 +24,8 @@ from utils.html_report.page import Page
 from utils.html_report.pictures import chosen
 from utils.html_report.scores import ScoreCounts, best_threshold, curves
 from utils.statistics import ranking_bootstrap, significance
-from utils.statistics.ranking_bootstrap import Ranked, intervals_of_ranks
-from utils.statistics.significance import draws, intervals, intervals_of_kinds
+from utils.statistics.ranking_bootstrap import RankedScores, ranking_intervals
+from utils.statistics.significance import bootstrap_intervals, count_intervals, draw_counts
 
 
 def test_calibration_is_that_of_torchmetrics():
@@ -90,10 +90,10 @@ def test_intervals_are_those_of_theory():
     random = np.random.default_rng(0)
     right = (random.random(2000) < 0.8).astype(float)
     wanted = right.mean() + np.array([-1.96, 1.96]) * np.sqrt(right.mean() * (1 - right.mean()) / 2000)
-    found, _ = intervals(np.stack([right, np.ones(2000)], 1), lambda sums: sums[:, :1] / sums[:, 1:])
+    found, _ = bootstrap_intervals(np.stack([right, np.ones(2000)], 1), lambda sums: sums[:, :1] / sums[:, 1:])
     np.testing.assert_allclose(found[0], wanted, atol=2e-3)
     counts = np.array([int(2000 - right.sum()), int(right.sum())])
-    found, _ = intervals_of_kinds(counts, lambda sums: sums[:, 1:] / 2000)
+    found, _ = count_intervals(counts, lambda sums: sums[:, 1:] / 2000)
     np.testing.assert_allclose(found[0], wanted, atol=2e-3)
 
 
@@ -103,7 +103,7 @@ def test_intervals_of_groups_are_those_of_samples():
     groups = rows.Groups(2, seed=0)
     for value in values:
         groups.add([value, 1.0])
-    found, _ = intervals(groups.rows(), lambda sums: sums[:, :1] / sums[:, 1:])
+    found, _ = bootstrap_intervals(groups.rows(), lambda sums: sums[:, :1] / sums[:, 1:])
     assert len(groups.rows()) == rows.MOST
     assert groups.rows().sum(0) == pytest.approx([values.sum(), 60_000])
     assert np.diff(found[0])[0] == pytest.approx(2 * 1.96 * 2 / np.sqrt(60_000), rel=0.1)
@@ -114,9 +114,9 @@ def test_values_of_draws_are_those_that_torchmetrics_gives_for_the_drawn_samples
     random = np.random.default_rng(3)
     scores = np.round(random.random((70, 3)), digits)
     truth = random.random((70, 3)) < scores * [0.9, 0.3, 0.1]
-    times = next(draws(random, 70, 8)).astype(np.int32)
+    times = next(draw_counts(random, 70, 8)).astype(np.int32)
     for k in range(3):
-        found = Ranked(scores[:, k], truth[:, k]).values(times)
+        found = RankedScores(scores[:, k], truth[:, k]).values(times)
         for of_draw, (ap, auroc) in zip(times, found.T, strict=True):
             drawn = np.repeat(np.arange(70), of_draw)
             both = torch.from_numpy(scores[drawn, k]), torch.from_numpy(truth[drawn, k]).long()
@@ -131,8 +131,8 @@ def test_intervals_of_ranks_are_those_of_a_plain_bootstrap():
     random = np.random.default_rng(4)
     scores = random.random((120, 2))
     truth = random.random((120, 2)) < scores
-    ap, auroc, resamples = intervals_of_ranks(scores, truth)
-    assert ap.shape == auroc.shape == (3, 2) and resamples == significance.QUICK
+    ap, auroc, resamples = ranking_intervals(scores, truth)
+    assert ap.shape == auroc.shape == (3, 2) and resamples == significance.REPORT_RESAMPLES
     tensors, plain = (torch.from_numpy(scores), torch.from_numpy(truth).long()), []
     for _ in range(300):
         drawn = random.integers(0, 120, 120)
@@ -140,8 +140,8 @@ def test_intervals_of_ranks_are_those_of_a_plain_bootstrap():
         values = [f(*both, 2, average='macro') for f in (multilabel_average_precision, multilabel_auroc)]
         plain.append(list(map(float, values)))
     np.testing.assert_allclose([ap[-1], auroc[-1]], np.percentile(plain, [2.5, 97.5], axis=0).T, atol=0.02)
-    many = np.zeros((ranking_bootstrap.MOST // 2, 3), np.float16)
-    assert intervals_of_ranks(many, many > 0) is None
+    many = np.zeros((ranking_bootstrap.MAX_RANKED_SCORES // 2, 3), np.float16)
+    assert ranking_intervals(many, many > 0) is None
 
 
 def test_values_of_the_matrix_are_those_of_the_metrics():
