@@ -83,13 +83,13 @@ from utils.options.fit import described_pictures
 from utils.options.migrations import translated
 from utils.options.prediction_hint import hint_to_predict
 from utils.provenance.checkpoint_check import check_loaded, record_of
-from utils.provenance.environment import git_state, now
+from utils.provenance.environment import git_state, iso_timestamp
 from utils.provenance.project_source import code_hash, read_files
-from utils.provenance.recorded_code import command, made_by, side_by_side, test_then
-from utils.runs.checkpoint import file_hash, load_checkpoint, load_chosen, unwrapped
-from utils.runs.ledger import finite, run_of
+from utils.provenance.recorded_code import code_provenance, comparison_table, original_command, test_with_recorded_code
+from utils.runs.checkpoint import file_hash, load_checkpoint, load_selected_weights, unwrap_model
+from utils.runs.ledger import replace_nonfinite, run_of
 from utils.runs.lock import LockedError, RunLock
-from utils.runs.result_directory import LEDGER_LINE, REPORT, is_tested, tidy_up, whole_results
+from utils.runs.result_directory import LEDGER_LINE, REPORT, atomic_results, is_tested, recover_partial
 from utils.runs.results_table import result_lines
 from utils.runs.summaries import summary_of_evaluator, summary_of_predictor
 from utils.tasks.one_logit import as_classes
@@ -189,7 +189,7 @@ class Evaluator(Engine):
 
         Until all is written, args.result_dir is a directory in that one.
         """
-        with guarded_output(), self.explaining(), whole_results(self.args, get_test_result_dir) as place:
+        with guarded_output(), self.explaining(), atomic_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
             results, provenance = self.test()
             self.results = results
@@ -270,8 +270,8 @@ class Evaluator(Engine):
             'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
             'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
             'computes what it did when saved': self.drift.verdict,
-            **made_by(),
-            'command': command(),
+            **code_provenance(),
+            'command': original_command(),
             'directory': os.getcwd(),
             'code sha256': code_hash(read_files()),
             'git commit': (self.git['commit'] or 'not known') + ', and changes' * bool(self.git['changed']),
@@ -297,7 +297,7 @@ class Evaluator(Engine):
         return True
 
     def write_ledger_line(self, results, provenance, place):
-        """Write what the ledger gets of the test: see utils.runs.result_directory.whole_results.
+        """Write what the ledger gets of the test: see utils.runs.result_directory.atomic_results.
 
         Args:
             results: the values (dict).
@@ -306,7 +306,7 @@ class Evaluator(Engine):
         """
         args, run = self.args, run_of(self.args.load_model_path)
         line = {
-            'date': now(),
+            'date': iso_timestamp(),
             'values': results,
             'run': run and run.name,
             'checkpoint': args.load_model_path,
@@ -324,7 +324,7 @@ class Evaluator(Engine):
             'directory': provenance['directory'],
             'result_dir': place,
         }
-        write_regular_text(Path(args.result_dir, LEDGER_LINE), json.dumps(finite(line)))
+        write_regular_text(Path(args.result_dir, LEDGER_LINE), json.dumps(replace_nonfinite(line)))
 
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
@@ -354,8 +354,8 @@ class Predictor(Engine):
     def __init__(self, args, checkpoint, net=None):
         device, gpus = select_gpus(args)
         net, _, drift = load_network(args, checkpoint, device, 'weights', net)
-        if drift.loud:
-            warnings.warn('\n'.join(drift.loud), stacklevel=3)  # of the line that calls load_predictor
+        if drift.failure_lines:
+            warnings.warn('\n'.join(drift.failure_lines), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
         self.speed_up()
         self.model.eval()
@@ -396,7 +396,7 @@ def load_network(args, checkpoint, device, use, net=None):
         check_model(net)
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
-    loaded = load_chosen(net, checkpoint, args)
+    loaded = load_selected_weights(net, checkpoint, args)
     drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *drift.lines], drift
 
@@ -460,7 +460,7 @@ def complete_test(given):
         except LockedError:  # another process is testing there
             continue
         try:
-            tidy_up(tested, folder)
+            recover_partial(tested, folder)
         finally:
             lock.release()
     if not is_tested(best):
@@ -527,7 +527,7 @@ def report_of(trainer):
             'Evaluator too, and call its eval() with the option report'
         )
     parts = {role: trainer.handed_parts[role] for role in ('loss', 'metrics')}
-    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrapped(trainer.net)), **parts)
+    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrap_model(trainer.net)), **parts)
     if not path.is_file():
         raise DanluError(f'{path} was not written; the lines above say why')
     return PageInCell(path)
@@ -539,7 +539,7 @@ def main(argv=None):
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     checkpoint = load_checkpoint(get_load_model_path(argv), *trusts_checkpoint(argv))
     code = test_parser().parse_args(argv).code
-    then = None if code == 'now' else test_then(test_parser(), argv, checkpoint)
+    then = None if code == 'now' else test_with_recorded_code(test_parser(), argv, checkpoint)
     if code == 'then':
         return
     args = prepare_test_args(argv, recorded_args(checkpoint))
@@ -554,7 +554,7 @@ def main(argv=None):
             with after(error):
                 remove_unstarted(args.result_dir)
         raise
-    for line in side_by_side(then, values) if then is not None else []:
+    for line in comparison_table(then, values) if then is not None else []:
         print(line)
 
 

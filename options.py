@@ -69,7 +69,7 @@ from utils.options.needs import (
 from utils.options.own_parsers import add_options_to
 from utils.options.palette import fitted
 from utils.options.validation_options import SPLIT_DATA, test_list
-from utils.runs.run_directory import made_below
+from utils.runs.run_directory import make_directory_below
 from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
 LAST = 'last.pth'
@@ -762,7 +762,7 @@ def begin_copy(args):
 
     state, path = state_to_copy(args.resume, args.epochs)
     root = Path(args.checkpoints_dir)
-    args.model_dir = made_below([root], root / getattr(args, 'as'), train_parser(), '--as')
+    args.model_dir = make_directory_below([root], root / getattr(args, 'as'), train_parser(), '--as')
     try:
         copy_run(state, path, Path(args.model_dir))
     except BaseException as error:
@@ -809,7 +809,7 @@ def get_train_model_dir(args):
     """
     root = Path(args.checkpoints_dir)
     wanted = Path(args.model_dir) if args.model_dir else root / run_name(args)
-    args.model_dir = made_below([root], wanted, train_parser(), '--model_dir')
+    args.model_dir = make_directory_below([root], wanted, train_parser(), '--model_dir')
     return args.model_dir
 
 
@@ -833,7 +833,7 @@ def get_test_result_dir(args):
 
         return holds_same_test(directory, args_lines(parser, args))
 
-    args.result_dir = made_below(roots, wanted, parser, '--result_dir', is_same)
+    args.result_dir = make_directory_below(roots, wanted, parser, '--result_dir', is_same)
     return args.result_dir
 
 

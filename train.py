@@ -74,11 +74,11 @@ from utils.options.validation_options import has_validation
 from utils.provenance.checkpoint_check import check_loaded
 from utils.provenance.duplicate_run import identical_run
 from utils.provenance.environment import program_of
-from utils.provenance.output_fingerprint import Fingerprints, standard_probe
+from utils.provenance.output_fingerprint import OutputFingerprinter, standard_probe
 from utils.provenance.record import Record, check_same_run
-from utils.provenance.replay_log import COUNT, FirstSteps
-from utils.provenance.resume_check import Witness
-from utils.runs.checkpoint import FORMAT, load_checkpoint, load_chosen, unwrapped
+from utils.provenance.replay_log import REPLAY_STEPS, ReplayLog
+from utils.provenance.resume_check import ResumeCheck
+from utils.runs.checkpoint import FORMAT, load_checkpoint, load_selected_weights, unwrap_model
 from utils.runs.lock import select_lock
 from utils.runs.result_directory import is_tested
 from utils.runs.step_log import StepLog
@@ -280,7 +280,7 @@ class Trainer(ReplaceableParts, Engine):
                 return self.restore(notes)
         if args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
-            loaded = load_chosen(self.net, checkpoint, args)
+            loaded = load_selected_weights(self.net, checkpoint, args)
             drift = check_loaded(self.net, checkpoint, args.load_model_path, args, loaded, 'weights')
             notes += [*loaded, *drift.lines, *loaded_scale_note(args, recorded_args(checkpoint))]
         return []
@@ -295,8 +295,8 @@ class Trainer(ReplaceableParts, Engine):
         if not args.resume:
             self.lock = select_lock(args.model_dir)
             write_skipped(self.train_loader, args)
-        if self.lock.stale:
-            notes.append(f'{self.lock.stale}, which had this run, is gone')
+        if self.lock.stale_owner:
+            notes.append(f'{self.lock.stale_owner}, which had this run, is gone')
         keep_source(args)
         save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
         if not (args.dry_run or args.find_lr):
@@ -308,9 +308,9 @@ class Trainer(ReplaceableParts, Engine):
             self.logger.recorder.load_state_dict(self.logger_state)
         if not self.logger.continued:  # then TensorBoard forgets what it has of the epoch that was interrupted
             self.shown = []
-        self.witness = Witness(args.model_dir, resumed=bool(args.resume))
-        self.first_steps = FirstSteps(args.model_dir, 0 if args.resume else COUNT)
-        self.fingerprints = Fingerprints(self)
+        self.witness = ResumeCheck(args.model_dir, resumed=bool(args.resume))
+        self.first_steps = ReplayLog(args.model_dir, 0 if args.resume else REPLAY_STEPS)
+        self.fingerprints = OutputFingerprinter(self)
         self.drawing = {split: TimeBudget(0.005, state=self.drawn.get(split)) for split in ('train', 'val')}
         self.to_profile = args.profile  # until the first epoch
         for line in start_lines(self, notes):
@@ -321,15 +321,18 @@ class Trainer(ReplaceableParts, Engine):
         self.lock, self.logger = select_lock(self.args.model_dir), Logger(self.args.model_dir, history, enabled=False)
         if self.batch:
             self.logger.recorder.load_state_dict(self.logger_state)
-        self.witness, self.first_steps = Witness(self.args.model_dir, resumed=False), FirstSteps(self.args.model_dir, 0)
+        self.witness, self.first_steps = (
+            ResumeCheck(self.args.model_dir, resumed=False),
+            ReplayLog(self.args.model_dir, 0),
+        )
         self.drawing = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
-        self.fingerprints, self.to_profile = Fingerprints(self), False
+        self.fingerprints, self.to_profile = OutputFingerprinter(self), False
 
     def renew_record(self):
         """Write args.txt and record.json anew where a part was replaced before training."""
         if processes.is_first() and not (self.args.dry_run or self.args.find_lr):
             save_args(self.args, self.args.model_dir)
-            self.record.renew(self)
+            self.record.rewrite(self)
 
     def write_record(self):
         """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
@@ -500,13 +503,13 @@ class Trainer(ReplaceableParts, Engine):
         length = length_of(self.train_loader)
         every = min(self.args.print_freq, length or self.args.print_freq)  # once at least
         for batch in self.interruption.guarded(with_profiler(self, progress), self.save_within_epoch):
-            self.witness.before(self)
-            self.first_steps.before(self)
+            self.witness.before_step(self)
+            self.first_steps.before_step(self)
             done = self.divergence.step(batch)
             self.batch += 1
             if done is not None:
-                self.first_steps.after(self, done[0], done[2])
-                if line := self.witness.after(self, done[0], done[2]):
+                self.first_steps.after_step(self, done[0], done[2])
+                if line := self.witness.after_step(self, done[0], done[2]):
                     self.logger.print(line)
                 stepped = True
                 self.show_first(done[0], done[1].detach(), done[2], epoch)
@@ -710,7 +713,7 @@ class Trainer(ReplaceableParts, Engine):
     def state(self, row):
         """Return what testing needs (dict)."""
         args = dict(vars(self.args))
-        return {'format': FORMAT, 'model': full_tensors(unwrapped(self.net).state_dict()), 'args': args,
+        return {'format': FORMAT, 'model': full_tensors(unwrap_model(self.net).state_dict()), 'args': args,
                 'epoch': self.epoch, 'step': self.update.steps, 'metrics': row,
                 'record': self.record.values if processes.is_first() else None}  # fmt: skip
 

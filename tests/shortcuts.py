@@ -9,8 +9,8 @@ from PIL import Image
 from utils.base.registry import PROJECT
 from utils.drawing import curves
 from utils.provenance import code_fingerprint
-from utils.provenance.project_source import packed, read_files
-from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source
+from utils.provenance.project_source import read_files, zip_bytes
+from utils.provenance.symbol_resolver import EXTERNAL_MARK, Source, SymbolResolver
 
 real_figure_of = curves.figure_of
 
@@ -27,21 +27,21 @@ class PlainFigure:
 
 
 class ProjectReaders:
-    """Makes Readers, and uses that of the project again as long as none of its files has changed."""
+    """Makes SymbolResolvers; reuses the project's as long as none of its files changes."""
 
     def __init__(self):
         self.state, self.reader = None, None
 
     def __call__(self, source):
-        """Return a Reader of a Source."""
+        """Return the SymbolResolver of a Source."""
         if source.place != PROJECT:
-            return Reader(source)
+            return SymbolResolver(source)
         stats = [(name, (source.place / name).stat()) for name in source.files()]
         state = [(name, stat.st_mtime_ns, stat.st_size) for name, stat in stats]
         if self.state != state:
-            self.state, self.reader = state, Reader(source)
-        for known in (self.reader._found, self.reader.source._modules, self.reader.source._there):
-            for name in [name for name in known if ELSEWHERE in name or name.startswith('/')]:
+            self.state, self.reader = state, SymbolResolver(source)
+        for known in (self.reader._found, self.reader.source._modules, self.reader.source._file_exists):
+            for name in [name for name in known if EXTERNAL_MARK in name or name.startswith('/')]:
                 del known[name]  # the files of a test
         return self.reader
 
@@ -55,7 +55,7 @@ class Packer:
     def __call__(self, files):
         """Return a zip archive (bytes) of `files` (dict from path to bytes)."""
         if files != self.files:
-            self.files, self.archive = dict(files), packed(files)
+            self.files, self.archive = dict(files), zip_bytes(files)
         return self.archive
 
 
@@ -63,7 +63,7 @@ def take():
     """Take the shortcuts in this process."""
     from utils.provenance import record  # imports torch, which a process without tests does not need
 
-    curves.figure_of, code_fingerprint.Reader, record.packed = PlainFigure, ProjectReaders(), Packer()
+    curves.figure_of, code_fingerprint.SymbolResolver, record.zip_bytes = PlainFigure, ProjectReaders(), Packer()
 
 
 def warm_up():
@@ -71,7 +71,7 @@ def warm_up():
     take()
     from utils.provenance import record
 
-    record.packed(read_files())
-    reader = code_fingerprint.Reader(Source(PROJECT))
-    for name in reader.all_from(['train.Trainer', 'eval.Evaluator']):
+    record.zip_bytes(read_files())
+    reader = code_fingerprint.SymbolResolver(Source(PROJECT))
+    for name in reader.reachable_from(['train.Trainer', 'eval.Evaluator']):
         reader.find(name)

@@ -19,7 +19,7 @@ from utils.base.write_errors import writing
 from utils.distributed import processes
 from utils.drawing.curves import draw_run, panels_of
 from utils.runs.async_writer import CheckpointWriter
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 from utils.runs.event_files import continue_events, event_sizes
 
 
@@ -389,7 +389,7 @@ class Logger:
             model: nn.Module, wrapped for several GPUs or not.
             epoch, step: int, for the name.
         """
-        self.save_check_points({f'{epoch:02d}_{step:06d}.pth': dict(unwrapped(model).state_dict())})
+        self.save_check_points({f'{epoch:02d}_{step:06d}.pth': dict(unwrap_model(model).state_dict())})
         self.checkpoints.finish()
 
     @_if_enabled

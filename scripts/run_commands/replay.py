@@ -59,12 +59,12 @@ def replay(directory, steps, close=None):
     Raises:
         DanluError: the run has noted no steps, or its parts were not built by their names.
     """
-    from utils.provenance.replay_log import FILE, read_first_steps  # with it comes torch
+    from utils.provenance.replay_log import REPLAY_FILE, read_replay_log  # with it comes torch
 
     try:
-        conditions, noted = read_first_steps(directory)
+        conditions, noted = read_replay_log(directory)
     except FileNotFoundError:
-        raise DanluError(f'{directory} has no {FILE}: it did no step, or an older Danlu made it') from None
+        raise DanluError(f'{directory} has no {REPLAY_FILE}: it did no step, or an older Danlu made it') from None
     except ValueError as error:
         raise DanluError(str(error)) from None
     if conditions['ready_made']:
@@ -86,10 +86,10 @@ def replay(directory, steps, close=None):
 
 
 def repeat(directory, conditions, steps):
-    """Train for so many steps as the record of a run says; return what `read_first_steps` reads of it."""
+    """Train for so many steps as the record of a run says; return what `read_replay_log` reads of it."""
     from options import parse_train_args
     from train import Trainer
-    from utils.provenance.replay_log import FirstSteps, read_first_steps
+    from utils.provenance.replay_log import ReplayLog, read_replay_log
 
     class Enough(Exception):
         """So many steps are done."""
@@ -108,10 +108,10 @@ def repeat(directory, conditions, steps):
         args = from_keywords(lambda words: parse_train_args([f'@{Path(directory) / "args.txt"}', *words]), options)
         with contextlib.redirect_stdout(io.StringIO()):
             trainer = Replay(args)
-            trainer.first_steps = FirstSteps(args.model_dir, steps)
+            trainer.first_steps = ReplayLog(args.model_dir, steps)
             with contextlib.suppress(Enough):
                 trainer.train()
-        return read_first_steps(args.model_dir)
+        return read_replay_log(args.model_dir)
     finally:
         shutil.rmtree(folder)
 

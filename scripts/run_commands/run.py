@@ -13,7 +13,7 @@ from pathlib import Path
 from utils.base.regular_files import open_regular, resolved
 from utils.options.arguments import split_line
 from utils.options.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
-from utils.runs.lock import holder
+from utils.runs.lock import lock_holder
 from utils.tasks.metric_values import VALUES_OF
 
 LARGEST = 64 * 2**20  # bytes of a text file that is read; a larger one is not what this program writes
@@ -241,7 +241,7 @@ class Run:
     @cached_property
     def holder(self):
         """Return which process has it (str), or None."""
-        return holder(self.path) if 'lock' in self.files else None
+        return lock_holder(self.path) if 'lock' in self.files else None
 
     @cached_property
     def state(self):

@@ -19,7 +19,7 @@ from utils.provenance.source_archive import read_archive
 from utils.provenance.symbol_resolver import Source
 from utils.runs import ledger
 from utils.runs.checkpoint import load_checkpoint
-from utils.runs.lock import holder
+from utils.runs.lock import lock_holder
 
 NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links|sparse file|larger than 256 MB'
 pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
@@ -100,7 +100,7 @@ def test_a_run_whose_files_are_no_files_is_listed(put, tmp_path):
     assert read_record(tmp_path) == {}
     run = Run(tmp_path)
     assert (run.record, run.tail, run.options) == ({}, [], {})
-    assert holder(tmp_path) is None
+    assert lock_holder(tmp_path) is None
 
 
 @pytest.mark.parametrize('name', ['best.pth', 'lock', 'history.csv', 'record.json', 'args.txt', 'last.pth', 'log.txt'])

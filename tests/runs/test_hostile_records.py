@@ -15,8 +15,8 @@ from utils.base.record_schema import check_resume_state, fault_of
 from utils.options.args_file import same_options
 from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs
 from utils.provenance.record import read_record
-from utils.provenance.replay_log import read_first_steps
-from utils.provenance.resume_check import Witness
+from utils.provenance.replay_log import read_replay_log
+from utils.provenance.resume_check import ResumeCheck
 from utils.runs.checkpoint import load_checkpoint, load_weights
 
 
@@ -332,9 +332,9 @@ def test_an_args_file_that_names_a_file_by_a_null_byte_is_one_line(tmp_path, cap
 
 @pytest.mark.parametrize('line', ['[1]', '5', '{"epoch": 1}', '{"epoch": "1", "batch": 2, "loss": 0.5}', '[' * 100_000])
 def test_a_step_noted_in_another_form_is_passed_over(tmp_path, line):
-    witness, step = Witness(tmp_path, resumed=True), {'epoch': 1, 'batch': 2, 'weights': 3, 'data': 4, 'loss': 0.5}
+    witness, step = ResumeCheck(tmp_path, resumed=True), {'epoch': 1, 'batch': 2, 'weights': 3, 'data': 4, 'loss': 0.5}
     (tmp_path / 'witness.jsonl').write_text(f'{json.dumps(step)}\n{line}\n')
-    assert witness._compared(step | {'processes': 1}).startswith('resume verified')
+    assert witness._compare_step(step | {'processes': 1}).startswith('resume verified')
 
 
 @pytest.mark.parametrize('lines', [['[]'], ['5'], ['{"threads": 1}'], [], ['{'], ['[' * 100_000]])
@@ -344,6 +344,6 @@ def test_first_steps_in_another_form_are_damaged(tmp_path, lines, step):
     for content in ('\n'.join(lines), f'{conditions}\n{step}'):
         (tmp_path / 'first_steps.jsonl').write_text(content)
         with pytest.raises(ValueError, match='is damaged: '):
-            read_first_steps(tmp_path)
+            read_replay_log(tmp_path)
     (tmp_path / 'first_steps.jsonl').write_text(f'{conditions}\n{{"step": 1, "data": 2, "weights": 3, "loss": NaN}}\n')
-    assert read_first_steps(tmp_path)[1][0]['step'] == 1
+    assert read_replay_log(tmp_path)[1][0]['step'] == 1

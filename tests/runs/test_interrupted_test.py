@@ -46,7 +46,7 @@ def killed(run, module, name):
 
 def lines_in(run):
     """Return the lines (list of dict) of the ledger beside a run."""
-    path = run.parent / ledger.FILE
+    path = run.parent / ledger.LEDGER_FILE
     return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()] if path.exists() else []
 
 
@@ -57,7 +57,7 @@ MOMENTS = {
     'while it went on': (eval_py.Evaluator, 'provenance'),
     'while its page was written': (eval_py.Evaluator, 'write_page'),
     'before its results were there': (eval_py, 'write_result'),
-    'before its files had their places': (result_directory, '_take_places'),
+    'before its files had their places': (result_directory, '_move_into_place'),
     'before the ledger had it': (ledger, 'append'),
 }
 
@@ -104,10 +104,10 @@ def test_auto_makes_up_for_the_test_and_then_has_nothing_to_do(run, capsys):
 
 
 def test_a_ledger_that_cannot_be_written_is_said_once(run, capsys):
-    (run.parent / ledger.FILE).mkdir()
+    (run.parent / ledger.LEDGER_FILE).mkdir()
     resume(run)
     assert 'so this test is in result.txt alone' in capsys.readouterr().out
     tested = SimpleNamespace(load_model_path=str(run / 'best.pth'), checkpoints_dir=str(run.parent))
     [folder] = (run / 'best').iterdir()
-    result_directory.tidy_up(tested, folder)
+    result_directory.recover_partial(tested, folder)
     assert capsys.readouterr().out == ''

@@ -16,13 +16,13 @@ from utils.base.known_archives import origin_of
 from utils.base.record_schema import recorded_args
 from utils.base.registry import PROJECT
 from utils.options.checks import shown
-from utils.provenance.code_fingerprint import Source, changed, changed_evaluation, describe
+from utils.provenance.code_fingerprint import Source, describe_changes, find_changes, find_evaluation_changes
 from utils.provenance.environment import versions_of
 from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs
-from utils.provenance.record import archive_of, changed_versions
+from utils.provenance.record import changed_versions, open_archive
 
 # What each kind of component is chosen by: where the command line chooses another one, its code is not used.
-CHOSEN_BY = {
+OPTIONS_OF_KIND = {
     'model': ('model_type',),
     'data': ('data_type',),
     'augment': (),
@@ -30,14 +30,14 @@ CHOSEN_BY = {
     'metrics': ('task', 'metrics'),
     'evaluation': (),
 }
-FOR_RESULT = ('data', 'loss', 'metrics', 'evaluation')  # what the result of a test depends on besides the network
-BUILT_BY = (  # a network
+RESULT_KINDS = ('data', 'loss', 'metrics', 'evaluation')  # what the result of a test depends on besides the network
+NETWORK_OPTIONS = (  # a network
     'model_type model_args task num_classes num_targets channels image_size target_scale target_mean target_std'
 ).split()
-MOST_LINES = 60  # of differences in code
+MAX_DIFF_LINES = 60  # of differences in code
 
 
-class Drift(NamedTuple):
+class CheckpointCheck(NamedTuple):
     """What came of looking at a checkpoint that was loaded.
 
     Attributes:
@@ -47,13 +47,13 @@ class Drift(NamedTuple):
     """
 
     verdict: str
-    loud: list
-    calm: list
+    failure_lines: list
+    note_lines: list
 
     @property
     def lines(self):
         """All lines (list of str)."""
-        return [*self.loud, *self.calm]
+        return [*self.failure_lines, *self.note_lines]
 
 
 def check_loaded(net, checkpoint, path, args, loaded, use):
@@ -82,27 +82,35 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
     except NoFingerprintError as error:
         unknown = str(error)
     record = record_of(checkpoint)
-    then = archive_of(record, Path(path).parent)
+    then = open_archive(record, Path(path).parent)
     own = then is not None and origin_of(record['source']['sha256']) is not None
-    changes = changes_of(checkpoint, then, args) if differs or use == 'test' else []
-    loud = []
+    changes = find_code_changes(checkpoint, then, args) if differs or use == 'test' else []
+    failure_lines = []
     if differs:
-        reasons = _code(changes) + _options(checkpoint, args) + _surroundings(record, checkpoint['fingerprint'], net)
-        loud = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
-        loud += [f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']]
+        reasons = (
+            _model_changes(changes)
+            + _option_changes(checkpoint, args)
+            + _environment_changes(record, checkpoint['fingerprint'], net)
+        )
+        failure_lines = [f'this checkpoint no longer computes what it did when it was saved: {differs}']
+        failure_lines += [
+            f'  {line}' for line in reasons or ['no change of code, options or versions is known to explain it']
+        ]
         command = f'python eval.py --load_model_path {shlex.quote(str(path))} --code then'
-        loud += [f'to test it as it was: {command}'] if then and own else []
+        failure_lines += [f'to test it as it was: {command}'] if then and own else []
     verdict = f'no: {differs}' if differs else f'not known: {unknown}' if unknown else 'yes'
-    drift = Drift(verdict, loud, _calm(unknown, changes, checkpoint, bool(differs), own))
+    drift = CheckpointCheck(verdict, failure_lines, _note_lines(unknown, changes, checkpoint, bool(differs), own))
     if args.strict_record:
-        _refuse(drift, unknown, use == 'test' and any(change.kind in FOR_RESULT for change in changes))
+        _raise_if_strict(drift, unknown, use == 'test' and any(change.kind in RESULT_KINDS for change in changes))
     return drift
 
 
-def _refuse(drift, unknown, other_result):
+def _raise_if_strict(drift, unknown, other_result):
     """Raise DanluError if there is something that --strict_record does not let pass."""
-    if drift.loud or other_result:
-        raise DanluError('\n'.join([*drift.loud, *drift.calm, 'to go on all the same, leave out --strict_record']))
+    if drift.failure_lines or other_result:
+        raise DanluError(
+            '\n'.join([*drift.failure_lines, *drift.note_lines, 'to go on all the same, leave out --strict_record'])
+        )
     if unknown:
         raise DanluError(
             f'--strict_record: whether the checkpoint computes what it did when it was saved is not known: {unknown}; '
@@ -116,7 +124,7 @@ def record_of(checkpoint):
     return record if isinstance(record, dict) and isinstance(record.get('components'), dict) else {}
 
 
-def changes_of(checkpoint, then, args):
+def find_code_changes(checkpoint, then, args):
     """Return the changes (list of components.Change) of the code that a checkpoint names, as far as it is used.
 
     Args:
@@ -127,55 +135,55 @@ def changes_of(checkpoint, then, args):
     trained = recorded_args(checkpoint) or {}
     used = {
         kind
-        for kind, names in CHOSEN_BY.items()
+        for kind, names in OPTIONS_OF_KIND.items()
         if all(trained.get(name, getattr(args, name)) == getattr(args, name) for name in names)
     }
     now = Source(PROJECT)
-    found = changed(record_of(checkpoint), then, now)
-    found += changed_evaluation(then, now) if then is not None else []
+    found = find_changes(record_of(checkpoint), then, now)
+    found += find_evaluation_changes(then, now) if then is not None else []
     return [change for change in found if change.kind in used]
 
 
-def _code(changes):
+def _model_changes(changes):
     """Return the changes of the model with their differences (list of str)."""
-    lines, left = [], MOST_LINES
+    lines, left = [], MAX_DIFF_LINES
     for change in (change for change in changes if change.kind == 'model'):
         diff = (change.diff or '').splitlines()
-        lines += describe([change]) + [f'  {line}' for line in diff[:left]]
+        lines += describe_changes([change]) + [f'  {line}' for line in diff[:left]]
         if len(diff) > left:
             lines.append(f'  ... and {len(diff) - left} lines more')
         left = max(left - len(diff), 0)
     return lines
 
 
-def _options(checkpoint, args):
+def _option_changes(checkpoint, args):
     """Return the options by which the network was built differently (list of str)."""
     trained = recorded_args(checkpoint) or {}
     return [
         f'--{name}: {shown(trained[name])} -> {shown(getattr(args, name))}'
-        for name in BUILT_BY
+        for name in NETWORK_OPTIONS
         if name in trained and trained[name] != getattr(args, name)
     ]
 
 
-def _surroundings(record, fingerprint, net):
+def _environment_changes(record, fingerprint, net):
     """Return what differs of versions and device (list of str)."""
     found = changed_versions(record, {'versions': versions_of(record.get('versions') or ())})
     then, now = fingerprint.get('device'), next(net.parameters()).device.type
     return found + ([f'saved on {then}, loaded on {now}'] if then != now else [])
 
 
-def _calm(unknown, changes, checkpoint, differs, own):
+def _note_lines(unknown, changes, checkpoint, differs, own):
     """Return what is worth a line, but no alarm (list of str); `own`: whether a run of this user wrote the code."""
     lines = []
     if unknown and 'format' in checkpoint:  # else it is a state dict
         lines.append(f'whether it computes what it did when it was saved is not known: {unknown}')
-    said = {kind: '; '.join(describe([c for c in changes if c.kind == kind])) for kind in CHOSEN_BY}
+    said = {kind: '; '.join(describe_changes([c for c in changes if c.kind == kind])) for kind in OPTIONS_OF_KIND}
     if said['model'] and unknown:
         lines.append(f'changed since: {said["model"]}')
     elif said['model'] and not differs:
         lines.append(f'the code of the model has changed since, and computes the same: {said["model"]}')
-    results = '; '.join(describe([change for change in changes if change.kind in FOR_RESULT]))
+    results = '; '.join(describe_changes([change for change in changes if change.kind in RESULT_KINDS]))
     if results:
         compared = ', which --code both compares' if own else ''
         lines.append(f'changed since, and with it perhaps the result{compared}: {results}')

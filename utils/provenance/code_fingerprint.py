@@ -14,17 +14,25 @@ from typing import NamedTuple
 
 from utils.base.renames import EarlierNames, current_names
 from utils.provenance.project_source import is_run_code
-from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, normalised
-from utils.provenance.symbol_resolver import ELSEWHERE, Reader, Source, digest_of, is_entry
+from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, normalize_ast
+from utils.provenance.symbol_resolver import EXTERNAL_MARK, Source, SymbolResolver, digest_of, is_registry_entry
 
-__all__ = ['Change', 'Source', 'changed', 'changed_evaluation', 'changed_files', 'components_of', 'describe']
+__all__ = [
+    'Change',
+    'Source',
+    'describe_changes',
+    'find_changed_files',
+    'find_changes',
+    'find_evaluation_changes',
+    'hash_components',
+]
 
 # What every test runs through, whatever its parts are.
 EVALUATION = ('utils.logger.Recorder', 'utils.training.precision.forward')
 ENGINE = 'utils.training.engine.Engine'
-EVALUATING = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
+ENGINE_METHODS = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
 
-SAID_OF = {'gone': ', gone', 'new': ', new'}
+STATE_SUFFIXES = {'gone': ', gone', 'new': ', new'}
 
 
 class Change(NamedTuple):
@@ -45,7 +53,7 @@ class Change(NamedTuple):
     state: str = 'changed'
 
 
-def components_of(roots, source):
+def hash_components(roots, source):
     """Return the hash of each definition that `roots` name or refer to: {kind: {dotted name: hash}}, sorted.
 
     Args:
@@ -53,11 +61,13 @@ def components_of(roots, source):
             definition outside of the project, '/home/me/script.py:Net'. Those that are nowhere are left out.
         source: Source.
     """
-    reader = Reader(source)
-    return {kind: {name: reader.find(name).digest for name in reader.all_from(names)} for kind, names in roots.items()}
+    reader = SymbolResolver(source)
+    return {
+        kind: {name: reader.find(name).digest for name in reader.reachable_from(names)} for kind, names in roots.items()
+    }
 
 
-def changed(record, then, now):
+def find_changes(record, then, now):
     """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
 
     Ignored are comments, docstrings and layout, moves to another file, and renames that utils.base.renames lists. If
@@ -69,13 +79,15 @@ def changed(record, then, now):
         now: Source of the project.
     """
     recorded = record.get('components') or {}
-    before, after = Reader(then) if then is not None else None, Reader(now)
+    before, after = SymbolResolver(then) if then is not None else None, SymbolResolver(now)
     found = []
     for kind, hashes in recorded.items():
-        changes = [_compare(kind, name, hashes, before, after) for name in hashes if after.can_tell(name)]
-        names = {*hashes, *map(after.name_now, hashes)}
-        added = [name for name in after.all_from(names) if name not in names]
-        known = set(before.all_from(hashes)) if before and added else ()  # to an older version of this file perhaps not
+        changes = [_find_change(kind, name, hashes, before, after) for name in hashes if after.can_check(name)]
+        names = {*hashes, *map(after.todays_name, hashes)}
+        added = [name for name in after.reachable_from(names) if name not in names]
+        known = (
+            set(before.reachable_from(hashes)) if before and added else ()
+        )  # to an older version of this file perhaps not
         for name in added:
             if name not in known or before.find(name).digest != after.find(name).digest:
                 changes.append(Change(kind, name, after.find(name).path, _diff(None, after.find(name)), 'new'))
@@ -83,7 +95,7 @@ def changed(record, then, now):
     return found
 
 
-def changed_evaluation(then, now):
+def find_evaluation_changes(then, now):
     """Return what of the evaluation that all tests share is not as it was (list of Change).
 
     It is looked at method by method, as the class that has it has much that no result depends on.
@@ -91,14 +103,14 @@ def changed_evaluation(then, now):
     Args:
         then, now: Sources of the run and of the project.
     """
-    before, after, names, found = Reader(then), Reader(now), EarlierNames(), []
+    before, after, names, found = SymbolResolver(then), SymbolResolver(now), EarlierNames(), []
     for name in EVALUATION:
         called = next(filter(before.find, (name, names.name(name))), None)
         if called is not None:
-            found.append(_compare('evaluation', called, {called: before.find(called).digest}, before, after))
-    old_path, old_methods = _methods(before, ENGINE, names.name(ENGINE))
-    path, methods = _methods(after, ENGINE)
-    for name in EVALUATING:
+            found.append(_find_change('evaluation', called, {called: before.find(called).digest}, before, after))
+    old_path, old_methods = _class_methods(before, ENGINE, names.name(ENGINE))
+    path, methods = _class_methods(after, ENGINE)
+    for name in ENGINE_METHODS:
         old, new = old_methods.get(name) or old_methods.get(names.identifier(name)), methods.get(name)
         if old is not None and (new is None or not _same_text(old[0], new[0], names)):
             texts = [each[1] if each else [] for each in (old, new)]
@@ -108,11 +120,11 @@ def changed_evaluation(then, now):
     return [change for change in found if change is not None]
 
 
-def _methods(reader, *names):
+def _class_methods(reader, *names):
     """Return the file (str) and the methods of a class by the first of `names` that is there: {name: (node, lines)}."""
     for name in names:
         for resolved in reader.resolve(name):
-            path, statements = reader.path_of(resolved), reader.find(resolved).statements
+            path, statements = reader.file_of_definition(resolved), reader.find(resolved).statements
             lines = reader.source.module(path).text.splitlines()
             nodes = [node for statement in statements for node in getattr(statement, 'body', [])]
             methods = [node for node in nodes if isinstance(node, FUNCTIONS)]
@@ -122,21 +134,23 @@ def _methods(reader, *names):
 
 def _same_text(old, new, names):
     """Return whether two functions (ast nodes), of which `old` is of an earlier version, differ in names alone."""
-    old, new = normalised([old]), normalised([new])
+    old, new = normalize_ast([old]), normalize_ast([new])
     return canonical(old) in (canonical(new), canonical(new, names))
 
 
-def _compare(kind, name, hashes, before, after):
+def _find_change(kind, name, hashes, before, after):
     """Return the Change of one definition, or None."""
     new, digest = after.find(name), hashes[name]
     if new is not None and (new.digest == digest or digest in new.digests()):
         return None
     old = before.find(name) if before else None
     if new is None:
-        return Change(kind, name, old.path if old else after.path_of(name), _diff(old, None) if old else None, 'gone')
-    if old is not None and new.differs_in_names_alone(old):  # in other words, or its hash was taken by another Python
+        return Change(
+            kind, name, old.path if old else after.file_of_definition(name), _diff(old, None) if old else None, 'gone'
+        )
+    if old is not None and new.differs_in_names_only(old):  # in other words, or its hash was taken by another Python
         return None
-    if is_entry(name) and _names_a_moved_definition(new, name, hashes, before, after):
+    if is_registry_entry(name) and _names_a_moved_definition(new, name, hashes, before, after):
         return None
     if not new.digest.isalnum():
         return Change(kind, name, new.path, new.digest, 'unreadable')
@@ -152,7 +166,7 @@ def _names_a_moved_definition(new, name, hashes, before, after):
         bool(targets)
         and len(targets) == len(found)
         and all(
-            _is_moved(target, found.get(after.name_now(target).rpartition('.')[2]), hashes, before, after)
+            _is_moved(target, found.get(after.todays_name(target).rpartition('.')[2]), hashes, before, after)
             for target in targets
         )
     )
@@ -168,7 +182,7 @@ def _is_moved(then, now, hashes, before, after):
     """Return whether the definition `now` (name or None) is the one called `then` in an earlier version (bool)."""
     new, old = after.find(now) if now else None, before.find(then) if before else None
     return new is not None and (
-        hashes.get(then) in new.digests() or (old is not None and new.differs_in_names_alone(old))
+        hashes.get(then) in new.digests() or (old is not None and new.differs_in_names_only(old))
     )
 
 
@@ -178,7 +192,7 @@ def _without_moved(changes, hashes, before, after):
     for change in (change for change in changes if change.state == 'new'):
         last = change.name.rpartition('.')[2]
         for other in gone:
-            names = map(_last, current_names(other.name))
+            names = map(_last_part, current_names(other.name))
             if last in names and _is_moved(other.name, change.name, hashes, before, after):
                 moved += [change, other]
     return [change for change in changes if change not in moved]
@@ -191,20 +205,20 @@ def _diff(old, new):
     return '\n'.join(difflib.unified_diff(*sides, *labels, lineterm=''))
 
 
-def describe(changes):
+def describe_changes(changes):
     """Return changes as lines (list of str), one for a definition that serves several kinds: 'model/x.py: Net (model)'.
 
     A file that cannot be read is one line too, with what is wrong with it.
     """
     kinds = {}
     for change in changes:
-        name = change.name.rpartition(':' if ELSEWHERE in change.name else '.')[2]
+        name = change.name.rpartition(':' if EXTERNAL_MARK in change.name else '.')[2]
         what = change.diff if change.state == 'unreadable' else f'{change.path}: {name}'
-        kinds.setdefault((what, SAID_OF.get(change.state, '')), {})[change.kind] = None
+        kinds.setdefault((what, STATE_SUFFIXES.get(change.state, '')), {})[change.kind] = None
     return [f'{what} ({", ".join(those)}{state})' for (what, state), those in kinds.items()]
 
 
-def changed_files(then, now):
+def find_changed_files(then, now):
     """Return the files (list of str) of the code that makes a run which compute something else than they did.
 
     Unchanged definitions that moved to another file are ignored.
@@ -214,17 +228,17 @@ def changed_files(then, now):
     """
     paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
     paths = [path for path in paths if then.read_bytes(path) != now.read_bytes(path)]
-    before, after, names = Reader(then), Reader(now), EarlierNames()
+    before, after, names = SymbolResolver(then), SymbolResolver(now), EarlierNames()
 
     def identity_now(name):
-        return name if before.find(name) or before.find(names.name(name)) else _last(name)
+        return name if before.find(name) or before.find(names.name(name)) else _last_part(name)
 
     def identity_then(name):
-        now = after.name_now(name)
-        return identity_now(now) if after.find(now) else _last(now)
+        now = after.todays_name(name)
+        return identity_now(now) if after.find(now) else _last_part(now)
 
-    old = {path: _texts(before, path, identity_then) for path in paths}
-    new = {path: _texts(after, path, identity_now, names) for path in paths}
+    old = {path: _definition_texts(before, path, identity_then) for path in paths}
+    new = {path: _definition_texts(after, path, identity_now, names) for path in paths}
     all_old, all_new = (
         {text for of_file in each.values() for variants in of_file or [] for text in variants} for each in (old, new)
     )
@@ -237,11 +251,11 @@ def changed_files(then, now):
     ]
 
 
-def _last(name):
+def _last_part(name):
     return name.rpartition('.')[2]
 
 
-def _texts(reader, path, identity, *names):
+def _definition_texts(reader, path, identity, *names):
     """Return what identifies each definition in a file (list of set), or None: the file is no Python.
 
     A set holds (text, the definitions that the text refers to) for the names as they are and for each of `names`.
@@ -257,12 +271,12 @@ def _texts(reader, path, identity, *names):
         return None
     if module is None:
         return None if reader.source.has(path) else []
-    found = [reader.find(reader.name_in(path, name)) for name in module.statements if name != '__all__']
+    found = [reader.find(reader.full_name(path, name)) for name in module.statements if name != '__all__']
     return [
         {
             (
                 definition.text(each),
-                frozenset(identity(name) for name in definition.refers_to if _last(name) != MODULE_LEVEL),
+                frozenset(identity(name) for name in definition.refers_to if _last_part(name) != MODULE_LEVEL),
             )
             for each in (None, *names)
         }

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from utils.base.regular_files import open_regular
-from utils.runs.lock import holder
+from utils.runs.lock import lock_holder
 
-HEAD = 512  # bytes of record.json, in which `experiment` stands
-TAIL = 4096  # bytes of log.txt
+RECORD_HEAD_BYTES = 512  # bytes of record.json, in which `experiment` stands
+LOG_TAIL_BYTES = 4096  # bytes of log.txt
 
 
 def identical_run(args, experiment, selection):
@@ -24,14 +24,14 @@ def identical_run(args, experiment, selection):
     if experiment is None:
         return []
     own = os.path.realpath(args.model_dir)
-    runs = [run for run in runs_of(args.checkpoints_dir, experiment) if os.path.realpath(run) != own]
+    runs = [run for run in runs_of_experiment(args.checkpoints_dir, experiment) if os.path.realpath(run) != own]
     if not runs:
         return []
     more = f'; {len(runs) - 1} more' if len(runs) > 1 else ''
-    return [f'the same was run already (options, code, data): {runs[-1]}, {result_of(runs[-1], selection)}{more}']
+    return [f'the same was run already (options, code, data): {runs[-1]}, {run_summary(runs[-1], selection)}{more}']
 
 
-def runs_of(directory, experiment):
+def runs_of_experiment(directory, experiment):
     """Return the directories (list of Path) of the runs in a directory that have this `experiment`, the newest last."""
     needle, found = f'"experiment": "{experiment}"'.encode(), []
     try:
@@ -48,7 +48,7 @@ def _date_of(run, needle):
     """Return when a run began (str) if its record holds `needle` (bytes) and it never went on as another; else None."""
     try:
         with open_regular(os.path.join(run, 'record.json')) as file:
-            head = file.read(HEAD)
+            head = file.read(RECORD_HEAD_BYTES)
     except OSError:  # of an older version, no run, or half written
         return None
     if needle not in head or os.path.exists(os.path.join(run, 'record_2.json')):
@@ -57,10 +57,10 @@ def _date_of(run, needle):
     return date[1].decode(errors='replace') if date else ''
 
 
-def result_of(run, selection):
+def run_summary(run, selection):
     """Return what has come of a run (str): 'finished, best val/acc 0.9912 in epoch 7 of 10'."""
-    rows = _rows(run / 'history.csv', selection.monitor)
-    state = 'finished' if _has_ended(run / 'log.txt') else _unfinished(run)
+    rows = _history_values(run / 'history.csv', selection.monitor)
+    state = 'finished' if _has_ended(run / 'log.txt') else _unfinished_state(run)
     if not rows:
         return f'{state}, no epoch'
     best, at = math.nan, rows[0][0]
@@ -70,14 +70,14 @@ def result_of(run, selection):
     return f'{state} after epoch {rows[-1][0]}, best {selection.monitor} {best:.6g} in epoch {at}'
 
 
-def _unfinished(run):
+def _unfinished_state(run):
     try:
-        return 'under way' if holder(run) else 'interrupted'
+        return 'under way' if lock_holder(run) else 'interrupted'
     except OSError:  # a lock that cannot be read
         return 'interrupted'
 
 
-def _rows(path, monitor):
+def _history_values(path, monitor):
     """Return (epoch, value) of each row of a history.csv that can be read (list)."""
     rows = []
     try:
@@ -93,7 +93,7 @@ def _has_ended(path):
     """Return whether the last lines of a log are those of a run that came to its end (bool)."""
     try:
         with open_regular(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
             lines = file.read().splitlines()
     except OSError:
         return False

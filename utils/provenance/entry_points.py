@@ -16,16 +16,16 @@ from utils.metrics.ready_metrics import ReadyMetrics
 from utils.options.loss_options import parse_terms
 from utils.options.model_source import SOURCE
 from utils.provenance.source_ast import canonical
-from utils.provenance.symbol_resolver import DIGITS, ELSEWHERE
+from utils.provenance.symbol_resolver import EXTERNAL_MARK, HASH_DIGITS
 
 MODELS, LIBRARIES = 'model.model_entry.MODELS', 'model.model_entry.LIBRARIES'
 DATASETS, AUGMENTS = 'data.data_entry.DATASETS', 'data.augment.AUGMENTS'
 LOSSES, METRICS = 'loss.LOSSES', 'metrics.METRICS'
 TRAINER = 'train.Trainer'
-INSTALLED = ('site-packages', 'dist-packages')
+PACKAGE_DIRECTORIES = ('site-packages', 'dist-packages')
 
 
-def roots_of(trainer):
+def find_entry_points(trainer):
     """Return what a train.Trainer was built from: {kind: [things]}, each a class, a function or an entry's name (str).
 
     Parts that were handed to the Trainer ready-made count by their classes, others by their registries as well.
@@ -45,13 +45,13 @@ def roots_of(trainer):
     augment, mixing = trainer.prepare.augment, getattr(_dataset(loaders[0]), 'mixing', None)
     roots = {
         'model': names['model'] + _types(trainer.net.modules()),
-        'data': names['train_loader'] + [part for loader in loaders for part in _parts_of(loader)],
+        'data': names['train_loader'] + [part for loader in loaders for part in _loader_parts(loader)],
         'augment': [f'{AUGMENTS}[{args.augment}]'] * (augment is not None) + _types(filter(None, (augment, mixing))),
         'loss': names['loss'] + _types(trainer.loss.modules()),
         'metrics': _metrics_of(trainer.metrics['val']),
     }
     if isinstance(trainer.loss, FunctionLoss):
-        roots['loss'].append(kind_or_function(trainer.loss.function))
+        roots['loss'].append(class_or_function(trainer.loss.function))
     ready = (trainer.optimizer, trainer.given_scheduler)
     roots |= {
         name: [type(part)]
@@ -63,7 +63,7 @@ def roots_of(trainer):
         registered = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
         if registered == roots['metrics'][0].__name__:  # or the Trainer's class has others
             roots['metrics'].append(f'{METRICS}[{args.task}]')
-    if name_of(type(trainer)) != TRAINER:
+    if definition_name(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]
     return {kind: list(dict.fromkeys(things)) for kind, things in roots.items()}
 
@@ -72,31 +72,31 @@ def _dataset(loader):
     return getattr(loader, 'dataset', None)
 
 
-def _parts_of(loader):
+def _loader_parts(loader):
     """Return what a loader's batches come from (list of classes and functions): data sets, samplers, collation."""
     parts, waiting = [], [_dataset(loader), getattr(loader, 'batch_sampler', None), getattr(loader, 'sampler', None)]
     if not hasattr(loader, 'dataset'):  # a generator function, or a loader of one's own
-        parts.append(kind_or_function(getattr(loader, 'function', loader)))
+        parts.append(class_or_function(getattr(loader, 'function', loader)))
     while waiting:
         part = waiting.pop(0)
         if part is not None and len(parts) < 100:  # data sets of data sets, which might go round
             parts.append(type(part))
-            waiting += [getattr(part, 'dataset', None), *_several(getattr(part, 'datasets', None))]
+            waiting += [getattr(part, 'dataset', None), *_as_sequence(getattr(part, 'datasets', None))]
     collate = getattr(loader, 'collate_fn', None)
     return parts + ([collate] if inspect.isfunction(collate) else [])
 
 
-def _several(parts):
+def _as_sequence(parts):
     return parts if isinstance(parts, list | tuple) else []
 
 
 def _metrics_of(metrics):
     """Return the class of metrics (list), or of ready-made ones the classes and functions too."""
     given = metrics.metric_sources() if isinstance(metrics, ReadyMetrics) else []
-    return [type(metrics), *map(kind_or_function, given)]
+    return [type(metrics), *map(class_or_function, given)]
 
 
-def kind_or_function(thing):
+def class_or_function(thing):
     """Return a class or function as it is, of any other callable object its class."""
     return thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
 
@@ -105,7 +105,7 @@ def _types(things):
     return [kind_of(thing) for thing in things]
 
 
-def name_of(thing):
+def definition_name(thing):
     """Return the name by which symbol_resolver finds a class or function (str); None: of a library, or in no file."""
     path = _file_of(thing)
     if path is None or is_installed(path):
@@ -113,7 +113,7 @@ def name_of(thing):
     name = thing.__qualname__.partition('.')[0]  # of one within a function, the function
     if path.is_relative_to(PROJECT):
         return f'{str(path.relative_to(PROJECT).with_suffix("")).replace(os.sep, ".").removesuffix(".__init__")}.{name}'
-    return f'{path.with_suffix("")}{ELSEWHERE}{name}'
+    return f'{path.with_suffix("")}{EXTERNAL_MARK}{name}'
 
 
 def _file_of(thing):
@@ -124,17 +124,21 @@ def _file_of(thing):
 def is_installed(path):
     """Return whether a file (Path) belongs to Python or an installed package (bool)."""
     library = Path(sysconfig.get_path('stdlib')).resolve()
-    return any(part in INSTALLED for part in path.parts) or path.is_relative_to(library)
+    return any(part in PACKAGE_DIRECTORIES for part in path.parts) or path.is_relative_to(library)
 
 
 def packages_of(roots):
     """Return the installed packages (set of str) that classes and functions of `roots` are from."""
     things = [thing for those in roots.values() for thing in those if not isinstance(thing, str)]
     files = {thing.__module__.partition('.')[0]: _file_of(thing) for thing in things}
-    return {name for name, path in files.items() if path is not None and any(part in INSTALLED for part in path.parts)}
+    return {
+        name
+        for name, path in files.items()
+        if path is not None and any(part in PACKAGE_DIRECTORIES for part in path.parts)
+    }
 
 
-def typed_in(things):
+def interactive_definitions(things):
     """Return the hashes of what was typed into a notebook or a console, so that no file has it: {name: hash}."""
     found = {}
     for thing in things:
@@ -144,5 +148,5 @@ def typed_in(things):
             except (OSError, TypeError, SyntaxError):  # not kept by whatever it was typed into
                 continue
             text = canonical(tree.body)
-            found[f'__main__.{thing.__qualname__}'] = hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+            found[f'__main__.{thing.__qualname__}'] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
     return found

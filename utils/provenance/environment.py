@@ -15,18 +15,18 @@ from utils.base import rank_env
 from utils.base.machine import cpu_cores
 from utils.base.registry import PROJECT
 
-VERSIONS = ('torch', 'torchvision', 'numpy', 'pillow')
+CORE_PACKAGES = ('torch', 'torchvision', 'numpy', 'pillow')
 # The only environment variables that are written down: others may be secret.
-VARIABLES = (
+ENVIRONMENT_VARIABLES = (
     'OMP_NUM_THREADS MKL_NUM_THREADS OMP_WAIT_POLICY CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG '
     'CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE PYTHONHASHSEED'
 ).split()
-PATIENCE = 3  # seconds for git, whose repository may be large or on a slow drive
-MANY = 100  # changed files that are named
+GIT_TIMEOUT_SECONDS = 3  # seconds for git, whose repository may be large or on a slow drive
+MAX_CHANGED_PATHS = 100  # changed files that are named
 # Set within a hook, they would lead git into another repository.
-MISLEADING = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
-FIELDS = {'1': 7, 'u': 9, '?': 0}  # before the path in a line of `git status --porcelain=v2`, after the first
-ANCHOR = 'train.py'  # a repository that does not track it is not the project's
+GIT_LOCATION_VARIABLES = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
+STATUS_FIELDS = {'1': 7, 'u': 9, '?': 0}  # before the path in a line of `git status --porcelain=v2`, after the first
+TRACKED_FILE = 'train.py'  # a repository that does not track it is not the project's
 
 
 def versions_of(packages=()):
@@ -36,7 +36,7 @@ def versions_of(packages=()):
     is, the build counts.
     """
     found = {'python': platform.python_version()}
-    for name in (*VERSIONS, *sorted(set(packages) - set(VERSIONS))):
+    for name in (*CORE_PACKAGES, *sorted(set(packages) - set(CORE_PACKAGES))):
         told = getattr(sys.modules.get(name), '__version__', None)
         try:
             found[name] = str(told) if name == 'torch' and told else importlib.metadata.version(name)
@@ -52,10 +52,10 @@ def git_state(root=PROJECT):
         {'commit': hexadecimal str, None before the first one, 'changed': sorted list of str, the first MANY}, paths
         relative to `root`; None: there is no git, no repository that has the project, or no answer in time.
     """
-    tracked = _git(root, 'ls-files', '--full-name', '-z', '--', ANCHOR)
+    tracked = _git(root, 'ls-files', '--full-name', '-z', '--', TRACKED_FILE)
     if not tracked:
         return None
-    prefix = tracked.rstrip('\0').removesuffix(ANCHOR)  # the project may lie within a larger repository
+    prefix = tracked.rstrip('\0').removesuffix(TRACKED_FILE)  # the project may lie within a larger repository
     status = _git(root, 'status', '--porcelain=v2', '--branch', '--untracked-files=normal', '--no-renames', '-z', '.')
     if status is None:
         return None
@@ -64,14 +64,14 @@ def git_state(root=PROJECT):
         kind, _, rest = line.partition(' ')
         if kind == '#' and rest.startswith('branch.oid '):
             commit = rest.split()[1]
-        elif kind in FIELDS:
-            paths.append(rest.split(' ', FIELDS[kind])[-1].removeprefix(prefix))
-    return {'commit': None if commit == '(initial)' else commit, 'changed': sorted(paths)[:MANY]}
+        elif kind in STATUS_FIELDS:
+            paths.append(rest.split(' ', STATUS_FIELDS[kind])[-1].removeprefix(prefix))
+    return {'commit': None if commit == '(initial)' else commit, 'changed': sorted(paths)[:MAX_CHANGED_PATHS]}
 
 
 def _git(root, *words):
     """Return what git prints (str), or None: it is not there, refuses, or takes too long."""
-    environment = {name: value for name, value in os.environ.items() if name not in MISLEADING}
+    environment = {name: value for name, value in os.environ.items() if name not in GIT_LOCATION_VARIABLES}
     environment['GIT_OPTIONAL_LOCKS'] = '0'  # it only looks
     try:
         done = subprocess.run(
@@ -80,7 +80,7 @@ def _git(root, *words):
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE,
+            timeout=GIT_TIMEOUT_SECONDS,
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
@@ -112,7 +112,7 @@ def program_of(trainer):
     return shlex.join(program())
 
 
-def now():
+def iso_timestamp():
     """Return date and time (str, ISO 8601 with the time zone)."""
     return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
 
@@ -125,8 +125,8 @@ def environment_of(record, device):
         device: what the network runs on (str).
     """
     git = record['git'] or {'commit': 'not known: no git, no repository of the project, or no answer', 'changed': None}
-    settings = {name: os.environ.get(name, 'not set') for name in VARIABLES[:1]}
-    settings |= {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    settings = {name: os.environ.get(name, 'not set') for name in ENVIRONMENT_VARIABLES[:1]}
+    settings |= {name: os.environ[name] for name in ENVIRONMENT_VARIABLES if name in os.environ}
     cuda = {'cuda': str(torch.version.cuda), 'cudnn': str(torch.backends.cudnn.version())}
     return {
         'command': command_line(),
@@ -148,4 +148,8 @@ def environment_of(record, device):
 
 
 def _state_line(paths):
-    return 'clean' if not paths else f'changed or new: {", ".join(paths)}' + (' ...' if len(paths) == MANY else '')
+    return (
+        'clean'
+        if not paths
+        else f'changed or new: {", ".join(paths)}' + (' ...' if len(paths) == MAX_CHANGED_PATHS else '')
+    )

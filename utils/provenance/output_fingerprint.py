@@ -25,23 +25,23 @@ from utils.base.errors import DanluError
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed.fsdp import is_sharded
 from utils.logger import TimeBudget
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 
 RULE = 1
 SAMPLES = 2
 TOLERANCE = 1e-4  # of the largest number in the same output
-KEPT = 1000  # numbers of an answer that are kept, of a larger one a sample and MOMENTS
-MOMENTS = 3
-MOST_NOISE = 2**28  # numbers of a probe that is drawn, which take eight bytes each
-MOST_INPUTS = 2**16  # numbers of a probe that is kept whole
-SHARE = 0.005  # of a run's time, for checkpoints within an epoch
+MAX_STORED_VALUES = 1000  # numbers of an answer that are kept, of a larger one a sample and MOMENTS
+MOMENT_COUNT = 3
+MAX_NOISE_VALUES = 2**28  # numbers of a probe that is drawn, which take eight bytes each
+MAX_PROBE_VALUES = 2**16  # numbers of a probe that is kept whole
+TIME_SHARE = 0.005  # of a run's time, for checkpoints within an epoch
 
 
 class NoFingerprintError(Exception):
     """Why there is none (str): of this network, or in this checkpoint."""
 
 
-class Fingerprints:
+class OutputFingerprinter:
     """Adds to the checkpoints of a run what its network answers at that moment.
 
     Args:
@@ -51,8 +51,8 @@ class Fingerprints:
 
     def __init__(self, trainer):
         # In a circle worker processes would be waited for until they time out.
-        self.trainer, self.allowance = weakref.proxy(trainer), TimeBudget(SHARE)
-        self.probe = self.kept_probe = self.why_not = None
+        self.trainer, self.time_budget = weakref.proxy(trainer), TimeBudget(TIME_SHARE)
+        self.probe = self.stored_probe = self.why_impossible = None
 
     def add_to(self, states):
         """Add `fingerprint` (dict, or None where there is none) to states (dict name -> dict) about to be saved.
@@ -61,46 +61,48 @@ class Fingerprints:
         every saving.
         """
         found, interruption = None, self.trainer.interruption
-        if self.why_not is None and (not self.trainer.batch or interruption.signal or self._may_be_slow()):
-            with self.allowance.spending():
-                found = self._take()
+        if self.why_impossible is None and (not self.trainer.batch or interruption.signal or self._may_be_slow()):
+            with self.time_budget.spending():
+                found = self._compute_fingerprint()
         for state in states.values():
             state['fingerprint'] = found
 
     def _may_be_slow(self):
         # Of a network in shards all processes are asked, which have not all had the same time.
-        return self.allowance.due() and not is_sharded(self.trainer.net)
+        return self.time_budget.due() and not is_sharded(self.trainer.net)
 
-    def _take(self):
-        net = unwrapped(self.trainer.net)
+    def _compute_fingerprint(self):
+        net = unwrap_model(self.trainer.net)
         try:
             with self.trainer.eval_weights():
                 if self.probe is None:
-                    self._choose(net)
-                outputs = answers(net, self.probe)
+                    self._select_probe(net)
+                outputs = probe_outputs(net, self.probe)
         except Exception as error:  # of a network that is somebody's own: whatever it raises, training goes on
-            self.why_not = reason_of(error)
+            self.why_impossible = failure_reason(error)
             self.trainer.logger.print(
-                f'the checkpoints have no fingerprint, by which a change of the code is noticed: {self.why_not} '
+                f'the checkpoints have no fingerprint, by which a change of the code is noticed: {self.why_impossible} '
                 '(a network that takes something else: override Trainer.probe)'
             )
             return None
-        return {'rule': RULE, 'probe': self.kept_probe, 'device': self.trainer.device.type, 'outputs': outputs}
+        return {'rule': RULE, 'probe': self.stored_probe, 'device': self.trainer.device.type, 'outputs': outputs}
 
-    def _choose(self, net):
+    def _select_probe(self, net):
         """Settle on a probe, once, and make sure that the network answers it the same way each time."""
         probe = self.trainer.probe()
         if probe is None:
             raise NoFingerprintError('the size of a sample is not known')
-        if torch.is_tensor(probe) and torch.equal(probe, noise(probe.shape)):
-            self.kept_probe = {'shape': list(probe.shape)}
+        if torch.is_tensor(probe) and torch.equal(probe, probe_noise(probe.shape)):
+            self.stored_probe = {'shape': list(probe.shape)}
         else:
-            self.kept_probe = {'inputs': probe}
-            count = sum(tensor.numel() for _, tensor in tensors_in(probe))
-            if count > MOST_INPUTS:
-                raise NoFingerprintError(f'the probe has {count:,} numbers, and no more than {MOST_INPUTS:,} are kept')
-        first, second = answers(net, probe, twice=True)
-        if deviation(first, second):
+            self.stored_probe = {'inputs': probe}
+            count = sum(tensor.numel() for _, tensor in named_tensors(probe))
+            if count > MAX_PROBE_VALUES:
+                raise NoFingerprintError(
+                    f'the probe has {count:,} numbers, and no more than {MAX_PROBE_VALUES:,} are kept'
+                )
+        first, second = probe_outputs(net, probe, twice=True)
+        if output_difference(first, second):
             raise NoFingerprintError('in a test the network computes something else each time')
         self.probe = probe
 
@@ -109,10 +111,10 @@ def standard_probe(args):
     """Return pictures float32 (SAMPLES, C, H, W), or features (SAMPLES, F), of the options; None: they do not say."""
     if not args.channels or args.image_size is None:
         return None
-    return noise((SAMPLES, args.channels, *args.image_size))
+    return probe_noise((SAMPLES, args.channels, *args.image_size))
 
 
-def noise(shape):
+def probe_noise(shape):
     """Return the noise of RULE: float32, uniform, of mean 0 and deviation 1.
 
     numpy has promised never to change what a RandomState draws (NEP 19). No other generator is touched.
@@ -121,7 +123,7 @@ def noise(shape):
     return torch.from_numpy(((2 * draws - 1) * math.sqrt(3)).astype(np.float32))
 
 
-def answers(net, probe, twice=False):
+def probe_outputs(net, probe, twice=False):
     """Return what a network answers in a test, in float32, and leave everything as it was.
 
     Args:
@@ -138,24 +140,24 @@ def answers(net, probe, twice=False):
         Exception: what the network raises.
     """
     device = next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device('cpu'))
-    probe = moved(probe, device)
+    probe = nested_to_device(probe, device)
     words = probe if isinstance(probe, dict) else {}
     places = probe if isinstance(probe, list | tuple) else () if words else (probe,)
-    with undisturbed(net), in_float32(), torch.no_grad(), torch.autocast(device.type, enabled=False):
-        found = [told(net(*places, **words)) for _ in range(1 + twice)]
+    with preserve_state(net), in_float32(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        found = [summarize_output(net(*places, **words)) for _ in range(1 + twice)]
     return found if twice else found[0]
 
 
-def told(output):
+def summarize_output(output):
     """Return what is kept of a network's output: see `answers`."""
-    found = list(tensors_in(output))
+    found = list(named_tensors(output))
     if not found:
         raise NoFingerprintError(f'the network returns {type(output).__name__}, and in it no tensor')
-    most = max(KEPT // len(found), 1)
-    return {name: {'shape': list(tensor.shape), 'values': values_of(tensor, most)} for name, tensor in found}
+    most = max(MAX_STORED_VALUES // len(found), 1)
+    return {name: {'shape': list(tensor.shape), 'values': sample_values(tensor, most)} for name, tensor in found}
 
 
-def values_of(tensor, most):
+def sample_values(tensor, most):
     """Return a tensor's numbers, float32 (n,) on the CPU; of more than `most` a fixed choice and mean, rms, maximum."""
     numbers = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
     if len(numbers) > most:
@@ -167,7 +169,7 @@ def values_of(tensor, most):
     return numbers.to('cpu', torch.float32, copy=True)
 
 
-def deviation(then, now):
+def output_difference(then, now):
     """Return how two results of `answers` differ (str), or None: not by more than TOLERANCE."""
     shapes = [{name: tuple(part['shape']) for name, part in each.items()} for each in (then, now)]
     if shapes[0] != shapes[1]:
@@ -202,15 +204,15 @@ def compare_outputs(net, fingerprint):
         if fingerprint['rule'] != RULE:
             raise NoFingerprintError(f'the rule {fingerprint["rule"]} of its fingerprint is not known here')
         kept = fingerprint['probe']
-        if math.prod(kept.get('shape', ())) > MOST_NOISE:
-            raise NoFingerprintError(f'its probe has more than {MOST_NOISE:,} numbers')
-        probe = noise(kept['shape']) if 'shape' in kept else kept['inputs']
-        return deviation(fingerprint['outputs'], answers(unwrapped(net), probe))
+        if math.prod(kept.get('shape', ())) > MAX_NOISE_VALUES:
+            raise NoFingerprintError(f'its probe has more than {MAX_NOISE_VALUES:,} numbers')
+        probe = probe_noise(kept['shape']) if 'shape' in kept else kept['inputs']
+        return output_difference(fingerprint['outputs'], probe_outputs(unwrap_model(net), probe))
     except Exception as error:  # of a changed network, or of a fingerprint that something else has made
-        raise NoFingerprintError(reason_of(error)) from error
+        raise NoFingerprintError(failure_reason(error)) from error
 
 
-def reason_of(error):
+def failure_reason(error):
     """Return what an exception says about why there is no fingerprint (str, one line)."""
     if isinstance(error, NoFingerprintError | DanluError):
         return str(error)
@@ -218,27 +220,27 @@ def reason_of(error):
     return f'the network does not take the probe ({type(error).__name__}: {line[:200]})'
 
 
-def tensors_in(value, name=''):
+def named_tensors(value, name=''):
     """Yield (dotted name, tensor) for each tensor in nested tuples, lists and dicts."""
     if torch.is_tensor(value):
         yield name, value.detach()
         return
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
     for key, part in parts:
-        yield from tensors_in(part, f'{name}.{key}' if name else str(key))
+        yield from named_tensors(part, f'{name}.{key}' if name else str(key))
 
 
-def moved(value, device):
+def nested_to_device(value, device):
     """Return nested tuples, lists and dicts with their tensors on a device."""
     if torch.is_tensor(value):
         return value.to(device)
     if isinstance(value, dict):
-        return {key: moved(part, device) for key, part in value.items()}
-    return [moved(part, device) for part in value] if isinstance(value, list | tuple) else value
+        return {key: nested_to_device(part, device) for key, part in value.items()}
+    return [nested_to_device(part, device) for part in value] if isinstance(value, list | tuple) else value
 
 
 @contextmanager
-def undisturbed(net):
+def preserve_state(net):
     """Have a network, not compiled, in eval mode for the body of the `with`, then all as it was before."""
     modes = [(module, module.training) for module in net.modules()]
     compiled = [(module, module._compiled_call_impl) for module in net.modules() if module._compiled_call_impl]

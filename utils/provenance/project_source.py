@@ -19,17 +19,26 @@ from utils.base.regular_files import open_regular, read_regular_bytes
 
 CODE = frozenset('.py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .sh'.split())
 TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb .html .css .js'.split())
-LARGEST = 2**19  # bytes of a text; lists and annotations are larger
-LARGEST_UNNAMED = 2**16  # bytes of a file without an ending: LICENSE, .ci/run
-CROWDED = 1000  # entries of a directory from which it holds data, unless it is a package
-MANY_TEXTS = 100  # texts of one kind in a directory from which they are data: a file of labels for each picture
-MOST_ENTRIES = 50_000  # that are looked at below directories that are no packages; sources come first
-HIDDEN_KEPT = ('.ci', '.run', '.github')
-OUTPUTS = ('checkpoints', 'datasets')  # at the top, unless they are packages
-NO_SOURCES = ('__pycache__', 'node_modules', 'site-packages', 'wandb', 'mlruns')
+MAX_TEXT_BYTES = 2**19  # bytes of a text; lists and annotations are larger
+MAX_UNNAMED_BYTES = 2**16  # bytes of a file without an ending: LICENSE, .ci/run
+DATA_DIRECTORY_ENTRIES = 1000  # entries of a directory from which it holds data, unless it is a package
+MAX_TEXTS_OF_ONE_KIND = (
+    100  # texts of one kind in a directory from which they are data: a file of labels for each picture
+)
+MAX_ENTRIES = 50_000  # that are looked at below directories that are no packages; sources come first
+INCLUDED_HIDDEN = ('.ci', '.run', '.github')
+OUTPUT_DIRECTORIES = ('checkpoints', 'datasets')  # at the top, unless they are packages
+EXCLUDED_DIRECTORIES = ('__pycache__', 'node_modules', 'site-packages', 'wandb', 'mlruns')
 SECRET = re.compile(r'(^|[^a-z])(secrets?|credentials?|passwords?|tokens?|api_?keys?)([^a-z]|$)', re.IGNORECASE)
-NOT_RUN = ('tests', 'scripts', 'docs', '.ci', '.run', '.github')  # directories whose code takes no part in a run
-EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can name
+NON_RUN_DIRECTORIES = (
+    'tests',
+    'scripts',
+    'docs',
+    '.ci',
+    '.run',
+    '.github',
+)  # directories whose code takes no part in a run
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # that a zip archive can name
 
 
 def project_files(root=PROJECT):
@@ -38,19 +47,19 @@ def project_files(root=PROJECT):
     Directories nearest to sources come first, and at most MOST_ENTRIES are looked at: a data directory within the
     project, however large, costs a moment. Links to directories are not followed.
     """
-    root, found, left = str(root), [], MOST_ENTRIES
+    root, found, left = str(root), [], MAX_ENTRIES
     waiting = [(0, 0, '')]  # levels without a source above it, depth, path
     while waiting and left > 0:
         barren, depth, folder = heapq.heappop(waiting)
         entries = _entries(os.path.join(root, folder), depth)
         if entries is None:
-            left -= CROWDED
+            left -= DATA_DIRECTORY_ENTRIES
             continue
         names = {entry.name for entry in entries}
         left -= 0 if '__init__.py' in names or not depth else len(entries)
-        if depth and _is_no_source(os.path.join(root, folder), names):
+        if depth and _is_environment_or_run(os.path.join(root, folder), names):
             continue
-        sources = _sources(entries)
+        sources = _source_names(entries)
         found += [f'{folder}{name}' for name in sources]
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and _may_hold_sources(entry, depth):
@@ -62,15 +71,15 @@ def _entries(path, depth):
     """Return the entries (list of os.DirEntry) of a directory; None: so many that they are data."""
     try:
         with os.scandir(path) as entries:
-            first = list(islice(entries, CROWDED + 1))
-            if depth and len(first) > CROWDED and not os.path.isfile(os.path.join(path, '__init__.py')):
+            first = list(islice(entries, DATA_DIRECTORY_ENTRIES + 1))
+            if depth and len(first) > DATA_DIRECTORY_ENTRIES and not os.path.isfile(os.path.join(path, '__init__.py')):
                 return None
             return first + list(entries)
     except OSError:  # gone meanwhile, or not ours to read
         return []
 
 
-def _is_no_source(path, names):
+def _is_environment_or_run(path, names):
     """Return whether a directory that holds `names` is an environment, or of a run or a test (bool)."""
     if 'pyvenv.cfg' in names or 'conda-meta' in names:
         return True
@@ -85,31 +94,31 @@ def _is_no_source(path, names):
 
 def _may_hold_sources(entry, depth):
     name = entry.name
-    if not _is_plain(name):
-        return name in HIDDEN_KEPT
-    if depth == 0 and name in OUTPUTS:
+    if not _is_archivable(name):
+        return name in INCLUDED_HIDDEN
+    if depth == 0 and name in OUTPUT_DIRECTORIES:
         return os.path.isfile(os.path.join(entry.path, '__init__.py'))
-    return name not in NO_SOURCES and not name.endswith('.egg-info')
+    return name not in EXCLUDED_DIRECTORIES and not name.endswith('.egg-info')
 
 
-def _sources(entries):
+def _source_names(entries):
     """Return the names (list of str) of the source files among a directory's entries."""
     by_ending = {}
     for entry in entries:
         ending = os.path.splitext(entry.name)[1].lower()
-        wanted = (ending in CODE or ending in TEXTS or not ending) and _is_plain(entry.name)
+        wanted = (ending in CODE or ending in TEXTS or not ending) and _is_archivable(entry.name)
         if wanted and entry.is_file():
             by_ending.setdefault(ending, []).append(entry)
     found = []
     for ending, those in by_ending.items():
         if ending in CODE:
             found += [entry.name for entry in those]
-        elif len(those) <= MANY_TEXTS:
+        elif len(those) <= MAX_TEXTS_OF_ONE_KIND:
             found += [entry.name for entry in those if _is_text(entry, ending) and not SECRET.search(entry.name)]
     return found
 
 
-def _is_plain(name):
+def _is_archivable(name):
     """Return whether a file's name is not hidden, and one that an archive can hold (bool): of valid UTF-8."""
     return not name.startswith('.') and os.fsencode(name).decode('utf-8', 'replace') == name
 
@@ -119,8 +128,8 @@ def _is_text(entry, ending):
     with suppress(OSError):
         size = entry.stat().st_size
         if ending:
-            return size <= LARGEST
-        if size <= LARGEST_UNNAMED:
+            return size <= MAX_TEXT_BYTES
+        if size <= MAX_UNNAMED_BYTES:
             with open_regular(entry.path) as file:
                 return b'\0' not in file.read()
     return False
@@ -135,20 +144,20 @@ def read_files(root=PROJECT):
     return found
 
 
-def packed(files):
+def zip_bytes(files):
     """Return a zip archive (bytes) of `files` (dict from path to bytes): equal ones give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            info = zipfile.ZipInfo(name, EARLIEST)
+            info = zipfile.ZipInfo(name, ZIP_EPOCH)
             info.create_system, info.external_attr, info.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(info, files[name])
     return buffer.getvalue()
 
 
-def pack(path, root=PROJECT):
+def write_zip(path, root=PROJECT):
     """Write the project's source files as a zip archive to `path` and return its SHA-256 (str, hexadecimal)."""
-    data = packed(read_files(root))
+    data = zip_bytes(read_files(root))
     with open_regular(path, 'wb') as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
@@ -157,7 +166,7 @@ def pack(path, root=PROJECT):
 def is_run_code(name):
     """Return whether the file of this relative path (str) takes part in runs (bool): code, and no test or script."""
     ending = os.path.splitext(name)[1].lower()
-    return ending in CODE and ending != '.sh' and name.partition('/')[0] not in NOT_RUN
+    return ending in CODE and ending != '.sh' and name.partition('/')[0] not in NON_RUN_DIRECTORIES
 
 
 def code_hash(files):

@@ -34,16 +34,16 @@ from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
 from utils.distributed import processes
 from utils.options.arguments import names_of
-from utils.provenance.code_fingerprint import changed, changed_files, components_of, describe
-from utils.provenance.entry_points import name_of, packages_of, roots_of, typed_in
-from utils.provenance.environment import command_line, environment_of, git_state, now, versions_of
-from utils.provenance.project_source import code_hash, packed, read_files
+from utils.provenance.code_fingerprint import describe_changes, find_changed_files, find_changes, hash_components
+from utils.provenance.entry_points import definition_name, find_entry_points, interactive_definitions, packages_of
+from utils.provenance.environment import command_line, environment_of, git_state, iso_timestamp, versions_of
+from utils.provenance.project_source import code_hash, read_files, zip_bytes
 from utils.provenance.symbol_resolver import Source
 
 FORMAT = 1
-SPLITS = {'train': 'training data', 'val': 'validation data'}
-ESSENCE = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
-ARCHIVE = re.compile(r'source(_\d+)?\.zip')
+DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
+IDENTITY_KEYS = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
+ARCHIVE_NAME = re.compile(r'source(_\d+)?\.zip')
 ANOTHER_RUN = 'it goes on with what is there now, which is another run'
 
 
@@ -60,11 +60,11 @@ class Record:
     """
 
     def __init__(self, trainer):
-        files, roots = read_files(PROJECT), roots_of(trainer)
-        self.archive, self.goes_on = packed(files), False
+        files, roots = read_files(PROJECT), find_entry_points(trainer)
+        self.archive, self.is_unchanged = zip_bytes(files), False
         self.values = {
             'format': FORMAT,
-            'date': now(),
+            'date': iso_timestamp(),
             'experiment': None,
             'run': uuid.uuid4().hex,
             'code': code_hash(files),
@@ -85,13 +85,15 @@ class Record:
             state: what is in the checkpoint (dict); older ones have the hashes `identity` instead of a record.
             directory: of the run.
         """
-        then = state.get('record') or _record_from(state.get('identity') or {})
+        then = state.get('record') or _legacy_record(state.get('identity') or {})
         lines = [
             f'changed since the run was interrupted: {what}; {ANOTHER_RUN}'
-            for what in differences(then, self.values, archive_of(then, directory))
+            for what in record_differences(then, self.values, open_archive(then, directory))
         ]
-        self.goes_on = _has_archive(then) and all(_essence(then, key) == _essence(self.values, key) for key in ESSENCE)
-        if self.goes_on:
+        self.is_unchanged = _has_archive(then) and all(
+            _identity_value(then, key) == _identity_value(self.values, key) for key in IDENTITY_KEYS
+        )
+        if self.is_unchanged:
             self.values = then | {'experiment': then.get('experiment') and self.values['experiment']}
         elif 'code' in then:
             self.values['experiment'] = None  # a part of it was another
@@ -99,15 +101,15 @@ class Record:
             self.values['run'] = then['run']
         return lines
 
-    def renew(self, trainer):
+    def rewrite(self, trainer):
         """Write record.json anew, as a part of a run that has not begun was replaced or it got another length."""
-        roots, values = roots_of(trainer), self.values
+        roots, values = find_entry_points(trainer), self.values
         values['versions'], values['components'] = versions_of(packages_of(roots)), _components(roots)
         values['experiment'] = experiment_of(trainer, values)
         if trainer.given:
             values['given_parts'] = trainer.args.given_parts
         directory = Path(trainer.args.model_dir)
-        with replacing(directory / _sibling(values['source']['file'], 'record.json')) as file:
+        with replacing(directory / _sibling_name(values['source']['file'], 'record.json')) as file:
             json.dump(values, file, indent=1)
             file.write('\n')
 
@@ -122,17 +124,17 @@ class Record:
             A line (list of one str) where the archive cannot be noted as the user's own, else [].
         """
         directory, source = Path(directory), self.values['source']
-        if self.goes_on:
-            with open_regular(directory / _sibling(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
-                file.write(f'resumed: {now()}, {command_line()}\n')
+        if self.is_unchanged:
+            with open_regular(directory / _sibling_name(source['file'], 'env.txt'), 'a', encoding='utf-8') as file:
+                file.write(f'resumed: {iso_timestamp()}, {command_line()}\n')
         else:
-            source['file'] = _new_name(directory)
+            source['file'] = _new_archive_name(directory)
             with replacing(directory / source['file'], binary=True) as file:
                 file.write(self.archive)
-            with replacing(directory / _sibling(source['file'], 'env.txt')) as file:
+            with replacing(directory / _sibling_name(source['file'], 'env.txt')) as file:
                 lines = environment_of(self.values, device).items()
                 file.write(''.join(f'{name}: {value}\n' for name, value in lines))
-        with replacing(directory / _sibling(source['file'], 'record.json')) as file:
+        with replacing(directory / _sibling_name(source['file'], 'record.json')) as file:
             json.dump(self.values, file, indent=1)
             file.write('\n')
         self.archive = None  # it may be large, and the run long
@@ -172,23 +174,25 @@ def run_id(record):
     return value if isinstance(value, str) else None
 
 
-def _essence(record, key):
+def _identity_value(record, key):
     return record[key].get('sha256') if key == 'source' else record.get(key)
 
 
 def _has_archive(record):
     """Return whether a record names an archive as a run calls it (bool); a checkpoint may be from anybody."""
-    return bool(ARCHIVE.fullmatch(str((record.get('source') or {}).get('file'))))
+    return bool(ARCHIVE_NAME.fullmatch(str((record.get('source') or {}).get('file'))))
 
 
 def _components(roots):
     """Return the hashes of the definitions that were used: {kind: {name: hash}}."""
     names = {
-        kind: [name for name in (thing if isinstance(thing, str) else name_of(thing) for thing in things) if name]
+        kind: [
+            name for name in (thing if isinstance(thing, str) else definition_name(thing) for thing in things) if name
+        ]
         for kind, things in roots.items()
     }
-    found = components_of(names, Source(PROJECT))
-    return {kind: hashes | typed_in(roots[kind]) for kind, hashes in found.items()}
+    found = hash_components(names, Source(PROJECT))
+    return {kind: hashes | interactive_definitions(roots[kind]) for kind, hashes in found.items()}
 
 
 def experiment_of(trainer, record):
@@ -210,7 +214,7 @@ def experiment_of(trainer, record):
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _record_from(identity):
+def _legacy_record(identity):
     """Return what there is of a record (dict) in a checkpoint of before there were any: the hash of the code.
 
     Those of data are left out, as that of a list did not see the sizes of its files then.
@@ -218,7 +222,7 @@ def _record_from(identity):
     return {'code': identity['code']} if 'code' in identity else {}
 
 
-def differences(then, now, archive=None):
+def record_differences(then, now, archive=None):
     """Return what differs between two records (list of str): data by split, versions, and the code by its parts.
 
     Args:
@@ -226,7 +230,7 @@ def differences(then, now, archive=None):
         archive: Source of then's source.zip, or None: it is not at hand.
     """
     found = []
-    for split, what in SPLITS.items():
+    for split, what in DATA_OF_SPLIT.items():
         before, after = (record.get('data', {}).get(split, {}).get('sha256') for record in (then, now))
         if before and after and before != after:
             found.append(f'the {what}')
@@ -252,15 +256,15 @@ def code_differences(then, archive):
         archive: Source of its source.zip, or None.
     """
     now = Source(PROJECT)
-    parts = describe(found := changed(then, archive, now))
+    parts = describe_changes(found := find_changes(then, archive, now))
     if archive is not None:
-        parts += [path for path in changed_files(archive, now) if path not in {change.path for change in found}]
+        parts += [path for path in find_changed_files(archive, now) if path not in {change.path for change in found}]
         if not parts:
             return []
     return ['the code' + (f' of {", ".join(parts)}' if parts else '')]
 
 
-def archive_of(record, directory):
+def open_archive(record, directory):
     """Return the Source of a run's source.zip, or None: it is not in `directory`, or not the one that was recorded."""
     if not record or not _has_archive(record):
         return None
@@ -273,16 +277,18 @@ def archive_of(record, directory):
     return Source(path) if whole else None
 
 
-def _new_name(directory):
+def _new_archive_name(directory):
     """Return the name (str) of a new archive: source.zip, or source_2.zip where there is one of an earlier start."""
     for number in count(1):
         name = 'source.zip' if number == 1 else f'source_{number}.zip'
-        if not any((directory / _sibling(name, other)).exists() for other in ('source.zip', 'env.txt', 'record.json')):
+        if not any(
+            (directory / _sibling_name(name, other)).exists() for other in ('source.zip', 'env.txt', 'record.json')
+        ):
             return name
     return None
 
 
-def _sibling(archive, name):
+def _sibling_name(archive, name):
     """Return the name (str) of the file that goes with an archive: source_2.zip and env.txt are env_2.txt."""
     stem, ending = os.path.splitext(name)
     return f'{stem}{os.path.splitext(archive)[0].removeprefix("source")}{ending}'

@@ -17,13 +17,13 @@ from utils.base.known_archives import check_permission
 from utils.base.regular_files import read_regular_text
 from utils.options.arguments import underscored
 from utils.provenance.environment import command_line
-from utils.provenance.source_archive import read_archive, unpacked
+from utils.provenance.source_archive import read_archive, unpack_cached
 
-TOLD = 'DANLU_CODE'  # environment variable by which the process of the other code knows what it is
-PATIENCE = 3.0  # seconds in which a process ends by the Ctrl-C that it got from the terminal itself
+CODE_VARIABLE = 'DANLU_CODE'  # environment variable by which the process of the other code knows what it is
+INTERRUPT_GRACE_SECONDS = 3.0  # seconds in which a process ends by the Ctrl-C that it got from the terminal itself
 
 
-def test_then(parser, argv, checkpoint):
+def test_with_recorded_code(parser, argv, checkpoint):
     """Test a checkpoint by the code of its run, as eval.py does, and return the values (dict of float).
 
     Args:
@@ -37,25 +37,25 @@ def test_then(parser, argv, checkpoint):
     """
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     given = parser.given(argv)
-    path, sha256 = archive_of(checkpoint, given['load_model_path'])
+    path, sha256 = find_archive(checkpoint, given['load_model_path'])
     if given.get('download'):  # into the project, and not into the cache
         (Path(parser.get_default('checkpoints_dir')).parent / 'datasets').mkdir(exist_ok=True)
-    told = {'archive': str(path), 'sha256': sha256, 'command': command()}
+    told = {'archive': str(path), 'sha256': sha256, 'command': original_command()}
     files = read_archive(path, sha256)
     whose = check_permission(path, sha256, given.get('trust_code', False))
-    with unpacked(files, sha256) as place:
+    with unpack_cached(files, sha256) as place:
         print(f'by the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
-        start = [sys.executable, str(place / 'eval.py'), *words_for_then(parser, argv, given)]
-        said = run_process(start, {**os.environ, TOLD: json.dumps(told)})
+        start = [sys.executable, str(place / 'eval.py'), *recorded_code_arguments(parser, argv, given)]
+        said = run_forwarding(start, {**os.environ, CODE_VARIABLE: json.dumps(told)})
     if not said.get('results'):
         raise DanluError(f'--code: the programs in {path} do not say where the results of the test are')
-    return read_values(Path(said['results']) / 'result.txt')
+    return read_result_values(Path(said['results']) / 'result.txt')
 
 
-test_then.__test__ = False  # pytest would take it for a test
+test_with_recorded_code.__test__ = False  # pytest would take it for a test
 
 
-def archive_of(checkpoint, path):
+def find_archive(checkpoint, path):
     """Return the Path of the archive that holds the code of a checkpoint's run, and its SHA-256 (str).
 
     Args:
@@ -76,7 +76,7 @@ def archive_of(checkpoint, path):
     return Path(path).parent / file, sha256
 
 
-def words_for_then(parser, argv, given):
+def recorded_code_arguments(parser, argv, given):
     """Return the words (list of str) that the other eval.py gets: those given, and where results go.
 
     Without --code, and without --trust_code, which older code does not know.
@@ -99,7 +99,7 @@ def words_for_then(parser, argv, given):
     return words
 
 
-def run_process(words, env):
+def run_forwarding(words, env):
     """Run a process, pass its output and the signals that this one gets on, and return what it printed.
 
     Returns:
@@ -112,7 +112,7 @@ def run_process(words, env):
     options = {'stdout': subprocess.PIPE, 'text': True, 'encoding': 'utf-8', 'errors': 'replace'}
     with subprocess.Popen(words, env={**env, 'PYTHONIOENCODING': 'utf-8'}, **options) as process:
         try:
-            with passing_signals_to(process):
+            with forward_signals(process):
                 for line in process.stdout:
                     print(line, end='', flush=True)
                     name, _, rest = line.rstrip('\n').partition(': ')
@@ -126,12 +126,14 @@ def run_process(words, env):
 
 
 @contextmanager
-def passing_signals_to(process):
+def forward_signals(process):
     """Let a process end by the signals that ask this one to, in the body of the `with`, and this one wait for it."""
 
     def pass_on(number, frame):
         # What comes from a terminal reaches both.
-        timer = threading.Timer(PATIENCE if number in FROM_TERMINAL else 0, process.send_signal, [number])
+        timer = threading.Timer(
+            INTERRUPT_GRACE_SECONDS if number in FROM_TERMINAL else 0, process.send_signal, [number]
+        )
         timer.daemon = True
         timer.start()
 
@@ -139,18 +141,18 @@ def passing_signals_to(process):
         yield
 
 
-def made_by():
+def code_provenance():
     """Return by what code this process tests (dict of str) for result.txt, where it is not the project's."""
-    told = json.loads(os.environ.get(TOLD, '{}'))
+    told = json.loads(os.environ.get(CODE_VARIABLE, '{}'))
     return {'code': f"the run's own, {told['archive']} ({told['sha256']})"} if told else {}
 
 
-def command():
+def original_command():
     """Return the command (str) that this process was started by, also where it is another one's."""
-    return json.loads(os.environ.get(TOLD, '{}')).get('command') or command_line()
+    return json.loads(os.environ.get(CODE_VARIABLE, '{}')).get('command') or command_line()
 
 
-def read_values(path):
+def read_result_values(path):
     """Return the values (dict of float) in a result.txt.
 
     Raises:
@@ -166,7 +168,7 @@ def read_values(path):
         raise DanluError(f'{path} is no result of a test: {error}') from error
 
 
-def side_by_side(then, now):
+def comparison_table(then, now):
     """Return a table (list of str): the values of a test by the code of the run, by today's, and their difference.
 
     Args:

@@ -9,15 +9,17 @@ from utils.base.record_schema import CONDITIONS, FIRST_STEP, Needed, fault_of
 from utils.base.regular_files import open_regular, read_regular_text
 from utils.base.write_errors import writing
 from utils.distributed import processes
-from utils.provenance.resume_check import checksum, tensors_in
-from utils.runs.checkpoint import unwrapped
+from utils.provenance.resume_check import checksum, iterate_tensors
+from utils.runs.checkpoint import unwrap_model
 
-FILE = 'first_steps.jsonl'
-COUNT = 20  # steps that are noted
-VALUES = 2**16  # of each tensor that count: sums of all of them would take longer than the step of a large network
+REPLAY_FILE = 'first_steps.jsonl'
+REPLAY_STEPS = 20  # steps that are noted
+MAX_VALUES_PER_TENSOR = (
+    2**16
+)  # of each tensor that count: sums of all of them would take longer than the step of a large network
 
 
-class FirstSteps:
+class ReplayLog:
     """Notes what the first steps of a new run have seen: one line of JSON for each.
 
     The line before them says on what the run was: threads, device, and whether its parts were built by their names.
@@ -27,30 +29,30 @@ class FirstSteps:
         count: steps to note (int), 0 of a run that goes on.
     """
 
-    def __init__(self, directory, count=COUNT):
-        self.path, self.left, self.weights, self.done = Path(directory) / FILE, count, None, 0
+    def __init__(self, directory, count=REPLAY_STEPS):
+        self.path, self.left, self.weights, self.done = Path(directory) / REPLAY_FILE, count, None, 0
 
-    def before(self, trainer):
+    def before_step(self, trainer):
         """Take note of the weights with which a step begins."""
         if self.left:
-            weights = unwrapped(trainer.net).state_dict().values()
-            self.weights = checksum(map(sampled, tensors_in(weights)))
+            weights = unwrap_model(trainer.net).state_dict().values()
+            self.weights = checksum(map(subsample, iterate_tensors(weights)))
 
-    def after(self, trainer, images, targets):
+    def after_step(self, trainer, images, targets):
         """Write down the step that was just done."""
         if not self.left:
             return
         self.left -= 1
         self.done += 1
-        lines = [] if self.done > 1 else [conditions(trainer)]
+        lines = [] if self.done > 1 else [run_conditions(trainer)]
         loss = float(trainer.logger.recorder.latest['train/loss'])
-        lines.append({'step': self.done, 'data': checksum(map(sampled, tensors_in([images, targets]))),
+        lines.append({'step': self.done, 'data': checksum(map(subsample, iterate_tensors([images, targets]))),
                       'weights': self.weights, 'loss': loss})  # fmt: skip
         with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.writelines(json.dumps(line) + '\n' for line in lines)
 
 
-def conditions(trainer):
+def run_conditions(trainer):
     """Return what the bits of a run depend on besides its options, code and data (dict of plain values)."""
     return {
         'threads': torch.get_num_threads(),
@@ -61,7 +63,7 @@ def conditions(trainer):
     }
 
 
-def read_first_steps(directory):
+def read_replay_log(directory):
     """Return the conditions (dict) and the steps (list of dict) that a run has noted; a line cut off is left out.
 
     Raises:
@@ -69,19 +71,19 @@ def read_first_steps(directory):
         ValueError: the file is not one that a run has written.
     """
     lines = []
-    for line in read_regular_text(Path(directory) / FILE, errors='replace').splitlines():
+    for line in read_regular_text(Path(directory) / REPLAY_FILE, errors='replace').splitlines():
         try:
             lines.append(json.loads(line))
         except (ValueError, RecursionError):
             break
-    conditions, steps = next(iter(lines), None), lines[1:]
-    fault = fault_of(conditions, Needed(CONDITIONS), 'the first line') or fault_of(steps, [Needed(FIRST_STEP)], 'steps')
+    first, steps = next(iter(lines), None), lines[1:]
+    fault = fault_of(first, Needed(CONDITIONS), 'the first line') or fault_of(steps, [Needed(FIRST_STEP)], 'steps')
     if fault:
-        raise ValueError(f'{Path(directory) / FILE} is damaged: {fault}')
+        raise ValueError(f'{Path(directory) / REPLAY_FILE} is damaged: {fault}')
     return lines[0], lines[1:]
 
 
-def sampled(tensor):
+def subsample(tensor):
     """Return up to VALUES values of a tensor (1-d), evenly spaced."""
     flat = tensor.detach().reshape(-1)
-    return flat[:: -(-len(flat) // VALUES) or 1]
+    return flat[:: -(-len(flat) // MAX_VALUES_PER_TENSOR) or 1]

@@ -11,13 +11,13 @@ from utils.base.regular_files import open_regular, read_regular_text
 from utils.base.write_errors import writing
 from utils.distributed import processes
 from utils.distributed.fsdp import local
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 
-FILE = 'witness.jsonl'
-CLOSE = 1e-5  # share by which a loss may differ where other arithmetic rounds otherwise: a GPU, more threads
+WITNESS_FILE = 'witness.jsonl'
+LOSS_TOLERANCE = 1e-5  # share by which a loss may differ where other arithmetic rounds otherwise: a GPU, more threads
 
 
-class Witness:
+class ResumeCheck:
     """Notes the first step after each saving of last.pth, and compares that of a resumed run with what was noted.
 
     Args:
@@ -26,23 +26,23 @@ class Witness:
     """
 
     def __init__(self, directory, resumed):
-        self.path, self.resumed, self.waiting = Path(directory) / FILE, resumed, resumed
+        self.path, self.resumed, self.is_pending = Path(directory) / WITNESS_FILE, resumed, resumed
         self.weights = None
 
-    def before(self, trainer):
+    def before_step(self, trainer):
         """Take note of the weights with which the next step begins, if that one counts."""
-        if self.waiting:
-            self.weights = checksum(unwrapped(trainer.net).state_dict().values())
+        if self.is_pending:
+            self.weights = checksum(unwrap_model(trainer.net).state_dict().values())
 
-    def after(self, trainer, images, targets):
+    def after_step(self, trainer, images, targets):
         """Write down the step that was just done, if it counts.
 
         Returns:
             a line for the log (str) where a resumed run was compared, or None.
         """
-        if not self.waiting:
+        if not self.is_pending:
             return None
-        self.waiting = False
+        self.is_pending = False
         seen = {
             'processes': processes.count(),
             'epoch': trainer.epoch + 1,
@@ -51,16 +51,16 @@ class Witness:
             'data': checksum([images, targets]),
             'loss': float(trainer.logger.recorder.latest['train/loss']),
         }
-        line = self._compared(seen) if self.resumed else None
+        line = self._compare_step(seen) if self.resumed else None
         self.resumed = False
         with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(seen) + '\n')
         return line
 
-    def _compared(self, seen):
+    def _compare_step(self, seen):
         """Return what differs first between a step and what was noted of it (str)."""
         step = f'batch {seen["batch"]} of epoch {seen["epoch"]}'
-        for noted in reversed(self._noted()):
+        for noted in reversed(self._read_noted_steps()):
             if (noted['epoch'], noted['batch']) == (seen['epoch'], seen['batch']):
                 break
         else:
@@ -74,7 +74,7 @@ class Witness:
         if noted['loss'] == seen['loss']:
             return f'resume verified: weights, data and loss of {step} are those that the run had'
         apart = abs(noted['loss'] - seen['loss'])
-        if apart <= CLOSE * abs(noted['loss']):
+        if apart <= LOSS_TOLERANCE * abs(noted['loss']):
             return (
                 f'resume verified: weights and data of {step} are those that the run had, its loss within {apart:.1g}'
             )
@@ -82,7 +82,7 @@ class Witness:
             f'resume differs: the loss of {step} is {seen["loss"]!r}, was {noted["loss"]!r}; weights and data are equal'
         )
 
-    def _noted(self):
+    def _read_noted_steps(self):
         """Return what was written down (list of dict), without lines that are none, such as one that a kill cut off."""
         if not self.path.exists():
             return []
@@ -101,12 +101,12 @@ def checksum(parts):
     They may be in lists, tuples and dicts, see `tensors_in`.
     """
     value = 0
-    for tensor in tensors_in(parts):
+    for tensor in iterate_tensors(parts):
         value = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
     return value
 
 
-def tensors_in(parts):
+def iterate_tensors(parts):
     """Yield the tensors in an iterable of them or of lists, tuples and dicts, as a task of one's own may have targets.
 
     What else there is does not count.
@@ -115,4 +115,4 @@ def tensors_in(parts):
         if torch.is_tensor(part):
             yield local(part)
         elif isinstance(part, list | tuple | dict):
-            yield from tensors_in(part.values() if isinstance(part, dict) else part)
+            yield from iterate_tensors(part.values() if isinstance(part, dict) else part)

@@ -20,9 +20,9 @@ from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
 from utils.provenance.project_source import project_files
 
-MOST_FILES, MOST_BYTES = 20_000, 2**28  # of an archive
-ODD = '\\:' if os.name == 'nt' else '\\'  # characters in names that may lead elsewhere
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of zipfile
+MAX_ARCHIVE_FILES, MAX_ARCHIVE_BYTES = 20_000, 2**28  # of an archive
+FORBIDDEN_CHARACTERS = '\\:' if os.name == 'nt' else '\\'  # characters in names that may lead elsewhere
+DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of zipfile
 
 
 def read_archive(path, sha256):
@@ -36,8 +36,8 @@ def read_archive(path, sha256):
         DanluError: it is missing, not the one that is meant, damaged, too large, or holds what no source.zip does.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DanluError(f'{path} is larger than {MOST_BYTES >> 20} MB, so it is no source.zip')
+        if path.stat().st_size > MAX_ARCHIVE_BYTES:
+            raise DanluError(f'{path} is larger than {MAX_ARCHIVE_BYTES >> 20} MB, so it is no source.zip')
         data = read_regular_bytes(path)
     except OSError as error:
         raise DanluError(
@@ -54,19 +54,19 @@ def read_archive(path, sha256):
             if fault := _fault_of(entries):
                 raise DanluError(f'{path} is not unpacked: {fault}')
             return {entry.filename: archive.read(entry) for entry in entries}
-    except DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         raise DanluError(f'{path} is damaged or no zip archive ({type(error).__name__}: {error})') from error
 
 
 def _fault_of(entries):
     """Return what is wrong with the entries (list of ZipInfo) of an archive (str), or None."""
-    if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_BYTES:
-        return f'it holds more than {MOST_FILES:,} files or {MOST_BYTES >> 20} MB'
+    if len(entries) > MAX_ARCHIVE_FILES or sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
+        return f'it holds more than {MAX_ARCHIVE_FILES:,} files or {MAX_ARCHIVE_BYTES >> 20} MB'
     names = [entry.orig_filename for entry in entries]  # as they stand there: zipfile cuts and changes some
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     known = set()
     for entry, name in zip(entries, names, strict=True):
-        odd = any(character in ODD or ord(character) < 32 for character in name)
+        odd = any(character in FORBIDDEN_CHARACTERS or ord(character) < 32 for character in name)
         if odd or any(part in ('', '.', '..') for part in name.split('/')):
             return f'{name[:200]!r} is no path of a source file'
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
@@ -78,7 +78,7 @@ def _fault_of(entries):
 
 
 @contextmanager
-def unpacked(files, digest):
+def unpack_cached(files, digest):
     """Give a directory (Path) that holds files, for the body of the `with`; it is kept in the user's cache.
 
     Args:
@@ -90,14 +90,14 @@ def unpacked(files, digest):
     """
     with ExitStack() as stack:
         try:
-            place = _in_cache(files, digest)
+            place = _unpack_into_cache(files, digest)
         except (OSError, RuntimeError):  # RuntimeError: there is no home directory
             place = None
         if place is None:
             try:
                 folder = tempfile.TemporaryDirectory(prefix='danlu_', ignore_cleanup_errors=True)
                 place = Path(stack.enter_context(folder))
-                _write(place, files)
+                _write_directory(place, files)
                 _link_data(place, files)
             except OSError as error:
                 raise DanluError(
@@ -112,34 +112,34 @@ def cache_directory():
     return (named if named.is_absolute() else Path.home() / '.cache') / 'danlu' / 'source'
 
 
-def _in_cache(files, digest):
+def _unpack_into_cache(files, digest):
     """Return the directory (Path) in the cache that holds `files`; it is made where there is none, or a damaged one."""
     root, project = cache_directory(), hashlib.sha256(str(PROJECT).encode()).hexdigest()
     place = root / f'{digest[:32]}-{project[:8]}'  # the links lead into this project
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _holds(place, files):
-        _make(place, files)
+    if not _holds_exactly(place, files):
+        _create_directory(place, files)
     _link_data(place, files)
     return place
 
 
-def _make(place, files):
+def _create_directory(place, files):
     """Make the directory `place` in one step; what has its name and is damaged is removed."""
     made = Path(tempfile.mkdtemp(prefix=f'{place.name}.', dir=place.parent))
     try:
-        _write(made / 'new', files)
-        if os.path.lexists(place) and not _holds(place, files):
+        _write_directory(made / 'new', files)
+        if os.path.lexists(place) and not _holds_exactly(place, files):
             os.rename(place, made / 'old')
         try:
             os.rename(made / 'new', place)
         except OSError:
-            if not _holds(place, files):  # or another process was faster
+            if not _holds_exactly(place, files):  # or another process was faster
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _holds(place, files):
+def _holds_exactly(place, files):
     """Return whether a directory holds `files` and no others (bool), but for links and what Python compiled."""
     found = {}
     for folder, folders, names in os.walk(place):
@@ -151,7 +151,7 @@ def _holds(place, files):
     return found == files
 
 
-def _write(place, files):
+def _write_directory(place, files):
     place.mkdir(exist_ok=True)
     for name, data in files.items():
         path = place / name

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 DOTTED = re.compile(r'[A-Za-z_]\w*(\.\w+)*')  # a name, alone or of a definition
 MODULE_LEVEL = '<module>'
 # Of which the text to hash knows nothing: they follow from the rest, differ between Pythons, or change nothing.
-LEFT_OUT = frozenset(('ctx', 'kind', 'type_comment', 'type_ignores', 'type_params', 'returns'))
+IGNORED_FIELDS = frozenset(('ctx', 'kind', 'type_comment', 'type_ignores', 'type_params', 'returns'))
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 COMPOUND = ast.If | ast.Try | ast.TryStar | ast.For | ast.While | ast.With | ast.Match
 COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-OWN_SCOPE = FUNCTIONS | ast.ClassDef | ast.Lambda | COMPREHENSIONS
-NEVER_RUN = ('TYPE_CHECKING', '__name__')  # in the condition of a top-level `if`, when the file is imported
+SCOPES = FUNCTIONS | ast.ClassDef | ast.Lambda | COMPREHENSIONS
+FALSE_ON_IMPORT = ('TYPE_CHECKING', '__name__')  # in the condition of a top-level `if`, when the file is imported
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Import:
 
 
 @dataclass
-class Module:
+class ParsedModule:
     """The top level of a file.
 
     Attributes:
@@ -47,7 +47,7 @@ class Module:
     imports: dict = field(default_factory=dict)
     stars: list = field(default_factory=list)
 
-    def source_of(self, statements):
+    def source_lines(self, statements):
         """Return the lines (list of str) of some of its statements, decorators included."""
         lines, found = self.text.splitlines(), []
         for statement in statements:
@@ -63,42 +63,42 @@ def read_module(text):
         SyntaxError: it is no Python.
         ValueError: likewise; there is a null byte in it.
     """
-    module = Module(text)
+    module = ParsedModule(text)
     for statement in ast.parse(text).body:
-        _take(statement, module)
+        _add_statement(statement, module)
     return module
 
 
-def _take(statement, module):
+def _add_statement(statement, module):
     """Note what a top-level statement defines, imports or does."""
     if isinstance(statement, ast.Import | ast.ImportFrom):
-        _take_import(statement, module.imports, module.stars)
+        _add_import(statement, module.imports, module.stars)
     elif isinstance(statement, COMPOUND):
-        _take_compound(statement, module)
-    elif not _says_nothing(statement):
-        for name in _bound_by(statement) or [MODULE_LEVEL]:
+        _add_compound(statement, module)
+    elif not _has_no_effect(statement):
+        for name in _bound_names(statement) or [MODULE_LEVEL]:
             module.statements.setdefault(name, []).append(statement)
 
 
-def _take_compound(statement, module):
+def _add_compound(statement, module):
     """Note what `if`, `try`, `for` and the like define; the whole of it stands for each name."""
-    if isinstance(statement, ast.If) and any(getattr(n, 'id', '') in NEVER_RUN for n in ast.walk(statement.test)):
+    if isinstance(statement, ast.If) and any(getattr(n, 'id', '') in FALSE_ON_IMPORT for n in ast.walk(statement.test)):
         for other in statement.orelse:
-            _take(other, module)
+            _add_statement(other, module)
         return
     names = {}
     for inner in _in_scope([statement]):
         if isinstance(inner, ast.Import | ast.ImportFrom):
-            _take_import(inner, module.imports, module.stars)
-        elif isinstance(inner, ast.stmt) and not isinstance(inner, COMPOUND) and not _says_nothing(inner):
-            names |= dict.fromkeys(_bound_by(inner) or [MODULE_LEVEL])
+            _add_import(inner, module.imports, module.stars)
+        elif isinstance(inner, ast.stmt) and not isinstance(inner, COMPOUND) and not _has_no_effect(inner):
+            names |= dict.fromkeys(_bound_names(inner) or [MODULE_LEVEL])
         elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
             names[inner.id] = None
     for name in names:
         module.statements.setdefault(name, []).append(statement)
 
 
-def _take_import(statement, imports, stars):
+def _add_import(statement, imports, stars):
     """Add what an import statement binds to `imports`, and what it takes everything of to `stars`."""
     for alias in statement.names:
         if isinstance(statement, ast.ImportFrom):
@@ -113,7 +113,7 @@ def _take_import(statement, imports, stars):
         imports.setdefault(name, []).append(target)
 
 
-def _bound_by(statement):
+def _bound_names(statement):
     """Return the names (list of str) that a statement defines."""
     if isinstance(statement, FUNCTIONS | ast.ClassDef):
         return [statement.name]
@@ -124,7 +124,7 @@ def _bound_by(statement):
     return [node.id for node in names if isinstance(node.ctx, ast.Store)]
 
 
-def _says_nothing(statement):
+def _has_no_effect(statement):
     """Return whether a statement computes nothing (bool): a docstring, `pass`, an alias of types."""
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
@@ -137,7 +137,7 @@ def _in_scope(nodes):
     while waiting:
         node = waiting.pop()
         yield node
-        if not isinstance(node, OWN_SCOPE):
+        if not isinstance(node, SCOPES):
             waiting += ast.iter_child_nodes(node)
 
 
@@ -163,12 +163,12 @@ class References(ast.NodeVisitor):
     def visit_Name(self, node):
         """Note a name that is read."""
         if not isinstance(node.ctx, ast.Store):
-            self._note(node.id, '')
+            self._add_reference(node.id, '')
 
     def visit_AugAssign(self, node):
         """Note what is changed in place, which is read too."""
         if isinstance(node.target, ast.Name):
-            self._note(node.target.id, '')
+            self._add_reference(node.target.id, '')
         self.generic_visit(node)
 
     def visit_Attribute(self, node):
@@ -178,11 +178,11 @@ class References(ast.NodeVisitor):
             parts.append(inner.attr)
             inner = inner.value
         if isinstance(inner, ast.Name):
-            self._note(inner.id, '.'.join(['', *reversed(parts)]))
+            self._add_reference(inner.id, '.'.join(['', *reversed(parts)]))
         else:
             self.visit(inner)
 
-    def _note(self, name, rest):
+    def _add_reference(self, name, rest):
         for scope in reversed(self.scopes):
             if name in scope:
                 for target in scope[name]:
@@ -194,7 +194,7 @@ class References(ast.NodeVisitor):
         """Note what decorators, defaults and the body refer to, without the function's own names."""
         for outer in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.visit(outer)
-        self.scopes.append(_names_of(node))
+        self.scopes.append(_local_names(node))
         for statement in node.body:
             self.visit(statement)
         self.scopes.pop()
@@ -205,7 +205,7 @@ class References(ast.NodeVisitor):
         """Note what a lambda refers to."""
         for outer in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.visit(outer)
-        self.scopes.append(dict.fromkeys(_parameters(node.args), ()))
+        self.scopes.append(dict.fromkeys(_parameter_names(node.args), ()))
         self.visit(node.body)
         self.scopes.pop()
 
@@ -229,12 +229,12 @@ class References(ast.NodeVisitor):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
 
 
-def _names_of(function):
+def _local_names(function):
     """Return a function's own names: dict from each to the Imports behind it, () for all others."""
-    names, imports, shared = dict.fromkeys(_parameters(function.args), ()), {}, set()
+    names, imports, shared = dict.fromkeys(_parameter_names(function.args), ()), {}, set()
     for node in _in_scope(function.body):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            _take_import(node, imports, [])
+            _add_import(node, imports, [])
         elif isinstance(node, ast.Global | ast.Nonlocal):
             shared.update(node.names)
         elif isinstance(node, ast.Name):
@@ -245,7 +245,7 @@ def _names_of(function):
     return {name: found for name, found in (names | imports).items() if name not in shared}
 
 
-def _parameters(arguments):
+def _parameter_names(arguments):
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
     return [argument.arg for argument in every if argument is not None]
 
@@ -258,7 +258,7 @@ def canonical(nodes, names=None):
     """
     pieces = []
     for node in nodes:
-        _write(node, pieces, names, in_class=False)
+        _write_canonical(node, pieces, names, in_class=False)
     return ' '.join(pieces)
 
 
@@ -269,7 +269,7 @@ def _constant_text(value, names):
     return f'{type(value).__name__}:{value!r}'
 
 
-def _write(node, pieces, names, in_class):
+def _write_canonical(node, pieces, names, in_class):
     """Add the text of a node to `pieces`; `in_class`: it stands in the body of a class, whose annotations may count."""
     if isinstance(node, ast.Constant):
         pieces.append(_constant_text(node.value, names))
@@ -280,19 +280,19 @@ def _write(node, pieces, names, in_class):
         node = ast.Assign(targets=[node.target], value=node.value)
     fields, kind = dict(ast.iter_fields(node)), type(node).__name__
     if isinstance(node, ast.JoinedStr):
-        fields['values'] = _merged(node.values)
+        fields['values'] = _merge_strings(node.values)
     elif isinstance(node, ast.arg):
         fields.pop('annotation', None)
     pieces.append(f'({kind}')
     for name in sorted(fields):
         value = fields[name]
-        if name in LEFT_OUT or value is None or value == []:
+        if name in IGNORED_FIELDS or value is None or value == []:
             continue
         pieces.append(f'{name}=')
         for inner in value if isinstance(value, list) else [value]:
             if isinstance(inner, ast.AST):
-                if not (isinstance(inner, ast.stmt) and _says_nothing(inner)):
-                    _write(inner, pieces, names, in_class=kind == 'ClassDef')
+                if not (isinstance(inner, ast.stmt) and _has_no_effect(inner)):
+                    _write_canonical(inner, pieces, names, in_class=kind == 'ClassDef')
             elif names is not None and isinstance(inner, str):
                 pieces.append(repr(names.name(inner) if name == 'module' else names.identifier(inner)))
             else:
@@ -300,7 +300,7 @@ def _write(node, pieces, names, in_class):
     pieces.append(')')
 
 
-def normalised(nodes):
+def normalize_ast(nodes):
     """Return copies of nodes (list of ast.AST) without what changes no result.
 
     Local variables are called _0, _1, ... (parameters keep their names, by which callers and options know them), and
@@ -317,10 +317,10 @@ class _Normaliser(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node):
         """Rename in a function, whose own name belongs to the scope around it."""
-        node.name = self._plain(node.name)
+        node.name = self._local_name(node.name)
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         node.args = self.visit(node.args)
-        own = dict.fromkeys(_names_of(node)) | dict.fromkeys(_parameters(node.args), '')
+        own = dict.fromkeys(_local_names(node)) | dict.fromkeys(_parameter_names(node.args), '')
         self.scopes.append(own)
         node.body = [self.visit(statement) for statement in node.body]
         self.scopes.pop()
@@ -331,7 +331,7 @@ class _Normaliser(ast.NodeTransformer):
     def visit_Lambda(self, node):
         """Rename in a lambda, whose parameters hide what is outside."""
         node.args = self.visit(node.args)
-        self.scopes.append(dict.fromkeys(_parameters(node.args), ''))
+        self.scopes.append(dict.fromkeys(_parameter_names(node.args), ''))
         node.body = self.visit(node.body)
         self.scopes.pop()
         return node
@@ -347,8 +347,8 @@ class _Normaliser(ast.NodeTransformer):
 
     def visit_ClassDef(self, node):
         """Leave the names in the body of a class, which are its attributes."""
-        node.name = self._plain(node.name)
-        self.scopes.append({name: '' for statement in node.body for name in _bound_by(statement)})
+        node.name = self._local_name(node.name)
+        self.scopes.append({name: '' for statement in node.body for name in _bound_names(statement)})
         node = self.generic_visit(node)
         self.scopes.pop()
         return node
@@ -361,15 +361,15 @@ class _Normaliser(ast.NodeTransformer):
 
     def visit_Name(self, node):
         """Rename a variable."""
-        node.id = self._plain(node.id)
+        node.id = self._local_name(node.id)
         return node
 
     def visit_ExceptHandler(self, node):
         """Rename what an exception is bound to."""
-        node.name = node.name and self._plain(node.name)
+        node.name = node.name and self._local_name(node.name)
         return self.generic_visit(node)
 
-    def _plain(self, name):
+    def _local_name(self, name):
         for depth, scope in enumerate(reversed(self.scopes)):
             if name in scope:
                 if scope[name] is None:
@@ -379,7 +379,7 @@ class _Normaliser(ast.NodeTransformer):
         return name
 
 
-def _merged(values):
+def _merge_strings(values):
     """Return the parts of an f-string with neighbouring texts in one, which Pythons split differently."""
     merged = []
     for value in values:

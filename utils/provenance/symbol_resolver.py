@@ -19,27 +19,27 @@ from utils.provenance.source_ast import (
     ASSIGNMENTS,
     MODULE_LEVEL,
     Import,
-    Module,
+    ParsedModule,
     References,
     canonical,
-    normalised,
+    normalize_ast,
     read_module,
 )
 
-DIGITS = 16  # of a hash, hexadecimal
-LARGEST_FILE = 2**24  # bytes of a file in an archive that is read
+HASH_DIGITS = 16  # of a hash, hexadecimal
+MAX_FILE_BYTES = 2**24  # bytes of a file in an archive that is read
 # They say what is wrong, or look a name up; what is found there is a component by itself. The loop and the options are
 # those of every run: that they changed is seen by the hash of all code.
-PLUMBING = (
+IGNORED_MODULES = (
     'utils.base.errors',
     'utils.base.registry',
     'train',
     'eval',
     'options',
 )  # modules, by their earlier names too
-STARTING = ('train', 'eval')  # whoever imports these is a script, what it does is to use its definitions
-ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
-ELSEWHERE = '.py:'  # /home/me/script.py:Net, a definition outside of the project
+PROGRAM_MODULES = ('train', 'eval')  # whoever imports these is a script, what it does is to use its definitions
+REGISTRY_ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
+EXTERNAL_MARK = '.py:'  # /home/me/script.py:Net, a definition outside of the project
 
 
 class Source:
@@ -51,29 +51,29 @@ class Source:
 
     def __init__(self, place):
         self.place = Path(place)
-        self.archived = None
+        self.zip_entries = None
         if self.place.is_file():
             with zipfile.ZipFile(regular(self.place)) as archive:
-                self.archived = {info.filename: info for info in archive.infolist()}
-        self._modules, self._there = {}, {}
+                self.zip_entries = {info.filename: info for info in archive.infolist()}
+        self._modules, self._file_exists = {}, {}
 
     def files(self):
         """Return the relative paths (sorted list of str) of all source files."""
-        return project_files(self.place) if self.archived is None else sorted(self.archived)
+        return project_files(self.place) if self.zip_entries is None else sorted(self.zip_entries)
 
     def has(self, path):
         """Return whether there is a file of this relative path (bool)."""
-        if path not in self._there:
-            there = path in self.archived if self.archived is not None else os.path.isfile(self.place / path)
-            self._there[path] = there
-        return self._there[path]
+        if path not in self._file_exists:
+            there = path in self.zip_entries if self.zip_entries is not None else os.path.isfile(self.place / path)
+            self._file_exists[path] = there
+        return self._file_exists[path]
 
     def read_bytes(self, path):
         """Return what is in a file (bytes), or None: there is no such file, or it is too large to be source."""
         try:
-            if self.archived is None:
+            if self.zip_entries is None:
                 return read_regular_bytes(self.place / path)
-            if path not in self.archived or self.archived[path].file_size > LARGEST_FILE:
+            if path not in self.zip_entries or self.zip_entries[path].file_size > MAX_FILE_BYTES:
                 return None
             with zipfile.ZipFile(regular(self.place)) as archive:
                 return archive.read(path)
@@ -118,30 +118,30 @@ class Definition(NamedTuple):
     refers_to: list
     source: list
     statements: list
-    outside: list
+    external_imports: list
 
     def digests(self):
         """Return the hash of its text and that of the text with the names of earlier versions (set of str)."""
-        if self.is_entry():
+        if self.is_registry_entry():
             return {self.digest, digest_of(EarlierNames().name(self.statements[0]))}
-        return {self.digest, digest_of(_text_of(self.statements, self.outside, EarlierNames()))}
+        return {self.digest, digest_of(_text_to_hash(self.statements, self.external_imports, EarlierNames()))}
 
-    def differs_in_names_alone(self, other):
+    def differs_in_names_only(self, other):
         """Return whether `other` (Definition), of an earlier version, is this one under other names (bool)."""
-        if self.is_entry() or other.is_entry():
+        if self.is_registry_entry() or other.is_registry_entry():
             return any(self.statements[0] in current_names(str(value)) for value in other.statements)
         return other.text() in (self.text(), self.text(EarlierNames()))
 
     def text(self, names=None):
         """Return its text (str) without the names of local variables, perhaps with other names of definitions."""
-        return _text_of(normalised(self.statements), self.outside, names)
+        return _text_to_hash(normalize_ast(self.statements), self.external_imports, names)
 
-    def is_entry(self):
+    def is_registry_entry(self):
         """Return whether it is an entry of a registry (bool)."""
         return bool(self.statements) and isinstance(self.statements[0], str)
 
 
-class Reader:
+class SymbolResolver:
     """Finds definitions by name in a Source, and what they refer to.
 
     Names of definitions of the project are dotted; a definition elsewhere is called path:name, with an absolute path.
@@ -149,9 +149,9 @@ class Reader:
 
     def __init__(self, source):
         self.source, self._found, self._files = source, {}, {}
-        self.plumbing = {*PLUMBING, *map(EarlierNames().name, PLUMBING)}
+        self.ignored_modules = {*IGNORED_MODULES, *map(EarlierNames().name, IGNORED_MODULES)}
 
-    def all_from(self, names):
+    def reachable_from(self, names):
         """Return the names (sorted list) of all definitions that `names` and what these refer to lead to."""
         found, waiting = set(), [reached for name in names for reached in self.resolve(name)]
         while waiting:
@@ -164,106 +164,106 @@ class Reader:
                 waiting += definition.refers_to
         return sorted(found)
 
-    def can_tell(self, name):
+    def can_check(self, name):
         """Return whether something can be said about a name (bool): of a file elsewhere only where that is there."""
         if name.startswith('__main__.'):
             return False
-        return ELSEWHERE not in name or self.source.has(self.path_of(name))
+        return EXTERNAL_MARK not in name or self.source.has(self.file_of_definition(name))
 
-    def path_of(self, name):
+    def file_of_definition(self, name):
         """Return the file (str) that a definition of this name would stand in."""
-        if ELSEWHERE in name:
+        if EXTERNAL_MARK in name:
             return name.rpartition(':')[0]
         parts = name.partition('[')[0].split('.')
-        return self.file_of('', parts)[0] or '/'.join(parts[:-1]) + '.py'
+        return self.find_module('', parts)[0] or '/'.join(parts[:-1]) + '.py'
 
     def resolve(self, name):
         """Return the definitions (list of names) that a name leads to, over what packages import from their files."""
-        if ENTRY.fullmatch(name) or ELSEWHERE in name:
+        if REGISTRY_ENTRY.fullmatch(name) or EXTERNAL_MARK in name:
             return [name]
-        path, rest = self.file_of('', name.split('.'))
+        path, rest = self.find_module('', name.split('.'))
         return [] if path is None else self.lookup(path, rest)
 
     def find(self, name):
         """Return the Definition of a resolved name, or None; a name of an earlier version is one of today's here."""
         if name not in self._found:
-            entry = ENTRY.fullmatch(name)
+            entry = REGISTRY_ENTRY.fullmatch(name)
             found = self._find_entry(name, entry) if entry else self._find(name)
-            if found is None and (now := self.name_now(name)) != name:
+            if found is None and (now := self.todays_name(name)) != name:
                 found = self.find(now)
             self._found[name] = found
         return self._found[name]
 
-    def name_now(self, name):
+    def todays_name(self, name):
         """Return what a definition of an earlier version is called in today's code (str)."""
-        if ELSEWHERE in name:
+        if EXTERNAL_MARK in name:
             return name
-        entry = ENTRY.fullmatch(name)
+        entry = REGISTRY_ENTRY.fullmatch(name)
         if entry:
             return f'{current_names(entry["registry"])[0]}[{entry["key"]}]'
         names = current_names(name)
         return next((resolved for now in names for resolved in self.resolve(now)), names[0])
 
     def _find(self, name):
-        path, attribute = self._place(name)
+        path, attribute = self._split_name(name)
         module = None if path is None else self.source.module(path)
         if isinstance(module, str):
             return Definition(path, module, [], [], [], [])
         if module is None or attribute not in module.statements:
             return None
-        statements = _counting(module, attribute)
+        statements = _relevant_statements(module, attribute)
         references = References(statements)
         targets = [*references.imports]
-        refers_to, outside = [], {}
+        refers_to, external_imports = [], {}
         for dotted in references.names:
             first, _, rest = dotted.partition('.')
             if first in module.statements and first != attribute:
-                refers_to.append(self.name_in(path, first))
+                refers_to.append(self.full_name(path, first))
             for target in module.imports.get(first, []) if first != attribute else []:
                 whole = Import(f'{target.target}.{rest}' if rest else target.target, target.level)
-                if (inside := self.imported(path, whole)) is None:
-                    outside[first] = target.target
+                if (inside := self.resolve_import(path, whole)) is None:
+                    external_imports[first] = target.target
                 else:
                     refers_to += inside
             if first not in module.statements and first not in module.imports:
                 for star in module.stars:
-                    refers_to += self.imported(path, Import(f'{star.target}.{dotted}', star.level)) or []
+                    refers_to += self.resolve_import(path, Import(f'{star.target}.{dotted}', star.level)) or []
         for target in targets:
-            refers_to += self.imported(path, target) or []
+            refers_to += self.resolve_import(path, target) or []
         if attribute != MODULE_LEVEL:
-            refers_to += self._run_with(path)
-        names = [f'{local} is {target}' for local, target in sorted(outside.items())]
-        refers_to = [each for each in dict.fromkeys(refers_to) if not self._is_plumbing(each)]
-        source = [f'# {line}' for line in names] + module.source_of(statements)
-        return Definition(path, digest_of(_text_of(statements, names)), refers_to, source, statements, names)
+            refers_to += self._module_level_of(path)
+        names = [f'{local} is {target}' for local, target in sorted(external_imports.items())]
+        refers_to = [each for each in dict.fromkeys(refers_to) if not self._is_ignored(each)]
+        source = [f'# {line}' for line in names] + module.source_lines(statements)
+        return Definition(path, digest_of(_text_to_hash(statements, names)), refers_to, source, statements, names)
 
     def _find_entry(self, name, entry):
         """Return the Definition of an entry of a registry: what it is registered as, which leads to what it names."""
-        path, attribute = self._place(entry['registry'])
+        path, attribute = self._split_name(entry['registry'])
         module = None if path is None else self.source.module(path)
         if isinstance(module, str):
             return Definition(path, module, [], [], [], [])
-        registered = _literal(module.statements.get(attribute, []) if module else [])
+        registered = _literal_dict(module.statements.get(attribute, []) if module else [])
         if entry['key'] not in registered:
             return None
         value = registered[entry['key']]
         return Definition(path, digest_of(value), self.resolve(value), [f'{entry["key"]!r}: {value!r},'], [value], [])
 
-    def _place(self, name):
+    def _split_name(self, name):
         """Return the file (str or None) and the name within it of a definition's whole name."""
-        if ELSEWHERE in name:
+        if EXTERNAL_MARK in name:
             path, _, attribute = name.rpartition(':')
             return path, attribute
-        path, rest = self.file_of('', name.split('.'))
+        path, rest = self.find_module('', name.split('.'))
         return path, '.'.join(rest)
 
-    def name_in(self, path, name):
+    def full_name(self, path, name):
         """Return the whole name (str) of the definition `name` of a file."""
         if os.path.isabs(path):
             return f'{path}:{name}'
         return f'{path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")}.{name}'
 
-    def file_of(self, folder, parts):
+    def find_module(self, folder, parts):
         """Return the file (str) of the module that a dotted name begins with, and the rest (list); None: none here."""
         for length in range(len(parts), 0, -1):
             stem = posixpath.join(folder, *parts[:length])
@@ -272,7 +272,7 @@ class Reader:
                     return path, parts[length:]
         return None, parts
 
-    def imported(self, path, target, seen=()):
+    def resolve_import(self, path, target, seen=()):
         """Return the definitions (list of names) that an Import in a file leads to; None: out of the project.
 
         Where the file is in no package, modules beside it count as well, as where a script is started.
@@ -282,15 +282,15 @@ class Reader:
             folder = posixpath.dirname(path)
             for _ in range(target.level - 1):
                 folder = posixpath.dirname(folder)
-            found, rest = self.file_of(folder, parts)
+            found, rest = self.find_module(folder, parts)
             return self.lookup(found or posixpath.join(folder, '__init__.py'), rest, seen)
-        for folder in dict.fromkeys(('', self._start_of(path))):
-            found, rest = self.file_of(folder, parts)
+        for folder in dict.fromkeys(('', self._import_root(path))):
+            found, rest = self.find_module(folder, parts)
             if found is not None:
                 return self.lookup(found, rest, seen)
         return None
 
-    def _start_of(self, path):
+    def _import_root(self, path):
         """Return the directory (str) that the packages of a file begin in."""
         folder = posixpath.dirname(path)
         while folder and self.source.has(posixpath.join(folder, '__init__.py')):
@@ -306,18 +306,18 @@ class Reader:
         if module is None or (path, name) in seen:
             return []
         if isinstance(module, str):
-            return [self.name_in(path, name or MODULE_LEVEL)]
+            return [self.full_name(path, name or MODULE_LEVEL)]
         if name is None:
-            return [self.name_in(path, each) for each in module.statements]
-        found, seen = [self.name_in(path, name)] if name in module.statements else [], (*seen, (path, name))
+            return [self.full_name(path, each) for each in module.statements]
+        found, seen = [self.full_name(path, name)] if name in module.statements else [], (*seen, (path, name))
         for target in module.imports.get(name, []):
-            found += self.imported(path, Import('.'.join([target.target, *rest[1:]]), target.level), seen) or []
+            found += self.resolve_import(path, Import('.'.join([target.target, *rest[1:]]), target.level), seen) or []
         if not found:
             for star in module.stars:
-                found += self.imported(path, Import('.'.join([star.target, *rest]), star.level), seen) or []
+                found += self.resolve_import(path, Import('.'.join([star.target, *rest]), star.level), seen) or []
         return found
 
-    def _run_with(self, path):
+    def _module_level_of(self, path):
         """Return what runs when a file is imported (list of names): its own statements and those of its packages."""
         paths, folder = [path], posixpath.dirname(path)
         while folder and self.source.has(posixpath.join(folder, '__init__.py')):
@@ -325,36 +325,36 @@ class Reader:
             folder = posixpath.dirname(folder)
         modules = {each: self.source.module(each) for each in paths}
         return [
-            self.name_in(each, MODULE_LEVEL)
+            self.full_name(each, MODULE_LEVEL)
             for each, module in modules.items()
-            if isinstance(module, Module) and _counting(module, MODULE_LEVEL)
+            if isinstance(module, ParsedModule) and _relevant_statements(module, MODULE_LEVEL)
         ]
 
-    def _is_plumbing(self, name):
+    def _is_ignored(self, name):
         """Return whether a definition computes nothing (bool): see PLUMBING, and registries of what is in the project.
 
         An entry that is used is a component by itself, so that a new line in a registry changes none.
         """
-        path, attribute = self._place(name)
-        if path is not None and self.name_in(path, attribute).rpartition('.')[0] in self.plumbing:
+        path, attribute = self._split_name(name)
+        if path is not None and self.full_name(path, attribute).rpartition('.')[0] in self.ignored_modules:
             return True
         module = None if path is None else self.source.module(path)
-        registered = _literal(getattr(module, 'statements', {}).get(attribute, []))
+        registered = _literal_dict(getattr(module, 'statements', {}).get(attribute, []))
         return bool(registered) and all(
-            '.' in value and self.file_of('', value.split('.'))[0] is not None for value in registered.values()
+            '.' in value and self.find_module('', value.split('.'))[0] is not None for value in registered.values()
         )
 
 
-def _counting(module, name):
+def _relevant_statements(module, name):
     """Return the statements (list) that define a name; of what a script does only assignments, `Net.forward = ...`."""
     statements = module.statements.get(name, [])
-    imported = [target.target.partition('.')[0] for targets in module.imports.values() for target in targets]
-    if name != MODULE_LEVEL or not any(first in STARTING for first in imported):
+    resolve_import = [target.target.partition('.')[0] for targets in module.imports.values() for target in targets]
+    if name != MODULE_LEVEL or not any(first in PROGRAM_MODULES for first in resolve_import):
         return statements
     return [statement for statement in statements if isinstance(statement, ASSIGNMENTS)]
 
 
-def _literal(statements):
+def _literal_dict(statements):
     """Return the dictionary of texts that the only one of `statements` defines; {}: it defines something else."""
     value = getattr(statements[0], 'value', None) if len(statements) == 1 else None
     if not isinstance(value, ast.Dict):
@@ -365,16 +365,16 @@ def _literal(statements):
     return pairs if all(isinstance(text, str) for pair in pairs.items() for text in pair) else {}
 
 
-def _text_of(statements, outside, names=None):
+def _text_to_hash(statements, external_imports, names=None):
     """Return the text (str) of a definition that is hashed."""
-    return canonical(statements, names) + ''.join(f'\n{line}' for line in outside)
+    return canonical(statements, names) + ''.join(f'\n{line}' for line in external_imports)
 
 
-def is_entry(name):
+def is_registry_entry(name):
     """Return whether a name (str) is that of an entry of a registry (bool)."""
-    return ENTRY.fullmatch(name) is not None
+    return REGISTRY_ENTRY.fullmatch(name) is not None
 
 
 def digest_of(text):
     """Return the hash (str) of a definition's text."""
-    return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:DIGITS]
+    return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:HASH_DIGITS]

@@ -14,7 +14,7 @@ class CheckpointWriter:
     """
 
     def __init__(self):
-        self.pool, self.waiting = ThreadPoolExecutor(1, thread_name_prefix='checkpoints'), []
+        self.pool, self.pending = ThreadPoolExecutor(1, thread_name_prefix='checkpoints'), []
 
     def write(self, paths_to_states):
         """Write states (dict path -> dict) as they are now; what they hold may change as soon as this returns.
@@ -25,7 +25,7 @@ class CheckpointWriter:
         self.finish()
         copies = {}  # of tensors that several of the states hold
         for path, state in paths_to_states.items():
-            self.waiting.append(self.pool.submit(save_checkpoint, path, snapshot(state, copies)))
+            self.pending.append(self.pool.submit(save_checkpoint, path, snapshot(state, copies)))
 
     def finish(self):
         """Wait until everything is written.
@@ -33,9 +33,9 @@ class CheckpointWriter:
         Raises:
             DanluError: a file could not be written; the others are written all the same.
         """
-        waiting, self.waiting = self.waiting, []
-        wait(waiting)
-        for future in waiting:
+        pending, self.pending = self.pending, []
+        wait(pending)
+        for future in pending:
             future.result()
 
 

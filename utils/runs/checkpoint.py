@@ -26,16 +26,16 @@ from utils.base.text_table import printable
 from utils.base.write_errors import write_error, writing_into
 from utils.distributed.fsdp import like
 from utils.options.model_source import pickle_module, type_in_source
-from utils.runs.foreign_files import what_else
-from utils.runs.inert_objects import holds_module, read_inertly
-from utils.runs.state_dicts import as_old_batch_norms, hint_of_prefix, select_state_dict, state_dicts_in, with_names_of
+from utils.runs.foreign_files import describe_foreign_file
+from utils.runs.inert_objects import holds_module, load_without_classes
+from utils.runs.state_dicts import match_names, missing_batch_counters, prefix_hint, select_state_dict, state_dicts_in
 
 FORMAT = 1
 EXTRA_STATE = '_extra_state'  # ends the name of what a module saves besides tensors
 LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
 BEST = 'best.pth'
 # What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
-DAMAGE = (
+DAMAGE_ERRORS = (
     *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AssertionError, AttributeError),
     *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
 )
@@ -76,7 +76,7 @@ def save_checkpoint(path, state):
         raise
 
 
-class _ErrorKept:
+class _ErrorKeepingFile:
     """A file to write into that keeps the OSError of a write: torch raises a RuntimeError without the reason instead.
 
     Args:
@@ -96,7 +96,7 @@ class _ErrorKept:
 
 def _write_archive(state, file):
     """Save `state` (dict) to an open file; OSError with the system's reason where that cannot be written."""
-    kept = _ErrorKept(file)
+    kept = _ErrorKeepingFile(file)
     try:
         torch.save(state, kept)
     except RuntimeError as error:
@@ -124,7 +124,7 @@ def load_checkpoint(path, trust=False, model_source=None):
     """
     try:
         regular(path)
-        if kind := what_else(path):
+        if kind := describe_foreign_file(path):
             raise DanluError(f'{path} is {kind}')
         _check_sums(path)
         loaded = torch.load(regular(path), map_location='cpu', weights_only=True)
@@ -133,13 +133,13 @@ def load_checkpoint(path, trust=False, model_source=None):
     except PermissionError as error:
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     except pickle.UnpicklingError as error:
-        return _weights_beside_objects(path, trust, error, model_source)
-    except DAMAGE as error:
-        raise _damaged(path, error) from error
+        return _load_weights_only(path, trust, error, model_source)
+    except DAMAGE_ERRORS as error:
+        raise _damage_error(path, error) from error
     except Exception as error:
         if type(error).__name__ != 'SafetensorError':  # of a library that need not be installed
             raise
-        raise _damaged(path, error) from error
+        raise _damage_error(path, error) from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
     check_checkpoint(loaded, path)
@@ -165,7 +165,7 @@ def _keep_as_previous(path):
         link.unlink(missing_ok=True)
 
 
-class WeightsAlone(dict):
+class WeightsOnly(dict):
     """The state dicts of a file that holds other objects too: dict from a key such as 'model' to a state dict.
 
     Attributes:
@@ -175,7 +175,7 @@ class WeightsAlone(dict):
     left_out = ()
 
 
-def _weights_beside_objects(path, trust, error, model_source=None):
+def _load_weights_only(path, trust, error, model_source=None):
     """Return the WeightsAlone of a file that holds objects of classes; what only its code would give has to be trusted.
 
     Args:
@@ -185,17 +185,17 @@ def _weights_beside_objects(path, trust, error, model_source=None):
         model_source: see `load_checkpoint`.
     """
     try:
-        loaded, left_out = read_inertly(path)
-    except (pickle.UnpicklingError, *DAMAGE):  # then what torch.load said counts
+        loaded, left_out = load_without_classes(path)
+    except (pickle.UnpicklingError, *DAMAGE_ERRORS):  # then what torch.load said counts
         loaded, left_out = None, []
     if isinstance(loaded, dict) and not holds_module(loaded) and (found := state_dicts_in(loaded)):
-        weights = WeightsAlone(found.get('', found))
+        weights = WeightsOnly(found.get('', found))
         weights.left_out = left_out
         return weights
     if trust:
         return _trusted_weights(path, model_source)
     # Torch's own advice is to load it unsafely.
-    reason = f'it holds objects of {_first(left_out, 3)}' if left_out else 'it holds other objects, or is damaged'
+    reason = f'it holds objects of {_preview(left_out, 3)}' if left_out else 'it holds other objects, or is damaged'
     raise DanluError(
         f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
         'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
@@ -225,16 +225,16 @@ def _trusted_weights(path, model_source=None):
             'that has the class; a package has to be importable (PYTHONPATH). Or save the weights alone there: '
             'torch.save(model.state_dict(), ...)'
         ) from error
-    except (pickle.UnpicklingError, *DAMAGE) as error:
-        raise _damaged(path, error) from error
+    except (pickle.UnpicklingError, *DAMAGE_ERRORS) as error:
+        raise _damage_error(path, error) from error
     if isinstance(loaded, nn.Module):
-        whole = WholeModel(model=unwrapped(loaded).state_dict())
-        whole.model_type = type_in_source(unwrapped(loaded))
+        whole = WholeModel(model=unwrap_model(loaded).state_dict())
+        whole.model_type = type_in_source(unwrap_model(loaded))
         return whole
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a model, checkpoint or state dict')
     average = loaded.get('ema')
-    within = {key: unwrapped(each).state_dict() for key, each in loaded.items() if isinstance(each, nn.Module)}
+    within = {key: unwrap_model(each).state_dict() for key, each in loaded.items() if isinstance(each, nn.Module)}
     if isinstance(average, nn.Module):
         within['ema'] = {'model': within['ema']}
     found = state_dicts_in({**loaded, **within})
@@ -252,7 +252,7 @@ def weights_of(loaded, path):
     return select_state_dict(loaded, path)[0]
 
 
-def load_chosen(model, checkpoint, args):
+def load_selected_weights(model, checkpoint, args):
     """Load the weights of args.load_model_path as options say; return lines (list of str) for the log.
 
     Args:
@@ -265,11 +265,11 @@ def load_chosen(model, checkpoint, args):
     exclude = getattr(args, 'load_exclude', None) or ()
     lines = load_weights(model, weights, path, not args.load_not_strict, exclude, args.load_prefix)
     if left_out := getattr(checkpoint, 'left_out', ()):
-        note += ('; ' if note else '') + f'not read: its objects of {_first(left_out)}'
+        note += ('; ' if note else '') + f'not read: its objects of {_preview(left_out)}'
     return [lines[0] + (f', {note}' if note else ''), *lines[1:]]
 
 
-def unwrapped(model):
+def unwrap_model(model):
     """Return the nn.Module that DataParallel, DistributedDataParallel or torch.compile was wrapped around."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
@@ -289,36 +289,36 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
         path: where they are from, for messages.
         strict: everything must match; otherwise what matches in name and shape is loaded.
         exclude: parts, by the beginnings of their names, that are left as they are, whatever the file holds for them.
-        prefix: of the names that are taken, see utils.runs.state_dicts.with_names_of.
+        prefix: of the names that are taken, see utils.runs.state_dicts.match_names.
 
     Raises:
         DanluError: strict and something does not match, nothing matches at all, or a part of `exclude` is nowhere.
     """
-    _check_plain(weights, path)
-    model = unwrapped(model)
+    _check_tensor_types(weights, path)
+    model = unwrap_model(model)
     own, total = model.state_dict(), len(model.state_dict())
-    weights, note = with_names_of(weights, own, path, prefix)
+    weights, note = match_names(weights, own, path, prefix)
     told = f', {note}' if note else ''
     names = list(dict.fromkeys([*own, *weights]))
     check_parts('--load_exclude', exclude, names)
     excluded = [name for name in names if lies_in(name, exclude)]
     own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
     _check_numbers(weights, own, path)
-    if old := as_old_batch_norms(weights, own):
+    if old := missing_batch_counters(weights, own):
         told += f'; {len(old)} counters of old batch norms (num_batches_tracked) are not in the file and not needed'
         own = {name: value for name, value in own.items() if name not in set(old)}
-    matching, found = _compared(own, weights)
+    matching, found = _match_shapes(own, weights)
     _check_fit(model, weights, path, found, strict, note)
     model.load_state_dict({name: like(value, own[name]) for name, value in matching.items()}, strict=False)
     if excluded:
-        found.append(f'{len(excluded)} left out by --load_exclude: {_first(excluded)}')
+        found.append(f'{len(excluded)} left out by --load_exclude: {_preview(excluded)}')
     return [f'weights: {len(matching)} of {total} loaded from {path}{told}', *(f'  {line}' for line in found)]
 
 
 def _check_fit(model, weights, path, found, strict, note):
     """Raise DanluError unless weights fit a model as they have to; `found`: in what they differ (list of str)."""
     own = model.state_dict()
-    told = f' ({note})' if note else hint_of_prefix(weights, own)
+    told = f' ({note})' if note else prefix_hint(weights, own)
     if strict and found:
         raise DanluError(
             f'{path} does not fit {type(model).__name__}: {"; ".join(found)}{told}. Give the options it was trained '
@@ -331,12 +331,12 @@ def _check_fit(model, weights, path, found, strict, note):
         )
 
 
-def _check_plain(weights, path):
+def _check_tensor_types(weights, path):
     """Raise DanluError for weights that are no tensors, or sparse, quantised, or without numbers (on no device)."""
     if wrong := [
         name for name, value in weights.items() if not (torch.is_tensor(value) or str(name).endswith(EXTRA_STATE))
     ]:
-        raise DanluError(f'{path} is damaged or was changed: no tensors are {_first(wrong)}')
+        raise DanluError(f'{path} is damaged or was changed: no tensors are {_preview(wrong)}')
     odd = [
         name
         for name, value in weights.items()
@@ -344,8 +344,8 @@ def _check_plain(weights, path):
     ]
     if odd:
         raise DanluError(
-            f'{path} holds tensors that are sparse, quantised or without numbers (of device meta): {_first(odd)}. Save '
-            'them as dense ones: value.to_dense(), value.dequantize()'
+            f'{path} holds sparse, quantised or meta tensors: {_preview(odd)}. Save dense tensors: value.to_dense(), '
+            'value.dequantize()'
         )
 
 
@@ -355,9 +355,9 @@ def _check_numbers(weights, own, path):
     if coarse := [name for name in common if not weights[name].is_floating_point()]:
         first = weights[coarse[0]]
         kind = f'{"complex numbers" if first.is_complex() else "integers"} ({str(first.dtype).removeprefix("torch.")})'
-        raise DanluError(f'{path} holds {kind} where the model has fractions: {_first(coarse)}')
+        raise DanluError(f'{path} holds {kind} where the model has fractions: {_preview(coarse)}')
     if bad := [name for name in common if not weights[name].isfinite().all()]:
-        raise DanluError(f'{path} holds weights that are not finite (nan or inf): {_first(bad)}')
+        raise DanluError(f'{path} holds weights that are not finite (nan or inf): {_preview(bad)}')
 
 
 def _parts_of_another_shape(weights, own):
@@ -367,7 +367,7 @@ def _parts_of_another_shape(weights, own):
     return f' {" ".join(parts)}' if 0 < len(parts) <= 2 else ''
 
 
-def _compared(own, weights):
+def _match_shapes(own, weights):
     """Return what of `weights` fits a state dict `own` (dict), and in what they differ (list of str)."""
     shapes = {
         name: f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
@@ -380,7 +380,7 @@ def _compared(own, weights):
         'of another shape': list(shapes.values()),
     }
     matching = {name: value for name, value in weights.items() if name in own and name not in shapes}
-    return matching, [f'{len(names)} {what}: {_first(names)}' for what, names in differences.items() if names]
+    return matching, [f'{len(names)} {what}: {_preview(names)}' for what, names in differences.items() if names]
 
 
 def file_hash(path):
@@ -398,7 +398,7 @@ def _check_sums(path):
             raise zipfile.BadZipFile(f'the checksum of {wrong} is wrong')
 
 
-def _damaged(path, error):
+def _damage_error(path, error):
     """Return the DanluError for a file that torch.load could not read."""
     # EINVAL: a file that was cut off sends the reader to a place before its beginning.
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
@@ -407,7 +407,7 @@ def _damaged(path, error):
     return DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})')
 
 
-def _first(names, count=8):
+def _preview(names, count=8):
     return ', '.join(printable(name)[:200] for name in names[:count]) + (
         f' ... and {len(names) - count} more' if len(names) > count else ''
     )

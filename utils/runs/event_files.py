@@ -12,14 +12,14 @@ from pathlib import Path
 from utils.base.atomic_write import is_partial, remove_partial, replacing
 from utils.base.regular_files import open_regular
 
-PATTERN = 'events.out.tfevents.*'
-CONTINUED = 'events.out.tfevents.0000000000.continued'
-BELOW = ('', 'steps')  # directories of a run that hold event files
+EVENT_PATTERN = 'events.out.tfevents.*'
+CONTINUED_FILE = 'events.out.tfevents.0000000000.continued'
+EVENT_DIRECTORIES = ('', 'steps')  # directories of a run that hold event files
 
 
 def event_sizes(directory):
     """Return the size in bytes of each event file of a run (dict from a path relative to `directory` to int)."""
-    files = [path for below in BELOW for path in _files(Path(directory, below))]
+    files = [path for below in EVENT_DIRECTORIES for path in _files(Path(directory, below))]
     return {path.relative_to(directory).as_posix(): path.stat().st_size for path in files}
 
 
@@ -30,30 +30,30 @@ def continue_events(directory, sizes):
         directory: of the run.
         sizes: what `event_sizes` returned then; anything else, as from an older version, leaves the files as they are.
     """
-    for folder in (Path(directory, below) for below in BELOW):
+    for folder in (Path(directory, below) for below in EVENT_DIRECTORIES):
         if folder.is_dir():
             remove_partial(folder)
     if not isinstance(sizes, dict):
         return False
-    kept = [_kept(Path(directory, below), below, sizes) for below in BELOW]
+    kept = [_bytes_to_keep(Path(directory, below), below, sizes) for below in EVENT_DIRECTORIES]
     if None in kept:
         return False
-    for below, pieces in zip(BELOW, kept, strict=True):
+    for below, pieces in zip(EVENT_DIRECTORIES, kept, strict=True):
         _merge(Path(directory, below), pieces)
     return True
 
 
 def _files(folder):
     """Return the event files (list of Path) of a directory, sorted as TensorBoard reads them."""
-    found = (path for path in folder.glob(PATTERN) if not is_partial(path))
+    found = (path for path in folder.glob(EVENT_PATTERN) if not is_partial(path))
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
-def _kept(folder, below, sizes):
+def _bytes_to_keep(folder, below, sizes):
     """Return what is kept of each event file (list of (Path, bytes)), or None: they are not those of `sizes`."""
     files = {(Path(below) / path.name).as_posix(): path for path in _files(folder)}
     own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
-    first = (Path(below) / CONTINUED).as_posix()
+    first = (Path(below) / CONTINUED_FILE).as_posix()
     if own and set(own) - set(files) and first in files and files[first].stat().st_size == sum(own.values()):
         # A resumed run has merged them, and ended before it saved: what it wrote besides is left out.
         return [(path, sum(own.values()) if name == first else 0) for name, path in files.items()]
@@ -65,7 +65,7 @@ def _merge(folder, pieces):
     """Put the first bytes of files (list of (Path, bytes)) into one file, in their order, and remove the others."""
     if not pieces:
         return
-    target = folder / CONTINUED
+    target = folder / CONTINUED_FILE
     with replacing(target, binary=True) as merged:
         for path, size in pieces:
             with open_regular(path) as file:

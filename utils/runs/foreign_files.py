@@ -7,21 +7,21 @@ from pathlib import Path
 from utils.base.regular_files import open_regular, regular
 
 HEAD_BYTES = 512
-ONLY = 'only weights that torch.save or safetensors wrote can be loaded'
+SUPPORTED_FORMATS = 'only weights that torch.save or safetensors wrote can be loaded'
 # The number that opens files of torch.save from before torch 1.6, pickled.
 LEGACY_MAGIC = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19'
 MAX_SHOWN = 3  # entries of an archive in a message
 
 
-def what_else(path):
+def describe_foreign_file(path):
     """Return what a file is that torch.load cannot read and what to do (str), or None: it may be a checkpoint."""
     path = Path(path)
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
-    return _by_first_bytes(head, path) or _by_entries(path)
+    return _from_first_bytes(head, path) or _from_zip_entries(path)
 
 
-def _by_first_bytes(head, path):
+def _from_first_bytes(head, path):
     """Return what a file is (str) by its first bytes and the ending of its name, or None."""
     text, ending = head.lstrip(b'\xef\xbb\xbf \t\r\n'), path.suffix.lower()
     safetensors = head[8:9] == b'{'
@@ -32,17 +32,17 @@ def _by_first_bytes(head, path):
         (head[257:262] == b'ustar', 'a tar archive: unpack it'),
         (head[:2] == b'\x1f\x8b', 'compressed by gzip: unpack it with gunzip or tar'),
         (head.startswith(b'\x89HDF'), 'an HDF5 file, as Keras writes them: only weights of PyTorch can be loaded'),
-        (head.startswith(b'\x93NUMPY') or ending == '.npz', f'an array file of NumPy: {ONLY}'),
-        (_is_onnx(head) or ending == '.onnx', f'an ONNX model: {ONLY}'),
-        (head[4:8] == b'TFL3' or ending in ('.pb', '.tflite'), f'a model of TensorFlow: {ONLY}'),
-        (head.startswith(b'GGUF'), f'a GGUF file of llama.cpp: {ONLY}'),
+        (head.startswith(b'\x93NUMPY') or ending == '.npz', f'an array file of NumPy: {SUPPORTED_FORMATS}'),
+        (_is_onnx(head) or ending == '.onnx', f'an ONNX model: {SUPPORTED_FORMATS}'),
+        (head[4:8] == b'TFL3' or ending in ('.pb', '.tflite'), f'a model of TensorFlow: {SUPPORTED_FORMATS}'),
+        (head.startswith(b'GGUF'), f'a GGUF file of llama.cpp: {SUPPORTED_FORMATS}'),
         (safetensors and ending != '.safetensors', 'a safetensors file: give its name that ending'),
         (ending == '.safetensors' and head and not safetensors, 'no safetensors file, although its name ends so'),
         (
             ending == '.safetensors' and importlib.util.find_spec('safetensors') is None,
             'a safetensors file, which the package safetensors reads: pip install safetensors',
         ),
-        (_is_other_pickle(head), f'a pickle file that torch.save did not write, of NumPy perhaps: {ONLY}'),
+        (_is_other_pickle(head), f'a pickle file that torch.save did not write, of NumPy perhaps: {SUPPORTED_FORMATS}'),
     )
     return next((kind for fits, kind in kinds if fits), None)
 
@@ -59,7 +59,7 @@ def _is_other_pickle(head):
     return head[1:2] in (b'\x03', b'\x04', b'\x05') or b'numpy' in head
 
 
-def _by_entries(path):
+def _from_zip_entries(path):
     """Return what a zip archive is (str) by the names in it, or None: torch.save may have written it, or it is none."""
     if not zipfile.is_zipfile(regular(path)):
         return None
@@ -75,7 +75,7 @@ def _by_entries(path):
     kinds = (
         (scripted, 'a TorchScript model: save its weights, torch.jit.load(...).state_dict()'),
         ('model.weights.h5' in names, 'a model of Keras: only weights of PyTorch can be loaded'),
-        (arrays, f'an array file of NumPy: {ONLY}'),
+        (arrays, f'an array file of NumPy: {SUPPORTED_FORMATS}'),
         (
             not saved,
             f'damaged or no checkpoint: a zip file that torch.save did not write (with {shown}{more}); unpack it',

@@ -60,7 +60,7 @@ class DictPlaceholder:
         return OrderedDict()
 
 
-def read_inertly(path):
+def load_without_classes(path):
     """Return what a file of torch.save holds, and the names (list of str) of what was replaced in it.
 
     Args:
@@ -69,7 +69,7 @@ def read_inertly(path):
     Raises:
         pickle.UnpicklingError: it cannot be read so; of a damaged file whatever torch.load or pickletools raise.
     """
-    classes = {name: _placeholder(number) for number, name in enumerate(sorted(_names_in(path)))}
+    classes = {name: _placeholder(number) for number, name in enumerate(sorted(_names_in_file(path)))}
     for _ in range(MAX_ATTEMPTS):
         try:
             with torch.serialization.safe_globals([(kind, name) for name, kind in classes.items()]):
@@ -94,7 +94,7 @@ def _placeholder(number):
     return type(f'Placeholder{number}', (Placeholder,), {})
 
 
-def _names_in(path):
+def _names_in_file(path):
     """Return the names (set of str, 'module.name') of the classes and functions that a file names; runs nothing."""
     if zipfile.is_zipfile(regular(path)):
         with zipfile.ZipFile(regular(path)) as archive:

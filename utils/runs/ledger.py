@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.base.regular_files import open_handle, read_regular_bytes
 
-FILE = 'ledger.jsonl'
+LEDGER_FILE = 'ledger.jsonl'
 
 
 def ledger_of(checkpoint, checkpoints_dir):
@@ -19,7 +19,7 @@ def ledger_of(checkpoint, checkpoints_dir):
         checkpoints_dir: directory of all runs.
     """
     run = run_of(checkpoint)
-    return (Path(checkpoints_dir) if run is None else run.parent) / FILE
+    return (Path(checkpoints_dir) if run is None else run.parent) / LEDGER_FILE
 
 
 def run_of(checkpoint):
@@ -41,7 +41,7 @@ def append(path, line):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(finite(line), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(replace_nonfinite(line), ensure_ascii=False, allow_nan=False)
     data = (text + '\n').encode('utf-8', 'surrogateescape')  # paths may hold any bytes
     file = open_handle(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, 'O_BINARY', 0))
     try:
@@ -78,12 +78,12 @@ def read(path):
     return lines, broken
 
 
-def finite(value):
+def replace_nonfinite(value):
     """Return nested dicts, lists and plain values with None for numbers that are not finite; numpy's become plain."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
+        return {key: replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
+        return [replace_nonfinite(item) for item in value]
     value = value.item() if hasattr(value, 'item') else value  # of a metric that gives numpy's or torch's
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

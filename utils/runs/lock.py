@@ -17,9 +17,9 @@ try:
 except ImportError:  # Windows has no such locks
     fcntl = None
 
-UNKNOWN = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
+NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
 
-MAX_OWNER = 4096  # characters of a lock that are read
+MAX_OWNER_CHARACTERS = 4096  # characters of a lock that are read
 
 
 class LockedError(DanluError):
@@ -46,11 +46,11 @@ class RunLock:
     """
 
     def __init__(self, directory):
-        self.path, self.file, self.stale, self.exclusive = Path(directory) / 'lock', None, None, False
+        self.path, self.file, self.stale_owner, self.exclusive = Path(directory) / 'lock', None, None, False
         while fcntl is not None and self.file is None:
-            self._try()
+            self._try_to_lock()
 
-    def _try(self):
+    def _try_to_lock(self):
         try:
             file = open_regular(self.path, 'a+', encoding='utf-8')  # open as long as the run goes on
         except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
@@ -65,14 +65,14 @@ class RunLock:
                 f'{self.path.parent}: {owner} goes on with this run; wait for it, end it, or give another run'
             ) from None
         except OSError as error:
-            if error.errno not in UNKNOWN:
+            if error.errno not in NO_LOCK_ERRORS:
                 raise
             self.file = file  # a network drive without locks: it goes on without, as on Windows
             return
-        if not self._is_there(file):
+        if not self._is_current_file(file):
             file.close()  # whoever had it removed it between the opening and the locking
             return
-        self.stale = self._owner(file)
+        self.stale_owner = self._owner(file)
         self.file, self.exclusive = file, True
         try:
             file.truncate(0)
@@ -82,7 +82,7 @@ class RunLock:
             self.release()
             raise write_error(self.path, error) from error
 
-    def _is_there(self, file):
+    def _is_current_file(self, file):
         try:
             return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
         except FileNotFoundError:
@@ -93,7 +93,7 @@ class RunLock:
         """Return who has written the file (str), or None: nobody."""
         file.seek(0)
         try:
-            owner = json.loads(file.read(MAX_OWNER))
+            owner = json.loads(file.read(MAX_OWNER_CHARACTERS))
             return f'process {owner["pid"]} on {owner["host"]}'
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
@@ -111,7 +111,7 @@ class RunLock:
 class NoLock:
     """Stands for a RunLock in a process that is not the one that writes."""
 
-    stale = None
+    stale_owner = None
 
     def __init__(self, directory):
         self.path = Path(directory) / 'lock'
@@ -125,7 +125,7 @@ def select_lock(directory):
     return NoLock(directory) if rank_env.place().rank else RunLock(directory)
 
 
-def holder(directory):
+def lock_holder(directory):
     """Return which process has the run of a directory (str: 'process 123 on host'), or None: none has.
 
     Where the system has no locks, one that has left its file counts too. Not for the process that has the run itself:
@@ -142,6 +142,6 @@ def holder(directory):
     except (FileNotFoundError, IsADirectoryError, NotRegularError):
         return None
     except OSError as error:
-        if not isinstance(error, BlockingIOError | PermissionError) and error.errno not in UNKNOWN:
+        if not isinstance(error, BlockingIOError | PermissionError) and error.errno not in NO_LOCK_ERRORS:
             raise
     return owner

@@ -27,7 +27,7 @@ LEDGER_LINE = 'ledger_line.json'  # what the ledger gets of a test once its file
 
 
 @contextmanager
-def whole_results(args, choose):
+def atomic_results(args, choose):
     """Give the directory (str) of a test; in the body args.result_dir is one in it, whose files move up at the end.
 
     When the body fails they are removed, and an earlier test's files are as they were. Those of a process that was
@@ -45,25 +45,25 @@ def whole_results(args, choose):
     directory = args.result_dir
     try:
         if lock.exclusive:
-            tidy_up(args, Path(directory))
+            recover_partial(args, Path(directory))
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
         if os.path.lexists(Path(directory, REPORT)):
             Path(args.result_dir, REPORT).touch()  # empty, it stands for none, until the test writes it
         try:
             yield directory
-            _check_there(args.result_dir)
+            _check_exists(args.result_dir)
         except BaseException as error:
             with after(error):
                 shutil.rmtree(args.result_dir)
             raise
-        _take_places(Path(args.result_dir))
-        _enter(args, Path(directory), known=False)
+        _move_into_place(Path(args.result_dir))
+        _append_to_ledger(args, Path(directory), known=False)
     finally:
         args.result_dir = directory
         lock.release()
 
 
-def _check_there(directory):
+def _check_exists(directory):
     """Raise FileNotFoundError if a test's files were removed while it ran: what was open then is lost."""
     os.stat(Path(directory, 'args.txt'))
 
@@ -100,7 +100,7 @@ def holds_same_test(directory, lines):
     return True
 
 
-def tidy_up(args, directory):
+def recover_partial(args, directory):
     """Remove what a killed test has left in a directory, or finish it if its result.txt, the last file, was there.
 
     Args:
@@ -109,13 +109,13 @@ def tidy_up(args, directory):
     """
     for partial in directory.glob(f'{PARTIAL}*'):
         if (partial / RESULT).is_file():
-            _take_places(partial)
+            _move_into_place(partial)
         else:
             shutil.rmtree(partial)
-    _enter(args, directory, known=True)
+    _append_to_ledger(args, directory, known=True)
 
 
-def _enter(args, directory, known):
+def _append_to_ledger(args, directory, known):
     """Add a test's ledger_line.json to the ledger and remove it.
 
     A ledger that nobody can write, or not this user, as beside a run of somebody else, gets no line, which is said.
@@ -159,7 +159,7 @@ def is_tested(checkpoint):
     return False
 
 
-def _take_places(partial):
+def _move_into_place(partial):
     """Move everything up by one directory, what is there of the same name to its number; result.txt last."""
     directory = partial.parent
     names = sorted((path.name for path in partial.iterdir()), key=lambda name: (name == RESULT, name))

@@ -5,7 +5,7 @@ import math
 from utils.base.terminal import styled
 from utils.base.text_table import number_text, padded, table, width_of
 
-FEW = 20  # classes that have a line each
+MAX_CLASS_ROWS = 20  # classes that have a line each
 
 
 def result_lines(results, main=None, width=None):
@@ -34,7 +34,7 @@ def class_lines(results, width=None):
     kinds, classes = (list(dict.fromkeys(each)) for each in ([n[0] for n in names], [n[2] for n in names]))
     if not classes:
         return []
-    if len(classes) > FEW:
+    if len(classes) > MAX_CLASS_ROWS:
         return [f'  of each of {len(classes):,} classes: {", ".join(kinds)}, in result.txt', '']
     rows = [[entry, *(value_text(results.get(f'{kind}/{entry}')) for kind in kinds)] for entry in classes]
     lines, left_out = table(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from utils.options.validation_options import SPLIT_DIRECTORY
 
-AT_START = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
+START_FILES = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
 
 
 def make_new_directory(path, fits=None):
@@ -33,7 +33,7 @@ def make_new_directory(path, fits=None):
             candidate = path.with_name(f'{path.name}_{number}')
 
 
-def made_below(roots, path, parser, option, fits=None):
+def make_directory_below(roots, path, parser, option, fits=None):
     """Make and return (str) the directory `path`, or `path`_2 and so on, which has to lie below one of `roots` (Paths).
 
     Args:
@@ -55,7 +55,7 @@ def made_below(roots, path, parser, option, fits=None):
 def remove_unstarted(directory):
     """Remove a directory that failed before its first step and holds nothing but what starts do: it would confuse."""
     paths = list(Path(directory).iterdir())
-    if all(path.name in (*AT_START, SPLIT_DIRECTORY) or path.name.startswith('log.rank') for path in paths):
+    if all(path.name in (*START_FILES, SPLIT_DIRECTORY) or path.name.startswith('log.rank') for path in paths):
         for path in paths:
             if path.name == SPLIT_DIRECTORY:
                 shutil.rmtree(path)

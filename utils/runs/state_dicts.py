@@ -8,19 +8,19 @@ import torch
 from utils.base.errors import DanluError
 
 WRAPPERS = ('module.', '_orig_mod.')  # of DataParallel, DistributedDataParallel and torch.compile
-DEPTH = 3  # dictionaries within dictionaries that are looked into
+MAX_NESTING = 3  # dictionaries within dictionaries that are looked into
 # Keys under which trainers keep a model's state dict, the first one that is there is taken.
-USUAL = (
+USUAL_KEYS = (
     *('ema.model', 'model', 'state_dict', 'model_state_dict', 'model_state', 'model_weights', 'net', 'network'),
     *('module', 'weights', 'params', 'parameters', 'net_state_dict', 'network_state_dict', 'teacher'),
 )
-AVERAGED = re.compile(r'(^|[._])ema([._]|$)|averag|(^|[._])swa([._]|$)', re.IGNORECASE)
+AVERAGED_KEY = re.compile(r'(^|[._])ema([._]|$)|averag|(^|[._])swa([._]|$)', re.IGNORECASE)
 # Keys of what is no model: the state of optimizers, schedules, generators, losses and metrics, and options.
-OTHER = re.compile(
+NON_MODEL_KEY = re.compile(
     r'optim|sched|scaler|^rng|random|criterion|loss|metric|callback|loops|args|config|hparam|hyper_', re.I
 )
-COUNTER = 'n_averaged'  # how many times torch's AveragedModel was updated, beside the weights
-TRACKED = 'num_batches_tracked'  # a buffer of batch norms that files from before torch 0.4.1 lack
+AVERAGE_COUNTER = 'n_averaged'  # how many times torch's AveragedModel was updated, beside the weights
+BATCH_COUNTER = 'num_batches_tracked'  # a buffer of batch norms that files from before torch 0.4.1 lack
 
 
 def state_dicts_in(loaded):
@@ -29,18 +29,18 @@ def state_dicts_in(loaded):
     '' is the key of a file that is a state dict itself.
     """
     if is_state_dict(loaded):
-        return {'': _plain(loaded)}
+        return {'': _tensors_only(loaded)}
     own = 'format' in loaded and is_state_dict(loaded.get('model'))  # a checkpoint of Danlu
     found = {}
 
     def collect(values, prefix):
         for name, value in values.items():
             key = f'{prefix}{name}'
-            if not isinstance(name, str) or not isinstance(value, dict) or OTHER.search(name):
+            if not isinstance(name, str) or not isinstance(value, dict) or NON_MODEL_KEY.search(name):
                 continue
             if is_state_dict(value):
-                found[key] = _plain(value)
-            elif key.count('.') < DEPTH - 1:
+                found[key] = _tensors_only(value)
+            elif key.count('.') < MAX_NESTING - 1:
                 collect(value, f'{key}.')
 
     collect({name: loaded[name] for name in ('model', 'ema') if name in loaded} if own else loaded, '')
@@ -57,7 +57,7 @@ def is_state_dict(value):
     )
 
 
-def _plain(state):
+def _tensors_only(state):
     return {name: value for name, value in state.items() if torch.is_tensor(value)}
 
 
@@ -80,15 +80,17 @@ def select_state_dict(loaded, path, key=None):
     others = [other for other in found if other != chosen]
     if not others:
         return found[chosen], ''
-    kind = ', averaged weights' if AVERAGED.search(chosen) else ''
+    kind = ', averaged weights' if AVERAGED_KEY.search(chosen) else ''
     rest = ' or '.join(f'--load_key {other}' for other in others)
     return found[chosen], f'of {chosen!r}{kind}; the file also holds {", ".join(map(repr, others))}: {rest} takes that'
 
 
 def _usual_key(found, path):
-    ranked = [key for key in USUAL if key in found]
-    ranked += [key for name in USUAL for key in found if key.rpartition('.')[2] == name and not AVERAGED.search(key)]
-    plain = [key for key in found if not AVERAGED.search(key)]
+    ranked = [key for key in USUAL_KEYS if key in found]
+    ranked += [
+        key for name in USUAL_KEYS for key in found if key.rpartition('.')[2] == name and not AVERAGED_KEY.search(key)
+    ]
+    plain = [key for key in found if not AVERAGED_KEY.search(key)]
     if ranked or len(plain) == 1 or len(found) == 1:
         return [*ranked, *plain, *found][0]
     raise DanluError(f'{path} holds several sets of weights: choose by --load_key {" or --load_key ".join(found)}')
@@ -104,7 +106,7 @@ def _given_key(found, path, key):
     raise DanluError(f'--load_key {key}: {path} holds weights under {known}')
 
 
-def without_wrappers(weights, known):
+def strip_wrapper_prefixes(weights, known):
     """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name.
 
     Args:
@@ -112,7 +114,7 @@ def without_wrappers(weights, known):
         known: the model's own names; once one is met, prefixes belong to the names.
     """
     while weights and not any(name in known for name in weights):
-        names = [name for name in weights if name != COUNTER]
+        names = [name for name in weights if name != AVERAGE_COUNTER]
         prefix = next((p for p in WRAPPERS if names and all(name.startswith(p) for name in names)), None)
         if prefix is None:
             break
@@ -120,7 +122,7 @@ def without_wrappers(weights, known):
     return dict(weights)
 
 
-def with_names_of(weights, known, path, prefix=None):
+def match_names(weights, known, path, prefix=None):
     """Return a state dict under the names of a model, and a note (str) on what was changed.
 
     Args:
@@ -134,16 +136,16 @@ def with_names_of(weights, known, path, prefix=None):
     Raises:
         DanluError: no name begins with `prefix`.
     """
-    weights = without_wrappers(weights, known)
+    weights = strip_wrapper_prefixes(weights, known)
     if prefix is not None:
         return _with_prefix_removed(weights, path, prefix)
     removed, added = _prefixes(weights, known)
     fit = sum(name in known for name in weights)
-    best = _only_best(removed, fit, sum(not name.endswith(TRACKED) for name in known) / 2)
+    best = _unambiguous_prefix(removed, fit, sum(not name.endswith(BATCH_COUNTER) for name in known) / 2)
     if best is not None:
         renamed = {name.removeprefix(best): value for name, value in weights.items()}
         return renamed, f'without the prefix {best!r} of their names'
-    best = _only_best(added, fit, sum(not name.endswith(TRACKED) for name in weights) / 2)
+    best = _unambiguous_prefix(added, fit, sum(not name.endswith(BATCH_COUNTER) for name in weights) / 2)
     if best is not None:
         return {best + name: value for name, value in weights.items()}, f'with {best!r} before their names'
     return weights, ''
@@ -168,24 +170,24 @@ def _prefixes(weights, known):
         name[: place.end()]
         for name in weights
         for place in re.finditer(r'\.', name)
-        if name[place.end() :] in known and not name.endswith(TRACKED)
+        if name[place.end() :] in known and not name.endswith(BATCH_COUNTER)
     )
     added = Counter(
         name[: place.end()]
         for name in known
         for place in re.finditer(r'\.', name)
-        if name[place.end() :] in weights and not name.endswith(TRACKED)
+        if name[place.end() :] in weights and not name.endswith(BATCH_COUNTER)
     )
     return removed, added
 
 
-def _only_best(prefixes, fit, least):
+def _unambiguous_prefix(prefixes, fit, least):
     """Return the prefix by which the most names fit, or None: too few, or another one is as good."""
     [(best, count), (_, second)] = [*prefixes.most_common(2), ('', 0), ('', 0)][:2]
     return best if count > max(fit, second) and count >= least else None
 
 
-def as_old_batch_norms(weights, own):
+def missing_batch_counters(weights, own):
     """Return the names (list of str) of the counters that a file from before torch 0.4.1 lacks; nothing needs them.
 
     torch's own strict loading does without them where a file has none at all.
@@ -194,12 +196,14 @@ def as_old_batch_norms(weights, own):
         weights: name -> tensor, under the names of the model.
         own: the model's own state dict.
     """
-    if any(name.endswith(TRACKED) for name in weights):
+    if any(name.endswith(BATCH_COUNTER) for name in weights):
         return []
-    return [name for name in own if name.endswith(TRACKED) and name.replace(TRACKED, 'running_mean') in weights]
+    return [
+        name for name in own if name.endswith(BATCH_COUNTER) and name.replace(BATCH_COUNTER, 'running_mean') in weights
+    ]
 
 
-def hint_of_prefix(weights, known):
+def prefix_hint(weights, known):
     """Return what to do (str) where names of a file fit by several prefixes, such as those of two encoders; else ''."""
     removed, _ = _prefixes(weights, known)
     fit = sum(name in known for name in weights)

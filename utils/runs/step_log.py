@@ -19,12 +19,16 @@ class StepLog:
         last: the step that the last line was about (int).
     """
 
-    def __init__(self, every, last=0):
-        self.every, self.last = every, last
+    def __init__(self, interval_steps, last=0):
+        self.interval_steps, self.last = interval_steps, last
 
     def due(self, update):
         """Return whether a line is due after the optimizer step that `update` (Update) did last (bool)."""
-        return self.every is not None and update.steps // self.every > self.last // self.every and not update.waiting
+        return (
+            self.interval_steps is not None
+            and update.steps // self.interval_steps > self.last // self.interval_steps
+            and not update.waiting
+        )
 
     def write(self, trainer, epoch, progress):
         """Write a line; waits for the device.

@@ -6,14 +6,14 @@ from utils.base.batches import samples_of
 from utils.distributed.fsdp import kind_of
 from utils.drawing.curves import details
 from utils.options.fit import described_pictures
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 from utils.tasks.tasks import describe_outputs
 
 
 def model_line(net):
     """Return what a network is (str): 'LeNet, 82,826 parameters'."""
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    return f'{kind_of(unwrapped(net)).__name__}, {parameters:,} parameters'
+    return f'{kind_of(unwrap_model(net)).__name__}, {parameters:,} parameters'
 
 
 def sizes_of(loaders):

@@ -12,7 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams
 
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 
 
 def open_writer(directory, purge_step=None):
@@ -29,12 +29,12 @@ def open_writer(directory, purge_step=None):
     newest = max((int(match[1]) for match in found if match), default=0)
     while int(now := time.time()) == newest:
         time.sleep(newest + 1 - now)
-    _be_silent_in_thread()
+    _silence_event_thread()
     Path(directory).mkdir(exist_ok=True)  # not those above it: a run's directory that was removed stays away
     return SummaryWriter(str(directory), purge_step=purge_step)
 
 
-def _be_silent_in_thread():
+def _silence_event_thread():
     """Print no traceback for an OSError in the thread that writes events: the next flush raises it."""
     hook = threading.excepthook
     if getattr(hook, 'without_events', False):
@@ -102,7 +102,7 @@ def add_graph(writer, net, images):
         with warnings.catch_warnings():
             for kind in (FutureWarning, torch.jit.TracerWarning):  # of torch.jit, which TensorBoard's writer uses
                 warnings.simplefilter('ignore', kind)
-            writer.add_graph(copy.deepcopy(unwrapped(net)).eval(), images[:1])
+            writer.add_graph(copy.deepcopy(unwrap_model(net)).eval(), images[:1])
     except Exception as error:  # whatever a network does that cannot be traced
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     finally:
@@ -112,7 +112,7 @@ def add_graph(writer, net, images):
 
 def add_histograms(writer, net, epoch):
     """Write histograms of the weights and of the gradients of the epoch's last step; what is not finite is left out."""
-    for name, parameter in unwrapped(net).named_parameters():
+    for name, parameter in unwrap_model(net).named_parameters():
         for kind, values in (('weights', parameter.detach()), ('gradients', parameter.grad)):
             finite = None if values is None else values[torch.isfinite(values)]
             if finite is not None and len(finite):

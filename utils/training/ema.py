@@ -6,7 +6,7 @@ from itertools import chain
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 
 
 class Ema:
@@ -20,7 +20,7 @@ class Ema:
     """
 
     def __init__(self, net, decay):
-        self.net, self.decay = unwrapped(net), decay
+        self.net, self.decay = unwrap_model(net), decay
         self.average = AveragedModel(self.net, use_buffers=True)
 
     def update(self):

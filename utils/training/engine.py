@@ -13,7 +13,7 @@ from utils.distributed.fsdp import is_sharded
 from utils.drawing.colours import colours_of
 from utils.logger import Recorder
 from utils.metrics.ready_metrics import ReadyMetrics
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 from utils.tasks.one_logit import as_classes, for_loss
 from utils.tasks.target_scale import TargetScale
 from utils.tasks.targets import check_outputs, check_same_shape, shaped_targets, with_axis
@@ -57,7 +57,7 @@ class Engine:
             image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
             if getattr(self.args, 'accumulate', 1) > 1 and len({*self.parts_counted_alike().values()}) > 1:
                 torch._functorch.config.donated_buffer = False  # the backward pass runs once for each part
-            compile_network(unwrapped(self.model), image)
+            compile_network(unwrap_model(self.model), image)
 
     def bind_transforms(self, *loaders):
         """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""

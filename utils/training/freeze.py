@@ -2,7 +2,7 @@
 
 from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_parts, lies_in
-from utils.runs.checkpoint import unwrapped
+from utils.runs.checkpoint import unwrap_model
 
 
 def freeze(net, parts):
@@ -44,7 +44,7 @@ def train_mode(model, parts):
         parts: what `freeze` was given (list of str or None).
     """
     model.train()
-    for norm in _norms(unwrapped(model), parts or []):
+    for norm in _norms(unwrap_model(model), parts or []):
         norm.eval()
 
 

@@ -9,7 +9,7 @@ from utils.base.errors import DanluError
 from utils.distributed import processes
 from utils.distributed.fsdp import local
 from utils.runs.async_writer import snapshot
-from utils.runs.checkpoint import save_checkpoint, unwrapped
+from utils.runs.checkpoint import save_checkpoint, unwrap_model
 from utils.training.run_messages import how_to_resume, resumes_in_python
 
 FILE = 'diverged.pth'
@@ -37,7 +37,7 @@ def inspect(trainer, diverged, batches):
         found.append({'number': number, 'samples': names, 'not_finite': bad, 'batch': plain(batch)})
     every = processes.all_gather(processes.on_cpu((found, at_fault)))
     found, at_fault = ([item for each in every for item in each[place]] for place in (0, 1))
-    parameters = bad_gradients(unwrapped(trainer.net)) if diverged.what == 'gradient' else []
+    parameters = bad_gradients(unwrap_model(trainer.net)) if diverged.what == 'gradient' else []
     facts = {'what': diverged.what, 'epoch': trainer.epoch + 1, 'loss': diverged.value, 'parameters': parameters}
     facts |= {'batches': found}
     # Not by the first process alone: weights in shards are put together by all of them.

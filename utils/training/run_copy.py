@@ -18,7 +18,7 @@ from utils.base.regular_files import open_regular, read_regular_text, regular, w
 from utils.distributed import processes
 from utils.provenance.record import check_same_run
 from utils.runs.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weights_of
-from utils.runs.event_files import BELOW, CONTINUED
+from utils.runs.event_files import CONTINUED_FILE, EVENT_DIRECTORIES
 from utils.training.resume import newest_whole
 
 # Files of a run that were written at its start, or that a copy can use up to any epoch.
@@ -159,9 +159,9 @@ def _copy_events(sizes, run, target):
     if not isinstance(sizes, dict):
         return None
     copied = {}
-    for below in BELOW:
+    for below in EVENT_DIRECTORIES:
         own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
-        continued = (Path(below) / CONTINUED).as_posix()
+        continued = (Path(below) / CONTINUED_FILE).as_posix()
         if not all(_has(run / name, size) for name, size in own.items()):  # a resumed run has put them into one file
             own = {continued: sum(own.values())}
             if not _has(run / continued, own[continued]):

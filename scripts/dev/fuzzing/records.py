@@ -22,7 +22,7 @@ from train import main as train
 from utils.base.errors import DanluError, message_of, of_the_machine
 from utils.base.registry import PROJECT
 from utils.provenance import code_fingerprint
-from utils.provenance.symbol_resolver import Reader, Source
+from utils.provenance.symbol_resolver import Source, SymbolResolver
 
 RUN, OTHER = 'mlp_exp', 'mlp_exp_2'
 RESULT = 'best/val_val_exp/result.txt'
@@ -52,7 +52,7 @@ class Records:
     """Files of a run and of its test, one of them changed, read by training, testing and runs.py."""
 
     def __init__(self, folder):
-        self.folder, self.reader = folder, Reader(Source(PROJECT))
+        self.folder, self.reader = folder, SymbolResolver(Source(PROJECT))
         (folder / 'secret').write_text(f'{SECRET} one\n{SECRET} two\n{SECRET} three\n', encoding='utf-8')
         make_pictures(folder)
         with self.surroundings():
@@ -74,13 +74,13 @@ class Records:
             contextlib.chdir(self.folder),
             mock.patch.dict(os.environ, XDG_STATE_HOME=str(self.folder / 'state')),
             figures,
-            mock.patch.object(code_fingerprint, 'Reader', self.reader_of),
+            mock.patch.object(code_fingerprint, 'SymbolResolver', self.reader_of),
         ):
             yield
 
     def reader_of(self, source):
-        """Return the utils.provenance.symbol_resolver.Reader of a Source, for the project's always the same one."""
-        return self.reader if source.place == PROJECT else Reader(source)
+        """Return the SymbolResolver of a Source; that of the project is reused."""
+        return self.reader if source.place == PROJECT else SymbolResolver(source)
 
     def cases(self):
         """Return the strategy of (file, changes of values or damage of bytes, how the file is used)."""

@@ -14,7 +14,7 @@ from scripts.run_commands.replay import DIFFERS, SAME, first_difference, replay
 from train import Trainer
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
-from utils.provenance.replay_log import COUNT, FILE, read_first_steps
+from utils.provenance.replay_log import REPLAY_FILE, REPLAY_STEPS, read_replay_log
 
 LENET = 'model/lenet/lenet.py'
 
@@ -63,9 +63,9 @@ def git(folder, *words, code=0):
 
 
 def test_a_run_over_several_epochs_is_repeated_to_the_same_bits(table_run):
-    conditions, steps = read_first_steps(table_run)
-    assert [step['step'] for step in steps] == list(range(1, COUNT + 1))
-    assert len({step['weights'] for step in steps}) == len({step['loss'] for step in steps}) == COUNT
+    conditions, steps = read_replay_log(table_run)
+    assert [step['step'] for step in steps] == list(range(1, REPLAY_STEPS + 1))
+    assert len({step['weights'] for step in steps}) == len({step['loss'] for step in steps}) == REPLAY_STEPS
     assert conditions['device'] == 'cpu' and not conditions['ready_made']
     line, status = replay(table_run, 20)
     assert (line, status) == ('data, weights and loss of the first 20 steps are those of the run', SAME)
@@ -143,17 +143,17 @@ def test_runs_that_cannot_be_repeated_by_their_options_are_refused(table_run, ta
     own.train()
     with pytest.raises(DanluError, match='parts of its own'):
         replay(own.args.model_dir, 5)
-    (table_run / FILE).write_text('{"threads": 1', encoding='utf-8')
+    (table_run / REPLAY_FILE).write_text('{"threads": 1', encoding='utf-8')
     with pytest.raises(DanluError, match='damaged'):
         replay(table_run, 5)
-    (table_run / FILE).unlink()
+    (table_run / REPLAY_FILE).unlink()
     with pytest.raises(DanluError, match='has no first_steps'):
         replay(table_run, 5)
 
 
 def test_a_run_of_several_processes_is_said_not_to_be_replayed(table_run):
-    text = (table_run / FILE).read_text(encoding='utf-8')
-    (table_run / FILE).write_text(text.replace('"processes": 1', '"processes": 2'), encoding='utf-8')
+    text = (table_run / REPLAY_FILE).read_text(encoding='utf-8')
+    (table_run / REPLAY_FILE).write_text(text.replace('"processes": 1', '"processes": 2'), encoding='utf-8')
     with pytest.raises(DanluError, match='was made by 2 processes'):
         replay(table_run, 5)
 
@@ -187,4 +187,4 @@ def test_git_bisect_finds_the_commit_that_changed_what_a_run_computes(project, t
     suspects = git(folder, 'bisect', 'log')
     assert 'break it' in suspects and 'mend it, with another activation' in suspects
     assert '# only skipped commits left to test' in suspects
-    assert json.loads((run / FILE).read_text().splitlines()[0])['threads'] >= 1
+    assert json.loads((run / REPLAY_FILE).read_text().splitlines()[0])['threads'] >= 1

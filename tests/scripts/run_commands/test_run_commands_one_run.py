@@ -345,7 +345,7 @@ def test_asking(maker, call, monkeypatch, answer, status):
 def test_what_is_not_removed(maker, call, tmp_path, monkeypatch):
     run = maker.run('a', [0.5])
     (run / 'lock').write_text('')
-    monkeypatch.setattr('scripts.run_commands.run.holder', lambda path: 'process 1 on here')
+    monkeypatch.setattr('scripts.run_commands.run.lock_holder', lambda path: 'process 1 on here')
     assert 'process 1 on here goes on with this run' in call('rm', 'a', '--yes').error
     monkeypatch.undo()
     (maker.root / 'link').symlink_to(run)

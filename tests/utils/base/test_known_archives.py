@@ -14,7 +14,7 @@ import eval as eval_py
 from options import parse_test_args, save_args
 from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission, is_own_run, note_archive, origin_of
-from utils.provenance.project_source import packed
+from utils.provenance.project_source import zip_bytes
 from utils.runs.checkpoint import save_checkpoint
 
 PROGRAM = """
@@ -36,7 +36,7 @@ def stranger(tmp_path, monkeypatch):
     (tmp_path / 'OUT').mkdir()
     folder = tmp_path / 'checkpoints' / 'lenet_exp'
     folder.mkdir(parents=True)
-    data = packed({'eval.py': PROGRAM.encode()})
+    data = zip_bytes({'eval.py': PROGRAM.encode()})
     (folder / 'source.zip').write_bytes(data)
     source = {'file': 'source.zip', 'sha256': hashlib.sha256(data).hexdigest()}
     (folder / 'record.json').write_text(json.dumps({'format': 1, 'source': source, 'run': 'a'}))

@@ -10,13 +10,13 @@ from utils.base.registry import PROJECT
 from utils.provenance import code_fingerprint
 from utils.provenance.code_fingerprint import (
     Source,
-    changed,
-    changed_evaluation,
-    changed_files,
-    components_of,
-    describe,
+    describe_changes,
+    find_changed_files,
+    find_changes,
+    find_evaluation_changes,
+    hash_components,
 )
-from utils.provenance.project_source import is_run_code, pack, project_files
+from utils.provenance.project_source import is_run_code, project_files, write_zip
 from utils.provenance.source_ast import canonical
 
 ROOTS = {
@@ -36,8 +36,8 @@ ROOTS = {
 def recorded(tmp_path_factory):
     """Return the record of a run on the project as it is, and the Source of its archive."""
     path = tmp_path_factory.mktemp('recorded') / 'source.zip'
-    pack(path)
-    return {'components': components_of(ROOTS, Source(PROJECT))}, Source(path)
+    write_zip(path)
+    return {'components': hash_components(ROOTS, Source(PROJECT))}, Source(path)
 
 
 @pytest.fixture
@@ -59,18 +59,18 @@ def edited(project, name, old, new):
 def found(recorded, project, with_archive=True):
     """Return (kind, name, path, state) of what changed."""
     record, then = recorded
-    changes = changed(record, then if with_archive else None, Source(project))
+    changes = find_changes(record, then if with_archive else None, Source(project))
     return [(change.kind, change.name, change.path, change.state) for change in changes]
 
 
 def test_the_archive_and_the_directory_say_the_same(recorded, project):
     record, then = recorded
-    assert components_of(ROOTS, then) == components_of(ROOTS, Source(project)) == record['components']
+    assert hash_components(ROOTS, then) == hash_components(ROOTS, Source(project)) == record['components']
     assert {kind: bool(hashes) for kind, hashes in record['components'].items()} == dict.fromkeys(ROOTS, True)
     for name in ('model.submodules.UpConv', 'model.model_entry.MODELS[unet]'):
         assert name in record['components']['model']
     assert 'data.lists.pictures.<module>' in record['components']['data'], 'what a file does when it is imported'
-    assert changed(record, then, Source(project)) == []
+    assert find_changes(record, then, Source(project)) == []
 
 
 def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, project):
@@ -85,7 +85,7 @@ def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, pro
         'from torch.nn import functional as F\n',
     )
     assert found(recorded, project) == found(recorded, project, with_archive=False) == []
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,9 @@ def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, pro
 )
 def test_what_computes_something_else_is_named_with_its_diff(file, old, new, kind, name, recorded, project):
     edited(project, file, old, new)
-    changes = [change for change in changed(*recorded, Source(project)) if change.name == name and change.kind == kind]
+    changes = [
+        change for change in find_changes(*recorded, Source(project)) if change.name == name and change.kind == kind
+    ]
     assert [(change.path, change.state) for change in changes] == [(file, 'changed')]
     removed = [line for line in changes[0].diff.splitlines() if line.startswith('-') and old.strip() in line]
     assert removed, changes[0].diff
@@ -138,7 +140,7 @@ def test_a_new_line_in_a_registry_changes_no_model(recorded, project):
 
 def test_another_import_behind_the_same_name_is_a_change(recorded, project):
     edited(project, 'model/submodules.py', 'from torch.nn import functional as F', 'from mine import functional as F')
-    changes = changed(*recorded, Source(project))
+    changes = find_changes(*recorded, Source(project))
     assert [change.name for change in changes] == ['model.submodules.ConvBnRelu', 'model.submodules.UpConv']
     assert '-# F is torch.nn.functional\n+# F is mine.functional' in changes[0].diff
 
@@ -161,7 +163,7 @@ def test_a_move_out_of_a_registry_s_path_is_no_change(recorded, project):
     (project / 'model/unet/__init__.py').unlink()
     edited(project, 'model/model_entry.py', "'model.unet.UNet'", "'model.nets.big.UNet'")
     assert found(recorded, project) == found(recorded, project, with_archive=False) == []
-    assert changed_files(recorded[1], Source(project)) == ['model/model_entry.py']  # another path stands there
+    assert find_changed_files(recorded[1], Source(project)) == ['model/model_entry.py']  # another path stands there
     edited(project, 'model/model_entry.py', "'model.nets.big.UNet'", "'model.lenet.LeNet'")
     assert ('model', 'model.model_entry.MODELS[unet]', 'model/model_entry.py', 'changed') in found(recorded, project)
 
@@ -179,7 +181,7 @@ def test_a_rename_that_is_listed_is_no_change(recorded, project, monkeypatch):
         text = text.replace('check_classes', 'refuse_unknown_classes').replace('wrong_class', 'lacks_values')
         path.write_text(text, encoding='utf-8')
     assert found(recorded, project) == found(recorded, project, with_archive=False) == []
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
     edited(
         project,
         'utils/labelling/labels.py',
@@ -204,7 +206,7 @@ def test_a_rename_leaves_other_definitions_of_the_earlier_name_alone(recorded, p
 def test_the_messages_of_errors_do_not_count_where_the_source_is_at_hand(recorded, project):
     edited(project, 'utils/losses/common.py', 'class_weights must be finite', 'class_weights should be finite')
     assert found(recorded, project) == []
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
     edited(project, 'utils/losses/common.py', 'raise DanluError', 'raise ValueError')
     assert {name for _, name, *_ in found(recorded, project)} >= {'utils.losses.common.checked_weights'}
 
@@ -216,7 +218,7 @@ def test_definitions_that_move_and_are_re_exported_are_no_change(recorded, proje
     (project / 'utils/losses/common.py').write_text(again, encoding='utf-8')
     edited(project, 'utils/losses/classification.py', 'utils.losses.common', 'utils.losses.shared')
     assert found(recorded, project) == found(recorded, project, with_archive=False) == []
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
 
 
 def test_the_path_of_an_entry_of_a_registry_may_change(recorded, project, monkeypatch):
@@ -226,13 +228,13 @@ def test_the_path_of_an_entry_of_a_registry_may_change(recorded, project, monkey
         if path != project / 'utils/base/renames.py':
             text = path.read_text(encoding='utf-8')
             path.write_text(text.replace('utils.losses.region', 'utils.losses.overlap'), encoding='utf-8')
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
 
 
 def test_the_names_of_local_variables_do_not_count_where_the_source_is_at_hand(recorded, project):
     edited(project, 'model/submodules.py', 'total', 'extent')
     assert found(recorded, project) == []
-    assert changed_files(recorded[1], Source(project)) == []
+    assert find_changed_files(recorded[1], Source(project)) == []
     assert found(recorded, project, with_archive=False) != []
 
 
@@ -250,25 +252,25 @@ def test_another_definition_of_the_same_name_is_a_changed_file_and_a_moved_one_i
         for name, text in files.items():
             (tmp_path / folder / name).write_text(text, encoding='utf-8')
     then, another, moved = (Source(tmp_path / folder) for folder in projects)
-    assert changed_files(then, another) == ['use.py']
-    assert changed_files(then, moved) == []
+    assert find_changed_files(then, another) == ['use.py']
+    assert find_changed_files(then, moved) == []
 
 
 def test_the_evaluation_is_found_in_whatever_file_it_stands(recorded, project, monkeypatch):
     then = recorded[1]
-    assert changed_evaluation(then, Source(project)) == []
-    monkeypatch.setattr(renames, 'MODULES', {'utils.training.engine': 'utils.training.engine'})
+    assert find_evaluation_changes(then, Source(project)) == []
+    monkeypatch.setattr(renames, 'MODULES', {'utils.training.engine': 'utils.moved.engine'})
     monkeypatch.setattr(renames, 'NAMES', {'note_loss': 'record_loss'})
-    monkeypatch.setattr(code_fingerprint, 'ENGINE', 'utils.training.engine.Engine')
-    monkeypatch.setattr(code_fingerprint, 'EVALUATING', ['step', 'note_loss', 'evaluate'])
-    (project / 'utils/training').mkdir(exist_ok=True)
-    (project / 'utils/training/engine.py').rename(project / 'utils/training/engine.py')
+    monkeypatch.setattr(code_fingerprint, 'ENGINE', 'utils.moved.engine.Engine')
+    monkeypatch.setattr(code_fingerprint, 'ENGINE_METHODS', ['step', 'note_loss', 'evaluate'])
+    (project / 'utils/moved').mkdir()
+    (project / 'utils/training/engine.py').rename(project / 'utils/moved/engine.py')
     for path in project.rglob('*.py'):
-        text = path.read_text(encoding='utf-8').replace('utils.training.engine', 'utils.training.engine')
+        text = path.read_text(encoding='utf-8').replace('utils.training.engine', 'utils.moved.engine')
         path.write_text(text.replace('record_loss', 'note_loss'), encoding='utf-8')
-    assert changed_evaluation(then, Source(project)) == []
-    edited(project, 'utils/training/engine.py', 'def evaluate(self', 'def evaluate(self, *_')
-    assert [change.name for change in changed_evaluation(then, Source(project))] == ['Engine.evaluate']
+    assert find_evaluation_changes(then, Source(project)) == []
+    edited(project, 'utils/moved/engine.py', 'def evaluate(self', 'def evaluate(self, *_')
+    assert [change.name for change in find_evaluation_changes(then, Source(project))] == ['Engine.evaluate']
 
 
 def test_a_definition_that_is_used_anew_is_named(recorded, project):
@@ -286,21 +288,23 @@ def test_a_syntax_error_counts_only_in_a_file_that_was_used(recorded, project):
     edited(project, 'model/lenet/lenet.py', 'class LeNet', 'klass LeNet')
     assert found(recorded, project) == []
     edited(project, 'model/unet/unet.py', 'class UNet', 'klass UNet')
-    [change] = changed(*recorded, Source(project))
+    [change] = find_changes(*recorded, Source(project))
     assert (change.name, change.state) == ('model.unet.unet.UNet', 'unreadable')
     assert change.diff.startswith('model/unet/unet.py, line ')
-    assert describe([change] * 2) == [f'{change.diff} (model)']
+    assert describe_changes([change] * 2) == [f'{change.diff} (model)']
 
 
 def test_equal_sources_are_no_change_though_the_hashes_are_of_another_python(recorded, project):
     components = {kind: dict.fromkeys(hashes, '0' * 16) for kind, hashes in recorded[0]['components'].items()}
-    assert changed({'components': components}, recorded[1], Source(project)) == []
-    assert len(changed({'components': components}, None, Source(project))) == sum(map(len, components.values()))
+    assert find_changes({'components': components}, recorded[1], Source(project)) == []
+    assert len(find_changes({'components': components}, None, Source(project))) == sum(map(len, components.values()))
 
 
 def test_changes_are_told_in_lines_that_name_the_file(recorded, project):
     edited(project, 'utils/tasks/targets.py', 'def check_classes(who, predictions, targets)', 'def check_classes(*_)')
-    assert describe(changed(*recorded, Source(project))) == ['utils/tasks/targets.py: check_classes (loss, metrics)']
+    assert describe_changes(find_changes(*recorded, Source(project))) == [
+        'utils/tasks/targets.py: check_classes (loss, metrics)'
+    ]
 
 
 # --- how names lead to definitions
@@ -311,7 +315,7 @@ def closure(tmp_path, files, *roots):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, encoding='utf-8')
-    return list(components_of({'model': list(roots)}, Source(tmp_path))['model'])
+    return list(hash_components({'model': list(roots)}, Source(tmp_path))['model'])
 
 
 def test_a_helper_is_followed_over_any_kind_of_import(tmp_path):
@@ -361,9 +365,11 @@ def test_a_script_outside_of_the_project_is_followed_into_it(tmp_path):
     files = {'blocks.py': 'class Block: pass\n'}
     root = f'{script}:Net'
     assert closure(tmp_path / 'project', files, root) == [f'{tmp_path}/home/near.py:B', root, 'blocks.Block']
-    record = {'components': components_of({'model': [root]}, Source(tmp_path / 'project'))}
+    record = {'components': hash_components({'model': [root]}, Source(tmp_path / 'project'))}
     script.unlink()
-    assert changed(record, None, Source(tmp_path / 'project')) == [], 'of a file that is not here nothing can be told'
+    assert find_changes(record, None, Source(tmp_path / 'project')) == [], (
+        'of a file that is not here nothing can be told'
+    )
 
 
 def test_what_a_script_does_with_its_definitions_is_no_part_of_them(tmp_path):

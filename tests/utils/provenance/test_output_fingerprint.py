@@ -15,19 +15,19 @@ from train import Trainer
 from utils.base.errors import DanluError
 from utils.provenance import output_fingerprint
 from utils.provenance.output_fingerprint import (
-    KEPT,
-    MOMENTS,
+    MAX_STORED_VALUES,
+    MOMENT_COUNT,
     NoFingerprintError,
-    answers,
     compare_outputs,
-    deviation,
     in_float32,
-    noise,
-    undisturbed,
+    output_difference,
+    preserve_state,
+    probe_noise,
+    probe_outputs,
 )
 from utils.runs.checkpoint import load_checkpoint
 
-PROBE = noise((2, 3, 16, 12))
+PROBE = probe_noise((2, 3, 16, 12))
 
 
 class Net(nn.Module):
@@ -77,7 +77,7 @@ def shape_of(probe):
 
 
 def fingerprint_of(net, probe=PROBE):
-    return {'rule': 1, 'probe': shape_of(probe), 'device': 'cpu', 'outputs': answers(net, probe)}
+    return {'rule': 1, 'probe': shape_of(probe), 'device': 'cpu', 'outputs': probe_outputs(net, probe)}
 
 
 # --- what it notices
@@ -122,25 +122,25 @@ def test_a_changed_weight_is_noticed(weights):
 def test_padding_is_noticed_at_the_border_of_a_large_output():
     zeros, mirrored = (nn.Conv2d(3, 4, 3, padding=1, padding_mode=mode) for mode in ('zeros', 'reflect'))
     mirrored.load_state_dict(zeros.state_dict())
-    probe = noise((2, 3, 96, 96))
-    kept = answers(zeros, probe)
-    assert len(kept['']['values']) == KEPT + MOMENTS
-    assert deviation(kept, answers(mirrored, probe))
+    probe = probe_noise((2, 3, 96, 96))
+    kept = probe_outputs(zeros, probe)
+    assert len(kept['']['values']) == MAX_STORED_VALUES + MOMENT_COUNT
+    assert output_difference(kept, probe_outputs(mirrored, probe))
 
 
 def test_a_change_outside_of_the_chosen_numbers_is_noticed_by_the_moments():
     output = torch.randn(2, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-    kept = output_fingerprint.told(output)
+    kept = output_fingerprint.summarize_output(output)
     chosen = set(kept['']['values'].tolist())
     others = torch.tensor([value not in chosen for value in output.flatten().tolist()])
     changed = torch.where(others, 1.01 * output.flatten(), output.flatten()).view(output.shape)
-    assert deviation(kept, output_fingerprint.told(changed))
+    assert output_difference(kept, output_fingerprint.summarize_output(changed))
 
 
 def test_another_shape_of_the_output_is_told():
-    assert deviation(answers(nn.Conv2d(3, 4, 3), PROBE), answers(nn.Conv2d(3, 4, 3, padding=1), PROBE)) == (
-        'its output is (2, 4, 16, 12) instead of (2, 4, 14, 10)'
-    )
+    assert output_difference(
+        probe_outputs(nn.Conv2d(3, 4, 3), PROBE), probe_outputs(nn.Conv2d(3, 4, 3, padding=1), PROBE)
+    ) == ('its output is (2, 4, 16, 12) instead of (2, 4, 14, 10)')
 
 
 # --- what it does not mind
@@ -158,7 +158,7 @@ def test_it_does_not_mind_what_computes_the_same(change, weights):
     elif change == 'frozen':
         net.first.requires_grad_(False)
     elif change == 'double':  # rounding as far off as on any other device
-        assert deviation(kept['outputs'], answers(net.double(), PROBE.double())) is None
+        assert output_difference(kept['outputs'], probe_outputs(net.double(), PROBE.double())) is None
         return
     net.train(change == 'training')
     threads = torch.get_num_threads()
@@ -178,19 +178,21 @@ def test_float32_is_meant_whatever_autocast_says(weights):
 
 def test_noise_is_what_it_always_was():
     """A number that moves here makes every checkpoint of before differ: give a new RULE instead."""
-    assert noise((2, 2)).tolist() == [
+    assert probe_noise((2, 2)).tolist() == [
         [0.16909493505954742, 0.7454378604888916],
         [0.35598278045654297, 0.15547990798950195],
     ]
-    assert abs(noise((2, 3, 32, 32)).mean()) < 0.03
-    assert noise((2, 3, 32, 32)).std().item() == pytest.approx(1, abs=0.02)
+    assert abs(probe_noise((2, 3, 32, 32)).mean()) < 0.03
+    assert probe_noise((2, 3, 32, 32)).std().item() == pytest.approx(1, abs=0.02)
 
 
 def test_nan_and_infinity_are_equal_to_themselves():
-    odd = output_fingerprint.told(torch.tensor([1.0, math.nan, math.inf, -math.inf]))
-    assert deviation(odd, copy.deepcopy(odd)) is None
+    odd = output_fingerprint.summarize_output(torch.tensor([1.0, math.nan, math.inf, -math.inf]))
+    assert output_difference(odd, copy.deepcopy(odd)) is None
     for other in ([1.0, 2.0, math.inf, -math.inf], [1.0, math.nan, -math.inf, -math.inf], [math.nan] * 4):
-        assert deviation(odd, output_fingerprint.told(torch.tensor(other))).startswith('largest difference inf')
+        assert output_difference(odd, output_fingerprint.summarize_output(torch.tensor(other))).startswith(
+            'largest difference inf'
+        )
 
 
 # --- it disturbs nothing
@@ -220,7 +222,7 @@ def test_taking_it_changes_nothing():
     assert modes == {'': True, 'frozen': False, 'norm': True}
     before, objects = copy.deepcopy(net.state_dict()), dict(net.named_buffers())
     state = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
-    answers(net, PROBE, twice=True)
+    probe_outputs(net, PROBE, twice=True)
     assert {name: module.training for name, module in net.named_modules()} == modes
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(buffer is objects[name] for name, buffer in net.named_buffers())
@@ -234,14 +236,14 @@ def test_taking_it_changes_nothing():
 def test_a_network_that_fails_is_left_as_it_was():
     net = nn.Sequential(nn.BatchNorm2d(3), nn.Linear(7, 2))
     with pytest.raises(RuntimeError):
-        answers(net, PROBE)
+        probe_outputs(net, PROBE)
     assert all(module.training for module in net.modules())
 
 
 def test_a_compiled_network_is_asked_without_the_compiler():
     net = nn.Linear(4, 2)
     net._compiled_call_impl = compiled = SimpleNamespace()  # what nn.Module.compile sets, here not even to be called
-    answers(net, noise((2, 4)))
+    probe_outputs(net, probe_noise((2, 4)))
     assert net._compiled_call_impl is compiled
 
 
@@ -278,8 +280,8 @@ class Several(nn.Module):
 
 @pytest.mark.parametrize('as_words', [False, True])
 def test_nested_outputs_are_kept_by_their_names(as_words):
-    left, right = noise((3, 4)), noise((4, 2))
-    found = answers(Several(), {'left': left, 'right': right} if as_words else (left, right))
+    left, right = probe_noise((3, 4)), probe_noise((4, 2))
+    found = probe_outputs(Several(), {'left': left, 'right': right} if as_words else (left, right))
     assert {name: part['shape'] for name, part in found.items()} == {
         'out': [3, 2],
         'aux.0': [],
@@ -287,7 +289,7 @@ def test_nested_outputs_are_kept_by_their_names(as_words):
         'wide': [3, 8000],
     }
     assert torch.equal(found['out']['values'], (left @ right).flatten())
-    assert sum(len(part['values']) for part in found.values()) <= KEPT + MOMENTS
+    assert sum(len(part['values']) for part in found.values()) <= MAX_STORED_VALUES + MOMENT_COUNT
 
 
 def test_a_network_that_returns_no_tensor_has_none():
@@ -296,7 +298,7 @@ def test_a_network_that_returns_no_tensor_has_none():
             return {'text': ['seven']}
 
     with pytest.raises(NoFingerprintError, match='returns dict, and in it no tensor'):
-        answers(Wordy(), PROBE)
+        probe_outputs(Wordy(), PROBE)
 
 
 @pytest.mark.parametrize(
@@ -368,7 +370,7 @@ def test_training_goes_the_same_way_with_and_without_it(tmp_path, monkeypatch):
         return checkpoints_of(trainer)['last.pth']
 
     with_it = weights_after(tmp_path / 'with')
-    monkeypatch.setattr(output_fingerprint.Fingerprints, 'add_to', lambda self, states: None)
+    monkeypatch.setattr(output_fingerprint.OutputFingerprinter, 'add_to', lambda self, states: None)
     without = weights_after(tmp_path / 'without')
     assert 'fingerprint' in with_it
     assert 'fingerprint' not in without
@@ -378,14 +380,16 @@ def test_training_goes_the_same_way_with_and_without_it(tmp_path, monkeypatch):
 
 
 def tensors(value):
-    return [tensor for _, tensor in output_fingerprint.tensors_in(value)]
+    return [tensor for _, tensor in output_fingerprint.named_tensors(value)]
 
 
 def test_within_an_epoch_a_slow_network_is_not_asked_each_time(tmp_path, monkeypatch):
     asked = []
     trainer = trainer_of(tmp_path, save_steps=1)
-    monkeypatch.setattr(trainer.fingerprints.allowance, 'due', lambda: False)
-    monkeypatch.setattr(trainer.fingerprints, '_take', lambda: asked.append((trainer.epoch, trainer.batch)))
+    monkeypatch.setattr(trainer.fingerprints.time_budget, 'due', lambda: False)
+    monkeypatch.setattr(
+        trainer.fingerprints, '_compute_fingerprint', lambda: asked.append((trainer.epoch, trainer.batch))
+    )
     trainer.train()
     assert asked == [(1, 0), (2, 0)]
 
@@ -498,7 +502,7 @@ def test_new_training_from_weights_tells_if_they_compute_something_else(tmp_path
 
 def test_the_context_is_left_also_by_an_exception(weights):
     net = with_weights(weights).train()
-    with pytest.raises(ZeroDivisionError), undisturbed(net):
+    with pytest.raises(ZeroDivisionError), preserve_state(net):
         assert not net.training
         raise ZeroDivisionError
     assert net.training

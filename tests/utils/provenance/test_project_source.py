@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from utils.provenance import project_source
-from utils.provenance.project_source import code_hash, pack, project_files, read_files
+from utils.provenance.project_source import code_hash, project_files, read_files, write_zip
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_untracked_files_are_packed_and_what_is_no_source_is_not(project):
         written(project / name, 'text\n')
     written(project / 'mine/runs/lenet_exp/args.txt', '# python train.py @args.txt\n')
     written(project / 'mine/runs/lenet_exp/record.json', '{}')
-    written(project / 'large.txt', 'x' * (project_source.LARGEST + 1))
+    written(project / 'large.txt', 'x' * (project_source.MAX_TEXT_BYTES + 1))
     (project / 'binary').write_bytes(b'\0\1')
     assert project_files(project) == before
     for name in ('model/new.py', 'notes.txt', 'tokens.py', 'deep/er/still/config.yaml', 'datasets/__init__.py'):
@@ -63,13 +63,13 @@ def test_untracked_files_are_packed_and_what_is_no_source_is_not(project):
 
 
 def test_two_packings_are_the_same_bytes_whatever_the_dates_and_modes(project, tmp_path):
-    first = pack(tmp_path / 'first.zip', project)
+    first = write_zip(tmp_path / 'first.zip', project)
     other = shutil.copytree(project, tmp_path / 'other')
     for path in other.rglob('*.py'):
         os.utime(path, (time.time() + 5000,) * 2)
         path.chmod(0o755)
     assert (
-        pack(tmp_path / 'second.zip', other)
+        write_zip(tmp_path / 'second.zip', other)
         == first
         == hashlib.sha256((tmp_path / 'first.zip').read_bytes()).hexdigest()
     )
@@ -79,13 +79,13 @@ def test_two_packings_are_the_same_bytes_whatever_the_dates_and_modes(project, t
         assert archive.namelist() == project_files(project)
         assert archive.read('data/sets.py') == b'y = 2\n'
     written(other / 'data/sets.py', 'y = 3\n')
-    assert pack(tmp_path / 'third.zip', other) != first
+    assert write_zip(tmp_path / 'third.zip', other) != first
 
 
 def test_a_data_directory_is_not_walked_through(project, monkeypatch):
     """Classes by the hundred, none of whose pictures is looked at once the sources are found."""
-    monkeypatch.setattr(project_source, 'CROWDED', 20)
-    monkeypatch.setattr(project_source, 'MOST_ENTRIES', 200)
+    monkeypatch.setattr(project_source, 'DATA_DIRECTORY_ENTRIES', 20)
+    monkeypatch.setattr(project_source, 'MAX_ENTRIES', 200)
     for name in range(100):
         for picture in range(30):
             written(project / f'data/photos/train/{name:03d}/{picture}.xml', '')
@@ -100,8 +100,8 @@ def test_a_data_directory_is_not_walked_through(project, monkeypatch):
 
 
 def test_a_crowded_directory_with_sources_of_the_project_is_still_read(project, monkeypatch):
-    monkeypatch.setattr(project_source, 'CROWDED', 20)
-    monkeypatch.setattr(project_source, 'MANY_TEXTS', 10)
+    monkeypatch.setattr(project_source, 'DATA_DIRECTORY_ENTRIES', 20)
+    monkeypatch.setattr(project_source, 'MAX_TEXTS_OF_ONE_KIND', 10)
     for number in range(50):
         written(project / f'data/{number}.jpg', '')
         written(project / f'data/{number}.txt', '0 1 1')
@@ -132,7 +132,7 @@ def test_names_that_no_archive_can_hold_stop_no_run(project):
 
 def packed_names(project):
     """Return the names in an archive of the project."""
-    pack(project.with_suffix('.zip'), project)
+    write_zip(project.with_suffix('.zip'), project)
     with zipfile.ZipFile(project.with_suffix('.zip')) as archive:
         return archive.namelist()
 

@@ -19,11 +19,11 @@ from train import Trainer
 from utils.base.registry import PROJECT
 from utils.distributed import processes
 from utils.provenance import environment, record
-from utils.provenance.duplicate_run import identical_run, result_of
-from utils.provenance.entry_points import name_of, typed_in
+from utils.provenance.duplicate_run import identical_run, run_summary
+from utils.provenance.entry_points import definition_name, interactive_definitions
 from utils.provenance.environment import git_state, versions_of
 from utils.provenance.project_source import project_files, read_files
-from utils.provenance.record import archive_of, changed_versions
+from utils.provenance.record import changed_versions, open_archive
 from utils.runs import lock
 from utils.runs.checkpoint import load_checkpoint
 from utils.runs.run_directory import remove_unstarted
@@ -80,8 +80,8 @@ def test_the_files_and_the_checkpoints_tell_the_same(run):
     assert env['torch'] == found['versions']['torch']
     assert env['command'] == environment.command_line()
     assert {'date', 'host', 'platform', 'python', 'device', 'cores', 'threads', 'OMP_NUM_THREADS'} <= set(env)
-    assert archive_of(found, run.directory).read('train.py') == (PROJECT / 'train.py').read_text(encoding='utf-8')
-    assert archive_of(found, run.directory).files() == sorted(read_files())
+    assert open_archive(found, run.directory).read('train.py') == (PROJECT / 'train.py').read_text(encoding='utf-8')
+    assert open_archive(found, run.directory).files() == sorted(read_files())
 
 
 def test_it_names_what_was_used_and_the_data(run, list_data):
@@ -147,7 +147,7 @@ def test_ready_made_parts_are_named_by_where_they_are_defined(tmp_path, list_dat
     assert list(values['components']['model']) == ['tests.utils.provenance.test_record.Net']
     assert list(values['components']['loss']) == [f'{script}:Loss']
     assert values['experiment'] is None, 'what a part was built with is not in the options'
-    assert name_of(nn.Linear) is None
+    assert definition_name(nn.Linear) is None
 
 
 def test_what_was_typed_into_a_notebook_is_hashed_where_its_text_is_kept(monkeypatch):
@@ -159,7 +159,7 @@ def test_what_was_typed_into_a_notebook_is_hashed_where_its_text_is_kept(monkeyp
     ):
         linecache.cache[f'<cell {number}>'] = (len(text), None, text.splitlines(True), f'<cell {number}>')
         exec(compile(text, f'<cell {number}>', 'exec'), vars(notebook))
-        hashes.append(typed_in([notebook.act, 'model.lenet.LeNet', nn.Linear])['__main__.act'])
+        hashes.append(interactive_definitions([notebook.act, 'model.lenet.LeNet', nn.Linear])['__main__.act'])
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -193,7 +193,7 @@ def test_git_is_asked_for_the_project_alone(tmp_path):
 
 
 def test_git_that_is_not_there_or_does_not_answer_is_no_obstacle(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, 'PATIENCE', 0.2)
+    monkeypatch.setattr(environment, 'GIT_TIMEOUT_SECONDS', 0.2)
     monkeypatch.setenv('PATH', str(tmp_path))
     assert git_state() is None
     (tmp_path / 'git').write_text('#!/bin/sh\nexec /bin/sleep 20\n', encoding='utf-8')
@@ -241,7 +241,7 @@ def test_changed_code_is_named_and_recorded_anew(run, train_here, tmp_path, proj
     now = record_in(directory, 'record_2.json')
     assert load_checkpoint(directory / 'last.pth')['record'] == now
     assert now['source']['file'] == 'source_2.zip'
-    assert 'GELU' in archive_of(now, directory).read('model/mlp/mlp.py')
+    assert 'GELU' in open_archive(now, directory).read('model/mlp/mlp.py')
     assert record_in(directory) == record_in(run.directory)
     again = train_here('--resume', directory, '--epochs', '3')
     assert 'changed since' not in again.stdout
@@ -270,10 +270,10 @@ def test_versions_do_not_depend_on_what_is_imported(monkeypatch):
 def test_other_versions_are_named_and_another_archive_is_not_taken(run):
     then = {'versions': {'torch': '2.1', 'numpy': '2.0', 'gone': '1'}}
     assert changed_versions(then, {'versions': {'torch': '2.2', 'numpy': '2.0'}}) == ['torch 2.1 -> 2.2']
-    assert archive_of({'source': {'file': 'source.zip', 'sha256': 'x'}}, run.directory) is None
+    assert open_archive({'source': {'file': 'source.zip', 'sha256': 'x'}}, run.directory) is None
     shutil.copy(run.directory / 'source.zip', run.directory.parent / 'other.zip')
     sha256 = record_in(run.directory)['source']['sha256']
-    assert archive_of({'source': {'file': '../other.zip', 'sha256': sha256}}, run.directory) is None
+    assert open_archive({'source': {'file': '../other.zip', 'sha256': sha256}}, run.directory) is None
 
 
 # --- the same again
@@ -349,16 +349,16 @@ def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypat
     (tmp_path / 'history.csv').write_text(
         'epoch,val/acc,val/loss\n1,0.5,nan\n2,0.75,0.25\n3,0.7,0.5\n4,0.', encoding='utf-8'
     )
-    assert result_of(tmp_path, high) == 'interrupted after epoch 4, best val/acc 0.75 in epoch 2'
-    assert result_of(tmp_path, low) == 'interrupted after epoch 3, best val/loss 0.25 in epoch 2'
+    assert run_summary(tmp_path, high) == 'interrupted after epoch 4, best val/acc 0.75 in epoch 2'
+    assert run_summary(tmp_path, low) == 'interrupted after epoch 3, best val/loss 0.25 in epoch 2'
     (tmp_path / 'lock').touch()
-    assert result_of(tmp_path, high).startswith('interrupted'), 'a lock that a killed process has left'
+    assert run_summary(tmp_path, high).startswith('interrupted'), 'a lock that a killed process has left'
     monkeypatch.setattr(lock, 'fcntl', None)
-    assert result_of(tmp_path, high).startswith('under way after epoch 4')
+    assert run_summary(tmp_path, high).startswith('under way after epoch 4')
     (tmp_path / 'log.txt').write_text('epoch 4\nbest: val/acc 0.75 in epoch 2\ntest it: x\n', encoding='utf-8')
-    assert result_of(tmp_path, high).startswith('finished after epoch 4')
+    assert run_summary(tmp_path, high).startswith('finished after epoch 4')
     (tmp_path / 'history.csv').write_bytes(b'\xff\0\n1')
-    assert result_of(tmp_path, high) == 'finished, no epoch'
+    assert run_summary(tmp_path, high) == 'finished, no epoch'
 
 
 @pytest.mark.parametrize(

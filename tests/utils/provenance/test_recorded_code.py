@@ -22,8 +22,8 @@ from tests.program_server import Program
 from utils.base.errors import DanluError
 from utils.base.known_archives import note_archive
 from utils.base.registry import PROJECT
-from utils.provenance.project_source import packed, project_files
-from utils.provenance.recorded_code import read_values, side_by_side, words_for_then
+from utils.provenance.project_source import project_files, zip_bytes
+from utils.provenance.recorded_code import comparison_table, read_result_values, recorded_code_arguments
 from utils.runs.checkpoint import load_checkpoint, save_checkpoint
 
 LENET, AUGMENT = 'model/lenet/lenet.py', 'data/augment.py'
@@ -263,7 +263,7 @@ def other(tmp_path, monkeypatch):
 
 def checkpoint_of(folder, files):
     folder.mkdir()
-    data = packed(files)
+    data = zip_bytes(files)
     (folder / 'source.zip').write_bytes(data)
     source = {'file': 'source.zip', 'sha256': hashlib.sha256(data).hexdigest()}
     state = {'format': 1, 'model': {'w': torch.zeros(1)}, 'args': {}, 'record': {'format': 1, 'source': source}}
@@ -324,7 +324,7 @@ def test_what_the_other_program_is_given(argv, words, other, tmp_path):
         return ['--load_model_path', str(other), *text.split()]
 
     parser = make_parser()
-    found = words_for_then(parser, written(argv), parser.given(written(argv)))
+    found = recorded_code_arguments(parser, written(argv), parser.given(written(argv)))
     default = ['--checkpoints_dir', str(PROJECT / 'checkpoints')]
     assert found == written(words) + ([] if '--checkpoints_dir' in argv else default)
 
@@ -341,10 +341,11 @@ SIGNALLED = """
 import signal, sys
 from utils.provenance import recorded_code
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
-recorded_code.PATIENCE = float(sys.argv[1])
+recorded_code.INTERRUPT_GRACE_SECONDS = float(sys.argv[1])
 from options import test_parser
 record = {'source': {'file': 'source.zip', 'sha256': sys.argv[3]}}
-recorded_code.test_then(test_parser(), ['--load_model_path', sys.argv[2], '--code', 'then'], {'record': record})
+words = ['--load_model_path', sys.argv[2], '--code', 'then']
+recorded_code.test_with_recorded_code(test_parser(), words, {'record': record})
 """
 
 
@@ -424,7 +425,7 @@ def test_it_is_for_the_command_line(digits_run):
 
 def test_values_are_read_as_they_are_written(tmp_path, monkeypatch):
     (tmp_path / 'result.txt').write_text('# acc: 1\nacc: 0.1\nacc_class/a: b: 0.30000000000000004\nloss: nan\n')
-    values = read_values(tmp_path / 'result.txt')
+    values = read_result_values(tmp_path / 'result.txt')
     assert values['acc'] == 0.1
     assert values['acc_class/a: b'] == 0.30000000000000004
     assert values['loss'] != values['loss']
@@ -433,7 +434,7 @@ def test_values_are_read_as_they_are_written(tmp_path, monkeypatch):
 def test_the_table_tells_what_differs():
     then_values = {'acc': 0.5, 'acc_class/a': 1.0, 'acc_class/b': 0.25, 'loss': 1.0, 'gone': 1.0, 'odd': float('nan')}
     now = {'acc': 0.5, 'acc_class/a': 1.0, 'acc_class/b': 0.5, 'loss': 1.0000000000000002, 'odd': float('nan')}
-    assert side_by_side(then_values, now) == [
+    assert comparison_table(then_values, now) == [
         '      then  now  difference',
         'acc    0.5  0.5           =',
         'gone     1    -           ?',
@@ -441,4 +442,4 @@ def test_the_table_tells_what_differs():
         'odd    nan  nan           =',
         'of single classes: 1 of 2 values differ',
     ]
-    assert side_by_side(now, now) == ['then and now: the same values, all 5 to the last digit']
+    assert comparison_table(now, now) == ['then and now: the same values, all 5 to the last digit']

@@ -14,11 +14,11 @@ import pytest
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 from utils.provenance import source_archive
-from utils.provenance.project_source import packed
-from utils.provenance.source_archive import cache_directory, read_archive, unpacked
+from utils.provenance.project_source import zip_bytes
+from utils.provenance.source_archive import cache_directory, read_archive, unpack_cached
 
 FILES = {'eval.py': b'print("then")\n', 'data/__init__.py': b'', 'data/digits.py': b'x = 1\n'}
-DIGEST = hashlib.sha256(packed(FILES)).hexdigest()
+DIGEST = hashlib.sha256(zip_bytes(FILES)).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def zipped(*entries):
 
 
 def test_what_was_packed_is_read(tmp_path):
-    assert read(tmp_path / 'source.zip', packed(FILES)) == FILES
+    assert read(tmp_path / 'source.zip', zip_bytes(FILES)) == FILES
 
 
 @pytest.mark.parametrize(
@@ -73,18 +73,18 @@ def test_two_files_of_one_place_are_refused(names, tmp_path):
 
 
 def test_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(source_archive, 'MOST_FILES', 2)
+    monkeypatch.setattr(source_archive, 'MAX_ARCHIVE_FILES', 2)
     with pytest.raises(DanluError, match='more than 2 files'):
-        read(tmp_path / 'source.zip', packed(FILES))
-    monkeypatch.setattr(source_archive, 'MOST_BYTES', 2**20)
+        read(tmp_path / 'source.zip', zip_bytes(FILES))
+    monkeypatch.setattr(source_archive, 'MAX_ARCHIVE_BYTES', 2**20)
     with pytest.raises(DanluError, match='or 1 MB'):
-        read(tmp_path / 'source.zip', packed({'bomb.txt': b'0' * 2**21}))
+        read(tmp_path / 'source.zip', zip_bytes({'bomb.txt': b'0' * 2**21}))
     with pytest.raises(DanluError, match='larger than 1 MB'):
         read(tmp_path / 'source.zip', bytes(2**20 + 1))
 
 
 def test_a_size_that_lies_is_found_out(tmp_path):
-    data = packed({'bomb.txt': b'0' * 2**21})
+    data = zip_bytes({'bomb.txt': b'0' * 2**21})
     entry = data.rindex(b'PK\x01\x02')
     for start in (0, entry):  # in the file's own header and in the list of files
         place = start + (22 if start == 0 else 24)
@@ -95,7 +95,7 @@ def test_a_size_that_lies_is_found_out(tmp_path):
 
 
 def test_damage_is_one_line(tmp_path):
-    path, data = tmp_path / 'source.zip', packed(FILES)
+    path, data = tmp_path / 'source.zip', zip_bytes(FILES)
     with pytest.raises(DanluError, match='cannot be read: No such file'):
         read_archive(path, DIGEST)
     for bad in (b'', b'no archive', data[:60], data[:45] + bytes([data[45] ^ 1]) + data[46:]):
@@ -120,11 +120,11 @@ def content(place):
 
 
 def test_it_is_unpacked_once(cache):
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         assert place.parent == cache
         assert content(place) == FILES
         before = (place / 'eval.py').stat().st_mtime_ns
-    with unpacked(FILES, DIGEST) as again:
+    with unpack_cached(FILES, DIGEST) as again:
         assert again == place
         assert (place / 'eval.py').stat().st_mtime_ns == before
     assert [path.name for path in cache.iterdir()] == [place.name]
@@ -133,7 +133,7 @@ def test_it_is_unpacked_once(cache):
 
 @pytest.mark.parametrize('damage', ['changed', 'gone', 'more', 'link'])
 def test_what_is_no_longer_what_it_was_is_unpacked_again(damage, cache, tmp_path):
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         file = place / 'data' / 'digits.py'
         if damage == 'more':
             (place / 'numpy.py').write_text('print("mine")')
@@ -144,7 +144,7 @@ def test_what_is_no_longer_what_it_was_is_unpacked_again(damage, cache, tmp_path
         if damage == 'link':
             (tmp_path / 'other.py').write_bytes(FILES['data/digits.py'])
             file.symlink_to(tmp_path / 'other.py')
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         assert content(place) == FILES
         assert not (place / 'data' / 'digits.py').is_symlink()
     assert len(list(cache.iterdir())) == 1
@@ -155,7 +155,7 @@ def test_many_at_once_get_the_whole_of_it(cache):
 
     def unpack():
         start.wait()
-        with unpacked(FILES, DIGEST) as place:
+        with unpack_cached(FILES, DIGEST) as place:
             found.append((place, content(place)))
 
     threads = [threading.Thread(target=unpack) for _ in range(8)]
@@ -172,13 +172,13 @@ def test_where_the_cache_cannot_be_written_a_temporary_place_is_used(tmp_path, m
     (tmp_path / 'tmp').mkdir()
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'file'))
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'tmp'))
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         assert place.is_relative_to(tmp_path / 'tmp')
         assert content(place) == FILES
         assert (place / 'data' / 'digits.npz').is_file()
     assert list((tmp_path / 'tmp').iterdir()) == []
     monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path / 'file'))
-    with pytest.raises(DanluError, match='cannot be unpacked'), unpacked(FILES, DIGEST):
+    with pytest.raises(DanluError, match='cannot be unpacked'), unpack_cached(FILES, DIGEST):
         pass
 
 
@@ -190,7 +190,7 @@ def test_the_cache_is_the_users(monkeypatch, tmp_path):
 
 
 def test_data_of_the_project_is_there_and_its_newer_code_is_not():
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         link = place / 'data' / 'digits.npz'
         assert link.is_symlink()
         assert link.resolve() == PROJECT / 'data' / 'digits.npz'
@@ -200,5 +200,5 @@ def test_data_of_the_project_is_there_and_its_newer_code_is_not():
         assert not (place / '.git').exists()
         link.unlink()
         link.symlink_to(Path('/nowhere'))
-    with unpacked(FILES, DIGEST) as place:
+    with unpack_cached(FILES, DIGEST) as place:
         assert (place / 'data' / 'digits.npz').resolve() == PROJECT / 'data' / 'digits.npz'

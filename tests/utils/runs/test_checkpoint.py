@@ -24,7 +24,7 @@ from utils.runs.checkpoint import (
     load_checkpoint,
     load_weights,
     save_checkpoint,
-    unwrapped,
+    unwrap_model,
     weights_of,
 )
 
@@ -446,7 +446,7 @@ def test_wrapped_models_give_and_take_the_same_names(wrap):
     """So a checkpoint does not tell whether it was trained on one GPU or on several."""
     net, wanted = Net(), weights(seed=1)
     wrapped = wrap(net)
-    assert unwrapped(wrapped) is net
+    assert unwrap_model(wrapped) is net
     load_weights(wrapped, wanted, 'x.pth')
     assert same(net.state_dict(), wanted)
 

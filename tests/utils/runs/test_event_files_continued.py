@@ -9,7 +9,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from options import train_args
 from train import Trainer
-from utils.runs.event_files import CONTINUED, continue_events, event_sizes
+from utils.runs.event_files import CONTINUED_FILE, continue_events, event_sizes
 
 TIMES = ('images_per_second', 'data_wait', 'seconds')
 
@@ -21,7 +21,7 @@ def write(directory, steps, name=None):
         writer.add_scalar('value', 10 * step, step)
     writer.close()
     if name is not None:
-        [path] = [path for path in directory.iterdir() if 'host' not in path.name and path.name != CONTINUED]
+        [path] = [path for path in directory.iterdir() if 'host' not in path.name and path.name != CONTINUED_FILE]
         path.rename(directory / f'events.out.tfevents.{name}.host')
 
 
@@ -66,7 +66,7 @@ def test_a_process_that_ended_before_it_saved_leaves_the_same(tmp_path):
 def test_a_process_that_was_killed_while_it_cut_the_files_leaves_the_same(below, tmp_path):
     write(tmp_path / below, [1, 2], '0000000001')
     sizes = event_sizes(tmp_path)
-    partial = tmp_path / below / f'{CONTINUED}.partial'
+    partial = tmp_path / below / f'{CONTINUED_FILE}.partial'
     partial.write_bytes(b'half')
     assert event_sizes(tmp_path) == sizes
     assert continue_events(tmp_path, sizes)

@@ -13,7 +13,7 @@ from torch import nn
 
 from utils.base.errors import DanluError
 from utils.runs.checkpoint import load_checkpoint, load_weights
-from utils.runs.foreign_files import what_else
+from utils.runs.foreign_files import describe_foreign_file
 
 STATE = {'weight': torch.tensor([[1.0, 2.0]]), 'bias': torch.tensor([3.0])}
 
@@ -97,7 +97,7 @@ def test_a_name_does_not_make_a_safetensors_file(tmp_path):
 @pytest.mark.parametrize('options', [{}, {'_use_new_zipfile_serialization': False}, {'pickle_protocol': 4}])
 def test_files_of_torch_save_are_not_taken_for_others(tmp_path, options):
     torch.save(STATE, tmp_path / 'x.pth', **options)
-    assert what_else(tmp_path / 'x.pth') is None
+    assert describe_foreign_file(tmp_path / 'x.pth') is None
 
 
 def test_a_damaged_safetensors_file_is_refused(tmp_path):

@@ -18,8 +18,8 @@ import torch
 from torch import nn
 
 from utils.base.errors import DanluError
-from utils.runs.checkpoint import load_checkpoint, load_chosen
-from utils.runs.inert_objects import MAX_NAMES, read_inertly
+from utils.runs.checkpoint import load_checkpoint, load_selected_weights
+from utils.runs.inert_objects import MAX_NAMES, load_without_classes
 
 STATE = {'weight': torch.tensor([[1.0, 2.0]]), 'bias': torch.tensor([3.0])}
 OPTIONS = argparse.Namespace(load_model_path='x.pth', load_key=None, load_not_strict=False, load_prefix=None)
@@ -74,10 +74,13 @@ def test_weights_are_read_whatever_lies_beside_them(tmp_path, kind, old_style):
 
 def test_what_was_not_read_is_named_in_the_log(tmp_path):
     path = save(tmp_path / 'x.pth', {'model': STATE, 'args': argparse.Namespace(best=np.float64(1))})
-    line, *_ = load_chosen(nn.Linear(2, 1), load_checkpoint(path), OPTIONS)
+    line, *_ = load_selected_weights(nn.Linear(2, 1), load_checkpoint(path), OPTIONS)
     assert line.startswith('weights: 2 of 2 loaded from x.pth')
     assert 'not read: its objects of argparse.Namespace, numpy' in line
-    assert 'objects' not in load_chosen(nn.Linear(2, 1), load_checkpoint(save(path, {'model': STATE})), OPTIONS)[0]
+    assert (
+        'objects'
+        not in load_selected_weights(nn.Linear(2, 1), load_checkpoint(save(path, {'model': STATE})), OPTIONS)[0]
+    )
 
 
 @pytest.mark.parametrize('args', [[1], 'text', 7, {3: 4}, {'batch_size': 'big'}, torch.zeros(2), None])
@@ -175,6 +178,6 @@ def test_very_many_names_are_refused(tmp_path):
         for name, data in entries.items():
             archive.writestr(name, pickled if name.endswith('/data.pkl') else data)
     with pytest.raises(pickle.UnpicklingError, match='more than 2,000 classes'):
-        read_inertly(path)
+        load_without_classes(path)
     with pytest.raises(DanluError, match='no checkpoint of tensors'):
         load_checkpoint(path)

@@ -12,7 +12,7 @@ import pytest
 from utils.base.registry import PROJECT
 from utils.runs import result_directory
 from utils.runs.lock import RunLock
-from utils.runs.result_directory import holds_same_test, whole_results
+from utils.runs.result_directory import atomic_results, holds_same_test
 from utils.runs.run_directory import make_new_directory
 
 FILES = ('args.txt', 'result.txt', 'predictions.csv', 'viz/1.png', 'viz/deep/2.png')
@@ -35,7 +35,7 @@ def contents(directory):
 def results_of(directory, text, files=FILES):
     """Run a test that writes `text` into its files, and return where it wrote."""
     args = Namespace(result_dir=str(directory))
-    with whole_results(args, None) as place:
+    with atomic_results(args, None) as place:
         assert place == str(directory)
         assert os.path.dirname(args.result_dir) == place
         write(args.result_dir, text, files)
@@ -72,7 +72,7 @@ def test_numbers_stay_together_where_a_file_was_not_there_before(tmp_path):
 def test_a_test_that_fails_leaves_the_earlier_one_in_its_place(tmp_path):
     results_of(tmp_path, 'first')
     args = Namespace(result_dir=str(tmp_path))
-    with pytest.raises(KeyboardInterrupt), whole_results(args, None):
+    with pytest.raises(KeyboardInterrupt), atomic_results(args, None):
         write(args.result_dir, 'second', FILES[2:])
         raise KeyboardInterrupt
     assert contents(tmp_path) == expected('first')
@@ -141,8 +141,8 @@ def test_a_page_goes_with_its_test_also_where_the_next_writes_none(tmp_path, mon
 KILLED = """
 import os, signal, sys
 from argparse import Namespace
-from utils.runs.result_directory import whole_results
-with whole_results(args := Namespace(result_dir=sys.argv[1]), None):
+from utils.runs.result_directory import atomic_results
+with atomic_results(args := Namespace(result_dir=sys.argv[1]), None):
     open(os.path.join(args.result_dir, 'predictions.csv'), 'w').write('half')
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -160,14 +160,14 @@ def test_what_a_killed_test_left_is_removed_by_the_next(tmp_path):
 TEST = """
 import os, sys, time
 from argparse import Namespace
-from utils.runs.result_directory import holds_same_test, whole_results
+from utils.runs.result_directory import holds_same_test, atomic_results
 from utils.runs.run_directory import make_new_directory
 wanted, number = sys.argv[1:]
 def choose(args):
     return make_new_directory(wanted, lambda path: holds_same_test(path, ['--a=1']))
 for repetition in range(5):
     args = Namespace(result_dir=choose(None))
-    with whole_results(args, choose):
+    with atomic_results(args, choose):
         for name in ('args.txt', 'predictions.csv', 'result.txt'):
             with open(os.path.join(args.result_dir, name), 'w') as file:
                 file.write(f'--a=1\\n{number} {repetition}')
@@ -216,7 +216,7 @@ def test_a_directory_that_another_test_is_writing_into_is_left_alone(tmp_path):
         assert holder.stdout.readline().strip() == b'held'
         assert not holds_same_test(directory, lines)
         args = Namespace(result_dir=str(directory))
-        with whole_results(args, lambda args: make_new_directory(args.result_dir)) as place:
+        with atomic_results(args, lambda args: make_new_directory(args.result_dir)) as place:
             assert place == f'{directory}_2'
             write(args.result_dir, 'second', FILES[:2])
         assert args.result_dir == place
