@@ -61,16 +61,16 @@ from metrics import METRICS, select_metrics
 from model.model_entry import equip_multi_gpu, select_model
 from utils import viz
 from utils.base import rank_env
-from utils.base.csv_text import cell_of
+from utils.base.csv_text import escape_cell
 from utils.base.machine import describe_device, select_gpus, set_threads
-from utils.base.notebook import PageInCell
+from utils.base.notebook import NotebookReport
 from utils.base.progress import Progress
 from utils.base.record_schema import recorded_args
 from utils.base.regular_files import naming, open_regular, write_regular_text
 from utils.base.seeding import be_deterministic
 from utils.base.streams import guarded_output
 from utils.base.text_table import terminal_width
-from utils.base.write_errors import WriteError, after, writing_into
+from utils.base.write_errors import WriteError, explain_write_errors, suppress_cleanup_errors
 from utils.drawing.fonts import note_of_fonts
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
@@ -207,7 +207,7 @@ class Evaluator(Engine):
     def explaining(self):
         """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
         again = 'test again: python eval.py --load_model_path ' + shlex.quote(str(self.args.load_model_path))
-        with writing_into(self.args.result_dir, again=again), explained(self.args):
+        with explain_write_errors(self.args.result_dir, again=again), explained(self.args):
             yield
 
     def test(self):
@@ -329,7 +329,7 @@ class Evaluator(Engine):
     def write_confusion_matrix(self):
         """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
         names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
-        names = list(map(cell_of, names))
+        names = list(map(escape_cell, names))
         encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
         path = Path(self.args.result_dir) / 'confusion_matrix.csv'
         with naming(path), open_regular(path, 'w', newline='', encoding=encoding) as file:
@@ -503,7 +503,7 @@ def test_best(given, loader=None, net=None, **parts):
         with explained(args):
             Evaluator(args, checkpoint, loader, say=lambda line: None, net=net, **parts).eval()
     except BaseException as error:
-        with after(error):
+        with suppress_cleanup_errors(error):
             remove_unstarted(args.result_dir)
         raise
     return Path(args.result_dir, REPORT)
@@ -530,12 +530,12 @@ def report_of(trainer):
     path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrap_model(trainer.net)), **parts)
     if not path.is_file():
         raise DanluError(f'{path} was not written; the lines above say why')
-    return PageInCell(path)
+    return NotebookReport(path)
 
 
 def main(argv=None):
     """Test by the command line (or `argv`, list of str)."""
-    if rank_env.place().count > 1:
+    if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     checkpoint = load_checkpoint(get_load_model_path(argv), *trusts_checkpoint(argv))
     code = test_parser().parse_args(argv).code
@@ -551,7 +551,7 @@ def main(argv=None):
             values = Evaluator(args, checkpoint).eval()
     except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
-            with after(error):
+            with suppress_cleanup_errors(error):
                 remove_unstarted(args.result_dir)
         raise
     for line in comparison_table(then, values) if then is not None else []:

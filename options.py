@@ -23,7 +23,7 @@ from pathlib import Path
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
 from utils.base.registry import PROJECT, read_registry
-from utils.base.write_errors import WriteError, after
+from utils.base.write_errors import WriteError, suppress_cleanup_errors
 from utils.options.args_file import args_lines, changed, options_of, write_args
 from utils.options.arguments import (
     STORED,
@@ -766,7 +766,7 @@ def begin_copy(args):
     try:
         copy_run(state, path, Path(args.model_dir))
     except BaseException as error:
-        with after(error):
+        with suppress_cleanup_errors(error):
             shutil.rmtree(args.model_dir)
         if isinstance(error, OSError):
             raise DanluError(f'--as: {args.model_dir} cannot be written: {error.strerror or error}') from error

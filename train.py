@@ -36,7 +36,7 @@ from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
-    if rank_env.place().local == 0:  # the others would say the same
+    if rank_env.rank_info().local == 0:  # the others would say the same
         run_main(parse_train_args, 'train.py')
     share_busy_cores()
     keep_freed_memory()
@@ -53,16 +53,16 @@ from data.ready_made import select_loaders, values_of
 from loss import select_loss
 from metrics import select_metrics
 from model.model_entry import equip_multi_gpu, equip_processes, select_model, with_sync_bn
-from utils.base.batches import length_of
+from utils.base.batches import length_or_none
 from utils.base.machine import describe_device, select_gpus, set_threads
 from utils.base.notebook import CellCurves
 from utils.base.progress import running_text
 from utils.base.record_schema import recorded_args
 from utils.base.seeding import be_deterministic, get_rng_state, mix_seed, seed_everything, set_rng_state
 from utils.base.streams import guarded_output
-from utils.base.write_errors import after, closing_by, writing_into
+from utils.base.write_errors import close_afterwards, explain_write_errors, suppress_cleanup_errors
 from utils.distributed import processes
-from utils.distributed.fsdp import full_tensors, is_sharded, same_buffers
+from utils.distributed.fsdp import broadcast_buffers, full_tensors, is_sharded
 from utils.drawing.scatter import scatter
 from utils.logger import Logger, TimeBudget
 from utils.metrics.ready_metrics import ready_metrics
@@ -367,7 +367,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def select_update(self):
         """Return the Update, which takes the optimizer, the schedule and gradients of 16 bits in its care."""
-        args, length = self.args, length_of(self.train_loader)
+        args, length = self.args, length_or_none(self.train_loader)
         steps = None if length is None else -(-length // args.accumulate)
         update = OptimizerStep(self.net, self.optimizer, select_schedule(self, steps), args, length)
         update.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp == 'fp16')
@@ -400,7 +400,7 @@ class Trainer(ReplaceableParts, Engine):
         begin_training(self, epochs)
         self.curves = CellCurves(live)
         # To the end of all of it: a signal is not to find a picture half drawn.
-        with guarded_output(), self.explaining(), self.interruption.watching(), closing_by(self.close):
+        with guarded_output(), self.explaining(), self.interruption.watching(), close_afterwards(self.close):
             self.run_epochs()
         self.curves.show(self.logger)
         return self.logger.history
@@ -464,7 +464,7 @@ class Trainer(ReplaceableParts, Engine):
                 self.logger.print(line)
         except BaseException as error:
             why = processes.why_ended(error)
-            with after(error):
+            with suppress_cleanup_errors(error):
                 self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
                 if why or isinstance(error, KeyboardInterrupt) or self.interruption.signal is not None:
                     self.logger.print(interrupted_line(self))
@@ -475,7 +475,7 @@ class Trainer(ReplaceableParts, Engine):
     @contextmanager
     def explaining(self):
         """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
-        with writing_into(self.args.model_dir, program_of(self)), explained(self.args):
+        with explain_write_errors(self.args.model_dir, program_of(self)), explained(self.args):
             yield
 
     def close(self):
@@ -500,7 +500,7 @@ class Trainer(ReplaceableParts, Engine):
         train_mode(self.model, self.args.freeze)
         batches, stepped, to_show, self.sums = self.start_epoch(epoch), False, False, None
         progress = self.logger.progress(batches, f'epoch {epoch}/{self.args.epochs}')
-        length = length_of(self.train_loader)
+        length = length_or_none(self.train_loader)
         every = min(self.args.print_freq, length or self.args.print_freq)  # once at least
         for batch in self.interruption.guarded(with_profiler(self, progress), self.save_within_epoch):
             self.witness.before_step(self)
@@ -530,7 +530,7 @@ class Trainer(ReplaceableParts, Engine):
         self.divergence.end_epoch()
         self.finite_loss(epoch)
         if is_sharded(self.net):
-            same_buffers(self.net)
+            broadcast_buffers(self.net)
         self.sums = self.logger.recorder.state_dict()
         self.record_training(progress)
         if self.args.histograms and 'histograms' not in self.shown:
@@ -595,7 +595,7 @@ class Trainer(ReplaceableParts, Engine):
         with processes.gradient_sync(self.model, self.update.ends_step()):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
-            loss, parts = processes.overall_loss(loss, lambda: self.loss_parts(loss, predictions, targets), counts)
+            loss, parts = processes.all_reduce_loss(loss, lambda: self.loss_parts(loss, predictions, targets), counts)
             parts = self.loss_parts(loss, predictions, targets) if parts is None else parts
             self.update(loss, parts)
         self.record_loss(self.logger, 'train/loss', loss, predictions, targets, parts)
@@ -768,7 +768,7 @@ def make_model_dir(args):
     """Make the directory of the run for a notebook, which did not call prepare_train_args."""
     if args.model_dir is None:
         args.model_dir = processes.broadcast_from_rank0(lambda: get_train_model_dir(args))
-        processes.put_log_into(args.model_dir)
+        processes.move_log_into(args.model_dir)
 
 
 def first_of(images, predictions, targets):
@@ -781,7 +781,7 @@ def main(argv=None):
     """Train by the command line (or `argv`, list of str)."""
     with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
         args, trainer = run(argv)
-    if args is None or not args.report or rank_env.place().rank:
+    if args is None or not args.report or rank_env.rank_info().rank:
         return
     if not has_validation(args):
         print('no report.html: there is no validation data (--val_list none) to test best.pth on')
@@ -791,7 +791,7 @@ def main(argv=None):
     if trainer is None:
         complete_test(args)
     else:  # of several processes the loader has a share of the samples for each
-        loader = trainer.val_loader if rank_env.place().count == 1 else None
+        loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
         report_on(args, loader, trainer.net if args.compile else None)
 
 
@@ -802,9 +802,9 @@ def run(argv):
         args, of a run whose best.pth is to be tested, else None; and the Trainer, None where nothing was left to train.
     """
     args = processes.broadcast_from_rank0(lambda: prepare_train_args(argv))
-    processes.put_log_into(args.model_dir or args.resume)
+    processes.move_log_into(args.model_dir or args.resume)
     try:
-        with without_failed_copy(args), writing_into(args.model_dir), explained(args):
+        with without_failed_copy(args), explain_write_errors(args.model_dir), explained(args):
             trainer = Trainer(args)
             if args.dry_run:
                 dry_run(trainer, lambda: select_model(args))
@@ -822,7 +822,7 @@ def run(argv):
         return None, None
     except BaseException as error:
         if not args.resume and processes.is_first():
-            with after(error):
+            with suppress_cleanup_errors(error):
                 remove_unstarted(args.model_dir)
         raise
     finally:

@@ -33,7 +33,7 @@ from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, SampleRefs, StreamBatches, random_keys
 from utils.base.errors import DanluError
-from utils.base.machine import cpu_cores, refuse_many
+from utils.base.machine import check_process_count, cpu_cores
 from utils.base.registry import load_entry
 from utils.base.seeding import mix_seed
 from utils.options.arguments import BALANCED
@@ -259,7 +259,7 @@ def _loader(args, split):
     workers = args.num_workers
     if workers is None:
         workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
-    refuse_many('num_workers', workers)
+    check_process_count('num_workers', workers)
     refuse_large_batch(args, None if hasattr(dataset, 'order') else len(dataset), training)
     if hasattr(dataset, 'order'):
         batches = StreamBatches(dataset, args.batch_size, shuffle=training)

@@ -28,7 +28,7 @@ from data.lists.pictures import (
 from data.lists.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
-from utils.base.parallel_map import call_forked, can_fork
+from utils.base.parallel_map import can_fork, parallel_call
 from utils.options.fit import Fit
 from utils.tasks.tasks import task_of
 
@@ -193,7 +193,7 @@ class ListDataset(Dataset):
         if len(indices) < MANY or cpu_cores() == 1 or not can_fork():
             self.for_all(function, faults, indices)
             return
-        for place, message in call_forked(lambda place: function(indices[place]), len(indices), cpu_cores()):
+        for place, message in parallel_call(lambda place: function(indices[place]), len(indices), cpu_cores()):
             faults.add(self.listing.where(indices[place]), message, indices[place])
 
     def for_all(self, function, faults, indices=None):

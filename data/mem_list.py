@@ -15,7 +15,7 @@ from data.list_dataset import MANY, ListDataset
 from data.lists.list_file import drawn
 from data.tensor_dataset import InMemory
 from utils.base.machine import cpu_cores
-from utils.base.parallel_map import call_forked, can_fork
+from utils.base.parallel_map import can_fork, parallel_call
 
 # Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
 SMALL = 128 * 128  # pixels
@@ -88,7 +88,7 @@ class MemList(ListDataset):
             write(index, self.read_image(index), self.read_target(index) if self.labels is None else None)
 
         if self.forks():
-            for index, message in call_forked(decode, len(self), cpu_cores()):
+            for index, message in parallel_call(decode, len(self), cpu_cores()):
                 faults.add(self.listing.where(index), message, index)
         else:
             self.for_all(decode, faults)

@@ -23,7 +23,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from data.data_entry import select_eval_loader, select_train_loader
 from data.lists.val_split import split_lists
 from data.samplers import EpochBatches, random_keys
-from utils.base.batches import as_net_takes, fault_of_batch, pair_of, samples_left_out, samples_of
+from utils.base.batches import (
+    count_dropped_samples,
+    count_loader_samples,
+    fault_of_batch,
+    images_and_targets,
+    match_net_dtype,
+)
 from utils.base.errors import DanluError
 from utils.base.seeding import get_rng_state, mix_seed, set_rng_state
 from utils.options.validation_options import has_validation
@@ -85,9 +91,9 @@ def as_loader(given, args, training):
     if isinstance(given, Dataset):
         return _loader_of_set(given, args, training)
     _refuse_no_loader(given)
-    if not training and (left_out := samples_left_out(given)):
+    if not training and (left_out := count_dropped_samples(given)):
         raise DanluError(
-            f'drop_last leaves {left_out} of {samples_of(given)} samples out: give the loader drop_last=False, as only '
+            f'drop_last leaves {left_out} of {count_loader_samples(given)} samples out: set drop_last=False, as only '
             'training can do without them'
         )
     if hasattr(given, '__next__'):
@@ -218,7 +224,7 @@ def complete_from_batches(args, model, train, val):
         raise DanluError('there is no batch: the loader is empty')
     if fault := fault_of_batch(batch):
         return fault
-    images, targets = batch = pair_of(batch)
+    images, targets = batch = images_and_targets(batch)
     found = _sizes_of(images)
     if model is None and images.dim() not in (FEATURES, PICTURE_DIMENSIONS):  # no network by name takes these
         found = {}
@@ -345,7 +351,7 @@ def _outputs_of(model, images):
     modes = {module: module.training for module in model.modules()}
     state = get_rng_state()
     images = images[:PROBED].to(parameter.device)
-    images = images.float() / 255 if images.dtype == torch.uint8 else as_net_takes(images, model)
+    images = images.float() / 255 if images.dtype == torch.uint8 else match_net_dtype(images, model)
     try:
         with torch.inference_mode():
             outputs = model.eval()(images)

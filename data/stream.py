@@ -26,7 +26,7 @@ from data.lists.pictures import open_picture, read_mask, read_picture, upright_s
 from data.lists.shards import find_shards, notes_of_others
 from data.samplers import shuffled
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
 from utils.options.fit import Fit
 
@@ -89,7 +89,7 @@ class Stream(IterableDataset):
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
         self.bits, self.ignore_index = args.bits, args.ignore_index
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
-        self.labels_of = {same_form(name): label for label, name in enumerate(self.class_names)}
+        self.labels_of = {to_nfc(name): label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
         self.counted, self.reached = None, {}
         empty = self.check()
@@ -223,7 +223,7 @@ class Stream(IterableDataset):
             raise DanluError(f'{shard.where(place.name)}: {error}') from None
 
     def _label(self, shard, place):
-        text = same_form(shard.label(place.target))
+        text = to_nfc(shard.label(place.target))
         if text not in self.labels_of:
             found = label_or_fault(text, self.num_classes, self.class_names, self.ignore_index)
             if isinstance(found, str):

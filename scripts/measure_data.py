@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
-from utils.base.errors import DanluError, run_main, status_of_output
+from utils.base.errors import DanluError, output_status, run_main
 from utils.base.terminal import is_watched
 from utils.options.arguments import Parser, existing_path, number
 from utils.options.checks import SHARD_ENDINGS, expand
@@ -112,7 +112,7 @@ def main(argv=None):
         summary = measure(source, args.channels, targets, bar.update, MaskCoding(**args.coding))
     for line in [*source.notes, *report(args, targets, summary)]:
         print(line)
-    sys.exit(status_of_output(1 if summary.faults else 0))
+    sys.exit(output_status(1 if summary.faults else 0))
 
 
 def report(args, targets, summary):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
-from utils.base.errors import DanluError, run_main, status_of_output
+from utils.base.errors import DanluError, output_status, run_main
 from utils.base.registry import PROJECT, close_names
 from utils.base.regular_files import read_regular_text
 from utils.options.arguments import HelpFormatter, directory_path
@@ -91,7 +91,7 @@ def main(argv=None):
 
 def answer():
     """Run the command line's command and exit with its status, in silence where nobody reads what it prints."""
-    sys.exit(status_of_output(main()))
+    sys.exit(output_status(main()))
 
 
 if __name__ == '__main__':

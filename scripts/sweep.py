@@ -24,10 +24,10 @@ from scripts.sweeping.study import PRUNERS, SAMPLERS, Sweep, load_study, open_st
 from scripts.sweeping.summary import summarise
 from scripts.sweeping.worker import Worker
 from utils.base.errors import DanluError, run_main
-from utils.base.rank_env import NEEDED
+from utils.base.rank_env import RANK_VARIABLES
 from utils.base.registry import PROJECT, unknown_name
 from utils.base.text_table import printable
-from utils.base.write_errors import writing_into
+from utils.base.write_errors import explain_write_errors
 from utils.options.args_file import options_of
 from utils.options.arguments import (
     Parser,
@@ -180,7 +180,7 @@ def run_sweep(args, words):
     say(f'sweep {sweep.name}: by {sweep.metric} ({sweep.mode}), {slots} at a time, in {sweep.folder}')
     if again:
         say(f'{again} failed trials are tried again')
-    with writing_into(sweep.folder):
+    with explain_write_errors(sweep.folder):
         signal = Worker(sweep, study, gpus, threads_of(args, words, slots), say).work()
     if signal is None:
         summarise(sweep, study, study.user_attrs['definition'])
@@ -202,7 +202,7 @@ def main(argv=None):
     if theirs := sorted(named(argv[:place]) & {action.dest for action in options_of(train_parser())} - known):
         parser.error(f'--{theirs[0]} is an option of train.py: those stand behind --')
     args = parser.parse_args(argv[:place])
-    if all(os.environ.get(name) for name in NEEDED):
+    if all(os.environ.get(name) for name in RANK_VARIABLES):
         raise DanluError('torchrun starts one training in several processes; a sweep has --workers and --gpus instead')
     if args.summary:
         sweep = Sweep(args.name, Path(args.checkpoints_dir), args.storage)

@@ -19,7 +19,7 @@ from model.unet import UNet
 from options import prepare_test_args
 from utils.base.errors import DanluError
 from utils.drawing.colours import class_colours
-from utils.drawing.fonts import lacking
+from utils.drawing.fonts import missing_characters
 from utils.runs.checkpoint import load_checkpoint
 
 
@@ -301,7 +301,7 @@ def test_names_and_colours_are_used_everywhere(mask_run, eval_here):
         legend = np.asarray(Image.open(path))[19 + 120 :]
         assert all((legend == colour).all(-1).sum() > 100 for colour in ([16, 17, 18], [128, 64, 128], [0, 0, 192]))
     noted = [line for line in test.stdout.splitlines() if line.startswith('no font here has')]
-    assert len(noted) == bool(lacking('天空人行道'))
+    assert len(noted) == bool(missing_characters('天空人行道'))
     again = eval_here(f'@{test.directory}/args.txt', '--save_prefix', 'named_again')
     first, second = (sorted((run.directory / 'viz').iterdir()) for run in (test, again))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

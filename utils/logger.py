@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.progress import Progress
 from utils.base.regular_files import open_regular
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 from utils.distributed import processes
 from utils.drawing.curves import draw_run, panels_of
 from utils.runs.async_writer import CheckpointWriter
@@ -275,7 +275,7 @@ class Logger:
         if not self.enabled:
             print(text, file=sys.stderr)
             return
-        with writing(self.directory / 'log.txt'):
+        with wrap_write_errors(self.directory / 'log.txt'):
             self.log.write(f'{text}\n')
             self.log.flush()
 
@@ -430,7 +430,7 @@ class Logger:
 
     def _flush_events(self):
         for writer in self._writers():
-            with writing(writer.log_dir):
+            with wrap_write_errors(writer.log_dir):
                 writer.flush()
 
     def _describe_run(self, row):
@@ -457,7 +457,7 @@ class Logger:
         if not self.history:
             path.unlink(missing_ok=True)  # a resumed run repeats the only epoch
             return
-        with writing(path), replacing(path) as file:
+        with wrap_write_errors(path), atomic_writer(path) as file:
             writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in self.history for name in row)))
             writer.writeheader()
             writer.writerows(self.history)

@@ -18,11 +18,11 @@ INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
 GAP = 4  # pixels between pictures
-SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
-LONG_SIDE = 1024  # and its longer one to no more than this
-MOST = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
-LINES = 2  # of a caption; what is longer is cut off
-FEW = 24  # classes that a legend has all of, whichever a picture holds
+MIN_SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
+MAX_LONG_SIDE = 1024  # and its longer one to no more than this
+MAX_SHEET_PIXELS = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
+MAX_CAPTION_LINES = 2  # of a caption; what is longer is cut off
+MAX_FULL_LEGEND = 24  # classes that a legend has all of, whichever a picture holds
 
 
 def denormalise(images, mean, std):
@@ -154,9 +154,11 @@ def captioned(rgb, lines, size=None):
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
-    width = max(rgb.shape[1], SHORT_SIDE)
+    width = max(rgb.shape[1], MIN_SHORT_SIDE)
     size = size or max(13, min(width // 20, rgb.shape[0]))
-    broken = [(part, colour) for text, colour in lines for part in wrapped(text, size, width - 2 * GAP, LINES)]
+    broken = [
+        (part, colour) for text, colour in lines for part in wrapped(text, size, width - 2 * GAP, MAX_CAPTION_LINES)
+    ]
     canvas = Image.new('RGB', (width, rgb.shape[0] + len(broken) * line_height(size) + GAP), PAPER)
     canvas.paste(Image.fromarray(rgb), ((width - rgb.shape[1]) // 2, 0))
     draw = ImageDraw.Draw(canvas)
@@ -178,7 +180,7 @@ def titled(rgb, title):
 def enlarged(rgb):
     """Return an (H, W, 3) array enlarged by a whole factor until its shorter side has 112 pixels, or 1 if it has."""
     height, width = rgb.shape[:2]
-    factor = max(1, min(-(-SHORT_SIDE // min(height, width)), LONG_SIDE // max(height, width)))
+    factor = max(1, min(-(-MIN_SHORT_SIDE // min(height, width)), MAX_LONG_SIDE // max(height, width)))
     return rgb.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
@@ -233,10 +235,10 @@ def with_legend(picture, colours, class_names=None, classes=None):
     Returns:
         (H', W, 3) uint8 array, W being at least 112; names that are too long for it are cut.
     """
-    shown = range(len(colours)) if classes is None or len(colours) <= FEW else sorted(set(classes))
+    shown = range(len(colours)) if classes is None or len(colours) <= MAX_FULL_LEGEND else sorted(set(classes))
     entries = [(class_label(k, class_names), colours[k]) for k in shown if 0 <= k < len(colours)]
     entries.append(('ignored', ignored_colour(colours)))
-    width = max(picture.shape[1], SHORT_SIDE)
+    width = max(picture.shape[1], MIN_SHORT_SIDE)
     size = min(max(13, width // 60), 18)
     swatch = size + size // 3  # a square of the font's size, and what keeps the name off it
     longest = max(length(name, size) for name, _ in entries) + swatch + size
@@ -254,7 +256,7 @@ def with_legend(picture, colours, class_names=None, classes=None):
     return np.asarray(canvas)
 
 
-def grid(pictures, columns, most=MOST):
+def grid(pictures, columns, most=MAX_SHEET_PIXELS):
     """Return pictures in rows, each in the upper left corner of a cell as large as the largest one.
 
     Args:

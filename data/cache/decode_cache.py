@@ -15,7 +15,7 @@ import time
 from data.cache.decode_cache_file import write_at
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
-from utils.base.write_errors import reason_of, remedy_of
+from utils.base.write_errors import error_reason, error_remedy
 
 try:
     import fcntl
@@ -78,7 +78,7 @@ def _cannot(file, error):
         free = f', {shutil.disk_usage(directory).free:,} are free there'
     return (
         f'--cache_dir {directory}: cannot write the pixels of {_contents(file)} ({file.size:,} bytes{free}): '
-        f'{reason_of(error)}; {remedy_of(error, directory)}, give another directory, or leave it out'
+        f'{error_reason(error)}; {error_remedy(error, directory)}, give another directory, or leave it out'
     )
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from utils.base.batches import length_of
+from utils.base.batches import length_or_none
 from utils.base.errors import DanluError
 
 
@@ -13,7 +13,7 @@ def labels_of(dataset):
         (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
     )
     told = torch.is_tensor(labels) and labels.dtype == torch.int64 and labels.dim() == 1
-    return labels.cpu().numpy() if told and len(labels) == length_of(dataset) else None
+    return labels.cpu().numpy() if told and len(labels) == length_or_none(dataset) else None
 
 
 def note_of_missing(train, val, names, ignore_index=None):

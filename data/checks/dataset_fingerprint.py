@@ -12,7 +12,7 @@ from data.lists.list_file import ErrorCollector
 from data.lists.shards import find_shards
 from data.ready_made import SeededSamples
 from data.stream import Stream
-from utils.base.batches import samples_of
+from utils.base.batches import count_loader_samples
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
 from utils.options.validation_options import is_split_list
@@ -56,7 +56,7 @@ def identity_of_data(loader, name):
     return {
         'list': name if isinstance(getattr(loader, 'dataset', None), Batches) else None,
         'sha256': dataset.content_hash() if hasattr(dataset, 'content_hash') else None,
-        'samples': 0 if loader is None else samples_of(loader),
+        'samples': 0 if loader is None else count_loader_samples(loader),
         'parts': dataset.content_parts() if hasattr(dataset, 'content_parts') else {},
     }
 

@@ -15,9 +15,9 @@ from data.lists.picture_extensions import PICTURE_ENDINGS
 from data.lists.pictures import STORED, check_picture, open_picture, read_deep, read_mask, read_picture, read_stored
 from data.lists.shards import find_shards
 from data.stream import places_of
-from utils.base.ending_signals import leave_to_parent
+from utils.base.ending_signals import ignore_group_signals
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork
 
@@ -148,7 +148,7 @@ class Summary:
                 raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
             self.mask_values.update(_counter(mask))
         elif targets == 'labels':
-            self.labels[same_form(source.label(key))] += 1
+            self.labels[to_nfc(source.label(key))] += 1
         self.sizes[tuple(size)] += 1
         self.modes[mode] += 1
         if pixels.ndim == 3:
@@ -231,7 +231,7 @@ STATE = []  # of a process that measures: source, channels, targets, coding
 
 
 def _start(*state):
-    leave_to_parent()
+    ignore_group_signals()
     torch.set_num_threads(1)
     STATE[:] = state
 

@@ -8,7 +8,7 @@ import torch
 from data.lists.list_file import ErrorCollector
 from utils.base.errors import DanluError
 from utils.base.regular_files import read_regular_text, write_regular_text
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 
 FILE = 'skipped.txt'
 
@@ -72,7 +72,7 @@ def write_skipped(loader, args):
     lines = loader.dataset.skipped.lines() if args.skip_bad else []
     if lines:
         path = Path(args.model_dir, FILE)
-        with writing(path):
+        with wrap_write_errors(path):
             write_regular_text(path, '\n'.join(lines) + '\n', errors='surrogateescape')
 
 

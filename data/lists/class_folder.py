@@ -5,7 +5,7 @@ from collections import Counter
 
 from data.lists.picture_extensions import PICTURE_ENDINGS
 from utils.base.errors import DanluError
-from utils.base.file_names import RENAME, name_fault, printable
+from utils.base.file_names import RENAME_HINT, name_fault, printable
 
 SHOWN = 10  # endings that a note names
 
@@ -108,7 +108,7 @@ class ClassFolder:
     def why_empty(self, name, unread):
         """Return why a class has no picture (str); `unread` (Counter) is what of its files was left out."""
         if self.misnamed == name:
-            return f'no picture in this class has a name in UTF-8; {RENAME}'
+            return f'no picture in this class has a name in UTF-8; {RENAME_HINT}'
         if name in self.links:
             return 'this class leads to a directory of another class; remove one of the two'
         return 'no picture (.png .jpg .tif ...) in this class' + (

@@ -12,7 +12,7 @@ import torch
 from data.lists.picture_extensions import PICTURE_ENDINGS
 from data.lists.string_array import PackedStrings
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.options.arguments import MAX_CLASSES, brief
 
 # Of integer labels with gaps: more outputs than this many times the labels that occur are taken for a mistake.
@@ -45,7 +45,7 @@ def is_ignored(text, ignore_index):
 
 def label_names(listing, ignore_index=None):
     """Return the class names (sorted list of str, NFC) of a listing whose targets are not all integers, else None."""
-    names = {same_form(text) for text in distinct_targets(listing)[0]}
+    names = {to_nfc(text) for text in distinct_targets(listing)[0]}
     if all(map(is_integer, names)):
         return None
     return sorted(name for name in names if not is_ignored(name, ignore_index))
@@ -56,7 +56,7 @@ def folder_names(listing, ignore_index=None):
 
     A directory that is called as the ignore index is no class, unless a class would have this index.
     """
-    names = sorted({same_form(text) for text in distinct_targets(listing)[0]})
+    names = sorted({to_nfc(text) for text in distinct_targets(listing)[0]})
     kept = [name for name in names if not is_ignored(name, ignore_index)]
     if ignore_index is not None and not 0 <= ignore_index < len(kept):
         names = kept
@@ -164,11 +164,11 @@ def parse_labels(listing, num_classes, class_names, faults, ignore_index=None):
         ignore_index: another label that is none of these (int), or None.
     """
     names, (texts, codes) = class_names or [], distinct_targets(listing)
-    known = {same_form(name): label for label, name in enumerate(names)}
+    known = {to_nfc(name): label for label, name in enumerate(names)}
     hint = _class_names_hint(texts, num_classes, names, ignore_index)
     found = [
         known[form]
-        if (form := same_form(text)) in known
+        if (form := to_nfc(text)) in known
         else label_or_fault(text, num_classes, names, ignore_index, not hint)
         for text in texts
     ]

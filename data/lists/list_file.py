@@ -19,7 +19,7 @@ from data.lists.list_format import FIRST_LINES, find_format, is_blank, is_commen
 from data.lists.string_array import PackedStrings, Packer, texts_of
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
-from utils.base.parallel_map import call_forked, can_fork
+from utils.base.parallel_map import can_fork, parallel_call
 from utils.base.regular_files import open_regular
 from utils.options.prediction_hint import UnlabelledError
 
@@ -142,7 +142,7 @@ class Listing:
             rows = look_up(self.root, texts_of(*blocks[number]))
             found[behind[number] - len(rows) : behind[number]] = rows
 
-        for _, message in call_forked(look, len(blocks), cpu_cores()):
+        for _, message in parallel_call(look, len(blocks), cpu_cores()):
             raise DanluError(message)
         return found
 

@@ -15,7 +15,7 @@ from data.lists.bit_depth import FULL, check_depth, eight_bits, is_deep, is_deep
 from data.lists.masks import MaskCoding, has_alpha, palette_of, refuse_lossy, stored_values, surprises
 from data.lists.picture_extensions import readable_formats
 from utils.base.errors import DanluError
-from utils.base.file_names import form_hint
+from utils.base.file_names import unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes, regular
 from utils.options.fit import Fit
 
@@ -53,7 +53,7 @@ def open_picture(source):
         file = io.BytesIO(source) if isinstance(source, bytes) else regular(source)
         picture = Image.open(file, formats=readable_formats())
     except FileNotFoundError:
-        raise DanluError(f'no such file{form_hint(source)}') from None
+        raise DanluError(f'no such file{unicode_form_hint(source)}') from None
     except NotRegularError:
         raise DanluError('a pipe or a device, not a file') from None
     except Image.UnidentifiedImageError:

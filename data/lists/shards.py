@@ -17,7 +17,7 @@ from data.lists.class_folder import counted, endings_in
 from data.lists.list_format import encoding_of, path_with_slashes
 from data.lists.picture_extensions import PICTURE_ENDINGS
 from utils.base.errors import DanluError
-from utils.base.file_names import form_hint, name_fault, printable
+from utils.base.file_names import name_fault, printable, unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes
 
 MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
@@ -264,7 +264,7 @@ class LineShard:
         except NotRegularError:
             raise DanluError(f'{path}: a pipe or a device, not a file') from None
         except FileNotFoundError:
-            raise DanluError(f'{path}: no such file{form_hint(path)}') from None
+            raise DanluError(f'{path}: no such file{unicode_form_hint(path)}') from None
         except (OSError, ValueError) as error:
             raise DanluError(f'{path}: cannot be read: {error}') from None
 

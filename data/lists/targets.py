@@ -8,7 +8,7 @@ import torch
 
 from data.lists.labels import distinct_targets, is_integer, label_or_fault
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.options.arguments import brief
 
 NO_LABEL = '-'
@@ -26,7 +26,7 @@ def label_set_names(listing):
     Raises:
         DanluError: there are not two classes, or labels are separated by other signs than commas.
     """
-    found = sorted({same_form(label) for text in distinct_targets(listing)[0] for label in split_labels(text)} - {''})
+    found = sorted({to_nfc(label) for text in distinct_targets(listing)[0] for label in split_labels(text)} - {''})
     if not found or (len(found) == 1 and not is_integer(found[0])):
         raise DanluError(
             f'{listing.source}: the samples have {"no label" if not found else f"one label, {found[0]}"}: multilabel '
@@ -58,7 +58,7 @@ def parse_label_sets(listing, num_classes, class_names, faults):
     """
     values = np.zeros((len(listing), num_classes), dtype=np.float32)
     names = class_names or []
-    known, sets = {same_form(name): label for label, name in enumerate(names)}, {}
+    known, sets = {to_nfc(name): label for label, name in enumerate(names)}, {}
     for index, text in enumerate(listing.targets):
         if text not in sets:
             sets[text] = _labels_or_fault(text, known, num_classes, names)
@@ -70,7 +70,7 @@ def parse_label_sets(listing, num_classes, class_names, faults):
 
 
 def _labels_or_fault(text, known, num_classes, names):
-    words = list(map(same_form, split_labels(text)))
+    words = list(map(to_nfc, split_labels(text)))
     if '' in words:
         return f'{text!r} has an empty label; commas separate several, {NO_LABEL} stands for none'
     labels = [

@@ -25,9 +25,9 @@ from data.lists.list_file import ErrorCollector
 from data.lists.list_format import encoding_of
 from data.lists.string_array import PackedStrings
 from data.lists.table import SEPARATORS, csv_rows, read_table
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.base.registry import load_entry
 from utils.base.regular_files import open_regular, regular
 from utils.distributed import processes
@@ -96,7 +96,7 @@ def write_lists(args):
     chosen = _drawn_pictures(listing, groups, _bad_samples(args, kind), args)
     for part, indices in zip(PARTS, parts_of(chosen, len(listing)), strict=True):
         head = f'# {len(indices)} of {len(listing)} samples of {args.train_list}, by {_words(args)}'
-        with replacing(folder / f'{part}.txt') as file:
+        with atomic_writer(folder / f'{part}.txt') as file:
             file.write('\n'.join([head, *_lines(listing, indices, task_of(args).target)]) + '\n')
     return listing.notes
 
@@ -182,9 +182,9 @@ def _groups(args, targets):
     """Return the class of each sample (int64 array (N,)) by its label's text; one class in two Unicode forms is one."""
     strings = targets if isinstance(targets, PackedStrings) else PackedStrings(targets)
     texts, codes = strings.distinct()
-    names = sorted({same_form(text) for text in texts})
+    names = sorted({to_nfc(text) for text in texts})
     places = {name: place for place, name in enumerate(names)}
-    return np.array([places[same_form(text)] for text in texts], np.int64)[codes.numpy()]
+    return np.array([places[to_nfc(text)] for text in texts], np.int64)[codes.numpy()]
 
 
 def _lines(listing, indices, target):
@@ -216,7 +216,7 @@ def _write_tables(path, folder, chosen, count):
                 name: values[indices] if values.ndim and len(values) == count else values
                 for name, values in arrays.items()
             }
-            with replacing(folder / f'{part}.npz', binary=True) as file:
+            with atomic_writer(folder / f'{part}.npz', binary=True) as file:
                 np.savez(file, **own)
         return
     with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
@@ -226,6 +226,6 @@ def _write_tables(path, folder, chosen, count):
         rows = [cells for _, cells in csv_rows(file)]
     head, rows = rows[: len(rows) - count], rows[len(rows) - count :]
     for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
-        with replacing(folder / f'{part}.csv') as file:
+        with atomic_writer(folder / f'{part}.csv') as file:
             writer = csv.writer(file, delimiter=separator, lineterminator='\n')
             writer.writerows([*head, *(rows[index] for index in indices.tolist())])

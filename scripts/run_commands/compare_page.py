@@ -8,10 +8,10 @@ from scripts.run_commands.compare import gap_text
 from scripts.run_commands.comparison import QUALITY, cells_of, histories, option_rows, other_rows, overview
 from scripts.run_commands.sheet import Net
 from utils import viz
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.text_table import number_text
-from utils.drawing.colours import colours_of
+from utils.drawing.colours import colours_for
 from utils.drawing.curves import LOG, is_loss, panels_of
 from utils.html_report.figures import LINES, over_epochs
 from utils.html_report.page import environment
@@ -53,7 +53,7 @@ def write_page(path, sides, sets, notes, count):
             resamples=REPORT_RESAMPLES,
         )
     )
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         file.write(text)
 
 
@@ -165,7 +165,7 @@ def _drawn(tested, indices):
     by_pixel = nets[0].task.by_pixel
     nets += [Net(side.test) for side in tested.sides[1:]] if by_pixel else []
     args, masks = nets[0].args, nets[0].task.target == 'mask'
-    painter = _Painter(nets[0], colours_of(args) if masks else None)
+    painter = _Painter(nets[0], colours_for(args) if masks else None)
     of_sides = [{index: rest for index, *rest in net.samples(indices)} for net in nets]
     letters = [side.letter for side in tested.sides]
     found = {

@@ -13,7 +13,7 @@ from scripts.run_commands.finding import find_run
 from scripts.run_commands.pairing import check_alike, find_test, read_pairs, shared_header
 from scripts.run_commands.run import as_number
 from scripts.run_commands.side_intervals import side_intervals
-from utils.base.csv_text import text_of
+from utils.base.csv_text import unescape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import number_text, span_text
@@ -262,4 +262,6 @@ def cells_of(test, wanted):
         reader = csv.reader(file)
         header = next(reader)
         until = enumerate(islice(reader, max(wanted, default=-1) + 1))
-        return {index: dict(zip(header, map(text_of, row), strict=False)) for index, row in until if index in wanted}
+        return {
+            index: dict(zip(header, map(unescape_cell, row), strict=False)) for index, row in until if index in wanted
+        }

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from scripts.run_commands.pairing import check_alike, find_test, pairs, read_pairs, reading_predictions, shared_header
-from utils.base.atomic_write import replacing
-from utils.base.csv_text import cell_of
+from utils.base.atomic_write import atomic_writer
+from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, printable, table, terminal_width
@@ -167,7 +167,7 @@ def _print_gap(a, b, measure, sums, changes, args):
 
 def _write_csv(path, a, b, changes, judged):
     """Write a row per sample that changed: which way, and its columns of both tests."""
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         file.write('\ufeff')
         writer, head = csv.writer(file), None
         for index, of_a, of_b in pairs(a, b):
@@ -180,7 +180,7 @@ def _write_csv(path, a, b, changes, judged):
                 writer.writerow(head)
             way = WAYS[judged][int(changes[index] > 0)]
             cells = [c[name] for name in own for c in (of_a, of_b)]
-            writer.writerow([way, index, *(cell_of(of_a[name]) for name in shared), *map(cell_of, cells)])
+            writer.writerow([way, index, *(escape_cell(of_a[name]) for name in shared), *map(escape_cell, cells)])
     print(f'written: {path}')
 
 

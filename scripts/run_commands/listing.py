@@ -11,7 +11,7 @@ from scripts.run_commands.finding import find_runs
 from scripts.run_commands.results import invalid_lines, ledger_of, ledger_texts, result_files, result_test, tests_in
 from scripts.run_commands.run import as_number
 from scripts.run_commands.selecting import FACTS, check_names, condition, moment, ordered, selected
-from utils.base.csv_text import cells_of
+from utils.base.csv_text import escape_row
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
 
@@ -191,10 +191,10 @@ def write_csv(rows, runs, columns):
     """Write rows (list of dict) and a column for each name in `columns` as CSV."""
     head = list(dict.fromkeys([*COLUMNS, *columns]))
     writer = csv.writer(sys.stdout, lineterminator='\n')
-    writer.writerow(cells_of(head))
+    writer.writerow(escape_row(head))
     for row, each in zip(rows, runs, strict=True):
         known = {**{name: cell(each, name) for name in columns}, **row}
-        writer.writerow(cells_of(known.get(name, '') for name in head))
+        writer.writerow(escape_row(known.get(name, '') for name in head))
 
 
 def print_table(rows, runs, columns, differing):

@@ -7,7 +7,7 @@ from scripts.run_commands.finding import find_run
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
 from utils.base.text_table import printable
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 
 
 def add_arguments(parser):
@@ -38,7 +38,7 @@ def add_note(directory, text):
     """
     line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}'
     path = os.path.join(directory, 'note.txt')
-    with writing(path):
+    with wrap_write_errors(path):
         # In one piece at the end of the file, whoever else writes there.
         handle = open_handle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:

@@ -12,7 +12,7 @@ import numpy as np
 from scripts.run_commands.finding import find_run
 from scripts.run_commands.results import ledger_tests, result_files, result_test
 from scripts.run_commands.run import Run
-from utils.base.csv_text import text_of
+from utils.base.csv_text import unescape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import printable
@@ -197,7 +197,7 @@ def _rows(file):
     reader = csv.reader(file)
     header = next(reader, [])
     for row in reader:
-        yield dict(zip(header, map(text_of, row), strict=False))
+        yield dict(zip(header, map(unescape_cell, row), strict=False))
 
 
 def read_pairs(a, b, functions):

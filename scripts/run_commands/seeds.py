@@ -10,7 +10,7 @@ from scripts.run_commands.finding import find_run, find_runs
 from scripts.run_commands.listing import Tests, cell
 from scripts.run_commands.run import as_number
 from scripts.run_commands.selecting import selected
-from utils.base.csv_text import cells_of
+from utils.base.csv_text import escape_row
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, table, terminal_width
@@ -191,4 +191,4 @@ def write_csv(found):
     writer.writerow(['group', 'value', *COLUMNS])
     for group, values in found:
         for name, each in values.items():
-            writer.writerow(cells_of([group[0].name, name, *summed_up(each).values()]))
+            writer.writerow(escape_row([group[0].name, name, *summed_up(each).values()]))

@@ -11,7 +11,7 @@ from utils import viz
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
 from utils.base.text_table import number_text
-from utils.drawing.colours import colours_of
+from utils.drawing.colours import colours_for
 from utils.drawing.fonts import class_label
 from utils.runs.checkpoint import load_checkpoint
 from utils.tasks.tasks import has_pictures, task_of
@@ -135,7 +135,7 @@ def _in_parts(net, cells, of_a, of_b):
     picture, first, truth = of_a
     masks = [truth, first, of_b[1]]
     if net.task.target == 'mask':
-        parts = [viz.rgb_of(picture), *(viz.colour_mask(mask, colours_of(net.args)) for mask in masks)]
+        parts = [viz.rgb_of(picture), *(viz.colour_mask(mask, colours_for(net.args)) for mask in masks)]
     else:
         parts = [viz.rgb_of(part) for part in (picture, *masks)]
     parts = [_resized(part, parts[0].shape, net.task.target == 'mask') for part in parts]
@@ -184,4 +184,4 @@ def _title(text, size):
 
 def _legend(args):
     """Return the classes with their colours, (H, W, 3) uint8 array."""
-    return viz.with_legend(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), colours_of(args), args.class_names)
+    return viz.with_legend(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), colours_for(args), args.class_names)

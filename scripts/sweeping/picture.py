@@ -5,7 +5,7 @@ import os
 
 from scripts.sweeping.study import DIRECTION, kind_of
 from utils.base.regular_files import made_regular
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 from utils.drawing.curves import BEST, COLOURS, RESUMED
 from utils.drawing.matplotlib_import import import_matplotlib
 
@@ -44,7 +44,7 @@ def draw_sweep(path, trials, metric, definition):
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
     partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw it
-    with writing(path):
+    with wrap_write_errors(path):
         figure.savefig(made_regular(partial), dpi=100)
         os.replace(partial, path)
 

@@ -5,7 +5,7 @@ import warnings
 from scripts.sweeping.picture import draw_sweep
 from scripts.sweeping.study import DIRECTION, kind_of, places_of
 from scripts.sweeping.worker import alike, shown
-from utils.base.text_table import number_text, printable, shortened, table, terminal_width
+from utils.base.text_table import number_text, printable, table, terminal_width, truncate_cell
 
 SHOWN = 10  # trials in the table
 FAILURES, WIDTH = 3, 160  # ways of failing that are told, and characters of each
@@ -88,5 +88,5 @@ def failures(trials):
         if kind_of(trial) == 'failed':
             said = trial.user_attrs['error']
             ways.setdefault(alike(said), (said, []))[1].append(str(trial.user_attrs['place']))
-    lines = [f'failed: trial {", ".join(places)}: {shortened(said, WIDTH)}' for said, places in ways.values()]
+    lines = [f'failed: trial {", ".join(places)}: {truncate_cell(said, WIDTH)}' for said, places in ways.values()]
     return lines[:FAILURES] + [f'... and in {len(lines) - FAILURES} other ways'] * (len(lines) > FAILURES)

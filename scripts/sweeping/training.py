@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 from scripts.run_commands.note import add_note
 from scripts.run_commands.run import Run, as_number
-from utils.base.ending_signals import ENDING, name_of
+from utils.base.ending_signals import ENDING_SIGNALS, signal_name
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
 
 OVER = ('finished', 'stopped', 'failed')  # states of a run that does not go on
 # Exit statuses of a process that was asked to end: it saved first, or it had not got so far, or was killed.
-ASKED = [*ENDING, *([signal.SIGKILL] if hasattr(signal, 'SIGKILL') else [])]
+ASKED = [*ENDING_SIGNALS, *([signal.SIGKILL] if hasattr(signal, 'SIGKILL') else [])]
 SIGNALLED = [status for number in ASKED for status in (-number, 128 + number)]
 MARKS = ('train.py: error: ', 'stopped by DanluError ')  # before the message of what ended a run
 
@@ -210,7 +210,7 @@ class Training:
         said = read_regular_text(self.output, errors='replace') if self.output.exists() else ''
         lines = [line.strip() for line in (said.splitlines() or Run(self.directory).tail) if line.strip()]
         if code is not None and code < 0:
-            return f'ended by {name_of(-code)}' + (f' after: {lines[-1]}' if lines else '')
+            return f'ended by {signal_name(-code)}' + (f' after: {lines[-1]}' if lines else '')
         marked = [line for line in lines if line.startswith(MARKS)]
         line = (marked or lines or [f'ended with the exit status {code}'])[-1]
         for mark in MARKS:

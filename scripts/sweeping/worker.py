@@ -5,7 +5,7 @@ import time
 
 from scripts.sweeping.study import BEAT, Watch, fill, finish, kind_of, places_of, take
 from scripts.sweeping.training import Training
-from utils.base.ending_signals import ALWAYS, free_signals, handling
+from utils.base.ending_signals import ALWAYS_HANDLED_SIGNALS, free_signals, handle_signals
 from utils.base.errors import DanluError
 from utils.base.text_table import number_text
 
@@ -39,7 +39,7 @@ class Worker:
             DanluError: the first trials failed in the same way, or the storage is gone.
         """
         # nohup lets SIGHUP be ignored, and it stays so.
-        with handling({*free_signals(), *ALWAYS}, lambda number, _: self.signals.append(number)):
+        with handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, lambda number, _: self.signals.append(number)):
             while self._step():
                 time.sleep(POLL)
         if self.signals:

@@ -11,7 +11,7 @@ from data.data_entry import select_eval_loader
 from metrics import select_metrics
 from options import parse_train_args
 from utils.base.errors import DanluError
-from utils.drawing.fonts import lacking
+from utils.drawing.fonts import missing_characters
 
 SMALL_UNET = ('--model_type', 'unet', '--model_args', 'width=8', 'depth=2')
 COLOURS = {'blue': (0, 0, 220), 'green': (0, 200, 0), 'red': (220, 0, 0)}
@@ -240,4 +240,4 @@ def test_the_start_says_which_names_cannot_be_drawn(train_here, tmp_path):
     names = ['--class_names', '猫', *'bcdefghij']
     run = train_here('--max_steps', 1, *names, '--checkpoints_dir', tmp_path)
     noted = [line for line in run.stdout.splitlines() if line.startswith('no font here has 猫')]
-    assert len(noted) == bool(lacking('猫'))
+    assert len(noted) == bool(missing_characters('猫'))

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.base.regular_files import naming, open_regular
-from utils.base.write_errors import after, writing
+from utils.base.write_errors import suppress_cleanup_errors, wrap_write_errors
 
 
 @contextmanager
-def replacing(path, binary=False):
+def atomic_writer(path, binary=False):
     """Give a file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole.
 
     Raises:
@@ -18,20 +18,20 @@ def replacing(path, binary=False):
     partial = path.with_name(f'{path.name}.partial')
     text = {} if binary else {'newline': '', 'encoding': 'utf-8'}
     try:
-        with writing(path):
+        with wrap_write_errors(path):
             file = open_regular(partial, 'wb' if binary else 'w', **text)
         try:
             with naming(path):
                 yield file
         except BaseException as error:
-            with after(error):
+            with suppress_cleanup_errors(error):
                 file.close()
             raise
-        with writing(path):
+        with wrap_write_errors(path):
             file.close()
             os.replace(partial, path)
     except BaseException as error:
-        with after(error):
+        with suppress_cleanup_errors(error):
             partial.unlink(missing_ok=True)
         raise
 

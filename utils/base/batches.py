@@ -6,7 +6,7 @@ from torch.utils.data import IterableDataset
 
 from utils.base.errors import DanluError
 
-PARTS = 2
+BATCH_LENGTH = 2
 
 
 def fault_of_batch(batch):
@@ -15,7 +15,7 @@ def fault_of_batch(batch):
         kind = 'tensor' if torch.is_tensor(batch) else type(batch).__name__
         hint = ', or give TensorDataset(inputs, targets)' if torch.is_tensor(batch) else ''
         return f'a batch is (images, targets), this one is a {kind}: override step() for that{hint}'
-    if len(batch) != PARTS:
+    if len(batch) != BATCH_LENGTH:
         return f'a batch is (images, targets), this one has {len(batch)} parts: override step() for that'
     for part in batch:
         if not isinstance(part, torch.Tensor | np.ndarray):
@@ -24,7 +24,7 @@ def fault_of_batch(batch):
     return None
 
 
-def pair_of(batch):
+def images_and_targets(batch):
     """Return (images, targets) of a loader's batch, both tensors.
 
     Raises:
@@ -35,7 +35,7 @@ def pair_of(batch):
     return tuple(map(torch.as_tensor, batch))
 
 
-def as_net_takes(images, net):
+def match_net_dtype(images, net):
     """Return inputs (tensor) of float64, as numpy makes them, as float32, unless the network (nn.Module) has float64.
 
     Inputs of other types are returned as they are.
@@ -46,7 +46,7 @@ def as_net_takes(images, net):
     return images if parameter is not None and parameter.dtype == torch.float64 else images.float()
 
 
-def length_of(thing):
+def length_or_none(thing):
     """Return len(thing), or None where it has none or does not know it: of a stream."""
     try:
         return len(thing)
@@ -54,14 +54,14 @@ def length_of(thing):
         return None
 
 
-def size_of(batch):
+def count_batch_samples(batch):
     """Return how many samples a batch has (int): the length of its first tensor, in whatever it lies; else 1."""
     while isinstance(batch, dict | list | tuple) and batch:
         batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
-    return length_of(batch) or 1
+    return length_or_none(batch) or 1
 
 
-def samples_of(loader):
+def count_loader_samples(loader):
     """Return how many samples one pass over a loader gives (int), or None: unknown.
 
     A DataLoader's sampler may leave samples of the data set out, or take some again.
@@ -69,11 +69,11 @@ def samples_of(loader):
     dataset, batches = getattr(loader, 'dataset', None), getattr(loader, 'batch_sampler', None)
     shared = hasattr(batches, 'start')  # data.samplers.SharedBatches
     if shared or not hasattr(loader, 'batch_sampler') or isinstance(dataset, IterableDataset):
-        return length_of(dataset)
-    return length_of(getattr(batches, 'sampler', None))
+        return length_or_none(dataset)
+    return length_or_none(getattr(batches, 'sampler', None))
 
 
-def samples_left_out(loader):
+def count_dropped_samples(loader):
     """Return how many samples of each pass a DataLoader leaves out by drop_last (int)."""
-    count, size = samples_of(loader), getattr(loader, 'batch_size', None)
+    count, size = count_loader_samples(loader), getattr(loader, 'batch_size', None)
     return count % size if getattr(loader, 'drop_last', False) and count and size else 0

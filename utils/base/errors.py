@@ -4,15 +4,15 @@ import errno
 import sys
 import unicodedata
 
-from utils.base.ending_signals import EndedBySignal, raising
+from utils.base.ending_signals import EndedBySignal, raise_on_signals
 from utils.base.process_setup import use_utf8
 from utils.base.regular_files import NotRegularError
 from utils.base.streams import guard_output
 
-MAX_LINE = 4000  # characters of a message that are printed
-PIPE_CLOSED = 141  # as a shell reports a program ended by SIGPIPE
+MAX_LINE_CHARS = 4000  # characters of a message that are printed
+SIGPIPE_STATUS = 141  # as a shell reports a program ended by SIGPIPE
 # Reasons of an OSError that are never a fault of the program, whatever it did: no space, a read-only file system ...
-OF_THE_MACHINE = tuple(
+MACHINE_ERRNOS = tuple(
     getattr(errno, name)
     for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE')
     if hasattr(errno, name)  # Windows lacks some
@@ -44,7 +44,10 @@ def readable(text):
 
     Characters that would move the cursor become '?', and lines are cut after MAX_LINE characters.
     """
-    lines = (''.join(map(_visible, line[:MAX_LINE])) + ' ...' * (len(line) > MAX_LINE) for line in text.split('\n'))
+    lines = (
+        ''.join(map(_visible, line[:MAX_LINE_CHARS])) + ' ...' * (len(line) > MAX_LINE_CHARS)
+        for line in text.split('\n')
+    )
     return '\n'.join(lines)
 
 
@@ -52,9 +55,9 @@ def _visible(char):
     return '?' if unicodedata.category(char) == 'Cc' and char != '\t' else char
 
 
-def of_the_machine(error):
+def is_machine_error(error):
     """Return whether an OSError is never a fault of the program (bool): no space, a pipe in the place of a file ..."""
-    return error.errno in OF_THE_MACHINE or isinstance(error, NotRegularError)
+    return error.errno in MACHINE_ERRNOS or isinstance(error, NotRegularError)
 
 
 def run_main(main, prog):
@@ -68,13 +71,13 @@ def run_main(main, prog):
     use_utf8()
     guard_output()
     try:
-        with raising():
+        with raise_on_signals():
             main()
     except DanluError as error:
         print(f'{prog}: error: {message_of(error)}{_advice(error)}', file=sys.stderr)
         sys.exit(error.status)
     except OSError as error:
-        if not of_the_machine(error):
+        if not is_machine_error(error):
             raise
         place = '' if error.filename is None else f'{error.filename}: '
         print(f'{prog}: error: {place}{error.strerror}', file=sys.stderr)
@@ -92,7 +95,7 @@ def _advice(error):
     return f'; {error.remedy}' if getattr(error, 'fault', None) == str(error) else ''
 
 
-def status_of_output(status):
+def output_status(status):
     """Return the exit status (int) of a program whose product is what it prints: `status`, or 141 for a broken pipe.
 
     Raises:
@@ -103,5 +106,5 @@ def status_of_output(status):
     if error is None:
         return status
     if isinstance(error, BrokenPipeError):
-        return PIPE_CLOSED
+        return SIGPIPE_STATUS
     raise DanluError(f'the output cannot be written: {getattr(error, "strerror", None) or error}')

@@ -3,13 +3,13 @@
 import os
 import unicodedata
 
-RENAME = (
+RENAME_HINT = (
     'rename it, for example with "convmv -r -f gbk -t utf-8 --notest DIRECTORY", or unpack the archive again with its '
     'encoding, "unzip -O gbk FILE.zip" (gbk: of a Chinese Windows)'
 )
 
 
-def same_form(text):
+def to_nfc(text):
     """Return a class name (str) in Unicode form NFC, by which class names are compared.
 
     macOS and some archives spell 'é' as 'e' with a combining accent (NFD); both look the same and are the same class.
@@ -17,7 +17,7 @@ def same_form(text):
     return unicodedata.normalize('NFC', text)
 
 
-def form_hint(path):
+def unicode_form_hint(path):
     """Return a hint (str) for a file that is not there: that the same name stands there in another Unicode form."""
     for form in ('NFC', 'NFD'):
         if os.path.exists(unicodedata.normalize(form, os.fspath(path))):
@@ -33,7 +33,7 @@ def name_fault(name):
     try:
         os.fsencode(name).decode('utf-8')
     except UnicodeError:
-        return f'its name is not UTF-8; {RENAME}'
+        return f'its name is not UTF-8; {RENAME_HINT}'
     return None
 
 

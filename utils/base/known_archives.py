@@ -46,7 +46,7 @@ def note_archive(sha256, run):
     return []
 
 
-def origin_of(sha256):
+def find_known_run(sha256):
     """Return which run of this user wrote an archive and when (str), or None: none that is known."""
     if not SHA256.fullmatch(sha256):
         return None
@@ -64,7 +64,7 @@ def is_own_run(directory):
                 found = hashlib.file_digest(file, 'sha256').hexdigest()
         except OSError:
             continue
-        if origin_of(found):
+        if find_known_run(found):
             return True
     return False
 
@@ -80,7 +80,7 @@ def check_permission(path, sha256, trusted):
     Raises:
         DanluError: it is not allowed.
     """
-    if known := origin_of(sha256):
+    if known := find_known_run(sha256):
         return f'the programs of your run {known}'
     stranger = f'--code runs the programs in {path}, and no run of yours is known to have written them'
     if trusted:

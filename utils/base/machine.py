@@ -10,7 +10,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import read_regular_text
 
 CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
-MOST_PARALLEL, PARALLEL_PER_CORE = 128, 4  # processes or threads of one kind that a machine is let to start
+MAX_PROCESSES, MAX_PROCESSES_PER_CORE = 128, 4  # processes or threads of one kind that a machine is let to start
 
 
 def cpu_cores():
@@ -27,7 +27,7 @@ def memory():
     return there if told == 'max' else min(there, int(told))
 
 
-def refuse_many(option, count):
+def check_process_count(option, count):
     """Raise DanluError where there would be more processes or threads than this machine gets anywhere with.
 
     What is slow alone is not refused, as records of a larger machine are repeated on smaller ones.
@@ -36,7 +36,7 @@ def refuse_many(option, count):
         option: that says how many, without its dashes (str).
         count: of processes or threads.
     """
-    most = max(MOST_PARALLEL, PARALLEL_PER_CORE * cpu_cores())
+    most = max(MAX_PROCESSES, MAX_PROCESSES_PER_CORE * cpu_cores())
     if count > most:
         raise DanluError(f'--{option} {count}: at most {most} on this machine, which has {cpu_cores()} cores')
 
@@ -50,7 +50,7 @@ def set_threads(wanted, workers):
         workers: processes that decode pictures.
     """
     if wanted is not None:
-        refuse_many('threads', wanted)
+        check_process_count('threads', wanted)
         torch.set_num_threads(wanted)
     elif 'OMP_NUM_THREADS' not in os.environ:
         torch.set_num_threads(max(1, cpu_cores() - workers))
@@ -70,7 +70,7 @@ def select_gpus(args):
         raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
     if count == 0:
         return torch.device('cpu'), []
-    if (place := rank_env.place()).count > 1:
+    if (place := rank_env.rank_info()).count > 1:
         if place.local >= count:
             raise DanluError(
                 f'torchrun has started more processes on this machine than the {count} GPU(s) that are visible '

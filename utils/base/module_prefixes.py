@@ -4,20 +4,20 @@ from utils.base.errors import DanluError
 from utils.base.registry import close_names
 
 
-def begins(name, part):
+def is_in_module(name, part):
     """Return whether a parameter or module `name` is `part` or lies in it: whole parts of the dotted name count."""
     return name == part or name.startswith(part + '.')
 
 
-def lies_in(name, parts):
+def is_in_any_module(name, parts):
     """Return whether `name` is one of `parts` (strings) or lies in one."""
-    return any(begins(name, part) for part in parts)
+    return any(is_in_module(name, part) for part in parts)
 
 
-def check_parts(option, parts, names):
+def check_prefixes(option, parts, names):
     """Raise DanluError, beginning with `option`, where one of `parts` fits none of the dotted `names`."""
     for part in parts:
-        if any(begins(name, part) for name in names):
+        if any(is_in_module(name, part) for name in names):
             continue
         words = [name.split('.') for name in names]
         known = dict.fromkeys('.'.join(word[:depth]) for word in words for depth in range(1, len(word) + 1))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from utils.base.regular_files import read_regular_bytes, read_regular_text
 
-LINE = {}  # number of the cell that runs -> the handle of its progress line
+PROGRESS_LINES = {}  # number of the cell that runs -> the handle of its progress line
 HEIGHT_PIXELS = 800  # of a page in a cell
 
 
@@ -29,11 +29,11 @@ def show_line(text):
     from IPython.display import display
 
     cell, content = get_ipython().execution_count, {'text/plain': text}
-    if cell in LINE:
-        LINE[cell].update(content, raw=True)
+    if cell in PROGRESS_LINES:
+        PROGRESS_LINES[cell].update(content, raw=True)
     elif text:
-        LINE.clear()
-        LINE[cell] = display(content, raw=True, display_id=True)
+        PROGRESS_LINES.clear()
+        PROGRESS_LINES[cell] = display(content, raw=True, display_id=True)
 
 
 class CellCurves:
@@ -70,7 +70,7 @@ class CellCurves:
             self.handle.update(picture)
 
 
-class PageInCell:
+class NotebookReport:
     """The page of a test: shown as the value of a notebook's cell, or by IPython.display.display.
 
     Args:

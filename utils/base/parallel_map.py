@@ -8,16 +8,16 @@ import traceback
 
 import torch
 
-from utils.base.ending_signals import leave_to_parent
+from utils.base.ending_signals import ignore_group_signals
 from utils.base.errors import DanluError
 
 
 def can_fork():
-    """Return whether `call_forked` works here: on macOS forked processes crash, Windows has none."""
+    """Return whether `parallel_call` works here: on macOS forked processes crash, Windows has none."""
     return sys.platform == 'linux' and not multiprocessing.current_process().daemon
 
 
-def call_forked(function, count, processes):
+def parallel_call(function, count, processes):
     """Call `function(index)` for 0 .. count-1 in that many processes; what it changes must be shared memory or a file.
 
     Yields:
@@ -45,7 +45,7 @@ def call_forked(function, count, processes):
 
 
 def _work(function, indices, sender, parent):
-    leave_to_parent()
+    ignore_group_signals()
     torch.set_num_threads(1)
     try:
         for index in indices:

@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 COMPILER = 'torch._dynamo'
-STARTED_ANEW = 'DANLU_UTF8'  # environment variable of a process that `use_utf8` has started anew
+RESTARTED_VARIABLE = 'DANLU_UTF8'  # environment variable of a process that `use_utf8` has started anew
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
 
 
@@ -23,9 +23,9 @@ def use_utf8():
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == 'ascii'
     forking = sys.modules.get('multiprocessing.process')
-    if not is_ascii or STARTED_ANEW in os.environ or (forking and forking.parent_process() is not None):
+    if not is_ascii or RESTARTED_VARIABLE in os.environ or (forking and forking.parent_process() is not None):
         return
-    os.environ.update({'PYTHONUTF8': '1', STARTED_ANEW: '1'})
+    os.environ.update({'PYTHONUTF8': '1', RESTARTED_VARIABLE: '1'})
     os.execv(sys.executable, [sys.executable, '-X', 'utf8=1', *sys.orig_argv[1:]])
 
 

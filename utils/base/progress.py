@@ -6,7 +6,7 @@ import time
 
 from tqdm import tqdm
 
-from utils.base.batches import samples_of, size_of
+from utils.base.batches import count_batch_samples, count_loader_samples
 from utils.base.notebook import is_notebook, show_line
 from utils.base.terminal import is_watched
 
@@ -83,7 +83,7 @@ class Progress:
     """Iterates over a loader's batches and shows how far it is, how fast, and how long it will take.
 
     Args:
-        loader: iterable of batches; what each counts as is said by utils.base.batches.size_of.
+        loader: iterable of batches; what each counts as is said by utils.base.batches.count_batch_samples.
         title: what stands before the bar ('epoch 3/10').
         say: function that prints one line, used where there is no terminal.
         shown: whether there is anything to see (bool).
@@ -92,7 +92,7 @@ class Progress:
 
     def __init__(self, loader, title, say, shown=True, times=1):
         self.loader, self.title, self.say, self.shown, self.times = loader, title, say, shown, times
-        self.total = samples_of(loader)
+        self.total = count_loader_samples(loader)
         self.done, self.waited, self.started = 0, 0.0, time.perf_counter()
         self.said = self.started
 
@@ -105,7 +105,7 @@ class Progress:
             asked = time.perf_counter()
             for batch in self.loader:
                 self.waited += time.perf_counter() - asked
-                size = self.times * size_of(batch)
+                size = self.times * count_batch_samples(batch)
                 if self.times > 1 and self.total is not None:
                     size = min(size, self.total - self.done)
                 self.done += size

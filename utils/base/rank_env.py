@@ -3,7 +3,13 @@
 import os
 from typing import NamedTuple
 
-NEEDED = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')  # all of them, and torchrun has set them
+RANK_VARIABLES = (
+    'RANK',
+    'LOCAL_RANK',
+    'WORLD_SIZE',
+    'MASTER_ADDR',
+    'MASTER_PORT',
+)  # all of them, and torchrun has set them
 
 
 class RankInfo(NamedTuple):
@@ -14,16 +20,16 @@ class RankInfo(NamedTuple):
     local: int = 0
 
 
-def place_of(environ):
+def rank_info_of(environ):
     """Return the Place that an environment (dict of str) gives a process; without torchrun it is alone."""
-    if not all(environ.get(name) for name in NEEDED):
+    if not all(environ.get(name) for name in RANK_VARIABLES):
         return RankInfo()
     return RankInfo(int(environ['RANK']), int(environ['WORLD_SIZE']), int(environ['LOCAL_RANK']))
 
 
 def starter():
     """Return what stands before `train.py` in a command that starts as many processes as there are here (str)."""
-    count = place().count
+    count = rank_info().count
     if count == 1:
         return 'python'
     each = int(os.environ.get('LOCAL_WORLD_SIZE', count))
@@ -31,6 +37,6 @@ def starter():
     return f'torchrun {machines}--nproc_per_node {each}'
 
 
-def place():
+def rank_info():
     """Return the Place of this process."""
-    return place_of(os.environ)
+    return rank_info_of(os.environ)

@@ -81,7 +81,7 @@ def get_rng_state():
     return {
         'torch': torch.get_rng_state(),
         'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        'python': list(map(_listed, random.getstate())),
+        'python': list(map(numpy_state_values, random.getstate())),
         'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
     }
 
@@ -99,5 +99,5 @@ def set_rng_state(state):
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
 
 
-def _listed(value):
+def numpy_state_values(value):
     return list(value) if isinstance(value, tuple) else value

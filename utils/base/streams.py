@@ -10,7 +10,7 @@ import os
 import sys
 
 STANDARD = (1, 2)  # descriptors of stdout and stderr
-LENIENT = ('backslashreplace', 'replace', 'namereplace', 'xmlcharrefreplace', 'ignore')
+REPLACING_ERRORS = ('backslashreplace', 'replace', 'namereplace', 'xmlcharrefreplace', 'ignore')
 
 
 class Output:
@@ -27,7 +27,7 @@ class Output:
         self._stream, self.error, self._descriptor = stream, None, None
         with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or none of the system's files
             self._descriptor = stream.fileno()
-            if stream.errors not in LENIENT:
+            if stream.errors not in REPLACING_ERRORS:
                 stream.reconfigure(errors='backslashreplace')
 
     def __getattr__(self, name):

@@ -86,20 +86,20 @@ WORDS = {
     'f1_macro': 'f1 f1score fscore',
     'miou': 'iou meaniou jaccard',
 }
-ENDINGS = ('loss', 'lr', 'scheduler')  # CrossEntropyLoss, CosineAnnealingLR
+NAME_SUFFIXES = ('loss', 'lr', 'scheduler')  # CrossEntropyLoss, CosineAnnealingLR
 
 
-def bare(name):
+def normalised_name(name):
     """Return a name (str) in small letters without signs between its words: 'Cross-Entropy' is 'crossentropy'."""
     return re.sub(r'[\W_]+', '', name.lower())
 
 
 def same_names(name, names):
     """Return those of `names` (list of str) that `name` is another spelling of or else another word for."""
-    wanted = bare(name)
-    stems = [wanted, *(wanted.removesuffix(ending) for ending in ENDINGS if wanted.endswith(ending))]
+    wanted = normalised_name(name)
+    stems = [wanted, *(wanted.removesuffix(ending) for ending in NAME_SUFFIXES if wanted.endswith(ending))]
     for stem in filter(None, stems):
-        if spelt := [known for known in names if bare(known) == stem]:
+        if spelt := [known for known in names if normalised_name(known) == stem]:
             return spelt
         if meant := [known for known in names if stem in WORDS.get(known, '').split()]:
             return meant

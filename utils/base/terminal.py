@@ -17,7 +17,7 @@ def is_watched(stream):
     """
     if not stream.isatty() or os.environ.get('TERM') == 'dumb':
         return False
-    return not (is_ci(os.environ) or is_of_notebook(os.environ))
+    return not (is_ci(os.environ) or is_notebook_process(os.environ))
 
 
 def is_ci(environ):
@@ -25,7 +25,7 @@ def is_ci(environ):
     return environ.get('CI', '').lower() not in ('', '0', 'false', 'no')
 
 
-def is_of_notebook(environ):
+def is_notebook_process(environ):
     """Return whether a process is a notebook's kernel or was started by one (bool): it inherits what that sets."""
     return bool(environ.get('JPY_PARENT_PID')) or 'inline' in environ.get('MPLBACKEND', '')
 

@@ -6,7 +6,7 @@ import unicodedata
 from itertools import accumulate
 
 GAP = '  '
-LEAST = 8  # columns of the screen that a shortened cell keeps
+MIN_CELL_COLUMNS = 8  # columns of the screen that a shortened cell keeps
 
 
 def printable(text):
@@ -21,7 +21,7 @@ def width_of(text):
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in 'WF') for char in text)
 
 
-def shortened(text, width):
+def truncate_cell(text, width):
     """Return the beginning of a text, with an ellipsis behind it where something is left out, in `width` columns."""
     if width_of(text) <= width:
         return text
@@ -29,7 +29,7 @@ def shortened(text, width):
     return text[: sum(1 for columns in taken if columns < width)] + '…'
 
 
-def padded(text, width, right=False):
+def pad_cell(text, width, right=False):
     """Return a text filled up with blanks to `width` columns, on the left for numbers."""
     blanks = ' ' * (width - width_of(text))
     return blanks + text if right else text + blanks
@@ -57,25 +57,30 @@ def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None
     """
     cells = [[printable(cell) for cell in row] for row in [head, *rows]]
     widths = {name: max(width_of(row[i]) for row in cells) for i, name in enumerate(head)}
-    dropped, least = [], {name: min(widths[name], max(LEAST, width_of(name))) for name in flexible if name in widths}
+    dropped, least = (
+        [],
+        {name: min(widths[name], max(MIN_CELL_COLUMNS, width_of(name))) for name in flexible if name in widths},
+    )
     if width is not None:
         enough = {name: max(few, min(widths[name], (kept or {}).get(name, 0))) for name, few in least.items()}
         for name in [name for name in droppable if name in widths]:
-            if _whole({**widths, **enough}) > width:
+            if total_columns({**widths, **enough}) > width:
                 dropped.append(name)
                 del widths[name]
         for lowest in (enough, least):
             for name, columns in lowest.items():
-                widths[name] = max(columns, widths[name] - max(0, _whole(widths) - width))
+                widths[name] = max(columns, widths[name] - max(0, total_columns(widths) - width))
     lines = []
     for row in cells:
         shown = [(name, cell) for name, cell in zip(head, row, strict=True) if name in widths]
-        line = GAP.join(padded(shortened(cell, widths[name]), widths[name], name in right) for name, cell in shown)
+        line = GAP.join(
+            pad_cell(truncate_cell(cell, widths[name]), widths[name], name in right) for name, cell in shown
+        )
         lines.append(line.rstrip())
     return lines, dropped
 
 
-def _whole(widths):
+def total_columns(widths):
     return sum(widths.values()) + len(GAP) * (len(widths) - 1)
 
 

@@ -1,8 +1,8 @@
 """One line for whatever keeps a run from writing its files: no space, no right to write, a directory that is gone.
 
-    with writing(path):                              # says which file it is
+    with wrap_write_errors(path):                              # says which file it is
         file.write(text)
-    with writing_into(args.model_dir, 'train.py'):   # adds what to do about it, and how to go on
+    with explain_write_errors(args.model_dir, 'train.py'):   # adds what to do about it, and how to go on
         trainer.train()
 
 The line has the path and the system's own reason. The exit status is that of a failure, 1. Imports no torch.
@@ -16,7 +16,7 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.base.errors import DanluError, of_the_machine
+from utils.base.errors import DanluError, is_machine_error
 from utils.base.regular_files import NotRegularError, open_regular
 
 # What to do first, by the reason; in a message it stands before 'then ...'.
@@ -32,10 +32,10 @@ REMEDIES = {
     'ENFILE': 'end other programs, which have too many files open',
     'ESTALE': 'connect the network drive again',
 }
-OF_ITS_PLACE = (NotRegularError, IsADirectoryError, NotADirectoryError)  # something else is where a file should be
+WRONG_TYPE_ERRORS = (NotRegularError, IsADirectoryError, NotADirectoryError)  # something else is where a file should be
 NO_INODES = 'remove some files (the file system has space left, but no inodes)'
-FREED_INODES, ENOUGH_BYTES = 16, 2**20
-RESUMABLE = ('last.pth', 'last.prev.pth')
+MIN_FREE_INODES, MIN_FREE_BYTES = 16, 2**20
+RESUMABLE_FILES = ('last.pth', 'last.prev.pth')
 
 
 class WriteError(DanluError):
@@ -51,7 +51,7 @@ class WriteError(DanluError):
 
 
 @contextmanager
-def writing(path):
+def wrap_write_errors(path):
     """Turn an OSError in the body of the `with` into a WriteError that names the file `path`."""
     try:
         yield
@@ -61,23 +61,23 @@ def writing(path):
 
 def write_error(path, error, verb='write'):
     """Return the WriteError for an exception that writing (or to `verb`, str) a file has raised."""
-    if isinstance(error, OF_ITS_PLACE) and error.filename:  # perhaps of the file that is renamed to `path`
+    if isinstance(error, WRONG_TYPE_ERRORS) and error.filename:  # perhaps of the file that is renamed to `path`
         path = next(filter(os.path.isdir, filter(None, (error.filename2, error.filename))), error.filename)
-    fault = f'cannot {verb} {path}: {reason_of(error)}'
+    fault = f'cannot {verb} {path}: {error_reason(error)}'
     told = WriteError(fault)
-    told.fault, told.remedy = fault, remedy_of(error, os.path.dirname(path) or '.')
+    told.fault, told.remedy = fault, error_remedy(error, os.path.dirname(path) or '.')
     return told
 
 
-def reason_of(error):
+def error_reason(error):
     """Return the system's reason (str) of an exception, or its first line, where the system gave none."""
     return getattr(error, 'strerror', None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def remedy_of(error, directory):
+def error_remedy(error, directory):
     """Return what to do first (str) about an exception that a file in `directory` could not be written."""
     number = getattr(error, 'errno', None)
-    if isinstance(error, OF_ITS_PLACE):
+    if isinstance(error, WRONG_TYPE_ERRORS):
         return 'remove what is in its place'
     if number == errno.ENOSPC and _lacks_inodes(directory):
         return NO_INODES
@@ -85,7 +85,7 @@ def remedy_of(error, directory):
 
 
 @contextmanager
-def writing_into(directory, program='train.py', again=None):
+def explain_write_errors(directory, program='train.py', again=None):
     """Say in one line why the body of the `with` could not write a file of a run or test, and how to go on.
 
     Args:
@@ -99,7 +99,7 @@ def writing_into(directory, program='train.py', again=None):
     try:
         yield
     except (WriteError, OSError) as error:
-        told = _told(error, directory)
+        told = as_write_error(error, directory)
         if told is None or not told.fault:
             raise
         advised = WriteError(f'{told.fault}; {_advice(told, directory, program, again)}')
@@ -108,7 +108,7 @@ def writing_into(directory, program='train.py', again=None):
 
 
 @contextmanager
-def after(failure):
+def suppress_cleanup_errors(failure):
     """Leave out what goes wrong in the body of the `with`, which tidies up after `failure`: that one says more."""
     try:
         yield
@@ -117,12 +117,12 @@ def after(failure):
 
 
 @contextmanager
-def closing_by(close):
+def close_afterwards(close):
     """Call `close()` after the body of the `with`; where both fail, the first failure is raised."""
     try:
         yield
     except BaseException as error:
-        with after(error):
+        with suppress_cleanup_errors(error):
             close()
         raise
     close()
@@ -130,19 +130,19 @@ def closing_by(close):
 
 def can_be_resumed(directory):
     """Return whether a run's directory holds a whole checkpoint to resume from (bool); what is in it is not loaded."""
-    kept = [Path(directory, name) for name in RESUMABLE]
+    kept = [Path(directory, name) for name in RESUMABLE_FILES]
     with contextlib.suppress(OSError):
         kept += Path(directory).glob('epoch_*.pth')
     return any(map(_is_whole_archive, kept))
 
 
-def _told(error, directory):
+def as_write_error(error, directory):
     """Return the WriteError (without advice) for an exception, or None: it is not about writing."""
     if isinstance(error, WriteError) or directory is None:
         return error if isinstance(error, WriteError) else None
     name = error.filename if isinstance(error.filename, str | os.PathLike) else None
     within = name is not None and Path(os.path.abspath(name)).is_relative_to(os.path.abspath(directory))
-    if not (within or of_the_machine(error)):
+    if not (within or is_machine_error(error)):
         return None
     if within or name is None:
         return write_error(directory if name is None else name, error)
@@ -164,7 +164,7 @@ def _lacks_inodes(directory):
         facts = os.statvfs(directory)
     except (OSError, AttributeError):  # Windows has none
         return False
-    return facts.f_files > 0 and facts.f_favail < FREED_INODES and facts.f_bavail * facts.f_frsize > ENOUGH_BYTES
+    return facts.f_files > 0 and facts.f_favail < MIN_FREE_INODES and facts.f_bavail * facts.f_frsize > MIN_FREE_BYTES
 
 
 def _is_whole_archive(path):

@@ -8,8 +8,10 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-LEAST = 2**20  # parameters of a part that is put together by itself; of smaller ones the messages cost more
-REFUSED = {
+MIN_SHARDED_PARAMETERS = (
+    2**20
+)  # parameters of a part that is put together by itself; of smaller ones the messages cost more
+UNSUPPORTED_OPTIONS = {
     'fast': 'it tries copies of the network',
     'compile': 'that has not been tried',
     'channels_last': 'torch shards weights in their usual layout only',
@@ -22,7 +24,7 @@ REFUSED = {
 
 def fault_of_options(args):
     """Return why options do not go with --parallel fsdp (str), or None."""
-    for name, why in REFUSED.items():
+    for name, why in UNSUPPORTED_OPTIONS.items():
         if getattr(args, name):
             return f'--{name}: not with --parallel fsdp, as {why}; leave one of the two out'
     if args.optimizer == 'adafactor':
@@ -30,7 +32,7 @@ def fault_of_options(args):
     return '--amp fp16: not with --parallel fsdp; take bf16' if args.amp == 'fp16' else None
 
 
-def shard(net, device, least=LEAST):
+def shard(net, device, least=MIN_SHARDED_PARAMETERS):
     """Spread a network's parameters over all processes, in place; return it.
 
     Parts that have parts themselves (blocks) and enough parameters are put together one after the other. Of attention
@@ -70,12 +72,12 @@ def is_sharded(net):
     return hasattr(net, 'set_requires_gradient_sync')
 
 
-def kind_of(module):
+def unsharded_class(module):
     """Return the class of a module; fully_shard derives one of its own from it."""
     return type(module).__mro__[2] if is_sharded(module) else type(module)
 
 
-def local(tensor):
+def local_shard(tensor):
     """Return the shard that this process has of a tensor, or the tensor itself where it is whole."""
     return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
@@ -93,7 +95,7 @@ def full_tensors(value):
     return [full_tensors(item) for item in value] if isinstance(value, list) else value
 
 
-def like(tensor, own):
+def shard_like(tensor, own):
     """Return a whole tensor as `own` lies, in shards or not; all processes call this, with the same tensor."""
     if not hasattr(own, 'device_mesh'):
         return tensor
@@ -109,7 +111,7 @@ def optimizer_state(state, optimizer):
     placed = dict(zip(numbers, parameters, strict=True)) if len(numbers) == len(parameters) else {}
     fitted = {
         number: {
-            name: like(value, placed[number]) if _is_of(value, placed.get(number)) else value
+            name: shard_like(value, placed[number]) if _is_of(value, placed.get(number)) else value
             for name, value in values.items()
         }
         for number, values in state['state'].items()
@@ -121,7 +123,7 @@ def _is_of(value, parameter):
     return torch.is_tensor(value) and parameter is not None and value.shape == parameter.shape
 
 
-def same_buffers(net):
+def broadcast_buffers(net):
     """Give all processes the buffers of the first one, such as running means, which each has of its own share."""
     for buffer in net.buffers():
         dist.broadcast(buffer, src=0)

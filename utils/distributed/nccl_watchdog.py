@@ -7,10 +7,10 @@ communicators the kernel ends, and whatever the program asks of the other proces
 
 import threading
 
-EVERY, GRACE = 1.0, 5.0  # seconds between two looks, and to end without help
+CHECK_SECONDS, GRACE_SECONDS = 1.0, 5.0  # seconds between two looks, and to end without help
 
 
-class Release(threading.Thread):
+class NcclWatchdog(threading.Thread):
     """Watches, as a thread of its own, until `stop` is called.
 
     Args:
@@ -19,7 +19,7 @@ class Release(threading.Thread):
         every, grace: seconds.
     """
 
-    def __init__(self, has_failed, free, every=EVERY, grace=GRACE):
+    def __init__(self, has_failed, free, every=CHECK_SECONDS, grace=GRACE_SECONDS):
         super().__init__(name='release', daemon=True)
         self.has_failed, self.free, self.every, self.grace = has_failed, free, every, grace
         self.over = threading.Event()

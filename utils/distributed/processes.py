@@ -28,14 +28,14 @@ from torch.distributed.rendezvous import rendezvous
 from utils.base import rank_env
 from utils.base.errors import DanluError, message_of
 from utils.distributed.fsdp import fault_of_options, is_sharded
-from utils.distributed.nccl_watchdog import Release
+from utils.distributed.nccl_watchdog import NcclWatchdog
 from utils.distributed.rank_log import RankLog, warn_once
-from utils.distributed.rendezvous_id import name_of_attempt
+from utils.distributed.rendezvous_id import rendezvous_id
 
-PATIENCE = timedelta(minutes=30)  # for one that is slower: it may read a large list or draw a page of pictures
-CAUSE = 'cause of the end'  # in the store: what the first process that failed has to say
-WORD = timedelta(seconds=5)  # for the word of a process that failed to arrive
-SILENT = 'the end of another process, which left no word, as one that is killed does not (torchrun says which)'
+PROCESS_TIMEOUT = timedelta(minutes=30)  # for one that is slower: it may read a large list or draw a page of pictures
+CAUSE_KEY = 'cause of the end'  # in the store: what the first process that failed has to say
+CAUSE_TIMEOUT = timedelta(seconds=5)  # for the word of a process that failed to arrive
+KILLED_MESSAGE = 'the end of another process, which left no word, as one that is killed does not (torchrun says which)'
 
 
 class DistContext:
@@ -71,17 +71,17 @@ def init_distributed(choose_device):
         DanluError: they cannot find each other.
     """
     global _group  # noqa: PLW0603 (torch.distributed has one as well)
-    if rank_env.place().count == 1:
+    if rank_env.rank_info().count == 1:
         yield
         return
     terminal = sys.stderr
-    log = RankLog(rank_env.place().rank) if rank_env.place().rank else None
+    log = RankLog(rank_env.rank_info().rank) if rank_env.rank_info().rank else None
     with contextlib.ExitStack() as redirected:
         if log is not None:
             redirected.enter_context(contextlib.redirect_stdout(log))
             redirected.enter_context(contextlib.redirect_stderr(log))
-        _group = _open(choose_device(), log)
-        release = Release(lambda: _group.store.check([CAUSE]), distributed_c10d._abort_process_group)
+        _group = open_process_groups(choose_device(), log)
+        release = NcclWatchdog(lambda: _group.store.check([CAUSE_KEY]), distributed_c10d._abort_process_group)
         if dist.get_backend() == 'nccl':
             release.start()
         redirected.callback(setattr, warnings, 'showwarning', warnings.showwarning)
@@ -101,19 +101,19 @@ def init_distributed(choose_device):
             _group = None
 
 
-def _open(device, log):
+def open_process_groups(device, log):
     try:
-        store, rank, count = next(rendezvous('env://', timeout=PATIENCE))
+        store, rank, count = next(rendezvous('env://', timeout=PROCESS_TIMEOUT))
         backend = 'nccl' if device.type == 'cuda' else 'gloo'
-        store = dist.PrefixStore(name_of_attempt(store, rank, count, PATIENCE.total_seconds()), store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
-        objects, parallel = (dist.new_group(backend='gloo', timeout=PATIENCE) for _ in range(2))
+        store = dist.PrefixStore(rendezvous_id(store, rank, count, PROCESS_TIMEOUT.total_seconds()), store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PROCESS_TIMEOUT)
+        objects, parallel = (dist.new_group(backend='gloo', timeout=PROCESS_TIMEOUT) for _ in range(2))
     except RuntimeError as error:
         raise DanluError(f'the processes that torchrun has started do not find each other: {error}') from error
     return DistContext(dist.PrefixStore('danlu', store), objects, parallel, log)
 
 
-def put_log_into(directory):
+def move_log_into(directory):
     """Let a process that is not the first write its log into a run's directory (or that of a checkpoint)."""
     if _group is not None and _group.log is not None:
         _group.log.put_into(directory if os.path.isdir(directory) else os.path.dirname(directory))
@@ -122,13 +122,13 @@ def put_log_into(directory):
 def count():
     """Return how many processes there are (int)."""
     return (
-        1 if _group is None else rank_env.place().count
+        1 if _group is None else rank_env.rank_info().count
     )  # also when utils.distributed.nccl_watchdog has ended the groups
 
 
 def rank():
     """Return the number of this one (int), from 0 on."""
-    return 0 if _group is None else rank_env.place().rank
+    return 0 if _group is None else rank_env.rank_info().rank
 
 
 def is_first():
@@ -151,7 +151,7 @@ def check(args, *ready_made):
     Raises:
         DanluError: one of that.
     """
-    if _group is None and rank_env.place().count > 1:
+    if _group is None and rank_env.rank_info().count > 1:
         raise DanluError(
             'torchrun has started several processes, which are not connected: run the program inside '
             '`with utils.distributed.processes.init_distributed(lambda: select_gpus(args)[0]):`, or start it without '
@@ -326,7 +326,7 @@ class AsyncFlagReduce:
 # --- losses
 
 
-class _Overall(torch.autograd.Function):
+class AllReduceSum(torch.autograd.Function):
     """The loss of all processes; its gradient goes to the values of this one, as much as they have in it."""
 
     @staticmethod
@@ -339,7 +339,7 @@ class _Overall(torch.autograd.Function):
         return gradient * ctx.saved_tensors[0].to(gradient.dtype), None, None
 
 
-def overall_loss(loss, parts_of, counts=True):
+def all_reduce_loss(loss, parts_of, counts=True):
     """Return the loss of a batch that was shared out, as if one process had all of it.
 
     A mean of the means would be another loss wherever shares differ: the last batch, ignored pixels, class weights.
@@ -373,12 +373,12 @@ def overall_loss(loss, parts_of, counts=True):
     known = {name: (weight, means[place], every[place]) for place, (name, (weight, _, _)) in enumerate(parts.items())}
     if len(parts) > 1:
         shares = torch.where(some, own * count() / torch.where(some, every, 1), 0.0)
-        alone = [_Overall.apply(*each) for each in zip(values, shares, means.to(loss.dtype), strict=True)]
+        alone = [AllReduceSum.apply(*each) for each in zip(values, shares, means.to(loss.dtype), strict=True)]
         known = {name: (known[name][0], mean, known[name][2]) for name, mean in zip(known, alone, strict=True)}
-    return _Overall.apply(values, factors, value), known
+    return AllReduceSum.apply(values, factors, value), known
 
 
-def average(tensors):
+def average_tensors(tensors):
     """Replace tensors (list), which all processes have alike, by their means over the processes, in place."""
     if _group is None:
         return
@@ -410,10 +410,10 @@ def why_ended(error):
     if not _is_consequence(error):
         return None
     if _group.why is None:
-        _group.why = SILENT
+        _group.why = KILLED_MESSAGE
         with contextlib.suppress(RuntimeError):
-            _group.store.wait([CAUSE], WORD)
-            number, what = json.loads(_group.store.get(CAUSE))
+            _group.store.wait([CAUSE_KEY], CAUSE_TIMEOUT)
+            number, what = json.loads(_group.store.get(CAUSE_KEY))
             _group.why = f'the end of process {number}: {what}'
     return _group.why
 
@@ -436,11 +436,11 @@ def _is_to_be_told(error):
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return is_first()
     if _is_consequence(error):
-        return why_ended(error) == SILENT and _is_first_to('tell of one that is gone')
+        return why_ended(error) == KILLED_MESSAGE and _is_first_to('tell of one that is gone')
     own = json.dumps([rank(), f'{type(error).__name__} {message_of(error)}'])
     first = own
     with contextlib.suppress(RuntimeError):  # the store is gone with the machine that had it
-        first = _group.store.compare_set(CAUSE, '', own).decode()
+        first = _group.store.compare_set(CAUSE_KEY, '', own).decode()
     if _group.log is not None and (first == own or json.loads(first)[1] != json.loads(own)[1]):
         traceback.print_exception(error, file=_group.log)
     return first == own

@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 
 from utils.base.regular_files import open_regular
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 
 
 class RankLog:
@@ -34,7 +34,7 @@ class RankLog:
         if self.directory is None:
             self.waiting.append(text)
         elif text and (self.file or self.directory.is_dir()):  # or it is gone again, as nothing has begun in it
-            with writing(self.directory / f'log.rank{self.rank}.txt'):
+            with wrap_write_errors(self.directory / f'log.rank{self.rank}.txt'):
                 self._append(text)
         return len(text)
 

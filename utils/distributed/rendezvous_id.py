@@ -11,10 +11,10 @@ import uuid
 from utils.base.errors import DanluError
 
 TOKEN = 'attempt/token'
-PAUSE = 0.02  # seconds between two looks
+PAUSE_SECONDS = 0.02  # seconds between two looks
 
 
-def name_of_attempt(store, rank, count, seconds):
+def rendezvous_id(store, rank, count, seconds):
     """Return the name (str) of this start; each of its processes calls this.
 
     The first one gives the name; each of the others answers with it and a word of its own, until it sees that word.
@@ -52,4 +52,4 @@ def _answer(store, token, rank, until):
 def _wait(until):
     if time.monotonic() > until:
         raise DanluError('the processes that torchrun has started do not find each other: some have not come')
-    time.sleep(PAUSE)
+    time.sleep(PAUSE_SECONDS)

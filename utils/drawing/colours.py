@@ -37,7 +37,7 @@ LAB = np.array(
 )
 
 
-def colours_of(args):
+def colours_for(args):
     """Return the colours of the classes that the options name, (K, 3) uint8 array: args.palette, or `class_colours`."""
     if getattr(args, 'palette', None) is None:
         return class_colours(args.num_classes)

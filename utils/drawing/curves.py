@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import median
 
 from utils.base.regular_files import made_regular, read_regular_text
-from utils.base.write_errors import writing
-from utils.drawing.fonts import families_of, lacking
+from utils.base.write_errors import wrap_write_errors
+from utils.drawing.fonts import families_of, missing_characters
 from utils.drawing.matplotlib_import import import_matplotlib
 
 # Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too.
@@ -17,7 +17,7 @@ BEST, RESUMED, LR = '#009E73', '#777777', '#555555'
 MARKED = 30  # epochs, up to which each has a mark
 COLUMNS = 3
 LOG = 50  # a loss whose largest value is so many times the least is drawn on a logarithmic scale
-FAR = 20  # where the size of a value is so many times the usual one, it is cut off
+OUTLIER_FACTOR = 20  # where the size of a value is so many times the usual one, it is cut off
 DETAILS = ('/precision_macro', '/recall_macro')
 
 
@@ -81,7 +81,7 @@ def draw_curves(history, path, best=None, resumed=(), title=''):
     path = Path(path)
     partial = path.with_name(path.stem + '.partial.png')
     figure = figure_of(history, best, resumed, title)
-    with writing(path):
+    with wrap_write_errors(path):
         figure.savefig(made_regular(partial), dpi=100)
         os.replace(partial, path)
 
@@ -110,7 +110,7 @@ def figure_of(history, best=None, resumed=(), title=''):
 
 def _drawable(text):
     """Return a text (str) with question marks for what no font here has."""
-    missing = lacking(text)
+    missing = missing_characters(text)
     return ''.join('?' if character in missing else character for character in text)
 
 
@@ -154,7 +154,7 @@ def _draw_panel(axes, history, title, best):
     elif is_loss(title) and len(drawn) > 2 and min(drawn) > 0 and max(drawn) > LOG * min(drawn):
         axes.set_yscale('log')
     else:
-        _cut_off(axes, drawn)
+        outlier_limits(axes, drawn)
 
 
 def _draw_line(axes, history, name, colour):
@@ -170,10 +170,10 @@ def _draw_line(axes, history, name, colour):
     return values
 
 
-def _cut_off(axes, values):
+def outlier_limits(axes, values):
     """Cut far values off, such as those of a first epoch, and say how many: they would press all others flat."""
     usual = median(map(abs, values))
-    kept = [value for value in values if abs(value) <= FAR * usual]
+    kept = [value for value in values if abs(value) <= OUTLIER_FACTOR * usual]
     if not usual or len(values) < 4 or len(kept) == len(values):
         return
     low, high = min(kept), max(kept)

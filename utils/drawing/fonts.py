@@ -30,12 +30,12 @@ class Face(NamedTuple):
     number: int = 0
 
 
-OWN = Face('')
+BUNDLED_FONT = Face('')
 
 
 def length(text, size):
     """Return how many pixels wide a text is (int)."""
-    return round(sum(_font(face, size).getlength(part) for face, part in runs(text)))
+    return round(sum(_font(face, size).getlength(part) for face, part in split_by_font(text)))
 
 
 def line_height(size):
@@ -54,7 +54,7 @@ def write(draw, place, text, size, colour):
         colour: (r, g, b).
     """
     left, base = place[0], place[1] + size
-    for face, part in runs(text):
+    for face, part in split_by_font(text):
         font = _font(face, size)
         draw.text((left, base), part, fill=colour, font=font, anchor='ls')
         left += font.getlength(part)
@@ -103,7 +103,7 @@ def class_label(index, names):
     """
     if names is None or not 0 <= index < len(names):  # an ignored target has no name
         return str(index)
-    if not lacking(names[index]):
+    if not missing_characters(names[index]):
         return names[index]
     plain = unicodedata.normalize('NFKD', names[index]).encode('ascii', 'ignore').decode()
     return f'{index} {plain.strip()}'.strip()
@@ -115,18 +115,18 @@ def note_of_fonts(names):
     Args:
         names: list of str, or None.
     """
-    missing = [name for name in names or () if lacking(name)]
+    missing = [name for name in names or () if missing_characters(name)]
     if not missing:
         return []
     return [
-        f'no font here has {lacking(missing[0])} of the class name {missing[0]!r}'
+        f'no font here has {missing_characters(missing[0])} of the class name {missing[0]!r}'
         + (f' (and {len(missing) - 1} names more)' if len(missing) > 1 else '')
         + ': pictures show the number of the class; install a font that has it, for Chinese fonts-noto-cjk or '
         'fonts-wqy-microhei (Debian, Ubuntu), or put its file into ~/.local/share/fonts'
     ]
 
 
-def lacking(text):
+def missing_characters(text):
     """Return the characters of a text (str) that no font here has."""
     return ''.join(dict.fromkeys(character for character in _clean(text) if face_of(character) is None))
 
@@ -139,16 +139,16 @@ def families_of(texts):
     faces = {face_of(character): None for text in texts for character in _clean(text)}
     families = ['DejaVu Sans']
     for face in faces:
-        if face not in (None, OWN):
+        if face not in (None, BUNDLED_FONT):
             font_manager.fontManager.addfont(face.path)
             families.append(font_manager.FontProperties(fname=face.path).get_name())
     return list(dict.fromkeys(families))
 
 
-def runs(text):
+def split_by_font(text):
     """Return a text in parts, each of one font: list of (Face, str). What no font has becomes a question mark."""
     parts, text = [], _clean(text)
-    latin = OWN if text.isascii() else Face(_files()[0])  # so that Ägypten is of one font
+    latin = BUNDLED_FONT if text.isascii() else Face(_files()[0])  # so that Ägypten is of one font
     for character in text:
         face = latin if character.isascii() else face_of(character)
         face, character = (latin, '?') if face is None else (face, character)
@@ -170,7 +170,7 @@ def _clean(text):
 def face_of(character):
     """Return the first Face that has a character (str of length 1), or None."""
     if character.isascii():
-        return OWN
+        return BUNDLED_FONT
     for path in _files():
         font = _coverage(path)
         if font is not None and font.get_char_index(ord(character)) and _draws(path, character):

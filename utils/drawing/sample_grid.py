@@ -5,12 +5,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from utils import viz
-from utils.drawing.colours import PAPER, colours_of
+from utils.drawing.colours import PAPER, colours_for
 from utils.drawing.fonts import class_label, families_of, line_height, wrapped, write
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.tasks.tasks import target_names, task_of
 
-MOST = 2**22  # pixels of a sheet
+MAX_GRID_PIXELS = 2**22  # pixels of a sheet
 MARGIN = 12  # between samples, so that one sees what belongs together
 MOST_FEATURES = 40
 
@@ -30,7 +30,7 @@ def draw_sheet(args, seen, targets, plain, heading):
     """
     kind, pixels = task_of(args).target, seen.shape[0] * seen.shape[-2] * seen.shape[-1]
     parts = 1 + (plain is not None) + (kind in ('mask', 'picture'))
-    factor = max(1.0, (pixels * parts / (0.8 * MOST)) ** 0.5)  # before anything is written on them
+    factor = max(1.0, (pixels * parts / (0.8 * MAX_GRID_PIXELS)) ** 0.5)  # before anything is written on them
     if factor > 1:
         seen, plain = viz.reduced(seen, factor), None if plain is None else viz.reduced(plain, factor)
         targets = viz.reduced(targets, factor) if kind in ('mask', 'picture') else targets
@@ -38,10 +38,10 @@ def draw_sheet(args, seen, targets, plain, heading):
     befores = [None] * len(seen) if plain is None else pictures[0]
     cell = {'mask': _mask_cell, 'picture': _picture_cell}.get(kind, _text_cell)
     cells = [cell(args, *sample) for sample in zip(befores, pictures[1], targets, strict=True)]
-    sheet = viz.grid([_with_margin(part) for part in cells], _columns(cells), MOST)
+    sheet = viz.grid([_with_margin(part) for part in cells], _columns(cells), MAX_GRID_PIXELS)
     if kind == 'mask':
         classes = targets.unique().tolist()
-        sheet = viz.with_legend(sheet, colours_of(args), args.class_names, classes)
+        sheet = viz.with_legend(sheet, colours_for(args), args.class_names, classes)
     return with_heading(sheet, heading)
 
 
@@ -55,7 +55,7 @@ def _columns(cells):
 
 def _mask_cell(args, before, picture, mask):
     """Return a sample with its mask over it."""
-    over = viz.overlay(picture, mask, colours_of(args), args.ignore_index)
+    over = viz.overlay(picture, mask, colours_for(args), args.ignore_index)
     parts = {'original': before, 'seen': picture}
     parts = {title: viz.rgb_of(part) for title, part in parts.items() if part is not None}
     return viz.panel(parts | {'seen, with its mask': over})
@@ -136,12 +136,12 @@ def draw_features(args, features, targets, names, heading):
     # Side by side within a feature's column, as equal values would hide each other.
     places = torch.linspace(-0.3, 0.3, len(values))[:, None] + torch.arange(values.shape[1])
     if targets.dim() == 1:
-        colours, labels = colours_of(args) / 255, [class_label(k, args.class_names) for k in range(args.num_classes)]
+        colours, labels = colours_for(args) / 255, [class_label(k, args.class_names) for k in range(args.num_classes)]
         for k in targets.unique().tolist():
             chosen = targets == k
             axes.plot(places[chosen].flatten(), values[chosen].flatten(), '.', color=colours[k], label=labels[k], ms=4)
         family = families_of([*names, *labels])
-        if args.num_classes <= viz.FEW:
+        if args.num_classes <= viz.MAX_FULL_LEGEND:
             axes.legend(loc='upper left', bbox_to_anchor=(1, 1), prop={'family': family})
     else:
         called = (target_names(args) or ['target'])[0]

@@ -6,7 +6,7 @@ from utils.drawing.colours import OKABE_ITO
 from utils.drawing.fonts import families_of
 from utils.drawing.matplotlib_import import import_matplotlib
 
-MOST = len(OKABE_ITO)  # targets that are drawn
+MAX_SCATTER_TARGETS = len(OKABE_ITO)  # targets that are drawn
 
 
 def scatter(predictions, targets, names=None):
@@ -26,7 +26,9 @@ def scatter(predictions, targets, names=None):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    true, predicted = (part.cpu().float().numpy().reshape(len(part), -1)[:, :MOST] for part in (targets, predictions))
+    true, predicted = (
+        part.cpu().float().numpy().reshape(len(part), -1)[:, :MAX_SCATTER_TARGETS] for part in (targets, predictions)
+    )
     named, names = names is not None, names or [f'target {number}' for number in range(1, true.shape[1] + 1)]
     figure = Figure(figsize=(4.2, 4.2), dpi=100, layout='constrained')
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()

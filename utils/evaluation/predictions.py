@@ -32,9 +32,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from utils.base.atomic_write import replacing
-from utils.base.csv_text import cell_of
-from utils.base.write_errors import writing
+from utils.base.atomic_write import atomic_writer
+from utils.base.csv_text import escape_cell
+from utils.base.write_errors import wrap_write_errors
 from utils.metrics.ssim import image_quality
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import entry_names, target_names, task_of
@@ -57,7 +57,7 @@ def predictions_file(path, engine, name_of):
         engine: utils.training.engine.Engine whose task and loss it is.
         name_of: function(number of a sample) -> its name (str).
     """
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         file.write('\ufeff')
         rows = Rows(file, engine, name_of, path)
         yield rows
@@ -125,11 +125,11 @@ class Rows:
         if there is not None:
             there.synchronize()
         classes = _class_names(self.engine.args) if self.kind in ('label', 'labels') else None
-        header, texts = ['name'], [list(map(cell_of, names))]
+        header, texts = ['name'], [list(map(escape_cell, names))]
         for name, column in columns.items():
             header += [name] if isinstance(name, str) else name
             texts += _texts(column.numpy(), classes if name in ('target', 'prediction') else None)
-        with writing(self.path):
+        with wrap_write_errors(self.path):
             if self.header is None:
                 self.header = header
                 self.writer.writerow(header)
@@ -334,7 +334,7 @@ COLUMNS = {
 def _texts(values, classes):
     """Return columns of texts (list of lists of str) for an array, (N,) or (N, columns); or for classes, by name."""
     if classes is not None:
-        names = dict(enumerate(map(cell_of, classes)))  # an ignored label may have none
+        names = dict(enumerate(map(escape_cell, classes)))  # an ignored label may have none
         return [_joined(values, classes) if values.dtype == bool else [names.get(v, v) for v in values.tolist()]]
     columns = values[None] if values.ndim == 1 else values.T
     if np.issubdtype(values.dtype, np.floating):  # the fewest digits that give the same number again
@@ -344,4 +344,4 @@ def _texts(values, classes):
 
 def _joined(chosen, classes):
     """Return the names of the classes chosen in each row of a bool array (N, K), joined."""
-    return [cell_of('|'.join(classes[index] for index in row.nonzero()[0])) for row in chosen]
+    return [escape_cell('|'.join(classes[index] for index in row.nonzero()[0])) for row in chosen]

@@ -19,7 +19,7 @@ from PIL import Image
 from utils import viz
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
-from utils.drawing.colours import colours_of, ignored_colour
+from utils.drawing.colours import colours_for, ignored_colour
 from utils.options.fit import Fit
 from utils.tasks.tasks import task_of
 
@@ -51,7 +51,7 @@ class Outputs:
     def __init__(self, directory, args, name_of, size_of):
         self.folder, self.name_of, self.size_of = Path(directory) / NAME, name_of, size_of
         self.masks = task_of(args).target == 'mask'
-        self.palette = _palette(colours_of(args)) if self.masks else None
+        self.palette = _palette(colours_for(args)) if self.masks else None
         self.fit = Fit.of(args) if self.masks and size_of else None
 
     def add(self, first, predictions):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
-from utils.drawing.colours import colours_of
+from utils.drawing.colours import colours_for
 from utils.html_report import rows
 from utils.html_report.intervals import find_intervals
 from utils.html_report.kinds import TASK_REPORTS
@@ -104,7 +104,7 @@ class Page:
             level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
             data={'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores(), 'kind': self.kind},
         )
-        with replacing(path) as file:
+        with atomic_writer(path) as file:
             file.write(text)
 
     def interval(self, name):
@@ -169,7 +169,7 @@ class Page:
 
     def _draw(self, indices):
         """Draw samples, where they are pictures."""
-        colours = colours_of(self.args) if self.kind == 'mask' else None
+        colours = colours_for(self.args) if self.kind == 'mask' else None
         if self.kind == 'mask':
             self.hex_colours = [f'#{r:02x}{g:02x}{b:02x}' for r, g, b in colours]
             self.legend = list(zip(self.class_names, self.hex_colours, strict=True))

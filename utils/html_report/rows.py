@@ -9,7 +9,7 @@ from array import array
 
 import numpy as np
 
-from utils.base.csv_text import text_of
+from utils.base.csv_text import unescape_cell
 from utils.base.regular_files import open_regular
 from utils.statistics.bootstrap_metrics import cell_to_float
 
@@ -31,7 +31,7 @@ def read(path):
         rows = csv.reader(file)
         header = next(rows, [])
         for row in rows:
-            yield dict(zip(header, map(text_of, row), strict=False))
+            yield dict(zip(header, map(unescape_cell, row), strict=False))
 
 
 def header_of(path):

@@ -5,7 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.options.arguments import option_line
 from utils.options.checks import shown
 from utils.options.defaults import default_of
@@ -30,7 +30,7 @@ def write_args(parser, args, directory, note=None, place=None):
     command = f'python {parser.prog} {shlex.quote("@" + str(Path(place or directory, path.name)))}'
     lines = [*(head_lines(args) or [f'# {command}']), f'# {datetime.datetime.now():%Y-%m-%d %H:%M:%S}']
     lines += [f'# {note}'] if note else []
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         file.write('\n'.join([*lines, *args_lines(parser, args)]) + '\n')
 
 

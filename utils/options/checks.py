@@ -192,7 +192,7 @@ def _check_gpus(parser, args):
         return
     if len(set(args.gpus)) < len(args.gpus):
         parser.error(f'argument --gpus: {shown(args.gpus)}: an index is there twice')
-    if rank_env.place().count > 1:
+    if rank_env.rank_info().count > 1:
         parser.error(
             'argument --gpus: not under torchrun, which starts one process per GPU: leave it out (DataParallel is for '
             'one process, CUDA_VISIBLE_DEVICES chooses the GPUs of several)'

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from utils.base.regular_files import read_regular_text
-from utils.base.synonyms import bare
+from utils.base.synonyms import normalised_name
 
 # Both register a model by a decorator above its function; it may give another name than the function's.
 MODEL = re.compile(r'^@register_model(?:\((?:name=["\']([^"\']+)["\'])?\))?$.*?^def (\w+)', re.MULTILINE | re.DOTALL)
@@ -18,9 +18,12 @@ def in_libraries(name, prefixes):
         name: in any spelling, such as ResNet-18.
         prefixes: strings such as 'torchvision:', the name of a package and a colon; it need not be installed.
     """
-    wanted = bare(name.rpartition(':')[2])
+    wanted = normalised_name(name.rpartition(':')[2])
     return [
-        f'{prefix}{model}' for prefix in prefixes for model in models_of(prefix.rstrip(':')) if bare(model) == wanted
+        f'{prefix}{model}'
+        for prefix in prefixes
+        for model in models_of(prefix.rstrip(':'))
+        if normalised_name(model) == wanted
     ]
 
 

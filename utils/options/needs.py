@@ -114,7 +114,7 @@ MOMENTUM = Need(
 DECAY = Need(lambda args: bool(args.weight_decay), 'there is no --weight_decay', '', '--weight_decay 0.1')
 GPUS = Need(lambda args: args.device != 'cpu', '--device cpu leaves the GPUs alone', '--device cpu', '--device auto')
 PROCESSES = Need(
-    lambda args: rank_env.place().count > 1,
+    lambda args: rank_env.rank_info().count > 1,
     'only for several processes, which torchrun starts (torchrun --nproc_per_node 2 train.py ...)',
     '',
     None,  # by the environment

@@ -7,7 +7,7 @@ for each, in order: that is what args.txt and checkpoints keep, as the file may 
 import re
 
 from utils.base.errors import DanluError
-from utils.base.file_names import same_form
+from utils.base.file_names import to_nfc
 from utils.base.regular_files import read_regular_bytes, regular
 
 COLOUR = re.compile(r'#[0-9a-fA-F]{6}')
@@ -116,9 +116,9 @@ def fitted(words, num_classes, class_names):
     """
     names, colours = names_in(words), [WORD.fullmatch(word)[2].lower() for word in words]
     if names and class_names:
-        forms = list(map(same_form, names))
+        forms = list(map(to_nfc, names))
         known = dict(zip(map(str.casefold, forms), colours, strict=True)) | dict(zip(forms, colours, strict=True))
-        found = [known.get(form, known.get(form.casefold())) for form in map(same_form, class_names)]
+        found = [known.get(form, known.get(form.casefold())) for form in map(to_nfc, class_names)]
         if None in found:
             lacking = class_names[found.index(None)]
             raise DanluError(f'no colour for the class {lacking!r}; there is one for {", ".join(names[:20])}')

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.base.errors import DanluError
-from utils.base.known_archives import origin_of
+from utils.base.known_archives import find_known_run
 from utils.base.record_schema import recorded_args
 from utils.base.registry import PROJECT
 from utils.options.checks import shown
@@ -83,7 +83,7 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         unknown = str(error)
     record = record_of(checkpoint)
     then = open_archive(record, Path(path).parent)
-    own = then is not None and origin_of(record['source']['sha256']) is not None
+    own = then is not None and find_known_run(record['source']['sha256']) is not None
     changes = find_code_changes(checkpoint, then, args) if differs or use == 'test' else []
     failure_lines = []
     if differs:

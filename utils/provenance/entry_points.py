@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 from utils.base.registry import PROJECT, read_registry
-from utils.distributed.fsdp import kind_of
+from utils.distributed.fsdp import unsharded_class
 from utils.losses.function_loss import FunctionLoss
 from utils.metrics.ready_metrics import ReadyMetrics
 from utils.options.loss_options import parse_terms
@@ -102,7 +102,7 @@ def class_or_function(thing):
 
 
 def _types(things):
-    return [kind_of(thing) for thing in things]
+    return [unsharded_class(thing) for thing in things]
 
 
 def definition_name(thing):

@@ -26,7 +26,7 @@ import uuid
 from itertools import count
 from pathlib import Path
 
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.known_archives import note_archive
 from utils.base.record_schema import RECORD, fault_of
@@ -109,7 +109,7 @@ class Record:
         if trainer.given:
             values['given_parts'] = trainer.args.given_parts
         directory = Path(trainer.args.model_dir)
-        with replacing(directory / _sibling_name(values['source']['file'], 'record.json')) as file:
+        with atomic_writer(directory / _sibling_name(values['source']['file'], 'record.json')) as file:
             json.dump(values, file, indent=1)
             file.write('\n')
 
@@ -129,12 +129,12 @@ class Record:
                 file.write(f'resumed: {iso_timestamp()}, {command_line()}\n')
         else:
             source['file'] = _new_archive_name(directory)
-            with replacing(directory / source['file'], binary=True) as file:
+            with atomic_writer(directory / source['file'], binary=True) as file:
                 file.write(self.archive)
-            with replacing(directory / _sibling_name(source['file'], 'env.txt')) as file:
+            with atomic_writer(directory / _sibling_name(source['file'], 'env.txt')) as file:
                 lines = environment_of(self.values, device).items()
                 file.write(''.join(f'{name}: {value}\n' for name, value in lines))
-        with replacing(directory / _sibling_name(source['file'], 'record.json')) as file:
+        with atomic_writer(directory / _sibling_name(source['file'], 'record.json')) as file:
             json.dump(self.values, file, indent=1)
             file.write('\n')
         self.archive = None  # it may be large, and the run long

@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.base.ending_signals import ALWAYS, FROM_TERMINAL, free_signals, handling
+from utils.base.ending_signals import ALWAYS_HANDLED_SIGNALS, TERMINAL_SIGNALS, free_signals, handle_signals
 from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission
 from utils.base.regular_files import read_regular_text
@@ -132,12 +132,12 @@ def forward_signals(process):
     def pass_on(number, frame):
         # What comes from a terminal reaches both.
         timer = threading.Timer(
-            INTERRUPT_GRACE_SECONDS if number in FROM_TERMINAL else 0, process.send_signal, [number]
+            INTERRUPT_GRACE_SECONDS if number in TERMINAL_SIGNALS else 0, process.send_signal, [number]
         )
         timer.daemon = True
         timer.start()
 
-    with handling({*free_signals(), *ALWAYS}, pass_on):
+    with handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, pass_on):
         yield
 
 

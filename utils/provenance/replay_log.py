@@ -7,7 +7,7 @@ import torch
 
 from utils.base.record_schema import CONDITIONS, FIRST_STEP, Needed, fault_of
 from utils.base.regular_files import open_regular, read_regular_text
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 from utils.distributed import processes
 from utils.provenance.resume_check import checksum, iterate_tensors
 from utils.runs.checkpoint import unwrap_model
@@ -48,7 +48,7 @@ class ReplayLog:
         loss = float(trainer.logger.recorder.latest['train/loss'])
         lines.append({'step': self.done, 'data': checksum(map(subsample, iterate_tensors([images, targets]))),
                       'weights': self.weights, 'loss': loss})  # fmt: skip
-        with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
+        with wrap_write_errors(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.writelines(json.dumps(line) + '\n' for line in lines)
 
 

@@ -8,9 +8,9 @@ import torch
 
 from utils.base.record_schema import NOTED_STEP, fault_of
 from utils.base.regular_files import open_regular, read_regular_text
-from utils.base.write_errors import writing
+from utils.base.write_errors import wrap_write_errors
 from utils.distributed import processes
-from utils.distributed.fsdp import local
+from utils.distributed.fsdp import local_shard
 from utils.runs.checkpoint import unwrap_model
 
 WITNESS_FILE = 'witness.jsonl'
@@ -53,7 +53,7 @@ class ResumeCheck:
         }
         line = self._compare_step(seen) if self.resumed else None
         self.resumed = False
-        with writing(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
+        with wrap_write_errors(self.path), open_regular(self.path, 'a', encoding='utf-8') as file:
             file.write(json.dumps(seen) + '\n')
         return line
 
@@ -113,6 +113,6 @@ def iterate_tensors(parts):
     """
     for part in parts:
         if torch.is_tensor(part):
-            yield local(part)
+            yield local_shard(part)
         elif isinstance(part, list | tuple | dict):
             yield from iterate_tensors(part.values() if isinstance(part, dict) else part)

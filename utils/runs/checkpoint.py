@@ -19,12 +19,12 @@ import torch
 from torch import nn
 
 from utils.base.errors import DanluError
-from utils.base.module_prefixes import check_parts, lies_in
+from utils.base.module_prefixes import check_prefixes, is_in_any_module
 from utils.base.record_schema import check_checkpoint
 from utils.base.regular_files import open_regular, regular
 from utils.base.text_table import printable
-from utils.base.write_errors import write_error, writing_into
-from utils.distributed.fsdp import like
+from utils.base.write_errors import explain_write_errors, write_error
+from utils.distributed.fsdp import shard_like
 from utils.options.model_source import pickle_module, type_in_source
 from utils.runs.foreign_files import describe_foreign_file
 from utils.runs.inert_objects import holds_module, load_without_classes
@@ -69,7 +69,7 @@ def save_checkpoint(path, state):
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:
         with contextlib.suppress(OSError):  # not there, or for the same reason as the error
             partial.unlink()
-        with writing_into(path.parent):
+        with explain_write_errors(path.parent):
             raise write_error(path, error) from error
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -300,8 +300,8 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     weights, note = match_names(weights, own, path, prefix)
     told = f', {note}' if note else ''
     names = list(dict.fromkeys([*own, *weights]))
-    check_parts('--load_exclude', exclude, names)
-    excluded = [name for name in names if lies_in(name, exclude)]
+    check_prefixes('--load_exclude', exclude, names)
+    excluded = [name for name in names if is_in_any_module(name, exclude)]
     own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
     _check_numbers(weights, own, path)
     if old := missing_batch_counters(weights, own):
@@ -309,7 +309,7 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
         own = {name: value for name, value in own.items() if name not in set(old)}
     matching, found = _match_shapes(own, weights)
     _check_fit(model, weights, path, found, strict, note)
-    model.load_state_dict({name: like(value, own[name]) for name, value in matching.items()}, strict=False)
+    model.load_state_dict({name: shard_like(value, own[name]) for name, value in matching.items()}, strict=False)
     if excluded:
         found.append(f'{len(excluded)} left out by --load_exclude: {_preview(excluded)}')
     return [f'weights: {len(matching)} of {total} loaded from {path}{told}', *(f'  {line}' for line in found)]

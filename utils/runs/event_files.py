@@ -9,7 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
-from utils.base.atomic_write import is_partial, remove_partial, replacing
+from utils.base.atomic_write import atomic_writer, is_partial, remove_partial
 from utils.base.regular_files import open_regular
 
 EVENT_PATTERN = 'events.out.tfevents.*'
@@ -66,7 +66,7 @@ def _merge(folder, pieces):
     if not pieces:
         return
     target = folder / CONTINUED_FILE
-    with replacing(target, binary=True) as merged:
+    with atomic_writer(target, binary=True) as merged:
         for path, size in pieces:
             with open_regular(path) as file:
                 _copy(file, merged, size)

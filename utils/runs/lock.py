@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.base import rank_env
 from utils.base.errors import DanluError
 from utils.base.regular_files import NotRegularError, open_regular
-from utils.base.write_errors import reason_of, remedy_of, write_error
+from utils.base.write_errors import error_reason, error_remedy, write_error
 
 try:
     import fcntl
@@ -54,8 +54,8 @@ class RunLock:
         try:
             file = open_regular(self.path, 'a+', encoding='utf-8')  # open as long as the run goes on
         except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
-            remedy = remedy_of(error, self.path.parent)
-            raise DanluError(f'{self.path.parent}: cannot be written into ({reason_of(error)}); {remedy}') from None
+            remedy = error_remedy(error, self.path.parent)
+            raise DanluError(f'{self.path.parent}: cannot be written into ({error_reason(error)}); {remedy}') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
@@ -122,7 +122,7 @@ class NoLock:
 
 def select_lock(directory):
     """Return the RunLock of a run's directory, or in all but the first of several processes a NoLock."""
-    return NoLock(directory) if rank_env.place().rank else RunLock(directory)
+    return NoLock(directory) if rank_env.rank_info().rank else RunLock(directory)
 
 
 def lock_holder(directory):

@@ -12,9 +12,9 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.base.errors import OF_THE_MACHINE, DanluError
+from utils.base.errors import MACHINE_ERRNOS, DanluError
 from utils.base.regular_files import open_regular, read_regular_text
-from utils.base.write_errors import after, reason_of, write_error
+from utils.base.write_errors import error_reason, suppress_cleanup_errors, write_error
 from utils.options.args_file import same_options
 from utils.runs import ledger
 from utils.runs.lock import LockedError, RunLock
@@ -53,7 +53,7 @@ def atomic_results(args, choose):
             yield directory
             _check_exists(args.result_dir)
         except BaseException as error:
-            with after(error):
+            with suppress_cleanup_errors(error):
                 shutil.rmtree(args.result_dir)
             raise
         _move_into_place(Path(args.result_dir))
@@ -137,9 +137,9 @@ def _append_to_ledger(args, directory, known):
         if isinstance(line, dict) and not (known and line in ledger.read(target)[0]):
             ledger.append(target, line)
     except OSError as error:
-        if error.errno in OF_THE_MACHINE and error.errno != errno.EROFS:
+        if error.errno in MACHINE_ERRNOS and error.errno != errno.EROFS:
             raise write_error(target, error) from error
-        print(f'{target} cannot be written ({reason_of(error)}), so this test is in result.txt alone')
+        print(f'{target} cannot be written ({error_reason(error)}), so this test is in result.txt alone')
     path.unlink()
 
 

@@ -3,7 +3,7 @@
 import math
 
 from utils.base.terminal import styled
-from utils.base.text_table import number_text, padded, table, width_of
+from utils.base.text_table import number_text, pad_cell, table, width_of
 
 MAX_CLASS_ROWS = 20  # classes that have a line each
 
@@ -23,7 +23,7 @@ def result_lines(results, main=None, width=None):
     wide = max(map(len, figures.values()), default=0)
     lines = class_lines(results, width)
     for name, text in figures.items():
-        line = f'  {padded(f"{name}:", longest)} {text:>{wide}}'
+        line = f'  {pad_cell(f"{name}:", longest)} {text:>{wide}}'
         lines.append(styled(line, 'bold') if name == main else line)
     return lines
 

@@ -2,8 +2,8 @@
 
 import os
 
-from utils.base.batches import samples_of
-from utils.distributed.fsdp import kind_of
+from utils.base.batches import count_loader_samples
+from utils.distributed.fsdp import unsharded_class
 from utils.drawing.curves import details
 from utils.options.fit import described_pictures
 from utils.runs.checkpoint import unwrap_model
@@ -13,7 +13,7 @@ from utils.tasks.tasks import describe_outputs
 def model_line(net):
     """Return what a network is (str): 'LeNet, 82,826 parameters'."""
     parameters = sum(parameter.numel() for parameter in net.parameters())
-    return f'{kind_of(unwrap_model(net)).__name__}, {parameters:,} parameters'
+    return f'{unsharded_class(unwrap_model(net)).__name__}, {parameters:,} parameters'
 
 
 def sizes_of(loaders):
@@ -22,7 +22,7 @@ def sizes_of(loaders):
     Args:
         loaders: dict from what the samples are for to a loader, or None.
     """
-    lengths = {use: samples_of(loader) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
+    lengths = {use: count_loader_samples(loader) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
     return ', '.join(f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items())
 
 

@@ -7,7 +7,7 @@ sum of losses each part is a mean over things of its own, so that the gradients 
 
 import torch
 
-from utils.distributed.fsdp import local
+from utils.distributed.fsdp import local_shard
 
 
 class Accumulation:
@@ -120,7 +120,7 @@ class Accumulation:
 
 def _present(gradients):
     """Return those of gradients that are there (list of tensors), of shards the local ones."""
-    return [local(gradient) for gradient in gradients if gradient is not None]
+    return [local_shard(gradient) for gradient in gradients if gradient is not None]
 
 
 def _multiply(gradients, factor):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from utils.base.batches import samples_of
+from utils.base.batches import count_loader_samples
 from utils.base.errors import DanluError
 from utils.runs.checkpoint import load_checkpoint, load_weights, weights_of
 from utils.training.precision import forward
@@ -36,7 +36,7 @@ def last_size(loader, batch_size):
     sampler = getattr(loader, 'batch_sampler', None)
     length, size = getattr(sampler, 'length', None), getattr(sampler, 'batch_size', batch_size)
     joins = getattr(sampler, 'shuffle', False)  # data.samplers join a single one to the batch before
-    length = samples_of(loader) if length is None else length
+    length = count_loader_samples(loader) if length is None else length
     if length is None:
         return min(2 if joins else 1, batch_size)
     rest = length % size

@@ -5,12 +5,12 @@ from functools import cached_property
 import torch
 
 from utils import viz
-from utils.base.batches import as_net_takes, pair_of
+from utils.base.batches import images_and_targets, match_net_dtype
 from utils.base.errors import DanluError
 from utils.base.progress import running_text
 from utils.distributed import processes
 from utils.distributed.fsdp import is_sharded
-from utils.drawing.colours import colours_of
+from utils.drawing.colours import colours_for
 from utils.logger import Recorder
 from utils.metrics.ready_metrics import ReadyMetrics
 from utils.runs.checkpoint import unwrap_model
@@ -67,8 +67,8 @@ class Engine:
 
     def to_device(self, batch):
         """Return (images, targets) of a loader's batch as the network takes them (batch_transform.py)."""
-        images, targets = self.prepare(*pair_of(batch))
-        return as_net_takes(images, self.model), shaped_targets(targets, self.target_kind)
+        images, targets = self.prepare(*images_and_targets(batch))
+        return match_net_dtype(images, self.model), shaped_targets(targets, self.target_kind)
 
     def step(self, batch):
         """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
@@ -203,7 +203,7 @@ class Engine:
         parts = [images, predictions, targets]
         if type(self).draw_samples is Engine.draw_samples:  # another one may know places in the pictures
             pixels = images.shape[0] * images.shape[-2] * images.shape[-1] * (3 if task_of(self.args).by_pixel else 1)
-            factor = max(1.0, (pixels / (0.8 * viz.MOST)) ** 0.5)  # before anything is written on them
+            factor = max(1.0, (pixels / (0.8 * viz.MAX_SHEET_PIXELS)) ** 0.5)  # before anything is written on them
             if factor > 1:
                 size = images.shape[-2:]
                 parts = [viz.reduced(part, factor) if part.shape[-2:] == size else part for part in parts]
@@ -218,11 +218,11 @@ class Engine:
         if task_of(self.args).target != 'mask':
             return picture
         classes = None
-        if self.args.num_classes > viz.FEW:
+        if self.args.num_classes > viz.MAX_FULL_LEGEND:
             classes = torch.cat([predictions.max(1).indices.flatten(), targets.flatten()]).unique().tolist()
         return viz.with_legend(picture, self.colours, self.args.class_names, classes)
 
     @cached_property
     def colours(self):
         """The colours of the classes, (K, 3) uint8 array."""
-        return colours_of(self.args)
+        return colours_for(self.args)

@@ -1,7 +1,7 @@
 """Parts of a network that training leaves as they are: their weights and their running statistics."""
 
 from utils.base.errors import DanluError
-from utils.base.module_prefixes import check_parts, lies_in
+from utils.base.module_prefixes import check_prefixes, is_in_any_module
 from utils.runs.checkpoint import unwrap_model
 
 
@@ -20,9 +20,9 @@ def freeze(net, parts):
     """
     if not parts:
         return []
-    check_parts('--freeze', parts, [name for name, _ in net.named_parameters()])
+    check_prefixes('--freeze', parts, [name for name, _ in net.named_parameters()])
     for name, parameter in net.named_parameters():
-        if lies_in(name, parts):
+        if is_in_any_module(name, parts):
             parameter.requires_grad_(False)
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
     if not trained:
@@ -53,5 +53,5 @@ def _norms(net, parts):
     return [
         module
         for name, module in net.named_modules()
-        if lies_in(name, parts) and getattr(module, 'running_mean', None) is not None
+        if is_in_any_module(name, parts) and getattr(module, 'running_mean', None) is not None
     ]

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 
 from utils.distributed import processes
-from utils.distributed.fsdp import is_sharded, local
+from utils.distributed.fsdp import is_sharded, local_shard
 
 AHEAD = 2  # steps whose outcome need not be known: the device always has work, and what a step holds is freed soon
 
@@ -80,7 +80,7 @@ class NonFiniteGuard:
     def _look(self, tensors):
         """Set the flag if one of the tensors, of its device, is not finite."""
         by_type = {}
-        for tensor in map(local, tensors):
+        for tensor in map(local_shard, tensors):
             tensor = tensor._values() if tensor.is_sparse else tensor
             tensor = torch.view_as_real(tensor) if tensor.is_complex() else tensor
             by_type.setdefault(tensor.dtype, []).append(tensor)

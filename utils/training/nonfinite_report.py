@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from utils.base.batches import size_of
+from utils.base.batches import count_batch_samples
 from utils.base.errors import DanluError
 from utils.distributed import processes
-from utils.distributed.fsdp import local
+from utils.distributed.fsdp import local_shard
 from utils.runs.async_writer import snapshot
 from utils.runs.checkpoint import save_checkpoint, unwrap_model
 from utils.training.run_messages import how_to_resume, resumes_in_python
@@ -31,7 +31,7 @@ def inspect(trainer, diverged, batches):
     """
     found, at_fault = [], []
     for number, (batch, names) in batches.items():
-        names = names or [f'{index} of batch {number}' for index in range(size_of(batch))]
+        names = names or [f'{index} of batch {number}' for index in range(count_batch_samples(batch))]
         bad = not_finite(batch)
         at_fault += [names[index] for index in bad]
         found.append({'number': number, 'samples': names, 'not_finite': bad, 'batch': plain(batch)})
@@ -99,7 +99,7 @@ def bad_gradients(net):
     found = []
     for name, parameter in net.named_parameters():
         gradient = parameter.grad
-        gradient = None if gradient is None else local(gradient)
+        gradient = None if gradient is None else local_shard(gradient)
         if gradient is not None and not (gradient._values() if gradient.is_sparse else gradient).isfinite().all():
             found.append(name)
     return list(dict.fromkeys(name for names in processes.all_gather(found) for name in names))

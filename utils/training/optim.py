@@ -13,7 +13,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from utils.base.errors import DanluError
-from utils.base.module_prefixes import begins, check_parts
+from utils.base.module_prefixes import check_prefixes, is_in_module
 from utils.base.registry import load_entry
 from utils.distributed.fsdp import is_sharded
 from utils.training.layer_decay import layer_shares
@@ -116,14 +116,14 @@ def parameter_groups(net, args):
         shares[prefix] = float(share)
     trained = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     for prefix, share in shares.items():
-        check_parts(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
-        if not any(begins(name, prefix) for name in trained):
+        check_prefixes(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
+        if not any(is_in_module(name, prefix) for name in trained):
             raise DanluError(f'--lr_of {prefix}={share:g}: all of it is frozen; leave it out here or of --freeze')
     by_depth = {} if args.lr_decay is None else layer_shares(net, args.lr_decay)
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
-        fitting = [prefix for prefix in shares if begins(name, prefix)]
+        fitting = [prefix for prefix in shares if is_in_module(name, prefix)]
         share = shares[max(fitting, key=len)] if fitting else 1.0
         share *= by_depth.get(name, 1.0)
         decay = 0.0 if args.decay_weights_only and parameter.dim() < 2 else args.weight_decay or 0.0

@@ -162,7 +162,7 @@ class OptimizerStep:
         if self.together > 1:
             self.accumulation.finish()
             if self.sums_apart():
-                processes.average([p.grad for p in self.net.parameters() if p.grad is not None])
+                processes.average_tensors([p.grad for p in self.net.parameters() if p.grad is not None])
         # A scaler lets gradients overflow, and leaves those steps out itself.
         finite = self.scaler.is_enabled() or self.guard.gradients_pass()
         self.steps += 1

@@ -6,7 +6,13 @@ import signal
 import threading
 import time
 
-from utils.base.ending_signals import ALWAYS, AT_ONCE, free_signals, handling, leave_to_parent
+from utils.base.ending_signals import (
+    ALWAYS_HANDLED_SIGNALS,
+    IMMEDIATE_SIGNALS,
+    free_signals,
+    handle_signals,
+    ignore_group_signals,
+)
 from utils.base.streams import guard_output
 from utils.distributed import processes
 
@@ -51,7 +57,7 @@ class Interruption:
 
     def watching(self):
         """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
-        return handling({*free_signals(), *ALWAYS}, self._notice)
+        return handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, self._notice)
 
     def guarded(self, batches, stop):
         """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
@@ -72,7 +78,7 @@ class Interruption:
         """Make what is known of signals the same for all processes that work together; here there is one."""
 
     def _notice(self, number, frame):
-        if self.signal is not None and number in AT_ONCE:
+        if self.signal is not None and number in IMMEDIATE_SIGNALS:
             _end_by(number)
         self.signal = self.signal or number
 
@@ -113,7 +119,7 @@ class SharedInterruption(Interruption):
     def _notice(self, number, frame):
         now = time.monotonic()
         # A terminal sends Ctrl-C to all processes, and torchrun hands it on to those that it has started.
-        if self.noticed is not None and number in AT_ONCE and now - self.noticed_at > ECHO:
+        if self.noticed is not None and number in IMMEDIATE_SIGNALS and now - self.noticed_at > ECHO:
             _end_by(number)
         if self.noticed is None:
             self.noticed, self.noticed_at = number, now
@@ -135,7 +141,7 @@ def prepare_worker(_):
     check begins.
     """
     guard_output()
-    leave_to_parent()
+    ignore_group_signals()
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
 
-from utils.base.batches import length_of
+from utils.base.batches import length_or_none
 from utils.base.machine import cpu_cores, memory
 from utils.base.regular_files import made_regular
 from utils.tasks.tasks import task_of
@@ -225,7 +225,7 @@ def facts_of(trainer, lag):
     ours = not trainer.ready_made and train is not None  # the Batches of data/data_entry.py
     channels = args.channels or 3
     planes = channels + {'mask': 1, 'picture': channels}.get(task_of(args).target, 0)
-    lengths = [length_of(part) for part in (train, val) if part is not None] if ours else [None]
+    lengths = [length_or_none(part) for part in (train, val) if part is not None] if ours else [None]
     known = None not in lengths
     size = sum(lengths) * planes * prod(args.image_size) if known else 0
     return Facts(

@@ -11,7 +11,7 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
-from utils.base.atomic_write import replacing
+from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.record_schema import check_resume_state
 from utils.base.regular_files import open_regular, read_regular_text, regular, write_regular_text
@@ -108,7 +108,7 @@ def _rename_run(file, name, path):
         record = _named(json.loads(read_regular_text(file)), name, path)
     except (ValueError, RecursionError):
         return
-    with replacing(file) as written:
+    with atomic_writer(file) as written:
         json.dump(record, written, indent=1)
         written.write('\n')
 

@@ -19,7 +19,7 @@ from eval import main as test
 from scripts.dev.fuzzing.damage import damaged, damages
 from scripts.runs import main as look_up
 from train import main as train
-from utils.base.errors import DanluError, message_of, of_the_machine
+from utils.base.errors import DanluError, is_machine_error, message_of
 from utils.base.registry import PROJECT
 from utils.provenance import code_fingerprint
 from utils.provenance.symbol_resolver import Source, SymbolResolver
@@ -138,7 +138,7 @@ def outcome(function, words, may_refuse):
         except DanluError as error:
             status, message = error.status, message_of(error)
         except OSError as error:
-            if not of_the_machine(error):
+            if not is_machine_error(error):
                 raise
             status, message = 1, error.strerror
         except SystemExit as stop:

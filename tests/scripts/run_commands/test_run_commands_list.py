@@ -13,7 +13,7 @@ import pytest
 from scripts.dev.measure_runs import FIRST, make_runs
 from scripts.run_commands.finding import find_runs
 from utils.base.registry import PROJECT
-from utils.base.text_table import shortened, table, width_of
+from utils.base.text_table import table, truncate_cell, width_of
 from utils.runs.lock import RunLock
 
 DAY = datetime.timedelta(days=1)
@@ -385,10 +385,10 @@ def test_names_and_options_are_kept_while_something_else_can_be_left_out():
 
 
 def test_text_is_shortened_by_columns():
-    assert shortened('abc', 3) == 'abc'
-    assert shortened('abcd', 3) == 'ab…'
-    assert shortened('丹炉丹', 4) == '丹…'
-    assert shortened('丹炉丹', 5) == '丹炉…'
+    assert truncate_cell('abc', 3) == 'abc'
+    assert truncate_cell('abcd', 3) == 'ab…'
+    assert truncate_cell('丹炉丹', 4) == '丹…'
+    assert truncate_cell('丹炉丹', 5) == '丹炉…'
 
 
 def test_a_search_for_a_learning_rate_is_called_so(maker, call):

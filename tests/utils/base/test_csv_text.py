@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from utils.base.csv_text import cell_of, text_of
+from utils.base.csv_text import escape_cell, unescape_cell
 from utils.html_report.rows import read
 
 
@@ -32,10 +32,10 @@ from utils.html_report.rows import read
     ],
 )
 def test_formulas_are_text(name, cell):
-    assert (cell_of(name), text_of(cell)) == (cell, name)
+    assert (escape_cell(name), unescape_cell(cell)) == (cell, name)
 
 
 def test_the_page_has_the_names(tmp_path):
     with open(tmp_path / 'x.csv', 'w', newline='', encoding='utf-8') as file:
-        csv.writer(file).writerows([['name', 'target'], [cell_of('=a'), '-1']])
+        csv.writer(file).writerows([['name', 'target'], [escape_cell('=a'), '-1']])
     assert list(read(tmp_path / 'x.csv')) == [{'name': '=a', 'target': '-1'}]

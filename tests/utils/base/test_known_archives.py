@@ -13,7 +13,7 @@ import torch
 import eval as eval_py
 from options import parse_test_args, save_args
 from utils.base.errors import DanluError
-from utils.base.known_archives import check_permission, is_own_run, note_archive, origin_of
+from utils.base.known_archives import check_permission, find_known_run, is_own_run, note_archive
 from utils.provenance.project_source import zip_bytes
 from utils.runs.checkpoint import save_checkpoint
 
@@ -121,13 +121,13 @@ def test_on_a_terminal_it_is_asked(answer, stranger, text, allowed):
 
 def test_a_run_notes_its_archive(digits_run):
     record = json.loads((digits_run.directory / 'record.json').read_text())
-    assert origin_of(record['source']['sha256'])
+    assert find_known_run(record['source']['sha256'])
     assert is_own_run(digits_run.directory)
 
 
 @pytest.mark.parametrize('sha256', ['', '../../etc/passwd', 'A' * 64, '0' * 63, '.'])
 def test_only_a_hash_can_be_known(sha256):
-    assert origin_of(sha256) is None
+    assert find_known_run(sha256) is None
 
 
 def test_where_nothing_can_be_noted_the_run_says_so(tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_where_nothing_can_be_noted_the_run_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file'))
     (line,) = note_archive('0' * 64, tmp_path)
     assert 'eval.py --code then will ask' in line
-    assert origin_of('0' * 64) is None
+    assert find_known_run('0' * 64) is None
 
 
 def test_the_permission_is_for_one_start(tmp_path):

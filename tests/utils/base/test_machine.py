@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from utils.base.errors import DanluError
-from utils.base.machine import cpu_cores, describe_device, memory, refuse_many, select_gpus, set_threads
+from utils.base.machine import check_process_count, cpu_cores, describe_device, memory, select_gpus, set_threads
 
 
 @pytest.fixture
@@ -121,13 +121,13 @@ def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, worke
 
 def test_a_machine_starts_no_thousand_processes_or_threads(monkeypatch):
     monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 2)
-    refuse_many('num_workers', 128)
+    check_process_count('num_workers', 128)
     with pytest.raises(DanluError, match=r'^--num_workers 129: at most 128 on this machine, which has 2 cores$'):
-        refuse_many('num_workers', 129)
+        check_process_count('num_workers', 129)
     with pytest.raises(DanluError, match=r'^--threads 1000: at most 128'):
         set_threads(1000, 0)
     monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 256)
-    refuse_many('num_workers', 1024)
+    check_process_count('num_workers', 1024)
 
 
 @pytest.mark.skipif(not hasattr(os, 'sysconf'), reason='this system does not tell its memory')

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from options import train_args
 from train import Trainer
 from utils.base import notebook, progress
-from utils.base.notebook import CellCurves, PageInCell, is_notebook
+from utils.base.notebook import CellCurves, NotebookReport, is_notebook
 from utils.base.progress import Progress
 
 
@@ -40,7 +40,7 @@ def kernel(monkeypatch):
     shown.Image = lambda data, format: (format, data)
     monkeypatch.setitem(sys.modules, 'IPython', ipython)
     monkeypatch.setitem(sys.modules, 'IPython.display', shown)
-    monkeypatch.setattr(notebook, 'LINE', {})
+    monkeypatch.setattr(notebook, 'PROGRESS_LINES', {})
     return kernel
 
 
@@ -130,6 +130,6 @@ def test_live_curves_without_a_notebook_are_those_of_the_file(tmp_path, monkeypa
 def test_a_page_is_a_frame_of_its_own(tmp_path):
     path = tmp_path / 'report.html'
     path.write_text('<p title="a">1 & 2</p>', encoding='utf-8')
-    page = PageInCell(path)
+    page = NotebookReport(path)
     assert repr(page) == f'report: {path}'
     assert 'srcdoc="&lt;p title=&quot;a&quot;&gt;1 &amp; 2&lt;/p&gt;"' in page._repr_html_()

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from utils.base.errors import DanluError
-from utils.base.parallel_map import call_forked, can_fork
+from utils.base.parallel_map import can_fork, parallel_call
 from utils.base.registry import PROJECT
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason='needs Linux')
@@ -26,7 +26,7 @@ def test_every_call_is_made_once(processes, count):
         shared[4000] = os.getpid() != parent
 
     parent = os.getpid()
-    assert list(call_forked(call, count, processes)) == []
+    assert list(parallel_call(call, count, processes)) == []
     assert list(shared[:count]) == [1] * count
     assert shared[4000] == (count > 0)
 
@@ -36,7 +36,7 @@ def test_messages_come_in_the_order_of_the_calls():
         if index % 7 < 3:
             raise DanluError(f'{index} ' + 'long ' * 100)  # more than a pipe holds, so that processes wait
 
-    found = list(call_forked(call, 2000, 4))
+    found = list(parallel_call(call, 2000, 4))
     assert [index for index, _ in found] == [index for index in range(2000) if index % 7 < 3]
     assert all(message == f'{index} ' + 'long ' * 100 for index, message in found)
 
@@ -50,7 +50,7 @@ def test_another_error_is_raised_here():
             raise OSError(28, 'No space left on device')
 
     with pytest.raises(OSError, match='No space left') as error:
-        list(call_forked(call, 100, 1))
+        list(parallel_call(call, 100, 1))
     assert error.value.errno == 28
     assert 'in call' in error.value.__notes__[0], 'where it was'
     assert list(shared[:100]) == [1] * 6 + [0] * 94, 'no call follows it'
@@ -62,7 +62,7 @@ def test_a_process_that_is_killed_is_noticed():
             os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(DanluError, match='a process that decodes pictures was killed; was there too little memory'):
-        list(call_forked(call, 100, 2))
+        list(parallel_call(call, 100, 2))
 
 
 def test_no_process_is_left_when_the_caller_stops():
@@ -71,7 +71,7 @@ def test_no_process_is_left_when_the_caller_stops():
             raise DanluError(str(os.getpid()))
         time.sleep(600)
 
-    calls = call_forked(call, 2, 1)
+    calls = parallel_call(call, 2, 1)
     _, pid = next(calls)
     calls.close()
     with pytest.raises(ProcessLookupError):
@@ -80,13 +80,13 @@ def test_no_process_is_left_when_the_caller_stops():
 
 SCRIPT = """
 import os, time
-from utils.base.parallel_map import call_forked
+from utils.base.parallel_map import parallel_call
 
 def call(index):
     os.write(1, b'.')
     time.sleep(0.05)
 
-list(call_forked(call, 1_000_000, 2))
+list(parallel_call(call, 1_000_000, 2))
 """
 
 

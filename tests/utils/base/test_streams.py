@@ -102,7 +102,7 @@ def test_in_a_body_alone_the_streams_are_guarded(monkeypatch):
 
 PROGRAM = """
 import os, sys, warnings
-from utils.base.errors import run_main, status_of_output
+from utils.base.errors import run_main, output_status
 def main():
     for line in range(3):
         print('丹', line, flush=True)
@@ -112,7 +112,7 @@ def main():
     assert descriptor > 3, 'a file got the number of a standard stream'
     if sys.argv[1] == 'raise':
         raise ValueError('a bug')
-    sys.exit(status_of_output(0) if sys.argv[1] == 'counts' else 0)
+    sys.exit(output_status(0) if sys.argv[1] == 'counts' else 0)
 run_main(main, 'x.py')
 """
 

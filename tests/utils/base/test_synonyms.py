@@ -6,7 +6,7 @@ from options import parse_test_args, parse_train_args
 from scripts.sweeping.space import parameter
 from utils.base.errors import DanluError
 from utils.base.registry import close_names
-from utils.base.synonyms import WORDS, bare, same_names
+from utils.base.synonyms import WORDS, normalised_name, same_names
 from utils.options.arguments import Parser
 from utils.options.library_names import in_libraries, models_of
 from utils.tasks.metric_values import VALUES_OF
@@ -105,7 +105,7 @@ def test_every_word_leads_to_a_name_that_exists():
         known |= set(read_registry(module, name))
     known |= {value for values in VALUES_OF.values() for value in values}
     assert set(WORDS) <= known
-    assert all(word == bare(word) for words in WORDS.values() for word in words.split())
+    assert all(word == normalised_name(word) for words in WORDS.values() for word in words.split())
     assert same_names('', known) == same_names('--', known) == []
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from utils.distributed.nccl_watchdog import Release
+from utils.distributed.nccl_watchdog import NcclWatchdog
 
 
 class Stuck:
@@ -32,7 +32,7 @@ def watched():
     started = []
 
     def watch(process, grace=0.01):
-        started.append(Release(process.has_failed, process.free, every=0.01, grace=grace))
+        started.append(NcclWatchdog(process.has_failed, process.free, every=0.01, grace=grace))
         started[-1].start()
         return started[-1]
 

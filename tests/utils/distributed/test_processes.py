@@ -14,7 +14,7 @@ from model.unet.unet import UNet
 from options import parse_train_args
 from train import Trainer
 from utils.base.errors import DanluError
-from utils.base.rank_env import RankInfo, place_of
+from utils.base.rank_env import RankInfo, rank_info_of
 from utils.distributed import processes
 from utils.distributed.fsdp import fault_of_options, shard
 from utils.runs.lock import NoLock
@@ -127,7 +127,7 @@ def test_weights_that_lie_otherwise_can_be_sharded(alone_in_a_group):
 def test_a_process_that_was_freed_takes_what_fails_for_the_end_of_another(monkeypatch):
     """utils.distributed.nccl_watchdog has ended the groups then, so that torch knows of no processes any more."""
     monkeypatch.setattr(processes, '_group', SimpleNamespace(why='the end of process 0: no space left'))
-    monkeypatch.setattr(processes.rank_env, 'place', lambda: RankInfo(1, 2, 1))
+    monkeypatch.setattr(processes.rank_env, 'rank_info', lambda: RankInfo(1, 2, 1))
     assert (processes.count(), processes.rank()) == (2, 1)
     assert processes.why_ended(ValueError('there is no group')) == 'the end of process 0: no space left'
 
@@ -177,7 +177,7 @@ def test_the_loss_of_all_waits_for_no_gpu(monkeypatch):
     values = torch.tensor([2.0, 3.0], requires_grad=True)
     parts = {'ce': (1.0, values[0], 4), 'dice': (0.5, values[1], torch.tensor(2))}
     with Operations():
-        loss, known = processes.overall_loss(values[0] + 0.5 * values[1], lambda: parts)
+        loss, known = processes.all_reduce_loss(values[0] + 0.5 * values[1], lambda: parts)
     assert loss.item() == 3.5
     assert [(mean.item(), number.item()) for _, mean, number in known.values()] == [(2, 4), (3, 2)]
     assert 'aten.stack.default' in operations
@@ -195,9 +195,9 @@ def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):
 
 
 def test_the_place_is_what_torchrun_says():
-    assert place_of({}) == RankInfo(0, 1, 0)
-    assert place_of({'WORLD_SIZE': '4', 'RANK': '1'}) == RankInfo(0, 1, 0), 'of something else'
-    assert place_of({**TORCHRUN, 'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'}) == RankInfo(5, 8, 1)
+    assert rank_info_of({}) == RankInfo(0, 1, 0)
+    assert rank_info_of({'WORLD_SIZE': '4', 'RANK': '1'}) == RankInfo(0, 1, 0), 'of something else'
+    assert rank_info_of({**TORCHRUN, 'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'}) == RankInfo(5, 8, 1)
 
 
 def test_a_step_that_is_not_finite_is_met_at_the_same_step_by_all(monkeypatch):

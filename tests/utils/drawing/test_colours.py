@@ -45,12 +45,12 @@ def test_there_is_a_colour_for_any_number_of_classes():
 
 def test_a_palette_takes_their_place():
     args = SimpleNamespace(num_classes=2, class_names=None, palette=['#0a0b0c', '#ffffff'])
-    assert colours.colours_of(args).tolist() == [[10, 11, 12], [255, 255, 255]]
+    assert colours.colours_for(args).tolist() == [[10, 11, 12], [255, 255, 255]]
     args.palette = None
-    assert np.array_equal(colours.colours_of(args), colours.class_colours(2))
+    assert np.array_equal(colours.colours_for(args), colours.class_colours(2))
     args.palette = ['#0a0b0c']
     with pytest.raises(DanluError, match='1 given for 2 classes'):
-        colours.colours_of(args)
+        colours.colours_for(args)
 
 
 def test_what_belongs_to_no_class_is_black_unless_a_class_is():

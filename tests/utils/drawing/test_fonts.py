@@ -28,22 +28,22 @@ def no_system_fonts(monkeypatch):
 
 
 def test_ascii_takes_no_other_font():
-    assert fonts.runs('pred: cat') == [(fonts.OWN, 'pred: cat')]
+    assert fonts.split_by_font('pred: cat') == [(fonts.BUNDLED_FONT, 'pred: cat')]
     assert fonts.length('cat', 20) == pytest.approx(fonts.length('cat', 40) / 2, abs=2)
 
 
 def test_accents_are_of_the_font_of_their_word_and_however_they_are_stored():
-    [(face, text)] = fonts.runs('pred: A\u0308gypten')  # as macOS names files
+    [(face, text)] = fonts.split_by_font('pred: A\u0308gypten')  # as macOS names files
     assert (face.path.endswith('DejaVuSans.ttf'), text) == (True, 'pred: Ägypten')
     assert fonts.class_label(0, ['Ägypten']) == 'Ägypten'
 
 
 def test_what_no_font_has_is_no_box(no_system_fonts):
-    assert fonts.lacking('猫 cat') == '猫'
+    assert fonts.missing_characters('猫 cat') == '猫'
     assert fonts.class_label(2, ['a', 'b', '猫']) == '2'
     assert fonts.class_label(0, ['猫 (cat)']) == '0 (cat)'
     assert np.array_equal(drawn('猫 é'), drawn('? é'))
-    assert [text for _, text in fonts.runs('a猫')] == ['a?']
+    assert [text for _, text in fonts.split_by_font('a猫')] == ['a?']
 
 
 def test_the_user_is_told_once_and_what_to_do(no_system_fonts):
@@ -54,8 +54,8 @@ def test_the_user_is_told_once_and_what_to_do(no_system_fonts):
 
 
 def test_invisible_characters_and_tabs_are_no_boxes():
-    assert [text for _, text in fonts.runs('a\u200db\tc')] == ['ab c']
-    assert [text for _, text in fonts.runs(MISSING)] == ['?']
+    assert [text for _, text in fonts.split_by_font('a\u200db\tc')] == ['ab c']
+    assert [text for _, text in fonts.split_by_font(MISSING)] == ['?']
 
 
 def test_chinese_is_drawn_where_a_font_has_it():
@@ -63,7 +63,7 @@ def test_chinese_is_drawn_where_a_font_has_it():
     if face is None:
         pytest.skip('no font with Chinese is installed here')
     assert fonts.class_label(0, ['猫']) == '猫'
-    assert fonts.runs('猫 cat')[0] == (face, '猫')
+    assert fonts.split_by_font('猫 cat')[0] == (face, '猫')
     ink, other = drawn('猫'), drawn('狗')
     assert 30 < (ink < 128).sum() < 300
     assert not np.array_equal(ink, other)  # as two boxes would be

@@ -14,7 +14,7 @@ from eval import Evaluator
 from loss import select_loss
 from metrics import select_metrics
 from options import prepare_test_args
-from utils.base.csv_text import cell_of, text_of
+from utils.base.csv_text import escape_cell, unescape_cell
 from utils.evaluation import predictions as module
 from utils.evaluation.predictions import predictions_file
 from utils.runs.checkpoint import load_checkpoint
@@ -156,7 +156,7 @@ def test_the_metrics_of_a_classification_are_in_its_columns(tmp_path):
     assert table['correct'].mean() == results['acc']
     names, counted = CLASSES['class_names'], targets != 3
     assert table['name'].tolist() == [str(index) for index in range(60)]
-    cells = [cell_of(name) for name in names]  # as a spreadsheet shows =1+1 for text
+    cells = [escape_cell(name) for name in names]  # as a spreadsheet shows =1+1 for text
     assert table['target'].tolist() == [cells[label] for label in targets]
     assert table['prediction'].tolist() == [cells[label] for label in predictions.argmax(1)]
     assert table['correct'].notna().tolist() == counted.tolist()
@@ -200,7 +200,7 @@ def test_the_metrics_of_multilabel_are_in_its_columns(tmp_path):
     results, table = written(tmp_path / 'p.csv', args, predictions, targets)
     assert table['correct'].mean() == results['exact_match']
     names = CLASSES['class_names']
-    truth = pd.Series(table['target'].fillna('')).map(text_of).str.get_dummies('|')[names].to_numpy()
+    truth = pd.Series(table['target'].fillna('')).map(unescape_cell).str.get_dummies('|')[names].to_numpy()
     assert truth.tolist() == targets.int().tolist()
     assert table['target'].isna()[3]
     scores = table[[f'score/{name}' for name in names]].to_numpy()

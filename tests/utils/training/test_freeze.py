@@ -7,7 +7,7 @@ from torch import nn
 from options import parse_train_args
 from train import Trainer
 from utils.base.errors import DanluError
-from utils.base.module_prefixes import begins, check_parts
+from utils.base.module_prefixes import check_prefixes, is_in_module
 from utils.training.freeze import freeze, train_mode
 from utils.training.lr_finder import try_rates
 
@@ -89,14 +89,14 @@ def test_frozen_norms_keep_their_statistics_and_the_others_learn_theirs():
 
 def test_a_network_that_consists_of_one_part_is_named_with_what_lies_deeper():
     with pytest.raises(DanluError, match=r"'backbone'; did you mean network\.backbone\? \(it consists of network\)"):
-        check_parts('--freeze', ['backbone'], ['network.backbone.weight', 'network.head.weight'])
+        check_prefixes('--freeze', ['backbone'], ['network.backbone.weight', 'network.head.weight'])
 
 
 def test_beginnings():
-    assert begins('layer1.0.weight', 'layer1')
-    assert begins('layer1', 'layer1')
-    assert not begins('layer10.weight', 'layer1')
-    assert not begins('layer1', 'layer1.0')
+    assert is_in_module('layer1.0.weight', 'layer1')
+    assert is_in_module('layer1', 'layer1')
+    assert not is_in_module('layer10.weight', 'layer1')
+    assert not is_in_module('layer1', 'layer1.0')
 
 
 def test_the_search_for_a_learning_rate_leaves_them_alone(list_data, tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 import train
 from options import train_args
-from utils.base.ending_signals import ENDING, free_signals, handling, leave_to_parent, name_of
+from utils.base.ending_signals import ENDING_SIGNALS, free_signals, handle_signals, ignore_group_signals, signal_name
 from utils.base.registry import PROJECT
 from utils.training.preemption import Interruption
 
@@ -44,11 +44,11 @@ def test_all_signals_count_that_end_a_process_and_can_be_caught():
         signal.SIGSEGV,
         signal.SIGSYS,
     }
-    assert set(ENDING) == signal.valid_signals() - quiet - stopping - faults - {signal.SIGKILL}
-    assert signal.SIGRTMIN + 3 in ENDING
+    assert set(ENDING_SIGNALS) == signal.valid_signals() - quiet - stopping - faults - {signal.SIGKILL}
+    assert signal.SIGRTMIN + 3 in ENDING_SIGNALS
 
 
-@pytest.mark.parametrize('number', ENDING, ids=name_of)
+@pytest.mark.parametrize('number', ENDING_SIGNALS, ids=signal_name)
 def test_each_is_noticed_while_a_run_goes_on(number, at_default):
     at_default(number)
     interruption = Interruption()
@@ -148,10 +148,10 @@ def test_a_program_that_has_nothing_to_save_cleans_up(name, interpreter):
 def test_a_process_that_helps_leaves_signals_to_its_parent(at_default):
     """They reach the whole group; only SIGTERM, by which the parent may end it, ends it."""
     at_default(signal.SIGHUP)
-    with handling([signal.SIGHUP, signal.SIGTERM], lambda number, frame: None):
+    with handle_signals([signal.SIGHUP, signal.SIGTERM], lambda number, frame: None):
         child = os.fork()
         if not child:
-            leave_to_parent()
+            ignore_group_signals()
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGUSR1)
             signal.raise_signal(signal.SIGTERM)
