@@ -166,7 +166,7 @@ def load(path):
 
 # They train the largest networks of the documents, or the longest.
 LONG = (
-    *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After it'),
+    *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After training'),
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
     *('README: Your own images', 'recipes: Imbalanced classes', 'recipes: Large data'),
