@@ -53,12 +53,12 @@ def test_the_right_column_of_the_table_is_what_the_programs_have_and_never_more_
         'KerasModel': [code for _, _, code in blocks('torchkeras') if code.startswith('# KerasModel')],
         'Tudui on CIFAR-10': [code for left_out, _, code in blocks('CIFAR-10') if left_out and is_danlus(code)],
         'LeNet on MNIST': [code for left_out, _, code in blocks('MNIST') if left_out and is_danlus(code)],
-        'Weights of the layers that fit': [
-            code for _, _, code in blocks('Weights of the layers that fit') if is_danlus(code)
+        'Loading the matching layers': [
+            code for _, _, code in blocks('Loading the matching layers') if is_danlus(code)
         ],
     }
     theirs = {'TemplateModel': 38, 'KerasModel': 15, 'Tudui on CIFAR-10': 87, 'LeNet on MNIST': 50}
-    theirs['Weights of the layers that fit'] = 10
+    theirs['Loading the matching layers'] = 10
     found = {name.partition(':')[0]: (int(left), int(right)) for name, left, right in rows}
     assert found == {name: (theirs[name], sum(map(lines_of, codes))) for name, codes in programs.items()}
     assert all(0 < right <= left for left, right in found.values())
@@ -140,7 +140,7 @@ def run(line):
     importlib.import_module(script.removesuffix('.py')).main(words)
 
 
-@pytest.mark.parametrize('sections', [('torch_base',), ('CIFAR-10',), ('MNIST', 'Weights of the layers that fit')])
+@pytest.mark.parametrize('sections', [('torch_base',), ('CIFAR-10',), ('MNIST', 'Loading the matching layers')])
 def test_what_needs_a_file_in_the_project_runs(sections, here, monkeypatch, capsys):
     codes = [code for name in sections for left_out, _, code in blocks(name) if left_out and is_danlus(code)]
     # options.py reads the names from the source of the registries.
