@@ -160,8 +160,8 @@ def main():
         root = args.keep or Path(temporary) / 'runs'
         if not root.exists():
             make_runs(root, args.runs)
-        for words in (['list'], ['list', '--sort', 'best', '--limit', '20'], ['list', '--json'], ['whence', '0.7431'],
-                      ['whence', '0.743177777']):  # fmt: skip
+        for words in (['list'], ['list', '--sort', 'best', '--limit', '20'], ['list', '--json'],
+                      ['find-value', '0.7431'], ['find-value', '0.743177777']):  # fmt: skip
             command = [sys.executable, PROJECT / 'scripts' / 'runs.py', *words, '--checkpoints_dir', root]
             seconds = []
             for _ in range(args.repeat):

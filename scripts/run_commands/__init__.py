@@ -1,4 +1,17 @@
-"""What scripts/runs.py does with runs: one module per command, and what they share. Nothing here imports torch.
+"""The commands of scripts/runs.py, one module each, and the modules that they share.
 
-run.py reads a run's directory, finding.py finds runs, results.py the tests of runs, layout.py writes tables.
+Commands: command, compare, compare_predictions, diff, find_value, listing, note, removal, replay, seeds. Only
+drawing and replaying import torch.
+
+- compare_page: the HTML page of compare
+- comparison: the data of compare
+- number_patterns: patterns that match the printed form of a number
+- pairing: reads the predictions.csv of two tests side by side
+- results: reads the tests of runs
+- run: reads the directory of a run
+- run_code: the source code of a run, and today's
+- run_filters: selects and sorts runs
+- run_index: finds runs
+- sheet: draws samples
+- value_intervals: confidence intervals of a test's metrics
 """

@@ -1,53 +1,47 @@
-"""Compare several runs: what differs, curves, metrics with intervals, samples side by side: runs.py compare A B C.
+"""Compare runs: options that differ, curves, metrics with confidence intervals, samples: runs.py compare A B C.
 
-With --html all of it is one page, a file that opens anywhere. Each of A, B, C is a run (then the newest test of its
-best.pth counts), a checkpoint of one, or the directory of a test.
+Each of A, B, C is a run (the newest test of its best.pth is used), a checkpoint, or the directory of a test. --html
+writes the comparison as one self-contained HTML file.
 """
 
 import math
 from pathlib import Path
 
-from scripts.run_commands.comparison import cells_of, find_sides, find_test_sets, option_rows, other_rows, overview
-from scripts.run_commands.pairing import reading_predictions
+from scripts.run_commands.comparison import difference_rows, find_sides, find_test_sets, option_rows, overview
+from scripts.run_commands.pairing import select_cells
 from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 
-SHOWN = 10
-PICTURES = 24
+DEFAULT_SAMPLES = 10
+DEFAULT_PAGE_SAMPLES = 24
 
 
 def add_arguments(parser):
-    """Declare what the command takes."""
+    """Add the arguments of the command."""
     parser.add_argument('runs', nargs='+', metavar='RUN', help='runs, checkpoints, or directories of tests')
-    parser.add_argument('--html', type=Path, metavar='FILE', help='write a page')
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write an HTML page to this file')
     parser.add_argument('--show', type=number_type(int, low=0), metavar='N',
-                        help=f'samples side by side, those first on which they disagree (default: {SHOWN}, in a page '
-                             f'{PICTURES})')  # fmt: skip
-    parser.add_argument('--seed', default=0, type=number_type(int, low=0), metavar='N', help='of the bootstrap')
+                        help=f'number of samples shown side by side, by disagreement (default: {DEFAULT_SAMPLES}, with '
+                             f'--html {DEFAULT_PAGE_SAMPLES})')  # fmt: skip
+    parser.add_argument('--seed', default=0, type=number_type(int, low=0), metavar='N', help='seed of the bootstrap')
 
 
 def run(args):
-    """Compare, and print or write the page."""
+    """Compare the runs, and print the result or write the page."""
     if args.html:
         from utils.html_report.page import environment
 
-        environment()  # without which there is no page: before the work, not behind it
+        environment()  # fails before the work if Jinja2 is missing
     sides = find_sides(args.runs, args.checkpoints_dir)
-    with reading_predictions([side.test for side in sides if side.test is not None]):
-        _compare(sides, args)
-
-
-def _compare(sides, args):
-    """Compare Sides, and print or write the page."""
-    sets, notes = find_test_sets(sides, args.seed)
+    test_sets, notes = find_test_sets(sides, args.seed)
     if args.html:
-        from scripts.run_commands.compare_page import write_page  # with it comes torch
+        from scripts.run_commands.compare_page import write_page  # imports torch
 
-        write_page(args.html, sides, sets, notes, PICTURES if args.show is None else args.show)
+        write_page(args.html, sides, test_sets, notes, DEFAULT_PAGE_SAMPLES if args.show is None else args.show)
         print(f'written: {args.html}')
         return
-    for lines in (*_differences(sides), *(part for each in sets for part in _tested(each, args)), notes):
+    for lines in (*_differences(sides), *(part for each in test_sets for part in _test_set_lines(each, args)), notes):
         if lines:
             print(*map(printable, lines), '', sep='\n')
 
@@ -57,71 +51,74 @@ def _table(head, rows, right=()):
 
 
 def _differences(sides):
-    """Return tables (list of lists of str): how the runs went, and in what they differ."""
+    """Return tables (list of lists of str) with the outcome of the runs and the differences between them."""
     letters, (head, rows) = [side.letter for side in sides], overview(sides)
-    tables = [_table(head, rows, right=('epochs', 'in epoch'))]
-    for title, found in (('options', option_rows(sides)), ('code and data', other_rows(sides))):
+    tables = [_table(head, rows, right=('epochs', 'best epoch'))]
+    for title, found in (('options', option_rows(sides)), ('code and data', difference_rows(sides))):
         tables.append(_table([title, *letters], found) if found else [f'{title}: no difference'])
     return tables
 
 
-def _tested(tested, args):
-    """Return what came out of the tests of one test set: lists of lines (list of str)."""
-    sides, first = tested.sides, tested.sides[0].test
+def _test_set_lines(test_set, args):
+    """Yield the results on one test set: metrics, differences, and samples (lists of str)."""
+    sides, first = test_set.sides, test_set.sides[0].test
     letters = [side.letter for side in sides]
-    count, where = int(first.head.get('samples', 0)), first.head.get('list', 'an unknown list')
-    rows = [
-        [name, *(_value(*each) for each in zip(tested.values[name], _bounds(tested, name), strict=True))]
-        for name in tested.names
-    ]
-    yield [f'{" and ".join(letters)}: {count:,} samples of {where}', *_table(['metric', *letters], rows)]
+    count, name = int(first.head.get('samples', 0)), first.head.get('list', 'an unknown list')
+    rows = [[metric, *map(_value, test_set.values[metric], test_set.bounds_of(metric))] for metric in test_set.names]
+    yield [f'{", ".join(letters)}: {count:,} samples of {name}', *_table(['metric', *letters], rows)]
     if len(sides) < 2:
         return
-    yield [gap_text(name, letters[0], side.letter, gap)
-           for name, gaps in tested.gaps.items()
-           for side, gap in zip(sides[1:], gaps, strict=True)]  # fmt: skip
-    shown = min(SHOWN if args.show is None else args.show, tested.disagreed)
-    lines = [f'samples on which they disagree: {tested.disagreed:,}' + (f', the first {shown}:' if shown else '')]
-    if shown:
-        indices = tested.order[:shown].tolist()
-        cells = [cells_of(side.test, indices) for side in sides]
-        lines += _table(['name', 'truth', *letters], [sample_row(i, cells, tested) for i in indices])
+    yield difference_texts(test_set)
+    limit = min(DEFAULT_SAMPLES if args.show is None else args.show, test_set.disagreements)
+    lines = [f'samples on which they disagree: {test_set.disagreements:,}' + (f', the first {limit}:' if limit else '')]
+    if limit:
+        indices = test_set.order[:limit].tolist()
+        cells = [select_cells(side.test, indices) for side in sides]
+        lines += _table(['name', 'truth', *letters], [sample_row(i, cells, test_set) for i in indices])
     yield lines
 
 
-def _bounds(tested, name):
-    return tested.bounds.get(name) or [None] * len(tested.sides)
-
-
 def _value(value, bounds):
-    """Return a value with its interval as text (str)."""
+    """Return a value with its confidence interval (str)."""
     text = '-' if math.isnan(value) else number_text(value)
     known = bounds is not None and not any(map(math.isnan, bounds))
     return text + (f' ({number_text(bounds[0])} to {number_text(bounds[1])})' if known else '')
 
 
-def gap_text(name, first, other, gap):
-    """Return what is to be said of the gap of a metric from one side to another (str)."""
+def difference_texts(test_set):
+    """Return a sentence (str) for each metric and each side but the first: its difference to the first side."""
+    first, *others = (side.letter for side in test_set.sides)
+    return [
+        difference_text(name, first, other, gap)
+        for name, gaps in test_set.gaps.items()
+        for other, gap in zip(others, gaps, strict=True)
+    ]
+
+
+def difference_text(name, first, other, gap):
+    """Return the difference in a metric between two sides as a sentence (str); `gap`: see TestSet."""
     if math.isnan(gap['gap']) or math.isnan(gap['low']):
-        return f'{name}: there is no gap of {other} to {first} to judge'
+        return f'{name}: the difference of {other} to {first} is undefined'
     p = f'p = {gap["p"]:.2g}' if gap['p'] >= 0.001 else 'p < 0.001'
-    verdict = 'within what chance gives' if gap['p'] >= SIGNIFICANCE_LEVEL else 'better' if gap['better'] else 'worse'
-    between = f'{1 - SIGNIFICANCE_LEVEL:.0%} interval {gap["low"]:+.4g} to {gap["high"]:+.4g}'
-    return f'{name}: {other} against {first} {gap["gap"]:+.4g} ({between}, {p}): {verdict}'
+    verdict = 'not significant' if gap['p'] >= SIGNIFICANCE_LEVEL else 'better' if gap['better'] else 'worse'
+    interval = f'{1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {gap["low"]:+.4g} to {gap["high"]:+.4g}'
+    return f'{name}: {other} against {first} {gap["gap"]:+.4g} ({interval}, {p}): {verdict}'
 
 
-def sample_row(index, cells, tested):
-    """Return the row (list of str) of a sample: name, truth, and what each side said, or how good it was.
+def sample_row(index, cells, test_set):
+    """Return the row (list of str) of a sample: name, truth, and the prediction of each side, or its quality.
 
     Args:
-        index: of the sample (int).
-        cells: for each side the dict that cells_of returned.
-        tested: the TestSet.
+        index: index of the sample (int).
+        cells: for each side, the dict that select_cells returned.
+        test_set: the TestSet.
     """
     own = [of_side[index] for of_side in cells]
     truth = ' '.join(text for name, text in own[0].items() if name == 'target' or name.startswith('target/'))
-    said = [' '.join(text for name, text in each.items() if name == 'prediction' or name.startswith('prediction/'))
-            for each in own]  # fmt: skip
-    if not any(said):  # pixels, of which only the quality is in the table
-        said = [number_text(quality) for quality in tested.quality[index]]
-    return [own[0]['name'], truth, *said]
+    predictions = [
+        ' '.join(text for name, text in each.items() if name == 'prediction' or name.startswith('prediction/'))
+        for each in own
+    ]
+    if not any(predictions):  # a mask or an image: the table has its quality only
+        predictions = [number_text(quality) for quality in test_set.quality[index]]
+    return [own[0]['name'], truth, *predictions]

@@ -1,36 +1,38 @@
-"""The page of runs.py compare. Importing it takes seconds: it imports torch."""
+"""The HTML page of runs.py compare. Imports torch."""
 
 import math
 
 import numpy as np
 
-from scripts.run_commands.compare import gap_text
-from scripts.run_commands.comparison import QUALITY, cells_of, histories, option_rows, other_rows, overview
-from scripts.run_commands.sheet import Net
+from scripts.run_commands.compare import difference_texts
+from scripts.run_commands.comparison import QUALITY, difference_rows, histories, option_rows, overview
+from scripts.run_commands.pairing import select_cells
+from scripts.run_commands.run import as_number
+from scripts.run_commands.sheet import TestOutputs
 from utils import viz
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.drawing.curves import LOG, is_loss, panels_of
-from utils.html_report.figures import LINES, over_epochs
 from utils.html_report.page import environment
-from utils.html_report.pictures import Drawn, Painter, fitted, resized
-from utils.html_report.sections import cell, chart, table
+from utils.html_report.sample_images import DrawnSample, SamplePainter, page_size, resized
+from utils.html_report.sections import chart, table, value_cell
+from utils.html_report.svg_plots import LINES, over_epochs
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
 
-IGNORED = 255  # in a mask that is drawn: clear
+TRANSPARENT_LABEL = 255  # in a mask to draw
 
 
-def write_page(path, sides, sets, notes, count):
+def write_page(path, sides, test_sets, notes, max_samples):
     """Write the page.
 
     Args:
         path: Path of the file.
         sides: list of scripts.run_commands.comparison.Side.
-        sets: list of scripts.run_commands.comparison.TestSet.
-        notes: list of str: what cannot be compared.
-        count: how many samples of each test set are shown at most.
+        test_sets: list of scripts.run_commands.comparison.TestSet.
+        notes: what is not comparable, and why (list of str).
+        max_samples: maximum number of samples shown of each test set.
     """
     text = (
         environment()
@@ -41,13 +43,13 @@ def write_page(path, sides, sets, notes, count):
             runs=table('Runs', *overview(sides)),
             charts=_charts(sides),
             differences=[
-                table(title, ['', *(side.letter for side in sides)], rows, note if rows else 'They are the same.')
+                table(title, ['', *(side.letter for side in sides)], rows, note if rows else 'No difference.')
                 for title, rows, note in (
                     ('Options that differ', option_rows(sides), ''),
-                    ('Code and data', other_rows(sides), 'Of hashes the first digits.'),
+                    ('Code and data', difference_rows(sides), 'Hashes are shortened.'),
                 )
             ],
-            sets=[_shown(each, sides, count) for each in sets],
+            sets=[_template_values(each, max_samples) for each in test_sets],
             notes=notes,
             level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
             resamples=REPORT_RESAMPLES,
@@ -58,16 +60,15 @@ def write_page(path, sides, sets, notes, count):
 
 
 def _charts(sides):
-    """Return a chart for each value and for the learning rate: training dashed, validation whole."""
+    """Return a chart of each metric and of the learning rate: training dashed, validation solid."""
     rows = histories(sides)
-    titles = panels_of([row for of_one in rows for row in of_one], sides[0].run.monitor)
-    return [made for title in titles if (made := _chart(title, (f'train/{title}', f'val/{title}'), sides, rows))] + (
-        [made] if (made := _chart('lr', ('lr',), sides, rows)) else []
-    )
+    titles = panels_of([row for of_side in rows for row in of_side], sides[0].run.monitor)
+    found = [_chart(title, (f'train/{title}', f'val/{title}'), sides, rows) for title in titles]
+    return [each for each in (*found, _chart('lr', ('lr',), sides, rows)) if each is not None]
 
 
 def _chart(title, names, sides, rows):
-    """Return the chart of the values `names`, the last of which is drawn whole; None where no run has any."""
+    """Return the chart of the columns `names` of the histories, the last solid; None if no run has a value."""
     curves = []
     for number, (side, history) in enumerate(zip(sides, rows, strict=True)):
         best = side.run.best or {}
@@ -82,94 +83,80 @@ def _chart(title, names, sides, rows):
     return chart(title, over_epochs(curves, log)) if curves else None
 
 
-def _shown(tested, sides, count):
-    """Return what the template shows of a TestSet (dict)."""
-    head = tested.sides[0].test.head
-    letters = [side.letter for side in tested.sides]
-    rows = [
-        [name, *(cell(*each) for each in zip(tested.values[name], _bounds(tested, name), strict=True))]
-        for name in tested.names
-    ]
-    gaps = [
-        gap_text(name, letters[0], side.letter, gap)
-        for name, of_name in tested.gaps.items()
-        for side, gap in zip(tested.sides[1:], of_name, strict=True)
-    ]
-    alone = len(tested.sides) < 2
-    cards, fault, legend = ([], '', []) if alone else _cards(tested, count)
+def _template_values(test_set, max_samples):
+    """Return the values (dict) that the template shows of a TestSet."""
+    head = test_set.sides[0].test.head
+    letters = [side.letter for side in test_set.sides]
+    rows = [[name, *map(value_cell, test_set.values[name], test_set.bounds_of(name))] for name in test_set.names]
+    cards, fault, legend = ([], '', []) if len(letters) < 2 else _cards(test_set, max_samples)
     return {
         'title': f'{", ".join(letters)}: {int(head.get("samples", 0)):,} samples of {head.get("list")}',
         'hash': str(head.get('data_sha256', 'not known'))[:12],
         'metrics': table('', ['metric', *letters], rows),
-        'gaps': gaps,
-        'alone': alone,
-        'disagreed': tested.disagreed,
+        'differences': difference_texts(test_set),
+        'disagreements': test_set.disagreements,
         'cards': cards,
         'fault': fault,
         'legend': legend,
-        'kind': 'wide' if cards and cards[0]['wide'] else '',
-        'lines': [number % len(LINES) for number, side in enumerate(sides) if side in tested.sides],
+        'style': 'wide' if cards and cards[0]['wide'] else '',
     }
 
 
-def _bounds(tested, name):
-    return tested.bounds.get(name) or [None] * len(tested.sides)
-
-
-def _cards(tested, count):
-    """Return the samples on which the sides disagree most (list of dict), why there is no picture of them, a legend."""
-    indices = tested.order[: min(count, len(tested.order))].tolist()
-    cells = [cells_of(side.test, indices) for side in tested.sides]
+def _cards(test_set, max_samples):
+    """Return the samples with the largest disagreement (list of dict), why they have no image (str), and the legend."""
+    indices = test_set.order[:max_samples].tolist()
+    cells = [select_cells(side.test, indices) for side in test_set.sides]
     try:
-        drawn, legend = _drawn(tested, indices)
+        drawn, legend = _draw_samples(test_set, indices)
         fault = ''
-    except DanluError as error:  # features, or the data or a checkpoint is gone
+    except DanluError as error:  # feature vectors, or missing data or checkpoints
         drawn, legend, fault = {}, [], str(error).removeprefix('--sheet: ')
     cards = []
     for index in indices:
         own = [of_side[index] for of_side in cells]
-        picture = drawn.get(index)
+        image = drawn.get(index)
+        qualities = [None] * len(own) if test_set.quality is None else test_set.quality[index].tolist()
         cards.append({
             'name': own[0]['name'],
-            'truth': _texts(own[0], 'target'),
-            'said': [_said(side, each, tested.quality, index, place)
-                     for place, (side, each) in enumerate(zip(tested.sides, own, strict=True))],
-            'drawn': picture,
-            'wide': picture is not None and len(picture.panes) > 1,
+            'truth': _column_text(own[0], 'target'),
+            'predictions': [_prediction(*each) for each in zip(test_set.sides, own, qualities, strict=True)],
+            'drawn': image,
+            'wide': image is not None and len(image.panes) > 1,
         })  # fmt: skip
     return cards, fault, legend
 
 
-def _texts(cells, column):
-    """Return what a sample truly is, or was said to be (str)."""
-    found = [text for name, text in cells.items() if name == column or name.startswith(f'{column}/')]
+def _column_text(cells, column):
+    """Return the targets or predictions of a sample (str); `column`: 'target' or 'prediction'."""
+    texts = [text for name, text in cells.items() if name == column or name.startswith(f'{column}/')]
     if 'error' in cells or any(name.startswith('error/') for name in cells):
-        found = [number_text(float(text)) for text in found]
-    return ', '.join(text.replace('|', ', ') or 'none' for text in found)
+        texts = [number_text(as_number(text)) or text for text in texts]
+    return ', '.join(text.replace('|', ', ') or 'none' for text in texts)
 
 
-def _said(side, cells, quality, index, place):
-    """Return what a side said of a sample (dict): the letter, a text, and whether it is right, or None."""
-    text = _texts(cells, 'prediction')
-    if cells.get('confidence'):
-        text += f' · {float(cells["confidence"]):.0%}'
+def _prediction(side, cells, quality):
+    """Return a side's prediction of a sample (dict): letter, text, and whether the prediction is right (or None)."""
+    text = _column_text(cells, 'prediction')
+    confidence = as_number(cells.get('confidence'))
+    if confidence is not None:
+        text += f' · {confidence:.0%}'
     if not text:
-        text = '' if quality is None else number_text(float(quality[index, place]))
+        text = '' if quality is None else number_text(quality)
     correct = cells.get('correct')
     return {'letter': side.letter, 'text': text, 'right': None if not correct else correct == '1'}
 
 
-def _drawn(tested, indices):
-    """Return pictures (dict from an index to Drawn) of samples, and the legend, list of (class, colour)."""
-    nets = [Net(tested.sides[0].test)]
-    by_pixel = nets[0].task.by_pixel
-    nets += [Net(side.test) for side in tested.sides[1:]] if by_pixel else []
-    args, masks = nets[0].args, nets[0].task.target == 'mask'
-    painter = _Painter(nets[0], colours_for(args) if masks else None)
-    of_sides = [{index: rest for index, *rest in net.samples(indices)} for net in nets]
-    letters = [side.letter for side in tested.sides]
+def _draw_samples(test_set, indices):
+    """Return the drawn samples (dict from an index to DrawnSample) and the legend (list of (class, colour))."""
+    outputs = [TestOutputs(test_set.sides[0].test)]
+    by_pixel = outputs[0].task.by_pixel
+    outputs += [TestOutputs(side.test) for side in test_set.sides[1:]] if by_pixel else []
+    args, masks = outputs[0].args, outputs[0].task.target == 'mask'
+    painter = _ComparisonPainter(outputs[0], colours_for(args) if masks else None)
+    of_sides = [{index: rest for index, *rest in each.samples(indices)} for each in outputs]
+    letters = [side.letter for side in test_set.sides]
     found = {
-        index: painter.side_by_side(index, [of_side[index] for of_side in of_sides], letters, tested.quality[index])
+        index: painter.side_by_side(index, [of_side[index] for of_side in of_sides], letters, test_set.quality[index])
         for index in indices
     }
     names = (args.class_names or [str(index) for index in range(args.num_classes)]) if masks else []
@@ -177,38 +164,37 @@ def _drawn(tested, indices):
     return found, list(zip(names, colours, strict=True))
 
 
-class _Painter(Painter):
-    """Draws what several networks made of one sample."""
+class _ComparisonPainter(SamplePainter):
+    """Draws the outputs of several networks for one sample."""
 
-    def side_by_side(self, index, outcomes, letters, quality):
-        """Return the Drawn of a sample: the picture alone, or with the truth and each network's output beside it.
+    def side_by_side(self, index, outputs, letters, quality):
+        """Return the DrawnSample: the image alone, or with the target and each network's output beside it.
 
         Args:
-            index: of the sample (int).
-            outcomes: for each network (picture, prediction, target), as scripts.run_commands.sheet.Net.samples gives
-                them.
-            letters: of the sides (list of str).
-            quality: how good each output is, (sides,) float.
+            index: index of the sample (int).
+            outputs: for each network (image, prediction, target), as sheet.TestOutputs.samples yields them.
+            letters: letters of the sides (list of str).
+            quality: (sides,) float, quality of each output.
         """
-        drawn, (picture, prediction, truth) = Drawn(index), outcomes[0]
+        drawn, (image, prediction, target) = DrawnSample(index), outputs[0]
         if prediction is None:
-            self._paint(drawn, picture, None, None)
+            self._paint(drawn, image, None, None)
             return drawn
-        rgb = viz.rgb_of(picture)
-        drawn.size = fitted(rgb.shape)
-        whole = [{'href': self._photo(resized(rgb, drawn.size)), 'id': f'p{index}'}]
-        measure = QUALITY[self.args.task][0]
+        rgb = viz.rgb_of(image)
+        drawn.size = page_size(rgb.shape)
+        input_layers = [{'href': self._image_url(resized(rgb, drawn.size)), 'id': f'p{index}'}]
+        metric = QUALITY[self.args.task][0]
         titles = [
-            f'{letter} · {measure} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
+            f'{letter} · {metric} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
         ]
-        parts = [('truth', truth), *((title, own[1]) for title, own in zip(titles, outcomes, strict=True))]
-        drawn.panes = [('input', whole), *((title, self._layers(part, drawn)) for title, part in parts)]
+        panes = [('truth', target), *((title, own[1]) for title, own in zip(titles, outputs, strict=True))]
+        drawn.panes = [('input', input_layers), *((title, self._layers(output, drawn)) for title, output in panes)]
         return drawn
 
-    def _layers(self, part, drawn):
-        """Return the layers of a mask, which lies over the input, or of a picture."""
-        if self.kind != 'mask':
-            return [{'href': self._photo(resized(viz.rgb_of(part), drawn.size))}]
-        labels = part.cpu().numpy()
-        painted = np.where((labels >= 0) & (labels < len(self.colours)), labels, IGNORED)
-        return [{'of': f'p{drawn.index}'}, self._mask(painted, self.colours, drawn.size, 'mask')]
+    def _layers(self, output, drawn):
+        """Return the layers of a mask, which is drawn over the input, or of an image."""
+        if self.target_kind != 'mask':
+            return [{'href': self._image_url(resized(viz.rgb_of(output), drawn.size))}]
+        labels = output.cpu().numpy()
+        labels = np.where((labels >= 0) & (labels < len(self.colours)), labels, TRANSPARENT_LABEL)
+        return [{'of': f'p{drawn.index}'}, self._mask_layer(labels, self.colours, drawn.size, 'mask')]

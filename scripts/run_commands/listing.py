@@ -1,4 +1,4 @@
-"""Show all runs as a table: what each was, how far it came, its best value, and in which options they differ."""
+"""List runs with state, epochs, best value, test result, and the options in which they differ: runs.py list."""
 
 import csv
 import json
@@ -7,47 +7,49 @@ import re
 import sys
 
 from options import train_parser
-from scripts.run_commands.finding import find_runs
-from scripts.run_commands.results import invalid_lines, ledger_of, ledger_texts, result_files, result_test, tests_in
+from scripts.run_commands.results import invalid_lines, ledger_texts, result_files, result_test, run_tests, tests_in
 from scripts.run_commands.run import as_number
-from scripts.run_commands.selecting import FACTS, check_names, condition, moment, ordered, selected
+from scripts.run_commands.run_filters import FACTS, check_names, condition, ordered, selected, start_date
+from scripts.run_commands.run_index import find_runs
 from utils.base.csv_text import escape_row
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
 
-# Options without a column of their own: those that do not define the experiment; epochs always have one.
-ASIDE = {*train_parser().names(experiment=False), 'epochs'}
+# Options without a column: those that do not define the experiment; the number of epochs has its own column.
+NOT_SHOWN = {*train_parser().names(experiment=False), 'epochs'}
 COLUMNS = 'name date epochs_done epochs metric best best_epoch test test_list seconds state commit note path'.split()
-DATED = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # how a line of note.txt begins
-RIGHT = ('epochs', 'test', 'time')
+NOTE_DATE = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # at the beginning of a line of note.txt
+RIGHT_ALIGNED = ('epochs', 'test', 'time')
 
 
 # fmt: off
 def add_arguments(parser):
-    """Declare what the command takes."""
-    parser.add_argument('patterns', nargs='*', metavar='NAME', help='those whose names hold this, or fit it: lenet_*')
+    """Add the arguments of the command."""
+    parser.add_argument('patterns', nargs='*', metavar='NAME', help='only runs whose name contains or matches this')
     parser.add_argument('--where', nargs='+', action='extend', type=condition, metavar='NAME=VALUE',
-                        help=f"those with these options: lr=0.01 'epochs>=10' mixup=none; also {', '.join(FACTS)}")
-    parser.add_argument('--since', type=moment, metavar='DATE', help='those begun since 2026-11-01, or 7d, 12h ago')
+                        help="only runs with these options: lr=0.01 'epochs>=10' mixup=none; also for "
+                             f"{', '.join(FACTS)}")
+    parser.add_argument('--since', type=start_date, metavar='DATE',
+                        help='only runs started since this date (2026-11-01) or time ago (7d, 12h)')
     parser.add_argument('--sort', default='date', choices=['name', 'date', 'best', 'test', 'epochs', 'time'],
-                        help='the newest, best, longest first (default: date)')
-    parser.add_argument('--reverse', action='store_true', help='turn the order round')
-    parser.add_argument('--limit', type=number(int, low=1), metavar='N', help='the first N of them')
+                        help='sort by this, the newest, best or longest first (default: date)')
+    parser.add_argument('--reverse', action='store_true', help='reverse the order')
+    parser.add_argument('--limit', type=number(int, low=1), metavar='N', help='show the first N runs')
     parser.add_argument('--columns', nargs='+', metavar='NAME',
-                        help='columns for these options, lr,batch_size, or for values of the best epoch, val/loss')
-    parser.add_argument('--differing', action='store_true', help='a column for each option in which the runs differ')
+                        help='show columns for options (lr,batch_size) or values of the best epoch (val/loss)')
+    parser.add_argument('--differing', action='store_true', help='show a column for each option that differs')
     form = parser.add_mutually_exclusive_group()
-    form.add_argument('--csv', action='store_true', help='as comma-separated values, full precision')
-    form.add_argument('--json', action='store_true', help='as JSON, with all options')
+    form.add_argument('--csv', action='store_true', help='print comma-separated values in full precision')
+    form.add_argument('--json', action='store_true', help='print JSON with all options')
 
 
 # fmt: on
 def run(args):
     """Print the list."""
-    runs, places, _ = find_runs(args.checkpoints_dir)
+    runs, directories, _ = find_runs(args.checkpoints_dir)
     columns = [name for word in args.columns or () for name in word.split(',') if name]
     check_names([name for name in columns if '/' not in name], runs, '--columns')
-    tests = Tests(places)
+    tests = NewestTests(directories)
     chosen = selected(runs, args.patterns, args.where or (), args.since)
     chosen = ordered(chosen, args.sort, lambda each: tests.newest(each)[1], args.reverse)
     shown = chosen[: args.limit]
@@ -63,35 +65,35 @@ def run(args):
     elif not runs:
         print(f'no runs in {args.checkpoints_dir}')
     elif not shown:
-        print(f'none of {len(runs)} runs in {args.checkpoints_dir} fits')
+        print(f'none of {len(runs)} runs in {args.checkpoints_dir} matches')
     else:
         print_table(rows, shown, columns, differing)
-        if sets := different_sets(shown, tests):
-            print(f'not to be compared, as the data are not the same: {sets}')
+        for warning in comparability_warnings(shown, tests):
+            print(warning)
         if len(shown) < len(chosen) and terminal_width():
-            print(f'... {len(chosen) - len(shown):,} more (--limit {args.limit})')
+            print(f'... {len(chosen) - len(shown):,} more runs (--limit {args.limit})')
     for line in invalid_lines(tests.ledgers):
         print(printable(line), file=sys.stderr)
 
 
-class Tests:
-    """The tests of runs by the ledgers in `places` (list of Path), or by result.txt where those have none of a run."""
+class NewestTests:
+    """The newest tests of runs, from the ledgers in `directories` (list of Path) or from result.txt."""
 
-    def __init__(self, places):
-        self.by_owner, self.ledgers = {}, ledger_texts(places)
+    def __init__(self, directories):
+        self.by_owner, self.ledgers = {}, ledger_texts(directories)
         for test in tests_in(self.ledgers):
             self.by_owner.setdefault(test['owner'] and test['owner'].name, []).append(test)
         self.found = {}
 
     def newest(self, run):
-        """Return (test, dict, and value, float) of the newest test of best.pth's main value, or (None, None)."""
+        """Return the newest test of best.pth (dict) and its value of the monitored metric (float), or (None, None)."""
         if run.name not in self.found:
             self.found[run.name] = self._newest(run)
         return self.found[run.name]
 
     def _newest(self, run):
         name = (run.monitor or '').partition('/')[2]
-        tests = ledger_of(run, self.by_owner.get(os.path.basename(os.path.realpath(run.path)), []))
+        tests = run_tests(run, self.by_owner.get(os.path.basename(os.path.realpath(run.path)), []))
         if not tests and 'best' in run.files:
             tests = [result_test(path, run.path) for path in result_files(run.path / 'best')]
         found = [test for test in tests
@@ -100,23 +102,21 @@ class Tests:
         return (newest, as_number(newest['values'][name])) if newest else (None, None)
 
 
-def different_sets(runs, tests):
-    """Return what values of runs are of several sets of samples (str): 'best, of 2 sets; test, of 3 sets'; '' if none.
-
-    Sets whose hash is not known do not count.
-    """
-    known = {
-        'best': {run.recorded('data', 'val', 'sha256') for run in runs if run.best},
-        'test': {test.get('data_sha256') for test in (tests.newest(run)[0] for run in runs) if test},
+def comparability_warnings(runs, tests):
+    """Return warnings (list of str) if runs were validated or tested on different data; unknown hashes are ignored."""
+    hashes = {
+        'validated': {run.recorded('data', 'val', 'sha256') for run in runs if run.best},
+        'tested': {test.get('data_sha256') for test in (tests.newest(run)[0] for run in runs) if test},
     }
-    known = {name: {one for one in found if isinstance(one, str) and one != 'not known'}
-             for name, found in known.items()}  # fmt: skip
-    return '; '.join(f'{name}, of {len(found)} sets' for name, found in known.items() if len(found) > 1)
+    known = {verb: {each for each in found if isinstance(each, str) and each != 'not known'}
+             for verb, found in hashes.items()}  # fmt: skip
+    return [f'not comparable: the runs were {verb} on {len(found)} different data sets'
+            for verb, found in known.items() if len(found) > 1]  # fmt: skip
 
 
 def differing_options(runs):
-    """Return the names (list of str) of the options in which runs differ, in the order of args.txt; of one run all."""
-    names = dict.fromkeys(name for run in runs for name in run.options if name not in ASIDE)
+    """Return the names (list of str) of the options in which runs differ, in the order of args.txt; all for one run."""
+    names = dict.fromkeys(name for run in runs for name in run.options if name not in NOT_SHOWN)
     found = []
     for name in names:
         values = {str(run.options.get(name)) for run in runs if run.options}
@@ -126,7 +126,7 @@ def differing_options(runs):
 
 
 def facts_of(run, tests):
-    """Return what a list says of a run (dict of plain values; None where it is not known)."""
+    """Return the facts about a run in the list (dict of plain values; None if unknown)."""
     test, value = tests.newest(run)
     return {
         'name': run.name,
@@ -147,7 +147,7 @@ def facts_of(run, tests):
 
 
 def finite(value):
-    """Return a number, or None for what JSON has no word for."""
+    """Return a number, or None for nan and infinity, which JSON does not have."""
     return value if value is None or value - value == 0 else None
 
 
@@ -157,9 +157,9 @@ def options_of(run):
 
 
 def plain(value):
-    """Return what a text of args.txt stands for: the number that it is written as, or itself."""
+    """Return the number that a text of args.txt is the printed form of, or the text unchanged."""
     if isinstance(value, list):
-        return [plain(part) for part in value]
+        return [plain(each) for each in value]
     for kind in (int, float) if isinstance(value, str) else ():
         try:
             if str(kind(value)) == value and kind(value) - kind(value) == 0:
@@ -170,7 +170,7 @@ def plain(value):
 
 
 def cell(run, name):
-    """Return what stands in a column for an option, or for a value of the best epoch (str)."""
+    """Return the cell (str) of a run in the column of an option or of a value of the best epoch."""
     if '/' in name:
         rows = [row for row in run.history if run.best and row['epoch'] == str(run.best['epoch'])]
         return rows[0].get(name, '') if rows else ''
@@ -180,15 +180,15 @@ def cell(run, name):
     return ' '.join(value) if isinstance(value, list) else value or ''
 
 
-def short(run, name):
-    """Return what stands in a column of the table (str): as `cell` says, values in about four digits."""
+def short_cell(run, name):
+    """Return the cell (str) of a run, as `cell` does, with values in about four digits."""
     text = cell(run, name)
     value = as_number(text) if '/' in name else None
     return text if value is None else number_text(value)
 
 
 def write_csv(rows, runs, columns):
-    """Write rows (list of dict) and a column for each name in `columns` as CSV."""
+    """Print rows (list of dict), with a column for each name in `columns`, as CSV."""
     head = list(dict.fromkeys([*COLUMNS, *columns]))
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(escape_row(head))
@@ -198,7 +198,7 @@ def write_csv(rows, runs, columns):
 
 
 def print_table(rows, runs, columns, differing):
-    """Print the table; without `columns`, one of the options that differ among the runs and are no defaults."""
+    """Print the table. Without `columns`, the column 'options' shows the options that differ and are not defaults."""
     lines = []
     for row, each in zip(rows, runs, strict=True):
         best = '' if row['best'] is None else f'{row["metric"]} {number_text(row["best"])}'
@@ -213,8 +213,8 @@ def print_table(rows, runs, columns, differing):
             'time': span_text(row['seconds']),
             'state': row['state'],
             'commit': commit[:7] + '+' * commit.endswith('+'),
-            **({name: short(each, name) for name in columns} or {'options': ' '.join(own)}),
-            'note': DATED.sub('', row['note'] or ''),
+            **({name: short_cell(each, name) for name in columns} or {'options': ' '.join(own)}),
+            'note': NOTE_DATE.sub('', row['note'] or ''),
         })  # fmt: skip
     optional = [name for name in ('test', 'commit', 'options', 'note') if not any(line.get(name) for line in lines)]
     head = [name for name in lines[0] if name not in optional]
@@ -224,9 +224,9 @@ def print_table(rows, runs, columns, differing):
         width=terminal_width(),
         flexible=('options', 'note', 'name'),
         droppable=('commit', 'time', 'date', 'epochs'),
-        right=RIGHT,
+        right=RIGHT_ALIGNED,
         kept={'name': 40, 'options': 24},
     )
     print('\n'.join(printed))
     if dropped:
-        print(f'(left out, as the terminal is narrow: {", ".join(dropped)}; --csv has them)')
+        print(f'(the terminal is too narrow for {", ".join(dropped)}; --csv shows all columns)')

@@ -1,9 +1,9 @@
-"""Add a line to a run's note.txt, or print it: runs.py note RUN "text"."""
+"""Add a note to a run, or print its notes: runs.py note RUN "text"."""
 
 import datetime
 import os
 
-from scripts.run_commands.finding import find_run
+from scripts.run_commands.run_index import find_run
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
 from utils.base.text_table import printable
@@ -11,13 +11,13 @@ from utils.base.write_errors import wrap_write_errors
 
 
 def add_arguments(parser):
-    """Declare what the command takes."""
+    """Add the arguments of the command."""
     parser.add_argument('run', metavar='RUN', help='name of the run')
-    parser.add_argument('text', nargs='*', metavar='TEXT', help='what to add, with the date; nothing: print the notes')
+    parser.add_argument('text', nargs='*', metavar='TEXT', help='text to add, with the date; none: print the notes')
 
 
 def run(args):
-    """Add the note, or print those that there are."""
+    """Add the note, or print the existing notes."""
     found = find_run(args.run, args.checkpoints_dir)
     if not args.text:
         for line in found.notes:
@@ -25,21 +25,21 @@ def run(args):
         return
     text = ' '.join(' '.join(args.text).split())
     if not text:
-        raise DanluError('the note is empty; leave the text out to read the notes')
+        raise DanluError('the note is empty; to print the notes, give no text')
     line = add_note(found.path, text)
     print(f'{found.name}: {printable(line)}')
 
 
 def add_note(directory, text):
-    """Add a line with the date to the note.txt of a run and return it (str).
+    """Add a line with the date to the note.txt of a run and return the line (str).
 
     Raises:
-        WriteError: it cannot be written.
+        WriteError: the file cannot be written.
     """
     line = f'{datetime.datetime.now():%Y-%m-%d %H:%M} {text}'
     path = os.path.join(directory, 'note.txt')
     with wrap_write_errors(path):
-        # In one piece at the end of the file, whoever else writes there.
+        # One write in append mode is atomic, whoever else writes to the file.
         handle = open_handle(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
             os.write(handle, f'{line}\n'.encode('utf-8', 'surrogateescape'))

@@ -149,7 +149,7 @@ class Run:
         return self._envs[0] if self._envs else {}
 
     @property
-    def begun_by(self):
+    def first_env(self):
         """Return the values (dict of str) of the oldest env.txt: how it was begun; {} where there is none."""
         return self._envs[-1] if self._envs else {}
 

@@ -1,4 +1,4 @@
-"""Sum up runs that differ in their seed alone: mean, deviation, interval of each value: runs.py seeds lenet_seed*."""
+"""Summarise runs that differ only in the seed: mean, standard deviation, interval: runs.py seeds lenet_seed*."""
 
 import csv
 import json
@@ -6,40 +6,40 @@ import math
 import sys
 
 from options import train_parser
-from scripts.run_commands.finding import find_run, find_runs
-from scripts.run_commands.listing import Tests, cell
+from scripts.run_commands.listing import NewestTests, cell
 from scripts.run_commands.run import as_number
-from scripts.run_commands.selecting import selected
+from scripts.run_commands.run_filters import selected
+from scripts.run_commands.run_index import find_run, find_runs
 from utils.base.csv_text import escape_row
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, table, terminal_width
 from utils.statistics.significance import mean_interval
 
-# Options in which runs of one group may differ: the seed, and those that do not define the experiment.
-ASIDE = {*train_parser().names(experiment=False), 'seed'}
-PATTERN = set('*?[')
-OVER = ('finished', 'stopped')
+# Options that may differ within a group: those that do not define the experiment, and the seed.
+NOT_COMPARED = {*train_parser().names(experiment=False), 'seed'}
+WILDCARDS = set('*?[')
+COMPLETE_STATES = ('finished', 'stopped')
 COLUMNS = ('runs', 'mean', 'deviation', 'low', 'high', 'least', 'most')
 
 
 def add_arguments(parser):
-    """Declare what the command takes."""
-    parser.add_argument('runs', nargs='+', metavar='RUN', help='names of the runs, or what fits them: lenet_exp_seed*')
+    """Add the arguments of the command."""
+    parser.add_argument('runs', nargs='+', metavar='RUN', help='names of the runs, or patterns such as lenet_exp_seed*')
     form = parser.add_mutually_exclusive_group()
-    form.add_argument('--csv', action='store_true', help='as comma-separated values, full precision')
-    form.add_argument('--json', action='store_true', help='as JSON, with the value of each run')
+    form.add_argument('--csv', action='store_true', help='print comma-separated values in full precision')
+    form.add_argument('--json', action='store_true', help='print JSON with the value of each run')
 
 
 def run(args):
-    """Print a table for each group of runs that differ in nothing else, and what there is to be warned of."""
-    runs, places = runs_of(args.runs, args.checkpoints_dir)
+    """Print a table for each group of runs that differ only in the seed, and warnings."""
+    runs, directories = runs_of(args.runs, args.checkpoints_dir)
     kept, notes = usable(runs)
     groups = groups_of(kept)
     if len(groups) > 1:
         differing = ', '.join(differing_options([group[0] for group in groups]))
-        notes.append(f'the runs differ in more than their seed, so they are {len(groups)} groups: {differing}')
-    found = [(group, values_of(group, Tests(places))) for group in groups]
+        notes.append(f'the runs differ in more than the seed and form {len(groups)} groups: {differing}')
+    found = [(group, values_of(group, NewestTests(directories))) for group in groups]
     if args.json:
         print(json.dumps([as_plain(group, values) for group, values in found], indent=1, ensure_ascii=False))
     elif args.csv:
@@ -51,80 +51,81 @@ def run(args):
 
 
 def runs_of(words, checkpoints_dir):
-    """Return the Runs that words mean, each once, and the directories (list) whose ledgers tell of their tests.
+    """Return the Runs that names or patterns mean, without duplicates, and the directories (list) of their ledgers.
 
     Raises:
-        DanluError: there is none for a word.
+        DanluError: a name or pattern matches no run.
     """
-    shelf, found = None, {}
+    index, found = None, {}
     for word in words:
-        if PATTERN & set(word):
-            shelf = shelf or find_runs(checkpoints_dir)
-            those = selected(shelf.runs, [word])
-            if not those:
-                raise DanluError(f'no run in {checkpoints_dir} fits {word!r}; `python scripts/runs.py list` shows all')
+        if WILDCARDS & set(word):
+            index = index or find_runs(checkpoints_dir)
+            matching = selected(index.runs, [word])
+            if not matching:
+                raise DanluError(
+                    f'no run in {checkpoints_dir} matches {word!r}; `python scripts/runs.py list` shows all'
+                )
         else:
-            those = [find_run(word, checkpoints_dir)]
-        found.update({resolved(run.path): run for run in those})
+            matching = [find_run(word, checkpoints_dir)]
+        found.update({resolved(run.path): run for run in matching})
     return list(found.values()), list(dict.fromkeys(path.parent for path in found))
 
 
 def usable(runs):
-    """Return the runs that have come to their end, of those with one seed the newest, and notes on the others.
+    """Return the complete runs, only the newest of those with the same seed, and notes on the others.
 
     Raises:
-        DanluError: there is none.
+        DanluError: no run is complete.
     """
-    over = [run for run in runs if run.state in OVER and run.best]
-    notes = [f'{run.name} is left out: it is {run.state}' for run in runs if run not in over]
+    complete = [run for run in runs if run.state in COMPLETE_STATES and run.best]
+    notes = [f'{run.name} is ignored: it is {run.state}' for run in runs if run not in complete]
     kept = {}
-    for run in sorted(over, key=lambda run: str(run.started or '')):
-        key = key_of(run), run.options.get('seed')
+    for run in sorted(complete, key=lambda run: str(run.started or '')):
+        key = group_key(run), run.options.get('seed')
         if key in kept:
-            notes.append(
-                f'{kept[key].name} is left out: {run.name} has seed {run.options.get("seed")} too, and the same options'
-            )
+            seed = run.options.get('seed')
+            notes.append(f'{kept[key].name} is ignored: {run.name} is newer and has the same seed {seed} and options')
         kept[key] = run
     if not kept:
-        raise DanluError('no run has come to its end: ' + '; '.join(notes))
+        raise DanluError('no run is complete: ' + '; '.join(notes))
     return sorted(kept.values(), key=lambda run: (as_number(run.options.get('seed')) or 0, run.name)), notes
 
 
-def key_of(run):
-    """Return the options (str) that runs of one group have in common."""
-    return repr(sorted((name, str(value)) for name, value in run.options.items() if name not in ASIDE))
+def group_key(run):
+    """Return the options (str) that all runs of a group share."""
+    return repr(sorted((name, str(value)) for name, value in run.options.items() if name not in NOT_COMPARED))
 
 
 def groups_of(runs):
-    """Return lists of runs that differ in their seed alone."""
+    """Return lists of runs that differ only in the seed."""
     groups = {}
     for run in runs:
-        groups.setdefault(key_of(run), []).append(run)
+        groups.setdefault(group_key(run), []).append(run)
     return list(groups.values())
 
 
 def differing_options(runs):
-    """Return the names (list of str) of the options in which runs differ, the seed aside."""
-    names = dict.fromkeys(name for run in runs for name in run.options if name not in ASIDE)
+    """Return the names (list of str) of the options in which runs differ, apart from the seed."""
+    names = dict.fromkeys(name for run in runs for name in run.options if name not in NOT_COMPARED)
     return [name for name in names if len({str(run.options.get(name)) for run in runs}) > 1]
 
 
 def differing_facts(runs):
-    """Return what else is not the same in all of the runs (list of str): code, data, versions."""
+    """Return what else differs between the runs (list of str): code, data, versions."""
     versions = [run.recorded('versions') or {} for run in runs]
     facts = {
         'the code': [run.recorded('code') for run in runs],
         **{f'the {split} data': [run.recorded('data', split, 'sha256') for run in runs] for split in ('train', 'val')},
         **{name: [each.get(name) for each in versions] for name in dict.fromkeys(n for each in versions for n in each)},
-        'the monitored value': [run.monitor for run in runs],
+        'the monitored metric': [run.monitor for run in runs],
     }
     return [name for name, values in facts.items() if len({str(value) for value in values if value}) > 1]
 
 
 def values_of(runs, tests):
-    """Return each value of the runs' best epochs and tests: dict from a name to a list of float, one of each run.
+    """Return the values of the runs' best epochs and tests: dict from a name to a list of float, one per run.
 
-    Those that not all of them have are left out, and tests on the validation data, which the best epoch tells of.
+    Values that some runs lack are left out, and tests on the validation data, which repeat the best epoch.
     """
     names = [name for name in runs[0].history[0] if name.startswith('val/')]
     first = runs[0].monitor
@@ -135,7 +136,7 @@ def values_of(runs, tests):
 
 
 def _tested(run, tests):
-    """Return the values (dict of str) of the newest test of best.pth, but of single classes, {} if it is of val."""
+    """Return the values (dict of str) over all classes of the newest test of best.pth; {} if tested on val."""
     test, _ = tests.newest(run)
     if not test or test.get('data_sha256') == run.recorded('data', 'val', 'sha256'):
         return {}
@@ -146,8 +147,8 @@ def _is_finite(value):
     return value is not None and math.isfinite(value)
 
 
-def summed_up(values):
-    """Return the numbers (dict, in the order of COLUMNS) that stand for some values; nan where there are too few."""
+def summary(values):
+    """Return the statistics (dict, in the order of COLUMNS) of some values; nan if there are too few values."""
     numbers = [len(values), *mean_interval(values), min(values), max(values)]
     return dict(zip(COLUMNS, numbers, strict=True))
 
@@ -159,36 +160,36 @@ def print_group(runs, values):
     print(f'{names}: {len(runs)} runs, seeds {seeds}; values of the best epoch by {runs[0].monitor}')
     rows = []
     for name, each in values.items():
-        numbers = {column: number_text(number) for column, number in summed_up(each).items()}
+        numbers = {column: number_text(number) for column, number in summary(each).items()}
         interval = f'{numbers["low"]} .. {numbers["high"]}' if len(each) > 1 else ''
         deviation = numbers['deviation'] if len(each) > 1 else ''
         rows.append([name, numbers['mean'], deviation, interval, numbers['least'], numbers['most']])
-    head = ['value', 'mean', 'deviation', '95% interval', 'least', 'most']
-    lines, _ = table(head, rows, width=terminal_width(), droppable=('most', 'least'))
+    head = ['value', 'mean', 'std', '95% interval', 'min', 'max']
+    lines, _ = table(head, rows, width=terminal_width(), droppable=('max', 'min'))
     print('\n'.join(lines))
     if len(runs) == 1:
-        print('one run has no deviation: give it other seeds, scripts/seeds.sh 5 <options of train.py>')
+        print('one run has no standard deviation; to train with more seeds: scripts/seeds.sh 5 <options of train.py>')
     if facts := differing_facts(runs):
-        print(f'warning: not the same in all of them: {", ".join(facts)}')
+        print(f'warning: not the same in all runs: {", ".join(facts)}')
 
 
 def as_plain(runs, values):
-    """Return a group as plain values (dict); null for what is no number."""
+    """Return a group as plain values (dict); None for values that are not finite."""
     return {
         'runs': [run.name for run in runs],
         'seeds': [run.options.get('seed') for run in runs],
         'differing': differing_facts(runs),
         'values': {
-            name: {'each': each} | {key: n if _is_finite(n) else None for key, n in summed_up(each).items()}
+            name: {'each': each} | {key: n if _is_finite(n) else None for key, n in summary(each).items()}
             for name, each in values.items()
         },
     }
 
 
 def write_csv(found):
-    """Write a line for each value of each group."""
+    """Print a row for each value of each group."""
     writer = csv.writer(sys.stdout, lineterminator='\n')
     writer.writerow(['group', 'value', *COLUMNS])
     for group, values in found:
         for name, each in values.items():
-            writer.writerow(escape_row([group[0].name, name, *summed_up(each).values()]))
+            writer.writerow(escape_row([group[0].name, name, *summary(each).values()]))

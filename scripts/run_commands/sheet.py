@@ -1,4 +1,4 @@
-"""A sheet of pictures of the samples that two tests judge differently. Importing it takes seconds: it imports torch."""
+"""Draw the samples on which two tests disagree as one image. Imports torch."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from PIL import Image
 from data.data_entry import select_eval_loader
 from eval import Predictor
 from options import parse_test_args
+from scripts.run_commands.run import as_number
 from utils import viz
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
@@ -16,17 +17,19 @@ from utils.drawing.fonts import class_label
 from utils.runs.checkpoint import load_checkpoint
 from utils.tasks.tasks import has_pictures, task_of
 
-PANEL = 320  # pixels, the width of each part of a picture that stands in four parts, and the most of others
-SMALL = 150  # the least width of a picture with its caption, so that names and classes can be read
-WIDTH = 1330  # of the sheet, about
-TITLE, LETTERS = 18, 13  # heights of letters
-MOST = 2**23  # pixels of a sheet
-MARGIN = 12
-NAME = 18  # letters of a name that fit below a small picture
+PANEL_WIDTH = 320  # pixels; of each of the four images of a sample, and the maximum width of single images
+MIN_WIDTH = 150  # pixels; leaves space for the caption
+SHEET_WIDTH = 1330  # pixels, approximately
+TITLE_SIZE, CAPTION_SIZE = 18, 13  # font sizes in pixels
+MAX_PIXELS = 2**23
+MARGIN = 12  # pixels
+MAX_NAME_LENGTH = 18  # characters
 
 
-class Net:
-    """The samples of a Test's test set, and what its network makes of them."""
+class TestOutputs:
+    """The samples of a Test's test set, with the outputs of its network."""
+
+    __test__ = False  # not a pytest class
 
     def __init__(self, test):
         path = test.head.get('checkpoint', '')
@@ -34,31 +37,31 @@ class Net:
         words = [f'@{test.directory / "args.txt"}', '--device', 'auto', '--num_workers', '0']
         self.args = parse_test_args(words, recorded_args(checkpoint))
         if not has_pictures(self.args):
-            raise DanluError('--sheet: the samples are vectors of features, of which there are no pictures')
+            raise DanluError('--sheet: the samples are feature vectors, not images')
         self.loader = select_eval_loader(self.args)
         hash_now = getattr(self.loader.dataset.dataset, 'content_hash', lambda: None)()
         if hash_now != test.head.get('data_sha256', hash_now):
-            raise DanluError(f'--sheet: the test set of {test.directory} is no longer what it was: test it anew')
+            raise DanluError(f'--sheet: the test set of {test.directory} has changed since the test: test again')
         self.task, self.predictor = task_of(self.args), None
-        if self.task.by_pixel:  # whose predictions are in no table
+        if self.task.by_pixel:  # predictions.csv has no masks and images
             self.predictor = Predictor(self.args, checkpoint)
 
     def samples(self, indices):
-        """Yield (index, picture, prediction, target) of the samples asked for, in the order of the test set.
+        """Yield (index, image, prediction, target) of samples, in the order of the test set.
 
-        The picture is uint8 (C, H, W), as the network is given it; prediction and target are a mask (H, W) or a picture
-        where the task has these, else None and a tensor.
+        The image is the network's input, uint8 (C, H, W). Prediction and target are masks (H, W) or images in tasks
+        with these, else None and a tensor.
         """
-        for index, picture, target in self._read(sorted(set(indices))):
+        for index, image, target in self._read(sorted(set(indices))):
             if self.predictor is None:
-                yield index, picture, None, target
+                yield index, image, None, target
                 continue
             with torch.inference_mode():
-                _, predictions, targets = self.predictor.step((picture[None], target[None]))
+                _, predictions, targets = self.predictor.step((image[None], target[None]))
             if self.task.target == 'mask':
-                yield index, picture, predictions[0].max(0).indices, targets[0]
+                yield index, image, predictions[0].max(0).indices, targets[0]
             else:
-                yield index, picture, *(viz.denormalise(part, [0.0], [1.0])[0] for part in (predictions, targets))
+                yield index, image, *(viz.denormalise(images, [0.0], [1.0])[0] for images in (predictions, targets))
 
     def _read(self, indices):
         batches = self.loader.dataset
@@ -67,7 +70,7 @@ class Net:
                 images, targets, *_ = batches.__getitems__((1, np.array([index])))
                 yield index, images[0], targets[0]
             return
-        wanted, first = set(indices), 0  # a stream is read from its beginning
+        wanted, first = set(indices), 0  # a stream has to be read from the start
         for images, targets, *_ in self.loader:
             for index in sorted(wanted.intersection(range(first, first + len(images)))):
                 yield index, images[index - first], targets[index - first]
@@ -76,101 +79,102 @@ class Net:
                 return
 
 
-def draw_sheet(path, a, b, chosen, cells):
-    """Draw samples as a PNG file: with their names, what is true, and what both tests said.
+def draw_sheet(path, a, b, groups, cells):
+    """Write a PNG file of samples with their names, true classes, and both predictions.
 
     Args:
-        path: where to.
+        path: path of the file.
         a, b: scripts.run_commands.pairing.Test.
-        chosen: list of (which way they changed, how many did, indices of those to draw).
+        groups: list of (direction of change, number of samples, indices of the samples to draw).
         cells: dict from each index to its cells in predictions.csv, (of a, of b).
 
     Raises:
-        DanluError: the data or the checkpoints are gone, or the samples are no pictures.
+        DanluError: the data or the checkpoints are missing, or the samples are not images.
     """
-    indices = [index for _, _, some in chosen for index in some]
-    net = Net(a)
-    if net.task.by_pixel:
-        others = {index: rest for index, *rest in Net(b).samples(indices)}
-        drawn = {i: _in_parts(net, cells[i], rest, others[i]) for i, *rest in net.samples(indices)}
+    indices = [index for _, _, drawn_indices in groups for index in drawn_indices]
+    outputs = TestOutputs(a)
+    if outputs.task.by_pixel:
+        others = {index: rest for index, *rest in TestOutputs(b).samples(indices)}
+        drawn = {i: _side_by_side(outputs, cells[i], rest, others[i]) for i, *rest in outputs.samples(indices)}
     else:
-        drawn = {i: _with_caption(net, cells[i], picture) for i, picture, _, _ in net.samples(indices)}
-    parts = [_title(f'A: {a.name}    B: {b.name}', TITLE)]
-    if net.task.by_pixel:
-        parts.append(_title('from left to right: input, truth, A, B', LETTERS))
-    for way, there, some in chosen:
-        few = f', {len(some)} of them here' if len(some) < there else ''
-        parts.append(_title(f'{way}: {there}{few}', TITLE))
-        columns = max(1, WIDTH // (drawn[some[0]].shape[1] + viz.GAP))
-        parts.append(viz.grid([drawn[index] for index in some], columns, MOST))
-    if net.task.target == 'mask':
-        parts.append(_legend(net.args))
-    width = max(part.shape[1] for part in parts)
-    sheet = np.concatenate([_padded(part, bottom=MARGIN, width=width) for part in parts])
+        drawn = {i: _with_caption(outputs, cells[i], image) for i, image, _, _ in outputs.samples(indices)}
+    blocks = [_title(f'A: {a.name}    B: {b.name}', TITLE_SIZE)]
+    if outputs.task.by_pixel:
+        blocks.append(_title('from left to right: input, truth, A, B', CAPTION_SIZE))
+    for direction, count, drawn_indices in groups:
+        subset = f', {len(drawn_indices)} shown' if len(drawn_indices) < count else ''
+        blocks.append(_title(f'{direction}: {count}{subset}', TITLE_SIZE))
+        columns = max(1, SHEET_WIDTH // (drawn[drawn_indices[0]].shape[1] + viz.GAP))
+        blocks.append(viz.grid([drawn[index] for index in drawn_indices], columns, MAX_PIXELS))
+    if outputs.task.target == 'mask':
+        blocks.append(_legend(outputs.args))
+    width = max(block.shape[1] for block in blocks)
+    sheet = np.concatenate([_padded(block, bottom=MARGIN, width=width) for block in blocks])
     viz.save_picture(path, np.pad(sheet, ((MARGIN, 0), (MARGIN, MARGIN), (0, 0)), constant_values=255))
 
 
-def _padded(part, bottom=0, width=0):
-    """Return a picture (H, W, 3) with white below it, and on its right up to a width."""
-    return np.pad(part, ((0, bottom), (0, max(0, width - part.shape[1])), (0, 0)), constant_values=255)
+def _padded(image, bottom=0, width=0):
+    """Return an image (H, W, 3) with white pixels below, and on the right up to `width`."""
+    return np.pad(image, ((0, bottom), (0, max(0, width - image.shape[1])), (0, 0)), constant_values=255)
 
 
-def _with_caption(net, cells, picture):
-    """Return a picture with its name, what is true, and what both said, (H, W, 3) uint8 array."""
-    named = 'prediction' in cells[0]
-    said = [_said(net, of_one, 'prediction') for of_one in cells]
-    colours = [_colour(of_one) for of_one in cells] if named and 'correct' in cells[0] else [viz.INK] * 2
+def _with_caption(outputs, cells, image):
+    """Return an image with name, true class and both predictions, (H, W, 3) uint8 array."""
+    known = 'prediction' in cells[0]
+    predictions = [_column_text(outputs, each, 'prediction') for each in cells]
+    colours = [_colour(each) for each in cells] if known and 'correct' in cells[0] else [viz.INK] * 2
     lines = [
-        (_name(cells[0]), viz.INK),
-        (f'truth: {_said(net, cells[0], "target")}', viz.INK),
-        *((f'{side}: {text}', colour) for side, text, colour in zip('AB', said, colours, strict=True)),
+        (_short_name(cells[0]), viz.INK),
+        (f'truth: {_column_text(outputs, cells[0], "target")}', viz.INK),
+        *((f'{side}: {text}', colour) for side, text, colour in zip('AB', predictions, colours, strict=True)),
     ]
-    rgb = viz.enlarged(viz.rgb_of(picture))
-    rgb = _resized(rgb, rgb.shape, False) if rgb.shape[1] > PANEL else rgb
-    return viz.captioned(_padded(rgb, width=SMALL), lines, LETTERS)
+    rgb = viz.enlarged(viz.rgb_of(image))
+    rgb = _resized(rgb, rgb.shape, False) if rgb.shape[1] > PANEL_WIDTH else rgb
+    return viz.captioned(_padded(rgb, width=MIN_WIDTH), lines, CAPTION_SIZE)
 
 
-def _in_parts(net, cells, of_a, of_b):
-    """Return input, truth and both predictions side by side, with the name and how good they are, (H, W, 3)."""
-    picture, first, truth = of_a
-    masks = [truth, first, of_b[1]]
-    if net.task.target == 'mask':
-        parts = [viz.rgb_of(picture), *(viz.colour_mask(mask, colours_for(net.args)) for mask in masks)]
+def _side_by_side(outputs, cells, of_a, of_b):
+    """Return input, target and both predictions side by side, with name and quality, (H, W, 3) uint8 array."""
+    image, prediction, truth = of_a
+    others = [truth, prediction, of_b[1]]
+    if outputs.task.target == 'mask':
+        images = [viz.rgb_of(image), *(viz.colour_mask(mask, colours_for(outputs.args)) for mask in others)]
     else:
-        parts = [viz.rgb_of(part) for part in (picture, *masks)]
-    parts = [_resized(part, parts[0].shape, net.task.target == 'mask') for part in parts]
-    column = 'miou' if net.task.target == 'mask' else 'psnr'
+        images = [viz.rgb_of(each) for each in (image, *others)]
+    images = [_resized(each, images[0].shape, outputs.task.target == 'mask') for each in images]
+    column = 'miou' if outputs.task.target == 'mask' else 'psnr'
     values = ', '.join(
-        f'{side} {number_text(float(of_one[column] or "nan"))}' for side, of_one in zip('AB', cells, strict=True)
+        f'{side} {number_text(float(each[column] or "nan"))}' for side, each in zip('AB', cells, strict=True)
     )
-    row = viz.captioned(viz.beside(*parts), [(f'{_name(cells[0])}    {column}: {values}', viz.INK)], LETTERS)
+    caption = f'{_short_name(cells[0])}    {column}: {values}'
+    row = viz.captioned(viz.beside(*images), [(caption, viz.INK)], CAPTION_SIZE)
     return _padded(row, width=row.shape[1] + MARGIN)
 
 
-def _resized(part, shape, mask):
-    """Return a part (H, W, 3) in the size of the first one, brought to about the width of a panel."""
+def _resized(image, shape, mask):
+    """Return an image (H, W, 3) in the size of `shape`, scaled to about PANEL_WIDTH."""
     height, width = shape[:2]
-    factor = PANEL / width if width > PANEL else max(1, PANEL // 2 // width)
+    factor = PANEL_WIDTH / width if width > PANEL_WIDTH else max(1, PANEL_WIDTH // 2 // width)
     size = round(width * factor), round(height * factor)
-    return np.asarray(Image.fromarray(part).resize(size, Image.NEAREST if mask or factor >= 1 else Image.BOX))
+    return np.asarray(Image.fromarray(image).resize(size, Image.NEAREST if mask or factor >= 1 else Image.BOX))
 
 
-def _name(cells):
-    """Return a sample's name, or its end where it is long (str)."""
+def _short_name(cells):
+    """Return a sample's name (str), without its beginning if it is long."""
     name = cells['name']
-    return name if len(name) <= NAME else f'...{name[-NAME:]}'
+    return name if len(name) <= MAX_NAME_LENGTH else f'...{name[-MAX_NAME_LENGTH:]}'
 
 
-def _said(net, cells, column):
-    """Return what a sample is or was said to be (str): the classes of a cell, or the numbers of several."""
-    if net.task.target == 'numbers':
+def _column_text(outputs, cells, column):
+    """Return the classes or numbers in the column 'target' or 'prediction' (str), predictions with confidence."""
+    if outputs.task.target == 'numbers':
         columns = [name for name in cells if name == column or name.startswith(f'{column}/')]
         return '  '.join(number_text(float(cells[name])) for name in columns)
-    known = net.args.class_names or []
-    names = cells[column].split('|') if net.task.target == 'labels' else [cells[column]]
+    known = outputs.args.class_names or []
+    names = cells[column].split('|') if outputs.task.target == 'labels' else [cells[column]]
     shown = [class_label(known.index(name), known) if name in known else name for name in names]
-    sure = f' ({float(cells["confidence"]):.0%})' if column == 'prediction' and cells.get('confidence') else ''
-    return (', '.join(shown) or 'none') + sure
+    confidence = as_number(cells.get('confidence')) if column == 'prediction' else None
+    return (', '.join(shown) or 'none') + ('' if confidence is None else f' ({confidence:.0%})')
 
 
 def _colour(cells):
@@ -178,10 +182,10 @@ def _colour(cells):
 
 
 def _title(text, size):
-    """Return a line of text as an (H, WIDTH, 3) uint8 array."""
-    return viz.captioned(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), [(text, viz.INK)], size)
+    """Return a line of text as an (H, SHEET_WIDTH, 3) uint8 array."""
+    return viz.captioned(np.full((viz.GAP, SHEET_WIDTH, 3), 255, np.uint8), [(text, viz.INK)], size)
 
 
 def _legend(args):
     """Return the classes with their colours, (H, W, 3) uint8 array."""
-    return viz.with_legend(np.full((viz.GAP, WIDTH, 3), 255, np.uint8), colours_for(args), args.class_names)
+    return viz.with_legend(np.full((viz.GAP, SHEET_WIDTH, 3), 255, np.uint8), colours_for(args), args.class_names)

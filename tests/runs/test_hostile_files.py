@@ -109,7 +109,16 @@ def test_all_commands_on_runs_answer(put, tmp_path, digits_run, name, capsys):
         shutil.copytree(digits_run.directory, tmp_path / 'runs' / run)
     (tmp_path / 'runs' / 'a' / name).unlink(missing_ok=True)
     put(f'runs/a/{name}')
-    for words in ('list', 'list --json', 'diff a b', 'compare a b', 'whence 0.1', 'seeds a', 'command a', 'rm a --yes'):
+    for words in (
+        'list',
+        'list --json',
+        'diff a b',
+        'compare a b',
+        'find-value 0.1',
+        'seeds a',
+        'command a',
+        'rm a --yes',
+    ):
         try:
             runs.main([*words.split(), '--checkpoints_dir', tmp_path / 'runs'])
         except DanluError as error:

@@ -1,1 +1,12 @@
-"""report.html, the page of a test: figures, tables and sections by task."""
+"""report.html, the page of a test. `page.Page` makes it; the templates are in templates/.
+
+- page: Page, and the Jinja2 environment
+- task_reports: what the page of each task shows; class_sections, regression_sections, image_sections: the sections
+- sections: tables, charts and galleries that sections consist of
+- predictions_table: reads predictions.csv
+- intervals: confidence intervals
+- confusion_matrix: layout of the matrix, most confused pairs
+- score_histograms: ROC and precision-recall curves
+- svg_plots: plots
+- sample_images: draws samples
+"""

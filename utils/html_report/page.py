@@ -1,10 +1,10 @@
-"""report.html: what a test found, as one file that opens anywhere. Jinja2 puts it together.
+"""report.html: the results of a test in one self-contained HTML file, rendered by Jinja2.
 
     page = Page(engine)                          # before the test
     page.add(predictions, targets)               # for each batch
-    page.write(path, predictions_csv, ...)       # when the results are there
+    page.write(path, predictions_csv, ...)       # after the test
 
-What it shows of each task is in utils/html_report/kinds.py, how it looks in utils/html_report/templates/.
+task_reports.py defines the contents by task, templates/ the layout.
 """
 
 import weakref
@@ -15,20 +15,27 @@ import numpy as np
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.drawing.colours import colours_for
-from utils.html_report import rows
+from utils.html_report import predictions_table
+from utils.html_report.confusion_matrix import short_count
 from utils.html_report.intervals import find_intervals
-from utils.html_report.kinds import TASK_REPORTS
-from utils.html_report.matrix import short_count
-from utils.html_report.pictures import SMALL, Painter, chosen
-from utils.html_report.scores import ScoreCounts
-from utils.html_report.sections import cell, figure
+from utils.html_report.sample_images import MAX_LOSSLESS_SIDE, SamplePainter, select_groups
+from utils.html_report.score_histograms import ScoreHistograms
+from utils.html_report.sections import value_cell
+from utils.html_report.task_reports import TASK_REPORTS
 from utils.options.checks import shown
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import entry_names, has_pictures, task_of
 
-TILES = 4
-MOST_CLASSES = 2000  # of whose scores histograms are kept, 32 MB
+MAX_TILES = 4
+MAX_HISTOGRAM_CLASSES = 2000  # 32 MB
 TEMPLATES = Path(__file__).parent / 'templates'
+WORST_NOTES = {
+    'label': 'The samples with the lowest probability of the true class.',
+    'labels': 'The samples with the largest loss.',
+    'mask': 'The images with the lowest mIoU.',
+    'numbers': 'The samples with the largest errors.',
+    'picture': 'The images with the lowest PSNR.',
+}
 
 
 def environment():
@@ -40,9 +47,7 @@ def environment():
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError as error:
-        raise DanluError(
-            'the page of a test needs Jinja2, which is not installed: pip install "jinja2>=3.1.6"'
-        ) from error
+        raise DanluError('report.html needs Jinja2, which is not installed: pip install "jinja2>=3.1.6"') from error
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -65,122 +70,125 @@ class Page:
     """
 
     def __init__(self, engine):
-        # A circle would keep worker processes until the garbage collector comes by, and then for ten seconds.
+        # A weak reference: a reference cycle would keep the DataLoader's worker processes alive after the test.
         self.environment, self.engine, self.args = environment(), weakref.proxy(engine), engine.args
-        self.kind = task_of(self.args).target if self.args.task in TASK_REPORTS else None
-        self.counts = self.matrix = self.class_counts = None
-        if self.kind in ('label', 'labels') and self.args.num_classes <= MOST_CLASSES:
-            self.counts = ScoreCounts(self.kind, self.args.num_classes, self.args.ignore_index)
+        self.target_kind = task_of(self.args).target if self.args.task in TASK_REPORTS else None
+        self.histograms = self.matrix = self.class_counts = None
+        if self.target_kind in ('label', 'labels') and self.args.num_classes <= MAX_HISTOGRAM_CLASSES:
+            self.histograms = ScoreHistograms(self.target_kind, self.args.num_classes, self.args.ignore_index)
 
     def add(self, predictions, targets):
-        """Take note of a batch, as Engine.step returns it; does not wait for the device."""
-        if self.counts is not None:
-            self.counts.add(predictions, targets)
+        """Count the scores of a batch, as Engine.step returns it; does not synchronise the device."""
+        if self.histograms is not None:
+            self.histograms.add(predictions, targets)
 
     def write(self, path, predictions, results, provenance, options):
         """Write the page.
 
         Args:
-            path: of the file.
-            predictions: Path of predictions.csv, which may be missing: then there are the metrics and settings only.
-            results: the values (dict).
-            provenance: what was tested (dict of str), as result.txt has it.
-            options: list of (heading, dict of options), those that differ from their defaults.
+            path: path of the file to write.
+            predictions: Path of predictions.csv; if missing, the page has metrics and settings only.
+            results: the metrics (dict).
+            provenance: the facts at the top of result.txt (dict of str).
+            options: list of (heading, dict of the options that differ from their defaults).
         """
-        self.results, self.sections, self.rows, self.pictures = results, [], [], {}
+        self.results, self.sections, self.rows, self.images = results, [], [], {}
         self.bounds, self.resamples, self.count = {}, (None, None), int(provenance['samples'])
         self.groups, self.group_notes, self.shown, self.error_scale = {}, {}, np.arange(0), None
-        self.small = False
-        if self.kind is not None and predictions.is_file():
-            self._look_at(predictions)
+        self.has_small_images = False
+        if self.target_kind is not None and predictions.is_file():
+            self._read(predictions)
             self.sections = TASK_REPORTS[self.args.task].sections(self)
+        metrics = [(name, self._metric_cell(name)) for name in self._main_metrics()]
+        data = {'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores()}
         text = self.environment.get_template('page.html').render(
             page=self,
             title=self._title(provenance),
             facts=provenance,
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
-            tiles=[(name, self._cell(name)) for name in self._main_names()[:TILES]],
-            metrics=[(name, self._cell(name)) for name in self._main_names()],
+            tiles=metrics[:MAX_TILES],
+            metrics=metrics,
             level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
-            data={'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores(), 'kind': self.kind},
+            data=data | {'targetKind': self.target_kind},
         )
         with atomic_writer(path) as file:
             file.write(text)
 
     def interval(self, name):
-        """Return the interval (low, high) of a value of result.txt, or None."""
+        """Return the confidence interval (low, high) of a metric of result.txt, or None."""
         return self.bounds.get(name)
 
     def card(self, index, group):
-        """Return what the template shows of a sample (dict): see pictures.Drawn."""
-        row = self.place[index]
+        """Return the values (dict) that the template shows of a drawn sample: see sample_images.DrawnSample."""
+        row = self.row_of[index]
         return {
             'row': row,
             'group': group,
-            'drawn': self.pictures.get(index),
+            'drawn': self.images.get(index),
             'name': self.rows[0]['values'][row],
-            'lines': self._lines(row),
+            'lines': self._captions(row),
             'right': self._is_right(row),
         }
 
-    def _main_names(self):
-        """Return the names of the values over all classes, that by which checkpoints are chosen first."""
+    def _main_metrics(self):
+        """Return the names of the metrics over all classes, the monitored metric first."""
         monitor = getattr(self.engine.metrics, 'monitor', None)
         directions = list(getattr(self.engine.metrics, 'directions', {}))
         names = [name for name in self.results if '/' not in name]
-        order = {name: place for place, name in enumerate([*directions, 'loss'])} | {monitor: -1}
+        order = {name: position for position, name in enumerate([*directions, 'loss'])} | {monitor: -1}
         return sorted(names, key=lambda name: order.get(name, len(order)))
 
-    def _cell(self, name):
-        """Return the cell of a value, with its interval and which way is better."""
+    def _metric_cell(self, name):
+        """Return the cell of a metric, with its confidence interval and an arrow: higher or lower is better."""
         directions = getattr(self.engine.metrics, 'directions', {})
-        way = 'min' if name.startswith('loss') else directions.get(name)
-        return cell(self.results[name], self.interval(name)) | {'way': {'min': '↓', 'max': '↑'}.get(way, '')}
+        mode = 'min' if name.startswith('loss') else directions.get(name)
+        return value_cell(self.results[name], self.interval(name)) | {'arrow': {'min': '↓', 'max': '↑'}.get(mode, '')}
 
     def _title(self, provenance):
-        """Return what the page is about (str)."""
         path = Path(provenance['checkpoint'])
         return f'{path.absolute().parent.name}/{path.name}'
 
-    def _look_at(self, predictions):
-        """Read predictions.csv, find the intervals, and draw the chosen samples."""
-        kind, header, seed = TASK_REPORTS[self.args.task], rows.header_of(predictions), self.args.seed
-        names = self.args.num_classes and entry_names(self.args.num_classes, self.args.class_names)
-        self.class_names = names or []
-        measures = kind.measures(header)
-        found = rows.scan(predictions, kind.badness(header), kind.columns(header), measures, seed)
+    def _read(self, predictions):
+        """Read predictions.csv, compute confidence intervals, and draw the selected samples."""
+        report, header = TASK_REPORTS[self.args.task], predictions_table.read_header(predictions)
+        seed = self.args.seed
+        self.class_names = (self.args.num_classes and entry_names(self.args.num_classes, self.args.class_names)) or []
+        measures = report.measures(header)
+        found = predictions_table.scan_predictions(
+            predictions, report.badness(header), report.columns(header), measures, seed
+        )
         self.columns, self.count = found['columns'], len(found['badness'])
         if self.engine.shows_matrix:
             self.matrix = self.engine.class_metrics.confusion_matrix().numpy()
             self.class_counts = self.matrix.diagonal(), self.matrix.sum(1), self.matrix.sum(0)
         elif hasattr(self.engine.class_metrics, 'class_counts'):
-            self.class_counts = tuple(part.numpy() for part in self.engine.class_metrics.class_counts())
+            self.class_counts = tuple(counts.numpy() for counts in self.engine.class_metrics.class_counts())
         self.bounds, self.resamples = find_intervals(self, measures, found['sums'], seed)
-        self.groups = chosen(found['badness'], *kind.groups, None if kind.middling else seed)
-        self.shown = rows.shown_rows(found['badness'], seed)
+        self.groups = select_groups(found['badness'], *report.group_sizes, None if report.use_median else seed)
         drawn = [index for indices in self.groups.values() for index in indices]
+        self.shown = predictions_table.select_rows(found['badness'], seed)
         self.shown = np.union1d(self.shown, np.array(drawn, dtype=int))
-        self.place = {index: place for place, index in enumerate(self.shown.tolist())}
-        self.rows = rows.columns_of(predictions, self.kind, self.shown, self.class_names)
-        self.scores = None if self.counts is None else self.counts.histograms()
+        self.row_of = {index: row for row, index in enumerate(self.shown.tolist())}
+        self.rows = predictions_table.table_columns(predictions, self.target_kind, self.shown, self.class_names)
+        self.scores = None if self.histograms is None else self.histograms.histograms()
         self._draw(drawn)
         if self.groups.get('worst'):
-            self.group_notes['worst'] = WORST[self.kind]
+            self.group_notes['worst'] = WORST_NOTES[self.target_kind]
 
     def _draw(self, indices):
-        """Draw samples, where they are pictures."""
-        colours = colours_for(self.args) if self.kind == 'mask' else None
-        if self.kind == 'mask':
+        """Draw samples if they are images."""
+        colours = colours_for(self.args) if self.target_kind == 'mask' else None
+        if self.target_kind == 'mask':
             self.hex_colours = [f'#{r:02x}{g:02x}{b:02x}' for r, g, b in colours]
             self.legend = list(zip(self.class_names, self.hex_colours, strict=True))
         if has_pictures(self.args):
-            painter = Painter(self.engine, colours)
-            self.pictures = painter.draw(indices)
+            painter = SamplePainter(self.engine, colours)
+            self.images = painter.draw(indices)
             self.error_scale = painter.error_scale
-            self.small = all(max(drawn.size) <= SMALL for drawn in self.pictures.values())
+            self.has_small_images = all(max(drawn.size) <= MAX_LOSSLESS_SIDE for drawn in self.images.values())
 
-    def _lines(self, row):
-        """Return what stands below a sample (dict of str)."""
+    def _captions(self, row):
+        """Return the texts below a sample: dict of str, by column of predictions.csv."""
         found = {}
         for column in self.rows[1:]:
             value = column['values'][row]
@@ -193,27 +201,14 @@ class Page:
         return found
 
     def _is_right(self, row):
-        """Return whether a sample is right (bool), or None where that is no question."""
+        """Return whether the prediction of a sample is right (bool), or None for tasks without right and wrong."""
         correct = next((column['values'][row] for column in self.rows if column['name'] == 'correct'), None)
         return None if correct is None else bool(correct)
 
     def _scores(self):
-        """Return the probabilities of the likeliest classes of the samples that are drawn: {row: [[name, value]]}."""
+        """Return the highest class probabilities of the drawn samples: {row: [[class name, probability]]}."""
         return {
-            self.place[index]: [[self.class_names[k], round(value, 4)] for k, value in drawn.scores]
-            for index, drawn in self.pictures.items()
+            self.row_of[index]: [[self.class_names[k], round(value, 4)] for k, value in drawn.scores]
+            for index, drawn in self.images.items()
             if drawn.scores
         }
-
-    def figure(self, value):
-        """Return a value as text."""
-        return figure(value)
-
-
-WORST = {
-    'label': 'Those whose true class got the least probability.',
-    'labels': 'Those with the largest loss.',
-    'mask': 'Those with the lowest mIoU.',
-    'numbers': 'Those whose numbers are farthest off.',
-    'picture': 'Those with the lowest PSNR.',
-}

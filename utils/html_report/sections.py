@@ -1,4 +1,4 @@
-"""The parts that sections are made of."""
+"""Tables, charts and galleries: the parts of sections, as dicts for the template."""
 
 import math
 
@@ -7,32 +7,36 @@ from markupsafe import Markup
 TITLES = {
     'worst': 'Worst samples',
     'best': 'Best samples',
-    'median': 'Samples in the middle',
-    'others': 'Others, drawn by chance',
+    'median': 'Median samples',
+    'others': 'Random samples',
 }
 
 
-def figure(value):
-    """Return a value of result.txt as a page shows it (str): four digits behind the point, as eval.py prints it."""
+def format_value(value):
+    """Return a value of result.txt with four decimals (str), as eval.py prints it."""
     if not isinstance(value, float | int) or not math.isfinite(value):
         return str(value)
     return f'{value:.4f}' if 1e-3 <= abs(value) < 1e5 or value == 0 else f'{value:.3e}'
 
 
-def cell(value, bounds=None):
-    """Return the cell of a table (dict) for a value of result.txt, with its interval (low, high) where it has one."""
+def value_cell(value, bounds=None):
+    """Return the table cell (dict) of a value of result.txt, with its confidence interval (low, high) if known."""
     known = isinstance(value, float | int) and math.isfinite(value)
-    found = {'text': figure(value) if known else '–', 'value': repr(value), 'sort': value if known else None}
+    cell = {'text': format_value(value) if known else '–', 'value': repr(value), 'sort': value if known else None}
     if known and bounds is not None and all(map(math.isfinite, bounds)):
-        found['interval'] = (
-            f'{figure(float(bounds[0]))}\xa0– {figure(float(bounds[1]))}'  # may be broken behind the dash
-        )
-    return found
+        low, high = (format_value(float(bound)) for bound in bounds)
+        cell['interval'] = f'{low}\xa0– {high}'  # the line may break only after the dash
+    return cell
 
 
 def count_cell(count):
-    """Return the cell of a table (dict) for a count."""
+    """Return the table cell (dict) of a count."""
     return {'text': f'{count:,}', 'value': str(count), 'sort': int(count)}
+
+
+def share_cell(share):
+    """Return the table cell (dict) of a share in 0..1, as a percentage."""
+    return {'text': f'{share:.1%}', 'sort': float(share)}
 
 
 def table(title, head, rows, note=''):
@@ -41,17 +45,17 @@ def table(title, head, rows, note=''):
 
 
 def chart(title, svg, note='', legend=()):
-    """Return a chart of a section: svg from utils.html_report.figures, legend [(number of the line, text)]."""
+    """Return a chart of a section: svg (str) of utils.html_report.svg_plots, legend [(number of the line, text)]."""
     return {'title': title, 'svg': Markup(svg), 'note': note, 'legend': list(legend)}
 
 
-def charts(title, those, note=''):
-    """Return a section with charts side by side."""
-    return {'kind': 'charts', 'title': title, 'charts': those, 'note': note}
+def chart_section(title, charts, note=''):
+    """Return a section with charts (list of what `chart` returned) side by side."""
+    return {'kind': 'charts', 'title': title, 'charts': charts, 'note': note}
 
 
-def galleries(page, wide=False):
-    """Return a section for each group of samples that are drawn, the worst first; `wide`: a row for each."""
+def sample_galleries(page, wide=False):
+    """Return a section for each group of drawn samples, the worst first; `wide`: one row per sample."""
     return [
         {
             'kind': 'gallery',
@@ -59,7 +63,7 @@ def galleries(page, wide=False):
             'note': page.group_notes.get(name, ''),
             'cards': [page.card(index, name) for index in indices],
             'wide': wide,
-            'small': page.small,
+            'small': page.has_small_images,
         }
         for name, indices in page.groups.items()
     ]

@@ -35,10 +35,10 @@ TEXTS = {
 }
 OWN = ['--device', 'cpu', '--num_workers', '0', '--threads', '1', '--batch_size', '4', '--no_report']
 # What is looked up in runs; a list of all of them has to come out whatever is in one.
-LISTS = [['list'], ['list', '--json'], ['list', '--csv', '--sort', 'best'], ['whence', '0.5']]
+LISTS = [['list'], ['list', '--json'], ['list', '--csv', '--sort', 'best'], ['find-value', '0.5']]
 LOOKED_UP = [
     *(['diff', RUN, OTHER], ['diff', OTHER, RUN, '--code'], ['command', RUN], ['note', RUN]),
-    *(['seeds', f'{RUN}*'], ['compare', RUN, OTHER], ['flips', RUN, OTHER]),
+    *(['seeds', f'{RUN}*'], ['compare', RUN, OTHER], ['compare-predictions', RUN, OTHER]),
 ]
 NUMBERS = [True, False, 0, 1, 2, 3, -1, -(2**63), 1024, 2**31, 2**63, 10**30, 10**400, 0.5, -0.0, 1e308, 5e-324]
 NUMBERS += [math.nan, math.inf, -math.inf]

@@ -13,7 +13,7 @@ import pytest
 
 from scripts import runs
 from scripts.run_commands.comparison import find_sides, find_test_sets, option_rows
-from scripts.run_commands.side_intervals import side_intervals
+from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
 from utils.statistics.ranking_bootstrap import ranking_intervals
 
@@ -82,7 +82,7 @@ def test_the_text_says_what_differs_and_what_came_out(three, capsys):
     assert re.findall(r'(0\.\d{4}) \(', values) == [f'{float(test.values["acc"]):.4f}' for test in three.tests]
     for letter in 'BC':
         assert re.search(rf'^acc: {letter} against A .* p = ', said, re.MULTILINE)
-    assert 'A and B and C: 13 samples of ' in said
+    assert 'A, B, C: 13 samples of ' in said
     count = int(re.search(r'samples on which they disagree: (\d+)', said)[1])
     rows = [rows_of(test) for test in three.tests]
     assert count == sum(len({own['correct'] for own in of_one}) > 1 for of_one in zip(*rows, strict=True)) > 0
@@ -113,7 +113,7 @@ def test_samples_come_in_the_order_of_disagreement(three):
     assert sorted(found.order.tolist()) == list(range(13))
     spread = np.ptp(found.quality, axis=1)[found.order]
     assert (np.diff(spread) <= 0).all()
-    assert spread[found.disagreed - 1] > 0 == spread[found.disagreed :].sum()
+    assert spread[found.disagreements - 1] > 0 == spread[found.disagreements :].sum()
     assert set(found.bounds) == set(found.names) == {'acc', 'f1_macro', 'precision_macro', 'recall_macro', 'loss'}
     for name, low_high in found.bounds.items():
         for value, (low, high) in zip(found.values[name], low_high, strict=True):
@@ -124,7 +124,7 @@ def test_a_run_without_a_test_is_compared_in_the_rest(three, capsys, tmp_path):
     said = compare(capsys, three.folder, 'lenet_a', 'lenet_untested')
     assert re.search(r'^epochs +2 +1$', said, re.MULTILINE)
     assert 'B has no test: ' in said
-    assert 'was never tested; this does it: python eval.py' in said
+    assert 'was never tested; to test it: python eval.py' in said
     page = page_of(capsys, three.folder, tmp_path / 'out.html', 'lenet_a', 'lenet_untested')
     assert any(text.startswith('B has no test: ') for text in page.texts)
     assert page.of_class('card') == []
@@ -140,9 +140,9 @@ def test_different_test_sets_are_said(three, eval_here, list_data, capsys, tmp_p
     result_of(eval_here, three.runs[1], '--val_list', folder / 'few.txt', '--result_dir', few)
     said = compare(capsys, three.folder, 'lenet_a', few, 'mlp_丙')
     shutil.rmtree(few)
-    assert 'A and C: 13 samples of ' in said
+    assert 'A, C: 13 samples of ' in said
     assert 'B: 6 samples of ' in said
-    assert 'A and B: the tests are of different test sets, so their samples cannot be paired' in said
+    assert 'A and B: the tests have different test sets, so their samples cannot be paired' in said
     assert 'acc: B against' not in said
 
 
@@ -199,7 +199,7 @@ def test_ranks_have_the_intervals_that_the_page_of_a_test_gives_them(tmp_path):
         predictions=tmp_path / 'predictions.csv', task='multilabel', values={'map': '0.5', 'auroc': '0.5'}
     )
     ap, auroc, _ = ranking_intervals(scores, truth, seed=3)
-    assert side_intervals(test, 3) == {'map': tuple(ap[-1]), 'auroc': tuple(auroc[-1])}
+    assert value_intervals(test, 3) == {'map': tuple(ap[-1]), 'auroc': tuple(auroc[-1])}
 
 
 def test_of_features_there_are_no_pictures(train_here, eval_here, capsys, tmp_path):
@@ -213,6 +213,6 @@ def test_of_features_there_are_no_pictures(train_here, eval_here, capsys, tmp_pa
         run = train_here(*words, '--lr', lr, '--save_prefix', lr)
         result_of(eval_here, run)
     page = page_of(capsys, tmp_path, tmp_path / 'out.html', 'mlp_0.01', 'mlp_0.001', '--show', 3)
-    assert any('No pictures: the samples are vectors of features' in text for text in page.texts)
+    assert any('No images: the samples are feature vectors' in text for text in page.texts)
     assert len(page.of_class('card')) == 3
     assert 'rmse: B against A' in compare(capsys, tmp_path, 'mlp_0.01', 'mlp_0.001')

@@ -68,7 +68,7 @@ def test_a_run_over_several_epochs_is_repeated_to_the_same_bits(table_run):
     assert len({step['weights'] for step in steps}) == len({step['loss'] for step in steps}) == REPLAY_STEPS
     assert conditions['device'] == 'cpu' and not conditions['ready_made']
     line, status = replay(table_run, 20)
-    assert (line, status) == ('data, weights and loss of the first 20 steps are those of the run', SAME)
+    assert (line, status) == ('data, weights and losses of the first 20 steps are equal to those of the run', SAME)
 
 
 def test_a_replay_leaves_nothing_behind_and_changes_nothing(table_run, tmp_path, monkeypatch):
@@ -96,7 +96,7 @@ def test_what_led_to_other_weights_is_named(table_run):
     record.write_text(text.replace('--lr=0.001', '--lr=0.01'), encoding='utf-8')
     line, status = replay(table_run, 20)
     assert status == DIFFERS
-    assert line.startswith('step 2 differs: the weights; step 1 led to other weights'), line
+    assert line.startswith('step 2 differs: step 1 led to other weights'), line
     record.write_text(text.replace('--seed=0', '--seed=1'), encoding='utf-8')
     assert replay(table_run, 20)[1] == DIFFERS
 
@@ -109,7 +109,7 @@ def test_what_led_to_other_weights_is_named(table_run):
         ({'loss': 2.0000001, 'weights': 9}, 1e-5, None),
         ({'loss': 2.1, 'weights': 9}, 1e-5, 'step 1 differs: the loss'),
         ({'loss': float('nan')}, None, 'step 1 differs: the loss is nan'),
-        ({'loss': 2.0, 'weights': 9}, None, 'step 1 differs: the weights; the network begins with other weights'),
+        ({'loss': 2.0, 'weights': 9}, None, 'step 1 differs: the initial weights are not those of the run'),
         ({'loss': 2.1, 'weights': 9, 'data': 9}, None, 'step 1 differs: the data'),
     ],
 )
@@ -141,7 +141,7 @@ def test_runs_that_cannot_be_repeated_by_their_options_are_refused(table_run, ta
     )
     trainer.close()
     own.train()
-    with pytest.raises(DanluError, match='parts of its own'):
+    with pytest.raises(DanluError, match='ready-made parts'):
         replay(own.args.model_dir, 5)
     (table_run / REPLAY_FILE).write_text('{"threads": 1', encoding='utf-8')
     with pytest.raises(DanluError, match='damaged'):
@@ -161,7 +161,7 @@ def test_a_run_of_several_processes_is_said_not_to_be_replayed(table_run):
 def test_the_exit_status_is_what_git_bisect_takes(table_run, capsys):
     words = ['replay', table_run, '--checkpoints_dir', table_run.parent]
     assert runs.main([*words, '--steps', 2]) == 0
-    assert capsys.readouterr().out == 'data, weights and loss of the first 2 steps are those of the run\n'
+    assert capsys.readouterr().out == 'data, weights and losses of the first 2 steps are equal to those of the run\n'
     record = table_run / 'args.txt'
     text = record.read_text(encoding='utf-8')
     record.write_text(text.replace('--seed=0', '--seed=1'), encoding='utf-8')

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from scripts.dev.measure_runs import FIRST, make_runs
-from scripts.run_commands.finding import find_runs
+from scripts.run_commands.run_index import find_runs
 from utils.base.registry import PROJECT
 from utils.base.text_table import table, truncate_cell, width_of
 from utils.runs.lock import RunLock
@@ -109,7 +109,7 @@ def test_a_broken_file_never_breaks_the_table(maker, call, name, data):
     for words in (
         ['diff', 'whole', 'broken'],
         ['diff', 'whole', 'broken', '--code'],
-        ['whence', '0.75'],
+        ['find-value', '0.75'],
         ['note', 'broken'],
     ):
         assert call(*words).error is None
@@ -263,18 +263,20 @@ def test_tests_are_of_the_run_and_not_of_one_before_it(maker, call):
     assert rows_of(call('list', '--json'))['older']['test'] == 0.125
 
 
-def test_values_of_different_data_are_not_to_be_compared(maker, call):
-    said = 'not to be compared, as the data are not the same: '
+def test_values_of_different_data_are_not_comparable(maker, call):
+    tested, validated = (
+        f'not comparable: the runs were {verb} on 2 different data sets' for verb in ('tested', 'validated')
+    )
     for name, data in (('a', 'x' * 64), ('b', 'y' * 64), ('c', 'not known')):
         run = maker.run(name, [0.5])
         maker.test(run, {'acc': 0.6}, data_sha256=data)
-    assert call('list').lines[-1] == f'{said}test, of 2 sets'
-    assert said not in call('list', 'a', 'c').text
+    assert call('list').lines[-1] == tested
+    assert 'not comparable' not in call('list', 'a', 'c').text
     record = json.loads((run / 'record.json').read_text())
     record['data']['val']['sha256'] = 'z' * 64
     (run / 'record.json').write_text(json.dumps(record))
-    assert call('list').lines[-1] == f'{said}best, of 2 sets; test, of 2 sets'
-    assert said not in call('list', '--csv').text + call('list', '--json').text
+    assert call('list').lines[-2:] == [validated, tested]
+    assert 'not comparable' not in call('list', '--csv').text + call('list', '--json').text
 
 
 def test_runs_in_directories_of_runs(maker, call):
@@ -310,7 +312,7 @@ def test_many_runs_cost_one_look_at_each_file(maker, call, monkeypatch):
         opened.append(str(path))
         return builtin(path, *words, **keywords)
 
-    for words in (['list'], ['whence', '0.7431'], ['whence', '0.123456789123']):
+    for words in (['list'], ['find-value', '0.7431'], ['find-value', '0.123456789123']):
         opened.clear()
         monkeypatch.setattr('builtins.open', counting)
         call(*words)
@@ -326,7 +328,7 @@ def test_no_command_imports_torch(maker, call):
     one, other = 'lenet_exp_1', 'lenet_exp_2'
     commands = [
         ['list'],
-        ['whence', '0.5'],
+        ['find-value', '0.5'],
         ['diff', one, other],
         ['command', one],
         ['note', one],
@@ -349,9 +351,9 @@ def test_a_closed_pipe_and_a_wrong_command(maker):
     done = subprocess.run(['bash', '-c', piped], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) in ((141, ''), (0, ''))
     assert done.stdout.startswith('name,date')
-    done = subprocess.run(['bash', '-c', f'{script} whense'], capture_output=True, text=True, check=False)
+    done = subprocess.run(['bash', '-c', f'{script} find-vale'], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count('\n')) == (2, 1)
-    assert "no command 'whense'; did you mean whence?" in done.stderr
+    assert "no command 'find-vale'; did you mean find-value?" in done.stderr
 
 
 @pytest.mark.parametrize('width', [None, 200, 50, 40, 30])

@@ -12,8 +12,8 @@ import pytest
 
 from options import train_parser
 from scripts.dev.measure_runs import FIRST
-from scripts.run_commands.command import in_effect
-from scripts.run_commands.sources import LARGEST, code_today
+from scripts.run_commands.command import effective_value
+from scripts.run_commands.run_code import MAX_FILE_BYTES, code_today
 from utils.options.args_file import options_of
 from utils.runs.lock import RunLock
 
@@ -93,8 +93,8 @@ def test_only_what_differs(maker, call):
         },
         'test of best.pth on one.txt (bbbbbbbbbbbb)': {'acc': ('0.6', '0.7')},
     }
-    assert 'validated on different data: their best values cannot be compared' in called.lines
-    assert 'the values of their epochs are the same up to epoch 1' in called.lines
+    assert 'best values are not comparable: the runs were validated on different data' in called.lines
+    assert 'the values of the epochs are equal up to epoch 1' in called.lines
 
 
 def test_other_data_and_another_network_fit_on_a_page(maker, call):
@@ -140,7 +140,7 @@ def test_tests_of_different_sets_are_not_compared(maker, call):
     for name, data in (('a', 'x' * 64), ('b', 'y' * 64)):
         maker.test(maker.run(name, [0.5]), {'acc': 0.6, 'f1_macro': 0.5}, data_sha256=data)
     text = call('diff', 'a', 'b').text
-    assert 'tested on different test sets: the values of their tests cannot be compared' in text
+    assert 'test results are not comparable: the test sets differ' in text
     assert sections(text)['test of best.pth on test.txt (xxxxxxxxxxxx)'] == {'acc': ('0.6', 'none')}
 
 
@@ -159,11 +159,11 @@ def test_the_code_of_two_runs(maker, call):
     called = call('diff', 'a', 'b', '--code')
     code = sections(called.text)['code']
     assert list(code) == ['model/net.py', 'gone.py', 'new.py']
-    assert (code['gone.py'][1], code['new.py'][0]) == ('not there', 'not there')
+    assert (code['gone.py'][1], code['new.py'][0]) == ('missing', 'missing')
     assert {'--- a/model/net.py', '+++ b/model/net.py', '-relu', '+gelu', '-x', '+y'} <= set(called.lines)
-    assert called.lines[-1] == 'other files, which take no part in runs, differ too: tests/test_net.py'
+    assert called.lines[-1] == 'other files that differ and do not affect runs: tests/test_net.py'
     assert 'equal' not in called.text
-    assert 'the source files are the same' in call('diff', 'a', 'a', '--code').text
+    assert 'the source files are equal' in call('diff', 'a', 'a', '--code').text
 
 
 def test_an_archive_is_not_trusted(maker, call, tmp_path):
@@ -172,7 +172,7 @@ def test_an_archive_is_not_trusted(maker, call, tmp_path):
     change_record(b, source={'file': 'source.zip', 'sha256': 'other'})
     with zipfile.ZipFile(b / 'source.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
         archive.writestr('../../outside.py', 'escaped\n')
-        archive.writestr('bomb.py', b'\0' * (LARGEST + 1))
+        archive.writestr('bomb.py', b'\0' * (MAX_FILE_BYTES + 1))
         archive.writestr('train.py', 'two\x1b[2J\n')
     called = call('diff', 'a', 'b', '--code')
     assert called.status == 0
@@ -180,9 +180,9 @@ def test_an_archive_is_not_trusted(maker, call, tmp_path):
     assert 'bomb' not in called.text
     assert not list(tmp_path.rglob('outside.py'))
     (b / 'source.zip').write_bytes((b / 'source.zip').read_bytes()[:100])
-    assert 'no source.zip that can be read: b' in call('diff', 'a', 'b', '--code').text
+    assert 'no readable source.zip: b' in call('diff', 'a', 'b', '--code').text
     change_record(b, source={'file': '../a/source.zip', 'sha256': 'other'})
-    assert 'no source.zip that can be read: b' in call('diff', 'a', 'b', '--code').text
+    assert 'no readable source.zip: b' in call('diff', 'a', 'b', '--code').text
 
 
 @pytest.mark.parametrize('part', [None, 3, 'x', [], {}, {'val': 3}, {'file': [], 'sha256': {}, 'commit': 5}])
@@ -198,7 +198,7 @@ def test_records_of_another_form(maker, call, part):
         ['list'],
         ['list', '--json'],
         ['command', 'b'],
-        ['whence', '0.5'],
+        ['find-value', '0.5'],
     ):
         assert call(*words).status == 0
 
@@ -212,7 +212,7 @@ def test_a_run_that_went_on_with_other_code(maker, call):
     row = json.loads(call('list', '--json').text)[0]
     assert row['date'] == FIRST.astimezone().strftime('%Y-%m-%d %H:%M:%S')
     assert row['test'] == 0.25
-    assert 'begun by: python train.py --save_prefix a' in call('command', 'a').text
+    assert 'started with: python train.py --save_prefix a' in call('command', 'a').text
 
 
 def repeated(call, name):
@@ -246,21 +246,19 @@ def test_the_command_repeats_the_run(maker, call, options):
             action.type = str
     again, recorded = parser.parse_args(words), parser.parse_args([f'@{run / "args.txt"}'])
     compared = [action for action in options_of(parser) if action.repeated and action.dest != 'loss']
-    ours, theirs = ({each.dest: in_effect(each, of) for each in compared} for of in (again, recorded))
+    ours, theirs = ({each.dest: effective_value(each, of) for each in compared} for of in (again, recorded))
     assert ours == theirs
     assert again.loss in (None, recorded.loss)
     assert all(line.startswith('#') for line in remarks)
     assert any('args.txt' in line for line in [*words, *remarks])
-    assert any('not there any more: --train_list /gone/a list.txt' in line for line in remarks) == (
-        'train_list' in options
-    )
+    assert any('missing now: --train_list /gone/a list.txt' in line for line in remarks) == ('train_list' in options)
 
 
 def test_the_command_is_short(maker, call):
     maker.run('a', [0.5], lr=0.01, epochs=10)
     words, remarks = repeated(call, 'a')
     assert words == [f'--checkpoints_dir={maker.root}', '--lr=0.01']
-    assert '# begun by: python train.py --save_prefix a, in' in remarks[1]
+    assert '# started with: python train.py --save_prefix a, in' in remarks[1]
     assert 'git checkout 0123456789abcdef' in remarks[-1]
 
 
@@ -278,7 +276,9 @@ def test_the_command_says_what_of_the_code_changed(maker, call):
     write_source(run, train='x')
     change_record(run, git={'commit': 'f' * 40, 'changed': ['train.py']})
     _, remarks = repeated(call, 'a')
-    assert remarks[-1].endswith(f'as it was: unzip {shlex.quote(f"{run}/source.zip")} into an empty directory')
+    assert remarks[-1].endswith(
+        f'to get the old code: unzip {shlex.quote(f"{run}/source.zip")} into an empty directory'
+    )
     change_record(run, code=code_today())
     assert not any('code' in line for line in repeated(call, 'a')[1])
 
@@ -291,11 +291,13 @@ def test_the_command_of_a_script_with_parts_of_its_own(maker, call):
     (run / 'env.txt').write_text('command: python gan.py --lr 0.01\ndirectory: /home/me\n')
     called = call('command', 'a')
     assert called.lines[0] == 'python gan.py --lr 0.01'
-    assert called.lines[1] == '# a script with parts of its own, which no options of train.py name'
+    assert called.lines[1] == '# a script with parts that no options of train.py name'
     assert any(line.endswith('gan.py --lr 0.01, in /home/me') for line in called.lines)
     assert all(line.startswith('#') for line in called.lines[1:])
     (run / 'env.txt').unlink()
-    assert call('command', 'a').error == 'a was made by a script with parts of its own, and by which is not recorded'
+    assert (
+        call('command', 'a').error == 'a was made by a script with ready-made parts, and its command was not recorded'
+    )
 
 
 def test_a_run_that_today_cannot_be_repeated(maker, call):
@@ -304,7 +306,7 @@ def test_a_run_that_today_cannot_be_repeated(maker, call):
     (run / 'args.txt').write_text(text.replace('--model_type=lenet', '--model_type=mine'))
     assert re.match('a: .*argument --model_type: unknown model', call('command', 'a').error)
     (run / 'args.txt').unlink()
-    assert 'no args.txt that can be read' in call('command', 'a').error
+    assert 'no readable args.txt' in call('command', 'a').error
 
 
 def test_notes(maker, call):
@@ -346,7 +348,7 @@ def test_what_is_not_removed(maker, call, tmp_path, monkeypatch):
     run = maker.run('a', [0.5])
     (run / 'lock').write_text('')
     monkeypatch.setattr('scripts.run_commands.run.lock_holder', lambda path: 'process 1 on here')
-    assert 'process 1 on here goes on with this run' in call('rm', 'a', '--yes').error
+    assert 'is in use by process 1 on here' in call('rm', 'a', '--yes').error
     monkeypatch.undo()
     (maker.root / 'link').symlink_to(run)
     assert 'is a link' in call('rm', 'link', '--yes').error
@@ -361,7 +363,7 @@ def test_what_is_not_removed(maker, call, tmp_path, monkeypatch):
     (tmp_path / 'log.txt').write_text('of something else')  # a run's file alone makes no run elsewhere
     assert call('rm', str(outside / 'cat.png'), '--yes').status == 2
     shutil.copy(run / 'args.txt', tmp_path)
-    assert 'holds more than a run' in call('rm', str(tmp_path), '--yes').error
+    assert 'contains more than a run' in call('rm', str(tmp_path), '--yes').error
     assert sorted(path.name for path in maker.root.iterdir()) == ['a', 'link']
     assert (outside / 'cat.png').exists()
 
@@ -398,7 +400,7 @@ def test_names(maker, call, name):
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('lenet', "'lenet' begins the names of 2 runs: lenet_exp_1, lenet_exp_10"),
+        ('lenet', "'lenet' is ambiguous; it matches 2 runs: lenet_exp_1, lenet_exp_10"),
         ('lenet_epx_1', 'did you mean lenet_exp_1'),
         ('exp_10', 'did you mean lenet_exp_10?'),
         ('zzz', 'list` shows all'),

@@ -39,19 +39,19 @@ def test_list(real, capsys):
 
 def test_whence(real, capsys):
     best = json.loads(said(capsys, real, 'list', '--json', '第一'))[0]['best']
-    text = said(capsys, real, 'whence', repr(best))
+    text = said(capsys, real, 'find-value', repr(best))
     test, _, epoch = text.partition('\n\n')
     assert test.startswith(f'{best!r}  acc')
     assert f'checkpoint  {real}/mlp_第一/best.pth' in test
     assert re.search('list +digits.*, samples 1000', test)
     assert 'val/acc' in epoch
-    assert ', the best one, of mlp_第一' in epoch
+    assert ', the best epoch, of mlp_第一' in epoch
 
 
 def test_diff(real, capsys):
     text = said(capsys, real, 'diff', 'mlp_第', 'mlp_t', '--code')
     assert re.search(r'^options +A +B\nlr +0\.002 +0\.004\n\nresults', text, re.MULTILINE)
-    assert 'the source files are the same' in text
+    assert 'the source files are equal' in text
     assert 'no difference' not in text
 
 

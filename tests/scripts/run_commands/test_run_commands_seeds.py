@@ -57,7 +57,7 @@ def test_groups_of_other_options_are_kept_apart(maker, call):
     seeds(maker, [0.8, 0.9], 'fast', lr=0.1)
     done = call('seeds', '*')
     assert [line.split(':')[1].split(',')[0] for line in done.lines if ' runs, seeds' in line] == [' 2 runs', ' 2 runs']
-    assert done.lines[-1] == 'warning: the runs differ in more than their seed, so they are 2 groups: lr'
+    assert done.lines[-1] == 'warning: the runs differ in more than the seed and form 2 groups: lr'
 
 
 def test_what_differs_besides_the_options_is_warned_of(maker, call):
@@ -65,7 +65,7 @@ def test_what_differs_besides_the_options_is_warned_of(maker, call):
     record = json.loads((second / 'record.json').read_text())
     record['code'], record['versions']['torch'], record['data']['train']['sha256'] = 'x' * 64, '2.16.0', 'y' * 64
     (second / 'record.json').write_text(json.dumps(record))
-    assert 'warning: not the same in all of them: the code, the train data, torch' in call('seeds', '*').lines
+    assert 'warning: not the same in all runs: the code, the train data, torch' in call('seeds', '*').lines
 
 
 def test_unfinished_runs_and_the_same_seed_again_are_left_out(maker, call):
@@ -76,8 +76,10 @@ def test_unfinished_runs_and_the_same_seed_again_are_left_out(maker, call):
     (killed / 'args.txt').write_text(text.replace('--epochs=2', '--epochs=9'))
     done = call('seeds', 'lenet_exp_*')
     assert '3 runs, seeds 0, 1, 2;' in done.lines[0]
-    assert 'warning: lenet_exp_seed3 is left out: it is killed' in done.lines
-    assert any(line.startswith('warning: lenet_exp_seed2 is left out: lenet_exp_seed2_2 has') for line in done.lines)
+    assert 'warning: lenet_exp_seed3 is ignored: it is killed' in done.lines
+    assert any(
+        line.startswith('warning: lenet_exp_seed2 is ignored: lenet_exp_seed2_2 is newer') for line in done.lines
+    )
     assert '0.6067' in done.text  # (0.5 + 0.7 + 0.62) / 3
 
 
@@ -91,4 +93,4 @@ def test_tests_on_other_data_have_rows_of_their_own(maker, call):
 def test_one_run_and_none(maker, call):
     seeds(maker, [0.5])
     assert 'scripts/seeds.sh 5' in call('seeds', 'lenet_exp_seed0').lines[-1]
-    assert 'fits' in call('seeds', 'mlp*').error
+    assert 'matches' in call('seeds', 'mlp*').error

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from utils.base.csv_text import escape_cell, unescape_cell
-from utils.html_report.rows import read
+from utils.html_report.predictions_table import read_predictions
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_formulas_are_text(name, cell):
 def test_the_page_has_the_names(tmp_path):
     with open(tmp_path / 'x.csv', 'w', newline='', encoding='utf-8') as file:
         csv.writer(file).writerows([['name', 'target'], [escape_cell('=a'), '-1']])
-    assert list(read(tmp_path / 'x.csv')) == [{'name': '=a', 'target': '-1'}]
+    assert list(read_predictions(tmp_path / 'x.csv')) == [{'name': '=a', 'target': '-1'}]

@@ -39,7 +39,7 @@ ALLOWED = {
     'utils/provenance/code_fingerprint.py: then.read_bytes(path)': 'a method of symbol_resolver.Source',
     'utils/provenance/code_fingerprint.py: now.read_bytes(path)': 'a method of symbol_resolver.Source',
     'utils/provenance/symbol_resolver.py: self.read_bytes(path)': 'a method of symbol_resolver.Source',
-    'scripts/run_commands/sources.py: archive.open(info)': 'in a zip archive',
+    'scripts/run_commands/run_code.py: archive.open(info)': 'in a zip archive',
     'utils/runs/inert_objects.py: archive.open(name)': 'in a zip archive',
     'utils/runs/result_directory.py: Path(args.result_dir, REPORT).touch()': 'in a new directory',
 }

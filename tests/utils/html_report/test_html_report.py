@@ -1,4 +1,4 @@
-"""The figures of a page: calibration, curves, intervals, the confusion matrix; and what it shows of many samples."""
+"""The contents of a page: calibration, curves, confidence intervals, the confusion matrix, and selected samples."""
 
 import argparse
 from types import SimpleNamespace
@@ -15,14 +15,14 @@ from torchmetrics.functional.classification import (
 )
 
 from metrics import select_metrics
-from utils.html_report import rows
-from utils.html_report.intervals import of_matrix
-from utils.html_report.kinds import TASK_REPORTS
-from utils.html_report.matrix import confused_pairs, drawn_matrix, short_count
-from utils.html_report.of_classes import calibration
+from utils.html_report import predictions_table
+from utils.html_report.class_sections import calibration
+from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count
+from utils.html_report.intervals import matrix_metrics
 from utils.html_report.page import Page
-from utils.html_report.pictures import chosen
-from utils.html_report.scores import ScoreCounts, best_threshold, curves
+from utils.html_report.sample_images import select_groups
+from utils.html_report.score_histograms import ScoreHistograms, best_threshold, roc_pr_curves
+from utils.html_report.task_reports import TASK_REPORTS
 from utils.statistics import ranking_bootstrap, significance
 from utils.statistics.ranking_bootstrap import RankedScores, ranking_intervals
 from utils.statistics.significance import bootstrap_intervals, count_intervals, draw_counts
@@ -48,30 +48,30 @@ def test_curves_from_counts_are_nearly_those_of_all_scores(target):
     else:
         truth = logits + torch.randn(800, 3, generator=random) * 4 > 0
         targets, scores = truth.float(), logits.double().sigmoid()
-    counts = ScoreCounts(target, 3)
+    counts = ScoreHistograms(target, 3)
     for part in range(0, 800, 130):
         counts.add(logits[part : part + 130], targets[part : part + 130])
     found = counts.histograms()
     assert found.sum() == 800 * 3 and (found[1].sum(1) == truth.sum(0).numpy()).all()
     for index in range(3):
-        curve = curves(*found[:, index])
+        curve = roc_pr_curves(*found[:, index])
         both = scores[:, index], truth[:, index].long()
         assert curve['auroc'] == pytest.approx(float(binary_auroc(*both)), abs=2e-3)
         assert curve['ap'] == pytest.approx(float(binary_average_precision(*both)), abs=5e-3)
 
 
 def test_certain_scores_stay_apart_and_a_class_that_is_not_there_has_no_curve():
-    counts = ScoreCounts('label', 2)
+    counts = ScoreHistograms('label', 2)
     # The probability of class 1 is 1 in float32 for both.
     counts.add(torch.tensor([[0.0, 17.5], [0.0, 18.5], [0.0, float('nan')]]), torch.tensor([0, 1, 1]))
     found = counts.histograms()
     assert found[0, 1].nonzero()[0].max() < found[1, 1].nonzero()[0].max()
     assert found[1, 1, 0] == 1, 'what is no number is the least sure'
-    assert np.isnan(curves(np.array([1, 2]), np.array([0, 0]))['ap'])
+    assert np.isnan(roc_pr_curves(np.array([1, 2]), np.array([0, 0]))['ap'])
 
 
 def test_ignored_samples_do_not_count_and_other_shapes_are_left_alone():
-    counts = ScoreCounts('label', 2, ignore_index=1)
+    counts = ScoreHistograms('label', 2, ignore_index=1)
     counts.add(torch.zeros(3, 2), torch.tensor([0, 1, 7]))
     assert counts.histograms().sum() == 2
     counts.add(torch.zeros(3, 5), torch.tensor([0, 1, 0]))
@@ -100,11 +100,11 @@ def test_intervals_are_those_of_theory():
 def test_intervals_of_groups_are_those_of_samples():
     random = np.random.default_rng(0)
     values = random.normal(3, 2, 60_000)
-    groups = rows.Groups(2, seed=0)
+    groups = predictions_table.GroupedSums(2, seed=0)
     for value in values:
         groups.add([value, 1.0])
     found, _ = bootstrap_intervals(groups.rows(), lambda sums: sums[:, :1] / sums[:, 1:])
-    assert len(groups.rows()) == rows.MOST
+    assert len(groups.rows()) == predictions_table.MAX_SAMPLES
     assert groups.rows().sum(0) == pytest.approx([values.sum(), 60_000])
     assert np.diff(found[0])[0] == pytest.approx(2 * 1.96 * 2 / np.sqrt(60_000), rel=0.1)
 
@@ -152,7 +152,7 @@ def test_values_of_the_matrix_are_those_of_the_metrics():
     random = torch.Generator().manual_seed(2)
     metrics.update(torch.randn(50, 4, generator=random), torch.randint(0, 3, (50,), generator=random))
     wanted = metrics.compute()
-    keys, value, counts = of_matrix(metrics.confusion_matrix().numpy(), names)
+    keys, value, counts = matrix_metrics(metrics.confusion_matrix().numpy(), names)
     with np.errstate(divide='ignore', invalid='ignore'):
         found = dict(zip(keys, value(counts[None])[0], strict=True))
     for key in ('acc', 'f1_macro', 'precision_macro', 'recall_macro', 'acc_class/a', 'acc_class/d'):
@@ -182,7 +182,7 @@ def test_values_of_masks_are_those_of_the_metrics():
 def test_a_matrix_is_drawn_within_its_bounds(classes):
     random = np.random.default_rng(0)
     matrix = random.integers(0, 3, (classes, classes)) + np.diag(np.full(classes, 40))
-    drawn = drawn_matrix(
+    drawn = matrix_layout(
         matrix, [f'{"猫" if k % 2 else "class"} of number {k} and a long name' for k in range(classes)]
     )
     assert len(drawn['labels']) == min(classes, 100) and drawn['left_out'] == max(0, classes - 100)
@@ -193,7 +193,7 @@ def test_a_matrix_is_drawn_within_its_bounds(classes):
 
 def test_pairs_are_named_by_how_often():
     matrix = np.array([[5, 3, 0], [1, 5, 0], [0, 9, 1]])
-    found = [(pair['truth'], pair['said'], pair['count']) for pair in confused_pairs(matrix, ['a', 'b', 'c'])]
+    found = [(pair['truth'], pair['predicted'], pair['count']) for pair in confused_pairs(matrix, ['a', 'b', 'c'])]
     assert found == [(2, 1, 9), (0, 1, 3), (1, 0, 1)]
     assert confused_pairs(np.diag([1, 2]), ['a', 'b']) == []
 
@@ -205,17 +205,17 @@ def test_counts_fit_into_cells():
 
 def test_of_many_samples_the_worst_are_shown():
     badness = np.random.default_rng(0).random(50_000)
-    shown = rows.shown_rows(badness, seed=0)
-    assert len(shown) == rows.MOST == len(set(shown.tolist()))
+    shown = predictions_table.select_rows(badness, seed=0)
+    assert len(shown) == predictions_table.MAX_SAMPLES == len(set(shown.tolist()))
     assert set(np.argsort(-badness)[:1000]) <= set(shown.tolist())
 
 
 def test_groups_of_samples_share_none():
     badness = np.array([0.1, np.inf, 0.3, -np.inf, 0.5, 0.2])
-    assert chosen(badness, 2, 1, 9, seed=0) == {'worst': [1, 4], 'best': [0], 'others': [2, 5]}
-    assert chosen(badness, 2, 1, 1, seed=None)['median'] == [2]
-    assert chosen(np.array([-np.inf]), 2, 1, 1, seed=0) == {}
-    assert chosen(np.array([0.5]), 2, 1, 1, seed=None) == {'worst': [0]}
+    assert select_groups(badness, 2, 1, 9, seed=0) == {'worst': [1, 4], 'best': [0], 'others': [2, 5]}
+    assert select_groups(badness, 2, 1, 1, seed=None)['median'] == [2]
+    assert select_groups(np.array([-np.inf]), 2, 1, 1, seed=0) == {}
+    assert select_groups(np.array([0.5]), 2, 1, 1, seed=None) == {'worst': [0]}
 
 
 def test_a_task_of_ones_own_has_metrics_and_settings(tmp_path):

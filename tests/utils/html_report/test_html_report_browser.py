@@ -177,7 +177,7 @@ def test_a_comparison_fits_a_phone(pages, opened, capsys, tmp_path):
     tests = [str(pages(name).directory) for name in ('digits', 'masks')]
     runs.main(['compare', *tests, '--html', str(tmp_path / 'report.html'), '--checkpoints_dir', str(tmp_path)])
     tab = opened(SimpleNamespace(directory=tmp_path), 'phone')
-    assert 'nothing can be compared' in tab.locator('#notes').inner_text()
+    assert 'not comparable' in tab.locator('#notes').inner_text()
     assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
 
 
@@ -198,7 +198,7 @@ def test_digits_are_sorted_filtered_and_clicked(pages, opened):
     alike = [row['name'] for row in wrong if all(row[key] == wrong[0][key] for key in ('target', 'prediction'))]
     assert sorted(column_of(tab, 'name')) == sorted(alike)
     tab.get_by_role('button', name='Reset').click()
-    tab.locator('#filters').get_by_label('Only').select_option('confidence')
+    tab.locator('#filters').get_by_label('Range of').select_option('confidence')
     tab.locator('#filters').get_by_label('to', exact=True).fill('0.5')
     assert count_of(tab) == sum(float(row['confidence']) <= 0.5 for row in rows)
     tab.get_by_role('button', name='Reset').click()
@@ -230,14 +230,14 @@ def test_a_picture_is_shown_large_by_mouse_and_keyboard(pages, opened):
 def test_a_confused_pair_leads_to_its_samples(pages, opened):
     tab = opened(pages('digits'))
     pair = tab.locator('tr.pair').first
-    truth, said, count, _ = pair.locator('td').all_inner_texts()
+    truth, predicted, count, _ = pair.locator('td').all_inner_texts()
     pair.click()
     assert count_of(tab) == int(count)
-    assert set(column_of(tab, 'target')) == {truth} and set(column_of(tab, 'prediction')) == {said}
+    assert set(column_of(tab, 'target')) == {truth} and set(column_of(tab, 'prediction')) == {predicted}
     cell = tab.locator('svg.matrix rect.wrong').last
     wanted = cell.get_attribute('data-c').split(',')
     cell.hover()
-    assert 'taken for' in tab.locator('#matrix-cell').inner_text()
+    assert 'predicted as' in tab.locator('#matrix-cell').inner_text()
     cell.click()
     assert count_of(tab) == int(wanted[2])
 
@@ -253,7 +253,7 @@ def test_samples_of_other_tasks_are_sorted_filtered_and_clicked(pages, opened, n
     first = float(column_of(tab, column)[0])
     assert np.isclose(first, min(values), rtol=1e-3) or np.isclose(first, max(values), rtol=1e-3)
     middle = float(np.median(values))
-    tab.locator('#filters').get_by_label('Only').select_option(column)
+    tab.locator('#filters').get_by_label('Range of').select_option(column)
     tab.locator('#filters').get_by_label('from', exact=True).fill(str(middle))
     assert abs(count_of(tab) - sum(value >= middle for value in values)) <= 1  # shown in five digits
     tab.locator('.card').first.click()

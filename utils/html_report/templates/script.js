@@ -1,22 +1,22 @@
 'use strict';
 (() => {
 const byId = (id) => document.getElementById(id);
-const make = (tag, text, kind) => {
+const make = (tag, text, className) => {
   const element = document.createElement(tag);
   if (text !== undefined) element.textContent = text;
-  if (kind) element.className = kind;
+  if (className) element.className = className;
   return element;
 };
 
-// Tables with few rows: a click on a column's name sorts.
+// Small tables: a click on a column's name sorts.
 for (const table of document.querySelectorAll('table.sortable')) {
   const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, place) => head.addEventListener('click', () => {
+  heads.forEach((head, index) => head.addEventListener('click', () => {
     const up = head.getAttribute('aria-sort') === 'descending';
     heads.forEach((other) => other.removeAttribute('aria-sort'));
     head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
     const key = (row) => {
-      const cell = row.cells[place];
+      const cell = row.cells[index];
       if (cell.dataset.sort === undefined) return cell.textContent.trim();
       return cell.dataset.sort === '' ? null : Number(cell.dataset.sort);
     };
@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll('table.sortable')) {
   }));
 }
 
-// What is empty comes last, whichever way is sorted.
+// Empty cells come last in both directions.
 function ordered(a, b, up) {
   if (a === null || b === null) return (a === null) - (b === null);
   const less = typeof a === 'number' ? a - b : a.localeCompare(b, undefined, {numeric: true});
@@ -36,21 +36,21 @@ const slider = byId('alpha');
 if (slider) slider.addEventListener('input', () => document.documentElement.style.setProperty('--alpha', slider.value));
 
 if (!byId('data')) return;
-const {columns, shown, scores, kind} = JSON.parse(byId('data').textContent);
-const column = Object.fromEntries(columns.map((one) => [one.name, one]));
+const {columns, shown, scores, targetKind} = JSON.parse(byId('data').textContent);
+const columnByName = Object.fromEntries(columns.map((column) => [column.name, column]));
 const cards = {};
 for (const card of document.querySelectorAll('.card')) cards[card.dataset.row] = card;
-const names = kind === 'label' ? column.target.names : kind === 'labels' ? column.target.names : [];
+const names = ['label', 'labels'].includes(targetKind) ? columnByName.target.names : [];
 const PER_PAGE = 50;
 const form = byId('filters'), head = byId('rows').tHead, body = byId('rows').tBodies[0];
-let order = [], page = 0, sorted = null, open = null, walk = [];
+let order = [], page = 0, sorted = null, open = null, sequence = [];
 
-function textOf(one, row) {
-  const value = one.values[row];
-  if (one.type === 'class') return one.names[value];
-  if (one.type === 'classes') return value.split('|').join(', ') || 'none';
+function textOf(column, row) {
+  const value = column.values[row];
+  if (column.type === 'class') return column.names[value];
+  if (column.type === 'classes') return value.split('|').join(', ') || 'none';
   if (value === null) return '–';
-  return one.type === 'number' ? String(Number(value.toPrecision(4))) : value;
+  return column.type === 'number' ? String(Number(value.toPrecision(4))) : value;
 }
 
 // --- the table of all samples
@@ -58,15 +58,15 @@ function textOf(one, row) {
 function filtered() {
   const wanted = Object.fromEntries(new FormData(form));
   const text = wanted.text.trim().toLowerCase();
-  const texts = columns.filter((one) => one.type !== 'number');
+  const texts = columns.filter((column) => column.type !== 'number');
   const low = wanted.low === '' ? -Infinity : Number(wanted.low), high = wanted.high === '' ? Infinity : Number(wanted.high);
   const bounded = low > -Infinity || high < Infinity;
-  const number = column[wanted.number];
+  const number = columnByName[wanted.number];
   const found = [];
   for (let row = 0; row < shown.length; row++) {
-    if (text && !texts.some((one) => textOf(one, row).toLowerCase().includes(text))) continue;
+    if (text && !texts.some((column) => textOf(column, row).toLowerCase().includes(text))) continue;
     if (!fits('target', wanted.target, row) || !fits('prediction', wanted.prediction, row)) continue;
-    if (wanted.right && String(column.correct.values[row]) !== wanted.right) continue;
+    if (wanted.right && String(columnByName.correct.values[row]) !== wanted.right) continue;
     if (wanted.drawn && !cards[row]) continue;
     if (bounded) {
       const value = number.values[row];
@@ -79,16 +79,16 @@ function filtered() {
 
 function fits(name, wanted, row) {
   if (wanted === undefined || wanted === '') return true;
-  const one = column[name];
-  if (one.type === 'class') return one.values[row] === Number(wanted);
-  return one.values[row].split('|').includes(one.names[Number(wanted)]);
+  const column = columnByName[name];
+  if (column.type === 'class') return column.values[row] === Number(wanted);
+  return column.values[row].split('|').includes(column.names[Number(wanted)]);
 }
 
 function update() {
   order = filtered();
   if (sorted) {
-    const one = column[sorted.name];
-    const keys = one.values.map((value, row) => one.type === 'number' ? value : textOf(one, row));
+    const column = columnByName[sorted.name];
+    const keys = column.values.map((value, row) => column.type === 'number' ? value : textOf(column, row));
     order.sort((a, b) => ordered(keys[a], keys[b], sorted.up) || a - b);
   }
   page = 0;
@@ -112,89 +112,89 @@ function rowOf(row) {
   const line = make('tr');
   line.dataset.row = row;
   line.tabIndex = 0;
-  if (hasPictures) {
+  if (hasImages) {
     const cell = make('td', undefined, 'thumb');
-    const picture = cards[row] && cards[row].querySelector('.pane svg');
-    if (picture) cell.append(copied(picture));
+    const image = cards[row] && cards[row].querySelector('.pane svg');
+    if (image) cell.append(copied(image));
     line.append(cell);
   }
-  for (const one of columns) line.append(make('td', textOf(one, row), one.type === 'number' ? 'number' : ''));
+  for (const column of columns) line.append(make('td', textOf(column, row), column.type === 'number' ? 'number' : ''));
   return line;
 }
 
-// A copy must not have the id by which other layers name a picture.
+// A copy must not have the ids that other layers refer to.
 function copied(element) {
   const copy = element.cloneNode(true);
   for (const part of copy.querySelectorAll('[id]')) part.removeAttribute('id');
   return copy;
 }
 
-const hasPictures = Object.values(cards).some((card) => card.querySelector('.pane'));
-const firstLine = make('tr');
-if (hasPictures) firstLine.append(make('th', '', 'thumb'));
-for (const one of columns) {
-  const cell = make('th', undefined, one.type === 'number' ? 'number' : '');
-  const button = make('button', one.name);
+const hasImages = Object.values(cards).some((card) => card.querySelector('.pane'));
+const headRow = make('tr');
+if (hasImages) headRow.append(make('th', '', 'thumb'));
+for (const column of columns) {
+  const cell = make('th', undefined, column.type === 'number' ? 'number' : '');
+  const button = make('button', column.name);
   button.type = 'button';
   button.addEventListener('click', () => {
-    const same = sorted && sorted.name === one.name;
-    sorted = {name: one.name, up: same ? !sorted.up : one.type !== 'number'};
+    const same = sorted && sorted.name === column.name;
+    sorted = {name: column.name, up: same ? !sorted.up : column.type !== 'number'};
     update();
   });
-  cell.dataset.name = one.name;
+  cell.dataset.name = column.name;
   cell.append(button);
-  firstLine.append(cell);
+  headRow.append(cell);
 }
-head.append(firstLine);
+head.append(headRow);
 
 for (const name of ['target', 'prediction']) {
   const select = form.elements[name];
   if (!names.length) { select.closest('label').remove(); continue; }
-  select.append(new Option('any', ''), ...column[name].names.map((text, index) => new Option(text, index)));
+  select.append(new Option('any', ''), ...columnByName[name].names.map((text, index) => new Option(text, index)));
 }
-if (!column.correct) form.elements.right.closest('label').remove();
-for (const one of columns) if (one.type === 'number') form.elements.number.append(new Option(one.name, one.name));
-if (!hasPictures) form.elements.drawn.closest('label').remove();
+if (!columnByName.correct) form.elements.right.closest('label').remove();
+for (const column of columns) if (column.type === 'number') form.elements.number.append(new Option(column.name, column.name));
+if (!hasImages) form.elements.drawn.closest('label').remove();
 form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('input', update);
 form.addEventListener('reset', () => setTimeout(update));
 byId('back').addEventListener('click', () => { page--; render(); });
 byId('next').addEventListener('click', () => { page++; render(); });
 
-function showPair(truth, said) {
+function showPair(truth, predicted) {
   if (!names.length) return;
   form.reset();
   form.elements.target.value = truth;
-  form.elements.prediction.value = said;
+  form.elements.prediction.value = predicted;
   update();
   byId('samples').scrollIntoView();
 }
 
-// --- one sample, large
+// --- one sample, enlarged
 
-function show(row, among) {
-  walk = among;
+function show(row, rows) {
+  sequence = rows;
   open = row;
   byId('large-name').textContent = textOf(columns[0], row);
   const card = cards[row];
-  const picture = card && (card.querySelector('.panes') || card.querySelector('.fault'));
-  byId('large-picture').replaceChildren(...(picture ? [copied(picture)] : []));
+  const image = card && (card.querySelector('.panes') || card.querySelector('.fault'));
+  byId('large-picture').replaceChildren(...(image ? [copied(image)] : []));
   const facts = make('table', undefined, 'facts');
-  for (const one of columns.slice(1)) {
+  for (const column of columns.slice(1)) {
     const line = facts.insertRow();
-    line.append(make('th', one.name), make('td', textOf(one, row)));
+    line.append(make('th', column.name), make('td', textOf(column, row)));
   }
   byId('large-facts').replaceChildren(facts);
   if (scores[row]) byId('large-facts').append(probabilities(scores[row]));
-  const place = walk.indexOf(row);
-  byId('previous').disabled = place <= 0;
-  byId('following').disabled = place < 0 || place >= walk.length - 1;
+  const position = sequence.indexOf(row);
+  byId('previous').disabled = position <= 0;
+  byId('following').disabled = position < 0 || position >= sequence.length - 1;
   if (!byId('large').open) byId('large').showModal();
 }
 
-function probabilities(those) {
+function probabilities(values) {
   const table = make('table', undefined, 'probabilities');
-  for (const [name, value] of those) {
+  for (const [name, value] of values) {
     const line = table.insertRow(), meter = make('span', undefined, 'meter'), bar = make('i'), cell = make('td');
     bar.style.width = `${value * 100}%`;
     meter.append(bar);
@@ -205,15 +205,15 @@ function probabilities(those) {
 }
 
 function step(by) {
-  const row = walk[walk.indexOf(open) + by];
-  if (row !== undefined) show(row, walk);
+  const row = sequence[sequence.indexOf(open) + by];
+  if (row !== undefined) show(row, sequence);
 }
 
 function activate(event) {
   const card = event.target.closest('.card'), pair = event.target.closest('.pair'), line = event.target.closest('#rows tbody tr');
-  if (card) show(Number(card.dataset.row), [...card.parentElement.children].map((one) => Number(one.dataset.row)));
+  if (card) show(Number(card.dataset.row), [...card.parentElement.children].map((each) => Number(each.dataset.row)));
   else if (line) show(Number(line.dataset.row), order);
-  else if (pair) showPair(pair.dataset.truth, pair.dataset.said);
+  else if (pair) showPair(pair.dataset.truth, pair.dataset.predicted);
   return card || pair || line;
 }
 
@@ -237,12 +237,12 @@ byId('large').addEventListener('click', (event) => { if (event.target === byId('
 const matrix = document.querySelector('svg.matrix');
 if (matrix) {
   const labels = JSON.parse(matrix.dataset.names);
-  const said = byId('matrix-cell');
+  const caption = byId('matrix-cell');
   matrix.addEventListener('pointerover', (event) => {
     const cell = event.target.dataset.c;
     if (!cell) return;
-    const [truth, taken, count, share] = cell.split(',').map(Number);
-    said.textContent = `${labels[truth]} taken for ${labels[taken]}: ${count.toLocaleString('en')}, ${(share * 100).toFixed(1)}% of ${labels[truth]}`;
+    const [truth, predicted, count, share] = cell.split(',').map(Number);
+    caption.textContent = `${labels[truth]} predicted as ${labels[predicted]}: ${count.toLocaleString('en')}, ${(share * 100).toFixed(1)}% of ${labels[truth]}`;
   });
   matrix.addEventListener('click', (event) => {
     const cell = event.target.dataset.c;
@@ -251,9 +251,9 @@ if (matrix) {
 }
 
 sorted = {
-  label: {name: 'target_probability', up: true}, labels: {name: column.loss ? 'loss' : 'correct', up: !column.loss},
+  label: {name: 'target_probability', up: true}, labels: {name: columnByName.loss ? 'loss' : 'correct', up: !columnByName.loss},
   mask: {name: 'miou', up: true}, picture: {name: 'psnr', up: true},
-  numbers: {name: column.loss ? 'loss' : 'name', up: !column.loss},
-}[kind];
+  numbers: {name: columnByName.loss ? 'loss' : 'name', up: !columnByName.loss},
+}[targetKind];
 update();
 })();

@@ -1,4 +1,4 @@
-"""Which runs a list shows: by their names, options, date and state, and in which order."""
+"""Select runs by name, options, date and state, and sort them."""
 
 import argparse
 import datetime
@@ -12,10 +12,10 @@ from utils.base.registry import unknown_name
 
 CONDITION = re.compile(r'([\w/-]+?)(!=|<=|>=|=|<|>)(.*)', re.DOTALL)
 ORDERS = {'<': operator.lt, '>': operator.gt, '<=': operator.le, '>=': operator.ge}
-SPANS = {'m': 'minutes', 'h': 'hours', 'd': 'days', 'w': 'weeks'}
-UNSET = ('', 'none', 'None', '-')  # how a condition says that an option is not set
+TIME_UNITS = {'m': 'minutes', 'h': 'hours', 'd': 'days', 'w': 'weeks'}
+UNSET = ('', 'none', 'None', '-')  # values of a condition for options that are not set
 ON, OFF = ('true', 'on', 'yes', '1'), ('false', 'off', 'no', '0')
-# What a run itself tells, besides its options.
+# Names besides options that conditions may use: function(run) -> str or None.
 FACTS = {
     'state': lambda run: run.state,
     'done': lambda run: str(run.done),
@@ -25,7 +25,7 @@ FACTS = {
 
 
 def condition(text):
-    """Check a word such as lr=0.01 or epochs>=10 and return (name, operator, value), all str: an argparse type."""
+    """Parse a word such as lr=0.01 or epochs>=10 into (name, operator, value), all str: an argparse type."""
     found = CONDITION.fullmatch(text)
     if not found:
         raise argparse.ArgumentTypeError(
@@ -37,20 +37,20 @@ def condition(text):
     return name.replace('-', '_'), sign, value
 
 
-def moment(text):
-    """Return the datetime that 2026-11-01, 2026-11-01T12:30 or 7d (m, h, d, w: ago) means: an argparse type."""
+def start_date(text):
+    """Return the datetime of 2026-11-01, 2026-11-01T12:30 or a time ago, 7d (units m, h, d, w): an argparse type."""
     if span := re.fullmatch(r'(\d{1,5})([mhdw])', text):
-        return datetime.datetime.now() - datetime.timedelta(**{SPANS[span[2]]: int(span[1])})
+        return datetime.datetime.now() - datetime.timedelta(**{TIME_UNITS[span[2]]: int(span[1])})
     if date := parse_date(text):
         return date
-    raise argparse.ArgumentTypeError(f'{text!r} is no date such as 2026-11-01 and no span such as 7d')
+    raise argparse.ArgumentTypeError(f'{text!r} is neither a date such as 2026-11-01 nor a time ago such as 7d')
 
 
 def selected(runs, patterns=(), conditions=(), since=None):
-    """Return those of `runs` (list) whose name fits a pattern, that fulfil all conditions and began after `since`.
+    """Return the runs (list) whose name matches a pattern, that fulfil all conditions and started after `since`.
 
     Args:
-        patterns: as in a shell, lenet_*; one without * ? [ fits names that hold it. None: all.
+        patterns: shell patterns such as lenet_*; a pattern without * ? [ matches names that contain it. (): all runs.
         conditions: what `condition` returned.
         since: datetime, or None.
 
@@ -69,7 +69,7 @@ def selected(runs, patterns=(), conditions=(), since=None):
 
 
 def check_names(names, runs, option):
-    """Raise a DanluError, which begins with `option`, for the first name that is an option of none of the runs."""
+    """Raise a DanluError that begins with `option` for the first name that is not an option of any run."""
     known = {name for run in runs for name in run.options} | set(FACTS) if names else ()
     for name in names:
         if runs and name not in known:
@@ -86,28 +86,28 @@ def holds(run, name, sign, wanted):
 
 
 def _equal(value, wanted):
-    """Return whether an option's value is what a condition wants: by number where both are one (bool)."""
+    """Return whether an option's value equals that of a condition (bool), as numbers if both are numbers."""
     if value is None or value is False:
         return wanted in (UNSET if value is None else OFF)
     if value is True:
         return wanted in ON
-    if isinstance(value, list):  # one of several, or all
-        return wanted in (' '.join(value), ','.join(value)) or any(_equal(part, wanted) for part in value)
+    if isinstance(value, list):  # the condition may name one element or all
+        return wanted in (' '.join(value), ','.join(value)) or any(_equal(each, wanted) for each in value)
     number, other = as_number(value), as_number(wanted)
     return value == wanted or (number is not None and number == other)
 
 
 def ordered(runs, by, test_of, reverse=False):
-    """Return runs in order: by name, the newest, best, longest first; those of which it is not known come last.
+    """Return sorted runs (list): by name, or the newest, best or longest first; runs without the value come last.
 
     Args:
         by: 'name', 'date', 'best', 'test', 'epochs' or 'time'.
         test_of: function(run) -> value of its newest test (float) or None.
-        reverse: turn the order round.
+        reverse: reverse the order.
     """
 
     def better(run, value):
-        # Values of different metrics are not compared.
+        # Values are compared only within one metric.
         return None if value is None else (run.monitor or '', value if run.mode == 'min' else -value)
 
     keys = {

@@ -1,4 +1,4 @@
-"""How scores spread over right and wrong, counted while a test runs: ROC and precision-recall in bounded memory.
+"""ROC and precision-recall curves in bounded memory, from histograms of scores that are counted during a test.
 
 Fawcett 2006, An introduction to ROC analysis; Davis and Goadrich 2006, The relationship between precision-recall and
 ROC curves.
@@ -7,18 +7,18 @@ ROC curves.
 import numpy as np
 import torch
 
-SPAN = 20.0  # log-odds: a probability of 1 - 2e-9
+MAX_LOG_ODDS = 20.0  # a probability of 1 - 2e-9
 BINS = 1000
-NONE = np.empty(0)
+EMPTY = np.empty(0)
 
 
-class ScoreCounts:
-    """Histograms of the log-odds of each class, of samples that have it and that have it not.
+class ScoreHistograms:
+    """Histograms of the log-odds of each class, over positive and negative samples.
 
     Args:
-        target: 'label' (one class per sample) or 'labels' (each class by itself): utils.tasks.tasks.Task.target.
+        target: 'label' (one class per sample) or 'labels' (multilabel): utils.tasks.tasks.Task.target.
         num_classes: K.
-        ignore_index: label of samples that do not count, or None.
+        ignore_index: label of ignored samples, or None.
     """
 
     def __init__(self, target, num_classes, ignore_index=None):
@@ -26,7 +26,7 @@ class ScoreCounts:
         self.counts = None
 
     def add(self, predictions, targets):
-        """Count a batch, as Engine.step returns it, if it is what the task has; does not wait for the device."""
+        """Count a batch, as Engine.step returns it; other shapes are ignored. Does not synchronise the device."""
         if not torch.is_tensor(predictions) or predictions.shape != (len(targets), self.num_classes):
             return
         logits = predictions.detach()
@@ -37,14 +37,15 @@ class ScoreCounts:
             counted = (labels >= 0) & (labels < self.num_classes)
             if self.ignore_index is not None:
                 counted &= labels != self.ignore_index
-        bins = ((_log_odds(self.target, logits) + SPAN) * (BINS / (2 * SPAN))).long().clamp_(0, BINS - 1)
+        bins = (_log_odds(self.target, logits) + MAX_LOG_ODDS) * (BINS / (2 * MAX_LOG_ODDS))
+        bins = bins.long().clamp_(0, BINS - 1)
         cells = bins + BINS * (torch.arange(self.num_classes, device=bins.device) + self.num_classes * truth)
         if self.counts is None:
             self.counts = torch.zeros(2 * self.num_classes * BINS, dtype=torch.int64, device=bins.device)
         self.counts.index_add_(0, cells.flatten(), counted[:, None].expand_as(cells).flatten().long())
 
     def histograms(self):
-        """Return the counts (2, K, BINS), int64 array: of samples without and with the class; None if there is none."""
+        """Return the counts (2, K, BINS), int64 array, of negative and positive samples; None without samples."""
         return None if self.counts is None else self.counts.cpu().numpy().reshape(2, self.num_classes, BINS)
 
 
@@ -57,56 +58,56 @@ def _truth(target, targets, num_classes):
 
 
 def _log_odds(target, logits):
-    """Return log(p / (1 - p)) of each class, float (N, K); what is no number counts as the least."""
+    """Return log(p / (1 - p)) of each class, float (N, K), within +-MAX_LOG_ODDS; the lowest value for nan."""
     if target == 'label':
         others = torch.full_like(logits, -torch.inf)
         if logits.shape[1] > 1:
             top = logits.topk(2, dim=1).values
-            # The sum over the other classes: of all but the largest it is exact, as nothing large is taken off.
+            # Sum over the other classes. For the largest logit, leave it out of the sum: subtracting it is inexact.
             shifted = (logits - top[:, :1]).exp()
             rest = shifted.sum(1, keepdim=True) - shifted
             first = logits == top[:, :1]
             without_first = torch.where(first, 0.0, shifted).sum(1, keepdim=True) + (first.sum(1, keepdim=True) - 1)
             others = torch.where(first, without_first, rest).log() + top[:, :1]
         logits = logits - others
-    return logits.float().nan_to_num(-SPAN, SPAN, -SPAN).clamp(-SPAN, SPAN)
+    return logits.float().nan_to_num(-MAX_LOG_ODDS, MAX_LOG_ODDS, -MAX_LOG_ODDS).clamp(-MAX_LOG_ODDS, MAX_LOG_ODDS)
 
 
-def curves(without, having):
+def roc_pr_curves(negatives, positives):
     """Return the ROC and the precision-recall curve of a class.
 
     Args:
-        without, having: (BINS,) int, counts of samples by score, lowest first.
+        negatives, positives: (BINS,) int, numbers of samples by score, lowest score first.
 
     Returns:
-        dict: false_positive_rate, true_positive_rate (from 0 to 1); precision, recall; auroc, ap (float, nan where
-        a curve has no meaning).
+        dict: false_positive_rate, true_positive_rate (from 0 to 1); precision, recall; auroc, ap (float, nan if
+        undefined).
     """
-    false, true = (np.concatenate([[0], part[::-1].cumsum()]) for part in (without, having))
-    said = true + false
-    keep = np.concatenate([[True], np.diff(said) > 0])
+    false, true = (np.concatenate([[0], counts[::-1].cumsum()]) for counts in (negatives, positives))
+    predicted = true + false
+    keep = np.concatenate([[True], np.diff(predicted) > 0])
     true, false = true[keep].astype(float), false[keep].astype(float)
     if not true[-1]:
-        return {'false_positive_rate': NONE, 'true_positive_rate': NONE, 'precision': NONE, 'recall': NONE,
+        return {'false_positive_rate': EMPTY, 'true_positive_rate': EMPTY, 'precision': EMPTY, 'recall': EMPTY,
                 'auroc': np.nan, 'ap': np.nan}  # fmt: skip
     recall = true / true[-1]
     precision = true[1:] / (true[1:] + false[1:])
-    fall_out = false / false[-1] if false[-1] else NONE
+    false_positive_rate = false / false[-1] if false[-1] else EMPTY
     return {
-        'false_positive_rate': fall_out,
-        'true_positive_rate': recall if len(fall_out) else NONE,
+        'false_positive_rate': false_positive_rate,
+        'true_positive_rate': recall if len(false_positive_rate) else EMPTY,
         'precision': precision,
         'recall': recall[1:],
-        'auroc': float(np.trapezoid(recall, fall_out)) if len(fall_out) else np.nan,
+        'auroc': float(np.trapezoid(recall, false_positive_rate)) if len(false_positive_rate) else np.nan,
         'ap': float((np.diff(recall) * precision).sum()),
     }
 
 
-def best_threshold(without, having):
-    """Return the probability at or above which a class is best said to be there by F1, and that F1 (floats or nan)."""
-    true, false = having[::-1].cumsum()[::-1], without[::-1].cumsum()[::-1]
-    if not having.sum():
+def best_threshold(negatives, positives):
+    """Return the probability threshold with the highest F1, and that F1 (floats or nan)."""
+    true, false = positives[::-1].cumsum()[::-1], negatives[::-1].cumsum()[::-1]
+    if not positives.sum():
         return np.nan, np.nan
-    f1 = 2 * true / (true + false + having.sum())
+    f1 = 2 * true / (true + false + positives.sum())
     best = int(np.flatnonzero(f1 == f1.max())[-1])
-    return float(1 / (1 + np.exp(SPAN - best * 2 * SPAN / BINS))), float(f1[best])
+    return float(1 / (1 + np.exp(MAX_LOG_ODDS - best * 2 * MAX_LOG_ODDS / BINS))), float(f1[best])

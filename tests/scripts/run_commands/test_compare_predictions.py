@@ -1,4 +1,4 @@
-"""runs.py flips: two tests paired by sample, what chance gives, and pictures of what changed."""
+"""runs.py compare-predictions: two tests paired by sample, what chance gives, and pictures of what changed."""
 
 import csv
 import itertools
@@ -82,9 +82,9 @@ def two(tmp_path):
     return folders
 
 
-def flips(capsys, *words):
-    """Run runs.py flips and return what it printed."""
-    runs.main(['flips', *map(str, words)])
+def compare_predictions(capsys, *words):
+    """Run runs.py compare-predictions and return what it printed."""
+    runs.main(['compare-predictions', *map(str, words)])
     return capsys.readouterr().out
 
 
@@ -213,7 +213,7 @@ def test_the_measures_are_the_values_of_result_txt(task, tmp_path):
 @pytest.mark.parametrize('task', BOOTSTRAP_METRICS)
 def test_every_task_can_be_compared(task, tmp_path, capsys):
     a, b = (random_test(tmp_path / name, task, seed).directory for seed, name in enumerate('ab'))
-    out = flips(capsys, a, b, '--csv', tmp_path / 'all.csv')
+    out = compare_predictions(capsys, a, b, '--csv', tmp_path / 'all.csv')
     assert '31 samples of val.txt' in out
     ways = ('right to wrong', 'wrong to right') if task in ('classification', 'multilabel') else ('worse', 'better')
     counts = {way: int(re.search(rf'{way}: (\d+)', out)[1]) for way in ways}
@@ -227,14 +227,14 @@ def test_every_task_can_be_compared(task, tmp_path, capsys):
         gain = float(row[f'B {column}']) - float(row[f'A {column}'])
         if task != 'regression':  # whose samples are ranked by their absolute error
             assert (gain > 0) == (row['change'] == ways[1])
-    assert re.search(r'the gap of \S+ is (within what|more than) chance gives \(p [=<] [\d.e-]+, ', out)
+    assert re.search(r'the difference of \S+ is (not )?significant \(p [=<] [\d.e-]+, ', out)
 
 
 # --- what is printed
 
 
-def test_flips_are_counted_listed_and_tested(two, tmp_path, capsys):
-    out = flips(capsys, *two, '--csv', tmp_path / 'flips.csv')
+def test_changes_are_counted_listed_and_tested(two, tmp_path, capsys):
+    out = compare_predictions(capsys, *two, '--csv', tmp_path / 'flips.csv')
     assert 'right to wrong: 2, wrong to right: 5, no change: 5' in out
     assert out.splitlines()[:3] == [
         f'A: run0/best, epoch 3, {two[0]}',
@@ -246,7 +246,7 @@ def test_flips_are_counted_listed_and_tested(two, tmp_path, capsys):
     assert re.search(r'^  p0.png +牛 +牛 +dog$', out, re.M)
     assert 'acc: A 0.5000, B 0.7500' in out
     p = 2 * (1 + 7 + 21) / 2**7
-    verdict = f"the gap of 0.2500 is within what chance gives (p = {p:.2g}, McNemar's exact test on the 7 samples that"
+    verdict = f"the difference of 0.2500 is not significant (p = {p:.2g}, McNemar's exact test on the 7 samples that"
     assert verdict in out
     with open(tmp_path / 'flips.csv', newline='', encoding='utf-8-sig') as file:
         rows = list(csv.DictReader(file))
@@ -254,28 +254,28 @@ def test_flips_are_counted_listed_and_tested(two, tmp_path, capsys):
     assert {key: rows[2][key] for key in ('change', 'index', 'target', 'A prediction', 'B prediction')} == {
         'change': 'wrong to right', 'index': '2', 'target': NAMES[2], 'A prediction': '牛', 'B prediction': NAMES[2],
     }  # fmt: skip
-    assert '(the first 1 of 5)' in flips(capsys, *two, '--show', 1)
+    assert '(the first 1 of 5)' in compare_predictions(capsys, *two, '--show', 1)
 
 
-def test_a_large_gap_is_more_than_chance(tmp_path, capsys):
+def test_a_large_difference_is_significant(tmp_path, capsys):
     targets = torch.arange(60) % 3
     wrong = (targets + (torch.arange(60) < 30)) % 3
     a, b = (
         make_test(tmp_path / name, 'classification', logits_for(said.tolist()), targets, num_classes=3)
         for name, said in (('a', wrong), ('b', targets))
     )
-    out = flips(capsys, a, b)
+    out = compare_predictions(capsys, a, b)
     assert 'wrong to right: 30' in out
-    assert 'the gap of 0.5000 is more than chance gives (p < 0.001, McNemar' in out
-    out = flips(capsys, b, a, '--metric', 'loss')
-    assert re.search(r'gap: \+\S+, 95% interval \+', out)
-    assert 'is more than chance gives (p < 0.001, paired bootstrap)' in out
+    assert 'the difference of 0.5000 is significant (p < 0.001, McNemar' in out
+    out = compare_predictions(capsys, b, a, '--metric', 'loss')
+    assert re.search(r'difference: \+\S+, 95% confidence interval \+', out)
+    assert 'is significant (p < 0.001, paired bootstrap)' in out
 
 
 def test_a_mean_that_is_not_the_one_of_result_txt_is_called_so(two, capsys):
     changed(two[0] / 'result.txt', ('\nloss: ', '\nloss: 1'))
-    out = flips(capsys, *two, '--metric', 'loss')
-    assert 'of A, this is the mean over its samples; result.txt has ' in out
+    out = compare_predictions(capsys, *two, '--metric', 'loss')
+    assert 'A: this is the mean over samples; result.txt has ' in out
     assert 'of B, this is' not in out
 
 
@@ -294,13 +294,15 @@ def test_a_run_and_a_checkpoint_stand_for_their_newest_test(two, tmp_path, capsy
     shutil.copytree(two[1], elsewhere)
     changed(elsewhere / 'result.txt', ('10:00:00', '12:00:00'))
     for words in (['run0', 'run1'], [two[0].parent.with_suffix('.pth'), 'run1/best.pth']):
-        out = flips(capsys, *words, '--checkpoints_dir', tmp_path)
+        out = compare_predictions(capsys, *words, '--checkpoints_dir', tmp_path)
         assert out.splitlines()[:2] == [f'A: run0/best, epoch 3, {two[0]}', f'B: run1/best, epoch 3, {newer}']
     line = {
         'values': {'acc': 0.5}, 'checkpoint': 'run1/best.pth', 'directory': str(tmp_path), 'result_dir': str(elsewhere)
     }  # fmt: skip
     (tmp_path / 'ledger.jsonl').write_text(json.dumps(line) + '\n', encoding='utf-8')
-    assert f'B: run1/best, epoch 3, {elsewhere}\n' in flips(capsys, 'run0', 'run1', '--checkpoints_dir', tmp_path)
+    assert f'B: run1/best, epoch 3, {elsewhere}\n' in compare_predictions(
+        capsys, 'run0', 'run1', '--checkpoints_dir', tmp_path
+    )
 
 
 def test_what_was_never_tested_is_told_how(two, tmp_path):
@@ -311,20 +313,20 @@ def test_what_was_never_tested_is_told_how(two, tmp_path):
     with pytest.raises(
         DanluError, match=r'run2/best.pth was never tested; .* eval.py --load_model_path .*run2/best.pth'
     ):
-        runs.main(['flips', str(two[0]), 'run2', '--checkpoints_dir', str(tmp_path)])
+        runs.main(['compare-predictions', str(two[0]), 'run2', '--checkpoints_dir', str(tmp_path)])
 
 
 def test_a_test_of_an_older_version_is_told_how_to_get_its_predictions(two):
     (two[1] / 'predictions.csv').unlink()
     with pytest.raises(
-        DanluError, match='has no predictions.csv: .* python eval.py ' + re.escape(shlex.quote(f'@{two[1]}/args.txt'))
+        DanluError, match='has no predictions.csv .*: python eval.py ' + re.escape(shlex.quote(f'@{two[1]}/args.txt'))
     ):
-        runs.main(['flips', *map(str, two)])
+        runs.main(['compare-predictions', *map(str, two)])
 
 
 def test_a_test_is_not_compared_with_itself(two):
     with pytest.raises(DanluError, match='A and B are the same test'):
-        runs.main(['flips', str(two[0]), str(two[0] / 'result.txt')])
+        runs.main(['compare-predictions', str(two[0]), str(two[0] / 'result.txt')])
 
 
 @pytest.mark.parametrize(
@@ -333,23 +335,72 @@ def test_a_test_is_not_compared_with_itself(two):
         ('result.txt', ('list sha256: ab', 'list sha256: cd'), 'list sha256: abababababab... and cdababababab...'),
         ('result.txt', ('samples: 12', 'samples: 11'), 'samples: 12 and 11'),
         ('args.txt', ('classification', 'multilabel'), 'for task classification and run1/best for multilabel'),
-        ('predictions.csv', ('p3.png', 'q3.png'), r"sample 3 \(p3.png\) is called 'p3.png' in .* and 'q3.png' in"),
-        ('predictions.csv', ('p3.png,牛,', 'p3.png,dog,'), r"sample 3 \(p3.png\) is truly '牛' in .* and 'dog' in"),
+        ('predictions.csv', ('p3.png', 'q3.png'), r"sample 3 \(p3.png\) has the name 'p3.png' in .* and 'q3.png' in"),
+        (
+            'predictions.csv',
+            ('p3.png,牛,', 'p3.png,dog,'),
+            r"sample 3 \(p3.png\) has the target '牛' in .* and 'dog' in",
+        ),
         ('predictions.csv', ('\np11.png', '\np11.png,"ant, ""red""",dog,0,1,1,1\np12.png'), 'ends after 12 samples'),
-        ('predictions.csv', ('confidence', 'certainty'), r'other columns \(confidence, certainty\)'),
+        ('predictions.csv', ('confidence', 'certainty'), r'different columns \(confidence, certainty\)'),
     ],
 )
 def test_different_test_sets_are_refused_with_what_differs(two, name, replaced, said):
     changed(two[1] / name, replaced)
     with pytest.raises(DanluError, match=said):
-        runs.main(['flips', *map(str, two)])
+        runs.main(['compare-predictions', *map(str, two)])
+
+
+@pytest.mark.parametrize(
+    ('replaced', 'reason'),
+    [
+        (('p3.png,牛,牛,1', 'p3.png,牛,牛,yes'), "ValueError: could not convert string to float: 'yes'"),
+        (('p3.png,牛,', 'p3.png,牛'), 'sample 3 has 6 cells, not 7'),
+        (('name,target,', 'name,truth,'), 'there is no column target'),
+    ],
+)
+@pytest.mark.parametrize('command', ['compare', 'compare-predictions'])
+def test_a_damaged_file_is_reported_in_one_line(two, tmp_path, command, replaced, reason):
+    for test in two:
+        (test.parents[1] / 'best.pth').touch()
+        changed(test / 'predictions.csv', replaced)
+    with pytest.raises(DanluError, match=rf'predictions\.csv is damaged or was changed \({reason}') as raised:
+        runs.main([command, *map(str, two), '--checkpoints_dir', str(tmp_path)])
+    assert '\n' not in str(raised.value)
+
+
+def test_a_file_in_another_encoding_is_damaged(two):
+    path = two[1] / 'predictions.csv'
+    path.write_bytes(path.read_text(encoding='utf-8-sig').encode('latin-1', 'replace').replace(b'p5', b'\xff'))
+    with pytest.raises(DanluError, match=r'run1/.*predictions\.csv is damaged or was changed \(UnicodeDecodeError'):
+        runs.main(['compare-predictions', *map(str, two)])
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyError, OverflowError])
+def test_errors_of_the_comparison_itself_are_not_called_damage(two, tmp_path, monkeypatch, error):
+    for test in two:
+        (test.parents[1] / 'best.pth').touch()
+
+    def fail(*_):
+        raise error('a bug')
+
+    monkeypatch.setattr('scripts.run_commands.comparison.paired_bootstrap', fail)
+    monkeypatch.setattr('scripts.run_commands.compare_predictions.paired_bootstrap', fail)
+    for command in ('compare', 'compare-predictions'):
+        with pytest.raises(error, match='a bug'):
+            runs.main([command, *map(str, two), '--checkpoints_dir', str(tmp_path)])
+
+
+def test_the_earlier_name_of_the_command_is_an_alias(two, capsys):
+    runs.main(['flips', *map(str, two)])
+    assert capsys.readouterr().out == compare_predictions(capsys, *two)
 
 
 def test_a_wrong_metric_is_answered_with_those_that_there_are(two):
     with pytest.raises(
         DanluError, match=r'--metric miou: .* the columns for acc, and for the means of correct, confidence'
     ):
-        runs.main(['flips', *map(str, two), '--metric', 'miou'])
+        runs.main(['compare-predictions', *map(str, two), '--metric', 'miou'])
 
 
 # --- the sheet
@@ -378,7 +429,7 @@ def digit_tests(train_here, eval_here, tmp_path_factory):
 
 
 def test_a_sheet_shows_the_pictures_of_what_changed(digit_tests, capsys):
-    out = flips(capsys, *digit_tests, '--sheet')
+    out = compare_predictions(capsys, *digit_tests, '--sheet')
     path = digit_tests[1] / 'flips_from_mlp_s1_best.png'
     assert f'drawn: {path}\n' in out
     sheet = np.asarray(Image.open(path))
@@ -407,7 +458,7 @@ def test_a_sheet_of_masks_has_input_truth_and_both_predictions(
     run = train_here(*mask_data, '--epochs', 1, '--lr', 0.03, '--seed', 3, '--checkpoints_dir', tmp_path)
     a, b = (eval_here('--load_model_path', one.directory / 'best.pth').directory for one in (mask_run, run))
     path = tmp_path / 'sheet.png'
-    out = flips(capsys, a, b, '--sheet', path, '--metric', 'pixel_acc')
+    out = compare_predictions(capsys, a, b, '--sheet', path, '--metric', 'pixel_acc')
     assert 'pixel_acc: A ' in out
     sheet = np.asarray(Image.open(path))
     folder = mask_data[mask_data.index('--val_list') + 1].replace('val.txt', '')
@@ -423,6 +474,6 @@ def test_a_sheet_of_masks_has_input_truth_and_both_predictions(
 def test_no_sheet_of_features_and_none_where_nothing_changed(two, tmp_path, capsys):
     same = tmp_path / 'same'
     shutil.copytree(two[0], same)
-    out = flips(capsys, two[0], same, '--sheet')
+    out = compare_predictions(capsys, two[0], same, '--sheet')
     assert 'no sheet: no sample changed' in out
-    assert 'the gap of 0.0000 is within what chance gives (p = 1, ' in out
+    assert 'the difference of 0.0000 is not significant (p = 1, ' in out

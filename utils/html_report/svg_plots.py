@@ -1,4 +1,4 @@
-"""Plots of a page: matplotlib's SVG, whose colours are the page's own, so that they are readable in the dark too."""
+"""Plots as SVG by matplotlib, with the CSS colours of the page, so that they suit its light and its dark theme."""
 
 import io
 import re
@@ -9,27 +9,27 @@ import numpy as np
 
 from utils.drawing.matplotlib_import import import_matplotlib
 
-# Drawn in these, which nothing else has, and then named as the page's style sheet names them.
+# Placeholder colours; CSS variables of the page replace them in the SVG.
 INK, FAINT, PAPER, MAIN, OTHER, BAD = '#010203', '#010204', '#010205', '#010206', '#010207', '#010208'
 VARIABLES = {INK: '--ink', FAINT: '--line', PAPER: '--paper', MAIN: '--main', OTHER: '--other', BAD: '--bad'}
 LINES = [f'#0102{10 + index}' for index in range(8)]
 VARIABLES |= {colour: f'--line{index}' for index, colour in enumerate(LINES)}
 DASHES = ('-', '--', '-.', ':')
 SIZE = (4.6, 3.7)  # inches
-MOST_POINTS = 2000
-MOST_STEPS = 400  # points of a curve
+MAX_POINTS = 2000
+MAX_CURVE_POINTS = 400  # points of a curve
 
 
 @contextmanager
 def _axes(**labels):
-    """Give axes to draw into; `labels` are for matplotlib.axes.Axes.set."""
+    """Yield axes to draw into; `labels`: arguments of matplotlib.axes.Axes.set."""
     mpl = import_matplotlib()
     from matplotlib.figure import Figure
 
     colours = dict.fromkeys(('text.color', 'axes.labelcolor', 'xtick.color', 'ytick.color'), INK)
     style = {'svg.fonttype': 'none', 'svg.hashsalt': 'danlu', 'axes.edgecolor': FAINT, 'grid.color': FAINT, **colours}
     with mpl.rc_context(style), warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph')  # the browser draws what matplotlib's font lacks
+        warnings.filterwarnings('ignore', message='Glyph')  # the text is drawn by the browser, with its own fonts
         figure = Figure(figsize=SIZE, layout='constrained')
         axes = figure.add_subplot()
         axes.set(**labels)
@@ -42,13 +42,13 @@ def _axes(**labels):
 
 
 def _svg(axes):
-    """Return the figure of axes as an SVG element (str) to stand in a page."""
+    """Return the figure of axes as an SVG element (str) for an HTML page."""
     buffer = io.StringIO()
-    nothing = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
-    axes.figure.savefig(buffer, format='svg', metadata=nothing)
+    no_metadata = dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+    axes.figure.savefig(buffer, format='svg', metadata=no_metadata)
     text = buffer.getvalue()
     text = text[text.index('<svg') :]
-    text = re.sub(r'<(g|text) id="[a-z]+_?\d*(_\d+)?"', r'<\1', text)  # each figure has the same ones
+    text = re.sub(r'<(g|text) id="[a-z]+_?\d*(_\d+)?"', r'<\1', text)  # the same ids in each figure
     text = re.sub(r'<defs>\s*<style.*?</style>\s*</defs>|<metadata>.*?</metadata>', '', text, flags=re.DOTALL)
     text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg class="plot" role="img" viewBox="\1">', text, count=1)
     text = re.sub(r'font: ([\d.]+)px [^;"]*', r'font-size: \1px', text)
@@ -61,8 +61,8 @@ def lines(curves, diagonal=False, **labels):
     """Return a plot of curves over 0..1.
 
     Args:
-        curves: list of (x, y), arrays; the page's colours in turn.
-        diagonal: draw what chance gives.
+        curves: list of (x, y), arrays.
+        diagonal: draw the line x = y.
         labels: xlabel and ylabel.
     """
     with _axes(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), **labels) as axes:
@@ -79,9 +79,9 @@ def over_epochs(curves, log=False):
     """Return a plot of curves over the epochs of several runs.
 
     Args:
-        curves: list of (number of the run, dashed, epochs, values, best): bool, lists, and the epoch that has a mark or
-            None; nan leaves a gap.
-        log: draw a logarithmic scale.
+        curves: list of (number of the run, dashed, epochs, values, best): int, bool, two lists (nan leaves a gap), and
+            the epoch to mark or None.
+        log: use a logarithmic scale.
     """
     import_matplotlib()
     from matplotlib.ticker import MaxNLocator
@@ -100,28 +100,28 @@ def over_epochs(curves, log=False):
 
 
 def _thinned(count):
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_STEPS)).round().astype(int))
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_CURVE_POINTS)).round().astype(int))
 
 
 def reliability(edges, confidence, accuracy, shares):
-    """Return a reliability diagram: accuracy by confidence, beside what it would be, and how many samples there are.
+    """Return a reliability diagram: accuracy by confidence, the line of perfect calibration, and shares of samples.
 
     Args:
-        edges: (B + 1,) of the bins; confidence, accuracy: (B,) means, nan where there is no sample; shares: (B,).
+        edges: (B + 1,) of the bins; confidence, accuracy: (B,) means, nan for empty bins; shares: (B,).
     """
-    with _axes(xlim=(0, 1), ylim=(0, 1.02), xlabel='confidence', ylabel='share that is right') as axes:
+    with _axes(xlim=(0, 1), ylim=(0, 1.02), xlabel='confidence', ylabel='accuracy') as axes:
         width = np.diff(edges)
         axes.bar(edges[:-1], np.nan_to_num(shares), width, align='edge', color=FAINT, lw=0)
         axes.plot([0, 1], [0, 1], color=INK, lw=1, ls='--')
-        there = np.isfinite(accuracy)
-        low, high = np.minimum(confidence, accuracy)[there], np.maximum(confidence, accuracy)[there]
-        axes.vlines(confidence[there], low, high, color=BAD, lw=2)
-        axes.plot(confidence[there], accuracy[there], color=MAIN, marker='o', ms=4.5, lw=1.4)
+        known = np.isfinite(accuracy)
+        low, high = np.minimum(confidence, accuracy)[known], np.maximum(confidence, accuracy)[known]
+        axes.vlines(confidence[known], low, high, color=BAD, lw=2)
+        axes.plot(confidence[known], accuracy[known], color=MAIN, marker='o', ms=4.5, lw=1.4)
         return _svg(axes)
 
 
 def histogram(values, xlabel, ylabel='samples', reference=None, bins=40):
-    """Return a histogram of values (N,); with a line at `reference`."""
+    """Return a histogram of values (N,), with a vertical line at `reference`."""
     values = values[np.isfinite(values)]
     with _axes(xlabel=xlabel, ylabel=ylabel) as axes:
         axes.hist(values, bins=min(bins, max(5, int(len(values) ** 0.5))), color=MAIN)
@@ -130,20 +130,20 @@ def histogram(values, xlabel, ylabel='samples', reference=None, bins=40):
         return _svg(axes)
 
 
-def points(x, y, same=False, level=None, **labels):
-    """Return a plot of points.
+def points(x, y, diagonal=False, level=None, **labels):
+    """Return a scatter plot.
 
     Args:
-        x, y: (N,) arrays, of which at most MOST_POINTS are drawn: give them in no order.
-        same: draw the line on which they are equal.
-        level: draw a horizontal line here, or None.
+        x, y: (N,) arrays in random order; the first MAX_POINTS are drawn.
+        diagonal: draw the line x = y.
+        level: y of a horizontal line, or None.
         labels: xlabel and ylabel.
     """
-    there = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[:MOST_POINTS]
-    x, y = x[there], y[there]
+    finite = np.flatnonzero(np.isfinite(x) & np.isfinite(y))[:MAX_POINTS]
+    x, y = x[finite], y[finite]
     with _axes(**labels) as axes:
         axes.plot(x, y, '.', color=MAIN, ms=4 if len(x) > 300 else 6, alpha=0.6, mew=0)
-        if same and len(x):
+        if diagonal and len(x):
             ends = [min(x.min(), y.min()), max(x.max(), y.max())]
             axes.plot(ends, ends, color=INK, lw=1, ls='--')
         if level is not None:

@@ -1,0 +1,237 @@
+"""Find the run, checkpoint, list and command that gave a value: runs.py find-value 0.7431."""
+
+import heapq
+import shlex
+import sys
+from pathlib import Path
+
+from scripts.run_commands.number_patterns import number_patterns
+from scripts.run_commands.results import invalid_lines, ledger_texts, new_values, result_files, result_test, tests_in
+from scripts.run_commands.run import as_number, read_text
+from scripts.run_commands.run_code import code_line
+from scripts.run_commands.run_index import find_runs
+from utils.base.errors import DanluError
+from utils.base.text_table import printable
+from utils.options.arguments import number
+
+MAX_NEAREST, MAX_NAMES = 5, 4  # nearest values, and metric names of one value, that are printed
+
+
+def add_arguments(parser):
+    """Add the arguments of the command."""
+    parser.add_argument('number', metavar='NUMBER', help='leading digits of the value: 0.7431, or 74.31%%')
+    parser.add_argument('--limit', type=number(int, low=1), default=10, metavar='N', help='maximum number of matches')
+
+
+def run(args):
+    """Print the sources of the value; exit status 1 if there is none."""
+    try:
+        patterns = number_patterns(args.number)
+    except ValueError:
+        raise DanluError(f'find-value: {args.number!r} is not a number such as 0.7431, 74.31% or 2.5e-05') from None
+    index = ValueIndex(find_runs(args.checkpoints_dir))
+    matches = index.matches(patterns)
+    if not matches:
+        print(f'no value in {args.checkpoints_dir} begins with {args.number} or rounds to it')
+        print('\n'.join(map(printable, index.nearest(patterns))))
+        for line in invalid_lines(index.ledgers):
+            print(printable(line), file=sys.stderr)
+        return 1
+    for match in matches[: args.limit]:
+        print('\n'.join(map(printable, match.lines())), end='\n\n')
+    if len(matches) > args.limit:
+        hidden = len(matches) - args.limit
+        print(f'... {hidden:,} more (--limit {len(matches)} shows all; give more digits to narrow the search)')
+    return 0
+
+
+class ValueIndex:
+    """All recorded values: of tests (ledger.jsonl, result.txt) and of epochs (history.csv).
+
+    Args:
+        run_index: the RunIndex that find_runs returned.
+    """
+
+    def __init__(self, run_index):
+        self.runs = {each.path: each for each in run_index.runs}
+        self.ledgers = ledger_texts(run_index.directories)
+        owners = [(directory, None) for directory in run_index.tests] + [(path, path) for path in self.runs]
+        self.results = [(path, owner, read_text(path)) for folder, owner in owners for path in result_files(folder)]
+
+    def sources(self, needles):
+        """Return the tests and epochs (list of TestValues and EpochValues) whose text contains one of `needles`."""
+
+        def matches(text):
+            return any(needle in text for needle in needles)
+
+        tests = tests_in(self.ledgers, matches)
+        files = [result_test(path, owner, text) for path, owner, text in self.results if matches(text)]
+        sources = [TestValues(test, self.runs.get(test['owner'])) for test in tests + new_values(files, tests)]
+        for each in self.runs.values():
+            if matches(each.text('history.csv')):
+                sources += [EpochValues(each, row) for row in each.history]
+        return sources
+
+    def matches(self, patterns):
+        """Return the Matches (list, the most likely first) of `patterns`, which number_patterns returned."""
+        found = {}
+        for source in self.sources([pattern.needle for pattern in patterns]):
+            for name, text in source.values.items():
+                rank = next((i for i, pattern in enumerate(patterns) if pattern.matches(text)), None)
+                if rank is not None:
+                    exact = as_number(text) == float(patterns[rank].number)
+                    new = Match(source, text, patterns[rank].description, rank, exact)
+                    found.setdefault((id(source), text), new).names.append(name)
+        ranked = sorted(found.values(), key=lambda match: match.sort_key)
+        by_identity = {}
+        for match in ranked:  # repeated tests with equal results are shown once, as the newest
+            by_identity.setdefault(match.identity, match).sources.append(match.source)
+        return list(by_identity.values())
+
+    def nearest(self, patterns):
+        """Return lines (list of str) with the nearest values of tests and validation, per-class values excluded."""
+        targets, candidates = list(dict.fromkeys(float(pattern.number) for pattern in patterns)), []
+        for source in self.sources(['']):
+            for name, text in source.values.items():
+                if name.startswith('train/') or ('/' in name and not name.startswith('val/')):
+                    continue
+                value = as_number(text)
+                if value is not None and value - value == 0:
+                    candidates += [(abs(value - target), text, name, source) for target in targets]
+        lines = {}
+        for _, text, name, source in heapq.nsmallest(20 * MAX_NEAREST, candidates, key=lambda each: each[0]):
+            lines.setdefault(text, f'  {text}  {name}, {source.title}')
+        return ['nearest values:', *list(lines.values())[:MAX_NEAREST]] if lines else []
+
+
+class Match:
+    """A recorded value that matches, with its source and the metric names under which the source has it."""
+
+    def __init__(self, source, text, description, rank, exact):
+        self.source, self.text, self.description = source, text, description
+        self.rank, self.exact, self.names, self.sources = rank, exact, [], []
+
+    @property
+    def identity(self):
+        """Return what repeated tests share (tuple): checkpoint, data, code, and the value."""
+        return *(self.source.identity or (id(self.source),)), self.text, *self.names
+
+    @property
+    def sort_key(self):
+        """Return the sort key (tuple): per-class values of tests come late, as people seldom note them down."""
+        per_class = isinstance(self.source, TestValues) and all('/' in name for name in self.names)
+        return self.rank, per_class, not self.exact, *self.source.sort_key
+
+    def lines(self):
+        """Return the description of the match (list of str)."""
+        how = f'  ({self.description})' if self.description else ''
+        more = f' and {len(self.names) - MAX_NAMES} more' if len(self.names) > MAX_NAMES else ''
+        rows = [(name, value) for name, value in self.source.facts(self.names) if value]
+        if len(self.sources) > 1:
+            first = self.sources[-1].test['at']
+            since = f', the first on {first:%Y-%m-%d %H:%M:%S}' if first else ''
+            rows.append(('repeated', f'{len(self.sources)} tests gave the same value{since}'))
+        return [f'{self.text}  {", ".join(self.names[:MAX_NAMES])}{more}, {self.source.title}{how}',
+                *(f'  {name:10}  {value}' for name, value in rows)]  # fmt: skip
+
+
+class TestValues:
+    """The values of a test (dict as in results.py) and the Run whose checkpoint was tested, or None."""
+
+    __test__ = False  # not a pytest class
+
+    def __init__(self, test, run):
+        self.test, self.run, self.values = test, run, test['values']
+
+    @property
+    def identity(self):
+        """Return run, checkpoint, data and code of the test (tuple of str), or None if one of them is unknown."""
+        keys = [self.test.get(key) for key in ('checkpoint_sha256', 'data_sha256', 'code')]
+        known = all(isinstance(each, str) and each != 'not known' for each in keys)
+        return (str(self.test['owner']), *keys) if known else None
+
+    @property
+    def title(self):
+        """Return a short description (str)."""
+        return f'test of {Path(str(self.test.get("checkpoint"))).name}, {self.test.get("run") or "of no run"}'
+
+    @property
+    def sort_key(self):
+        """Return the sort key (tuple): tests come before epochs, the newest first."""
+        return 0, -self.test['at'].timestamp() if self.test['at'] else 0
+
+    def facts(self, _names):
+        """Return (name, value) pairs that describe the test; a value is str or None."""
+        test, code = self.test, self.test.get('code')
+        removed = '' if self.run or not test.get('run') else ' (removed since)'
+        lines = [
+            ('run', f'{test["run"]}{removed}' if test.get('run') else None),
+            ('checkpoint', _joined(test.get('checkpoint'), _named('epoch', test.get('epoch')),
+                                   _hash(test.get('checkpoint_sha256')))),
+            ('list', _joined(test.get('list'), _named('samples', test.get('samples')), _hash(test.get('data_sha256')))),
+            ('date', test['at'] and f'{test["at"]:%Y-%m-%d %H:%M:%S}'),
+            ('command', test.get('command')),
+            ('directory', test.get('directory')),
+            ('result', str(test['file'] or test.get('result_dir') or '')),
+            ('code', code_line(code)),
+        ]  # fmt: skip
+        run_code = self.run and self.run.recorded('code')
+        if run_code and run_code != code:
+            lines.append(("run's code", code_line(run_code)))
+        return lines
+
+
+class EpochValues:
+    """The values of an epoch: a Run and a row (dict of str) of its history."""
+
+    identity = None
+
+    def __init__(self, run, row):
+        self.run, self.row = run, row
+        self.values = {name: text for name, text in row.items() if name and name.startswith(('train/', 'val/'))}
+
+    @property
+    def is_best(self):
+        """Return whether this is the best epoch of the run (bool)."""
+        return self.run.best is not None and str(self.run.best['epoch']) == self.row['epoch']
+
+    @property
+    def title(self):
+        """Return a short description (str)."""
+        return f'epoch {self.row["epoch"]}{", the best epoch," if self.is_best else ""} of {self.run.name}'
+
+    @property
+    def sort_key(self):
+        """Return the sort key (tuple): epochs come after tests, best epochs and new runs first."""
+        return 1 if self.is_best else 2, -self.run.started.timestamp() if self.run.started else 0
+
+    def facts(self, names):
+        """Return (name, value) pairs that describe the epoch; `names` (list of str): the metrics that match."""
+        run, epoch = self.run, self.row['epoch']
+        files = ['best.pth'] * self.is_best + [f'{kind}_{epoch:0>4}.pth' for kind in ('epoch', 'top')]
+        files += ['last.pth'] * (epoch == str(run.done))
+        checkpoint = next((name for name in files if name in run.files), None)
+        split = 'val' if any(name.startswith('val/') for name in names) else 'train'
+        data = {key: run.recorded('data', split, key) for key in ('list', 'samples', 'sha256')}
+        source = data['list'] or run.options.get(f'{split}_list') or run.options.get('data_type')
+        return [
+            ('run', f'{run.name} ({run.state})'),
+            ('checkpoint', str(run.path / checkpoint) if checkpoint else 'none was saved in this epoch'),
+            ('list', _joined(source, _named('samples', data['samples']), _hash(data['sha256']))),
+            ('date', run.started and f'started {run.started:%Y-%m-%d %H:%M:%S}'),
+            ('command', run.first_env.get('command') or f'python train.py {shlex.quote(f"@{run.path}/args.txt")}'),
+            ('directory', run.first_env.get('directory')),
+            ('code', code_line(run.recorded('code'))),
+        ]  # fmt: skip
+
+
+def _joined(*parts):
+    return ', '.join(str(part) for part in parts if part)
+
+
+def _named(name, value):
+    return f'{name} {value}' if value is not None else ''
+
+
+def _hash(text):
+    return f'sha256 {text[:12]}' if isinstance(text, str) and text else ''

@@ -1,0 +1,56 @@
+"""The sections of segmentation and restoration tests."""
+
+import numpy as np
+
+from utils.html_report import svg_plots
+from utils.html_report.confusion_matrix import confused_pairs, matrix_layout
+from utils.html_report.sections import chart, chart_section, count_cell, sample_galleries, share_cell, table, value_cell
+
+
+def segmentation(page):
+    """Return the sections of segmentation."""
+    matrix, names = page.matrix, page.class_names
+    hits, truth, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    rows = []
+    for index, name in enumerate(names):
+        if index == page.args.ignore_index:
+            continue
+        key = f'iou/{name}'
+        with np.errstate(divide='ignore', invalid='ignore'):
+            recall, precision = float(hits[index] / truth[index]), float(hits[index] / predicted[index])
+        rows.append([
+            {'text': name, 'colour': page.hex_colours[index]},
+            {'text': f'{truth[index] / max(1, truth.sum()):.2%}', 'sort': int(truth[index])},
+            value_cell(page.results.get(key, np.nan), page.interval(key)) | {'bar': True},
+            value_cell(recall),
+            value_cell(precision),
+        ])  # fmt: skip
+    pairs = [
+        [*({'text': names[pair[key]], 'colour': page.hex_colours[pair[key]]} for key in ('truth', 'predicted')),
+         count_cell(pair['count']), share_cell(pair['share'])]
+        for pair in confused_pairs(matrix, names)
+    ]  # fmt: skip
+    histogram = svg_plots.histogram(page.columns['miou'], 'mIoU of an image', 'images')
+    return [
+        {'kind': 'legend', 'title': 'Classes', 'note': '', 'classes': page.legend},
+        *sample_galleries(page, wide=True),
+        table('Metrics by class', ['class', 'share of the pixels', 'IoU', 'recall', 'precision'], rows),
+        {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': matrix_layout(matrix, names), 'note': 'In pixels.'},
+        table('Most confused classes', ['truth', 'prediction', 'pixels', 'share of the true class'], pairs),
+        chart_section('Distribution over images', [chart('mIoU', histogram)]),
+    ]
+
+
+def restoration(page):
+    """Return the sections of restoration."""
+    charts = []
+    for name, title in (('psnr', 'PSNR of an image in dB'), ('ssim', 'SSIM of an image')):
+        if np.isfinite(page.columns[name]).any():
+            charts.append(chart(title, svg_plots.histogram(page.columns[name], title, 'images')))
+    scale = page.error_scale
+    legend = [] if scale is None else [
+        {'kind': 'scale', 'title': 'Error map', 'high': f'{scale / 255:.3f}',
+         'note': 'Absolute error, averaged over the channels, of pixels in 0..1. Black is 0; the lightest colour is '
+                 f'{scale / 255:.3f} or more.'}
+    ]  # fmt: skip
+    return [*legend, *sample_galleries(page, wide=True), chart_section('Distribution over images', charts)]
