@@ -1,27 +1,27 @@
-"""What every package may use; imports nothing of the project.
+"""Helpers for all packages; imports nothing else of the project.
 
-- atomic_write: Files that are replaced whole or not at all
-- batches: A loader's batch
-- csv_text: Names in .csv files, written so that a spreadsheet shows them as text and computes nothing
-- ending_signals: Which signals ask a process to end, and ending in order when one of them comes
-- errors: The one exception for mistakes that the user can mend
-- file_names: One rule for names of files and classes
-- known_archives: Which source archives this user's own runs wrote, by which --code then tells the user's
-- machine: What this machine has
-- module_prefixes: Parts of a network by the beginnings of their names, as --lr_of, --load_exclude and --freeze
-- notebook: What a notebook's cell shows
+- atomic_write: Atomic replacement of files
+- batches: Batches (images, targets), and the number of samples of a loader
+- csv_text: Names in .csv files, escaped so that a spreadsheet does not read them as formulas
+- ending_signals: The signals that end a process, and cleaning up when one arrives
+- errors: DanluError, for errors that the user can fix, and run_main
+- file_names: UTF-8 and Unicode forms of names of files and classes
+- known_archives: The source archives that this user's own runs wrote, which --code trusts
+- machine: Cores, memory, threads and GPUs of this machine
+- module_prefixes: Selection of layers by the beginning of their names, for --lr_of, --load_exclude and --freeze
+- notebook: Output in notebook cells
 - parallel_map: Many short calls on all cores, in forked processes
-- process_setup: What has to be settled before torch is imported
-- progress: What a person sees while batches go by
-- rank_env: Which of the processes of a run this one is, by what torchrun puts into its environment
-- record_schema: The types of what runs and tests leave behind
+- process_setup: Settings to make before torch is imported
+- progress: The progress bar, and lines without a terminal
+- rank_env: Rank and number of the processes, from the environment that torchrun sets
+- record_schema: Type checks of checkpoints, records and the ledger
 - registry: Registries
-- regular_files: Opening files
-- renames: What Danlu's own modules, classes and functions were called before
-- seeding: Seeds that are a function of where they are used, and the state of every generator a model may draw from
-- streams: stdout and stderr that cannot end a program
-- synonyms: What options and names are called elsewhere and what they are called here
-- terminal: Whether somebody is looking
-- text_table: How programs print
-- write_errors: One line for whatever keeps a run from writing its files
+- regular_files: Opening files without blocking on pipes and devices
+- renames: Earlier names of modules, classes and functions
+- seeding: Seeds as functions of their position, and the state of all random generators
+- streams: stdout and stderr that never raise
+- synonyms: Other names of options and registry entries
+- terminal: Whether output is watched, and styles
+- text_table: Tables, numbers and durations as text
+- write_errors: One-line errors for files that cannot be written
 """

@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all. Imports no torch."""
+"""Atomic replacement of files. Imports no torch."""
 
 import os
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from utils.base.write_errors import suppress_cleanup_errors, wrap_write_errors
 
 @contextmanager
 def atomic_writer(path, binary=False):
-    """Give a file to write in the body of the `with`, which takes the place of `path` (Path) when it is whole.
+    """Yield a file to write, which replaces `path` (Path) after the body of the `with` ends without an error.
 
     Raises:
-        WriteError: it cannot be opened, written to its end or renamed; the body raises what its own writing raises.
+        WriteError: the file cannot be opened, flushed or renamed. Errors of writes in the body are raised unchanged.
     """
     partial = path.with_name(f'{path.name}.partial')
     text = {} if binary else {'newline': '', 'encoding': 'utf-8'}
@@ -37,12 +37,12 @@ def atomic_writer(path, binary=False):
 
 
 def is_partial(path):
-    """Return whether a file (Path) is one that a process that was killed has left half written (bool)."""
+    """Return whether a file (Path) was left incomplete by a killed process (bool)."""
     return 'partial' in path.name.split('.')
 
 
 def remove_partial(directory):
-    """Remove what a process that was killed has left half written; for whoever holds the run's lock."""
+    """Remove the incomplete files of killed processes; the caller must hold the run's lock."""
     for path in Path(directory).iterdir():
         if is_partial(path):
             path.unlink()

@@ -1,4 +1,4 @@
-"""A loader's batch: (images, targets), both tensors or arrays of numpy; and how many samples a loader has."""
+"""Batches (images, targets), tensors or numpy arrays, and the number of samples of a loader."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ BATCH_LENGTH = 2
 
 
 def fault_of_batch(batch):
-    """Return why something that a loader yields is no batch of (images, targets) (str), or None: it is one."""
+    """Return why a loader's value is not a batch (images, targets) (str), or None if it is one."""
     if not isinstance(batch, list | tuple):
         kind = 'tensor' if torch.is_tensor(batch) else type(batch).__name__
         hint = ', or give TensorDataset(inputs, targets)' if torch.is_tensor(batch) else ''
@@ -25,10 +25,10 @@ def fault_of_batch(batch):
 
 
 def images_and_targets(batch):
-    """Return (images, targets) of a loader's batch, both tensors.
+    """Return (images, targets) of a loader's batch as tensors.
 
     Raises:
-        DanluError: it is no such batch.
+        DanluError: the value is not a batch (images, targets).
     """
     if fault := fault_of_batch(batch):
         raise DanluError(fault)
@@ -36,9 +36,9 @@ def images_and_targets(batch):
 
 
 def match_net_dtype(images, net):
-    """Return inputs (tensor) of float64, as numpy makes them, as float32, unless the network (nn.Module) has float64.
+    """Return float64 inputs (tensor), numpy's default, as float32 unless the network (nn.Module) is float64.
 
-    Inputs of other types are returned as they are.
+    Inputs of other dtypes are returned unchanged.
     """
     if images.dtype != torch.float64:
         return images
@@ -47,7 +47,7 @@ def match_net_dtype(images, net):
 
 
 def length_or_none(thing):
-    """Return len(thing), or None where it has none or does not know it: of a stream."""
+    """Return len(thing), or None if it has no length, as a stream."""
     try:
         return len(thing)
     except TypeError:
@@ -55,16 +55,16 @@ def length_or_none(thing):
 
 
 def count_batch_samples(batch):
-    """Return how many samples a batch has (int): the length of its first tensor, in whatever it lies; else 1."""
+    """Return the number of samples of a batch (int): the length of its first tensor, in nested containers; else 1."""
     while isinstance(batch, dict | list | tuple) and batch:
         batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
     return length_or_none(batch) or 1
 
 
 def count_loader_samples(loader):
-    """Return how many samples one pass over a loader gives (int), or None: unknown.
+    """Return the number of samples of one pass over a loader (int), or None if it is unknown.
 
-    A DataLoader's sampler may leave samples of the data set out, or take some again.
+    A DataLoader's sampler may omit or repeat samples of the data set.
     """
     dataset, batches = getattr(loader, 'dataset', None), getattr(loader, 'batch_sampler', None)
     shared = hasattr(batches, 'start')  # data.samplers.SharedBatches
@@ -74,6 +74,6 @@ def count_loader_samples(loader):
 
 
 def count_dropped_samples(loader):
-    """Return how many samples of each pass a DataLoader leaves out by drop_last (int)."""
+    """Return the number of samples of each pass that a DataLoader drops by drop_last (int)."""
     count, size = count_loader_samples(loader), getattr(loader, 'batch_size', None)
     return count % size if getattr(loader, 'drop_last', False) and count and size else 0

@@ -1,8 +1,8 @@
-"""Which signals ask a process to end, and ending in order when one of them comes. Imports no torch.
+"""The signals that end a process, and cleaning up when one arrives. Imports no torch.
 
-Every signal that ends a process by default and can be caught counts, such as SIGHUP (a terminal that is closed),
-SIGTERM, SIGUSR2, SIGXCPU (a limit of CPU time) and the real-time signals. One that is ignored, as SIGHUP under nohup,
-stays ignored; one that other code handles stays with that code.
+These are all signals that end a process by default and can be caught, such as SIGHUP (the terminal was closed),
+SIGTERM, SIGUSR2, SIGXCPU (a limit of CPU time) and the real-time signals. Ignored signals, such as SIGHUP under nohup,
+stay ignored; signals that other code handles stay with that code.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.base.regular_files import read_regular_text
 
-# They end no process, or cannot be caught, or tell of an error of the process itself, which it cannot go on from.
+# Signals that end no process, cannot be caught, or report a fatal error of the process itself.
 NON_ENDING_SIGNALS = {
     *('SIGCHLD', 'SIGCLD', 'SIGCONT', 'SIGURG', 'SIGWINCH', 'SIGINFO'),
     *('SIGSTOP', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU', 'SIGKILL'),
@@ -21,19 +21,18 @@ NON_ENDING_SIGNALS = {
 ENDING_SIGNALS = sorted(
     signal.valid_signals() - {getattr(signal, name) for name in NON_ENDING_SIGNALS if hasattr(signal, name)}
 )
-# Ctrl-C, kill and batch systems, and the warning that some of those send before: taken whoever handles them else.
+# Ctrl-C, kill, batch systems and their early warning: handled even if other code handles them.
 ALWAYS_HANDLED_SIGNALS = {getattr(signal, name) for name in ('SIGINT', 'SIGTERM', 'SIGUSR1') if hasattr(signal, name)}
 TERMINAL_SIGNALS = {getattr(signal, name) for name in ('SIGINT', 'SIGHUP', 'SIGQUIT') if hasattr(signal, name)}
-IMMEDIATE_SIGNALS = {
-    getattr(signal, name) for name in ('SIGINT', 'SIGQUIT', 'SIGBREAK') if hasattr(signal, name)
-}  # the second
+# The second of these ends the process at once.
+IMMEDIATE_SIGNALS = {getattr(signal, name) for name in ('SIGINT', 'SIGQUIT', 'SIGBREAK') if hasattr(signal, name)}
 
 
-_handlers = {}  # signals that `handling` handles now, with their handlers
+_handlers = {}  # signal -> its handler, inside `handle_signals`
 
 
 class EndedBySignal(KeyboardInterrupt):
-    """A signal has asked the process to end; treated as Ctrl-C is.
+    """A signal has asked the process to end; a KeyboardInterrupt, so that it is treated like Ctrl-C.
 
     Attributes:
         number: of the signal (int).
@@ -45,7 +44,7 @@ class EndedBySignal(KeyboardInterrupt):
 
 
 def signal_name(number):
-    """Return the name of a signal (str): 'SIGHUP', of a real-time signal 'signal 40'."""
+    """Return the name of a signal (str): 'SIGHUP', or 'signal 40' for a real-time signal."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -53,7 +52,7 @@ def signal_name(number):
 
 
 def free_signals():
-    """Return those of ENDING (list of int) that are at their default, or handled by `handling`."""
+    """Return the ENDING_SIGNALS (list of int) that have their default handler or one of `handle_signals`."""
     caught = _caught()
     return [
         number
@@ -69,7 +68,7 @@ def _is_free(number, handler, is_caught):
 
 
 def _caught():
-    """Return the signals that have a handler (int, bit n - 1 of signal n), also of a C library; 0 if not known."""
+    """Return the signals with a handler, also one of a C library (int, bit n - 1 for signal n); 0 if unknown."""
     status = Path('/proc/self/status')
     lines = read_regular_text(status, errors='replace').splitlines() if status.exists() else []
     return next((int(line.split()[1], 16) for line in lines if line.startswith('SigCgt:')), 0)
@@ -77,8 +76,8 @@ def _caught():
 
 @contextlib.contextmanager
 def handle_signals(numbers, handler):
-    """Let `handler(number, frame)` handle signals in the body of the `with`; outside of the main thread do nothing."""
-    if threading.current_thread() is not threading.main_thread():  # Python gives signals to the main thread alone
+    """Handle signals by `handler(number, frame)` in the body of the `with`; does nothing outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
         yield
         return
     before = {number: (signal.signal(number, handler), _handlers.get(number)) for number in numbers}
@@ -94,7 +93,7 @@ def handle_signals(numbers, handler):
 
 
 def raise_on_signals():
-    """Return a context in which a signal that asks for the end raises EndedBySignal, so that files are cleaned up.
+    """Return a context in which an ending signal raises EndedBySignal, so that files are cleaned up.
 
     Ctrl-C stays KeyboardInterrupt.
     """
@@ -102,7 +101,7 @@ def raise_on_signals():
 
 
 def _raise(number, frame):
-    # A terminal that is closed sends SIGHUP itself, and its shell sends another one.
+    # A closed terminal sends SIGHUP, and so does its shell.
     for other, handler in _handlers.items():
         if handler is _raise:
             signal.signal(other, _pass)
@@ -110,10 +109,10 @@ def _raise(number, frame):
 
 
 def _pass(number, frame):
-    """Do nothing: the process is ending already."""
+    """Do nothing: the process is already ending."""
 
 
 def ignore_group_signals():
-    """Ignore in a child process what asks a whole group to end: the parent ends the child, by SIGTERM or SIGKILL."""
+    """Ignore in a child process the signals to a process group: the parent ends the child by SIGTERM or SIGKILL."""
     for number in {*free_signals(), *ALWAYS_HANDLED_SIGNALS}:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend: it is shown as one line, without a traceback."""
+"""DanluError, for errors that the user can fix, and `run_main`, which shows errors as one line without a traceback."""
 
 import errno
 import sys
@@ -9,9 +9,9 @@ from utils.base.process_setup import use_utf8
 from utils.base.regular_files import NotRegularError
 from utils.base.streams import guard_output
 
-MAX_LINE_CHARS = 4000  # characters of a message that are printed
-SIGPIPE_STATUS = 141  # as a shell reports a program ended by SIGPIPE
-# Reasons of an OSError that are never a fault of the program, whatever it did: no space, a read-only file system ...
+MAX_LINE_CHARS = 4000
+SIGPIPE_STATUS = 141  # the exit status that a shell reports for a program ended by SIGPIPE
+# The error numbers of an OSError that are never caused by the program: no space, a read-only file system ...
 MACHINE_ERRNOS = tuple(
     getattr(errno, name)
     for name in ('ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS', 'EIO', 'EMFILE', 'ENFILE', 'ESTALE')
@@ -20,17 +20,17 @@ MACHINE_ERRNOS = tuple(
 
 
 class DanluError(Exception):
-    """Bad input: a wrong option, list file, picture or checkpoint.
+    """Invalid input: an option, list file, image or checkpoint.
 
     The message says what is wrong, where, and what to do next. `run_main` prints it as one line and exits with
-    `status`: 2, as for a wrong option; classes of failures while a program runs have 1.
+    `status`: 2, as for a wrong option; subclasses for failures at run time have 1.
     """
 
     status = 2
 
 
 def message_of(error):
-    """Return the message of a DanluError (str), freed from what a DataLoader worker wraps around it: see `readable`."""
+    """Return the printable message of a DanluError (str), without the text that a DataLoader worker adds to it."""
     text = str(error)
     # torch re-raises a worker's exception with the worker's whole traceback as its message.
     marker = f'\n{DanluError.__module__}.{DanluError.__name__}: '
@@ -40,9 +40,9 @@ def message_of(error):
 
 
 def readable(text):
-    """Return text (str) as it may be printed, whoever its names and values are from.
+    """Return text (str) that is safe to print.
 
-    Characters that would move the cursor become '?', and lines are cut after MAX_LINE characters.
+    Control characters become '?', and lines are cut after MAX_LINE_CHARS characters.
     """
     lines = (
         ''.join(map(_visible, line[:MAX_LINE_CHARS])) + ' ...' * (len(line) > MAX_LINE_CHARS)
@@ -56,17 +56,17 @@ def _visible(char):
 
 
 def is_machine_error(error):
-    """Return whether an OSError is never a fault of the program (bool): no space, a pipe in the place of a file ..."""
+    """Return whether an OSError is never caused by the program (bool): no space, a pipe in place of a file ..."""
     return error.errno in MACHINE_ERRNOS or isinstance(error, NotRegularError)
 
 
 def run_main(main, prog):
-    """Call `main()` and exit: 0 when it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
+    """Call `main()` and exit: 0 if it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
 
-    The status is 1 for a failure of the machine, such as a file that cannot be written.
-    Other signals that ask for the end raise in `main()` too, so that it cleans up; then the exit status is 128 and the
-    signal's number, as a shell reports a program that was ended by one. A terminal that is closed, a broken pipe and an
-    encoding that lacks a character end nothing: see utils.base.streams.
+    The status is 1 for a failure of the machine, such as a file that cannot be written. Other signals that end a
+    process raise in `main()` too, so that it cleans up; the exit status is then 128 plus the number of the signal, as a
+    shell reports it. A closed terminal, a broken pipe and characters that the encoding lacks do not end the program:
+    see utils.base.streams.
     """
     use_utf8()
     guard_output()
@@ -91,15 +91,15 @@ def run_main(main, prog):
 
 
 def _advice(error):
-    """Return what to do about a utils.base.write_errors.WriteError (str) whose message does not say so."""
+    """Return the remedy (str) of a utils.base.write_errors.WriteError whose message has none."""
     return f'; {error.remedy}' if getattr(error, 'fault', None) == str(error) else ''
 
 
 def output_status(status):
-    """Return the exit status (int) of a program whose product is what it prints: `status`, or 141 for a broken pipe.
+    """Return the exit status (int) of a program whose result is its output: `status`, or 141 for a broken pipe.
 
     Raises:
-        DanluError: some of it could not be written, for want of space for example.
+        DanluError: the output could not be written, for example because the disk is full.
     """
     sys.stdout.flush()
     error = getattr(sys.stdout, 'error', None)

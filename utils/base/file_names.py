@@ -1,4 +1,4 @@
-"""One rule for names of files and classes: they are UTF-8, and a class is the same class in every Unicode form."""
+"""Names of files and classes: files need UTF-8 names, and classes are equal in every Unicode form."""
 
 import os
 import unicodedata
@@ -10,15 +10,15 @@ RENAME_HINT = (
 
 
 def to_nfc(text):
-    """Return a class name (str) in Unicode form NFC, by which class names are compared.
+    """Return a class name (str) in Unicode form NFC, in which class names are compared.
 
-    macOS and some archives spell 'é' as 'e' with a combining accent (NFD); both look the same and are the same class.
+    macOS and some archives store 'é' as 'e' with a combining accent (NFD); both look the same and are the same class.
     """
     return unicodedata.normalize('NFC', text)
 
 
 def unicode_form_hint(path):
-    """Return a hint (str) for a file that is not there: that the same name stands there in another Unicode form."""
+    """Return a hint (str) for a missing file whose name exists in another Unicode form."""
     for form in ('NFC', 'NFD'):
         if os.path.exists(unicodedata.normalize(form, os.fspath(path))):
             return f'; a file there has this name in the Unicode form {form}: write the name so, or rename the file'
@@ -28,7 +28,7 @@ def unicode_form_hint(path):
 def name_fault(name):
     """Return why the name of a file (str, as Python gives it) cannot be used (str), or None.
 
-    Results, logs and checkpoints are UTF-8 text, which cannot hold such a name.
+    Results, logs and checkpoints are UTF-8 text, which cannot contain such names.
     """
     try:
         os.fsencode(name).decode('utf-8')
@@ -38,8 +38,8 @@ def name_fault(name):
 
 
 def printable(name):
-    """Return the name of a file (str) as text that can be printed: bytes that are not UTF-8 become escape sequences."""
+    """Return the name of a file (str) as printable text: bytes that are not UTF-8 become escape sequences."""
     try:
         return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
-    except UnicodeEncodeError:  # half of a surrogate pair, as JSON can spell it
+    except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain
         return name.encode('utf-8', 'backslashreplace').decode('utf-8')

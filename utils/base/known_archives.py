@@ -1,8 +1,8 @@
-"""Which source archives this user's own runs wrote, by which --code then tells the user's programs from a stranger's.
+"""The source archives that this user's own runs wrote: --code runs these without asking, others need permission.
 
 Each run leaves a file in the user's state directory: $XDG_STATE_HOME/danlu/archives, or ~/.local/state/danlu/archives.
-Its name is the SHA-256 of the run's source.zip, its first line the run's directory and when that was. Nothing in the
-directory of a run counts: a run that was moved stays known, and one that was copied from elsewhere is not.
+Its name is the SHA-256 of the run's source.zip; its first line has the run's directory and the time. The directory of a
+run itself is no evidence: a run that was moved stays known, and a run copied from elsewhere is unknown.
 Imports no torch.
 """
 
@@ -20,7 +20,7 @@ SHA256 = re.compile('[0-9a-f]{64}')
 
 
 def state_directory():
-    """Return where the known archives are noted (Path): below XDG_STATE_HOME or ~/.local/state.
+    """Return the directory with one file per known archive (Path): below XDG_STATE_HOME or ~/.local/state.
 
     Raises:
         RuntimeError: there is no home directory.
@@ -30,7 +30,7 @@ def state_directory():
 
 
 def note_archive(sha256, run):
-    """Note that a run of this user wrote an archive; return a line (list of one str) where that cannot be done.
+    """Record that a run of this user wrote an archive; return a line (list of one str) if that fails, else [].
 
     Args:
         sha256: of the archive's bytes (hexadecimal str).
@@ -47,7 +47,7 @@ def note_archive(sha256, run):
 
 
 def find_known_run(sha256):
-    """Return which run of this user wrote an archive and when (str), or None: none that is known."""
+    """Return the run of this user that wrote an archive, with the time (str), or None if the archive is unknown."""
     if not SHA256.fullmatch(sha256):
         return None
     try:
@@ -70,15 +70,15 @@ def is_own_run(directory):
 
 
 def check_permission(path, sha256, trusted):
-    """Return whose programs an archive holds (str); those of nobody known are run only where the user allows it.
+    """Return who wrote the programs of an archive (str); programs of unknown origin need the user's permission.
 
     Args:
-        path: of the archive that holds them.
+        path: of the archive.
         sha256: of its bytes (str).
-        trusted: whether --trust_code was given (bool). On a terminal the user is asked otherwise.
+        trusted: whether --trust_code was given (bool). Otherwise the user is asked if there is a terminal.
 
     Raises:
-        DanluError: it is not allowed.
+        DanluError: permission is not given.
     """
     if known := find_known_run(sha256):
         return f'the programs of your run {known}'

@@ -1,4 +1,4 @@
-"""What this machine has: cores, memory, threads and GPUs."""
+"""Cores, memory, threads and GPUs of this machine."""
 
 import os
 from pathlib import Path
@@ -10,16 +10,16 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import read_regular_text
 
 CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
-MAX_PROCESSES, MAX_PROCESSES_PER_CORE = 128, 4  # processes or threads of one kind that a machine is let to start
+MAX_PROCESSES, MAX_PROCESSES_PER_CORE = 128, 4  # or threads of one kind; the larger limit applies
 
 
 def cpu_cores():
-    """Return how many cores this process may use (int), which a container or taskset can make fewer than there are."""
+    """Return the number of cores that this process may use (int), also in a container or under taskset."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def memory():
-    """Return how much memory this process may use (int, bytes; 0 where the system does not tell)."""
+    """Return the memory that this process may use (int, bytes; 0 if unknown)."""
     if not hasattr(os, 'sysconf'):
         return 0
     there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -28,12 +28,12 @@ def memory():
 
 
 def check_process_count(option, count):
-    """Raise DanluError where there would be more processes or threads than this machine gets anywhere with.
+    """Raise DanluError for more processes or threads than this machine can run.
 
-    What is slow alone is not refused, as records of a larger machine are repeated on smaller ones.
+    Slow numbers are allowed, as records of a larger machine are repeated on smaller ones.
 
     Args:
-        option: that says how many, without its dashes (str).
+        option: that sets the number, without dashes (str).
         count: of processes or threads.
     """
     most = max(MAX_PROCESSES, MAX_PROCESSES_PER_CORE * cpu_cores())
@@ -42,12 +42,12 @@ def check_process_count(option, count):
 
 
 def set_threads(wanted, workers):
-    """Set and return the number of threads (int) that one operation of this process uses.
+    """Set and return the number of threads (int) of one operation of this process.
 
     Args:
-        wanted: --threads, or None: what the workers leave of the cores. Two threads and two workers on two cores are
-            slower than one thread and two workers. OMP_NUM_THREADS, where set, is left alone.
-        workers: processes that decode pictures.
+        wanted: --threads, or None for the cores that the workers leave: on two cores, two threads and two workers are
+            slower than one thread and two workers. OMP_NUM_THREADS takes precedence.
+        workers: the number of processes that decode images.
     """
     if wanted is not None:
         check_process_count('threads', wanted)
@@ -58,12 +58,12 @@ def set_threads(wanted, workers):
 
 
 def select_gpus(args):
-    """Return (device, gpus): the torch.device of the model's weights and the list of GPU indices it runs on.
+    """Return (device, gpus): the torch.device of the model's weights and the list of GPU indices that it runs on.
 
-    Indices count the visible devices, as CUDA_VISIBLE_DEVICES leaves them; it is respected and never set.
+    Indices count the visible devices; CUDA_VISIBLE_DEVICES is respected and never set.
 
     Raises:
-        DanluError: --device cuda without a GPU, or an index that no visible GPU has.
+        DanluError: --device cuda without a GPU, or an index without a visible GPU.
     """
     count = 0 if args.device == 'cpu' else torch.cuda.device_count()
     if args.device == 'cuda' and count == 0:
@@ -83,19 +83,19 @@ def select_gpus(args):
         if gpu >= count:
             raise DanluError(f'--gpus {gpu}: only {count} GPU(s) are visible {_visible()}, so it takes 0..{count - 1}')
     if len(set(gpus)) != len(gpus):
-        raise DanluError(f'--gpus {" ".join(map(str, gpus))}: an index stands there twice')
-    # Or what torch takes by default, such as for pinned memory, would be GPU 0, or that of an earlier call.
+        raise DanluError(f'--gpus {" ".join(map(str, gpus))}: an index is repeated')
+    # Otherwise torch's defaults, such as for pinned memory, would be GPU 0 or that of an earlier call.
     if gpus[0] or torch.cuda.is_initialized():
         torch.cuda.set_device(gpus[0])
     return torch.device('cuda', gpus[0]), gpus
 
 
 def describe_device(args, gpus):
-    """Return one line (str) on where the model runs."""
+    """Return one line (str) that says where the model runs."""
     if gpus:
         return 'GPU ' + ', '.join(f'{gpu} ({torch.cuda.get_device_name(gpu)})' for gpu in gpus)
     if args.gpus is not None and args.device != 'cpu':
-        return f'CPU (no GPU is visible {_visible()}, so --gpus {" ".join(map(str, args.gpus))} has nothing to name)'
+        return f'CPU (no GPU is visible {_visible()}, so --gpus {" ".join(map(str, args.gpus))} is ignored)'
     return 'CPU'
 
 

@@ -1,21 +1,21 @@
-"""Parts of a network by the beginnings of their names, as --lr_of, --load_exclude and --freeze take them."""
+"""Selection of layers by the beginning of their dotted names, for --lr_of, --load_exclude and --freeze."""
 
 from utils.base.errors import DanluError
 from utils.base.registry import close_names
 
 
 def is_in_module(name, part):
-    """Return whether a parameter or module `name` is `part` or lies in it: whole parts of the dotted name count."""
+    """Return whether a parameter or module `name` is `part` or inside it: 'fc' contains 'fc.bias', not 'fc2'."""
     return name == part or name.startswith(part + '.')
 
 
 def is_in_any_module(name, parts):
-    """Return whether `name` is one of `parts` (strings) or lies in one."""
+    """Return whether `name` is one of `parts` (strings) or inside one of them."""
     return any(is_in_module(name, part) for part in parts)
 
 
 def check_prefixes(option, parts, names):
-    """Raise DanluError, beginning with `option`, where one of `parts` fits none of the dotted `names`."""
+    """Raise DanluError, with `option` in the message, if one of `parts` matches none of the dotted `names`."""
     for part in parts:
         if any(is_in_module(name, part) for name in names):
             continue

@@ -1,7 +1,7 @@
-"""What a notebook's cell shows: a progress line that is drawn anew in place, curves, and the page of a test.
+"""Output in notebook cells: a progress line, curves, and the report of a test.
 
-All of it is display data of IPython that is updated by its id, which Jupyter, VS Code and Colab show without widgets or
-an extension. Elsewhere nothing is shown. Imports no torch, and IPython only where a kernel runs.
+All output is IPython display data that is updated by its id, which Jupyter, VS Code and Colab show without widgets or
+extensions. Without a notebook nothing is shown. Imports no torch, and IPython only inside a kernel.
 """
 
 import html
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from utils.base.regular_files import read_regular_bytes, read_regular_text
 
-PROGRESS_LINES = {}  # number of the cell that runs -> the handle of its progress line
-HEIGHT_PIXELS = 800  # of a page in a cell
+PROGRESS_LINES = {}  # execution count of the running cell -> the display handle of its progress line
+HEIGHT_PIXELS = 800  # of a report in a cell
 
 
 def is_notebook():
-    """Return whether this process is the kernel of a notebook (bool)."""
+    """Return whether this process is a notebook kernel (bool)."""
     if 'IPython' not in sys.modules:
         return False
     from IPython import get_ipython
@@ -24,7 +24,7 @@ def is_notebook():
 
 
 def show_line(text):
-    """Show a text (str) in place of what this function has shown in the same cell."""
+    """Show a text (str) in place of the last text that this function showed in the same cell."""
     from IPython import get_ipython
     from IPython.display import display
 
@@ -40,21 +40,20 @@ class CellCurves:
     """Shows a run's curves.png below the cell that trains.
 
     Args:
-        live: whether the picture is drawn anew after each epoch (bool), also where there is no notebook: then it is
-            the file alone.
+        live: whether the curves are redrawn after each epoch (bool); without a notebook this updates only the file.
     """
 
     def __init__(self, live=False):
         self.live, self.handle = live, None
 
     def epoch_ended(self, logger):
-        """Draw and show the curves after an epoch, if they are live."""
+        """Draw and show the curves after an epoch, if live is set."""
         if self.live:
             logger.draw()
             self.show(logger)
 
     def show(self, logger):
-        """Show the curves as they were drawn last.
+        """Show the newest curves.png.
 
         Args:
             logger: utils.logger.Logger of the run.
@@ -71,7 +70,7 @@ class CellCurves:
 
 
 class NotebookReport:
-    """The page of a test: shown as the value of a notebook's cell, or by IPython.display.display.
+    """The report of a test, shown as the value of a notebook cell or by IPython.display.display.
 
     Args:
         path: of report.html (str or Path).
@@ -84,6 +83,6 @@ class NotebookReport:
         return f'report: {self.path}'
 
     def _repr_html_(self):
-        """Return the page as a frame of its own (str): its styles and scripts do not mix with those of the notebook."""
+        """Return the report in an iframe (str), which separates its styles and scripts from those of the notebook."""
         page = html.escape(read_regular_text(self.path), quote=True)
         return f'<iframe srcdoc="{page}" width="100%" height="{HEIGHT_PIXELS}" style="border: 0"></iframe>'

@@ -1,4 +1,4 @@
-"""Many short calls on all cores, in forked processes: in threads, Python would run them one after the other."""
+"""Many short calls on all cores, in forked processes; threads would run them one after another."""
 
 import heapq
 import multiprocessing
@@ -13,19 +13,19 @@ from utils.base.errors import DanluError
 
 
 def can_fork():
-    """Return whether `parallel_call` works here: on macOS forked processes crash, Windows has none."""
+    """Return whether `parallel_call` works here (bool): forked processes crash on macOS, and Windows has none."""
     return sys.platform == 'linux' and not multiprocessing.current_process().daemon
 
 
 def parallel_call(function, count, processes):
-    """Call `function(index)` for 0 .. count-1 in that many processes; what it changes must be shared memory or a file.
+    """Call `function(index)` for 0 .. count-1 in that many processes; its effects must be in shared memory or files.
 
     Yields:
-        (index, message) for each call that raised DanluError, by index.
+        (index, message) for each call that raised DanluError, in the order of the indices.
 
     Raises:
         DanluError: a process was killed.
-        Exception: what else a call raised, at once.
+        Exception: any other exception of a call, at once.
     """
     context, started, receivers = multiprocessing.get_context('fork'), [], []
     try:
@@ -34,7 +34,7 @@ def parallel_call(function, count, processes):
             indices = range(first, count, processes)
             process = context.Process(target=_work, args=(function, indices, sender, os.getpid()), daemon=True)
             process.start()
-            sender.close()  # before the next fork, so that the process alone has it and its end is seen
+            sender.close()  # before the next fork: only this process may hold it, so that its end is noticed
             started.append(process)
             receivers.append(receiver)
         yield from heapq.merge(*map(_received, receivers))
@@ -49,7 +49,7 @@ def _work(function, indices, sender, parent):
     torch.set_num_threads(1)
     try:
         for index in indices:
-            if os.getppid() != parent:  # it was killed
+            if os.getppid() != parent:  # the parent was killed
                 return
             try:
                 function(index)
@@ -57,7 +57,7 @@ def _work(function, indices, sender, parent):
                 sender.send((index, str(error)))
         sender.send(None)
     except Exception as error:
-        error.add_note(traceback.format_exc())  # which pickle leaves out
+        error.add_note(traceback.format_exc())  # pickle drops the traceback
         sender.send(error)
 
 

@@ -1,4 +1,4 @@
-"""What has to be settled before torch is imported. Imports nothing else of the project."""
+"""Settings to make before torch is imported. Imports nothing else of the project."""
 
 import codecs
 import ctypes
@@ -10,16 +10,16 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 COMPILER = 'torch._dynamo'
-RESTARTED_VARIABLE = 'DANLU_UTF8'  # environment variable of a process that `use_utf8` has started anew
+RESTARTED_VARIABLE = 'DANLU_UTF8'  # environment variable that `use_utf8` sets in the restarted process
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
 
 
 def use_utf8():
-    """Start this program anew in Python's UTF-8 mode, where names of files would have to be ASCII.
+    """Restart this program in Python's UTF-8 mode if names of files would have to be ASCII.
 
-    So it is with LC_ALL=C or POSIX if PYTHONUTF8=0 turns off that mode, which Python enters there by itself: a path
-    with other characters could not be opened, and class names from the command line would be garbled. The process, its
-    environment and its signal handlers stay. Does nothing in a process that another one has forked.
+    This happens with LC_ALL=C or POSIX if PYTHONUTF8=0 turns the UTF-8 mode off, which Python would enter by itself:
+    paths with other characters could not be opened, and class names from the command line would be garbled. The process
+    id, environment and signal handlers stay. Does nothing in a forked process.
     """
     is_ascii = codecs.lookup(sys.getfilesystemencoding()).name == 'ascii'
     forking = sys.modules.get('multiprocessing.process')
@@ -30,25 +30,25 @@ def use_utf8():
 
 
 def share_busy_cores():
-    """Let idle threads sleep when the machine is busy already; returns whether it is (bool).
+    """Let idle threads sleep if the machine is already busy; return whether it is (bool).
 
-    A thread that waits for the next operation spins for a while, which is fastest on free cores. On cores that another
-    run shares, the spinning takes time from the very thread that is waited for: measured on two cores with two busy
-    processes beside it, LeNet trained 5 to 30 times as fast with sleeping threads. The results are the same bits.
-    An OMP_WAIT_POLICY that is set is left alone.
+    A thread that waits for the next operation spins for a while, which is fastest on free cores. On cores shared with
+    another run, spinning takes time from the very thread that is waited for: on two cores beside two busy processes,
+    LeNet trained 5 to 30 times as fast with sleeping threads. Results are bit-identical. An existing OMP_WAIT_POLICY
+    takes precedence.
     """
     busy = hasattr(os, 'getloadavg') and os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1)
     if busy:
-        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # libgomp reads it when torch loads it
+        os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # read by libgomp when torch loads it
     return busy
 
 
 def keep_freed_memory():
-    """Let this process keep what it frees for what it needs next; returns whether that could be arranged (bool).
+    """Let this process reuse the memory that it frees; return whether this was possible (bool).
 
-    glibc gives blocks of more than 32 MB back to the system at once and has every page of the next one mapped and wiped
-    anew: normalising a batch of photographs took four times as long, a step of a U-Net on the CPU a twentieth more.
-    The memory that a process holds at most stays the same.
+    glibc returns blocks of more than 32 MB to the system at once, and the pages of the next block are mapped and zeroed
+    again: normalising a batch of photographs took four times as long, a step of a U-Net on the CPU a twentieth more.
+    The peak memory of the process stays the same.
     """
     if platform.libc_ver()[0] != 'glibc':
         return False
@@ -57,17 +57,17 @@ def keep_freed_memory():
 
 
 def postpone_compiler():
-    """Leave torch's compiler unloaded until something really uses it, which saves a small run half of its start.
+    """Load torch's compiler only on use, which halves the start-up time of a small run.
 
-    Every torch.optim optimizer imports torch._dynamo only to tell it what not to trace. Loading it takes nearly as long
-    as torch itself.
+    Every torch.optim optimizer imports torch._dynamo, only to exclude functions from tracing. The import takes nearly
+    as long as that of torch itself.
     """
     if COMPILER not in sys.modules:
         sys.modules[COMPILER] = _PostponedCompiler()
 
 
 class _PostponedCompiler(ModuleType):
-    """Stands for torch._dynamo and knows how to do nothing; whatever else is asked of it loads the real one."""
+    """Stands for torch._dynamo until an attribute is used that needs the real module, which is then imported."""
 
     def __init__(self):
         super().__init__(COMPILER)
@@ -75,10 +75,10 @@ class _PostponedCompiler(ModuleType):
         self._untraced = []
 
     def graph_break(self):
-        """Do nothing: nothing is being traced as long as the real module is not loaded."""
+        """Do nothing: nothing is traced before the real module is loaded."""
 
     def disable(self, function, recursive=True, *, wrapping=True):
-        """Return a function as it is; torch keeps the answer in an attribute of it, which `__getattr__` takes away."""
+        """Return the function; torch marks it with an attribute, which `__getattr__` removes later."""
         self._untraced.append(function)
         return function
 

@@ -1,4 +1,4 @@
-"""What a person sees while batches go by: a bar on a terminal, a rare line elsewhere."""
+"""The progress of a pass: a bar on a terminal or in a notebook, a line every half minute elsewhere."""
 
 import io
 import sys
@@ -11,9 +11,9 @@ from utils.base.notebook import is_notebook, show_line
 from utils.base.terminal import is_watched
 
 QUIET_SECONDS = 30
-SECONDS_IN_CELL = 0.25  # between two drawings in a notebook's cell, each of which is a message to the browser
+SECONDS_IN_CELL = 0.25  # between two updates in a notebook cell, each of which is a message to the browser
 METRICS_IN_BAR = 3
-BAR = (10, 40)  # columns of a bar, the least and the most
+BAR = (10, 40)  # minimum and maximum width of a bar in columns
 
 
 def running_text(loss, metrics):
@@ -21,21 +21,21 @@ def running_text(loss, metrics):
 
     Args:
         loss: float.
-        metrics: accumulator; one without `running` (see metrics.Metrics) has no values before the end of a pass.
+        metrics: metrics; without a `running` method (see metrics.Metrics) there are no values before the end of a pass.
     """
     values = list(metrics.running().items())[:METRICS_IN_BAR] if hasattr(metrics, 'running') else []
     return ' '.join(f'{name} {value:.4f}' for name, value in [('loss', loss), *values])
 
 
 class Bar(tqdm):
-    """A bar as wide as the terminal leaves room for, and beside it what is most worth knowing first.
+    """A bar as wide as the terminal allows, followed by the most important values that fit.
 
     epoch 3/10  42% ████████▍            25,344/60,000  8,512 img/s  00:04 left  loss 0.1234 acc 0.9321
     """
 
     @property
     def format_dict(self):
-        """What tqdm writes from, with a bar_format for the width that the terminal has now."""
+        """The values of tqdm, with a bar_format for the current width of the terminal."""
         known = super().format_dict
         rate = known['rate'] or (known['n'] / known['elapsed'] if known['elapsed'] else 0)
         if self.total:
@@ -52,7 +52,7 @@ class Bar(tqdm):
 
     @staticmethod
     def _format(head, parts, bar, columns):
-        """Return head, bar and those parts for which there is room in so many columns, or None: in any."""
+        """Return a bar_format with head, bar and the parts that fit into `columns` (None: all parts)."""
         kept = [name for name in ('time', 'text', 'rate', 'count') if parts[name]]
         least, most = bar
 
@@ -68,7 +68,7 @@ class Bar(tqdm):
 
 
 class NotebookBar(Bar):
-    """The bar in a notebook's cell, where the cell shows it in place; it needs no widgets."""
+    """The bar in a notebook cell, updated in place without widgets."""
 
     def __init__(self, **keywords):
         super().__init__(file=io.StringIO(), ascii=False, mininterval=SECONDS_IN_CELL, **keywords)
@@ -80,14 +80,14 @@ class NotebookBar(Bar):
 
 
 class Progress:
-    """Iterates over a loader's batches and shows how far it is, how fast, and how long it will take.
+    """Iterates over a loader's batches and shows progress, speed and remaining time.
 
     Args:
-        loader: iterable of batches; what each counts as is said by utils.base.batches.count_batch_samples.
-        title: what stands before the bar ('epoch 3/10').
-        say: function that prints one line, used where there is no terminal.
-        shown: whether there is anything to see (bool).
-        times: how many processes share out the batches; here the first, which has no smaller part than the others.
+        loader: iterable of batches (see utils.base.batches.count_batch_samples).
+        title: the text before the bar ('epoch 3/10').
+        say: function that prints one line, used without a terminal.
+        shown: whether to show anything (bool).
+        times: number of processes that share the batches; rank 0, which shows the bar, has the largest share.
     """
 
     def __init__(self, loader, title, say, shown=True, times=1):
@@ -97,7 +97,7 @@ class Progress:
         self.said = self.started
 
     def __iter__(self):
-        # The bar goes to stderr, so that `python train.py > out.txt` keeps both a bar and a clean file.
+        # The bar goes to stderr, so that `python train.py > out.txt` shows a bar and writes a clean file.
         in_cell = is_notebook()
         watched, kind = in_cell or is_watched(sys.stderr), NotebookBar if in_cell else Bar
         with kind(total=self.total, desc=self.title, leave=False, dynamic_ncols=True,
@@ -114,7 +114,7 @@ class Progress:
                 self.bar.update(size)
 
     def show(self, text):
-        """Put `text` (such as 'loss 0.1234') beside the bar, or into a line if none was printed for half a minute."""
+        """Show `text` (such as 'loss 0.1234') beside the bar, or print a line if the last one is half a minute old."""
         self.bar.set_postfix_str(text, refresh=False)
         now = time.perf_counter()
         if self.shown and self.bar.disable and now - self.said > QUIET_SECONDS:
@@ -123,7 +123,7 @@ class Progress:
             self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} per second, {text}')
 
     def wait_share(self):
-        """Return the share of the time so far (float, 0 to 1) in which the loop had none: reading and preparing."""
+        """Return the share of the time so far (float, 0 to 1) that the loop waited for batches."""
         return self.waited / max(time.perf_counter() - self.started, 1e-9)
 
     def rate(self):

@@ -1,19 +1,13 @@
-"""Which of the processes of a run this one is, by what torchrun puts into its environment. Imports no torch."""
+"""Rank and number of the processes of a run, from the environment that torchrun sets. Imports no torch."""
 
 import os
 from typing import NamedTuple
 
-RANK_VARIABLES = (
-    'RANK',
-    'LOCAL_RANK',
-    'WORLD_SIZE',
-    'MASTER_ADDR',
-    'MASTER_PORT',
-)  # all of them, and torchrun has set them
+RANK_VARIABLES = ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT')
 
 
 class RankInfo(NamedTuple):
-    """One of `count` processes: number `rank` of them from 0 on, number `local` of those on its machine."""
+    """The rank of this process among `count` processes (from 0), and its rank `local` on its machine."""
 
     rank: int = 0
     count: int = 1
@@ -21,14 +15,14 @@ class RankInfo(NamedTuple):
 
 
 def rank_info_of(environ):
-    """Return the Place that an environment (dict of str) gives a process; without torchrun it is alone."""
+    """Return the RankInfo of an environment (dict of str); without torchrun that of a single process."""
     if not all(environ.get(name) for name in RANK_VARIABLES):
         return RankInfo()
     return RankInfo(int(environ['RANK']), int(environ['WORLD_SIZE']), int(environ['LOCAL_RANK']))
 
 
 def starter():
-    """Return what stands before `train.py` in a command that starts as many processes as there are here (str)."""
+    """Return the beginning of a command (str), before `train.py`, that starts as many processes as now."""
     count = rank_info().count
     if count == 1:
         return 'python'
@@ -38,5 +32,5 @@ def starter():
 
 
 def rank_info():
-    """Return the Place of this process."""
+    """Return the RankInfo of this process."""
     return rank_info_of(os.environ)

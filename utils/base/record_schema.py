@@ -1,10 +1,9 @@
-"""The types of what runs and tests leave behind: what comes from elsewhere is checked before anything in it is used.
+"""Type checks of checkpoints, record.json and ledger.jsonl, whose files may come from elsewhere.
 
-That is what checkpoints, record.json and the lines of ledger.jsonl hold. A schema is a type, a tuple of types, a list
-[schema] (of any length), a dictionary from keys to schemas, in which EACH stands for all keys, or a function that
-returns what is wrong with a value (str), or None. Values may be missing or None unless they are Needed, and keys that
-a schema does not name may hold anything. Values of options are checked by the types of the options themselves:
-utils.options.migrations.MigratingParser.recorded. Imports no torch.
+A schema is a type, a tuple of types, a list [schema] (of any length), a dictionary from keys to schemas, in which EACH
+stands for all keys, or a function that returns what is wrong with a value (str), or None. Values may be missing or None
+unless they are Needed; keys that a schema does not name may hold anything. Values of options are checked by the types
+of the options: utils.options.migrations.MigratingParser.recorded. Imports no torch.
 """
 
 from collections.abc import Mapping
@@ -16,13 +15,13 @@ from utils.base.errors import DanluError
 PLAIN = (str, int, float, bool)
 NUMBER = (int, float)
 EACH = ...
-MAX_COUNT = 2**53  # of epochs, steps, samples
-MAX_DEPTH, MAX_VALUES = 50, 2**22  # of dicts and lists within each other, and what is in those of one level
+MAX_COUNT = 2**53  # epochs, steps, samples
+MAX_DEPTH, MAX_VALUES = 50, 2**22  # nesting depth of dicts and lists, and number of values in one level
 MAX_SHOWN = 60  # characters of a value in a message
 
 
 class Needed(NamedTuple):
-    """The schema of a value that has to be there."""
+    """The schema of a required value."""
 
     schema: object
 
@@ -35,7 +34,7 @@ def count(value):
 
 
 def option(value):
-    """Return what is wrong with the value of an option (str), or None; tensors cannot be compared as options are."""
+    """Return what is wrong with the value of an option (str), or None; tensors cannot be compared and are refused."""
     if isinstance(value, Mapping | list | tuple | set | frozenset):
         parts = value.values() if isinstance(value, Mapping) else value
         return next(filter(None, map(option, parts)), None)
@@ -74,7 +73,7 @@ SUMS = {
     **{'waiting': Needed({EACH: [[NUMBER]]}), 'marks': Needed([[object]]), 'totals': Needed({EACH: {EACH: NUMBER}})},
 }
 DRAWING = {'cost': float, 'since': float}
-# What resuming takes from last.pth.
+# The keys of last.pth that resuming reads.
 RESUME = {
     **CHECKPOINT,
     'model': Needed(Mapping),
@@ -102,7 +101,7 @@ LEDGER_LINE = {
     'samples': count,
     'options': Mapping,
 }
-# The lines of witness.jsonl, and of first_steps.jsonl behind its first one, CONDITIONS.
+# The lines of witness.jsonl, and those of first_steps.jsonl after its first line, CONDITIONS.
 STEP = {'weights': int, 'data': int, 'loss': Needed(NUMBER)}
 NOTED_STEP = STEP | {'epoch': Needed(count), 'batch': Needed(count), 'processes': count}
 FIRST_STEP = STEP | {'step': Needed(count), 'weights': Needed(int), 'data': Needed(int)}
@@ -113,7 +112,7 @@ CONDITIONS = {
 
 
 def fault_of(value, schema, name=''):
-    """Return what of a value does not fit a schema (str such as 'source.file is of type list'), or None: it fits."""
+    """Return why a value does not fit a schema (str such as 'source.file is of type list'), or None if it fits."""
     if value is None:
         return f'{name} is missing' if isinstance(schema, Needed) else None
     schema = schema.schema if isinstance(schema, Needed) else schema
@@ -133,7 +132,7 @@ def _parts_of(value, schema, name):
 
 
 def _items_of(value, schema, name):
-    """Yield (value, schema, name) of each key of a dict, and of each item that a schema names."""
+    """Yield (value, schema, name) for each key of a dict, and for each value that a schema names."""
     for key in value:
         yield key, Needed(str), f'a key of {name}'.removesuffix(' of ')
     for key in [*value, *schema] if EACH in schema else schema:
@@ -142,10 +141,10 @@ def _items_of(value, schema, name):
 
 
 def shown(value):
-    """Return a value as a message shows it: str of one line and at most MAX_SHOWN characters."""
+    """Return a value as text for a message: one line of at most MAX_SHOWN characters (str)."""
     try:
         text = ascii(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python writes, or nested too deeply
+    except (ValueError, RecursionError):  # a number with more digits than Python writes, or too deep nesting
         text = f'a {type(value).__name__}'
     return text if len(text) <= MAX_SHOWN else f'{text[: MAX_SHOWN - 3]}...'
 
@@ -159,11 +158,11 @@ def _of_wrong_type(value, name):
 
 
 def check_checkpoint(state, path):
-    """Raise DanluError where what Danlu wrote into a checkpoint is not of the type that Danlu writes.
+    """Raise DanluError if a value of a checkpoint of Danlu has the wrong type.
 
     Args:
-        state: what is in the file (dict). Files of other programs, without a format, may hold anything. Only where
-            their `record` looks like one of Danlu is it checked.
+        state: the contents of the file (dict). Files of other programs, without a format, may hold anything; their
+            `record` is checked only if it looks like one of Danlu.
         path: of the file, for the message.
     """
     ours = 'format' in state
@@ -175,19 +174,19 @@ def check_checkpoint(state, path):
 
 
 def check_resume_state(state, path):
-    """Raise DanluError where a checkpoint (dict) lacks what resuming needs, or has it in another type."""
-    lacking = None if 'best' in state else 'best is missing'  # it is None before the first epoch has ended
+    """Raise DanluError if a checkpoint (dict) lacks a value that resuming needs, or it has the wrong type."""
+    lacking = None if 'best' in state else 'best is missing'  # its value is None before the end of the first epoch
     if fault := lacking or fault_of(state, RESUME):
         raise DanluError(f'--resume: {path} is damaged or was changed: {fault}; give another checkpoint of the run')
 
 
 def recorded_args(checkpoint):
-    """Return the options (dict) in a checkpoint of Danlu, None where it has none; what others call args is no option.
+    """Return the options (dict) in a checkpoint of Danlu, None if there are none or another program wrote it.
 
     Args:
-        checkpoint: what utils.runs.checkpoint.load_checkpoint returned.
+        checkpoint: the value of utils.runs.checkpoint.load_checkpoint.
     """
-    if getattr(checkpoint, 'model_type', None):  # of a whole model, whose class is in --model_source
+    if getattr(checkpoint, 'model_type', None):  # a whole pickled model, whose class is in --model_source
         return {'model_type': checkpoint.model_type}
     args = checkpoint.get('args') if 'format' in checkpoint else None
     return args if isinstance(args, dict) else None
@@ -196,7 +195,7 @@ def recorded_args(checkpoint):
 def _fault_of_size(value):
     """Return that a value holds more than Danlu writes (str), or None.
 
-    In a file a list of two times the same list takes no more space, so a small one may stand for any number of values.
+    In a file a list with the same list twice takes no more space, so a small file may hold any number of values.
     """
     level = [value]
     for _ in range(MAX_DEPTH):

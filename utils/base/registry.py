@@ -1,8 +1,7 @@
-"""Registries: plain dictionaries from a name on the command line to the dotted path of what it builds.
+"""Registries: dictionaries from a name on the command line to a dotted path.
 
-The names are read from the source text of the file that holds the dictionary, so that `--help` and a wrong option
-are answered without importing torch, and a half-written model breaks nobody else's run. Only the chosen entry is
-imported.
+The names are read from the source text of the file with the dictionary, so `--help` and errors about options need no
+torch, and a broken model does not affect runs of other models. Only the selected entry is imported.
 """
 
 import ast
@@ -29,7 +28,7 @@ def read_registry(module, name):
     Raises:
         DanluError: the file has no such dictionary, or it is not a literal.
     """
-    if module in sys.modules:  # a notebook may have added entries of its own
+    if module in sys.modules:  # a notebook may have added entries
         return getattr(sys.modules[module], name)
     path = PROJECT.joinpath(*module.split('.')).with_suffix('.py')
     for node in _parsed(path, path.stat().st_mtime_ns).body:
@@ -47,15 +46,14 @@ def read_registry(module, name):
 
 @functools.lru_cache
 def _parsed(path, changed):
-    """Return the syntax tree of a file; `changed`, the time of its last change, makes a new version another file."""
+    """Return the syntax tree of a file; `changed`, its modification time, is part of the cache key."""
     return ast.parse(read_regular_text(path), str(path))
 
 
 def close_names(name, names, count=3):
-    """Return the names (list of str, at most `count`) that somebody who wrote `name` may have meant.
+    """Return the names (list of str, at most `count`) that a user who typed `name` may have meant.
 
-    Those that it is another spelling of or another word for (utils/base/synonyms.py), else that it is the beginning of,
-    else that it resembles.
+    These are names with the same meaning (utils/base/synonyms.py), else names that it begins, else similar ones.
     """
     if same := same_names(name, names):
         return same[:count]
@@ -65,17 +63,17 @@ def close_names(name, names, count=3):
 
 
 def unknown_name(what, name, names):
-    """Return the message (str) for a name that is not registered: the close matches and the whole list."""
+    """Return the error message (str) for an unregistered name: the close matches and the whole list."""
     close = close_names(name, names)
     hint = f'; did you mean {" or ".join(close)}?' if close else ''
     return f'unknown {what} {name!r}{hint} (known: {", ".join(sorted(names))})'
 
 
 def load_entry(registry, name, what):
-    """Import and return the class or function that `registry[name]` points to.
+    """Import and return the class or function of `registry[name]`.
 
     Raises:
-        DanluError: the name is not registered, or the dotted path leads nowhere.
+        DanluError: the name is not registered, or its dotted path does not exist.
     """
     if name not in registry:
         raise DanluError(unknown_name(what, name, list(registry)))

@@ -1,8 +1,7 @@
-"""Opening files: regular files only, so that no pipe, device or socket in a file's place is waited for. No torch.
+"""Opening files without blocking on pipes, devices and sockets. Imports no torch.
 
-All code of the project opens files here: `open_regular` stands for `open`, `open_handle` for `os.open`, and `regular`
-checks a path for a library that opens files by their paths. tests/utils/base/test_regular_files.py looks for code that
-opens a path in another way.
+All code of the project opens files here: `open_regular` replaces `open`, `open_handle` replaces `os.open`, `regular`
+checks a path for a library that opens it. tests/utils/base/test_regular_files.py finds code that opens files otherwise.
 """
 
 import errno
@@ -11,16 +10,16 @@ import stat
 from contextlib import contextmanager
 from pathlib import Path
 
-LARGEST_HOLE = 2**30  # bytes that read as zeros and take no space, in a file that is read
+LARGEST_HOLE = 2**30  # bytes of a sparse file that read as zeros and take no space
 NOT_REGULAR = 'it is a pipe, a device or a socket, not a regular file'
 
 
 class NotRegularError(OSError):
-    """A pipe, a device, a socket, a link to itself or a hole of gigabytes is in the place of a file."""
+    """There is a pipe, a device, a socket, a link to itself or a hole of gigabytes in place of a file."""
 
 
 def check_regular(path):
-    """Raise OSError where a path is a pipe, a device, a socket, a directory or nothing; links are followed."""
+    """Raise OSError unless a path is a regular file; links are followed."""
     try:
         mode = os.stat(path).st_mode
     except OSError as error:
@@ -34,41 +33,41 @@ def check_regular(path):
 
 
 def regular(path):
-    """Return a path of a regular file as it is, for a library that opens it; OSError as for `check_regular`."""
+    """Return the path of a regular file, for a library that opens it; raises as `check_regular`."""
     check_regular(path)
     return path
 
 
 def made_regular(path):
-    """Make or empty a regular file and return its path, for a library that writes it; OSError as for `open_regular`."""
+    """Create or empty a regular file and return its path, for a library that writes it; raises as `open_regular`."""
     open_regular(path, 'wb').close()
     return path
 
 
 def open_regular(path, mode='rb', **options):
-    """Open a regular file as `open` does, for reading or writing; return at once, whatever is at the path.
+    """Open a regular file as `open` does, for reading or writing, without blocking on any kind of file.
 
     Raises:
-        OSError: something else is there, with what it is as the `strerror`, or the file cannot be opened.
+        OSError: the path is not a regular file (`strerror` says what it is), or the file cannot be opened.
     """
     return open(path, mode, opener=open_handle, **options)
 
 
 def open_handle(path, flags, permissions=0o666):
-    """Open a regular file as `os.open` does and return its number (int); arguments and errors as for `open_regular`.
+    """Open a regular file as `os.open` does and return its descriptor (int); raises as `open_regular`.
 
     Args:
         path: of the file.
-        flags: of os.open; O_NONBLOCK is added, which a regular file ignores and a pipe does not wait with.
+        flags: of os.open; O_NONBLOCK is added, which has no effect on regular files and prevents waiting for pipes.
         permissions: of a new file, before the umask.
     """
     try:
-        check_regular(path)  # before the opening, which does something to some devices
+        check_regular(path)  # before opening, which has side effects on some devices
     except FileNotFoundError:
         if not flags & os.O_CREAT:
             raise
     handle = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0), permissions)
-    fault = None if stat.S_ISREG(os.fstat(handle).st_mode) else NOT_REGULAR  # it took the file's place meanwhile
+    fault = None if stat.S_ISREG(os.fstat(handle).st_mode) else NOT_REGULAR  # replaced since the check
     if fault is None and not flags & (os.O_WRONLY | os.O_RDWR):
         fault = _fault_of_hole(handle)
     if fault is not None:
@@ -78,7 +77,7 @@ def open_handle(path, flags, permissions=0o666):
 
 
 def _fault_of_hole(handle):
-    """Return why an open file is not to be read (str): it takes no space, but all memory once it is read; or None."""
+    """Return why an open file should not be read (str): a sparse file may fill all memory; or None."""
     size = os.fstat(handle).st_size
     if size <= LARGEST_HOLE or not hasattr(os, 'SEEK_HOLE'):  # Windows
         return None
@@ -87,10 +86,10 @@ def _fault_of_hole(handle):
         try:
             end = os.lseek(handle, start, os.SEEK_DATA) if start < size else size
         except OSError as error:
-            if error.errno != errno.ENXIO:  # behind it there is nothing
+            if error.errno != errno.ENXIO:  # no data after the hole
                 raise
             end = size
-    except OSError:  # a file system that does not tell
+    except OSError:  # not supported by the file system
         return None
     finally:
         os.lseek(handle, 0, os.SEEK_SET)
@@ -98,13 +97,13 @@ def _fault_of_hole(handle):
 
 
 def resolved(path):
-    """Return where links of a path lead to (Path), as Path.resolve does; of one that leads back to itself, the link."""
+    """Return the target (Path) of a path with links, as Path.resolve; for a link to itself the link."""
     return Path(os.path.realpath(path))
 
 
 @contextmanager
 def naming(path):
-    """Give the name of a file to an OSError that writing into it raises in the body of the `with`, if it has none."""
+    """Set the filename of an OSError without one that is raised in the body of the `with`, such as by a write."""
     try:
         yield
     except OSError as error:
@@ -114,18 +113,18 @@ def naming(path):
 
 
 def read_regular_bytes(path):
-    """Return what is in a regular file (bytes); OSError as for `open_regular`."""
+    """Return the contents of a regular file (bytes); raises as `open_regular`."""
     with open_regular(path) as file:
         return file.read()
 
 
 def read_regular_text(path, encoding='utf-8', errors=None):
-    """Return the text of a regular file (str), with one kind of line break; OSError as for `open_regular`."""
+    """Return the text of a regular file (str) with universal newlines; raises as `open_regular`."""
     with open_regular(path, 'r', encoding=encoding, errors=errors) as file:
         return file.read()
 
 
 def write_regular_text(path, text, errors=None):
-    """Write a text (str) as UTF-8 into a regular file, new or replaced; OSError as for `open_regular`."""
+    """Write a text (str) as UTF-8 to a regular file, new or replaced; raises as `open_regular`."""
     with naming(path), open_regular(path, 'w', encoding='utf-8', errors=errors) as file:
         file.write(text)

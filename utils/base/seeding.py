@@ -1,4 +1,4 @@
-"""Seeds that are a function of where they are used, and the state of every generator a model may draw from."""
+"""Seeds as functions of their position (seed, epoch, index), and the state of all random generators."""
 
 import os
 import random
@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 MASK = 2**64 - 1
-MT19937_WORDS = 624  # of the generator of numpy
+MT19937_WORDS = 624  # state size of numpy's generator
 
 
 def mix_seed(*numbers):
-    """Return a 63-bit seed (int) for whole numbers such as (seed, epoch, index); about a microsecond.
+    """Return a 63-bit seed (int) for integers such as (seed, epoch, index); takes about a microsecond.
 
-    Neighbouring inputs give unrelated seeds: each number goes through SplitMix64's finaliser (Steele et al., 2014).
+    Neighbouring inputs give unrelated seeds: each integer goes through SplitMix64's finaliser (Steele et al. 2014).
     """
     state = 0
     for number in numbers:
@@ -25,15 +25,15 @@ def mix_seed(*numbers):
 
 
 def uniform_draws(key, indices, count):
-    """Return random numbers that are a function of (key, index, position) alone: float64 (count, B), 0 <= x < 1.
+    """Return random numbers that depend only on (key, index, position): float64 (count, B), 0 <= x < 1.
 
     Args:
-        key: whole numbers such as (seed, epoch).
+        key: integers such as (seed, epoch).
         indices: int64 array (B,), for example the samples of a batch.
-        count: how many numbers each of them needs.
+        count: how many numbers each index needs.
     """
     places = np.arange(1, count + 1, dtype=np.uint64)[:, None] * np.uint64(0xD1B54A32D192ED03)
-    with np.errstate(over='ignore'):  # arithmetic modulo 2**64 is meant
+    with np.errstate(over='ignore'):  # arithmetic modulo 2**64
         state = (
             np.asarray(indices, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + places + np.uint64(mix_seed(*key))
         )
@@ -41,7 +41,7 @@ def uniform_draws(key, indices, count):
 
 
 def mixed(*numbers):
-    """Return unrelated numbers for whole numbers such as (index, repetition): int64 (B,), at least 0.
+    """Return unrelated numbers for integers such as (index, repetition): int64 (B,), at least 0.
 
     Args:
         numbers: int64 arrays (B,).
@@ -54,8 +54,8 @@ def mixed(*numbers):
 
 
 def _scrambled(state):
-    """Return SplitMix64's finaliser of a uint64 array."""
-    with np.errstate(over='ignore'):  # arithmetic modulo 2**64 is meant
+    """Return the finaliser of SplitMix64 of a uint64 array."""
+    with np.errstate(over='ignore'):  # arithmetic modulo 2**64
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
     return state ^ (state >> np.uint64(31))
@@ -69,14 +69,14 @@ def seed_everything(seed):
 
 
 def be_deterministic():
-    """Have every operation compute the same bits each time, or refuse to: some are slower so, on GPUs."""
-    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when CUDA is used first
+    """Make every operation deterministic or raise; some operations are slower on GPUs."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read at the first use of CUDA
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
 
 
 def get_rng_state():
-    """Return the state of all global generators as tensors and plain values, fit for a checkpoint."""
+    """Return the state of all global generators as tensors and plain values, for a checkpoint."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         'torch': torch.get_rng_state(),
@@ -87,15 +87,15 @@ def get_rng_state():
 
 
 def set_rng_state(state):
-    """Restore what `get_rng_state` returned; a machine with other GPUs keeps their own states."""
+    """Restore the value of `get_rng_state`; CUDA states are restored only if the number of GPUs is the same."""
     torch.set_rng_state(state['torch'])
     if torch.cuda.is_available() and len(state['cuda']) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state['cuda'])
     version, words, gauss = state['python']
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, gauss = state['numpy']
-    if len(keys) != MT19937_WORDS or not 0 <= position <= MT19937_WORDS:  # numpy would not look
-        raise ValueError('the state of the generator of numpy is none of MT19937')
+    if len(keys) != MT19937_WORDS or not 0 <= position <= MT19937_WORDS:  # numpy does not check
+        raise ValueError('the state of the numpy generator is not a state of MT19937')
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
 
 

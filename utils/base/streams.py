@@ -1,8 +1,8 @@
-"""stdout and stderr that cannot end a program: a terminal may be closed, a pipe broken, an encoding too small.
+"""stdout and stderr that never raise: on a closed terminal, a broken pipe or characters that the encoding lacks.
 
-What cannot be encoded is written by its number, as Python's backslashreplace does. When a stream is gone (`| head` has
-ended, the terminal was closed, the disk under `> out.txt` is full), what is written into it is dropped from then on and
-the program goes on. Imports no torch.
+Characters that cannot be encoded are written as escape sequences, as by Python's backslashreplace. After a stream fails
+(`| head` has ended, the terminal was closed, the disk under `> out.txt` is full), further output to it is dropped and
+the program continues. Imports no torch.
 """
 
 import contextlib
@@ -14,18 +14,18 @@ REPLACING_ERRORS = ('backslashreplace', 'replace', 'namereplace', 'xmlcharrefrep
 
 
 class Output:
-    """A text stream into which writing never fails; all else is as of the stream that it wraps.
+    """A text stream whose writes never fail; all else is as in the wrapped stream.
 
     Args:
         stream: text stream.
 
     Attributes:
-        error: what the first failure was (OSError or ValueError), or None: the stream works.
+        error: the first failure (OSError or ValueError), or None.
     """
 
     def __init__(self, stream):
         self._stream, self.error, self._descriptor = stream, None, None
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # it is closed, or none of the system's files
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or not a file of the system
             self._descriptor = stream.fileno()
             if stream.errors not in REPLACING_ERRORS:
                 stream.reconfigure(errors='backslashreplace')
@@ -37,7 +37,7 @@ class Output:
         return iter(self._stream)
 
     def write(self, text):
-        """Write a text (str) and return how many characters it has."""
+        """Write a text (str) and return its number of characters."""
         self._attempt(lambda: self._write(text))
         return len(text)
 
@@ -47,11 +47,11 @@ class Output:
             self.write(line)
 
     def flush(self):
-        """Hand what was written to the system."""
+        """Flush the stream."""
         self._attempt(self._stream.flush)
 
     def isatty(self):
-        """Return whether the stream is a terminal that is still there (bool)."""
+        """Return whether the stream is a terminal that still exists (bool)."""
         with contextlib.suppress(OSError, ValueError):
             return self.error is None and self._stream.isatty()
         return False
@@ -59,7 +59,7 @@ class Output:
     def _write(self, text):
         try:
             self._stream.write(text)
-        except UnicodeEncodeError:  # of a stream without `reconfigure`
+        except UnicodeEncodeError:  # a stream without `reconfigure`
             encoding = self._stream.encoding or 'ascii'
             self._stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
 
@@ -67,16 +67,16 @@ class Output:
         if self.error is not None:
             return
         try:
-            # Who shares the terminal can make it so; then a write fails where the reader is slow.
+            # Another user of the terminal can make it non-blocking; writes then fail if the reader is slow.
             if self._descriptor is not None and os.name != 'nt' and not os.get_blocking(self._descriptor):
                 os.set_blocking(self._descriptor, True)
             function()
-        except (OSError, ValueError) as error:  # ValueError: it was closed
+        except (OSError, ValueError) as error:  # ValueError: the stream is closed
             self.error = error
             self._silence()
 
     def _silence(self):
-        """Let a standard stream lead nowhere, or what it still holds would fail once more at the interpreter's end."""
+        """Redirect a standard stream to os.devnull, or its buffered output would fail again at exit."""
         with contextlib.suppress(OSError, ValueError):
             if self._descriptor in STANDARD:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -86,28 +86,28 @@ class Output:
 
 
 def guard_output():
-    """Let stdout and stderr be Outputs for the rest of the process."""
-    for descriptor in (0, *STANDARD):  # one that is closed would be given to the next file that is opened
+    """Replace stdout and stderr by Outputs for the rest of the process."""
+    for descriptor in (0, *STANDARD):  # a closed descriptor would be reused for the next opened file
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
-        if stream is None:  # it was closed when Python started
-            stream = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 (as long as the process)
+        if stream is None:  # closed when Python started
+            stream = open(os.devnull, 'w', encoding='utf-8')  # noqa: SIM115 (open until the process ends)
         if not isinstance(stream, Output):
             setattr(sys, name, Output(stream))
 
 
 @contextlib.contextmanager
 def guarded_output():
-    """Let stdout and stderr be Outputs in the body of the `with`."""
+    """Replace stdout and stderr by Outputs in the body of the `with`."""
     before = sys.stdout, sys.stderr
     guard_output()
     guarded = sys.stdout, sys.stderr
     try:
         yield
     finally:
-        if (sys.stdout, sys.stderr) == guarded:  # else the body has put others in their place
+        if (sys.stdout, sys.stderr) == guarded:  # not if the body has replaced them
             sys.stdout, sys.stderr = before

@@ -1,8 +1,8 @@
-"""What options and names are called elsewhere and what they are called here: for "did you mean". Imports no torch."""
+"""Other names of options and registry entries, for "did you mean". Imports no torch."""
 
 import re
 
-# A name of today -> words for it, as `bare` makes them. A word may stand for several; only what fits is proposed.
+# Name -> synonyms, as `normalised_name` returns them. A synonym may belong to several names; only valid ones are shown.
 WORDS = {
     # options
     'lr': 'learningrate learnrate baselr initlr initiallr lr0',
@@ -90,12 +90,12 @@ NAME_SUFFIXES = ('loss', 'lr', 'scheduler')  # CrossEntropyLoss, CosineAnnealing
 
 
 def normalised_name(name):
-    """Return a name (str) in small letters without signs between its words: 'Cross-Entropy' is 'crossentropy'."""
+    """Return a name (str) in lower case without separators: 'Cross-Entropy' is 'crossentropy'."""
     return re.sub(r'[\W_]+', '', name.lower())
 
 
 def same_names(name, names):
-    """Return those of `names` (list of str) that `name` is another spelling of or else another word for."""
+    """Return the names (list of str) of `names` that `name` spells differently, else those that it is a synonym of."""
     wanted = normalised_name(name)
     stems = [wanted, *(wanted.removesuffix(ending) for ending in NAME_SUFFIXES if wanted.endswith(ending))]
     for stem in filter(None, stems):

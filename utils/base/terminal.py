@@ -1,4 +1,4 @@
-"""Whether somebody is looking: a terminal gets a bar and bold words; pipes, notebooks and CI jobs plain lines.
+"""Whether output is watched on a terminal, and styles. Pipes, notebooks and CI jobs get plain lines.
 
 Imports no torch.
 """
@@ -10,10 +10,10 @@ STYLES = {'bold': '1', 'green': '32'}  # SGR parameters of ECMA-48
 
 
 def is_watched(stream):
-    """Return whether what is drawn anew in place is seen so on a stream (bool): it is the terminal of a person.
+    """Return whether a stream is the terminal of a person (bool), on which a bar can be redrawn in place.
 
-    A terminal that is none: of a CI job, whose log keeps every state of a bar; of a command in a notebook's cell
-    (`!python train.py`), which Jupyter gives a terminal and keeps likewise; of an editor that says it is dumb.
+    Not the terminals of CI jobs, whose log keeps every state of a bar, of commands in a notebook cell
+    (`!python train.py`), where Jupyter keeps every state too, and of editors with TERM=dumb.
     """
     if not stream.isatty() or os.environ.get('TERM') == 'dumb':
         return False
@@ -21,19 +21,19 @@ def is_watched(stream):
 
 
 def is_ci(environ):
-    """Return whether a process belongs to a CI job (bool), by the variable that all of them set."""
+    """Return whether a process belongs to a CI job (bool), by the variable CI, which all of them set."""
     return environ.get('CI', '').lower() not in ('', '0', 'false', 'no')
 
 
 def is_notebook_process(environ):
-    """Return whether a process is a notebook's kernel or was started by one (bool): it inherits what that sets."""
+    """Return whether a process is a notebook kernel or was started by one (bool), by inherited variables."""
     return bool(environ.get('JPY_PARENT_PID')) or 'inline' in environ.get('MPLBACKEND', '')
 
 
 def styled(text, *styles):
-    """Return a text (str) for stdout in styles: 'bold', 'green'; as it is where nobody is looking or wants none.
+    """Return a text (str) for stdout in styles ('bold', 'green'); unchanged if it is not watched or NO_COLOR is set.
 
-    See https://no-color.org: any value of NO_COLOR but an empty one turns styles off.
+    See https://no-color.org: a non-empty value of NO_COLOR turns styles off.
     """
     if os.environ.get('NO_COLOR') or not is_watched(sys.stdout) or not _has_styles():
         return text
@@ -41,5 +41,5 @@ def styled(text, *styles):
 
 
 def _has_styles():
-    """Return whether the terminal knows styles (bool): Windows' old console has to be asked to, newer ones know."""
+    """Return whether the terminal shows styles (bool): Windows' old console does not by default."""
     return sys.platform != 'win32' or 'WT_SESSION' in os.environ or 'TERM' in os.environ

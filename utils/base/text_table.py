@@ -1,4 +1,4 @@
-"""How programs print: tables whose columns stand below each other in every script, numbers, spans of time."""
+"""Tables with aligned columns, numbers and durations as text."""
 
 import os
 import sys
@@ -6,23 +6,23 @@ import unicodedata
 from itertools import accumulate
 
 GAP = '  '
-MIN_CELL_COLUMNS = 8  # columns of the screen that a shortened cell keeps
+MIN_CELL_COLUMNS = 8  # minimum width of a shortened cell, in terminal columns
 
 
 def printable(text):
-    """Return text (str) without what would move the cursor or cannot be written: such characters become '?'."""
+    """Return text (str) with control and unprintable characters replaced by '?'."""
     return ''.join(char if char.isprintable() else ' ' if char in '\t\n' else '?' for char in str(text))
 
 
 def width_of(text):
-    """Return how many columns of a terminal a text takes: Chinese characters two, combining ones none."""
+    """Return the width of a text in terminal columns (int): Chinese characters take two, combining characters none."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in 'WF') for char in text)
 
 
 def truncate_cell(text, width):
-    """Return the beginning of a text, with an ellipsis behind it where something is left out, in `width` columns."""
+    """Return a text of at most `width` columns, cut with an ellipsis if it is longer."""
     if width_of(text) <= width:
         return text
     taken = accumulate(map(width_of, text))
@@ -30,37 +30,35 @@ def truncate_cell(text, width):
 
 
 def pad_cell(text, width, right=False):
-    """Return a text filled up with blanks to `width` columns, on the left for numbers."""
+    """Return a text padded with blanks to `width` columns; `right` aligns it on the right, for numbers."""
     blanks = ' ' * (width - width_of(text))
     return blanks + text if right else text + blanks
 
 
 def terminal_width():
-    """Return the columns of the terminal that is printed to, or None: it is none."""
+    """Return the width of the terminal of stdout in columns, or None if stdout is not a terminal."""
     if not sys.stdout.isatty():
         return None
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
 def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None):
-    """Return a table as lines (list of str), and the columns (list of str) that were left out.
+    """Return a table as lines (list of str), and the dropped columns (list of str).
 
     Args:
         head: names of the columns (list of str).
         rows: lists of str.
-        width: columns of the terminal, or None: as wide as it has to be.
-        flexible: names of columns that are shortened where it is too narrow, the first first.
-        droppable: names of those that are left out if that is not enough, likewise.
-        right: names of those whose cells stand on the right.
-        kept: how many columns of the terminal flexible ones keep as long as there is something to leave out instead
-            (dict from a name to int; others keep LEAST).
+        width: available terminal columns, or None for any width.
+        flexible: names of columns that are shortened if the table is too wide, in this order.
+        droppable: names of columns that are dropped if that is not enough, in this order.
+        right: names of right-aligned columns.
+        kept: minimum widths of flexible columns before others are dropped (dict from name to int, default
+            MIN_CELL_COLUMNS).
     """
     cells = [[printable(cell) for cell in row] for row in [head, *rows]]
     widths = {name: max(width_of(row[i]) for row in cells) for i, name in enumerate(head)}
-    dropped, least = (
-        [],
-        {name: min(widths[name], max(MIN_CELL_COLUMNS, width_of(name))) for name in flexible if name in widths},
-    )
+    dropped = []
+    least = {name: min(widths[name], max(MIN_CELL_COLUMNS, width_of(name))) for name in flexible if name in widths}
     if width is not None:
         enough = {name: max(few, min(widths[name], (kept or {}).get(name, 0))) for name, few in least.items()}
         for name in [name for name in droppable if name in widths]:
@@ -85,14 +83,14 @@ def total_columns(widths):
 
 
 def number_text(value):
-    """Return a value (float or None) in about four digits (str), '' for None."""
+    """Return a value (float or None) with about four digits (str), '' for None."""
     if value is None:
         return ''
     return f'{value:.4f}' if value == 0 or 1e-3 <= abs(value) < 1e4 else f'{value:.4g}'
 
 
 def span_text(seconds):
-    """Return a span of time (float or None) as a person says it (str): 4.2 s, 12:30 min, 3:05 h, 2 d 4 h."""
+    """Return a duration (float, seconds, or None) as text (str): 4.2 s, 12:30 min, 3:05 h, 2 d 4 h."""
     if seconds is None:
         return ''
     if seconds < 60:
@@ -104,7 +102,7 @@ def span_text(seconds):
 
 
 def size_text(count):
-    """Return a number of bytes as a person says it (str)."""
+    """Return a number of bytes as text (str): '1.2 MB'."""
     for unit in ('B', 'kB', 'MB', 'GB'):
         if count < 1000 or unit == 'GB':
             return f'{count:.0f} {unit}' if unit == 'B' or count >= 100 else f'{count:.1f} {unit}'

@@ -1,11 +1,11 @@
-"""One line for whatever keeps a run from writing its files: no space, no right to write, a directory that is gone.
+"""One-line errors for files that cannot be written: no space, no permission, a removed directory.
 
-    with wrap_write_errors(path):                              # says which file it is
+    with wrap_write_errors(path):                            # names the file
         file.write(text)
-    with explain_write_errors(args.model_dir, 'train.py'):   # adds what to do about it, and how to go on
+    with explain_write_errors(args.model_dir, 'train.py'):   # adds a remedy, and how to resume
         trainer.train()
 
-The line has the path and the system's own reason. The exit status is that of a failure, 1. Imports no torch.
+The line has the path and the reason of the system. The exit status is 1. Imports no torch.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pathlib import Path
 from utils.base.errors import DanluError, is_machine_error
 from utils.base.regular_files import NotRegularError, open_regular
 
-# What to do first, by the reason; in a message it stands before 'then ...'.
+# The remedy by error number; 'then ...' may follow it in a message.
 REMEDIES = {
     'ENOSPC': 'free some space',
     'EDQUOT': 'free some space of your quota',
@@ -32,7 +32,7 @@ REMEDIES = {
     'ENFILE': 'end other programs, which have too many files open',
     'ESTALE': 'connect the network drive again',
 }
-WRONG_TYPE_ERRORS = (NotRegularError, IsADirectoryError, NotADirectoryError)  # something else is where a file should be
+WRONG_TYPE_ERRORS = (NotRegularError, IsADirectoryError, NotADirectoryError)  # the path is not a file
 NO_INODES = 'remove some files (the file system has space left, but no inodes)'
 MIN_FREE_INODES, MIN_FREE_BYTES = 16, 2**20
 RESUMABLE_FILES = ('last.pth', 'last.prev.pth')
@@ -43,7 +43,7 @@ class WriteError(DanluError):
 
     Attributes:
         fault: the message without advice (str).
-        remedy: what to do first (str).
+        remedy: the first thing to do (str).
     """
 
     status = 1
@@ -60,8 +60,8 @@ def wrap_write_errors(path):
 
 
 def write_error(path, error, verb='write'):
-    """Return the WriteError for an exception that writing (or to `verb`, str) a file has raised."""
-    if isinstance(error, WRONG_TYPE_ERRORS) and error.filename:  # perhaps of the file that is renamed to `path`
+    """Return the WriteError for an exception raised by writing a file (or another `verb`, str)."""
+    if isinstance(error, WRONG_TYPE_ERRORS) and error.filename:  # perhaps the file that is renamed to `path`
         path = next(filter(os.path.isdir, filter(None, (error.filename2, error.filename))), error.filename)
     fault = f'cannot {verb} {path}: {error_reason(error)}'
     told = WriteError(fault)
@@ -70,12 +70,12 @@ def write_error(path, error, verb='write'):
 
 
 def error_reason(error):
-    """Return the system's reason (str) of an exception, or its first line, where the system gave none."""
+    """Return the reason of the system (str) for an exception, or the first line of the exception."""
     return getattr(error, 'strerror', None) or (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def error_remedy(error, directory):
-    """Return what to do first (str) about an exception that a file in `directory` could not be written."""
+    """Return the first thing to do (str) about an exception raised by writing a file in `directory`."""
     number = getattr(error, 'errno', None)
     if isinstance(error, WRONG_TYPE_ERRORS):
         return 'remove what is in its place'
@@ -86,15 +86,15 @@ def error_remedy(error, directory):
 
 @contextmanager
 def explain_write_errors(directory, program='train.py', again=None):
-    """Say in one line why the body of the `with` could not write a file of a run or test, and how to go on.
+    """Explain in one line why the body of the `with` could not write a file of a run or test, and how to continue.
 
     Args:
-        directory: of the run or test; None, where none is made yet, changes nothing.
-        program: what resumes the run (str, quoted for a shell).
-        again: what to do where nothing can be resumed (str), or None: to start the run again.
+        directory: of the run or test; None (no directory yet) changes nothing.
+        program: the program that resumes the run (str, quoted for a shell).
+        again: what to do if the run cannot be resumed (str), or None: start it again.
 
     Raises:
-        WriteError: for a WriteError or an OSError of a file in the directory; and where the machine is at fault.
+        WriteError: for a WriteError, for an OSError of a file in the directory, and for failures of the machine.
     """
     try:
         yield
@@ -109,7 +109,7 @@ def explain_write_errors(directory, program='train.py', again=None):
 
 @contextmanager
 def suppress_cleanup_errors(failure):
-    """Leave out what goes wrong in the body of the `with`, which tidies up after `failure`: that one says more."""
+    """Add errors in the body of the `with`, which cleans up after `failure`, as notes to `failure`."""
     try:
         yield
     except (OSError, DanluError) as error:
@@ -118,7 +118,7 @@ def suppress_cleanup_errors(failure):
 
 @contextmanager
 def close_afterwards(close):
-    """Call `close()` after the body of the `with`; where both fail, the first failure is raised."""
+    """Call `close()` after the body of the `with`; if both raise, the first exception is raised."""
     try:
         yield
     except BaseException as error:
@@ -129,7 +129,7 @@ def close_afterwards(close):
 
 
 def can_be_resumed(directory):
-    """Return whether a run's directory holds a whole checkpoint to resume from (bool); what is in it is not loaded."""
+    """Return whether a run's directory has an intact checkpoint to resume from (bool); nothing is loaded."""
     kept = [Path(directory, name) for name in RESUMABLE_FILES]
     with contextlib.suppress(OSError):
         kept += Path(directory).glob('epoch_*.pth')
@@ -137,7 +137,7 @@ def can_be_resumed(directory):
 
 
 def as_write_error(error, directory):
-    """Return the WriteError (without advice) for an exception, or None: it is not about writing."""
+    """Return the WriteError (without advice) for an exception, or None if it is not about writing."""
     if isinstance(error, WriteError) or directory is None:
         return error if isinstance(error, WriteError) else None
     name = error.filename if isinstance(error.filename, str | os.PathLike) else None
@@ -146,7 +146,7 @@ def as_write_error(error, directory):
         return None
     if within or name is None:
         return write_error(directory if name is None else name, error)
-    return write_error(name, error, 'open')  # which may be a file that is read
+    return write_error(name, error, 'open')  # perhaps for reading
 
 
 def _advice(told, directory, program, again):
@@ -159,16 +159,16 @@ def _advice(told, directory, program, again):
 
 
 def _lacks_inodes(directory):
-    """Return whether a file system has space but no inodes left (bool), or those that a failed run has freed."""
+    """Return whether a file system has space but (almost) no inodes left (bool); a failed run may have freed some."""
     try:
         facts = os.statvfs(directory)
-    except (OSError, AttributeError):  # Windows has none
+    except (OSError, AttributeError):  # Windows
         return False
     return facts.f_files > 0 and facts.f_favail < MIN_FREE_INODES and facts.f_bavail * facts.f_frsize > MIN_FREE_BYTES
 
 
 def _is_whole_archive(path):
-    """Return whether a file is a zip archive whose checksums are right (bool), as torch.save writes them."""
+    """Return whether a file is a zip archive with valid checksums (bool), as torch.save writes it."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return archive.testzip() is None

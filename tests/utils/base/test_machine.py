@@ -42,7 +42,7 @@ def options(gpus=None, device='auto'):
         (0, options(device='cpu'), 'cpu', [], 'CPU'),
         (
             *(0, options([0, 1]), 'cpu', []),
-            'CPU (no GPU is visible (CUDA_VISIBLE_DEVICES=4,7), so --gpus 0 1 has nothing to name)',
+            'CPU (no GPU is visible (CUDA_VISIBLE_DEVICES=4,7), so --gpus 0 1 is ignored)',
         ),
     ],
 )
@@ -59,7 +59,7 @@ def test_gpus_are_chosen_and_named(gpus, visible, args, device, chosen, said):
     [
         (0, options(device='cuda'), r'--device cuda: no GPU is visible \(CUDA_VISIBLE_DEVICES=4,7\).* auto or cpu'),
         (2, options([2]), r'--gpus 2: only 2 GPU\(s\) are visible \(CUDA_VISIBLE_DEVICES=4,7\), so it takes 0\.\.1'),
-        (2, options([0, 0]), '--gpus 0 0: an index stands there twice'),
+        (2, options([0, 0]), '--gpus 0 0: an index is repeated'),
     ],
 )
 def test_a_choice_that_cannot_be_is_refused(gpus, visible, args, message):
