@@ -560,7 +560,7 @@ class Trainer(ReplaceableParts, Engine):
         self.divergence.check_pending()
         if processes.is_first() or is_sharded(self.net):
             self.fingerprints.add_to(states)
-        self.witness.waiting = processes.is_first()
+        self.witness.is_pending = processes.is_first()
         events = self.logger.flush()  # what a resumed run does not write again
         for state in states.values():
             if 'recorder' in state:
