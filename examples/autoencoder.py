@@ -1,11 +1,11 @@
-"""An autoencoder of the digits: each is told by sixteen numbers and drawn again from them.
+"""Train an autoencoder that compresses each digit to sixteen numbers and reconstructs it.
 
     python -m examples.autoencoder                                     # checkpoints/autoencoder_exp, a minute on a CPU
     python -m examples.autoencoder --model_args size=2 --epochs 40
     python -m examples.autoencoder --resume checkpoints/autoencoder_exp --epochs 40
 
-Shows how a task of one's own changes what a batch means, `step`, and what is drawn, `gen_imgs_to_write`; metrics,
-checkpoints and resuming are those of the task restoration.
+This example overrides `step`, which defines inputs and targets, and `gen_imgs_to_write`, which draws images for
+TensorBoard. Metrics, checkpoints and resuming are those of the task restoration.
 """
 
 import sys
@@ -25,7 +25,7 @@ DEFAULTS = '--data_type noisy_digits --task restoration --loss mse --lr 2e-3 --e
 
 
 class Autoencoder(nn.Module):
-    """Pictures (N, 1, 28, 28) with pixels from 0 to 1, told by `size` numbers, `encode`, and drawn again, `decode`."""
+    """Encodes images (N, 1, 28, 28) with pixels in 0..1 to codes (N, size), and decodes codes to images."""
 
     def __init__(self, size=16, width=256):
         super().__init__()
@@ -34,33 +34,33 @@ class Autoencoder(nn.Module):
             *(nn.Linear(size, width), nn.ReLU(), nn.Linear(width, 28 * 28), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
         )
 
-    def forward(self, pictures):
-        """Return the pictures as they are drawn again, of the same shape."""
-        return self.decode(self.encode(pictures))
+    def forward(self, images):
+        """Return the reconstructed images, of the same shape."""
+        return self.decode(self.encode(images))
 
 
 class AutoencoderTrainer(Trainer):
-    """Learns to give back what went in."""
+    """Trains a network to reconstruct its input."""
 
     def step(self, batch):
-        """Return (images, predictions, targets), of which the targets are the images themselves."""
-        _, digits = self.to_device(batch)  # of the pairs of noisy_digits only the clean ones
+        """Return (images, predictions, targets); the targets are the images."""
+        _, digits = self.to_device(batch)  # a batch of noisy_digits is (noisy, clean)
         return digits, forward(self.model, digits, self.amp), digits
 
     def gen_imgs_to_write(self, images, predictions, targets, split):
-        """Add what lies between the first and the last digit: the numbers of one go over into those of the other."""
-        share = torch.linspace(0, 1, 8, device=self.device)[:, None]
+        """Add a row of images decoded from codes interpolated between the first and the last digit."""
+        weights = torch.linspace(0, 1, 8, device=self.device)[:, None]
         with torch.inference_mode():
             first, last = self.net.encode(images[[0, -1]])
-            between = self.net.decode(first + share * (last - first))
+            between = self.net.decode(first + weights * (last - first))
         row = (make_grid(between, nrow=8) * 255).byte().permute(1, 2, 0).cpu().numpy()
         return {**super().gen_imgs_to_write(images, predictions, targets, split), f'{split}/between': row}
 
 
 def main(argv):
-    """Train by the words of the command line (list of str)."""
+    """Train by the command line `argv` (list of str)."""
     args = prepare_args('autoencoder', DEFAULTS, argv)
-    seed_everything(args.seed)  # before the weights are drawn
+    seed_everything(args.seed)  # before the weights are initialised
     AutoencoderTrainer(args, model=Autoencoder(**keyword_values(args.model_args or []))).train()
 
 

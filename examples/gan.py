@@ -1,10 +1,10 @@
-"""A generative adversarial network of the digits (Goodfellow et al. 2014): two networks, two optimizers, one Trainer.
+"""Train a generative adversarial network on the digits (Goodfellow et al. 2014), with two networks and two optimizers.
 
     python -m examples.gan                                            # checkpoints/gan_exp, a minute on a CPU
     python -m examples.gan --resume checkpoints/gan_exp --epochs 60   # options: those of train.py
 
-Shows how a task of one's own learns from a batch (`train_step`), measures what it likes (`select_metrics`) and keeps
-more than the Trainer knows of (`resume_state`). best.pth holds the generator.
+This example overrides `train_step` for two optimizers, `select_metrics` for its own metric, and `resume_state` to save
+the critic in last.pth. best.pth holds the generator.
 """
 
 import sys
@@ -23,20 +23,20 @@ from utils.training.optim import select_optimizer
 from utils.training.precision import forward
 
 DEFAULTS = '--mean 0.5 --std 0.5 --lr 1e-3 --momentum 0.5 --epochs 15'
-NOISE = 64  # numbers that a picture is made from
+LATENT_SIZE = 64  # random numbers per image
 
 
 def generator():
-    """Return a network from noise (N, NOISE) to pictures (N, 1, 28, 28) in -1..1, as in DCGAN (Radford et al. 2016)."""
+    """Return a network from noise (N, LATENT_SIZE) to images (N, 1, 28, 28) in -1..1: DCGAN, Radford et al. 2016."""
     return nn.Sequential(
-        *(nn.Linear(NOISE, 64 * 7 * 7), nn.Unflatten(1, (64, 7, 7)), nn.BatchNorm2d(64), nn.ReLU()),
+        *(nn.Linear(LATENT_SIZE, 64 * 7 * 7), nn.Unflatten(1, (64, 7, 7)), nn.BatchNorm2d(64), nn.ReLU()),
         *(nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
         *(nn.ConvTranspose2d(32, 1, 4, stride=2, padding=1), nn.Tanh()),
     )
 
 
 def critic():
-    """Return a network from pictures (N, 1, 28, 28) to how real they look: logits (N, 1)."""
+    """Return a network from images (N, 1, 28, 28) to logits (N, 1), positive for real images."""
     return nn.Sequential(
         *(nn.Conv2d(1, 32, 4, stride=2, padding=1), nn.LeakyReLU(0.2), nn.Conv2d(32, 64, 4, stride=2, padding=1)),
         *(nn.BatchNorm2d(64), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(64 * 7 * 7, 1)),
@@ -44,7 +44,7 @@ def critic():
 
 
 class SlicedDistance:
-    """How far two sets of pictures lie apart, seen from 256 directions (sliced Wasserstein: Bonneel et al. 2015)."""
+    """Sliced Wasserstein distance between two sets of images, by 256 random projections (Bonneel et al. 2015)."""
 
     monitor, mode = 'distance', 'min'
 
@@ -56,7 +56,7 @@ class SlicedDistance:
             kept.append(batch.flatten(1))
 
     def state_dict(self):
-        """Return the pictures so far: with them in last.pth an epoch that was interrupted has all of its metric."""
+        """Return the images so far, which last.pth saves for the metric of an interrupted epoch."""
         return {'sets': self.sets}
 
     def load_state_dict(self, state, device):
@@ -69,11 +69,11 @@ class SlicedDistance:
 
 
 class GANTrainer(Trainer):
-    """The generator, the Trainer's own network, learns to make what the critic, which learns too, takes for real."""
+    """Trains the generator, which is the network of the Trainer, and the critic."""
 
     def __init__(self, args):
         seed_everything(args.seed)
-        self.critic = critic().to(select_gpus(args)[0])  # before the Trainer resumes a run
+        self.critic = critic().to(select_gpus(args)[0])  # before the Trainer restores a resumed run
         self.critic_optimizer = select_optimizer(self.critic, args)
         super().__init__(args, model=generator())
 
@@ -81,9 +81,9 @@ class GANTrainer(Trainer):
         return SlicedDistance()
 
     def step(self, batch):
-        """Return noise, the pictures made from it, and real ones."""
+        """Return noise, the images generated from it, and real images."""
         real, _ = self.to_device(batch)
-        noise = torch.randn(len(real), NOISE, device=self.device)
+        noise = torch.randn(len(real), LATENT_SIZE, device=self.device)
         return noise, forward(self.model, noise, self.amp), real
 
     def compute_loss(self, fake, real):
@@ -91,7 +91,7 @@ class GANTrainer(Trainer):
         return softplus(-self.critic(fake)).mean()
 
     def train_step(self, batch):
-        """Let the critic learn from a batch, then the generator."""
+        """Train the critic on a batch, then the generator."""
         noise, fake, real = self.step(batch)
         critic_loss = softplus(-self.critic(real)).mean() + softplus(self.critic(fake.detach())).mean()
         self.critic_optimizer.zero_grad()
@@ -105,16 +105,16 @@ class GANTrainer(Trainer):
         return noise, fake, real
 
     def val_per_epoch(self, epoch):
-        with torch.random.fork_rng():  # the same noise each time, and training goes on as if there had been none
+        with torch.random.fork_rng():  # the same noise in each validation, without effect on training
             torch.manual_seed(self.args.seed)
             super().val_per_epoch(epoch)
 
     def probe(self):
-        """Return noise for the fingerprint of a checkpoint: pictures are nothing that a generator takes."""
-        return torch.linspace(-2, 2, 2 * NOISE).view(2, NOISE)
+        """Return noise for the fingerprint of a checkpoint, because the generator takes no images."""
+        return torch.linspace(-2, 2, 2 * LATENT_SIZE).view(2, LATENT_SIZE)
 
     def gen_imgs_to_write(self, noise, fake, real, split):
-        """Return made pictures above real ones."""
+        """Return generated images above real ones."""
         rows = make_grid(torch.cat([fake[:16], real[:16]]), nrow=16, normalize=True, value_range=(-1, 1))
         return {f'{split}/made_and_real': (rows * 255).byte().permute(1, 2, 0).cpu().numpy()}
 
@@ -129,7 +129,7 @@ class GANTrainer(Trainer):
 
 
 def main(argv):
-    """Train by the words of the command line (list of str)."""
+    """Train by the command line `argv` (list of str)."""
     args = prepare_args('gan', DEFAULTS, argv)
     GANTrainer(args).train()
 

@@ -1,4 +1,4 @@
-"""How the examples start: with the options of train.py, and in a run directory of their own name."""
+"""Options and run directory of the examples."""
 
 import os
 
@@ -8,15 +8,15 @@ from utils.runs.run_directory import make_new_directory
 
 
 def prepare_args(name, defaults, argv):
-    """Return the options (Namespace) of an example; a new run's directory is made, checkpoints/<name>_<save_prefix>.
+    """Return the options (Namespace) of an example, and create checkpoints/<name>_<save_prefix> for a new run.
 
     Args:
-        name: of the example.
-        defaults: its options (str, as on the command line) where they are others than train.py's.
-        argv: words of the command line (list of str).
+        name: name of the example.
+        defaults: options that differ from train.py's defaults (str, as on the command line).
+        argv: command line (list of str).
 
     Raises:
-        DanluError: with --resume auto, which looks for runs of train.py.
+        DanluError: for --resume auto, which looks for runs of train.py.
     """
     resume = train_parser().parse_args(argv).resume
     if resume == AUTO:

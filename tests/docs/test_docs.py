@@ -1,7 +1,7 @@
-"""The documents: every command and every program that they print runs as printed, links lead somewhere, options exist.
+"""The documents: every command and program in them runs as printed; links, options, files and names exist.
 
-The commands of a section run one after another in this process, in a directory that has the pictures, lists and tables
-that the documents speak of, small and made up; checkpoints/ lies there too.
+The commands of a section run one after another in this process, in a directory with small generated images, lists and
+tables under the names that the documents use, where checkpoints/ is created too.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ DOCUMENTS = [*READMES, PROJECT / 'checkpoints' / 'README.md', *sorted((PROJECT /
 BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 NOT_RUN = '# not run by the tests: '
 SHELL = ('bash scripts/', 'python scripts/runs.py', 'python scripts/sweep.py', 'tensorboard ', 'torchrun ')
-ELSEWHERE = (*SHELL, '# model/tiny.py', '# data/noise.py')  # other tests have these: of the scripts, of the records
+ELSEWHERE = (*SHELL, '# model/tiny.py', '# data/noise.py')  # run by the tests of scripts and records
 
 
 def sections(path):
@@ -49,16 +49,16 @@ def commands(code):
     return [words for line in lines if not line.startswith(ELSEWHERE) and (words := shlex.split(line, comments=True))]
 
 
-# --- what the documents speak of
+# --- data that the documents name
 
 
 def picture(random, shade, size=(20, 24)):
-    """Return a noisy picture (PIL) of about one shade, 0..255."""
+    """Return a noisy image (PIL) around a grey value, 0..255."""
     return Image.fromarray((random.integers(0, 60, (*size, 3)) + 0.75 * shade).astype(np.uint8))
 
 
 def save_classes(folder, classes):
-    """Save pictures into one directory per class: `classes` is a dict from a name to how many."""
+    """Save images into one directory per class; `classes`: dict from a name to the number of images."""
     random = np.random.default_rng(len(classes))
     for shade, (name, count) in enumerate(classes.items()):
         (folder / name).mkdir(parents=True)
@@ -67,7 +67,7 @@ def save_classes(folder, classes):
 
 
 def save_list(path, target_of, count):
-    """Save pictures and a list of them: `target_of(index, folder, shade)` returns the target, and may save a file."""
+    """Save images and a list of them; `target_of(name, folder, shade)` returns the target and may save a file."""
     random, lines = np.random.default_rng(3), []
     path.parent.mkdir(parents=True, exist_ok=True)
     for index in range(count):
@@ -78,19 +78,19 @@ def save_list(path, target_of, count):
 
 
 def mask(name, folder, shade):
-    """Save a mask of the labels 0, 1 and 2 and return its name."""
+    """Save a mask of labels 0, 1 and 2, and return its name."""
     Image.fromarray(np.repeat(np.arange(24, dtype=np.uint8)[None] // 8, 20, axis=0)).save(folder / f'{name}_mask.png')
     return f'{name}_mask.png'
 
 
 def clean(name, folder, shade):
-    """Save a picture of one shade and return its name."""
+    """Save an image of one grey value, and return its name."""
     Image.new('RGB', (24, 20), (shade,) * 3).save(folder / f'{name}_clean.png')
     return f'{name}_clean.png'
 
 
 def save_table(path, count, seed):
-    """Save a table: y is the sum of three features."""
+    """Save a table whose last column is the sum of three features."""
     features = np.random.default_rng(seed).normal(size=(count, 3))
     rows = [','.join(f'{number:.5f}' for number in [*row, row.sum()]) for row in features]
     path.parent.mkdir(exist_ok=True)
@@ -98,7 +98,7 @@ def save_table(path, count, seed):
 
 
 def save_shard(path, count):
-    """Save a .tar of pictures with their classes."""
+    """Save a .tar shard of images with their classes."""
     path.parent.mkdir(parents=True)
     with tarfile.open(path, 'w') as archive:
         for index in range(count):
@@ -112,7 +112,7 @@ def save_shard(path, count):
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Return a directory with everything that the commands of the documents name."""
+    """Return a directory with all data that the documents name."""
     folder = tmp_path_factory.mktemp('data')
     for name, classes in {'photos': 'cat dog', 'hotdog': 'hotdog not-hotdog', 'pets': 'cat dog rat'}.items():
         for split, counts in {'train': (5, 2, 2), 'val': (1, 2, 2), 'test': (2, 1, 1)}.items():
@@ -130,7 +130,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def here(data, tmp_path, monkeypatch):
-    """Go to a directory with the data, where checkpoints/ is made."""
+    """Change into a directory with the data, where checkpoints/ is created."""
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
@@ -142,7 +142,7 @@ def here(data, tmp_path, monkeypatch):
 
 
 def run_command(words):
-    """Run a command of a document in this process, with small pictures."""
+    """Run a command of a document in this process, with small images."""
     python, script, *rest = ('64' if word == '224' else word for word in words)
     assert python == 'python'
     if script == '-m':
@@ -164,7 +164,7 @@ def load(path):
     return module
 
 
-# They train the largest networks of the documents, or the longest.
+# Sections with the largest networks or the longest runs.
 LONG = (
     *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After training'),
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
@@ -204,7 +204,7 @@ def check_section(section, here):
 
 
 def test_nearly_everything_is_run():
-    """A block that is left out says why, and there are few of them."""
+    """Few blocks are not run, and each says why."""
     blocks = [code for section in SECTIONS.values() for _, code in section]
     assert len(blocks) > 25
     assert sum(code.startswith(NOT_RUN) for code in blocks) <= 2
@@ -212,11 +212,11 @@ def test_nearly_everything_is_run():
     assert languages == {'bash', 'python'}
 
 
-# --- what they say
+# --- text
 
 
 def without_comments(code):
-    """Return the lines of code, without comments and what stands before them."""
+    """Return the lines of code, without comments and the spaces before them."""
     return [re.sub(r'\s*(?<!\S)#.*', '', line) for line in code.splitlines()]
 
 
@@ -298,7 +298,7 @@ def test_options_that_are_named_exist(path):
     named = []
     for line in path.read_text(encoding='utf-8').splitlines():
         if path.stem == 'from-your-template' and line.startswith('|'):
-            line = line.split(' | ')[-1]  # before it stand those of others
+            line = line.split(' | ')[-1]  # the columns before hold options of other programs
         if not line.lstrip('`$ ').startswith(
             ('tensorboard ', 'python scripts/', 'git ', 'sbatch ')
         ):  # have options of their own
@@ -307,7 +307,7 @@ def test_options_that_are_named_exist(path):
 
 
 def test_commands_for_several_processes_are_accepted(here):
-    """They are started by tests/runs/test_torchrun.py; here it is what torchrun and train.py say to their words."""
+    """Only the parsers of torchrun and train.py see them here; tests/runs/test_torchrun.py starts processes."""
     ran = 0
     for _, blocks in sections(PROJECT / 'docs' / 'scale.md'):
         for language, code in blocks:

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md: its examples work as printed, in a copy of the project, with the tests that it prints."""
+"""CONTRIBUTING.md: its examples and their tests work as printed, in a copy of the project."""
 
 import ast
 import re
@@ -15,15 +15,15 @@ COPIED = shutil.ignore_patterns('.git', '.venv', 'checkpoints', 'datasets', '__p
 
 
 def add(project, title, code):
-    """Put a block's code (str) where its first line (`title`) says, in a copy of the project.
+    """Insert a block's code (str) into a copy of the project where its first line (`title`) says.
 
-    The title is a new file, or 'file, after <beginning of a statement>', or 'file, in <name>', a dictionary or list at
-    the top of the file, or 'file, in <name>, <key>': into the dictionary of that key, or instead of its line.
+    The title is a new file, 'file, after <text of a statement>', 'file, in <name>' for a dictionary or list, or
+    'file, in <name>, <key>' for the dictionary of that key or, if the value is no dictionary, to replace its line.
     """
-    path, _, place = title.partition(', ')
-    file, (kind, _, words) = project / path, place.partition(' ')
-    if not place:
-        assert not file.exists(), f'{path} is there already'
+    path, _, position = title.partition(', ')
+    file, (kind, _, words) = project / path, position.partition(' ')
+    if not position:
+        assert not file.exists(), f'{path} exists already'
         file.write_text(code, encoding='utf-8')
         return
     lines, at = file.read_text(encoding='utf-8').splitlines(keepends=True), 0

@@ -1,8 +1,7 @@
 """docs/from-your-template.md: programs that need a file in the project or a download, and the counts of lines.
 
-Code after ``` and a blank is not run by test_docs.py: a program of another template, which is only parsed here, a file
-`# model/name.py, in MODELS: ...`, which is put into the project's registries, and commands that need such a file or
-data that are downloaded, which are small and made up here.
+test_docs.py does not run code after ``` and a space. Programs of other templates are only parsed here. A file
+`# model/name.py, in MODELS: ...` is added to the registries, and downloads are replaced by small generated data.
 """
 
 import ast
@@ -31,22 +30,22 @@ FILE = re.compile(r"# (?:model|data)/\w+\.py, in (MODELS|DATASETS): '(\w+)': '([
 
 
 def blocks(section):
-    """Return the code blocks of a section: list of (whether test_docs.py leaves it out, language, code)."""
+    """Return the code blocks of a section: list of (whether test_docs.py skips it, language, code)."""
     return [(bool(blank), language, code) for blank, language, code in BLOCK.findall(SECTIONS[section])]
 
 
 def is_danlus(code):
-    """Return whether a block that test_docs.py leaves out is Danlu's: a file of a registry, or commands."""
+    """Return whether a block that test_docs.py skips is for Danlu: a file of a registry, or commands."""
     return bool(FILE.match(code)) or code.startswith('python ')
 
 
 def lines_of(code):
-    """Return how many lines of code there are (int), without blank lines and comments; a line of a registry counts."""
+    """Return the number of lines of code, without blank lines and comments; a registry line counts."""
     lines = [line for line in code.splitlines() if line.strip() and not line.lstrip().startswith('#')]
     return len(lines) + bool(FILE.match(code))
 
 
-def test_the_right_column_of_the_table_is_what_the_programs_have_and_never_more_than_the_left():
+def test_the_table_counts_the_lines_of_the_programs():
     rows = re.findall(r'^\| (.*?) \| (\d+) \| (\d+) \|$', TEXT, re.MULTILINE)
     programs = {
         'TemplateModel': [code for _, _, code in blocks('TemplateModel') if 'my_digits.py' in code],
@@ -79,16 +78,16 @@ def test_the_programs_of_other_templates_can_be_read():
         ('PyTorch Lightning', 'training_step validation_step test_step configure_optimizers on_train_epoch_start'),
     ],
 )
-def test_methods_that_are_said_to_be_refused_are(section, methods):
+def test_the_methods_that_the_document_calls_refused_are_refused(section, methods):
     for method in methods.split():
         assert f'`{method}' in SECTIONS[section] and (method in COUNTERPARTS or method.startswith('on_'))
 
 
-# --- running what test_docs.py leaves out
+# --- running the blocks that test_docs.py skips
 
 
 def write_idx(path, array):
-    """Write a file of MNIST."""
+    """Write a file in the format of MNIST."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = bytes([0, 0, 8, array.ndim]) + b''.join(size.to_bytes(4, 'big') for size in array.shape)
     path.write_bytes(head + array.astype(np.uint8).tobytes())
@@ -96,7 +95,7 @@ def write_idx(path, array):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """Go to a directory with road/, and with small data sets in the place of CIFAR-10 and MNIST."""
+    """Change into a directory with road/, and replace CIFAR-10 and MNIST by small data sets."""
     random = np.random.default_rng(0)
     for split, count in (('train', 6), ('val', 4)):
         (tmp_path / 'road').mkdir(exist_ok=True)
@@ -123,7 +122,7 @@ def here(tmp_path, monkeypatch):
 
 
 def register(code, monkeypatch):
-    """Put a file of the document into its registry."""
+    """Add a file of the document to its registry."""
     registry, name, module, entry = FILE.match(code).groups()
     made = types.ModuleType(module)
     exec(compile(code, module, 'exec'), vars(made))
@@ -132,7 +131,7 @@ def register(code, monkeypatch):
 
 
 def run(line):
-    """Run a command, with one epoch for ten."""
+    """Run a command with one epoch."""
     python, script, *words = shlex.split(line)
     assert python == 'python'
     words = ['1' if before == '--epochs' else word for before, word in zip(['', *words], words, strict=False)]
@@ -141,7 +140,7 @@ def run(line):
 
 
 @pytest.mark.parametrize('sections', [('torch_base',), ('CIFAR-10',), ('MNIST', 'Loading the matching layers')])
-def test_what_needs_a_file_in_the_project_runs(sections, here, monkeypatch, capsys):
+def test_programs_that_need_a_file_in_the_project_run(sections, here, monkeypatch, capsys):
     codes = [code for name in sections for left_out, _, code in blocks(name) if left_out and is_danlus(code)]
     # options.py reads the names from the source of the registries.
     read = options.read_registry

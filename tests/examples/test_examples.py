@@ -1,4 +1,4 @@
-"""The examples of tasks of one's own: they learn, draw, and go on with the same bits after an interruption."""
+"""The examples of custom tasks: they learn, draw images, and resume bit-identically."""
 
 import contextlib
 import importlib
@@ -13,7 +13,7 @@ from utils.base.errors import DanluError
 
 @pytest.fixture(scope='module')
 def run_example(tmp_path_factory):
-    """Return a function that runs an example by its words on the CPU: (name, *words) -> the run."""
+    """Return a function that runs an example on the CPU: (name, *command line) -> the run."""
 
     def run(name, *words):
         example, runs = importlib.import_module(f'examples.{name}'), tmp_path_factory.mktemp(name)
@@ -26,12 +26,9 @@ def run_example(tmp_path_factory):
     return run
 
 
-@pytest.fixture(
-    scope='module',
-    params=['autoencoder', 'gan'],
-)
-def straight(request, run_example):
-    """Return an example's name and a run of it over two epochs."""
+@pytest.fixture(scope='module', params=['autoencoder', 'gan'])
+def uninterrupted(request, run_example):
+    """Return the name of an example and a run of two epochs."""
     return request.param, run_example(request.param, '--epochs', 2)
 
 
@@ -41,8 +38,8 @@ def column(rows, name):
 
 
 @pytest.mark.slow('trains two networks for two epochs')
-def test_examples_learn_and_draw(straight, history_of, events_of):
-    name, run = straight
+def test_examples_learn_and_draw(uninterrupted, history_of, events_of):
+    name, run = uninterrupted
     rows, images = history_of(run), events_of(run).images
     if name == 'autoencoder':
         first, second = column(rows, 'val/psnr')
@@ -59,40 +56,38 @@ def test_examples_learn_and_draw(straight, history_of, events_of):
 
 
 @pytest.mark.slow('trains two networks for four epochs')
-def test_examples_go_on_as_if_never_interrupted(straight, run_example, history_of):
-    name, whole = straight
-    part = run_example(name, '--epochs', 1)
-    run_example(name, '--resume', part.directory, '--epochs', 2)
+def test_examples_resume_bit_identically(uninterrupted, run_example, history_of):
+    name, complete = uninterrupted
+    resumed = run_example(name, '--epochs', 1)
+    run_example(name, '--resume', resumed.directory, '--epochs', 2)
     for value in ('train/loss', 'val/loss'):
-        assert column(history_of(part), value) == column(history_of(whole), value)
-    states = [torch.load(run.directory / 'last.pth', weights_only=True) for run in (whole, part)]
-    kept = ['model', 'critic'] if name == 'gan' else ['model']
-    for key in kept:
+        assert column(history_of(resumed), value) == column(history_of(complete), value)
+    states = [torch.load(run.directory / 'last.pth', weights_only=True) for run in (complete, resumed)]
+    for key in ['model', 'critic'] if name == 'gan' else ['model']:
         torch.testing.assert_close(states[0][key], states[1][key], rtol=0, atol=0)
     if name == 'gan':
         steps = [state['critic_optimizer']['state'][0]['step'] for state in states]
         assert steps[0] == steps[1] == 2 * 79
-        assert 'critic' not in torch.load(whole.directory / 'best.pth', weights_only=True)
+        assert 'critic' not in torch.load(complete.directory / 'best.pth', weights_only=True)
 
 
-def test_examples_do_not_look_for_a_run_by_train_pys_names(run_example):
+def test_examples_refuse_resume_auto(run_example):
     with pytest.raises(DanluError, match=r'^--resume auto looks for runs of train.py; give .* checkpoints/gan_exp$'):
         run_example('gan', '--resume', 'auto')
 
 
-def test_the_metric_of_the_gan_tells_sets_apart():
+def test_sliced_distance_is_zero_for_equal_sets_and_grows_with_the_shift():
     from examples.gan import SlicedDistance
 
     metric, random = SlicedDistance(), torch.Generator().manual_seed(1)
-    pictures = torch.rand(40, 1, 28, 28, generator=random)
+    images = torch.rand(40, 1, 28, 28, generator=random)
     values = {}
-    for what, others in {'same': pictures.flip(0), 'near': pictures + 0.1, 'far': pictures + 0.4}.items():
+    for name, others in {'same': images.flip(0), 'near': images + 0.1, 'far': images + 0.4}.items():
         metric.reset()
-        for start in (0, 15):  # uneven batches
-            stop = 15 if start == 0 else 40
-            metric.update(others[start:stop], pictures[start:stop])
-        values[what] = metric.compute()['distance']
+        for start, stop in ((0, 15), (15, 40)):
+            metric.update(others[start:stop], images[start:stop])
+        values[name] = metric.compute()['distance']
     assert values['same'] == 0
     assert values['far'] == pytest.approx(4 * values['near'], rel=1e-3)
-    # A shift by s moves each projection by s times the sum of its direction, of which there are 784 of deviation 1/28.
+    # A shift by s moves each projection by s times the sum of its direction: 784 numbers of standard deviation 1/28.
     assert values['near'] == pytest.approx(0.1 * (2 / torch.pi) ** 0.5, rel=0.2)

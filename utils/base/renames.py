@@ -408,6 +408,7 @@ NAMES = {
     'iterate_tensors': 'tensors_in',
     'join_batches': 'joined',
     'KILLED_MESSAGE': 'SILENT',
+    'LATENT_SIZE': 'NOISE',
     'LEDGER_FILE': 'FILE',
     'length_or_none': 'length_of',
     'load_selected_weights': 'load_chosen',
