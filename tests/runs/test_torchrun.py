@@ -243,7 +243,7 @@ def test_a_process_that_is_killed_is_the_end_of_all(uneven, program, launched, t
     done = ended([process])
     assert done.codes == [1]
     assert done.stderr.count('exitcode  : -9') == 1
-    cause = 'stopped by the end of another process, which left no word'
+    cause = 'stopped by the failure of another process, which exited without an error message'
     assert cause in (tmp_path / 'lenet_exp' / 'log.txt').read_text()
 
 
@@ -251,7 +251,7 @@ def test_a_process_that_fails_is_the_end_of_all(uneven, program, tmp_path):
     done = together(program, PROJECT, *uneven.words, '--checkpoints_dir', tmp_path, fault='raise 1 9')
     assert done.codes == [1, 1]
     run = tmp_path / 'lenet_exp'
-    assert 'stopped by the end of process 1: ValueError broken on purpose' in (run / 'log.txt').read_text()
+    assert 'stopped by the failure of process 1: ValueError broken on purpose' in (run / 'log.txt').read_text()
     assert done.stderr.count('ValueError: broken on purpose') == 1, 'told by one process'
     assert 'ValueError: broken on purpose' in (run / 'log.rank1.txt').read_text()
 

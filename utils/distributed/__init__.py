@@ -1,8 +1,8 @@
-"""Several processes: process group, rank environment, sharding (FSDP), failures.
+"""Several processes: process group, reductions, sharding (FSDP), failures.
 
 - fsdp: --parallel fsdp
-- nccl_watchdog: Frees a process that waits on a GPU for another one, which has failed
-- processes: The processes of one run, as torchrun starts them
-- rank_log: What processes that are not the first have to say
-- rendezvous_id: A name for one start of several processes, which all of them find out through a store that has
+- nccl_watchdog: Ends NCCL operations that wait for a failed process
+- processes: The process group of a run, values and losses of all processes, failures
+- rank_log: stdout and stderr of processes other than rank 0
+- rendezvous_id: An identifier of one start of the processes of a run
 """

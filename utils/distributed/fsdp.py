@@ -1,16 +1,14 @@
-"""--parallel fsdp: each process has a shard of the weights, gradients and optimizer's state, none has all of them.
+"""--parallel fsdp: each process holds a shard of the weights, gradients and optimizer state.
 
-A layer's weights are put together when it computes, and dropped again: Rajbhandari et al. 2020, ZeRO; Zhao et al. 2023,
-PyTorch FSDP; here torch's fully_shard. What is saved is whole again, as one process would have it.
+The weights of a layer are gathered when it computes and dropped afterwards (Rajbhandari et al. 2020, ZeRO; Zhao et al.
+2023, PyTorch FSDP), by torch's fully_shard. Checkpoints hold full tensors, as with one process.
 """
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-MIN_SHARDED_PARAMETERS = (
-    2**20
-)  # parameters of a part that is put together by itself; of smaller ones the messages cost more
+MIN_SHARDED_PARAMETERS = 2**20  # of a module that is gathered by itself; for smaller ones messages cost more
 UNSUPPORTED_OPTIONS = {
     'fast': 'it tries copies of the network',
     'compile': 'that has not been tried',
@@ -23,7 +21,7 @@ UNSUPPORTED_OPTIONS = {
 
 
 def fault_of_options(args):
-    """Return why options do not go with --parallel fsdp (str), or None."""
+    """Return why options are invalid with --parallel fsdp (str), or None."""
     for name, why in UNSUPPORTED_OPTIONS.items():
         if getattr(args, name):
             return f'--{name}: not with --parallel fsdp, as {why}; leave one of the two out'
@@ -33,15 +31,15 @@ def fault_of_options(args):
 
 
 def shard(net, device, least=MIN_SHARDED_PARAMETERS):
-    """Spread a network's parameters over all processes, in place; return it.
+    """Shard a network's parameters over all processes, in place, and return it.
 
-    Parts that have parts themselves (blocks) and enough parameters are put together one after the other. Of attention
-    the weights are taken without calling its layers, so it stays in one piece.
+    Modules with children and enough parameters are gathered one after another. Attention stays in one piece, as it
+    uses the weights of its layers without calling them.
 
     Args:
         net: nn.Module on its device.
         device: torch.device of this process.
-        least: parameters (int) of a part that is put together by itself.
+        least: minimum number of parameters (int) of a module that is gathered by itself.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -49,43 +47,43 @@ def shard(net, device, least=MIN_SHARDED_PARAMETERS):
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
 
     def visit(module):
-        """Shard the parts of a module, and return how many of its parameters are in none of them."""
+        """Shard the children of a module and return the number of its parameters that are not sharded yet."""
         own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
         if isinstance(module, nn.MultiheadAttention):
             return sum(parameter.numel() for parameter in module.parameters())
         parts = list(module.children())
         own += sum(map(visit, parts))
         if module is net or (parts and own >= least and not isinstance(module, nn.ModuleList | nn.ModuleDict)):
-            # Also of the whole: or what it has of its own would stay put together, and be saved so, after a test.
+            # The network too: otherwise its own parameters would stay gathered, and be saved so, after a test.
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
             return 0
         return own
 
-    for parameter in net.parameters():  # as fully_shard wants them; U-Net and FCN have their channels last
+    for parameter in net.parameters():  # fully_shard needs contiguous ones; U-Net and FCN use channels_last
         parameter.data = parameter.data.contiguous()
     visit(net)
     return net
 
 
 def is_sharded(net):
-    """Return whether a network's parameters are spread over processes (bool)."""
+    """Return whether a network's parameters are sharded over processes (bool)."""
     return hasattr(net, 'set_requires_gradient_sync')
 
 
 def unsharded_class(module):
-    """Return the class of a module; fully_shard derives one of its own from it."""
+    """Return the original class of a module, which fully_shard replaces by a subclass."""
     return type(module).__mro__[2] if is_sharded(module) else type(module)
 
 
 def local_shard(tensor):
-    """Return the shard that this process has of a tensor, or the tensor itself where it is whole."""
+    """Return this process's shard of a tensor, or the tensor itself if it is not sharded."""
     return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
 
 def full_tensors(value):
-    """Return nested dicts and lists with whole tensors in the place of shards; all processes call this.
+    """Return nested dicts and lists with full tensors in place of shards; all processes must call this.
 
-    Only the first one gets them, the others what their shard is of no size.
+    Only rank 0 gets the values, the others empty tensors.
     """
     if hasattr(value, 'full_tensor'):
         full = value.full_tensor()
@@ -96,7 +94,7 @@ def full_tensors(value):
 
 
 def shard_like(tensor, own):
-    """Return a whole tensor as `own` lies, in shards or not; all processes call this, with the same tensor."""
+    """Return a full tensor sharded as `own`, if that is sharded; all processes call this with the same tensor."""
     if not hasattr(own, 'device_mesh'):
         return tensor
     from torch.distributed.tensor import distribute_tensor
@@ -105,7 +103,7 @@ def shard_like(tensor, own):
 
 
 def optimizer_state(state, optimizer):
-    """Return an optimizer's state (dict, as its state_dict has it) with shards where its parameters have them."""
+    """Return an optimizer's state (dict, from state_dict) with the tensors sharded as the parameters."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     numbers = [number for group in state['param_groups'] for number in group['params']]
     placed = dict(zip(numbers, parameters, strict=True)) if len(numbers) == len(parameters) else {}
@@ -124,6 +122,6 @@ def _is_of(value, parameter):
 
 
 def broadcast_buffers(net):
-    """Give all processes the buffers of the first one, such as running means, which each has of its own share."""
+    """Copy the buffers of rank 0, such as running means, to all processes."""
     for buffer in net.buffers():
         dist.broadcast(buffer, src=0)

@@ -1,22 +1,23 @@
-"""Frees a process that waits on a GPU for another one, which has failed.
+"""Ends NCCL operations that wait for a failed process.
 
-NCCL waits within a kernel, for as long as processes are given to be slow, and the program for that kernel: no handler
-of a signal is called meanwhile, and torchrun kills it after 30 seconds, without a word in the log. Without its
-communicators the kernel ends, and whatever the program asks of the other processes next says that these have gone.
+NCCL waits in a kernel until the timeout, and the program waits for the kernel: signal handlers do not run meanwhile,
+and torchrun kills the process after 30 seconds without an error in the log. Aborting the communicators ends the kernel,
+and the next communication raises an error.
 """
 
 import threading
 
-CHECK_SECONDS, GRACE_SECONDS = 1.0, 5.0  # seconds between two looks, and to end without help
+CHECK_SECONDS, GRACE_SECONDS = 1.0, 5.0
 
 
 class NcclWatchdog(threading.Thread):
-    """Watches, as a thread of its own, until `stop` is called.
+    """A thread that watches for failed processes until `stop` is called.
 
     Args:
-        has_failed: function() -> whether some process has failed (bool); RuntimeError where nobody knows any more.
-        free: function() that ends what waits.
-        every, grace: seconds.
+        has_failed: function() -> whether a process has failed (bool); RuntimeError if that is no longer known.
+        free: function() that ends waiting operations.
+        every: seconds between two checks.
+        grace: seconds that this process has to end by itself.
     """
 
     def __init__(self, has_failed, free, every=CHECK_SECONDS, grace=GRACE_SECONDS):
@@ -25,7 +26,7 @@ class NcclWatchdog(threading.Thread):
         self.over = threading.Event()
 
     def run(self):
-        """Look again and again; free the process once if another one has failed and this one does not end."""
+        """Check until a process has failed; call `free` once if this process does not end within `grace`."""
         while not self.over.wait(self.every):
             try:
                 failed = self.has_failed()
@@ -37,7 +38,7 @@ class NcclWatchdog(threading.Thread):
                 return
 
     def stop(self):
-        """End watching; it does nothing any more once this has returned."""
+        """End the thread; nothing happens after this returns."""
         self.over.set()
         if self.is_alive():
             self.join()

@@ -1,12 +1,12 @@
-"""The processes of one run, as torchrun starts them: what they share out, add up and agree on.
+"""The processes of one run, as torchrun starts them: process group, shared values, losses and metrics, failures.
 
-Each of them runs the whole program; the first one, rank 0, writes. For one alone all of this does nothing.
+Each process runs the whole program; rank 0 writes. In a single process all of this does nothing.
 
-    with joined(choose_device):           # in main()
-        args = from_first(make_args)      # made by the first, the same for all
-        every = gathered(value)           # what each of them has
+    with init_distributed(choose_device):              # in main()
+        args = broadcast_from_rank0(make_args)         # called by rank 0, returned by all
+        values = all_gather(value)                     # the value of each process
 
-What comes in which part of a batch is in data/samplers.py.
+data/samplers.py distributes the samples of a batch.
 """
 
 import contextlib
@@ -32,23 +32,25 @@ from utils.distributed.nccl_watchdog import NcclWatchdog
 from utils.distributed.rank_log import RankLog, warn_once
 from utils.distributed.rendezvous_id import rendezvous_id
 
-PROCESS_TIMEOUT = timedelta(minutes=30)  # for one that is slower: it may read a large list or draw a page of pictures
-CAUSE_KEY = 'cause of the end'  # in the store: what the first process that failed has to say
-CAUSE_TIMEOUT = timedelta(seconds=5)  # for the word of a process that failed to arrive
-KILLED_MESSAGE = 'the end of another process, which left no word, as one that is killed does not (torchrun says which)'
+PROCESS_TIMEOUT = timedelta(minutes=30)  # another process may be reading a large list or drawing a report
+CAUSE_KEY = 'cause of the end'  # key in the store: the error of the first process that failed
+CAUSE_TIMEOUT = timedelta(seconds=5)  # a failed process may still be writing its error
+KILLED_MESSAGE = (
+    'the failure of another process, which exited without an error message (probably killed; torchrun names it)'
+)
 
 
 class DistContext:
-    """What the processes that have joined speak through.
+    """The connections of the processes of a run.
 
     Args:
-        store: torch.distributed.Store, which outlives each of them.
-        objects: a process group for what lies in the memory of the CPU.
-        parallel: one for what goes on while a step is computed, so that their order does not matter.
-        log: utils.distributed.rank_log.RankLog of a process that is not the first, or None.
+        store: torch.distributed.Store, which outlives each process.
+        objects: process group for objects and CPU tensors.
+        parallel: process group for communication during a step, whose order is independent of the other group.
+        log: utils.distributed.rank_log.RankLog, or None for rank 0.
 
     Attributes:
-        why: what another process has said of its end (str), once that was asked for, or None.
+        why: the error of another process that ended this one (str), once `why_ended` was called, or None.
     """
 
     def __init__(self, store, objects, parallel, log):
@@ -60,15 +62,15 @@ _group = None
 
 @contextlib.contextmanager
 def init_distributed(choose_device):
-    """Be one of the processes that torchrun has started, in the body of the `with`; alone this does nothing.
+    """Connect the processes that torchrun has started, in the body of the `with`; a single process is left alone.
 
-    What goes wrong is said on the terminal by the process for which it did first, and no other.
+    An error is shown on the terminal only by the process that failed first.
 
     Args:
-        choose_device: function() -> torch.device; processes on GPUs speak through NCCL, others through gloo.
+        choose_device: function() -> torch.device; NCCL connects processes on GPUs, gloo others.
 
     Raises:
-        DanluError: they cannot find each other.
+        DanluError: the processes do not find each other.
     """
     global _group  # noqa: PLW0603 (torch.distributed has one as well)
     if rank_env.rank_info().count == 1:
@@ -114,30 +116,29 @@ def open_process_groups(device, log):
 
 
 def move_log_into(directory):
-    """Let a process that is not the first write its log into a run's directory (or that of a checkpoint)."""
+    """Write the log of a process other than rank 0 to a run's directory (or that of a checkpoint)."""
     if _group is not None and _group.log is not None:
         _group.log.put_into(directory if os.path.isdir(directory) else os.path.dirname(directory))
 
 
 def count():
-    """Return how many processes there are (int)."""
-    return (
-        1 if _group is None else rank_env.rank_info().count
-    )  # also when utils.distributed.nccl_watchdog has ended the groups
+    """Return the number of processes (int)."""
+    # Not dist.get_world_size(), which fails after utils.distributed.nccl_watchdog has ended the groups.
+    return 1 if _group is None else rank_env.rank_info().count
 
 
 def rank():
-    """Return the number of this one (int), from 0 on."""
+    """Return the rank of this process (int)."""
     return 0 if _group is None else rank_env.rank_info().rank
 
 
 def is_first():
-    """Return whether this is the process that writes (bool)."""
+    """Return whether this process is rank 0, which writes (bool)."""
     return rank() == 0
 
 
 def describe():
-    """Return what there is to say of the processes (str), '' of one alone."""
+    """Return a description of the processes (str), '' for a single process."""
     if _group is None:
         return ''
     machines = len(set(all_gather(socket.gethostname())))
@@ -146,11 +147,7 @@ def describe():
 
 
 def check(args, *ready_made):
-    """Refuse what several processes cannot do, such as loaders that are not shared out (`ready_made`, or None).
-
-    Raises:
-        DanluError: one of that.
-    """
+    """Raise DanluError for options and ready-made loaders (`ready_made`, or None) that need a single process."""
     if _group is None and rank_env.rank_info().count > 1:
         raise DanluError(
             'torchrun has started several processes, which are not connected: run the program inside '
@@ -176,7 +173,7 @@ def check(args, *ready_made):
 
 
 def notes(args):
-    """Return what is to be said of the processes at the start (list of str)."""
+    """Return lines (list of str) about the processes for the start of the log."""
     if count() == 1:
         return []
     low, more = divmod(args.batch_size, count())
@@ -188,7 +185,7 @@ def notes(args):
 
 @contextlib.contextmanager
 def gradient_sync(model, wanted):
-    """Average the gradients of all processes in the body of the `with`, or, unless that is `wanted` (bool), later."""
+    """Average the gradients of all processes in the body of the `with` if `wanted` (bool); otherwise do not yet."""
     if is_sharded(model):
         model.set_requires_gradient_sync(wanted)
     with contextlib.nullcontext() if wanted or not hasattr(model, 'no_sync') else model.no_sync():
@@ -199,15 +196,15 @@ def gradient_sync(model, wanted):
 
 
 def from_first_value(value):
-    """Return the value that the first process has, to all of them."""
+    """Return the value of rank 0, in all processes."""
     return broadcast_from_rank0(lambda: value)
 
 
 def all_gather(value):
-    """Return what each process has (list, by rank); all of them call this.
+    """Return the values of all processes (list, by rank); all processes must call this.
 
     Args:
-        value: what pickle takes, tensors on the CPU.
+        value: picklable, with tensors on the CPU.
     """
     if _group is None:
         return [value]
@@ -217,10 +214,10 @@ def all_gather(value):
 
 
 def broadcast_from_rank0(function):
-    """Return what a function returns in the first process, to all of them; it is called in that one alone.
+    """Return the value of function(), which only rank 0 calls, in all processes.
 
     Raises:
-        DanluError: what it raised there.
+        DanluError: raised by the function.
     """
     if _group is None:
         return function()
@@ -228,7 +225,7 @@ def broadcast_from_rank0(function):
     if is_first():
         try:
             answer = function()
-        except BaseException as error:  # whatever it is, the others are not to wait for an answer
+        except BaseException as error:  # of any kind, as the others wait for an answer
             failed = error
     found = [(answer, failed is not None)]
     dist.broadcast_object_list(found, src=0, group=_group.objects)
@@ -236,25 +233,25 @@ def broadcast_from_rank0(function):
         raise failed
     answer, has_failed = found[0]
     if has_failed:
-        raise SystemExit(1)  # the first one says why
+        raise SystemExit(1)  # rank 0 shows the error
     return answer
 
 
 def rank0_first(function):
-    """Let the first process do something by itself before the others go on: what two must not do at once."""
+    """Call a function in rank 0 before the others continue, such as one that must not run twice at once."""
 
     def do():
-        function()  # what it returns stays here
+        function()  # its value is not shared
 
     if _group is not None:
         broadcast_from_rank0(do)
 
 
 def all_reduce_metrics(metrics, device):
-    """Return metrics of what all processes have counted; `metrics` goes on with its own share.
+    """Return metrics over the samples of all processes; `metrics` keeps the counts of this process.
 
     Raises:
-        DanluError: these cannot be added up, or a target is wrong.
+        DanluError: the metrics cannot be merged, or a target is invalid.
     """
     if _group is None:
         return metrics
@@ -275,7 +272,7 @@ def all_reduce_metrics(metrics, device):
 
 
 def all_reduce_evaluation(recorder, metrics, seen, device):
-    """Return a Recorder, metrics and number of samples (int) of all processes, given those of this one."""
+    """Return Recorder, metrics and number of samples (int) of all processes from those of this process."""
     if _group is None:
         return recorder, metrics, seen
     metrics, every = all_reduce_metrics(metrics, device), type(recorder)()
@@ -284,12 +281,12 @@ def all_reduce_evaluation(recorder, metrics, seen, device):
 
 
 def is_padding(loader, number):
-    """Return whether a batch of a loader, by its number from 0 on, stands in for an empty part of it (bool)."""
+    """Return whether a batch of a loader (number from 0) pads an empty share of this process (bool)."""
     return _group is not None and hasattr(loader, 'is_padding') and loader.is_padding(number)
 
 
 def on_cpu(value):
-    """Return nested lists, tuples and dicts with their tensors on the CPU."""
+    """Return nested lists, tuples and dicts with all tensors on the CPU."""
     if torch.is_tensor(value):
         return value.detach().cpu()
     if isinstance(value, dict):
@@ -298,20 +295,20 @@ def on_cpu(value):
 
 
 class AsyncFlagReduce:
-    """What any of the processes wants all of them do, known a step later: nothing waits for it meanwhile."""
+    """Combines a flag and a number of all processes; the result is one step late, so that no process waits."""
 
     def __init__(self):
         self.waiting = None
 
     def exchange(self, wish, number):
-        """Tell the others, and return what all of them told the last time; all processes call this equally often.
+        """Send a flag and a number, and return those of the last call, combined; all processes call this equally often.
 
         Args:
             wish: bool.
             number: int above 0, or None.
 
         Returns:
-            whether one of them wished so (bool), and the largest of the numbers (int), or None.
+            whether the flag was set in any process (bool), and the largest number (int), or None.
         """
         wished, largest = 0, 0
         if self.waiting is not None:
@@ -327,7 +324,7 @@ class AsyncFlagReduce:
 
 
 class AllReduceSum(torch.autograd.Function):
-    """The loss of all processes; its gradient goes to the values of this one, as much as they have in it."""
+    """The loss of all processes; its gradient goes to the values of this process, by their weight in the loss."""
 
     @staticmethod
     def forward(ctx, values, factors, loss):
@@ -340,21 +337,21 @@ class AllReduceSum(torch.autograd.Function):
 
 
 def all_reduce_loss(loss, parts_of, counts=True):
-    """Return the loss of a batch that was shared out, as if one process had all of it.
+    """Return the loss of a distributed batch, equal to that of one process with the whole batch.
 
-    A mean of the means would be another loss wherever shares differ: the last batch, ignored pixels, class weights.
-    Every process gets the same value, bit for bit; the gradients that it leaves in each, averaged by
-    DistributedDataParallel, are those of that value. Does not wait for a GPU.
+    A mean of the means would differ if shares differ: last batches, ignored pixels, class weights. All processes get
+    the same value, bit for bit; their gradients, averaged by DistributedDataParallel, are the gradient of that value.
+    Does not synchronise a GPU.
 
     Args:
         loss: of this process's share, 0-d tensor.
-        parts_of: function() -> what it consists of, dict from a name to (weight, value, count): float, 0-d tensor,
-            number or 0-d tensor.
-        counts: whether the share counts (bool); one that stands in for an empty share does not.
+        parts_of: function() -> terms of the loss, dict from name to (weight, value, count): float, 0-d tensor, number
+            or 0-d tensor.
+        counts: whether the share counts (bool); padding does not.
 
     Returns:
-        the loss, and the parts with values and counts of all; alone the loss and None. Of several parts each value has
-        a gradient of its own, likewise.
+        the loss, and its terms with values and counts of all processes; for a single process the loss and None. With
+        several terms each value has its own gradient.
     """
     if _group is None:
         return loss, None
@@ -362,7 +359,7 @@ def all_reduce_loss(loss, parts_of, counts=True):
     weights = _numbers_on(loss.device, [weight for weight, _, _ in parts.values()])
     values = torch.stack([value for _, value, _ in parts.values()])
     own = _numbers_on(loss.device, [each for _, _, each in parts.values()]) * counts
-    # Of nothing there may be no number: 0 * nan would spoil the sum.
+    # Without a count the value may be nan, and 0 * nan would spoil the sum.
     sums = torch.cat([torch.where(own > 0, values.detach().double() * own, 0.0), own])
     dist.all_reduce(sums)
     totals, every = sums.split(len(parts))
@@ -379,7 +376,7 @@ def all_reduce_loss(loss, parts_of, counts=True):
 
 
 def average_tensors(tensors):
-    """Replace tensors (list), which all processes have alike, by their means over the processes, in place."""
+    """Replace tensors (list), of the same shapes in all processes, by their means over the processes, in place."""
     if _group is None:
         return
     by_type = {}
@@ -394,19 +391,19 @@ def average_tensors(tensors):
 
 
 def _numbers_on(device, numbers):
-    """Return numbers and 0-d tensors of a device as a float64 tensor (N,) there, without waiting for it.
+    """Return numbers and 0-d tensors as a float64 tensor (N,) on a device, without synchronising it.
 
-    A number that is copied there, as torch.tensor does, waits for all that a GPU has to do before.
+    torch.tensor would copy numbers to the GPU, which waits for all earlier work.
     """
     full = {'dtype': torch.float64, 'device': device}
     return torch.stack([n.detach().double() if torch.is_tensor(n) else torch.full((), n, **full) for n in numbers])
 
 
-# --- ends
+# --- failures
 
 
 def why_ended(error):
-    """Return why this process has to end where the reason is another one (str), or None: `error` is the reason."""
+    """Return the failure of another process that ends this one (str), or None if `error` is this process's own."""
     if not _is_consequence(error):
         return None
     if _group.why is None:
@@ -414,24 +411,22 @@ def why_ended(error):
         with contextlib.suppress(RuntimeError):
             _group.store.wait([CAUSE_KEY], CAUSE_TIMEOUT)
             number, what = json.loads(_group.store.get(CAUSE_KEY))
-            _group.why = f'the end of process {number}: {what}'
+            _group.why = f'the failure of process {number}: {what}'
     return _group.why
 
 
 def _is_consequence(error):
-    """Return whether an error only says that another process has gone (bool)."""
-    # gloo raises a plain RuntimeError, in which it names its own source file.
+    """Return whether an error only says that another process is gone (bool)."""
+    # gloo raises a plain RuntimeError with the name of its source file.
     of_gloo = isinstance(error, RuntimeError) and 'gloo' in str(error)
-    freed = (
-        not dist.is_initialized()
-    )  # by utils.distributed.nccl_watchdog: whatever fails after it does so because of that
+    freed = not dist.is_initialized()  # by utils.distributed.nccl_watchdog; all later errors follow from that
     return _group is not None and (freed or of_gloo or isinstance(error, dist.DistError))
 
 
 def _is_to_be_told(error):
-    """Return whether this process is to show an error (bool): no other one has; put down what it says for the others.
+    """Return whether this process shows an error (bool): it is the first to fail. Its error is stored for the others.
 
-    A process that is not the first has it in its log, unless it says what another one has said.
+    Processes other than rank 0 also log the error, unless it repeats that of another process.
     """
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return is_first()
@@ -439,7 +434,7 @@ def _is_to_be_told(error):
         return why_ended(error) == KILLED_MESSAGE and _is_first_to('tell of one that is gone')
     own = json.dumps([rank(), f'{type(error).__name__} {message_of(error)}'])
     first = own
-    with contextlib.suppress(RuntimeError):  # the store is gone with the machine that had it
+    with contextlib.suppress(RuntimeError):  # the machine with the store is gone
         first = _group.store.compare_set(CAUSE_KEY, '', own).decode()
     if _group.log is not None and (first == own or json.loads(first)[1] != json.loads(own)[1]):
         traceback.print_exception(error, file=_group.log)
@@ -447,7 +442,7 @@ def _is_to_be_told(error):
 
 
 def _is_first_to(do):
-    """Return whether this process is the first to do something (bool), a text; where nobody knows it is."""
+    """Return whether this process is the first to claim an action named by a text (bool); True without a store."""
     with contextlib.suppress(RuntimeError):
         return _group is None or _group.store.add(hashlib.sha256(do.encode()).hexdigest(), 1) == 1
     return True

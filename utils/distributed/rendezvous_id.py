@@ -1,8 +1,8 @@
-"""A name for one start of several processes, which all of them find out through a store that has seen earlier starts.
+"""An identifier of one start of the processes of a run, agreed on in a store that may hold keys of earlier starts.
 
-torchrun starts the processes of a run anew when one has failed (--max_restarts), or when a machine joins, and lets them
-speak through the same store: what those before them have put there is still there, and was taken for an answer.
-Counting starts does not tell them apart, as each machine counts for itself.
+torchrun restarts the processes of a run if one fails (--max_restarts) or a machine joins, with the same store: without
+an identifier, keys of earlier starts would be taken for answers. Counting restarts does not work, as each machine
+counts for itself.
 """
 
 import time
@@ -11,21 +11,21 @@ import uuid
 from utils.base.errors import DanluError
 
 TOKEN = 'attempt/token'
-PAUSE_SECONDS = 0.02  # seconds between two looks
+PAUSE_SECONDS = 0.02  # between two reads of the store
 
 
 def rendezvous_id(store, rank, count, seconds):
-    """Return the name (str) of this start; each of its processes calls this.
+    """Return the identifier (str) of this start; all processes call this.
 
-    The first one gives the name; each of the others answers with it and a word of its own, until it sees that word.
+    Rank 0 sets the identifier; each other process answers with it and an identifier of its own until rank 0 confirms.
 
     Args:
-        store: torch.distributed.Store that all of them share.
-        rank, count: of this process, and how many there are.
+        store: torch.distributed.Store of all processes.
+        rank, count: rank of this process, number of processes.
         seconds: how long to wait for the others.
 
     Raises:
-        DanluError: some have not come.
+        DanluError: a process is missing.
     """
     until, own = time.monotonic() + seconds, uuid.uuid4().hex
     if rank == 0:
@@ -42,7 +42,7 @@ def rendezvous_id(store, rank, count, seconds):
 
 
 def _answer(store, token, rank, until):
-    """Return the word (str) with which a process has answered to a token."""
+    """Return the identifier (str) with which a process has answered to a token."""
     key = f'attempt/answer/{rank}'
     while not store.check([key]) or not (answer := store.get(key).decode()).startswith(token):
         _wait(until)

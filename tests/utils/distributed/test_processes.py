@@ -126,10 +126,10 @@ def test_weights_that_lie_otherwise_can_be_sharded(alone_in_a_group):
 
 def test_a_process_that_was_freed_takes_what_fails_for_the_end_of_another(monkeypatch):
     """utils.distributed.nccl_watchdog has ended the groups then, so that torch knows of no processes any more."""
-    monkeypatch.setattr(processes, '_group', SimpleNamespace(why='the end of process 0: no space left'))
+    monkeypatch.setattr(processes, '_group', SimpleNamespace(why='the failure of process 0: no space left'))
     monkeypatch.setattr(processes.rank_env, 'rank_info', lambda: RankInfo(1, 2, 1))
     assert (processes.count(), processes.rank()) == (2, 1)
-    assert processes.why_ended(ValueError('there is no group')) == 'the end of process 0: no space left'
+    assert processes.why_ended(ValueError('there is no group')) == 'the failure of process 0: no space left'
 
 
 def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, tmp_path):
