@@ -1,6 +1,6 @@
-"""Pictures of what a model sees and says, with Pillow alone: importing this costs nothing beyond torch.
+"""Images of inputs, predictions and targets, drawn with Pillow only: the import costs nothing beyond torch.
 
-Pictures come in as uint8 tensors or arrays (C, H, W) with C = 1 or 3, and go out as uint8 arrays (H, W, 3), RGB.
+Inputs are uint8 tensors or arrays (C, H, W) with C = 1 or 3; results are uint8 arrays (H, W, 3), RGB.
 """
 
 from pathlib import Path
@@ -17,23 +17,23 @@ from utils.drawing.fonts import class_label, length, line_height, shortened, wra
 INK = (0, 0, 0)
 RIGHT = (0, 120, 50)
 WRONG = (190, 0, 20)
-GAP = 4  # pixels between pictures
-MIN_SHORT_SIDE = 112  # a labelled picture's shorter side is enlarged to about this
-MAX_LONG_SIDE = 1024  # and its longer one to no more than this
-MAX_SHEET_PIXELS = 2**20  # pixels of a sheet of pictures, of which a long run writes hundreds
-MAX_CAPTION_LINES = 2  # of a caption; what is longer is cut off
-MAX_FULL_LEGEND = 24  # classes that a legend has all of, whichever a picture holds
+GAP = 4  # pixels between images
+MIN_SHORT_SIDE = 112  # pixels to which the shorter side of a labelled image is enlarged
+MAX_LONG_SIDE = 1024  # pixels of its longer side
+MAX_SHEET_PIXELS = 2**20  # a long run writes hundreds of sheets
+MAX_CAPTION_LINES = 2
+MAX_FULL_LEGEND = 24  # a legend has all classes if there are at most this many
 
 
 def denormalise(images, mean, std):
-    """Return the pictures that were normalised by (x / 255 - mean) / std.
+    """Return images that were normalised by (x / 255 - mean) / std as pixels.
 
     Args:
         images: (N, C, H, W), floating point, on any device.
         mean, std: C numbers each, or one for all channels, for pixels from 0 to 1.
 
     Returns:
-        (N, C, H, W) uint8 tensor on the CPU, rounded, and clamped to 0..255.
+        (N, C, H, W) uint8 tensor on the CPU, rounded and clamped to 0..255.
 
     Raises:
         ValueError: mean or std has neither C values nor one.
@@ -46,10 +46,10 @@ def denormalise(images, mean, std):
 
 
 def reduced(batch, factor):
-    """Return pictures, or what else has a value per pixel, with sides shorter by a factor.
+    """Return images, or other values per pixel, reduced in size by a factor.
 
     Args:
-        batch: (B, C, H, W) floating point, averaged over areas; or integers (B, H, W), of which some are taken.
+        batch: (B, C, H, W) floating point, averaged over areas; or integers (B, H, W), by nearest neighbour.
         factor: at least 1.
     """
     size = [max(1, round(side / factor)) for side in batch.shape[-2:]]
@@ -59,12 +59,12 @@ def reduced(batch, factor):
 
 
 def colour_mask(mask, colours, ignore_index=None):
-    """Paint a mask.
+    """Return a mask as an image.
 
     Args:
         mask: (H, W) integers, tensor or array.
-        colours: (K, 3) uint8 array, as utils.drawing.colours has them. What lies outside 0..K-1 gets `ignored_colour`.
-        ignore_index: int, painted so even if it is in 0..K-1, or None.
+        colours: (K, 3) uint8 array (see utils.drawing.colours). Values outside 0..K-1 get `ignored_colour`.
+        ignore_index: int, which also gets `ignored_colour`, or None.
 
     Returns:
         (H, W, 3) uint8 array.
@@ -76,12 +76,12 @@ def colour_mask(mask, colours, ignore_index=None):
 
 
 def overlay(picture, mask, colours, ignore_index=None, alpha=0.5):
-    """Lay a painted mask over its picture; where no class is, the picture stays as it is.
+    """Return an image with its mask as an overlay; ignored pixels show the image.
 
     Args:
         picture: (C, H, W) uint8.
         mask, colours, ignore_index: as for `colour_mask`.
-        alpha: from 0, only the picture, to 1, only the mask.
+        alpha: opacity of the mask, 0..1.
 
     Returns:
         (H, W, 3) uint8 array.
@@ -93,18 +93,18 @@ def overlay(picture, mask, colours, ignore_index=None, alpha=0.5):
         raise ValueError(f'alpha must lie between 0 and 1, not {alpha}')
     rgb, painted = rgb_of(picture), colour_mask(mask, colours, ignore_index)
     if rgb.shape != painted.shape:
-        raise ValueError(f'a picture of {rgb.shape} and a mask of {painted.shape} do not fit')
+        raise ValueError(f'an image of {rgb.shape} and a mask of {painted.shape} differ in size')
     mixed = np.rint((1 - alpha) * rgb + alpha * painted.astype(np.float32)).astype(np.uint8)
     return np.where((painted == ignored_colour(colours)).all(-1, keepdims=True), rgb, mixed)
 
 
 def labelled_picture(picture, prediction, target, class_names=None):
-    """Return a picture with what was predicted and what is true written below it, green if right, red if wrong.
+    """Return an image with predicted and true labels below it, green if they are equal, else red.
 
     Args:
-        picture: (C, H, W) uint8. It is enlarged by a whole factor until its shorter side has 112 pixels or more.
-        prediction, target: class indices, int; or several of a sample with many labels, lists of int.
-        class_names: list of str, or None: the indices are written.
+        picture: (C, H, W) uint8, enlarged by an integer factor until its shorter side has 112 pixels or more.
+        prediction, target: class indices, int; or lists of int for several labels.
+        class_names: list of str, or None for indices.
 
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
@@ -115,7 +115,7 @@ def labelled_picture(picture, prediction, target, class_names=None):
 
 
 def numbered_picture(picture, prediction, target):
-    """Return a picture with the numbers that were predicted and those that are true written below it.
+    """Return an image with predicted and true numbers below it.
 
     Args:
         picture: as for `labelled_picture`.
@@ -128,7 +128,7 @@ def numbered_picture(picture, prediction, target):
 
 
 def label_text(labels, class_names=None):
-    """Return what a set of labels (list of int) is called (str)."""
+    """Return the names of labels (list of int) as text (str)."""
     return ', '.join(class_label(index, class_names) for index in labels) or 'none'
 
 
@@ -138,27 +138,26 @@ def number_text(numbers):
 
 
 def _with_both(picture, prediction, target, colour):
-    """Return an enlarged picture with two texts (str) below it, (H', W', 3) uint8 array."""
+    """Return an enlarged image with two texts (str) below it, (H', W', 3) uint8 array."""
     rgb = enlarged(rgb_of(picture))
     return captioned(rgb, [(f'pred: {prediction}', colour), (f'true: {target}', colour)])
 
 
 def captioned(rgb, lines, size=None):
-    """Return a picture with lines of text below it.
+    """Return an image with lines of text below it.
 
     Args:
         rgb: (H, W, 3) uint8 array.
-        lines: list of (str, colour), each of which may take two lines; what is still too long is cut.
-        size: of the letters, in pixels; None: as it suits the picture.
+        lines: list of (str, colour); each may be broken into two lines, and is cut if it is longer.
+        size: font size in pixels; None: by the size of the image.
 
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
     width = max(rgb.shape[1], MIN_SHORT_SIDE)
     size = size or max(13, min(width // 20, rgb.shape[0]))
-    broken = [
-        (part, colour) for text, colour in lines for part in wrapped(text, size, width - 2 * GAP, MAX_CAPTION_LINES)
-    ]
+    room = width - 2 * GAP
+    broken = [(part, colour) for text, colour in lines for part in wrapped(text, size, room, MAX_CAPTION_LINES)]
     canvas = Image.new('RGB', (width, rgb.shape[0] + len(broken) * line_height(size) + GAP), PAPER)
     canvas.paste(Image.fromarray(rgb), ((width - rgb.shape[1]) // 2, 0))
     draw = ImageDraw.Draw(canvas)
@@ -168,7 +167,7 @@ def captioned(rgb, lines, size=None):
 
 
 def titled(rgb, title):
-    """Return a picture, (H, W, 3) uint8 array, with a title (str) above it; as wide as the wider of the two."""
+    """Return an image, (H, W, 3) uint8 array, with a title (str) above it, as wide as the wider of both."""
     size = max(13, min(rgb.shape[1] // 24, rgb.shape[0]))
     width = max(rgb.shape[1], length(title, size))
     canvas = Image.new('RGB', (width, rgb.shape[0] + line_height(size) + GAP // 2), PAPER)
@@ -178,29 +177,29 @@ def titled(rgb, title):
 
 
 def enlarged(rgb):
-    """Return an (H, W, 3) array enlarged by a whole factor until its shorter side has 112 pixels, or 1 if it has."""
+    """Return an (H, W, 3) array enlarged by an integer factor until its shorter side has 112 pixels."""
     height, width = rgb.shape[:2]
     factor = max(1, min(-(-MIN_SHORT_SIDE // min(height, width)), MAX_LONG_SIDE // max(height, width)))
     return rgb.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def segmentation_panel(picture, prediction_mask, target_mask, colours, ignore_index=None):
-    """Return input, prediction and truth side by side, each with its title above and enlarged if it is small.
+    """Return input, prediction and target mask side by side, with titles, enlarged if they are small.
 
     Args:
         picture: (C, H, W) uint8.
         prediction_mask, target_mask: (H, W) integers, tensors or arrays.
-        colours, ignore_index: as for `colour_mask`; a prediction of the class that is ignored keeps its colour.
+        colours, ignore_index: as for `colour_mask`; predictions of the ignored class keep their colour.
 
     Returns:
-        (H', W', 3) uint8 array; `with_legend` says which colour is which class.
+        (H', W', 3) uint8 array; `with_legend` adds the names of the colours.
     """
     said, truth = colour_mask(prediction_mask, colours), colour_mask(target_mask, colours, ignore_index)
     return panel({'input': rgb_of(picture), 'prediction': said, 'truth': truth})
 
 
 def restoration_panel(picture, prediction, target):
-    """Return input, output and truth side by side, each with its title above and enlarged if it is small.
+    """Return input, output and target side by side, with titles, enlarged if they are small.
 
     Args:
         picture, prediction, target: (C, H, W) uint8.
@@ -212,37 +211,37 @@ def restoration_panel(picture, prediction, target):
 
 
 def panel(parts):
-    """Return pictures side by side with their titles: dict from title to (H, W, 3) uint8 array, all of one size."""
+    """Return images of one size side by side with titles, from a dict of title to (H, W, 3) uint8 array."""
     return beside(*(titled(enlarged(part), title) for title, part in parts.items()))
 
 
 def beside(first, *others):
-    """Return (H, W, 3) uint8 arrays of one height side by side, with thin gaps."""
+    """Return (H, W, 3) uint8 arrays of one height side by side, with gaps."""
     gap = np.full((len(first), GAP, 3), PAPER, dtype=np.uint8)
     return np.concatenate([first, *(part for other in others for part in (gap, other))], axis=1)
 
 
 def with_legend(picture, colours, class_names=None, classes=None):
-    """Return a picture with the classes' colours and names below it.
+    """Return an image with the colours and names of the classes below it.
 
     Args:
         picture: (H, W, 3) uint8 array.
         colours: (K, 3) uint8 array.
-        class_names: list of K str, or None: the classes' numbers are written.
-        classes: those that occur in it (iterable of int), or None. Of up to 24 classes all are shown, so that the
-            legends of a data set look alike; of more those that occur.
+        class_names: list of K str, or None for indices.
+        classes: the classes in the image (iterable of int), or None for all. Up to 24 classes are always shown, so that
+            the legends of a data set are equal; of more classes those in the image.
 
     Returns:
-        (H', W, 3) uint8 array, W being at least 112; names that are too long for it are cut.
+        (H', W, 3) uint8 array, W at least 112; long names are cut.
     """
     shown = range(len(colours)) if classes is None or len(colours) <= MAX_FULL_LEGEND else sorted(set(classes))
     entries = [(class_label(k, class_names), colours[k]) for k in shown if 0 <= k < len(colours)]
     entries.append(('ignored', ignored_colour(colours)))
     width = max(picture.shape[1], MIN_SHORT_SIDE)
     size = min(max(13, width // 60), 18)
-    swatch = size + size // 3  # a square of the font's size, and what keeps the name off it
+    swatch = size + size // 3  # a square of the font size and a gap
     longest = max(length(name, size) for name, _ in entries) + swatch + size
-    cell = min(longest, width, max(200, width // 2))  # one long name is not to part all others
+    cell = min(longest, width, max(200, width // 2))  # one long name does not widen all cells
     columns = max(1, width // cell)
     height = line_height(size) + GAP
     canvas = Image.new('RGB', (width, picture.shape[0] + 2 * GAP + -(-len(entries) // columns) * height), PAPER)
@@ -257,18 +256,18 @@ def with_legend(picture, colours, class_names=None, classes=None):
 
 
 def grid(pictures, columns, most=MAX_SHEET_PIXELS):
-    """Return pictures in rows, each in the upper left corner of a cell as large as the largest one.
+    """Return images in rows, each in the upper left corner of a cell of the size of the largest image.
 
     Args:
         pictures: (H, W, 3) uint8 arrays; their sizes may differ.
-        columns: how many stand side by side, at least 1; fewer if there are fewer.
-        most: how many pixels it may have; one that had more is made smaller.
+        columns: images per row, at least 1.
+        most: maximum number of pixels; a larger grid is reduced.
 
     Returns:
         one (H', W', 3) uint8 array.
 
     Raises:
-        ValueError: there is no picture, or no column.
+        ValueError: there are no images, or columns is below 1.
     """
     pictures = list(pictures)
     if not pictures or columns < 1:
@@ -289,28 +288,28 @@ def grid(pictures, columns, most=MAX_SHEET_PIXELS):
 
 
 def save_picture(path, array):
-    """Write an (H, W, 3) uint8 array as PNG, whatever the name ends in; missing directories are made."""
+    """Write an (H, W, 3) uint8 array as PNG, whatever the file's extension; missing directories are created."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with naming(path), open_regular(path, 'wb') as file:
         Image.fromarray(array).save(file, format='PNG')
 
 
 def _array(tensor):
-    """Return a tensor, or what numpy understands, as an array on the CPU."""
+    """Return a tensor or array-like as an array on the CPU."""
     return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
 def drawable(pictures):
-    """Return pictures (B, C, H, W) with 1 or 3 channels: of other numbers of channels the first three, or the first."""
+    """Return images (B, C, H, W) with 1 or 3 channels: the first three channels, or the first of two."""
     channels = pictures.shape[1]
     return pictures if channels in (1, 3) else pictures[:, : 3 if channels > 3 else 1]
 
 
 def rgb_of(picture):
-    """Return a picture (C, H, W) uint8, tensor or array, as an (H, W, 3) array, grey as RGB.
+    """Return an image (C, H, W) uint8, tensor or array, as an (H, W, 3) array, grey as RGB.
 
     Raises:
-        ValueError: C is neither 1 nor 3, or the dtype is another.
+        ValueError: C is neither 1 nor 3, or the dtype is not uint8.
     """
     picture = _array(picture)
     if picture.ndim != 3 or picture.shape[0] not in {1, 3} or picture.dtype != np.uint8:

@@ -101,7 +101,7 @@ def test_overlay_mixes_and_leaves_ignored_pixels():
 def test_overlay_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match='alpha'):
         viz.overlay(noise(3, 2, 2), np.zeros((2, 2)), class_colours(2), alpha=1.5)
-    with pytest.raises(ValueError, match='do not fit'):
+    with pytest.raises(ValueError, match='differ in size'):
         viz.overlay(noise(3, 2, 1), np.zeros((2, 2)), class_colours(2))
 
 

@@ -1,9 +1,9 @@
 """Fonts, colours and figures.
 
-- colours: The colours of classes in pictures and plots
+- colours: The colours of classes
 - curves: curves.png
-- fonts: Text on pictures, in whatever script the names of classes are
-- matplotlib_import: Importing matplotlib, whatever backend the environment names
-- sample_grid: A sheet of training samples as a network sees them, for scripts/look.py
-- scatter: What a regression predicts against what is true, where there is no picture to write numbers below
+- fonts: Text on images in any script
+- matplotlib_import: Imports matplotlib under any MPLBACKEND
+- sample_grid: A sheet of training samples as the network gets them, for scripts/look.py
+- scatter: Predicted over true values of a regression
 """

@@ -1,4 +1,4 @@
-"""The colours of classes in pictures and plots."""
+"""The colours of classes in images and plots."""
 
 from functools import cache
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from utils.options.palette import fitted
 
-# Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too. Its black is left out: it means
-# 'ignored' here. Its yellow comes last, for it is faint on white.
+# Okabe and Ito 2008, Color Universal Design: distinguishable by colour-blind readers. Black is left out, as it means
+# 'ignored' here; yellow is last, as it is faint on white.
 OKABE_ITO = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66))
 BLACK = (0, 0, 0)
-CREAM = (224, 224, 192)  # what PASCAL VOC, whose background is black, has for pixels that are not to count
+CREAM = (224, 224, 192)  # the colour of ignored pixels in PASCAL VOC, whose background is black
 PAPER = (255, 255, 255)
-# What protanopes and deuteranopes see, of linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
+# Vision of protanopes and deuteranopes, on linear RGB: Machado, Oliveira and Fernandes 2009, severity 1.
 VISIONS = np.array(
     [
         np.eye(3),
@@ -20,7 +20,7 @@ VISIONS = np.array(
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     ]
 )
-# Oklab (Ottosson 2020), in which distances are about those that are seen: linear RGB -> cones -> lightness, a, b.
+# Oklab (Ottosson 2020), in which distances are roughly perceptual: linear RGB -> cones -> lightness, a, b.
 CONES = np.array(
     [
         [0.4122214708, 0.5363325363, 0.0514459929],
@@ -38,7 +38,7 @@ LAB = np.array(
 
 
 def colours_for(args):
-    """Return the colours of the classes that the options name, (K, 3) uint8 array: args.palette, or `class_colours`."""
+    """Return the colours of the classes of the options, (K, 3) uint8 array: args.palette, or `class_colours`."""
     if getattr(args, 'palette', None) is None:
         return class_colours(args.num_classes)
     words = fitted(args.palette, args.num_classes, args.class_names)
@@ -48,15 +48,15 @@ def colours_for(args):
 def class_colours(num_classes):
     """Return colours of classes, (K, 3) uint8 array.
 
-    Class k has the same colour whatever K is. The first seven are Okabe and Ito's; each further one is as far as
-    possible from those before it and from black and white (Glasbey et al. 2007), to the eyes of those who see all
-    colours and of the red- and green-blind alike. From class 1647 on they come again.
+    The colour of class k does not depend on K. The first seven are Okabe and Ito's; each further colour is as far as
+    possible from the earlier ones and from black and white (Glasbey et al. 2007), for normal vision and for red- and
+    green-blindness. The colours repeat from class 1647 on.
     """
     return np.array(_colours(num_classes), dtype=np.uint8).reshape(num_classes, 3)
 
 
 def ignored_colour(colours):
-    """Return the colour (3 ints) of what belongs to no class: black, or cream where a class is black.
+    """Return the colour (3 ints) of ignored pixels: black, or cream if a class is black.
 
     Args:
         colours: (K, 3) uint8 array.
@@ -69,15 +69,15 @@ def _colours(num_classes):
     """Return the colours of `class_colours`, a list of (3,) arrays."""
     levels = np.linspace(0, 255, 12).round()
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(-1, 3)
-    candidates = candidates[candidates @ (0.3, 0.59, 0.11) > 40]  # by luminance: dark blue looks black
+    candidates = candidates[candidates @ (0.3, 0.59, 0.11) > 40]  # luminance: dark blue looks black
     chosen = list(np.array(OKABE_ITO[:num_classes], dtype=float))
     places, seen = as_seen(candidates), np.full(len(candidates), np.inf)
     taken = [np.array(BLACK), np.array(PAPER), *chosen]
     while len(chosen) < num_classes:
         for colour in taken:
             away = np.linalg.norm(places - as_seen(colour[None]), axis=-1)
-            seen = np.minimum(seen, away.min(0) + 0.01 * away[0])  # the rest for those that look alike to some
-        if seen.max() < 1e-9:  # every candidate is taken
+            seen = np.minimum(seen, away.min(0) + 0.01 * away[0])  # the second term separates colours that look equal
+        if seen.max() < 1e-9:  # all candidates are used
             chosen.append(chosen[len(chosen) - len(candidates)])
             continue
         taken = [candidates[seen.argmax()]]
@@ -86,7 +86,7 @@ def _colours(num_classes):
 
 
 def as_seen(colours):
-    """Return colours (N, 3), 0..255, as all, the red-blind and the green-blind see them: (3, N, 3) in Oklab."""
+    """Return colours (N, 3), 0..255, for normal, red-blind and green-blind vision: (3, N, 3) in Oklab."""
     levels = np.asarray(colours, dtype=float) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
     return np.cbrt(np.clip(linear @ VISIONS.transpose(0, 2, 1), 0, 1) @ CONES.T) @ LAB.T

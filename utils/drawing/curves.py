@@ -1,4 +1,4 @@
-"""curves.png: loss and metrics over the epochs, training against validation, and the learning rate below them."""
+"""curves.png: loss and metrics of training and validation over the epochs, with the learning rate below."""
 
 import math
 import os
@@ -11,25 +11,25 @@ from utils.base.write_errors import wrap_write_errors
 from utils.drawing.fonts import families_of, missing_characters
 from utils.drawing.matplotlib_import import import_matplotlib
 
-# Okabe and Ito 2008, Color Universal Design: told apart by colour-blind readers too.
+# Okabe and Ito 2008, Color Universal Design: distinguishable by colour-blind readers.
 COLOURS = {'train': '#0072B2', 'val': '#D55E00'}
 BEST, RESUMED, LR = '#009E73', '#777777', '#555555'
-MARKED = 30  # epochs, up to which each has a mark
+MARKED = 30  # up to this number of epochs each epoch has a marker
 COLUMNS = 3
-LOG = 50  # a loss whose largest value is so many times the least is drawn on a logarithmic scale
-OUTLIER_FACTOR = 20  # where the size of a value is so many times the usual one, it is cut off
+LOG = 50  # a loss with a larger ratio of maximum and minimum gets a logarithmic scale
+OUTLIER_FACTOR = 20  # values larger than this times the median are cut off
 DETAILS = ('/precision_macro', '/recall_macro')
 
 
 def details(name):
-    """Return whether a value of a row is one that its mean (f1_macro) stands for well enough (bool)."""
+    """Return whether a value has no panel because its mean (f1_macro) has one (bool)."""
     return name.endswith(DETAILS)
 
 
 def resumptions(log):
-    """Return after which epochs a run was resumed (list of int, 0: within the first), by the text of its log.txt.
+    """Return the epochs after which a run was resumed (list of int, 0: during the first), from the text of its log.txt.
 
-    One that was followed by another from an earlier epoch is left out: what came between was done again.
+    Resumptions that were followed by one from an earlier epoch are left out, as their epochs were trained again.
     """
     found = []
     for line in re.findall(r'^resumed after (.*)', log, re.M):
@@ -40,13 +40,13 @@ def resumptions(log):
 
 
 def panels_of(history, monitor=None):
-    """Return what there is a panel for (list of str, 'loss' for train/loss and val/loss).
+    """Return the titles of the panels (list of str, 'loss' for train/loss and val/loss).
 
-    First the loss, then the monitored value, the others, the parts of a loss that is a sum.
+    The order is: the loss, the monitored value, other values, the terms of a sum of losses.
 
     Args:
         history: rows (dicts).
-        monitor: name of a value that has a panel in any case, even if it is one of the details; or None.
+        monitor: name of a value that always has a panel; or None.
     """
     names = dict.fromkeys(name for row in history for name in row if name.startswith(('train/', 'val/')))
     means = {name.partition('/')[0] for name in names if name.endswith('/f1_macro')}
@@ -57,18 +57,17 @@ def panels_of(history, monitor=None):
 
 
 def is_loss(title):
-    """Return whether a value is a loss or a part of one, loss_ce (bool)."""
+    """Return whether a value is a loss or a term of a sum of losses, loss_ce (bool)."""
     return title.partition('_')[0] == 'loss'
 
 
 def draw_run(directory, history, selection=None):
-    """Draw curves.png of a run, with what its log.txt says of resumptions.
+    """Draw curves.png of a run, with the resumptions in its log.txt.
 
     Args:
         directory: of the run (Path).
         history: rows (dicts).
-        selection: utils.training.checkpoint_selector.Selection that says which epoch is the best one, or None: none is
-            marked.
+        selection: utils.training.checkpoint_selector.Selection, which knows the best epoch, or None to mark none.
     """
     log = directory / 'log.txt'
     resumed = resumptions(read_regular_text(log, errors='replace') if log.exists() else '')
@@ -77,7 +76,7 @@ def draw_run(directory, history, selection=None):
 
 
 def draw_curves(history, path, best=None, resumed=(), title=''):
-    """Draw `figure_of` the same into a PNG file, which is replaced in one step."""
+    """Draw `figure_of` the same arguments to a PNG file, which is replaced atomically."""
     path = Path(path)
     partial = path.with_name(path.stem + '.partial.png')
     figure = figure_of(history, best, resumed, title)
@@ -87,20 +86,20 @@ def draw_curves(history, path, best=None, resumed=(), title=''):
 
 
 def figure_of(history, best=None, resumed=(), title=''):
-    """Return a matplotlib Figure: a panel per value, training against validation, and below them the learning rate.
+    """Return a matplotlib Figure: a panel per value with training and validation, and the learning rate below them.
 
     Args:
         history: rows (dicts) with 'epoch' and values named 'train/loss', 'val/loss', 'lr' ...; nan leaves a gap.
-        best: (name of the value, epoch) by which the best epoch was chosen; or None.
-        resumed: after which epochs (list of int) the run was resumed.
-        title: of the picture (str).
+        best: (name of the monitored value, best epoch), or None.
+        resumed: the epochs (list of int) after which the run was resumed.
+        title: of the figure (str).
     """
-    # Imported here: it takes a second, which a run that ends at once need not wait for. No pyplot: no window, no state.
+    # Imported on use, as this takes a second. No pyplot, which has windows and global state.
     matplotlib = import_matplotlib()
     from matplotlib.figure import Figure
 
     titles = panels_of(history, best and best[0])
-    # A run may be called 丹炉, and a metric too.
+    # Names of runs and metrics may be Chinese.
     with matplotlib.rc_context({'font.family': families_of([title, *titles])}):
         figure = Figure(layout='constrained')
         _fill(figure, titles, history, best, resumed)
@@ -109,13 +108,13 @@ def figure_of(history, best=None, resumed=(), title=''):
 
 
 def _drawable(text):
-    """Return a text (str) with question marks for what no font here has."""
+    """Return a text (str) with '?' for characters that no installed font has."""
     missing = missing_characters(text)
     return ''.join('?' if character in missing else character for character in text)
 
 
 def _fill(figure, titles, history, best, resumed):
-    """Draw the panels of `titles` (list of str), and the learning rate below each column."""
+    """Draw the panels of `titles` (list of str), with the learning rate below each column."""
     has_lr = any('lr' in row for row in history)
     columns = max(1, min(COLUMNS if len(titles) != 4 else 2, len(titles)))
     rows = -(-len(titles) // columns)
@@ -137,7 +136,7 @@ def _fill(figure, titles, history, best, resumed):
 
 
 def _draw_panel(axes, history, title, best):
-    """Draw the training and validation curves of a value, with a mark on the best epoch if it was chosen by it."""
+    """Draw the training and validation curves of a value, with a marker at the best epoch if it is monitored."""
     drawn = []
     for split, colour in COLOURS.items():
         name = f'{split}/{title}'
@@ -158,12 +157,12 @@ def _draw_panel(axes, history, title, best):
 
 
 def _draw_line(axes, history, name, colour):
-    """Draw one value over the epochs and return it (list of float, nan where there is none)."""
+    """Draw one value over the epochs and return its values (list of float, nan if missing)."""
     values = [row.get(name, math.nan) for row in history]
     values = [value if math.isfinite(value) else math.nan for value in values]
     epochs = [row['epoch'] for row in history]
     around = [math.nan, *values, math.nan]
-    # A line needs two points: what stands alone between gaps would not be seen.
+    # A line needs two points: isolated values get a marker.
     alone = [i for i in range(len(values)) if math.isnan(around[i]) and math.isnan(around[i + 2])]
     marked = range(len(values)) if len(values) <= MARKED else alone
     axes.plot(epochs, values, color=colour, lw=1.4, marker='o', ms=3.2, markevery=list(marked))
@@ -171,7 +170,7 @@ def _draw_line(axes, history, name, colour):
 
 
 def outlier_limits(axes, values):
-    """Cut far values off, such as those of a first epoch, and say how many: they would press all others flat."""
+    """Cut outliers off, such as a first epoch, and write how many: they would flatten all other values."""
     usual = median(map(abs, values))
     kept = [value for value in values if abs(value) <= OUTLIER_FACTOR * usual]
     if not usual or len(values) < 4 or len(kept) == len(values):
@@ -188,7 +187,7 @@ def outlier_limits(axes, values):
 def _draw_lr(axes, history):
     values = [value for value in _draw_line(axes, history, 'lr', LR) if not math.isnan(value)]
     small = sum(value < max(values) / LOG for value in values)
-    if small > len(values) / 4 and min(values) > 0:  # steps down, of which the later ones would lie on the axis
+    if small > len(values) / 4 and min(values) > 0:  # steps down, whose later values would lie on the axis
         axes.set_yscale('log')
     elif values and min(values) >= 0:
         axes.set_ylim(0, max(values) * 1.15 or 1)
@@ -197,7 +196,7 @@ def _draw_lr(axes, history):
 
 
 def _mark(axes, best, resumed):
-    """Draw what all panels have: the grid, the best epoch, where the run was resumed."""
+    """Draw the grid, the best epoch and the resumptions of a panel."""
     axes.grid(alpha=0.3)
     for after in resumed:
         axes.axvline(after + 0.5, color=RESUMED, lw=0.9, ls=':', zorder=1)
@@ -206,7 +205,7 @@ def _mark(axes, best, resumed):
 
 
 def _set_epochs(column, history):
-    """Set up the epochs that the panels of a column share: whole numbers, written below the lowest one alone."""
+    """Set the shared epoch axis of a column of panels: integers, with labels at the lowest panel only."""
     from matplotlib.ticker import MaxNLocator
 
     first, last = history[0]['epoch'], history[-1]['epoch']
@@ -219,7 +218,7 @@ def _set_epochs(column, history):
 
 
 def _head(figure, history, best, resumed, title):
-    """Write what the picture is of, the best epoch's value, and what the lines mean."""
+    """Write the title, the best epoch's value and the legend."""
     from matplotlib.lines import Line2D
 
     handles = [

@@ -1,7 +1,7 @@
-"""Text on pictures, in whatever script the names of classes are: each character in a font that has it.
+"""Text on images in any script: each character in a font that has it.
 
-ASCII is written in Pillow's own font. What that lacks is looked for in the font that comes with matplotlib, then in
-those of the system, where matplotlib finds them; it is imported only when there is such a character.
+ASCII is written in Pillow's own font. Other characters are looked up in the font that comes with matplotlib, then in
+the fonts of the system that matplotlib finds; matplotlib is imported only if such characters occur.
 """
 
 import unicodedata
@@ -12,19 +12,19 @@ from PIL import ImageFont
 
 from utils.drawing.matplotlib_import import import_matplotlib
 
-# Fonts with Chinese that are taken before others, by the beginnings of their files' names: of Linux distributions, of
-# Windows, of macOS.
+# Preferred fonts with Chinese characters, by the beginning of their file names, on Linux distributions, Windows and
+# macOS.
 PREFERRED = (
     *('notosanscjk', 'notosanssc', 'sourcehansans', 'wqy-microhei', 'wqy-zenhei', 'droidsansfallback'),
     *('msyh', 'simhei', 'pingfang', 'hiragino sans gb', 'stheiti', 'arialunicode', 'arial unicode'),
 )
 UNUSUAL = ('bold', 'black', 'thin', 'light', 'medium', 'italic', 'oblique', 'mono', 'condensed')
-SIMPLIFIED = (' SC', ' CN', ' GB')  # ends the name of the face of a collection that has the glyphs of China's own use
-LINE = 4 / 3  # height of a line, of the size of the font
+SIMPLIFIED = (' SC', ' CN', ' GB')  # endings of the names of faces with simplified Chinese glyphs in font collections
+LINE = 4 / 3  # line height, as a multiple of the font size
 
 
 class Face(NamedTuple):
-    """A font file, or '' for Pillow's own, and the number of the face in it."""
+    """A font file ('' for Pillow's own font), and the number of the face in it."""
 
     path: str
     number: int = 0
@@ -34,12 +34,12 @@ BUNDLED_FONT = Face('')
 
 
 def length(text, size):
-    """Return how many pixels wide a text is (int)."""
+    """Return the width of a text in pixels (int)."""
     return round(sum(_font(face, size).getlength(part) for face, part in split_by_font(text)))
 
 
 def line_height(size):
-    """Return how many pixels a line of text takes (int)."""
+    """Return the height of a line of text in pixels (int)."""
     return round(LINE * size)
 
 
@@ -61,9 +61,9 @@ def write(draw, place, text, size, colour):
 
 
 def wrapped(text, size, width, most):
-    """Return a text as lines (list of at most `most` str) of at most `width` pixels, an ellipsis for what is left out.
+    """Return a text as lines (list of at most `most` str) of at most `width` pixels; the last may end with an ellipsis.
 
-    Lines are broken behind blanks and behind _ - / , where there are any.
+    Lines are broken after blanks and after _ - / , if possible.
     """
     lines, rest = [], text
     while rest and len(lines) < most - 1 and length(rest, size) > width:
@@ -77,14 +77,14 @@ def wrapped(text, size, width, most):
 
 
 def shortened(text, size, width):
-    """Return a text, cut and ended by an ellipsis if it is wider than `width` pixels."""
+    """Return a text, cut with an ellipsis if it is wider than `width` pixels."""
     if length(text, size) <= width:
         return text
     return text[: _fitting(text, size, width - length('...', size))].rstrip() + '...'
 
 
 def _fitting(text, size, width):
-    """Return how many of a text's characters (int, at least 1) fit into `width` pixels."""
+    """Return how many characters of a text (int, at least 1) fit into `width` pixels."""
     low, high = 1, len(text)
     while low < high:
         middle = (low + high + 1) // 2
@@ -93,9 +93,9 @@ def _fitting(text, size, width):
 
 
 def class_label(index, names):
-    """Return what class `index` is called on a picture (str): its name, or its number where it has none.
+    """Return the label of a class on an image (str): its name, or its index without a name.
 
-    A name that no font here has all characters of becomes its number and what is ASCII of it.
+    If no installed font has all characters of the name, the label is the index and the ASCII part of the name.
 
     Args:
         index: int.
@@ -110,7 +110,7 @@ def class_label(index, names):
 
 
 def note_of_fonts(names):
-    """Return a line (list of one str) that says which names cannot be drawn here and what to do; [] if all can.
+    """Return a line (list of one str) on names that cannot be drawn, with a remedy; [] if all can be drawn.
 
     Args:
         names: list of str, or None.
@@ -127,12 +127,12 @@ def note_of_fonts(names):
 
 
 def missing_characters(text):
-    """Return the characters of a text (str) that no font here has."""
+    """Return the characters of a text (str) that no installed font has."""
     return ''.join(dict.fromkeys(character for character in _clean(text) if face_of(character) is None))
 
 
 def families_of(texts):
-    """Return the font families (list of str) in which matplotlib has all characters of some texts."""
+    """Return the font families (list of str) in which matplotlib has all characters of the texts."""
     import_matplotlib()
     from matplotlib import font_manager
 
@@ -146,9 +146,9 @@ def families_of(texts):
 
 
 def split_by_font(text):
-    """Return a text in parts, each of one font: list of (Face, str). What no font has becomes a question mark."""
+    """Return a text as parts of one font each: list of (Face, str). Characters that no font has become '?'."""
     parts, text = [], _clean(text)
-    latin = BUNDLED_FONT if text.isascii() else Face(_files()[0])  # so that Ägypten is of one font
+    latin = BUNDLED_FONT if text.isascii() else Face(_files()[0])  # so that Ägypten has one font
     for character in text:
         face = latin if character.isascii() else face_of(character)
         face, character = (latin, '?') if face is None else (face, character)
@@ -160,7 +160,7 @@ def split_by_font(text):
 
 
 def _clean(text):
-    """Return a text with its accents joined to their letters, as macOS's file names have not, and nothing invisible."""
+    """Return a text in Unicode form NFC (names of files on macOS are not) without invisible characters."""
     text = unicodedata.normalize('NFC', text)
     kinds = ((character, unicodedata.category(character)) for character in text)
     return ''.join(' ' if kind in ('Cc', 'Zs', 'Zl', 'Zp') else character for character, kind in kinds if kind != 'Cf')
@@ -180,7 +180,7 @@ def face_of(character):
 
 @cache
 def _files():
-    """Return the paths of all fonts here (list of str), those that are to be tried first at the front."""
+    """Return the paths of all installed fonts (list of str), the preferred ones first."""
     import_matplotlib()
     from matplotlib import font_manager, get_data_path
 
@@ -194,18 +194,18 @@ def _files():
 
 @cache
 def _coverage(path):
-    """Return what knows which characters a font file has, or None: it cannot be read."""
+    """Return the FT2Font of a font file, which knows its characters, or None if it cannot be read."""
     import_matplotlib()
     from matplotlib.ft2font import FT2Font
 
     try:
         return FT2Font(path)
-    except (RuntimeError, OSError):  # a damaged file among the system's fonts: there are others
+    except (RuntimeError, OSError):  # a damaged font file
         return None
 
 
 def _draws(path, character):
-    """Return whether Pillow can draw a character (bool): fonts of coloured bitmaps it cannot bring to any size."""
+    """Return whether Pillow can draw a character (bool): it cannot scale fonts of coloured bitmaps."""
     try:
         return _font(Face(path), 16).getmask(character).getbbox() is not None
     except OSError:
@@ -214,11 +214,11 @@ def _draws(path, character):
 
 @cache
 def _face_number(path):
-    """Return the number (int) of the face of simplified Chinese in a font file, or 0 where there is none."""
+    """Return the number (int) of the face with simplified Chinese in a font file, or 0."""
     for number in range(16 if path.lower().endswith(('.ttc', '.otc')) else 0):
         try:
             family = _font(Face(path, number), 16).getname()[0] or ''
-        except OSError:  # that was the last one
+        except OSError:  # after the last face
             break
         if family.endswith(SIMPLIFIED):
             return number
@@ -227,5 +227,5 @@ def _face_number(path):
 
 @cache
 def _font(face, size):
-    """Return a font; Pillow unpacks its own anew each time."""
+    """Return a font; cached, as Pillow unpacks its own font on each call."""
     return ImageFont.truetype(face.path, size, index=face.number) if face.path else ImageFont.load_default(size)

@@ -1,4 +1,4 @@
-"""Importing matplotlib, whatever backend the environment names. Pictures are drawn without pyplot, by Agg or as SVG."""
+"""Imports matplotlib under any MPLBACKEND. Figures are drawn without pyplot, by Agg or as SVG."""
 
 import contextlib
 import os
@@ -10,9 +10,9 @@ VARIABLE = 'MPLBACKEND'
 def import_matplotlib():
     """Return the package matplotlib.
 
-    Importing it fails where MPLBACKEND names a backend that its version does not know, as in a command that was
-    started from a notebook of another environment. The backend, which only pyplot uses, stays what MPLBACKEND names
-    where matplotlib knows it, so that a notebook goes on to show the plots of its own code.
+    The import fails if MPLBACKEND names a backend that this version does not know, for example in a command started
+    from a notebook of another environment. The backend, which only pyplot uses, is set as MPLBACKEND says if matplotlib
+    knows it, so that a notebook still shows its own plots.
     """
     if 'matplotlib' in sys.modules or VARIABLE not in os.environ:
         import matplotlib
@@ -23,6 +23,6 @@ def import_matplotlib():
         import matplotlib
     finally:
         os.environ[VARIABLE] = backend
-    with contextlib.suppress(ValueError):  # how matplotlib says that it does not know it
+    with contextlib.suppress(ValueError):  # matplotlib does not know the backend
         matplotlib.rcParams['backend'] = backend
     return matplotlib

@@ -1,4 +1,4 @@
-"""A sheet of training samples as a network sees them, for scripts/look.py."""
+"""A sheet of training samples as the network gets them, for scripts/look.py."""
 
 import numpy as np
 import torch
@@ -10,27 +10,27 @@ from utils.drawing.fonts import class_label, families_of, line_height, wrapped, 
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.tasks.tasks import target_names, task_of
 
-MAX_GRID_PIXELS = 2**22  # pixels of a sheet
-MARGIN = 12  # between samples, so that one sees what belongs together
+MAX_GRID_PIXELS = 2**22
+MARGIN = 12  # pixels between samples
 MOST_FEATURES = 40
 
 
 def draw_sheet(args, seen, targets, plain, heading):
-    """Return training samples as one picture.
+    """Return training samples as one image.
 
     Args:
         args: options.
         seen: float32 (N, C, H, W), as the network gets them.
         targets: as the network gets them (utils.tasks.tasks), or class probabilities, float32 (N, K), of mixed samples.
-        plain: float32 (N, C, H, W), the same without augmentation, or None: they are the same.
-        heading: lines (list of str) that say what it is.
+        plain: float32 (N, C, H, W), the samples without augmentation, or None if they are equal.
+        heading: lines (list of str) above the samples.
 
     Returns:
-        (H', W', 3) uint8 array: a cell per sample, `plain` on its left.
+        (H', W', 3) uint8 array: a cell per sample, with `plain` on its left.
     """
     kind, pixels = task_of(args).target, seen.shape[0] * seen.shape[-2] * seen.shape[-1]
     parts = 1 + (plain is not None) + (kind in ('mask', 'picture'))
-    factor = max(1.0, (pixels * parts / (0.8 * MAX_GRID_PIXELS)) ** 0.5)  # before anything is written on them
+    factor = max(1.0, (pixels * parts / (0.8 * MAX_GRID_PIXELS)) ** 0.5)  # reduced before text is written on them
     if factor > 1:
         seen, plain = viz.reduced(seen, factor), None if plain is None else viz.reduced(plain, factor)
         targets = viz.reduced(targets, factor) if kind in ('mask', 'picture') else targets
@@ -46,7 +46,7 @@ def draw_sheet(args, seen, targets, plain, heading):
 
 
 def _columns(cells):
-    """Return in how many columns (int) cells make a sheet of about 3:2, with as few places left empty as can be."""
+    """Return the number of columns (int) for a sheet of about 3:2 with few empty cells."""
     width, height = (max(cell.shape[side] for cell in cells) for side in (1, 0))
     wanted = (1.5 * len(cells) * height / width) ** 0.5
     near = range(max(1, round(0.75 * wanted)), min(len(cells), max(1, round(1.33 * wanted))) + 1)
@@ -54,7 +54,7 @@ def _columns(cells):
 
 
 def _mask_cell(args, before, picture, mask):
-    """Return a sample with its mask over it."""
+    """Return a sample with its mask as an overlay."""
     over = viz.overlay(picture, mask, colours_for(args), args.ignore_index)
     parts = {'original': before, 'seen': picture}
     parts = {title: viz.rgb_of(part) for title, part in parts.items() if part is not None}
@@ -62,23 +62,23 @@ def _mask_cell(args, before, picture, mask):
 
 
 def _picture_cell(args, before, picture, target):
-    """Return a sample with its target picture."""
+    """Return a sample with its target image."""
     target = viz.denormalise(target[None], [0.0], [1.0])[0]
     parts = {'original': before, 'seen': picture, 'its target': target}
     return viz.panel({title: viz.rgb_of(part) for title, part in parts.items() if part is not None})
 
 
 def _text_cell(args, before, picture, target):
-    """Return a sample with its target written below it."""
+    """Return a sample with its target as text below it."""
     parts = [viz.enlarged(viz.rgb_of(part)) for part in (before, picture) if part is not None]
     return viz.captioned(viz.beside(*parts), [(target_text(args, target), viz.INK)])
 
 
 def target_text(args, target):
-    """Return what a sample's target is called (str).
+    """Return a sample's target as text (str).
 
     Args:
-        target: as utils.tasks.tasks has it, of one sample: a class, classes (K,), numbers (T,); or probabilities (K,).
+        target: of one sample, as in utils.tasks.tasks: a class, classes (K,), numbers (T,); or probabilities (K,).
     """
     kind, names = task_of(args).target, args.class_names
     if kind == 'labels':
@@ -98,7 +98,7 @@ def _with_margin(picture):
 
 
 def with_heading(picture, lines):
-    """Return a picture, (H, W, 3) uint8 array, with lines of text (list of str) above it."""
+    """Return an image, (H, W, 3) uint8 array, with lines of text (list of str) above it."""
     size = min(max(14, picture.shape[1] // 70), 18)
     width = max(picture.shape[1], 30 * size)
     lines = [part for line in lines for part in wrapped(line, size, width, 4)]
@@ -112,19 +112,19 @@ def with_heading(picture, lines):
 
 
 def draw_features(args, features, targets, names, heading):
-    """Return the features of samples as one picture: a column per feature, a dot per sample.
+    """Return the features of samples as one image: a column per feature, a dot per sample.
 
     Args:
         args: options.
-        features: float32 (N, F), as the network gets them; of more than 40 the first 40 are shown.
-        targets: labels, int64 (N,), which colour the dots, or numbers, float32 (N, T), of which the first does.
-        names: of the features (list of str), or None: they are counted from 1.
-        heading: lines (list of str) that say what it is.
+        features: float32 (N, F), as the network gets them; the first 40 features are shown.
+        targets: labels, int64 (N,), or numbers, float32 (N, T): the labels or the first numbers colour the dots.
+        names: of the features (list of str), or None: they are numbered from 1.
+        heading: lines (list of str) above the features.
 
     Returns:
         (H, W, 3) uint8 array.
     """
-    # As in utils.drawing.curves: it takes a second, and no pyplot.
+    # As in utils.drawing.curves: imported on use, as this takes a second, and without pyplot.
     import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -133,7 +133,7 @@ def draw_features(args, features, targets, names, heading):
     names = (names or [f'{number}' for number in range(1, features.shape[1] + 1)])[: values.shape[1]]
     figure = Figure(figsize=(max(6.0, 1.5 + 0.4 * len(names)), 5.5), dpi=100, layout='constrained')
     canvas, axes = FigureCanvasAgg(figure), figure.add_subplot()
-    # Side by side within a feature's column, as equal values would hide each other.
+    # Spread over the width of a feature's column, as equal values would hide each other.
     places = torch.linspace(-0.3, 0.3, len(values))[:, None] + torch.arange(values.shape[1])
     if targets.dim() == 1:
         colours, labels = colours_for(args) / 255, [class_label(k, args.class_names) for k in range(args.num_classes)]

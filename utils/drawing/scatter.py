@@ -1,4 +1,4 @@
-"""What a regression predicts against what is true, where there is no picture to write numbers below."""
+"""Predicted over true values of a regression, for samples that are not images."""
 
 import numpy as np
 
@@ -6,22 +6,22 @@ from utils.drawing.colours import OKABE_ITO
 from utils.drawing.fonts import families_of
 from utils.drawing.matplotlib_import import import_matplotlib
 
-MAX_SCATTER_TARGETS = len(OKABE_ITO)  # targets that are drawn
+MAX_SCATTER_TARGETS = len(OKABE_ITO)
 
 
 def scatter(predictions, targets, names=None):
-    """Draw predicted over true numbers, a colour per target; on the line they are equal.
+    """Draw predicted over true values, a colour per target; they are equal on the line.
 
     Args:
-        predictions, targets: (N, T) or (N,), floating point. Of more than seven targets the first seven are drawn.
-        names: of the T targets (list of str), or None: they are counted from 1.
+        predictions, targets: (N, T) or (N,), floating point. The first seven targets are drawn.
+        names: of the T targets (list of str), or None: they are numbered from 1.
 
     Returns:
-        (H, W, 3) uint8 array, or None: there are not as many predictions as targets, as of a network with a variance.
+        (H, W, 3) uint8 array, or None unless there are as many predictions as targets (a network may add a variance).
     """
     if predictions.numel() != targets.numel():
         return None
-    # As in utils.drawing.curves: it takes a second, and no pyplot.
+    # As in utils.drawing.curves: imported on use, as this takes a second, and without pyplot.
     import_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
