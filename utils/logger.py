@@ -260,12 +260,12 @@ class Logger:
         """Print lines of text above the progress bar and append them to log.txt.
 
         Args:
-            text: str.
+            text: str; log.txt gets the full form of an AbbreviatedText.
             shown: text for the terminal with styled parts (utils.base.terminal.styled), or None to print `text`.
         """
         tqdm.write(text if shown is None else shown, file=sys.stdout)
         sys.stdout.flush()
-        self.write(text)
+        self.write(getattr(text, 'full', text))
         if (error := getattr(sys.stdout, 'error', None)) and not self.stdout_is_closed:
             self.stdout_is_closed = True
             self.write(f'stdout is closed ({error}); the run continues and logs to log.txt only')

@@ -35,8 +35,8 @@ def test_another_list_is_said(resumed_with):
         (folder / 'train.txt').write_text(''.join(lines), encoding='utf-8')
 
     said = resumed_with(turn_labels)
-    assert 'changed since the run was interrupted: the training data; it goes on with what is there now' in said
-    assert 'resume differs: the data of batch 4 of epoch 1 are not those that the run had' in said
+    assert 'changed since the run was interrupted: the training data; the run continues with the change' in said
+    assert 'resume differs: the data of batch 4 of epoch 1 are not those of the interrupted run' in said
     assert 'the validation data; ' not in said
     assert 'the code; ' not in said
 
@@ -50,7 +50,7 @@ def test_other_pictures_of_the_same_sizes_under_the_same_list_are_noticed(resume
 
     said = resumed_with(rotate)
     assert 'changed since' not in said
-    assert 'resume differs: the data of batch 4 of epoch 1 are not those that the run had' in said
+    assert 'resume differs: the data of batch 4 of epoch 1 are not those of the interrupted run' in said
 
 
 def test_the_same_data_are_no_change(resumed_with):

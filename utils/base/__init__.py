@@ -1,5 +1,6 @@
 """Helpers for all packages; imports nothing else of the project.
 
+- abbreviation: Messages with long lists, abbreviated on the terminal and complete in log.txt
 - atomic_write: Atomic replacement of files
 - batches: Batches (images, targets), and the number of samples of a loader
 - csv_text: Names in .csv files, escaped so that a spreadsheet does not read them as formulas

@@ -1,4 +1,4 @@
-"""Whether a run that is about to start has been made already. Imports no torch."""
+"""Finds earlier runs with the same options, code and data. Imports no torch."""
 
 import csv
 import math
@@ -9,17 +9,17 @@ from pathlib import Path
 from utils.base.regular_files import open_regular
 from utils.runs.lock import lock_holder
 
-RECORD_HEAD_BYTES = 512  # bytes of record.json, in which `experiment` stands
-LOG_TAIL_BYTES = 4096  # bytes of log.txt
+RECORD_HEAD_BYTES = 512  # `experiment` lies in the first bytes of record.json
+LOG_TAIL_BYTES = 4096
 
 
 def identical_run(args, experiment, selection):
-    """Return a line (list of one str) on the newest run of the same options, code and data, [] where there is none.
+    """Return a line (list of str) about the newest run with the same options, code and data, or [].
 
     Args:
-        args: options; checkpoints_dir and model_dir count.
-        experiment: of the run that is about to start (str), as in its record; None: nothing can be told.
-        selection: utils.training.checkpoint_selector.Selection, by which epochs are compared.
+        args: options; checkpoints_dir and model_dir are used.
+        experiment: hash in the record of the new run (str), or None.
+        selection: utils.training.checkpoint_selector.Selection, which compares epochs.
     """
     if experiment is None:
         return []
@@ -28,28 +28,28 @@ def identical_run(args, experiment, selection):
     if not runs:
         return []
     more = f'; {len(runs) - 1} more' if len(runs) > 1 else ''
-    return [f'the same was run already (options, code, data): {runs[-1]}, {run_summary(runs[-1], selection)}{more}']
+    return [f'same options, code and data as an earlier run: {runs[-1]}, {run_summary(runs[-1], selection)}{more}']
 
 
 def runs_of_experiment(directory, experiment):
-    """Return the directories (list of Path) of the runs in a directory that have this `experiment`, the newest last."""
+    """Return the run directories (list of Path) in a directory with this `experiment` hash, newest last."""
     needle, found = f'"experiment": "{experiment}"'.encode(), []
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
                 if (date := _date_of(entry.path, needle)) is not None:
                     found.append((date, Path(entry.path)))
-    except OSError:  # no such directory yet, or one that cannot be read
+    except OSError:  # missing or unreadable
         return []
     return [path for _, path in sorted(found)]
 
 
 def _date_of(run, needle):
-    """Return when a run began (str) if its record holds `needle` (bytes) and it never went on as another; else None."""
+    """Return the date (str) of a run if its record holds `needle` (bytes) and it never changed on resume, else None."""
     try:
         with open_regular(os.path.join(run, 'record.json')) as file:
             head = file.read(RECORD_HEAD_BYTES)
-    except OSError:  # of an older version, no run, or half written
+    except OSError:  # no record: an older version, or no run
         return None
     if needle not in head or os.path.exists(os.path.join(run, 'record_2.json')):
         return None
@@ -58,7 +58,7 @@ def _date_of(run, needle):
 
 
 def run_summary(run, selection):
-    """Return what has come of a run (str): 'finished, best val/acc 0.9912 in epoch 7 of 10'."""
+    """Return the state and best epoch of a run (str): 'finished after epoch 10, best val/acc 0.9912 in epoch 7'."""
     rows = _history_values(run / 'history.csv', selection.monitor)
     state = 'finished' if _has_ended(run / 'log.txt') else _unfinished_state(run)
     if not rows:
@@ -72,25 +72,25 @@ def run_summary(run, selection):
 
 def _unfinished_state(run):
     try:
-        return 'under way' if lock_holder(run) else 'interrupted'
-    except OSError:  # a lock that cannot be read
+        return 'running' if lock_holder(run) else 'interrupted'
+    except OSError:  # unreadable lock
         return 'interrupted'
 
 
 def _history_values(path, monitor):
-    """Return (epoch, value) of each row of a history.csv that can be read (list)."""
+    """Return (epoch, value) of each valid row of a history.csv (list)."""
     rows = []
     try:
         with open_regular(path, 'r', newline='', encoding='utf-8', errors='replace') as file:
             for row in csv.DictReader(file):
                 rows.append((int(row['epoch']), float(row[monitor])))
-    except (OSError, csv.Error, KeyError, TypeError, ValueError):  # absent, half written, or of something else
+    except (OSError, csv.Error, KeyError, TypeError, ValueError):  # missing, half written, or another file
         return rows
     return rows
 
 
 def _has_ended(path):
-    """Return whether the last lines of a log are those of a run that came to its end (bool)."""
+    """Return whether a log ends as the log of a finished run (bool)."""
     try:
         with open_regular(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))

@@ -1,16 +1,15 @@
-"""What a network answers to a fixed probe: kept in each checkpoint, asked again when one is loaded.
+"""Output fingerprints: outputs of a network for a fixed input (the probe), saved in each checkpoint.
 
-load_state_dict takes weights for whatever has parameters of the same names and shapes. Another activation, padding or
-order of layers, another eps of a norm: none of them has any, and all of them change what the weights compute. The
-answers tell, whatever the change was.
+load_state_dict accepts weights whenever names and shapes match. Another activation, padding, order of layers or eps of
+a norm has no parameters but changes the outputs. Comparing outputs detects every such change.
 
-The probe is noise of deviation 1, as normalised pictures and features are, of the run's own size, by RULE, which never
-changes: a new one gets another number. A network that takes something else says by Trainer.probe what it is to be
-asked; that is then kept whole.
+The standard probe is noise with standard deviation 1, like normalised images and features, in the input size of the
+run. RULE numbers the way the noise is made and never changes its meaning. For a network with other inputs, override
+Trainer.probe; the checkpoint then stores that probe.
 
-On one machine the answers to one probe are the same bits. Other devices, thread counts, memory layouts and versions of
-torch moved them by up to 1e-6 of the largest; ReLU instead of LeakyReLU(0.01) moves them by 4e-3 and more, another eps
-(1e-3 instead of 1e-5) of trained batch norms by 8e-3, another padding mode by 1e-2. TOLERANCE lies between.
+On one machine the outputs are bit-identical. Other devices, thread counts, memory layouts and versions of torch changed
+them by up to 1e-6 of the largest output; ReLU instead of LeakyReLU(0.01) by 4e-3 or more, eps 1e-3 instead of 1e-5 in
+trained batch norms by 8e-3, another padding mode by 1e-2. TOLERANCE lies between.
 """
 
 import math
@@ -29,36 +28,35 @@ from utils.runs.checkpoint import unwrap_model
 
 RULE = 1
 SAMPLES = 2
-TOLERANCE = 1e-4  # of the largest number in the same output
-MAX_STORED_VALUES = 1000  # numbers of an answer that are kept, of a larger one a sample and MOMENTS
-MOMENT_COUNT = 3
-MAX_NOISE_VALUES = 2**28  # numbers of a probe that is drawn, which take eight bytes each
-MAX_PROBE_VALUES = 2**16  # numbers of a probe that is kept whole
-TIME_SHARE = 0.005  # of a run's time, for checkpoints within an epoch
+TOLERANCE = 1e-4  # relative to the largest value of the same output
+MAX_STORED_VALUES = 1000  # per network; of larger outputs a sample and MOMENT_COUNT moments are stored
+MOMENT_COUNT = 3  # mean, root mean square, maximum
+MAX_NOISE_VALUES = 2**28  # eight bytes each
+MAX_PROBE_VALUES = 2**16  # of a probe that is stored in the checkpoint
+TIME_SHARE = 0.005  # of the run time, for checkpoints within an epoch
 
 
 class NoFingerprintError(Exception):
-    """Why there is none (str): of this network, or in this checkpoint."""
+    """The reason (str) why a network or a checkpoint has no usable fingerprint."""
 
 
 class OutputFingerprinter:
-    """Adds to the checkpoints of a run what its network answers at that moment.
+    """Adds output fingerprints to the checkpoints of a run.
 
     Args:
-        trainer: train.Trainer; what its `probe` returns is asked, `eval_weights` gives the weights, and `logger` is
-            told once if the network cannot be asked.
+        trainer: train.Trainer; `probe` returns the probe, `eval_weights` selects the weights, `logger` prints once if
+            the network has no fingerprint.
     """
 
     def __init__(self, trainer):
-        # In a circle worker processes would be waited for until they time out.
+        # A reference cycle would keep worker processes alive until they time out.
         self.trainer, self.time_budget = weakref.proxy(trainer), TimeBudget(TIME_SHARE)
         self.probe = self.stored_probe = self.why_impossible = None
 
     def add_to(self, states):
-        """Add `fingerprint` (dict, or None where there is none) to states (dict name -> dict) about to be saved.
+        """Add `fingerprint` (dict or None) to the states (dict from a name to a dict) that are about to be saved.
 
-        All of them must be of the weights that the network has now. Within an epoch a large network is not asked at
-        every saving.
+        All states must hold the current weights. Within an epoch a large network is not evaluated for each checkpoint.
         """
         found, interruption = None, self.trainer.interruption
         if self.why_impossible is None and (not self.trainer.batch or interruption.signal or self._may_be_slow()):
@@ -68,7 +66,7 @@ class OutputFingerprinter:
             state['fingerprint'] = found
 
     def _may_be_slow(self):
-        # Of a network in shards all processes are asked, which have not all had the same time.
+        # All processes must evaluate a sharded network together, and their time budgets differ.
         return self.time_budget.due() and not is_sharded(self.trainer.net)
 
     def _compute_fingerprint(self):
@@ -78,66 +76,64 @@ class OutputFingerprinter:
                 if self.probe is None:
                     self._select_probe(net)
                 outputs = probe_outputs(net, self.probe)
-        except Exception as error:  # of a network that is somebody's own: whatever it raises, training goes on
+        except Exception as error:  # a user's network may raise anything; training continues
             self.why_impossible = failure_reason(error)
             self.trainer.logger.print(
-                f'the checkpoints have no fingerprint, by which a change of the code is noticed: {self.why_impossible} '
-                '(a network that takes something else: override Trainer.probe)'
+                'checkpoints are saved without output fingerprint, so later changes of the model code are not noticed: '
+                f'{self.why_impossible}. If the network takes other inputs, override Trainer.probe'
             )
             return None
         return {'rule': RULE, 'probe': self.stored_probe, 'device': self.trainer.device.type, 'outputs': outputs}
 
     def _select_probe(self, net):
-        """Settle on a probe, once, and make sure that the network answers it the same way each time."""
+        """Select the probe, once, and check that the network is deterministic."""
         probe = self.trainer.probe()
         if probe is None:
-            raise NoFingerprintError('the size of a sample is not known')
+            raise NoFingerprintError('the size of the input is not known')
         if torch.is_tensor(probe) and torch.equal(probe, probe_noise(probe.shape)):
             self.stored_probe = {'shape': list(probe.shape)}
         else:
             self.stored_probe = {'inputs': probe}
             count = sum(tensor.numel() for _, tensor in named_tensors(probe))
             if count > MAX_PROBE_VALUES:
-                raise NoFingerprintError(
-                    f'the probe has {count:,} numbers, and no more than {MAX_PROBE_VALUES:,} are kept'
-                )
+                raise NoFingerprintError(f'the probe has {count:,} values, at most {MAX_PROBE_VALUES:,} can be saved')
         first, second = probe_outputs(net, probe, twice=True)
         if output_difference(first, second):
-            raise NoFingerprintError('in a test the network computes something else each time')
+            raise NoFingerprintError('in eval mode the network gives other outputs each time')
         self.probe = probe
 
 
 def standard_probe(args):
-    """Return pictures float32 (SAMPLES, C, H, W), or features (SAMPLES, F), of the options; None: they do not say."""
+    """Return the probe for the input size in the options: float32 (SAMPLES, C, H, W) or (SAMPLES, F), or None."""
     if not args.channels or args.image_size is None:
         return None
     return probe_noise((SAMPLES, args.channels, *args.image_size))
 
 
 def probe_noise(shape):
-    """Return the noise of RULE: float32, uniform, of mean 0 and deviation 1.
+    """Return the noise of RULE: float32, uniform, mean 0, standard deviation 1.
 
-    numpy has promised never to change what a RandomState draws (NEP 19). No other generator is touched.
+    NumPy guarantees that RandomState never changes its stream (NEP 19). No other generator is used.
     """
     draws = np.random.RandomState(0).random_sample(math.prod(shape)).reshape(tuple(shape))
     return torch.from_numpy(((2 * draws - 1) * math.sqrt(3)).astype(np.float32))
 
 
 def probe_outputs(net, probe, twice=False):
-    """Return what a network answers in a test, in float32, and leave everything as it was.
+    """Return the outputs of a network in eval mode and float32; the state of the network does not change.
 
     Args:
         net: nn.Module on its device, not wrapped.
-        probe: a tensor, or a tuple or list of arguments, or a dict of arguments by name; on any device.
-        twice: ask twice, and return two answers.
+        probe: tensor, tuple or list of arguments, or dict of keyword arguments, on any device.
+        twice: evaluate twice and return two results.
 
     Returns:
-        dict name -> {'shape': list of int, 'values': float32 (n,) on the CPU}, for each tensor of the output; '' is the
-        name of one that is not in a tuple, list or dict. A large one is told by numbers of it and its MOMENTS.
+        dict from a name to {'shape': list of int, 'values': float32 (n,) on the CPU} for each tensor of the output. The
+        name is '' if the output is a tensor. Of a large tensor a sample and the moments are returned.
 
     Raises:
         NoFingerprintError: the output holds no tensor.
-        Exception: what the network raises.
+        Exception: raised by the network.
     """
     device = next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device('cpu'))
     probe = nested_to_device(probe, device)
@@ -149,16 +145,16 @@ def probe_outputs(net, probe, twice=False):
 
 
 def summarize_output(output):
-    """Return what is kept of a network's output: see `answers`."""
+    """Return what is stored of an output: see `probe_outputs`."""
     found = list(named_tensors(output))
     if not found:
-        raise NoFingerprintError(f'the network returns {type(output).__name__}, and in it no tensor')
+        raise NoFingerprintError(f'the network returns {type(output).__name__} without a tensor')
     most = max(MAX_STORED_VALUES // len(found), 1)
     return {name: {'shape': list(tensor.shape), 'values': sample_values(tensor, most)} for name, tensor in found}
 
 
 def sample_values(tensor, most):
-    """Return a tensor's numbers, float32 (n,) on the CPU; of more than `most` a fixed choice and mean, rms, maximum."""
+    """Return the values of a tensor, float32 (n,) on the CPU; if more than `most`, a fixed sample and the moments."""
     numbers = (torch.view_as_real(tensor) if tensor.is_complex() else tensor).reshape(-1)
     if len(numbers) > most:
         draws = np.random.RandomState(0).random_sample(most)
@@ -170,54 +166,56 @@ def sample_values(tensor, most):
 
 
 def output_difference(then, now):
-    """Return how two results of `answers` differ (str), or None: not by more than TOLERANCE."""
+    """Return how two results of `probe_outputs` differ (str), or None if within TOLERANCE."""
     shapes = [{name: tuple(part['shape']) for name, part in each.items()} for each in (then, now)]
     if shapes[0] != shapes[1]:
         told_then, told_now = (', '.join(f'{name} {shape}'.strip() for name, shape in each.items()) for each in shapes)
-        return f'its output is {told_now} instead of {told_then}'
+        return f'the shape of its output is {told_now} instead of {told_then}'
     largest, scale_there = 0.0, 0.0
     for name, part in then.items():
         old, new = part['values'].double(), now[name]['values'].double()
         if not old.numel():
             continue
-        same = (old == new) | (old.isnan() & new.isnan())  # also infinities of one sign
+        same = (old == new) | (old.isnan() & new.isnan())  # also equal infinities
         difference = torch.where(same, 0.0, (new - old).abs().nan_to_num(nan=math.inf, posinf=math.inf)).max().item()
         scale = old.abs().nan_to_num(posinf=0.0).max().item()
         if difference > TOLERANCE * max(scale, TOLERANCE) and difference > largest:
             largest, scale_there = difference, scale
-    return f'largest difference {largest:.2g}, of outputs up to {scale_there:.2g}' if largest else None
+    return f'largest difference {largest:.2g}, largest output {scale_there:.2g}' if largest else None
 
 
 def compare_outputs(net, fingerprint):
-    """Return how a network's answers differ from those in a checkpoint (str), or None: they do not.
+    """Return how the outputs of a network differ from the fingerprint of a checkpoint (str), or None if they agree.
 
     Args:
         net: nn.Module on its device, wrapped or not.
-        fingerprint: what is in the checkpoint; None where there is nothing.
+        fingerprint: value in the checkpoint, or None.
 
     Raises:
-        NoFingerprintError: there is none, or it cannot be compared.
+        NoFingerprintError: there is no fingerprint, or it cannot be compared.
     """
     if fingerprint is None:
-        raise NoFingerprintError('the checkpoint holds no fingerprint')
+        raise NoFingerprintError('the checkpoint has no output fingerprint')
     try:
         if fingerprint['rule'] != RULE:
-            raise NoFingerprintError(f'the rule {fingerprint["rule"]} of its fingerprint is not known here')
+            raise NoFingerprintError(
+                f'its fingerprint has rule {fingerprint["rule"]}, which this version does not know'
+            )
         kept = fingerprint['probe']
         if math.prod(kept.get('shape', ())) > MAX_NOISE_VALUES:
-            raise NoFingerprintError(f'its probe has more than {MAX_NOISE_VALUES:,} numbers')
+            raise NoFingerprintError(f'its probe has more than {MAX_NOISE_VALUES:,} values')
         probe = probe_noise(kept['shape']) if 'shape' in kept else kept['inputs']
         return output_difference(fingerprint['outputs'], probe_outputs(unwrap_model(net), probe))
-    except Exception as error:  # of a changed network, or of a fingerprint that something else has made
+    except Exception as error:  # a changed network or an invalid fingerprint may raise anything
         raise NoFingerprintError(failure_reason(error)) from error
 
 
 def failure_reason(error):
-    """Return what an exception says about why there is no fingerprint (str, one line)."""
+    """Return the reason in an exception why there is no fingerprint (str, one line)."""
     if isinstance(error, NoFingerprintError | DanluError):
         return str(error)
     line = next(iter(str(error).strip().splitlines()), 'no reason given')
-    return f'the network does not take the probe ({type(error).__name__}: {line[:200]})'
+    return f'the network does not accept the probe ({type(error).__name__}: {line[:200]})'
 
 
 def named_tensors(value, name=''):
@@ -241,7 +239,7 @@ def nested_to_device(value, device):
 
 @contextmanager
 def preserve_state(net):
-    """Have a network, not compiled, in eval mode for the body of the `with`, then all as it was before."""
+    """Put a network into eval mode without compilation in the body of the `with`; restore everything afterwards."""
     modes = [(module, module.training) for module in net.modules()]
     compiled = [(module, module._compiled_call_impl) for module in net.modules() if module._compiled_call_impl]
     buffers = [(m._buffers, n, b, b.clone()) for m in net.modules() for n, b in m._buffers.items() if b is not None]
@@ -249,7 +247,7 @@ def preserve_state(net):
     try:
         for module, _ in compiled:
             module._compiled_call_impl = None
-        for module, _ in modes:  # not by net.eval(), which somebody's own network may do more in
+        for module, _ in modes:  # a user's network may override eval()
             module.training = False
         yield
     finally:
@@ -266,11 +264,11 @@ def preserve_state(net):
 
 @contextmanager
 def in_float32():
-    """Compute in float32 in the body of the `with`, without the TF32 or bfloat16 that devices may put in its place."""
+    """Compute in true float32, without TF32 or bfloat16, in the body of the `with`."""
     backends = torch.backends
     try:
         before = torch.get_float32_matmul_precision(), backends.cudnn.allow_tf32
-    except RuntimeError:  # torch does not tell these any more where somebody has used those that replace them
+    except RuntimeError:  # torch refuses these settings once the newer ones were used
         places = [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
         places = [(place, place.fp32_precision) for place in [*places, backends.mkldnn.conv]]
         for place, _ in places:

@@ -1,20 +1,20 @@
-"""What a run records of itself at its start: env.txt, source.zip, record.json, and `record` in every checkpoint.
+"""The record of a run: env.txt, source.zip, record.json, and `record` in every checkpoint.
 
 The record is a dict of plain values:
 
     format      1
-    date        ISO 8601, with the time zone
-    experiment  SHA-256 of the options that matter, the code and the data: equal for identical runs; None where they
-                cannot tell, as parts were ready-made, the data has no hash, or the code changed on the way
+    date        ISO 8601 with time zone
+    experiment  SHA-256 of the relevant options, the code and the data: equal for identical runs; None if objects were
+                passed to the Trainer, the data has no hash, or the code changed during the run
     run         random hexadecimal id, the same in all checkpoints of a run; older records have none
-    code        SHA-256 of the code that makes a run: utils.provenance.project_source.code_hash
-    source      file and its sha256: the archive of the project's own files
-    git         commit and the paths changed since, or None: utils.provenance.environment.git_state
-    versions    of Python, torch and the packages that the parts are from
-    components  the hash of each definition that was used, by kind: utils.provenance.code_fingerprint
-    data        of each split: list (or kind of data), sha256, samples and more: see data_record of
+    code        SHA-256 of the code that runs use: utils.provenance.project_source.code_hash
+    source      file name and sha256 of the archive of the project's source files
+    git         commit and changed paths, or None: utils.provenance.environment.git_state
+    versions    versions of Python, torch and the packages of the objects in use
+    components  hash of each definition in use, by kind: utils.provenance.code_fingerprint
+    data        for each split: list (or data type), sha256, samples and more: data_record of
                 data/checks/dataset_fingerprint.py
-    given_parts the class, file and line of each part that was ready-made, by its role; absent where there was none
+    given_parts class, file and line of each object passed to the Trainer, by role; absent if there is none
 """
 
 import hashlib
@@ -26,6 +26,7 @@ import uuid
 from itertools import count
 from pathlib import Path
 
+from utils.base.abbreviation import enumerate_items, surround
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.known_archives import note_archive
@@ -42,21 +43,22 @@ from utils.provenance.symbol_resolver import Source
 
 FORMAT = 1
 DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
-IDENTITY_KEYS = ('code', 'source', 'versions', 'data')  # what makes a run that goes on another one
+IDENTITY_KEYS = ('code', 'source', 'versions', 'data')  # if one of them changes, a resumed run is another experiment
 ARCHIVE_NAME = re.compile(r'source(_\d+)?\.zip')
-ANOTHER_RUN = 'it goes on with what is there now, which is another run'
+ALL_IN_LOG = ' (all in log.txt)'
+NEW_EXPERIMENT = 'the run continues with the change and counts as another experiment'
 
 
 class Record:
-    """The record of a run that is about to start or to go on.
+    """The record of a run that starts or resumes.
 
     Args:
-        trainer: train.Trainer with its parts.
+        trainer: train.Trainer with all its parts.
 
     Attributes:
         values: the record (dict).
-        archive: source.zip (bytes).
-        goes_on: whether it is the record that the run was interrupted with (bool).
+        archive: content of source.zip (bytes).
+        is_unchanged: whether the record of the interrupted run is still valid (bool); False for a new run.
     """
 
     def __init__(self, trainer):
@@ -79,30 +81,28 @@ class Record:
         self.values['experiment'] = experiment_of(trainer, self.values)
 
     def continue_record(self, state, directory):
-        """Compare with the record of the run that goes on; return lines (list of str) on what changed meanwhile.
+        """Compare with the record of the interrupted run; return one line (str) for each difference (list).
 
         Args:
-            state: what is in the checkpoint (dict); older ones have the hashes `identity` instead of a record.
-            directory: of the run.
+            state: the checkpoint (dict); old checkpoints have the hashes `identity` instead of a record.
+            directory: run directory.
         """
         then = state.get('record') or _legacy_record(state.get('identity') or {})
-        lines = [
-            f'changed since the run was interrupted: {what}; {ANOTHER_RUN}'
-            for what in record_differences(then, self.values, open_archive(then, directory))
-        ]
+        differences = record_differences(then, self.values, open_archive(then, directory))
+        lines = [surround('changed since the run was interrupted: ', d, f'; {NEW_EXPERIMENT}') for d in differences]
         self.is_unchanged = _has_archive(then) and all(
             _identity_value(then, key) == _identity_value(self.values, key) for key in IDENTITY_KEYS
         )
         if self.is_unchanged:
             self.values = then | {'experiment': then.get('experiment') and self.values['experiment']}
         elif 'code' in then:
-            self.values['experiment'] = None  # a part of it was another
+            self.values['experiment'] = None  # the first epochs ran with other code
         if 'run' in then:
             self.values['run'] = then['run']
         return lines
 
     def rewrite(self, trainer):
-        """Write record.json anew, as a part of a run that has not begun was replaced or it got another length."""
+        """Write record.json again after a part or the number of epochs changed before the first step."""
         roots, values = find_entry_points(trainer), self.values
         values['versions'], values['components'] = versions_of(packages_of(roots)), _components(roots)
         values['experiment'] = experiment_of(trainer, values)
@@ -114,14 +114,14 @@ class Record:
             file.write('\n')
 
     def write(self, directory, device):
-        """Write the three files into the run's directory, those of a changed run as env_2.txt and so on.
+        """Write env.txt, source.zip and record.json into the run directory; after a change env_2.txt and so on.
 
         Args:
-            directory: of the run.
-            device: what the network runs on (str).
+            directory: run directory.
+            device: device of the network (str).
 
         Returns:
-            A line (list of one str) where the archive cannot be noted as the user's own, else [].
+            One line (list of str) if the archive cannot be registered as the user's own, else [].
         """
         directory, source = Path(directory), self.values['source']
         if self.is_unchanged:
@@ -137,30 +137,30 @@ class Record:
         with atomic_writer(directory / _sibling_name(source['file'], 'record.json')) as file:
             json.dump(self.values, file, indent=1)
             file.write('\n')
-        self.archive = None  # it may be large, and the run long
+        self.archive = None  # frees memory during the run
         return note_archive(source['sha256'], directory)
 
 
 def check_same_run(state, path, run):
-    """Raise a DanluError if a checkpoint was written by another run than the one that its directory records.
+    """Raise a DanluError if a checkpoint belongs to another run than the record.json of its directory.
 
     Args:
-        state: what is in the checkpoint (dict).
-        path: of the checkpoint.
-        run: directory of the run (Path), whose record.json names the run. Records of older versions do not.
+        state: the checkpoint (dict).
+        path: path of the checkpoint.
+        run: run directory (Path). Old records have no run id and are not checked.
     """
     own, found = run_id(read_record(run)), run_id(state.get('record'))
     if own is None or found is None or own == found:
         return
     raise DanluError(
-        f'--resume: {path} was written by another run than {run} (run id {found} in the checkpoint, {own} in '
-        f'record.json). Resume the run that it belongs to, or start a new run from its weights: python train.py '
+        f'--resume: {path} belongs to another run than {run} (run id {found} in the checkpoint, {own} in '
+        f'record.json). Resume the run of the checkpoint, or start a new run from its weights: python train.py '
         f'{shlex.quote(f"@{run}/args.txt")} --load_model_path {shlex.quote(str(path))}'
     )
 
 
 def read_record(run):
-    """Return the record.json of a run's directory (dict), {} where there is none that can be read."""
+    """Return the record.json of a run directory (dict), {} if it is missing or invalid."""
     try:
         record = json.loads(read_regular_text(Path(run, 'record.json')))
     except (OSError, ValueError, RecursionError):
@@ -169,7 +169,7 @@ def read_record(run):
 
 
 def run_id(record):
-    """Return the run's id (str) in a record, or None: it holds none."""
+    """Return the run id (str) in a record, or None."""
     value = record.get('run') if isinstance(record, dict) else None
     return value if isinstance(value, str) else None
 
@@ -179,12 +179,12 @@ def _identity_value(record, key):
 
 
 def _has_archive(record):
-    """Return whether a record names an archive as a run calls it (bool); a checkpoint may be from anybody."""
+    """Return whether a record names a valid source archive (bool); checkpoints of strangers may hold any path."""
     return bool(ARCHIVE_NAME.fullmatch(str((record.get('source') or {}).get('file'))))
 
 
 def _components(roots):
-    """Return the hashes of the definitions that were used: {kind: {name: hash}}."""
+    """Return the hashes of the definitions in use: {kind: {name: hash}}."""
     names = {
         kind: [
             name for name in (thing if isinstance(thing, str) else definition_name(thing) for thing in things) if name
@@ -196,18 +196,18 @@ def _components(roots):
 
 
 def experiment_of(trainer, record):
-    """Return the SHA-256 (str) of what makes a run what it is, or None: its options do not tell."""
+    """Return the SHA-256 (str) of options, code and data, or None if these do not define the run: see the module."""
     data = [split for split in record['data'].values() if split['samples'] != 0]  # 0: there is no validation
     if trainer.given or any(split['sha256'] is None for split in data):
         return None
     aside = {'from_data', *names_of(trainer.args, experiment=False)}
     options = {name: value for name, value in vars(trainer.args).items() if name not in aside}
     if trainer.args.val_split is not None:
-        options['val_list'] = None  # in the run's own directory, made of the training data
-    if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # masks stored as RGB are read by it
+        options['val_list'] = None  # a file in the run directory, split from the training data
+    if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # decodes RGB masks
         options['palette'] = trainer.args.palette
-    options['gpus'] = len(trainer.args.gpus or [0])  # several share a batch
-    if processes.count() > 1:  # whose sums have other last digits
+    options['gpus'] = len(trainer.args.gpus or [0])  # several GPUs split a batch
+    if processes.count() > 1:  # sums over processes round differently
         options['processes'] = processes.count()
     data = [split['sha256'] for split in record['data'].values()]
     whole = json.dumps([options, record['code'], record['components'], data], sort_keys=True, default=str)
@@ -215,19 +215,19 @@ def experiment_of(trainer, record):
 
 
 def _legacy_record(identity):
-    """Return what there is of a record (dict) in a checkpoint of before there were any: the hash of the code.
+    """Return the record (dict) of a checkpoint that is older than records: the code hash only.
 
-    Those of data are left out, as that of a list did not see the sizes of its files then.
+    Hashes of data are not comparable, because list hashes did not include file sizes then.
     """
     return {'code': identity['code']} if 'code' in identity else {}
 
 
 def record_differences(then, now, archive=None):
-    """Return what differs between two records (list of str): data by split, versions, and the code by its parts.
+    """Return the differences between two records (list of str): data of each split, versions, code.
 
     Args:
-        then, now: records (dict), of which `now` is of the project as it is.
-        archive: Source of then's source.zip, or None: it is not at hand.
+        then, now: records (dict); `now` describes the current project.
+        archive: Source of the source.zip of `then`, or None if it is not available.
     """
     found = []
     for split, what in DATA_OF_SPLIT.items():
@@ -241,7 +241,7 @@ def record_differences(then, now, archive=None):
 
 
 def changed_versions(then, now):
-    """Return the packages whose versions differ between two records (list of 'torch 2.14 -> 2.15')."""
+    """Return the changed package versions between two records (list of str: 'torch 2.14 -> 2.15')."""
     before, after = then.get('versions') or {}, now.get('versions') or {}
     return [
         f'{name} {before[name]} -> {after[name]}' for name in before if after.get(name, before[name]) != before[name]
@@ -249,11 +249,11 @@ def changed_versions(then, now):
 
 
 def code_differences(then, archive):
-    """Return a line (list of one str) on what of the code is not as it was, [] where only comments and layout differ.
+    """Return the changed definitions and files in one line (list of AbbreviatedText), [] if only comments changed.
 
     Args:
         then: record (dict).
-        archive: Source of its source.zip, or None.
+        archive: Source of the source.zip of `then`, or None.
     """
     now = Source(PROJECT)
     parts = describe_changes(found := find_changes(then, archive, now))
@@ -261,11 +261,11 @@ def code_differences(then, archive):
         parts += [path for path in find_changed_files(archive, now) if path not in {change.path for change in found}]
         if not parts:
             return []
-    return ['the code' + (f' of {", ".join(parts)}' if parts else '')]
+    return [surround('the code of ', enumerate_items(parts, ', ', ALL_IN_LOG)) if parts else 'the code']
 
 
 def open_archive(record, directory):
-    """Return the Source of a run's source.zip, or None: it is not in `directory`, or not the one that was recorded."""
+    """Return the Source of the source.zip of a record, or None if it is not in `directory` or has another hash."""
     if not record or not _has_archive(record):
         return None
     source = record['source']
@@ -278,7 +278,7 @@ def open_archive(record, directory):
 
 
 def _new_archive_name(directory):
-    """Return the name (str) of a new archive: source.zip, or source_2.zip where there is one of an earlier start."""
+    """Return a free name (str) for the archive: source.zip, or source_2.zip after a resume with changes."""
     for number in count(1):
         name = 'source.zip' if number == 1 else f'source_{number}.zip'
         if not any(
@@ -289,6 +289,6 @@ def _new_archive_name(directory):
 
 
 def _sibling_name(archive, name):
-    """Return the name (str) of the file that goes with an archive: source_2.zip and env.txt are env_2.txt."""
+    """Return the name (str) of a file with the number of its archive: env_2.txt for source_2.zip and env.txt."""
     stem, ending = os.path.splitext(name)
     return f'{stem}{os.path.splitext(archive)[0].removeprefix("source")}{ending}'

@@ -1,6 +1,6 @@
-"""eval.py --code then: a test by the code that a run had, in a process of its own; --code both: by that and today's.
+"""eval.py --code then and both: tests a checkpoint with the code of its run, in a separate process.
 
-Each run keeps its code in source.zip, and each of its checkpoints says which archive that is. Imports no torch.
+Each run saves its code in source.zip, and each checkpoint names the archive. Imports no torch.
 """
 
 import json
@@ -19,36 +19,36 @@ from utils.options.arguments import underscored
 from utils.provenance.environment import command_line
 from utils.provenance.source_archive import read_archive, unpack_cached
 
-CODE_VARIABLE = 'DANLU_CODE'  # environment variable by which the process of the other code knows what it is
-INTERRUPT_GRACE_SECONDS = 3.0  # seconds in which a process ends by the Ctrl-C that it got from the terminal itself
+CODE_VARIABLE = 'DANLU_CODE'  # environment variable that tells the other process its archive and command
+INTERRUPT_GRACE_SECONDS = 3.0  # until Ctrl-C is forwarded to a process that the terminal has signalled itself
 
 
 def test_with_recorded_code(parser, argv, checkpoint):
-    """Test a checkpoint by the code of its run, as eval.py does, and return the values (dict of float).
+    """Test a checkpoint with the code of its run and return the values (dict of float).
 
     Args:
-        parser: that of eval.py.
-        argv: its words (list of str), --code among them; None: the command line.
-        checkpoint: what utils.runs.checkpoint.load_checkpoint returned for the one that they name.
+        parser: parser of eval.py.
+        argv: arguments of eval.py (list of str) including --code, or None for the command line.
+        checkpoint: result of utils.runs.checkpoint.load_checkpoint for --load_model_path.
 
     Raises:
-        DanluError: the code is not there, damaged, not allowed to run, or cannot be unpacked.
-        SystemExit: the test failed; with its exit status.
+        DanluError: the code is missing, damaged, not permitted to run, or cannot be unpacked.
+        SystemExit: the test failed; has its exit status.
     """
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     given = parser.given(argv)
     path, sha256 = find_archive(checkpoint, given['load_model_path'])
-    if given.get('download'):  # into the project, and not into the cache
+    if given.get('download'):  # downloads go into the project, not into the cache
         (Path(parser.get_default('checkpoints_dir')).parent / 'datasets').mkdir(exist_ok=True)
     told = {'archive': str(path), 'sha256': sha256, 'command': original_command()}
     files = read_archive(path, sha256)
     whose = check_permission(path, sha256, given.get('trust_code', False))
     with unpack_cached(files, sha256) as place:
-        print(f'by the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
+        print(f'testing with the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
         start = [sys.executable, str(place / 'eval.py'), *recorded_code_arguments(parser, argv, given)]
         said = run_forwarding(start, {**os.environ, CODE_VARIABLE: json.dumps(told)})
     if not said.get('results'):
-        raise DanluError(f'--code: the programs in {path} do not say where the results of the test are')
+        raise DanluError(f'--code: eval.py in {path} did not print where its results are')
     return read_result_values(Path(said['results']) / 'result.txt')
 
 
@@ -56,30 +56,30 @@ test_with_recorded_code.__test__ = False  # pytest would take it for a test
 
 
 def find_archive(checkpoint, path):
-    """Return the Path of the archive that holds the code of a checkpoint's run, and its SHA-256 (str).
+    """Return the Path and the SHA-256 (str) of the source archive of a checkpoint.
 
     Args:
-        checkpoint: what utils.runs.checkpoint.load_checkpoint returned.
-        path: of its file.
+        checkpoint: result of utils.runs.checkpoint.load_checkpoint.
+        path: path of the checkpoint.
 
     Raises:
-        DanluError: the checkpoint names none.
+        DanluError: the checkpoint names no archive.
     """
     record = checkpoint.get('record')
     source = record.get('source') if isinstance(record, dict) else None
     file, sha256 = (source.get(key) for key in ('file', 'sha256')) if isinstance(source, dict) else (None, None)
     if not (isinstance(file, str) and isinstance(sha256, str)) or Path(file).name != file:
         raise DanluError(
-            f'--code: {path} does not say what code it is of: it is no checkpoint of a run, or older than source.zip; '
-            'check out the commit of its time and test it there'
+            f'--code: {path} names no source.zip: it is no checkpoint of a run, or older than source.zip. To use its '
+            'code, check out the commit of that time'
         )
     return Path(path).parent / file, sha256
 
 
 def recorded_code_arguments(parser, argv, given):
-    """Return the words (list of str) that the other eval.py gets: those given, and where results go.
+    """Return the arguments (list of str) for the eval.py of the run: the given ones and the result directory.
 
-    Without --code, and without --trust_code, which older code does not know.
+    --code and --trust_code are removed, because older code does not know them.
     """
     words, left = [], list(argv)
     while left:
@@ -88,25 +88,25 @@ def recorded_code_arguments(parser, argv, given):
             left.pop(0)
         elif not word.startswith('--code=') and word not in ('--trust_code', '--no_trust_code'):
             words.append(word)
-    if 'code' in parser.given(words):  # in an @file
+    if 'code' in parser.given(words):  # from an @file
         words.append('--code=now')
-    if 'result_dir' not in given:  # beside that of a test by today's code
+    if 'result_dir' not in given:  # beside the test with today's code
         words += ['--save_prefix', f'{given.get("save_prefix", parser.get_default("save_prefix"))}_then']
     elif given['code'] == 'both':
         words += ['--result_dir', f'{given["result_dir"]}_then']
-    if 'checkpoints_dir' not in given:  # its own default lies in the cache
+    if 'checkpoints_dir' not in given:  # the default of the unpacked code lies in the cache
         words += ['--checkpoints_dir', parser.get_default('checkpoints_dir')]
     return words
 
 
 def run_forwarding(words, env):
-    """Run a process, pass its output and the signals that this one gets on, and return what it printed.
+    """Run a process, forward signals to it and its output to stdout, and return its `key: value` lines.
 
     Returns:
-        dict of str: 'results' from the line 'results: ...', and so on, the last of each.
+        dict of str, such as 'results' for the line 'results: ...'; the last line of each key counts.
 
     Raises:
-        SystemExit: it failed; with its exit status, 128 and the number of the signal that ended it.
+        SystemExit: the process failed; has its exit status, or 128 plus the number of the signal that ended it.
     """
     said = {}
     options = {'stdout': subprocess.PIPE, 'text': True, 'encoding': 'utf-8', 'errors': 'replace'}
@@ -119,7 +119,7 @@ def run_forwarding(words, env):
                     said[name] = rest
                 status = process.wait()
         finally:
-            process.kill()  # does nothing where it has ended
+            process.kill()  # does nothing if the process has ended
     if status:
         raise SystemExit(status if status > 0 else 128 - status)
     return said
@@ -127,10 +127,10 @@ def run_forwarding(words, env):
 
 @contextmanager
 def forward_signals(process):
-    """Let a process end by the signals that ask this one to, in the body of the `with`, and this one wait for it."""
+    """Forward signals that ask this process to end to another process, in the body of the `with`."""
 
     def pass_on(number, frame):
-        # What comes from a terminal reaches both.
+        # The terminal sends its signals to both processes.
         timer = threading.Timer(
             INTERRUPT_GRACE_SECONDS if number in TERMINAL_SIGNALS else 0, process.send_signal, [number]
         )
@@ -142,13 +142,13 @@ def forward_signals(process):
 
 
 def code_provenance():
-    """Return by what code this process tests (dict of str) for result.txt, where it is not the project's."""
+    """Return the `code` line for result.txt (dict of str) if this process runs the code of a run, else {}."""
     told = json.loads(os.environ.get(CODE_VARIABLE, '{}'))
     return {'code': f"the run's own, {told['archive']} ({told['sha256']})"} if told else {}
 
 
 def original_command():
-    """Return the command (str) that this process was started by, also where it is another one's."""
+    """Return the command that the user typed (str), also in the process that runs the code of a run."""
     return json.loads(os.environ.get(CODE_VARIABLE, '{}')).get('command') or command_line()
 
 
@@ -156,7 +156,7 @@ def read_result_values(path):
     """Return the values (dict of float) in a result.txt.
 
     Raises:
-        DanluError: it cannot be read, or holds something else.
+        DanluError: the file cannot be read, or is not a result.txt.
     """
     try:
         lines = read_regular_text(path).splitlines()
@@ -165,19 +165,19 @@ def read_result_values(path):
     except OSError as error:
         raise DanluError(f'{path} cannot be read: {error.strerror}') from error
     except ValueError as error:
-        raise DanluError(f'{path} is no result of a test: {error}') from error
+        raise DanluError(f'{path} is not a valid result.txt: {error}') from error
 
 
 def comparison_table(then, now):
-    """Return a table (list of str): the values of a test by the code of the run, by today's, and their difference.
+    """Return a table (list of str) of the values with the code of the run, with today's code, and the differences.
 
     Args:
-        then, now: dict from a value's name to it; those of single classes are counted only.
+        then, now: dict from a name to a value; of values per class only the number of differences is given.
     """
     names = sorted({*then, *now})
     same = [name for name in names if name in then and name in now and repr(then[name]) == repr(now[name])]
     if len(same) == len(names):
-        return [f'then and now: the same values, all {len(names)} to the last digit']
+        return [f"all {len(names)} values are identical with the code of the run and with today's code"]
     rows = [('', 'then', 'now', 'difference')]
     for name in (name for name in names if '/' not in name):
         known = name in then and name in now
@@ -188,4 +188,4 @@ def comparison_table(then, now):
     lines = ['  '.join([row[0].ljust(widths[0]), *right]) for row, right in zip(rows, cells, strict=True)]
     details = [name for name in names if '/' in name]
     changed = len(set(details) - set(same))
-    return lines + ([f'of single classes: {changed} of {len(details)} values differ'] if details else [])
+    return lines + ([f'values per class: {changed} of {len(details)} differ'] if details else [])

@@ -1,4 +1,4 @@
-"""Proof that a resumed run does what the run before it did: the step after each saving, as both of them saw it."""
+"""Checks that a resumed run repeats the interrupted one: compares the first step after each checkpoint."""
 
 import json
 import zlib
@@ -14,15 +14,19 @@ from utils.distributed.fsdp import local_shard
 from utils.runs.checkpoint import unwrap_model
 
 WITNESS_FILE = 'witness.jsonl'
-LOSS_TOLERANCE = 1e-5  # share by which a loss may differ where other arithmetic rounds otherwise: a GPU, more threads
+CONSEQUENCE = 'the run continues, but its results may differ from an uninterrupted run'
+LOSS_TOLERANCE = 1e-5  # relative; a GPU or another number of threads rounds differently
 
 
 class ResumeCheck:
-    """Notes the first step after each saving of last.pth, and compares that of a resumed run with what was noted.
+    """Records the first step after each last.pth in witness.jsonl, and compares the first step of a resumed run.
 
     Args:
-        directory: of the run.
-        resumed: whether the run goes on (bool), so that its first step is compared.
+        directory: run directory.
+        resumed: whether the run is resumed (bool), so that its first step is compared.
+
+    Attributes:
+        is_pending: whether the next step is recorded (bool); the Trainer sets it after saving.
     """
 
     def __init__(self, directory, resumed):
@@ -30,15 +34,15 @@ class ResumeCheck:
         self.weights = None
 
     def before_step(self, trainer):
-        """Take note of the weights with which the next step begins, if that one counts."""
+        """Store the checksum of the weights before a step that is recorded."""
         if self.is_pending:
             self.weights = checksum(unwrap_model(trainer.net).state_dict().values())
 
     def after_step(self, trainer, images, targets):
-        """Write down the step that was just done, if it counts.
+        """Record the step that was just done, if one is pending.
 
         Returns:
-            a line for the log (str) where a resumed run was compared, or None.
+            The result of the comparison (str), a line for the log, or None if nothing was compared.
         """
         if not self.is_pending:
             return None
@@ -58,32 +62,30 @@ class ResumeCheck:
         return line
 
     def _compare_step(self, seen):
-        """Return what differs first between a step and what was noted of it (str)."""
+        """Return the result (str) of comparing a step (dict) with the recorded step of the interrupted run."""
         step = f'batch {seen["batch"]} of epoch {seen["epoch"]}'
         for noted in reversed(self._read_noted_steps()):
             if (noted['epoch'], noted['batch']) == (seen['epoch'], seen['batch']):
                 break
         else:
-            return f'resume not verified: {step} has not run before, so there is nothing to compare it with'
+            return f'resume not verified: {step} did not run before the interruption, so there is nothing to compare'
         then = noted.get('processes', 1)
         if then != seen['processes']:
-            return f'resume not verified: {step} was done by {then} processes and not by {seen["processes"]}'
+            return f'resume not verified: {step} ran on {then} processes before, on {seen["processes"]} now'
         for what in ('weights', 'data'):
             if noted.get(what) != seen[what]:
-                return f'resume differs: the {what} of {step} are not those that the run had'
+                return f'resume differs: the {what} of {step} are not those of the interrupted run; {CONSEQUENCE}'
         if noted['loss'] == seen['loss']:
-            return f'resume verified: weights, data and loss of {step} are those that the run had'
+            return f'resume verified: weights, data and loss of {step} are those of the interrupted run'
         apart = abs(noted['loss'] - seen['loss'])
         if apart <= LOSS_TOLERANCE * abs(noted['loss']):
-            return (
-                f'resume verified: weights and data of {step} are those that the run had, its loss within {apart:.1g}'
-            )
-        return (
-            f'resume differs: the loss of {step} is {seen["loss"]!r}, was {noted["loss"]!r}; weights and data are equal'
-        )
+            same = f'weights and data of {step} are those of the interrupted run'
+            return f'resume verified: {same}, and the loss differs by {apart:.1g}'
+        losses = f'{seen["loss"]!r} instead of {noted["loss"]!r}'
+        return f'resume differs: the loss of {step} is {losses}, from the same weights and data; {CONSEQUENCE}'
 
     def _read_noted_steps(self):
-        """Return what was written down (list of dict), without lines that are none, such as one that a kill cut off."""
+        """Return the recorded steps (list of dict), without invalid lines such as one cut off by a kill."""
         if not self.path.exists():
             return []
         noted = []
@@ -96,10 +98,7 @@ class ResumeCheck:
 
 
 def checksum(parts):
-    """Return the CRC-32 (int) of the bytes of tensors (iterable), one after the other; waits for their device.
-
-    They may be in lists, tuples and dicts, see `tensors_in`.
-    """
+    """Return the CRC-32 (int) of the bytes of tensors, nested as for `iterate_tensors`; waits for their device."""
     value = 0
     for tensor in iterate_tensors(parts):
         value = zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), value)
@@ -107,10 +106,7 @@ def checksum(parts):
 
 
 def iterate_tensors(parts):
-    """Yield the tensors in an iterable of them or of lists, tuples and dicts, as a task of one's own may have targets.
-
-    What else there is does not count.
-    """
+    """Yield the tensors in an iterable of tensors, lists, tuples and dicts; other values are skipped."""
     for part in parts:
         if torch.is_tensor(part):
             yield local_shard(part)

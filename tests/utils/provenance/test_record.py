@@ -30,7 +30,7 @@ from utils.runs.run_directory import remove_unstarted
 from utils.training.checkpoint_selector import Selection
 
 SMALL = ['--model_type', 'mlp', '--model_args', 'hidden=8', '--num_workers', '0', '--epochs', '1']
-SAID = 'the same was run already'
+SAID = 'same options, code and data as an earlier run'
 
 
 @pytest.fixture(scope='module')
@@ -295,7 +295,7 @@ def test_the_same_run_is_told_from_another(words, same, run, train_here, list_da
     assert (SAID in again.stdout) is same
     if same:
         assert f'{directory}, finished after epoch 1, best val/acc ' in again.stdout
-        assert f'{SAID} (options, code, data)' in (again.directory / 'log.txt').read_text(encoding='utf-8')
+        assert f'{SAID}' in (again.directory / 'log.txt').read_text(encoding='utf-8')
 
 
 def test_another_code_is_another_run(run, train_here, list_data, tmp_path, project):
@@ -354,7 +354,7 @@ def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypat
     (tmp_path / 'lock').touch()
     assert run_summary(tmp_path, high).startswith('interrupted'), 'a lock that a killed process has left'
     monkeypatch.setattr(lock, 'fcntl', None)
-    assert run_summary(tmp_path, high).startswith('under way after epoch 4')
+    assert run_summary(tmp_path, high).startswith('running after epoch 4')
     (tmp_path / 'log.txt').write_text('epoch 4\nbest: val/acc 0.75 in epoch 2\ntest it: x\n', encoding='utf-8')
     assert run_summary(tmp_path, high).startswith('finished after epoch 4')
     (tmp_path / 'history.csv').write_bytes(b'\xff\0\n1')

@@ -83,7 +83,7 @@ def head_of(best, name):
 
 def about_change(stdout):
     """Return the lines (list of str) that speak of what is not as it was."""
-    return [line for line in stdout.splitlines() if re.search('changed|no longer|not known|computes', line)]
+    return [line for line in stdout.splitlines() if re.search('changed|no longer|not known|outputs it was', line)]
 
 
 def test_a_test_by_unchanged_code_says_nothing(run_then):
@@ -113,16 +113,17 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     both = start(project, 'eval.py', '--load_model_path', run_then.best, '--code', 'both', '--save_prefix', 'gelu')
     assert both.code == 0, both.stderr
     lines = both.stdout.splitlines()
-    said = next(line for line in lines if line.startswith('this checkpoint no longer computes what it did when it was'))
-    largest, scale = re.search(r': largest difference ([\d.]+), of outputs up to ([\d.]+)$', said).groups()
+    said = next(
+        line for line in lines if line.startswith('this checkpoint no longer gives the outputs it was saved with')
+    )
+    largest, scale = re.search(r': largest difference ([\d.]+), largest output ([\d.]+)$', said).groups()
     assert 0.001 < float(largest) < float(scale)
     at = lines.index(said)
     assert lines[at + 1] == f'  {LENET}: LeNet (model)'
     assert '    -            nn.ReLU(inplace=True),' in lines
     assert '    +            nn.GELU(),' in lines
-    assert (
-        f'to test it as it was: python eval.py --load_model_path {shlex.quote(str(run_then.best))} --code then' in lines
-    )
+    command = f'python eval.py --load_model_path {shlex.quote(str(run_then.best))} --code then'
+    assert f'to test with the code of the run: {command}' in lines
     # The test by the code of the run, which comes first, has nothing to say, and its numbers are the same bits.
     assert about_change('\n'.join(lines[:at])) == []
     assert values_in(run_then.best, 'val_digits_gelu_then') == run_then.values
@@ -135,7 +136,7 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     head = head_of(run_then.best, 'val_digits_gelu')
     assert 'code' not in head
     assert head['computes what it did when saved'] == said.replace(
-        'this checkpoint no longer computes what it did when it was saved', 'no'
+        'this checkpoint no longer gives the outputs it was saved with', 'no'
     )
     rows = {line.split()[0]: line.split()[1:] for line in lines[-9:-1]}
     assert rows['then'] == ['now', 'difference']
@@ -166,18 +167,18 @@ def test_changed_data_loss_metrics_and_augmentation_are_named(run_then, start, t
     words = ['--load_model_path', run_then.best, '--save_prefix', 'others']
     strict = start(project, 'eval.py', *words, '--strict_record')
     assert strict.code == 2
-    calm = 'eval.py: error: the code of the model has changed since, and computes the same: model/lenet/lenet.py: LeNet'
+    calm = 'eval.py: error: changed since the run, with the same outputs: model/lenet/lenet.py: LeNet'
     assert strict.stderr.startswith(calm)
     results = next(
-        line for line in strict.stderr.splitlines() if 'perhaps the result, which --code both compares' in line
+        line for line in strict.stderr.splitlines() if 'which may change the result (to compare: --code both)' in line
     )
     for named in ('data/digits.py: Digits (data)', 'utils/losses/classification.py: CrossEntropy (loss)',
                   'utils/metrics/classification.py: ClassificationMetrics',
                   'utils/training/engine.py: evaluate (evaluation)'):  # fmt: skip
         assert named in results
     assert 'draw_samples' not in strict.stderr, 'no result depends on it'
-    assert 'and with it what training would do: data/augment.py: Augment (augment)' in strict.stderr
-    assert strict.stderr.endswith('to go on all the same, leave out --strict_record\n')
+    assert 'which affects training only: data/augment.py: Augment (augment)' in strict.stderr
+    assert strict.stderr.endswith('to continue anyway, leave out --strict_record\n')
     assert not (run_then.best.with_suffix('') / 'val_digits_others').exists()
 
 
@@ -186,14 +187,12 @@ def test_a_changed_network_stops_a_strict_test_and_warns_who_predicts(digits_run
     eval_here('--load_model_path', best, '--strict_record', '--save_prefix', 'strict')
     whole = LeNet.forward
     monkeypatch.setattr(LeNet, 'forward', lambda self, images: whole(self, images.flip(3)))
-    with pytest.raises(
-        DanluError, match='no longer computes what it did when it was saved: largest difference'
-    ) as raised:
+    with pytest.raises(DanluError, match='no longer gives the outputs it was saved with: largest difference') as raised:
         eval_here('--load_model_path', best, '--strict_record', '--save_prefix', 'mirrored')
-    assert 'no change of code, options or versions is known to explain it' in str(raised.value)
-    assert '--code then\nto go on all the same, leave out --strict_record' in str(raised.value)
+    assert 'cause not found: same code, options and versions' in str(raised.value)
+    assert '--code then\nto continue anyway, leave out --strict_record' in str(raised.value)
     assert not (best.with_suffix('') / 'val_digits_mirrored').exists()
-    with pytest.warns(UserWarning, match='no longer computes what it did when it was saved') as warned:
+    with pytest.warns(UserWarning, match='no longer gives the outputs it was saved with') as warned:
         eval_py.load_predictor(best, device='cpu')
     assert warned[0].filename == __file__
 
@@ -205,10 +204,11 @@ def test_an_older_checkpoint_is_tested_with_one_calm_line(digits_run, eval_here,
     save_checkpoint(tmp_path / 'best.pth', state)
     test = eval_here('--load_model_path', tmp_path / 'best.pth')
     assert about_change(test.stdout) == [
-        'whether it computes what it did when it was saved is not known: the checkpoint holds no fingerprint'
+        'not known whether this checkpoint still gives the outputs it was saved with: the checkpoint has no output '
+        'fingerprint'
     ]
-    assert test.head['computes what it did when saved'] == 'not known: the checkpoint holds no fingerprint'
-    with pytest.raises(DanluError, match='--strict_record: whether the checkpoint computes what it did'):
+    assert test.head['computes what it did when saved'] == 'not known: the checkpoint has no output fingerprint'
+    with pytest.raises(DanluError, match='--strict_record: not known whether this checkpoint still gives'):
         eval_here('--load_model_path', tmp_path / 'best.pth', '--strict_record')
     torch.save(state['model'], tmp_path / 'weights.pth')
     assert about_change(eval_here('--load_model_path', tmp_path / 'weights.pth').stdout) == []
@@ -297,7 +297,9 @@ def test_it_is_started_as_this_one_was(other, tmp_path, monkeypatch, capfd):
     assert seen['told']['sha256'] == hashlib.sha256(archive.read_bytes()).hexdigest()
     said = capfd.readouterr()
     lines = said.out.splitlines()
-    assert lines[0].startswith(f'by the code of the run: {archive}, unpacked in {tmp_path / "cache" / "danlu"}')
+    assert lines[0].startswith(
+        f'testing with the code of the run: {archive}, unpacked in {tmp_path / "cache" / "danlu"}'
+    )
     assert f': the programs of your run {tmp_path / "run"}, 20' in lines[0]
     assert lines[1:] == ['wörds', f'results: {tmp_path}']
     assert said.err == 'progress\n'
@@ -408,7 +410,7 @@ def test_without_the_code_of_the_run_it_is_one_line(fault, other, tmp_path):
     said = {
         'missing': r'source\.zip, which holds the code of the run, cannot be read: No such file or directory',
         'damaged': r'source\.zip is damaged or of another run',
-    }.get(fault, r'best\.pth does not say what code it is of')
+    }.get(fault, r'best\.pth names no source.zip')
     with pytest.raises(DanluError, match=said) as raised:
         then('--load_model_path', other)
     assert '\n' not in str(raised.value)
@@ -440,6 +442,6 @@ def test_the_table_tells_what_differs():
         'gone     1    -           ?',
         'loss     1    1   +2.22e-16',
         'odd    nan  nan           =',
-        'of single classes: 1 of 2 values differ',
+        'values per class: 1 of 2 differ',
     ]
-    assert comparison_table(now, now) == ['then and now: the same values, all 5 to the last digit']
+    assert comparison_table(now, now) == ["all 5 values are identical with the code of the run and with today's code"]
