@@ -22,15 +22,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from options import (
-    get_load_model_path,
     get_test_result_dir,
+    parse_test_command,
     prepare_test_args,
     save_args,
     test_args,
     test_parser,
     tested_options,
     trained_options,
-    trusts_checkpoint,
 )
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, share_busy_cores
@@ -38,7 +37,7 @@ from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
-    run_main(get_load_model_path, 'eval.py')
+    command_line = run_main(parse_test_command, 'eval.py')
     share_busy_cores()
     keep_freed_memory()
 
@@ -80,8 +79,9 @@ from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
 from utils.options.arguments import from_keywords
 from utils.options.fit import described_pictures
-from utils.options.migrations import translated
+from utils.options.migrations import migrate
 from utils.options.prediction_hint import hint_to_predict
+from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import check_loaded, record_of
 from utils.provenance.environment import git_state, iso_timestamp
 from utils.provenance.project_source import code_hash, read_files
@@ -534,18 +534,18 @@ def report_of(trainer):
 
 
 def main(argv=None):
-    """Test by the command line (or `argv`, list of str)."""
+    """Test by the command line, or `argv`: list of str, or what options.parse_test_command returned."""
     if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
-    checkpoint = load_checkpoint(get_load_model_path(argv), *trusts_checkpoint(argv))
-    code = test_parser().parse_args(argv).code
-    then = None if code == 'now' else test_with_recorded_code(test_parser(), argv, checkpoint)
-    if code == 'then':
+    given = argv if isinstance(argv, Options) else parse_test_command(argv)
+    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
+    then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
+    if given.code == 'then':
         return
-    args = prepare_test_args(argv, recorded_args(checkpoint))
+    args = prepare_test_args(given, recorded_args(checkpoint))
     args.code = 'now'
     try:
-        for line in overrides(args, translated(recorded_args(checkpoint) or {}, args.__contains__)):
+        for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explained(args):
             values = Evaluator(args, checkpoint).eval()
@@ -559,4 +559,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    run_main(main, 'eval.py')
+    run_main(lambda: main(command_line), 'eval.py')

@@ -11,19 +11,15 @@ several options together is checked in utils/options/checks.py.
 
 import argparse
 import copy
-import glob
 import os
 import re
-import shlex
-import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
 from utils.base.registry import PROJECT, read_registry
-from utils.base.write_errors import WriteError, suppress_cleanup_errors
+from utils.base.write_errors import WriteError
 from utils.options.args_file import args_lines, changed, options_of, write_args
 from utils.options.arguments import (
     STORED,
@@ -45,14 +41,13 @@ from utils.options.arguments import (
     registered,
     share_of_lr,
 )
-from utils.options.checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, expand, no_checkpoint, shown
+from utils.options.checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, no_checkpoint, shown
 from utils.options.completion import complete
 from utils.options.fit import FITS, INTERPOLATIONS, fit_before
-from utils.options.given_parts import parts_of, ready_data, unused_of
+from utils.options.from_checkpoint import take_from_checkpoint
+from utils.options.given_parts import ready_data
 from utils.options.loss_options import losses_by_task, sum_of
 from utils.options.metric_options import metric_names
-from utils.options.migrations import MigratingParser
-from utils.options.model_source import choose_class
 from utils.options.needs import (
     CODE,
     COLOURS,
@@ -67,14 +62,11 @@ from utils.options.needs import (
     schedule,
 )
 from utils.options.own_parsers import add_options_to
-from utils.options.palette import fitted
-from utils.options.validation_options import SPLIT_DATA, test_list
+from utils.options.record_parser import MigratingParser, Options
+from utils.options.resuming import AUTO, LAST, newest_run, resumed_options, run_name
+from utils.options.validation_options import SPLIT_DATA
 from utils.runs.run_directory import make_directory_below
 from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
-
-LAST = 'last.pth'
-AUTO = 'auto'  # for --resume: the newest run of the name, or a new one
-ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 
 
 # A line or two per option read better than one per keyword.
@@ -575,76 +567,35 @@ def parse_train_args(argv=None, ready_made=False):
         parser.error(f'argument --as: --resume auto goes on in the run itself; give a checkpoint, --resume RUN/{LAST}')
     if args.resume == AUTO:
         args.resume = newest_run(args)
-        args.strict_record &= args.resume is not None  # of a run that begins there is no record yet
-    args = args if args.resume is None else _resumed(parser, args.resume, argv)
+        args.strict_record &= args.resume is not None  # a new run has no record yet
+    args = args if args.resume is None else resumed_options(parser, args)
     if 'data_type' not in args.typed and (ready_made or getattr(args, 'recorded_parts', None)):
         args.data_faults = []
     return checked(parser, args)
 
 
-def newest_run(args):
-    """Return the directory (str) of the newest run with the name that args gives, if one can go on; else None."""
-    name = run_name(args)
-    runs = [path.parent for path in Path(args.checkpoints_dir).glob(f'{glob.escape(name)}*/last*.pth')]
-    numbers = {run: run.name.removeprefix(name).removeprefix('_') or '1' for run in runs}
-    found = [run for run, number in numbers.items() if number.isdecimal() and (run / 'args.txt').is_file()]
-    return str(max(found, key=lambda run: int(numbers[run]))) if found else None
-
-
 def resumes_if_begun(argv=None):
-    """Return whether train.py's arguments are for --resume auto (bool), which a job repeats that is to run on."""
-    return train_parser().given(sys.argv[1:] if argv is None else [str(word) for word in argv]).get('resume') == AUTO
+    """Return whether train.py's arguments say --resume auto (bool), as a job does that restarts until it is done."""
+    return train_parser().parse_args(argv).resume == AUTO
 
 
-def _refuse_other_colours(parser, given, recorded):
-    """Refuse another --palette for a resumed segmentation that has one, as masks stored as RGB are read by it."""
-    if 'palette' not in given or recorded.task != 'segmentation' or recorded.palette is None:
-        return
-    options = recorded.num_classes, recorded.class_names
-    try:
-        same = fitted(given['palette'], *options) == fitted(recorded.palette, *options)
-    except DanluError as error:
-        parser.error(f'argument --palette: {error}')
-    if not same:
-        parser.error(
-            f'argument --palette: masks stored as RGB are read by the colours, so a resumed segmentation keeps them '
-            f'({shown(recorded.palette)})'
-        )
+def parse_test_command(argv=None):
+    """Parse the arguments of eval.py alone: the checkpoint completes them in `parse_test_args`. Writes nothing.
 
+    Args:
+        argv: list of str; default: the command line.
 
-def _resumed(parser, resume, argv):
-    """Return the options of the run `resume` (its directory or a checkpoint in it) with what `argv` may change."""
-    run = Path(resume)
-    run = run if run.is_dir() else run.parent
-    record = run / 'args.txt'
-    if not record.is_file() or not list(run.glob('last*.pth')):
-        parser.error(f'argument --resume: {run} is not a run that can go on: it needs args.txt and last.pth')
-    given = parser.given(argv)
-    expand(parser, given)
-    for action in options_of(parser):
-        if action.dest == 'load_model_path':
-            action.type = os.path.abspath  # the weights it began with are in last.pth; their file may be gone by now
-    recorded = parser.parse_args([f'@{record}'])
-    recorded.model_dir = str(run)
-    unused = unused_of(getattr(recorded, 'recorded_parts', None) or {})  # as ready-made parts took their place
-    for name, value in given.items():
-        if name not in (*parser.names(changeable=True), *unused) and value != getattr(recorded, name):
-            parser.error(
-                f'argument --{name}: a resumed run keeps it as it is ({shown(getattr(recorded, name))}); only '
-                f'{", ".join(parser.names(changeable=True))} can change. For another run with one change: '
-                f'python train.py {shlex.quote(f"@{record}")} --{name} ...'
-            )
-    _refuse_other_colours(parser, given, recorded)
-    if recorded.schedule in ENDING_WITH_RUN and given.get('epochs', recorded.epochs) != recorded.epochs:
-        parser.error(
-            f'argument --epochs: --schedule {recorded.schedule} ends with the run, after {recorded.epochs}; for a '
-            f'longer one: python train.py {shlex.quote(f"@{record}")} --epochs {given["epochs"]}'
-        )
-    args = parser.parse_args([f'@{record}', *argv])
-    args.model_dir, args.checkpoints_dir, args.resume = str(run), str(run.parent), str(resume)
-    if getattr(args, 'as'):
-        args.model_dir = None  # `begin_copy` makes it
-        args.checkpoints_dir = given.get('checkpoints_dir', args.checkpoints_dir)
+    Returns:
+        Options; load_model_path, trust_checkpoint and model_source say what to read.
+    """
+    parser = test_parser()
+    if argv is None:
+        complete(parser)
+    args = parser.parse_args(None if argv is None else list(map(str, argv)))
+    if args.load_model_path is None:
+        parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
+    if not os.path.isfile(args.load_model_path):
+        parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
     return args
 
 
@@ -652,55 +603,13 @@ def parse_test_args(argv=None, trained=None):
     """Parse and check the arguments of eval.py. Writes nothing.
 
     Args:
-        argv: list of str; default: the command line.
-        trained: the options recorded in the checkpoint (dict), or None. They stand in for what `argv` leaves out.
+        argv: list of str, or what `parse_test_command` returned; default: the command line.
+        trained: the options in the checkpoint (dict), or None. They complete what the command line leaves out.
     """
     if isinstance(argv, argparse.ArgumentParser):
         return add_options_to(argv, 'eval.py', add_common_args, add_test_args)
-    parser = test_parser()
-    get_load_model_path(argv)
-    args, given = parser.parse_args(argv), parser.given(argv)
-    trained = parser.checked_record(trained, args.load_model_path)
-    reset = {name for name in {**given, **trained} if given.get(name, trained.get(name)) != trained.get(name)}
-    outdated = {action.dest for action in options_of(parser) if reset & {*action.reset_by}}
-    if 'array' in [options.get('data_type', trained.get('data_type')) for options in (given, trained)]:
-        outdated |= {'fit', 'crop_share'}
-    wanted = [name for name in parser.names(from_checkpoint=True) if name not in given and name not in outdated]
-    recorded, told = parser.recorded(trained, wanted, args.load_model_path) if trained else ({}, [])
-    vars(args).update(recorded)
-    args.past += told
-    if not {'model_type'} & {*given, *recorded}:
-        choose_class(args)
-    args.trained_on, args.recorded_parts = trained.get('train_list'), parts_of(trained)
-    if 'data_type' not in given and args.recorded_parts:
-        args.data_faults = []
-    try:
-        args.val_list = test_list(args, trained, 'val_list' in given)
-    except ValueError as error:
-        parser.error(f'argument --val_list: {error}')
-    return checked(parser, args)
-
-
-def get_load_model_path(argv=None):
-    """Return the checkpoint (str) that eval.py's arguments name, before the rest of them is settled."""
-    parser = test_parser()
-    if argv is None:
-        complete(parser)
-    path = parser.parse_args(argv).load_model_path
-    if path is None:
-        parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
-    if not os.path.isfile(path):
-        parser.error(f'argument --load_model_path: {no_checkpoint(path)}')
-    return path
-
-
-def trusts_checkpoint(argv=None):
-    """Return whether eval.py's arguments allow that reading the checkpoint runs code that is in it (bool).
-
-    And the file of --model_source (str or None), which has the classes that it may need.
-    """
-    args = test_parser().parse_args(argv)
-    return args.trust_checkpoint, args.model_source
+    args = copy.copy(argv) if isinstance(argv, Options) else parse_test_command(argv)
+    return take_from_checkpoint(test_parser(), args, trained)
 
 
 def train_args(**options):
@@ -745,35 +654,10 @@ def prepare_train_args(argv=None):
                 os.rmdir(args.model_dir)
             train_parser().error(f'{error}; {error.remedy}, or --checkpoints_dir gives another place')
     elif getattr(args, 'as') and not getattr(args, 'recorded_parts', None):  # else a Trainer that has the parts does it
-        begin_copy(args)
+        from utils.training.run_copy import begin_copy  # with it comes torch, which --help does not wait for
+
+        begin_copy(args, train_parser())
     return args
-
-
-def begin_copy(args):
-    """Make the run that --as names, a copy of that of args.resume as it was then; args.resume becomes it.
-
-    Returns:
-        the directory of the copy (str).
-
-    Raises:
-        DanluError: the checkpoint cannot be resumed from, or the copy cannot be written.
-    """
-    from utils.training.run_copy import copy_run, state_to_copy  # with it comes torch, which --help does not wait for
-
-    state, path = state_to_copy(args.resume, args.epochs)
-    root = Path(args.checkpoints_dir)
-    args.model_dir = make_directory_below([root], root / getattr(args, 'as'), train_parser(), '--as')
-    try:
-        copy_run(state, path, Path(args.model_dir))
-    except BaseException as error:
-        with suppress_cleanup_errors(error):
-            shutil.rmtree(args.model_dir)
-        if isinstance(error, OSError):
-            raise DanluError(f'--as: {args.model_dir} cannot be written: {error.strerror or error}') from error
-        raise
-    args.resume = args.model_dir
-    print(f'new run: {args.model_dir}, which goes on from {path}')
-    return args.model_dir
 
 
 def prepare_test_args(argv=None, trained=None):
@@ -793,13 +677,6 @@ def prepare_test_args(argv=None, trained=None):
                 os.rmdir(args.result_dir)
             raise WriteError(f'{error}; {error.remedy}, or --result_dir gives another place') from error
     return args
-
-
-def run_name(args):
-    """Return what the directory of a run is called (str), but for a number behind it."""
-    if args.model_dir:
-        return Path(args.model_dir).name
-    return f'{args.model_type}_{args.save_prefix}'.replace(':', '_').replace('/', '_')
 
 
 def get_train_model_dir(args):

@@ -19,7 +19,6 @@ from functools import cached_property
 from pathlib import Path
 
 from options import (
-    begin_copy,
     changed_options,
     get_train_model_dir,
     parse_train_args,
@@ -27,6 +26,7 @@ from options import (
     resumes_if_begun,
     save_args,
     train_args,
+    train_parser,
 )
 from utils.base import rank_env
 from utils.base.atomic_write import remove_partial
@@ -126,7 +126,7 @@ from utils.training.resume import (
     set_resume_state,
     take_best_weights,
 )
-from utils.training.run_copy import without_failed_copy
+from utils.training.run_copy import begin_copy, without_failed_copy
 from utils.training.run_messages import end_lines, epoch_lines, interrupted_line, place_line, start_lines
 
 PICTURES = 8  # of one split in TensorBoard
@@ -271,7 +271,7 @@ class Trainer(ReplaceableParts, Engine):
         """Load what the run begins with, add to `notes` what that is, and return the history of a resumed run."""
         args = self.args
         if args.resume and args.model_dir is None:  # a notebook that did not call prepare_train_args
-            args.model_dir = args.resume = processes.broadcast_from_rank0(lambda: begin_copy(args))
+            args.model_dir = args.resume = processes.broadcast_from_rank0(lambda: begin_copy(args, train_parser()))
         if args.resume:
             self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
             if processes.is_first():

@@ -235,7 +235,7 @@ def _boxes(full, size, fit, part):
         return (0, 0, *full), None
     if part is not None:
         return part(full), (0, 0, *size)
-    return fit.source(full, size), fit.place(full, size)
+    return fit.source_box(full, size), fit.target_box(full, size)
 
 
 def _with_margins(picture, size, place, levels):

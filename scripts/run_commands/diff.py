@@ -14,7 +14,7 @@ from utils.base.text_table import printable, span_text, table, terminal_width
 from utils.options.args_file import options_of
 from utils.options.arguments import option_line
 from utils.options.defaults import CHOSEN_BY
-from utils.options.migrations import before_of
+from utils.options.migrations import value_before
 from utils.options.needs import is_used
 from utils.provenance.project_source import is_run_code
 
@@ -94,7 +94,7 @@ def unused_options(options):
 
 def past_options():
     """Return the values that today's options imply for runs older than the option (dict, as Run.options)."""
-    lines = (option_line(action.dest, before_of(action, {})) for action in options_of(train_parser()))
+    lines = (option_line(action.dest, value_before(action, {})) for action in options_of(train_parser()))
     return {name: value for name, value, _ in map(parse_option, lines)}
 
 

@@ -92,7 +92,7 @@ def test_pictures_of_8_bits_have_no_range(labelled, make_args):
 def test_other_data_has_no_range(make_args, capsys):
     with pytest.raises(SystemExit):
         make_args('--bits', 12)
-    assert 'argument --bits: digits has no picture files of 16 bits' in capsys.readouterr().err
+    assert 'argument --bits: digits has no 16-bit image files' in capsys.readouterr().err
     assert make_args('--bits', 16).bits == 16, 'as older records say'
 
 

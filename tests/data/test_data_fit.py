@@ -122,8 +122,8 @@ def test_the_target_picture_is_fitted_like_its_picture(save, list_args):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--task', 'restoration', '--fit', 'pad'], 'pad would count the margins'),
-        (['--task', 'segmentation', '--num_classes', 2, '--ignore_index', 300, '--fit', 'pad'], 'has to be 0..255'),
+        (['--task', 'restoration', '--fit', 'pad'], 'with pad the margins would count'),
+        (['--task', 'segmentation', '--num_classes', 2, '--ignore_index', 300, '--fit', 'pad'], 'must be 0..255'),
         (['--fit', 'squeeze'], 'invalid choice'),
     ],
 )

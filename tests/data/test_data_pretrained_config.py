@@ -119,8 +119,8 @@ def test_the_part_and_the_interpolation_are_those_of_torchvision(kind, list_args
     ('words', 'says'),
     [
         (['--crop_share', 0.9, '--fit', 'stretch'], '--crop_share: only for --fit crop, not stretch'),
-        (['--interpolation', 'bicubic', '--data_type', 'digits'], '--interpolation: digits reads no picture files'),
-        (['--crop_share', 0.9, '--data_type', 'digits'], '--crop_share: digits reads no picture files'),
+        (['--interpolation', 'bicubic', '--data_type', 'digits'], '--interpolation: digits reads no image files'),
+        (['--crop_share', 0.9, '--data_type', 'digits'], '--crop_share: digits reads no image files'),
         (['--crop_share', 1.5], '--crop_share'),
     ],
 )

@@ -164,11 +164,11 @@ def rows_of(directory):
 def test_a_stored_args_txt_repeats_its_run(name, copied, train_here, tmp_path):
     run = copied(name)
     args, then = vars(parsed(run.args)), run.best['args']
-    then = migrations.translated(then, args.__contains__)
+    then = migrations.migrate(then, args.__contains__)
     for action in options_of(options.train_parser()):
         if not action.repeated or action.dest in then['from_data']:
             continue
-        expected = then.get(action.dest, migrations.before_of(action, then))
+        expected = then.get(action.dest, migrations.value_before(action, then))
         assert args[action.dest] == expected, action.dest
     again = train_here(f'@{run.args}', '--epochs', 1, '--checkpoints_dir', tmp_path / 'again')
     assert math.isfinite(load_checkpoint(again.directory / 'last.pth')['metrics']['train/loss'])

@@ -10,9 +10,9 @@ import pytest
 
 import options
 from options import (
-    get_load_model_path,
     parse_common_args,
     parse_test_args,
+    parse_test_command,
     parse_train_args,
     prepare_test_args,
     prepare_train_args,
@@ -238,7 +238,7 @@ def test_without_argv_the_command_line_is_read(monkeypatch):
     assert prepare_train_args().lr == 0.25
     monkeypatch.setattr(sys, 'argv', ['eval.py', '--load_model_path', 'model.pth', '--save_viz', '--viz_freq', '3'])
     assert parse_test_args().viz_freq == 3
-    assert get_load_model_path() == str(Path('model.pth').absolute())
+    assert parse_test_command().load_model_path == str(Path('model.pth').absolute())
     assert prepare_test_args().viz_freq == 3
     monkeypatch.setattr(sys, 'argv', ['tool.py', '--seed', '3'])
     assert parse_common_args().seed == 3

@@ -131,15 +131,15 @@ def test_safe_changes_are_applied_to_a_resumed_run(run):
 @pytest.mark.parametrize(
     ('words', 'says'),
     [
-        (['--lr', '0.1'], 'argument --lr: a resumed run keeps it as it is (0.02)'),
-        (['--batch-size', '3'], 'argument --batch_size: a resumed run keeps it as it is (64)'),
-        (['--image_size', '32'], 'argument --image_size: a resumed run keeps it as it is (28 28)'),
-        (['--no_load_not_strict'], 'argument --load_not_strict: a resumed run keeps it as it is (on)'),
-        (['--num_classes', '7'], 'argument --num_classes: a resumed run keeps it as it is (3)'),
-        (['--data_root', 'pictures'], 'argument --data_root: a resumed run keeps it as it is (not set)'),
-        (['--model_dir', 'runs/other'], 'argument --model_dir: a resumed run keeps it as it is ({run})'),
-        (['--mixup', '0.2'], 'argument --mixup: a resumed run keeps it as it is (not set)'),
-        (['--model_type', 'unet'], 'argument --model_type: a resumed run keeps it as it is (lenet)'),
+        (['--lr', '0.1'], 'argument --lr: cannot change in a resumed run (it is 0.02)'),
+        (['--batch-size', '3'], 'argument --batch_size: cannot change in a resumed run (it is 64)'),
+        (['--image_size', '32'], 'argument --image_size: cannot change in a resumed run (it is 28 28)'),
+        (['--no_load_not_strict'], 'argument --load_not_strict: cannot change in a resumed run (it is on)'),
+        (['--num_classes', '7'], 'argument --num_classes: cannot change in a resumed run (it is 3)'),
+        (['--data_root', 'pictures'], 'argument --data_root: cannot change in a resumed run (it is not set)'),
+        (['--model_dir', 'runs/other'], 'argument --model_dir: cannot change in a resumed run (it is {run})'),
+        (['--mixup', '0.2'], 'argument --mixup: cannot change in a resumed run (it is not set)'),
+        (['--model_type', 'unet'], 'argument --model_type: cannot change in a resumed run (it is lenet)'),
     ],
 )
 def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
@@ -168,7 +168,7 @@ def test_a_run_goes_on_without_the_file_that_it_started_from(refusal, run, place
 
 def test_what_cannot_go_on_is_refused(refusal, run):
     Path(run, 'last.pth').unlink()
-    assert f'argument --resume: {run} is not a run that can go on' in refusal(prepare_train_args, ['--resume', run])
+    assert f'argument --resume: {run} cannot be resumed' in refusal(prepare_train_args, ['--resume', run])
     Path(run, 'last.pth').write_text('')
     Path(run, 'args.txt').unlink()
     assert 'it needs args.txt and last.pth' in refusal(prepare_train_args, ['--resume', run])

@@ -25,4 +25,4 @@ def test_crop_share_is_refused_for_features(capsys, tmp_path):
     lists = ['--train_list', str(table), '--val_list', str(table)]
     with pytest.raises(SystemExit, match='2'):
         parse_train_args(['--data_type', 'array', *lists, '--crop_share', '0.5'])
-    assert 'argument --crop_share: array reads no picture files' in capsys.readouterr().err
+    assert 'argument --crop_share: array reads no image files' in capsys.readouterr().err

@@ -32,7 +32,7 @@ def folder_run(train_here, tmp_path_factory):
 
 def predicted(message):
     """Return what the command at the end of a message prints (str)."""
-    command = shlex.split(message[message.index('to predict pictures without labels: ') + 36 :])
+    command = shlex.split(message[message.index('to predict images without labels: ') + 34 :])
     assert command[0] == 'cd'
     assert Path(command[1], 'eval.py').is_file()
     assert command[2:5] == ['&&', 'python', '-c']

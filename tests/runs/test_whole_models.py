@@ -128,12 +128,12 @@ def test_a_page_is_made_at_the_end_of_the_run(old, trusted, list_data, train_her
 @pytest.mark.parametrize(
     ('words', 'reason'),
     [
-        (['--model_source', 'FILE', '--load_model_path', 'OLD'], '--model_source: it runs the code in that file'),
-        (['--model_type', 'source:Tudui'], 'source:Tudui is a class in a file of your own: give --trust_checkpoint'),
+        (['--model_source', 'FILE', '--load_model_path', 'OLD'], '--model_source: the code in this file is run'),
+        (['--model_type', 'source:Tudui'], 'source:Tudui is a class in your own file: give --trust_checkpoint'),
         (['--model_type', 'source:'], "unknown model 'source:'"),
         (
             ['--trust_checkpoint', '--model_source', 'LAYERS2', '--load_model_path', 'OLD'],
-            '--model_type: needed with --model_source: which network to train: source:A, source:B, or the name',
+            '--model_type: needed with --model_source, the network to train: source:A, source:B, or the name',
         ),
     ],
 )

@@ -91,7 +91,7 @@ def test_what_cannot_go_on_is_refused_and_leaves_nothing(own, train_here, name, 
 
 def test_without_a_run_or_with_auto_it_is_refused(capsys, own):
     for words, reason in (
-        (['--as', 'x'], 'argument --as: there is no --resume that it could be about'),
+        (['--as', 'x'], 'argument --as: requires --resume'),
         (['--as', 'x', '--resume', 'auto'], 'argument --as: --resume auto goes on in the run itself'),
     ):
         with pytest.raises(SystemExit):

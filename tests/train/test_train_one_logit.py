@@ -111,8 +111,8 @@ def test_the_loss_is_the_cross_entropy_of_two_classes():
 @pytest.mark.parametrize(
     ('words', 'reason'),
     [
-        (['--loss', 'bce', '--num_classes', 3], '--loss: bce has one logit for two classes, and there are 3'),
-        (['--loss', 'ce+bce', '--num_classes', 2], r'--loss: ce\+bce: bce has one logit for two classes'),
+        (['--loss', 'bce', '--num_classes', 3], '--loss: bce takes one logit for two classes, not for 3'),
+        (['--loss', 'ce+bce', '--num_classes', 2], r'--loss: ce\+bce: bce takes one logit for two classes'),
         (['--num_classes', 1], '--num_classes: must be at least 2 .* with one output give --loss bce too'),
         (['--loss', 'ce', '--num_classes', 1], '--num_classes: must be at least 2'),
         (['--task', 'multilabel', '--num_classes', 1], '--num_classes: must be at least 2'),
@@ -128,7 +128,7 @@ def test_what_does_not_go_with_one_logit_is_refused(words, reason, capsys):
 
 
 def test_data_of_more_classes_is_refused(train_here, tmp_path):
-    with pytest.raises(DanluError, match='--loss: bce has one logit for two classes, and there are 10: give --loss ce'):
+    with pytest.raises(DanluError, match='--loss: bce takes one logit for two classes, not for 10: give --loss ce'):
         train_here('--loss', 'bce', '--checkpoints_dir', tmp_path)
 
 

@@ -61,7 +61,7 @@ def is_machine_error(error):
 
 
 def run_main(main, prog):
-    """Call `main()` and exit: 0 if it returns, 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
+    """Return what `main()` returns, or exit: 2 with one line on stderr for a DanluError, 130 for Ctrl-C.
 
     The status is 1 for a failure of the machine, such as a file that cannot be written. Other signals that end a
     process raise in `main()` too, so that it cleans up; the exit status is then 128 plus the number of the signal, as a
@@ -72,7 +72,7 @@ def run_main(main, prog):
     guard_output()
     try:
         with raise_on_signals():
-            main()
+            return main()
     except DanluError as error:
         print(f'{prog}: error: {message_of(error)}{_advice(error)}', file=sys.stderr)
         sys.exit(error.status)

@@ -3,7 +3,7 @@
 A schema is a type, a tuple of types, a list [schema] (of any length), a dictionary from keys to schemas, in which EACH
 stands for all keys, or a function that returns what is wrong with a value (str), or None. Values may be missing or None
 unless they are Needed; keys that a schema does not name may hold anything. Values of options are checked by the types
-of the options: utils.options.migrations.MigratingParser.recorded. Imports no torch.
+of the options: utils.options.record_parser.MigratingParser.recorded. Imports no torch.
 """
 
 from collections.abc import Mapping

@@ -69,9 +69,9 @@ class Outputs:
         full = self.size_of and self.size_of(index)
         if full:
             size = picture.height, picture.width
-            top, left, height, width = self.fit.place(full, size)
+            top, left, height, width = self.fit.target_box(full, size)
             picture = picture.crop((left, top, left + width, top + height))
-            top, left, height, width = map(round, self.fit.source(full, size))
+            top, left, height, width = map(round, self.fit.source_box(full, size))
             shown = picture.resize((max(1, width), max(1, height)), Image.NEAREST)
             picture = Image.new('L', (full[1], full[0]), self.fit.label)
             picture.paste(shown, (left, top))

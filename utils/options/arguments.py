@@ -117,9 +117,12 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         return [a.dest for a in actions if all(getattr(a, key) == value for key, value in keywords.items())]
 
     def parse_known_args(self, args=None, namespace=None):
-        words = sys.argv[1:] if args is None else args
-        self._typed = {name for word in words if (name := self._name_of(word)) is not None}
-        return super().parse_known_args(self._expanded(words), namespace)
+        self._words = sys.argv[1:] if args is None else list(args)
+        self._typed = {name for word in self._words if (name := self._name_of(word)) is not None}
+        words = self._expanded(self._words)
+        self._given = {name for word in words if (name := self._name_of(word)) is not None}
+        self._given |= set() if namespace is None else {*vars(namespace)}
+        return super().parse_known_args(words, namespace)
 
     def _name_of(self, word):
         """Return the name (str) of the option that a word of the command line begins, or None."""
@@ -142,14 +145,8 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
 
     def given(self, argv=None):
         """Return the options that `argv` itself names (dict name -> value), without those left at their defaults."""
-        defaults = {action: action.default for action in self._actions}
-        for action in self._actions:
-            action.default = argparse.SUPPRESS
-        try:
-            return vars(self.parse_args(argv))
-        finally:
-            for action, default in defaults.items():
-                action.default = default
+        parsed = self.parse_args(argv)
+        return {name: getattr(parsed, name) for name in self._given}
 
     def _expanded(self, words, opened=()):
         """Spell the names of options with underscores and put the words of each `@file` in its place.

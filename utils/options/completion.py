@@ -1,7 +1,7 @@
-"""Completion of options and names by the shell, through argcomplete, where it is installed. Imports no torch.
+"""Shell completion of options and names through argcomplete, where that is installed. Imports no torch.
 
-Bash and zsh ask by starting the program with _ARGCOMPLETE in its environment; see requirements-extra.txt for the line
-that makes them ask. Names come from the registries; nothing is built, and without that variable nothing is imported.
+Bash and zsh start the program with _ARGCOMPLETE in its environment; requirements-extra.txt has the line that enables
+this. Names come from the registries. Without that variable, nothing is imported.
 """
 
 import functools
@@ -10,10 +10,10 @@ import os
 
 
 def complete(parser):
-    """Answer the shell, and end, where it asks what could stand at the cursor; otherwise do nothing.
+    """Print the completions and exit if a shell asks for them; otherwise do nothing.
 
     Args:
-        parser: argparse.ArgumentParser; a type of it that has `names` (list of str) is completed by them.
+        parser: argparse.ArgumentParser; values of a type with the attribute `names` (list of str) are completed too.
     """
     if '_ARGCOMPLETE' not in os.environ or importlib.util.find_spec('argcomplete') is None:
         return
@@ -21,10 +21,10 @@ def complete(parser):
 
     for action in parser._actions:
         if hasattr(action.type, 'names'):
-            action.completer = functools.partial(_begun, action.type.names)
+            action.completer = functools.partial(_completions, action.type.names)
     argcomplete.autocomplete(parser)
 
 
-def _begun(names, prefix, **_):
-    """Return the names that go on from `prefix`; argcomplete fails for one that ends in a colon and stands there."""
+def _completions(names, prefix, **_):
+    """Return the names that begin with `prefix`; argcomplete fails for `prefix` itself if it ends in a colon."""
     return [name for name in names if name.startswith(prefix) and not (name == prefix and name.endswith(':'))]

@@ -1,9 +1,9 @@
 """Defaults that depend on another option: the loss on the task, the learning rate on the optimizer, and so on.
 
-    settle(parser, args)            # fills in what the command line left out: --lr, --momentum, --beta ...
-    default_of(action, args)        # what an option is where it is left out, for args.txt and the log
+    complete_defaults(parser, args)   # fills in --lr, --momentum, --beta ... where the command line leaves them out
+    default_of(action, args)          # the default of an option, for args.txt and the log
 
-The numbers stand in utils/training/optim.py, beside the optimizers and schedules, and are read without running that
+The numbers are in utils/training/optim.py, beside the optimizers and schedules, and are read without running that
 file: imports no torch.
 """
 
@@ -16,12 +16,12 @@ CHOSEN_BY = {**dict.fromkeys(BY_OPTIMIZER, 'optimizer'), 'gamma': 'schedule'}
 
 
 def optimizer_defaults(optimizer):
-    """Return the defaults of an optimizer (dict from an option that it uses to a float), or None: DEFAULTS lacks it."""
+    """Return the defaults of an optimizer (dict from an option that it uses to a float), or None if unknown."""
     return read_registry('utils.training.optim', 'DEFAULTS').get(optimizer)
 
 
 def default_of(action, args):
-    """Return the value of an option (argparse.Action of its parser) that is left out, beside the other options."""
+    """Return the default of an option (argparse.Action) beside the other options (Namespace)."""
     name = action.dest
     if name == 'loss':
         return default_loss(args.task)
@@ -33,18 +33,18 @@ def default_of(action, args):
 
 
 def _chosen(name, args):
-    """Return the default (float or None) of one of CHOSEN_BY; None: the optimizer or schedule does not use it."""
+    """Return the default (float) of one of CHOSEN_BY, or None if the optimizer or schedule does not use the option."""
     if name == 'gamma':
         return read_registry('utils.training.optim', 'GAMMAS').get(getattr(args, 'schedule', None))
     return (optimizer_defaults(args.optimizer) or {}).get(name)
 
 
 def complete_defaults(parser, args):
-    """Give the options that the command line left out the defaults of the optimizer and schedule; changes args.
+    """Set the options that are left out to the defaults of the optimizer and the schedule; changes args.
 
-    A record (@args.txt) holds such defaults as numbers. Where the command line names another optimizer than the record,
-    those of its numbers that were the defaults of the recorded optimizer become the defaults of the new one, which a
-    line of `args.past` says.
+    A record (@args.txt) holds these defaults as numbers. Where the command line names another optimizer than the
+    record, numbers that were the defaults of the recorded optimizer become the defaults of the new one. A line of
+    `args.past` says so.
     """
     record, typed = parser.record(), getattr(args, 'typed', ())
     for name, chooser in CHOSEN_BY.items():
@@ -72,7 +72,7 @@ def complete_defaults(parser, args):
 
 
 def optimizer_line(args):
-    """Return what the optimizer runs with (str), for the log: 'optimizer: sgd, lr 0.1, momentum 0.9'."""
+    """Return the settings of the optimizer (str), for the log: 'optimizer: sgd, lr 0.1, momentum 0.9'."""
     parts = [f'{name} {getattr(args, name):g}' for name in BY_OPTIMIZER if getattr(args, name, None) is not None]
     used = optimizer_defaults(args.optimizer)
     if used is not None:

@@ -1,29 +1,29 @@
-"""--fit: how a picture of another shape is brought to the size that the network takes. Imports no torch."""
+"""--fit: how an image of another aspect ratio is brought to the input size of the network. Imports no torch."""
 
 from typing import NamedTuple
 
 from utils.tasks.tasks import TASKS
 
 FITS = ('crop', 'stretch', 'pad')
-PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # whose pictures are files of the user
-LEVELS = 255  # of a channel, at the most
+PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # kinds of data that read the user's image files
+MAX_LEVEL = 255  # of a uint8 channel
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos')  # of Pillow
-SHOWN = 8  # numbers in a line of the log
+MAX_NUMBERS_SHOWN = 8  # in a line of the log
 
 
 def default_fit(task):
-    """Return the --fit of a task where none is given (str): where the target is one class the middle is cut out.
+    """Return the default --fit of a task (str): crop where the target is one class, else stretch.
 
-    Numbers, sets of labels, masks and target pictures are about the whole picture, of which nothing may be lost.
+    Numbers, sets of labels, masks and target images describe the whole image, so no part of it may be cut off.
     """
     return 'stretch' if task in TASKS and TASKS[task].target != 'label' else 'crop'
 
 
 def fit_before(record):
-    """Return what pictures were brought to their size by before there was --fit (str), or None: there are none.
+    """Return the --fit (str) that records without this option imply, or None for data without images.
 
     Args:
-        record: options (dict) of a run or a test of then.
+        record: options (dict) of a run or a test.
     """
     if record.get('data_type') == 'array':
         return None
@@ -32,34 +32,34 @@ def fit_before(record):
 
 
 class Fit(NamedTuple):
-    """How pictures and masks are brought to a size."""
+    """How images and masks are brought to a size."""
 
-    how: str = 'stretch'  # of FITS
-    levels: tuple = (0, 0, 0)  # of the margins of pictures, 0..255 for each channel
+    how: str = 'stretch'  # one of FITS
+    levels: tuple = (0, 0, 0)  # of the margins of images, 0..255 per channel
     label: int = 255  # of the margins of masks
-    interpolation: str = 'bilinear'  # of INTERPOLATIONS, for pictures
-    share: float = 1.0  # of the largest part that crop could show
+    interpolation: str = 'bilinear'  # one of INTERPOLATIONS, for images
+    share: float = 1.0  # side of the crop, as a fraction of the largest possible crop
 
     @classmethod
     def of(cls, args):
-        """Return the Fit of the options that say how pictures are fitted, interpolation and crop_share among them."""
+        """Return the Fit of options (Namespace with fit, crop_share, interpolation, mean, channels ...)."""
         mean = args.mean or [0.0] * (args.channels or 3)
-        levels = tuple(min(LEVELS, max(0, round(value * LEVELS))) for value in mean)
-        ignored = LEVELS if args.ignore_index is None else args.ignore_index
-        label = ignored if 0 <= ignored <= LEVELS else LEVELS
+        levels = tuple(min(MAX_LEVEL, max(0, round(value * MAX_LEVEL))) for value in mean)
+        ignored = MAX_LEVEL if args.ignore_index is None else args.ignore_index
+        label = ignored if 0 <= ignored <= MAX_LEVEL else MAX_LEVEL
         how, share = args.fit or default_fit(args.task), args.crop_share or 1.0
         return cls(how, levels, label, args.interpolation or 'bilinear', share)
 
-    def source(self, full, size):
-        """Return which box (top, left, height, width) of a picture of size `full` is shown; sizes: (height, width)."""
+    def source_box(self, full, size):
+        """Return the box (top, left, height, width; float) of an image that is used; full, size: (height, width)."""
         if self.how != 'crop':
             return (0, 0, *full)
         factor = self.share * min(full[0] / size[0], full[1] / size[1])
         height, width = size[0] * factor, size[1] * factor
         return (full[0] - height) / 2, (full[1] - width) / 2, height, width
 
-    def place(self, full, size):
-        """Return the box (top, left, height, width; int) of `size` that a picture of size `full` fills."""
+    def target_box(self, full, size):
+        """Return the box (top, left, height, width; int) of `size` that an image of size `full` fills."""
         if self.how != 'pad':
             return (0, 0, *size)
         factor = min(size[0] / full[0], size[1] / full[1])
@@ -68,18 +68,18 @@ class Fit(NamedTuple):
 
 
 def fault_of_fit(args):
-    """Return why the options cannot have their --fit (str), or None."""
+    """Return why --fit does not go with the other options (str), or None."""
     if args.data_type == 'array':
-        return 'the samples are vectors of features, not pictures; leave it out'
+        return 'the samples are feature vectors, not images; leave it out'
     if args.fit == 'pad' and args.task == 'restoration':
-        return 'pad would count the margins in the loss and the metrics; give stretch or crop'
-    if args.fit == 'pad' and args.task == 'segmentation' and not 0 <= args.ignore_index <= LEVELS:
-        return f'pad fills masks with --ignore_index, which has to be 0..{LEVELS} for that'
+        return 'with pad the margins would count in the loss and the metrics; give stretch or crop'
+    if args.fit == 'pad' and args.task == 'segmentation' and not 0 <= args.ignore_index <= MAX_LEVEL:
+        return f'pad fills the margins of masks with --ignore_index, which must be 0..{MAX_LEVEL}'
     return None
 
 
 def described_pictures(args):
-    """Return the line (str) that says how pictures, or features, come to the network: size, fit, mean and deviation."""
+    """Return a line (str) for the log: size, fit, mean and standard deviation of images, or of features."""
     if args.image_size is None or args.channels is None:  # ready-made parts, which did not say
         return 'pictures: as the loader gives them'
     if not args.image_size:
@@ -96,11 +96,15 @@ def described_pictures(args):
 
 
 def _how(args):
-    """Return interpolation and crop share (str) where they are not the usual ones."""
+    """Return interpolation and crop share (str) where they are not the defaults."""
     interpolation = f', {args.interpolation}' if args.interpolation not in (None, 'bilinear') else ''
     return interpolation + (f', crop share {args.crop_share:g}' if args.crop_share not in (None, 1.0) else '')
 
 
 def numbers_text(values):
-    """Return numbers as text, at most SHOWN of them."""
-    return 'not set' if values is None else ' '.join(f'{x:g}' for x in values[:SHOWN]) + ' ...' * (len(values) > SHOWN)
+    """Return numbers as text (str), at most MAX_NUMBERS_SHOWN of them."""
+    return (
+        'not set'
+        if values is None
+        else ' '.join(f'{x:g}' for x in values[:MAX_NUMBERS_SHOWN]) + ' ...' * (len(values) > MAX_NUMBERS_SHOWN)
+    )

@@ -1,4 +1,4 @@
-"""The models of torchvision and timm by name, read from their source without importing them: for "did you mean"."""
+"""Names of the models of torchvision and timm, read from source without importing: for "did you mean" hints."""
 
 import importlib.util
 import re
@@ -7,16 +7,16 @@ from pathlib import Path
 from utils.base.regular_files import read_regular_text
 from utils.base.synonyms import normalised_name
 
-# Both register a model by a decorator above its function; it may give another name than the function's.
+# Both libraries register a model by a decorator above its function, which may give another name.
 MODEL = re.compile(r'^@register_model(?:\((?:name=["\']([^"\']+)["\'])?\))?$.*?^def (\w+)', re.MULTILINE | re.DOTALL)
 
 
 def in_libraries(name, prefixes):
-    """Return what `name` (str) is in the libraries behind `prefixes`: ['torchvision:resnet18', 'timm:resnet18'].
+    """Return the models called `name` in the libraries behind `prefixes`: ['torchvision:resnet18', 'timm:resnet18'].
 
     Args:
         name: in any spelling, such as ResNet-18.
-        prefixes: strings such as 'torchvision:', the name of a package and a colon; it need not be installed.
+        prefixes: strings such as 'torchvision:', the name of a package and a colon. It need not be installed.
     """
     wanted = normalised_name(name.rpartition(':')[2])
     return [
@@ -28,7 +28,7 @@ def in_libraries(name, prefixes):
 
 
 def models_of(package):
-    """Return the models (list of str) that the files in `models` of a package register; [] where there are none."""
+    """Return the names of the models (list of str) that the files in `models` of a package register."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return []

@@ -1,9 +1,7 @@
-"""What --loss may say: the name of a loss or a weighted sum of several, and what each of them has a use for.
+"""--loss, a loss or a weighted sum of losses such as ce+0.5*dice, and the options that each loss uses.
 
-    parse_terms('ce+0.5*dice')      # {'ce': 1.0, 'dice': 0.5}
-
-Which losses there are, for which tasks and with which options, stands in the dictionaries of loss.py, which are read
-without running that file: imports no torch.
+The dictionaries of loss.py say which losses exist, for which tasks and with which options. They are read without
+running that file: imports no torch.
 """
 
 import argparse
@@ -16,7 +14,7 @@ from utils.tasks.loss_terms import parse_terms
 
 
 def sum_of(names):
-    """Return an argparse type: one of `names` or a weighted sum of them, as parse_terms takes it, without blanks."""
+    """Return an argparse type: one of `names` or a weighted sum of them, without blanks."""
 
     def convert(text):
         try:
@@ -33,7 +31,7 @@ def sum_of(names):
 
 
 def losses_by_task():
-    """Return which losses fit which task (str, for --help); those that nobody has listed come last."""
+    """Return the losses of each task (str, for --help); losses without a task in LOSSES_OF come last."""
     fitting, names = read_registry('loss', 'LOSSES_OF'), read_registry('loss', 'LOSSES')
     others = [name for name in names if not any(name in losses for losses in fitting.values())]
     of_two = read_registry('loss', 'LOSSES_OF_TWO_CLASSES')
@@ -46,17 +44,17 @@ def losses_by_task():
 
 
 def default_loss(task):
-    """Return the loss of a task where none is named (str), or None where nobody has said which."""
+    """Return the default loss of a task (str), or None if LOSSES_OF has none."""
     return next(iter(read_registry('loss', 'LOSSES_OF').get(task, ())), None)
 
 
 def fault_of_loss(args):
     """Return (option, message) for the first option that does not fit the task and the chosen losses, or None.
 
-    A loss that LOSSES_OF does not list speaks for itself when it is built, so its options are not looked at here.
+    Options of losses that LOSSES_OF does not list are not checked.
 
     Args:
-        args: argparse.Namespace with loss, task and the options that losses use; those that it lacks are not given.
+        args: argparse.Namespace with loss, task and the options that losses use; missing options count as not given.
     """
     fitting = read_registry('loss', 'LOSSES_OF')
     names, listed = list(parse_terms(args.loss)), {name for losses in fitting.values() for name in losses}
@@ -68,15 +66,21 @@ def fault_of_loss(args):
             return 'loss', f'{name} is for {tasks}, not for task {args.task} (losses for it: {those})'
     if args.task == 'classification' and 'bce' in names:
         if len(names) > 1:
-            return 'loss', f'{args.loss}: bce has one logit for two classes, the other losses one for each class'
+            return (
+                'loss',
+                f'{args.loss}: bce takes one logit for two classes, other losses one logit per class',
+            )
         if args.num_classes not in (None, 2):
-            return 'loss', f'bce has one logit for two classes, and there are {args.num_classes}: give --loss ce'
+            return (
+                'loss',
+                f'bce takes one logit for two classes, not for {args.num_classes}: give --loss ce',
+            )
     chosen = [name for name in names if name in listed]
     return _fault_of_mixing(args, chosen) or (_fault_of_use(args, chosen) if len(chosen) == len(names) else None)
 
 
 def _fault_of_mixing(args, names):
-    """Return (option, message) where samples are mixed and one of these losses takes no class probabilities."""
+    """Return (option, message) if samples are mixed and a loss takes no class probabilities, else None."""
     takes = read_registry('loss', 'LOSS_OPTIONS')
     for option in ('mixup', 'cutmix'):
         unfit = [name for name in names if 'probabilities' not in takes.get(name, ())]
@@ -87,7 +91,7 @@ def _fault_of_mixing(args, names):
 
 
 def _fault_of_use(args, names):
-    """Return (option, message) for the first option of losses that is given and that none of these uses."""
+    """Return (option, message) for the first given option that none of these losses uses, or None."""
     takes, arguments = read_registry('loss', 'LOSS_OPTIONS'), read_registry('loss', 'LOSS_ARGS')
     for option, unset in (('label_smoothing', 0.0), ('class_weights', None), ('ignore_index', None)):
         if getattr(args, option, unset) != unset and not any(option in takes.get(name, ()) for name in names):
@@ -104,7 +108,7 @@ def _fault_of_use(args, names):
 
 
 def given_args(args, name):
-    """Return those of --loss_args that the loss `name` takes (dict from a constructor's argument to its value).
+    """Return the --loss_args of the loss `name` (dict from an argument of its constructor to the value).
 
     Raises:
         DanluError: a value is not a number.

@@ -1,7 +1,4 @@
-"""What --metrics may say, and which values each task has to choose checkpoints by.
-
-Both stand in the dictionaries of metrics.py, which are read without running that file: imports no torch.
-"""
+"""--metrics, and the values of each task that can choose the best checkpoint. Imports no torch."""
 
 from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
@@ -12,12 +9,12 @@ def metric_names():
 
 
 def directions_of(task, further=()):
-    """Return which values a task has and which way is better: dict from a name, 'loss' too, to 'max' or 'min'.
+    """Return the values of a task and which of them is better: dict from a name, 'loss' too, to 'max' or 'min'.
 
     Args:
-        task: name; one that VALUES_OF lacks has {'loss': 'min'} alone.
-        further: what --metrics names (list of str or None); those that are not named are left out, but acc_top5, which
-            is there above five classes.
+        task: name; a task that VALUES_OF lacks has the loss alone.
+        further: the metrics that --metrics names (list of str or None); other EXTRA_METRICS are left out, except
+            acc_top5, which is computed above five classes.
     """
     values = VALUES_OF.get(task, {})
     extra = set(EXTRA_METRICS.get(task, ())) - {'acc_top5', *(further or ())}
@@ -25,7 +22,7 @@ def directions_of(task, further=()):
 
 
 def unnamed_metrics(args):
-    """Return the values of args.task (set of str) that are there only when --metrics names them, and are not named."""
+    """Return the values of args.task (set of str) that --metrics does not name and that are therefore not computed."""
     values = VALUES_OF.get(args.task, {})
     return set(values) - set(directions_of(args.task, args.metrics))
 
@@ -37,16 +34,16 @@ def fault_of_metrics(args):
     extra = EXTRA_METRICS.get(args.task, ())
     for name in names:
         if name in values and name not in extra:
-            return f'{name} is always there with task {args.task}; --metrics names further ones'
+            return f'{name} is always computed for task {args.task}; --metrics names additional ones'
         if name not in extra:
-            return f'{name} is not for task {args.task} (further metrics for it: {", ".join(extra) or "none"})'
+            return f'{name} is not for task {args.task} (additional metrics for it: {", ".join(extra) or "none"})'
     if len(set(names)) < len(names):
         return f'{" ".join(names)}: a name is there twice'
     return top5_fault(args.num_classes) if 'acc_top5' in names else None
 
 
 def top5_fault(num_classes):
-    """Return why there is no acc_top5 of this many classes (str), or None; num_classes is None where not known yet."""
+    """Return why acc_top5 is not possible for this number of classes (str), or None; num_classes: None if unknown."""
     if num_classes is None or num_classes > 5:
         return None
-    return f'acc_top5 needs 6 classes or more, and there are {num_classes}; with so few, acc says more'
+    return f'acc_top5 needs at least 6 classes, and there are {num_classes}; use acc'

@@ -1,8 +1,8 @@
-"""--model_source: a file of one's own that has the classes of whole models, and the class behind source:<name>.
+"""--model_source: the user's Python file with the classes of whole models, and --model_type source:<class>.
 
-torch.save(net) writes the name of the module that the class is in, as a rule `model` for a tutorial's model.py, which
-is a package of Danlu's own here. The file is run as a module of another name, and classes are looked for in it.
-Imports no torch unless something is loaded.
+torch.save(net) stores the module name of the class, often `model` for a tutorial's model.py, and `model` is a package
+of Danlu. So the file is run under another module name, and classes are looked up in that module. Imports no torch
+unless a file is loaded.
 """
 
 import ast
@@ -17,12 +17,12 @@ from pathlib import Path
 from utils.base.errors import DanluError, message_of
 from utils.base.regular_files import read_regular_text, regular, resolved
 
-SOURCE = 'source:'  # before the name of a class, as --model_type
-COPY = 'model_source.py'  # of a run, in its directory
+SOURCE = 'source:'  # prefix of a class name in --model_type
+COPY = 'model_source.py'  # copy of the file in a run directory
 
 
 def classes_in(path):
-    """Return the names of the classes (list of str) that a Python file defines; [] where it cannot be read."""
+    """Return the names of the classes (list of str) that a Python file defines; [] if it cannot be read."""
     try:
         tree = ast.parse(read_regular_text(path))
     except (OSError, ValueError, SyntaxError):
@@ -31,35 +31,31 @@ def classes_in(path):
 
 
 def fault_of_source(args):
-    """Return what is wrong with --model_type and --model_source together (str), or None.
-
-    Args:
-        args: options; of a training, which has an optimizer, the class has to be chosen.
-    """
+    """Return why --model_type and --model_source do not go together (str), or None."""
     path, by_source = args.model_source, args.model_type.startswith(SOURCE)
     if by_source and path is None:
         near = resolved(Path(args.load_model_path or '', '..', COPY))
         where = near if args.load_model_path and near.is_file() else 'path/to/the/file.py'
-        return f'{args.model_type} is a class in a file of your own: give --trust_checkpoint --model_source {where}'
+        return f'{args.model_type} is a class in your own file: give --trust_checkpoint --model_source {where}'
     typed = 'model_type' in getattr(args, 'typed', ())
     if path is not None and hasattr(args, 'optimizer') and not by_source and not typed:
         names = ', '.join(f'{SOURCE}{name}' for name in classes_in(path)) or f'{SOURCE}<class>'
-        return f'needed with --model_source: which network to train: {names}, or the name of a model'
+        return f'needed with --model_source, the network to train: {names}, or the name of a model'
     return None
 
 
 def choose_class(args):
-    """Take the class of --model_source for --model_type, which nobody gave, where the file has one class alone."""
+    """Set --model_type to the class of --model_source if the file has exactly one class."""
     if args.model_source is not None and not args.model_type.startswith(SOURCE):
         names = classes_in(args.model_source)
         args.model_type = f'{SOURCE}{names[0]}' if len(names) == 1 else args.model_type
 
 
 def load_source(path):
-    """Return a Python file as a module, which runs it; its directory can be imported from, behind all others.
+    """Run a Python file and return it as a module; its directory is appended to sys.path.
 
     Raises:
-        DanluError: it cannot be run.
+        DanluError: the file cannot be run.
     """
     path = resolved(path)
     name = f'model_source_{path.stem}'
@@ -75,23 +71,23 @@ def load_source(path):
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever it does
+    except Exception as error:  # the file may raise anything
         del sys.modules[name]
-        own = isinstance(error, ImportError) and "; Danlu's own model, data and utils stand before files of these names"
+        own = isinstance(error, ImportError) and "; the names model, data and utils mean Danlu's own packages"
         text = f'{type(error).__name__}: {message_of(error)}{own or ""}'
         raise DanluError(f'--model_source {path} cannot be run: {text}') from error
     return module
 
 
 def class_of_source(model_type, path):
-    """Return the class or function that a model_type source:<name> stands for.
+    """Return the class or function that --model_type source:<name> names.
 
     Args:
-        model_type: 'source:Tudui' (str).
-        path: of the file; None: nobody has given it.
+        model_type: for example 'source:Tudui' (str).
+        path: of the file, or None if not given.
 
     Raises:
-        DanluError: it is not there.
+        DanluError: no file is given, or the file has no such class.
     """
     name = model_type.removeprefix(SOURCE)
     if path is None:
@@ -104,16 +100,16 @@ def class_of_source(model_type, path):
 
 
 def type_in_source(thing):
-    """Return the model_type (str) of an object whose class is in a --model_source, or None."""
+    """Return the model_type (str) of an object whose class is in a --model_source file, or None."""
     kind = type(thing)
     return f'{SOURCE}{kind.__qualname__}' if kind.__module__.startswith('model_source_') else None
 
 
 def pickle_module(path):
-    """Return a module like `pickle` that finds classes in a --model_source, for torch.load.
+    """Return a module like `pickle` that finds classes in a --model_source file, for torch.load.
 
-    A class of a module that is called as the file, or of the program that saved the model, is taken from the file; any
-    other where it cannot be imported.
+    Classes of a module with the name of the file, and of __main__, come from the file; other classes come from the
+    file if they cannot be imported.
     """
     source, found = load_source(path), types.ModuleType('pickle')
     vars(found).update({name: value for name, value in vars(pickle).items() if not name.startswith('__')})
@@ -135,7 +131,7 @@ def pickle_module(path):
 
 
 def keep_source(args):
-    """Copy the file of a network source:<class> into the run's directory: tests of its checkpoints need it."""
+    """Copy the file of --model_type source:<class> into the run directory, for tests of its checkpoints."""
     target = Path(args.model_dir, COPY)
     if args.model_source is None or not args.model_type.startswith(SOURCE) or Path(args.model_source) == target:
         return

@@ -1,10 +1,10 @@
-"""When an option has an effect: `needs=` beside its add_argument, and the check that refuses it elsewhere.
+"""When an option has an effect: `needs=` of its add_argument, and the check that refuses the option otherwise.
 
     group.add_argument('--power', default=0.9, needs=schedule('poly'), ...)
 
-An option that is typed with a value other than its default, where its Need is not met, ends in one line, exit code 2.
-What an @args.txt holds is not refused: a record has every option. Options without `needs` have an effect everywhere.
-tests/utils/options/test_needs.py tries every option of both parsers. Imports no torch.
+If a typed option differs from its default and its Need is not met, parsing ends with one line and exit code 2. Options
+from a record (@args.txt) are not refused, as a record holds every option. Options without `needs` always have an
+effect. tests/utils/options/test_needs.py tries every option that has `needs`. Imports no torch.
 """
 
 from typing import NamedTuple
@@ -20,9 +20,8 @@ class Need(NamedTuple):
 
     Args:
         met: function(args) -> bool.
-        why: what the message says (str, or a function(args) that returns it).
-        without, within: words of a command line (str) with which the option has no effect, and with which it has one;
-            the tests try both.
+        why: the reason in the message (str, or a function(args) that returns it).
+        without, within: command lines (str) with which the option has no effect, and with which it has one, for tests.
     """
 
     met: object
@@ -32,7 +31,7 @@ class Need(NamedTuple):
 
 
 def check_needs(parser, args):
-    """Refuse the first option that was typed and has no effect beside the others."""
+    """Refuse the first typed option that has no effect beside the others."""
     for action in parser._actions:
         need, name = action.needs, action.dest
         if need is None or name not in getattr(args, 'typed', ()):
@@ -49,7 +48,7 @@ def is_used(action, args):
 
 
 def schedule(*names):
-    """Return the Need of an option for some schedules."""
+    """Return the Need of an option that only these schedules use."""
     return Need(
         lambda args: args.schedule in names,
         f'only for --schedule {" or ".join(names)}',
@@ -59,7 +58,7 @@ def schedule(*names):
 
 
 def optimizer_with(name):
-    """Return the Need of an option of some optimizers: those whose DEFAULTS in utils/training/optim.py name it."""
+    """Return the Need of an option that only the optimizers use whose DEFAULTS in utils/training/optim.py name it."""
 
     def why(args):
         users = [user for user, used in read_registry('utils.training.optim', 'DEFAULTS').items() if name in used]
@@ -74,7 +73,7 @@ def optimizer_with(name):
 
 
 def task_with(target, without, within):
-    """Return the Need of an option for tasks whose target is one of `target` (tuple of str)."""
+    """Return the Need of an option that only tasks use whose target is one of `target` (tuple of str)."""
     return Need(
         lambda args: task_of(args).target in target,
         lambda args: f'--task {args.task} does not use it',
@@ -84,10 +83,10 @@ def task_with(target, without, within):
 
 
 def option(name, without='', within=None):
-    """Return the Need of an option that is about another one, --`name`, which has to be given."""
+    """Return the Need of an option that requires another option, --`name`."""
     return Need(
         lambda args: bool(getattr(args, name, None)),
-        f'there is no --{name} that it could be about',
+        f'requires --{name}',
         without,
         f'--{name}' if within is None else within,
     )
@@ -100,34 +99,34 @@ SCALED = Need(
     lambda args: (
         f'only for --task regression with --target_scale standard, not for --task {args.task}'
         if args.task != 'regression'
-        else '--target_scale none has no use for it'
+        else '--target_scale none does not use it'
     ),
     '--task classification',
     REGRESSION,
 )
 MOMENTUM = Need(
     lambda args: args.optimizer == 'sgd' and bool(args.momentum),
-    lambda args: 'only for --optimizer sgd' if args.optimizer != 'sgd' else '--momentum 0 leaves nothing to look ahead',
+    lambda args: 'only for --optimizer sgd' if args.optimizer != 'sgd' else 'has no effect with --momentum 0',
     '--optimizer sgd --momentum 0',
     '--optimizer sgd',
 )
-DECAY = Need(lambda args: bool(args.weight_decay), 'there is no --weight_decay', '', '--weight_decay 0.1')
-GPUS = Need(lambda args: args.device != 'cpu', '--device cpu leaves the GPUs alone', '--device cpu', '--device auto')
+DECAY = Need(lambda args: bool(args.weight_decay), 'requires --weight_decay', '', '--weight_decay 0.1')
+GPUS = Need(lambda args: args.device != 'cpu', '--device cpu uses no GPU', '--device cpu', '--device auto')
 PROCESSES = Need(
     lambda args: rank_env.rank_info().count > 1,
-    'only for several processes, which torchrun starts (torchrun --nproc_per_node 2 train.py ...)',
+    'only for several processes, started by torchrun (torchrun --nproc_per_node 2 train.py ...)',
     '',
     None,  # by the environment
 )
 CODE = Need(
     lambda args: args.code != 'now',
-    'there is no --code then or --code both that it could be about',
+    'requires --code then or --code both',
     '',
     '--code then',
 )
 COLOURS = Need(
     lambda args: task_of(args).target == 'mask' or args.data_type == 'array',
-    lambda args: f'colours are for masks and for features, not for the pictures of --task {args.task}',
+    lambda args: f'colours are for masks and for features, not for --task {args.task}',
     '',
     '--task segmentation --num_classes 2 --data_type list --train_list LIST --val_list LIST',
 )

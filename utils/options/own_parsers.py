@@ -1,13 +1,13 @@
-"""Danlu's options in an argparse.ArgumentParser that a program of one's own has made. Imports no torch."""
+"""Danlu's options in an argparse.ArgumentParser of another program. Imports no torch."""
 
 import sys
 
 from utils.options.checks import checked
-from utils.options.migrations import MigratingParser, Options
+from utils.options.record_parser import MigratingParser, Options
 
 
 def add_options_to(parser, program, *adders):
-    """Add options to a parser and return it; what it parses from now on is checked as Danlu's own parsers do.
+    """Add options to a parser and return the parser; it then checks the options as Danlu's own parsers do.
 
         parser = argparse.ArgumentParser()
         parse_common_args(parser).add_argument('--mine', type=int, default=1)
@@ -21,7 +21,7 @@ def add_options_to(parser, program, *adders):
     own = MigratingParser(prog=parser.prog, add_help=False)
     for add in adders:
         add(own)
-    empty, _ = own.parse_known_args([])  # no record was read
+    empty, _ = own.parse_known_args([])
     parser._add_container_actions(own)
     parse = parser.parse_known_args
 

@@ -1,7 +1,7 @@
-"""--palette: colours of the classes, from a file or given. Imports no torch.
+"""--palette: colours of the classes, from a file or the command line. Imports no torch.
 
-In the options a palette is a list of words '#rrggbb' or 'name=#rrggbb'; once the classes are known, of one '#rrggbb'
-for each, in order: that is what args.txt and checkpoints keep, as the file may be gone.
+A palette is a list of words '#rrggbb' or 'name=#rrggbb'; once the classes are known, one '#rrggbb' per class in the
+order of the labels. args.txt and checkpoints keep these colours, not the path of the file.
 """
 
 import re
@@ -18,20 +18,20 @@ LINES = 'name r g b, name #rrggbb, r g b name, or a colour without a name'
 
 
 def is_palette(words):
-    """Return whether all of some words (list of str) are colours, with names or without."""
+    """Return whether all words (list of str) are colours, with or without names (bool)."""
     return all(WORD.fullmatch(word) for word in words)
 
 
 def read_palette(path):
-    """Return the words (list of str) that a file stands for.
+    """Return the colours in a file (list of '#rrggbb' or 'name=#rrggbb').
 
     Args:
-        path: a text file with a line per class: a colour, #rrggbb or three numbers of 0..255, with the class's name
-            before or behind it; blanks, tabs or commas separate, `#` and a blank begin a comment, a first line
-            `name,r,g,b` is a heading. Or a PNG file with a palette, as masks of PASCAL VOC are.
+        path: a text file with one line per class: a colour, #rrggbb or three numbers of 0..255, before or after the
+            name of the class. Blanks, tabs or commas separate, `#` and a blank begin a comment, a first line
+            `name,r,g,b` is a header. Or a PNG file with a palette, such as a mask of PASCAL VOC.
 
     Raises:
-        DanluError: the file cannot be read, or naming it and the line that is wrong.
+        DanluError: the file cannot be read, or a line is invalid.
     """
     try:
         content = read_regular_bytes(path)
@@ -55,19 +55,19 @@ def read_palette(path):
         except ValueError as error:
             raise DanluError(f'{path}, line {number}: {error}') from None
         if name and name in places:
-            raise DanluError(f'{path}, line {number}: {name!r} is there twice, in line {places[name]} too')
+            raise DanluError(f'{path}, line {number}: {name!r} occurs twice, also in line {places[name]}')
         places[name] = number
         words.append(f'{name}={colour}' if name else colour)
     if not words:
-        raise DanluError(f'{path!r} holds no colour; a line per class: {LINES}')
+        raise DanluError(f'{path!r} holds no colour; give one line per class: {LINES}')
     unnamed = sum('=' not in word for word in words)
     if 0 < unnamed < len(words):
-        raise DanluError(f'{path!r}: {unnamed} of {len(words)} colours have no name; name all or none')
+        raise DanluError(f'{path!r}: {unnamed} of {len(words)} colours have no name; name all or none of them')
     return words
 
 
 def _name_and_colour(columns):
-    """Return the name (str, '' for none) and the colour '#rrggbb' of a line's columns; ValueError: what is wrong."""
+    """Return the name (str, '' for none) and the colour '#rrggbb' of a line, or raise ValueError."""
     for start, end in ((0, 1), (len(columns) - 1, len(columns))):
         if COLOUR.fullmatch(columns[start]):
             return ' '.join(columns[:start] + columns[end:]), columns[start].lower()
@@ -77,13 +77,13 @@ def _name_and_colour(columns):
             name = ' '.join(columns[:start] + columns[start + 3 :])
             wrong = [level for level in levels if not 0 <= int(level) <= 255]
             if wrong:
-                raise ValueError(f'{wrong[0]} is no level of a colour, which are 0..255')
+                raise ValueError(f'{wrong[0]} is not in 0..255')
             return name, '#{:02x}{:02x}{:02x}'.format(*map(int, levels))
     raise ValueError(f'{" ".join(columns)!r} has no colour; {LINES}')
 
 
 def _palette_of(path):
-    """Return the colours (list of str) of a PNG file's palette."""
+    """Return the colours (list of str) in the palette of a PNG file."""
     from PIL import Image
 
     try:
@@ -92,27 +92,27 @@ def _palette_of(path):
     except (OSError, SyntaxError, ValueError) as error:
         raise DanluError(f'{path!r} cannot be read: {error}') from None
     if levels is None:
-        raise DanluError(f'{path!r} is a picture of mode {mode}, which has no palette; give one of mode P or a text')
+        raise DanluError(f'{path!r} is an image of mode {mode}, without a palette; give mode P or a text file')
     return ['#{:02x}{:02x}{:02x}'.format(*levels[place : place + 3]) for place in range(0, len(levels), 3)]
 
 
 def names_in(words):
-    """Return the names (list of str) of a palette's words, or None: they have none."""
+    """Return the names (list of str) in a palette, or None if its colours have no names."""
     names = [WORD.fullmatch(word)[1] for word in words]
     return names if names and all(names) else None
 
 
 def fitted(words, num_classes, class_names):
-    """Return the colours of the classes, list of K '#rrggbb'.
+    """Return the colours of the classes (list of K '#rrggbb').
 
     Args:
-        words: list of '#rrggbb', of which the first K count, or of 'name=#rrggbb', which are looked up by the names of
-            the classes where these have some, small and capital letters being the same.
+        words: list of '#rrggbb', of which the first K count, or of 'name=#rrggbb', which are looked up by class name,
+            ignoring case.
         num_classes: K.
         class_names: list of K str, or None.
 
     Raises:
-        DanluError: a class has no colour, or two have the same.
+        DanluError: a class has no colour, or two classes have the same colour.
     """
     names, colours = names_in(words), [WORD.fullmatch(word)[2].lower() for word in words]
     if names and class_names:
@@ -121,9 +121,9 @@ def fitted(words, num_classes, class_names):
         found = [known.get(form, known.get(form.casefold())) for form in map(to_nfc, class_names)]
         if None in found:
             lacking = class_names[found.index(None)]
-            raise DanluError(f'no colour for the class {lacking!r}; there is one for {", ".join(names[:20])}')
+            raise DanluError(f'no colour for the class {lacking!r}; there are colours for {", ".join(names[:20])}')
     elif len(colours) < num_classes or (names and len(colours) != num_classes):
-        hint = '; --class_names says which of them count' if names and len(colours) > num_classes else ''
+        hint = '; --class_names selects among them' if names and len(colours) > num_classes else ''
         raise DanluError(f'{len(colours)} given for {num_classes} classes: give one colour per class{hint}')
     else:
         found = colours[:num_classes]
@@ -134,14 +134,14 @@ def fitted(words, num_classes, class_names):
 
 
 def not_classes(words, colours, ignore_index):
-    """Return the colours (list of '#rrggbb') of a palette whose pixels in masks do not count, or None: there are none.
+    """Return the colours (list of '#rrggbb') of a palette whose pixels in masks are ignored, or None.
 
     Args:
-        words: as for `fitted`, before that.
+        words: as for `fitted`.
         colours: of the classes, as `fitted` returns them.
-        ignore_index: the label that does not count (int).
+        ignore_index: the label that is ignored (int).
     """
     all_colours = [WORD.fullmatch(word)[2].lower() for word in words]
-    if not names_in(words):  # the position is the label
+    if not names_in(words):  # the position of a colour is its label
         all_colours = all_colours[ignore_index : ignore_index + 1]
     return sorted({*all_colours} - {*colours}) or None

@@ -23,20 +23,19 @@ CODE_VARIABLE = 'DANLU_CODE'  # environment variable that tells the other proces
 INTERRUPT_GRACE_SECONDS = 3.0  # until Ctrl-C is forwarded to a process that the terminal has signalled itself
 
 
-def test_with_recorded_code(parser, argv, checkpoint):
+def test_with_recorded_code(parser, args, checkpoint):
     """Test a checkpoint with the code of its run and return the values (dict of float).
 
     Args:
         parser: parser of eval.py.
-        argv: arguments of eval.py (list of str) including --code, or None for the command line.
+        args: Options of the command line; --code is not 'now'.
         checkpoint: result of utils.runs.checkpoint.load_checkpoint for --load_model_path.
 
     Raises:
         DanluError: the code is missing, damaged, not permitted to run, or cannot be unpacked.
         SystemExit: the test failed; has its exit status.
     """
-    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
-    given = parser.given(argv)
+    given = {name: getattr(args, name) for name in args.given}
     path, sha256 = find_archive(checkpoint, given['load_model_path'])
     if given.get('download'):  # downloads go into the project, not into the cache
         (Path(parser.get_default('checkpoints_dir')).parent / 'datasets').mkdir(exist_ok=True)
@@ -45,7 +44,7 @@ def test_with_recorded_code(parser, argv, checkpoint):
     whose = check_permission(path, sha256, given.get('trust_code', False))
     with unpack_cached(files, sha256) as place:
         print(f'testing with the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
-        start = [sys.executable, str(place / 'eval.py'), *recorded_code_arguments(parser, argv, given)]
+        start = [sys.executable, str(place / 'eval.py'), *recorded_code_arguments(parser, args.words, given)]
         said = run_forwarding(start, {**os.environ, CODE_VARIABLE: json.dumps(told)})
     if not said.get('results'):
         raise DanluError(f'--code: eval.py in {path} did not print where its results are')

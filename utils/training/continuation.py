@@ -4,10 +4,10 @@ Going on is resuming the run from its last.pth, within the process: the same bit
 """
 
 from utils.base.errors import DanluError
+from utils.options.resuming import ENDING_WITH_RUN
 from utils.training.nonfinite_policy import Divergence
 from utils.training.preemption import select_interruption
 
-ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules that another number of epochs changes from the beginning
 # Options that a Trainer reads when it is built and never again.
 READ_ONCE = (
     'optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_of lr_decay schedule warmup_epochs '

@@ -15,10 +15,12 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.record_schema import check_resume_state
 from utils.base.regular_files import open_regular, read_regular_text, regular, write_regular_text
+from utils.base.write_errors import suppress_cleanup_errors
 from utils.distributed import processes
 from utils.provenance.record import check_same_run
 from utils.runs.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weights_of
 from utils.runs.event_files import CONTINUED_FILE, EVENT_DIRECTORIES
+from utils.runs.run_directory import make_directory_below
 from utils.training.resume import newest_whole
 
 # Files of a run that were written at its start, or that a copy can use up to any epoch.
@@ -26,6 +28,35 @@ KEPT = ('args.txt', 'env*.txt', 'source*.zip', 'record*.json', 'witness.jsonl', 
 KEPT_DIRECTORIES = ('val_split',)
 # What a checkpoint for testing holds; the rest is for resuming.
 FOR_TESTING = ('format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint')
+
+
+def begin_copy(args, parser):
+    """Make the run that --as names, a copy of the run of args.resume at that checkpoint; args.resume becomes the copy.
+
+    Args:
+        args: options of train.py; changed.
+        parser: of train.py, for errors.
+
+    Returns:
+        the directory of the copy (str).
+
+    Raises:
+        DanluError: the checkpoint cannot be resumed, or the copy cannot be written.
+    """
+    state, path = state_to_copy(args.resume, args.epochs)
+    root = Path(args.checkpoints_dir)
+    args.model_dir = make_directory_below([root], root / getattr(args, 'as'), parser, '--as')
+    try:
+        copy_run(state, path, Path(args.model_dir))
+    except BaseException as error:
+        with suppress_cleanup_errors(error):
+            shutil.rmtree(args.model_dir)
+        if isinstance(error, OSError):
+            raise DanluError(f'--as: {args.model_dir} cannot be written: {error.strerror or error}') from error
+        raise
+    args.resume = args.model_dir
+    print(f'new run: {args.model_dir}, which goes on from {path}')
+    return args.model_dir
 
 
 def state_to_copy(resume, epochs):

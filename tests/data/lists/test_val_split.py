@@ -147,10 +147,10 @@ def test_the_same_command_again_is_known_as_the_same_run(run, photos, train_here
 def test_a_list_of_ones_own_replaces_the_split_of_a_record(run, photos, capsys):
     args = parse_train_args([f'@{run.directory / "args.txt"}', '--val_list', str(photos)])
     assert (args.val_split, args.val_list) == (None, str(photos))
-    assert '--val_split 0.2 of the record does not count, as --val_list is given' in args.past
+    assert '--val_split 0.2 of the record is ignored, as --val_list is given' in args.past
     with pytest.raises(SystemExit):
         parse_train_args(['--resume', str(run.directory), '--val_split', '0.3'])
-    assert 'argument --val_split: a resumed run keeps it as it is (0.2)' in capsys.readouterr().err
+    assert 'argument --val_split: cannot change in a resumed run (it is 0.2)' in capsys.readouterr().err
 
 
 def test_a_notebook_gets_its_directory_before_the_data(photos, tmp_path):

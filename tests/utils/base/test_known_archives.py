@@ -155,7 +155,7 @@ def test_without_code_it_is_about_nothing(tmp_path, capsys):
     (tmp_path / 'best.pth').write_text('')
     with pytest.raises(SystemExit):
         parse_test_args(['--load_model_path', str(tmp_path / 'best.pth'), '--trust_code', '--num_classes', '3'])
-    assert 'argument --trust_code: there is no --code then' in capsys.readouterr().err
+    assert 'argument --trust_code: requires --code then' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('own', [False, True])

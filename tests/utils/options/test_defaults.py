@@ -154,7 +154,7 @@ def test_nesterov_is_torchs():
     net = torch.nn.Linear(2, 2)
     assert select_optimizer(net, args).defaults['nesterov'] is True
     assert not select_optimizer(net, parse_train_args('--optimizer sgd'.split())).defaults['nesterov']
-    with pytest.raises(DanluError, match='--nesterov: --momentum 0 leaves nothing to look ahead'):
+    with pytest.raises(DanluError, match='--nesterov: has no effect with --momentum 0'):
         train_args(optimizer='sgd', momentum=0, nesterov=True)
 
 

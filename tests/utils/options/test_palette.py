@@ -40,13 +40,13 @@ def test_colours_alone_and_names_with_blanks(tmp_path):
     ('text', 'fault'),
     [
         ('sky 1 2 3\nroad 1 2\n', "line 2: 'road 1 2' has no colour; name r g b"),
-        ('sky 1 2 256\n', 'line 1: 256 is no level of a colour, which are 0..255'),
-        ('# head\n\nsky -1 2 3\n', 'line 3: -1 is no level'),
+        ('sky 1 2 256\n', 'line 1: 256 is not in 0..255'),
+        ('# head\n\nsky -1 2 3\n', 'line 3: -1 is not in'),
         ('sky #12345\n', "line 1: 'sky #12345' has no colour"),
         ('sky 0.1 0.2 0.3\n', 'has no colour'),
-        ('sky 1 2 3\nroad 1 2 4\nsky 4 5 6\n', "line 3: 'sky' is there twice, in line 1 too"),
-        ('sky 1 2 3\n1 2 4\n', '1 of 2 colours have no name; name all or none'),
-        ('# nothing\n', 'holds no colour; a line per class'),
+        ('sky 1 2 3\nroad 1 2 4\nsky 4 5 6\n', "line 3: 'sky' occurs twice, also in line 1"),
+        ('sky 1 2 3\n1 2 4\n', '1 of 2 colours have no name; name all or none of them'),
+        ('# nothing\n', 'holds no colour; give one line per class'),
     ],
 )
 def test_faults_are_named_with_their_lines(text, fault, tmp_path):
@@ -64,7 +64,7 @@ def test_a_png_gives_its_palette(tmp_path):
     assert words[:3] == ['#000000', '#800000', '#008000']
     assert fitted(words, 3, ['background', 'aeroplane', 'bicycle']) == words[:3]
     Image.new('RGB', (4, 4)).save(tmp_path / 'rgb.png')
-    with pytest.raises(DanluError, match=r"rgb.png' is a picture of mode RGB, which has no palette"):
+    with pytest.raises(DanluError, match=r"rgb.png' is an image of mode RGB, without a palette"):
         read_palette(str(tmp_path / 'rgb.png'))
     (tmp_path / 'torn.png').write_bytes((tmp_path / 'mask.png').read_bytes()[:20])
     with pytest.raises(DanluError, match=r"torn.png' cannot be read"):
@@ -77,8 +77,8 @@ def test_colours_are_fitted_to_the_classes():
     assert fitted(named, 3, None) == ['#4682b4', '#804080', '#00008e']
     assert fitted(['#010101', '#020202', '#020202'], 2, ['a', 'b']) == ['#010101', '#020202']
     for words, count, names, fault in (
-        (named, 2, ['car', 'bus'], "no colour for the class 'bus'; there is one for Sky, road, car"),
-        (named, 2, None, '3 given for 2 classes: give one colour per class; --class_names says which'),
+        (named, 2, ['car', 'bus'], "no colour for the class 'bus'; there are colours for Sky, road, car"),
+        (named, 2, None, '3 given for 2 classes: give one colour per class; --class_names selects'),
         (['#010101'], 2, None, '1 given for 2 classes'),
         (['#010101', '#020202', '#010101'], 3, None, 'classes 0 and 2 have the same colour, #010101'),
     ):

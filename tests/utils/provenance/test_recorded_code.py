@@ -344,10 +344,10 @@ import signal, sys
 from utils.provenance import recorded_code
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which what a shell runs in the background ignores
 recorded_code.INTERRUPT_GRACE_SECONDS = float(sys.argv[1])
-from options import test_parser
+from options import parse_test_command, test_parser
 record = {'source': {'file': 'source.zip', 'sha256': sys.argv[3]}}
-words = ['--load_model_path', sys.argv[2], '--code', 'then']
-recorded_code.test_with_recorded_code(test_parser(), words, {'record': record})
+args = parse_test_command(['--load_model_path', sys.argv[2], '--code', 'then'])
+recorded_code.test_with_recorded_code(test_parser(), args, {'record': record})
 """
 
 
