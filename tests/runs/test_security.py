@@ -215,7 +215,7 @@ def test_a_list_that_is_a_pipe_is_refused(tmp_path, capsys):
     os.mkfifo(tmp_path / 'pipe')
     with pytest.raises(SystemExit):
         parse_train_args(['--data_type', 'list', '--train_list', str(tmp_path / 'pipe'), '--val_list', __file__])
-    assert 'is a pipe or a device; it is read more than once, so make it a file' in capsys.readouterr().err
+    assert 'is a pipe or a device; it is read more than once, so give a file' in capsys.readouterr().err
 
 
 def test_an_archive_is_read_and_never_unpacked(save, tmp_path):

@@ -184,7 +184,7 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         if not os.path.exists(path):
             self.error(f'args file {path!r} does not exist (looked in {os.getcwd()})')
         if not os.path.isfile(path):
-            self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so make it a file')
+            self.error(f'args file {path!r} is a pipe or a device; it is read more than once, so give a file')
         try:
             return read_regular_text(path, encoding='utf-8-sig').split('\n')
         except UnicodeDecodeError:

@@ -202,7 +202,7 @@ def test_parts_that_are_assigned_later_are_recorded_too(tmp_path):
 def test_runs_py_command_says_what_is_ready_made_and_asks_for_no_files_of_that_name(run, capsys):
     records(['command', str(run), '--checkpoints_dir', str(run.parent)])
     said = capsys.readouterr().out
-    assert '# a script with ready-made parts, which options cannot name: model Mine (' in said
+    assert '# a script with ready-made parts that options cannot name: model Mine (' in said
     assert 'not there any more' not in said
     records(['list', '--checkpoints_dir', str(run.parent)])
     assert 'model_type=ready-made Mine (' in capsys.readouterr().out
