@@ -47,14 +47,14 @@ from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomS
 from data.checks.class_notes import class_notes
 from data.checks.dataset_fingerprint import (
     changed_test_set,
+    data_fingerprint,
     dataset_of,
-    identity_of_data,
     name_of,
     shared_with_training,
 )
 from data.data_entry import Batches, notes_of, select_eval_loader
 from data.predicting import predict
-from data.ready_made import as_loader, check_told, complete_from_batches, values_of
+from data.ready_made import as_loader, check_complete, complete_from_batches, values_of
 from loss import select_loss
 from metrics import METRICS, select_metrics
 from model.model_entry import equip_multi_gpu, select_model
@@ -158,7 +158,7 @@ class Evaluator(Engine):
         self.page, self.results = Page(self) if args.report else None, None
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         record = record_of(checkpoint).get('data') or {}
-        self.data, self.trained_on = identity_of_data(self.loader, name_of(args, 'val')), record.get('train') or {}
+        self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
@@ -416,7 +416,7 @@ def test_loader(loader, args, net):
         args.ready_loader = given_parts.described(loader)['class']
     loader = as_loader(loader, args, training=False)
     fault = complete_from_batches(args, net, loader, None)
-    check_told(args, [task_of(args).outputs], 'the loader does not tell everything: give to test_args', fault)
+    check_complete(args, [task_of(args).outputs], 'the loader does not tell everything: give to test_args', fault)
     return loader
 
 

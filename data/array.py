@@ -58,7 +58,7 @@ class ArrayData(InMemory):
             faults.stop_if_any()
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))
-        super().__init__(_inputs(args, table), targets, source=_source(table))
+        super().__init__(_inputs(args, table), targets, source=_raw_tensors(table))
         self.notes = [f'{path}: the first column counts the rows and is left out'] * table.indexed
 
 
@@ -70,7 +70,7 @@ def _inputs(args, table):
     return torch.from_numpy(features.astype(np.float32))
 
 
-def _source(table):
+def _raw_tensors(table):
     """Return the features and targets of a file as they stand there, for a hash: no matter how they are written."""
     if isinstance(table.targets, list):
         labels = torch.frombuffer(

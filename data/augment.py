@@ -28,9 +28,9 @@ AUGMENTS = {
     'trivialaugment': 'data.auto_augment.trivialaugment',
 }
 
-TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
-LARGE = 2**15  # pixels of a picture from which a CPU had better change one after the other
-GREY = (0.2989, 0.587, 0.114)  # luminance, as torchvision.transforms.v2 has it
+MAX_CROP_TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
+LARGE_IMAGE_PIXELS = 2**15  # pixels of a picture from which a CPU had better change one after the other
+LUMINANCE_WEIGHTS = (0.2989, 0.587, 0.114)  # luminance, as torchvision.transforms.v2 has it
 
 
 def none():
@@ -72,7 +72,7 @@ class Augment:
         seed: the run's seed.
         cut: the data set cuts the random part out of each picture while it decodes it (by `part`), at the file's own
             resolution; only what comes after that is done here.
-        with_targets: targets are pictures that move along, exactly as the pictures do; see `refuse_changing`.
+        with_targets: targets are pictures that move along, exactly as the pictures do; see `refuse_non_geometric`.
 
     Raises:
         DanluError: the ignore index does not fit into masks of 8 bits.
@@ -121,10 +121,10 @@ class Augment:
         if self.cut is None:
             return [None] * len(indices)
         number, step = self.cut
-        return step.choosers(uniform_draws((self.seed, epoch, number), indices, step.draws))
+        return step.crop_functions(uniform_draws((self.seed, epoch, number), indices, step.draws))
 
 
-def refuse_changing(name):
+def refuse_non_geometric(name):
     """Raise DanluError unless all steps of an augmentation just move pixels, so that target pictures can go along."""
 
     def moves_only(name):
@@ -150,7 +150,7 @@ class Flip:
         chosen = torch.from_numpy(chosen).to(images.device, non_blocking=True)
 
         def mirrored(pixels):  # three times as fast as torch.where
-            if pixels.device.type == 'cpu' and pixels[0].numel() > LARGE:
+            if pixels.device.type == 'cpu' and pixels[0].numel() > LARGE_IMAGE_PIXELS:
                 return torch.stack([pixels[i].flip(-1) if draws[0, i] < 0.5 else pixels[i] for i in range(len(pixels))])
             return torch.cat([pixels, pixels.flip(-1)]).index_select(0, chosen)
 
@@ -191,7 +191,7 @@ class RandomResizedCrop:
     """
 
     ratio = (3 / 4, 4 / 3)  # width to height of the part
-    draws = 2 * TRIES + 2
+    draws = 2 * MAX_CROP_TRIES + 2
     moves = True
 
     def __init__(self, *scale):
@@ -200,7 +200,7 @@ class RandomResizedCrop:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
         height, width = images.shape[-2:]
-        parts = [choose((height, width)) for choose in self.choosers(draws)]
+        parts = [choose((height, width)) for choose in self.crop_functions(draws)]
         tops, lefts, heights, widths = np.array(parts, dtype=np.float64).T
         # Where an output pixel comes from, in coordinates -1..1 of the picture.
         matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
@@ -213,12 +213,12 @@ class RandomResizedCrop:
             masks = labels.squeeze(1).to(masks.dtype)
         return images, masks
 
-    def choosers(self, draws):
+    def crop_functions(self, draws):
         """Return what chooses the part of each sample, functions((height, width)) -> (top, left, height, width)."""
         sides = np.stack(proportions(draws, self.scale, self.ratio), axis=-1).swapaxes(0, 1).tolist()
-        return [partial(self.first_that_fits, *sample) for sample in zip(sides, draws[-2:].T.tolist(), strict=True)]
+        return [partial(self.first_fitting_crop, *sample) for sample in zip(sides, draws[-2:].T.tolist(), strict=True)]
 
-    def first_that_fits(self, sides, place, size):
+    def first_fitting_crop(self, sides, place, size):
         """Return the first part that fits into a picture, else the largest one in the middle.
 
         Args:
@@ -260,7 +260,7 @@ class Affine:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see Augment.__call__."""
         size = images.shape[-2:]
-        return moved(images, masks, inverse_matrices(size, *self.choose(size, draws)), ignore_index)
+        return warp_nearest(images, masks, inverse_matrices(size, *self.choose(size, draws)), ignore_index)
 
     def choose(self, size, draws):
         """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and slants (2, B) in degrees."""
@@ -290,7 +290,7 @@ def inverse_matrices(size, angles, shifts, factors, slants):
     return np.concatenate([matrices, offsets[:, None]], axis=1).transpose(2, 0, 1).astype(np.float32)
 
 
-def moved(images, masks, matrices, ignore_index):
+def warp_nearest(images, masks, matrices, ignore_index):
     """Return pictures and masks (or None) whose pixels come from elsewhere, by nearest neighbour; see Affine.
 
     Args:
@@ -345,14 +345,14 @@ class Jitter:
         if pixels.shape[1] == 1:
             return pixels
         red, green, blue = pixels.split(1, dim=1)
-        return GREY[0] * red + GREY[1] * green + GREY[2] * blue
+        return LUMINANCE_WEIGHTS[0] * red + LUMINANCE_WEIGHTS[1] * green + LUMINANCE_WEIGHTS[2] * blue
 
 
 class Erase:
     """Blacken a rectangle with a probability, as v2.RandomErasing with its own sizes and ratios; masks stay."""
 
     scale, ratio = (0.02, 0.33), (0.3, 3.3)
-    draws = 2 * TRIES + 3
+    draws = 2 * MAX_CROP_TRIES + 3
 
     def __init__(self, probability):
         self.probability = probability
@@ -360,7 +360,7 @@ class Erase:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch with its holes; see Augment.__call__."""
         size = images.shape[-2:]
-        heights, widths, found = rectangles(size, draws, self.scale, self.ratio)
+        heights, widths, found = random_rectangles(size, draws, self.scale, self.ratio)
         erased = found & (draws[-1] < self.probability)
         starts = np.floor(draws[-3] * (size[0] - heights + 1)), np.floor(draws[-2] * (size[1] - widths + 1))
         sides = []
@@ -373,7 +373,7 @@ class Erase:
         return images * ~hole.unsqueeze(1), masks  # several times as fast as filling
 
 
-def rectangles(size, draws, scale, ratio):
+def random_rectangles(size, draws, scale, ratio):
     """Return the heights and widths, float (B,), of the first of TRIES random rectangles that fit, and which did.
 
     Args:
@@ -393,6 +393,8 @@ def proportions(draws, scale, ratio):
         draws: float (2 * TRIES or more, B), 0 <= x < 1: for the areas, then for the ratios, even in their logarithm.
         scale, ratio: (least, most) share of the area, and width to height.
     """
-    areas = scale[0] + draws[:TRIES] * (scale[1] - scale[0])
-    ratios = np.exp(np.log(ratio[0]) + draws[TRIES : 2 * TRIES] * (np.log(ratio[1]) - np.log(ratio[0])))
+    areas = scale[0] + draws[:MAX_CROP_TRIES] * (scale[1] - scale[0])
+    ratios = np.exp(
+        np.log(ratio[0]) + draws[MAX_CROP_TRIES : 2 * MAX_CROP_TRIES] * (np.log(ratio[1]) - np.log(ratio[0]))
+    )
     return np.sqrt(areas / ratios), np.sqrt(areas * ratios)

@@ -8,24 +8,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data.augment import GREY, moved
+from data.augment import LUMINANCE_WEIGHTS, warp_nearest
 
-BINS = 31  # magnitudes of an operation
-MOVING = ('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate')
-ENHANCING = ('Brightness', 'Color', 'Contrast', 'Sharpness')
-SIGNED = (*MOVING, *ENHANCING)  # the magnitude is negative one time in two
-OPERATIONS = ('Identity', *SIGNED, 'Posterize', 'Solarize', 'AutoContrast', 'Equalize')
+MAGNITUDE_BINS = 31  # magnitudes of an operation
+GEOMETRIC_OPERATIONS = ('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate')
+ENHANCEMENTS = ('Brightness', 'Color', 'Contrast', 'Sharpness')
+SIGNED_OPERATIONS = (*GEOMETRIC_OPERATIONS, *ENHANCEMENTS)  # the magnitude is negative one time in two
+OPERATIONS = ('Identity', *SIGNED_OPERATIONS, 'Posterize', 'Solarize', 'AutoContrast', 'Equalize')
 
 
 def randaugment():
     """Two of 14 operations, of magnitude 9 of 0 to 30 (Cubuk et al. 2020): torchvision's RandAugment()."""
-    shares = {'ShearX': 0.3, 'ShearY': 0.3, 'Rotate': 30.0, 'Posterize': 4, **dict.fromkeys(ENHANCING, 0.9)}
+    shares = {'ShearX': 0.3, 'ShearY': 0.3, 'Rotate': 30.0, 'Posterize': 4, **dict.fromkeys(ENHANCEMENTS, 0.9)}
     return [Operation(shares, relative_shift=150 / 331, magnitude=9) for _ in range(2)]
 
 
 def trivialaugment():
     """One of 14 operations, of random magnitude (Mueller and Hutter 2021): torchvision's TrivialAugmentWide()."""
-    largest = {'ShearX': 0.99, 'ShearY': 0.99, 'Rotate': 135.0, 'Posterize': 6, **dict.fromkeys(ENHANCING, 0.99)}
+    largest = {'ShearX': 0.99, 'ShearY': 0.99, 'Rotate': 135.0, 'Posterize': 6, **dict.fromkeys(ENHANCEMENTS, 0.99)}
     return [Operation(largest | {'TranslateX': 32.0, 'TranslateY': 32.0})]
 
 
@@ -48,20 +48,22 @@ class Operation:
     def __call__(self, images, masks, draws, ignore_index):
         """Return the batch changed; see data.augment.Augment.__call__."""
         numbers = (draws[0] * len(OPERATIONS)).astype(np.int64)
-        bins = np.full(len(images), self.magnitude) if self.magnitude is not None else np.int64(draws[1] * BINS)
+        bins = (
+            np.full(len(images), self.magnitude) if self.magnitude is not None else np.int64(draws[1] * MAGNITUDE_BINS)
+        )
         signs = np.where(draws[2] < 0.5, -1.0, 1.0)
         magnitudes = np.zeros(len(images))
         for number, name in enumerate(OPERATIONS):
             if (table := self.magnitudes(name, images.shape[-2:])) is not None:
                 chosen = numbers == number
-                magnitudes[chosen] = table[bins[chosen]] * (signs[chosen] if name in SIGNED else 1.0)
+                magnitudes[chosen] = table[bins[chosen]] * (signs[chosen] if name in SIGNED_OPERATIONS else 1.0)
         images, masks = images.clone(), None if masks is None else masks.clone()
         self._move(images, masks, numbers, magnitudes, ignore_index)
-        for name in OPERATIONS[1 + len(MOVING) :]:
+        for name in OPERATIONS[1 + len(GEOMETRIC_OPERATIONS) :]:
             chosen = np.flatnonzero(numbers == OPERATIONS.index(name))
             if len(chosen):
                 where = torch.from_numpy(chosen).to(images.device, non_blocking=True)
-                images[where] = changed(name, images[where], magnitudes[chosen])
+                images[where] = apply_colour_operation(name, images[where], magnitudes[chosen])
         return images, masks
 
     def magnitudes(self, name, size):
@@ -72,36 +74,44 @@ class Operation:
             size: (height, width) of the pictures.
         """
         if name == 'Solarize':
-            return _even(1.0, 0.0)
+            return _linspace(1.0, 0.0)
         if name == 'Posterize':
-            return (8 - torch.arange(BINS) / ((BINS - 1) / self.largest[name])).round().double().numpy()
+            return (
+                (8 - torch.arange(MAGNITUDE_BINS) / ((MAGNITUDE_BINS - 1) / self.largest[name]))
+                .round()
+                .double()
+                .numpy()
+            )
         if name.startswith('Translate') and self.relative_shift is not None:
-            return _even(0.0, self.relative_shift * size[name == 'TranslateX'])
-        return _even(0.0, self.largest[name]) if name in self.largest else None
+            return _linspace(0.0, self.relative_shift * size[name == 'TranslateX'])
+        return _linspace(0.0, self.largest[name]) if name in self.largest else None
 
     @staticmethod
     def _move(images, masks, numbers, magnitudes, ignore_index):
         """Move the pixels of the samples whose operation does that, in place."""
-        first = OPERATIONS.index(MOVING[0])
-        chosen = np.flatnonzero((numbers >= first) & (numbers < first + len(MOVING)))
+        first = OPERATIONS.index(GEOMETRIC_OPERATIONS[0])
+        chosen = np.flatnonzero((numbers >= first) & (numbers < first + len(GEOMETRIC_OPERATIONS)))
         if not len(chosen):
             return
         where = torch.from_numpy(chosen).to(images.device, non_blocking=True)
         matrices = np.concatenate(
-            [sources(MOVING[numbers[n] - first], magnitudes[n], images.shape[-2:]) for n in chosen]
+            [
+                operation_matrix(GEOMETRIC_OPERATIONS[numbers[n] - first], magnitudes[n], images.shape[-2:])
+                for n in chosen
+            ]
         )
-        part, part_masks = moved(images[where], None if masks is None else masks[where], matrices, ignore_index)
+        part, part_masks = warp_nearest(images[where], None if masks is None else masks[where], matrices, ignore_index)
         images[where] = part
         if masks is not None:
             masks[where] = part_masks
 
 
-def _even(first, last):
+def _linspace(first, last):
     """Return BINS numbers, evenly spaced in float32 as torchvision has them: float64 (BINS,)."""
-    return torch.linspace(first, last, BINS).double().numpy()
+    return torch.linspace(first, last, MAGNITUDE_BINS).double().numpy()
 
 
-def sources(name, magnitude, size):
+def operation_matrix(name, magnitude, size):
     """Return where the pixels of a moved picture come from, in coordinates -1..1: float32 (1, 2, 3).
 
     Args:
@@ -125,7 +135,7 @@ def sources(name, magnitude, size):
     return (matrix * np.append(halves, 1) / halves)[None].astype(np.float32)
 
 
-def changed(name, pixels, magnitudes):
+def apply_colour_operation(name, pixels, magnitudes):
     """Return pictures whose colours are changed: uint8 (B, C, H, W), C being 1 or 3.
 
     Args:
@@ -148,7 +158,7 @@ def changed(name, pixels, magnitudes):
     if name == 'Color' and pixels.shape[1] == 1:
         return pixels
     if name == 'Sharpness':  # exact where both are equal
-        blended = pixels + (blurred(pixels) - pixels) * rest
+        blended = pixels + (smooth_3x3(pixels) - pixels) * rest
     elif name == 'Brightness':
         blended = pixels * factor
     else:
@@ -161,7 +171,12 @@ def luminance(pixels):
     if pixels.shape[1] == 1:
         return pixels.float()
     red, green, blue = pixels.split(1, dim=1)
-    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2]).floor_()
+    return (
+        (LUMINANCE_WEIGHTS[0] * red)
+        .add_(green, alpha=LUMINANCE_WEIGHTS[1])
+        .add_(blue, alpha=LUMINANCE_WEIGHTS[2])
+        .floor_()
+    )
 
 
 def mean_luminance(pixels):
@@ -169,7 +184,7 @@ def mean_luminance(pixels):
     return luminance(pixels).mean((1, 2, 3), keepdim=True)
 
 
-def blurred(pixels):
+def smooth_3x3(pixels):
     """Return pictures smoothed by a window of 3x3, whole numbers, float32 (B, C, H, W); their borders stay."""
     smooth, channels = pixels.float(), pixels.shape[1]
     if min(pixels.shape[2:]) > 2:

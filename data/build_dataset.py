@@ -13,8 +13,8 @@ import inspect
 
 from utils.base.errors import DanluError
 
-WORDS = ('split', 'mode', 'phase')  # parameters that are given 'train' or 'val'
-BOOLS = ('is_train', 'train')  # parameters that are given True or False
+SPLIT_PARAMETERS = ('split', 'mode', 'phase')  # parameters that are given 'train' or 'val'
+IS_TRAIN_PARAMETERS = ('is_train', 'train')  # parameters that are given True or False
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -35,7 +35,7 @@ def build_dataset(kind, args, split):
         args = copy.copy(args)
         args.train_list = getattr(args, 'trained_on', None)
     parameter = split_parameter(kind)
-    value = split if parameter.name in WORDS else split == 'train'
+    value = split if parameter.name in SPLIT_PARAMETERS else split == 'train'
     return kind(args, value) if parameter.kind in POSITIONAL else kind(args, **{parameter.name: value})
 
 
@@ -46,13 +46,14 @@ def split_parameter(kind):
         DanluError: there is none of a known name, or a parameter that nothing is known for.
     """
     function, parameters = _constructor(kind)
-    known = [each for each in parameters[1:] if each.name in (*WORDS, *BOOLS)]
+    known = [each for each in parameters[1:] if each.name in (*SPLIT_PARAMETERS, *IS_TRAIN_PARAMETERS)]
     needed = [each.name for each in parameters[1:] if each.default is each.empty and each.kind not in VARIADIC]
     if not known or needed not in ([], [known[0].name]) or (known[0].kind in POSITIONAL and parameters[1] != known[0]):
         taken = ', '.join(each.name for each in parameters) or 'nothing'
         raise DanluError(
-            f'{_place(function)}: the data set {kind.__qualname__} takes ({taken}); expected (args, split). Call the '
-            f'second parameter {", ".join(WORDS)} for the word "train" or "val", or {", ".join(BOOLS)} for a bool'
+            f'{_definition_site(function)}: the data set {kind.__qualname__} takes ({taken}); expected (args, split). '
+            f'Call the second parameter {", ".join(SPLIT_PARAMETERS)} for the word "train" or "val", or '
+            f'{", ".join(IS_TRAIN_PARAMETERS)} for a bool'
         )
     return known[0]
 
@@ -75,7 +76,7 @@ def _constructor(kind):
     return function, parameters
 
 
-def _place(function):
+def _definition_site(function):
     """Return where a function or class is defined (str): 'data/photos.py, line 12'."""
     code = getattr(function, '__code__', None)
     if code is None:

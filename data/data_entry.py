@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, default_collate
 
-from data.augment import Augment, refuse_changing
+from data.augment import Augment, refuse_non_geometric
 from data.build_dataset import build_dataset
 from data.cache.memory_check import refuse_large_batch
 from data.checks.class_balance import balance
@@ -59,9 +59,9 @@ DATASETS = {
 }
 
 # Of ImageNet, for pictures whose own are not known.
-MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-MOST_WORKERS = 8
-MEASURED = ('mask_values', 'bits', 'target_names')  # options that not every kind of data has
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+MAX_DEFAULT_WORKERS = 8
+OPTIONAL_FACTS = ('mask_values', 'bits', 'target_names')  # options that not every kind of data has
 
 
 def select_train_loader(args):
@@ -84,7 +84,7 @@ def complete_args(args):
     told = [name for name in (*needed, 'class_names', 'mean', 'std') if getattr(args, name) is None]
     describe = getattr(load_entry(DATASETS, args.data_type, 'kind of data'), 'describe', None)
     facts = describe(args) if describe else {}
-    for name in MEASURED:
+    for name in OPTIONAL_FACTS:
         if getattr(args, name) is None and facts.get(name) is not None:
             setattr(args, name, facts[name])
             told.append(name)
@@ -102,7 +102,7 @@ def complete_args(args):
     if args.palette is not None:
         args.palette = _fitted_palette(args)
     weights = config_of_weights(args) if getattr(args, 'pretrained_config', False) else {}
-    for name, default in (('mean', MEAN), ('std', STD)):
+    for name, default in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
         values = getattr(args, name) or weights.get(name) or facts.get(name) or default
         setattr(args, name, _fitting_channels(args, name, values))
     _complete_reading(args, weights)
@@ -162,7 +162,7 @@ class Batches(Dataset):
 
     def __init__(self, dataset, augment, seed, mixing=None):
         self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
-        self.cuts_parts, self.skipped = cuts_parts(dataset), getattr(dataset, 'skipped', None)
+        self.crops_while_decoding, self.skipped = crops_while_decoding(dataset), getattr(dataset, 'skipped', None)
 
     def __len__(self):
         return len(self.dataset)
@@ -177,13 +177,13 @@ class Batches(Dataset):
         if hasattr(self.dataset, '__getitems__'):
             positions = indices if isinstance(indices, SampleRefs) else np.asarray(indices)
             return self._with_key(self.dataset.__getitems__(positions), key)
-        if self.cuts_parts:
-            return self.batch_of(self.load(key), key)
+        if self.crops_while_decoding:
+            return self.collate_samples(self.load(key), key)
         state = torch.get_rng_state()  # in the main process it is the model's
         keys = random_keys(indices).tolist()
         samples = [self._sample(epoch, *each) for each in zip(keys, indices.tolist(), strict=True)]
         torch.set_rng_state(state)
-        return self.batch_of(samples, key)
+        return self.collate_samples(samples, key)
 
     def load(self, key):
         """Return the samples (list) of `key` from a data set that cuts parts; several threads may do so at once."""
@@ -191,7 +191,7 @@ class Batches(Dataset):
         parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, random_keys(indices))
         return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
 
-    def batch_of(self, samples, key):
+    def collate_samples(self, samples, key):
         """Return samples, a list of (picture, target), as the batch of `key`."""
         images, targets = zip(*samples, strict=True)
         # In a worker process default_collate stacks in memory that is shared already.
@@ -206,7 +206,7 @@ class Batches(Dataset):
         return self.dataset[index]
 
 
-def cuts_parts(dataset):
+def crops_while_decoding(dataset):
     """Return whether a data set has `load(index, part)`, and no newer `__getitem__` than that belongs to."""
     if getattr(dataset, 'load', None) is None:
         return False
@@ -236,7 +236,7 @@ def check_ready_made(loader, args):
             raise DanluError(f'{option} needs the loader that --data_type names: leave out train_loader')
     if args.class_weights == [BALANCED]:
         raise DanluError('--class_weights balanced counts the data that --data_type names: leave out train_loader')
-    if args.balance and getattr(getattr(loader, 'batch_sampler', None), 'shares', None) is None:
+    if args.balance and getattr(getattr(loader, 'batch_sampler', None), 'draw_probabilities', None) is None:
         raise DanluError('--balance needs the loader that --data_type names: leave out train_loader')
 
 
@@ -245,7 +245,7 @@ def _loader(args, split):
     training = split == 'train'
     augmented, target = training and args.augment != 'none', task_of(args).target
     if augmented and target == 'picture':
-        refuse_changing(args.augment)
+        refuse_non_geometric(args.augment)
     refuse_large_batch(args, 1, training)  # before any sample is read
     dataset = build_dataset(load_entry(DATASETS, args.data_type, 'kind of data'), args, split)
     if training:
@@ -255,10 +255,10 @@ def _loader(args, split):
     augment = None
     if augmented:
         ignore_index = args.ignore_index if target == 'mask' else None
-        augment = Augment(args.augment, ignore_index, args.seed, cuts_parts(dataset), target == 'picture')
+        augment = Augment(args.augment, ignore_index, args.seed, crops_while_decoding(dataset), target == 'picture')
     workers = args.num_workers
     if workers is None:
-        workers = 0 if getattr(dataset, 'in_memory', False) else min(MOST_WORKERS, cpu_cores())
+        workers = 0 if getattr(dataset, 'in_memory', False) else min(MAX_DEFAULT_WORKERS, cpu_cores())
     check_process_count('num_workers', workers)
     refuse_large_batch(args, None if hasattr(dataset, 'order') else len(dataset), training)
     if hasattr(dataset, 'order'):

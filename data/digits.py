@@ -12,8 +12,8 @@ from data.tensor_dataset import InMemory, with_channels, with_size
 from utils.base.regular_files import regular
 from utils.base.seeding import uniform_draws
 
-FILE = Path(__file__).with_name('digits.npz')
-NOISE = 50  # standard deviation, of pixels in 0..255
+DIGITS_FILE = Path(__file__).with_name('digits.npz')
+NOISE_STD = 50  # standard deviation, of pixels in 0..255
 NOISE_KEYS = {'train': 0x74726E, 'test': 0x747374}  # the noise of the test digits is not that of those trained on
 
 
@@ -27,7 +27,7 @@ class Digits(InMemory):
 
     def __init__(self, args, split):
         images, labels = read_digits(_part(split))
-        super().__init__(_fitted(images, args), labels, source=(images, labels))
+        super().__init__(_fit_to_options(images, args), labels, source=(images, labels))
 
 
 class NoisyDigits(InMemory):
@@ -44,14 +44,14 @@ class NoisyDigits(InMemory):
     def __init__(self, args, split):
         part = _part(split)
         images, _ = read_digits(part)
-        noise = NOISE * normal_draws((NOISE_KEYS[part],), np.arange(len(images)), images[0].numel())
+        noise = NOISE_STD * normal_draws((NOISE_KEYS[part],), np.arange(len(images)), images[0].numel())
         noisy = (images + torch.from_numpy(noise).view(images.shape)).round_().clamp_(0, 255).to(torch.uint8)
-        super().__init__(_fitted(noisy, args), _fitted(images, args), source=(noisy, images))
+        super().__init__(_fit_to_options(noisy, args), _fit_to_options(images, args), source=(noisy, images))
 
 
 def read_digits(part):
     """Return the pictures, uint8 (N, 1, 28, 28), and labels, int64 (N,), of a part: 'train' or 'test'."""
-    with np.load(regular(FILE), allow_pickle=False) as file:
+    with np.load(regular(DIGITS_FILE), allow_pickle=False) as file:
         images = torch.from_numpy(file[f'{part}_images']).unsqueeze(1)
         return images, torch.from_numpy(file[f'{part}_labels']).long()
 
@@ -71,5 +71,5 @@ def _part(split):
     return 'train' if split == 'train' else 'test'
 
 
-def _fitted(images, args):
+def _fit_to_options(images, args):
     return with_size(with_channels(images, args.channels), args.image_size)

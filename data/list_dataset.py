@@ -8,15 +8,15 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from data.checks.duplicates import note_of_duplicates
-from data.checks.preview import MOST_MASKS, MOST_PICTURES, find_bits, find_mask_values
+from data.checks.preview import MAX_DECODED_IMAGES, MAX_MASKS, find_bits, find_mask_values
 from data.checks.sample_facts import SampleFacts
-from data.lists.bad_samples import Skipped
+from data.lists.bad_samples import SkippedSamples
 from data.lists.file_stats import SIZE
 from data.lists.labels import count_classes, label_names, parse_labels
-from data.lists.list_file import ErrorCollector, drawn, located, read_list
-from data.lists.masks import ALPHA, DEEP, FRAMES, OTHER_SIZE, TURNED_ALONE, MaskCoding
+from data.lists.list_file import ErrorCollector, random_positions, read_list, with_location
+from data.lists.masks import ALPHA, DEEP, FRAMES, ONLY_IMAGE_TURNED, OTHER_SIZE, MaskCoding
 from data.lists.pictures import (
-    SIDEWAYS,
+    SIDE_SWAPPING_ORIENTATIONS,
     inspect_mask,
     inspect_picture,
     open_picture,
@@ -32,12 +32,12 @@ from utils.base.parallel_map import can_fork, parallel_call
 from utils.options.fit import Fit
 from utils.tasks.tasks import task_of
 
-LARGEST_GUESS = 512
-BLOCK = 8192
-MANY = 2000  # samples for which it is worth while to start processes
+MAX_GUESSED_SIDE = 512
+SAMPLES_PER_BLOCK = 8192
+MIN_SAMPLES_FOR_PROCESSES = 2000  # samples for which it is worth while to start processes
 # Ten million lines take seconds to be read: a Listing that is still in use is not read anew, and `describe` keeps the
 # last one for the data set that is built next.
-_IN_USE, _DESCRIBED = WeakValueDictionary(), []
+_OPEN_LISTINGS, _LAST_DESCRIBED = WeakValueDictionary(), []
 
 
 class ListDataset(Dataset):
@@ -81,7 +81,7 @@ class ListDataset(Dataset):
         path = train_list or args.val_list
         # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
         listing = _read(cls.read, path, args.data_root, faults := ErrorCollector(path), target == 'numbers')
-        _DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
+        _LAST_DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
         if classes_wanted:
             if target == 'label':
                 names = cls.names_of(listing, args.ignore_index)
@@ -94,24 +94,24 @@ class ListDataset(Dataset):
             facts['num_targets'] = count_numbers(listing)
             facts['target_names'] = listing.target_names if train_list else None  # a tested model has its own
         if values_wanted:
-            chosen = drawn(len(listing), MOST_MASKS).tolist()
+            chosen = random_positions(len(listing), MAX_MASKS).tolist()
             facts['mask_values'] = find_mask_values(map(listing.target_path, chosen), args.num_classes)
         if args.bits is None:
-            facts['bits'] = find_bits(_some_pictures(listing, target == 'picture'))
+            facts['bits'] = find_bits(_sampled_image_paths(listing, target == 'picture'))
         if args.image_size is None:
             facts['image_size'] = _first_size(listing)
         return facts
 
     def __init__(self, args, split):
         path = args.train_list if split == 'train' else args.val_list
-        self.skipped = Skipped(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
+        self.skipped = SkippedSamples(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
         faults = ErrorCollector(path) if self.skipped is None else self.skipped
-        self.target, self.looks_for_all = task_of(args).target, getattr(args, 'dry_run', False)
+        self.target, self.checks_all_files = task_of(args).target, getattr(args, 'dry_run', False)
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
-        _DESCRIBED.clear()
+        _LAST_DESCRIBED.clear()
         self.channels, self.size, self.fit = args.channels, tuple(args.image_size), Fit.of(args)
         self.bits, self.coding = args.bits, MaskCoding.of(args) if self.target == 'mask' else None
-        found = f'at most {MOST_PICTURES:,} samples of the training data'
+        found = f'at most {MAX_DECODED_IMAGES:,} samples of the training data'
         self.measured = found if 'bits' in getattr(args, 'from_data', []) else ''
         self.guessed = 'image_size' in getattr(args, 'from_data', [])
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
@@ -119,14 +119,14 @@ class ListDataset(Dataset):
         self.first_palette = None if self.coding is None else read_palette(self.listing.target_path(0))
         if self.skipped is not None:
             self.facts = SampleFacts(len(self))
-            self.leave_out_bad()
+            self.drop_bad_samples()
             faults = ErrorCollector(path)
         self.facts = SampleFacts(len(self))
         self.check(faults)
         faults.stop_if_any()
-        self.keep_facts()
+        self.summarise_checks()
 
-    def keep_facts(self):
+    def summarise_checks(self):
         """Keep what the check has found, `labels_in_masks` and a note for each kind of surprise."""
         if self.coding is not None:
             self.notes += self.coding.notes(self.listing.source)
@@ -145,10 +145,10 @@ class ListDataset(Dataset):
             return parse_label_sets(self.listing, args.num_classes, args.class_names, faults)
         return parse_numbers(self.listing, args.num_targets, faults) if self.target == 'numbers' else None
 
-    def leave_out_bad(self):
+    def drop_bad_samples(self):
         """Go on with the samples that have no fault, neither in the list nor in their files."""
         self.find_bad(self.skipped)
-        kept = self.skipped.others(len(self))
+        kept = self.skipped.good_indices(len(self))
         self.notes.append(self.skipped.note(len(kept)))
         if len(kept) < len(self):
             self.listing = self.listing.part(kept)
@@ -162,7 +162,7 @@ class ListDataset(Dataset):
             self.read_image(index)
             self.read_target(index)
 
-        self.look_at(decode, faults)
+        self.for_all_in_processes(decode, faults)
 
     def check(self, faults):
         """Look at every picture, mask and target picture, adding what is wrong to `faults`.
@@ -170,33 +170,33 @@ class ListDataset(Dataset):
         Of a list of millions that takes an hour: there it is samples drawn at random, with --dry_run also whatever is
         absent or empty.
         """
-        count, chosen = len(self), self.listing.drawn()
+        count, chosen = len(self), self.listing.random_positions()
         if len(chosen) == count:
-            self.look_at(self.check_sample, faults)
+            self.for_all_in_processes(self.check_sample, faults)
             return
         note = f'{self.listing.source}: of {count:,} samples {len(chosen):,}, drawn at random, were looked at'
-        if self.looks_for_all:
+        if self.checks_all_files:
             kinds = ('images', 'targets')[: 1 + (self.labels is None)]
             hollow = np.any([self.listing.facts(of)[:, SIZE] <= 0 for of in kinds], axis=0)
             self.notes.append(f'{note}; the files of all are there')
             chosen = np.union1d(chosen, np.flatnonzero(hollow))
         else:
             self.notes.append(f'{note}; --dry_run finds all that are absent or empty')
-        self.look_at(self.check_sample, faults, chosen.tolist())
+        self.for_all_in_processes(self.check_sample, faults, chosen.tolist())
 
-    def look_at(self, function, faults, indices=None):
-        """Call a function that changes nothing as `for_all` does; of many samples by processes.
+    def for_all_in_processes(self, function, faults, indices=None):
+        """Call a function that changes nothing as `for_all_in_threads` does; of many samples by processes.
 
         Opening a small picture is mostly Python, which threads do not do at the same time.
         """
         indices = range(len(self)) if indices is None else indices
-        if len(indices) < MANY or cpu_cores() == 1 or not can_fork():
-            self.for_all(function, faults, indices)
+        if len(indices) < MIN_SAMPLES_FOR_PROCESSES or cpu_cores() == 1 or not can_fork():
+            self.for_all_in_threads(function, faults, indices)
             return
         for place, message in parallel_call(lambda place: function(indices[place]), len(indices), cpu_cores()):
             faults.add(self.listing.where(indices[place]), message, indices[place])
 
-    def for_all(self, function, faults, indices=None):
+    def for_all_in_threads(self, function, faults, indices=None):
         """Call `function(index)` for samples, on all cores; a DanluError becomes a fault of the sample's line.
 
         Args:
@@ -215,26 +215,26 @@ class ListDataset(Dataset):
 
         with ThreadPoolExecutor(cpu_cores()) as pool:
             # In blocks, as the pool keeps a kilobyte for everything that it has been asked for.
-            for start in range(0, len(indices), BLOCK):
-                block = indices[start : start + BLOCK]
+            for start in range(0, len(indices), SAMPLES_PER_BLOCK):
+                block = indices[start : start + SAMPLES_PER_BLOCK]
                 for index, message in zip(block, pool.map(attempt, block), strict=True):
                     if message is not None:
                         faults.add(self.listing.where(index), message, index)
 
     def check_sample(self, index):
         """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
-        picture = _naming(self.listing.image_path(index), inspect_picture, self.bits)
+        picture = _with_path(self.listing.image_path(index), inspect_picture, self.bits)
         flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
         flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
         if self.target == 'mask':
-            mask = _naming(self.listing.target_path(index), inspect_mask, self.coding, self.first_palette)
+            mask = _with_path(self.listing.target_path(index), inspect_mask, self.coding, self.first_palette)
             self.facts.add_mask(index, mask.labels, self.coding.ignore_index)
-            flags |= mask.flags | _checked_fit('mask', picture, mask.labels.shape, mask.orientation)
+            flags |= mask.flags | _check_same_size('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':
-            target = _naming(self.listing.target_path(index), inspect_picture, self.bits)
+            target = _with_path(self.listing.target_path(index), inspect_picture, self.bits)
             flags |= DEEP if target.is_deep else 0
-            flags |= _checked_fit('target', picture, target.size, target.orientation)
-        self.facts.mark(index, flags)
+            flags |= _check_same_size('target', picture, target.size, target.orientation)
+        self.facts.add_flags(index, flags)
 
     def __len__(self):
         return len(self.listing)
@@ -252,13 +252,13 @@ class ListDataset(Dataset):
         try:
             return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:
-            where = located(self.listing.where(index), str(error))
+            where = with_location(self.listing.where(index), str(error))
             raise DanluError(f'{where}; mend or remove it') from None
 
     def read_image(self, index, part=None):
         """Return a sample's picture, uint8 (C, H, W)."""
         path, fit = self.listing.image_path(index), self.fit
-        return _naming(path, read_picture, self.channels, self.size, fit, part, self.bits)
+        return _with_path(path, read_picture, self.channels, self.size, fit, part, self.bits)
 
     def read_target(self, index, part=None):
         """Return a sample's target, as `__getitem__`."""
@@ -266,8 +266,8 @@ class ListDataset(Dataset):
             return self.labels[index]
         path = self.listing.target_path(index)
         if self.target == 'mask':
-            return _naming(path, read_mask, self.size, part, self.fit, self.coding)
-        return _naming(path, read_picture, self.channels, self.size, self.fit, part, self.bits)
+            return _with_path(path, read_mask, self.size, part, self.fit, self.coding)
+        return _with_path(path, read_picture, self.channels, self.size, self.fit, part, self.bits)
 
     def full_size(self, index):
         """Return the upright (height, width) of a sample's picture in its file."""
@@ -295,16 +295,16 @@ def _read(read, path, root, faults, many):
     # Another file that is put in this one's place may have its time and its size.
     version = facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size
     key = read, os.path.abspath(path), version, root, many
-    listing = _IN_USE.get(key)
+    listing = _OPEN_LISTINGS.get(key)
     if listing is None:
         listing = read(path, root, faults, many)
         if faults.count > before:
             return listing
-        _IN_USE[key] = listing
+        _OPEN_LISTINGS[key] = listing
     return listing.with_fresh_stats()
 
 
-def _checked_fit(what, picture, size, orientation):
+def _check_same_size(what, picture, size, orientation):
     """Return TURNED_ALONE where a picture's EXIF orientation turns it and its mask or target has none, else 0.
 
     Raises:
@@ -312,9 +312,9 @@ def _checked_fit(what, picture, size, orientation):
     """
     alone = picture.orientation != 1 and orientation == 1
     if tuple(size) == tuple(picture.size):
-        return TURNED_ALONE if alone else 0
+        return ONLY_IMAGE_TURNED if alone else 0
     (rows, columns), (height, width), why = size, picture.size, ''
-    if alone and picture.orientation in SIDEWAYS and tuple(size[::-1]) == tuple(picture.size):
+    if alone and picture.orientation in SIDE_SWAPPING_ORIENTATIONS and tuple(size[::-1]) == tuple(picture.size):
         why = (
             f'; the EXIF orientation {picture.orientation} of the picture turns it, and the {what} has none: save both '
             'upright'
@@ -322,9 +322,9 @@ def _checked_fit(what, picture, size, orientation):
     raise DanluError(f'the {what} is {columns}x{rows}, its picture {width}x{height} (width x height){why}')
 
 
-def _some_pictures(listing, with_targets):
+def _sampled_image_paths(listing, with_targets):
     """Yield the paths (str) of pictures, and of target pictures if wanted, of samples drawn from a listing."""
-    for index in drawn(len(listing), MOST_PICTURES).tolist():
+    for index in random_positions(len(listing), MAX_DECODED_IMAGES).tolist():
         yield listing.image_path(index)
         if with_targets:
             yield listing.target_path(index)
@@ -337,7 +337,7 @@ def guessed_size(size, name):
         DanluError: it is larger than LARGEST_GUESS.
     """
     height, width = size
-    if max(height, width) > LARGEST_GUESS:
+    if max(height, width) > MAX_GUESSED_SIDE:
         raise DanluError(
             f'the first picture, {name}, is {width}x{height}: say what size to train at, --image_size 224 or '
             f'--image_size {height} {width} (height width)'
@@ -345,7 +345,7 @@ def guessed_size(size, name):
     return [height, width]
 
 
-def _naming(path, function, *args):
+def _with_path(path, function, *args):
     try:
         return function(path, *args)
     except DanluError as error:

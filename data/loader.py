@@ -13,11 +13,11 @@ from data.samplers import join_batches
 from utils.base.machine import cpu_cores
 from utils.training.preemption import prepare_worker
 
-BLOCK = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
-MOST_BATCHES = 64  # in a block; of more, each costs as much as by itself
-AHEAD = 3  # batches that threads decode ahead of the one that is asked for
-CHUNK = 4  # pictures that a thread decodes in one go
-WORTH_A_THREAD = 1e-3  # seconds to decode a picture; of less most is Python, which runs in one thread at a time
+BLOCK_PIXELS = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
+MAX_BATCHES_PER_BLOCK = 64  # in a block; of more, each costs as much as by itself
+PREFETCHED_BATCHES = 3  # batches that threads decode ahead of the one that is asked for
+IMAGES_PER_TASK = 4  # pictures that a thread decodes in one go
+MIN_DECODE_SECONDS = 1e-3  # seconds to decode a picture; of less most is Python, which runs in one thread at a time
 
 
 class Loader:
@@ -38,7 +38,7 @@ class Loader:
     def __init__(self, dataset, batch_sampler, workers, seed):
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
         self.multiprocessing_context = None  # how worker processes are started; None: as the system does
-        self.prepare = self.side_stream = self.processes = self.threads_pay = None
+        self.prepare = self.side_stream = self.processes = self.uses_threads = None
 
     def __len__(self):
         return len(self.batch_sampler)
@@ -55,7 +55,7 @@ class Loader:
         self.device, self.prepare = device, prepare
         if device.type == 'cuda':
             self.side_stream = torch.cuda.Stream(device)
-            hold = getattr(self.dataset.dataset, 'hold_on', None)
+            hold = getattr(self.dataset.dataset, 'move_if_fits', None)
             if self.num_workers == 0 and hold is not None:
                 hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
 
@@ -64,15 +64,15 @@ class Loader:
             batches = self._from_processes()
         elif getattr(self.dataset.dataset, 'in_memory', False):
             mapped = getattr(self.dataset.dataset, 'mapped', False)
-            batches = _one_ahead(self._gathered()) if mapped else self._gathered()
+            batches = _prefetch_one(self._from_memory()) if mapped else self._from_memory()
         else:
-            batches = self._decoded() if self.dataset.cuts_parts else self._made_here(self.batch_sampler)
+            batches = self._from_files() if self.dataset.cuts_parts else self._in_main_process(self.batch_sampler)
         for sizes, batch in batches:
-            yield from self._finished(sizes, batch)
+            yield from self._transformed(sizes, batch)
 
     def is_padding(self, number):
         """Return whether a batch of this epoch, by its number from 0 on, stands in for an empty part (bool)."""
-        return (self.batch_sampler.epoch, number) in self.batch_sampler.stand_ins
+        return (self.batch_sampler.epoch, number) in self.batch_sampler.padding_batches
 
     def rebuild_batch(self, epoch, number):
         """Make one batch of an epoch once more, to look at.
@@ -87,7 +87,7 @@ class Loader:
         sampler.set_epoch(epoch, number - 1)
         key = next(iter(sampler))
         sampler.start = start
-        [batch] = self._finished([len(key[1])], self.dataset.__getitems__(key))
+        [batch] = self._transformed([len(key[1])], self.dataset.__getitems__(key))
         return batch, key[1]
 
     def _from_processes(self):
@@ -95,7 +95,7 @@ class Loader:
             self.processes = DataLoader(
                 self.dataset,
                 batch_sampler=self.batch_sampler,
-                collate_fn=_as_it_is,
+                collate_fn=_no_collate,
                 num_workers=self.num_workers,
                 persistent_workers=True,
                 pin_memory=self.side_stream is not None,
@@ -107,50 +107,53 @@ class Loader:
         for batch in self.processes:
             yield [len(batch[0])], batch
 
-    def _made_here(self, keys):
+    def _in_main_process(self, keys):
         for key in keys:
             yield [len(key[1])], self.dataset.__getitems__(key)
 
-    def _gathered(self):
+    def _from_memory(self):
         """Yield (sizes, block): as many batches as make up BLOCK pixels, made as one."""
         keys, count = iter(self.batch_sampler), 1
         while block := list(islice(keys, count)):
             epoch, indices = block[0][0], [indices for _, indices in block]
             batch = self.dataset.__getitems__((epoch, join_batches(indices)))
             yield [len(part) for part in indices], batch
-            count = min(max(1, BLOCK // (batch[0][0].numel() * len(indices[0]))), MOST_BATCHES)
+            count = min(max(1, BLOCK_PIXELS // (batch[0][0].numel() * len(indices[0]))), MAX_BATCHES_PER_BLOCK)
 
-    def _decoded(self):
+    def _from_files(self):
         """Yield (sizes, batch); by threads, if the very first batch shows that its pictures take long enough."""
         keys = iter(self.batch_sampler)
-        if self.threads_pay is None:
+        if self.uses_threads is None:
             started = time.perf_counter()
-            for sizes, batch in self._made_here(islice(keys, 1)):
-                self.threads_pay = (time.perf_counter() - started) / sizes[0] > WORTH_A_THREAD
+            for sizes, batch in self._in_main_process(islice(keys, 1)):
+                self.uses_threads = (time.perf_counter() - started) / sizes[0] > MIN_DECODE_SECONDS
                 yield sizes, batch
-        yield from self._by_threads(keys) if self.threads_pay else self._made_here(keys)
+        yield from self._from_threads(keys) if self.uses_threads else self._in_main_process(keys)
 
-    def _by_threads(self, keys):
+    def _from_threads(self, keys):
         """Yield (sizes, batch), the next ones being decoded by threads meanwhile."""
         with ThreadPoolExecutor(cpu_cores()) as pool:
             waiting = deque()
             try:
                 while True:
-                    for key in islice(keys, AHEAD + 1 - len(waiting)):
-                        chunks = [(key[0], key[1][start : start + CHUNK]) for start in range(0, len(key[1]), CHUNK)]
+                    for key in islice(keys, PREFETCHED_BATCHES + 1 - len(waiting)):
+                        chunks = [
+                            (key[0], key[1][start : start + IMAGES_PER_TASK])
+                            for start in range(0, len(key[1]), IMAGES_PER_TASK)
+                        ]
                         waiting.append((key, [pool.submit(self.dataset.load, chunk) for chunk in chunks]))
                     if not waiting:
                         return
                     key, futures = waiting.popleft()
                     samples = [sample for future in futures for sample in future.result()]
-                    yield [len(samples)], self.dataset.batch_of(samples, key)
+                    yield [len(samples)], self.dataset.collate_samples(samples, key)
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _finished(self, sizes, batch):
+    def _transformed(self, sizes, batch):
         """Yield the batches of a block, on the device, prepared and mixed if there is something to prepare them."""
         if self.side_stream is not None:
-            batch = _copied(batch, self.device, self.side_stream)
+            batch = _to_device(batch, self.device, self.side_stream)
         images, targets, *key = batch if self.prepare is None else (*self.prepare(*batch), *batch[2:])
         parts = [images.split(sizes), targets.split(sizes)]
         if key:
@@ -165,7 +168,7 @@ class Loader:
         return (images, targets) if mixing is None else mixing(images, targets, *key)
 
 
-def _one_ahead(batches):
+def _prefetch_one(batches):
     """Yield what an iterator yields, a thread making the next one meanwhile: it may have to wait for a disk."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(next, batches, None)
@@ -174,7 +177,7 @@ def _one_ahead(batches):
             yield batch
 
 
-def _copied(batch, device, stream):
+def _to_device(batch, device, stream):
     """Return a batch whose tensors are on their way to a GPU, while it goes on computing."""
     images, targets, *key = batch
     with torch.cuda.stream(stream):
@@ -187,5 +190,5 @@ def _copied(batch, device, stream):
     return (images, targets, *key)
 
 
-def _as_it_is(batch):
+def _no_collate(batch):
     return batch

@@ -7,19 +7,19 @@ import os
 import torch
 
 from data.cache.decode_cache import find_or_make
-from data.cache.decode_cache_file import FORMAT, MappedPixels, PixelFile
+from data.cache.decode_cache_file import CACHE_FORMAT, MappedPixels, PixelFile
 from data.cache.decode_cache_key import pixel_key
 from data.cache.memory_check import refuse_large_block
 from data.checks.sample_facts import LabelsInMasks
-from data.list_dataset import MANY, ListDataset
-from data.lists.list_file import drawn
+from data.list_dataset import MIN_SAMPLES_FOR_PROCESSES, ListDataset
+from data.lists.list_file import random_positions
 from data.tensor_dataset import InMemory
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 
 # Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
-SMALL = 128 * 128  # pixels
-COUNTED = 2000  # masks of --cache_dir in which labels are counted
+SMALL_IMAGE_PIXELS = 128 * 128  # pixels
+MAX_COUNTED_MASKS = 2000  # masks of --cache_dir in which labels are counted
 
 
 class MemList(ListDataset):
@@ -46,7 +46,7 @@ class MemList(ListDataset):
             self.block = self.decode_into_memory(shape, target, faults)
             return
         coding = None if self.coding is None else tuple(self.coding)
-        decoding = FORMAT, shape, target, coding, self.bits, tuple(self.fit)
+        decoding = CACHE_FORMAT, shape, target, coding, self.bits, tuple(self.fit)
         key = pixel_key(self.listing, target is not None, decoding)
         file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))
@@ -56,9 +56,9 @@ class MemList(ListDataset):
 
     def keep_facts(self):
         """As ListDataset; the labels of masks that --cache_dir had are counted in the pixels that it has."""
-        super().keep_facts()
+        super().summarise_checks()
         if self.coding is not None and not self.labels_in_masks.read:
-            masks = self.block.targets[torch.from_numpy(drawn(len(self), COUNTED))]
+            masks = self.block.targets[torch.from_numpy(random_positions(len(self), MAX_COUNTED_MASKS))]
             self.labels_in_masks = LabelsInMasks.in_tensor(masks, self.coding.ignore_index, len(self))
 
     def find_bad(self, faults):
@@ -68,8 +68,8 @@ class MemList(ListDataset):
     def decode_into_memory(self, shape, target, faults):
         """Return all pictures and targets as InMemory; `target` is the shape of one that is pixels, or None."""
         refuse_large_block(len(self), shape[1:], *([] if target is None else [target]))
-        images = self.empty(shape)
-        targets = self.labels if target is None else self.empty((len(self), *target))
+        images = self.empty_block(shape)
+        targets = self.labels if target is None else self.empty_block((len(self), *target))
 
         def keep(index, image, pixels):
             images[index] = image
@@ -87,20 +87,25 @@ class MemList(ListDataset):
             self.check_sample(index)
             write(index, self.read_image(index), self.read_target(index) if self.labels is None else None)
 
-        if self.forks():
+        if self.uses_processes():
             for index, message in parallel_call(decode, len(self), cpu_cores()):
                 faults.add(self.listing.where(index), message, index)
         else:
-            self.for_all(decode, faults)
+            self.for_all_in_threads(decode, faults)
         return faults.count == before
 
-    def forks(self):
+    def uses_processes(self):
         """Return whether processes decode the pictures, not threads: there are many small ones."""
-        return len(self) >= MANY and self.size[0] * self.size[1] <= SMALL and cpu_cores() > 1 and can_fork()
+        return (
+            len(self) >= MIN_SAMPLES_FOR_PROCESSES
+            and self.size[0] * self.size[1] <= SMALL_IMAGE_PIXELS
+            and cpu_cores() > 1
+            and can_fork()
+        )
 
-    def empty(self, shape):
+    def empty_block(self, shape):
         """Return a uint8 tensor into which the processes that decode can write."""
-        if not self.forks():
+        if not self.uses_processes():
             return torch.empty(shape, dtype=torch.uint8)
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
 
@@ -120,5 +125,5 @@ class MemList(ListDataset):
         return self.block.__getitems__(indices)
 
     def hold_on(self, device, at_most):
-        """Move the block to a device: see data.tensor_dataset.InMemory.hold_on."""
-        self.block.hold_on(device, at_most)
+        """Move the block to a device: see data.tensor_dataset.InMemory.move_if_fits."""
+        self.block.move_if_fits(device, at_most)

@@ -10,7 +10,7 @@ import torch
 from utils.base.errors import DanluError
 from utils.base.seeding import mix_seed
 
-MIXING = 0x6D6978  # keeps these draws apart from others of (seed, epoch, index)
+MIXING_KEY = 0x6D6978  # keeps these draws apart from others of (seed, epoch, index)
 
 
 def select_mixing(args):
@@ -34,7 +34,7 @@ class Mixing:
 
     def __init__(self, mixup, cutmix, num_classes, seed):
         ways = ((mix_up, mixup), (cut_and_paste, cutmix))
-        self.ways = [(way, alpha) for way, alpha in ways if alpha is not None]
+        self.mixing_methods = [(way, alpha) for way, alpha in ways if alpha is not None]
         self.num_classes, self.seed = num_classes, seed
 
     def __call__(self, images, targets, epoch, indices):
@@ -53,17 +53,17 @@ class Mixing:
                 f'--mixup and --cutmix mix labels, torch.int64 of shape (B,), and the data set gives {targets.dtype} '
                 f'of shape {tuple(targets.shape)}: leave them out'
             )
-        random = np.random.default_rng(mix_seed(self.seed, epoch, MIXING, int(indices[0])))
-        way, alpha = self.ways[random.integers(len(self.ways))]
+        random = np.random.default_rng(mix_seed(self.seed, epoch, MIXING_KEY, int(indices[0])))
+        way, alpha = self.mixing_methods[random.integers(len(self.mixing_methods))]
         images, share = way(images, random.beta(alpha, alpha), random)
         # Not F.one_hot, which looks at the labels' values and so waits for them.
         truth = torch.zeros(len(targets), self.num_classes, device=targets.device).scatter_(1, targets[:, None], 1.0)
-        return images, blended(truth, share)
+        return images, blend_with_previous(truth, share)
 
 
 def mix_up(images, share, random):
     """Return images (B, C, H, W) blended with those before them, and the share that each keeps."""
-    return blended(images, share), share
+    return blend_with_previous(images, share), share
 
 
 def cut_and_paste(images, share, random):
@@ -89,6 +89,6 @@ def random_box(size, share, random):
     return *np.maximum(middle - half, 0).tolist(), *np.minimum(middle + half, size).tolist()
 
 
-def blended(values, share):
+def blend_with_previous(values, share):
     """Return values (B, ...), floating point, times `share`, plus those before them times the rest."""
     return values.roll(1, 0).mul_(1.0 - share).add_(values.mul(share))

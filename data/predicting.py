@@ -13,7 +13,7 @@ from utils.options.fit import Fit
 from utils.tasks.one_logit import as_classes
 
 # What becomes of a network's outputs, by task; those of other tasks stay as they are.
-OUTCOMES = {
+OUTPUT_TRANSFORMS = {
     'classification': lambda logits: logits.softmax(1),
     'multilabel': torch.sigmoid,
     'segmentation': lambda logits: logits.max(1).indices,
@@ -40,7 +40,7 @@ def predict(engine, samples):
     Raises:
         DanluError: a picture cannot be read, there is none, one is given by itself, or its size is not known.
     """
-    outcome, results = OUTCOMES.get(engine.args.task, torch.clone), []
+    outcome, results = OUTPUT_TRANSFORMS.get(engine.args.task, torch.clone), []
     engine.model.eval()
     with torch.inference_mode():
         for batch in _batches_of(samples, engine.args):

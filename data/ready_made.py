@@ -39,9 +39,9 @@ from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.preemption import prepare_worker
 from utils.training.resume import rng_state_with, set_rng_state_with
 
-SIZES = ('image_size', 'channels', 'mean', 'std')
-FEATURES = 2  # dimensions of a batch of features
-PROBED = 2  # samples of which a network's outputs are looked at
+SIZE_OPTIONS = ('image_size', 'channels', 'mean', 'std')
+FEATURE_DIMENSIONS = 2  # dimensions of a batch of features
+PROBED_SAMPLES = 2  # samples of which a network's outputs are looked at
 
 
 def select_loaders(args, model, train_loader=None, val_loader=None):
@@ -63,7 +63,7 @@ def select_loaders(args, model, train_loader=None, val_loader=None):
         val = None if val_loader is None else as_loader(val_loader, args, training=False)
         fault = complete_from_batches(args, model, train, val)
         needed = () if model is not None else ('image_size', 'channels')
-        check_told(args, (task_of(args).outputs, *needed), 'ready-made loaders do not tell everything: give', fault)
+        check_complete(args, (task_of(args).outputs, *needed), 'ready-made loaders do not tell everything: give', fault)
         return train, val
     with split_lists(args) as notes:
         train = select_train_loader(args)
@@ -89,7 +89,7 @@ def as_loader(given, args, training):
         generator = torch.Generator().manual_seed(args.seed)
         return DataLoader(given, args.batch_size, num_workers=args.num_workers or 0, generator=generator)
     if isinstance(given, Dataset):
-        return _loader_of_set(given, args, training)
+        return _dataset_loader(given, args, training)
     _refuse_no_loader(given)
     if not training and (left_out := count_dropped_samples(given)):
         raise DanluError(
@@ -107,7 +107,7 @@ def as_loader(given, args, training):
         inspect.signature(given).bind()
     except (TypeError, ValueError) as error:
         raise DanluError(f'a generator function is called without arguments for each epoch: {error}') from None
-    return CalledEachEpoch(given)
+    return GeneratorLoader(given)
 
 
 def _refuse_no_loader(given):
@@ -137,7 +137,7 @@ def _is_indexed(given):
     return hasattr(given, '__getitem__') and not isinstance(given, dict)
 
 
-class CalledEachEpoch:
+class GeneratorLoader:
     """Iterates over what a generator function yields; calls it anew each time.
 
     Args:
@@ -181,13 +181,13 @@ class SeededSamples(Dataset):
         return default_collate(samples)
 
 
-def _loader_of_set(dataset, args, training):
+def _dataset_loader(dataset, args, training):
     """Return the DataLoader of a data set; EpochBatches lets a resumed run begin in the middle of an epoch."""
     workers = args.num_workers or 0
     return DataLoader(
         SeededSamples(dataset, args.seed),
         batch_sampler=EpochBatches(len(dataset), args.batch_size, training, args.seed),
-        collate_fn=_as_it_is,
+        collate_fn=_no_collate,
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available() and args.device != 'cpu',
@@ -197,7 +197,7 @@ def _loader_of_set(dataset, args, training):
     )
 
 
-def _as_it_is(batch):
+def _no_collate(batch):
     return batch
 
 
@@ -216,7 +216,7 @@ def complete_from_batches(args, model, train, val):
         DanluError: there is no batch.
     """
     outputs = task_of(args).outputs
-    wanted = [name for name in dict.fromkeys((*SIZES, outputs)) if getattr(args, name) is None]
+    wanted = [name for name in dict.fromkeys((*SIZE_OPTIONS, outputs)) if getattr(args, name) is None]
     if not wanted:
         return None
     batch = first_batch(train)
@@ -226,7 +226,7 @@ def complete_from_batches(args, model, train, val):
         return fault
     images, targets = batch = images_and_targets(batch)
     found = _sizes_of(images)
-    if model is None and images.dim() not in (FEATURES, PICTURE_DIMENSIONS):  # no network by name takes these
+    if model is None and images.dim() not in (FEATURE_DIMENSIONS, PICTURE_DIMENSIONS):  # no network by name takes these
         found = {}
     if outputs == 'num_targets' and targets.dim() <= 2:
         found['num_targets'] = targets.shape[1] if targets.dim() == 2 else 1
@@ -239,7 +239,7 @@ def complete_from_batches(args, model, train, val):
     return None
 
 
-def check_told(args, needed, ask, fault):
+def check_complete(args, needed, ask, fault):
     """Raise DanluError where options are still missing that the data did not tell.
 
     Args:
@@ -259,7 +259,7 @@ def _sizes_of(images):
         found = {'channels': images.shape[1], 'image_size': list(images.shape[2:])}
         if images.dtype == torch.uint8:
             found |= {'mean': [0.0] * images.shape[1], 'std': [1.0] * images.shape[1]}
-    elif images.dim() == FEATURES and (images.is_floating_point() or images.dtype == torch.uint8):
+    elif images.dim() == FEATURE_DIMENSIONS and (images.is_floating_point() or images.dtype == torch.uint8):
         found['channels'] = images.shape[1]
     return found
 
@@ -310,7 +310,7 @@ def _count_classes(args, model, batch, train, val):
     count = None if model is None else _outputs_of(model, images)
     if count is not None and (count > 1 or kind == 'label'):
         return max(count, BINARY_CLASSES)
-    names = getattr(_innermost(train), 'classes', None)  # as torchvision's data sets have them
+    names = getattr(_innermost_dataset(train), 'classes', None)  # as torchvision's data sets have them
     if isinstance(names, list | tuple) and len(names) > 1:
         return len(names)
     labels = [_labels_of(loader) for loader in (train, val) if loader is not None]
@@ -322,7 +322,7 @@ def _count_classes(args, model, batch, train, val):
     return max(2, int(counted.max()) + 1) if len(counted) and int(counted.min()) >= 0 else None
 
 
-def _innermost(loader):
+def _innermost_dataset(loader):
     """Return the data set behind a loader, of a subset of a data set that one, or None."""
     dataset = getattr(loader, 'dataset', None)
     while isinstance(getattr(dataset, 'dataset', None), Dataset):
@@ -332,7 +332,7 @@ def _innermost(loader):
 
 def _labels_of(loader):
     """Return the labels (int64 (N,)) of a loader of a TensorDataset or a list of batches, or None: not in memory."""
-    dataset = _innermost(loader)
+    dataset = _innermost_dataset(loader)
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         labels = dataset.tensors[1]
     elif isinstance(loader, list) and all(isinstance(batch, list | tuple) and len(batch) == 2 for batch in loader):
@@ -350,7 +350,7 @@ def _outputs_of(model, images):
     parameter = next(iter(model.parameters()), torch.empty(0))
     modes = {module: module.training for module in model.modules()}
     state = get_rng_state()
-    images = images[:PROBED].to(parameter.device)
+    images = images[:PROBED_SAMPLES].to(parameter.device)
     images = images.float() / 255 if images.dtype == torch.uint8 else match_net_dtype(images, model)
     try:
         with torch.inference_mode():

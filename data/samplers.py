@@ -23,13 +23,13 @@ class SharedBatches(Sampler):
 
     def __init__(self):
         self.epoch, self.start = 1, 0
-        self.place, self.stand_ins = (processes.rank(), processes.count()), set()
+        self.place, self.padding_batches = (processes.rank(), processes.count()), set()
 
     def set_epoch(self, epoch, start=0):
         """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
         self.epoch, self.start = epoch, start
 
-    def part_of(self, number, batch):
+    def rank_part(self, number, batch):
         """Return this process's part of the samples of a batch, which are an array, Draws or SampleRefs."""
         rank, count = self.place
         if count == 1:
@@ -41,7 +41,7 @@ class SharedBatches(Sampler):
         part = batch[start : start + size + (rank < more)]
         if rank < count and len(part):
             return part
-        self.stand_ins.add((self.epoch, number))
+        self.padding_batches.add((self.epoch, number))
         return batch[:2]  # two, as batch normalisation cannot work on one
 
 
@@ -63,7 +63,7 @@ class EpochBatches(SharedBatches):
 
     def __init__(self, length, batch_size, shuffle, seed, weights=None):
         self.length, self.batch_size, self.shuffle, self.seed = length, batch_size, shuffle, seed
-        self.shares = None if weights is None else weights / weights.sum()
+        self.draw_probabilities = None if weights is None else weights / weights.sum()
         super().__init__()
 
     def order(self):
@@ -72,8 +72,8 @@ class EpochBatches(SharedBatches):
             return np.arange(self.length)
         # numpy's own generator: torch's global one belongs to the model and must not notice.
         random = np.random.default_rng([self.seed, self.epoch])
-        if self.shares is not None:
-            return random.choice(self.length, self.length, p=self.shares)
+        if self.draw_probabilities is not None:
+            return random.choice(self.length, self.length, p=self.draw_probabilities)
         return random.permutation(self.length)
 
     def __len__(self):
@@ -81,11 +81,11 @@ class EpochBatches(SharedBatches):
 
     def __iter__(self):
         order, batches = self.order(), len(self)
-        if self.shares is not None:
-            order = Draws(order, repetitions(order))
+        if self.draw_probabilities is not None:
+            order = RepeatedIndices(order, repetitions(order))
         for number in range(self.start, batches):
             end = self.length if number == batches - 1 else (number + 1) * self.batch_size
-            yield self.epoch, self.part_of(number, order[number * self.batch_size : end])
+            yield self.epoch, self.rank_part(number, order[number * self.batch_size : end])
 
 
 class StreamBatches(SharedBatches):
@@ -106,10 +106,10 @@ class StreamBatches(SharedBatches):
         return count_batches(len(self.stream), self.batch_size, self.shuffle)
 
     def __iter__(self):
-        for number, batch in enumerate(islice(self._cut(), self.start, None), self.start):
-            yield self.epoch, self.part_of(number, SampleRefs(batch))
+        for number, batch in enumerate(islice(self._batches(), self.start, None), self.start):
+            yield self.epoch, self.rank_part(number, SampleRefs(batch))
 
-    def _cut(self):
+    def _batches(self):
         joins = self.shuffle and self.batch_size > 1
         batch = []
         for place in self.stream.order(self.epoch):
@@ -121,7 +121,7 @@ class StreamBatches(SharedBatches):
             yield batch
 
 
-class Draws:
+class RepeatedIndices:
     """Indices of samples that may come several times in an epoch, and how often each came before.
 
     `tolist`, parts by slices and np.asarray are those of the indices.
@@ -138,7 +138,7 @@ class Draws:
         return len(self.indices)
 
     def __getitem__(self, part):
-        return Draws(self.indices[part], self.repetitions[part])
+        return RepeatedIndices(self.indices[part], self.repetitions[part])
 
     def tolist(self):
         """Return the indices (list of int)."""
@@ -204,9 +204,11 @@ def random_keys(samples):
 
 def join_batches(batches):
     """Return the samples of several batches, each an int64 array or Draws, as one."""
-    if not isinstance(batches[0], Draws):
+    if not isinstance(batches[0], RepeatedIndices):
         return np.concatenate(batches)
-    return Draws(*(np.concatenate([getattr(part, of) for part in batches]) for of in ('indices', 'repetitions')))
+    return RepeatedIndices(
+        *(np.concatenate([getattr(part, of) for part in batches]) for of in ('indices', 'repetitions'))
+    )
 
 
 def count_batches(length, batch_size, join_last):
@@ -226,13 +228,13 @@ def shuffled(items, size, random):
     """
     items = iter(items)
     buffer = list(islice(items, size))
-    for item, chosen in zip(items, _numbers_below(size, random), strict=False):
+    for item, chosen in zip(items, _random_integers(size, random), strict=False):
         yield buffer[chosen]
         buffer[chosen] = item
     for chosen in random.permutation(len(buffer)).tolist():
         yield buffer[chosen]
 
 
-def _numbers_below(size, random):
+def _random_integers(size, random):
     while True:
         yield from random.integers(size, size=256).tolist()  # one by one they would take ten times as long

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from data.checks.preview import MASKS, find_mask_values
+from data.checks.preview import MIN_MASKS, find_mask_values
 from data.checks.sample_facts import LabelsInMasks
 from data.list_dataset import guessed_size
-from data.lists.bit_depth import FULL
+from data.lists.bit_depth import MAX_BITS
 from data.lists.labels import label_or_fault
 from data.lists.list_file import ErrorCollector
 from data.lists.masks import MaskCoding
@@ -91,7 +91,7 @@ class Stream(IterableDataset):
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
         self.labels_of = {to_nfc(name): label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
-        self.counted, self.reached = None, {}
+        self.counted, self.open_walks = None, {}
         empty = self.check()
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
@@ -103,7 +103,7 @@ class Stream(IterableDataset):
         if self.masks:
             self.notes += self.coding.notes(self.path)
             self.labels_in_masks = self.count_labels()
-        if self.bits not in (None, FULL):
+        if self.bits not in (None, MAX_BITS):
             how = f'values 0..{2**self.bits - 1} become 0..255 (--bits {self.bits})'
             self.notes.append(f'{self.path}: of pictures of 16 bits {how}')
 
@@ -156,7 +156,7 @@ class Stream(IterableDataset):
     def places(self, numbers):
         """Yield the SampleRefs of the samples of shards, by the shards' numbers (ints): see places_of."""
         for number in numbers:
-            yield from places_of(self.shards[number], number, self.masks)
+            yield from stream_samples(self.shards[number], number, self.masks)
 
     def order(self, epoch):
         """Yield the SampleRefs of an epoch (from 1): all samples, or as many as train_length says, in rounds."""
@@ -243,29 +243,29 @@ class Stream(IterableDataset):
 
     def name(self, index):
         """Return the key or the picture's path (str) of sample number `index` of all; quick where asked in order."""
-        place = self._place(index, 'name')
+        place = self._locate(index, 'name')
         return place.picture if isinstance(place.picture, str) else place.name
 
     def full_size(self, index):
         """Return the upright (height, width) of a sample's picture in its file; quick where asked in order."""
-        place = self._place(index, 'size')
+        place = self._locate(index, 'size')
         with open_picture(self.shards[place.shard].picture(place.picture)) as picture:
             return upright_size(picture)
 
-    def _place(self, index, what):
+    def _locate(self, index, what):
         """Return the Place of sample number `index` of all; for each `what` (str) there is a walk of its own."""
-        reached, places = self.reached.get(what, (index + 1, None))
+        reached, places = self.open_walks.get(what, (index + 1, None))
         if index < reached:
             reached, places = 0, self.places(range(len(self.shards)))
         place = next(islice(places, index - reached, None))
-        self.reached[what] = index + 1, places
+        self.open_walks[what] = index + 1, places
         return place
 
     def content_hash(self):
         """Return a SHA-256 and what it is of (str): archives are too large to be read for it."""
         digest = hashlib.sha256()
         for shard in self.shards:
-            shard.identify(digest)
+            shard.update_digest(digest)
         return f'{digest.hexdigest()} (of {self.shards[0].identity})'
 
 
@@ -273,13 +273,13 @@ def _first_masks(shards):
     """Yield the contents (bytes) of the first masks of each shard, as many as data.checks.preview looks at together."""
     for shard in shards:
         try:
-            for _, _, target in islice(shard.walk(masks=True), -(-MASKS // len(shards))):
+            for _, _, target in islice(shard.walk(masks=True), -(-MIN_MASKS // len(shards))):
                 yield shard.mask(target)
         except DanluError:
             continue  # building the data set reports it
 
 
-def places_of(shard, number, masks):
+def stream_samples(shard, number, masks):
     """Yield the SampleRefs of a shard's samples, from its first to its last.
 
     A fault that stops the walk becomes a Place too, so that it is raised when its turn comes, in whichever process.

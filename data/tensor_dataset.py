@@ -39,7 +39,7 @@ class InMemory(Dataset):
         indices = torch.as_tensor(indices).to(self.images.device, non_blocking=True)
         return self.images.index_select(0, indices), self.targets.index_select(0, indices)
 
-    def hold_on(self, device, at_most):
+    def move_if_fits(self, device, at_most):
         """Move pictures and targets to a device (torch.device), unless they take more than `at_most` bytes."""
         if self.images.nbytes + self.targets.nbytes <= at_most:
             self.images, self.targets = self.images.to(device), self.targets.to(device)

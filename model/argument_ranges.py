@@ -70,7 +70,9 @@ def sides(low, high, empty=False):
 CLASSES = integer(1, 2**24)  # as --num_classes
 CHANNELS = integer(1, 2**16)
 SIDES = sides(1, 2**16)  # as --image_size
-SHARE = Range('a number from 0 to below 1', lambda value: _is_number(value) and math.isfinite(value) and 0 <= value < 1)
+PROBABILITY = Range(
+    'a number from 0 to below 1', lambda value: _is_number(value) and math.isfinite(value) and 0 <= value < 1
+)
 FLAG = Range('True or False', lambda value: isinstance(value, bool))
 ANYTHING = Range('anything', lambda value: True)
 

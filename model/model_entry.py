@@ -24,7 +24,7 @@ from torch import nn
 
 from model.argument_ranges import ArgumentError
 from model.fitting import refuse_unfitting
-from model.parameter_memory import described, refuse_too_large
+from model.parameter_memory import refuse_too_large, size_options_text
 from utils.base.errors import DanluError
 from utils.base.machine import select_gpus
 from utils.base.registry import load_entry
@@ -85,7 +85,7 @@ def select_model(args):
     if colon and args.model_type not in MODELS and not by_source:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
-        return scale_outputs(_built(lambda: entry(name, args.task, **offered, **given), args, outputs), args)
+        return scale_outputs(_build_checked(lambda: entry(name, args.task, **offered, **given), args, outputs), args)
     if by_source:
         entry = class_of_source(args.model_type, args.model_source)
     else:
@@ -103,20 +103,20 @@ def select_model(args):
     if inspect.isclass(entry) or hasattr(entry, 'tasks'):
         refuse_unfitting(args.model_type, entry, args, MODELS)
     taken = {name: value for name, value in offered.items() if _takes(entry, name)} | given
-    model = _built(lambda: entry(**taken), args, outputs)
+    model = _build_checked(lambda: entry(**taken), args, outputs)
     refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
     return scale_outputs(model, args)
 
 
-def _built(build, args, outputs):
+def _build_checked(build, args, outputs):
     """Return the model (nn.Module) that `build()` returns; what its arguments make impossible is one line."""
-    with explained_construction(args):
+    with explain_construction_errors(args):
         refuse_too_large(build, args, outputs)
         return build()
 
 
 @contextmanager
-def explained_construction(args):
+def explain_construction_errors(args):
     """Turn what a model's constructor raises for its arguments into one line that names --model_args.
 
     Without --model_args the options of Danlu are checked already: what is raised then is a fault of the code, and keeps
@@ -139,7 +139,8 @@ def explained_construction(args):
         if not (args.model_args or no_memory):
             raise
         raise DanluError(
-            f'{described(args)}: model {args.model_type!r} cannot be built so ({type(error).__name__}: {text[:200]})'
+            f'{size_options_text(args)}: model {args.model_type!r} cannot be built so '
+            f'({type(error).__name__}: {text[:200]})'
         ) from error
 
 

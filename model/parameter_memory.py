@@ -34,8 +34,10 @@ def refuse_too_large(build, args, outputs):
     sizes = (outputs, USUAL_OUTPUTS), (max([1, *args.image_size]), USUAL_SIDE), (args.channels, USUAL_CHANNELS)
     if args.pretrained or not (args.model_args or any(size > usual for size, usual in sizes)):
         return
-    parameters, size = _counted(build, of_library=':' in args.model_type and not args.model_type.startswith(SOURCE))
-    copies = _copies(args)
+    parameters, size = _count_parameters(
+        build, of_library=':' in args.model_type and not args.model_type.startswith(SOURCE)
+    )
+    copies = _state_copies(args)
     if parameters is not None and not 0 < memory() < size * copies:
         return
     counted = 'more layers or parameters than can be trained' if parameters is None else f'{parameters:,} parameters'
@@ -44,19 +46,19 @@ def refuse_too_large(build, args, outputs):
         with_state = f'; {size * copies / 2**30:,.1f} GiB with gradients and optimizer' * (copies > 1)
         needed = f' ({size / 2**30:,.1f} GiB{with_state})'
     raise DanluError(
-        f'{described(args)}: model {args.model_type!r} would have {counted}{needed}, and this machine has '
+        f'{size_options_text(args)}: model {args.model_type!r} would have {counted}{needed}, and this machine has '
         f'{memory() / 2**30:,.1f} GiB of memory; make it smaller'
     )
 
 
-def described(args):
+def size_options_text(args):
     """Return the options (str) that set the size of a model."""
     if args.model_args:
         return f'--model_args {brief(" ".join(args.model_args))}'
     return '--image_size, --channels or --num_classes'
 
 
-def _copies(args):
+def _state_copies(args):
     """Return how many tensors as large as the weights there are at least (int): themselves, gradients, averages."""
     if not hasattr(args, 'optimizer') or args.freeze:  # a test, or only some of them are trained
         return 1
@@ -69,7 +71,7 @@ class TooManyWeightsError(Exception):
     """A network has more weight tensors than any that can be trained."""
 
 
-def _counted(build, of_library):
+def _count_parameters(build, of_library):
     """Return the number of parameters of a network and its bytes (int), (0, 0) where it cannot be built without memory.
 
     (None, None): more than torch can count, or than MAX_WEIGHTS tensors, which alone would take minutes to make.

@@ -93,7 +93,7 @@ def _size_options(timm, name, image_size, options):
     problem = None
     for sized in ({'img_size': tuple(image_size)}, {}):
         try:
-            _try(timm, name, image_size, {**options, **sized})
+            _try_on_meta(timm, name, image_size, {**options, **sized})
             return sized
         except TypeError as error:
             if 'img_size' not in str(error):
@@ -103,7 +103,7 @@ def _size_options(timm, name, image_size, options):
             break
     own = timm.get_pretrained_cfg(name).input_size[1:]
     try:
-        _try(timm, name, own, options)
+        _try_on_meta(timm, name, own, options)
     except (AssertionError, RuntimeError, ValueError):
         return sized
     raise DanluError(
@@ -112,7 +112,7 @@ def _size_options(timm, name, image_size, options):
     )
 
 
-def _try(timm, name, image_size, options):
+def _try_on_meta(timm, name, image_size, options):
     """Build a model and run it on one picture, on the meta device."""
     with torch.device('meta'), torch.inference_mode():
         timm.create_model(name, **options).eval()(torch.zeros(1, options['in_chans'], *image_size))

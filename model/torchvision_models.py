@@ -86,13 +86,13 @@ def _classification(name, num_classes, pretrained, image_size, given):
         if name in ('googlenet', 'inception_v3'):
             # Their auxiliary outputs would reach the loss as a tuple; their initialisation takes most of a minute.
             options.update(aux_logits=False, init_weights=False)
-        return _sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options}, given)
+        return _build_sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options}, given)
     with downloading(weights):
-        model = _sized(name, image_size, {'weights': weights, **options}, given)
+        model = _build_sized(name, image_size, {'weights': weights, **options}, given)
     if name == 'inception_v3':  # torchvision refuses aux_logits=False together with weights
         model.aux_logits, model.AuxLogits = False, None
-    heads = _outputs(model, len(weights.meta['categories']))
-    _replace(model, heads[-1:], num_classes)
+    heads = _output_layers(model, len(weights.meta['categories']))
+    _replace_layers(model, heads[-1:], num_classes)
     return model
 
 
@@ -108,7 +108,9 @@ def _segmentation(name, num_classes, pretrained, _, given):
     # The weights bring the auxiliary classifier along; unused, its parameters would never get a gradient.
     network.aux_classifier = None
     # All of them, not the last: LR-ASPP adds up the outputs of two.
-    _replace(network.classifier, _outputs(network.classifier, len(weights.meta['categories'])), num_classes)
+    _replace_layers(
+        network.classifier, _output_layers(network.classifier, len(weights.meta['categories'])), num_classes
+    )
     return SegmentationLogits(network)
 
 
@@ -132,7 +134,7 @@ def _size_options(name, image_size, smallest):
     return {}
 
 
-def _sized(name, image_size, options, given):
+def _build_sized(name, image_size, options, given):
     """Return torchvision's model; a size that a vision transformer cannot take becomes a DanluError.
 
     With arguments of --model_args (`given`, dict) it may be these: select_model quotes the error then.
@@ -150,7 +152,7 @@ def _sized(name, image_size, options, given):
         ) from error
 
 
-def _outputs(model, number):
+def _output_layers(model, number):
     """Return the names (list of str) of the linear and convolutional layers with `number` outputs, in order."""
     return [
         name
@@ -160,7 +162,7 @@ def _outputs(model, number):
     ]
 
 
-def _replace(model, names, num_classes):
+def _replace_layers(model, names, num_classes):
     """Replace the layers `names` of a model by new ones with num_classes outputs, unless they have as many."""
     for name in names:
         old = model.get_submodule(name)

@@ -123,11 +123,11 @@ def report(args, targets, summary):
     yield f'{args.path}: {len(summary):,} pictures'
     if not len(summary):
         return
-    smallest, median, largest = (f'{width}x{height}' for height, width in summary.three_sizes())
+    smallest, median, largest = (f'{width}x{height}' for height, width in summary.min_median_max_sizes())
     yield f'sizes (width x height): {smallest} smallest, {median} median, {largest} largest by area'
     yield f'modes: {counted(summary.modes.most_common())}'
     if summary.deep:
-        largest, args.bits = max(summary.deep), summary.fold(args.bits)
+        largest, args.bits = max(summary.deep), summary.merge_16_bit_values(args.bits)
         yield f'16 bits: values up to {largest}; 0..{2**args.bits - 1} becomes 0..255 (--bits {args.bits})'
     means, deviations = summary.mean_and_std()
     yield f'mean of all pixels, 0..1, at the size of the files: {numbers(means, 6)}'
@@ -180,7 +180,7 @@ def options(args, targets, summary):
         yield f'--bits {args.bits}'
     if all(round(deviation, 4) for deviation in deviations):
         yield f'--mean {numbers(means, 4)} --std {numbers(deviations, 4)}'
-    height, width = summary.three_sizes()[1]
+    height, width = summary.min_median_max_sizes()[1]
     yield f'--image_size {height} {width}'
     if targets == 'masks':
         yield from mask_options(args, summary.mask_values)

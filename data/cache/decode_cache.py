@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-ABANDONED = 24 * 60 * 60  # seconds without a write, after which another machine's partial file is removed
+ABANDONED_SECONDS = 24 * 60 * 60  # seconds without a write, after which another machine's partial file is removed
 
 
 def find_or_make(file, fill):
@@ -44,13 +44,13 @@ def find_or_make(file, fill):
             if fcntl is None:
                 raise DanluError('--cache_dir: needs the file locks of Linux or macOS; leave it out')
             os.makedirs(os.path.dirname(file.path), exist_ok=True)
-            with _locked(_partial(file.path)) as handle:
+            with _locked(_partial_path(file.path)) as handle:
                 # Another process may have made it before this one opened the partial file, or while this one waited.
                 if handle is not None and _damage(file) is not None:
                     _remove_abandoned(os.path.dirname(file.path))
-                    return _made(file, damage) if _make(file, handle, fill) else None
+                    return _creation_note(file, damage) if _create(file, handle, fill) else None
     except OSError as error:
-        raise DanluError(_cannot(file, error)) from error
+        raise DanluError(_cannot_write(file, error)) from error
     return f'cache: {_contents(file)} from {file.path}'
 
 
@@ -67,12 +67,12 @@ def _contents(file):
     return f'{file.shape[0]:,} pictures' + kinds[len(file.target or ())]
 
 
-def _made(file, damage):
+def _creation_note(file, damage):
     why = f'; the file there was damaged: {damage}' if damage else ''
     return f'cache: decoded {_contents(file)} into {file.path} ({file.size / 1e6:,.1f} MB{why})'
 
 
-def _cannot(file, error):
+def _cannot_write(file, error):
     directory, free = os.path.dirname(file.path), ''
     with contextlib.suppress(OSError):
         free = f', {shutil.disk_usage(directory).free:,} are free there'
@@ -82,11 +82,11 @@ def _cannot(file, error):
     )
 
 
-def _partial(path):
+def _partial_path(path):
     return f'{path}.{platform.node()}.partial'
 
 
-def _make(file, handle, fill):
+def _create(file, handle, fill):
     """Write the file, open as `handle` under its partial name; return whether `fill` did."""
     os.ftruncate(handle, 0)
     write_at(handle, str(os.getpid()).encode(), 0)  # for those who wait; the header comes last
@@ -95,7 +95,7 @@ def _make(file, handle, fill):
         return False
     write_at(handle, file.header(), 0)
     os.fsync(handle)
-    os.replace(_partial(file.path), file.path)
+    os.replace(_partial_path(file.path), file.path)
     return True
 
 
@@ -121,9 +121,9 @@ def _locked(path):
     try:
         _lock(handle, path)
         try:
-            yield handle if _is(handle, path) else None
+            yield handle if _is_same_file(handle, path) else None
         finally:
-            if _is(handle, path):
+            if _is_same_file(handle, path):
                 os.unlink(path)
     finally:
         os.close(handle)
@@ -135,12 +135,12 @@ def _lock(handle, path):
     except BlockingIOError:
         owner = os.pread(handle, 20, 0).partition(b'\0')[0].decode()
         process = f'process {owner}' if owner.isdigit() else 'another process'
-        whole = path.removesuffix(_partial(''))
+        whole = path.removesuffix(_partial_path(''))
         print(f'cache: waiting for {process}, which is decoding into {whole}', flush=True)
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def _is(handle, path):
+def _is_same_file(handle, path):
     try:
         return os.path.samestat(os.fstat(handle), os.stat(path))
     except FileNotFoundError:
@@ -152,9 +152,9 @@ def _remove_abandoned(directory):
     for entry in os.scandir(directory):
         if '.pixels.' in entry.name and entry.name.endswith('.partial'):
             with contextlib.suppress(OSError):  # somebody's who still writes it, or who has just removed it
-                if entry.name.endswith(_partial('')):
+                if entry.name.endswith(_partial_path('')):
                     _remove_unlocked(entry.path)
-                elif time.time() - entry.stat().st_mtime > ABANDONED:
+                elif time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
                     os.unlink(entry.path)
 
 
@@ -162,7 +162,7 @@ def _remove_unlocked(path):
     handle = open_handle(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is(handle, path):
+        if _is_same_file(handle, path):
             os.unlink(path)
     finally:
         os.close(handle)

@@ -12,8 +12,8 @@ from data.tensor_dataset import InMemory
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
-FORMAT = 2
-HEADER = 4096  # bytes; the pixels begin at a page
+CACHE_FORMAT = 2
+HEADER_BYTES = 4096  # bytes; the pixels begin at a page
 
 
 class PixelFile:
@@ -29,13 +29,13 @@ class PixelFile:
     def __init__(self, path, key, shape, target):
         self.path, self.key, self.shape, self.target = str(path), key, tuple(shape), target
         self.picture_bytes, self.target_bytes = math.prod(shape[1:]), math.prod(target) if target else 0
-        self.targets_start = HEADER + shape[0] * self.picture_bytes
+        self.targets_start = HEADER_BYTES + shape[0] * self.picture_bytes
         self.size = self.targets_start + shape[0] * self.target_bytes
 
     def header(self):
         """Return the file's first bytes; one line of JSON, so that `head -n 1` shows it."""
-        facts = {'danlu pixels': FORMAT, 'key': self.key, 'pictures': self.shape, 'target': self.target}
-        return (json.dumps(facts).encode() + b'\n').ljust(HEADER, b'\0')
+        facts = {'danlu pixels': CACHE_FORMAT, 'key': self.key, 'pictures': self.shape, 'target': self.target}
+        return (json.dumps(facts).encode() + b'\n').ljust(HEADER_BYTES, b'\0')
 
     def damage(self):
         """Return why the file cannot be used (str), or None: it is whole.
@@ -47,14 +47,14 @@ class PixelFile:
             found = os.fstat(file.fileno()).st_size
             if found != self.size:
                 return f'{found:,} bytes instead of {self.size:,}'
-            return None if file.read(HEADER) == self.header() else 'another header'
+            return None if file.read(HEADER_BYTES) == self.header() else 'another header'
 
     def write(self, handle, index, picture, target):
         """Write a sample, a picture and the pixels of its target or None, to its place in the file open as `handle`.
 
         Never through a map: where the disk is full that ends the process, without a word.
         """
-        write_at(handle, picture.numpy(), HEADER + index * self.picture_bytes)
+        write_at(handle, picture.numpy(), HEADER_BYTES + index * self.picture_bytes)
         if target is not None:
             write_at(handle, target.numpy(), self.targets_start + index * self.target_bytes)
 
@@ -73,7 +73,7 @@ class PixelFile:
         if damage:
             raise DanluError(f'{self.path} cannot be mapped: {damage}; start again, which decodes the pictures anew')
         count = self.shape[0]
-        pictures = _tensor(pixels, HEADER, count * self.picture_bytes).view(self.shape)
+        pictures = _tensor(pixels, HEADER_BYTES, count * self.picture_bytes).view(self.shape)
         if self.target is None:
             return pictures, None
         return pictures, _tensor(pixels, self.targets_start, count * self.target_bytes).view(count, *self.target)

@@ -7,12 +7,12 @@ import numpy as np
 import PIL
 from PIL import features
 
-from data.lists.file_stats import SIZE, TIME
+from data.lists.file_stats import MODIFIED_NS, SIZE
 from utils.base.registry import PROJECT
 from utils.base.regular_files import read_regular_bytes
 
 # Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
-SOURCES = (
+DECODING_SOURCES = (
     'data/lists/pictures.py',
     'data/lists/bit_depth.py',
     'data/lists/masks.py',
@@ -37,11 +37,11 @@ def pixel_key(listing, with_targets, parameters):
     versions = PIL.__version__, *map(features.version, CODECS)
     root = os.path.realpath(listing.root)
     digest = hashlib.sha256(repr((versions, parameters, len(listing), root)).encode())
-    for name in SOURCES:
+    for name in DECODING_SOURCES:
         digest.update(read_regular_bytes(PROJECT / name))
     for of in ('images', 'targets') if with_targets else ('images',):
         names = getattr(listing, of)
         digest.update(names.packed.numpy())
         digest.update(names.ends.numpy())
-        digest.update(np.ascontiguousarray(listing.facts(of)[:, [SIZE, TIME]]))
+        digest.update(np.ascontiguousarray(listing.facts(of)[:, [SIZE, MODIFIED_NS]]))
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from utils.base.errors import DanluError
 from utils.base.machine import memory
 from utils.tasks.tasks import outputs_of, task_of
 
-FLOAT32 = 4  # bytes
+FLOAT32_BYTES = 4  # bytes
 
 
 def refuse_large_block(count, *shapes):
@@ -43,7 +43,7 @@ def refuse_large_batch(args, count, training):
     outputs = outputs_of(args) * (pixels if target in ('mask', 'picture') else 1)
     size = samples * args.channels * pixels
     if args.device == 'cpu' or not torch.cuda.is_available():
-        size += samples * FLOAT32 * (args.channels * pixels + outputs * (2 if training else 1))
+        size += samples * FLOAT32_BYTES * (args.channels * pixels + outputs * (2 if training else 1))
     if 0 < memory() < size:
         shape = ' '.join(map(str, args.image_size))
         options = [f'--image_size {shape}'] * bool(shape) + [f'--batch_size {args.batch_size}']

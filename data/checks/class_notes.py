@@ -7,7 +7,7 @@ from utils.base.errors import DanluError
 from utils.options.arguments import STORED
 from utils.tasks.tasks import task_of
 
-SHOWN = 10
+MAX_CLASSES_SHOWN = 10
 
 
 def class_notes(dataset, args, split):
@@ -27,12 +27,12 @@ def class_notes(dataset, args, split):
     source = getattr(args, f'{split}_list', None) or {'train': 'training data', 'val': 'validation data'}[split]
     found = getattr(dataset, 'labels_in_masks', None)
     if found is not None:
-        return _of_masks(found, args, split, source)
-    sets = sets_of(dataset) if split == 'train' else None
-    return [] if sets is None else _missing(source, 'sample', np.flatnonzero(sets.sum(dim=0).numpy() == 0), args)
+        return _mask_notes(found, args, split, source)
+    sets = label_sets_of(dataset) if split == 'train' else None
+    return [] if sets is None else _missing_note(source, 'sample', np.flatnonzero(sets.sum(dim=0).numpy() == 0), args)
 
 
-def _of_masks(found, args, split, source):
+def _mask_notes(found, args, split, source):
     if found.pixels and found.ignored == found.pixels and found.read == found.count:
         raise DanluError(
             f'{source}: all pixels of the masks have the ignore index {args.ignore_index}, so nothing can be '
@@ -43,14 +43,14 @@ def _of_masks(found, args, split, source):
         source = f'{source} (the first {found.read:,} masks of its shards)'
     elif found.read < found.count:
         source = f'{source} (of {found.count:,} masks {found.read:,}, drawn at random, were read)'
-    notes = _missing(source, 'pixel', _absent(found.masks, args), args) if found.read else []
+    notes = _missing_note(source, 'pixel', _absent_classes(found.masks, args), args) if found.read else []
     if found.ignored:
         share = f'{found.ignored / found.pixels:.2%} of the pixels of the masks are ignored'
-        notes.append(f'{source}: {share} (--ignore_index {args.ignore_index}){_remedy(found, args, split)}')
+        notes.append(f'{source}: {share} (--ignore_index {args.ignore_index}){_mask_values_hint(found, args, split)}')
     return notes
 
 
-def _remedy(found, args, split):
+def _mask_values_hint(found, args, split):
     """Return a hint (str) where masks hold one class at most besides ignored pixels, which may be another class."""
     ignored, classes = args.ignore_index, set(np.flatnonzero(found.masks).tolist()) - {args.ignore_index}
     if len(classes) > 1 or args.mask_values not in (None, [STORED]) or args.palette is not None:
@@ -64,7 +64,7 @@ def _remedy(found, args, split):
     return f'; if {what}: {number}--mask_values {first} {second}'
 
 
-def sets_of(dataset):
+def label_sets_of(dataset):
     """Return the sets of labels of a data set, float32 (N, K), or None: it does not tell them."""
     for name in ('labels', 'targets'):
         labels = getattr(dataset, name, None)
@@ -73,17 +73,17 @@ def sets_of(dataset):
     return None
 
 
-def _absent(counts, args):
+def _absent_classes(counts, args):
     """Return the classes (int64 array) that have none among counts (N or more,), but for the one that is ignored."""
     absent = np.flatnonzero(counts[: args.num_classes] == 0)
     return absent if args.ignore_index is None else absent[absent != args.ignore_index]
 
 
-def _missing(source, what, classes, args):
+def _missing_note(source, what, classes, args):
     """Return a line (list of str, one or none) that says of which classes there is no `what`."""
     if not len(classes):
         return []
     names = args.class_names or [f'class {label}' for label in range(args.num_classes)]
-    shown = ', '.join(names[label] for label in classes[:SHOWN])
-    more = f' and {len(classes) - SHOWN} more' if len(classes) > SHOWN else ''
+    shown = ', '.join(names[label] for label in classes[:MAX_CLASSES_SHOWN])
+    more = f' and {len(classes) - MAX_CLASSES_SHOWN} more' if len(classes) > MAX_CLASSES_SHOWN else ''
     return [f'{source}: no {what} of {shown}{more} ({len(classes)} of {args.num_classes} classes)']

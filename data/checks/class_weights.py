@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from data.checks.class_balance import labels_of
-from data.checks.class_notes import sets_of
+from data.checks.class_notes import label_sets_of
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.tasks.tasks import task_of
 
-BLOCK = 1024  # masks that are read ahead
-SHOWN = 10
+MASKS_PER_BLOCK = 1024  # masks that are read ahead
+MAX_CLASSES_SHOWN = 10
 
 
 def balanced_weights(dataset, args):
@@ -21,29 +21,29 @@ def balanced_weights(dataset, args):
     ignore index does not count. A line about the counts is added to the `notes` of the data set.
 
     Args:
-        dataset: of the training. See `counts_of`.
+        dataset: of the training. See `training_class_counts`.
         args: options; task, data_type, num_classes, class_names and ignore_index count.
 
     Raises:
         DanluError: the data set does not tell its classes beforehand, or has none of a class.
     """
-    counts = counts_of(dataset, args)
+    counts = training_class_counts(dataset, args)
     names = args.class_names or [f'class {label}' for label in range(args.num_classes)]
     what = {'mask': 'pixel'}.get(task_of(args).target, 'sample')
     if absent := [name for name, count in zip(names, counts, strict=True) if not count]:
-        more = f' and {len(absent) - SHOWN} more' if len(absent) > SHOWN else ''
+        more = f' and {len(absent) - MAX_CLASSES_SHOWN} more' if len(absent) > MAX_CLASSES_SHOWN else ''
         raise DanluError(
-            f'--class_weights balanced: the training data has no {what} of {", ".join(absent[:SHOWN])}{more}, so there '
-            'is no weight for it; give the weights as numbers'
+            f'--class_weights balanced: the training data has no {what} of '
+            f'{", ".join(absent[:MAX_CLASSES_SHOWN])}{more}, so there is no weight for it; give the weights as numbers'
         )
     weights = (counts.sum() / (len(counts) * counts)).tolist()
-    shown = ', '.join(f'{names[label]} {weights[label]:.4g}' for label in range(min(SHOWN, len(names))))
-    more = ' ...' if len(names) > SHOWN else ''
+    shown = ', '.join(f'{names[label]} {weights[label]:.4g}' for label in range(min(MAX_CLASSES_SHOWN, len(names))))
+    more = ' ...' if len(names) > MAX_CLASSES_SHOWN else ''
     dataset.notes = [*getattr(dataset, 'notes', []), f'class weights, balanced by {what}s: {shown}{more}']
     return weights
 
 
-def counts_of(dataset, args):
+def training_class_counts(dataset, args):
     """Return how often a data set has each class, int64 array (K,), without what has the ignore index.
 
     Args:
@@ -55,10 +55,10 @@ def counts_of(dataset, args):
     if hasattr(dataset, 'order'):
         raise DanluError('--class_weights balanced: a stream does not know its classes beforehand; give numbers')
     if target == 'labels':
-        sets = sets_of(dataset)
+        sets = label_sets_of(dataset)
         counts = None if sets is None else sets.sum(dim=0).long().numpy()
     elif target == 'mask':
-        counts = _pixels(dataset)
+        counts = _pixel_counts(dataset)
     else:
         labels = labels_of(dataset)
         counts = None if labels is None else np.bincount(labels[labels >= 0], minlength=args.num_classes)
@@ -70,7 +70,7 @@ def counts_of(dataset, args):
     return counts[: args.num_classes]
 
 
-def _pixels(dataset):
+def _pixel_counts(dataset):
     """Return how many pixels of the masks have each label, int64 array (256,), at the size that the network gets."""
     own = hasattr(dataset, 'read_target') and not getattr(dataset, 'in_memory', False)  # or the picture is decoded too
 
@@ -80,6 +80,6 @@ def _pixels(dataset):
 
     total = np.zeros(256, np.int64)
     with ThreadPoolExecutor(cpu_cores()) as pool:
-        for start in range(0, len(dataset), BLOCK):
-            total += sum(pool.map(count, range(start, min(start + BLOCK, len(dataset)))))
+        for start in range(0, len(dataset), MASKS_PER_BLOCK):
+            total += sum(pool.map(count, range(start, min(start + MASKS_PER_BLOCK, len(dataset)))))
     return total

@@ -19,9 +19,9 @@ from utils.options.validation_options import is_split_list
 from utils.tasks.tasks import task_of
 
 # What is read for a test to look for its samples among those trained on, where that was not done in training.
-MOST_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
-MOST_BYTES = 2**26  # of a table
-PARTS = {  # what content_parts names, as messages call it
+MAX_TRAINING_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
+MAX_TABLE_BYTES = 2**26  # of a table
+PART_CHANGES = {  # what content_parts names, as messages call it
     'names': 'other names or another order',
     'sizes': 'files of other sizes',
     'pictures': 'other pictures',
@@ -40,7 +40,7 @@ def dataset_of(loader):
     return dataset.dataset if isinstance(dataset, Batches | SeededSamples) else dataset
 
 
-def identity_of_data(loader, name):
+def data_fingerprint(loader, name):
     """Return which data a loader gives, as plain values.
 
     Args:
@@ -65,11 +65,11 @@ def data_record(args, train_loader, val_loader):
     """Return the data of a run for its checkpoints, as plain values.
 
     Returns:
-        dict: train and val, each as `identity_of_data` has it; that of val with shared, lines (list of str) on samples
+        dict: train and val, each as `data_fingerprint` has it; that of val with shared, lines (list of str) on samples
         that are in both.
     """
     train, val = (
-        identity_of_data(loader, name_of(args, split))
+        data_fingerprint(loader, name_of(args, split))
         for loader, split in ((train_loader, 'train'), (val_loader, 'val'))
     )
     shared = shared_samples(dataset_of(val_loader), dataset_of(train_loader), _names(args))
@@ -85,7 +85,7 @@ def changed_test_set(recorded, trained, args, found):
         recorded: what `data_record` returned for the run, or None: an older version did not.
         trained: options of the run (dict).
         args: options of the test.
-        found: the test set, as `identity_of_data` has it.
+        found: the test set, as `data_fingerprint` has it.
     """
     then = (recorded or {}).get('val') or {}
     same_list = found['list'] is not None and then.get('list') == found['list']
@@ -94,9 +94,9 @@ def changed_test_set(recorded, trained, args, found):
     if not (same_list and same_targets and known) or then['sha256'] == found['sha256']:
         return []
     parts = then.get('parts') or {}
-    what = [words for part, words in PARTS.items() if parts.get(part) != found['parts'].get(part)]
+    what = [words for part, words in PART_CHANGES.items() if parts.get(part) != found['parts'].get(part)]
     if then['samples'] != found['samples']:
-        what = [f'{_counted(then["samples"])} then, {_counted(found["samples"])} now']
+        what = [f'{_sample_count(then["samples"])} then, {_sample_count(found["samples"])} now']
     return [
         f'changed since the run: the test set {found["list"]}: {", ".join(what) or "other content"} (sha256 '
         f"{then['sha256'][:12]} then, {found['sha256'][:12]} now); its numbers are not to be compared with the run's"
@@ -122,7 +122,7 @@ def shared_with_training(recorded, trained, args, loader, found):
     try:
         # An older version may not have recorded all options.
         data = _training_data(Namespace(**{**vars(args), **trained, 'train_list': path}))
-        return shared_samples(dataset_of(loader), data, (found['list'], path), MOST_LINES)
+        return shared_samples(dataset_of(loader), data, (found['list'], path), MAX_TRAINING_LINES)
     except DanluError as error:
         reason = str(error).splitlines()[0]
         return [f'not known whether the run was trained on samples of this test: {reason}']
@@ -149,7 +149,7 @@ def _training_data(args):
         return Shards(path, find_shards(path, args.data_root))
     if not issubclass(kind, ArrayData):
         return None  # whatever it would take to build it
-    if os.path.isfile(path) and os.path.getsize(path) > MOST_BYTES:
+    if os.path.isfile(path) and os.path.getsize(path) > MAX_TABLE_BYTES:
         raise DanluError(f'{path} is too large to be read for it')
     return kind(args, 'train')
 
@@ -159,5 +159,5 @@ def _names(args):
     return [f'the test part of {names[0]}', 'its training part'] if names[0] == names[1] else names
 
 
-def _counted(samples):
+def _sample_count(samples):
     return 'an unknown number of samples' if samples is None else f'{samples:,} samples'

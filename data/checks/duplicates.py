@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from data.lists.string_array import PackedStrings, texts_of
+from data.lists.string_array import StringArray, decode_strings
 from data.lists.string_hashes import hashes_of
 
 SLASH, DOT = b'/.'
@@ -30,10 +30,16 @@ def note_of_duplicates(listing):
     targets = np.concatenate([hashes_of(*block) for block in listing.targets.blocks()])
     differing = again[targets[order[again]] != targets[order[again - 1]]]
     pictures = len(np.unique(names[order[again]]))
-    note = f'{listing.source}: {_counted(pictures)} named more than once{_first(listing, order, again, targets=False)}'
+    note = (
+        f'{listing.source}: {_images_are(pictures)} named more than once'
+        f'{_first_repetition(listing, order, again, targets=False)}'
+    )
     if len(differing):
         count = len(np.unique(names[order[differing]]))
-        note += f'; {_counted(count)} named with different targets{_first(listing, order, differing, targets=True)}'
+        note += (
+            f'; {_images_are(count)} named with different targets'
+            f'{_first_repetition(listing, order, differing, targets=True)}'
+        )
     return [note]
 
 
@@ -51,16 +57,16 @@ def _hashes_of_block(content, ends):
     # What holds //, /. or ./ may be written otherwise, as may what ends with a slash.
     uneven = (slash[:-1] & sign[1:]).any() or (sign[:-1] & slash[1:]).any() or slash[ends[1:] - 1].any()
     if os.sep != '/' or uneven:
-        paths = PackedStrings(map(os.path.normpath, texts_of(content, ends)))
+        paths = StringArray(map(os.path.normpath, decode_strings(content, ends)))
         content, ends = paths.packed.numpy()[: paths.ends[-1]], paths.ends.numpy()
     return hashes_of(content, ends)
 
 
-def _counted(pictures):
+def _images_are(pictures):
     return f'{pictures:,} picture{"s are" if pictures > 1 else " is"}'
 
 
-def _first(listing, order, places, targets):
+def _first_repetition(listing, order, places, targets):
     """Return which two lines of a list are meant (str): those with the first repetition."""
     place = places[np.argmin(order[places])]
     one, other = int(order[place - 1]), int(order[place])

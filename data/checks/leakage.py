@@ -14,17 +14,17 @@ import numpy as np
 import torch
 
 from data.checks.duplicates import hashes_of_paths
-from data.lists.file_stats import ABSENT, FILE, SIZE, look_up
-from data.lists.list_file import Listing, drawn
+from data.lists.file_stats import FILE_ID, MISSING_FILE, SIZE, stat_files
+from data.lists.list_file import Listing, random_positions
 from data.stream import Stream
 from data.tensor_dataset import InMemory
 from utils.base.regular_files import open_handle, open_regular
 
-MOST_FILES = 50_000  # that are opened
-MOST_BYTES = 2**28  # that are read of files whose blocks agree
-MOST_IN_MEMORY = 2**30  # bytes of samples
-BLOCK = 4096
-ROWS = 4096  # samples in memory that are hashed at a time
+MAX_OPENED_FILES = 50_000  # that are opened
+MAX_READ_BYTES = 2**28  # that are read of files whose blocks agree
+MAX_HASHED_BYTES = 2**30  # bytes of samples
+MIDDLE_BLOCK_BYTES = 4096
+ROWS_PER_BLOCK = 4096  # samples in memory that are hashed at a time
 
 
 class Shards(NamedTuple):
@@ -34,7 +34,7 @@ class Shards(NamedTuple):
     shards: list  # of data.lists.shards
 
 
-def shared_samples(tested, trained, names=('the test set', 'the training set'), most=None):
+def shared_samples(tested, trained, names=('the test set', 'the training set'), max_count=None):
     """Return lines (list of str, one or none) on what two sets of data have in common: how much, and the first.
 
     Args:
@@ -47,7 +47,7 @@ def shared_samples(tested, trained, names=('the test set', 'the training set'), 
     if isinstance(tested, InMemory) and isinstance(trained, InMemory):
         return _shared_in_memory(tested, trained, names)
     if type(tested) is Listing and type(trained) is Listing:
-        return _shared_lines(tested, trained, most)
+        return _shared_lines(tested, trained, max_count)
     return _shared_shards(tested, trained) if isinstance(tested, Shards) and isinstance(trained, Shards) else []
 
 
@@ -55,16 +55,16 @@ def _comparable(data):
     return Shards(data.path, data.shards) if isinstance(data, Stream) else getattr(data, 'listing', data)
 
 
-def _shared_lines(tested, trained, most):
-    (ours, left_out), (theirs, also_left_out) = _part(tested, None), _part(trained, most)
+def _shared_lines(tested, trained, max_count):
+    (ours, left_out), (theirs, also_left_out) = _files_to_compare(tested, None), _files_to_compare(trained, max_count)
     by_name = _shared_names(tested, trained) if left_out or also_left_out else []
     return by_name or [line + left_out + also_left_out for line in _shared_files(ours, theirs)]
 
 
-def _part(listing, most):
+def _files_to_compare(listing, max_count):
     """Return the Listing of what is looked up of a listing, and what that leaves out (str, '' where nothing)."""
-    few = most is not None and len(listing) > most
-    part = listing.part(torch.from_numpy(drawn(len(listing), most))) if few else listing.sample()
+    few = max_count is not None and len(listing) > max_count
+    part = listing.part(torch.from_numpy(random_positions(len(listing), max_count))) if few else listing.sample()
     if part is listing:
         return part, ''
     left_out = f'of {len(listing):,} pictures in {listing.source} only {len(part):,}, drawn at random, were compared'
@@ -76,45 +76,47 @@ def _shared_names(tested, trained):
     absolute = os.path.isabs(tested.images[0]) and os.path.isabs(trained.images[0])  # then the roots do not matter
     if not absolute and os.path.realpath(tested.root) != os.path.realpath(trained.root):
         return []
-    pairs = _first_equal(hashes_of_paths(tested.images), hashes_of_paths(trained.images))
+    pairs = _first_match(hashes_of_paths(tested.images), hashes_of_paths(trained.images))
     count = np.count_nonzero(pairs >= 0)
     if not count:
         return []
     index = int(np.argmax(pairs >= 0))
-    first = _both(_place(tested, index), _place(trained, int(pairs[index])), count)
-    note = f'{tested.source}: {_counted(count, len(tested), "picture")} in {trained.source} too ({first})'
+    first = _pair_text(_location(tested, index), _location(trained, int(pairs[index])), count)
+    note = f'{tested.source}: {_share_text(count, len(tested), "picture")} in {trained.source} too ({first})'
     return [f'{note}; there may be more, as only names were compared']
 
 
 def _shared_files(tested, trained):
     ours, theirs = tested.facts('images'), trained.facts('images')
     there = ours[:, SIZE] > 0  # of no bytes are also pipes and devices, which are not to be read
-    same = np.where(there, _first_equal(ours[:, FILE], theirs[:, FILE]), -1)
+    same = np.where(there, _first_match(ours[:, FILE_ID], theirs[:, FILE_ID]), -1)
     equal, left_out = _equal_contents(tested, trained, np.flatnonzero(there & (same < 0)))
     parts = []
     for pairs, what in ((same, 'the same file'), (equal, 'the same content in another file')):
         count = np.count_nonzero(pairs >= 0)
         if count:
             index = int(np.argmax(pairs >= 0))
-            first = _both(_place(tested, index), _place(trained, int(pairs[index])), count)
+            first = _pair_text(_location(tested, index), _location(trained, int(pairs[index])), count)
             parts.append(f'{count:,} as {what} ({first})')
     count = np.count_nonzero((same >= 0) | (equal >= 0))
     if count:
-        note = f'{tested.source}: {_counted(count, len(tested), "picture")} in {trained.source} too: {", ".join(parts)}'
+        note = (
+            f'{tested.source}: {_share_text(count, len(tested), "picture")} in {trained.source} too: {", ".join(parts)}'
+        )
         return [note + (f'; there may be more, as {left_out}' if left_out else '')]
     return [f'{tested.source}: no picture was found in {trained.source}, though {left_out}'] if left_out else []
 
 
-def _counted(count, total, what):
+def _share_text(count, total, what):
     return f'{count:,} of {total:,} {what}{"s" * (total > 1)} {"is" if count == 1 else "are"}'
 
 
-def _both(one, other, count):
+def _pair_text(one, other, count):
     """Return the places of the first pair of `count` (str)."""
     return ('the first: ' if count > 1 else '') + ' and '.join(dict.fromkeys((one, other)))
 
 
-def _place(listing, index):
+def _location(listing, index):
     where = listing.where(index)
     return where if listing.lines is None else f'{listing.images[index]}, {where}'
 
@@ -133,23 +135,23 @@ def _equal_contents(tested, trained, rest):
     rest = rest[np.isin(ours[rest], theirs)]
     others = np.flatnonzero(np.isin(theirs, ours[rest]))
     count, left_out = len(rest) + len(others), ''
-    if count > MOST_FILES:
-        rest = rest[drawn(len(rest), max(MOST_FILES // 2, MOST_FILES - len(others)))]
+    if count > MAX_OPENED_FILES:
+        rest = rest[random_positions(len(rest), max(MAX_OPENED_FILES // 2, MAX_OPENED_FILES - len(others)))]
         others = others[np.isin(theirs[others], ours[rest])]
-        others = others[drawn(len(others), MOST_FILES - len(rest))]
+        others = others[random_positions(len(others), MAX_OPENED_FILES - len(rest))]
         left_out = f'of {count:,} files of equal sizes only {len(rest) + len(others):,}, drawn at random, were compared'
-    rest, others, keys, other_keys = _agreeing(tested, trained, rest, others, _middle)
-    if (ours[rest] > BLOCK).any():
-        kept, other_kept = (_within(sizes, MOST_BYTES // 2) for sizes in (ours[rest], theirs[others]))
+    rest, others, keys, other_keys = _with_equal_keys(tested, trained, rest, others, _middle_block_hash)
+    if (ours[rest] > MIDDLE_BLOCK_BYTES).any():
+        kept, other_kept = (_count_within(sizes, MAX_READ_BYTES // 2) for sizes in (ours[rest], theirs[others]))
         if (kept < len(rest) or other_kept < len(others)) and not left_out:
             left_out = f'of {len(rest) + len(others):,} files that seem equal only {kept + other_kept:,} were read'
-        rest, others, keys, other_keys = _agreeing(tested, trained, rest[:kept], others[:other_kept], _whole)
+        rest, others, keys, other_keys = _with_equal_keys(tested, trained, rest[:kept], others[:other_kept], _file_hash)
     result = np.full(len(tested), -1)
-    result[rest] = others[_first_equal(keys, other_keys)]
+    result[rest] = others[_first_match(keys, other_keys)]
     return result, left_out
 
 
-def _agreeing(tested, trained, rest, others, key_of):
+def _with_equal_keys(tested, trained, rest, others, key_of):
     """Return those of two arrays of positions whose files have a key that the other's have too, and these keys."""
     keys = np.array([key_of(tested.image_path(index)) for index in rest.tolist()], np.int64)
     other_keys = np.array([key_of(trained.image_path(index)) for index in others.tolist()], np.int64)
@@ -157,26 +159,26 @@ def _agreeing(tested, trained, rest, others, key_of):
     return rest[ours], others[theirs], keys[ours], other_keys[theirs]
 
 
-def _within(sizes, most):
-    """Return how many of the first files come to no more than `most` bytes together (int)."""
-    return int(np.searchsorted(np.cumsum(sizes), most, side='right'))
+def _count_within(sizes, max_count):
+    """Return how many of the first files come to no more than `max_count` bytes together (int)."""
+    return int(np.searchsorted(np.cumsum(sizes), max_count, side='right'))
 
 
-def _middle(path):
+def _middle_block_hash(path):
     """Return a hash (int) of a file's size and the block in its middle; of its path where it cannot be read."""
     try:
         file = open_handle(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))  # less time than open() takes
         try:
             size = os.fstat(file).st_size
-            os.lseek(file, max(0, (size - BLOCK) // 2), os.SEEK_SET)
-            return hash((size, os.read(file, BLOCK)))
+            os.lseek(file, max(0, (size - MIDDLE_BLOCK_BYTES) // 2), os.SEEK_SET)
+            return hash((size, os.read(file, MIDDLE_BLOCK_BYTES)))
         finally:
             os.close(file)
     except OSError:
         return hash(path)
 
 
-def _whole(path):
+def _file_hash(path):
     """Return a hash (int) of a file's bytes; of its path where it cannot be read."""
     try:
         with open_regular(path) as file:
@@ -185,9 +187,9 @@ def _whole(path):
         return hash(path)
 
 
-def _first_equal(keys, others):
+def _first_match(keys, others):
     """Return the position (int64 array) of the first of `others` that is equal to each key, -1 where none is."""
-    kept = np.flatnonzero(_are_in(others, keys))
+    kept = np.flatnonzero(_is_in(others, keys))
     others = others[kept]
     if not len(others):
         return np.full(len(keys), -1)
@@ -196,7 +198,7 @@ def _first_equal(keys, others):
     return np.where(unique[places] == keys, kept[first[places]], -1)
 
 
-def _are_in(keys, others):
+def _is_in(keys, others):
     """Return which of some keys are among others (bool array); unlike np.isin, quickly for many keys and few others."""
     unique = np.unique(others)
     if not len(unique):
@@ -206,39 +208,41 @@ def _are_in(keys, others):
 
 def _shared_shards(tested, trained):
     names = [[shard.path for shard in data.shards] for data in (tested, trained)]
-    ours, theirs = (look_up('', paths)[:, FILE] for paths in names)
-    pairs = _first_equal(ours, theirs)
-    places = np.flatnonzero((pairs >= 0) & (ours != ABSENT[FILE]))
+    ours, theirs = (stat_files('', paths)[:, FILE_ID] for paths in names)
+    pairs = _first_match(ours, theirs)
+    places = np.flatnonzero((pairs >= 0) & (ours != MISSING_FILE[FILE_ID]))
     if not len(places):
         return []
-    first = _both(names[0][places[0]], names[1][pairs[places[0]]], len(places))
-    return [f'{tested.path}: {_counted(len(places), len(ours), "shard")} in {trained.path} too ({first})']
+    first = _pair_text(names[0][places[0]], names[1][pairs[places[0]]], len(places))
+    return [f'{tested.path}: {_share_text(len(places), len(ours), "shard")} in {trained.path} too ({first})']
 
 
 def _shared_in_memory(tested, trained, names):
     images, others = tested.images, trained.images
     if not len(images) or images.shape[1:] != others.shape[1:] or images.dtype != others.dtype:
         return []
-    most = max(1, MOST_IN_MEMORY // 2 // max(1, images[0].nbytes))
-    ours, theirs = drawn(len(images), most), drawn(len(others), most)
-    pairs = _first_equal(_row_keys(images, ours), _row_keys(others, theirs))
+    max_count = max(1, MAX_HASHED_BYTES // 2 // max(1, images[0].nbytes))
+    ours, theirs = random_positions(len(images), max_count), random_positions(len(others), max_count)
+    pairs = _first_match(_row_keys(images, ours), _row_keys(others, theirs))
     found = np.flatnonzero(pairs >= 0)
     ours, pairs = ours[found], theirs[pairs[found]]
     equal = [torch.equal(images[one], others[other]) for one, other in zip(ours, pairs, strict=True)]
     if not any(equal):  # not even those with the same hash
         return []
     count, index = sum(equal), equal.index(True)
-    first = _both(f'sample {tested.name(int(ours[index]))}', f'{trained.name(int(pairs[index]))} there', count)
-    note = f'{names[0]}: {_counted(count, len(images), "sample")} in {names[1]} too ({first})'
-    parts = len(images) > most or len(others) > most
-    return [note + (f'; there may be more, as only {most:,} of each, drawn at random, were compared' if parts else '')]
+    first = _pair_text(f'sample {tested.name(int(ours[index]))}', f'{trained.name(int(pairs[index]))} there', count)
+    note = f'{names[0]}: {_share_text(count, len(images), "sample")} in {names[1]} too ({first})'
+    parts = len(images) > max_count or len(others) > max_count
+    return [
+        note + (f'; there may be more, as only {max_count:,} of each, drawn at random, were compared' if parts else '')
+    ]
 
 
 def _row_keys(images, indices):
     """Return a hash of the bytes of each of some samples: int64 array. Equal samples have equal ones."""
     keys, width = [], -(-images[0].nbytes // 8)
     weights = np.random.default_rng(0).integers(2**63, size=width, dtype=np.uint64) * 2 + 1
-    for part in torch.from_numpy(indices).split(ROWS):
+    for part in torch.from_numpy(indices).split(ROWS_PER_BLOCK):
         rows = images[part.to(images.device)].cpu().contiguous().reshape(len(part), -1).numpy().view(np.uint8)
         words = np.zeros((len(rows), width * 8), np.uint8)
         words[:, : rows.shape[1]] = rows

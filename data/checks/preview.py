@@ -6,16 +6,16 @@ import numpy as np
 
 from data.lists.bit_depth import bits_for
 from data.lists.masks import binary_values
-from data.lists.pictures import read_largest, read_stored
+from data.lists.pictures import read_largest_value, read_stored
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.options.arguments import STORED
 
-MASKS = 200  # masks that are looked at; more where all of these hold nothing but 0
-MOST_MASKS = 2000
-HEADERS = 256  # pictures among which one of 16 bits is looked for
-MOST_PICTURES = 2000  # of 16 bits that are decoded to find their range
-NEVER_DEEP = ('.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.webp')
+MIN_MASKS = 200  # masks that are looked at; more where all of these hold nothing but 0
+MAX_MASKS = 2000
+MAX_HEADERS = 256  # pictures among which one of 16 bits is looked for
+MAX_DECODED_IMAGES = 2000  # of 16 bits that are decoded to find their range
+EIGHT_BIT_EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.webp')
 
 
 def find_mask_values(masks, num_classes):
@@ -32,7 +32,7 @@ def find_mask_values(masks, num_classes):
         return [STORED]
     seen = set()
     for number, mask in enumerate(masks):
-        if number >= MASKS and seen != {0}:
+        if number >= MIN_MASKS and seen != {0}:
             break
         seen.update(_values_in(mask))
         if 1 in seen or len(seen) > 2:
@@ -47,8 +47,8 @@ def find_bits(paths):
         paths: of pictures drawn from the training data (list of str), at most MOST_PICTURES; where none of HEADERS
             among them has 16 bits, the others are not opened.
     """
-    paths = [path for path in paths if not path.lower().endswith(NEVER_DEEP)]
-    first = paths[:: max(1, len(paths) // HEADERS)]
+    paths = [path for path in paths if not path.lower().endswith(EIGHT_BIT_EXTENSIONS)]
+    first = paths[:: max(1, len(paths) // MAX_HEADERS)]
     if not any(map(_largest_in, first)):
         return None
     with ThreadPoolExecutor(cpu_cores()) as pool:
@@ -57,7 +57,7 @@ def find_bits(paths):
 
 def _largest_in(path):
     try:
-        return read_largest(path)
+        return read_largest_value(path)
     except DanluError:  # the check of the data set says what is wrong
         return 0
 

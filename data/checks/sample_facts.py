@@ -5,23 +5,23 @@ import mmap
 
 import numpy as np
 
-from data.lists.bit_depth import FULL
+from data.lists.bit_depth import MAX_BITS
 from data.lists.masks import (
     ALPHA,
     CHECKED,
     DEEP,
+    EQUAL_CHANNELS,
     FRAMES,
     GREY_PALETTE,
+    ONLY_IMAGE_TURNED,
     OTHER_PALETTE,
     OTHER_SIZE,
     PALETTES_DIFFER,
-    THREE_EQUAL,
     TRANSPARENT,
-    TURNED_ALONE,
 )
 
-LABELS = 256
-SURPRISES = {
+LABEL_COUNT = 256
+NOTES_BY_FLAG = {
     TRANSPARENT: 'masks have transparent pixels: the values or colours stored there are read, which a viewer hides',
     GREY_PALETTE: 'masks have a grey palette, which shows other values than those stored; the stored values are the '
     'labels',
@@ -29,15 +29,15 @@ SURPRISES = {
     'to the stored values; the stored values are the labels (saved as RGB, masks are read by colour)',
     PALETTES_DIFFER: 'masks have a palette in which the stored values have other colours than in the first mask, so '
     'that a value may mean another class in each file; save them with one palette, or as RGB',
-    THREE_EQUAL: 'masks are stored as RGB with three equal channels and are read as grey',
-    TURNED_ALONE: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and is '
-    'not turned; if the two do not lie on each other, save both upright',
+    EQUAL_CHANNELS: 'masks are stored as RGB with three equal channels and are read as grey',
+    ONLY_IMAGE_TURNED: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and '
+    'is not turned; if the two do not lie on each other, save both upright',
     ALPHA: 'pictures have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
     'colours, which a viewer hides',
     FRAMES: 'pictures hold several frames or pages; the first of each is read',
 }
 # What --fit does to pictures of another size.
-FITTED = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
+FIT_EFFECTS = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
 
 
 class SampleFacts:
@@ -48,16 +48,19 @@ class SampleFacts:
     """
 
     def __init__(self, count):
-        self.flags, self.present = _shared((count,), np.uint16), _shared((count, LABELS // 8), np.uint8)
-        self.ignored, self.pixels = _shared((count,), np.int64), _shared((count,), np.int64)
+        self.flags, self.present = (
+            _shared_zeros((count,), np.uint16),
+            _shared_zeros((count, LABEL_COUNT // 8), np.uint8),
+        )
+        self.ignored, self.pixels = _shared_zeros((count,), np.int64), _shared_zeros((count,), np.int64)
 
     def add_mask(self, index, labels, ignore_index):
         """Note the labels, uint8 array (H, W), of a sample's mask."""
-        counts = np.bincount(labels.ravel(), minlength=LABELS)
+        counts = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
         self.present[index] = np.packbits(counts > 0)
         self.pixels[index], self.ignored[index] = labels.size, counts[ignore_index : ignore_index + 1].sum()
 
-    def mark(self, index, flags):
+    def add_flags(self, index, flags):
         """Note flags (int) of a sample that was checked."""
         self.flags[index] |= flags | CHECKED
 
@@ -69,9 +72,9 @@ class SampleFacts:
 
     def notes(self, source):
         """Return a line (list of str) for each kind of surprise, with the number of samples."""
-        counts = {flag: self.count(flag) for flag in SURPRISES}
+        counts = {flag: self.count(flag) for flag in NOTES_BY_FLAG}
         total = f'{self.count(CHECKED):,}'
-        return [f'{source}: {count:,} of {total} {SURPRISES[flag]}' for flag, count in counts.items() if count]
+        return [f'{source}: {count:,} of {total} {NOTES_BY_FLAG[flag]}' for flag, count in counts.items() if count]
 
     def notes_of_bits(self, source, bits, measured):
         """Return a line (list of str, one or none) on how pictures of 16 bits are brought to 8.
@@ -85,7 +88,7 @@ class SampleFacts:
         if deep:
             how = f'values 0..{2**bits - 1} become 0..255 (--bits {bits}{measured and ", measured in "}{measured})'
             return [f'{source}: {deep:,} of {checked:,} samples have pictures of 16 bits: {how}']
-        if bits in (None, FULL) or not checked:
+        if bits in (None, MAX_BITS) or not checked:
             return []
         return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
 
@@ -102,7 +105,7 @@ class SampleFacts:
             return []
         return [
             f'{source}: {others:,} of {self.count(CHECKED):,} pictures have another size than {width}x{height}, the '
-            f'size of the first training picture: {FITTED[fit]} (--fit {fit}); --image_size chooses another size'
+            f'size of the first training picture: {FIT_EFFECTS[fit]} (--fit {fit}); --image_size chooses another size'
         ]
 
     def count(self, flag):
@@ -132,7 +135,7 @@ class LabelsInMasks:
         return cls(found.masks, found.ignored, found.pixels, found.read, count)
 
 
-def _shared(shape, dtype):
+def _shared_zeros(shape, dtype):
     """Return an array of zeros in memory that forked processes share; a container has only a little /dev/shm."""
     size = max(1, math.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype, math.prod(shape)).reshape(shape)

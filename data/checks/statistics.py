@@ -10,19 +10,27 @@ import numpy as np
 import torch
 
 from data.lists.bit_depth import bits_for, refuse_above
-from data.lists.list_file import ErrorCollector, located, read_folder, read_list
-from data.lists.picture_extensions import PICTURE_ENDINGS
-from data.lists.pictures import STORED, check_picture, open_picture, read_deep, read_mask, read_picture, read_stored
+from data.lists.list_file import ErrorCollector, read_folder, read_list, with_location
+from data.lists.picture_extensions import IMAGE_EXTENSIONS
+from data.lists.pictures import (
+    STORED_VALUES,
+    check_picture,
+    open_picture,
+    read_16_bit_grey,
+    read_mask,
+    read_picture,
+    read_stored,
+)
 from data.lists.shards import find_shards
-from data.stream import places_of
+from data.stream import stream_samples
 from utils.base.ending_signals import ignore_group_signals
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork
 
-CHUNK = 32  # samples that a process measures in one go
-WAITING = 8  # chunks for each process that are handed out ahead
+SAMPLES_PER_CHUNK = 32  # samples that a process measures in one go
+QUEUED_CHUNKS_PER_PROCESS = 8  # chunks for each process that are handed out ahead
 
 
 class ListSource:
@@ -39,7 +47,7 @@ class ListSource:
 
     def __init__(self, path, data_root=None, folder=False):
         faults = ErrorCollector(path)
-        faults.SHOWN = float('inf')
+        faults.MAX_ERRORS_SHOWN = float('inf')
         self.listing = read_folder(path, faults) if folder else read_list(path, data_root, faults)
         self.faults, self.notes = [line.strip() for line in faults.shown], self.listing.notes
 
@@ -48,7 +56,7 @@ class ListSource:
 
     def targets(self):
         """Return what the targets seem to be (str): 'masks' or 'labels'."""
-        return 'masks' if self.listing.targets[0].lower().endswith(PICTURE_ENDINGS) else 'labels'
+        return 'masks' if self.listing.targets[0].lower().endswith(IMAGE_EXTENSIONS) else 'labels'
 
     def keys(self, masks):
         """Return the samples (iterable), each as what `where` and the others take."""
@@ -81,14 +89,14 @@ class ShardSource:
         """Return what the targets seem to be (str): 'masks' or 'labels'."""
         for place in islice(self.keys(masks=True), 1):
             found = place.target
-            masks = found.lower().endswith(PICTURE_ENDINGS) if isinstance(found, str) else found is not None
+            masks = found.lower().endswith(IMAGE_EXTENSIONS) if isinstance(found, str) else found is not None
             return 'masks' if masks else 'labels'
         raise DanluError(f'{self.path}: there is no sample in it')
 
     def keys(self, masks):
         """Yield the samples (data.stream.Place)."""
         for number, shard in enumerate(self.shards):
-            yield from places_of(shard, number, masks)
+            yield from stream_samples(shard, number, masks)
 
     def where(self, place):
         """Return where a sample is (str)."""
@@ -115,7 +123,7 @@ class Summary:
     `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
     and `labels` texts are Counters, and so is `mask_values` of the values stored in masks or, of masks coded by colour,
     their labels; `faults` is a list of str. `deep` is a Counter of the values in grey pictures of 16 bits, which are
-    not among `values` before `fold`.
+    not among `values` before `merge_16_bit_values`.
     """
 
     def __init__(self, channels):
@@ -140,23 +148,23 @@ class Summary:
             DanluError: it cannot be read, and nothing of it was counted.
         """
         name, content = source.picture(key)
-        size, mode, pixels = _naming(name, _read, content, len(self.values))
+        size, mode, pixels = _with_name(name, _read, content, len(self.values))
         if targets == 'masks':
             name, content = source.mask(key)
-            mask = _naming(name, _mask_values, content, coding)
+            mask = _with_name(name, _mask_values, content, coding)
             if tuple(mask.shape) != tuple(size):
                 raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
-            self.mask_values.update(_counter(mask))
+            self.mask_values.update(_value_counts(mask))
         elif targets == 'labels':
             self.labels[to_nfc(source.label(key))] += 1
         self.sizes[tuple(size)] += 1
         self.modes[mode] += 1
         if pixels.ndim == 3:
-            self.values += np.stack([_counted(channel) for channel in pixels])
+            self.values += np.stack([_bincount(channel) for channel in pixels])
         else:
-            self.deep.update(_counter(pixels))
+            self.deep.update(_value_counts(pixels))
 
-    def fold(self, bits=None):
+    def merge_16_bit_values(self, bits=None):
         """Add the values of pictures of 16 bits to `values`, and return by what range (int): --bits or the one found.
 
         Raises:
@@ -179,14 +187,14 @@ class Summary:
             deviations.append((squares * number - total * total) ** 0.5 / number / 255)
         return means, deviations
 
-    def three_sizes(self):
+    def min_median_max_sizes(self):
         """Return the smallest, the median and the largest size by area (three (height, width))."""
         ordered = sorted(self.sizes, key=lambda size: (size[0] * size[1], size))
         places = np.cumsum([self.sizes[size] for size in ordered])
         return ordered[0], ordered[np.searchsorted(places, (len(self) + 1) // 2)], ordered[-1]
 
 
-def measure(source, channels, targets, report, coding=STORED):
+def measure(source, channels, targets, report, coding=STORED_VALUES):
     """Measure all samples of a source on all cores.
 
     Args:
@@ -212,11 +220,11 @@ def measure(source, channels, targets, report, coding=STORED):
         summary.add(future.result())
         report(count)
 
-    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start, initargs=state) as pool:
+    with ProcessPoolExecutor(cpu_cores(), context, initializer=_start_worker, initargs=state) as pool:
         try:
-            for chunk in iter(lambda: list(islice(keys, CHUNK)), []):
+            for chunk in iter(lambda: list(islice(keys, SAMPLES_PER_CHUNK)), []):
                 waiting.append((len(chunk), pool.submit(_measure_chunk, chunk)))
-                if len(waiting) > WAITING * cpu_cores():
+                if len(waiting) > QUEUED_CHUNKS_PER_PROCESS * cpu_cores():
                     add_next()
             while waiting:
                 add_next()
@@ -227,36 +235,36 @@ def measure(source, channels, targets, report, coding=STORED):
     return summary
 
 
-STATE = []  # of a process that measures: source, channels, targets, coding
+WORKER_STATE = []  # of a process that measures: source, channels, targets, coding
 
 
-def _start(*state):
+def _start_worker(*state):
     ignore_group_signals()
     torch.set_num_threads(1)
-    STATE[:] = state
+    WORKER_STATE[:] = state
 
 
 def _measure_chunk(keys):
-    source, channels, targets, coding = STATE
+    source, channels, targets, coding = WORKER_STATE
     summary = Summary(channels)
     for key in keys:
         try:
             summary.add_sample(source, key, targets, coding)
         except DanluError as error:
             fault = getattr(key, 'fault', None)
-            summary.faults.append(fault or located(source.where(key), str(error)))
+            summary.faults.append(fault or with_location(source.where(key), str(error)))
     return summary
 
 
 def _read(content, channels):
     """Return a picture's size, its mode and its pixels, uint8 (C, H, W), or int (H, W) of grey with 16 bits."""
-    size, deep = check_picture(content), read_deep(content)
+    size, deep = check_picture(content), read_16_bit_grey(content)
     with open_picture(content) as picture:
         mode = picture.mode
     return size, mode, read_picture(content, channels) if deep is None else deep
 
 
-def _counter(values):
+def _value_counts(values):
     """Return how often each value is in an array of integers (dict of int)."""
     return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
 
@@ -265,11 +273,11 @@ def _mask_values(content, coding):
     return read_stored(content) if coding.colours is None else read_mask(content, coding=coding).numpy()
 
 
-def _counted(values):
+def _bincount(values):
     return torch.bincount(values.flatten(), minlength=256).numpy()
 
 
-def _naming(name, function, *args):
+def _with_name(name, function, *args):
     try:
         return function(*args)
     except DanluError as error:

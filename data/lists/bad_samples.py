@@ -10,10 +10,10 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import read_regular_text, write_regular_text
 from utils.base.write_errors import wrap_write_errors
 
-FILE = 'skipped.txt'
+SKIPPED_FILE = 'skipped.txt'
 
 
-class Skipped(ErrorCollector):
+class SkippedSamples(ErrorCollector):
     """ErrorCollector of a training list that do not stop the run: all are kept, by where they are.
 
     Attributes:
@@ -32,7 +32,7 @@ class Skipped(ErrorCollector):
         if index is not None:
             self.indices.add(index)
 
-    def others(self, count):
+    def good_indices(self, count):
         """Return the indices (int64 tensor) of those of `count` samples that have no fault.
 
         Raises:
@@ -59,7 +59,9 @@ class Skipped(ErrorCollector):
         if not count:
             return f'skip_bad: nothing in {self.source} is faulty'
         first = self.lines()[0].replace('\t', ': ')
-        return f'skip_bad: {count:,} of {count + left:,} samples left out, the first is {first}; {FILE} names all'
+        return (
+            f'skip_bad: {count:,} of {count + left:,} samples left out, the first is {first}; {SKIPPED_FILE} names all'
+        )
 
 
 def write_skipped(loader, args):
@@ -71,7 +73,7 @@ def write_skipped(loader, args):
     """
     lines = loader.dataset.skipped.lines() if args.skip_bad else []
     if lines:
-        path = Path(args.model_dir, FILE)
+        path = Path(args.model_dir, SKIPPED_FILE)
         with wrap_write_errors(path):
             write_regular_text(path, '\n'.join(lines) + '\n', errors='surrogateescape')
 
@@ -88,7 +90,7 @@ def check_skipped(loader, args):
     """
     if not args.skip_bad:
         return
-    path = Path(args.model_dir, FILE)
+    path = Path(args.model_dir, SKIPPED_FILE)
     before = read_regular_text(path, errors='surrogateescape').split('\n') if path.is_file() else []
     then, now = (
         {line.partition('\t')[0]: line for line in found if line} for found in (before, loader.dataset.skipped.lines())

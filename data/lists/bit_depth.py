@@ -7,13 +7,15 @@ from PIL import Image
 
 from utils.base.errors import DanluError
 
-FULL = 16  # bits
-COLOUR = re.compile(r'(RGB[AaX]?|LA|La);16')  # Pillow's raw modes of files of which it reads the upper 8 bits
+MAX_BITS = 16  # bits
+COLOUR_MODE_16_BIT = re.compile(
+    r'(RGB[AaX]?|LA|La);16'
+)  # Pillow's raw modes of files of which it reads the upper 8 bits
 
 
-def is_deep(picture):
+def is_16_bit(picture):
     """Return whether an opened picture (PIL.Image, not decoded yet) has 16 bits per pixel or channel."""
-    return is_deep_grey(picture) or _is_colour(picture)
+    return is_16_bit_grey(picture) or _is_colour(picture)
 
 
 def largest_value(picture):
@@ -25,35 +27,35 @@ def largest_value(picture):
     if not _is_colour(picture):
         return int(np.asarray(picture).max())
     upper = int(np.asarray(picture).max())
-    return 2**FULL - 1 if upper > 15 else upper << 8 | 255
+    return 2**MAX_BITS - 1 if upper > 15 else upper << 8 | 255
 
 
 def bits_for(largest):
     """Return the bits (int, 8 to 16) that values up to `largest` need."""
-    return max(8, min(int(largest).bit_length(), FULL))
+    return max(8, min(int(largest).bit_length(), MAX_BITS))
 
 
 def check_depth(picture, bits):
-    """Raise DanluError unless an opened picture that `is_deep` can be brought to 8 bits with --bits `bits` or None."""
+    """Raise DanluError unless an opened 16-bit image can be converted to 8 bits with --bits `bits` (int or None)."""
     if bits is None:
         raise DanluError(
-            f'16 bits per pixel, whose range is not known: give --bits {FULL} for values up to {2**FULL - 1}, --bits '
-            '12 for values up to 4095'
+            f'16 bits per pixel, whose range is not known: give --bits {MAX_BITS} for values up to '
+            f'{2**MAX_BITS - 1}, --bits 12 for values up to 4095'
         )
-    if bits < FULL and _is_colour(picture):
+    if bits < MAX_BITS and _is_colour(picture):
         raise DanluError(
             f'a colour picture of 16 bits per channel, of which only the upper 8 can be read: at --bits {bits} hardly '
-            f'anything is left; save it with 8 bits per channel, or give --bits {FULL} for the full range'
+            f'anything is left; save it with 8 bits per channel, or give --bits {MAX_BITS} for the full range'
         )
 
 
-def eight_bits(picture, bits):
+def to_eight_bits(picture, bits):
     """Return a decoded picture (PIL.Image) with 8 bits per channel: of grey with 16 bits the upper 8 of `bits`.
 
     Raises:
         DanluError: a value is above the range.
     """
-    if not is_deep_grey(picture):
+    if not is_16_bit_grey(picture):
         return picture
     values = np.asarray(picture)
     refuse_above(int(values.max()), bits)
@@ -68,12 +70,12 @@ def refuse_above(largest, bits):
         )
 
 
-def is_deep_grey(picture):
+def is_16_bit_grey(picture):
     """Return whether a picture (PIL.Image) has one channel of 16 bits."""
     return picture.mode == 'I' or picture.mode.startswith('I;16')  # Pillow gives 16-bit PGM files as I
 
 
 def _is_colour(picture):
     for _, _, _, words in picture.tile[:1]:
-        return any(COLOUR.match(str(word)) for word in (words if isinstance(words, tuple) else (words,)))
+        return any(COLOUR_MODE_16_BIT.match(str(word)) for word in (words if isinstance(words, tuple) else (words,)))
     return False

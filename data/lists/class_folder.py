@@ -3,11 +3,11 @@
 import os
 from collections import Counter
 
-from data.lists.picture_extensions import PICTURE_ENDINGS
+from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.file_names import RENAME_HINT, name_fault, printable
 
-SHOWN = 10  # endings that a note names
+MAX_EXTENSIONS_SHOWN = 10  # endings that a note names
 
 
 class ClassFolder:
@@ -30,7 +30,7 @@ class ClassFolder:
 
     def __init__(self, path, faults):
         self.path, self.faults = path, faults
-        self.unread, self.hidden, self.beside, self.links = Counter(), 0, 0, []
+        self.unreadable_files, self.hidden, self.images_beside_classes, self.links = Counter(), 0, 0, []
         self.ending = None
         self.visited, self.linked, self.real, self.misnamed = set(), set(), None, None
 
@@ -44,7 +44,7 @@ class ClassFolder:
         try:
             for entry in os.scandir(self.path):
                 if not entry.is_dir():
-                    self.beside += is_picture(entry.name)
+                    self.images_beside_classes += is_picture(entry.name)
                     self.ending = os.path.splitext(entry.name)[1] if is_picture(entry.name) else self.ending
                 elif entry.name.startswith('.'):
                     self.hidden += 1
@@ -60,22 +60,22 @@ class ClassFolder:
     def pictures(self, name):
         """Yield the paths (str, relative to the directory) of a class's pictures, sorted, directory by directory."""
         top = os.path.join(self.path, name)
-        if not self._enters(top):
+        if not self._visit(top):
             return
         for folder, below, files in os.walk(top, onerror=_refuse, followlinks=True):
             kept = sorted(directory for directory in below if not directory.startswith('.'))
             self.hidden += len(below) - len(kept)
-            below[:] = [directory for directory in kept if self._enters(os.path.join(folder, directory), folder)]
+            below[:] = [directory for directory in kept if self._visit(os.path.join(folder, directory), folder)]
             relative = os.path.relpath(folder, self.path)
             for file in sorted(files):
                 if is_picture(file) and not file.startswith('.'):
-                    yield from self._named_right(os.path.join(relative, file))
+                    yield from self._if_valid_name(os.path.join(relative, file))
                 elif file.startswith('.'):
                     self.hidden += is_picture(file)
                 else:
-                    self.unread[os.path.splitext(file)[1].lower()] += 1
+                    self.unreadable_files[os.path.splitext(file)[1].lower()] += 1
 
-    def _enters(self, directory, above=None):
+    def _visit(self, directory, above=None):
         """Return whether a directory is read (bool): not if it was, nor through a link if it will be without one."""
         through_link = above in self.linked or (above is not None and os.path.islink(directory))
         identity = _identity(directory)
@@ -97,7 +97,7 @@ class ClassFolder:
                 found.add(_identity(folder))
         return found
 
-    def _named_right(self, picture):
+    def _if_valid_name(self, picture):
         """Yield the path of a picture (str), or add a fault where its name is not UTF-8."""
         if fault := name_fault(picture):
             self.misnamed = picture.split(os.sep)[0]
@@ -106,43 +106,46 @@ class ClassFolder:
             yield picture
 
     def why_empty(self, name, unread):
-        """Return why a class has no picture (str); `unread` (Counter) is what of its files was left out."""
+        """Return why a class has no picture (str); `unreadable_files` (Counter) is what of its files was left out."""
         if self.misnamed == name:
             return f'no picture in this class has a name in UTF-8; {RENAME_HINT}'
         if name in self.links:
             return 'this class leads to a directory of another class; remove one of the two'
         return 'no picture (.png .jpg .tif ...) in this class' + (
-            f'; its files are {endings_in(unread)}, which cannot be read here' if unread else ''
+            f'; its files are {extension_counts_text(unread)}, which cannot be read here' if unread else ''
         )
 
     def notes(self):
         """Return lines (list of str, one or none) on what was left out."""
         parts = []
-        if self.unread:
-            parts.append(f'{counted(self.unread.total(), "file")} ({endings_in(self.unread)}) that cannot be read here')
-        if self.beside:
-            parts.append(f'{counted(self.beside, "picture")} beside the class directories')
+        if self.unreadable_files:
+            parts.append(
+                f'{count_text(self.unreadable_files.total(), "file")} '
+                f'({extension_counts_text(self.unreadable_files)}) that cannot be read here'
+            )
+        if self.images_beside_classes:
+            parts.append(f'{count_text(self.images_beside_classes, "picture")} beside the class directories')
         if self.hidden:
             parts.append(f'{self.hidden:,} hidden (a name that begins with a dot)')
         if self.links:
             first = 'the first is ' * (len(self.links) > 1) + printable(self.links[0])
-            parts.append(f'{counted(len(self.links), "link")} to directories that are read anyway ({first})')
+            parts.append(f'{count_text(len(self.links), "link")} to directories that are read anyway ({first})')
         return [f'{self.path}: left out: {", ".join(parts)}'] if parts else []
 
 
 def is_picture(name):
     """Return whether a file's name (str) ends like those of pictures that can be read."""
-    return name.lower().endswith(PICTURE_ENDINGS)
+    return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
-def endings_in(counts):
+def extension_counts_text(counts):
     """Return counts by ending (Counter) as text: '.heic 3, no ending 1'."""
     ordered = sorted((-count, ending or 'no ending') for ending, count in counts.items())
-    shown = [f'{printable(ending)} {-count:,}' for count, ending in ordered[:SHOWN]]
-    return ', '.join(shown) + ', ...' * (len(counts) > SHOWN)
+    shown = [f'{printable(ending)} {-count:,}' for count, ending in ordered[:MAX_EXTENSIONS_SHOWN]]
+    return ', '.join(shown) + ', ...' * (len(counts) > MAX_EXTENSIONS_SHOWN)
 
 
-def counted(count, one, many=None):
+def count_text(count, one, many=None):
     """Return a number of things as text: '1 file', '1,200 files'."""
     return f'{count:,} {one if count == 1 else many or one + "s"}'
 

@@ -8,11 +8,11 @@ import re
 
 import numpy as np
 
-NEWLINE, TAB, BLANK, COMMENT = b'\n\t #'
+NEWLINE, TAB, SPACE_BYTE, COMMENT = b'\n\t #'
 FOREIGN_SPACE = re.compile(r'[^\S\x00-\x7f]')  # white space that str.strip and str.split know besides ASCII's
 
 
-def plain_columns(block):
+def split_plain_lines(block):
     """Part the lines of a block (bytes, UTF-8), the last one with or without its end.
 
     Returns:
@@ -24,13 +24,13 @@ def plain_columns(block):
     if b'"' in block or not (block.isascii() or _has_known_space(block)):
         return None
     signs, tabs = np.frombuffer(block, np.uint8), b'\t' in block
-    ends, between = np.flatnonzero(signs == NEWLINE), np.flatnonzero(signs == (TAB if tabs else BLANK))
-    if len(ends) != len(between) or np.count_nonzero(signs < BLANK) != len(ends) + tabs * len(between):
+    ends, between = np.flatnonzero(signs == NEWLINE), np.flatnonzero(signs == (TAB if tabs else SPACE_BYTE))
+    if len(ends) != len(between) or np.count_nonzero(signs < SPACE_BYTE) != len(ends) + tabs * len(between):
         return None
     starts = np.concatenate([[0], ends[:-1] + 1])
     if (starts >= between).any() or (between + 1 >= ends).any() or (signs[starts] == COMMENT).any():
         return None
-    if tabs and any((signs[edge] == BLANK).any() for edge in (starts, between - 1, between + 1, ends - 1)):
+    if tabs and any((signs[edge] == SPACE_BYTE).any() for edge in (starts, between - 1, between + 1, ends - 1)):
         return None
     lengths = np.stack([between - starts, ends - between - 1], 1)
     is_image = np.repeat(np.tile([True, False], len(ends)), (lengths + 1).ravel())

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import torch
 
-from data.lists.picture_extensions import PICTURE_ENDINGS
-from data.lists.string_array import PackedStrings
+from data.lists.picture_extensions import IMAGE_EXTENSIONS
+from data.lists.string_array import StringArray
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.options.arguments import MAX_CLASSES, brief
@@ -18,7 +18,7 @@ from utils.options.arguments import MAX_CLASSES, brief
 # Of integer labels with gaps: more outputs than this many times the labels that occur are taken for a mistake.
 MAX_OUTPUTS_PER_LABEL = 10
 MIN_SAMPLES_PER_CLASS = 5  # classes named by dates or fractions of which there are fewer on average are a mistake
-MIN_CLASSES_OF_FEW = 20  # from here on, class names of which most have one sample are taken for a mistake
+MIN_SINGLE_SAMPLE_CLASSES = 20  # from here on, class names of which most have one sample are taken for a mistake
 MAX_SUGGESTED = 10  # classes that a suggested --class_names lists
 DATE = re.compile(r'\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d{1,2}:\d{2}\S*)?|\d{1,2}:\d{2}(:\d{2}\S*)?')
 FRACTION = re.compile(r'\d[.,]\d*[1-9]')
@@ -29,7 +29,7 @@ UNITS = re.compile(r'^[$€£¥₹]\s*|\s*(%|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|J
 def distinct_targets(listing):
     """Return PackedStrings.distinct of the targets of a Listing, or of a Table, which has a list of them."""
     targets = listing.targets
-    return (targets if isinstance(targets, PackedStrings) else PackedStrings(targets)).distinct()
+    return (targets if isinstance(targets, StringArray) else StringArray(targets)).distinct()
 
 
 def is_integer(text):
@@ -77,7 +77,7 @@ def count_classes(listing, names, given, ignore_index=None):
     """
     if names is None:
         return given or _count_integers(listing, ignore_index)
-    if names and all(name.lower().endswith(PICTURE_ENDINGS) for name in names):
+    if names and all(name.lower().endswith(IMAGE_EXTENSIONS) for name in names):
         raise DanluError(
             f'{listing.source}: the targets are pictures such as {names[0]}: add --task segmentation where they are '
             'masks, --task restoration where they are what a picture is to become'
@@ -147,7 +147,7 @@ def _refuse_numbers(listing, names):
             f'{found}, and all of them are dates or times such as {names[0]}: to predict them write them as numbers '
             f'and add --task regression; to take each for a class give --num_classes {len(names)}'
         )
-    if many and len(names) >= MIN_CLASSES_OF_FEW:
+    if many and len(names) >= MIN_SINGLE_SAMPLE_CLASSES:
         raise DanluError(
             f'{found}, such as {names[0]}: most classes have one sample; if the target is a number add --task '
             f'regression, else give --num_classes {len(names)} to train so'

@@ -13,24 +13,27 @@ import numpy as np
 import torch
 
 from data.lists.class_folder import ClassFolder
-from data.lists.fast_list_parser import plain_columns
-from data.lists.file_stats import FACTS, SIZE, look_up
-from data.lists.list_format import FIRST_LINES, find_format, is_blank, is_comment, with_slashes
-from data.lists.string_array import PackedStrings, Packer, texts_of
+from data.lists.fast_list_parser import split_plain_lines
+from data.lists.file_stats import SIZE, STAT_COLUMNS, stat_files
+from data.lists.list_format import FORMAT_LINES, find_format, is_blank, is_comment, replace_backslashes
+from data.lists.string_array import StringArray, StringArrayBuilder, decode_strings
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 from utils.base.regular_files import open_regular
 from utils.options.prediction_hint import UnlabelledError
 
-READ = 2**20  # bytes of a list file that are parted together
-MOST, DRAWN = 2_000_000, 20_000  # samples whose files are looked at before the first step; of more, so many of them
+READ_BYTES = 2**20  # bytes of a list file that are parted together
+MAX_CHECKED_SAMPLES, SAMPLED_CHECKS = (
+    2_000_000,
+    20_000,
+)  # samples whose files are looked at before the first step; of more, so many of them
 
 
 class ErrorCollector:
     """Collects what is wrong with a list: the first 20 are shown, all are counted."""
 
-    SHOWN = 20
+    MAX_ERRORS_SHOWN = 20
 
     def __init__(self, source):
         self.source, self.count, self.shown = source, 0, []
@@ -39,20 +42,22 @@ class ErrorCollector:
     def add(self, where, what, index=None):
         """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there, `index` is a sample's or None."""
         self.count += 1
-        if len(self.shown) < self.SHOWN:
-            self.shown.append('  ' + located(where, what))
+        if len(self.shown) < self.MAX_ERRORS_SHOWN:
+            self.shown.append('  ' + with_location(where, what))
 
     def stop_if_any(self):
         """Raise DanluError with the first faults and their count, if there are any."""
         if self.count:
-            rest = [f'  ... and {self.count - self.SHOWN} more'] if self.count > self.SHOWN else []
+            rest = (
+                [f'  ... and {self.count - self.MAX_ERRORS_SHOWN} more'] if self.count > self.MAX_ERRORS_SHOWN else []
+            )
             plural = 's' if self.count > 1 else ''
             lines = [f'{self.source} has {self.count} fault{plural}; mend or remove:', *self.shown, *rest]
             message = '\n'.join(lines)
             raise DanluError(message) if self.unlabelled is None else UnlabelledError(message, self.unlabelled)
 
 
-def located(where, what):
+def with_location(where, what):
     """Return the message (str) that `what` is wrong at `where`, which is not said twice."""
     return what if what.startswith(f'{where}: ') else f'{where}: {what}'
 
@@ -70,9 +75,9 @@ class Listing:
 
     def __init__(self, source, root, images, targets, lines=None):
         self.source, self.root = str(source), str(root)
-        self.images, self.targets = PackedStrings(images), PackedStrings(targets)
+        self.images, self.targets = StringArray(images), StringArray(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
-        self._facts, self._sample, self._of = {}, None, None
+        self._facts, self._sample, self._keep_alive = {}, None, None
         self.notes = []  # lines to print at the start
         self.target_names = None  # of the columns of the target (list of str), where there is a header
 
@@ -102,23 +107,23 @@ class Listing:
     def with_fresh_stats(self):
         """Return a Listing of the same lines, which share their memory, whose files will be looked up again."""
         copied = copy(self)
-        copied._facts, copied._sample, copied._of = {}, None, self  # which lives as long as a copy does
+        copied._facts, copied._sample, copied._keep_alive = {}, None, self  # which lives as long as a copy does
         return copied
 
-    def drawn(self):
+    def random_positions(self):
         """Return the positions (int64 array, in order) of the samples whose files are looked at before the first step.
 
         That is all; of more than MOST samples it is DRAWN of them, as millions take a local disk minutes and a file
         server hours.
         """
-        return drawn(len(self), DRAWN if len(self) > MOST else len(self))
+        return random_positions(len(self), SAMPLED_CHECKS if len(self) > MAX_CHECKED_SAMPLES else len(self))
 
     def sample(self):
-        """Return the Listing of `drawn`, itself where that is all."""
-        if len(self) <= MOST:
+        """Return the Listing of `random_positions`, itself where that is all."""
+        if len(self) <= MAX_CHECKED_SAMPLES:
             return self
         if self._sample is None:
-            self._sample = self.part(torch.from_numpy(self.drawn()))
+            self._sample = self.part(torch.from_numpy(self.random_positions()))
         return self._sample
 
     def facts(self, of):
@@ -132,14 +137,14 @@ class Listing:
         """Return what file_stats.look_up finds of PackedStrings, of many by as many processes as there are cores."""
         blocks = list(strings.blocks())
         if len(blocks) <= cpu_cores() or cpu_cores() == 1 or not can_fork():
-            return look_up(self.root, strings)
+            return stat_files(self.root, strings)
         # Memory that forked processes share, and of which, unlike of /dev/shm, a container has no small share.
-        found = np.frombuffer(mmap(-1, len(strings) * FACTS * 8), np.int64).reshape(-1, FACTS)
+        found = np.frombuffer(mmap(-1, len(strings) * STAT_COLUMNS * 8), np.int64).reshape(-1, STAT_COLUMNS)
 
         behind = np.cumsum([len(ends) - 1 for _, ends in blocks])  # each block
 
         def look(number):
-            rows = look_up(self.root, texts_of(*blocks[number]))
+            rows = stat_files(self.root, decode_strings(*blocks[number]))
             found[behind[number] - len(rows) : behind[number]] = rows
 
         for _, message in parallel_call(look, len(blocks), cpu_cores()):
@@ -168,7 +173,7 @@ class Listing:
         return _sha256(*map(str.encode, self.content_parts(target_files).values()))
 
 
-def drawn(count, most):
+def random_positions(count, most):
     """Return `most` of `count` positions (int64 array, in order), always the same ones; all where they are no more."""
     if count <= most:
         return np.arange(count)
@@ -207,8 +212,8 @@ def read_list(path, root=None, faults=None, many=False):
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
     except OSError as error:  # a checkpoint may name a list that is gone
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
-    if reader.alone and not reader.lines:
-        faults.unlabelled = Path(root or path.parent, reader.alone)
+    if reader.first_unlabelled and not reader.lines:
+        faults.unlabelled = Path(root or path.parent, reader.first_unlabelled)
     if given is None or not reader.lines:
         faults.stop_if_any()
     if not reader.lines:
@@ -221,33 +226,33 @@ class _ListReader:
 
     def __init__(self, path, root, faults, many):
         self.path, self.root, self.faults, self.many = path, root, faults, many
-        self.images, self.targets, self.lines = Packer(), Packer(), array('i')
-        self.before = 0  # lines before the block
-        self.format = self.alone = self.header = None  # alone: the first picture without a target
-        self.marked = 0  # samples whose names begin with #
+        self.images, self.targets, self.lines = StringArrayBuilder(), StringArrayBuilder(), array('i')
+        self.lines_before = 0  # lines before the block
+        self.format = self.first_unlabelled = self.header = None  # alone: the first picture without a target
+        self.hash_named = 0  # samples whose names begin with #
 
     def add(self, block):
         """Add the samples of a block (bytes) of whole lines."""
         if self.format is None:
             self._find_format(block)
         plain = self.format is not None and self.format.is_plain and self.header is None
-        if not plain or (columns := plain_columns(block)) is None:
+        if not plain or (columns := split_plain_lines(block)) is None:
             self._add_lines(block)
             return
         self.images.extend(*columns[0])
         self.targets.extend(*columns[1])
         count = len(columns[0][1])
-        self.lines.frombytes(np.arange(self.before + 1, self.before + count + 1, dtype=np.int32).tobytes())
-        self.before += count
+        self.lines.frombytes(np.arange(self.lines_before + 1, self.lines_before + count + 1, dtype=np.int32).tobytes())
+        self.lines_before += count
 
     def _find_format(self, block):
         if b'\0' in block:
             raise DanluError(f'{self.path} is no UTF-8 text (it holds bytes of 0, as UTF-16 does): save it as UTF-8')
         first = []
-        for line in _lines(block):
+        for line in _text_lines(block):
             if not (is_blank(line) or is_comment(line, self.root)):
                 first.append(line)
-            if len(first) == FIRST_LINES:
+            if len(first) == FORMAT_LINES:
                 break
         if not first:
             return  # comments alone so far
@@ -255,8 +260,8 @@ class _ListReader:
         self.header = first[0] if self.format.header else None
 
     def _add_lines(self, block):
-        for line in _lines(block):
-            self.before += 1
+        for line in _text_lines(block):
+            self.lines_before += 1
             if is_blank(line) or is_comment(line, self.root):
                 continue
             if self.header is not None:  # which is the first of these
@@ -271,11 +276,11 @@ class _ListReader:
         if len(columns) == 2 and all(columns):
             self.images.append(columns[0])
             self.targets.append(columns[1])
-            self.lines.append(self.before)
-            self.marked += line.startswith('#')
+            self.lines.append(self.lines_before)
+            self.hash_named += line.startswith('#')
         else:
-            self.faults.add(f'{self.path}:{self.before}', _wrong_columns(columns))
-            self.alone = self.alone or (columns[0] if len(columns) == 1 else None)
+            self.faults.add(f'{self.path}:{self.lines_before}', _wrong_columns(columns))
+            self.first_unlabelled = self.first_unlabelled or (columns[0] if len(columns) == 1 else None)
 
     def listing(self):
         """Return the Listing of all samples."""
@@ -283,43 +288,43 @@ class _ListReader:
         listing = Listing(self.path, self.root, self.images, self.targets, self.lines)
         listing.notes += [self.format.note] * (self.format.note is not None)
         listing.target_names = self.format.target_names
-        if self.marked:
+        if self.hash_named:
             what = 'line begins with # and names a file: read as a sample'
-            if self.marked > 1:
+            if self.hash_named > 1:
                 what = 'lines begin with # and name files: read as samples'
-            listing.notes.append(f'{self.path}: {self.marked:,} {what}')
+            listing.notes.append(f'{self.path}: {self.hash_named:,} {what}')
         strings = [part for part, has in zip((listing.images, listing.targets), having, strict=True) if has]
-        changed = sum(with_slashes(self.root, part, _looked_at) for part in strings)
+        changed = sum(replace_backslashes(self.root, part, _checked_positions) for part in strings)
         if changed:
             paths = f'{changed:,} path' + 's' * (changed > 1)
             listing.notes.append(f'{self.path}: {paths} with backslashes: read with slashes, as only those name files')
         return listing
 
 
-def _looked_at(count):
-    return drawn(count, DRAWN if count > MOST else count)
+def _checked_positions(count):
+    return random_positions(count, SAMPLED_CHECKS if count > MAX_CHECKED_SAMPLES else count)
 
 
-def _lines(block):
+def _text_lines(block):
     return io.StringIO(block.decode('utf-8'), newline=None)
 
 
 def _blocks(path):
     """Yield the content of a list file in blocks (bytes, UTF-8) of whole lines, without the byte order mark."""
     with open_regular(path) as file:
-        block = file.read(READ)
+        block = file.read(READ_BYTES)
         if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             yield from _blocks_of_utf16(path)
             return
         block = block.removeprefix(codecs.BOM_UTF8)
         while block:
             yield block + file.readline()
-            block = file.read(READ)
+            block = file.read(READ_BYTES)
 
 
 def _blocks_of_utf16(path):
     with open_regular(path, 'r', encoding='utf-16', newline='') as file:
-        while block := file.read(READ):
+        while block := file.read(READ_BYTES):
             yield (block + file.readline()).encode('utf-8')
 
 
@@ -350,15 +355,15 @@ def read_folder(path, faults=None):
         DanluError: there are no sub-directories, or one of them holds no picture or cannot be read.
     """
     path, wrong = Path(path), ErrorCollector(path)
-    images, targets = Packer(), Packer()
+    images, targets = StringArrayBuilder(), StringArrayBuilder()
     folder = ClassFolder(path, wrong if faults is None else faults)
     for name in _classes_of(folder):
-        before, unread = len(images), folder.unread.copy()
+        before, unread = len(images), folder.unreadable_files.copy()
         for image in folder.pictures(name):
             images.append(image)
             targets.append(name)
         if len(images) == before:
-            wrong.add(path / name, folder.why_empty(name, folder.unread - unread))
+            wrong.add(path / name, folder.why_empty(name, folder.unreadable_files - unread))
     wrong.stop_if_any()
     listing = Listing(path, path, images, targets)
     listing.notes = folder.notes()

@@ -13,18 +13,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from data.lists.picture_extensions import PICTURE_ENDINGS
+from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
-WORDS = re.compile(r'"([^"]*)"|(\S+)')
-FIRST_LINES = 20  # by which the form of a list is found
-IMAGE_NAMES = set(
+WORD_PATTERN = re.compile(r'"([^"]*)"|(\S+)')
+FORMAT_LINES = 20  # by which the form of a list is found
+IMAGE_COLUMN_NAMES = set(
     'image images img path paths file files filename filenames file_name filepath file_path image_path img_path '
     'image_name image_file picture'.split()
 )
-TARGET_NAMES = set('label labels target targets class classes class_id category mask masks'.split())
-INDEX_NAMES = {'', 'index', 'idx', 'id', 'unnamed: 0'}
+TARGET_COLUMN_NAMES = set('label labels target targets class classes class_id category mask masks'.split())
+INDEX_COLUMN_NAMES = {'', 'index', 'idx', 'id', 'unnamed: 0'}
 BACKSLASH, SLASH = b'\\/'
 
 
@@ -57,7 +57,7 @@ class ListFormat:
 
     def columns(self, line):
         """Return image and target columns (list of str) of a line that is no comment; all columns of a wrong line."""
-        found = parted(line, self.separator)
+        found = split_columns(line, self.separator)
         if self.count is None or len(found) != self.count:
             return found
         return [found[self.image], *(found[place] for place in self.targets)]
@@ -80,11 +80,11 @@ def is_comment(line, root=None):
     """
     if not line.lstrip().startswith('#'):
         return False
-    ways = [] if root is None else [parted(line, separator) for separator in (None, ',', ';')]
-    return not any(len(columns) > 1 and columns[0] != '#' and exists(root, columns[0]) for columns in ways)
+    ways = [] if root is None else [split_columns(line, separator) for separator in (None, ',', ';')]
+    return not any(len(columns) > 1 and columns[0] != '#' and path_exists(root, columns[0]) for columns in ways)
 
 
-def parted(line, separator=None):
+def split_columns(line, separator=None):
     """Return the columns (list of str) of a line, separated by a comma or semicolon, or by a tab or blanks."""
     line = line.strip('\r\n')
     if separator is not None:
@@ -92,11 +92,11 @@ def parted(line, separator=None):
     if '\t' in line:
         return [column.strip().strip('"') for column in line.strip().split('\t')]
     if '"' in line:
-        return [quoted or plain for quoted, plain in WORDS.findall(line)]
+        return [quoted or plain for quoted, plain in WORD_PATTERN.findall(line)]
     return line.split()
 
 
-def exists(root, name):
+def path_exists(root, name):
     """Return whether a path is there, as it stands or with slashes for backslashes."""
     return bool(name) and any(os.path.exists(os.path.join(root, text)) for text in {name, name.replace('\\', '/')})
 
@@ -113,12 +113,12 @@ def find_format(path, root, lines, many):
     Raises:
         DanluError: there is a header, which does not tell the columns of the target.
     """
-    rows = [parted(line) for line in lines]
-    if not rows or (len(rows[0]) == 2 and not rows[0][1].startswith((',', ';')) and exists(root, rows[0][0])):
+    rows = [split_columns(line) for line in lines]
+    if not rows or (len(rows[0]) == 2 and not rows[0][1].startswith((',', ';')) and path_exists(root, rows[0][0])):
         return PLAIN
     separator = _separator(path, root, lines, rows)
     if separator is not None:
-        rows = [parted(line, separator) for line in lines]
+        rows = [split_columns(line, separator) for line in lines]
     header = rows[0] if _is_header(root, rows) else None
     rows = rows[header is not None :]
     indexed = _has_index(root, header, rows)
@@ -128,7 +128,7 @@ def find_format(path, root, lines, many):
     if header is not None and indexed and len(header) == count - 1:
         header = ['', *header]
     names = header if header is not None and len(header) == count else [None] * count
-    image, targets = _places(path, names, int(indexed), many)
+    image, targets = _column_positions(path, names, int(indexed), many)
     plain = separator is None and not indexed and (image, targets) == (0, tuple(range(1, count)))
     if header is None and not many and len(targets) > 1:  # a wrong line; each is reported
         targets = tuple(range(image + 1, count))
@@ -143,11 +143,11 @@ def _separator(path, root, lines, rows):
         having = sum(separator in line for line in lines)  # a wrong line may lack it
         if separator not in lines[0] or 2 * having < len(lines) or any('\t' in line for line in lines):
             continue
-        found = [parted(line, separator) for line in lines]
+        found = [split_columns(line, separator) for line in lines]
         if all(len(row) == 1 for row in rows):
             return separator
-        by_blanks = any(len(row) > 1 and not row[1].startswith(separator) and exists(root, row[0]) for row in rows)
-        by_commas = any(exists(root, cell) for row in found for cell in row[:2])
+        by_blanks = any(len(row) > 1 and not row[1].startswith(separator) and path_exists(root, row[0]) for row in rows)
+        by_commas = any(path_exists(root, cell) for row in found for cell in row[:2])
         if not by_blanks and (by_commas or str(path).lower().endswith('.csv')):
             return separator
     return None
@@ -156,12 +156,12 @@ def _separator(path, root, lines, rows):
 def _is_header(root, rows):
     """Return whether the first row (list of str) names the columns."""
     first = [cell.lower() for cell in rows[0]]
-    if len(first) < 2 or any(map(_is_number, first)) or any(exists(root, cell) for cell in rows[0]):
+    if len(first) < 2 or any(map(_is_number, first)) or any(path_exists(root, cell) for cell in rows[0]):
         return False
-    if IMAGE_NAMES & set(first):
+    if IMAGE_COLUMN_NAMES & set(first):
         return True
-    no_picture = not any(cell.endswith(PICTURE_ENDINGS) for cell in first)
-    return no_picture and len(rows) > 1 and any(exists(root, cell) for cell in rows[1][:2])
+    no_picture = not any(cell.endswith(IMAGE_EXTENSIONS) for cell in first)
+    return no_picture and len(rows) > 1 and any(path_exists(root, cell) for cell in rows[1][:2])
 
 
 def _has_index(root, header, rows):
@@ -171,13 +171,15 @@ def _has_index(root, header, rows):
     numbers = [int(row[0]) for row in rows]
     if any(later != before + 1 for before, later in pairwise(numbers)):
         return False
-    if header is not None and len(header) == len(rows[0]) and header[0].lower() not in INDEX_NAMES:
+    if header is not None and len(header) == len(rows[0]) and header[0].lower() not in INDEX_COLUMN_NAMES:
         return False
     first = rows[0]
-    return not exists(root, first[0]) and (exists(root, first[1]) or first[1].lower().endswith(PICTURE_ENDINGS))
+    return not path_exists(root, first[0]) and (
+        path_exists(root, first[1]) or first[1].lower().endswith(IMAGE_EXTENSIONS)
+    )
 
 
-def _places(path, names, first, many):
+def _column_positions(path, names, first, many):
     """Return the column of the image (int) and those of the target (tuple of int).
 
     Args:
@@ -187,9 +189,9 @@ def _places(path, names, first, many):
         many: whether a target may have several columns.
     """
     known = [str(name or '').lower() for name in names]
-    image = next((place for place, name in enumerate(known) if place >= first and name in IMAGE_NAMES), first)
+    image = next((place for place, name in enumerate(known) if place >= first and name in IMAGE_COLUMN_NAMES), first)
     others = tuple(place for place in range(first, len(names)) if place != image)
-    targets = tuple(place for place in others if known[place] in TARGET_NAMES) or others
+    targets = tuple(place for place in others if known[place] in TARGET_COLUMN_NAMES) or others
     if len(targets) > 1 and not many and names[0] is not None:
         raise DanluError(
             f'{path}: its header names the columns {", ".join(names)}: call the one with the target "label" or '
@@ -222,12 +224,12 @@ def encoding_of(path):
         return 'utf-16' if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 'utf-8-sig'
 
 
-def with_slashes(root, strings, chosen):
+def replace_backslashes(root, strings, chosen):
     """Replace the backslashes of paths by slashes, in place, where only that names a file that exists.
 
     Args:
         root: what the paths are relative to.
-        strings: data.lists.string_array.PackedStrings.
+        strings: data.lists.string_array.StringArray.
         chosen: function: a count -> the places (int64 array) that are looked up of so many; all others follow them.
 
     Returns:

@@ -8,12 +8,14 @@ import numpy as np
 from utils.base.errors import DanluError
 from utils.options.arguments import STORED
 
-VALUES = 2**16  # that a 16-bit file can store
-COLOURS = 2**24
-SHOWN = 10
+VALUE_COUNT = 2**16  # that a 16-bit file can store
+COLOUR_COUNT = 2**24
+MAX_VALUES_SHOWN = 10
 
 # What can differ between the stored pixels of a mask and what an image viewer shows: bits of SampleFacts.flags.
-TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, THREE_EQUAL, TURNED_ALONE, ALPHA, DEEP, CHECKED = (1 << n for n in range(8))
+TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, EQUAL_CHANNELS, ONLY_IMAGE_TURNED, ALPHA, DEEP, CHECKED = (
+    1 << n for n in range(8)
+)
 FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of pictures
 PALETTES_DIFFER = 1 << 10
 
@@ -48,8 +50,8 @@ class MaskCoding(NamedTuple):
         """Return lines (list of str) on what does not go without saying; none where the stored values are labels."""
         notes = []
         if self.values is not None:
-            pairs = ', '.join(f'{value} is class {label}' for label, value in enumerate(self.values[:SHOWN]))
-            more = ' ...' if len(self.values) > SHOWN else ''
+            pairs = ', '.join(f'{value} is class {label}' for label, value in enumerate(self.values[:MAX_VALUES_SHOWN]))
+            more = ' ...' if len(self.values) > MAX_VALUES_SHOWN else ''
             given = ' '.join(map(str, self.values))
             notes.append(f'{source}: of the values stored in the masks {pairs}{more} (--mask_values {given})')
         if self.ignored:
@@ -72,16 +74,16 @@ class MaskCoding(NamedTuple):
         wrong = [value for value in values if not self._is_label(value)]
         if not wrong:
             return
-        column, row = _first(labels == wrong[0])
+        column, row = _first_position(labels == wrong[0])
         raise DanluError(
-            f'mask values {wrong[:SHOWN]} are neither 0..{self.num_classes - 1} (--num_classes) nor '
-            f'{self.ignore_index} (--ignore_index): {wrong[0]} at x {column}, y {row}{self._remedy(labels)}'
+            f'mask values {wrong[:MAX_VALUES_SHOWN]} are neither 0..{self.num_classes - 1} (--num_classes) nor '
+            f'{self.ignore_index} (--ignore_index): {wrong[0]} at x {column}, y {row}{self._values_hint(labels)}'
         )
 
     def _is_label(self, value):
         return value < self.num_classes or value == self.ignore_index
 
-    def _remedy(self, labels):
+    def _values_hint(self, labels):
         """Return a hint (str): where a mask has as many values as there are classes, these may be the classes."""
         values = np.unique(labels).tolist()
         if len(values) != self.num_classes:
@@ -95,13 +97,13 @@ class MaskCoding(NamedTuple):
             if pixels.dtype == np.uint8:
                 return pixels
             if (wrong := (pixels > 255) | (pixels < 0)).any():
-                column, row = _first(wrong)
+                column, row = _first_position(wrong)
                 raise DanluError(f'value {pixels[row, column]} at x {column}, y {row} is no label, which are 0..255')
             return pixels.astype(np.uint8)
         table = _value_table(self)
-        found = table[pixels if pixels.dtype == np.uint8 else np.clip(pixels, 0, VALUES - 1)]
+        found = table[pixels if pixels.dtype == np.uint8 else np.clip(pixels, 0, VALUE_COUNT - 1)]
         if (found < 0).any():
-            column, row = _first(found < 0)
+            column, row = _first_position(found < 0)
             raise DanluError(
                 f'value {pixels[row, column]} at x {column}, y {row} is neither one of --mask_values '
                 f'{" ".join(map(str, self.values))} nor {self.ignore_index} (--ignore_index)'
@@ -110,9 +112,9 @@ class MaskCoding(NamedTuple):
 
     def _by_colour(self, pixels):
         table, unknown = _colour_table(self)
-        found = table[_codes(pixels)]
+        found = table[_colour_codes(pixels)]
         if (wrong := found == unknown).any():
-            column, row = _first(wrong)
+            column, row = _first_position(wrong)
             raise DanluError(
                 f'colour {hex_of(pixels[row, column])} at x {column}, y {row} is not in --palette; add it there, or '
                 'name it in --ignored_colours if its pixels do not count'
@@ -127,7 +129,7 @@ def stored_values(picture):
         DanluError: it is coded by colour, or has a mode that no mask has.
     """
     pixels = stored_pixels(picture)
-    return _grey(pixels, picture.mode) if pixels.ndim == 3 else pixels
+    return _single_channel(pixels, picture.mode) if pixels.ndim == 3 else pixels
 
 
 def stored_pixels(picture):
@@ -163,7 +165,7 @@ def refuse_lossy(picture):
         )
 
 
-def surprises(picture, coding, first=None):
+def mask_flags(picture, coding, first=None):
     """Return in what a mask differs from what an image viewer shows: int of flags.
 
     Args:
@@ -175,9 +177,9 @@ def surprises(picture, coding, first=None):
     if has_alpha(picture) and picture.convert('RGBA').getchannel('A').getextrema()[0] < 255:
         flags |= TRANSPARENT
     if picture.mode in ('RGB', 'RGBA', 'RGBX') and coding.colours is None:
-        flags |= THREE_EQUAL  # else it is refused
+        flags |= EQUAL_CHANNELS  # else it is refused
     if picture.mode == 'P':
-        flags |= _palette_surprises(picture, coding, first)
+        flags |= _palette_flags(picture, coding, first)
     return flags
 
 
@@ -191,7 +193,7 @@ def palette_of(picture):
     return np.array(picture.getpalette('RGB'), np.uint8).reshape(-1, 3) if picture.mode == 'P' else None
 
 
-def _palette_surprises(picture, coding, first):
+def _palette_flags(picture, coding, first):
     shown, flags = palette_of(picture), 0
     used = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=256))
     used = used[used < len(shown)]
@@ -203,17 +205,17 @@ def _palette_surprises(picture, coding, first):
         return flags | GREY_PALETTE
     if coding.colours is not None:
         table, unknown = _colour_table(coding)
-        meant = table[_codes(shown[used])]
+        meant = table[_colour_codes(shown[used])]
         if (meant != unknown).all() and (meant != used).any():
             return flags | OTHER_PALETTE
     return flags
 
 
-def _grey(pixels, mode):
+def _single_channel(pixels, mode):
     """Return (H, W) of a mask (H, W, 3) that holds the same value three times."""
     wrong = (pixels != pixels[..., :1]).any(axis=2)
     if wrong.any():
-        column, row = _first(wrong)
+        column, row = _first_position(wrong)
         raise DanluError(
             f'a mask holds one label of 0..255 per pixel (mode L or P), this one is {mode}, with the colour '
             f'{hex_of(pixels[row, column])} at x {column}, y {row}; a mask coded by colour is read with --palette'
@@ -226,13 +228,13 @@ def hex_of(colour):
     return '#{:02x}{:02x}{:02x}'.format(*map(int, colour))
 
 
-def _first(wrong):
+def _first_position(wrong):
     """Return the column and row (two int) of the first True of a bool array (H, W)."""
     row, column = divmod(int(np.argmax(np.asarray(wrong))), wrong.shape[1])
     return column, row
 
 
-def _codes(pixels):
+def _colour_codes(pixels):
     """Return the colours uint8 (..., 3) as one int32 each."""
     wide = pixels.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
@@ -241,8 +243,8 @@ def _codes(pixels):
 @lru_cache(4)
 def _value_table(coding):
     """Return the label of each stored value, int16 (VALUES,), -1 where there is none."""
-    table = np.full(VALUES, -1, np.int16)
-    if coding.ignore_index is not None and coding.ignore_index < VALUES:
+    table = np.full(VALUE_COUNT, -1, np.int16)
+    if coding.ignore_index is not None and coding.ignore_index < VALUE_COUNT:
         table[coding.ignore_index] = coding.ignore_index
     table[list(coding.values)] = range(len(coding.values))
     return table
@@ -256,7 +258,7 @@ def _colour_table(coding):
     unknown = next((value for value in range(256) if value not in {label for _, label in colours}), None)
     if unknown is None:
         raise DanluError('masks coded by colour have at most 255 classes')
-    table = np.full(COLOURS, unknown, np.uint8)
+    table = np.full(COLOUR_COUNT, unknown, np.uint8)
     for colour, label in colours:
         table[int(colour[1:], 16)] = label
     return table, unknown

@@ -4,7 +4,7 @@ from PIL import Image, features
 
 # By Pillow's name of the format. Left out although Pillow has a plugin: formats that start another program (EPS, PDF),
 # that only Windows decodes (WMF), that Pillow only identifies (MPEG, GRIB, HDF5), or without a known range (PFM, FITS).
-ENDINGS_BY_FORMAT = {
+EXTENSIONS_BY_FORMAT = {
     'PNG': ('.png', '.apng'),
     'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
     'MPO': ('.mpo',),
@@ -23,15 +23,15 @@ ENDINGS_BY_FORMAT = {
     'QOI': ('.qoi',),
     'ICO': ('.ico',),
 }
-CODECS = {'WEBP': 'webp', 'AVIF': 'avif', 'JPEG2000': 'jpg_2000'}  # which not every build of Pillow has
-PLUGINS = {'HEIF': ('.heic', '.heif')}  # of other packages, such as pillow_heif
+OPTIONAL_CODECS = {'WEBP': 'webp', 'AVIF': 'avif', 'JPEG2000': 'jpg_2000'}  # which not every build of Pillow has
+PLUGIN_FORMATS = {'HEIF': ('.heic', '.heif')}  # of other packages, such as pillow_heif
 
 
-def _readable():
+def _readable_extensions():
     """Return the endings (tuple of str, in lower case) of all formats that this Pillow decodes."""
-    lacking = {name for name, codec in CODECS.items() if codec not in features.get_supported()}
-    formats = {name: endings for name, endings in ENDINGS_BY_FORMAT.items() if name not in lacking}
-    formats |= {name: endings for name, endings in PLUGINS.items() if name in Image.OPEN}
+    lacking = {name for name, codec in OPTIONAL_CODECS.items() if codec not in features.get_supported()}
+    formats = {name: endings for name, endings in EXTENSIONS_BY_FORMAT.items() if name not in lacking}
+    formats |= {name: endings for name, endings in PLUGIN_FORMATS.items() if name in Image.OPEN}
     return tuple(ending for endings in formats.values() for ending in endings)
 
 
@@ -40,11 +40,13 @@ def readable_formats():
 
     Without this, Pillow goes by the content, and runs Ghostscript for an EPS that is called x.png.
     """
-    return (*OWN_FORMATS, *(name for name in PLUGINS if name in Image.OPEN))
+    return (*BUILT_IN_FORMATS, *(name for name in PLUGIN_FORMATS if name in Image.OPEN))
 
 
 # Pillow opens MPO as JPEG, and has no plugin of that name.
-OWN_FORMATS = tuple(
-    name for name in ENDINGS_BY_FORMAT if name != 'MPO' and CODECS.get(name, 'zlib') in features.get_supported()
+BUILT_IN_FORMATS = tuple(
+    name
+    for name in EXTENSIONS_BY_FORMAT
+    if name != 'MPO' and OPTIONAL_CODECS.get(name, 'zlib') in features.get_supported()
 )
-PICTURE_ENDINGS = _readable()
+IMAGE_EXTENSIONS = _readable_extensions()

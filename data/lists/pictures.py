@@ -11,8 +11,16 @@ import torch
 from PIL import Image
 from PIL.Image import Transpose
 
-from data.lists.bit_depth import FULL, check_depth, eight_bits, is_deep, is_deep_grey, largest_value, refuse_above
-from data.lists.masks import MaskCoding, has_alpha, palette_of, refuse_lossy, stored_values, surprises
+from data.lists.bit_depth import (
+    MAX_BITS,
+    check_depth,
+    is_16_bit,
+    is_16_bit_grey,
+    largest_value,
+    refuse_above,
+    to_eight_bits,
+)
+from data.lists.masks import MaskCoding, has_alpha, mask_flags, palette_of, refuse_lossy, stored_values
 from data.lists.picture_extensions import readable_formats
 from utils.base.errors import DanluError
 from utils.base.file_names import unicode_form_hint
@@ -25,18 +33,18 @@ MAX_PIXELS = 1024**3 // 4 // 3
 Image.MAX_IMAGE_PIXELS = None
 FORMATS_WITH_FRAMES = ('GIF', 'TIFF', 'WEBP', 'PNG', 'AVIF')
 MODES = {1: 'L', 3: 'RGB'}
-SMALL = 128 * 128  # pixels; so many are decoded in about the time that it takes to open the file
+SMALL_IMAGE_PIXELS = 128 * 128  # pixels; so many are decoded in about the time that it takes to open the file
 JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'
 # What brings a picture upright, by EXIF orientation; 5 to 8 swap the sides.
-TURNS = {
+TRANSPOSE_BY_ORIENTATION = {
     **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
     **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
 }
-SIDEWAYS = (5, 6, 7, 8)
-STORED = MaskCoding()  # which takes the stored values for the labels
+SIDE_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
+STORED_VALUES = MaskCoding()  # which takes the stored values for the labels
 STRETCH = Fit()
 # What Pillow's decoders raise for damaged files, by format.
-DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
 
 def open_picture(source):
@@ -58,7 +66,7 @@ def open_picture(source):
         raise DanluError('a pipe or a device, not a file') from None
     except Image.UnidentifiedImageError:
         raise DanluError('not a picture in a format that Pillow knows') from None
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DanluError(f'cannot be opened: {error}') from None
     if picture.width * picture.height > MAX_PIXELS:
         picture.close()
@@ -69,7 +77,7 @@ def open_picture(source):
     return picture
 
 
-def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
+def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BITS):
     """Read a picture, upright as its EXIF orientation says.
 
     Args:
@@ -88,18 +96,18 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
     """
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
-        if is_deep(picture):
+        if is_16_bit(picture):
             check_depth(picture, bits)
         if picture.format == 'PNG':  # whose EXIF data may come after the pixels
-            _loaded(picture)
+            _decode(picture)
         full = upright_size(picture)
-        box, place = _boxes(full, size, fit, part)
+        box, place = _source_and_target_box(full, size, fit, part)
         if size is not None and full == (picture.height, picture.width):
             # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
-            picture.draft(None, _drafted(full, box, place[2:]))
-        loaded = _in_mode(_eight_bits(_upright(_loaded(picture)), bits), MODES[channels])
+            picture.draft(None, _draft_size(full, box, place[2:]))
+        loaded = _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
         if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
-            _refuse_without_end(path, picture)
+            _check_jpeg_end(path, picture)
         if size is not None:
             loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
             loaded = _with_margins(loaded, size, place, fit.levels)
@@ -107,7 +115,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=FULL):
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
-def picture_from(source, channels, size, fit=STRETCH, bits=FULL):
+def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
     """Return a picture that need not be a file, as `read_picture` returns it.
 
     Args:
@@ -136,7 +144,7 @@ def picture_from(source, channels, size, fit=STRETCH, bits=FULL):
     return read_picture(file.getvalue(), channels, size, fit, bits=bits)
 
 
-def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED):
+def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED_VALUES):
     """Read a mask: a picture whose pixels stand for class labels by their value (or the index of a palette) or colour.
 
     Args:
@@ -153,38 +161,38 @@ def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED):
     """
     with open_picture(path) as mask:
         refuse_lossy(mask)
-        loaded = _upright(_loaded(mask))
+        loaded = _upright(_decode(mask))
         full = (loaded.height, loaded.width)
-        box, place = _boxes(full, size, fit, part)
+        box, place = _source_and_target_box(full, size, fit, part)
         if size is not None:
             loaded = _resized(loaded, place[2:], Image.NEAREST, box, full)
         labels = coding.labels(loaded)
     return torch.from_numpy(labels if size is None else _labels_with_margins(labels, size, place, fit.label))
 
 
-def read_largest(path):
+def read_largest_value(path):
     """Return the largest value (int) of a picture of 16 bits, 0 for one of 8 bits, which is not decoded.
 
     Raises:
         DanluError: the file cannot be read.
     """
     with open_picture(path) as picture:
-        if not is_deep(picture):
+        if not is_16_bit(picture):
             return 0
         try:
             return largest_value(picture)
-        except DAMAGE as error:
+        except DECODE_ERRORS as error:
             raise DanluError(f'damaged: {error}') from None
 
 
-def read_deep(path):
+def read_16_bit_grey(path):
     """Return the values of a grey picture of 16 bits, int array (H, W), or None: it is none.
 
     Raises:
         DanluError: the file cannot be read.
     """
     with open_picture(path) as picture:
-        return np.asarray(_loaded(picture)) if is_deep_grey(picture) else None
+        return np.asarray(_decode(picture)) if is_16_bit_grey(picture) else None
 
 
 def read_stored(path):
@@ -195,7 +203,7 @@ def read_stored(path):
     """
     with open_picture(path) as mask:
         refuse_lossy(mask)
-        return stored_values(_upright(_loaded(mask)))
+        return stored_values(_upright(_decode(mask)))
 
 
 class MaskFacts(NamedTuple):
@@ -210,7 +218,7 @@ def read_palette(path):
     """Return the palette of a mask, uint8 (n, 3), or None: it has none, or the file cannot be read."""
     try:
         with open_picture(path) as mask:
-            return palette_of(_loaded(mask))
+            return palette_of(_decode(mask))
     except DanluError:  # the check of the data set says what is wrong
         return None
 
@@ -223,13 +231,13 @@ def inspect_mask(path, coding, first=None):
     """
     with open_picture(path) as mask:
         refuse_lossy(mask)
-        orientation = _turn_in_file(mask)
-        labels = coding.labels(_upright(_loaded(mask)))
+        orientation = _stored_orientation(mask)
+        labels = coding.labels(_upright(_decode(mask)))
         coding.check(labels)
-        return MaskFacts(labels, orientation, surprises(mask, coding, first))
+        return MaskFacts(labels, orientation, mask_flags(mask, coding, first))
 
 
-def _boxes(full, size, fit, part):
+def _source_and_target_box(full, size, fit, part):
     """Return which box (top, left, height, width) of a picture of size `full` fills which box of `size`."""
     if size is None:
         return (0, 0, *full), None
@@ -256,7 +264,7 @@ def _labels_with_margins(labels, size, place, label):
     return filled
 
 
-def _drafted(full, box, size):
+def _draft_size(full, box, size):
     """Return the (width, height) to ask Pillow's `draft` for, so that the box still has `size` pixels or more."""
     factor = max(1, int(min(box[2] / size[0], box[3] / size[1])))
     return full[1] // factor, full[0] // factor
@@ -274,12 +282,12 @@ def _resized(picture, size, method, box, full):
 
 def upright_size(picture):
     """Return (height, width) of an opened picture as `read_picture` turns it, from its header alone."""
-    return _size_turned(picture, _orientation(picture))
+    return _oriented_size(picture, _orientation(picture))
 
 
-def _size_turned(picture, orientation):
+def _oriented_size(picture, orientation):
     size = (picture.height, picture.width)
-    return size[::-1] if orientation in SIDEWAYS and picture.format != 'TIFF' else size
+    return size[::-1] if orientation in SIDE_SWAPPING_ORIENTATIONS and picture.format != 'TIFF' else size
 
 
 def check_picture(path):
@@ -297,7 +305,7 @@ class PictureFacts(NamedTuple):
     has_frames: bool  # several frames or pages
 
 
-def inspect_picture(path, bits=FULL):
+def inspect_picture(path, bits=MAX_BITS):
     """Check that a picture is there and whole, and return its PictureFacts; of 16 bits also its range, see `bits`.
 
     A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about ten times
@@ -311,18 +319,18 @@ def inspect_picture(path, bits=FULL):
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
         if picture.format == 'PNG':
-            _refuse_wrong_sums(_content(path))  # which decoding does not look at
-        turn, deep, transparent = _turn_in_file(picture), is_deep(picture), has_alpha(picture)
+            _check_png_checksums(_bytes_of(path))  # which decoding does not look at
+        turn, deep, transparent = _stored_orientation(picture), is_16_bit(picture), has_alpha(picture)
         frames = _has_frames(picture)
         if deep:
             check_depth(picture, bits)
-        if deep and bits < FULL:
-            refuse_above(int(np.asarray(_loaded(picture)).max()), bits)
-        large = picture.width * picture.height > SMALL
+        if deep and bits < MAX_BITS:
+            refuse_above(int(np.asarray(_decode(picture)).max()), bits)
+        large = picture.width * picture.height > SMALL_IMAGE_PIXELS
         if not (large and (picture.format == 'PNG' or (picture.format == 'JPEG' and _ends_with(path, JPEG_END)))):
-            _loaded(picture)
-            _refuse_without_end(path, picture)
-        return PictureFacts(_size_turned(picture, turn), turn, transparent, deep, frames)
+            _decode(picture)
+            _check_jpeg_end(path, picture)
+        return PictureFacts(_oriented_size(picture, turn), turn, transparent, deep, frames)
 
 
 def _has_frames(picture):
@@ -332,7 +340,7 @@ def _has_frames(picture):
     try:
         several = picture.n_frames > 1 if picture.format == 'TIFF' else getattr(picture, 'is_animated', False)
         return bool(several)
-    except DAMAGE:  # behind the first frame, which is the one that is read
+    except DECODE_ERRORS:  # behind the first frame, which is the one that is read
         return True
 
 
@@ -341,29 +349,31 @@ def _orientation(picture):
         return 1
     # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
     if picture.format == 'PNG' and 'exif' not in picture.info:
-        if picture.undecoded is None or b'eXIf' not in _content(picture.undecoded):
+        if picture.undecoded is None or b'eXIf' not in _bytes_of(picture.undecoded):
             return 1
-        if 'exif' not in _loaded(picture).info:  # the letters were something else
+        if 'exif' not in _decode(picture).info:  # the letters were something else
             return 1
     try:
         return picture.getexif().get(0x0112, 1)
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DanluError(f'its EXIF data is damaged: {error}') from None
 
 
-def _turn_in_file(picture):
+def _stored_orientation(picture):
     """Return the EXIF orientation in the file of an opened picture that is not decoded yet, also of a TIFF."""
     if picture.format != 'TIFF':
         return _orientation(picture)
     try:
         return picture.tag_v2.get(0x0112, 1)
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DanluError(f'its EXIF data is damaged: {error}') from None
 
 
 def _upright(picture):
     orientation = _orientation(picture)
-    return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+    return (
+        picture.transpose(TRANSPOSE_BY_ORIENTATION[orientation]) if orientation in TRANSPOSE_BY_ORIENTATION else picture
+    )
 
 
 def _refuse_32_bits(picture):
@@ -373,7 +383,7 @@ def _refuse_32_bits(picture):
 
 def _eight_bits(picture, bits):
     picture.info.pop('transparency', None)  # dropped anyhow, and Pillow would warn of each palette that has it
-    picture = eight_bits(picture, bits)
+    picture = to_eight_bits(picture, bits)
     return picture.convert('RGB') if picture.mode == 'LAB' else picture  # LAB to grey takes two steps
 
 
@@ -381,7 +391,7 @@ def _in_mode(picture, mode):
     return picture if picture.mode == mode else picture.convert(mode)  # which copies even what is in that mode
 
 
-def _refuse_wrong_sums(data):
+def _check_png_checksums(data):
     """Raise DanluError unless a PNG's content (bytes) has all chunks, with the right checksums."""
     position, kind = 8, None
     while kind != b'IEND':
@@ -393,24 +403,24 @@ def _refuse_wrong_sums(data):
             raise DanluError(f'damaged: its chunk {kind.decode("latin-1")!r} is cut off or has a wrong checksum')
 
 
-def _loaded(picture):
+def _decode(picture):
     try:
         picture.load()
-    except DAMAGE as error:
+    except DECODE_ERRORS as error:
         raise DanluError(f'damaged: {error}') from None
     picture.undecoded = None
     return picture
 
 
-def _refuse_without_end(path, picture):
+def _check_jpeg_end(path, picture):
     # What a crash left of a JPEG goes on with zeros, which decode as grey.
     if picture.format == 'JPEG':
-        data = _content(path)
+        data = _bytes_of(path)
         if data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
             raise DanluError('damaged: its end is missing')
 
 
-def _content(source):
+def _bytes_of(source):
     return source if isinstance(source, bytes) else read_regular_bytes(source)
 
 

@@ -13,24 +13,24 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from data.lists.class_folder import counted, endings_in
+from data.lists.class_folder import count_text, extension_counts_text
 from data.lists.list_format import encoding_of, path_with_slashes
-from data.lists.picture_extensions import PICTURE_ENDINGS
+from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.file_names import name_fault, printable, unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes
 
-MASK_ENDINGS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in PICTURE_ENDINGS)
-LABEL_ENDINGS = ('.cls', '.json')
-FIELDS = ('target', 'label')  # either of them, in a line or in a .json
-PACKED = ('.tgz', '.tbz2', '.txz')
-PACKED += tuple(
+MASK_EXTENSIONS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in IMAGE_EXTENSIONS)
+LABEL_EXTENSIONS = ('.cls', '.json')
+TARGET_FIELDS = ('target', 'label')  # either of them, in a line or in a .json
+COMPRESSED_EXTENSIONS = ('.tgz', '.tbz2', '.txz')
+COMPRESSED_EXTENSIONS += tuple(
     kind + ending for kind in ('.tar', '.csv', '.jsonl') for ending in ('.gz', '.bz2', '.xz', '.zst', '.zip')
 )
-REST = 2**16  # bytes behind the end of an archive that are looked at
+TRAILING_BYTES = 2**16  # bytes behind the end of an archive that are looked at
 
 
-class Span(NamedTuple):
+class FileSpan(NamedTuple):
     """Where a file lies in an archive."""
 
     ending: str  # '.jpg', from the first dot of the name on, in lower case
@@ -55,8 +55,8 @@ def find_shards(path, root=None):
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     folder = path if path.is_dir() else path.parent
     names = [name for name in names if not name.startswith('.') or not path.is_dir()]
-    packed = [name for name in names if name.lower().endswith(PACKED)]
-    chosen = [name for name in names if name.lower().endswith(tuple(SHARDS))]
+    packed = [name for name in names if name.lower().endswith(COMPRESSED_EXTENSIONS)]
+    chosen = [name for name in names if name.lower().endswith(tuple(SHARD_TYPES))]
     for name in chosen:
         if fault := name_fault(name):
             raise DanluError(f'{folder / printable(name)}: {fault}')
@@ -67,12 +67,12 @@ def find_shards(path, root=None):
             '(pictures hardly become smaller anyhow), .csv or .jsonl'
         )
     if not chosen:
-        raise DanluError(f'{path}: no shard; a stream takes a {", ".join(SHARDS)} file or a directory with such')
+        raise DanluError(f'{path}: no shard; a stream takes a {", ".join(SHARD_TYPES)} file or a directory with such')
     if len(kinds) > 1:
         raise DanluError(
             f'{path} has shards of several kinds ({", ".join(kinds)}): put each kind into its own directory'
         )
-    return [SHARDS[kinds[0]](folder / name, root) for name in chosen]
+    return [SHARD_TYPES[kinds[0]](folder / name, root) for name in chosen]
 
 
 def notes_of_others(path):
@@ -81,10 +81,12 @@ def notes_of_others(path):
     for entry in os.scandir(path) if path.is_dir() else ():
         if entry.is_dir():
             folders += not entry.name.startswith('.')
-        elif not entry.name.startswith('.') and not entry.name.lower().endswith(tuple(SHARDS)):
+        elif not entry.name.startswith('.') and not entry.name.lower().endswith(tuple(SHARD_TYPES)):
             others[os.path.splitext(entry.name)[1].lower()] += 1
-    parts = [f'{counted(others.total(), "file")} ({endings_in(others)}) that are no shards'] if others else []
-    parts += [f'what lies in {counted(folders, "directory", "directories")}'] if folders else []
+    parts = (
+        [f'{count_text(others.total(), "file")} ({extension_counts_text(others)}) that are no shards'] if others else []
+    )
+    parts += [f'what lies in {count_text(folders, "directory", "directories")}'] if folders else []
     return [f'{path}: left out: {", ".join(parts)}'] if parts else []
 
 
@@ -132,7 +134,10 @@ class TarShard:
     def _files(self):
         """Yield (key, Span) of each file in the archive."""
         try:
-            with open_regular(self.path) as file, tarfile.open(fileobj=Positioned(file), mode='r:') as archive:
+            with (
+                open_regular(self.path) as file,
+                tarfile.open(fileobj=PositionTrackingFile(file), mode='r:') as archive,
+            ):
                 facts = os.fstat(file.fileno())
                 self.version = facts.st_ino, facts.st_mtime_ns, facts.st_size
                 while (member := archive.next()) is not None:
@@ -147,10 +152,10 @@ class TarShard:
                                 'which is not read; pack the archive without --sparse'
                             )
                         stem, dot, ending = parts[-1].partition('.')
-                        span = Span((dot + ending).lower(), member.offset_data, member.size)
+                        span = FileSpan((dot + ending).lower(), member.offset_data, member.size)
                         yield '/'.join([*parts[:-1], stem]), span
                 file.seek(archive.offset)
-                if file.read(REST).strip(b'\0'):  # tarfile takes it for the end
+                if file.read(TRAILING_BYTES).strip(b'\0'):  # tarfile takes it for the end
                     raise DanluError(
                         f'{self.path}: damaged at byte {archive.offset:,}, or several archives put together: what is '
                         'behind it cannot be read; pack it anew'
@@ -161,10 +166,10 @@ class TarShard:
             raise DanluError(f'{self.path} cannot be read as a .tar, or only in part ({error}): get it anew') from None
 
     def _sample(self, key, spans, masks):
-        pictures = [span for span in spans if span.ending in PICTURE_ENDINGS]
-        targets = [span for span in spans if span.ending in (MASK_ENDINGS if masks else LABEL_ENDINGS)]
+        pictures = [span for span in spans if span.ending in IMAGE_EXTENSIONS]
+        targets = [span for span in spans if span.ending in (MASK_EXTENSIONS if masks else LABEL_EXTENSIONS)]
         names = ', '.join(f'{key.rpartition("/")[2]}{span.ending}' for span in spans)
-        if not pictures and not targets and not any(span.ending.endswith(PICTURE_ENDINGS) for span in spans):
+        if not pictures and not targets and not any(span.ending.endswith(IMAGE_EXTENSIONS) for span in spans):
             return
         if len(pictures) != 1:
             what = 'several pictures' if pictures else 'no picture'
@@ -172,7 +177,7 @@ class TarShard:
             raise DanluError(
                 f'{self.where(key)}: {what} among {names}; the files of a sample follow one another; {hint}'
             )
-        if len(targets) > 1 and not {span.ending for span in targets} == set(LABEL_ENDINGS):
+        if len(targets) > 1 and not {span.ending for span in targets} == set(LABEL_EXTENSIONS):
             raise DanluError(f'{self.where(key)}: several targets among {names}; leave one')
         yield key, pictures[0], targets[0] if targets else None  # of .cls and .json the first
 
@@ -202,15 +207,15 @@ class TarShard:
             text = self._content(span).decode('utf-8-sig').strip()
         except UnicodeDecodeError:
             raise DanluError(f'its {span.ending} is no UTF-8 text') from None
-        return target_of(_parsed(text), f'its {span.ending}') if span.ending == '.json' else text
+        return target_field(_parse_json(text), f'its {span.ending}') if span.ending == '.json' else text
 
     def _content(self, span):
-        content = READING.read(self.path, self.version, span.offset, span.size)
+        content = OPEN_FILES.read(self.path, self.version, span.offset, span.size)
         if len(content) < span.size:
             raise DanluError('the archive ends within it: get it anew')
         return content
 
-    def identify(self, digest):
+    def update_digest(self, digest):
         """Add what `identity` says to a hash (hashlib object)."""
         digest.update(f'{os.path.basename(self.path)}\0{os.path.getsize(self.path)}\0'.encode())
 
@@ -244,10 +249,10 @@ class LineShard:
                     try:
                         picture = fields.get('image') if isinstance(fields, dict) else None
                         if not isinstance(picture, str) or not picture:
-                            raise DanluError(f'no path as "image"{_found(fields)}')
+                            raise DanluError(f'no path as "image"{_fields_text(fields)}')
                         if fault := name_fault(picture):
                             raise DanluError(f'{printable(picture)!r}: {fault}')
-                        sample = number, picture, target_of(fields, 'it')
+                        sample = number, picture, target_field(fields, 'it')
                     except DanluError as error:
                         raise DanluError(f'{self.where(number)}: {error}') from None
                     yield sample
@@ -276,7 +281,7 @@ class LineShard:
         """Return the label (str) of a sample as it stands there."""
         return text
 
-    def identify(self, digest):
+    def update_digest(self, digest):
         """Add what `identity` says to a hash (hashlib object)."""
         with open_regular(self.path) as file:
             while block := file.read(2**20):
@@ -292,7 +297,7 @@ class CsvShard(LineShard):
         try:
             columns = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = columns
-            if 'image' not in columns or not set(columns) & set(FIELDS):
+            if 'image' not in columns or not set(columns) & set(TARGET_FIELDS):
                 raise DanluError(
                     f'{self.path}:1: a .csv begins with a line that names its columns, image and target (or label), '
                     f'separated by commas; this one begins with {", ".join(columns) or "nothing"}'
@@ -311,15 +316,15 @@ class JsonLinesShard(LineShard):
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield number, _parsed(line)
+                    yield number, _parse_json(line)
                 except DanluError as error:
                     raise DanluError(f'{self.where(number)}: {error}') from None
 
 
-SHARDS = {'.tar': TarShard, '.csv': CsvShard, '.jsonl': JsonLinesShard}
+SHARD_TYPES = {'.tar': TarShard, '.csv': CsvShard, '.jsonl': JsonLinesShard}
 
 
-class Positioned:
+class PositionTrackingFile:
     """A file for tarfile, which asks for its position twice a header: known here without a system call each."""
 
     def __init__(self, file):
@@ -340,10 +345,10 @@ class Positioned:
         return content
 
 
-class Reading(threading.local):
+class OpenFiles(threading.local):
     """Reads parts of files, which each thread of each process keeps open: opening takes long on file servers."""
 
-    MOST = 4  # as many shards as a shuffle buffer reaches over, as a rule
+    MAX_OPEN_FILES = 4  # as many shards as a shuffle buffer reaches over, as a rule
 
     def __init__(self):
         self.files = {}
@@ -356,7 +361,7 @@ class Reading(threading.local):
         key = os.getpid(), path, version  # a forked process would share the position with its parent
         try:
             if key not in self.files:
-                while len(self.files) >= self.MOST:
+                while len(self.files) >= self.MAX_OPEN_FILES:
                     self.files.pop(next(iter(self.files))).close()
                 self.files[key] = open_regular(path)
             self.files[key].seek(offset)
@@ -365,28 +370,30 @@ class Reading(threading.local):
             raise DanluError(f'{path} cannot be read: {error.strerror}') from None
 
 
-READING = Reading()
+OPEN_FILES = OpenFiles()
 
 
-def target_of(fields, what):
+def target_field(fields, what):
     """Return the target (str) among the fields of a line or a .json.
 
     Raises:
         DanluError: there is none, or it is neither text nor a whole number.
     """
-    values = [fields[name] for name in FIELDS if fields.get(name) is not None] if isinstance(fields, dict) else []
+    values = (
+        [fields[name] for name in TARGET_FIELDS if fields.get(name) is not None] if isinstance(fields, dict) else []
+    )
     if not values:
-        raise DanluError(f'{what} has neither "target" nor "label"{_found(fields)}')
+        raise DanluError(f'{what} has neither "target" nor "label"{_fields_text(fields)}')
     if isinstance(values[0], bool) or not isinstance(values[0], str | int):
         raise DanluError(f'{what} has {values[0]!r} for a target: it takes a label (a whole number) or a text')
     return str(values[0]).strip()
 
 
-def _found(fields):
+def _fields_text(fields):
     return f'; its fields: {", ".join(map(str, fields))}' if isinstance(fields, dict) else ', it is no {...}'
 
 
-def _parsed(text):
+def _parse_json(text):
     try:
         return json.loads(text)
     except RecursionError:

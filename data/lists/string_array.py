@@ -11,10 +11,10 @@ import torch
 
 from data.lists.string_hashes import hashes_of
 
-BLOCK = 65536  # strings that are looked at together
+STRINGS_PER_BLOCK = 65536  # strings that are looked at together
 
 
-class Packer:
+class StringArrayBuilder:
     """Takes strings one by one for PackedStrings; gathered in a Python list first they would need the memory twice."""
 
     def __init__(self):
@@ -34,7 +34,7 @@ class Packer:
         self.bytes += memoryview(content)
 
 
-class PackedStrings:
+class StringArray:
     """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends.
 
     Args:
@@ -42,10 +42,10 @@ class PackedStrings:
     """
 
     def __init__(self, strings):
-        if isinstance(strings, Packer):
+        if isinstance(strings, StringArrayBuilder):
             packer = strings
         else:
-            packer = Packer()
+            packer = StringArrayBuilder()
             for string in strings:
                 packer.append(string)
         self.packed = torch.frombuffer(packer.bytes or bytearray(1), dtype=torch.uint8)
@@ -62,13 +62,13 @@ class PackedStrings:
 
     def __iter__(self):
         for block in self.blocks():
-            yield from texts_of(*block)
+            yield from decode_strings(*block)
 
     def blocks(self):
         """Yield blocks of strings: their bytes (uint8 array), and where each one ends (int64 array, with 0 before)."""
         packed, ends = self.packed.numpy(), self.ends.numpy()
-        for first in range(0, len(self), BLOCK):
-            part = ends[first : first + BLOCK + 1]
+        for first in range(0, len(self), STRINGS_PER_BLOCK):
+            part = ends[first : first + STRINGS_PER_BLOCK + 1]
             yield packed[part[0] : part[-1]], part - part[0]
 
     def distinct(self):
@@ -79,7 +79,7 @@ class PackedStrings:
         if self._distinct is None:
             texts, known, codes = [], {}, torch.empty(len(self), dtype=torch.int32)
             for number, block in enumerate(self.blocks()):
-                start = number * BLOCK
+                start = number * STRINGS_PER_BLOCK
                 keys, first, which = np.unique(hashes_of(*block), return_index=True, return_inverse=True)
                 for place in np.sort(first).tolist():
                     key = int(keys[which[place]])
@@ -92,7 +92,7 @@ class PackedStrings:
         return self._distinct
 
 
-def texts_of(content, ends):
+def decode_strings(content, ends):
     """Yield the strings of a block, as PackedStrings.blocks yields them."""
     packed, start = memoryview(content), 0
     for end in ends[1:].tolist():

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio
-HALF, WORD = np.uint64(32), 8
+HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio
+HALF_BITS, WORD_BYTES = np.uint64(32), 8
 
 
 def hashes_of(content, ends):
@@ -16,14 +16,14 @@ def hashes_of(content, ends):
         content: bytes of all strings, one after the other, uint8 array.
         ends: where each one ends in it, int64 array (N + 1,) that begins with 0.
     """
-    padded = np.concatenate([content, np.zeros(WORD, np.uint8)])
+    padded = np.concatenate([content, np.zeros(WORD_BYTES, np.uint8)])
     words = np.ndarray(len(content) + 1, '<u8', padded, strides=(1,))  # eight bytes from each place on
     lengths = np.diff(ends)
-    hashes, rows, done = lengths.astype(np.uint64) * FACTOR, np.arange(len(lengths)), 0
+    hashes, rows, done = lengths.astype(np.uint64) * HASH_MULTIPLIER, np.arange(len(lengths)), 0
     while len(rows := rows[lengths[rows] > done]):
-        left = np.minimum(lengths[rows] - done, WORD).astype(np.uint64)
-        word = words[ends[rows] + done] & (np.uint64(2**64 - 1) >> (np.uint64(8) * (np.uint64(WORD) - left)))
-        mixed = (hashes[rows] ^ word) * FACTOR
-        hashes[rows] = mixed ^ (mixed >> HALF)
-        done += WORD
+        left = np.minimum(lengths[rows] - done, WORD_BYTES).astype(np.uint64)
+        word = words[ends[rows] + done] & (np.uint64(2**64 - 1) >> (np.uint64(8) * (np.uint64(WORD_BYTES) - left)))
+        mixed = (hashes[rows] ^ word) * HASH_MULTIPLIER
+        hashes[rows] = mixed ^ (mixed >> HALF_BITS)
+        done += WORD_BYTES
     return hashes.view(np.int64)

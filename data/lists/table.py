@@ -12,12 +12,12 @@ import numpy as np
 
 from data.lists.list_file import ErrorCollector
 from data.lists.list_format import encoding_of
-from data.lists.targets import LARGEST, number_or_fault
+from data.lists.targets import MAX_FLOAT32, number_or_fault
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, regular
 
 SEPARATORS = (';', '\t', ',')  # the first of these that is in the first line of a .csv
-FEATURES, TARGETS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
+FEATURE_ARRAYS, TARGET_ARRAYS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
 # What numpy and zipfile raise for Python objects, for damaged files, and for a header that promises terabytes.
 NPZ_DAMAGE = (
     *(ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, MemoryError, OverflowError),
@@ -203,8 +203,10 @@ def _read_npz(path, columns, labels, faults):
         if not zipfile.is_zipfile(regular(path)):
             raise DanluError(f'{path} is no .npz file: numpy.savez(path, features=..., targets=...) writes one')
         with np.load(regular(path), allow_pickle=False) as file:
-            features = _one_of(file, FEATURES, path)
-            targets = [_array(file, name, path) for name in columns or []] or [_one_of(file, TARGETS, path)]
+            features = _first_array(file, FEATURE_ARRAYS, path)
+            targets = [_named_array(file, name, path) for name in columns or []] or [
+                _first_array(file, TARGET_ARRAYS, path)
+            ]
     except NPZ_DAMAGE as error:
         raise DanluError(f'{path} cannot be read: {error or type(error).__name__}') from None
     counts = {len(part) if part.ndim else None for part in (features, *targets)}
@@ -215,20 +217,20 @@ def _read_npz(path, columns, labels, faults):
     return Table(str(path), features, _labels(path, targets[0]) if labels else _targets(path, targets, faults))
 
 
-def _one_of(file, names, path):
+def _first_array(file, names, path):
     name = next((name for name in names if name in file.files), None)
     if name is None:
         raise DanluError(f'{path} has no array {" or ".join(names)}; its arrays are: {", ".join(file.files) or "none"}')
-    return _loaded(file, name, path)
+    return _checked_array(file, name, path)
 
 
-def _array(file, name, path):
+def _named_array(file, name, path):
     if name not in file.files:
         raise DanluError(f'--target_columns {name}: {path} has no such array; its arrays are: {", ".join(file.files)}')
-    return _loaded(file, name, path)
+    return _checked_array(file, name, path)
 
 
-def _loaded(file, name, path):
+def _checked_array(file, name, path):
     array = file[name]
     if not isinstance(array, np.ndarray):  # numpy gives the bytes of what has not its mark at the beginning
         raise DanluError(f'{path} cannot be read: {name} is no array; numpy.savez(path, ...) writes them')
@@ -268,8 +270,8 @@ def _finite(path, values, what, faults):
     if values.dtype.kind not in 'buif':
         raise DanluError(f'{path}: {what} of {values.dtype} are no numbers')
     values = values.astype(np.float64)
-    for index in np.flatnonzero(~(np.abs(values) <= LARGEST).all(1)).tolist():
-        column = int(np.flatnonzero(~(np.abs(values[index]) <= LARGEST))[0])
+    for index in np.flatnonzero(~(np.abs(values) <= MAX_FLOAT32).all(1)).tolist():
+        column = int(np.flatnonzero(~(np.abs(values[index]) <= MAX_FLOAT32))[0])
         faults.add(f'{path}: sample {index}', f'{what}: {values[index, column]} (column {column + 1}) is not finite')
     return values
 

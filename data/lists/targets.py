@@ -12,7 +12,7 @@ from utils.base.file_names import to_nfc
 from utils.options.arguments import brief
 
 NO_LABEL = '-'
-LARGEST = float(np.finfo(np.float32).max)
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 def split_labels(text):
@@ -109,4 +109,4 @@ def number_or_fault(text):
     except ValueError:
         hint = '; blanks separate several' if ',' in text else ''
         return f'{text!r} is not a number{hint}'
-    return value if abs(value) <= LARGEST else f'{brief(text)} is not a finite number of 32 bits'
+    return value if abs(value) <= MAX_FLOAT32 else f'{brief(text)} is not a finite number of 32 bits'

@@ -20,10 +20,10 @@ import numpy as np
 from data.build_dataset import build_dataset
 from data.checks.duplicates import hashes_of_paths
 from data.data_entry import DATASETS, complete_args
-from data.lists.bad_samples import Skipped
+from data.lists.bad_samples import SkippedSamples
 from data.lists.list_file import ErrorCollector
 from data.lists.list_format import encoding_of
-from data.lists.string_array import PackedStrings
+from data.lists.string_array import StringArray
 from data.lists.table import SEPARATORS, csv_rows, read_table
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
@@ -34,8 +34,8 @@ from utils.distributed import processes
 from utils.options.validation_options import SPLIT_DIRECTORY
 from utils.tasks.tasks import task_of
 
-KEY = 0x73706C6974  # of the draw, so that it has nothing to do with the order of an epoch
-PARTS = ('train', 'val')
+SPLIT_KEY = 0x73706C6974  # of the draw, so that it has nothing to do with the order of an epoch
+SPLIT_PARTS = ('train', 'val')
 
 
 @contextmanager
@@ -52,12 +52,12 @@ def split_lists(args):
         yield []
         return
     whole = args.train_list
-    notes = processes.broadcast_from_rank0(lambda: [] if lists_of(args.model_dir) else write_lists(args))
-    args.train_list, args.val_list = map(str, lists_of(args.model_dir))
+    notes = processes.broadcast_from_rank0(lambda: [] if find_split_lists(args.model_dir) else write_lists(args))
+    args.train_list, args.val_list = map(str, find_split_lists(args.model_dir))
     args.from_data = sorted({*getattr(args, 'from_data', []), 'val_list'})
     folder = str(Path(args.model_dir, SPLIT_DIRECTORY))
     try:
-        yield [*notes, f'{_words(args)}: the lists of {whole} are in {folder}']
+        yield [*notes, f'{_option_text(args)}: the lists of {whole} are in {folder}']
     except DanluError as error:
         if folder in str(error):  # a run that does not begin is removed, with its lists
             raise DanluError(f'{whole}, cut by --val_split: {error}') from error
@@ -66,10 +66,10 @@ def split_lists(args):
         args.train_list = whole
 
 
-def lists_of(run):
+def find_split_lists(run):
     """Return the two lists (Path of the training part, Path of the other) in a run's directory, or None."""
     for ending in ('.txt', '.csv', '.npz'):
-        paths = [Path(run, SPLIT_DIRECTORY, part + ending) for part in PARTS]
+        paths = [Path(run, SPLIT_DIRECTORY, part + ending) for part in SPLIT_PARTS]
         if all(path.is_file() for path in paths):
             return paths
     return None
@@ -81,21 +81,21 @@ def write_lists(args):
     folder.mkdir(exist_ok=True)
     if args.data_type == 'array':
         table = read_table(args.train_list, args.target_columns, task_of(args).has_classes)
-        groups = _groups(args, table.targets) if task_of(args).target == 'label' else None
-        chosen = draw(groups, len(table), args)
+        groups = _class_codes(args, table.targets) if task_of(args).target == 'label' else None
+        chosen = draw_validation(groups, len(table), args)
         _write_tables(args.train_list, folder, chosen, len(table))
         return []
     kind = load_entry(DATASETS, args.data_type, 'kind of data')
-    faults = Skipped(args.train_list) if args.skip_bad else ErrorCollector(args.train_list)
+    faults = SkippedSamples(args.train_list) if args.skip_bad else ErrorCollector(args.train_list)
     listing = kind.read(args.train_list, args.data_root, faults, task_of(args).target == 'numbers')
     if args.skip_bad:
         listing.notes += [f'skip_bad: in neither part of --val_split: {line}' for line in faults.lines()]
     else:
         faults.stop_if_any()
-    groups = _groups(args, listing.targets) if task_of(args).target == 'label' else None
-    chosen = _drawn_pictures(listing, groups, _bad_samples(args, kind), args)
-    for part, indices in zip(PARTS, parts_of(chosen, len(listing)), strict=True):
-        head = f'# {len(indices)} of {len(listing)} samples of {args.train_list}, by {_words(args)}'
+    groups = _class_codes(args, listing.targets) if task_of(args).target == 'label' else None
+    chosen = _draw_images(listing, groups, _bad_samples(args, kind), args)
+    for part, indices in zip(SPLIT_PARTS, train_and_val(chosen, len(listing)), strict=True):
+        head = f'# {len(indices)} of {len(listing)} samples of {args.train_list}, by {_option_text(args)}'
         with atomic_writer(folder / f'{part}.txt') as file:
             file.write('\n'.join([head, *_lines(listing, indices, task_of(args).target)]) + '\n')
     return listing.notes
@@ -115,30 +115,30 @@ def _bad_samples(args, kind):
     return np.array(sorted(build_dataset(kind, args, 'train').skipped.indices), np.int64)
 
 
-def _drawn_pictures(listing, groups, bad, args):
+def _draw_images(listing, groups, bad, args):
     """Return which samples are validated on (int64 array, in order); those of one picture stay together.
 
     Args:
         listing: data.lists.list_file.Listing of the training data.
-        groups, args: as for `draw`.
+        groups, args: as for `draw_validation`.
         bad: samples (int64 array) that cannot be chosen.
     """
     good = np.setdiff1d(np.arange(len(listing)), bad)
     names = hashes_of_paths(listing.images)[good] if len(listing) else good
     _, first, units = np.unique(names, return_index=True, return_inverse=True)
     if len(first) == len(good):  # each picture is named once
-        return good[draw(None if groups is None else groups[good], len(good), args)]
+        return good[draw_validation(None if groups is None else groups[good], len(good), args)]
     order = np.argsort(first)  # as the pictures come in the list
     firsts = good[first[order]]
-    drawn = draw(None if groups is None else groups[firsts], len(firsts), args)
+    drawn = draw_validation(None if groups is None else groups[firsts], len(firsts), args)
     return good[np.isin(units, order[drawn])]
 
 
-def _words(args):
+def _option_text(args):
     return f'--val_split {args.val_split:g} --seed {args.seed}'
 
 
-def draw(groups, count, args):
+def draw_validation(groups, count, args):
     """Return which samples are validated on (int64 array, in order).
 
     Args:
@@ -166,21 +166,21 @@ def draw(groups, count, args):
         parts[group] += parts[group] < room[group]
     while parts.sum() < wanted:  # classes of one sample gave nothing
         parts[int(np.argmax(room - parts))] += 1
-    random = np.random.default_rng([args.seed, KEY])
+    random = np.random.default_rng([args.seed, SPLIT_KEY])
     order = random.permutation(count)
     order = order[np.argsort(groups[order], kind='stable')]
     starts = np.cumsum(sizes) - sizes
     return np.sort(np.concatenate([order[s : s + n] for s, n in zip(starts, parts, strict=True)]))
 
 
-def parts_of(chosen, count):
+def train_and_val(chosen, count):
     """Return the samples of the training part and of the other one (two int64 arrays) of `count` samples."""
     return np.setdiff1d(np.arange(count), chosen), chosen
 
 
-def _groups(args, targets):
+def _class_codes(args, targets):
     """Return the class of each sample (int64 array (N,)) by its label's text; one class in two Unicode forms is one."""
-    strings = targets if isinstance(targets, PackedStrings) else PackedStrings(targets)
+    strings = targets if isinstance(targets, StringArray) else StringArray(targets)
     texts, codes = strings.distinct()
     names = sorted({to_nfc(text) for text in texts})
     places = {name: place for place, name in enumerate(names)}
@@ -211,7 +211,7 @@ def _write_tables(path, folder, chosen, count):
     if Path(path).suffix.lower() == '.npz':
         with np.load(regular(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
+        for part, indices in zip(SPLIT_PARTS, train_and_val(chosen, count), strict=True):
             own = {
                 name: values[indices] if values.ndim and len(values) == count else values
                 for name, values in arrays.items()
@@ -225,7 +225,7 @@ def _write_tables(path, folder, chosen, count):
         file.seek(0)
         rows = [cells for _, cells in csv_rows(file)]
     head, rows = rows[: len(rows) - count], rows[len(rows) - count :]
-    for part, indices in zip(PARTS, parts_of(chosen, count), strict=True):
+    for part, indices in zip(SPLIT_PARTS, train_and_val(chosen, count), strict=True):
         with atomic_writer(folder / f'{part}.csv') as file:
             writer = csv.writer(file, delimiter=separator, lineterminator='\n')
             writer.writerows([*head, *(rows[index] for index in indices.tolist())])

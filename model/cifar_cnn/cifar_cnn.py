@@ -2,10 +2,10 @@
 
 from torch import nn
 
-from model.argument_ranges import CHANNELS, CLASSES, SHARE, SIDES, takes
+from model.argument_ranges import CHANNELS, CLASSES, PROBABILITY, SIDES, takes
 from model.submodules import refuse_smaller
 
-SMALLEST = 8  # three poolings leave one pixel of 8
+MIN_SIDE = 8  # three poolings leave one pixel of 8
 
 
 class CifarCNN(nn.Module):
@@ -26,10 +26,10 @@ class CifarCNN(nn.Module):
 
     tasks = ('classification', 'multilabel', 'regression')
 
-    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, dropout=SHARE)
+    @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, dropout=PROBABILITY)
     def __init__(self, num_classes=10, in_channels=3, image_size=(32, 32), dropout=0.0):
         super().__init__()
-        refuse_smaller('cifar_cnn', image_size, SMALLEST)
+        refuse_smaller('cifar_cnn', image_size, MIN_SIDE)
         height, width = image_size
         layers = []
         for before, after in ((in_channels, 32), (32, 32), (32, 64)):

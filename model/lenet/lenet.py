@@ -5,7 +5,7 @@ from torch import nn
 from model.argument_ranges import CHANNELS, CLASSES, SIDES, integer, takes
 from model.submodules import refuse_smaller
 
-SMALLEST = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
+MIN_SIDE = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
 
 
 class LeNet(nn.Module):
@@ -31,7 +31,7 @@ class LeNet(nn.Module):
     @takes(num_classes=CLASSES, in_channels=CHANNELS, image_size=SIDES, padding=integer(0, 256))
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
-        refuse_smaller('LeNet', image_size, SMALLEST + 4 - 2 * padding)
+        refuse_smaller('LeNet', image_size, MIN_SIDE + 4 - 2 * padding)
         height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 6, 5, padding=padding),

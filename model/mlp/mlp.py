@@ -5,7 +5,7 @@ import math
 
 from torch import nn
 
-from model.argument_ranges import CLASSES, SHARE, integer, one_or_more, sides, takes
+from model.argument_ranges import CLASSES, PROBABILITY, integer, one_or_more, sides, takes
 
 
 class MLP(nn.Module):
@@ -29,7 +29,7 @@ class MLP(nn.Module):
         in_channels=integer(1, 2**31),  # features, of vectors
         image_size=sides(1, 2**16, empty=True),
         hidden=one_or_more(1, 2**24),
-        dropout=SHARE,
+        dropout=PROBABILITY,
     )
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), hidden=(256,), dropout=0.0):
         super().__init__()

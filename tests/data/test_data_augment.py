@@ -68,7 +68,7 @@ def test_what_lies_outside_is_black_and_ignored():
 
 def test_large_pictures_are_mirrored_like_small_ones(monkeypatch):
     small = changed('flip', 50)
-    monkeypatch.setattr('data.augment.LARGE', 0)
+    monkeypatch.setattr('data.augment.LARGE_IMAGE_PIXELS', 0)
     for one, other in zip(small, changed('flip', 50), strict=True):
         assert all(map(torch.equal, one, other))
 

@@ -7,8 +7,15 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from data.augment import AUGMENTS, Augment, refuse_changing
-from data.auto_augment import BINS, MOVING, OPERATIONS, SIGNED, randaugment, trivialaugment
+from data.augment import AUGMENTS, Augment, refuse_non_geometric
+from data.auto_augment import (
+    GEOMETRIC_OPERATIONS,
+    MAGNITUDE_BINS,
+    OPERATIONS,
+    SIGNED_OPERATIONS,
+    randaugment,
+    trivialaugment,
+)
 from utils.base.errors import DanluError
 from utils.base.seeding import uniform_draws
 
@@ -30,14 +37,14 @@ def picture(channels=3, size=(20, 26), seed=0):
 def by_torchvision(reference, name, number, sign, image):
     """Return what torchvision makes of a picture by one operation, with the magnitude in bin `number`."""
     magnitudes, signed = reference._AUGMENTATION_SPACE[name]
-    table = magnitudes(BINS, *image.shape[-2:])
+    table = magnitudes(MAGNITUDE_BINS, *image.shape[-2:])
     magnitude = 0.0 if table is None else float(table[number]) * (sign if signed else 1)
     return reference._apply_image_or_video_transform(image, name, magnitude, 'nearest', reference._fill)
 
 
 def draws_for(cases):
     """Return the draws (3, B) that choose (operation, bin, sign) of each sample."""
-    columns = [((OPERATIONS.index(op) + 0.5) / 14, (number + 0.5) / BINS, 0.25 if sign < 0 else 0.75)
+    columns = [((OPERATIONS.index(op) + 0.5) / 14, (number + 0.5) / MAGNITUDE_BINS, 0.25 if sign < 0 else 0.75)
                for op, number, sign in cases]  # fmt: skip
     return np.array(columns).T
 
@@ -46,7 +53,7 @@ def draws_for(cases):
 def test_the_operations_are_those_of_torchvision(name):
     _, reference = REFERENCES[name]
     assert set(OPERATIONS) == set(reference._AUGMENTATION_SPACE)
-    assert set(SIGNED) == {op for op, (_, signed) in reference._AUGMENTATION_SPACE.items() if signed}
+    assert set(SIGNED_OPERATIONS) == {op for op, (_, signed) in reference._AUGMENTATION_SPACE.items() if signed}
 
 
 @pytest.mark.parametrize('channels', [1, 3])
@@ -55,7 +62,7 @@ def test_the_operations_are_those_of_torchvision(name):
 def test_each_operation_is_that_of_torchvision(name, op, channels):
     build, reference = REFERENCES[name]
     step = build()[0]
-    numbers = range(BINS) if step.magnitude is None else [step.magnitude]
+    numbers = range(MAGNITUDE_BINS) if step.magnitude is None else [step.magnitude]
     cases = [(op, number, sign) for number in numbers for sign in (-1, 1)]
     image = picture(channels)
     found, masks = step(image.repeat(len(cases), 1, 1, 1), None, draws_for(cases), None)
@@ -71,7 +78,7 @@ def test_each_operation_is_that_of_torchvision(name, op, channels):
 def test_small_and_even_pictures_are_as_torchvision_has_them(size):
     build, reference = REFERENCES['trivialaugment']
     for image in (picture(3, size), torch.full((3, *size), 77, dtype=torch.uint8)):
-        cases = [(op, 20, 1) for op in OPERATIONS if op not in MOVING]
+        cases = [(op, 20, 1) for op in OPERATIONS if op not in GEOMETRIC_OPERATIONS]
         found, _ = build()[0](image.repeat(len(cases), 1, 1, 1), None, draws_for(cases), None)
         for result, case in zip(found, cases, strict=True):
             assert (result.int() - by_torchvision(reference, *case, image).int()).abs().max() <= 1, case
@@ -79,12 +86,14 @@ def test_small_and_even_pictures_are_as_torchvision_has_them(size):
 
 def test_operations_magnitudes_and_signs_come_as_often_as_in_torchvision():
     build, reference = REFERENCES['trivialaugment']
-    image, count = picture(3, (13, 11)), 14 * BINS * 2 * 20
+    image, count = picture(3, (13, 11)), 14 * MAGNITUDE_BINS * 2 * 20
     expected = Counter()
     for op in OPERATIONS:
-        for number in range(BINS):
+        for number in range(MAGNITUDE_BINS):
             for sign in (-1, 1):
-                expected[by_torchvision(reference, op, number, sign, image).numpy().tobytes()] += 1 / (14 * BINS * 2)
+                expected[by_torchvision(reference, op, number, sign, image).numpy().tobytes()] += 1 / (
+                    14 * MAGNITUDE_BINS * 2
+                )
     draws = uniform_draws((3, 1, 0), np.arange(count), 3)
     found, _ = build()[0](image.expand(count, -1, -1, -1), None, draws, None)
     seen = Counter(result.numpy().tobytes() for result in found)
@@ -136,7 +145,7 @@ def test_masks_move_with_their_pictures(name):
     count = len(cases)
     images, masks = step(mask.expand(count, 1, -1, -1), mask.expand(count, -1, -1), draws_for(cases), IGNORED)
     for (op, _, _), image, moved in zip(cases, images, masks, strict=True):
-        if op in MOVING:
+        if op in GEOMETRIC_OPERATIONS:
             assert not torch.equal(moved, mask) and (moved == IGNORED).any()
             assert torch.equal(moved == IGNORED, image[0] == 0) and torch.equal(
                 image[0][image[0] > 0], moved[moved != IGNORED]
@@ -148,7 +157,7 @@ def test_masks_move_with_their_pictures(name):
 @pytest.mark.parametrize('name', REFERENCES)
 def test_pictures_for_targets_are_refused(name):
     with pytest.raises(DanluError, match=f'--augment {name}: it changes colours'):
-        refuse_changing(name)
+        refuse_non_geometric(name)
 
 
 @pytest.mark.parametrize('name', REFERENCES)

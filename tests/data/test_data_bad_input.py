@@ -35,7 +35,7 @@ def hollow(save, with_data, list_args):
 @pytest.mark.parametrize(('workers', 'worth'), [(0, 1000), (0, 0), (1, 1000), (2, 1000)])
 @pytest.mark.parametrize('augment', ['none', 'standard'])
 def test_a_png_of_half_its_pixels_is_named(hollow, files, monkeypatch, workers, worth, augment):
-    monkeypatch.setattr('data.loader.WORTH_A_THREAD', worth)  # 0: threads decode
+    monkeypatch.setattr('data.loader.MIN_DECODE_SECONDS', worth)  # 0: threads decode
     args = hollow('--num_workers', workers, '--augment', augment)
     for select, name in ((select_train_loader, 'train'), (select_eval_loader, 'val')):
         said = message(select(args))

@@ -235,7 +235,7 @@ def test_a_wrong_data_root_shows_twenty_faults_and_the_count(list_args, files, i
 
 
 def test_many_more_samples_than_one_block_of_checks(save, list_args, monkeypatch, files):
-    monkeypatch.setattr('data.list_dataset.BLOCK', 4)
+    monkeypatch.setattr('data.list_dataset.SAMPLES_PER_BLOCK', 4)
     save('a.png')
     lines = [f'{"missing" if n in (3, 4, 10) else "a"}.png {n % 2}' for n in range(11)]
     _, *faults = faults_of(list_args('\n'.join(lines)))

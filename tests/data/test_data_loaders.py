@@ -97,7 +97,7 @@ def test_a_training_epoch_shows_each_picture_once_in_its_own_order(labelled, kin
 @pytest.mark.parametrize('block', [1, 700, 2**20])
 def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment):
     """However many small batches are gathered and prepared as one, the loop gets each by itself."""
-    monkeypatch.setattr('data.loader.BLOCK', block)
+    monkeypatch.setattr('data.loader.BLOCK_PIXELS', block)
     args = labelled('--batch_size', 2, '--augment', augment, kind='mem_list')
     expected, loader = (
         list(select_train_loader(labelled('--batch_size', 2, kind='mem_list'))),
@@ -126,7 +126,7 @@ def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment
 
 
 def test_a_mapped_file_is_read_a_block_ahead(labelled, monkeypatch, tmp_path):
-    monkeypatch.setattr('data.loader.BLOCK', 1)
+    monkeypatch.setattr('data.loader.BLOCK_PIXELS', 1)
     words = ['--batch_size', 2]
     loader = select_train_loader(labelled(*words, '--cache_dir', tmp_path / 'cache', count=20, kind='mem_list'))
     block, asked = loader.dataset.dataset.block, []
@@ -147,7 +147,7 @@ def test_a_mapped_file_is_read_a_block_ahead(labelled, monkeypatch, tmp_path):
 @pytest.mark.parametrize('augment', ['none', 'standard'])
 @pytest.mark.parametrize('worth', [0, 1000])
 def test_threads_decode_what_worker_processes_decode(labelled, augment, worth, monkeypatch):
-    monkeypatch.setattr('data.loader.WORTH_A_THREAD', worth)
+    monkeypatch.setattr('data.loader.MIN_DECODE_SECONDS', worth)
     loaders = [
         select_train_loader(labelled('--batch_size', 3, '--augment', augment, '--num_workers', n, count=31))
         for n in (0, 1)
@@ -160,8 +160,8 @@ def test_threads_decode_what_worker_processes_decode(labelled, augment, worth, m
 
 
 def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
-    monkeypatch.setattr('data.loader.AHEAD', 2)
-    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 0)
+    monkeypatch.setattr('data.loader.PREFETCHED_BATCHES', 2)
+    monkeypatch.setattr('data.loader.MIN_DECODE_SECONDS', 0)
     loader = select_train_loader(labelled('--batch_size', 2, count=40))
     loaded, load = [], loader.dataset.dataset.load
     loader.dataset.dataset.load = lambda *words: loaded.append(threading.current_thread()) or load(*words)
@@ -180,7 +180,7 @@ def test_threads_decode_ahead_but_not_the_whole_epoch(labelled, monkeypatch):
 
 
 def test_quick_pictures_are_decoded_without_threads(labelled, monkeypatch):
-    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 1000)
+    monkeypatch.setattr('data.loader.MIN_DECODE_SECONDS', 1000)
     loader = select_train_loader(labelled('--batch_size', 2))
     loaded, load = [], loader.dataset.dataset.load
     loader.dataset.dataset.load = lambda *words: loaded.append(threading.current_thread()) or load(*words)
@@ -190,7 +190,7 @@ def test_quick_pictures_are_decoded_without_threads(labelled, monkeypatch):
 
 @pytest.mark.parametrize('batch_size', [2, 7])  # in a thread, and in the first batch
 def test_a_fault_in_a_thread_reads_like_any_other(labelled, files, batch_size, monkeypatch):
-    monkeypatch.setattr('data.loader.WORTH_A_THREAD', 0)
+    monkeypatch.setattr('data.loader.MIN_DECODE_SECONDS', 0)
     loader = select_train_loader(labelled('--batch_size', batch_size))
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
@@ -218,7 +218,7 @@ def test_pictures_in_memory_move_to_a_device_that_has_room(labelled):
     dataset = select_train_loader(labelled(kind='mem_list')).dataset.dataset
     held = dataset.block.images.nbytes + dataset.block.targets.nbytes
     for room, place in ((held - 1, 'cpu'), (held, 'meta')):
-        dataset.hold_on(torch.device('meta'), at_most=room)
+        dataset.move_if_fits(torch.device('meta'), at_most=room)
         images, targets = dataset.__getitems__(np.arange(3))
         assert {images.device.type, targets.device.type} == {place}
     assert images.shape == (3, 3, 10, 12)

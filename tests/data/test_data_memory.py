@@ -6,7 +6,7 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 from data.data_entry import complete_args
-from data.list_dataset import BLOCK, ListDataset
+from data.list_dataset import SAMPLES_PER_BLOCK, ListDataset
 from data.lists.labels import label_names, parse_labels
 from data.lists.list_file import ErrorCollector, read_list
 
@@ -49,7 +49,7 @@ def test_checking_many_samples_keeps_no_work_for_each_of_them(labelled, monkeypa
     args, waiting = labelled(), []
     complete_args(args)
     data = ListDataset(args, 'train')
-    monkeypatch.setattr(ListDataset, '__len__', lambda self: 3 * BLOCK)
+    monkeypatch.setattr(ListDataset, '__len__', lambda self: 3 * SAMPLES_PER_BLOCK)
     submit = ThreadPoolExecutor.submit
 
     def counting(self, *args):
@@ -59,6 +59,6 @@ def test_checking_many_samples_keeps_no_work_for_each_of_them(labelled, monkeypa
 
     monkeypatch.setattr(ThreadPoolExecutor, 'submit', counting)
     seen = []
-    data.for_all(seen.append, None)
-    assert sorted(seen) == list(range(3 * BLOCK))
-    assert max(waiting) <= BLOCK
+    data.for_all_in_threads(seen.append, None)
+    assert sorted(seen) == list(range(3 * SAMPLES_PER_BLOCK))
+    assert max(waiting) <= SAMPLES_PER_BLOCK

@@ -35,7 +35,7 @@ def fixed(share):
     class Fixed(Mixing):
         def __init__(self, way):
             super().__init__(1.0, None, K, 0)
-            self.ways = [(lambda images, _, random: way(images, share, random), 1.0)]
+            self.mixing_methods = [(lambda images, _, random: way(images, share, random), 1.0)]
 
     return Fixed
 
@@ -176,9 +176,9 @@ def test_extreme_alphas_give_shares():
 def test_the_options_choose(labelled):
     assert select_mixing(labelled('--num_classes', 3)) is None
     mixing = select_train_loader(labelled('--mixup', 0.2, '--cutmix', 1, '--seed', 4)).dataset.mixing
-    assert [(way, alpha) for way, alpha in mixing.ways] == [(mix_up, 0.2), (cut_and_paste, 1.0)]
+    assert [(way, alpha) for way, alpha in mixing.mixing_methods] == [(mix_up, 0.2), (cut_and_paste, 1.0)]
     assert (mixing.num_classes, mixing.seed) == (3, 4)
-    assert pickle.loads(pickle.dumps(mixing)).ways == mixing.ways  # for spawned workers
+    assert pickle.loads(pickle.dumps(mixing)).mixing_methods == mixing.mixing_methods  # for spawned workers
 
 
 @pytest.mark.parametrize('kind', ['list', 'mem_list'])

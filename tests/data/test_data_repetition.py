@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from data.data_entry import Batches, select_train_loader
 from data.loader import Loader
-from data.samplers import Draws, EpochBatches, random_keys, repetitions
+from data.samplers import EpochBatches, RepeatedIndices, random_keys, repetitions
 from data.tensor_dataset import InMemory
 from utils.base.seeding import mixed
 
@@ -58,7 +58,7 @@ def test_repetitions_are_counted_in_the_order_of_the_epoch():
 
 def test_the_first_draw_has_the_index_for_its_key_and_no_two_have_the_same():
     order = np.random.default_rng(0).integers(0, 1000, 100_000)
-    draws = Draws(order, repetitions(order))
+    draws = RepeatedIndices(order, repetitions(order))
     keys = random_keys(draws)
     first = draws.repetitions == 0
     assert keys.dtype == np.int64 and keys.min() >= 0
@@ -126,7 +126,7 @@ def test_balanced_files_are_cut_and_augmented_otherwise_each_time(save, list_arg
     )
     loader = select_train_loader(args)
     loader.multiprocessing_context = 'fork' if workers else None
-    loader.threads_pay = threads
+    loader.uses_threads = threads
     pictures = list(indexed(loader, loader.dataset.augment))
     assert all_differ(pictures) and [index for index, _ in pictures].count(0) > 3
 

@@ -110,7 +110,7 @@ def test_batches_are_a_function_of_seed_and_epoch_and_hold_each_sample_once(shar
 def test_threads_that_decode_ahead_change_nothing(shards):
     args = shards('--batch_size', 5, '--augment', 'standard')
     loaders = [select_train_loader(args) for _ in range(2)]
-    loaders[1].threads_pay = True
+    loaders[1].uses_threads = True
     one, other = ([(images, key[1].tolist()) for images, _, key in loader] for loader in loaders)
     assert all(torch.equal(a[0], b[0]) and a[1] == b[1] for a, b in zip(one, other, strict=True))
     assert {index for _, indices in one for index in indices} == {(n << 32) + k for n, size in ((0, 10), (2, 6), (3, 7))
@@ -294,7 +294,7 @@ def test_lines_name_pictures_relative_to_their_file_or_to_data_root(save, write,
 def test_many_small_members_are_walked_over_by_their_headers(pack, monkeypatch):
     path = pack('a.tar', *((f'{n // 2}.{("png", "cls")[n % 2]}', bytes(3000)) for n in range(2000)))
     read = []
-    monkeypatch.setattr('data.lists.shards.READING.read', lambda *args: read.append(args), raising=False)
+    monkeypatch.setattr('data.lists.shards.OPEN_FILES.read', lambda *args: read.append(args), raising=False)
     places = list(TarShard(path).walk(masks=False))
     assert (len(places), read) == (1000, [])
     with open(path, 'rb') as file:

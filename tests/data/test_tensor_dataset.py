@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from data.data_entry import complete_args, select_eval_loader, select_train_loader
-from data.digits import FILE, NOISE, Digits, NoisyDigits, normal_draws
+from data.digits import DIGITS_FILE, NOISE_STD, Digits, NoisyDigits, normal_draws
 from data.tensor_dataset import InMemory, with_channels, with_size
 from data.torchvision_data import CIFAR10, CIFAR100, MNIST, FashionMNIST
 from utils.base.errors import DanluError
@@ -26,8 +26,8 @@ def build(kind, args, split='train'):
 
 
 def test_the_digits_are_small_and_balanced(make_args):
-    assert FILE.stat().st_size < 2_000_000
-    assert 'CC BY-SA 3.0' in FILE.with_name('digits.LICENSE.md').read_text(encoding='utf-8')
+    assert DIGITS_FILE.stat().st_size < 2_000_000
+    assert 'CC BY-SA 3.0' in DIGITS_FILE.with_name('digits.LICENSE.md').read_text(encoding='utf-8')
     for split, count in (('train', 5000), ('val', 1000)):
         data = build(Digits, make_args(), split)
         assert (data.images.dtype, data.images.shape) == (torch.uint8, (count, 1, 28, 28))
@@ -47,7 +47,7 @@ def test_noisy_digits_are_the_digits_with_the_same_noise_every_time(make_args):
         grey = (clean.images > 100) & (clean.images < 155)  # where hardly any noise is cut off
         noise = noisy.images[grey].float() - clean.images[grey].float()
         assert noise.mean().abs() < 2
-        assert abs(noise.std() - NOISE) < 1
+        assert abs(noise.std() - NOISE_STD) < 1
     train, test = (build(NoisyDigits, make_args(*words), split) for split in ('train', 'val'))
     first = [data.images[:100].float() - data.targets[:100].float() for data in (train, test)]
     assert abs(np.corrcoef(first[0].flatten(), first[1].flatten())[0, 1]) < 0.2  # not one noise for both

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from model import model_entry, parameter_memory
-from model.argument_ranges import CLASSES, SHARE, ArgumentError, integer, takes
+from model.argument_ranges import CLASSES, PROBABILITY, ArgumentError, integer, takes
 from model.lenet import LeNet
 from model.model_entry import MODELS, select_model
 from model.unet import UNet
@@ -81,7 +81,7 @@ def test_in_a_notebook_the_class_says_it(monkeypatch):
 def test_an_argument_without_a_range_is_noticed_at_once():
     with pytest.raises(TypeError, match=r"ranges of \['a'\] and arguments \['a', 'b'\] differ"):
         takes(a=CLASSES)(lambda a, b: None)
-    assert takes(a=integer(1, 2), b=SHARE)(lambda a, b=0.5: (a, b))(2) == (2, 0.5)
+    assert takes(a=integer(1, 2), b=PROBABILITY)(lambda a, b=0.5: (a, b))(2) == (2, 0.5)
 
 
 @pytest.mark.parametrize(

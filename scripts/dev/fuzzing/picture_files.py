@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from data.lists.pictures import SMALL, check_picture, read_mask, read_picture
+from data.lists.pictures import SMALL_IMAGE_PIXELS, check_picture, read_mask, read_picture
 from scripts.dev.fuzzing.damage import damaged, damages
 from utils.base.errors import DanluError
 from utils.options.fit import Fit
@@ -42,7 +42,7 @@ class Pictures:
             resized = outcome(lambda source: read_picture(source, 1, (5, 7), fit=Fit('crop')).shape[1:], source)
             assert resized in (None, (5, 7)), f'{resized} instead of 5, 7'
             outcome(lambda source: read_mask(source, (4, 4)).shape, source)
-        found = not late or data.startswith(JPEG) or checked[0] * checked[1] > SMALL
+        found = not late or data.startswith(JPEG) or checked[0] * checked[1] > SMALL_IMAGE_PIXELS
         assert found, 'the check finds nothing, reading fails'
         assert steps or checked == SIZE, 'a whole picture is refused'
         return 'refused' if checked is None else 'refused when read' if late else 'accepted'

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from data.cache import decode_cache, decode_cache_file, decode_cache_key
-from data.cache.decode_cache_file import HEADER
+from data.cache.decode_cache_file import HEADER_BYTES
 from data.data_entry import complete_args, notes_of, select_eval_loader, select_train_loader
 from data.mem_list import MemList
 from tests.program_server import Program
@@ -158,8 +158,8 @@ def test_what_makes_a_picture_be_decoded_anew(save, list_args, cache, monkeypatc
     for target, name, value in (
         (PIL, '__version__', '1.0'),
         (decode_cache_key, 'CODECS', ('libjpeg_turbo', 'webp', 'zlib')),
-        (decode_cache_key, 'SOURCES', ('data/lists/pictures.py', 'data/mem_list.py')),
-        (decode_cache_file, 'FORMAT', 99),
+        (decode_cache_key, 'DECODING_SOURCES', ('data/lists/pictures.py', 'data/mem_list.py')),
+        (decode_cache_file, 'CACHE_FORMAT', 99),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, value)
@@ -357,7 +357,7 @@ def test_of_several_processes_one_decodes_and_the_others_wait(labelled, cache, f
 def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache, files, forked):
     args = labelled('--cache_dir', cache, kind='mem_list')
     first = start(args, gate=str(files / 'go on'), many=1 + 99 * (not forked))
-    wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER for path in cache.iterdir()))
+    wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER_BYTES for path in cache.iterdir()))
     second = start(args)
     assert second.stdout.readline().startswith(f'cache: waiting for process {first.pid}, ')
     assert files_in(cache)[0].endswith(f'.pixels.{platform.node()}.partial')
@@ -372,7 +372,7 @@ def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache, files,
 def test_who_stops_waiting_leaves_the_others_alone(labelled, cache, files):
     args = labelled('--cache_dir', cache, kind='mem_list')
     first = start(args, gate=str(files / 'go on'))
-    wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER for path in cache.iterdir()))
+    wait_for(lambda: cache.is_dir() and any(path.stat().st_size > HEADER_BYTES for path in cache.iterdir()))
     second = start(args)
     assert second.stdout.readline().startswith('cache: waiting')
     second.send_signal(signal.SIGINT)
@@ -396,8 +396,8 @@ def test_what_killed_processes_left_of_other_lists_is_removed(labelled, cache):
     mine = cache / 'mine.partial'
     for path in (left, alive, fresh, stale, mine):
         path.write_bytes(b'1')
-    touch(stale, -2 * decode_cache.ABANDONED)
-    touch(mine, -2 * decode_cache.ABANDONED)
+    touch(stale, -2 * decode_cache.ABANDONED_SECONDS)
+    touch(mine, -2 * decode_cache.ABANDONED_SECONDS)
     with open(alive, 'rb') as file:
         decode_cache.fcntl.flock(file, decode_cache.fcntl.LOCK_EX)
         build(labelled('--cache_dir', cache, kind='mem_list'))
@@ -423,7 +423,7 @@ def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, f
     expected = [uncached(make) for make in (labelled, masked)]
     monkeypatch.setattr('data.mem_list.MANY', 2)
     monkeypatch.setattr('data.mem_list.cpu_cores', lambda: 3)
-    monkeypatch.setattr(MemList, 'for_all', lambda self, function, faults: pytest.fail('threads were asked'))
+    monkeypatch.setattr(MemList, 'for_all_in_threads', lambda self, function, faults: pytest.fail('threads were asked'))
     for make, data in zip((labelled, masked), expected, strict=True):
         assert same(uncached(make), data)
         assert same(build(make('--cache_dir', cache, kind='mem_list')), data)
@@ -446,7 +446,7 @@ def test_the_pixels_may_be_more_than_the_memory(labelled, cache):
     args = labelled('--cache_dir', cache, '--image_size', 1000, kind='mem_list', count=150)
     size = 150 * 3 * 1000 * 1000
     first, second = (ended(start(args, memory=size // 2)) for _ in range(2))
-    assert first[0].endswith(f'({(size + HEADER) / 1e6:.1f} MB)')
+    assert first[0].endswith(f'({(size + HEADER_BYTES) / 1e6:.1f} MB)')
     assert second[0].startswith('cache: 150 pictures from')
     args.cache_dir = None
     _, stderr = start(args, memory=size // 2).communicate(timeout=300)

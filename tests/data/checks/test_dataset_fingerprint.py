@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Subset
 from data.checks import dataset_fingerprint
 from data.checks.dataset_fingerprint import (
     changed_test_set,
+    data_fingerprint,
     data_record,
-    identity_of_data,
     name_of,
     shared_with_training,
 )
@@ -26,7 +26,7 @@ def record_of(args):
 
 def found_in(args):
     """Return the test set of options, as eval.py has it."""
-    return identity_of_data(select_eval_loader(args), name_of(args, 'val'))
+    return data_fingerprint(select_eval_loader(args), name_of(args, 'val'))
 
 
 # --- hashes
@@ -80,11 +80,11 @@ def test_pictures_in_memory_are_known_whatever_size_they_are_brought_to(make_arg
 
 def test_ready_made_loaders_have_no_name(make_args):
     dataset = select_eval_loader(make_args()).dataset.dataset
-    whole = identity_of_data(DataLoader(dataset, 10), 'digits')
+    whole = data_fingerprint(DataLoader(dataset, 10), 'digits')
     assert (whole['list'], whole['samples'], whole['sha256']) == (None, 1000, dataset.content_hash())
-    part = identity_of_data(DataLoader(Subset(dataset, range(7)), 3), 'digits')
+    part = data_fingerprint(DataLoader(Subset(dataset, range(7)), 3), 'digits')
     assert (part['list'], part['samples'], part['sha256'], part['parts']) == (None, 7, None, {})
-    assert identity_of_data(iter([1]), 'x') == {'list': None, 'samples': None, 'sha256': None, 'parts': {}}
+    assert data_fingerprint(iter([1]), 'x') == {'list': None, 'samples': None, 'sha256': None, 'parts': {}}
 
 
 # --- what a test says
@@ -159,7 +159,7 @@ def shared(args, record, **changed):
     args = copy(args)
     del args.train_list  # which eval.py does not have
     loader = select_eval_loader(args)
-    return shared_with_training(record, trained, args, loader, identity_of_data(loader, name_of(args, 'val')))
+    return shared_with_training(record, trained, args, loader, data_fingerprint(loader, name_of(args, 'val')))
 
 
 def test_a_test_of_the_runs_own_data_says_what_the_run_recorded(labelled, files):
@@ -196,7 +196,7 @@ def test_of_a_very_long_training_list_some_lines_are_looked_up(labelled, write, 
     args = labelled(count=9)
     record = record_of(args)
     args.val_list = str(write('other.txt', ''.join(f'{n}.png 0\n' for n in range(8))))
-    monkeypatch.setattr(dataset_fingerprint, 'MOST_LINES', 4)
+    monkeypatch.setattr(dataset_fingerprint, 'MAX_TRAINING_LINES', 4)
     (line,) = shared(args, record)
     assert ': 8 of 8 pictures are in ' in line, 'by their names'
     for n in range(8):
@@ -219,7 +219,7 @@ def test_tables_are_compared_by_their_rows(make_args, write, files, monkeypatch)
     args.val_list = str(write('other.csv', '\n'.join(['a,b,c', rows[15], rows[4], rows[3]])))
     (line,) = shared(args, record)
     assert line == f'{files}/other.csv: 2 of 3 samples are in {train} too (the first: sample 00001 and 00004 there)'
-    monkeypatch.setattr(dataset_fingerprint, 'MOST_BYTES', 10)
+    monkeypatch.setattr(dataset_fingerprint, 'MAX_TABLE_BYTES', 10)
     (line,) = shared(args, record)
     assert line.endswith(f'{train} is too large to be read for it')
 
@@ -229,6 +229,6 @@ def test_options_that_an_older_version_did_not_record(labelled, write, files):
     args.val_list = str(write('other.txt', '2.png 0\n'))
     loader = select_eval_loader(args)
     trained = {name: getattr(args, name) for name in ('data_type', 'train_list', 'val_list', 'task')}
-    (line,) = shared_with_training(None, trained, args, loader, identity_of_data(loader, args.val_list))
+    (line,) = shared_with_training(None, trained, args, loader, data_fingerprint(loader, args.val_list))
     assert '1 of 1 picture is in' in line
-    assert shared_with_training(None, {}, args, loader, identity_of_data(loader, args.val_list)) == []
+    assert shared_with_training(None, {}, args, loader, data_fingerprint(loader, args.val_list)) == []

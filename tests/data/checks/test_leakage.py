@@ -97,7 +97,7 @@ def test_pipes_and_empty_files_are_not_read(lists, files):
 
 
 def test_of_too_many_files_of_one_size_some_are_compared_and_that_is_said(save, lists, monkeypatch, files):
-    monkeypatch.setattr(leakage, 'MOST_FILES', 20)
+    monkeypatch.setattr(leakage, 'MAX_OPENED_FILES', 20)
     val, train = [f'v{n}.bmp' for n in range(15)], [f't{n}.bmp' for n in range(40)]
     for n, name in enumerate([*val, *train]):
         save(name, seed=n)
@@ -118,7 +118,7 @@ def test_of_too_many_files_of_one_size_some_are_compared_and_that_is_said(save, 
 
 
 def test_of_files_that_seem_equal_so_many_bytes_are_read(write, lists, monkeypatch, files):
-    monkeypatch.setattr(leakage, 'MOST_BYTES', 80_000)
+    monkeypatch.setattr(leakage, 'MAX_READ_BYTES', 80_000)
     for name in 'abcdef':
         (files / name).write_bytes(bytes(10_000))
     val, train = lists(['a', 'b', 'c', 'd', 'e'], ['f'])
@@ -128,8 +128,8 @@ def test_of_files_that_seem_equal_so_many_bytes_are_read(write, lists, monkeypat
 
 
 def test_of_very_long_lists_names_and_drawn_files_are_compared(save, lists, files, monkeypatch):
-    monkeypatch.setattr(list_file, 'MOST', 5)
-    monkeypatch.setattr(list_file, 'DRAWN', 4)
+    monkeypatch.setattr(list_file, 'MAX_CHECKED_SAMPLES', 5)
+    monkeypatch.setattr(list_file, 'SAMPLED_CHECKS', 4)
     for n in range(9):
         save(f'{n}.png', seed=n)
         shutil.copy(files / f'{n}.png', files / f'copy{n}.png')
@@ -148,7 +148,7 @@ def test_of_very_long_lists_names_and_drawn_files_are_compared(save, lists, file
 
 
 def test_names_of_lists_in_different_directories_are_not_compared(save, write, lists, files, monkeypatch):
-    monkeypatch.setattr(list_file, 'MOST', 1)
+    monkeypatch.setattr(list_file, 'MAX_CHECKED_SAMPLES', 1)
     for folder in ('one', 'two'):
         for n in range(2):
             save(f'{folder}/{n}.png', seed=n if folder == 'one' else 5 + n)
@@ -212,7 +212,7 @@ def test_samples_with_the_same_hash_are_not_taken_for_equal(monkeypatch):
 
 
 def test_of_very_many_samples_in_memory_some_are_compared(monkeypatch):
-    monkeypatch.setattr(leakage, 'MOST_IN_MEMORY', 2 * 4 * 10)
+    monkeypatch.setattr(leakage, 'MAX_HASHED_BYTES', 2 * 4 * 10)
     images = torch.ones(30, 1, 2, 2, dtype=torch.uint8)
     (line,) = shared_samples(in_memory(images), in_memory(images))
     assert ': 10 of 30 samples are in ' in line

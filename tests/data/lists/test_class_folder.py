@@ -10,7 +10,7 @@ from data.checks.statistics import ListSource
 from data.data_entry import complete_args
 from data.folder import Folder
 from data.lists.list_file import ErrorCollector, folder_classes, read_folder
-from data.lists.picture_extensions import ENDINGS_BY_FORMAT, PICTURE_ENDINGS
+from data.lists.picture_extensions import EXTENSIONS_BY_FORMAT, IMAGE_EXTENSIONS
 from scripts.measure_data import main as measure_data
 from utils.base.errors import DanluError
 
@@ -36,9 +36,9 @@ def folders(save, files, make_args):
 
 def test_endings_are_those_of_pillow():
     known = Image.registered_extensions()
-    for name, endings in ENDINGS_BY_FORMAT.items():
+    for name, endings in EXTENSIONS_BY_FORMAT.items():
         assert {known[ending] for ending in endings} == {name}
-    assert not {'.eps', '.ps', '.pdf', '.wmf', '.emf', '.pfm'} & set(PICTURE_ENDINGS)
+    assert not {'.eps', '.ps', '.pdf', '.wmf', '.emf', '.pfm'} & set(IMAGE_EXTENSIONS)
 
 
 @pytest.mark.parametrize('ending', ['jfif', 'jpe', 'JPG', 'avif', 'jp2', 'tga', 'apng', 'pnm', 'qoi', 'mpo'])

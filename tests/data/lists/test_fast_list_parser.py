@@ -9,9 +9,9 @@ from data import list_dataset
 from data.data_entry import complete_args
 from data.list_dataset import ListDataset
 from data.lists import list_file, string_array
-from data.lists.fast_list_parser import plain_columns
+from data.lists.fast_list_parser import split_plain_lines
 from data.lists.list_file import ErrorCollector, Listing, read_list
-from data.lists.string_array import PackedStrings
+from data.lists.string_array import StringArray
 from data.lists.string_hashes import hashes_of
 from utils.base.errors import DanluError
 from utils.base.parallel_map import can_fork
@@ -53,9 +53,9 @@ OTHERS = {
 def test_blocks_are_read_as_lines_are(name, size, many, tmp_path, monkeypatch):
     path = tmp_path / 'list.txt'
     path.write_bytes((PLAIN | OTHERS)[name].encode())
-    monkeypatch.setattr(list_file, 'READ', size)
+    monkeypatch.setattr(list_file, 'READ_BYTES', size)
     by_blocks = everything(path, many)
-    monkeypatch.setattr(list_file, 'plain_columns', lambda block: None)
+    monkeypatch.setattr(list_file, 'split_plain_lines', lambda block: None)
     assert everything(path, many) == by_blocks
     monkeypatch.setattr(list_file, '_blocks', lambda path: [path.read_bytes().decode('utf-8-sig').encode()])
     assert everything(path, many) == by_blocks
@@ -69,7 +69,7 @@ def everything(path, many):
 
 @pytest.mark.parametrize('name', PLAIN)
 def test_plain_lines_are_parted_at_once(name):
-    (images, lengths), (targets, of_targets) = plain_columns(PLAIN[name].encode())
+    (images, lengths), (targets, of_targets) = split_plain_lines(PLAIN[name].encode())
     lines = [line.split('\t' if '\t' in line else ' ') for line in PLAIN[name].splitlines()]
     assert images.tobytes().decode() == ''.join(line[0] for line in lines)
     assert targets.tobytes().decode() == ''.join(line[1] for line in lines)
@@ -86,17 +86,17 @@ def test_a_block_that_is_no_text_is_refused_as_a_line_is(tmp_path):
 def test_hashes_are_equal_where_strings_are():
     words = ['', 'a', 'b', 'ab', 'ba', 'a' * 7, 'a' * 8, 'a' * 9, '\0', '\0\0', 'a\0', 'x' * 40 + 'y', 'y' + 'x' * 40]
     words += [f'train/class_{n % 7}/picture_{n:08d}.jpg' for n in range(100_000)]
-    ((first, ends),) = PackedStrings(words[:60_000]).blocks()
+    ((first, ends),) = StringArray(words[:60_000]).blocks()
     hashes = hashes_of(first, ends)
     assert len(set(hashes.tolist())) == 60_000
-    ((content, ends),) = PackedStrings(words[59_999::-1]).blocks()
+    ((content, ends),) = StringArray(words[59_999::-1]).blocks()
     assert np.array_equal(hashes_of(content, ends)[::-1], hashes)
 
 
 def test_distinct_strings_and_which_each_is(monkeypatch):
-    monkeypatch.setattr(string_array, 'BLOCK', 4)
+    monkeypatch.setattr(string_array, 'STRINGS_PER_BLOCK', 4)
     words = ['rat', 'cat', 'rat', 'dog', '猫', 'cat', '', 'rat', 'dog', '']
-    texts, codes = PackedStrings(words).distinct()
+    texts, codes = StringArray(words).distinct()
     assert texts == ['rat', 'cat', 'dog', '猫', '']
     assert [texts[code] for code in codes] == words
 
@@ -104,8 +104,8 @@ def test_distinct_strings_and_which_each_is(monkeypatch):
 @pytest.fixture
 def long_list(labelled, monkeypatch):
     """Return a function: more words -> complete options of data whose lists are taken for very long ones."""
-    monkeypatch.setattr(list_file, 'MOST', 5)
-    monkeypatch.setattr(list_file, 'DRAWN', 3)
+    monkeypatch.setattr(list_file, 'MAX_CHECKED_SAMPLES', 5)
+    monkeypatch.setattr(list_file, 'SAMPLED_CHECKS', 3)
 
     def long_list(*words):
         args = labelled(*words)
@@ -168,9 +168,9 @@ def test_many_pictures_are_looked_at_by_processes(labelled, monkeypatch, files, 
             return str(error)
 
     by_threads = outcome()
-    monkeypatch.setattr(list_dataset, 'MANY', 2)
+    monkeypatch.setattr(list_dataset, 'MIN_SAMPLES_FOR_PROCESSES', 2)
     monkeypatch.setattr(list_dataset, 'cpu_cores', lambda: 3)
-    monkeypatch.setattr(ListDataset, 'for_all', lambda *_: pytest.fail('threads were asked'))
+    monkeypatch.setattr(ListDataset, 'for_all_in_threads', lambda *_: pytest.fail('threads were asked'))
     assert outcome() == by_threads
     assert ('4 of 20' if skip else 'has 4 faults') in str(by_threads)
 
@@ -222,7 +222,7 @@ def test_another_list_in_its_place_is_read_though_it_looks_the_same(long_list, f
 def test_data_sets_of_one_list_do_not_change_each_other(long_list):
     class Reversed(ListDataset):
         def parse(self, args, faults):
-            self.listing.targets = PackedStrings([*self.listing.targets][::-1])
+            self.listing.targets = StringArray([*self.listing.targets][::-1])
             return super().parse(args, faults)
 
     args = long_list()
@@ -244,7 +244,7 @@ def test_files_are_looked_up_by_several_processes_as_by_one(tmp_path, monkeypatc
     for index, name in enumerate(names[:-3]):
         (tmp_path / name).write_bytes(bytes(index))
     alone = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
-    monkeypatch.setattr(string_array, 'BLOCK', 4)
+    monkeypatch.setattr(string_array, 'STRINGS_PER_BLOCK', 4)
     monkeypatch.setattr(list_file, 'cpu_cores', lambda: 3)
     found = Listing('list.txt', tmp_path, names, ['0'] * 50).facts('images')
     assert found.tolist() == alone.tolist()

@@ -8,7 +8,7 @@ import torch
 
 from data.lists.labels import label_names, parse_labels
 from data.lists.list_file import ErrorCollector, folder_classes, read_folder, read_list
-from data.lists.string_array import PackedStrings
+from data.lists.string_array import StringArray
 from utils.base.errors import DanluError
 
 ONE_SAMPLE = [
@@ -115,19 +115,19 @@ def test_a_list_that_is_gone(files):
 
 def test_packed_strings_are_a_sequence():
     strings = ['a', '', '图片/猫.png', 'x' * 1000, 'b\udcff']  # the last is a file name that is no UTF-8
-    packed = PackedStrings(iter(strings))
+    packed = StringArray(iter(strings))
     assert len(packed) == 5
     assert list(packed) == strings
     assert [packed[index] for index in range(-5, 5)] == strings * 2
     with pytest.raises(IndexError):
         packed[5]
     assert list(pickle.loads(pickle.dumps(packed))) == strings
-    assert list(PackedStrings([])) == []
+    assert list(StringArray([])) == []
 
 
 def test_packed_strings_iterate_over_their_blocks():
     strings = [str(number**3) for number in range(70_000)]  # more than one block of 65,536
-    assert list(PackedStrings(strings)) == strings
+    assert list(StringArray(strings)) == strings
 
 
 def parse(write, text, num_classes, class_names=None):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.lists.val_split import draw, lists_of, parts_of, write_lists
+from data.lists.val_split import draw_validation, find_split_lists, train_and_val, write_lists
 from options import parse_train_args, train_args
 from train import Trainer
 from utils.base.errors import DanluError
@@ -30,7 +30,7 @@ def options_of(share, seed=0):
 @pytest.mark.parametrize('share', [0.1, 0.2, 0.37, 0.5])
 def test_each_class_gives_the_same_share_and_keeps_a_sample(share):
     groups = np.repeat([0, 1, 2, 3], [100, 40, 7, 1])
-    chosen = draw(groups, len(groups), options_of(share))
+    chosen = draw_validation(groups, len(groups), options_of(share))
     assert len(chosen) == len(set(chosen.tolist())) == round(share * len(groups))
     assert chosen.tolist() == sorted(chosen.tolist())
     counts = np.bincount(groups[chosen], minlength=4)
@@ -40,23 +40,23 @@ def test_each_class_gives_the_same_share_and_keeps_a_sample(share):
 
 def test_the_draw_is_a_function_of_the_seed_alone():
     groups = np.arange(60) % 3
-    one, same, other = (draw(groups, 60, options_of(0.2, seed)) for seed in (0, 0, 1))
+    one, same, other = (draw_validation(groups, 60, options_of(0.2, seed)) for seed in (0, 0, 1))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
-    train, val = parts_of(one, 60)
+    train, val = train_and_val(one, 60)
     assert sorted([*train.tolist(), *val.tolist()]) == list(range(60))
 
 
 def test_without_classes_any_sample_may_be_taken():
-    assert len(draw(None, 10, options_of(0.25))) == 2
-    assert len(draw(None, 2, options_of(0.01))) == 1
-    assert len(draw(None, 3, options_of(0.99))) == 2
+    assert len(draw_validation(None, 10, options_of(0.25))) == 2
+    assert len(draw_validation(None, 2, options_of(0.01))) == 1
+    assert len(draw_validation(None, 3, options_of(0.99))) == 2
 
 
 def test_classes_of_one_sample_cannot_be_split():
     with pytest.raises(DanluError, match=r'--val_split 0\.5: photos has 3 samples, none of which can be spared'):
-        draw(np.arange(3), 3, options_of(0.5))
+        draw_validation(np.arange(3), 3, options_of(0.5))
     with pytest.raises(DanluError, match='has 1 samples, none of which'):
-        draw(None, 1, options_of(0.5))
+        draw_validation(None, 1, options_of(0.5))
 
 
 # --- the lists
@@ -93,7 +93,7 @@ def run(photos, tmp_path_factory, train_here):
 
 
 def test_the_lists_say_which_sample_is_in_which_part(run, photos):
-    train, val = map(samples_in, lists_of(run.directory))
+    train, val = map(samples_in, find_split_lists(run.directory))
     assert (len(train), len(val)) == (15, 4)
     assert sorted(path for path, _ in [*train, *val]) == sorted(map(str, photos.rglob('*.png')))
     assert all(Path(path).parent.name == kind for path, kind in [*train, *val])
@@ -127,7 +127,9 @@ def test_a_test_takes_the_same_part_also_where_the_run_was_moved(run, eval_here,
 
 def test_a_repeated_run_makes_the_same_split_and_a_resumed_one_keeps_it(run, photos, train_here, tmp_path):
     again = train_here(f'@{run.directory / "args.txt"}', '--checkpoints_dir', tmp_path)
-    assert [samples_in(path) for path in lists_of(again.directory)] == list(map(samples_in, lists_of(run.directory)))
+    assert [samples_in(path) for path in find_split_lists(again.directory)] == list(
+        map(samples_in, find_split_lists(run.directory))
+    )
     beside = photos / 'cat' / 'new.png'
     shutil.copy(photos / 'cat' / '0 a.png', beside)
     try:
@@ -168,7 +170,7 @@ def written(args, folder, **changes):
     args.model_dir = str(folder)
     vars(args).update(changes)
     write_lists(args)
-    return lists_of(folder)
+    return find_split_lists(folder)
 
 
 def options_for(*words):
@@ -272,7 +274,7 @@ def test_what_skip_bad_leaves_out_is_not_validated_on(form, faulty, tmp_path, tr
         (tmp_path / 'list.txt').write_text('\n'.join(['only-one-column', *lines]))
         words = [tmp_path / 'list.txt' if word == faulty else form if word == 'folder' else word for word in words]
     run = train_here(*words, '--skip_bad')
-    train, val = map(samples_in, lists_of(run.directory))
+    train, val = map(samples_in, find_split_lists(run.directory))
     assert (len(train), len(val)) == (16, 3)
     assert all(Image.open(path) for path, _ in val)
     assert '3 of 16 samples left out' in run.stdout

@@ -36,12 +36,12 @@ def test_the_parts_of_a_batch_make_up_the_batch(length, count):
     assert {len(each) for each in parts} == {len(whole)}
     for number, (_, batch) in enumerate(whole):
         found = [part[number][1] for part, sampler in zip(parts, shared, strict=True)
-                 if (1, number) not in sampler.stand_ins]  # fmt: skip
+                 if (1, number) not in sampler.padding_batches]  # fmt: skip
         assert np.concatenate(found).tolist() == batch.tolist()
         assert max(map(len, found)) - min(map(len, found)) <= 1
     places = [[part.tolist() for _, part in stream] for stream in streams]
     counted = [place for stream, each in zip(streams, places, strict=True) for number, part in enumerate(each)
-               if (1, number) not in stream.stand_ins for place in part]  # fmt: skip
+               if (1, number) not in stream.padding_batches for place in part]  # fmt: skip
     assert sorted(counted) == list(range(length))
 
 

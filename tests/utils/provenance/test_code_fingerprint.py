@@ -101,7 +101,7 @@ def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, pro
             'model.submodules.DoubleConv',
         ),
         ('utils/base/seeding.py', 'MASK = ', 'MASK = 1 + ', 'augment', 'utils.base.seeding.MASK'),
-        ('data/augment.py', 'GREY = (0.2989', 'GREY = (0.3', 'augment', 'data.augment.GREY'),
+        ('data/augment.py', '_WEIGHTS = (0.2989', '_WEIGHTS = (0.3', 'augment', 'data.augment.LUMINANCE_WEIGHTS'),
         ('data/augment.py', 'Erase(0.25)', 'Erase(0.5)', 'augment', 'data.augment.strong'),
         ('utils/metrics/base.py', '    @classmethod\n', '    @staticmethod\n', 'metrics', 'utils.metrics.base.Metrics'),
         (
