@@ -1,4 +1,4 @@
-"""Numbers from a .csv or .npz file, in memory: vectors of features, or pictures, with numbers or labels to predict."""
+"""Tables from a .csv or .npz file, held in memory: feature vectors or images, with numbers or labels as targets."""
 
 import numpy as np
 import torch
@@ -12,23 +12,23 @@ from utils.tasks.tasks import task_of
 
 
 class ArrayData(InMemory):
-    """train_list and val_list are .csv or .npz files, as data.lists.table.read_table takes them.
+    """Data set of .csv or .npz files, named by train_list and val_list; formats: data.lists.table.read_table.
 
-    Features are vectors float32 (F,), each feature less the training file's mean, divided by its standard deviation (1
-    where it is constant), which are recorded as args.mean and args.std. Targets of a regression stay as they are.
+    Features are float32 vectors (F,), standardised by the mean and standard deviation of the training file (1 for
+    constant features), which are recorded as args.mean and args.std. Regression targets are not scaled.
 
     Args:
-        args: options; task, target_columns, channels (F), image_size ([] for features), mean, std, num_classes,
-            class_names and num_targets count.
+        args: options; uses task, target_columns, channels (F), image_size ([] for features), mean, std, num_classes,
+            class_names and num_targets.
         split: 'train' (train_list) or 'val' (val_list).
 
     Raises:
-        DanluError: naming file and line of the first 20 faults, or the file has other columns than the training data.
+        DanluError: invalid lines (the first 20 with file and line), or columns that differ from the training data.
     """
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data (dict): its outputs, and of the features number and scale."""
+        """Return the options that the data determines (dict): number of outputs; for features also number and scale."""
         task, train_list = task_of(args), getattr(args, 'train_list', None)
         if all(getattr(args, name) is not None for name in ('channels', 'image_size', 'mean', 'std', task.outputs)):
             return {}
@@ -36,7 +36,7 @@ class ArrayData(InMemory):
         facts = {'channels': table.features.shape[1], 'image_size': list(table.features.shape[2:])}
         if not task.has_classes:
             facts['num_targets'] = table.targets.shape[1]
-            facts['target_names'] = table.target_names if train_list else None  # a tested model has those that it had
+            facts['target_names'] = table.target_names if train_list else None  # a test keeps the names of the model
         elif args.class_names is None and (train_list or args.num_classes is None):
             facts['class_names'] = label_names(table, args.ignore_index)
             facts['num_classes'] = count_classes(table, facts['class_names'], args.num_classes, args.ignore_index)
@@ -44,7 +44,7 @@ class ArrayData(InMemory):
             return facts
         if train_list is None and (args.mean is None or args.std is None):
             raise DanluError('--mean and --std: needed, as the checkpoint does not tell those of the training features')
-        constant = table.features.max(0) == table.features.min(0)  # whose deviation may be a rounding error
+        constant = table.features.max(0) == table.features.min(0)  # their standard deviation may be a rounding error
         deviations = np.where(constant, 1.0, table.features.std(0))
         return facts | {'mean': table.features.mean(0).tolist(), 'std': deviations.tolist()}
 
@@ -63,7 +63,7 @@ class ArrayData(InMemory):
 
 
 def _inputs(args, table):
-    """Return pictures, uint8 (N, C, H, W), or standardised features, float32 (N, F)."""
+    """Return images, uint8 (N, C, H, W), or standardised features, float32 (N, F)."""
     if table.pictures:
         return with_size(with_channels(torch.from_numpy(table.features), args.channels), args.image_size)
     features = (table.features - np.array(args.mean)) / np.array(args.std)
@@ -71,7 +71,7 @@ def _inputs(args, table):
 
 
 def _raw_tensors(table):
-    """Return the features and targets of a file as they stand there, for a hash: no matter how they are written."""
+    """Return the features and targets of a file as tensors for hashing, independent of how the file writes them."""
     if isinstance(table.targets, list):
         labels = torch.frombuffer(
             bytearray('\0'.join(table.targets).encode('utf-8', 'surrogatepass')), dtype=torch.uint8
@@ -82,7 +82,7 @@ def _raw_tensors(table):
 
 
 def _refuse_other_columns(args, table, split):
-    """Refuse a file whose features or targets are not those of the training data."""
+    """Raise DanluError if the features or targets of a file differ from those of the training data."""
     if table.pictures != bool(args.image_size):
         kinds = ('features', 'pictures')
         raise DanluError(f'{table.source} holds {kinds[table.pictures]}, the training data {kinds[not table.pictures]}')
@@ -94,7 +94,7 @@ def _refuse_other_columns(args, table, split):
             f'{table.source} has {table.targets.shape[1]} targets per sample instead of {args.num_targets} '
             '(--num_targets); --target_columns says which they are'
         )
-    if split == 'val' and table.header and args.train_list and hasattr(args, 'model_dir'):  # of a run, not of a test
+    if split == 'val' and table.header and args.train_list and hasattr(args, 'model_dir'):  # training, not a test
         trained = feature_names(args.train_list, args.target_columns)
         if trained and trained != table.header:
             raise DanluError(

@@ -1,9 +1,9 @@
-"""Random changes of training pictures, a whole batch at once and on its device, masks and target pictures with them.
+"""Random augmentation of training batches on their device, together with masks and target images.
 
-Each sample gets its own change, a function of (seed, epoch, index, how often it came before in the epoch) alone: the
-same for any number of workers, on any device and after a resumption, without touching any random generator. To add an
-augmentation: write a function that returns a list of steps, and a line in AUGMENTS. A step that moves pixels, without
-making other ones of them, says so by `moves = True`: only such steps serve where the target is a picture.
+The augmentation of a sample is a function of (seed, epoch, index, repetition within the epoch). It does not depend on
+the number of workers, the device or resuming, and uses no global random generator. To add an augmentation, write a
+function that returns a list of steps and add a line to AUGMENTS. A step that only moves pixels sets `moves = True`;
+where targets are images, only such steps are allowed.
 """
 
 import math
@@ -28,38 +28,38 @@ AUGMENTS = {
     'trivialaugment': 'data.auto_augment.trivialaugment',
 }
 
-MAX_CROP_TRIES = 10  # for a rectangle that fits in the picture, as torchvision has it
-LARGE_IMAGE_PIXELS = 2**15  # pixels of a picture from which a CPU had better change one after the other
-LUMINANCE_WEIGHTS = (0.2989, 0.587, 0.114)  # luminance, as torchvision.transforms.v2 has it
+MAX_CROP_TRIES = 10  # random rectangles per image, as in torchvision
+LARGE_IMAGE_PIXELS = 2**15  # on a CPU, larger images are flipped one by one
+LUMINANCE_WEIGHTS = (0.2989, 0.587, 0.114)  # as in torchvision.transforms.v2
 
 
 def none():
-    """Leave the picture as it is."""
+    """No augmentation."""
     return []
 
 
 def flip():
-    """Mirror left and right, one time in two. Not for digits or text."""
+    """Flip horizontally with probability 0.5. Not for digits or text."""
     return [Flip()]
 
 
 def crop():
-    """Shift by up to an eighth of each side, black coming in; for small pictures with flip, He et al. 2016."""
+    """Pad by an eighth of each side with black and crop at random; for small images with flip, He et al. 2016."""
     return [Shift(1 / 8)]
 
 
 def affine():
-    """Rotate by up to 10 degrees, shift by up to a tenth, scale by 0.9 to 1.1, black coming in; for digits and text."""
+    """Rotate by up to 10 degrees, shift by up to a tenth, scale by 0.9 to 1.1, filled with black; for digits, text."""
     return [Affine(10, (0.1, 0.1), (0.9, 1.1))]
 
 
 def standard():
-    """Cut out 25 to 100 % of the area, bring it to the full size (Szegedy et al. 2015), mirror one time in two."""
+    """Random resized crop of 25 to 100 % of the area (Szegedy et al. 2015), horizontal flip with probability 0.5."""
     return [RandomResizedCrop(0.25, 1.0), Flip()]
 
 
 def strong():
-    """`standard` with rotation by up to 15 degrees, colour jitter and an erased patch (Zhong et al. 2020)."""
+    """`standard` with rotation by up to 15 degrees, colour jitter and random erasing (Zhong et al. 2020)."""
     return [RandomResizedCrop(0.25, 1.0), Flip(), Affine(15), Jitter(0.4, 0.4, 0.4), Erase(0.25)]
 
 
@@ -68,14 +68,14 @@ class Augment:
 
     Args:
         name: key of AUGMENTS.
-        ignore_index: label of a mask's pixels that come from outside the picture; None where targets are no masks.
+        ignore_index: label for mask pixels from outside the image; None where targets are not masks.
         seed: the run's seed.
-        cut: the data set cuts the random part out of each picture while it decodes it (by `part`), at the file's own
-            resolution; only what comes after that is done here.
-        with_targets: targets are pictures that move along, exactly as the pictures do; see `refuse_non_geometric`.
+        cut: the data set applies the random crop while it decodes an image, at the resolution of the file (see
+            `parts`); only the other steps are applied here.
+        with_targets: targets are images and are transformed with the inputs; see `refuse_non_geometric`.
 
     Raises:
-        DanluError: the ignore index does not fit into masks of 8 bits.
+        DanluError: the ignore index does not fit into 8-bit masks.
     """
 
     def __init__(self, name, ignore_index, seed, cut=False, with_targets=False):
@@ -88,17 +88,17 @@ class Augment:
         self.steps = [item for item in steps if item is not self.cut]
 
     def __call__(self, images, targets, epoch, indices):
-        """Return a batch changed: images uint8 (B, C, H, W) and targets.
+        """Return augmented images, uint8 (B, C, H, W), and targets.
 
         Args:
             images: uint8 (B, C, H, W), on any device.
-            targets: masks uint8 (B, H, W) or pictures uint8 (B, C', H, W), which move along, or anything else, which
-                is returned as it is.
-            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
+            targets: masks uint8 (B, H, W) or images uint8 (B, C', H, W), which are transformed with the images; any
+                other targets are returned unchanged.
+            epoch: int; indices: int64 array (B,), from data.samplers.random_keys.
         """
         if images.dtype != torch.uint8:
             raise DanluError(f'--augment takes uint8 pictures, 0..255, and the data set gives {images.dtype}')
-        if self.with_targets:  # as further channels of the pictures: whatever moves these moves those
+        if self.with_targets:  # as additional channels, so that both move alike
             channels = images.shape[1]
             images = torch.cat([images, targets], dim=1)
         masks = targets if self.ignore_index is not None else None
@@ -110,10 +110,10 @@ class Augment:
         return images, targets if masks is None else masks
 
     def parts(self, epoch, indices):
-        """Return what chooses the part of each picture that a data set is to cut out, or None for each: nothing is cut.
+        """Return the random crop of each sample for a data set that crops while decoding; all None if there is no crop.
 
         Args:
-            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
+            epoch: int; indices: int64 array (B,), from data.samplers.random_keys.
 
         Returns:
             list of B functions((height, width)) -> (top, left, height, width), ints.
@@ -125,7 +125,7 @@ class Augment:
 
 
 def refuse_non_geometric(name):
-    """Raise DanluError unless all steps of an augmentation just move pixels, so that target pictures can go along."""
+    """Raise DanluError unless all steps of an augmentation only move pixels, as target images need."""
 
     def moves_only(name):
         return all(getattr(step, 'moves', False) for step in load_entry(AUGMENTS, name, 'augmentation')())
@@ -139,17 +139,17 @@ def refuse_non_geometric(name):
 
 
 class Flip:
-    """Mirror left and right with probability one half, as v2.RandomHorizontalFlip."""
+    """Horizontal flip with probability 0.5, as v2.RandomHorizontalFlip."""
 
     draws = 1
     moves = True
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         chosen = np.arange(len(images)) + len(images) * (draws[0] < 0.5)
         chosen = torch.from_numpy(chosen).to(images.device, non_blocking=True)
 
-        def mirrored(pixels):  # three times as fast as torch.where
+        def mirrored(pixels):  # 3 times faster than torch.where
             if pixels.device.type == 'cpu' and pixels[0].numel() > LARGE_IMAGE_PIXELS:
                 return torch.stack([pixels[i].flip(-1) if draws[0, i] < 0.5 else pixels[i] for i in range(len(pixels))])
             return torch.cat([pixels, pixels.flip(-1)]).index_select(0, chosen)
@@ -158,7 +158,7 @@ class Flip:
 
 
 class Shift:
-    """Pad by a share of each side and cut the size out again at a random place, as v2.RandomCrop(size, padding)."""
+    """Pad by a share of each side and crop the original size at random, as v2.RandomCrop(size, padding)."""
 
     draws = 2
     moves = True
@@ -167,7 +167,7 @@ class Shift:
         self.share = share
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         size = images.shape[-2:]
         pads = [max(1, int(side * self.share)) for side in size]
         places = [(draw * (2 * pad + 1)).astype(np.int64) for draw, pad in zip(draws, pads, strict=True)]
@@ -175,7 +175,7 @@ class Shift:
 
         def cut(pixels, fill):
             padded = F.pad(pixels, (pads[1], pads[1], pads[0], pads[0]), value=fill)
-            # A view of all windows, of which one index copies those chosen: ten times as fast as cutting one by one.
+            # Indexing a view of all windows is 10 times faster than cropping one by one.
             windows = padded.unfold(-2, size[0], 1).unfold(-2, size[1], 1)
             batch = torch.arange(len(pixels), device=pixels.device)
             return windows[batch, ..., rows, columns, :, :] if pixels.dim() == 3 else windows[batch, :, rows, columns]
@@ -184,13 +184,13 @@ class Shift:
 
 
 class RandomResizedCrop:
-    """Cut out a random part and bring it to full size, as v2.RandomResizedCrop; bilinear, masks by nearest neighbour.
+    """Random resized crop, as v2.RandomResizedCrop; bilinear for images, nearest neighbour for masks.
 
     Args:
-        scale: (least, most) share of the area.
+        scale: (smallest, largest) share of the area.
     """
 
-    ratio = (3 / 4, 4 / 3)  # width to height of the part
+    ratio = (3 / 4, 4 / 3)  # aspect ratio (width / height) of the crop
     draws = 2 * MAX_CROP_TRIES + 2
     moves = True
 
@@ -198,11 +198,11 @@ class RandomResizedCrop:
         self.scale = scale
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         height, width = images.shape[-2:]
         parts = [choose((height, width)) for choose in self.crop_functions(draws)]
         tops, lefts, heights, widths = np.array(parts, dtype=np.float64).T
-        # Where an output pixel comes from, in coordinates -1..1 of the picture.
+        # Affine matrices from output to input coordinates in -1..1.
         matrices = np.zeros((len(images), 2, 3), dtype=np.float32)
         matrices[:, 0, 0], matrices[:, 0, 2] = widths / width, (2 * lefts + widths) / width - 1
         matrices[:, 1, 1], matrices[:, 1, 2] = heights / height, (2 * tops + heights) / height - 1
@@ -214,17 +214,17 @@ class RandomResizedCrop:
         return images, masks
 
     def crop_functions(self, draws):
-        """Return what chooses the part of each sample, functions((height, width)) -> (top, left, height, width)."""
+        """Return one crop per sample: list of functions((height, width)) -> (top, left, height, width)."""
         sides = np.stack(proportions(draws, self.scale, self.ratio), axis=-1).swapaxes(0, 1).tolist()
         return [partial(self.first_fitting_crop, *sample) for sample in zip(sides, draws[-2:].T.tolist(), strict=True)]
 
     def first_fitting_crop(self, sides, place, size):
-        """Return the first part that fits into a picture, else the largest one in the middle.
+        """Return the first crop that fits into an image, otherwise the largest central crop within the aspect ratios.
 
         Args:
-            sides: height and width of each try, in a picture of area 1.
-            place: where the part lies, down and across, 0 <= x < 1.
-            size: (height, width) of the picture.
+            sides: height and width of each attempt, for an image of area 1.
+            place: relative position of the crop, vertical and horizontal, 0 <= x < 1.
+            size: (height, width) of the image.
         """
         height, width = size
         root = math.sqrt(height * width)
@@ -239,16 +239,16 @@ class RandomResizedCrop:
 
 
 class Affine:
-    """Rotate about the middle, scale, shear and shift, as v2.RandomAffine.
+    """Rotate around the centre, scale, shear and shift, as v2.RandomAffine.
 
-    Both by nearest neighbour, so that a mask which was scaled before stays in step with its picture. What comes in
-    from outside is black, in masks the ignore index.
+    Images and masks use nearest neighbour, so that they stay aligned. Pixels from outside the image become black, in
+    masks the ignore index.
 
     Args:
-        degrees: the most that it turns, either way.
-        translate: the most that it shifts across and down, either way, as shares of width and height.
-        scale: (least, most) factor.
-        shear: the most degrees that it slants across and down, either way.
+        degrees: largest rotation in either direction.
+        translate: largest horizontal and vertical shift in either direction, as shares of width and height.
+        scale: (smallest, largest) factor.
+        shear: largest horizontal and vertical shear in either direction, in degrees.
     """
 
     draws = 6
@@ -258,12 +258,12 @@ class Affine:
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         size = images.shape[-2:]
         return warp_nearest(images, masks, inverse_matrices(size, *self.choose(size, draws)), ignore_index)
 
     def choose(self, size, draws):
-        """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and slants (2, B) in degrees."""
+        """Return angles (B,) in degrees, shifts (2, B) in whole pixels, factors (B,) and shears (2, B) in degrees."""
         either_way, sides = 2 * draws - 1, np.array([[size[1]], [size[0]]])
         shifts = np.rint(either_way[1:3] * sides * np.array(self.translate)[:, None])
         factors = self.scale[0] + draws[3] * (self.scale[1] - self.scale[0])
@@ -271,19 +271,19 @@ class Affine:
 
 
 def inverse_matrices(size, angles, shifts, factors, slants):
-    """Return where the pixels of pictures that were slanted, turned, scaled and shifted come from, as torchvision's.
+    """Return matrices from output to input coordinates for rotation, scaling, shear and shift, as in torchvision.
 
     Args:
-        size: (height, width) of the pictures.
-        angles, shifts, factors, slants: as Affine.choose returns them.
+        size: (height, width) of the images.
+        angles, shifts, factors, slants: as returned by Affine.choose.
 
     Returns:
-        float32 (B, 2, 3): affine matrices in coordinates -1..1 of the picture.
+        float32 (B, 2, 3): affine matrices in image coordinates -1..1.
     """
     cos, sin = np.cos(np.radians(angles)), np.sin(np.radians(angles))
     across, down = np.tan(np.radians(slants))
-    a, c = cos + sin * down, sin - cos * down  # the first column of what turns and slants; its determinant is 1
-    matrices = np.array([[cos - c * across, sin + a * across], [-c, a]]) / factors  # of pixels from the middle
+    a, c = cos + sin * down, sin - cos * down  # first column of rotation and shear, of determinant 1
+    matrices = np.array([[cos - c * across, sin + a * across], [-c, a]]) / factors  # in pixels from the centre
     offsets = -(matrices * shifts).sum(1)
     halves = np.array([[size[1]], [size[0]]]) / 2
     matrices, offsets = matrices * halves / halves[:, None], offsets / halves
@@ -291,28 +291,28 @@ def inverse_matrices(size, angles, shifts, factors, slants):
 
 
 def warp_nearest(images, masks, matrices, ignore_index):
-    """Return pictures and masks (or None) whose pixels come from elsewhere, by nearest neighbour; see Affine.
+    """Return images and masks (or None) transformed by affine matrices with nearest neighbour; see Affine.
 
     Args:
-        matrices: float32 (B, 2, 3), as `inverse_matrices` returns them.
+        matrices: float32 (B, 2, 3), as returned by `inverse_matrices`.
     """
     grid = affine_grid(matrices, images)
     options = {'mode': 'nearest', 'padding_mode': 'zeros', 'align_corners': False}
     images = F.grid_sample(images.float(), grid, **options).to(torch.uint8)
-    if masks is not None:  # shifted by 1, so that a 0 is what came in
+    if masks is not None:  # shifted by 1, so that 0 marks pixels from outside
         labels = F.grid_sample(masks.unsqueeze(1).float() + 1, grid, **options).squeeze(1)
         masks = torch.where(labels > 0, labels - 1, float(ignore_index)).to(masks.dtype)
     return images, masks
 
 
 def affine_grid(matrices, images):
-    """Return the grid (B, H, W, 2) that F.grid_sample reads at, for affine matrices float32 (B, 2, 3), an array."""
+    """Return the sampling grid (B, H, W, 2) for F.grid_sample from affine matrices, a float32 array (B, 2, 3)."""
     matrices = torch.from_numpy(matrices).to(images.device, non_blocking=True)
     return F.affine_grid(matrices, [len(images), 1, *images.shape[-2:]], align_corners=False)
 
 
 class Jitter:
-    """Change brightness, contrast and saturation by factors of 1 - x to 1 + x, in random order, as v2.ColorJitter."""
+    """Scale brightness, contrast and saturation by random factors 1 - x .. 1 + x in random order: v2.ColorJitter."""
 
     draws = 4
     orders = np.array([(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
@@ -321,7 +321,7 @@ class Jitter:
         self.strengths = np.array([[brightness], [contrast], [saturation]])
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         factors = (1 + (2 * draws[:3] - 1) * self.strengths).astype(np.float32)
         order = self.orders[(draws[3] * len(self.orders)).astype(np.int64)]
         pixels = images.float()
@@ -341,7 +341,7 @@ class Jitter:
 
     @staticmethod
     def luminance(pixels):
-        """Return the grey values (B, 1, H, W) of pixels (B, C, H, W)."""
+        """Return the luminance (B, 1, H, W) of pixels (B, C, H, W)."""
         if pixels.shape[1] == 1:
             return pixels
         red, green, blue = pixels.split(1, dim=1)
@@ -349,7 +349,7 @@ class Jitter:
 
 
 class Erase:
-    """Blacken a rectangle with a probability, as v2.RandomErasing with its own sizes and ratios; masks stay."""
+    """Fill a random rectangle with black with a probability, as v2.RandomErasing by default; masks stay unchanged."""
 
     scale, ratio = (0.02, 0.33), (0.3, 3.3)
     draws = 2 * MAX_CROP_TRIES + 3
@@ -358,7 +358,7 @@ class Erase:
         self.probability = probability
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch with its holes; see Augment.__call__."""
+        """Return the augmented batch; see Augment.__call__."""
         size = images.shape[-2:]
         heights, widths, found = random_rectangles(size, draws, self.scale, self.ratio)
         erased = found & (draws[-1] < self.probability)
@@ -370,15 +370,15 @@ class Erase:
             places = torch.arange(length, device=images.device)
             sides.append((places >= edges[0, :, None]) & (places < edges[1, :, None]))
         hole = sides[0][:, :, None] & sides[1][:, None, :]
-        return images * ~hole.unsqueeze(1), masks  # several times as fast as filling
+        return images * ~hole.unsqueeze(1), masks  # several times faster than filling
 
 
 def random_rectangles(size, draws, scale, ratio):
-    """Return the heights and widths, float (B,), of the first of TRIES random rectangles that fit, and which did.
+    """Return heights and widths, float (B,), of each sample's first random rectangle that fits, and whether one fits.
 
     Args:
-        size: (height, width) of the picture.
-        draws, scale, ratio: as `proportions`.
+        size: (height, width) of the image.
+        draws, scale, ratio: as for `proportions`.
     """
     heights, widths = (np.rint(math.sqrt(size[0] * size[1]) * sides) for sides in proportions(draws, scale, ratio))
     fits = (heights >= 1) & (heights <= size[0]) & (widths >= 1) & (widths <= size[1])
@@ -387,11 +387,11 @@ def random_rectangles(size, draws, scale, ratio):
 
 
 def proportions(draws, scale, ratio):
-    """Return the heights and widths, float (TRIES, B), of random rectangles in a picture of area 1.
+    """Return heights and widths, float (MAX_CROP_TRIES, B), of random rectangles in an image of area 1.
 
     Args:
-        draws: float (2 * TRIES or more, B), 0 <= x < 1: for the areas, then for the ratios, even in their logarithm.
-        scale, ratio: (least, most) share of the area, and width to height.
+        draws: float (2 * MAX_CROP_TRIES or more, B), 0 <= x < 1: for areas, then for log-uniform aspect ratios.
+        scale, ratio: (smallest, largest) share of the area and aspect ratio (width / height).
     """
     areas = scale[0] + draws[:MAX_CROP_TRIES] * (scale[1] - scale[0])
     ratios = np.exp(

@@ -1,7 +1,7 @@
-"""RandAugment (Cubuk et al. 2020) and TrivialAugment (Mueller and Hutter 2021), as torchvision.transforms.v2 has them.
+"""RandAugment (Cubuk et al. 2020) and TrivialAugment (Mueller and Hutter 2021), as in torchvision.transforms.v2.
 
-The operations, their magnitudes and their frequencies are torchvision's. Each sample of a batch gets an operation and a
-magnitude of its own; the samples that get the same operation are changed together. See data/augment.py.
+Operations, magnitudes and frequencies are those of torchvision. Each sample of a batch gets its own operation and
+magnitude; samples with the same operation are transformed together. See data/augment.py.
 """
 
 import numpy as np
@@ -10,34 +10,35 @@ import torch.nn.functional as F
 
 from data.augment import LUMINANCE_WEIGHTS, warp_nearest
 
-MAGNITUDE_BINS = 31  # magnitudes of an operation
+MAGNITUDE_BINS = 31  # as in torchvision
 GEOMETRIC_OPERATIONS = ('ShearX', 'ShearY', 'TranslateX', 'TranslateY', 'Rotate')
 ENHANCEMENTS = ('Brightness', 'Color', 'Contrast', 'Sharpness')
-SIGNED_OPERATIONS = (*GEOMETRIC_OPERATIONS, *ENHANCEMENTS)  # the magnitude is negative one time in two
+SIGNED_OPERATIONS = (*GEOMETRIC_OPERATIONS, *ENHANCEMENTS)  # the magnitude is negative with probability 0.5
 OPERATIONS = ('Identity', *SIGNED_OPERATIONS, 'Posterize', 'Solarize', 'AutoContrast', 'Equalize')
 
 
 def randaugment():
-    """Two of 14 operations, of magnitude 9 of 0 to 30 (Cubuk et al. 2020): torchvision's RandAugment()."""
+    """Two of 14 operations at magnitude 9 of 0..30 (Cubuk et al. 2020): torchvision's RandAugment()."""
     shares = {'ShearX': 0.3, 'ShearY': 0.3, 'Rotate': 30.0, 'Posterize': 4, **dict.fromkeys(ENHANCEMENTS, 0.9)}
     return [Operation(shares, relative_shift=150 / 331, magnitude=9) for _ in range(2)]
 
 
 def trivialaugment():
-    """One of 14 operations, of random magnitude (Mueller and Hutter 2021): torchvision's TrivialAugmentWide()."""
+    """One of 14 operations at a random magnitude (Mueller and Hutter 2021): torchvision's TrivialAugmentWide()."""
     largest = {'ShearX': 0.99, 'ShearY': 0.99, 'Rotate': 135.0, 'Posterize': 6, **dict.fromkeys(ENHANCEMENTS, 0.99)}
     return [Operation(largest | {'TranslateX': 32.0, 'TranslateY': 32.0})]
 
 
 class Operation:
-    """Apply one of OPERATIONS to each picture, all equally often. What comes in from outside is black.
+    """Apply one of OPERATIONS to each image, with equal probability. Pixels from outside the image become black.
 
-    Shears, shifts and rotations take masks along, whose pixels from outside get the ignore index; by nearest neighbour.
+    Shears, shifts and rotations transform masks too, with nearest neighbour; mask pixels from outside become the ignore
+    index.
 
     Args:
-        largest: dict from an operation to its magnitude in the last of BINS; of Posterize the bits that are taken away.
-        relative_shift: instead of largest['TranslateX'] and ['TranslateY'], as a share of width and height.
-        magnitude: number of the bin, from 0 on; None: each sample has a random one.
+        largest: dict from an operation to its magnitude in the last bin; for Posterize the number of bits removed.
+        relative_shift: replaces largest['TranslateX'] and ['TranslateY'], as a share of width and height.
+        magnitude: number of the bin, from 0; None: random for each sample.
     """
 
     draws = 3
@@ -46,7 +47,7 @@ class Operation:
         self.largest, self.relative_shift, self.magnitude = largest, relative_shift, magnitude
 
     def __call__(self, images, masks, draws, ignore_index):
-        """Return the batch changed; see data.augment.Augment.__call__."""
+        """Return the augmented batch; see data.augment.Augment.__call__."""
         numbers = (draws[0] * len(OPERATIONS)).astype(np.int64)
         bins = (
             np.full(len(images), self.magnitude) if self.magnitude is not None else np.int64(draws[1] * MAGNITUDE_BINS)
@@ -67,11 +68,11 @@ class Operation:
         return images, masks
 
     def magnitudes(self, name, size):
-        """Return the magnitude of an operation in each bin, float64 (BINS,), or None: it has none.
+        """Return the magnitude of an operation in each bin, float64 (MAGNITUDE_BINS,), or None if it has no magnitude.
 
         Args:
-            name: of OPERATIONS.
-            size: (height, width) of the pictures.
+            name: one of OPERATIONS.
+            size: (height, width) of the images.
         """
         if name == 'Solarize':
             return _linspace(1.0, 0.0)
@@ -88,7 +89,7 @@ class Operation:
 
     @staticmethod
     def _move(images, masks, numbers, magnitudes, ignore_index):
-        """Move the pixels of the samples whose operation does that, in place."""
+        """Apply the geometric operations of a batch in place."""
         first = OPERATIONS.index(GEOMETRIC_OPERATIONS[0])
         chosen = np.flatnonzero((numbers >= first) & (numbers < first + len(GEOMETRIC_OPERATIONS)))
         if not len(chosen):
@@ -107,21 +108,21 @@ class Operation:
 
 
 def _linspace(first, last):
-    """Return BINS numbers, evenly spaced in float32 as torchvision has them: float64 (BINS,)."""
+    """Return MAGNITUDE_BINS evenly spaced numbers, computed in float32 as in torchvision: float64 (MAGNITUDE_BINS,)."""
     return torch.linspace(first, last, MAGNITUDE_BINS).double().numpy()
 
 
 def operation_matrix(name, magnitude, size):
-    """Return where the pixels of a moved picture come from, in coordinates -1..1: float32 (1, 2, 3).
+    """Return the affine matrix of a geometric operation from output to input coordinates in -1..1: float32 (1, 2, 3).
 
     Args:
-        name: of MOVING.
-        magnitude: float; of shears the shift per pixel, from the upper left corner; of shifts pixels, rounded towards
-            0; of Rotate degrees, counterclockwise.
-        size: (height, width) of the picture.
+        name: one of GEOMETRIC_OPERATIONS.
+        magnitude: float; for shears the shift per pixel from the upper left corner; for shifts pixels, rounded towards
+            0; for Rotate degrees, counterclockwise.
+        size: (height, width) of the image.
     """
     height, width = size
-    matrix = np.eye(2, 3)  # of pixels from the middle
+    matrix = np.eye(2, 3)  # in pixels from the centre
     if name == 'ShearX':
         matrix[0, 1:] = magnitude, magnitude * height / 2
     elif name == 'ShearY':
@@ -136,16 +137,16 @@ def operation_matrix(name, magnitude, size):
 
 
 def apply_colour_operation(name, pixels, magnitudes):
-    """Return pictures whose colours are changed: uint8 (B, C, H, W), C being 1 or 3.
+    """Return images after a colour operation: uint8 (B, C, H, W), C being 1 or 3.
 
     Args:
-        name: of OPERATIONS.
+        name: one of OPERATIONS.
         pixels: uint8 (B, C, H, W).
         magnitudes: float64 array (B,).
     """
-    from torchvision.transforms.v2 import functional  # seconds, so not at the top
+    from torchvision.transforms.v2 import functional  # slow to import
 
-    if name in ('AutoContrast', 'Equalize'):  # they look at each picture by itself
+    if name in ('AutoContrast', 'Equalize'):  # computed per image
         return functional.autocontrast(pixels) if name == 'AutoContrast' else functional.equalize(pixels)
     if name == 'Posterize':
         bits = torch.from_numpy((256 - 2 ** (8 - magnitudes)).astype(np.uint8))
@@ -157,7 +158,7 @@ def apply_colour_operation(name, pixels, magnitudes):
         return torch.where(pixels >= factor, 255 - pixels, pixels)
     if name == 'Color' and pixels.shape[1] == 1:
         return pixels
-    if name == 'Sharpness':  # exact where both are equal
+    if name == 'Sharpness':  # exact where both terms are equal
         blended = pixels + (smooth_3x3(pixels) - pixels) * rest
     elif name == 'Brightness':
         blended = pixels * factor
@@ -167,7 +168,7 @@ def apply_colour_operation(name, pixels, magnitudes):
 
 
 def luminance(pixels):
-    """Return the whole grey values (B, 1, H, W), float32, of uint8 pixels (B, C, H, W)."""
+    """Return luminance rounded down (B, 1, H, W), float32, of uint8 pixels (B, C, H, W)."""
     if pixels.shape[1] == 1:
         return pixels.float()
     red, green, blue = pixels.split(1, dim=1)
@@ -180,12 +181,12 @@ def luminance(pixels):
 
 
 def mean_luminance(pixels):
-    """Return the mean grey value of each picture, float32 (B, 1, 1, 1)."""
+    """Return the mean luminance of each image, float32 (B, 1, 1, 1)."""
     return luminance(pixels).mean((1, 2, 3), keepdim=True)
 
 
 def smooth_3x3(pixels):
-    """Return pictures smoothed by a window of 3x3, whole numbers, float32 (B, C, H, W); their borders stay."""
+    """Return images smoothed by a 3x3 window and rounded, float32 (B, C, H, W); border pixels stay unchanged."""
     smooth, channels = pixels.float(), pixels.shape[1]
     if min(pixels.shape[2:]) > 2:
         kernel = torch.full((3, 3), 1 / 13, device=pixels.device)

@@ -1,11 +1,11 @@
-"""Building a data set: what its constructor is given for the split, in Danlu's own form and in that of torch_base.
+"""Constructing a data set with the split argument in the form that its constructor takes, Danlu's or torch_base's.
 
     class Photos(Dataset):
         def __init__(self, args, split):       # 'train' or 'val'; also called mode or phase
         def __init__(self, args, is_train):    # True or False; also called train
 
-The name of the parameter decides. Any other name is refused, because 'train' and 'val' are both true: a data set that
-expects a bool would read the training list for validation, too.
+The parameter's name decides. Other names are refused, because 'train' and 'val' are both true in Python: a data set
+that expects a bool would read the training list for validation as well.
 """
 
 import copy
@@ -13,23 +13,23 @@ import inspect
 
 from utils.base.errors import DanluError
 
-SPLIT_PARAMETERS = ('split', 'mode', 'phase')  # parameters that are given 'train' or 'val'
-IS_TRAIN_PARAMETERS = ('is_train', 'train')  # parameters that are given True or False
+SPLIT_PARAMETERS = ('split', 'mode', 'phase')  # parameters that take 'train' or 'val'
+IS_TRAIN_PARAMETERS = ('is_train', 'train')  # parameters that take True or False
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def build_dataset(kind, args, split):
-    """Return the data set that a registered class or function makes of the options.
+    """Return the data set that a registered class or function builds from the options.
 
     Args:
-        kind: class or function of (args, split), see the file's docstring.
-        args: options. Those of a test have no train_list; the data set gets a copy in which it is the list that the
-            run was trained on, or None where the checkpoint does not tell.
+        kind: class or function of (args, split); see the module docstring.
+        args: options. In a test they have no train_list; the data set gets a copy with the train_list of the run, or
+            None if the checkpoint does not record it.
         split: 'train' or 'val'.
 
     Raises:
-        DanluError: the constructor takes something else; names its file and line.
+        DanluError: the constructor takes other arguments; the message names its file and line.
     """
     if not hasattr(args, 'train_list'):
         args = copy.copy(args)
@@ -40,10 +40,10 @@ def build_dataset(kind, args, split):
 
 
 def split_parameter(kind):
-    """Return the parameter (inspect.Parameter) of a data set's constructor that says which split is wanted.
+    """Return the parameter (inspect.Parameter) of a data set's constructor that takes the split.
 
     Raises:
-        DanluError: there is none of a known name, or a parameter that nothing is known for.
+        DanluError: no parameter has a known name, or another parameter has no default value.
     """
     function, parameters = _constructor(kind)
     known = [each for each in parameters[1:] if each.name in (*SPLIT_PARAMETERS, *IS_TRAIN_PARAMETERS)]
@@ -59,9 +59,9 @@ def split_parameter(kind):
 
 
 def _constructor(kind):
-    """Return the function that takes the options, and its parameters (list) without self.
+    """Return the function that takes the options and its parameters (list) without self.
 
-    Of a class whose __init__ passes everything on (*args, **kwargs), that is the __init__ of the class above it.
+    For a class whose __init__ only passes on *args and **kwargs this is the __init__ of its base class.
     """
     if not inspect.isclass(kind):
         return kind, list(inspect.signature(kind).parameters.values())
@@ -77,7 +77,7 @@ def _constructor(kind):
 
 
 def _definition_site(function):
-    """Return where a function or class is defined (str): 'data/photos.py, line 12'."""
+    """Return where a function or class is defined (str), for example 'data/photos.py, line 12'."""
     code = getattr(function, '__code__', None)
     if code is None:
         return getattr(function, '__module__', 'not known')

@@ -1,23 +1,23 @@
-"""The data sets by name, and the loaders that turn them into batches.
+"""DATASETS, the registry of data sets, and the loaders that make batches of them.
 
-To add a data set: write a file in data/ with a class like those there, and a line in DATASETS. It needs
-`__init__(args, split)`, split 'train' or 'val', or as torch_base has it `__init__(args, is_train)`, a bool
-(data/build_dataset.py); `__len__`; and `__getitem__(index)`, which returns a picture as uint8 tensor (C, H, W), or a
-vector of features as float32 tensor (F,) where image_size is [], and its target (utils/tasks/tasks.py). What
-`__getitem__` draws from torch's global generator (torch.rand ...) is the same for any number of workers. It may have
+To add a data set, write a class in a file in data/ and add a line to DATASETS. The class needs `__init__(args, split)`
+with split 'train' or 'val', or `__init__(args, is_train)` with a bool, as in torch_base (data/build_dataset.py);
+`__len__`; and `__getitem__(index)`, which returns an image as uint8 tensor (C, H, W), or features as float32 tensor
+(F,) where image_size is [], and a target (utils/tasks/tasks.py). Random numbers that `__getitem__` draws from torch's
+global generator do not depend on the number of workers. Optional members:
 
-    describe(args)        what options can take from the data (dict): num_classes or num_targets, image_size,
-                          channels, mean, std, class_names, mask_values, bits
-    name(index)           what results call a sample
+    describe(args)        options that the data determines (dict): num_classes or num_targets, image_size, channels,
+                          mean, std, class_names, mask_values, bits
+    name(index)           name of a sample in results
     labels                int64 tensor (N,), for --balance
-    notes                 list of lines to print at the start
-    content_hash()        str, other where the samples are others: tests and resumed runs compare it
-    in_memory = True      nothing has to be decoded: no worker processes unless they are asked for
+    notes                 list of lines printed at the start
+    content_hash()        str that identifies the samples: tests and resumed runs compare it
+    in_memory = True      nothing is decoded: no worker processes by default
     __getitems__(indices) a whole batch at once
-    load(index, part)     instead of `__getitem__`: cuts a random part out of the file, draws nothing, is called by
-                          threads (data/list_dataset.py)
-    order(epoch)          instead of a length: yields what `load` takes (data/stream.py); each has an `index` and, where
-                          samples come again within an epoch, a `repetition`
+    load(index, part)     instead of `__getitem__`: crops while decoding, uses no random generator, is called by threads
+                          (data/list_dataset.py)
+    order(epoch)          instead of a length: yields arguments for `load` (data/stream.py), each with an `index` and,
+                          where samples repeat within an epoch, a `repetition`
 """
 
 import numpy as np
@@ -58,27 +58,27 @@ DATASETS = {
     'cifar100': 'data.torchvision_data.CIFAR100',
 }
 
-# Of ImageNet, for pictures whose own are not known.
+# For images whose own mean and standard deviation are unknown.
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 MAX_DEFAULT_WORKERS = 8
-OPTIONAL_FACTS = ('mask_values', 'bits', 'target_names')  # options that not every kind of data has
+OPTIONAL_FACTS = ('mask_values', 'bits', 'target_names')  # options that only some data sets determine
 
 
 def select_train_loader(args):
-    """Return the Loader of the training split: shuffled by (seed, epoch), with what `prepare` needs to augment it."""
+    """Return the Loader of the training split, shuffled by (seed, epoch)."""
     return _loader(args, 'train')
 
 
 def select_eval_loader(args):
-    """Return the Loader of val_list, or of the data set's own test split: in order, never augmented."""
+    """Return the Loader of val_list, or of the data set's own test split, in order and without augmentation."""
     return _loader(args, 'val')
 
 
 def complete_args(args):
-    """Fill in the options that were left to the data: the task's outputs, image_size, channels, mean, std, class_names.
+    """Set the options that the data determines: the task's outputs, image_size, channels, mean, std, class_names.
 
     Raises:
-        DanluError: the data does not tell what is needed, or an option does not go with it.
+        DanluError: the data does not determine an option, or an option does not fit the data.
     """
     needed = dict.fromkeys(('channels', task_of(args).outputs, 'image_size'))
     told = [name for name in (*needed, 'class_names', 'mean', 'std') if getattr(args, name) is None]
@@ -88,7 +88,7 @@ def complete_args(args):
         if getattr(args, name) is None and facts.get(name) is not None:
             setattr(args, name, facts[name])
             told.append(name)
-    args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # save_args marks them
+    args.from_data = sorted({*getattr(args, 'from_data', []), *told})  # marked in args.txt
     for name in needed:
         if getattr(args, name) is None:
             setattr(args, name, facts.get(name))
@@ -111,7 +111,7 @@ def complete_args(args):
 
 
 def _complete_reading(args, weights):
-    """Fill in how picture files are read: as the configuration (dict) of pretrained weights says, else as ever."""
+    """Set how image files are read: by the configuration (dict) of pretrained weights, or the defaults."""
     if args.data_type not in PICTURE_DATA:
         return
     told = [name for name in ('interpolation', 'crop_share') if getattr(args, name) is None]
@@ -123,20 +123,20 @@ def _complete_reading(args, weights):
 
 
 def _fitting_channels(args, name, values):
-    """Return mean or std (list of float), one per channel or feature."""
-    if task_of(args).target == 'picture':  # pixels go in and come out as they are, in 0..1
+    """Return mean or std (list of float), one value per channel or feature."""
+    if task_of(args).target == 'picture':  # inputs and outputs are pixels in 0..1
         return [0.0 if name == 'mean' else 1.0] * args.channels
     if len(values) == args.channels:
         return list(values)
-    if len(values) == 1:  # of grey pictures shown as RGB, or the same for all features
+    if len(values) == 1:  # grey images read as RGB, or one value for all features
         return list(values) * args.channels
     if args.channels > 1 or not has_pictures(args):
         raise DanluError(f'--{name}: {len(values)} given for {args.channels} channels or features; leave it out')
-    return [round(sum(values) / len(values), 4)]  # RGB shown as grey
+    return [round(sum(values) / len(values), 4)]  # RGB images read as grey
 
 
 def _fitted_palette(args):
-    """Return the colours of the classes (list of str), now that these are known."""
+    """Return the colours of the classes (list of str)."""
     try:
         return fitted(args.palette, args.num_classes, args.class_names)
     except DanluError as error:
@@ -144,17 +144,17 @@ def _fitted_palette(args):
 
 
 def _refuse_for_features(args):
-    """Refuse options that only pictures have a use for."""
+    """Refuse options that apply only to images."""
     for name, off in (('augment', 'none'), ('mixup', None), ('cutmix', None), ('channels_last', None)):
         if getattr(args, name, off) not in (off, False):
             raise DanluError(f'--{name}: the samples are vectors of features, not pictures; leave it out')
 
 
 class Batches(Dataset):
-    """Makes whole batches of a data set: pictures uint8 (B, C, H, W) and targets (B, ...).
+    """Makes batches of a data set: images uint8 (B, C, H, W) and targets (B, ...).
 
     Args:
-        dataset: as the file's docstring says.
+        dataset: see the module docstring.
         augment: Augment, or None.
         seed: the run's seed.
         mixing: Mixing, or None.
@@ -168,10 +168,10 @@ class Batches(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, key):
-        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches; to be augmented or mixed, with a key.
+        """Return the batch of `key`, an (epoch, indices) pair from EpochBatches; indices of a stream are SampleRefs.
 
-        For a stream `indices` are SampleRefs. The key that is returned is (epoch, random_keys(indices)). What it is for
-        is left to the device, a batch at a time: see utils.training.batch_transform and data.loader.Loader.
+        With augmentation or mixing the batch also has (epoch, random_keys(indices)). Both are applied on the device, to
+        whole batches: see utils.training.batch_transform and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
@@ -179,22 +179,22 @@ class Batches(Dataset):
             return self._with_key(self.dataset.__getitems__(positions), key)
         if self.crops_while_decoding:
             return self.collate_samples(self.load(key), key)
-        state = torch.get_rng_state()  # in the main process it is the model's
+        state = torch.get_rng_state()  # in the main process, the generator belongs to the model
         keys = random_keys(indices).tolist()
         samples = [self._sample(epoch, *each) for each in zip(keys, indices.tolist(), strict=True)]
         torch.set_rng_state(state)
         return self.collate_samples(samples, key)
 
     def load(self, key):
-        """Return the samples (list) of `key` from a data set that cuts parts; several threads may do so at once."""
+        """Return the samples (list) of `key` from a data set that crops while decoding; thread-safe."""
         epoch, indices = key
         parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, random_keys(indices))
         return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
 
     def collate_samples(self, samples, key):
-        """Return samples, a list of (picture, target), as the batch of `key`."""
+        """Return samples, a list of (image, target), as the batch of `key`."""
         images, targets = zip(*samples, strict=True)
-        # In a worker process default_collate stacks in memory that is shared already.
+        # In a worker process default_collate stacks in shared memory.
         batch = default_collate(list(images)), default_collate([torch.as_tensor(target) for target in targets])
         return self._with_key(batch, key)
 
@@ -207,7 +207,7 @@ class Batches(Dataset):
 
 
 def crops_while_decoding(dataset):
-    """Return whether a data set has `load(index, part)`, and no newer `__getitem__` than that belongs to."""
+    """Return whether a data set has `load(index, part)` and no subclass overrides only `__getitem__`."""
     if getattr(dataset, 'load', None) is None:
         return False
     owners = {name: cls for cls in reversed(type(dataset).__mro__) for name in vars(cls)}
@@ -215,15 +215,15 @@ def crops_while_decoding(dataset):
 
 
 def notes_of(*loaders):
-    """Return what the data sets of loaders have to say at the start (list of str)."""
+    """Return the notes of the data sets of loaders (list of str)."""
     datasets = [getattr(getattr(loader, 'dataset', None), 'dataset', None) for loader in loaders]
     return [note for dataset in datasets for note in getattr(dataset, 'notes', [])]
 
 
 def check_ready_made(loader, args):
-    """Refuse what a ready-made training loader cannot do.
+    """Refuse options that a ready-made training loader does not support.
 
-    Where it does not tell the mean of the targets, args.target_scale becomes 'none'.
+    If it does not determine the mean of the targets, args.target_scale becomes 'none'.
     """
     complete_target_scale(args)
     dataset = getattr(loader, 'dataset', None)

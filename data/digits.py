@@ -1,7 +1,4 @@
-"""The digits that ship with Danlu: 6,000 pictures of MNIST, 5,000 to train and 1,000 to test (digits.LICENSE.md).
-
-With labels, or with noise to be removed.
-"""
+"""Bundled digits: 6,000 MNIST images, 5,000 for training and 1,000 for testing (digits.LICENSE.md), clean or noisy."""
 
 from pathlib import Path
 
@@ -13,16 +10,16 @@ from utils.base.regular_files import regular
 from utils.base.seeding import uniform_draws
 
 DIGITS_FILE = Path(__file__).with_name('digits.npz')
-NOISE_STD = 50  # standard deviation, of pixels in 0..255
-NOISE_KEYS = {'train': 0x74726E, 'test': 0x747374}  # the noise of the test digits is not that of those trained on
+NOISE_STD = 50  # standard deviation for pixels in 0..255
+NOISE_KEYS = {'train': 0x74726E, 'test': 0x747374}  # independent noise for both splits
 
 
 class Digits(InMemory):
-    """Handwritten digits, 28x28, grey; the mean and deviation are those of MNIST's training pictures."""
+    """Handwritten digits, 28x28, grey; mean and standard deviation are those of MNIST's training images."""
 
     @staticmethod
     def describe(args):
-        """Return what the options can take from the data set (dict)."""
+        """Return the options that the data set determines (dict)."""
         return {'num_classes': 10, 'image_size': [28, 28], 'channels': 1, 'mean': [0.1307], 'std': [0.3081]}
 
     def __init__(self, args, split):
@@ -31,14 +28,14 @@ class Digits(InMemory):
 
 
 class NoisyDigits(InMemory):
-    """The digits with noise, to be restored to those without: Gaussian of deviation 50/255, cut off at black and white.
+    """Digits with Gaussian noise of standard deviation 50/255, clipped to 0..1, to be restored to the clean digits.
 
-    A digit's noise is a function of its index alone: the same in every epoch and every run.
+    The noise is a function of the digit's index: the same in every epoch and run.
     """
 
     @staticmethod
     def describe(args):
-        """Return what the options can take from the data set (dict)."""
+        """Return the options that the data set determines (dict)."""
         return {'image_size': [28, 28], 'channels': 1}
 
     def __init__(self, args, split):
@@ -50,16 +47,16 @@ class NoisyDigits(InMemory):
 
 
 def read_digits(part):
-    """Return the pictures, uint8 (N, 1, 28, 28), and labels, int64 (N,), of a part: 'train' or 'test'."""
+    """Return images, uint8 (N, 1, 28, 28), and labels, int64 (N,), of a split: 'train' or 'test'."""
     with np.load(regular(DIGITS_FILE), allow_pickle=False) as file:
         images = torch.from_numpy(file[f'{part}_images']).unsqueeze(1)
         return images, torch.from_numpy(file[f'{part}_labels']).long()
 
 
 def normal_draws(key, indices, count):
-    """Return normally distributed numbers that are a function of (key, index) alone: float32 (B, count).
+    """Return normally distributed numbers, a function of (key, index): float32 (B, count).
 
-    Box and Muller 1958. Not from a generator of numpy or torch, whose numbers may change with its version.
+    Box and Muller 1958. Generators of numpy and torch are not used, as their numbers may change between versions.
     """
     half = -(-count // 2)
     draws = uniform_draws(key, indices, 2 * half)

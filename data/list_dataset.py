@@ -1,4 +1,4 @@
-"""Pictures named by a list file, decoded when they are needed."""
+"""Images in a list file, decoded on demand."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -34,31 +34,31 @@ from utils.tasks.tasks import task_of
 
 MAX_GUESSED_SIDE = 512
 SAMPLES_PER_BLOCK = 8192
-MIN_SAMPLES_FOR_PROCESSES = 2000  # samples for which it is worth while to start processes
-# Ten million lines take seconds to be read: a Listing that is still in use is not read anew, and `describe` keeps the
-# last one for the data set that is built next.
+MIN_SAMPLES_FOR_PROCESSES = 2000  # for fewer samples, threads are faster than starting processes
+# Reading ten million lines takes seconds: a Listing in use is not read again, and `describe` keeps its Listing for the
+# data set that is built next.
 _OPEN_LISTINGS, _LAST_DESCRIBED = WeakValueDictionary(), []
 
 
 class ListDataset(Dataset):
-    """`image<TAB or blank>target` per line; what the target is depends on the task.
+    """Data set of a list file, `image<TAB or space>target` per line; the targets depend on the task.
 
         classification   a label or a class name
-        multilabel       labels or class names with commas between them, - for none
-        regression       one number or several, blanks or tabs between them, as many in every line
-        segmentation     a mask picture
-        restoration      a picture of the same size
+        multilabel       labels or class names separated by commas, - for none
+        regression       one or several numbers, separated by spaces or tabs, the same number in every line
+        segmentation     a mask
+        restoration      an image of the same size
 
-    Every picture and target is checked when the data set is built, so that a fault is found before the first step; of
-    millions only those that `Listing.drawn` names, but with --dry_run that all files are there.
+    Every image and target is checked when the data set is built, before training starts; of millions of samples only
+    those of `Listing.random_positions`, with --dry_run also whether all files exist.
 
     Args:
-        args: options; data_root, task, num_classes, num_targets, class_names, image_size, fit, channels, mean and
-            ignore_index count.
+        args: options; uses data_root, task, num_classes, num_targets, class_names, image_size, fit, channels, mean and
+            ignore_index.
         split: 'train' (train_list) or 'val' (val_list).
 
     Raises:
-        DanluError: naming file and line of the first 20 faults.
+        DanluError: there are invalid lines; the first 20 are named with file and line.
     """
 
     in_memory = False
@@ -67,10 +67,10 @@ class ListDataset(Dataset):
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data (dict): its outputs, and the size of the first picture."""
+        """Return the options that the data determines (dict): number of outputs, size of the first image."""
         facts, target = {'channels': 3}, task_of(args).target
         train_list = getattr(args, 'train_list', None)
-        # A model that is tested has its order of classes; that of the test list may be another.
+        # A tested model has its own order of classes, which may differ from that of the test list.
         may_count = train_list is not None or args.num_classes is None
         classes_wanted = target in ('label', 'labels') and args.class_names is None and may_count
         numbers_wanted = target == 'numbers' and args.num_targets is None
@@ -79,9 +79,9 @@ class ListDataset(Dataset):
         if not wanted:
             return facts
         path = train_list or args.val_list
-        # Lines that are no samples are passed over: building the data set reports them, with all the other faults.
+        # Invalid lines are skipped here; building the data set reports them.
         listing = _read(cls.read, path, args.data_root, faults := ErrorCollector(path), target == 'numbers')
-        _LAST_DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read anew
+        _LAST_DESCRIBED[:] = [listing] * (os.path.isfile(path) and not faults.count)  # others are read again
         if classes_wanted:
             if target == 'label':
                 names = cls.names_of(listing, args.ignore_index)
@@ -92,7 +92,7 @@ class ListDataset(Dataset):
             facts |= {'class_names': names, 'num_classes': count}
         if numbers_wanted:
             facts['num_targets'] = count_numbers(listing)
-            facts['target_names'] = listing.target_names if train_list else None  # a tested model has its own
+            facts['target_names'] = listing.target_names if train_list else None  # a test keeps the names of the model
         if values_wanted:
             chosen = random_positions(len(listing), MAX_MASKS).tolist()
             facts['mask_values'] = find_mask_values(map(listing.target_path, chosen), args.num_classes)
@@ -127,7 +127,7 @@ class ListDataset(Dataset):
         self.summarise_checks()
 
     def summarise_checks(self):
-        """Keep what the check has found, `labels_in_masks` and a note for each kind of surprise."""
+        """Store the results of the check: `labels_in_masks` and notes."""
         if self.coding is not None:
             self.notes += self.coding.notes(self.listing.source)
             self.labels_in_masks = self.facts.labels_in_masks()
@@ -135,10 +135,10 @@ class ListDataset(Dataset):
         if self.guessed:
             self.notes += self.facts.notes_of_size(self.listing.source, self.size, self.fit.how)
         self.notes += self.facts.notes_of_bits(self.listing.source, self.bits, self.measured)
-        del self.facts  # as it is shared memory, and the data set may be sent to another process
+        del self.facts  # shared memory cannot be sent to a spawned process
 
     def parse(self, args, faults):
-        """Return the targets that the list itself states, a tensor with a row per sample, or None: they are files."""
+        """Return the targets in the list itself, a tensor with one row per sample, or None if targets are files."""
         if self.target == 'label':
             return parse_labels(self.listing, args.num_classes, args.class_names, faults, args.ignore_index)
         if self.target == 'labels':
@@ -146,7 +146,7 @@ class ListDataset(Dataset):
         return parse_numbers(self.listing, args.num_targets, faults) if self.target == 'numbers' else None
 
     def drop_bad_samples(self):
-        """Go on with the samples that have no fault, neither in the list nor in their files."""
+        """Keep only the samples that are valid, in the list and in their files."""
         self.find_bad(self.skipped)
         kept = self.skipped.good_indices(len(self))
         self.notes.append(self.skipped.note(len(kept)))
@@ -155,7 +155,7 @@ class ListDataset(Dataset):
             self.labels = None if self.labels is None else self.labels[kept]
 
     def find_bad(self, faults):
-        """Decode every picture, mask and target picture, adding what is wrong to `faults`."""
+        """Decode every image, mask and target image, adding errors to `faults`."""
 
         def decode(index):
             self.check_sample(index)
@@ -165,10 +165,10 @@ class ListDataset(Dataset):
         self.for_all_in_processes(decode, faults)
 
     def check(self, faults):
-        """Look at every picture, mask and target picture, adding what is wrong to `faults`.
+        """Check every image, mask and target image, adding errors to `faults`.
 
-        Of a list of millions that takes an hour: there it is samples drawn at random, with --dry_run also whatever is
-        absent or empty.
+        Of millions of samples, which would take an hour, only a random sample is checked; with --dry_run, also missing
+        or empty files are found.
         """
         count, chosen = len(self), self.listing.random_positions()
         if len(chosen) == count:
@@ -185,9 +185,9 @@ class ListDataset(Dataset):
         self.for_all_in_processes(self.check_sample, faults, chosen.tolist())
 
     def for_all_in_processes(self, function, faults, indices=None):
-        """Call a function that changes nothing as `for_all_in_threads` does; of many samples by processes.
+        """Call `function(index)`, which changes nothing, as `for_all_in_threads`; many samples use processes.
 
-        Opening a small picture is mostly Python, which threads do not do at the same time.
+        Opening small images is mostly Python code, which threads cannot run in parallel.
         """
         indices = range(len(self)) if indices is None else indices
         if len(indices) < MIN_SAMPLES_FOR_PROCESSES or cpu_cores() == 1 or not can_fork():
@@ -197,12 +197,12 @@ class ListDataset(Dataset):
             faults.add(self.listing.where(indices[place]), message, indices[place])
 
     def for_all_in_threads(self, function, faults, indices=None):
-        """Call `function(index)` for samples, on all cores; a DanluError becomes a fault of the sample's line.
+        """Call `function(index)` for samples on all cores; a DanluError is added to `faults` for the sample's line.
 
         Args:
-            function: of an index.
+            function: function(index).
             faults: ErrorCollector.
-            indices: of the samples (sequence of int, in order); None: all.
+            indices: of the samples (sequence of int, sorted); None: all.
         """
         indices = range(len(self)) if indices is None else indices
 
@@ -214,7 +214,7 @@ class ListDataset(Dataset):
             return None
 
         with ThreadPoolExecutor(cpu_cores()) as pool:
-            # In blocks, as the pool keeps a kilobyte for everything that it has been asked for.
+            # In blocks, as the pool keeps a kilobyte per task.
             for start in range(0, len(indices), SAMPLES_PER_BLOCK):
                 block = indices[start : start + SAMPLES_PER_BLOCK]
                 for index, message in zip(block, pool.map(attempt, block), strict=True):
@@ -222,7 +222,7 @@ class ListDataset(Dataset):
                         faults.add(self.listing.where(index), message, index)
 
     def check_sample(self, index):
-        """Raise DanluError if a sample's picture is not whole, or its mask or target picture does not fit it."""
+        """Raise DanluError if a sample's image, mask or target image is invalid, or their sizes differ."""
         picture = _with_path(self.listing.image_path(index), inspect_picture, self.bits)
         flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
         flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
@@ -240,15 +240,15 @@ class ListDataset(Dataset):
         return len(self.listing)
 
     def __getitem__(self, index):
-        """Return one sample: picture uint8 (C, H, W), and its target.
+        """Return one sample: image uint8 (C, H, W), and target.
 
-        A label is 0-d int64, a set of labels float32 (K,), numbers float32 (T,), a mask uint8 (H, W), a target picture
-        uint8 (C, H, W).
+        A label is 0-d int64, a label set float32 (K,), numbers float32 (T,), a mask uint8 (H, W), a target image uint8
+        (C, H, W).
         """
         return self.load(index)
 
     def load(self, index, part=None):
-        """Return one sample as `__getitem__`; `part` chooses what to cut out, as data.augment.Augment.parts says."""
+        """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.parts."""
         try:
             return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:
@@ -256,12 +256,12 @@ class ListDataset(Dataset):
             raise DanluError(f'{where}; mend or remove it') from None
 
     def read_image(self, index, part=None):
-        """Return a sample's picture, uint8 (C, H, W)."""
+        """Return a sample's image, uint8 (C, H, W)."""
         path, fit = self.listing.image_path(index), self.fit
         return _with_path(path, read_picture, self.channels, self.size, fit, part, self.bits)
 
     def read_target(self, index, part=None):
-        """Return a sample's target, as `__getitem__`."""
+        """Return a sample's target; see `__getitem__`."""
         if self.labels is not None:
             return self.labels[index]
         path = self.listing.target_path(index)
@@ -270,29 +270,29 @@ class ListDataset(Dataset):
         return _with_path(path, read_picture, self.channels, self.size, self.fit, part, self.bits)
 
     def full_size(self, index):
-        """Return the upright (height, width) of a sample's picture in its file."""
+        """Return the upright (height, width) of a sample's image in its file."""
         with open_picture(self.listing.image_path(index)) as picture:
             return upright_size(picture)
 
     def content_hash(self):
-        """Return the SHA-256 (str) of the list's names and targets, and of the sizes of the files."""
+        """Return the SHA-256 (str) of image names, targets and file sizes."""
         return self.listing.content_hash(self.labels is None)
 
     def content_parts(self):
-        """Return the SHA-256 of each of these (dict of str)."""
+        """Return the SHA-256 of image names, targets and file sizes (dict of str)."""
         return self.listing.content_parts(self.labels is None)
 
     def name(self, index):
-        """Return the path (str) of a sample's picture as the list names it."""
+        """Return the image path (str) of a sample as written in the list."""
         return self.listing.images[index]
 
 
 def _read(read, path, root, faults, many):
-    """Return what `read` (a function such as read_list) returns, or has returned for this file before."""
-    if not os.path.isfile(path):  # of a directory nothing tells whether it is as it was
+    """Return the result of `read` (such as read_list), from an earlier call for the same file if still in use."""
+    if not os.path.isfile(path):  # changes of a directory cannot be detected
         return read(path, root, faults, many)
     before, facts = faults.count, os.stat(path)
-    # Another file that is put in this one's place may have its time and its size.
+    # A file replaced by another may keep its time and size.
     version = facts.st_dev, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size
     key = read, os.path.abspath(path), version, root, many
     listing = _OPEN_LISTINGS.get(key)
@@ -305,10 +305,10 @@ def _read(read, path, root, faults, many):
 
 
 def _check_same_size(what, picture, size, orientation):
-    """Return TURNED_ALONE where a picture's EXIF orientation turns it and its mask or target has none, else 0.
+    """Return ONLY_IMAGE_TURNED if EXIF orientation turns the image but not its mask or target, otherwise 0.
 
     Raises:
-        DanluError: they are not of the same size.
+        DanluError: the sizes differ.
     """
     alone = picture.orientation != 1 and orientation == 1
     if tuple(size) == tuple(picture.size):
@@ -323,7 +323,7 @@ def _check_same_size(what, picture, size, orientation):
 
 
 def _sampled_image_paths(listing, with_targets):
-    """Yield the paths (str) of pictures, and of target pictures if wanted, of samples drawn from a listing."""
+    """Yield the paths (str) of images of randomly drawn samples, with those of target images if requested."""
     for index in random_positions(len(listing), MAX_DECODED_IMAGES).tolist():
         yield listing.image_path(index)
         if with_targets:
@@ -331,10 +331,10 @@ def _sampled_image_paths(listing, with_targets):
 
 
 def guessed_size(size, name):
-    """Return [height, width] to train at: those of the first picture, called `name`, where it is small enough.
+    """Return [height, width] of the first image, called `name`, as training size.
 
     Raises:
-        DanluError: it is larger than LARGEST_GUESS.
+        DanluError: a side is larger than MAX_GUESSED_SIDE.
     """
     height, width = size
     if max(height, width) > MAX_GUESSED_SIDE:
@@ -368,6 +368,6 @@ def _first_size(listing):
             with open_picture(path) as picture:
                 size = upright_size(picture)
         except DanluError:
-            continue  # building the data set reports it, with all the other faults
+            continue  # reported when the data set is built
         return guessed_size(size, path)
-    return [1, 1]  # not one can be opened: it will not come to that
+    return [1, 1]  # no image can be opened, which is reported when the data set is built

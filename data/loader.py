@@ -1,4 +1,4 @@
-"""Batches for the loop: gathered from memory, decoded ahead by threads, or decoded by worker processes."""
+"""Loader: batches from memory, decoded by threads in advance, or made by worker processes."""
 
 import time
 from collections import deque
@@ -13,44 +13,44 @@ from data.samplers import join_batches
 from utils.base.machine import cpu_cores
 from utils.training.preemption import prepare_worker
 
-BLOCK_PIXELS = 2**20  # pixels that are gathered from memory and prepared together: many small batches, or one large one
-MAX_BATCHES_PER_BLOCK = 64  # in a block; of more, each costs as much as by itself
-PREFETCHED_BATCHES = 3  # batches that threads decode ahead of the one that is asked for
-IMAGES_PER_TASK = 4  # pictures that a thread decodes in one go
-MIN_DECODE_SECONDS = 1e-3  # seconds to decode a picture; of less most is Python, which runs in one thread at a time
+BLOCK_PIXELS = 2**20  # small batches from memory are made together, up to this size
+MAX_BATCHES_PER_BLOCK = 64  # more batches per block bring no further speedup
+PREFETCHED_BATCHES = 3  # batches decoded by threads in advance
+IMAGES_PER_TASK = 4
+MIN_DECODE_SECONDS = 1e-3  # per image; faster decoding is mostly Python code, which threads cannot run in parallel
 
 
 class Loader:
     """Iterates over the batches of a data set, once per epoch.
 
-    Yields (images, targets) or, where the data set gives it, (images, targets, (epoch, indices)): images uint8
-    (B, C, H, W), on the CPU. After `bind_transform` they are on a device, as its `prepare` returns them, and mixed if
-    the data set asks for it.
+    Yields (images, targets), and (epoch, indices) as third element where the data set has it: images uint8 (B, C, H, W)
+    on the CPU. After `bind_transform`, batches are on the device, transformed by `prepare`, and mixed if the data set
+    has a Mixing.
 
     Args:
         dataset: data.data_entry.Batches.
         batch_sampler: data.samplers.EpochBatches.
-        workers: number of processes that make batches. With 0 they are made here: gathered from memory in blocks, or
-            decoded by threads where the data set allows it and the pictures take long enough.
+        workers: number of worker processes. With 0, batches are made in this process: from memory in blocks, or decoded
+            by threads if the data set allows it and decoding is slow enough.
         seed: of the worker processes' own generators.
     """
 
     def __init__(self, dataset, batch_sampler, workers, seed):
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
-        self.multiprocessing_context = None  # how worker processes are started; None: as the system does
+        self.multiprocessing_context = None  # start method of worker processes; None: the system's default
         self.prepare = self.side_stream = self.processes = self.uses_threads = None
 
     def __len__(self):
         return len(self.batch_sampler)
 
     def bind_transform(self, device, prepare):
-        """Yield batches on `device` (torch.device) from now on, and as `prepare` returns them.
+        """Yield batches on `device` (torch.device), transformed by `prepare`, from now on.
 
         Args:
-            device: a GPU takes pictures in memory as a whole, if a quarter of its free memory holds them; others are
-                copied while it computes.
-            prepare: function(images, targets[, key]) -> (images, targets), which is given several small batches as one:
-                what it does to a sample must not depend on the others.
+            device: images in memory are moved to a GPU at once if a quarter of its free memory holds them; otherwise
+                batches are copied while the GPU computes.
+            prepare: function(images, targets[, key]) -> (images, targets). It may get several small batches at once, so
+                its result for a sample must not depend on the others.
         """
         self.device, self.prepare = device, prepare
         if device.type == 'cuda':
@@ -66,22 +66,24 @@ class Loader:
             mapped = getattr(self.dataset.dataset, 'mapped', False)
             batches = _prefetch_one(self._from_memory()) if mapped else self._from_memory()
         else:
-            batches = self._from_files() if self.dataset.cuts_parts else self._in_main_process(self.batch_sampler)
+            batches = (
+                self._from_files() if self.dataset.crops_while_decoding else self._in_main_process(self.batch_sampler)
+            )
         for sizes, batch in batches:
             yield from self._transformed(sizes, batch)
 
     def is_padding(self, number):
-        """Return whether a batch of this epoch, by its number from 0 on, stands in for an empty part (bool)."""
+        """Return whether a batch of this epoch (numbered from 0) is padding for an empty part (bool)."""
         return (self.batch_sampler.epoch, number) in self.batch_sampler.padding_batches
 
     def rebuild_batch(self, epoch, number):
-        """Make one batch of an epoch once more, to look at.
+        """Make one batch of an epoch again, for inspection.
 
         Args:
             epoch, number: both from 1.
 
         Returns:
-            the batch as it was yielded, and the indices of its samples, as `EpochBatches` or `StreamBatches` has them.
+            the batch as it was yielded, and the indices of its samples from `EpochBatches` or `StreamBatches`.
         """
         sampler, start = self.batch_sampler, self.batch_sampler.start
         sampler.set_epoch(epoch, number - 1)
@@ -99,7 +101,7 @@ class Loader:
                 num_workers=self.num_workers,
                 persistent_workers=True,
                 pin_memory=self.side_stream is not None,
-                # Without its own generator each pass would draw a number from the model's.
+                # otherwise each pass would draw from the model's generator
                 generator=torch.Generator().manual_seed(self.seed),
                 worker_init_fn=prepare_worker,
                 multiprocessing_context=self.multiprocessing_context,
@@ -112,7 +114,7 @@ class Loader:
             yield [len(key[1])], self.dataset.__getitems__(key)
 
     def _from_memory(self):
-        """Yield (sizes, block): as many batches as make up BLOCK pixels, made as one."""
+        """Yield (sizes, block): as many batches as fit into BLOCK_PIXELS, made as one."""
         keys, count = iter(self.batch_sampler), 1
         while block := list(islice(keys, count)):
             epoch, indices = block[0][0], [indices for _, indices in block]
@@ -121,7 +123,7 @@ class Loader:
             count = min(max(1, BLOCK_PIXELS // (batch[0][0].numel() * len(indices[0]))), MAX_BATCHES_PER_BLOCK)
 
     def _from_files(self):
-        """Yield (sizes, batch); by threads, if the very first batch shows that its pictures take long enough."""
+        """Yield (sizes, batch); uses threads if decoding the first batch was slow enough."""
         keys = iter(self.batch_sampler)
         if self.uses_threads is None:
             started = time.perf_counter()
@@ -131,7 +133,7 @@ class Loader:
         yield from self._from_threads(keys) if self.uses_threads else self._in_main_process(keys)
 
     def _from_threads(self, keys):
-        """Yield (sizes, batch), the next ones being decoded by threads meanwhile."""
+        """Yield (sizes, batch) while threads decode the next batches."""
         with ThreadPoolExecutor(cpu_cores()) as pool:
             waiting = deque()
             try:
@@ -151,7 +153,7 @@ class Loader:
                 pool.shutdown(cancel_futures=True)
 
     def _transformed(self, sizes, batch):
-        """Yield the batches of a block, on the device, prepared and mixed if there is something to prepare them."""
+        """Yield the batches of a block, on the device, prepared and mixed."""
         if self.side_stream is not None:
             batch = _to_device(batch, self.device, self.side_stream)
         images, targets, *key = batch if self.prepare is None else (*self.prepare(*batch), *batch[2:])
@@ -163,13 +165,13 @@ class Loader:
             yield part if self.prepare is None else self._mixed(*part)
 
     def _mixed(self, images, targets, key=None):
-        """Return a batch that is prepared, mixed where it is to be."""
+        """Return a prepared batch, mixed if the data set has a Mixing."""
         mixing = self.dataset.mixing
         return (images, targets) if mixing is None else mixing(images, targets, *key)
 
 
 def _prefetch_one(batches):
-    """Yield what an iterator yields, a thread making the next one meanwhile: it may have to wait for a disk."""
+    """Yield from an iterator while a thread makes the next batch, which may wait for a disk."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(next, batches, None)
         while (batch := future.result()) is not None:
@@ -178,7 +180,7 @@ def _prefetch_one(batches):
 
 
 def _to_device(batch, device, stream):
-    """Return a batch whose tensors are on their way to a GPU, while it goes on computing."""
+    """Return a batch whose tensors are copied to a GPU asynchronously."""
     images, targets, *key = batch
     with torch.cuda.stream(stream):
         pinned = [t if t.is_cuda or t.is_pinned() else t.pin_memory() for t in (images, targets)]
@@ -186,7 +188,7 @@ def _to_device(batch, device, stream):
     computing = torch.cuda.current_stream(device)
     computing.wait_stream(stream)
     for tensor in (images, targets):
-        tensor.record_stream(computing)  # or their memory could be given away while it is still read
+        tensor.record_stream(computing)  # otherwise their memory could be reused while it is still read
     return (images, targets, *key)
 
 

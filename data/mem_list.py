@@ -1,4 +1,4 @@
-"""A list file whose pictures are decoded once, at the start, and kept as uint8 in memory or in --cache_dir."""
+"""A list file whose images are decoded once, at the start, and kept as uint8 in memory or in --cache_dir."""
 
 import math
 import mmap
@@ -17,15 +17,15 @@ from data.tensor_dataset import InMemory
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 
-# Threads decode small pictures one after the other, as most of that is Python; starting processes takes a while.
+# Small images are decoded by processes, as threads cannot run Python code in parallel; larger ones by threads.
 SMALL_IMAGE_PIXELS = 128 * 128  # pixels
-MAX_COUNTED_MASKS = 2000  # masks of --cache_dir in which labels are counted
+MAX_COUNTED_MASKS = 2000  # masks of --cache_dir whose labels are counted
 
 
 class MemList(ListDataset):
-    """As ListDataset, and a batch costs one index operation; N x C x H x W bytes of memory, or of a mapped file.
+    """As ListDataset, with decoded images (N x C x H x W bytes) in memory or a mapped file, for fast batches.
 
-    Pictures are kept at image_size, so random crops cut from that and not from the file's own size.
+    Images are stored at image_size, so random crops are taken from that size and not from the file's own.
     """
 
     in_memory = True
@@ -35,11 +35,11 @@ class MemList(ListDataset):
         super().__init__(args, split)
 
     def check(self, faults):
-        """Decode every picture, mask and target picture into the block; whatever cannot be decoded is a fault.
+        """Decode every image, mask and target image into memory or --cache_dir, adding errors to `faults`.
 
-        What --cache_dir has was decoded and checked before.
+        Images found in --cache_dir were decoded and checked before.
         """
-        # Of one sample's target, where it is pixels.
+        # Shape of one target that consists of pixels.
         target = {'mask': self.size, 'picture': (self.channels, *self.size)}.get(self.target)
         shape = (len(self), self.channels, *self.size)
         if self.cache_dir is None:
@@ -50,23 +50,23 @@ class MemList(ListDataset):
         key = pixel_key(self.listing, target is not None, decoding)
         file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))
-        if note is not None:  # without one there are faults, and the data set is not going to be used
+        if note is not None:  # otherwise there are errors, which stop the run
             self.notes.append(note)
             self.block = MappedPixels(file, self.labels)
 
-    def keep_facts(self):
-        """As ListDataset; the labels of masks that --cache_dir had are counted in the pixels that it has."""
+    def summarise_checks(self):
+        """As ListDataset; labels of cached masks are counted in the cached pixels."""
         super().summarise_checks()
         if self.coding is not None and not self.labels_in_masks.read:
             masks = self.block.targets[torch.from_numpy(random_positions(len(self), MAX_COUNTED_MASKS))]
             self.labels_in_masks = LabelsInMasks.in_tensor(masks, self.coding.ignore_index, len(self))
 
     def find_bad(self, faults):
-        """As ListDataset; what --cache_dir has is that of the samples which are left, so it cannot help here."""
+        """As ListDataset; --cache_dir cannot help, as it contains only valid samples."""
         self.decode(lambda *sample: None, faults)
 
     def decode_into_memory(self, shape, target, faults):
-        """Return all pictures and targets as InMemory; `target` is the shape of one that is pixels, or None."""
+        """Return all images and targets as InMemory; `target` is the shape of a target of pixels, otherwise None."""
         refuse_large_block(len(self), shape[1:], *([] if target is None else [target]))
         images = self.empty_block(shape)
         targets = self.labels if target is None else self.empty_block((len(self), *target))
@@ -80,7 +80,7 @@ class MemList(ListDataset):
         return InMemory(images, targets)
 
     def decode(self, write, faults):
-        """Call write(index, picture, pixels of its target or None) for every sample; return whether all were right."""
+        """Call write(index, image, target or None) for every sample; return whether all samples are valid."""
         before = faults.count
 
         def decode(index):
@@ -95,7 +95,7 @@ class MemList(ListDataset):
         return faults.count == before
 
     def uses_processes(self):
-        """Return whether processes decode the pictures, not threads: there are many small ones."""
+        """Return whether processes decode the images instead of threads: if there are many small ones."""
         return (
             len(self) >= MIN_SAMPLES_FOR_PROCESSES
             and self.size[0] * self.size[1] <= SMALL_IMAGE_PIXELS
@@ -104,26 +104,26 @@ class MemList(ListDataset):
         )
 
     def empty_block(self, shape):
-        """Return a uint8 tensor into which the processes that decode can write."""
+        """Return a uint8 tensor that worker processes can write to."""
         if not self.uses_processes():
             return torch.empty(shape, dtype=torch.uint8)
         return torch.frombuffer(mmap.mmap(-1, math.prod(shape)), dtype=torch.uint8).view(shape)
 
     @property
     def mapped(self):
-        """Return whether reading the pictures may mean waiting for a disk (bool)."""
+        """Return whether reading images may wait for a disk (bool)."""
         return self.cache_dir is not None
 
-    load = None  # a part is cut out of the block's pictures, a batch at a time
+    load = None  # random crops are applied to batches of the decoded images
 
     def __getitem__(self, index):
-        """Return one sample, as ListDataset does."""
+        """Return one sample; see ListDataset."""
         return self.block[index]
 
     def __getitems__(self, indices):
-        """Return a batch: uint8 (B, C, H, W) and its targets, for an int64 array (B,) of positions."""
+        """Return a batch, uint8 (B, C, H, W) and targets, for an int64 array (B,) of positions."""
         return self.block.__getitems__(indices)
 
-    def hold_on(self, device, at_most):
-        """Move the block to a device: see data.tensor_dataset.InMemory.move_if_fits."""
+    def move_if_fits(self, device, at_most):
+        """Move the data to a device; see data.tensor_dataset.InMemory.move_if_fits."""
         self.block.move_if_fits(device, at_most)

@@ -1,7 +1,7 @@
-"""Mixing of training samples: each picture and its label with those before it in the batch, on the batch's device.
+"""Mixup and CutMix: mix each training sample with the previous one in the batch, on the batch's device.
 
-What becomes of a batch is a function of (seed, epoch, index and repetition of its first sample) alone: the same for any
-number of workers, on any device and after a resumption, without touching any random generator that others use.
+The result is a function of (seed, epoch, index and repetition of the batch's first sample). It does not depend on the
+number of workers, the device or resuming, and uses no shared random generator.
 """
 
 import numpy as np
@@ -10,24 +10,24 @@ import torch
 from utils.base.errors import DanluError
 from utils.base.seeding import mix_seed
 
-MIXING_KEY = 0x6D6978  # keeps these draws apart from others of (seed, epoch, index)
+MIXING_KEY = 0x6D6978  # makes the draws independent of others of (seed, epoch, index)
 
 
 def select_mixing(args):
-    """Return the Mixing that args.mixup and args.cutmix ask for, or None: nothing is mixed."""
+    """Return the Mixing for args.mixup and args.cutmix, or None without both."""
     if args.mixup is None and args.cutmix is None:
         return None
     return Mixing(args.mixup, args.cutmix, args.num_classes, args.seed)
 
 
 class Mixing:
-    """Mixes batches by mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), or by either, one time in two each.
+    """Mixes batches by mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), or either with probability 0.5.
 
-    As torchvision.transforms.v2.MixUp and CutMix: one share for the whole batch, from the distribution
-    Beta(alpha, alpha); each sample keeps it, and takes the rest from the one before it, the first from the last.
+    As torchvision.transforms.v2.MixUp and CutMix: the share that each sample keeps is drawn from Beta(alpha, alpha)
+    once per batch; the rest comes from the previous sample, for the first sample from the last.
 
     Args:
-        mixup, cutmix: alpha of either, more than 0; None: this one is not used. Not both None.
+        mixup, cutmix: alpha of each method, more than 0; None: not used. Not both None.
         num_classes: K.
         seed: the run's seed.
     """
@@ -38,15 +38,15 @@ class Mixing:
         self.num_classes, self.seed = num_classes, seed
 
     def __call__(self, images, targets, epoch, indices):
-        """Return a batch mixed: images, and class probabilities, float32 (B, K).
+        """Return a mixed batch: images, and class probabilities, float32 (B, K).
 
         Args:
-            images: floating point (B, C, H, W), normalised, on any device; left as they are.
+            images: floating point (B, C, H, W), normalised, on any device; not modified.
             targets: labels, int64 (B,), on the same device.
-            epoch: int; indices: int64 array (B,), as data.samplers.random_keys returns them.
+            epoch: int; indices: int64 array (B,), from data.samplers.random_keys.
 
         Raises:
-            DanluError: the targets are no labels.
+            DanluError: the targets are not labels.
         """
         if targets.dim() != 1 or targets.dtype != torch.int64:
             raise DanluError(
@@ -56,18 +56,18 @@ class Mixing:
         random = np.random.default_rng(mix_seed(self.seed, epoch, MIXING_KEY, int(indices[0])))
         way, alpha = self.mixing_methods[random.integers(len(self.mixing_methods))]
         images, share = way(images, random.beta(alpha, alpha), random)
-        # Not F.one_hot, which looks at the labels' values and so waits for them.
+        # F.one_hot would synchronise the GPU.
         truth = torch.zeros(len(targets), self.num_classes, device=targets.device).scatter_(1, targets[:, None], 1.0)
         return images, blend_with_previous(truth, share)
 
 
 def mix_up(images, share, random):
-    """Return images (B, C, H, W) blended with those before them, and the share that each keeps."""
+    """Return images (B, C, H, W) blended with the previous ones, and the share that each keeps."""
     return blend_with_previous(images, share), share
 
 
 def cut_and_paste(images, share, random):
-    """Return images (B, C, H, W) with a part of those before them in it, and the share that each keeps of its area."""
+    """Return images (B, C, H, W) with a box pasted from the previous ones, and the share of area that each keeps."""
     height, width = images.shape[-2:]
     top, left, bottom, right = random_box((height, width), share, random)
     pasted = images.clone()
@@ -78,11 +78,11 @@ def cut_and_paste(images, share, random):
 def random_box(size, share, random):
     """Return a box (top, left, bottom, right), ints, that leaves at least `share` of the area.
 
-    As v2.CutMix has it: of the picture's shape, about a random place, cut off at the edges.
+    As v2.CutMix: with the aspect ratio of the image, centred at random, clipped at the edges.
 
     Args:
-        size: (height, width) of the picture.
-        share: float from 0 to 1.
+        size: (height, width) of the image.
+        share: float in 0..1.
         random: numpy.random.Generator.
     """
     middle, half = random.integers(size), (0.5 * np.sqrt(1.0 - share) * np.array(size)).astype(np.int64)
@@ -90,5 +90,5 @@ def random_box(size, share, random):
 
 
 def blend_with_previous(values, share):
-    """Return values (B, ...), floating point, times `share`, plus those before them times the rest."""
+    """Return share * values + (1 - share) * previous values, for floating point values (B, ...)."""
     return values.roll(1, 0).mul_(1.0 - share).add_(values.mul(share))

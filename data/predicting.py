@@ -1,4 +1,4 @@
-"""What a network makes of samples that belong to no data set: for predict of a Trainer and of eval.Predictor."""
+"""Predictions for samples outside of a data set: `predict` of a Trainer and of eval.Predictor."""
 
 import os
 
@@ -12,7 +12,7 @@ from utils.base.errors import DanluError
 from utils.options.fit import Fit
 from utils.tasks.one_logit import as_classes
 
-# What becomes of a network's outputs, by task; those of other tasks stay as they are.
+# From outputs to predictions, by task; outputs of other tasks are returned unchanged.
 OUTPUT_TRANSFORMS = {
     'classification': lambda logits: logits.softmax(1),
     'multilabel': torch.sigmoid,
@@ -22,23 +22,23 @@ OUTPUT_TRANSFORMS = {
 
 
 def predict(engine, samples):
-    """Return what a network makes of samples, on the CPU.
+    """Return a network's predictions for samples, on the CPU.
 
     Args:
-        engine: utils.training.engine.Engine, whose `step` is asked in a test's mode.
-        samples: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3); each is brought to the size and
-            channels of the training, as a list file's are. A batch instead: a tensor (N, ...), uint8 to be normalised
-            or of another type as the network takes it; or data as train.Trainer takes it, batches of (images, targets)
-            or of images alone: a DataLoader, a data set, a generator function, a list of batches. For features instead
-            of pictures: floats (N, F), as they are in the file that was trained on.
+        engine: utils.training.engine.Engine; its `step` is called in evaluation mode.
+        samples: one of: list of paths, PIL images, or uint8 arrays (H, W) or (H, W, 3), which are resized and converted
+            as in training; a batch, tensor (N, ...), uint8 to be normalised or of the dtype that the network takes;
+            batches of (images, targets) or of images, as train.Trainer takes them: a DataLoader, data set, generator
+            function or list of batches; for features, floats (N, F) as in the training file.
 
     Returns:
-        probabilities, float32 (N, K), of classification (their sum is 1) and multilabel (of each class by itself);
-        labels, int64 (N, H, W), of segmentation; numbers, float32 (N, T), of regression; pixels, float32 (N, C, H, W)
-        from 0 to 1, of restoration.
+        classification: probabilities, float32 (N, K), with sum 1; multilabel: probabilities of each class;
+            segmentation:
+        labels, int64 (N, H, W); regression: numbers, float32 (N, T); restoration: pixels in 0..1, float32 (N, C, H, W).
 
     Raises:
-        DanluError: a picture cannot be read, there is none, one is given by itself, or its size is not known.
+        DanluError: an image cannot be read, there are no samples, a single sample is not in a list, or the image size
+            is not known.
     """
     outcome, results = OUTPUT_TRANSFORMS.get(engine.args.task, torch.clone), []
     engine.model.eval()
@@ -53,7 +53,7 @@ def predict(engine, samples):
 
 
 def _batches_of(samples, args):
-    """Yield batches (images, targets) of what `predict` takes; targets are zeros where there are none."""
+    """Yield batches (images, targets) from the samples of `predict`; missing targets are zeros."""
     if _is_data(samples):
         for batch in as_loader(samples, args, training=False):
             alone = batch[0] if isinstance(batch, list | tuple) and len(batch) == 1 else batch
@@ -68,7 +68,7 @@ def _batches_of(samples, args):
 
 
 def _is_data(samples):
-    """Return whether what `predict` got yields batches (bool); else it is pictures, or one batch."""
+    """Return whether the argument of `predict` yields batches (bool); otherwise it contains images or is one batch."""
     if isinstance(samples, list | tuple):
         return len(samples) > 0 and isinstance(samples[0], list | tuple)
     if isinstance(samples, str | os.PathLike | torch.Tensor | np.ndarray) or hasattr(samples, '__next__'):
@@ -81,9 +81,9 @@ def _with_zeros(images):
 
 
 def images_of(samples, args):
-    """Return samples, as `predict` takes them, as a batch that is not normalised yet where it is uint8."""
+    """Return samples of `predict` as a batch; uint8 images are not normalised yet."""
     given = getattr(args, 'given_parts', None) or getattr(args, 'recorded_parts', None) or {}
-    if args.image_size == [] and args.mean is not None and 'train_loader' not in given:  # as data.array has them
+    if args.image_size == [] and args.mean is not None and 'train_loader' not in given:  # features of data.array
         mean, std = (torch.tensor(numbers, dtype=torch.float64) for numbers in (args.mean, args.std))
         return ((torch.as_tensor(samples, dtype=torch.float64) - mean) / std).float()
     if isinstance(samples, np.ndarray) and np.issubdtype(samples.dtype, np.floating):
@@ -105,7 +105,7 @@ def images_of(samples, args):
 
 
 def _check_normalised(args):
-    """Raise DanluError where it is not known how pictures are normalised."""
+    """Raise DanluError if the normalisation of images is not known."""
     if args.mean is None or args.std is None:
         raise DanluError(
             'how pictures were normalised is not known, as the data was ready-made: give mean=[...] and std=[...] to '

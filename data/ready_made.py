@@ -1,15 +1,15 @@
-"""Data that is handed to train.Trainer ready-made: loaders, data sets, generator functions, lists of batches.
+"""Ready-made data for train.Trainer: loaders, data sets, generator functions, lists of batches.
 
-What a loader yields is a batch (images, targets), see utils/tasks/tasks.py for the targets of each task. Taken as they
-are: a DataLoader, a list of batches, any object that can be iterated over once per epoch. Wrapped:
+A loader yields batches (images, targets); see utils/tasks/tasks.py for the targets of each task. A DataLoader, a list
+of batches and any object that can be iterated over once per epoch are used directly. Others are wrapped:
 
-    a data set            batches of --batch_size in the order of --seed, with --num_workers (default: 0)
-    an IterableDataset    likewise, in its own order: it yields samples
-    a generator function  called anew for each epoch: it yields batches
+    a data set            batches of --batch_size, shuffled by --seed, with --num_workers (default: 0)
+    an IterableDataset    the same in its own order: it yields samples
+    a generator function  called once per epoch: it yields batches
 
-Images and targets are tensors or arrays of numpy; float64 becomes float32 unless the network has float64. Other batches
-need a Trainer with a `step` of its own. Nothing of it goes through --data_type. Sizes that are not given are found in
-the first batch, classes in the labels of a TensorDataset or in the outputs of the network.
+Images and targets are tensors or numpy arrays; float64 becomes float32 unless the network has float64. Other batches
+need a Trainer with its own `step`. --data_type is not used. Image sizes are determined from the first batch; the number
+of classes from the labels of a TensorDataset or the outputs of the network.
 """
 
 import copy
@@ -40,21 +40,21 @@ from utils.training.preemption import prepare_worker
 from utils.training.resume import rng_state_with, set_rng_state_with
 
 SIZE_OPTIONS = ('image_size', 'channels', 'mean', 'std')
-FEATURE_DIMENSIONS = 2  # dimensions of a batch of features
-PROBED_SAMPLES = 2  # samples of which a network's outputs are looked at
+FEATURE_DIMENSIONS = 2
+PROBED_SAMPLES = 2  # samples to determine the number of outputs with
 
 
 def select_loaders(args, model, train_loader=None, val_loader=None):
-    """Return the loaders of training and validation; the latter is None where there is no validation.
+    """Return the loaders for training and validation; the latter is None if there is no validation.
 
     Args:
-        args: options. What of the data they leave open is filled in.
+        args: options, completed by what the data determines.
         model: ready-made nn.Module, or None.
-        train_loader, val_loader: ready-made, or None. Without a train_loader --data_type names the data; with one, only
-            val_loader is validated on.
+        train_loader, val_loader: ready-made, or None. Without a train_loader, --data_type names the data; with a
+            train_loader, only val_loader is used for validation.
 
     Raises:
-        DanluError: the data is at fault, or something has to be given as an option.
+        DanluError: the data is invalid, or an option is needed.
     """
     if train_loader is None and getattr(args, 'data_faults', None):
         raise DanluError(args.data_faults[0])
@@ -75,15 +75,15 @@ def select_loaders(args, model, train_loader=None, val_loader=None):
 
 
 def as_loader(given, args, training):
-    """Return what the loop can iterate over once per epoch, each time from the beginning.
+    """Return an object that can be iterated over once per epoch.
 
     Args:
-        given: see the file's docstring.
-        args: options; batch_size, num_workers and seed count.
+        given: see the module docstring.
+        args: options; uses batch_size, num_workers and seed.
         training: whether a data set is shuffled (bool).
 
     Raises:
-        DanluError: it can be iterated over only once, or not at all.
+        DanluError: `given` can be iterated over only once, or not at all.
     """
     if isinstance(given, IterableDataset):
         generator = torch.Generator().manual_seed(args.seed)
@@ -111,7 +111,7 @@ def as_loader(given, args, training):
 
 
 def _refuse_no_loader(given):
-    """Raise DanluError for what is no loader, although some of it can be iterated over."""
+    """Raise DanluError for objects that are not loaders, although some can be iterated over."""
     name, hint = type(given).__name__, ''
     if isinstance(given, str | os.PathLike):
         raise DanluError(
@@ -133,12 +133,12 @@ def _refuse_no_loader(given):
 
 
 def _is_indexed(given):
-    """Return whether an object can be iterated over by its indices, with or without __iter__ (bool)."""
+    """Return whether an object can be iterated over by index (bool)."""
     return hasattr(given, '__getitem__') and not isinstance(given, dict)
 
 
 class GeneratorLoader:
-    """Iterates over what a generator function yields; calls it anew each time.
+    """Iterates over a generator function, which is called once per epoch.
 
     Args:
         function: without arguments; yields batches.
@@ -152,12 +152,12 @@ class GeneratorLoader:
 
 
 class SeededSamples(Dataset):
-    """Gives a DataLoader the samples of a data set, each drawn with the seed of (seed, epoch, sample).
+    """Samples of a data set for a DataLoader, each with torch's generator seeded by (seed, epoch, sample).
 
-    So augmentation by torch's generator does not depend on the number of workers, nor on where a run was resumed.
+    Augmentation with torch's generator then does not depend on the number of workers or on resuming.
 
     Args:
-        dataset: with a length; its samples are whatever default_collate takes.
+        dataset: with a length; default_collate makes batches of its samples.
         seed: the run's seed (int).
     """
 
@@ -168,11 +168,11 @@ class SeededSamples(Dataset):
         return len(self.dataset)
 
     def __getitems__(self, key):
-        """Return the batch of `key`, an (epoch, indices) pair of EpochBatches."""
+        """Return the batch of `key`, an (epoch, indices) pair from EpochBatches."""
         epoch, indices = key
         if type(self.dataset) is TensorDataset:
             return tuple(tensor[torch.as_tensor(indices)] for tensor in self.dataset.tensors)
-        state = torch.get_rng_state()  # in the main process it is the model's
+        state = torch.get_rng_state()  # in the main process, the generator belongs to the model
         samples = []
         for number, index in zip(random_keys(indices).tolist(), indices.tolist(), strict=True):
             torch.default_generator.manual_seed(mix_seed(self.seed, epoch, number))
@@ -182,7 +182,7 @@ class SeededSamples(Dataset):
 
 
 def _dataset_loader(dataset, args, training):
-    """Return the DataLoader of a data set; EpochBatches lets a resumed run begin in the middle of an epoch."""
+    """Return the DataLoader of a data set; with EpochBatches, a resumed run can start in the middle of an epoch."""
     workers = args.num_workers or 0
     return DataLoader(
         SeededSamples(dataset, args.seed),
@@ -191,7 +191,7 @@ def _dataset_loader(dataset, args, training):
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available() and args.device != 'cpu',
-        # Without its own generator each pass would draw a number from the model's.
+        # otherwise each pass would draw from the model's generator
         generator=torch.Generator().manual_seed(args.seed),
         worker_init_fn=prepare_worker,
     )
@@ -202,15 +202,15 @@ def _no_collate(batch):
 
 
 def complete_from_batches(args, model, train, val):
-    """Fill in the sizes and the number of outputs that the options leave open, from the first training batch.
+    """Set image sizes and the number of outputs from the first training batch, unless the options have them.
 
     Args:
-        args: options; image_size, channels, num_classes and num_targets are filled in where the batch tells them.
+        args: options; image_size, channels, num_classes and num_targets are set if the batch determines them.
         model: ready-made nn.Module, or None.
         train, val: loaders; val may be None.
 
     Returns:
-        why the batch tells nothing (str), or None. A Trainer with a `step` of its own may take such batches.
+        why the batch is not usable (str), or None. A Trainer with its own `step` may accept such batches.
 
     Raises:
         DanluError: there is no batch.
@@ -226,7 +226,10 @@ def complete_from_batches(args, model, train, val):
         return fault
     images, targets = batch = images_and_targets(batch)
     found = _sizes_of(images)
-    if model is None and images.dim() not in (FEATURE_DIMENSIONS, PICTURE_DIMENSIONS):  # no network by name takes these
+    if model is None and images.dim() not in (
+        FEATURE_DIMENSIONS,
+        PICTURE_DIMENSIONS,
+    ):  # no built-in network takes these
         found = {}
     if outputs == 'num_targets' and targets.dim() <= 2:
         found['num_targets'] = targets.shape[1] if targets.dim() == 2 else 1
@@ -240,21 +243,21 @@ def complete_from_batches(args, model, train, val):
 
 
 def check_complete(args, needed, ask, fault):
-    """Raise DanluError where options are still missing that the data did not tell.
+    """Raise DanluError if options are missing that the data does not determine.
 
     Args:
         args: options.
-        needed: their names, in the order in which they are asked for.
-        ask: what the message begins with (str).
-        fault: why a batch tells nothing (str), or None.
+        needed: names of the options, in the order of the message.
+        ask: beginning of the message (str).
+        fault: why a batch is not usable (str), or None.
     """
     if missing := [f'--{name}' for name in dict.fromkeys(needed) if getattr(args, name) is None]:
         raise DanluError('; '.join([f'{ask} {", ".join(missing)}', *([fault] if fault else [])]))
 
 
 def _sizes_of(images):
-    """Return what inputs (tensor) tell of the options SIZES (dict); mean and std of uint8 pictures: pixels in 0..1."""
-    found = {'image_size': []}  # features, signals, words ...
+    """Return the options of SIZE_OPTIONS (dict) for inputs (tensor); uint8 images get mean 0, std 1: pixels in 0..1."""
+    found = {'image_size': []}  # features, signals, tokens
     if images.dim() == PICTURE_DIMENSIONS and (images.is_floating_point() or images.dtype == torch.uint8):
         found = {'channels': images.shape[1], 'image_size': list(images.shape[2:])}
         if images.dtype == torch.uint8:
@@ -265,12 +268,12 @@ def _sizes_of(images):
 
 
 def values_of(engine, data, metrics):
-    """Return the loss and the metrics (dict) of data that is no part of a run; generators are as before afterwards.
+    """Return the loss and metrics (dict) for data outside of a run; restores all random generators.
 
     Args:
         engine: utils.training.engine.Engine.
-        data: what `as_loader` takes.
-        metrics: as the engine has them, of which a copy counts.
+        data: see `as_loader`.
+        metrics: the engine's metrics, of which a copy is used.
     """
     state, loader, metrics = get_rng_state(), as_loader(data, engine.args, training=False), copy.copy(metrics)
     engine.bind_transforms(loader)
@@ -282,9 +285,9 @@ def values_of(engine, data, metrics):
 
 
 def first_batch(loader):
-    """Return the first batch of a loader, or None: it is empty. All generators are as they were afterwards.
+    """Return the first batch of a loader, or None if it is empty; restores all random generators.
 
-    Of a DataLoader of a data set it is a batch of one sample, for which no worker process is started.
+    For a DataLoader over a data set, the batch has one sample, and no worker process is started.
     """
     before = rng_state_with(loader)
     try:
@@ -302,7 +305,7 @@ def first_batch(loader):
 
 
 def _count_classes(args, model, batch, train, val):
-    """Return the number of classes (int), or None: nothing tells it."""
+    """Return the number of classes (int), or None if unknown."""
     images, targets = batch
     kind = task_of(args).target
     if kind == 'labels' and targets.dim() == 2:
@@ -310,7 +313,7 @@ def _count_classes(args, model, batch, train, val):
     count = None if model is None else _outputs_of(model, images)
     if count is not None and (count > 1 or kind == 'label'):
         return max(count, BINARY_CLASSES)
-    names = getattr(_innermost_dataset(train), 'classes', None)  # as torchvision's data sets have them
+    names = getattr(_innermost_dataset(train), 'classes', None)  # attribute of torchvision's data sets
     if isinstance(names, list | tuple) and len(names) > 1:
         return len(names)
     labels = [_labels_of(loader) for loader in (train, val) if loader is not None]
@@ -323,7 +326,7 @@ def _count_classes(args, model, batch, train, val):
 
 
 def _innermost_dataset(loader):
-    """Return the data set behind a loader, of a subset of a data set that one, or None."""
+    """Return the data set behind a loader and any Subset, or None."""
     dataset = getattr(loader, 'dataset', None)
     while isinstance(getattr(dataset, 'dataset', None), Dataset):
         dataset = dataset.dataset
@@ -331,7 +334,7 @@ def _innermost_dataset(loader):
 
 
 def _labels_of(loader):
-    """Return the labels (int64 (N,)) of a loader of a TensorDataset or a list of batches, or None: not in memory."""
+    """Return the labels (int64 (N,)) of a TensorDataset or a list of batches, or None for other loaders."""
     dataset = _innermost_dataset(loader)
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         labels = dataset.tensors[1]
@@ -343,9 +346,9 @@ def _labels_of(loader):
 
 
 def _outputs_of(model, images):
-    """Return how many outputs a network has per sample or pixel (int), or None where it does not show.
+    """Return the number of outputs of a network per sample or pixel (int), or None if unknown.
 
-    It is asked once, in a test's mode, about two samples; generators and its mode are as they were afterwards.
+    Calls the network once, in evaluation mode, on two samples; restores random generators and modes.
     """
     parameter = next(iter(model.parameters()), torch.empty(0))
     modes = {module: module.training for module in model.modules()}
@@ -355,7 +358,7 @@ def _outputs_of(model, images):
     try:
         with torch.inference_mode():
             outputs = model.eval()(images)
-    except Exception:  # of a network that is somebody's own: training tells what is wrong with it
+    except Exception:  # of a user's network: training will show the error
         return None
     finally:
         set_rng_state(state)

@@ -1,4 +1,4 @@
-"""Which samples make up which batch: a function of (seed, epoch) alone."""
+"""Batch samplers: the samples of each batch are a function of (seed, epoch)."""
 
 from itertools import islice
 
@@ -10,15 +10,14 @@ from utils.distributed import processes
 
 
 class SharedBatches(Sampler):
-    """Base of batch samplers that yield (epoch, samples): of several processes each its part of every batch.
+    """Base of batch samplers that yield (epoch, samples): each process gets its part of every batch.
 
-    Together the parts are the batch that one process would have, whatever their number. Where a batch has fewer
-    samples than there are processes, the first ones of it stand in for the parts that are empty, so that all processes
-    take the same steps. What is left for a last batch of training is not cut into single samples, as batch
-    normalisation cannot work on them.
+    Together the parts are the batch of a single process, for any number of processes. If a batch has fewer samples than
+    there are processes, its first samples are used as padding for empty parts, so that all processes take the same
+    steps. The last training batch is not split into single samples, which batch normalisation cannot handle.
 
     Attributes:
-        stand_ins: (epoch, number from 0 on) of batches for whose empty part here others stand in (set).
+        padding_batches: (epoch, number from 0) of batches whose part in this process is padding (set).
     """
 
     def __init__(self):
@@ -26,15 +25,15 @@ class SharedBatches(Sampler):
         self.place, self.padding_batches = (processes.rank(), processes.count()), set()
 
     def set_epoch(self, epoch, start=0):
-        """Choose the epoch (from 1) that the next passes yield, and how many of its batches they pass over."""
+        """Set the epoch (from 1) of the next passes, and how many of its batches to skip."""
         self.epoch, self.start = epoch, start
 
     def rank_part(self, number, batch):
-        """Return this process's part of the samples of a batch, which are an array, Draws or SampleRefs."""
+        """Return this process's part of a batch of samples: an array, RepeatedIndices or SampleRefs."""
         rank, count = self.place
         if count == 1:
             return batch
-        if self.shuffle and len(batch) < self.batch_size:  # the last one: no part of it is a single sample
+        if self.shuffle and len(batch) < self.batch_size:  # the last batch: no parts of a single sample
             count = min(count, max(1, len(batch) // 2))
         size, more = divmod(len(batch), count)
         start = rank * size + min(rank, more)
@@ -42,23 +41,22 @@ class SharedBatches(Sampler):
         if rank < count and len(part):
             return part
         self.padding_batches.add((self.epoch, number))
-        return batch[:2]  # two, as batch normalisation cannot work on one
+        return batch[:2]  # two, as batch normalisation needs more than one
 
 
 class EpochBatches(SharedBatches):
-    """Batch sampler that yields (epoch, indices), indices an int64 array or Draws of up to batch_size positions.
+    """Batch sampler that yields (epoch, indices): an int64 array or RepeatedIndices of up to batch_size positions.
 
-    The epoch travels with the batch because worker processes, which hold copies of the data set, must know it to seed
-    each sample's augmentation. A last batch of a single training sample is joined to the one before: batch
-    normalisation cannot work on one sample, and leaving it out would lose it.
+    Each batch contains the epoch because worker processes, which have copies of the data set, need it to seed each
+    sample's augmentation. A single remaining training sample is added to the last batch, because batch normalisation
+    cannot handle a batch of one sample.
 
     Args:
         length: number of samples.
-        batch_size: samples per batch; the last batch of an epoch holds what is left.
-        shuffle: draw a new order for each epoch (training), or keep the order of the list.
+        batch_size: samples per batch; the last batch of an epoch may be smaller.
+        shuffle: draw a new order for each epoch (training), or keep the order.
         seed: of the order.
-        weights: float64 array (length,), how often each sample is drawn, with replacement, relative to the others;
-            None: each comes once.
+        weights: float64 array (length,), relative frequencies for drawing with replacement; None: each sample once.
     """
 
     def __init__(self, length, batch_size, shuffle, seed, weights=None):
@@ -70,7 +68,7 @@ class EpochBatches(SharedBatches):
         """Return the order of the current epoch: int64 array (length,)."""
         if not self.shuffle:
             return np.arange(self.length)
-        # numpy's own generator: torch's global one belongs to the model and must not notice.
+        # A separate generator, as torch's global one belongs to the model.
         random = np.random.default_rng([self.seed, self.epoch])
         if self.draw_probabilities is not None:
             return random.choice(self.length, self.length, p=self.draw_probabilities)
@@ -89,12 +87,12 @@ class EpochBatches(SharedBatches):
 
 
 class StreamBatches(SharedBatches):
-    """Batch sampler over a stream that yields (epoch, SampleRefs): where the samples of a batch lie.
+    """Batch sampler over a stream that yields (epoch, SampleRefs).
 
     Args:
-        stream: has `order(epoch)`, which yields the places of an epoch, and a length or none.
-        batch_size: samples per batch; the last batch of an epoch holds what is left.
-        shuffle: the stream shuffles, for training; a last batch of a single sample is joined to the one before.
+        stream: has `order(epoch)`, which yields sample references, and possibly a length.
+        batch_size: samples per batch; the last batch of an epoch may be smaller.
+        shuffle: the stream shuffles, for training; a single remaining sample is added to the last batch.
     """
 
     def __init__(self, stream, batch_size, shuffle):
@@ -102,7 +100,7 @@ class StreamBatches(SharedBatches):
         super().__init__()
 
     def __len__(self):
-        """Return the batches of an epoch; TypeError where the stream does not know its length."""
+        """Return the number of batches of an epoch; raises TypeError if the stream's length is unknown."""
         return count_batches(len(self.stream), self.batch_size, self.shuffle)
 
     def __iter__(self):
@@ -114,7 +112,7 @@ class StreamBatches(SharedBatches):
         batch = []
         for place in self.stream.order(self.epoch):
             batch.append(place)
-            if len(batch) == self.batch_size + 2 * joins:  # two more: what is left will be no single one
+            if len(batch) == self.batch_size + 2 * joins:  # two more, so that no single sample remains
                 yield batch[: self.batch_size]
                 batch = batch[self.batch_size :]
         if batch:
@@ -122,13 +120,13 @@ class StreamBatches(SharedBatches):
 
 
 class RepeatedIndices:
-    """Indices of samples that may come several times in an epoch, and how often each came before.
+    """Sample indices that may repeat within an epoch, with the number of earlier occurrences.
 
-    `tolist`, parts by slices and np.asarray are those of the indices.
+    Slicing keeps both; `tolist` and np.asarray return the indices.
 
     Args:
         indices: int64 array (N,).
-        repetitions: int64 array (N,): 0 for the first time in the epoch, 1 for the second ...
+        repetitions: int64 array (N,): 0 for the first occurrence in the epoch, 1 for the second ...
     """
 
     def __init__(self, indices, repetitions):
@@ -149,10 +147,10 @@ class RepeatedIndices:
 
 
 class SampleRefs:
-    """Stands in for the indices of a batch where samples have none: a list of places, each with an `index`.
+    """A batch of sample references, each with an `index`; replaces indices where the data set is a stream.
 
-    `tolist` and parts by slices are as an array's; np.asarray gives the indices, int64 (B,). A place may have a
-    `repetition`: how often its sample came before in the epoch.
+    Slicing and `tolist` work as for an array; np.asarray returns the indices, int64 (B,). A reference may have a
+    `repetition`: the number of earlier occurrences of its sample in the epoch.
     """
 
     def __init__(self, places):
@@ -165,7 +163,7 @@ class SampleRefs:
         return SampleRefs(self.places[part])
 
     def tolist(self):
-        """Return the places (list)."""
+        """Return the references (list)."""
         return self.places
 
     def __array__(self, dtype=None, copy=None):
@@ -173,15 +171,15 @@ class SampleRefs:
 
     @property
     def repetitions(self):
-        """How often the sample of each place came before in the epoch: int64 array (B,)."""
+        """Number of earlier occurrences of each sample in the epoch: int64 array (B,)."""
         return np.array([getattr(place, 'repetition', 0) for place in self.places], dtype=np.int64)
 
 
 def repetitions(order):
-    """Return how often each of the indices in an array (N,) is among those before it: int64 array (N,)."""
+    """Return how often each index in an array (N,) occurs before its position: int64 array (N,)."""
     by_index = np.argsort(order, kind='stable')
     ordered = order[by_index]
-    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])  # of the places of one index
+    begins = np.concatenate([[True], ordered[1:] != ordered[:-1]])  # of the positions of one index
     positions = np.arange(len(order))
     counts = np.empty(len(order), dtype=np.int64)
     counts[by_index] = positions - np.maximum.accumulate(np.where(begins, positions, 0))
@@ -189,12 +187,12 @@ def repetitions(order):
 
 
 def random_keys(samples):
-    """Return what the randomness of each sample of a batch is a function of, beside seed and epoch: int64 array (B,).
+    """Return the key of each sample's randomness within (seed, epoch): int64 array (B,).
 
-    The first time in an epoch that is the sample's index, each later time another number.
+    For the first occurrence of a sample in an epoch the key is its index, for later ones another number.
 
     Args:
-        samples: int64 array, Draws or SampleRefs.
+        samples: int64 array, RepeatedIndices or SampleRefs.
     """
     keys, again = np.asarray(samples), getattr(samples, 'repetitions', None)
     if again is None or not again.any():
@@ -203,7 +201,7 @@ def random_keys(samples):
 
 
 def join_batches(batches):
-    """Return the samples of several batches, each an int64 array or Draws, as one."""
+    """Return the concatenation of several batches, int64 arrays or RepeatedIndices."""
     if not isinstance(batches[0], RepeatedIndices):
         return np.concatenate(batches)
     return RepeatedIndices(
@@ -212,18 +210,18 @@ def join_batches(batches):
 
 
 def count_batches(length, batch_size, join_last):
-    """Return how many batches (int) a number of samples makes, a last single one being joined or not."""
+    """Return the number of batches (int); with `join_last` a single remaining sample is added to the last batch."""
     batches, rest = divmod(length, batch_size)
     joined = join_last and rest == 1 and batch_size > 1 and length > 1
     return batches + (rest > 0 and not joined)
 
 
 def shuffled(items, size, random):
-    """Yield what an iterable yields, each item in exchange for a later one: shuffled in a buffer of `size` items.
+    """Yield the items of an iterable, shuffled in a buffer of `size` items.
 
     Args:
         items: iterable.
-        size: at least 1, which leaves the order as it is.
+        size: at least 1, which keeps the order.
         random: numpy.random.Generator.
     """
     items = iter(items)
@@ -237,4 +235,4 @@ def shuffled(items, size, random):
 
 def _random_integers(size, random):
     while True:
-        yield from random.integers(size, size=256).tolist()  # one by one they would take ten times as long
+        yield from random.integers(size, size=256).tolist()  # 10 times faster than single draws

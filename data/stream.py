@@ -1,8 +1,8 @@
-"""Data too large to index or to hold: the samples of .tar, .csv or .jsonl shards, read from front to back each epoch.
+"""Streams: data too large to index or hold in memory, read from .tar, .csv or .jsonl shards in order.
 
-What comes in which batch is a function of (seed, epoch) alone: one process walks over the shards, shuffles the places
-of the samples in a buffer and cuts them into batches; whoever makes a batch, a worker process or a thread, reads and
-decodes what lies there. data/lists/shards.py says what shards hold.
+The batches are a function of (seed, epoch). One process walks over the shards, shuffles references to samples in a
+buffer and makes batches of them; worker processes or threads read and decode the samples. data/lists/shards.py
+describes the shards.
 """
 
 import contextlib
@@ -32,38 +32,38 @@ from utils.options.fit import Fit
 
 
 class StreamSample(NamedTuple):
-    """Where a sample lies."""
+    """Reference to a sample."""
 
-    index: int  # shard * 2**32 + position in it: what is random about a sample is a function of it
-    shard: int  # its number in the order of the names
-    name: Any = None  # of the sample in its shard, and where its picture and target are: data/lists/shards.py
+    index: int  # shard * 2**32 + position in it; key of the sample's randomness
+    shard: int  # number of the shard, sorted by name
+    name: Any = None  # name, image and target as in data/lists/shards.py
     picture: Any = None
     target: Any = None
-    fault: str | None = None  # why nothing can be read here, nor behind it in the shard
-    repetition: int = 0  # how often the sample came before in the epoch
+    fault: str | None = None  # error at this position; the rest of the shard cannot be read
+    repetition: int = 0  # number of earlier occurrences in the epoch
 
 
 class Stream(IterableDataset):
     """The samples of a shard or a directory of shards, for classification or segmentation.
 
-    A stream cannot be read through beforehand: when it is built each shard is opened and its first sample decoded, and
-    faults of the others stop the run where it comes to them. As a plain IterableDataset it gives each worker process of
-    a DataLoader its own share of the samples; train.py and eval.py take `order` and `load`.
+    When the stream is built, each shard is opened and its first sample decoded; other errors stop the run when their
+    sample is reached. train.py and eval.py use `order` and `load`. As a plain IterableDataset, the stream splits its
+    samples between the worker processes of a DataLoader.
 
     Args:
-        args: options; data_root, task, num_classes, class_names, image_size, fit, channels, mean, ignore_index,
-            seed, and for training shuffle_buffer and train_length count.
+        args: options; uses data_root, task, num_classes, class_names, image_size, fit, channels, mean, ignore_index,
+            seed, and for training shuffle_buffer and train_length.
         split: 'train' (train_list), shuffled anew each epoch, or 'val' (val_list), in order.
 
     Raises:
-        DanluError: naming the shards that cannot be read, or whose first sample is faulty.
+        DanluError: shards cannot be read, or their first sample is invalid; they are named.
     """
 
     in_memory = False
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data (dict): image_size of the first picture, and mask_values."""
+        """Return the options that the data determines (dict): image_size of the first image, and mask_values."""
         facts, masks = {'channels': 3}, args.task == 'segmentation'
         path = getattr(args, 'train_list', None) or args.val_list
         if masks and args.mask_values is None:
@@ -108,7 +108,7 @@ class Stream(IterableDataset):
             self.notes.append(f'{self.path}: of pictures of 16 bits {how}')
 
     def check(self):
-        """Open every shard and decode its first sample, on all cores, and return how many have none (int)."""
+        """Open every shard and decode its first sample, on all cores; return the number of empty shards (int)."""
         faults, empty, self.backslashes = ErrorCollector(self.path), 0, 0
 
         def decode_first(number):
@@ -135,16 +135,16 @@ class Stream(IterableDataset):
         return empty
 
     def count_labels(self):
-        """Return the LabelsInMasks of the first masks of the shards, at the size that they are trained at."""
+        """Return the LabelsInMasks of the first masks of the shards, at training size."""
         labels = []
         for content in _first_masks(self.shards):
-            with contextlib.suppress(DanluError):  # it stops the run where that comes to it
+            with contextlib.suppress(DanluError):  # the error is raised when the run reaches the sample
                 labels.append(read_mask(content, self.size, coding=self.coding))
         masks = torch.stack(labels) if labels else torch.empty(0, *self.size, dtype=torch.uint8)
         return LabelsInMasks.in_tensor(masks, self.coding.ignore_index, None)
 
     def __len__(self):
-        """Return the samples of an epoch: train_length, or as many as the last whole walk found.
+        """Return the number of samples of an epoch: train_length, or the number found by the last complete walk.
 
         Raises:
             TypeError: neither is known.
@@ -154,12 +154,12 @@ class Stream(IterableDataset):
         return self.length or self.counted
 
     def places(self, numbers):
-        """Yield the SampleRefs of the samples of shards, by the shards' numbers (ints): see places_of."""
+        """Yield the StreamSamples of shards by their numbers (ints); see stream_samples."""
         for number in numbers:
             yield from stream_samples(self.shards[number], number, self.masks)
 
     def order(self, epoch):
-        """Yield the SampleRefs of an epoch (from 1): all samples, or as many as train_length says, in rounds."""
+        """Yield the StreamSamples of an epoch (from 1): all samples, or train_length samples in repeated rounds."""
         random = np.random.default_rng([self.seed, epoch])
         if self.length is not None:
             yield from islice(self._endless(random), self.length)
@@ -185,25 +185,25 @@ class Stream(IterableDataset):
                 raise DanluError(f'{self.path}: the samples are gone')
 
     def set_epoch(self, epoch):
-        """Choose the epoch (from 1) that iterating over the stream itself yields."""
+        """Set the epoch (from 1) for iterating over the stream itself."""
         self.epoch = epoch
 
     def __iter__(self):
-        """Yield the samples of the epoch, as `load` returns them; of n worker processes each yields every n-th."""
+        """Yield the samples of the epoch, as `load` returns them; each of n worker processes yields every n-th."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for place in islice(self.order(self.epoch), first, None, step):
             yield self.load(place)
 
     def load(self, place, part=None):
-        """Return the sample at a Place: picture uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W).
+        """Return a sample: image uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W).
 
         Args:
-            place: Place.
-            part: chooses what to cut out, as data.augment.Augment.parts says.
+            place: StreamSample.
+            part: random crop, see data.augment.Augment.parts.
 
         Raises:
-            DanluError: naming the shard and the sample.
+            DanluError: the sample is invalid; the message names shard and sample.
         """
         try:
             return self.sample(place, part)
@@ -211,7 +211,7 @@ class Stream(IterableDataset):
             raise DanluError(f'{error}; mend or remove it') from None
 
     def sample(self, place, part=None):
-        """Return the sample at a Place, as `load`."""
+        """Return a sample, as `load`."""
         if place.fault is not None:
             raise DanluError(place.fault)
         shard = self.shards[place.shard]
@@ -242,18 +242,18 @@ class Stream(IterableDataset):
         return labels
 
     def name(self, index):
-        """Return the key or the picture's path (str) of sample number `index` of all; quick where asked in order."""
+        """Return the key or image path (str) of sample number `index`; fast for increasing indices."""
         place = self._locate(index, 'name')
         return place.picture if isinstance(place.picture, str) else place.name
 
     def full_size(self, index):
-        """Return the upright (height, width) of a sample's picture in its file; quick where asked in order."""
+        """Return the upright (height, width) of a sample's image in its file; fast for increasing indices."""
         place = self._locate(index, 'size')
         with open_picture(self.shards[place.shard].picture(place.picture)) as picture:
             return upright_size(picture)
 
     def _locate(self, index, what):
-        """Return the Place of sample number `index` of all; for each `what` (str) there is a walk of its own."""
+        """Return the StreamSample number `index`; each purpose `what` (str) has its own walk."""
         reached, places = self.open_walks.get(what, (index + 1, None))
         if index < reached:
             reached, places = 0, self.places(range(len(self.shards)))
@@ -262,7 +262,7 @@ class Stream(IterableDataset):
         return place
 
     def content_hash(self):
-        """Return a SHA-256 and what it is of (str): archives are too large to be read for it."""
+        """Return a SHA-256 and what it covers (str), as archives are too large to hash."""
         digest = hashlib.sha256()
         for shard in self.shards:
             shard.update_digest(digest)
@@ -270,24 +270,24 @@ class Stream(IterableDataset):
 
 
 def _first_masks(shards):
-    """Yield the contents (bytes) of the first masks of each shard, as many as data.checks.preview looks at together."""
+    """Yield the contents (bytes) of the first masks of each shard, MIN_MASKS in total."""
     for shard in shards:
         try:
             for _, _, target in islice(shard.walk(masks=True), -(-MIN_MASKS // len(shards))):
                 yield shard.mask(target)
         except DanluError:
-            continue  # building the data set reports it
+            continue  # reported when the data set is built
 
 
 def stream_samples(shard, number, masks):
-    """Yield the SampleRefs of a shard's samples, from its first to its last.
+    """Yield the StreamSamples of a shard in order.
 
-    A fault that stops the walk becomes a Place too, so that it is raised when its turn comes, in whichever process.
+    An error that stops the walk becomes a StreamSample, so that it is raised when its turn comes, in any process.
 
     Args:
         shard: of data.lists.shards.
         number: of the shard (int).
-        masks: whether the targets are masks; else they are labels.
+        masks: whether the targets are masks; otherwise labels.
     """
     position = -1
     try:

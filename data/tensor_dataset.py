@@ -1,4 +1,4 @@
-"""Data sets that are held as one tensor of samples: a batch is one index operation, with no Python per sample."""
+"""Data sets held in tensors: a batch is one index operation, without Python code per sample."""
 
 import hashlib
 
@@ -9,14 +9,14 @@ from data.cache.memory_check import refuse_large_block
 
 
 class InMemory(Dataset):
-    """Pictures and targets as tensors.
+    """Images and targets as tensors.
 
     Args:
         images: uint8 tensor (N, C, H, W), or float32 tensor (N, F) of features.
-        targets: tensor (N, ...): int64 (N,) of labels, uint8 (N, H, W) of masks and so on (utils/tasks/tasks.py).
+        targets: tensor (N, ...): int64 (N,) for labels, uint8 (N, H, W) for masks, etc. (utils/tasks/tasks.py).
         names: sequence of N names for results and messages; default: the position.
-        source: (images, targets) before they were brought to a size and channels, or None: they were not. The hashes
-            are those of the source, so that tests of one set at several sizes are known for tests of one set.
+        source: (images, targets) before conversion of size and channels, or None if not converted. Hashes are computed
+            from the source, so that a test set has the same hash at any size.
     """
 
     in_memory = True
@@ -25,7 +25,7 @@ class InMemory(Dataset):
     def __init__(self, images, targets, names=None, source=None):
         self.images, self.targets, self.names = images, targets, names
         if source is not None and source[0] is not images:
-            self._hashes = _hashes_of(*source)  # at once, so that the source, which may be larger, need not be kept
+            self._hashes = _hashes_of(*source)  # now, so that the source can be freed
 
     def __len__(self):
         return len(self.images)
@@ -35,12 +35,12 @@ class InMemory(Dataset):
         return self.images[index], self.targets[index]
 
     def __getitems__(self, indices):
-        """Return a batch: uint8 (B, C, H, W) and its targets, for an int64 array (B,) of positions."""
+        """Return a batch, uint8 (B, C, H, W) and targets, for an int64 array (B,) of positions."""
         indices = torch.as_tensor(indices).to(self.images.device, non_blocking=True)
         return self.images.index_select(0, indices), self.targets.index_select(0, indices)
 
     def move_if_fits(self, device, at_most):
-        """Move pictures and targets to a device (torch.device), unless they take more than `at_most` bytes."""
+        """Move images and targets to a device (torch.device) unless they take more than `at_most` bytes."""
         if self.images.nbytes + self.targets.nbytes <= at_most:
             self.images, self.targets = self.images.to(device), self.targets.to(device)
 
@@ -49,11 +49,11 @@ class InMemory(Dataset):
         return f'{index:05d}' if self.names is None else self.names[index]
 
     def content_hash(self):
-        """Return the SHA-256 (str) of all pictures and targets: equal for the same test set and no other."""
+        """Return the SHA-256 (str) of all images and targets."""
         return self._known_hashes()[0]
 
     def content_parts(self):
-        """Return the SHA-256 of all pictures, and that of all targets (dict of str)."""
+        """Return the SHA-256 of all images and of all targets (dict of str)."""
         return dict(self._known_hashes()[1])
 
     def _known_hashes(self):
@@ -63,7 +63,7 @@ class InMemory(Dataset):
 
 
 def _hashes_of(images, targets):
-    """Return the SHA-256 of pictures and targets (str), and that of each of the two (dict of str)."""
+    """Return the SHA-256 of images and targets together (str), and of each separately (dict of str)."""
     digest = hashlib.sha256(images.cpu().contiguous().numpy())
     parts = {'pictures': digest.hexdigest()}
     labels = targets.cpu().contiguous().numpy()
@@ -72,7 +72,7 @@ def _hashes_of(images, targets):
 
 
 def with_channels(images, channels):
-    """Return uint8 pictures (N, C, H, W) with the channels asked for: grey is repeated, RGB averaged by luminance."""
+    """Return uint8 images (N, C, H, W) with `channels` channels: grey is repeated, RGB converted to luminance."""
     if images.shape[1] == channels:
         return images
     if channels == 3:
@@ -82,12 +82,12 @@ def with_channels(images, channels):
 
 
 def with_size(images, size):
-    """Return uint8 pictures (N, C, H, W) brought to `size` (height, width), bilinear with antialiasing."""
+    """Return uint8 images (N, C, H, W) resized to `size` (height, width), bilinear with antialiasing."""
     if tuple(images.shape[2:]) == tuple(size):
         return images
     refuse_large_block(len(images), (images.shape[1], *size))
     result = images.new_empty(*images.shape[:2], *size)
-    for start in range(0, len(images), 1024):  # as float32 all of them at once would take five times the memory
+    for start in range(0, len(images), 1024):  # all at once as float32 would take 5 times the memory
         part = images[start : start + 1024].float()
         part = torch.nn.functional.interpolate(part, size=tuple(size), mode='bilinear', antialias=True)
         result[start : start + 1024] = part.round_().clamp_(0, 255)

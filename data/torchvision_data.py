@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 through torchvision, held in memory."""
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100 from torchvision, held in memory."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ MNIST_FILES = [f'{part}-{kind}-ubyte' for part in ('train', 't10k') for kind in 
 
 
 class TorchvisionData(InMemory):
-    """Base: loads `torchvision.datasets.<dataset>` and keeps its pixels as one uint8 tensor."""
+    """Base class: loads `torchvision.datasets.<dataset>` into one uint8 tensor."""
 
     dataset = ''
     files = ()
@@ -20,19 +20,19 @@ class TorchvisionData(InMemory):
 
     @classmethod
     def describe(cls, args):
-        """Return what the options can take from the data set (dict)."""
+        """Return the options that the data set determines (dict)."""
         return cls.facts
 
     def __init__(self, args, split):
         loaded = self._load(Path(args.data_root) if args.data_root else PROJECT / 'datasets', args.download, split)
         images, labels = torch.as_tensor(loaded.data), torch.as_tensor(loaded.targets).long()
-        # torchvision holds grey pictures as (N, H, W) and colour ones as (N, H, W, C).
+        # torchvision holds grey images as (N, H, W) and colour ones as (N, H, W, C).
         images = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2).contiguous()
         fitted = with_size(with_channels(images, args.channels), args.image_size)
         super().__init__(fitted, labels, source=(images, labels))
 
     def _load(self, root, download, split):
-        from torchvision import datasets  # a second or more: only for the runs that need it
+        from torchvision import datasets  # slow to import
 
         wanted = ', '.join(self.files)
         try:

@@ -1,10 +1,10 @@
-"""The range of each argument of a model, declared at its constructor. A value outside is refused in one line.
+"""Ranges of a model's arguments, declared at its constructor. A value out of range is refused in one line.
 
     class Net(nn.Module):
-        @takes(num_classes=CLASSES, width=integer(1, 4096), dropout=SHARE)
+        @takes(num_classes=CLASSES, width=integer(1, 4096), dropout=PROBABILITY)
         def __init__(self, num_classes, width=16, dropout=0.0):
 
-Every argument needs a range, so that none is forgotten. Nothing is built, and no memory taken, for a wrong value.
+Every argument needs a range. Values are checked before anything is built or memory allocated.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from utils.base.errors import DanluError
 
-MAX_VALUES = 64  # of an argument that takes several
+MAX_VALUES = 64  # in an argument with several values
 
 
 class ArgumentError(DanluError, ValueError):
@@ -23,31 +23,31 @@ class ArgumentError(DanluError, ValueError):
 
     Attributes:
         argument: its name (str).
-        wanted: what it takes (str): 'a whole number from 0 to 256'.
+        wanted: its range (str): 'a whole number from 0 to 256'.
     """
 
     argument = wanted = None
 
 
 class Range(NamedTuple):
-    """What an argument takes: in words (str), and a function that returns whether a value fits (bool)."""
+    """Range of an argument: a description (str), and a function that returns whether a value is in it (bool)."""
 
     wanted: str
     fits: callable
 
 
 def integer(low, high):
-    """Return the Range of whole numbers from `low` to `high`, both included."""
+    """Return the Range of integers from `low` to `high`, both included."""
     return Range(f'a whole number from {low} to {high}', lambda value: _is_whole(value) and low <= value <= high)
 
 
 def one_of(*choices):
-    """Return the Range of some values."""
+    """Return the Range of the given strings."""
     return Range(' or '.join(map(repr, choices)), lambda value: isinstance(value, str) and value in choices)
 
 
 def one_or_more(low, high):
-    """Return the Range of a whole number, or of a tuple of such, which may be empty."""
+    """Return the Range of an integer or a tuple of integers, which may be empty."""
 
     def fits(value):
         values = value if isinstance(value, tuple | list) else [value]
@@ -57,7 +57,7 @@ def one_or_more(low, high):
 
 
 def sides(low, high, empty=False):
-    """Return the Range of a (height, width); where `empty` (bool) also of (), for vectors of features."""
+    """Return the Range of a (height, width), with `empty` (bool) also of (), for feature vectors."""
 
     def fits(value):
         if not isinstance(value, tuple | list):
@@ -78,11 +78,11 @@ ANYTHING = Range('anything', lambda value: True)
 
 
 def takes(**ranges):
-    """Return a decorator of a constructor, or of a function that returns a model, with a Range for each argument.
+    """Return a decorator for a constructor, or a function that returns a model, with one Range per argument.
 
     Raises:
-        TypeError: at the definition, an argument has no range, or a range no argument.
-        ArgumentError: at a call, an argument is out of range.
+        TypeError: when decorating, if arguments and ranges do not match.
+        ArgumentError: when called with an argument out of range.
     """
 
     def declare(function):

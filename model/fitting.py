@@ -1,18 +1,18 @@
-"""Which models serve which task and data; a model that does not is refused with those that do."""
+"""Checks that a model supports the task and the data; errors list the models that do."""
 
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
 
 
 def refuse_unfitting(model_type, entry, args, models):
-    """Raise DanluError unless a model serves args.task and the data's samples.
+    """Raise DanluError unless a model supports args.task and the samples of the data.
 
-    A class or function says what it is for by two attributes: `tasks`, a tuple of names (without it any task), and
-    `vectors = True` if it takes features (N, F) as well as pictures.
+    A class or function declares its support by two attributes: `tasks`, a tuple of names (default: any task), and
+    `vectors = True` if it takes features (N, F) as well as images.
 
     Args:
-        model_type: its name; entry: a class, a function or a built model.
-        args: options; task and image_size (empty for features) count.
+        model_type: its name; entry: a class, function or model.
+        args: options; uses task and image_size (empty for features).
         models: the registry.
     """
     vectors = not args.image_size

@@ -1,17 +1,16 @@
-"""Which models there are, and building the one that --model_type names.
+"""MODELS, the registry of models, and building the model for --model_type.
 
-To add a model: write a file under model/ with an nn.Module class (or a function that returns one) and add a line to
-MODELS. The constructor names what it wants to know, in any order: `num_classes`, `in_channels` (1 or 3), `image_size`
-(height, width), `pretrained` and `task`; a class that takes `num_classes` alone works as it is. A parameter named
-`args` or `opt` gets all options (Namespace), as in torch_base. The model gets images
-(N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W) for
-segmentation; num_classes is 1 for two classes with --loss bce. For other tasks it counts what they have for outputs
-(utils/tasks/tasks.py): numbers for regression, channels for restoration. What else the constructor takes, with a
-default, is given by `--model_args width=32 depth=3`; which tasks and data it is for, by two attributes
+To add a model, write an nn.Module class (or a function that returns one) in a file in model/ and add a line to MODELS.
+The constructor takes any of `num_classes`, `in_channels` (1 or 3), `image_size` (height, width), `pretrained` and
+`task`, by name. A parameter named `args` or `opt` gets all options (Namespace), as in torch_base. The model takes
+images (N, in_channels, H, W) as float32 and returns logits: (N, num_classes) for classification, (N, num_classes, H, W)
+for segmentation; num_classes is 1 for two classes with --loss bce. For other tasks, num_classes is the number of
+outputs (utils/tasks/tasks.py): numbers for regression, channels for restoration. Other constructor arguments with
+defaults are set by `--model_args width=32 depth=3`. Two attributes declare the supported tasks and data
 (model/fitting.py).
 
-Every model of torchvision is there without a line, `--model_type torchvision:resnet18`, and where timm is installed,
-every model of timm: `--model_type timm:convnext_tiny`. A class in a file of one's own that old checkpoints need is
+Models of torchvision need no line: `--model_type torchvision:resnet18`; nor do those of timm, if installed:
+`--model_type timm:convnext_tiny`. For a class in a file of your own, needed by old checkpoints, use
 `--trust_checkpoint --model_source FILE --model_type source:<class>`.
 """
 
@@ -34,7 +33,7 @@ from utils.options.model_source import SOURCE, class_of_source
 from utils.tasks.target_scale import scale_outputs
 from utils.tasks.tasks import outputs_of
 
-# options.py reads this dictionary from the source text, so it must stay a literal.
+# Must stay a literal, as options.py reads it from the source text.
 MODELS = {
     'lenet': 'model.lenet.LeNet',
     'cifar_cnn': 'model.cifar_cnn.CifarCNN',
@@ -46,14 +45,14 @@ MODELS = {
     'unet': 'model.unet.UNet',
 }
 
-# Libraries whose models are reached behind a prefix, each by a function of the name, the task and what is offered.
+# Libraries of models by prefix: functions of (name, task, **arguments).
 LIBRARIES = {
     'torchvision:': 'model.torchvision_models.torchvision_model',
     'timm:': 'model.timm_models.timm_model',
 }
-ALL_OPTIONS = ('args', 'opt')  # parameters of a constructor that get the whole Namespace
+ALL_OPTIONS = ('args', 'opt')  # constructor parameters that get all options
 BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-# What a constructor is given without --model_args.
+# Constructor parameters that are set by options other than --model_args.
 OPTION_OF = {
     **{'num_classes': '--num_classes', 'in_channels': '--channels', 'image_size': '--image_size'},
     **{'pretrained': '--pretrained', 'task': '--task'},
@@ -61,18 +60,18 @@ OPTION_OF = {
 
 
 def select_model(args):
-    """Build the model that `args.model_type` names, on the CPU.
+    """Return the model for `args.model_type`, on the CPU.
 
     Args:
-        args: Namespace with model_type, model_args, task, what the task counts outputs by (num_classes, num_targets),
-            channels, image_size [height, width], or [] for vectors of features, and pretrained.
+        args: Namespace with model_type, model_args, task, the task's number of outputs (num_classes, num_targets),
+            channels, image_size [height, width], or [] for feature vectors, and pretrained.
 
     Returns:
         nn.Module: takes float32 images (N, channels, H, W), or features (N, channels), and returns logits or numbers,
         (N, outputs), or for segmentation and restoration (N, outputs, H, W).
 
     Raises:
-        DanluError: the name is unknown, or the model cannot be built for these options.
+        DanluError: the name is unknown, or the model cannot be built with these options.
     """
     size, outputs = tuple(args.image_size), outputs_of(args)
     offered = {'num_classes': outputs, 'in_channels': args.channels, 'image_size': size, 'pretrained': args.pretrained}
@@ -95,7 +94,7 @@ def select_model(args):
             f'model {args.model_type!r} has no pretrained weights: leave out --pretrained, or choose '
             'torchvision:<name>, timm:<name> or one of the fcn models'
         )
-    named = inspect.signature(entry).parameters  # not through **kwargs, which reach whoever did not ask for it
+    named = inspect.signature(entry).parameters  # not through **kwargs
     offered |= {name: value for name, value in {'task': args.task, **dict.fromkeys(ALL_OPTIONS, args)}.items()
                 if name in named and named[name].kind in BY_NAME and name not in given}  # fmt: skip
     _check_given(args.model_type, entry, given)
@@ -104,12 +103,12 @@ def select_model(args):
         refuse_unfitting(args.model_type, entry, args, MODELS)
     taken = {name: value for name, value in offered.items() if _takes(entry, name)} | given
     model = _build_checked(lambda: entry(**taken), args, outputs)
-    refuse_unfitting(args.model_type, model, args, MODELS)  # of a function that only its result tells
+    refuse_unfitting(args.model_type, model, args, MODELS)  # for functions without the attribute `tasks`
     return scale_outputs(model, args)
 
 
 def _build_checked(build, args, outputs):
-    """Return the model (nn.Module) that `build()` returns; what its arguments make impossible is one line."""
+    """Return the model (nn.Module) from `build()`; errors that its arguments cause become a DanluError of one line."""
     with explain_construction_errors(args):
         refuse_too_large(build, args, outputs)
         return build()
@@ -117,10 +116,10 @@ def _build_checked(build, args, outputs):
 
 @contextmanager
 def explain_construction_errors(args):
-    """Turn what a model's constructor raises for its arguments into one line that names --model_args.
+    """Convert errors of a model's constructor that its arguments cause to a DanluError that names --model_args.
 
-    Without --model_args the options of Danlu are checked already: what is raised then is a fault of the code, and keeps
-    its traceback, unless it is for want of memory, or the model declares the range (model/argument_ranges.py).
+    Without --model_args, the options are checked before, so other errors are bugs and keep their traceback, except for
+    lack of memory and declared ranges (model/argument_ranges.py).
     """
     try:
         yield
@@ -128,7 +127,7 @@ def explain_construction_errors(args):
         raise DanluError(_out_of_range(error, args)) from error
     except DanluError:
         raise
-    except Exception as error:  # of any constructor: all differ
+    except Exception as error:  # constructors may raise anything
         if isinstance(error, AttributeError) and error.obj is args:
             raise DanluError(
                 f'model {args.model_type!r} reads args.{error.name}, and there is no option --{error.name} here: add '
@@ -145,7 +144,7 @@ def explain_construction_errors(args):
 
 
 def _out_of_range(error, args):
-    """Return the line (str) for an ArgumentError: the option as it was given, and what the model takes."""
+    """Return the message (str) for an ArgumentError: the option as given, and the model's range."""
     name = error.argument
     given = [word for word in args.model_args or [] if word.partition('=')[0] == name]
     option = f'--model_args {brief(given[-1])}' if given else OPTION_OF.get(name, name)
@@ -153,10 +152,10 @@ def _out_of_range(error, args):
 
 
 class Parallel(nn.DataParallel):
-    """nn.DataParallel whose replicas compute with the 16 bits that were asked for: its threads would take float16."""
+    """nn.DataParallel whose replicas use the requested autocast dtype; its threads would use float16."""
 
     def parallel_apply(self, replicas, inputs, kwargs):
-        """Let each replica compute its part, in a thread of its own."""
+        """Run each replica in its own thread, under autocast."""
         options = {'dtype': torch.get_autocast_dtype('cuda'), 'enabled': torch.is_autocast_enabled('cuda')}
         return super().parallel_apply([torch.autocast('cuda', **options)(r) for r in replicas], inputs, kwargs)
 
@@ -166,12 +165,12 @@ def equip_multi_gpu(model, gpus):
 
     Args:
         model: nn.Module.
-        gpus: list of int, CUDA indices, which are not checked here; or the options (Namespace), of which device and
-            gpus say it, as in torch_base.
+        gpus: list of int, CUDA indices, not checked here; or, as in torch_base, the options (Namespace) with device and
+            gpus.
 
     Returns:
-        nn.Module: without gpus the model as it is; with one the model on it; with several a Parallel whose
-        parameters are on the first and which splits each batch over all.
+        nn.Module: the model itself without GPUs; on its GPU if there is one; with several GPUs a Parallel, whose
+        parameters are on the first GPU and which splits each batch.
     """
     if hasattr(gpus, 'gpus'):
         gpus = select_gpus(SimpleNamespace(device=getattr(gpus, 'device', 'auto'), gpus=gpus.gpus))[1]
@@ -182,15 +181,16 @@ def equip_multi_gpu(model, gpus):
 
 
 def equip_processes(model, device, parallel):
-    """Make a model learn in several processes: gradients are averaged over all of them.
+    """Wrap a model for training in several processes, which average their gradients.
 
     Args:
         model: nn.Module on its device.
         device: torch.device of this process.
-        parallel: 'ddp', each process has all of it, or 'fsdp', each has a shard: see utils/distributed/fsdp.py.
+        parallel: 'ddp', each process has the whole model, or 'fsdp', each has a shard: see utils/distributed/fsdp.py.
 
     Returns:
-        nn.parallel.DistributedDataParallel, or the model itself, sharded; one without a parameter that learns as it is.
+        nn.parallel.DistributedDataParallel, or the sharded model; a model without trainable parameters is returned as
+        it is.
     """
     if parallel == 'fsdp':
         return shard(model, device)
@@ -200,10 +200,10 @@ def equip_processes(model, device, parallel):
 
 
 def with_sync_bn(model, wanted):
-    """Return a model whose batch norms, if that is `wanted` (bool), take their statistics over all processes.
+    """Return a model whose batch norms, if `wanted` (bool), compute statistics over all processes.
 
     Raises:
-        DanluError: torch has that for GPUs alone.
+        DanluError: the model is not on a GPU, as torch requires.
     """
     if not wanted:
         return model
@@ -213,13 +213,13 @@ def with_sync_bn(model, wanted):
 
 
 def _takes(entry, name):
-    """Return whether a class or function takes the keyword argument `name`, by its name or through **kwargs."""
+    """Return whether a class or function takes the keyword argument `name`, also through **kwargs."""
     parameters = inspect.signature(entry).parameters.values()
     return any(p.kind is p.VAR_KEYWORD or (p.name == name and p.kind is not p.VAR_POSITIONAL) for p in parameters)
 
 
 def _check_given(model_type, entry, given):
-    """Refuse what the constructor does not take, naming what it does."""
+    """Refuse --model_args that the constructor does not take."""
     known = [name for name in inspect.signature(entry).parameters if name not in OPTION_OF]
     for name in given:
         if not _takes(entry, name):
@@ -227,7 +227,7 @@ def _check_given(model_type, entry, given):
 
 
 def _check_required(model_type, entry, offered):
-    """Refuse a constructor that asks for something else, before Python's TypeError leaves the reader guessing."""
+    """Refuse constructors with other required arguments, as Python's TypeError would not explain the remedy."""
     for p in inspect.signature(entry).parameters.values():
         required = p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         if required and p.name not in offered:

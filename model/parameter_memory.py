@@ -1,4 +1,4 @@
-"""Refusing a network whose parameters would not fit into memory, before any of it is taken."""
+"""Checks that a model's parameters fit into memory, before any memory is allocated."""
 
 import contextlib
 import io
@@ -15,21 +15,21 @@ from utils.base.seeding import get_rng_state, set_rng_state
 from utils.options.arguments import brief
 from utils.options.model_source import SOURCE
 
-# Up to these sizes the networks of Danlu, torchvision and timm fit, and are not counted first.
+# Models of Danlu, torchvision and timm fit up to these sizes; their parameters are not counted.
 MAX_WEIGHTS = 20_000  # tensors; the largest networks of torchvision and timm have fewer than 3,000
 USUAL_OUTPUTS, USUAL_SIDE, USUAL_CHANNELS = 2**14, 2**10, 2**10
 
 
 def refuse_too_large(build, args, outputs):
-    """Raise DanluError if the parameters of a network would not fit into this machine's memory.
+    """Raise DanluError if the parameters of a network do not fit into this machine's memory.
 
-    The network is built on the meta device, which has shapes but no numbers. That is left out where the options leave
-    its size as it is, and for --pretrained. A constructor that fails there is left to fail, or not, by itself.
+    The network is built on the meta device, which allocates no memory. This check is skipped for usual sizes and for
+    --pretrained. If the constructor fails on the meta device, the network is built without the check.
 
     Args:
-        build: function() -> nn.Module; called once or not at all. What it prints and draws at random has no effect.
-        args: options; model_type, model_args, image_size, channels and pretrained count.
-        outputs: of the network (int).
+        build: function() -> nn.Module, called at most once; its output is hidden and random generators are restored.
+        args: options; uses model_type, model_args, image_size, channels and pretrained.
+        outputs: number of outputs of the network (int).
     """
     sizes = (outputs, USUAL_OUTPUTS), (max([1, *args.image_size]), USUAL_SIDE), (args.channels, USUAL_CHANNELS)
     if args.pretrained or not (args.model_args or any(size > usual for size, usual in sizes)):
@@ -52,15 +52,15 @@ def refuse_too_large(build, args, outputs):
 
 
 def size_options_text(args):
-    """Return the options (str) that set the size of a model."""
+    """Return the options (str) that determine the size of a model."""
     if args.model_args:
         return f'--model_args {brief(" ".join(args.model_args))}'
     return '--image_size, --channels or --num_classes'
 
 
 def _state_copies(args):
-    """Return how many tensors as large as the weights there are at least (int): themselves, gradients, averages."""
-    if not hasattr(args, 'optimizer') or args.freeze:  # a test, or only some of them are trained
+    """Return the minimum number of tensors of the size of the weights (int): weights, gradients, optimizer state."""
+    if not hasattr(args, 'optimizer') or args.freeze:  # a test, or frozen parameters
         return 1
     return (
         2 + bool(args.momentum) + ('beta' in read_registry('utils.training.optim', 'DEFAULTS').get(args.optimizer, ()))
@@ -68,17 +68,17 @@ def _state_copies(args):
 
 
 class TooManyWeightsError(Exception):
-    """A network has more weight tensors than any that can be trained."""
+    """A network has more weight tensors than MAX_WEIGHTS."""
 
 
 def _count_parameters(build, of_library):
-    """Return the number of parameters of a network and its bytes (int), (0, 0) where it cannot be built without memory.
+    """Return the number of parameters of a network and its size in bytes (int); (0, 0) if it cannot be built on meta.
 
-    (None, None): more than torch can count, or than MAX_WEIGHTS tensors, which alone would take minutes to make.
+    (None, None): too large for torch, or more than MAX_WEIGHTS tensors, which would take minutes to build.
 
     Args:
         build: as for `refuse_too_large`.
-        of_library: whether it is made for the meta device (bool); then what it raises for its arguments is raised here.
+        of_library: whether the constructor supports the meta device (bool); then its errors are raised.
     """
     state, numbers = get_rng_state(), itertools.count(1)
 
@@ -92,7 +92,7 @@ def _count_parameters(build, of_library):
             net = build()
         tensors = [*net.parameters(), *net.buffers()]
         return sum(p.numel() for p in net.parameters()), sum(t.numel() * t.element_size() for t in tensors)
-    except Exception as error:  # of any constructor, which may not be made for the meta device: all differ
+    except Exception as error:  # constructors may raise anything on the meta device
         if isinstance(error, OverflowError | TooManyWeightsError) or 'overflow' in str(error):
             return None, None
         if of_library and not isinstance(error, RuntimeError):  # NotImplementedError is one

@@ -1,4 +1,4 @@
-"""Downloading pretrained weights, and saying what to do where there is no network."""
+"""Explains errors of downloading pretrained weights."""
 
 import contextlib
 import pickle
@@ -11,17 +11,17 @@ from utils.base.errors import DanluError
 
 @contextlib.contextmanager
 def downloading(weights):
-    """Turn the failures of fetching or reading torchvision weights into a message that says what to do by hand.
+    """Convert errors of downloading or reading torchvision weights to a DanluError with instructions.
 
     Args:
         weights: a member of a torchvision weights enum, for example ResNet18_Weights.DEFAULT, that the body loads.
 
     Raises:
-        DanluError: the file cannot be downloaded (no network, no right to write it) or read (it is damaged).
+        DanluError: the file cannot be downloaded, written or read.
     """
     try:
         yield
-    # URLError is an OSError; torch reports a wrong hash as RuntimeError, a damaged file as any of the other three.
+    # URLError is an OSError; torch raises RuntimeError for a wrong hash, any of the other three for a damaged file.
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         path = Path(torch.hub.get_dir(), 'checkpoints', Path(weights.url).name)
         reason = str(error).strip().split('\n', maxsplit=1)[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Blocks that several models share, which take and return float tensors (N, C, H, W), and a check of sizes."""
+"""Blocks shared by several models, for float tensors (N, C, H, W), and a check of image sizes."""
 
 from torch import nn
 from torch.nn import functional as F
@@ -10,7 +10,7 @@ FEATURES = integer(1, 2**31)  # channels within a network
 
 
 def refuse_smaller(name, image_size, smallest):
-    """Raise DanluError where a side of image_size (height, width) is below `smallest`, which model `name` needs."""
+    """Raise DanluError if a side of image_size (height, width) is smaller than `smallest`; `name`: of the model."""
     height, width = image_size
     if min(height, width) < smallest:
         raise DanluError(f'{name}: --image_size {height} {width} is too small: the smallest is {smallest} {smallest}')
@@ -19,13 +19,13 @@ def refuse_smaller(name, image_size, smallest):
 class ConvBnRelu(nn.Module):
     """Convolution, batch normalisation, ReLU: (N, in_channels, H, W) -> (N, out_channels, ceil(H / stride), ...).
 
-    The padding keeps the size at stride 1 whatever the kernel and dilation are. Batch normalisation: Ioffe and Szegedy
-    2015, https://arxiv.org/abs/1502.03167.
+    The padding keeps the size at stride 1 for any kernel and dilation. Batch normalisation: Ioffe and Szegedy 2015,
+    https://arxiv.org/abs/1502.03167.
 
     Args:
         in_channels, out_channels: numbers of channels.
         kernel_size, stride, dilation: int, at least 1, the same for both directions.
-        bias: whether the convolution has a bias; by default not, as the normalisation subtracts it again.
+        bias: whether the convolution has a bias; not by default, as batch normalisation removes it.
     """
 
     @takes(
@@ -39,7 +39,7 @@ class ConvBnRelu(nn.Module):
     def __init__(self, in_channels, out_channels, kernel_size=3, *, stride=1, dilation=1, bias=False):
         super().__init__()
         total = dilation * (kernel_size - 1)
-        # An even kernel with an odd dilation needs one row more on one side, which Conv2d cannot express.
+        # An even kernel with an odd dilation needs one more row on one side, which Conv2d does not support.
         self.pad = nn.ZeroPad2d((0, 1, 0, 1)) if total % 2 else nn.Identity()
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size, stride=stride, padding=total // 2, dilation=dilation, bias=bias
@@ -47,7 +47,7 @@ class ConvBnRelu(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, features):
-        """Return the activations (N, out_channels, ceil(H / stride), ceil(W / stride)), none below 0."""
+        """Return the activations (N, out_channels, ceil(H / stride), ceil(W / stride)), at least 0."""
         return F.relu(self.norm(self.conv(self.pad(features))), inplace=True)
 
 
@@ -60,7 +60,7 @@ class DoubleConv(nn.Sequential):
 
 
 class UpConv(nn.Module):
-    """Bring features to the channels and the exact size of a skip connection, so that odd sizes need no cropping."""
+    """Convert features to the channels and the exact size of a skip connection, so that odd sizes need no cropping."""
 
     @takes(in_channels=FEATURES, out_channels=FEATURES)
     def __init__(self, in_channels, out_channels):
@@ -69,19 +69,18 @@ class UpConv(nn.Module):
 
     def forward(self, features, skip):
         """Return features (N, in_channels, h, w) as (N, out_channels, H, W), where skip is (N, any, H, W)."""
-        # A 1x1 convolution and a copy of pixels may change places: before the upsampling it costs a quarter. 'nearest'
-        # also has a deterministic gradient on the GPU, which 'bilinear' has not.
+        # A 1x1 convolution before 'nearest' upsampling gives the same result at a quarter of the cost. Unlike 'bilinear',
+        # 'nearest' has a deterministic gradient on the GPU.
         return F.interpolate(self.conv(features), size=skip.shape[-2:], mode='nearest')
 
 
 class Stem(nn.Module):
-    """Map in_channels to the three that an ImageNet backbone takes: (N, in_channels, H, W) -> (N, 3, H, W).
+    """Map in_channels to the three channels of an ImageNet backbone: (N, in_channels, H, W) -> (N, 3, H, W).
 
-    A residual block whose last convolution starts at zero, so that at first nothing is added. With three channels the
-    stem is then the identity: the backbone sees the pictures it was pretrained on, its weights stay useful, and the
-    stem learns a correction from there. With any other number it starts as the mean of the channels, three times: a
-    grey picture arrives as the same picture in RGB. Zero initialisation: Goyal et al. 2017,
-    https://arxiv.org/abs/1706.02677, section 5.1.
+    A residual block whose last convolution is initialised with zero. With three channels the stem starts as the
+    identity, so that the pretrained weights of the backbone stay useful. With other numbers it starts as the mean of
+    the channels, repeated three times: a grey image becomes the same image in RGB. Zero initialisation: Goyal et al.
+    2017, https://arxiv.org/abs/1706.02677, section 5.1.
     """
 
     @takes(in_channels=CHANNELS, width=FEATURES)

@@ -1,7 +1,7 @@
-"""Any classification model of timm, by its name: --model_type timm:convnext_tiny, where timm is installed.
+"""Classification models of timm by name, if timm is installed: --model_type timm:convnext_tiny.
 
-The names, also those of single sets of weights (resnet18.a1_in1k), are listed by timm.list_models(pretrained=True) and
-at https://huggingface.co/timm.
+timm.list_models(pretrained=True) and https://huggingface.co/timm list the names, also of single sets of weights
+(resnet18.a1_in1k).
 """
 
 import contextlib
@@ -16,16 +16,16 @@ OPTION_OF = {'in_chans': '--channels', 'img_size': '--image_size'}
 
 
 def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None, **given):
-    """Build a model of timm whose head has num_classes outputs, on the CPU.
+    """Return a model of timm whose head has num_classes outputs, on the CPU.
 
     Args:
-        name: timm's name for it, for example 'resnet18' or 'resnet18.a1_in1k'.
+        name: timm's name, for example 'resnet18' or 'resnet18.a1_in1k'.
         task: one of `tasks`.
         num_classes: number of outputs.
-        in_channels: channels of the images; pretrained weights of the first layer are adapted to them.
-        pretrained: start from the weights that timm downloads for this name, with a new head.
-        image_size: (height, width) of the images, which a vision transformer has to know; None: the model's own.
-        given: further arguments of timm.create_model and of the model itself, such as drop_path_rate=0.1.
+        in_channels: channels of the images; pretrained weights of the first layer are adapted.
+        pretrained: load timm's weights for this name, with a new head.
+        image_size: (height, width) of the images, needed by vision transformers; None: the model's own.
+        given: other arguments of timm.create_model and of the model, such as drop_path_rate=0.1.
 
     Returns:
         nn.Module: takes float images (N, in_channels, H, W) and returns logits (N, num_classes).
@@ -45,7 +45,7 @@ def timm_model(name, task, num_classes, in_channels=3, pretrained=False, image_s
             options |= _size_options(timm, name, image_size, options)
         with _downloading(timm, name) if pretrained else contextlib.nullcontext():
             return timm.create_model(name, pretrained=pretrained, **options)
-    except TypeError as error:  # how timm's constructors say that they do not know an argument
+    except TypeError as error:  # raised by timm's constructors for unknown arguments
         if 'unexpected keyword' not in str(error) or not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: timm:{name} does not take that: {error}') from error
@@ -69,7 +69,7 @@ def _imported(name):
 
 
 def _check_name(timm, name):
-    """Refuse names that timm does not know."""
+    """Refuse names unknown to timm."""
     architecture, _, tag = name.partition('.')
     if ':' in name or '/' in name or not timm.is_model(architecture):
         known = timm.list_models()
@@ -85,10 +85,10 @@ def _check_name(timm, name):
 
 
 def _size_options(timm, name, image_size, options):
-    """Return the keyword arguments (dict) that size a model to its images, and refuse images that it cannot take.
+    """Return the keyword arguments (dict) for the image size, and refuse sizes that the model does not support.
 
-    Tried on the meta device, which has shapes but no numbers: it takes no memory and next to no time. A model that
-    works there for no size at all is left to show itself.
+    Tries the model on the meta device, which takes no memory and little time. Models that do not work there at any size
+    are not checked.
     """
     problem = None
     for sized in ({'img_size': tuple(image_size)}, {}):
@@ -113,17 +113,17 @@ def _size_options(timm, name, image_size, options):
 
 
 def _try_on_meta(timm, name, image_size, options):
-    """Build a model and run it on one picture, on the meta device."""
+    """Build a model and run it on one image, on the meta device."""
     with torch.device('meta'), torch.inference_mode():
         timm.create_model(name, **options).eval()(torch.zeros(1, options['in_chans'], *image_size))
 
 
 @contextlib.contextmanager
 def _downloading(timm, name):
-    """Turn the failures of fetching or reading weights into a message that says what to do by hand."""
+    """Convert errors of downloading or reading weights to a DanluError with instructions."""
     try:
         yield
-    # Those of the Hugging Face Hub and URLError are OSErrors; timm says with RuntimeError that there are no weights.
+    # Errors of the Hugging Face Hub and URLError are OSErrors; timm raises RuntimeError if there are no weights.
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         from huggingface_hub.constants import HF_HUB_CACHE
 

@@ -1,8 +1,7 @@
-"""Any classification or segmentation model of torchvision, by its name: --model_type torchvision:resnet18.
+"""Classification and segmentation models of torchvision by name: --model_type torchvision:resnet18.
 
-Those of classification serve multilabel and regression too, with the outputs that these need.
-
-The names, the papers and the sizes of the pictures that each was made for: https://docs.pytorch.org/vision/stable/models
+Classification models also support multilabel and regression. Names, papers and image sizes:
+https://docs.pytorch.org/vision/stable/models
 """
 
 from torch import nn
@@ -13,12 +12,12 @@ from model.pretrained import downloading
 from utils.base.errors import DanluError
 from utils.base.registry import unknown_name
 
-# The package of torchvision that holds the models of each task.
+# Package of torchvision with the models for each task.
 PACKAGES = {**dict.fromkeys(('classification', 'multilabel', 'regression'), models), 'segmentation': segmentation}
 
 
 class SegmentationLogits(nn.Module):
-    """A segmentation network of torchvision, `self.network`, that returns the tensor 'out' alone."""
+    """A segmentation network of torchvision, `self.network`, that returns only the tensor 'out'."""
 
     def __init__(self, network):
         super().__init__()
@@ -30,23 +29,23 @@ class SegmentationLogits(nn.Module):
 
 
 def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, image_size=None, **given):
-    """Build a model of torchvision whose head has num_classes outputs, on the CPU.
+    """Return a model of torchvision whose head has num_classes outputs, on the CPU.
 
     Args:
-        name: torchvision's name for it, for example 'resnet18'.
+        name: torchvision's name, for example 'resnet18'.
         task: key of PACKAGES.
-        num_classes: number of outputs; with torchvision's own number, pretrained weights keep their head.
-        in_channels: channels of the images; all of torchvision's models take three.
-        pretrained: start from torchvision's best weights (ImageNet, COCO), downloaded once, with a new head.
-        image_size: (height, width) of the images, which a vision transformer has to know; None: the model's own.
-        given: further arguments of torchvision's own constructor, such as dropout=0.5.
+        num_classes: number of outputs; if equal to torchvision's own number, pretrained weights keep their head.
+        in_channels: channels of the images; must be three.
+        pretrained: load torchvision's best weights (ImageNet, COCO), downloaded once, with a new head.
+        image_size: (height, width) of the images, needed by vision transformers; None: the model's own.
+        given: other arguments of torchvision's constructor, such as dropout=0.5.
 
     Returns:
         nn.Module: takes float images (N, 3, H, W), returns logits (N, num_classes) or, for segmentation,
-        (N, num_classes, H, W), and no auxiliary outputs.
+        (N, num_classes, H, W), without auxiliary outputs.
 
     Raises:
-        DanluError: the name is unknown or is a model for another task, the model cannot take such images, or the
+        DanluError: the name is unknown or belongs to another task, the model does not support such images, or the
             weights cannot be downloaded.
     """
     _check_name(name, task)
@@ -55,7 +54,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
     build = _segmentation if task == 'segmentation' else _classification
     try:
         return build(name, num_classes, pretrained, image_size, given)
-    except TypeError as error:  # how torchvision's constructors say that they do not know an argument
+    except TypeError as error:  # raised by torchvision's constructors for unknown arguments
         if 'unexpected keyword' not in str(error) or not given:
             raise
         raise DanluError(f'--model_args {" ".join(given)}: torchvision:{name} does not take that: {error}') from error
@@ -65,7 +64,7 @@ torchvision_model.tasks = tuple(PACKAGES)
 
 
 def _check_name(name, task):
-    """Refuse names that torchvision does not know, and models for another task."""
+    """Refuse names unknown to torchvision, and models for other tasks."""
     if task not in PACKAGES:
         raise DanluError(f'torchvision has no models for --task {task}: choose {" or ".join(PACKAGES)}')
     fitting = models.list_models(PACKAGES[task])
@@ -84,12 +83,12 @@ def _classification(name, num_classes, pretrained, image_size, given):
     options = _size_options(name, image_size, weights.meta['min_size']) | given
     if not pretrained:
         if name in ('googlenet', 'inception_v3'):
-            # Their auxiliary outputs would reach the loss as a tuple; their initialisation takes most of a minute.
+            # Auxiliary outputs would reach the loss as a tuple; the initialisation takes most of a minute.
             options.update(aux_logits=False, init_weights=False)
         return _build_sized(name, image_size, {'weights': None, 'num_classes': num_classes, **options}, given)
     with downloading(weights):
         model = _build_sized(name, image_size, {'weights': weights, **options}, given)
-    if name == 'inception_v3':  # torchvision refuses aux_logits=False together with weights
+    if name == 'inception_v3':  # torchvision refuses aux_logits=False with weights
         model.aux_logits, model.AuxLogits = False, None
     heads = _output_layers(model, len(weights.meta['categories']))
     _replace_layers(model, heads[-1:], num_classes)
@@ -97,17 +96,17 @@ def _classification(name, num_classes, pretrained, image_size, given):
 
 
 def _segmentation(name, num_classes, pretrained, _, given):
-    """Return a segmentation model; see torchvision_model. Its pictures may have any size."""
+    """Return a segmentation model, for images of any size; see torchvision_model."""
     if not pretrained:
-        # Both None given by name: torchvision downloads a backbone by default.
+        # Both None explicitly, as torchvision downloads a backbone by default.
         network = models.get_model(name, weights=None, weights_backbone=None, num_classes=num_classes, **given)
         return SegmentationLogits(network)
     weights = models.get_model_weights(name).DEFAULT
     with downloading(weights):
         network = models.get_model(name, weights=weights, weights_backbone=None, **given)
-    # The weights bring the auxiliary classifier along; unused, its parameters would never get a gradient.
+    # The weights include the auxiliary classifier, whose unused parameters would never get a gradient.
     network.aux_classifier = None
-    # All of them, not the last: LR-ASPP adds up the outputs of two.
+    # All output layers, as LR-ASPP adds up two of them.
     _replace_layers(
         network.classifier, _output_layers(network.classifier, len(weights.meta['categories'])), num_classes
     )
@@ -115,7 +114,7 @@ def _segmentation(name, num_classes, pretrained, _, given):
 
 
 def _size_options(name, image_size, smallest):
-    """Return the keyword arguments (dict) that size a model to its images, and refuse images that are too small."""
+    """Return the keyword arguments (dict) for the image size, and refuse images that are too small."""
     if image_size is None:
         return {}
     height, width = image_size
@@ -125,7 +124,7 @@ def _size_options(name, image_size, smallest):
         return {'image_size': height}
     if name.startswith('maxvit'):
         return {'input_size': (height, width)}
-    # What torchvision states for these two is where their weights were made; they work on smaller pictures.
+    # For these two, torchvision's minimum is the training size; they work on smaller images.
     if not name.startswith(('swin', 'efficientnet')) and (height < smallest[0] or width < smallest[1]):
         raise DanluError(
             f'torchvision:{name}: --image_size {height} {width} is too small: the smallest is '
@@ -135,9 +134,9 @@ def _size_options(name, image_size, smallest):
 
 
 def _build_sized(name, image_size, options, given):
-    """Return torchvision's model; a size that a vision transformer cannot take becomes a DanluError.
+    """Return torchvision's model; image sizes that a vision transformer does not support raise DanluError.
 
-    With arguments of --model_args (`given`, dict) it may be these: select_model quotes the error then.
+    With --model_args (`given`, dict) the cause may be one of these: select_model quotes the error then.
     """
     try:
         return models.get_model(name, **options)
@@ -153,7 +152,7 @@ def _build_sized(name, image_size, options, given):
 
 
 def _output_layers(model, number):
-    """Return the names (list of str) of the linear and convolutional layers with `number` outputs, in order."""
+    """Return the names (list of str) of linear and convolutional layers with `number` outputs, in order."""
     return [
         name
         for name, layer in model.named_modules()

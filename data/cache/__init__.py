@@ -1,7 +1,7 @@
-"""Decoded pixels on disk and in memory.
+"""Caches of decoded pixels.
 
-- decode_cache: The directory of --cache_dir
-- decode_cache_file: Decoded pixels in a file that is mapped into memory
-- decode_cache_key: What decoded pixels depend on, as one hash
-- memory_check: Refusing samples that would not fit into memory, as a set or as a batch, before any of it is taken
+- decode_cache: --cache_dir, a directory with one file of decoded pixels per list
+- decode_cache_file: One file of decoded pixels, mapped into memory
+- decode_cache_key: The hash that names a cache file
+- memory_check: Checks that data sets and batches fit into memory
 """

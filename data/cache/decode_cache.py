@@ -1,8 +1,8 @@
-"""The directory of --cache_dir: each list's pixels are decoded into it once, by however many processes start.
+"""--cache_dir: a directory in which the images of each list are decoded once, even by several processes.
 
-A file is made under another name, locked, and renamed when it is whole. The lock ends with its process, in whatever way
-that ends, so a partial file that can be locked belongs to nobody. Not all network drives pass locks on to other
-machines, so the name of a partial file holds the machine's: of several machines each decodes, and the last file stays.
+A cache file is written under a temporary name, locked, and renamed when it is complete. The lock ends with its process,
+so a temporary file that can be locked is abandoned. Some network drives do not pass locks on to other machines;
+temporary names therefore contain the host name: each machine decodes on its own, and the last file stays.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-ABANDONED_SECONDS = 24 * 60 * 60  # seconds without a write, after which another machine's partial file is removed
+ABANDONED_SECONDS = 24 * 60 * 60  # without a write, then another machine's temporary file is removed
 
 
 def find_or_make(file, fill):
-    """See to it that `file` is there and whole; where several processes want it, one makes it and the others wait.
+    """Make sure that the cache file exists and is complete. Of several processes, one creates it and the others wait.
 
     Args:
-        file: data.cache.decode_cache_file.PixelFile; its directory need not exist.
-        fill: function(write) that calls write(index, picture, target) for every sample and returns whether all went
-            well.
+        file: data.cache.decode_cache_file.PixelFile; its directory may not exist yet.
+        fill: function(write) that calls write(index, image, target) for every sample and returns whether all samples
+            are valid.
 
     Returns:
-        A line (str) that says what was done, or None where `fill` returned False: then nothing is left.
+        A line for the log (str), or None if `fill` returned False: then no file is left.
 
     Raises:
-        DanluError: it cannot be written, for example for want of space; nothing is left of it.
+        DanluError: the file cannot be written, for example because the disk is full; no file is left.
     """
     try:
         while (damage := _damage(file)) is not None:
@@ -45,7 +45,7 @@ def find_or_make(file, fill):
                 raise DanluError('--cache_dir: needs the file locks of Linux or macOS; leave it out')
             os.makedirs(os.path.dirname(file.path), exist_ok=True)
             with _locked(_partial_path(file.path)) as handle:
-                # Another process may have made it before this one opened the partial file, or while this one waited.
+                # Another process may have created the file before this one got the lock.
                 if handle is not None and _damage(file) is not None:
                     _remove_abandoned(os.path.dirname(file.path))
                     return _creation_note(file, damage) if _create(file, handle, fill) else None
@@ -55,7 +55,7 @@ def find_or_make(file, fill):
 
 
 def _damage(file):
-    """Return None where the file is whole, '' where there is none, else what is wrong with it (str)."""
+    """Return None if the file is complete, '' if there is none, otherwise what is wrong with it (str)."""
     try:
         return file.damage()
     except FileNotFoundError:
@@ -87,9 +87,9 @@ def _partial_path(path):
 
 
 def _create(file, handle, fill):
-    """Write the file, open as `handle` under its partial name; return whether `fill` did."""
+    """Write the file through `handle`, open under its temporary name; return whether `fill` succeeded."""
     os.ftruncate(handle, 0)
-    write_at(handle, str(os.getpid()).encode(), 0)  # for those who wait; the header comes last
+    write_at(handle, str(os.getpid()).encode(), 0)  # shown by waiting processes; the header is written last
     _reserve(handle, file.size)
     if not fill(lambda *sample: file.write(handle, *sample)):
         return False
@@ -100,23 +100,23 @@ def _create(file, handle, fill):
 
 
 def _reserve(handle, size):
-    """Take the space, so that too small a disk is found out before anything is decoded."""
+    """Allocate the space, so that a full disk is noticed before any decoding."""
     if hasattr(os, 'posix_fallocate'):  # not on macOS
         try:
             os.posix_fallocate(handle, 0, size)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not supported by this file system
                 raise
     os.ftruncate(handle, size)
 
 
 @contextlib.contextmanager
 def _locked(path):
-    """Open `path` as a handle (int) that one process has at a time, and remove what still has the name in the end.
+    """Open `path` and lock it for one process at a time; at the end, remove the file if it still has this name.
 
-    The handle is None where somebody else has renamed or removed the file meanwhile.
+    Yields the handle (int), or None if another process renamed or removed the file meanwhile.
     """
-    # No link is followed: in a directory that others write to it could lead to any file of this user.
+    # Links are not followed: in a shared directory, a link could point to any file of this user.
     handle = open_handle(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
         _lock(handle, path)
@@ -148,10 +148,10 @@ def _is_same_file(handle, path):
 
 
 def _remove_abandoned(directory):
-    """Remove the partial files of other lists whose makers were killed."""
+    """Remove temporary files of other lists whose processes were killed."""
     for entry in os.scandir(directory):
         if '.pixels.' in entry.name and entry.name.endswith('.partial'):
-            with contextlib.suppress(OSError):  # somebody's who still writes it, or who has just removed it
+            with contextlib.suppress(OSError):  # still being written, or just removed
                 if entry.name.endswith(_partial_path('')):
                     _remove_unlocked(entry.path)
                 elif time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:

@@ -1,4 +1,4 @@
-"""Decoded pixels in a file that is mapped into memory: processes share its pages, and it may be larger than memory."""
+"""Decoded pixels in a memory-mapped file: processes share its pages, and it may be larger than memory."""
 
 import json
 import math
@@ -13,17 +13,17 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
 CACHE_FORMAT = 2
-HEADER_BYTES = 4096  # bytes; the pixels begin at a page
+HEADER_BYTES = 4096  # the pixels begin at a page boundary
 
 
 class PixelFile:
-    """Where the pixels of a list lie in a file: a header that says what they are, all pictures, all targets.
+    """Layout of a file of decoded pixels: a header, all images, all targets.
 
     Args:
-        path: of the file, which need not be there yet.
-        key: what the pixels depend on (str), as data.cache.decode_cache_key.pixel_key makes it.
-        shape: (N, C, H, W) of the pictures.
-        target: the shape of one target that is pixels too, (H, W) of a mask or (C, H, W) of a picture, or None.
+        path: of the file, which may not exist yet.
+        key: hash of everything that determines the pixels (str), from data.cache.decode_cache_key.pixel_key.
+        shape: (N, C, H, W) of the images.
+        target: shape of one target that consists of pixels, (H, W) of a mask or (C, H, W) of an image; otherwise None.
     """
 
     def __init__(self, path, key, shape, target):
@@ -33,15 +33,15 @@ class PixelFile:
         self.size = self.targets_start + shape[0] * self.target_bytes
 
     def header(self):
-        """Return the file's first bytes; one line of JSON, so that `head -n 1` shows it."""
+        """Return the header (bytes): one line of JSON, readable with `head -n 1`, padded to HEADER_BYTES."""
         facts = {'danlu pixels': CACHE_FORMAT, 'key': self.key, 'pictures': self.shape, 'target': self.target}
         return (json.dumps(facts).encode() + b'\n').ljust(HEADER_BYTES, b'\0')
 
     def damage(self):
-        """Return why the file cannot be used (str), or None: it is whole.
+        """Return why the file cannot be used (str), or None if it is complete.
 
         Raises:
-            OSError: it cannot be read, for example FileNotFoundError.
+            OSError: the file cannot be read, for example FileNotFoundError.
         """
         with open_regular(self.path) as file:
             found = os.fstat(file.fileno()).st_size
@@ -50,19 +50,19 @@ class PixelFile:
             return None if file.read(HEADER_BYTES) == self.header() else 'another header'
 
     def write(self, handle, index, picture, target):
-        """Write a sample, a picture and the pixels of its target or None, to its place in the file open as `handle`.
+        """Write the image of a sample, and its target or None, into the file open as `handle`.
 
-        Never through a map: where the disk is full that ends the process, without a word.
+        Writes do not go through a memory map, because a full disk would then kill the process without an error message.
         """
         write_at(handle, picture.numpy(), HEADER_BYTES + index * self.picture_bytes)
         if target is not None:
             write_at(handle, target.numpy(), self.targets_start + index * self.target_bytes)
 
     def tensors(self):
-        """Return pictures, uint8 (N, C, H, W), and targets that are pixels, or None; the map can only be read.
+        """Return images, uint8 (N, C, H, W), and targets or None; both are read-only.
 
         Raises:
-            DanluError: the file is gone or damaged.
+            DanluError: the file is missing or damaged.
         """
         try:
             damage = self.damage()
@@ -80,11 +80,11 @@ class PixelFile:
 
 
 class MappedPixels(InMemory):
-    """InMemory over a PixelFile. Pickled it is the file's path, so that a spawned worker maps it too.
+    """InMemory data set over a PixelFile. Pickling stores only the path, so that spawned workers map the file too.
 
     Args:
         file: PixelFile.
-        labels: tensor with a row per sample, or None where the targets are pixels.
+        labels: tensor with one row per sample, or None where the targets are pixels.
     """
 
     def __init__(self, file, labels):
@@ -96,20 +96,20 @@ class MappedPixels(InMemory):
         return MappedPixels, (self.file, self.targets if self.file.target is None else None)
 
     def __getitem__(self, index):
-        """Return one sample: copies, as writing to the map would end the process."""
+        """Return copies of one sample, as writing to the memory map would kill the process."""
         image, target = super().__getitem__(index)
         return image.clone(), target.clone()
 
 
 def write_at(handle, data, start):
-    """Write all of `data` (a buffer) at the position `start` of the file open as `handle`; OSError where it cannot."""
+    """Write all of `data` (a buffer) at position `start` of the file open as `handle`; raises OSError if that fails."""
     rest = memoryview(data).cast('B')
     while rest:
-        written = os.pwrite(handle, rest, start)  # on a full disk the part that still fits, then the error
+        written = os.pwrite(handle, rest, start)  # on a full disk writes what fits, then raises
         rest, start = rest[written:], start + written
 
 
 def _tensor(pixels, start, count):
-    with warnings.catch_warnings():  # torch warns that it cannot keep anybody from writing; the map does
+    with warnings.catch_warnings():  # torch cannot prevent writes, but the map does
         warnings.filterwarnings('ignore', message='The given buffer is not writable', category=UserWarning)
         return torch.frombuffer(pixels, dtype=torch.uint8, offset=start, count=count)

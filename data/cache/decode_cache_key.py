@@ -1,4 +1,4 @@
-"""What decoded pixels depend on, as one hash: it differs wherever the pixels could."""
+"""Hash of everything that determines decoded pixels, which names their cache file."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from data.lists.file_stats import MODIFIED_NS, SIZE
 from utils.base.registry import PROJECT
 from utils.base.regular_files import read_regular_bytes
 
-# Who changes how pictures are decoded or checked gets new pixels; so does who edits a comment, which costs time only.
+# Any change of these files, also of a comment, decodes all images again.
 DECODING_SOURCES = (
     'data/lists/pictures.py',
     'data/lists/bit_depth.py',
@@ -19,20 +19,20 @@ DECODING_SOURCES = (
     'data/list_dataset.py',
     'data/mem_list.py',
 )
-CODECS = ('libjpeg_turbo', 'webp')  # Pillow may take these from the system; their versions may differ by a shade
+CODECS = ('libjpeg_turbo', 'webp')  # may be system libraries, whose versions may decode slightly differently
 
 
 def pixel_key(listing, with_targets, parameters):
-    """Return the SHA-256 (str) of everything that the decoded pixels of a listing depend on.
+    """Return the SHA-256 (str) of everything that determines the decoded pixels of a listing.
 
-    A file's content is known by its path, its size and its time of modification in nanoseconds, as make and rsync know
-    it; reading all files would take as long as decoding many of them. So a copy of a data set is decoded anew, and a
-    file is taken for the old one only where something put another of the same size there and set its time back.
+    Files count by path, size and modification time in nanoseconds, as in make and rsync; reading all files would take
+    as long as decoding many of them. A copied data set is therefore decoded again. A file replaced by another of the
+    same size and modification time is not noticed.
 
     Args:
         listing: data.lists.list_file.Listing.
-        with_targets: whether its targets are picture files, which then count too. Labels are no part of the pixels.
-        parameters: tuple of plain values, what decoding and checking depend on besides.
+        with_targets: whether its targets are image files, which then count too. Labels do not change the pixels.
+        parameters: tuple of plain values, the other parameters of decoding and checking.
     """
     versions = PIL.__version__, *map(features.version, CODECS)
     root = os.path.realpath(listing.root)

@@ -1,4 +1,4 @@
-"""Refusing samples that would not fit into memory, as a set or as a batch, before any of it is taken."""
+"""Checks that data sets and batches fit into memory, before any memory is allocated."""
 
 import math
 
@@ -12,11 +12,11 @@ FLOAT32_BYTES = 4  # bytes
 
 
 def refuse_large_block(count, *shapes):
-    """Raise DanluError if all pictures of a data set, as uint8, would not fit into this machine's memory.
+    """Raise DanluError if all images of a data set, as uint8, do not fit into this machine's memory.
 
     Args:
-        count: of samples.
-        shapes: of a picture, (C, H, W), and, where it is pixels too, of its target.
+        count: number of samples.
+        shapes: shape of an image, (C, H, W), and of its target where that consists of pixels.
     """
     size = count * sum(map(math.prod, shapes))
     if 0 < memory() < size:
@@ -28,15 +28,15 @@ def refuse_large_block(count, *shapes):
 
 
 def refuse_large_batch(args, count, training):
-    """Raise DanluError if a batch and what a network makes of it would not fit into this machine's memory.
+    """Raise DanluError if a batch and the network's outputs for it do not fit into this machine's memory.
 
-    Counted is what no network can do without: the pictures as uint8, and on a CPU those as float32 and the outputs, in
-    training with their gradient. Layers between take more.
+    This is a lower bound: the images as uint8; on a CPU also the images as float32 and the outputs, in training with
+    their gradient. Activations of inner layers are not counted.
 
     Args:
-        args: options; batch_size, image_size, channels, device and those of the outputs count.
-        count: of samples in the data set (int), or None: not known.
-        training: whether it is trained on (bool).
+        args: options; uses batch_size, image_size, channels, device and those of the outputs.
+        count: number of samples in the data set (int), or None if unknown.
+        training: whether the batch is for training (bool).
     """
     samples = args.batch_size if count is None else min(args.batch_size, count)
     pixels, target = math.prod(args.image_size), task_of(args).target

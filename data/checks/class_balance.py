@@ -1,4 +1,4 @@
-"""How many samples the classes have: class-balanced sampling, and classes that the validation lacks."""
+"""Class-balanced sampling, and notes on classes without samples."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from utils.base.errors import DanluError
 
 
 def labels_of(dataset):
-    """Return the labels of a data set that tells them as `labels` or `targets`, int64 array (N,), else None."""
+    """Return the labels of a data set from its `labels` or `targets`, int64 array (N,), or None if it has none."""
     labels = next(
         (found for name in ('labels', 'targets') if (found := getattr(dataset, name, None)) is not None), None
     )
@@ -17,12 +17,12 @@ def labels_of(dataset):
 
 
 def note_of_missing(train, val, names, ignore_index=None):
-    """Return notes (list of str, one or none) on classes of the training that the validation has no sample of.
+    """Return a note (list of str, one or none) on training classes that have no validation sample.
 
     Args:
-        train, val: data sets; of those that tell no labels nothing is said.
-        names: of the classes (list of str), or None.
-        ignore_index: a label that is none (int), as are negative ones.
+        train, val: data sets; no note if one of them has no labels.
+        names: class names (list of str), or None.
+        ignore_index: a label that is not a class (int); neither are negative labels.
     """
     trained, tested = (None if dataset is None else labels_of(dataset) for dataset in (train, val))
     if trained is None or tested is None:
@@ -35,11 +35,11 @@ def note_of_missing(train, val, names, ignore_index=None):
 
 
 def notes_of_ignored(dataset, args, what):
-    """Return a note (list of str, one or none) on the samples whose label is ignored.
+    """Return a note (list of str, one or none) on the number of samples whose label is ignored.
 
     Args:
-        dataset: of one that tells no labels nothing is said.
-        args: options; ignore_index counts.
+        dataset: no note if it has no labels.
+        args: options; uses ignore_index.
         what: 'training' or 'validation'.
 
     Raises:
@@ -54,11 +54,11 @@ def notes_of_ignored(dataset, args, what):
 
 
 def notes_of_classes(train, args):
-    """Return notes (list of str) on classes that no training sample has, and on samples whose label is ignored.
+    """Return notes (list of str) on classes without a training sample and on samples whose label is ignored.
 
     Args:
-        train: data set; of one that tells no labels nothing is said.
-        args: options; num_classes, class_names and ignore_index count.
+        train: data set; no note if it has no labels.
+        args: options; uses num_classes, class_names and ignore_index.
     """
     labels = None if train is None or not args.num_classes else labels_of(train)
     if labels is None:
@@ -78,20 +78,21 @@ def notes_of_classes(train, args):
 
 
 def balance(dataset, args):
-    """Return how often each sample is drawn relative to the others, so that each class comes equally often on average.
+    """Return sampling weights with which each class is drawn equally often on average.
 
-    A class that the data lacks stays away; so do samples with the ignore index, from which nothing is learned.
+    Classes without samples are not drawn; neither are samples with the ignore index, which do not contribute to
+    training.
 
     Args:
-        dataset: has `labels` or, where it is in memory, `targets`: int64 tensor (N,). A line about its classes is
-            added to its `notes`.
-        args: options; num_classes, class_names and ignore_index count.
+        dataset: has `labels` or, if in memory, `targets`: int64 tensor (N,). A line about its classes is added to its
+            `notes`.
+        args: options; uses num_classes, class_names and ignore_index.
 
     Returns:
         float64 array (N,).
 
     Raises:
-        DanluError: the data set knows no labels.
+        DanluError: the data set has no labels, or fewer than two classes.
     """
     labels = labels_of(dataset)
     if labels is None:

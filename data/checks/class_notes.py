@@ -1,4 +1,4 @@
-"""What the log says at the start about classes in masks and in sets of labels (single labels: class_balance.py)."""
+"""Notes for the log on classes in masks and in sets of labels (for single labels see class_balance.py)."""
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ MAX_CLASSES_SHOWN = 10
 
 
 def class_notes(dataset, args, split):
-    """Return lines (list of str) on the classes of a data set that tells its labels; none if there is nothing to say.
+    """Return notes (list of str) on the classes of a data set; none if there is nothing to report.
 
     Args:
-        dataset: has `labels` or `targets` (float32 (N, K) of sets of classes), or `labels_in_masks`
-            (data.checks.sample_facts.LabelsInMasks). Of others nothing is said.
-        args: options; task, num_classes, class_names and ignore_index count.
+        dataset: has `labels` or `targets` (float32 (N, K), sets of classes), or `labels_in_masks`
+            (data.checks.sample_facts.LabelsInMasks). For other data sets there are no notes.
+        args: options; uses task, num_classes, class_names and ignore_index.
         split: 'train' or 'val'.
 
     Raises:
@@ -51,12 +51,12 @@ def _mask_notes(found, args, split, source):
 
 
 def _mask_values_hint(found, args, split):
-    """Return a hint (str) where masks hold one class at most besides ignored pixels, which may be another class."""
+    """Return a hint (str) where masks contain at most one class besides ignored pixels, which may be a second class."""
     ignored, classes = args.ignore_index, set(np.flatnonzero(found.masks).tolist()) - {args.ignore_index}
     if len(classes) > 1 or args.mask_values not in (None, [STORED]) or args.palette is not None:
         return ''
     train_list = getattr(args, 'train_list', None)
-    if split == 'val' and train_list not in (None, args.val_list):  # the training masks decide on the values
+    if split == 'val' and train_list not in (None, args.val_list):  # the training masks determine the values
         return f'; if {ignored} is a class there, store the classes as the masks of {train_list} do'
     first, second = sorted([*(classes or {0}), ignored])
     what = f'{ignored} is class 1' if first == 0 else f'{first} and {second} are the two classes'
@@ -65,7 +65,7 @@ def _mask_values_hint(found, args, split):
 
 
 def label_sets_of(dataset):
-    """Return the sets of labels of a data set, float32 (N, K), or None: it does not tell them."""
+    """Return the label sets of a data set, float32 (N, K), or None if it has none."""
     for name in ('labels', 'targets'):
         labels = getattr(dataset, name, None)
         if torch.is_tensor(labels) and labels.dtype == torch.float32 and labels.dim() == 2:
@@ -74,13 +74,13 @@ def label_sets_of(dataset):
 
 
 def _absent_classes(counts, args):
-    """Return the classes (int64 array) that have none among counts (N or more,), but for the one that is ignored."""
+    """Return the classes (int64 array) with count 0 among counts (N or more,), without the ignored class."""
     absent = np.flatnonzero(counts[: args.num_classes] == 0)
     return absent if args.ignore_index is None else absent[absent != args.ignore_index]
 
 
 def _missing_note(source, what, classes, args):
-    """Return a line (list of str, one or none) that says of which classes there is no `what`."""
+    """Return a line (list of str, one or none) that lists the classes without any `what`."""
     if not len(classes):
         return []
     names = args.class_names or [f'class {label}' for label in range(args.num_classes)]

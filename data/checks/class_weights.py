@@ -1,4 +1,4 @@
-"""--class_weights balanced: the weight of each class by how often the training data has it."""
+"""--class_weights balanced: class weights inversely proportional to the class frequencies in the training data."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,22 +10,22 @@ from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.tasks.tasks import task_of
 
-MASKS_PER_BLOCK = 1024  # masks that are read ahead
+MASKS_PER_BLOCK = 1024  # read ahead
 MAX_CLASSES_SHOWN = 10
 
 
 def balanced_weights(dataset, args):
-    """Return the weights n / (K * count) of K classes (list of float), as scikit-learn's 'balanced' has them.
+    """Return the weights n / (K * count) of K classes (list of float), as 'balanced' in scikit-learn.
 
-    Segmentation counts pixels, multilabel the samples that have a class; n is the sum of the counts. What has the
-    ignore index does not count. A line about the counts is added to the `notes` of the data set.
+    Segmentation counts pixels, multilabel the samples that have a class; n is the sum of the counts. Labels equal to
+    the ignore index are not counted. A line about the counts is added to the `notes` of the data set.
 
     Args:
-        dataset: of the training. See `training_class_counts`.
-        args: options; task, data_type, num_classes, class_names and ignore_index count.
+        dataset: training data, see `training_class_counts`.
+        args: options; uses task, data_type, num_classes, class_names and ignore_index.
 
     Raises:
-        DanluError: the data set does not tell its classes beforehand, or has none of a class.
+        DanluError: the data set has no labels, or a class has no sample.
     """
     counts = training_class_counts(dataset, args)
     names = args.class_names or [f'class {label}' for label in range(args.num_classes)]
@@ -44,11 +44,11 @@ def balanced_weights(dataset, args):
 
 
 def training_class_counts(dataset, args):
-    """Return how often a data set has each class, int64 array (K,), without what has the ignore index.
+    """Return how often each class occurs in a data set, int64 array (K,), without the ignore index.
 
     Args:
-        dataset: has `labels` or `targets`, int64 (N,) or for multilabel float32 (N, K); or, of masks, gives them as
-            targets of its samples.
+        dataset: has `labels` or `targets`, int64 (N,) or for multilabel float32 (N, K); for segmentation its samples
+            have masks as targets.
         args: options.
     """
     target = task_of(args).target
@@ -71,8 +71,8 @@ def training_class_counts(dataset, args):
 
 
 def _pixel_counts(dataset):
-    """Return how many pixels of the masks have each label, int64 array (256,), at the size that the network gets."""
-    own = hasattr(dataset, 'read_target') and not getattr(dataset, 'in_memory', False)  # or the picture is decoded too
+    """Return the number of mask pixels with each label, int64 array (256,), at the image size of the network."""
+    own = hasattr(dataset, 'read_target') and not getattr(dataset, 'in_memory', False)  # without decoding the image
 
     def count(index):
         mask = dataset.read_target(index) if own else dataset[index][1]

@@ -1,4 +1,4 @@
-"""Which data a run and a test have seen: a record for checkpoints, and what does not agree with it later."""
+"""Fingerprint of the data of a run: recorded in checkpoints and compared with the data of later tests."""
 
 import os
 from argparse import Namespace
@@ -18,10 +18,10 @@ from utils.base.registry import load_entry
 from utils.options.validation_options import is_split_list
 from utils.tasks.tasks import task_of
 
-# What is read for a test to look for its samples among those trained on, where that was not done in training.
-MAX_TRAINING_LINES = 100_000  # of a list whose files are looked up, which takes long from a file server
-MAX_TABLE_BYTES = 2**26  # of a table
-PART_CHANGES = {  # what content_parts names, as messages call it
+# Limits of the search for test samples in the training data, if training did not search for them.
+MAX_TRAINING_LINES = 100_000  # whose files are looked up, which is slow on a file server
+MAX_TABLE_BYTES = 2**26  # size of a table
+PART_CHANGES = {  # wording for the keys of content_parts
     'names': 'other names or another order',
     'sizes': 'files of other sizes',
     'pictures': 'other pictures',
@@ -30,27 +30,26 @@ PART_CHANGES = {  # what content_parts names, as messages call it
 
 
 def name_of(args, split):
-    """Return what a split's data is called (str): its list file, directory or shards, else the kind of data."""
+    """Return the name of a split's data (str): its list file, directory or shards, otherwise the data type."""
     return getattr(args, f'{split}_list', None) or args.data_type
 
 
 def dataset_of(loader):
-    """Return the data set behind a loader: Danlu's own wraps it in Batches."""
+    """Return the data set behind a loader, without Danlu's own wrapper Batches."""
     dataset = getattr(loader, 'dataset', None)
     return dataset.dataset if isinstance(dataset, Batches | SeededSamples) else dataset
 
 
 def data_fingerprint(loader, name):
-    """Return which data a loader gives, as plain values.
+    """Return the fingerprint of a loader's data, as plain values.
 
     Args:
-        loader: as data.data_entry makes them, or a ready-made one, or None: there is no such data.
-        name: of the data (str), as `name_of` returns it.
+        loader: from data.data_entry or ready-made, or None if there is no such data.
+        name: of the data (str), from `name_of`.
 
     Returns:
-        dict: list (str, the name; None for a ready-made loader), sha256 (str, what `content_hash` of the data set
-        returns, or None), samples (int, or None: nobody knows), parts (dict of str, hashes of what makes up the data:
-        they tell what changed).
+        dict: list (str, the name; None for a ready-made loader), sha256 (str, `content_hash` of the data set, or None),
+        samples (int, or None if unknown), parts (dict of str, hashes of parts of the data, which show what changed).
     """
     dataset = dataset_of(loader)
     return {
@@ -62,11 +61,10 @@ def data_fingerprint(loader, name):
 
 
 def data_record(args, train_loader, val_loader):
-    """Return the data of a run for its checkpoints, as plain values.
+    """Return the fingerprints of a run's data for its checkpoints, as plain values.
 
     Returns:
-        dict: train and val, each as `data_fingerprint` has it; that of val with shared, lines (list of str) on samples
-        that are in both.
+        dict: train and val, each a `data_fingerprint`; val also has shared, notes (list of str) on samples in both.
     """
     train, val = (
         data_fingerprint(loader, name_of(args, split))
@@ -77,15 +75,15 @@ def data_record(args, train_loader, val_loader):
 
 
 def changed_test_set(recorded, trained, args, found):
-    """Return a line (list of str, one or none) where a test set is not what it was when the run was validated on it.
+    """Return a note (list of str, one or none) if a test set differs from when the run was validated on it.
 
-    A test on other data than that is no change.
+    A test on another list is not reported.
 
     Args:
-        recorded: what `data_record` returned for the run, or None: an older version did not.
+        recorded: `data_record` of the run, or None if recorded by an older version without it.
         trained: options of the run (dict).
         args: options of the test.
-        found: the test set, as `data_fingerprint` has it.
+        found: `data_fingerprint` of the test set.
     """
     then = (recorded or {}).get('val') or {}
     same_list = found['list'] is not None and then.get('list') == found['list']
@@ -104,10 +102,10 @@ def changed_test_set(recorded, trained, args, found):
 
 
 def shared_with_training(recorded, trained, args, loader, found):
-    """Return lines (list of str) on samples of a test that the run was trained on, as far as that can be told.
+    """Return notes (list of str) on test samples that the run was trained on, as far as can be determined.
 
-    Of the run's own validation data the checkpoint says it. Other data is compared with the run's train_list, where
-    that is still there.
+    For the run's own validation data, the notes come from the checkpoint. Other data is compared with the run's
+    train_list, if it still exists.
 
     Args:
         recorded, trained, args, found: as for `changed_test_set`.
@@ -120,7 +118,7 @@ def shared_with_training(recorded, trained, args, loader, found):
     if path is None or found['list'] is None:
         return []
     try:
-        # An older version may not have recorded all options.
+        # records of older versions may lack options
         data = _training_data(Namespace(**{**vars(args), **trained, 'train_list': path}))
         return shared_samples(dataset_of(loader), data, (found['list'], path), MAX_TRAINING_LINES)
     except DanluError as error:
@@ -129,7 +127,7 @@ def shared_with_training(recorded, trained, args, loader, found):
 
 
 def trained_list(trained):
-    """Return the list (str or None) that a run was trained on: with --val_split the part that was left to it.
+    """Return the list (str or None) that a run was trained on; with --val_split its training part.
 
     Args:
         trained: options of the run (dict).
@@ -141,14 +139,14 @@ def trained_list(trained):
 
 
 def _training_data(args):
-    """Return the data that a run was trained on, as far as comparing needs it."""
+    """Return the training data of a run, as far as the comparison needs it, or None if that is unknown."""
     path, kind = args.train_list, load_entry(DATASETS, args.data_type, 'kind of data')
     if issubclass(kind, ListDataset):
         return kind.read(path, args.data_root, ErrorCollector(path), task_of(args).target == 'numbers')
     if issubclass(kind, Stream):
         return Shards(path, find_shards(path, args.data_root))
     if not issubclass(kind, ArrayData):
-        return None  # whatever it would take to build it
+        return None  # may be expensive to build
     if os.path.isfile(path) and os.path.getsize(path) > MAX_TABLE_BYTES:
         raise DanluError(f'{path} is too large to be read for it')
     return kind(args, 'train')

@@ -1,4 +1,4 @@
-"""Pictures that a list names more than once."""
+"""Images that a list names more than once."""
 
 import os
 
@@ -11,10 +11,10 @@ SLASH, DOT = b'/.'
 
 
 def note_of_duplicates(listing):
-    """Return notes (list of str, one or none) on pictures that a listing names twice or more.
+    """Return a note (list of str, one or none) on images that a listing names more than once.
 
-    Names are compared by 64-bit hashes, so that ten million lines take seconds and 20 bytes each; of a directory, where
-    nothing can be there twice, nothing is compared.
+    Names are compared by 64-bit hashes: ten million lines take seconds and 20 bytes each. A directory cannot contain
+    duplicates and is not checked.
 
     Args:
         listing: data.lists.list_file.Listing.
@@ -22,11 +22,11 @@ def note_of_duplicates(listing):
     if listing.lines is None:
         return []
     names = hashes_of_paths(listing.images)
-    in_order = np.sort(names)  # a tenth of the time of the order itself, which is seldom needed
+    in_order = np.sort(names)  # 10 times faster than argsort, which is rarely needed
     if (in_order[1:] != in_order[:-1]).all():
         return []
     order = np.argsort(names, kind='stable')
-    again = np.flatnonzero(names[order][1:] == names[order][:-1]) + 1  # places in the order
+    again = np.flatnonzero(names[order][1:] == names[order][:-1]) + 1  # positions in `order`
     targets = np.concatenate([hashes_of(*block) for block in listing.targets.blocks()])
     differing = again[targets[order[again]] != targets[order[again - 1]]]
     pictures = len(np.unique(names[order[again]]))
@@ -44,17 +44,14 @@ def note_of_duplicates(listing):
 
 
 def hashes_of_paths(paths):
-    """Return a 64-bit hash of each of some paths (PackedStrings): int64 array (N,).
-
-    Those of a path that is written in two ways are the same.
-    """
+    """Return a 64-bit hash of each path in a StringArray, after normalisation: int64 array (N,)."""
     return np.concatenate([_hashes_of_block(*block) for block in paths.blocks()])
 
 
 def _hashes_of_block(content, ends):
     slash = content == SLASH
     sign = slash | (content == DOT)
-    # What holds //, /. or ./ may be written otherwise, as may what ends with a slash.
+    # Paths with //, /., ./ or a slash at the end need normalisation.
     uneven = (slash[:-1] & sign[1:]).any() or (sign[:-1] & slash[1:]).any() or slash[ends[1:] - 1].any()
     if os.sep != '/' or uneven:
         paths = StringArray(map(os.path.normpath, decode_strings(content, ends)))
@@ -67,7 +64,7 @@ def _images_are(pictures):
 
 
 def _first_repetition(listing, order, places, targets):
-    """Return which two lines of a list are meant (str): those with the first repetition."""
+    """Return the two lines (str) of the first repetition."""
     place = places[np.argmin(order[places])]
     one, other = int(order[place - 1]), int(order[place])
     shown = [f' ({listing.targets[index]})' if targets else '' for index in (one, other)]

@@ -1,9 +1,9 @@
-"""Samples that two data sets have in common, as a rule those of training and of test.
+"""Leakage: samples that two data sets share, usually training and test data.
 
-Files are compared without decoding: names of the same file by what the file system says, contents by the size, then by
-a block from the middle, where compressed pictures that differ hardly ever agree, then by all bytes. What is held in
-memory is compared by the bytes of each sample. A million files take about three seconds, MOST_FILES that have to be
-opened one second. Of longer lists the names are compared, and the files of samples drawn at random.
+Files are compared without decoding: first by device and inode, then by size, by a block from the middle, where
+different compressed images rarely agree, and by all bytes. Data in memory is compared by the bytes of each sample. A
+million files take about 3 seconds; reading MAX_OPENED_FILES takes 1 second. For longer lists, names are compared, and
+a random sample of files.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from data.stream import Stream
 from data.tensor_dataset import InMemory
 from utils.base.regular_files import open_handle, open_regular
 
-MAX_OPENED_FILES = 50_000  # that are opened
-MAX_READ_BYTES = 2**28  # that are read of files whose blocks agree
+MAX_OPENED_FILES = 50_000
+MAX_READ_BYTES = 2**28  # read of files with equal blocks
 MAX_HASHED_BYTES = 2**30  # bytes of samples
 MIDDLE_BLOCK_BYTES = 4096
-ROWS_PER_BLOCK = 4096  # samples in memory that are hashed at a time
+ROWS_PER_BLOCK = 4096  # samples hashed together
 
 
 class Shards(NamedTuple):
@@ -35,13 +35,13 @@ class Shards(NamedTuple):
 
 
 def shared_samples(tested, trained, names=('the test set', 'the training set'), max_count=None):
-    """Return lines (list of str, one or none) on what two sets of data have in common: how much, and the first.
+    """Return a note (list of str, one or none) on the samples that two data sets share: their number and the first one.
 
     Args:
-        tested, trained: data sets of one kind: with `listing` (data.list_dataset), InMemory or Stream; or Listing, or
-            Shards. Others are not compared.
-        names: of the two (str), for what does not know its own.
-        most: lines of a training list whose files are looked up; None: those that are anyhow, `Listing.sample`.
+        tested, trained: data sets of the same kind: with `listing` (data.list_dataset), InMemory or Stream; or Listing,
+            or Shards. Other data sets are not compared.
+        names: of the two (str), for data without a name of its own.
+        max_count: largest number of lines of a training list whose files are looked up; None: as in `Listing.sample`.
     """
     tested, trained = _comparable(tested), _comparable(trained)
     if isinstance(tested, InMemory) and isinstance(trained, InMemory):
@@ -62,7 +62,7 @@ def _shared_lines(tested, trained, max_count):
 
 
 def _files_to_compare(listing, max_count):
-    """Return the Listing of what is looked up of a listing, and what that leaves out (str, '' where nothing)."""
+    """Return the Listing of the files to look up, and which were left out (str, '' if none)."""
     few = max_count is not None and len(listing) > max_count
     part = listing.part(torch.from_numpy(random_positions(len(listing), max_count))) if few else listing.sample()
     if part is listing:
@@ -72,8 +72,8 @@ def _files_to_compare(listing, max_count):
 
 
 def _shared_names(tested, trained):
-    """Return lines (list of str, one or none) on pictures that both lists name."""
-    absolute = os.path.isabs(tested.images[0]) and os.path.isabs(trained.images[0])  # then the roots do not matter
+    """Return a note (list of str, one or none) on images that both lists name."""
+    absolute = os.path.isabs(tested.images[0]) and os.path.isabs(trained.images[0])  # independent of the roots
     if not absolute and os.path.realpath(tested.root) != os.path.realpath(trained.root):
         return []
     pairs = _first_match(hashes_of_paths(tested.images), hashes_of_paths(trained.images))
@@ -88,7 +88,7 @@ def _shared_names(tested, trained):
 
 def _shared_files(tested, trained):
     ours, theirs = tested.facts('images'), trained.facts('images')
-    there = ours[:, SIZE] > 0  # of no bytes are also pipes and devices, which are not to be read
+    there = ours[:, SIZE] > 0  # pipes and devices have no bytes; they are not read
     same = np.where(there, _first_match(ours[:, FILE_ID], theirs[:, FILE_ID]), -1)
     equal, left_out = _equal_contents(tested, trained, np.flatnonzero(there & (same < 0)))
     parts = []
@@ -112,7 +112,7 @@ def _share_text(count, total, what):
 
 
 def _pair_text(one, other, count):
-    """Return the places of the first pair of `count` (str)."""
+    """Return the locations of the first of `count` pairs (str)."""
     return ('the first: ' if count > 1 else '') + ' and '.join(dict.fromkeys((one, other)))
 
 
@@ -122,14 +122,14 @@ def _location(listing, index):
 
 
 def _equal_contents(tested, trained, rest):
-    """Return the first trained sample (int64 array, -1: none) whose file has the bytes of each tested one's.
+    """Return the first training sample with the same file content as each test sample (int64 array, -1: none).
 
     Args:
         tested, trained: Listings.
-        rest: positions in `tested` (int64 array) that count.
+        rest: positions in `tested` to compare (int64 array).
 
     Returns:
-        The array, and what was left out (str; '' where nothing was).
+        The array, and what was left out (str, '' if nothing).
     """
     ours, theirs = (listing.facts('images')[:, SIZE] for listing in (tested, trained))
     rest = rest[np.isin(ours[rest], theirs)]
@@ -152,7 +152,7 @@ def _equal_contents(tested, trained, rest):
 
 
 def _with_equal_keys(tested, trained, rest, others, key_of):
-    """Return those of two arrays of positions whose files have a key that the other's have too, and these keys."""
+    """Return the positions from two arrays whose files have a key that also occurs in the other, and their keys."""
     keys = np.array([key_of(tested.image_path(index)) for index in rest.tolist()], np.int64)
     other_keys = np.array([key_of(trained.image_path(index)) for index in others.tolist()], np.int64)
     ours, theirs = np.isin(keys, other_keys), np.isin(other_keys, keys)
@@ -160,14 +160,14 @@ def _with_equal_keys(tested, trained, rest, others, key_of):
 
 
 def _count_within(sizes, max_count):
-    """Return how many of the first files come to no more than `max_count` bytes together (int)."""
+    """Return how many of the first files have at most `max_count` bytes in total (int)."""
     return int(np.searchsorted(np.cumsum(sizes), max_count, side='right'))
 
 
 def _middle_block_hash(path):
-    """Return a hash (int) of a file's size and the block in its middle; of its path where it cannot be read."""
+    """Return a hash (int) of a file's size and its middle block; a hash of the path if the file cannot be read."""
     try:
-        file = open_handle(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))  # less time than open() takes
+        file = open_handle(path, os.O_RDONLY | getattr(os, 'O_BINARY', 0))  # faster than open()
         try:
             size = os.fstat(file).st_size
             os.lseek(file, max(0, (size - MIDDLE_BLOCK_BYTES) // 2), os.SEEK_SET)
@@ -179,7 +179,7 @@ def _middle_block_hash(path):
 
 
 def _file_hash(path):
-    """Return a hash (int) of a file's bytes; of its path where it cannot be read."""
+    """Return a hash (int) of a file's bytes; a hash of the path if the file cannot be read."""
     try:
         with open_regular(path) as file:
             return int.from_bytes(hashlib.file_digest(file, 'sha256').digest()[:8], signed=True)
@@ -188,7 +188,7 @@ def _file_hash(path):
 
 
 def _first_match(keys, others):
-    """Return the position (int64 array) of the first of `others` that is equal to each key, -1 where none is."""
+    """Return the position (int64 array) of the first element of `others` equal to each key, -1 if there is none."""
     kept = np.flatnonzero(_is_in(others, keys))
     others = others[kept]
     if not len(others):
@@ -199,7 +199,7 @@ def _first_match(keys, others):
 
 
 def _is_in(keys, others):
-    """Return which of some keys are among others (bool array); unlike np.isin, quickly for many keys and few others."""
+    """Return whether each key is in `others` (bool array); faster than np.isin for many keys and few others."""
     unique = np.unique(others)
     if not len(unique):
         return np.zeros(len(keys), bool)
@@ -227,7 +227,7 @@ def _shared_in_memory(tested, trained, names):
     found = np.flatnonzero(pairs >= 0)
     ours, pairs = ours[found], theirs[pairs[found]]
     equal = [torch.equal(images[one], others[other]) for one, other in zip(ours, pairs, strict=True)]
-    if not any(equal):  # not even those with the same hash
+    if not any(equal):  # equal hashes, different bytes
         return []
     count, index = sum(equal), equal.index(True)
     first = _pair_text(f'sample {tested.name(int(ours[index]))}', f'{trained.name(int(pairs[index]))} there', count)
@@ -239,7 +239,7 @@ def _shared_in_memory(tested, trained, names):
 
 
 def _row_keys(images, indices):
-    """Return a hash of the bytes of each of some samples: int64 array. Equal samples have equal ones."""
+    """Return a hash of the bytes of each sample in `indices`: int64 array. Equal samples have equal hashes."""
     keys, width = [], -(-images[0].nbytes // 8)
     weights = np.random.default_rng(0).integers(2**63, size=width, dtype=np.uint64) * 2 + 1
     for part in torch.from_numpy(indices).split(ROWS_PER_BLOCK):

@@ -1,4 +1,4 @@
-"""What a look at files of the training data decides before the data set is built: values of masks, bits of pictures."""
+"""Options determined from some training files before the data set is built: mask values, bits of 16-bit images."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,21 +11,21 @@ from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.options.arguments import STORED
 
-MIN_MASKS = 200  # masks that are looked at; more where all of these hold nothing but 0
+MIN_MASKS = 200  # masks to read; more if they only contain 0
 MAX_MASKS = 2000
-MAX_HEADERS = 256  # pictures among which one of 16 bits is looked for
-MAX_DECODED_IMAGES = 2000  # of 16 bits that are decoded to find their range
+MAX_HEADERS = 256  # images to open in search of 16-bit images
+MAX_DECODED_IMAGES = 2000  # 16-bit images to decode in search of the largest value
 EIGHT_BIT_EXTENSIONS = ('.jpg', '.jpeg', '.jfif', '.bmp', '.gif', '.webp')
 
 
 def find_mask_values(masks, num_classes):
-    """Return what --mask_values is for masks of training data (list).
+    """Return the value of --mask_values (list) for the masks of training data.
 
-    Masks of two classes often hold 0 and 255. Where the only values are 0 and one other, that one is class 1: [0, 255].
-    In all other cases the stored values are the labels: ['stored'].
+    Masks of two classes are often stored as 0 and 255. If the only values are 0 and another value, that value is class
+    1: [0, 255]. Otherwise the stored values are the labels: ['stored'].
 
     Args:
-        masks: iterable of paths or contents (bytes) of masks; those that cannot be read are passed over.
+        masks: iterable of paths or contents (bytes) of masks; unreadable masks are skipped.
         num_classes: int.
     """
     if num_classes != 2:
@@ -41,11 +41,11 @@ def find_mask_values(masks, num_classes):
 
 
 def find_bits(paths):
-    """Return how many bits the values of the pictures of 16 bits use (int, 8 to 16), or None: there are no such.
+    """Return how many bits the values of 16-bit images use (int, 8 to 16), or None if there are no such images.
 
     Args:
-        paths: of pictures drawn from the training data (list of str), at most MOST_PICTURES; where none of HEADERS
-            among them has 16 bits, the others are not opened.
+        paths: images drawn from the training data (list of str), at most MAX_DECODED_IMAGES. If none of MAX_HEADERS of
+            them has 16 bits, the others are not opened.
     """
     paths = [path for path in paths if not path.lower().endswith(EIGHT_BIT_EXTENSIONS)]
     first = paths[:: max(1, len(paths) // MAX_HEADERS)]
@@ -63,7 +63,7 @@ def _largest_in(path):
 
 
 def _values_in(mask):
-    """Return the values (list of int) that a mask stores; none of one that is coded by colour or cannot be read."""
+    """Return the values (list of int) stored in a mask; none if it is colour-coded or cannot be read."""
     try:
         return np.unique(read_stored(mask)).tolist()
     except DanluError:  # the check of the data set says what is wrong

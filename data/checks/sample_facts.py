@@ -1,4 +1,4 @@
-"""What the check of a data set's files finds besides faults: the labels in its masks, and files that may surprise."""
+"""Results of the check of all files besides errors: labels in masks, and files with unexpected properties."""
 
 import math
 import mmap
@@ -36,15 +36,15 @@ NOTES_BY_FLAG = {
     'colours, which a viewer hides',
     FRAMES: 'pictures hold several frames or pages; the first of each is read',
 }
-# What --fit does to pictures of another size.
+# effect of --fit on images of another size
 FIT_EFFECTS = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
 
 
 class SampleFacts:
-    """One row per sample, in memory that forked processes share.
+    """Facts about each sample, in memory shared by forked processes.
 
-    `flags` uint16 (N,) holds bits of data.lists.masks; of masks, `present` uint8 (N, 32) has a bit per label, `ignored`
-    and `pixels` int64 (N,) count those that do not count and all of them; a mask that was not read has 0 pixels.
+    `flags` uint16 (N,) holds bits of data.lists.masks. For masks, `present` uint8 (N, 32) has one bit per label;
+    `ignored` and `pixels` int64 (N,) count the ignored and all pixels, 0 for masks that were not read.
     """
 
     def __init__(self, count):
@@ -55,34 +55,34 @@ class SampleFacts:
         self.ignored, self.pixels = _shared_zeros((count,), np.int64), _shared_zeros((count,), np.int64)
 
     def add_mask(self, index, labels, ignore_index):
-        """Note the labels, uint8 array (H, W), of a sample's mask."""
+        """Add the labels, uint8 array (H, W), of a sample's mask."""
         counts = np.bincount(labels.ravel(), minlength=LABEL_COUNT)
         self.present[index] = np.packbits(counts > 0)
         self.pixels[index], self.ignored[index] = labels.size, counts[ignore_index : ignore_index + 1].sum()
 
     def add_flags(self, index, flags):
-        """Note flags (int) of a sample that was checked."""
+        """Add flags (int) of a sample and mark it as checked."""
         self.flags[index] |= flags | CHECKED
 
     def labels_in_masks(self):
-        """Return a LabelsInMasks of the masks that were read."""
+        """Return the LabelsInMasks of the masks that were read."""
         read = self.pixels > 0
         masks = np.unpackbits(self.present[read], axis=1).sum(axis=0, dtype=np.int64)
         return LabelsInMasks(masks, int(self.ignored.sum()), int(self.pixels.sum()), int(read.sum()), len(read))
 
     def notes(self, source):
-        """Return a line (list of str) for each kind of surprise, with the number of samples."""
+        """Return a note (list of str) for each unexpected property, with the number of samples."""
         counts = {flag: self.count(flag) for flag in NOTES_BY_FLAG}
         total = f'{self.count(CHECKED):,}'
         return [f'{source}: {count:,} of {total} {NOTES_BY_FLAG[flag]}' for flag, count in counts.items() if count]
 
     def notes_of_bits(self, source, bits, measured):
-        """Return a line (list of str, one or none) on how pictures of 16 bits are brought to 8.
+        """Return a note (list of str, one or none) on the conversion of 16-bit images to 8 bits.
 
         Args:
-            source: what the data set is called.
-            bits: --bits (int), or None: there are no such pictures.
-            measured: what --bits was measured in (str), '' where it was given.
+            source: name of the data set.
+            bits: --bits (int), or None if there are no 16-bit images.
+            measured: the data in which --bits was determined (str), '' if it was given.
         """
         deep, checked = self.count(DEEP), self.count(CHECKED)
         if deep:
@@ -93,11 +93,11 @@ class SampleFacts:
         return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
 
     def notes_of_size(self, source, size, fit):
-        """Return a line (list of str, one or none) on pictures of another size than that of the first one.
+        """Return a note (list of str, one or none) on images whose size differs from that of the first image.
 
         Args:
-            source: what the data set is called.
-            size: (height, width) of the first training picture, to which all are brought.
+            source: name of the data set.
+            size: (height, width) of the first training image, to which all images are resized.
             fit: --fit (str).
         """
         others, (height, width) = self.count(OTHER_SIZE), size
@@ -109,17 +109,18 @@ class SampleFacts:
         ]
 
     def count(self, flag):
-        """Return how many samples have a flag (int)."""
+        """Return the number of samples with a flag (int)."""
         return int(np.count_nonzero(self.flags & flag))
 
 
 class LabelsInMasks:
-    """What the masks of a data set hold.
+    """Counts of labels in the masks of a data set.
 
     Args:
-        masks: int64 (256,), in how many masks each label is.
-        ignored, pixels: pixels with the ignore index, and all.
-        read, count: masks that were looked at, and all; None: nobody knows how many, and the first were read.
+        masks: int64 (256,), number of masks that contain each label.
+        ignored, pixels: number of ignored pixels and of all pixels.
+        read, count: number of masks that were read and of all masks; count None: unknown, and the first masks were
+            read.
     """
 
     def __init__(self, masks, ignored, pixels, read, count):
@@ -127,7 +128,7 @@ class LabelsInMasks:
 
     @classmethod
     def in_tensor(cls, masks, ignore_index, count):
-        """Return the LabelsInMasks of a uint8 tensor (R, H, W), masks drawn from `count` or, with None, the first."""
+        """Return the LabelsInMasks of a uint8 tensor (R, H, W): masks drawn from `count`, or the first ones (None)."""
         facts = SampleFacts(len(masks))
         for index, mask in enumerate(masks):
             facts.add_mask(index, mask.numpy(), ignore_index)
@@ -136,6 +137,6 @@ class LabelsInMasks:
 
 
 def _shared_zeros(shape, dtype):
-    """Return an array of zeros in memory that forked processes share; a container has only a little /dev/shm."""
+    """Return an array of zeros in memory shared by forked processes; /dev/shm is often small in containers."""
     size = max(1, math.prod(shape)) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, size), dtype, math.prod(shape)).reshape(shape)

@@ -1,4 +1,4 @@
-"""What the files of a data set hold: mean and deviation, sizes, modes, classes, and which of them are unreadable."""
+"""Statistics of the files of a data set: mean, standard deviation, sizes, modes, classes, unreadable files."""
 
 import multiprocessing
 from collections import Counter, deque
@@ -29,20 +29,20 @@ from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork
 
-SAMPLES_PER_CHUNK = 32  # samples that a process measures in one go
-QUEUED_CHUNKS_PER_PROCESS = 8  # chunks for each process that are handed out ahead
+SAMPLES_PER_CHUNK = 32  # per task
+QUEUED_CHUNKS_PER_PROCESS = 8
 
 
 class ListSource:
-    """The samples of a list file or of a directory with a sub-directory per class.
+    """The samples of a list file or of a directory with one sub-directory per class.
 
     Args:
         path: the list file or the directory.
-        data_root: what the paths of a list file are relative to, or None.
-        folder: whether it is such a directory.
+        data_root: root of relative paths in the list file, or None.
+        folder: whether `path` is a directory.
 
     Raises:
-        DanluError: it cannot be read, or names no sample. Single faulty lines are kept in `faults` (list of str).
+        DanluError: the file cannot be read or names no sample. Invalid lines are kept in `faults` (list of str).
     """
 
     def __init__(self, path, data_root=None, folder=False):
@@ -55,19 +55,19 @@ class ListSource:
         return len(self.listing)
 
     def targets(self):
-        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        """Return the detected kind of targets (str): 'masks' or 'labels'."""
         return 'masks' if self.listing.targets[0].lower().endswith(IMAGE_EXTENSIONS) else 'labels'
 
     def keys(self, masks):
-        """Return the samples (iterable), each as what `where` and the others take."""
+        """Return the samples (iterable) as keys for `where`, `picture`, `mask` and `label`."""
         return range(len(self.listing))
 
     def where(self, index):
-        """Return where a sample is (str)."""
+        """Return the location of a sample (str)."""
         return self.listing.where(index)
 
     def picture(self, index):
-        """Return a picture's name for messages (str) and its path (str)."""
+        """Return an image's name for messages (str) and its path (str)."""
         return (self.listing.image_path(index),) * 2
 
     def mask(self, index):
@@ -75,18 +75,18 @@ class ListSource:
         return (self.listing.target_path(index),) * 2
 
     def label(self, index):
-        """Return the label (str) as it stands there."""
+        """Return the label (str) as written in the list."""
         return self.listing.targets[index]
 
 
 class ShardSource:
-    """The samples of .tar, .csv or .jsonl shards; as ListSource, but nobody knows how many."""
+    """The samples of .tar, .csv or .jsonl shards; as ListSource, but without a length."""
 
     def __init__(self, path, data_root=None):
         self.path, self.shards, self.faults, self.notes = path, find_shards(path, data_root), [], []
 
     def targets(self):
-        """Return what the targets seem to be (str): 'masks' or 'labels'."""
+        """Return the detected kind of targets (str): 'masks' or 'labels'."""
         for place in islice(self.keys(masks=True), 1):
             found = place.target
             masks = found.lower().endswith(IMAGE_EXTENSIONS) if isinstance(found, str) else found is not None
@@ -94,16 +94,16 @@ class ShardSource:
         raise DanluError(f'{self.path}: there is no sample in it')
 
     def keys(self, masks):
-        """Yield the samples (data.stream.Place)."""
+        """Yield the samples (data.stream.StreamSample)."""
         for number, shard in enumerate(self.shards):
             yield from stream_samples(shard, number, masks)
 
     def where(self, place):
-        """Return where a sample is (str)."""
+        """Return the location of a sample (str)."""
         return self.shards[place.shard].where(place.name)
 
     def picture(self, place):
-        """Return a picture's name for messages (str) and its content (bytes)."""
+        """Return an image's name for messages (str) and its content (bytes)."""
         if place.fault is not None:
             raise DanluError(place.fault)
         return self.where(place), self.shards[place.shard].picture(place.picture)
@@ -113,17 +113,17 @@ class ShardSource:
         return f'{self.where(place)}: its mask', self.shards[place.shard].mask(place.target)
 
     def label(self, place):
-        """Return the label (str) as it stands there."""
+        """Return the label (str) as written in the shard."""
         return self.shards[place.shard].label(place.target)
 
 
 class Summary:
-    """Sums and counts over samples, exact: whole numbers.
+    """Exact integer sums and counts over samples.
 
-    `values` counts the values 0..255 of each channel, int64 (C, 256); `sizes` (height, width), `modes` Pillow's names
-    and `labels` texts are Counters, and so is `mask_values` of the values stored in masks or, of masks coded by colour,
-    their labels; `faults` is a list of str. `deep` is a Counter of the values in grey pictures of 16 bits, which are
-    not among `values` before `merge_16_bit_values`.
+    `values` counts the values 0..255 of each channel, int64 (C, 256). `sizes` (height, width), `modes` (Pillow's
+    names), `labels` (str) and `mask_values` (values stored in masks; labels of colour-coded masks) are Counters.
+    `faults` is a list of str. `deep` is a Counter of the values of grey 16-bit images, which `merge_16_bit_values` adds
+    to `values`.
     """
 
     def __init__(self, channels):
@@ -142,10 +142,10 @@ class Summary:
         self.faults += other.faults
 
     def add_sample(self, source, key, targets, coding):
-        """Measure one sample of a source; `targets` and `coding` are as for `measure`.
+        """Add one sample of a source; `targets` and `coding` are as for `measure`.
 
         Raises:
-            DanluError: it cannot be read, and nothing of it was counted.
+            DanluError: the sample cannot be read; nothing of it is counted.
         """
         name, content = source.picture(key)
         size, mode, pixels = _with_name(name, _read, content, len(self.values))
@@ -165,10 +165,10 @@ class Summary:
             self.deep.update(_value_counts(pixels))
 
     def merge_16_bit_values(self, bits=None):
-        """Add the values of pictures of 16 bits to `values`, and return by what range (int): --bits or the one found.
+        """Add the values of 16-bit images to `values`, and return their number of bits (int), given or detected.
 
         Raises:
-            DanluError: a value is above the range that was given.
+            DanluError: a value exceeds the given range.
         """
         bits = bits or bits_for(max(self.deep))
         refuse_above(max(self.deep), bits)
@@ -177,9 +177,9 @@ class Summary:
         return bits
 
     def mean_and_std(self):
-        """Return mean and standard deviation of each channel over all pixels, 0..1 (two lists of float)."""
+        """Return mean and standard deviation of each channel over all pixels, in 0..1 (two lists of float)."""
         means, deviations = [], []
-        for counts in self.values.tolist():  # Python's whole numbers do not overflow
+        for counts in self.values.tolist():  # Python's integers do not overflow
             number = sum(counts)
             total = sum(value * count for value, count in enumerate(counts))
             squares = sum(value * value * count for value, count in enumerate(counts))
@@ -188,27 +188,24 @@ class Summary:
         return means, deviations
 
     def min_median_max_sizes(self):
-        """Return the smallest, the median and the largest size by area (three (height, width))."""
+        """Return the smallest, median and largest size by area (three (height, width))."""
         ordered = sorted(self.sizes, key=lambda size: (size[0] * size[1], size))
         places = np.cumsum([self.sizes[size] for size in ordered])
         return ordered[0], ordered[np.searchsorted(places, (len(self) + 1) // 2)], ordered[-1]
 
 
 def measure(source, channels, targets, report, coding=STORED_VALUES):
-    """Measure all samples of a source on all cores.
+    """Return the Summary of all samples of a source, computed on all cores.
 
     Args:
         source: ListSource or ShardSource.
-        channels: 1 or 3, as which the pictures are read.
-        targets: 'labels', 'masks' or 'none': what of the targets is counted.
-        report: function(number of samples that were added), called now and then.
-        coding: data.lists.masks.MaskCoding, whose colours count for masks that are coded by colour.
-
-    Returns:
-        Summary.
+        channels: 1 or 3, number of channels to read images with.
+        targets: 'labels', 'masks' or 'none': which targets to count.
+        report: function(number of samples added), called repeatedly.
+        coding: data.lists.masks.MaskCoding; only its colours are used.
 
     Raises:
-        DanluError: a process was killed.
+        DanluError: a worker process was killed.
     """
     summary, waiting = Summary(channels), deque()
     summary.faults += source.faults
@@ -235,7 +232,7 @@ def measure(source, channels, targets, report, coding=STORED_VALUES):
     return summary
 
 
-WORKER_STATE = []  # of a process that measures: source, channels, targets, coding
+WORKER_STATE = []  # of a worker: source, channels, targets, coding
 
 
 def _start_worker(*state):
@@ -257,7 +254,7 @@ def _measure_chunk(keys):
 
 
 def _read(content, channels):
-    """Return a picture's size, its mode and its pixels, uint8 (C, H, W), or int (H, W) of grey with 16 bits."""
+    """Return an image's size, mode and pixels: uint8 (C, H, W), or int (H, W) for grey 16-bit images."""
     size, deep = check_picture(content), read_16_bit_grey(content)
     with open_picture(content) as picture:
         mode = picture.mode
@@ -265,7 +262,7 @@ def _read(content, channels):
 
 
 def _value_counts(values):
-    """Return how often each value is in an array of integers (dict of int)."""
+    """Return how often each value occurs in an array of integers (dict of int)."""
     return dict(zip(*(part.tolist() for part in np.unique(values, return_counts=True)), strict=True))
 
 

@@ -1,4 +1,4 @@
-"""--skip_bad: faulty samples of a training list are left out before the first step, and written down."""
+"""--skip_bad: invalid samples of a training list are skipped and listed in skipped.txt."""
 
 import shlex
 from pathlib import Path
@@ -14,11 +14,11 @@ SKIPPED_FILE = 'skipped.txt'
 
 
 class SkippedSamples(ErrorCollector):
-    """ErrorCollector of a training list that do not stop the run: all are kept, by where they are.
+    """ErrorCollector that does not stop the run and keeps all errors by location.
 
     Attributes:
-        reasons: what is wrong (dict, from 'train.txt:12' to list of str).
-        indices: of the samples that have a fault (set of int); a line that is no sample has none.
+        reasons: errors by location (dict, from 'train.txt:12' to list of str).
+        indices: of the invalid samples (set of int); invalid lines without a sample have none.
     """
 
     def __init__(self, source):
@@ -26,17 +26,17 @@ class SkippedSamples(ErrorCollector):
         self.reasons, self.indices = {}, set()
 
     def add(self, where, what, index=None):
-        """Note one fault, of the sample `index` if it is one."""
+        """Add an error, of the sample `index` if there is one."""
         super().add(where, what, index)
         self.reasons.setdefault(where, []).append(what)
         if index is not None:
             self.indices.add(index)
 
     def good_indices(self, count):
-        """Return the indices (int64 tensor) of those of `count` samples that have no fault.
+        """Return the indices (int64 tensor) of the valid samples among `count`.
 
         Raises:
-            DanluError: there are none; the first faults are named.
+            DanluError: there are none; the message has the first errors.
         """
         kept = torch.ones(count, dtype=torch.bool)
         kept[list(self.indices)] = False
@@ -48,13 +48,13 @@ class SkippedSamples(ErrorCollector):
         return kept.nonzero()[:, 0]
 
     def lines(self):
-        """Return a line for each that is left out (list of str), in the order of the list: where, tab, reasons."""
+        """Return one line per skipped sample (list of str), in list order: location, tab, errors."""
         places = sorted(self.reasons, key=lambda where: (len(where), where))  # line 9 before line 10
-        # Names of files in a directory may hold line breaks.
+        # file names may contain line breaks
         return [' '.join(f'{where}\t{"; ".join(self.reasons[where])}'.splitlines()) for where in places]
 
     def note(self, left):
-        """Return the line (str) for the start of a run that has `left` samples."""
+        """Return the note (str) at the start of a run with `left` samples."""
         count = len(self.reasons)
         if not count:
             return f'skip_bad: nothing in {self.source} is faulty'
@@ -65,11 +65,11 @@ class SkippedSamples(ErrorCollector):
 
 
 def write_skipped(loader, args):
-    """Write what is left out of the training data to skipped.txt in args.model_dir; where nothing is, there is no file.
+    """Write the skipped samples of the training data to skipped.txt in args.model_dir; no file if there are none.
 
     Args:
         loader: of the training data.
-        args: options; skip_bad and model_dir count.
+        args: options; uses skip_bad and model_dir.
     """
     lines = loader.dataset.skipped.lines() if args.skip_bad else []
     if lines:
@@ -79,14 +79,14 @@ def write_skipped(loader, args):
 
 
 def check_skipped(loader, args):
-    """Refuse to resume a run that would leave out something else than it did: its samples would be others.
+    """Refuse to resume a run if other samples would be skipped than before.
 
     Args:
         loader: of the training data.
-        args: options; skip_bad and model_dir count.
+        args: options; uses skip_bad and model_dir.
 
     Raises:
-        DanluError: a faulty sample was mended since, or one that was not faulty is now.
+        DanluError: an invalid sample was fixed, or a valid one became invalid.
     """
     if not args.skip_bad:
         return

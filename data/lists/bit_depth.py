@@ -1,4 +1,4 @@
-"""Pictures of 16 bits: which they are, and how their values become 0..255 by the range that the options name."""
+"""16-bit images: detection, and conversion of their values to 0..255 by --bits."""
 
 import re
 
@@ -8,21 +8,19 @@ from PIL import Image
 from utils.base.errors import DanluError
 
 MAX_BITS = 16  # bits
-COLOUR_MODE_16_BIT = re.compile(
-    r'(RGB[AaX]?|LA|La);16'
-)  # Pillow's raw modes of files of which it reads the upper 8 bits
+COLOUR_MODE_16_BIT = re.compile(r'(RGB[AaX]?|LA|La);16')  # Pillow's raw modes of which it reads only the upper 8 bits
 
 
 def is_16_bit(picture):
-    """Return whether an opened picture (PIL.Image, not decoded yet) has 16 bits per pixel or channel."""
+    """Return whether an opened image (PIL.Image, not decoded) has 16 bits per pixel or channel."""
     return is_16_bit_grey(picture) or _is_colour(picture)
 
 
 def largest_value(picture):
-    """Return the largest value (int) of an opened picture of 16 bits, which is decoded by that.
+    """Return the largest value (int) of an opened 16-bit image; decodes the image.
 
-    Of colours Pillow reads the upper 8 bits only: where these use more than 4, the lower ones hardly matter, and the
-    full range is taken.
+    Pillow reads only the upper 8 bits of colour images. If more than 4 of them are used, the lower bits hardly matter,
+    and the result is the full range.
     """
     if not _is_colour(picture):
         return int(np.asarray(picture).max())
@@ -31,7 +29,7 @@ def largest_value(picture):
 
 
 def bits_for(largest):
-    """Return the bits (int, 8 to 16) that values up to `largest` need."""
+    """Return the number of bits (int, 8 to 16) for values up to `largest`."""
     return max(8, min(int(largest).bit_length(), MAX_BITS))
 
 
@@ -50,10 +48,10 @@ def check_depth(picture, bits):
 
 
 def to_eight_bits(picture, bits):
-    """Return a decoded picture (PIL.Image) with 8 bits per channel: of grey with 16 bits the upper 8 of `bits`.
+    """Return a decoded image (PIL.Image) with 8 bits per channel: for grey 16-bit images the upper 8 of `bits`.
 
     Raises:
-        DanluError: a value is above the range.
+        DanluError: a value exceeds the range.
     """
     if not is_16_bit_grey(picture):
         return picture
@@ -63,7 +61,7 @@ def to_eight_bits(picture, bits):
 
 
 def refuse_above(largest, bits):
-    """Raise DanluError if the largest value (int) of a picture of 16 bits is above the range of --bits."""
+    """Raise DanluError if the largest value (int) of a 16-bit image exceeds the range of --bits."""
     if largest >= 2**bits:
         raise DanluError(
             f'the value {largest} is above 0..{2**bits - 1} (--bits {bits}): give --bits {bits_for(largest)}'
@@ -71,8 +69,8 @@ def refuse_above(largest, bits):
 
 
 def is_16_bit_grey(picture):
-    """Return whether a picture (PIL.Image) has one channel of 16 bits."""
-    return picture.mode == 'I' or picture.mode.startswith('I;16')  # Pillow gives 16-bit PGM files as I
+    """Return whether an image (PIL.Image) has one 16-bit channel."""
+    return picture.mode == 'I' or picture.mode.startswith('I;16')  # Pillow opens 16-bit PGM files in mode I
 
 
 def _is_colour(picture):

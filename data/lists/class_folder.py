@@ -1,4 +1,4 @@
-"""The pictures below a directory with one sub-directory per class, and what was left out there."""
+"""Directories with one sub-directory per class: their images, and counts of skipped files."""
 
 import os
 from collections import Counter
@@ -7,24 +7,24 @@ from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.file_names import RENAME_HINT, name_fault, printable
 
-MAX_EXTENSIONS_SHOWN = 10  # endings that a note names
+MAX_EXTENSIONS_SHOWN = 10
 
 
 class ClassFolder:
-    """Walks over the pictures of a directory, each directory once, and counts what it leaves out.
+    """Walks over the images of a directory, each sub-directory once, and counts skipped files.
 
-    A symbolic link to a directory is followed unless the directory is, or will be, read without the link: a link that
-    leads back, or from one class into another, adds no picture.
+    A symbolic link to a directory is followed unless the directory is also reached without the link: a link to a parent
+    directory or to another class adds no image.
 
     Args:
         path: the directory (Path).
-        faults: data.lists.list_file.ErrorCollector, which takes files whose names are not UTF-8.
+        faults: data.lists.list_file.ErrorCollector for file names that are not UTF-8.
 
     Attributes:
-        unread: how many files were left out (Counter), by ending in lower case, '' for none.
-        hidden: how many hidden pictures and hidden directories were left out.
-        beside: how many pictures lie beside the class directories.
-        ending: of the pictures beside the class directories (str), or None.
+        unreadable_files: number of files in other formats (Counter), by lower-case extension, '' for none.
+        hidden: number of hidden images and hidden directories.
+        images_beside_classes: number of images beside the class directories.
+        ending: extension of the images beside the class directories (str), or None.
         links: links that were not followed (list of str), relative to the directory.
     """
 
@@ -35,10 +35,10 @@ class ClassFolder:
         self.visited, self.linked, self.real, self.misnamed = set(), set(), None, None
 
     def classes(self):
-        """Return the names of the sub-directories (sorted list of str), hidden ones left out.
+        """Return the names of the sub-directories (sorted list of str) without hidden ones.
 
         Raises:
-            DanluError: the directory cannot be read, or the name of a class is not UTF-8.
+            DanluError: the directory cannot be read, or a class name is not UTF-8.
         """
         names = []
         try:
@@ -50,7 +50,7 @@ class ClassFolder:
                     self.hidden += 1
                 else:
                     names.append(entry.name)
-        except OSError as error:  # a checkpoint may name a directory that is gone
+        except OSError as error:  # for example, it no longer exists
             raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
         for name in sorted(names):
             if fault := name_fault(name):
@@ -58,7 +58,7 @@ class ClassFolder:
         return sorted(names)
 
     def pictures(self, name):
-        """Yield the paths (str, relative to the directory) of a class's pictures, sorted, directory by directory."""
+        """Yield the paths (str, relative to the directory) of a class's images, sorted within each directory."""
         top = os.path.join(self.path, name)
         if not self._visit(top):
             return
@@ -76,7 +76,7 @@ class ClassFolder:
                     self.unreadable_files[os.path.splitext(file)[1].lower()] += 1
 
     def _visit(self, directory, above=None):
-        """Return whether a directory is read (bool): not if it was, nor through a link if it will be without one."""
+        """Return whether to read a directory (bool): once, and through a link only if it is not reached otherwise."""
         through_link = above in self.linked or (above is not None and os.path.islink(directory))
         identity = _identity(directory)
         if through_link:
@@ -89,7 +89,7 @@ class ClassFolder:
         return True
 
     def _without_links(self):
-        """Return the identities (set) of all directories below the classes, and of the directory itself."""
+        """Return the identities (set) of the directory and all directories in the classes, not through links."""
         found = {_identity(self.path)}
         for entry in os.scandir(self.path):
             for folder, below, _ in os.walk(entry.path) if not entry.name.startswith('.') else ():
@@ -98,7 +98,7 @@ class ClassFolder:
         return found
 
     def _if_valid_name(self, picture):
-        """Yield the path of a picture (str), or add a fault where its name is not UTF-8."""
+        """Yield the path of an image (str), or add an error if its name is not UTF-8."""
         if fault := name_fault(picture):
             self.misnamed = picture.split(os.sep)[0]
             self.faults.add(printable(os.path.join(self.path, picture)), fault)
@@ -106,7 +106,7 @@ class ClassFolder:
             yield picture
 
     def why_empty(self, name, unread):
-        """Return why a class has no picture (str); `unreadable_files` (Counter) is what of its files was left out."""
+        """Return why a class has no image (str); `unread` (Counter): its files in other formats, by extension."""
         if self.misnamed == name:
             return f'no picture in this class has a name in UTF-8; {RENAME_HINT}'
         if name in self.links:
@@ -116,7 +116,7 @@ class ClassFolder:
         )
 
     def notes(self):
-        """Return lines (list of str, one or none) on what was left out."""
+        """Return a note (list of str, one or none) on skipped files."""
         parts = []
         if self.unreadable_files:
             parts.append(
@@ -134,24 +134,24 @@ class ClassFolder:
 
 
 def is_picture(name):
-    """Return whether a file's name (str) ends like those of pictures that can be read."""
+    """Return whether a file name (str) has the extension of a supported image format."""
     return name.lower().endswith(IMAGE_EXTENSIONS)
 
 
 def extension_counts_text(counts):
-    """Return counts by ending (Counter) as text: '.heic 3, no ending 1'."""
+    """Return counts by extension (Counter) as text: '.heic 3, no ending 1'."""
     ordered = sorted((-count, ending or 'no ending') for ending, count in counts.items())
     shown = [f'{printable(ending)} {-count:,}' for count, ending in ordered[:MAX_EXTENSIONS_SHOWN]]
     return ', '.join(shown) + ', ...' * (len(counts) > MAX_EXTENSIONS_SHOWN)
 
 
 def count_text(count, one, many=None):
-    """Return a number of things as text: '1 file', '1,200 files'."""
+    """Return a count as text: '1 file', '1,200 files'."""
     return f'{count:,} {one if count == 1 else many or one + "s"}'
 
 
 def _identity(directory):
-    """Return what is the same for all paths of a directory: device and inode, else the path without links."""
+    """Return device and inode of a directory, or its real path if there is no inode."""
     facts = os.stat(directory)
     return (facts.st_dev, facts.st_ino) if facts.st_ino else os.path.realpath(directory)
 

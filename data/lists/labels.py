@@ -1,7 +1,7 @@
-"""Labels and class names as lists and tables state them: which classes there are, and what is no label.
+"""Labels and class names in lists and tables: determining the classes and reporting invalid labels.
 
-A label is a whole number from 0 on; a text that is none is a class name. What equals --ignore_index is neither: such a
-sample counts in no class, no loss and no metric.
+A label is an integer from 0; other texts are class names. A value equal to --ignore_index is neither: its sample counts
+in no class, loss or metric.
 """
 
 import re
@@ -15,11 +15,11 @@ from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.options.arguments import MAX_CLASSES, brief
 
-# Of integer labels with gaps: more outputs than this many times the labels that occur are taken for a mistake.
+# Integer labels with larger gaps (outputs per label that occurs) are refused as a mistake.
 MAX_OUTPUTS_PER_LABEL = 10
-MIN_SAMPLES_PER_CLASS = 5  # classes named by dates or fractions of which there are fewer on average are a mistake
-MIN_SINGLE_SAMPLE_CLASSES = 20  # from here on, class names of which most have one sample are taken for a mistake
-MAX_SUGGESTED = 10  # classes that a suggested --class_names lists
+MIN_SAMPLES_PER_CLASS = 5  # with fewer, class names such as dates are refused
+MIN_SINGLE_SAMPLE_CLASSES = 20  # from this number, mostly single-sample classes are refused
+MAX_SUGGESTED = 10  # names in a suggested --class_names
 DATE = re.compile(r'\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T_]\d{1,2}:\d{2}\S*)?|\d{1,2}:\d{2}(:\d{2}\S*)?')
 FRACTION = re.compile(r'\d[.,]\d*[1-9]')
 NUMBER = re.compile(r'[+-]?\d[\d,.\'_ ]*([eE][+-]?\d+)?')
@@ -27,13 +27,13 @@ UNITS = re.compile(r'^[$€£¥₹]\s*|\s*(%|[$€£¥₹]|USD|EUR|GBP|CNY|RMB|J
 
 
 def distinct_targets(listing):
-    """Return PackedStrings.distinct of the targets of a Listing, or of a Table, which has a list of them."""
+    """Return StringArray.distinct of the targets of a Listing or of a Table, whose targets are a list."""
     targets = listing.targets
     return (targets if isinstance(targets, StringArray) else StringArray(targets)).distinct()
 
 
 def is_integer(text):
-    """Return whether a text is a whole number, and not one of twenty digits."""
+    """Return whether a text is an integer of up to 18 digits."""
     return re.fullmatch(r'[+-]?\d{1,18}', text) is not None
 
 
@@ -44,7 +44,7 @@ def is_ignored(text, ignore_index):
 
 
 def label_names(listing, ignore_index=None):
-    """Return the class names (sorted list of str, NFC) of a listing whose targets are not all integers, else None."""
+    """Return the class names (sorted list of str, NFC) of a listing, or None if all targets are integers."""
     names = {to_nfc(text) for text in distinct_targets(listing)[0]}
     if all(map(is_integer, names)):
         return None
@@ -52,9 +52,9 @@ def label_names(listing, ignore_index=None):
 
 
 def folder_names(listing, ignore_index=None):
-    """Return the class names (list of str) of a directory's listing, in order; numbers in that of their values.
+    """Return the class names (sorted list of str) of a directory's listing; integers are sorted by value.
 
-    A directory that is called as the ignore index is no class, unless a class would have this index.
+    A directory named like the ignore index is not a class, unless the ignore index is also the index of a class.
     """
     names = sorted({to_nfc(text) for text in distinct_targets(listing)[0]})
     kept = [name for name in names if not is_ignored(name, ignore_index)]
@@ -67,13 +67,13 @@ def count_classes(listing, names, given, ignore_index=None):
     """Return the number of classes (int) of a listing of labels.
 
     Args:
-        names: class names (list of str) that were found, or None: the labels are integers.
-        given: the number that was asked for, or None.
-        ignore_index: a label that is no class (int), or None.
+        names: detected class names (list of str), or None for integer labels.
+        given: number of classes from the options, or None.
+        ignore_index: a label that is not a class (int), or None.
 
     Raises:
-        DanluError: it is not the number of names, there are fewer than two classes, or the targets look like numbers to
-            be predicted, dates or pictures.
+        DanluError: the number of names differs from `given`, there are fewer than two classes, or the targets look like
+            numbers for regression, dates or images.
     """
     if names is None:
         return given or _count_integers(listing, ignore_index)
@@ -102,10 +102,10 @@ def _refuse_fewer_than_two(listing, classes, ignore_index):
 
 
 def _count_integers(listing, ignore_index):
-    """Return the number of classes of integer labels: the largest and 1.
+    """Return the number of classes of integer labels: the largest label plus 1.
 
     Raises:
-        DanluError: there are fewer than two, or so many more than samples or labels that the labels are something else.
+        DanluError: there are fewer than two classes, or so many that the targets are probably not labels.
     """
     labels = sorted({int(text) for text in distinct_targets(listing)[0]} - {ignore_index})
     _refuse_fewer_than_two(listing, labels, ignore_index)
@@ -128,7 +128,7 @@ def _count_integers(listing, ignore_index):
 
 
 def _refuse_numbers(listing, names):
-    """Refuse class names that look like numbers to be predicted or dates, or of which most have one sample."""
+    """Refuse class names that look like numbers or dates, or of which most have a single sample."""
     many, few_each = len(names) > len(listing) / 2, len(names) > len(listing) / MIN_SAMPLES_PER_CLASS
     if not few_each or len(names) < 2:
         return
@@ -155,13 +155,13 @@ def _refuse_numbers(listing, names):
 
 
 def parse_labels(listing, num_classes, class_names, faults, ignore_index=None):
-    """Return the labels of a listing as an int64 tensor (N,), adding to `faults` those that do not fit.
+    """Return the labels of a listing as an int64 tensor (N,), adding invalid labels to `faults`.
 
     Args:
         num_classes: labels are 0 .. num_classes-1.
-        class_names: list of num_classes names, or None. Targets are looked up here first; other integers are labels,
-            unless there are classes that have numbers for names.
-        ignore_index: another label that is none of these (int), or None.
+        class_names: list of num_classes names, or None. Targets are looked up here first; integers are labels unless
+            class names are integers too.
+        ignore_index: an additional valid label (int), or None.
     """
     names, (texts, codes) = class_names or [], distinct_targets(listing)
     known = {to_nfc(name): label for label, name in enumerate(names)}
@@ -180,7 +180,7 @@ def parse_labels(listing, num_classes, class_names, faults, ignore_index=None):
 
 
 def _class_names_hint(texts, num_classes, names, ignore_index):
-    """Return a hint (str): where as many integer labels occur as there are classes, these may be the classes."""
+    """Return a hint (str) if the number of distinct integer labels equals the number of classes."""
     if names or not all(map(is_integer, texts)):
         return ''
     labels = sorted({int(text) for text in texts} - {ignore_index})
@@ -190,9 +190,9 @@ def _class_names_hint(texts, num_classes, names, ignore_index):
 
 
 def label_or_fault(text, num_classes, names, ignore_index=None, may_ignore=True):
-    """Return the label (int) that a text not among `names` stands for, or why it is none (str).
+    """Return the label (int) for a text that is not in `names`, or why it is invalid (str).
 
-    `may_ignore`: whether --ignore_index helps (bool).
+    `may_ignore`: whether to suggest --ignore_index (bool).
     """
     if is_ignored(text, ignore_index):
         return ignore_index

@@ -1,4 +1,4 @@
-"""What a list file or a directory names, held in a few flat arrays, and the faults found in it."""
+"""Listing, the samples of a list file or directory in a few flat arrays, and ErrorCollector."""
 
 import codecs
 import hashlib
@@ -23,30 +23,30 @@ from utils.base.parallel_map import can_fork, parallel_call
 from utils.base.regular_files import open_regular
 from utils.options.prediction_hint import UnlabelledError
 
-READ_BYTES = 2**20  # bytes of a list file that are parted together
+READ_BYTES = 2**20  # block size for reading a list file
 MAX_CHECKED_SAMPLES, SAMPLED_CHECKS = (
     2_000_000,
     20_000,
-)  # samples whose files are looked at before the first step; of more, so many of them
+)  # files checked before training; of larger lists a sample
 
 
 class ErrorCollector:
-    """Collects what is wrong with a list: the first 20 are shown, all are counted."""
+    """Collects errors in a list: counts all and keeps the first 20."""
 
     MAX_ERRORS_SHOWN = 20
 
     def __init__(self, source):
         self.source, self.count, self.shown = source, 0, []
-        self.unlabelled = None  # the first picture (Path) that stands without a target, where no line has one
+        self.unlabelled = None  # first image (Path) without a target, if no line has one
 
     def add(self, where, what, index=None):
-        """Note one fault: `where` is 'train.txt:12', `what` says what is wrong there, `index` is a sample's or None."""
+        """Add an error: `where` is 'train.txt:12', `what` the error, `index` that of the sample or None."""
         self.count += 1
         if len(self.shown) < self.MAX_ERRORS_SHOWN:
             self.shown.append('  ' + with_location(where, what))
 
     def stop_if_any(self):
-        """Raise DanluError with the first faults and their count, if there are any."""
+        """Raise DanluError with the first errors and their number, if there are any."""
         if self.count:
             rest = (
                 [f'  ... and {self.count - self.MAX_ERRORS_SHOWN} more'] if self.count > self.MAX_ERRORS_SHOWN else []
@@ -58,19 +58,19 @@ class ErrorCollector:
 
 
 def with_location(where, what):
-    """Return the message (str) that `what` is wrong at `where`, which is not said twice."""
+    """Return the message 'where: what' (str); the location is not repeated."""
     return what if what.startswith(f'{where}: ') else f'{where}: {what}'
 
 
 class Listing:
-    """The samples of one split: picture paths, targets as text, and the lines they stand in.
+    """The samples of one split: image paths, targets as text, and line numbers.
 
     Args:
         source: the list file or directory, for messages.
-        root: what the paths are relative to.
-        images, targets: iterables or Packers of equal length, kept as PackedStrings; a target is a label, a class
-            name, several of these with commas between them, numbers with blanks between them, or a picture's path.
-        lines: array('i'), the line of each sample, or None for a directory.
+        root: directory of relative paths.
+        images, targets: iterables or StringArrayBuilders of equal length, kept as StringArrays. A target is a label, a
+            class name, several of these separated by commas, numbers separated by spaces, or an image path.
+        lines: array('i'), line number of each sample, or None for a directory.
     """
 
     def __init__(self, source, root, images, targets, lines=None):
@@ -78,26 +78,26 @@ class Listing:
         self.images, self.targets = StringArray(images), StringArray(targets)
         self.lines = torch.frombuffer(lines, dtype=torch.int32) if lines else None
         self._facts, self._sample, self._keep_alive = {}, None, None
-        self.notes = []  # lines to print at the start
-        self.target_names = None  # of the columns of the target (list of str), where there is a header
+        self.notes = []  # printed at the start
+        self.target_names = None  # column names of the targets (list of str), if there is a header
 
     def __len__(self):
         return len(self.images)
 
     def image_path(self, index):
-        """Return the path (str) of a sample's picture."""
+        """Return the path (str) of a sample's image."""
         return os.path.join(self.root, self.images[index])
 
     def target_path(self, index):
-        """Return the path (str) of a sample's mask or target picture."""
+        """Return the path (str) of a sample's mask or target image."""
         return os.path.join(self.root, self.targets[index])
 
     def where(self, index):
-        """Return where a sample is named: 'lists/train.txt:12', or the picture's path for a directory."""
+        """Return the location of a sample (str): 'lists/train.txt:12', or the image path for a directory."""
         return self.image_path(index) if self.lines is None else f'{self.source}:{self.lines[index].item()}'
 
     def part(self, indices):
-        """Return the Listing of the samples `indices` (int64 tensor) alone."""
+        """Return the Listing of the samples `indices` (int64 tensor)."""
         kept = indices.tolist()
         images, targets = map(self.images.__getitem__, kept), map(self.targets.__getitem__, kept)
         part = Listing(self.source, self.root, images, targets)
@@ -105,21 +105,21 @@ class Listing:
         return part
 
     def with_fresh_stats(self):
-        """Return a Listing of the same lines, which share their memory, whose files will be looked up again."""
+        """Return a Listing with the same lines in shared memory, whose files are looked up again."""
         copied = copy(self)
-        copied._facts, copied._sample, copied._keep_alive = {}, None, self  # which lives as long as a copy does
+        copied._facts, copied._sample, copied._keep_alive = {}, None, self  # keeps the original in _OPEN_LISTINGS
         return copied
 
     def random_positions(self):
-        """Return the positions (int64 array, in order) of the samples whose files are looked at before the first step.
+        """Return the positions (int64 array, sorted) of the samples whose files are checked before training.
 
-        That is all; of more than MOST samples it is DRAWN of them, as millions take a local disk minutes and a file
-        server hours.
+        These are all samples, or SAMPLED_CHECKS of more than MAX_CHECKED_SAMPLES: checking millions of files takes
+        minutes on a local disk and hours on a file server.
         """
         return random_positions(len(self), SAMPLED_CHECKS if len(self) > MAX_CHECKED_SAMPLES else len(self))
 
     def sample(self):
-        """Return the Listing of `random_positions`, itself where that is all."""
+        """Return the Listing of the samples to check, itself if these are all."""
         if len(self) <= MAX_CHECKED_SAMPLES:
             return self
         if self._sample is None:
@@ -127,21 +127,21 @@ class Listing:
         return self._sample
 
     def facts(self, of):
-        """Return what file_stats.look_up finds of all files, int64 array (N, 3), once; `of`: 'images' or 'targets'."""
+        """Return stat_files of all files, int64 array (N, 3), looked up once; `of`: 'images' or 'targets'."""
         if of not in self._facts:
-            # As tensors, which processes share.
-            self._facts[of] = torch.from_numpy(self._look_up(getattr(self, of)))
+            # tensors are shared with worker processes
+            self._facts[of] = torch.from_numpy(self._stat(getattr(self, of)))
         return self._facts[of].numpy()
 
-    def _look_up(self, strings):
-        """Return what file_stats.look_up finds of PackedStrings, of many by as many processes as there are cores."""
+    def _stat(self, strings):
+        """Return stat_files of a StringArray; many strings are distributed over one process per core."""
         blocks = list(strings.blocks())
         if len(blocks) <= cpu_cores() or cpu_cores() == 1 or not can_fork():
             return stat_files(self.root, strings)
-        # Memory that forked processes share, and of which, unlike of /dev/shm, a container has no small share.
+        # Memory shared by forked processes; /dev/shm is often small in containers.
         found = np.frombuffer(mmap(-1, len(strings) * STAT_COLUMNS * 8), np.int64).reshape(-1, STAT_COLUMNS)
 
-        behind = np.cumsum([len(ends) - 1 for _, ends in blocks])  # each block
+        behind = np.cumsum([len(ends) - 1 for _, ends in blocks])  # first row after each block
 
         def look(number):
             rows = stat_files(self.root, decode_strings(*blocks[number]))
@@ -152,14 +152,13 @@ class Listing:
         return found
 
     def content_parts(self, target_files=False):
-        """Return the SHA-256 (dict of str) of the names, the targets and the sizes of the files, in their order.
+        """Return SHA-256 hashes (dict of str) of the names, the targets and the file sizes, in order.
 
-        That is no hash of what is in the files, which would have to be read for it, but one of another size under the
-        same name is seen, if it is in `sample`. Nothing depends on where the directory lies, nor on comments and line
-        ends of the list.
+        The contents of files are not hashed, as they would have to be read; a file of another size under the same name
+        is noticed if it is in `sample`. The hashes do not depend on the directory, comments or line ends of the list.
 
         Args:
-            target_files: whether the targets are files, so that their sizes count too.
+            target_files: whether the targets are files whose sizes count too.
         """
         sizes = [self.sample().facts(of)[:, SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
         return {
@@ -169,12 +168,12 @@ class Listing:
         }
 
     def content_hash(self, target_files=False):
-        """Return the SHA-256 (str) of what `content_parts` returns."""
+        """Return the SHA-256 (str) of `content_parts`."""
         return _sha256(*map(str.encode, self.content_parts(target_files).values()))
 
 
 def random_positions(count, most):
-    """Return `most` of `count` positions (int64 array, in order), always the same ones; all where they are no more."""
+    """Return `most` of `count` positions (int64 array, sorted), the same ones each time; all if there are no more."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(count).choice(count, most, replace=False))
@@ -188,20 +187,19 @@ def _sha256(*buffers):
 
 
 def read_list(path, root=None, faults=None, many=False):
-    """Read a list file: `image<TAB or blank>target` per line, `#` comments and blank lines allowed.
+    """Return the Listing of a list file: `image<TAB or space>target` per line; `#` comments, blank lines allowed.
 
-    Paths that hold blanks stand in double quotes, or the line is separated by a tab. What data.lists.list_format knows
-    besides, such as a header, commas and backslashes, is read too; `notes` of the Listing says so.
+    Paths with spaces need double quotes or tab-separated columns. Other formats that data.lists.list_format detects,
+    such as headers, commas and backslashes, are reported in `notes`.
 
     Args:
         path: the list file, UTF-8 or UTF-16 with a byte order mark, any line ends.
-        root: what its paths are relative to; default: the list file's directory.
-        faults: ErrorCollector that takes the lines without exactly two columns, so that they are reported with whatever
-            else is wrong; None: they are an error at once.
-        many: a line's target may have several columns, which become one text with blanks between them.
+        root: directory of relative paths; default: the list file's directory.
+        faults: ErrorCollector for invalid lines, to report them with other errors; None: raise at once.
+        many: the target may have several columns, which are joined by spaces.
 
     Raises:
-        DanluError: the file cannot be read, is no text, names no sample, or as above.
+        DanluError: the file cannot be read, is not text, names no sample, or as above.
     """
     path, given, faults = Path(path), faults, faults or ErrorCollector(path)
     reader = _ListReader(path, root or path.parent.absolute(), faults, many)
@@ -210,7 +208,7 @@ def read_list(path, root=None, faults=None, many=False):
             reader.add(block)
     except UnicodeDecodeError as error:
         raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
-    except OSError as error:  # a checkpoint may name a list that is gone
+    except OSError as error:  # for example, it no longer exists
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     if reader.first_unlabelled and not reader.lines:
         faults.unlabelled = Path(root or path.parent, reader.first_unlabelled)
@@ -222,14 +220,14 @@ def read_list(path, root=None, faults=None, many=False):
 
 
 class _ListReader:
-    """Takes the blocks of a list file and collects its samples; arguments as for read_list."""
+    """Collects the samples from the blocks of a list file; arguments as for read_list."""
 
     def __init__(self, path, root, faults, many):
         self.path, self.root, self.faults, self.many = path, root, faults, many
         self.images, self.targets, self.lines = StringArrayBuilder(), StringArrayBuilder(), array('i')
-        self.lines_before = 0  # lines before the block
-        self.format = self.first_unlabelled = self.header = None  # alone: the first picture without a target
-        self.hash_named = 0  # samples whose names begin with #
+        self.lines_before = 0
+        self.format = self.first_unlabelled = self.header = None
+        self.hash_named = 0  # number of image names that begin with #
 
     def add(self, block):
         """Add the samples of a block (bytes) of whole lines."""
@@ -255,7 +253,7 @@ class _ListReader:
             if len(first) == FORMAT_LINES:
                 break
         if not first:
-            return  # comments alone so far
+            return  # only comments so far
         self.format = find_format(self.path, self.root, first, self.many)
         self.header = first[0] if self.format.header else None
 
@@ -264,7 +262,7 @@ class _ListReader:
             self.lines_before += 1
             if is_blank(line) or is_comment(line, self.root):
                 continue
-            if self.header is not None:  # which is the first of these
+            if self.header is not None:  # this line
                 self.header = None
                 continue
             self._add_line(line)
@@ -337,22 +335,21 @@ def _wrong_columns(columns):
 
 
 def read_folder(path, faults=None):
-    """Read a directory with one sub-directory per class; pictures may lie at any depth below it.
+    """Return the Listing of a directory with one sub-directory per class; images may be nested at any depth.
 
-    Hidden files and directories are left out: thumbnails, .ipynb_checkpoints, the ._ files of macOS. So are files that
-    do not end as pictures do; `notes` of the Listing says how many of which ending. Each directory is read once, also
-    where links lead to it.
+    Hidden files and directories (thumbnails, .ipynb_checkpoints, ._ files of macOS) and files without an image
+    extension are skipped; `notes` of the Listing has their number by extension. Each directory is read once, also if
+    links lead to it.
 
     Args:
         path: the directory.
-        faults: ErrorCollector that takes the files whose names are not UTF-8, so that they are reported with whatever
-            else is wrong; None: they are an error at once.
+        faults: ErrorCollector for file names that are not UTF-8, to report them with other errors; None: raise at once.
 
     Returns:
-        Listing whose targets are the sub-directories' names, in sorted order, so that it is the same on every machine.
+        Listing whose targets are the names of the sub-directories, in sorted order on every machine.
 
     Raises:
-        DanluError: there are no sub-directories, or one of them holds no picture or cannot be read.
+        DanluError: there are no sub-directories, or one of them has no image or cannot be read.
     """
     path, wrong = Path(path), ErrorCollector(path)
     images, targets = StringArrayBuilder(), StringArrayBuilder()
@@ -379,9 +376,9 @@ def _classes_of(folder):
 
 
 def folder_classes(path):
-    """Return the class names (sorted list of str) of a directory: its sub-directories, hidden ones left out.
+    """Return the class names (sorted list of str) of a directory: its sub-directories without hidden ones.
 
     Raises:
-        DanluError: it has none, or cannot be read, or one of them has a name that is not UTF-8.
+        DanluError: there are none, the directory cannot be read, or a name is not UTF-8.
     """
     return _classes_of(ClassFolder(path, None))

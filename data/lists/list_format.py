@@ -1,7 +1,7 @@
-"""How the lines of a list file are written: separator, header, an index column, and paths from Windows.
+"""Detecting the format of a list file: separator, header, index column, and Windows paths.
 
-The plain form, `image<TAB or blank>target`, is found by the first lines alone and read in blocks
-(data/lists/fast_list_parser.py). What pandas, Excel and Windows write is brought to it, and a note says so.
+The plain format, `image<TAB or space>target`, is detected from the first lines and read in blocks
+(data/lists/fast_list_parser.py). Formats of pandas, Excel and Windows are converted to it, and a note reports this.
 """
 
 import codecs
@@ -18,7 +18,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
 WORD_PATTERN = re.compile(r'"([^"]*)"|(\S+)')
-FORMAT_LINES = 20  # by which the form of a list is found
+FORMAT_LINES = 20  # read to detect the format
 IMAGE_COLUMN_NAMES = set(
     'image images img path paths file files filename filenames file_name filepath file_path image_path img_path '
     'image_name image_file picture'.split()
@@ -30,16 +30,16 @@ BACKSLASH, SLASH = b'\\/'
 
 @dataclass(frozen=True)
 class ListFormat:
-    """The form of a list's lines.
+    """The format of a list's lines.
 
     Args:
-        separator: ',' or ';', or None: a tab, or blanks.
-        header: whether the first line that is no comment names the columns.
-        count: columns that a line has, or None: image and target, without a header or an index.
+        separator: ',' or ';', or None for a tab or spaces.
+        header: whether the first line that is not a comment names the columns.
+        count: number of columns, or None: image and target, without a header or index.
         image: the column of the image.
         targets: the columns of the target, or None: all others.
-        note: what is to be said of it (str), or None.
-        target_names: names of the targets' columns (list of str), where there is a header.
+        note: line for the log (str), or None.
+        target_names: names of the target columns (list of str), if there is a header.
     """
 
     separator: str | None = None
@@ -52,11 +52,11 @@ class ListFormat:
 
     @property
     def is_plain(self):
-        """Return whether all lines but a header are `image<TAB or blank>target`."""
+        """Return whether all lines except a header are `image<TAB or space>target`."""
         return self.separator is None and self.count is None
 
     def columns(self, line):
-        """Return image and target columns (list of str) of a line that is no comment; all columns of a wrong line."""
+        """Return image and target columns (list of str) of a line; all columns of an invalid line."""
         found = split_columns(line, self.separator)
         if self.count is None or len(found) != self.count:
             return found
@@ -67,16 +67,16 @@ PLAIN = ListFormat()
 
 
 def is_blank(line):
-    """Return whether a line holds nothing."""
+    """Return whether a line is empty or white space."""
     return not line.strip()
 
 
 def is_comment(line, root=None):
-    """Return whether a line begins with #, and not with the name of a file below `root` (None: no file is looked for).
+    """Return whether a line begins with # and not with the name of an existing file below `root` (None: not checked).
 
     Args:
         line: str.
-        root: what the paths of the list are relative to.
+        root: directory of the list's relative paths.
     """
     if not line.lstrip().startswith('#'):
         return False
@@ -85,7 +85,7 @@ def is_comment(line, root=None):
 
 
 def split_columns(line, separator=None):
-    """Return the columns (list of str) of a line, separated by a comma or semicolon, or by a tab or blanks."""
+    """Return the columns (list of str) of a line, separated by `separator`, or by tabs or spaces (None)."""
     line = line.strip('\r\n')
     if separator is not None:
         return [cell.strip() for cell in next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])]
@@ -97,7 +97,7 @@ def split_columns(line, separator=None):
 
 
 def path_exists(root, name):
-    """Return whether a path is there, as it stands or with slashes for backslashes."""
+    """Return whether a path exists, as written or with backslashes replaced by slashes."""
     return bool(name) and any(os.path.exists(os.path.join(root, text)) for text in {name, name.replace('\\', '/')})
 
 
@@ -106,12 +106,12 @@ def find_format(path, root, lines, many):
 
     Args:
         path: of the list, for messages.
-        root: what its paths are relative to.
-        lines: its first lines (list of str) that are neither blank nor comments.
+        root: directory of its relative paths.
+        lines: its first lines (list of str) without blank lines and comments.
         many: whether a target may have several columns.
 
     Raises:
-        DanluError: there is a header, which does not tell the columns of the target.
+        DanluError: the header does not determine the target columns.
     """
     rows = [split_columns(line) for line in lines]
     if not rows or (len(rows[0]) == 2 and not rows[0][1].startswith((',', ';')) and path_exists(root, rows[0][0])):
@@ -130,7 +130,7 @@ def find_format(path, root, lines, many):
     names = header if header is not None and len(header) == count else [None] * count
     image, targets = _column_positions(path, names, int(indexed), many)
     plain = separator is None and not indexed and (image, targets) == (0, tuple(range(1, count)))
-    if header is None and not many and len(targets) > 1:  # a wrong line; each is reported
+    if header is None and not many and len(targets) > 1:  # an invalid line, reported later
         targets = tuple(range(image + 1, count))
     note = _note(path, separator, header, names, indexed, image, targets)
     called = None if names[0] is None else [names[place] for place in targets]
@@ -138,9 +138,9 @@ def find_format(path, root, lines, many):
 
 
 def _separator(path, root, lines, rows):
-    """Return the comma or semicolon that separates the columns of all lines (str), or None: a tab or blanks do."""
+    """Return the comma or semicolon that separates the columns of all lines (str), or None for tabs or spaces."""
     for separator in ',;':
-        having = sum(separator in line for line in lines)  # a wrong line may lack it
+        having = sum(separator in line for line in lines)  # an invalid line may lack it
         if separator not in lines[0] or 2 * having < len(lines) or any('\t' in line for line in lines):
             continue
         found = [split_columns(line, separator) for line in lines]
@@ -165,7 +165,7 @@ def _is_header(root, rows):
 
 
 def _has_index(root, header, rows):
-    """Return whether the first column counts the lines, as pandas writes it."""
+    """Return whether the first column counts the lines, as written by pandas."""
     if not rows or any(len(row) < 3 or not re.fullmatch(r'\d{1,12}', row[0]) for row in rows):
         return False
     numbers = [int(row[0]) for row in rows]
@@ -184,8 +184,8 @@ def _column_positions(path, names, first, many):
 
     Args:
         path: of the list, for messages.
-        names: of the columns (list of str), or of None where there is no header.
-        first: the first column behind the index (int).
+        names: column names (list of str), or list of None without a header.
+        first: the first column after the index (int).
         many: whether a target may have several columns.
     """
     known = [str(name or '').lower() for name in names]
@@ -201,7 +201,7 @@ def _column_positions(path, names, first, many):
 
 
 def _note(path, separator, header, names, indexed, image, targets):
-    """Return the line (str) that says how a list was read."""
+    """Return the note (str) on how a list is read."""
     parts = [f'columns separated by {separator!r}'] * (separator is not None)
     parts += [f'the first line is a header ({", ".join(header or [])})'] * (header is not None)
     parts += ['the first column counts the lines and is left out'] * indexed
@@ -219,21 +219,19 @@ def _is_number(text):
 
 
 def encoding_of(path):
-    """Return the encoding (str) of a text file: UTF-16 by its byte order mark, else UTF-8 with or without one."""
+    """Return the encoding (str) of a text file: UTF-16 if it has that byte order mark, otherwise UTF-8."""
     with open_regular(path) as file:
         return 'utf-16' if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else 'utf-8-sig'
 
 
 def replace_backslashes(root, strings, chosen):
-    """Replace the backslashes of paths by slashes, in place, where only that names a file that exists.
+    """Replace backslashes by slashes in paths that only exist with slashes, in place; return how many (int).
 
     Args:
-        root: what the paths are relative to.
+        root: directory of relative paths.
         strings: data.lists.string_array.StringArray.
-        chosen: function: a count -> the places (int64 array) that are looked up of so many; all others follow them.
-
-    Returns:
-        how many paths were changed (int).
+        chosen: function: count -> positions (int64 array) to look up among so many paths. If all of these only exist
+            with slashes, all paths are changed.
     """
     packed, ends = strings.packed.numpy(), strings.ends.numpy()
     signs = np.flatnonzero(packed[: ends[-1]] == BACKSLASH)
@@ -249,7 +247,7 @@ def replace_backslashes(root, strings, chosen):
 
 
 def path_with_slashes(root, text):
-    """Return a path (str) below root, with slashes for backslashes where only that names a file that exists."""
+    """Return a path (str) below root, with slashes for backslashes if the file only exists with slashes."""
     if '\\' not in text or os.path.exists(os.path.join(root, text)):
         return text
     replaced = text.replace('\\', '/')

@@ -1,4 +1,4 @@
-"""How the stored pixels of a mask become class labels: by value or, in colour-coded masks, by colour."""
+"""Conversion of stored mask pixels to class labels: by value, or by colour in colour-coded masks."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -8,28 +8,27 @@ import numpy as np
 from utils.base.errors import DanluError
 from utils.options.arguments import STORED
 
-VALUE_COUNT = 2**16  # that a 16-bit file can store
+VALUE_COUNT = 2**16  # of 16 bits
 COLOUR_COUNT = 2**24
 MAX_VALUES_SHOWN = 10
 
-# What can differ between the stored pixels of a mask and what an image viewer shows: bits of SampleFacts.flags.
+# Bits of SampleFacts.flags: differences between a mask's stored pixels and the display in an image viewer.
 TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, EQUAL_CHANNELS, ONLY_IMAGE_TURNED, ALPHA, DEEP, CHECKED = (
     1 << n for n in range(8)
 )
-FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of pictures
+FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of images
 PALETTES_DIFFER = 1 << 10
 
 
 class MaskCoding(NamedTuple):
-    """What the stored pixels of masks stand for.
+    """Mapping from stored mask pixels to labels.
 
     Args:
         num_classes: labels are 0 .. num_classes-1.
-        ignore_index: the label of pixels that do not count, or None. This stored value keeps its meaning unless
-            `values` names it.
-        values: stored value of each class, in order of the labels (tuple of int), or None: the values are the labels.
-        colours: '#rrggbb' of each class, in order of the labels (tuple), for masks stored as RGB; None: there are none.
-        ignored: colours whose pixels get `ignore_index` (tuple).
+        ignore_index: label of ignored pixels, or None. This stored value is always ignored unless `values` contains it.
+        values: stored value of each class, in order of the labels (tuple of int), or None: stored values are labels.
+        colours: '#rrggbb' of each class, in order of the labels (tuple), for RGB masks; or None.
+        ignored: colours whose pixels become `ignore_index` (tuple).
     """
 
     num_classes: int = 256
@@ -40,14 +39,14 @@ class MaskCoding(NamedTuple):
 
     @classmethod
     def of(cls, args):
-        """Return the coding that the options name: num_classes, ignore_index, mask_values, palette, ignored_colours."""
+        """Return the coding from the options num_classes, ignore_index, mask_values, palette and ignored_colours."""
         given = args.mask_values
         values = None if given in (None, [STORED]) else tuple(given)
         colours = None if args.palette is None else tuple(args.palette)
         return cls(args.num_classes, args.ignore_index, values, colours, tuple(args.ignored_colours or ()))
 
     def notes(self, source):
-        """Return lines (list of str) on what does not go without saying; none where the stored values are labels."""
+        """Return notes (list of str) on the coding; none if the stored values are labels."""
         notes = []
         if self.values is not None:
             pairs = ', '.join(f'{value} is class {label}' for label, value in enumerate(self.values[:MAX_VALUES_SHOWN]))
@@ -59,10 +58,10 @@ class MaskCoding(NamedTuple):
         return notes
 
     def labels(self, picture):
-        """Return the labels, uint8 (H, W), of a mask (PIL.Image whose pixels are read).
+        """Return the labels, uint8 (H, W), of a decoded mask (PIL.Image).
 
         Raises:
-            DanluError: naming a pixel that stands for no label, or the mode that no mask has.
+            DanluError: a pixel has no label (the first is named), or the mode is not supported.
         """
         pixels = stored_pixels(picture) if self.colours is not None else stored_values(picture)
         return self._by_colour(pixels) if pixels.ndim == 3 else self._by_value(pixels)
@@ -70,7 +69,7 @@ class MaskCoding(NamedTuple):
     def check(self, labels):
         """Raise DanluError if labels (uint8 array or tensor) are neither classes nor the ignore index."""
         labels = np.asarray(labels)
-        values = np.flatnonzero(np.bincount(labels.ravel())).tolist()  # np.unique sorts, which takes longer
+        values = np.flatnonzero(np.bincount(labels.ravel())).tolist()  # np.unique sorts and is slower
         wrong = [value for value in values if not self._is_label(value)]
         if not wrong:
             return
@@ -84,7 +83,7 @@ class MaskCoding(NamedTuple):
         return value < self.num_classes or value == self.ignore_index
 
     def _values_hint(self, labels):
-        """Return a hint (str): where a mask has as many values as there are classes, these may be the classes."""
+        """Return a hint (str) if a mask has as many distinct values as there are classes."""
         values = np.unique(labels).tolist()
         if len(values) != self.num_classes:
             values = [value for value in values if value != self.ignore_index]
@@ -123,20 +122,20 @@ class MaskCoding(NamedTuple):
 
 
 def stored_values(picture):
-    """Return the value that a mask (PIL.Image) stores for each pixel, int (H, W).
+    """Return the stored value of each pixel of a mask (PIL.Image), int (H, W).
 
     Raises:
-        DanluError: it is coded by colour, or has a mode that no mask has.
+        DanluError: the mask is colour-coded, or its mode is not supported.
     """
     pixels = stored_pixels(picture)
     return _single_channel(pixels, picture.mode) if pixels.ndim == 3 else pixels
 
 
 def stored_pixels(picture):
-    """Return what a mask (PIL.Image) stores: int (H, W), or uint8 (H, W, 3) of one in colour; alpha is left out.
+    """Return the stored pixels of a mask (PIL.Image): int (H, W), or uint8 (H, W, 3) if colour-coded, without alpha.
 
     Raises:
-        DanluError: it has a mode that no mask has.
+        DanluError: the mode is not supported.
     """
     mode = picture.mode
     if mode in ('1', 'L', 'P'):
@@ -151,13 +150,13 @@ def stored_pixels(picture):
 
 
 def binary_values(values):
-    """Return [0, v] where 0 and another value v than 1 are the only values (iterable of int) in masks, else None."""
+    """Return [0, v] if the only values (iterable of int) in masks are 0 and a value v other than 1, otherwise None."""
     other = {*values} - {0}
     return [0, *other] if 0 in values and len(other) == 1 and other != {1} else None
 
 
 def refuse_lossy(picture):
-    """Raise DanluError for a mask (PIL.Image) that was compressed with a loss."""
+    """Raise DanluError for a mask (PIL.Image) in a lossy format."""
     if picture.format in ('JPEG', 'MPO'):
         raise DanluError(
             'a mask saved as JPEG: its compression changes the values near every edge, so that they are no labels any '
@@ -166,30 +165,30 @@ def refuse_lossy(picture):
 
 
 def mask_flags(picture, coding, first=None):
-    """Return in what a mask differs from what an image viewer shows: int of flags.
+    """Return how the display of a mask in an image viewer differs from its stored values: int of flags.
 
     Args:
-        picture: PIL.Image whose pixels are read.
+        picture: decoded PIL.Image.
         coding: MaskCoding.
-        first: the palette of the first mask of the list (as `palette_of`), which the others are compared with, or None.
+        first: palette of the list's first mask (from `palette_of`), which others are compared with, or None.
     """
     flags = 0
     if has_alpha(picture) and picture.convert('RGBA').getchannel('A').getextrema()[0] < 255:
         flags |= TRANSPARENT
     if picture.mode in ('RGB', 'RGBA', 'RGBX') and coding.colours is None:
-        flags |= EQUAL_CHANNELS  # else it is refused
+        flags |= EQUAL_CHANNELS  # other RGB masks are refused
     if picture.mode == 'P':
         flags |= _palette_flags(picture, coding, first)
     return flags
 
 
 def has_alpha(picture):
-    """Return whether a PIL.Image has an alpha channel, or a colour that is transparent."""
+    """Return whether a PIL.Image has an alpha channel or a transparent colour."""
     return picture.mode in ('LA', 'PA', 'La', 'RGBA', 'RGBa') or 'transparency' in picture.info
 
 
 def palette_of(picture):
-    """Return the palette of a PIL.Image, uint8 (n, 3), or None: it has none."""
+    """Return the palette of a PIL.Image, uint8 (n, 3), or None."""
     return np.array(picture.getpalette('RGB'), np.uint8).reshape(-1, 3) if picture.mode == 'P' else None
 
 
@@ -212,7 +211,7 @@ def _palette_flags(picture, coding, first):
 
 
 def _single_channel(pixels, mode):
-    """Return (H, W) of a mask (H, W, 3) that holds the same value three times."""
+    """Return one channel, (H, W), of a mask (H, W, 3) with three equal channels."""
     wrong = (pixels != pixels[..., :1]).any(axis=2)
     if wrong.any():
         column, row = _first_position(wrong)
@@ -229,20 +228,20 @@ def hex_of(colour):
 
 
 def _first_position(wrong):
-    """Return the column and row (two int) of the first True of a bool array (H, W)."""
+    """Return column and row (two int) of the first True in a bool array (H, W)."""
     row, column = divmod(int(np.argmax(np.asarray(wrong))), wrong.shape[1])
     return column, row
 
 
 def _colour_codes(pixels):
-    """Return the colours uint8 (..., 3) as one int32 each."""
+    """Return colours, uint8 (..., 3), as int32 codes."""
     wide = pixels.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 @lru_cache(4)
 def _value_table(coding):
-    """Return the label of each stored value, int16 (VALUES,), -1 where there is none."""
+    """Return the label of each stored value, int16 (VALUE_COUNT,), -1 for none."""
     table = np.full(VALUE_COUNT, -1, np.int16)
     if coding.ignore_index is not None and coding.ignore_index < VALUE_COUNT:
         table[coding.ignore_index] = coding.ignore_index
@@ -252,7 +251,7 @@ def _value_table(coding):
 
 @lru_cache(2)
 def _colour_table(coding):
-    """Return the label of each colour, uint8 (COLOURS,), and the label that stands for none (int)."""
+    """Return the label of each colour, uint8 (COLOUR_COUNT,), and the value that marks unknown colours (int)."""
     colours = [*((colour, label) for label, colour in enumerate(coding.colours))]
     colours += [(colour, coding.ignore_index) for colour in coding.ignored]
     unknown = next((value for value in range(256) if value not in {label for _, label in colours}), None)

@@ -1,9 +1,9 @@
-"""The file name endings of the picture formats that Danlu reads."""
+"""File name extensions of the image formats that Danlu reads."""
 
 from PIL import Image, features
 
-# By Pillow's name of the format. Left out although Pillow has a plugin: formats that start another program (EPS, PDF),
-# that only Windows decodes (WMF), that Pillow only identifies (MPEG, GRIB, HDF5), or without a known range (PFM, FITS).
+# By Pillow's format name. Not supported: formats that start another program (EPS, PDF), that only Windows decodes
+# (WMF), that Pillow only identifies (MPEG, GRIB, HDF5), or without a known value range (PFM, FITS).
 EXTENSIONS_BY_FORMAT = {
     'PNG': ('.png', '.apng'),
     'JPEG': ('.jpg', '.jpeg', '.jpe', '.jfif'),
@@ -23,12 +23,12 @@ EXTENSIONS_BY_FORMAT = {
     'QOI': ('.qoi',),
     'ICO': ('.ico',),
 }
-OPTIONAL_CODECS = {'WEBP': 'webp', 'AVIF': 'avif', 'JPEG2000': 'jpg_2000'}  # which not every build of Pillow has
-PLUGIN_FORMATS = {'HEIF': ('.heic', '.heif')}  # of other packages, such as pillow_heif
+OPTIONAL_CODECS = {'WEBP': 'webp', 'AVIF': 'avif', 'JPEG2000': 'jpg_2000'}  # missing in some builds of Pillow
+PLUGIN_FORMATS = {'HEIF': ('.heic', '.heif')}  # from other packages, such as pillow_heif
 
 
 def _readable_extensions():
-    """Return the endings (tuple of str, in lower case) of all formats that this Pillow decodes."""
+    """Return the lower-case extensions (tuple of str) of all formats that this Pillow decodes."""
     lacking = {name for name, codec in OPTIONAL_CODECS.items() if codec not in features.get_supported()}
     formats = {name: endings for name, endings in EXTENSIONS_BY_FORMAT.items() if name not in lacking}
     formats |= {name: endings for name, endings in PLUGIN_FORMATS.items() if name in Image.OPEN}
@@ -36,9 +36,9 @@ def _readable_extensions():
 
 
 def readable_formats():
-    """Return Pillow's names of the formats that are read (tuple of str): no other is tried, whatever a file is called.
+    """Return Pillow's names of the supported formats (tuple of str); no other format is tried, whatever the extension.
 
-    Without this, Pillow goes by the content, and runs Ghostscript for an EPS that is called x.png.
+    Without this restriction Pillow decides by content, and runs Ghostscript for an EPS file named x.png.
     """
     return (*BUILT_IN_FORMATS, *(name for name in PLUGIN_FORMATS if name in Image.OPEN))
 

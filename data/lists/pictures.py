@@ -1,4 +1,4 @@
-"""Decoding of single pictures and masks with Pillow: file -> uint8 tensor."""
+"""Decoding and checking single images and masks with Pillow: file -> uint8 tensor."""
 
 import io
 import struct
@@ -27,35 +27,35 @@ from utils.base.file_names import unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes, regular
 from utils.options.fit import Fit
 
-# Pillow's own limit (a quarter of a gigabyte as RGB), above which it warns of a decompression bomb. Here that is an
-# error, raised by `open_picture`; the warning, which would say it twice, is turned off.
+# Pillow's default limit (256 MiB as RGB), above which it warns of a decompression bomb. `open_picture` raises an error
+# instead, so the warning is turned off.
 MAX_PIXELS = 1024**3 // 4 // 3
 Image.MAX_IMAGE_PIXELS = None
 FORMATS_WITH_FRAMES = ('GIF', 'TIFF', 'WEBP', 'PNG', 'AVIF')
 MODES = {1: 'L', 3: 'RGB'}
-SMALL_IMAGE_PIXELS = 128 * 128  # pixels; so many are decoded in about the time that it takes to open the file
+SMALL_IMAGE_PIXELS = 128 * 128  # decoding takes about as long as opening the file
 JPEG_SCAN, JPEG_END = b'\xff\xda', b'\xff\xd9'
-# What brings a picture upright, by EXIF orientation; 5 to 8 swap the sides.
+# By EXIF orientation; 5 to 8 swap width and height.
 TRANSPOSE_BY_ORIENTATION = {
     **{2: Transpose.FLIP_LEFT_RIGHT, 3: Transpose.ROTATE_180, 4: Transpose.FLIP_TOP_BOTTOM, 5: Transpose.TRANSPOSE},
     **{6: Transpose.ROTATE_270, 7: Transpose.TRANSVERSE, 8: Transpose.ROTATE_90},
 }
 SIDE_SWAPPING_ORIENTATIONS = (5, 6, 7, 8)
-STORED_VALUES = MaskCoding()  # which takes the stored values for the labels
+STORED_VALUES = MaskCoding()  # stored values are labels
 STRETCH = Fit()
-# What Pillow's decoders raise for damaged files, by format.
+# Raised by Pillow's decoders for damaged files.
 DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error, zlib.error)
 
 
 def open_picture(source):
-    """Open a picture file (its pixels are not read yet); PIL.Image.
+    """Return an opened image file (PIL.Image) whose pixels are not decoded yet.
 
     Args:
-        source: path of the file, or its content (bytes), as all functions here take it.
+        source: path of the file, or its content (bytes), as for all functions here.
 
     Raises:
-        DanluError: not there, not a picture, or more than 89 million pixels (a decompression bomb). The message
-            leaves out the path, which the caller knows better how to name.
+        DanluError: the file is missing, is not an image, or has more than 89 million pixels (a decompression bomb). The
+            message does not contain the path.
     """
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else regular(source)
@@ -73,57 +73,54 @@ def open_picture(source):
         raise DanluError(
             f'{picture.width}x{picture.height} pixels: over {MAX_PIXELS:,} is taken for a decompression bomb; shrink it'
         )
-    picture.undecoded = source  # until it is loaded, see _orientation
+    picture.undecoded = source  # set to None by _decode; see _orientation
     return picture
 
 
 def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BITS):
-    """Read a picture, upright as its EXIF orientation says.
+    """Return an image as uint8 tensor (channels, height, width), turned by its EXIF orientation.
 
     Args:
-        path: file, or its content (bytes), in any format that Pillow reads; of an animation the first frame is taken.
-        channels: 1 (grey) or 3 (RGB); transparency is dropped, 16-bit grey is brought to 8 bits.
-        size: (height, width) to bring it to, or None to leave it.
-        fit: utils.options.fit.Fit, how it is brought there: stretched, the middle cut out, or with margins.
-        part: function((height, width)) -> (top, left, height, width) that chooses what fills `size` instead.
-        bits: values of pictures of 16 bits are 0 .. 2**bits-1; None: not known, so such pictures are refused.
-
-    Returns:
-        uint8 tensor (channels, height, width), 0..255.
+        path: file, or its content (bytes), in any format that Pillow reads; of an animation the first frame.
+        channels: 1 (grey) or 3 (RGB); transparency is dropped, grey 16-bit images are converted to 8 bits.
+        size: (height, width) to resize to, or None.
+        fit: utils.options.fit.Fit, how to resize: stretch, crop the centre, or pad.
+        part: function((height, width)) -> (top, left, height, width), a crop to resize to `size` instead.
+        bits: values of 16-bit images are 0 .. 2**bits-1; None: unknown, such images are refused.
 
     Raises:
-        DanluError: the file cannot be read; the message does not hold the path.
+        DanluError: the file cannot be read; the message does not contain the path.
     """
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
         if is_16_bit(picture):
             check_depth(picture, bits)
-        if picture.format == 'PNG':  # whose EXIF data may come after the pixels
+        if picture.format == 'PNG':  # EXIF data may follow the pixels
             _decode(picture)
         full = upright_size(picture)
         box, place = _source_and_target_box(full, size, fit, part)
         if size is not None and full == (picture.height, picture.width):
-            # A JPEG far larger than what is asked for is decoded at a half, a quarter or an eighth, many times as fast.
+            # Decodes a much larger JPEG at 1/2, 1/4 or 1/8 of its size, many times faster.
             picture.draft(None, _draft_size(full, box, place[2:]))
         loaded = _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
-        if isinstance(path, bytes):  # of a stream, whose pictures nobody has checked before
+        if isinstance(path, bytes):  # from a stream, whose images are not checked before
             _check_jpeg_end(path, picture)
         if size is not None:
             loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
             loaded = _with_margins(loaded, size, place, fit.levels)
-        bands = loaded.split() if channels > 1 else [loaded]  # Pillow parts them faster than a transposition does
+        bands = loaded.split() if channels > 1 else [loaded]  # faster than a transposition
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
 def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
-    """Return a picture that need not be a file, as `read_picture` returns it.
+    """Return an image that may not be a file, as `read_picture` does.
 
     Args:
         source: path, PIL.Image, or uint8 array or tensor (H, W), (H, W, 1), (H, W, 3).
         channels, size, fit, bits: as for `read_picture`.
 
     Raises:
-        DanluError: it cannot be read, or is no picture; a file is named.
+        DanluError: the file cannot be read (the message contains the path), or `source` is not an image.
     """
     if isinstance(source, str | Path):
         try:
@@ -140,24 +137,21 @@ def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
             )
         source = Image.fromarray(pixels)
     file = io.BytesIO()
-    source.save(file, format='TIFF')  # uncompressed: the one way of a file serves this too
+    source.save(file, format='TIFF')  # uncompressed, to use the code for files
     return read_picture(file.getvalue(), channels, size, fit, bits=bits)
 
 
 def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED_VALUES):
-    """Read a mask: a picture whose pixels stand for class labels by their value (or the index of a palette) or colour.
+    """Return a mask as uint8 tensor (height, width) of labels, coded by value, palette index or colour.
 
     Args:
-        path: a lossless file, or its content (bytes), as a rule PNG.
-        size: (height, width) to bring it to by nearest neighbour, or None.
+        path: a lossless file, or its content (bytes), usually PNG.
+        size: (height, width) to resize to by nearest neighbour, or None.
         part, fit: as for `read_picture`.
-        coding: data.lists.masks.MaskCoding, what its values or colours stand for.
-
-    Returns:
-        uint8 tensor (height, width) of labels.
+        coding: data.lists.masks.MaskCoding.
 
     Raises:
-        DanluError: the file cannot be read, is a JPEG, or a pixel has no label; the message does not hold the path.
+        DanluError: the file cannot be read, is a JPEG, or a pixel has no label; the message does not contain the path.
     """
     with open_picture(path) as mask:
         refuse_lossy(mask)
@@ -171,7 +165,7 @@ def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED_VALUES):
 
 
 def read_largest_value(path):
-    """Return the largest value (int) of a picture of 16 bits, 0 for one of 8 bits, which is not decoded.
+    """Return the largest value (int) of a 16-bit image; 0 for 8-bit images, which are not decoded.
 
     Raises:
         DanluError: the file cannot be read.
@@ -186,7 +180,7 @@ def read_largest_value(path):
 
 
 def read_16_bit_grey(path):
-    """Return the values of a grey picture of 16 bits, int array (H, W), or None: it is none.
+    """Return the values of a grey 16-bit image, int array (H, W), or None for other images.
 
     Raises:
         DanluError: the file cannot be read.
@@ -196,7 +190,7 @@ def read_16_bit_grey(path):
 
 
 def read_stored(path):
-    """Return the value that a mask stores for each pixel, int array (H, W), upright.
+    """Return the stored value of each pixel of a mask, int array (H, W), turned by its EXIF orientation.
 
     Raises:
         DanluError: as `read_mask`.
@@ -207,24 +201,24 @@ def read_stored(path):
 
 
 class MaskFacts(NamedTuple):
-    """What a mask holds."""
+    """Labels and properties of a mask."""
 
     labels: np.ndarray  # uint8 (H, W), upright
-    orientation: int  # EXIF, 1: as it is stored
-    flags: int  # in what it differs from what a viewer shows: bits of data.lists.masks
+    orientation: int  # EXIF; 1: as stored
+    flags: int  # bits of data.lists.masks, from mask_flags
 
 
 def read_palette(path):
-    """Return the palette of a mask, uint8 (n, 3), or None: it has none, or the file cannot be read."""
+    """Return the palette of a mask, uint8 (n, 3), or None if it has none or the file cannot be read."""
     try:
         with open_picture(path) as mask:
             return palette_of(_decode(mask))
-    except DanluError:  # the check of the data set says what is wrong
+    except DanluError:  # reported by the check of the data set
         return None
 
 
 def inspect_mask(path, coding, first=None):
-    """Read a mask at its full size, check its labels and return its MaskFacts; `first` is as for `surprises`.
+    """Return the MaskFacts of a mask, read at full size and checked; `first` is as for `mask_flags`.
 
     Raises:
         DanluError: as `read_mask`, or a label is neither a class nor the ignore index.
@@ -238,7 +232,7 @@ def inspect_mask(path, coding, first=None):
 
 
 def _source_and_target_box(full, size, fit, part):
-    """Return which box (top, left, height, width) of a picture of size `full` fills which box of `size`."""
+    """Return the box (top, left, height, width) to read from an image of size `full`, and the box of `size` to fill."""
     if size is None:
         return (0, 0, *full), None
     if part is not None:
@@ -247,7 +241,7 @@ def _source_and_target_box(full, size, fit, part):
 
 
 def _with_margins(picture, size, place, levels):
-    """Return a picture (PIL.Image) in the box `place` of `size`, the rest filled with the levels of its channels."""
+    """Return an image (PIL.Image) placed in the box `place` of `size`; margins have the levels of the channels."""
     if place[2:] == tuple(size):
         return picture
     filled = Image.new(picture.mode, (size[1], size[0]), levels[0] if picture.mode == 'L' else tuple(levels))
@@ -256,7 +250,7 @@ def _with_margins(picture, size, place, levels):
 
 
 def _labels_with_margins(labels, size, place, label):
-    """Return a mask, uint8 array, in the box `place` of `size`, the rest filled with a label."""
+    """Return a mask, uint8 array, placed in the box `place` of `size`; margins have the label `label`."""
     if place[2:] == tuple(size):
         return labels
     filled = np.full(size, label, dtype=np.uint8)
@@ -265,23 +259,23 @@ def _labels_with_margins(labels, size, place, label):
 
 
 def _draft_size(full, box, size):
-    """Return the (width, height) to ask Pillow's `draft` for, so that the box still has `size` pixels or more."""
+    """Return the (width, height) for Pillow's `draft`, such that the box keeps at least `size` pixels."""
     factor = max(1, int(min(box[2] / size[0], box[3] / size[1])))
     return full[1] // factor, full[0] // factor
 
 
 def _resized(picture, size, method, box, full):
-    """Return the box (top, left, height, width of a picture of size `full`) brought to `size`, a PIL.Image."""
+    """Return the box (top, left, height, width) of an image of size `full`, resized to `size`: PIL.Image."""
     if tuple(box) == (0, 0, *full) and full == tuple(size):
         return picture
-    down, across = picture.height / full[0], picture.width / full[1]  # 1 unless it was drafted
+    down, across = picture.height / full[0], picture.width / full[1]  # 1 without draft
     top, left, height, width = box[0] * down, box[1] * across, box[2] * down, box[3] * across
     edges = (left, top, min(left + width, picture.width), min(top + height, picture.height))
     return picture.resize((size[1], size[0]), method, box=edges)
 
 
 def upright_size(picture):
-    """Return (height, width) of an opened picture as `read_picture` turns it, from its header alone."""
+    """Return (height, width) of an opened image as `read_picture` turns it, from its header."""
     return _oriented_size(picture, _orientation(picture))
 
 
@@ -291,27 +285,26 @@ def _oriented_size(picture, orientation):
 
 
 def check_picture(path):
-    """Check that a picture is there and whole, and return its upright (height, width): see `inspect_picture`."""
+    """Return the upright (height, width) of an image after checking it with `inspect_picture`."""
     return inspect_picture(path).size
 
 
 class PictureFacts(NamedTuple):
-    """What the header of a picture says."""
+    """Properties of an image from its header."""
 
     size: tuple  # upright (height, width)
-    orientation: int  # EXIF, 1: as it is stored
+    orientation: int  # EXIF; 1: as stored
     has_alpha: bool
     is_deep: bool  # 16 bits
     has_frames: bool  # several frames or pages
 
 
 def inspect_picture(path, bits=MAX_BITS):
-    """Check that a picture is there and whole, and return its PictureFacts; of 16 bits also its range, see `bits`.
+    """Return the PictureFacts of an image after checking that it is complete; 16-bit values are checked against `bits`.
 
-    A PNG's checksums and a JPEG's end mark tell a whole file from a torn one without decoding it, about ten times
-    as fast where it is large; small files, those of other formats, and JPEG files with something behind the end mark
-    are decoded. What a faulty program wrote with right checksums into a large PNG, or bytes that were changed within a
-    large JPEG, are found when it is read.
+    For large images, a PNG's checksums and a JPEG's end mark show whether the file is complete, 10 times faster than
+    decoding. Small files, other formats, and JPEG files with data after the end mark are decoded. Not detected before
+    training: errors in a large PNG with correct checksums, and changed bytes within a large JPEG.
 
     Raises:
         DanluError: as `read_picture`.
@@ -319,7 +312,7 @@ def inspect_picture(path, bits=MAX_BITS):
     with open_picture(path) as picture:
         _refuse_32_bits(picture)
         if picture.format == 'PNG':
-            _check_png_checksums(_bytes_of(path))  # which decoding does not look at
+            _check_png_checksums(_bytes_of(path))  # not verified by decoding
         turn, deep, transparent = _stored_orientation(picture), is_16_bit(picture), has_alpha(picture)
         frames = _has_frames(picture)
         if deep:
@@ -334,24 +327,24 @@ def inspect_picture(path, bits=MAX_BITS):
 
 
 def _has_frames(picture):
-    """Return whether an opened picture holds several frames or pages; the preview in a photograph (MPO) is none."""
+    """Return whether an opened image has several frames or pages; the preview in a photo (MPO) does not count."""
     if picture.format not in FORMATS_WITH_FRAMES:
         return False
     try:
         several = picture.n_frames > 1 if picture.format == 'TIFF' else getattr(picture, 'is_animated', False)
         return bool(several)
-    except DECODE_ERRORS:  # behind the first frame, which is the one that is read
+    except DECODE_ERRORS:  # after the first frame, which is the one that is read
         return True
 
 
 def _orientation(picture):
-    if picture.format == 'TIFF':  # Pillow turns these itself
+    if picture.format == 'TIFF':  # turned by Pillow
         return 1
-    # Pillow decodes a whole PNG to see whether EXIF data follows its pixels.
+    # getexif would decode the whole PNG to search for EXIF data after the pixels.
     if picture.format == 'PNG' and 'exif' not in picture.info:
         if picture.undecoded is None or b'eXIf' not in _bytes_of(picture.undecoded):
             return 1
-        if 'exif' not in _decode(picture).info:  # the letters were something else
+        if 'exif' not in _decode(picture).info:  # not an EXIF chunk
             return 1
     try:
         return picture.getexif().get(0x0112, 1)
@@ -360,7 +353,7 @@ def _orientation(picture):
 
 
 def _stored_orientation(picture):
-    """Return the EXIF orientation in the file of an opened picture that is not decoded yet, also of a TIFF."""
+    """Return the EXIF orientation stored in the file of an opened image, also for TIFF."""
     if picture.format != 'TIFF':
         return _orientation(picture)
     try:
@@ -382,17 +375,17 @@ def _refuse_32_bits(picture):
 
 
 def _eight_bits(picture, bits):
-    picture.info.pop('transparency', None)  # dropped anyhow, and Pillow would warn of each palette that has it
+    picture.info.pop('transparency', None)  # Pillow would warn of palettes with transparency
     picture = to_eight_bits(picture, bits)
-    return picture.convert('RGB') if picture.mode == 'LAB' else picture  # LAB to grey takes two steps
+    return picture.convert('RGB') if picture.mode == 'LAB' else picture  # Pillow has no conversion from LAB to grey
 
 
 def _in_mode(picture, mode):
-    return picture if picture.mode == mode else picture.convert(mode)  # which copies even what is in that mode
+    return picture if picture.mode == mode else picture.convert(mode)  # convert copies even in the same mode
 
 
 def _check_png_checksums(data):
-    """Raise DanluError unless a PNG's content (bytes) has all chunks, with the right checksums."""
+    """Raise DanluError unless a PNG's content (bytes) has all chunks with correct checksums."""
     position, kind = 8, None
     while kind != b'IEND':
         if position + 12 > len(data):
@@ -413,7 +406,7 @@ def _decode(picture):
 
 
 def _check_jpeg_end(path, picture):
-    # What a crash left of a JPEG goes on with zeros, which decode as grey.
+    # After a crash, a JPEG may end with zeros, which decode as grey.
     if picture.format == 'JPEG':
         data = _bytes_of(path)
         if data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):

@@ -1,7 +1,7 @@
-"""Shards of a stream, read from front to back: tar archives of samples, and text files with a sample per line.
+"""Shards of a stream: tar archives of samples, and text files with one sample per line.
 
-A walk over a shard yields where its samples lie, not what they hold: of an archive it reads the headers and passes
-over the contents, so that 10,000 samples of two files take a third of a second.
+Walking over a shard yields the locations of its samples, not their contents. For an archive only headers are read:
+10,000 samples of two files take a third of a second.
 """
 
 import csv
@@ -22,31 +22,31 @@ from utils.base.regular_files import NotRegularError, open_regular, read_regular
 
 MASK_EXTENSIONS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in IMAGE_EXTENSIONS)
 LABEL_EXTENSIONS = ('.cls', '.json')
-TARGET_FIELDS = ('target', 'label')  # either of them, in a line or in a .json
+TARGET_FIELDS = ('target', 'label')  # alternatives, in a line or a .json file
 COMPRESSED_EXTENSIONS = ('.tgz', '.tbz2', '.txz')
 COMPRESSED_EXTENSIONS += tuple(
     kind + ending for kind in ('.tar', '.csv', '.jsonl') for ending in ('.gz', '.bz2', '.xz', '.zst', '.zip')
 )
-TRAILING_BYTES = 2**16  # bytes behind the end of an archive that are looked at
+TRAILING_BYTES = 2**16  # checked after the end of an archive
 
 
 class FileSpan(NamedTuple):
-    """Where a file lies in an archive."""
+    """Location of a file in an archive."""
 
-    ending: str  # '.jpg', from the first dot of the name on, in lower case
+    ending: str  # from the first dot of the name, in lower case: '.jpg'
     offset: int  # bytes
     size: int  # bytes
 
 
 def find_shards(path, root=None):
-    """Return the shards (list) of a .tar, .csv or .jsonl file, or of a directory with such, sorted by name.
+    """Return the shards (list) of a .tar, .csv or .jsonl file or of a directory with such files, sorted by name.
 
     Args:
-        path: the file or directory; hidden files in it are left out, and so is what lies deeper.
-        root: what the paths in .csv and .jsonl lines are relative to; default: the directory of their file.
+        path: the file or directory; hidden files and sub-directories are skipped.
+        root: directory of relative paths in .csv and .jsonl lines; default: the directory of the shard.
 
     Raises:
-        DanluError: there is none, they are of several kinds, or they are compressed.
+        DanluError: there are no shards, they are of several types, or they are compressed.
     """
     path = Path(path)
     try:
@@ -76,7 +76,7 @@ def find_shards(path, root=None):
 
 
 def notes_of_others(path):
-    """Return lines (list of str, one or none) on what lies beside the shards of a directory, and is not read."""
+    """Return a note (list of str, one or none) on files and directories beside the shards, which are not read."""
     path, others, folders = Path(path), Counter(), 0
     for entry in os.scandir(path) if path.is_dir() else ():
         if entry.is_dir():
@@ -91,35 +91,34 @@ def notes_of_others(path):
 
 
 class TarShard:
-    """An uncompressed tar archive by the convention of WebDataset.
+    """An uncompressed tar archive in the format of WebDataset.
 
-    The files of one sample follow one another and share their key, the path up to the first dot of the name:
-    `000123.jpg` with `000123.cls` (a label or a class name), `000123.json` ({"label": ...} or {"target": ...}) or
-    `000123.mask.png` (or .seg.png). Files of other endings and hidden ones (macOS puts ._ files into archives) are
-    passed over.
+    The files of a sample follow each other and share a key, the path up to the first dot of the name: `000123.jpg` with
+    `000123.cls` (a label or class name), `000123.json` ({"label": ...} or {"target": ...}) or `000123.mask.png` (or
+    .seg.png). Files with other extensions and hidden files (such as ._ files of macOS) are skipped.
 
     Args:
         path: the archive.
-        root: not used, as all is in the archive.
+        root: not used.
     """
 
     identity = 'the names and sizes of the archives'
 
     def __init__(self, path, root=None):
-        self.path, self.version = str(path), None  # version: what tells this archive from another at the same place
+        self.path, self.version = str(path), None  # version: identifies the archive at this path
 
     def where(self, name):
-        """Return where a sample is (str)."""
+        """Return the location of a sample (str)."""
         return f'{self.path}: {name}'
 
     def walk(self, masks):
-        """Yield (key, picture, target) of each sample in order: str and two Spans, or None for a target not there.
+        """Yield (key, image, target) of each sample in order: str and two FileSpans; the target is None if missing.
 
         Args:
-            masks: whether targets are masks; else they are labels.
+            masks: whether targets are masks; otherwise labels.
 
         Raises:
-            DanluError: the archive is damaged, or a sample is ambiguous or has no picture.
+            DanluError: the archive is damaged, or a sample is ambiguous or has no image.
         """
         key, spans = None, []
         for new_key, span in self._files():
@@ -141,7 +140,7 @@ class TarShard:
                 facts = os.fstat(file.fileno())
                 self.version = facts.st_ino, facts.st_mtime_ns, facts.st_size
                 while (member := archive.next()) is not None:
-                    archive.members.clear()  # it would keep them all
+                    archive.members.clear()  # tarfile would keep them all in memory
                     parts = [part for part in member.name.split('/') if part not in ('', '.')]
                     if member.isreg() and not any(part.startswith('.') and part != '..' for part in parts):
                         if fault := name_fault(member.name):
@@ -155,7 +154,7 @@ class TarShard:
                         span = FileSpan((dot + ending).lower(), member.offset_data, member.size)
                         yield '/'.join([*parts[:-1], stem]), span
                 file.seek(archive.offset)
-                if file.read(TRAILING_BYTES).strip(b'\0'):  # tarfile takes it for the end
+                if file.read(TRAILING_BYTES).strip(b'\0'):  # tarfile stopped before the end
                     raise DanluError(
                         f'{self.path}: damaged at byte {archive.offset:,}, or several archives put together: what is '
                         'behind it cannot be read; pack it anew'
@@ -179,10 +178,10 @@ class TarShard:
             )
         if len(targets) > 1 and not {span.ending for span in targets} == set(LABEL_EXTENSIONS):
             raise DanluError(f'{self.where(key)}: several targets among {names}; leave one')
-        yield key, pictures[0], targets[0] if targets else None  # of .cls and .json the first
+        yield key, pictures[0], targets[0] if targets else None  # the first of .cls and .json
 
     def picture(self, span):
-        """Return the content (bytes) of a picture."""
+        """Return the content (bytes) of an image."""
         return self._content(span)
 
     def mask(self, span):
@@ -196,10 +195,10 @@ class TarShard:
         return self._content(span)
 
     def label(self, span):
-        """Return the label (str) of a sample as it stands there.
+        """Return the label (str) of a sample as stored.
 
         Raises:
-            DanluError: there is none, or it is no text.
+            DanluError: there is none, or it is not text.
         """
         if span is None:
             raise DanluError('no label: pack it behind the picture as <key>.cls or <key>.json')
@@ -216,16 +215,16 @@ class TarShard:
         return content
 
     def update_digest(self, digest):
-        """Add what `identity` says to a hash (hashlib object)."""
+        """Update a hashlib object with what `identity` names."""
         digest.update(f'{os.path.basename(self.path)}\0{os.path.getsize(self.path)}\0'.encode())
 
 
 class LineShard:
-    """A text file with a sample per line, which names the picture's file and holds the target.
+    """A text file with one sample per line: the path of the image, and the target.
 
     Args:
         path: the file, UTF-8.
-        root: what the paths in it are relative to; default: its directory.
+        root: directory of relative paths; default: that of the file.
     """
 
     identity = 'the lines, not the files that they name'
@@ -234,14 +233,14 @@ class LineShard:
         self.path, self.root = str(path), str(root or Path(path).parent.absolute())
 
     def where(self, name):
-        """Return where a sample is (str)."""
+        """Return the location of a sample (str)."""
         return f'{self.path}:{name}'
 
     def walk(self, masks):
-        """Yield (line, picture, target) of each sample in order: its number from 1, and two texts as they stand there.
+        """Yield (line, image, target) of each sample in order: line number from 1, and two texts as written.
 
         Raises:
-            DanluError: the file cannot be read, or a line is no sample.
+            DanluError: the file cannot be read, or a line is invalid.
         """
         try:
             with open_regular(self.path, 'r', encoding=encoding_of(self.path), newline='') as file:
@@ -262,7 +261,7 @@ class LineShard:
             raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
 
     def picture(self, name):
-        """Return the content (bytes) of a picture."""
+        """Return the content (bytes) of an image."""
         path = Path(self.root, path_with_slashes(self.root, name))
         try:
             return read_regular_bytes(path)
@@ -278,21 +277,21 @@ class LineShard:
         return self.picture(name)
 
     def label(self, text):
-        """Return the label (str) of a sample as it stands there."""
+        """Return the label (str) of a sample as written."""
         return text
 
     def update_digest(self, digest):
-        """Add what `identity` says to a hash (hashlib object)."""
+        """Update a hashlib object with what `identity` names."""
         with open_regular(self.path) as file:
             while block := file.read(2**20):
-                digest.update(block.replace(b'\r', b''))  # no matter which line ends
+                digest.update(block.replace(b'\r', b''))  # independent of line ends
 
 
 class CsvShard(LineShard):
-    """A .csv whose first line names its columns: image, and target or label; others are passed over."""
+    """A .csv file whose first line names its columns: image, and target or label; other columns are ignored."""
 
     def rows(self, file):
-        """Yield (line, fields) of each line: int and dict."""
+        """Yield (line number, fields) of each line: int and dict."""
         reader = csv.DictReader(file, strict=True)
         try:
             columns = [name.strip() for name in reader.fieldnames or []]
@@ -309,10 +308,10 @@ class CsvShard(LineShard):
 
 
 class JsonLinesShard(LineShard):
-    """A .jsonl: each line is {"image": path, "target": ...}, or "label"; other fields are passed over."""
+    """A .jsonl file: each line is {"image": path, "target": ...} or with "label"; other fields are ignored."""
 
     def rows(self, file):
-        """Yield (line, fields) of each line: int and what JSON stands there."""
+        """Yield (line number, parsed JSON) of each line."""
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -325,7 +324,7 @@ SHARD_TYPES = {'.tar': TarShard, '.csv': CsvShard, '.jsonl': JsonLinesShard}
 
 
 class PositionTrackingFile:
-    """A file for tarfile, which asks for its position twice a header: known here without a system call each."""
+    """A file for tarfile that keeps its own position, as tarfile asks for it twice per header."""
 
     def __init__(self, file):
         self.file, self.position = file, 0
@@ -335,7 +334,7 @@ class PositionTrackingFile:
         return self.position
 
     def seek(self, position):
-        """Go to a position (int)."""
+        """Set the position (int)."""
         self.position = self.file.seek(position)
 
     def read(self, size):
@@ -346,19 +345,22 @@ class PositionTrackingFile:
 
 
 class OpenFiles(threading.local):
-    """Reads parts of files, which each thread of each process keeps open: opening takes long on file servers."""
+    """Reads parts of files and keeps some files open per thread and process, as opening is slow on file servers."""
 
-    MAX_OPEN_FILES = 4  # as many shards as a shuffle buffer reaches over, as a rule
+    MAX_OPEN_FILES = 4  # usually enough for the shards in a shuffle buffer
 
     def __init__(self):
         self.files = {}
 
     def read(self, path, version, offset, size):
-        """Return `size` bytes (fewer at the end) of the file `path` from `offset` on; DanluError where it cannot.
+        """Return `size` bytes (fewer at the end) of the file `path` from `offset`.
 
-        It is opened anew where it has another `version` (anything that can be a key): what is open may be an older one.
+        The file is reopened if its `version` (any hashable value) changed.
+
+        Raises:
+            DanluError: the file cannot be read.
         """
-        key = os.getpid(), path, version  # a forked process would share the position with its parent
+        key = os.getpid(), path, version  # a forked process shares file positions with its parent
         try:
             if key not in self.files:
                 while len(self.files) >= self.MAX_OPEN_FILES:
@@ -374,10 +376,10 @@ OPEN_FILES = OpenFiles()
 
 
 def target_field(fields, what):
-    """Return the target (str) among the fields of a line or a .json.
+    """Return the target (str) from the fields of a line or a .json file.
 
     Raises:
-        DanluError: there is none, or it is neither text nor a whole number.
+        DanluError: there is none, or it is neither text nor an integer.
     """
     values = (
         [fields[name] for name in TARGET_FIELDS if fields.get(name) is not None] if isinstance(fields, dict) else []

@@ -1,7 +1,7 @@
-"""Many strings as two flat arrays, which processes share.
+"""Many strings in two flat arrays, which processes share.
 
-A million names as Python strings take 100 MB and are copied into every worker, page by page, as reference counts
-change. Here they are one tensor of bytes and one of offsets, which forked workers share and spawned ones map.
+As Python strings, a million names take 100 MB and are copied into every worker, as reference counts change. Here they
+are one tensor of bytes and one of offsets, which forked workers share and spawned workers map.
 """
 
 from array import array
@@ -11,11 +11,11 @@ import torch
 
 from data.lists.string_hashes import hashes_of
 
-STRINGS_PER_BLOCK = 65536  # strings that are looked at together
+STRINGS_PER_BLOCK = 65536
 
 
 class StringArrayBuilder:
-    """Takes strings one by one for PackedStrings; gathered in a Python list first they would need the memory twice."""
+    """Collects strings for a StringArray; a Python list would need twice the memory."""
 
     def __init__(self):
         self.bytes, self.ends = bytearray(), array('q', [0])
@@ -24,21 +24,21 @@ class StringArrayBuilder:
         return len(self.ends) - 1
 
     def append(self, string):
-        """Add a string behind the last one."""
+        """Append a string."""
         self.bytes += string.encode('utf-8', 'surrogateescape')
         self.ends.append(len(self.bytes))
 
     def extend(self, content, lengths):
-        """Add many at once: their bytes (uint8 array), and how many each one has (int64 array)."""
+        """Append many strings: their bytes (uint8 array), and the number of bytes of each (int64 array)."""
         self.ends.frombytes((len(self.bytes) + np.cumsum(lengths)).astype(np.int64).tobytes())
         self.bytes += memoryview(content)
 
 
 class StringArray:
-    """A read-only sequence of strings in two tensors: their UTF-8 bytes and where each one ends.
+    """A read-only sequence of strings in two tensors: their UTF-8 bytes and end offsets.
 
     Args:
-        strings: any iterable of str, or a filled Packer.
+        strings: any iterable of str, or a filled StringArrayBuilder.
     """
 
     def __init__(self, strings):
@@ -56,7 +56,7 @@ class StringArray:
         return len(self.ends) - 1
 
     def __getitem__(self, index):
-        index = range(len(self))[index]  # raises IndexError, and counts from the end where it is negative
+        index = range(len(self))[index]  # raises IndexError; supports negative indices
         start, end = self.ends[index : index + 2].tolist()
         return self.packed[start:end].numpy().tobytes().decode('utf-8', 'surrogateescape')
 
@@ -65,16 +65,16 @@ class StringArray:
             yield from decode_strings(*block)
 
     def blocks(self):
-        """Yield blocks of strings: their bytes (uint8 array), and where each one ends (int64 array, with 0 before)."""
+        """Yield blocks of strings: their bytes (uint8 array) and end offsets (int64 array, beginning with 0)."""
         packed, ends = self.packed.numpy(), self.ends.numpy()
         for first in range(0, len(self), STRINGS_PER_BLOCK):
             part = ends[first : first + STRINGS_PER_BLOCK + 1]
             yield packed[part[0] : part[-1]], part - part[0]
 
     def distinct(self):
-        """Return what strings there are (list of str, by their first place), and which each one is: int32 tensor (N,).
+        """Return the distinct strings (list of str, by first occurrence) and their index for each string, int32 (N,).
 
-        It is found out once, by their hashes.
+        Computed once, by hashes.
         """
         if self._distinct is None:
             texts, known, codes = [], {}, torch.empty(len(self), dtype=torch.int32)
@@ -93,7 +93,7 @@ class StringArray:
 
 
 def decode_strings(content, ends):
-    """Yield the strings of a block, as PackedStrings.blocks yields them."""
+    """Yield the strings of a block from StringArray.blocks."""
     packed, start = memoryview(content), 0
     for end in ends[1:].tolist():
         yield str(packed[start:end], 'utf-8', 'surrogateescape')

@@ -2,22 +2,22 @@
 
 import numpy as np
 
-HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 over the golden ratio
+HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, 2**64 / golden ratio
 HALF_BITS, WORD_BYTES = np.uint64(32), 8
 
 
 def hashes_of(content, ends):
-    """Return a 64-bit hash of each of some strings: int64 array (N,). Equal ones have equal hashes.
+    """Return a 64-bit hash of each string: int64 array (N,). Equal strings have equal hashes.
 
-    Among ten million strings two different ones have the same with a probability of a few millionths; against somebody
-    who looks for such there is no protection.
+    Among ten million strings, a collision has a probability of a few millionths. Not secure against deliberate
+    collisions.
 
     Args:
-        content: bytes of all strings, one after the other, uint8 array.
-        ends: where each one ends in it, int64 array (N + 1,) that begins with 0.
+        content: bytes of all strings, concatenated, uint8 array.
+        ends: end offset of each string, int64 array (N + 1,) beginning with 0.
     """
     padded = np.concatenate([content, np.zeros(WORD_BYTES, np.uint8)])
-    words = np.ndarray(len(content) + 1, '<u8', padded, strides=(1,))  # eight bytes from each place on
+    words = np.ndarray(len(content) + 1, '<u8', padded, strides=(1,))  # eight bytes from each position
     lengths = np.diff(ends)
     hashes, rows, done = lengths.astype(np.uint64) * HASH_MULTIPLIER, np.arange(len(lengths)), 0
     while len(rows := rows[lengths[rows] > done]):

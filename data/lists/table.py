@@ -1,4 +1,4 @@
-"""Features and targets of a .csv or .npz file, and the faults found in it."""
+"""Reading features and targets from .csv and .npz files."""
 
 import csv
 import struct
@@ -16,9 +16,9 @@ from data.lists.targets import MAX_FLOAT32, number_or_fault
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, regular
 
-SEPARATORS = (';', '\t', ',')  # the first of these that is in the first line of a .csv
-FEATURE_ARRAYS, TARGET_ARRAYS = ('features', 'x'), ('targets', 'y')  # what the arrays of an .npz are called
-# What numpy and zipfile raise for Python objects, for damaged files, and for a header that promises terabytes.
+SEPARATORS = (';', '\t', ',')  # the first one in the first line of a .csv file is used
+FEATURE_ARRAYS, TARGET_ARRAYS = ('features', 'x'), ('targets', 'y')  # names of the arrays in an .npz file
+# Raised by numpy and zipfile for Python objects, damaged files, and headers of huge arrays.
 NPZ_DAMAGE = (
     *(ValueError, EOFError, LookupError, TypeError, SyntaxError, RuntimeError, MemoryError, OverflowError),
     *(struct.error, zipfile.BadZipFile, zlib.error),
@@ -27,16 +27,16 @@ NPZ_DAMAGE = (
 
 @dataclass(frozen=True)
 class Table:
-    """What a file holds; its targets are read like those of a data.lists.list_file.Listing.
+    """Content of a file; its targets are parsed like those of a data.lists.list_file.Listing.
 
     Args:
         source: the file, for messages.
-        features: float64 (N, F), or pictures, uint8 (N, C, H, W).
+        features: float64 (N, F), or images, uint8 (N, C, H, W).
         targets: numbers, float64 (N, T); or labels and class names, list of N str.
         header: names of the features (list of str), or None.
-        lines: line of each sample in a .csv (sequence of int); None: its position counts, from 0.
-        target_names: names of the targets' columns (list of str), or None.
-        indexed: whether the first column, which counts the rows, was left out.
+        lines: line number of each sample in a .csv file (sequence of int); None: samples are numbered from 0.
+        target_names: names of the target columns (list of str), or None.
+        indexed: whether the first column, which counts the rows, was skipped.
     """
 
     source: str
@@ -52,32 +52,29 @@ class Table:
 
     @property
     def pictures(self):
-        """Whether the features are the pixels of pictures."""
+        """Whether the features are images."""
         return self.features.ndim == 4
 
     def where(self, index):
-        """Return where a sample is (str)."""
+        """Return the location of a sample (str)."""
         return f'{self.source}: sample {index}' if self.lines is None else f'{self.source}:{self.lines[index]}'
 
 
 def read_table(path, columns=None, labels=False):
-    """Read a .csv or .npz file.
+    """Return the Table of a .csv or .npz file.
 
-    A .csv is of numbers, separated by commas, semicolons or tabs, with a header or none: the first row is one if none
-    of its features is a number. An .npz has the arrays features or x: numbers (N, F), or uint8 pictures (N, H, W),
-    (N, C, H, W) or (N, H, W, C); and targets or y.
+    A .csv file contains numbers separated by commas, semicolons or tabs. Its first row is a header if none of its
+    features is a number. An .npz file has the arrays features or x: numbers (N, F), or uint8 images (N, H, W), (N, C,
+    H, W) or (N, H, W, C); and targets or y.
 
     Args:
         path: the file.
-        columns: what holds the targets: names, or numbers from 1, of a .csv's columns, names of an .npz's arrays; None:
-            the last column, the array targets or y.
+        columns: target columns: names or numbers from 1 in a .csv file, names of arrays in an .npz file; None: the last
+            column, the array targets or y.
         labels: targets are labels or class names, one per sample; otherwise numbers.
 
-    Returns:
-        Table.
-
     Raises:
-        DanluError: the file cannot be read, or naming line or sample of the first 20 faults.
+        DanluError: the file cannot be read or has invalid lines or samples (the first 20 are named).
     """
     path, faults = Path(path), ErrorCollector(path)
     ending = path.suffix.lower()
@@ -102,7 +99,7 @@ def read_table(path, columns=None, labels=False):
 
 
 def feature_names(path, columns=None):
-    """Return the names of the features (list of str) of a file that has them, as `read_table` would, else None."""
+    """Return the names of the features (list of str) of a file, as `read_table`, or None if it has none."""
     if Path(path).suffix.lower() == '.npz':
         return None
     first = _first_row(path)
@@ -116,7 +113,7 @@ def _first_row(path):
 
 
 def csv_rows(file):
-    """Yield (line, cells) of a .csv file that is open, without empty rows."""
+    """Yield (line number, cells) of an open .csv file, without empty rows."""
     first = file.readline()
     file.seek(0)
     reader = csv.reader(file, delimiter=next((sign for sign in SEPARATORS if sign in first), ','))
@@ -166,12 +163,12 @@ def _columns(path, first, columns):
 
 
 def has_index(first):
-    """Return whether the first column of a .csv with this first row (list of str) counts the rows, as pandas has it."""
+    """Return whether the first column of a .csv with this first row (list of str) counts the rows, as in pandas."""
     return len(first) > 2 and first[0].lower() in ('', 'unnamed: 0') and not any(map(_is_number, first[1:]))
 
 
 def _features_of(first, chosen):
-    """Return the positions of the features (list of int): no target, and no index."""
+    """Return the positions of the feature columns (list of int)."""
     return [column for column in range(int(has_index(first)), len(first)) if column not in chosen]
 
 
@@ -187,7 +184,7 @@ def _is_number(text):
 
 
 def _numbers(cells, columns, first, header):
-    """Return the numbers in some columns of a row (list of float), and what is wrong with it (str or None)."""
+    """Return the numbers in the given columns of a row (list of float), and an error (str) or None."""
     if len(cells) != len(first):
         return [], f'{len(cells)} columns instead of {len(first)}'
     numbers = [number_or_fault(cells[column]) for column in columns]
@@ -232,13 +229,13 @@ def _named_array(file, name, path):
 
 def _checked_array(file, name, path):
     array = file[name]
-    if not isinstance(array, np.ndarray):  # numpy gives the bytes of what has not its mark at the beginning
+    if not isinstance(array, np.ndarray):  # numpy returns bytes if the array header is missing
         raise DanluError(f'{path} cannot be read: {name} is no array; numpy.savez(path, ...) writes them')
     return array
 
 
 def _features(path, features, faults):
-    """Return features as float64 (N, F), or pictures as uint8 (N, C, H, W)."""
+    """Return features as float64 (N, F), or images as uint8 (N, C, H, W)."""
     if features.ndim <= 2:
         return _finite(path, _rows_of(features), 'features', faults)
     if features.dtype == np.uint8 and features.ndim == 3:
@@ -254,7 +251,7 @@ def _features(path, features, faults):
 
 
 def _targets(path, targets, faults):
-    """Return the numbers of one array or several as float64 (N, T)."""
+    """Return the numbers of one or several arrays as float64 (N, T)."""
     wrong = next((part.shape for part in targets if part.ndim > 2), None)
     if wrong is not None:
         raise DanluError(f'{path}: targets of shape {wrong}; numbers are (N,) or (N, T)')
@@ -266,7 +263,7 @@ def _rows_of(values):
 
 
 def _finite(path, values, what, faults):
-    """Return values (N, ...) as float64, adding rows that are not finite to the faults."""
+    """Return values (N, ...) as float64, adding rows with non-finite values to `faults`."""
     if values.dtype.kind not in 'buif':
         raise DanluError(f'{path}: {what} of {values.dtype} are no numbers')
     values = values.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Targets that a list states as text, other than single labels: sets of labels, and numbers."""
+"""Targets in lists other than single labels: label sets, and numbers."""
 
 import math
 from array import array
@@ -21,10 +21,10 @@ def split_labels(text):
 
 
 def label_set_names(listing):
-    """Return the class names (sorted list of str) of a listing of sets of labels, or None: all are integers.
+    """Return the class names (sorted list of str) of a listing of label sets, or None if all are integers.
 
     Raises:
-        DanluError: there are not two classes, or labels are separated by other signs than commas.
+        DanluError: there are fewer than two classes, or labels are separated by other characters than commas.
     """
     found = sorted({to_nfc(label) for text in distinct_targets(listing)[0] for label in split_labels(text)} - {''})
     if not found or (len(found) == 1 and not is_integer(found[0])):
@@ -45,12 +45,12 @@ def label_set_names(listing):
 
 
 def count_label_sets(listing):
-    """Return the number of classes (int) of a listing of sets of integer labels."""
+    """Return the number of classes (int) of a listing of integer label sets."""
     return max(2, 1 + max(int(label) for text in distinct_targets(listing)[0] for label in split_labels(text) if label))
 
 
 def parse_label_sets(listing, num_classes, class_names, faults):
-    """Return the sets of labels of a listing as a float32 tensor (N, K) of 0 and 1, adding to `faults` what is none.
+    """Return the label sets of a listing as a float32 tensor (N, K) of 0 and 1, adding invalid targets to `faults`.
 
     Args:
         num_classes: K; labels are 0 .. K-1.
@@ -83,12 +83,12 @@ def _labels_or_fault(text, known, num_classes, names):
 
 
 def count_numbers(listing):
-    """Return how many numbers (int) the first target of a listing has."""
+    """Return the number of numbers (int) in the first target of a listing."""
     return len(listing.targets[0].split())
 
 
 def parse_numbers(listing, count, faults):
-    """Return the numbers of a listing as a float32 tensor (N, count), adding to `faults` what are not so many."""
+    """Return the numbers of a listing as a float32 tensor (N, count), adding invalid targets to `faults`."""
     values = array('f')
     for index, text in enumerate(listing.targets):
         words = text.split()
@@ -103,7 +103,7 @@ def parse_numbers(listing, count, faults):
 
 
 def number_or_fault(text):
-    """Return the number (float) that a text stands for, or why it is none that can be learned (str)."""
+    """Return the number (float) in a text, or why it is invalid (str)."""
     try:
         value = float(text)
     except ValueError:

@@ -1,12 +1,12 @@
-"""--val_split: a part of the training data becomes the validation data, and two lists in the run say which.
+"""--val_split: splits validation data from the training data and writes two lists into the run's directory.
 
-    checkpoints/<run>/val_split/train.txt, val.txt      of folder, list, mem_list and pairs: absolute paths and targets
-                                train.csv, val.csv      of array, or .npz: the rows themselves
+    checkpoints/<run>/val_split/train.txt, val.txt      for folder, list, mem_list and pairs: absolute paths and targets
+                                train.csv, val.csv      for array, or .npz: the rows
 
-They are written once, at the start of a run; a resumed run and the tests of its checkpoints read them. The draw is a
-function of the seed and of the training data as it is listed. For classification each class gives the same share, and
-keeps one sample at least for training. A picture that is named several times is in one part only, and what --skip_bad
-leaves out is in the training part.
+The lists are written once, at the start of a run; resuming the run and testing its checkpoints read them. The split is
+a function of the seed and the listed training data. For classification it is stratified, and each class keeps at least
+one training sample. Lines with the same image stay in the same part. Samples skipped by --skip_bad stay in the training
+part.
 """
 
 import copy
@@ -34,19 +34,19 @@ from utils.distributed import processes
 from utils.options.validation_options import SPLIT_DIRECTORY
 from utils.tasks.tasks import task_of
 
-SPLIT_KEY = 0x73706C6974  # of the draw, so that it has nothing to do with the order of an epoch
+SPLIT_KEY = 0x73706C6974  # makes the split independent of the order of an epoch
 SPLIT_PARTS = ('train', 'val')
 
 
 @contextmanager
 def split_lists(args):
-    """Let args.train_list name the training part in the body of the `with`, and args.val_list the other one for good.
+    """In the `with` block, args.train_list is the training part; args.val_list becomes the validation part for good.
 
-    Does nothing without args.val_split. The lists are made in args.model_dir where it has none. The value of the `with`
-    are lines (list of str) for the log.
+    Does nothing without args.val_split. The lists are written to args.model_dir if it has none. Yields notes (list of
+    str) for the log.
 
     Raises:
-        DanluError: the training data is at fault, or too small to be split.
+        DanluError: the training data is invalid, or too small to be split.
     """
     if args.val_split is None:
         yield []
@@ -59,7 +59,7 @@ def split_lists(args):
     try:
         yield [*notes, f'{_option_text(args)}: the lists of {whole} are in {folder}']
     except DanluError as error:
-        if folder in str(error):  # a run that does not begin is removed, with its lists
+        if folder in str(error):  # the run's directory is removed, with its lists
             raise DanluError(f'{whole}, cut by --val_split: {error}') from error
         raise
     finally:
@@ -67,7 +67,7 @@ def split_lists(args):
 
 
 def find_split_lists(run):
-    """Return the two lists (Path of the training part, Path of the other) in a run's directory, or None."""
+    """Return the two lists (Path of the training part, Path of the validation part) in a run's directory, or None."""
     for ending in ('.txt', '.csv', '.npz'):
         paths = [Path(run, SPLIT_DIRECTORY, part + ending) for part in SPLIT_PARTS]
         if all(path.is_file() for path in paths):
@@ -76,7 +76,7 @@ def find_split_lists(run):
 
 
 def write_lists(args):
-    """Split args.train_list, write both parts into args.model_dir, and return lines (list of str) for the log."""
+    """Split args.train_list, write both parts to args.model_dir, and return notes (list of str) for the log."""
     folder = Path(args.model_dir, SPLIT_DIRECTORY)
     folder.mkdir(exist_ok=True)
     if args.data_type == 'array':
@@ -102,10 +102,10 @@ def write_lists(args):
 
 
 def _bad_samples(args, kind):
-    """Return which samples of the training data --skip_bad will leave out (int64 array): they stay in that part.
+    """Return the samples of the training data that --skip_bad skips (int64 array), which stay in the training part.
 
     Args:
-        args: options; a copy of them is completed from the whole of the data.
+        args: options; a copy of them is completed from all of the data.
         kind: class of the data set.
     """
     if not args.skip_bad:
@@ -116,19 +116,19 @@ def _bad_samples(args, kind):
 
 
 def _draw_images(listing, groups, bad, args):
-    """Return which samples are validated on (int64 array, in order); those of one picture stay together.
+    """Return the validation samples (int64 array, sorted); samples with the same image stay together.
 
     Args:
         listing: data.lists.list_file.Listing of the training data.
         groups, args: as for `draw_validation`.
-        bad: samples (int64 array) that cannot be chosen.
+        bad: samples (int64 array) that must stay in the training part.
     """
     good = np.setdiff1d(np.arange(len(listing)), bad)
     names = hashes_of_paths(listing.images)[good] if len(listing) else good
     _, first, units = np.unique(names, return_index=True, return_inverse=True)
-    if len(first) == len(good):  # each picture is named once
+    if len(first) == len(good):  # each image is named once
         return good[draw_validation(None if groups is None else groups[good], len(good), args)]
-    order = np.argsort(first)  # as the pictures come in the list
+    order = np.argsort(first)  # in the order of the list
     firsts = good[first[order]]
     drawn = draw_validation(None if groups is None else groups[firsts], len(firsts), args)
     return good[np.isin(units, order[drawn])]
@@ -139,19 +139,19 @@ def _option_text(args):
 
 
 def draw_validation(groups, count, args):
-    """Return which samples are validated on (int64 array, in order).
+    """Return the validation samples (int64 array, sorted).
 
     Args:
-        groups: the class of each sample (int64 array (N,)), or None: all are alike.
+        groups: class of each sample (int64 array (N,)), or None: not stratified.
         count: N.
-        args: options; val_split, seed and train_list count.
+        args: options; uses val_split, seed and train_list.
 
     Raises:
-        DanluError: there is nothing that could be taken away from the training.
+        DanluError: no sample can be taken from the training data.
     """
     groups = np.zeros(count, np.int64) if groups is None else groups
     sizes = np.bincount(groups)
-    room = np.maximum(sizes - 1, 0)  # one of each class is trained on
+    room = np.maximum(sizes - 1, 0)  # each class keeps a training sample
     wanted = min(max(1, round(args.val_split * count)), int(room.sum()))
     if not wanted:
         raise DanluError(
@@ -160,11 +160,11 @@ def draw_validation(groups, count, args):
         )
     exact = args.val_split * sizes
     parts = np.minimum(np.floor(exact).astype(np.int64), room)
-    for group in np.lexsort((np.arange(len(sizes)), parts - exact)):  # the largest remainders first
+    for group in np.lexsort((np.arange(len(sizes)), parts - exact)):  # largest remainders first
         if parts.sum() >= wanted:
             break
         parts[group] += parts[group] < room[group]
-    while parts.sum() < wanted:  # classes of one sample gave nothing
+    while parts.sum() < wanted:  # single-sample classes contribute nothing
         parts[int(np.argmax(room - parts))] += 1
     random = np.random.default_rng([args.seed, SPLIT_KEY])
     order = random.permutation(count)
@@ -174,12 +174,12 @@ def draw_validation(groups, count, args):
 
 
 def train_and_val(chosen, count):
-    """Return the samples of the training part and of the other one (two int64 arrays) of `count` samples."""
+    """Return the training and validation samples (two int64 arrays) of `count` samples."""
     return np.setdiff1d(np.arange(count), chosen), chosen
 
 
 def _class_codes(args, targets):
-    """Return the class of each sample (int64 array (N,)) by its label's text; one class in two Unicode forms is one."""
+    """Return the class of each sample (int64 array (N,)) by the text of its label, after Unicode normalisation."""
     strings = targets if isinstance(targets, StringArray) else StringArray(targets)
     texts, codes = strings.distinct()
     names = sorted({to_nfc(text) for text in texts})
@@ -207,7 +207,7 @@ def _lines(listing, indices, target):
 
 
 def _write_tables(path, folder, chosen, count):
-    """Write the rows of a .csv or .npz file as train and val of the same kind."""
+    """Write the rows of a .csv or .npz file to train and val files of the same type."""
     if Path(path).suffix.lower() == '.npz':
         with np.load(regular(path), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

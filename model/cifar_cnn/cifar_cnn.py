@@ -1,27 +1,27 @@
-"""Three convolutions of 5x5 for CIFAR-10, as in cuda-convnet's "quick" network and many a tutorial since."""
+"""CIFAR-10 network with three 5x5 convolutions, as in the "quick" network of cuda-convnet."""
 
 from torch import nn
 
 from model.argument_ranges import CHANNELS, CLASSES, PROBABILITY, SIDES, takes
 from model.submodules import refuse_smaller
 
-MIN_SIDE = 8  # three poolings leave one pixel of 8
+MIN_SIDE = 8  # three poolings reduce 8 pixels to one
 
 
 class CifarCNN(nn.Module):
-    """Convolutions with 32, 32 and 64 channels, each halved by max-pooling, and a linear head 64-num_classes.
+    """Convolutions with 32, 32 and 64 channels, each with max-pooling, and the linear layers 64 and num_classes.
 
-    After the 18 % error network of Krizhevsky's cuda-convnet (2012), with ReLU after max-pooling throughout and without
-    its average pooling.
+    After the 18 % error network of Krizhevsky's cuda-convnet (2012), with ReLU after every max-pooling and without
+    average pooling.
 
     Args:
         num_classes: number of logits.
         in_channels: channels of the images.
         image_size: (height, width) of the images, each at least 8.
-        dropout: share of the head's inputs that are dropped in training, from 0 to below 1.
+        dropout: probability of dropping inputs of the linear layers in training, from 0 to below 1.
 
     Raises:
-        DanluError: image_size is too small, or an argument out of range.
+        DanluError: image_size is too small, or an argument is out of range.
     """
 
     tasks = ('classification', 'multilabel', 'regression')

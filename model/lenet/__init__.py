@@ -1,4 +1,4 @@
-"""LeNet-5, for small pictures."""
+"""LeNet-5, for small images."""
 
 from model.lenet.lenet import LeNet
 

@@ -1,29 +1,29 @@
-"""LeNet-5, the first network to try on small pictures such as MNIST's."""
+"""LeNet-5, for small images such as MNIST's."""
 
 from torch import nn
 
 from model.argument_ranges import CHANNELS, CLASSES, SIDES, integer, takes
 from model.submodules import refuse_smaller
 
-MIN_SIDE = 12  # two poolings and one unpadded 5x5 convolution leave one pixel of 12; without padding, of 16
+MIN_SIDE = 12  # two poolings and an unpadded 5x5 convolution reduce 12 pixels to one; 16 without padding
 
 
 class LeNet(nn.Module):
     """LeNet-5 with ReLU and max-pooling: logits (N, num_classes) from float images (N, in_channels, *image_size).
 
     LeCun et al. 1998, Gradient-based learning applied to document recognition,
-    http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf; ReLU, max-pooling and a linear last layer, as it is usually
-    built today, learn faster than the tanh, the average pooling and the radial basis functions of the paper.
+    http://yann.lecun.com/exdb/publis/pdf/lecun-98.pdf. ReLU, max-pooling and a linear last layer, as common today,
+    learn faster than the paper's tanh, average pooling and radial basis functions.
 
     Args:
         num_classes: number of logits.
         in_channels: channels of the images.
         image_size: (height, width) of the images, each at least 12, or 16 without padding.
-        padding: pixels around the image, 0 to 256. 2 stands for the blank rows that the paper adds around a digit of
-            28x28; with 0, pictures of 32x32 get the paper's own sizes, 400-120-84.
+        padding: of the first convolution, 0 to 256 pixels. 2 replaces the margin that the paper adds to 28x28 digits;
+            with 0, images of 32x32 have the paper's layer sizes, 400-120-84.
 
     Raises:
-        DanluError: image_size is too small, or an argument out of range.
+        DanluError: image_size is too small, or an argument is out of range.
     """
 
     tasks = ('classification', 'multilabel', 'regression')
@@ -32,7 +32,7 @@ class LeNet(nn.Module):
     def __init__(self, num_classes=10, in_channels=1, image_size=(28, 28), padding=2):
         super().__init__()
         refuse_smaller('LeNet', image_size, MIN_SIDE + 4 - 2 * padding)
-        height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the features
+        height, width = (((side + 2 * padding - 4) // 2 - 4) // 2 for side in image_size)  # of the feature maps
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, 6, 5, padding=padding),
             nn.ReLU(inplace=True),

@@ -1,4 +1,4 @@
-"""Linear layers with ReLU between them: the baseline that a convolutional network has to beat."""
+"""Multi-layer perceptron: linear layers with ReLU, a baseline for convolutional networks."""
 
 import itertools
 import math
@@ -9,13 +9,13 @@ from model.argument_ranges import CLASSES, PROBABILITY, integer, one_or_more, si
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron on the flattened pixels, or on vectors of features: logits (N, num_classes).
+    """A multi-layer perceptron on flattened images or feature vectors: logits (N, num_classes).
 
     Args:
         num_classes: number of logits.
-        in_channels, image_size: of the images; image_size is () for vectors of in_channels features.
+        in_channels, image_size: of the images; for vectors of in_channels features, image_size is ().
         hidden: widths of the hidden layers: a tuple of ints, or one int; () is a linear classifier.
-        dropout: share of each hidden layer's outputs that are dropped in training, from 0 to below 1.
+        dropout: probability of dropping outputs of hidden layers in training, from 0 to below 1.
 
     Raises:
         DanluError: an argument is out of range.
@@ -26,7 +26,7 @@ class MLP(nn.Module):
 
     @takes(
         num_classes=CLASSES,
-        in_channels=integer(1, 2**31),  # features, of vectors
+        in_channels=integer(1, 2**31),  # or number of features
         image_size=sides(1, 2**16, empty=True),
         hidden=one_or_more(1, 2**24),
         dropout=PROBABILITY,

@@ -1,4 +1,4 @@
-"""U-Net, a network from pictures to masks or pictures that learns from few and needs no pretrained weights."""
+"""U-Net, for segmentation and restoration; learns from few images without pretrained weights."""
 
 import torch
 from torch import nn
@@ -10,18 +10,18 @@ from model.submodules import DoubleConv, UpConv
 class UNet(nn.Module):
     """U-Net: logits (N, num_classes, H, W) from float images (N, in_channels, H, W), H and W of any size.
 
-    Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, with padded convolutions and batch normalisation, and
-    narrower: the paper's width is 64; 16 trains on a CPU.
+    Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597, with padded convolutions, batch normalisation and a
+    smaller width: the paper's width is 64; 16 trains on a CPU.
 
-    For restoration the outputs are pixels in 0..1, of num_classes channels. Where the input has as many it is added to
-    the output, so that the network learns what to change (residual learning: Zhang et al. 2017, Beyond a Gaussian
-    Denoiser, https://arxiv.org/abs/1608.03981).
+    For restoration the outputs are pixels in 0..1 with num_classes channels. If the input has the same number of
+    channels, it is added to the output (residual learning: Zhang et al. 2017, Beyond a Gaussian Denoiser,
+    https://arxiv.org/abs/1608.03981).
 
     Args:
-        num_classes: number of classes, the background included, or of channels to restore.
+        num_classes: number of classes including background, or number of channels to restore.
         in_channels: channels of the images.
-        width: channels at full size; each level below has twice as many.
-        depth: number of halvings of the size.
+        width: channels at full size; they double at each level.
+        depth: number of times that the size is halved.
         task: 'segmentation' or 'restoration'.
 
     Raises:
@@ -44,20 +44,20 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(
             DoubleConv(before, after) for before, after in zip([in_channels, *widths], widths, strict=False)
         )
-        # Rounding up keeps at least one pixel at every level, however small the picture.
+        # Rounding up keeps at least one pixel at every level.
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
         upwards = widths[-2::-1]
         self.ups = nn.ModuleList(UpConv(2 * channels, channels) for channels in upwards)
         self.decoder = nn.ModuleList(DoubleConv(2 * channels, channels) for channels in upwards)
         self.head = nn.Conv2d(width, num_classes, 1)
-        if self.residual:  # it begins by leaving pictures as they are
+        if self.residual:  # starts as the identity
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
-        # Convolutions take over the layout of their weights: on two CPU cores this one takes half the time.
+        # The layout of the weights determines that of the convolutions: on two CPU cores, twice as fast.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images):
-        """Return the logits, or restored pictures, (N, num_classes, H, W) of float images (N, in_channels, H, W)."""
+        """Return the logits, or restored images, (N, num_classes, H, W) of float images (N, in_channels, H, W)."""
         features = self.encoder[0](images)
         skips = []
         for encode in self.encoder[1:]:

@@ -23,7 +23,7 @@ settings = json.loads(sys.argv[1])
 torch = data.mem_list.torch
 torch.set_num_threads(1)
 data.list_dataset.cpu_cores = lambda: 2  # the stacks of the threads are memory too
-data.mem_list.MANY = settings.get('many', 100)
+data.mem_list.MIN_SAMPLES_FOR_PROCESSES = settings.get('many', 100)
 data.mem_list.cpu_cores = data.list_dataset.cpu_cores
 read = data.list_dataset.read_picture
 

@@ -210,7 +210,7 @@ def test_a_newer_getitem_is_not_passed_over(labelled, monkeypatch, augment):
     monkeypatch.setitem(sys.modules, 'mine', types.SimpleNamespace(White=White))
     monkeypatch.setitem(DATASETS, 'list', 'mine.White')
     loader = select_train_loader(labelled('--augment', augment))
-    assert not loader.dataset.cuts_parts
+    assert not loader.dataset.crops_while_decoding
     assert all((images == 255).all() for images, *_ in loader)
 
 

@@ -163,8 +163,8 @@ def test_what_makes_a_picture_be_decoded_anew(save, list_args, cache, monkeypatc
     ):
         with monkeypatch.context() as patch:
             patch.setattr(target, name, value)
-            if name == 'FORMAT':
-                patch.setattr('data.mem_list.FORMAT', value)
+            if name == 'CACHE_FORMAT':
+                patch.setattr('data.mem_list.CACHE_FORMAT', value)
             assert changed(), name
     assert not is_decoded()
 
@@ -421,7 +421,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, un
 @linux
 def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, files, monkeypatch):
     expected = [uncached(make) for make in (labelled, masked)]
-    monkeypatch.setattr('data.mem_list.MANY', 2)
+    monkeypatch.setattr('data.mem_list.MIN_SAMPLES_FOR_PROCESSES', 2)
     monkeypatch.setattr('data.mem_list.cpu_cores', lambda: 3)
     monkeypatch.setattr(MemList, 'for_all_in_threads', lambda self, function, faults: pytest.fail('threads were asked'))
     for make, data in zip((labelled, masked), expected, strict=True):

@@ -118,7 +118,7 @@ def long_list(labelled, monkeypatch):
 def test_of_very_long_lists_some_samples_are_looked_at(long_list, monkeypatch):
     """With --dry_run those that are absent or empty are found all the same."""
     args, opened, asked = long_list(), [], []
-    check, look_up = ListDataset.check_sample, list_file.look_up
+    check, stat_files = ListDataset.check_sample, list_file.stat_files
 
     def checking(self, index):
         opened.append(index)
@@ -126,10 +126,10 @@ def test_of_very_long_lists_some_samples_are_looked_at(long_list, monkeypatch):
 
     def looking(root, names):
         asked.extend(names := [*names])
-        return look_up(root, names)
+        return stat_files(root, names)
 
     monkeypatch.setattr(ListDataset, 'check_sample', checking)
-    monkeypatch.setattr(list_file, 'look_up', looking)
+    monkeypatch.setattr(list_file, 'stat_files', looking)
     data = ListDataset(args, 'train')
     first = data.content_hash()
     assert len(data) > 5 and len(opened) == len({*opened}) == 3

@@ -49,7 +49,7 @@ FORMS = {
     ('encoding', 'end', 'size'), [('utf-8', '\n', 2**20), ('utf-8-sig', '\r\n', 40), ('utf-16', '\r\n', 2**20)]
 )
 def test_the_same_samples_in_every_form(write, form, encoding, end, size, monkeypatch):
-    monkeypatch.setattr(listing_py, 'READ', size)
+    monkeypatch.setattr(listing_py, 'READ_BYTES', size)
     found = read_list(write('list.txt', FORMS[form].replace('\n', end), encoding))
     assert samples(found) == SAMPLES
     assert [found.where(2).rpartition(':')[2]] == [str(len(FORMS[form].splitlines()))]
