@@ -69,8 +69,8 @@ class UpConv(nn.Module):
 
     def forward(self, features, skip):
         """Return features (N, in_channels, h, w) as (N, out_channels, H, W), where skip is (N, any, H, W)."""
-        # A 1x1 convolution before 'nearest' upsampling gives the same result at a quarter of the cost. Unlike 'bilinear',
-        # 'nearest' has a deterministic gradient on the GPU.
+        # A 1x1 convolution before 'nearest' upsampling gives the same result at a quarter of the cost. In contrast to
+        # 'bilinear', 'nearest' has a deterministic gradient on the GPU.
         return F.interpolate(self.conv(features), size=skip.shape[-2:], mode='nearest')
 
 
