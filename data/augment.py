@@ -71,7 +71,7 @@ class Augment:
         ignore_index: label for mask pixels from outside the image; None where targets are not masks.
         seed: the run's seed.
         cut: the data set applies the random crop while it decodes an image, at the resolution of the file (see
-            `parts`); only the other steps are applied here.
+            `random_crops`); only the other steps are applied here.
         with_targets: targets are images and are transformed with the inputs; see `refuse_non_geometric`.
 
     Raises:
@@ -84,8 +84,8 @@ class Augment:
         steps = list(enumerate(load_entry(AUGMENTS, name, 'augmentation')()))
         self.with_targets = with_targets
         self.ignore_index, self.seed = ignore_index, seed
-        self.cut = next((item for item in steps if cut and isinstance(item[1], RandomResizedCrop)), None)
-        self.steps = [item for item in steps if item is not self.cut]
+        self.crop_step = next((item for item in steps if cut and isinstance(item[1], RandomResizedCrop)), None)
+        self.steps = [item for item in steps if item is not self.crop_step]
 
     def __call__(self, images, targets, epoch, indices):
         """Return augmented images, uint8 (B, C, H, W), and targets.
@@ -109,7 +109,7 @@ class Augment:
             return images[:, :channels], images[:, channels:]
         return images, targets if masks is None else masks
 
-    def parts(self, epoch, indices):
+    def random_crops(self, epoch, indices):
         """Return the random crop of each sample for a data set that crops while decoding; all None if there is no crop.
 
         Args:
@@ -118,9 +118,9 @@ class Augment:
         Returns:
             list of B functions((height, width)) -> (top, left, height, width), ints.
         """
-        if self.cut is None:
+        if self.crop_step is None:
             return [None] * len(indices)
-        number, step = self.cut
+        number, step = self.crop_step
         return step.crop_functions(uniform_draws((self.seed, epoch, number), indices, step.draws))
 
 

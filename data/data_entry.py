@@ -188,7 +188,9 @@ class Batches(Dataset):
     def load(self, key):
         """Return the samples (list) of `key` from a data set that crops while decoding; thread-safe."""
         epoch, indices = key
-        parts = [None] * len(indices) if self.augment is None else self.augment.parts(epoch, random_keys(indices))
+        parts = (
+            [None] * len(indices) if self.augment is None else self.augment.random_crops(epoch, random_keys(indices))
+        )
         return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
 
     def collate_samples(self, samples, key):

@@ -14,7 +14,7 @@ from data.lists.bad_samples import SkippedSamples
 from data.lists.file_stats import SIZE
 from data.lists.labels import count_classes, label_names, parse_labels
 from data.lists.list_file import ErrorCollector, random_positions, read_list, with_location
-from data.lists.masks import ALPHA, DEEP, FRAMES, ONLY_IMAGE_TURNED, OTHER_SIZE, MaskCoding
+from data.lists.masks import ALPHA, FRAMES, ONLY_IMAGE_TURNED, OTHER_SIZE, SIXTEEN_BIT, MaskCoding
 from data.lists.pictures import (
     SIDE_SWAPPING_ORIENTATIONS,
     inspect_mask,
@@ -112,8 +112,8 @@ class ListDataset(Dataset):
         self.channels, self.size, self.fit = args.channels, tuple(args.image_size), Fit.of(args)
         self.bits, self.coding = args.bits, MaskCoding.of(args) if self.target == 'mask' else None
         found = f'at most {MAX_DECODED_IMAGES:,} samples of the training data'
-        self.measured = found if 'bits' in getattr(args, 'from_data', []) else ''
-        self.guessed = 'image_size' in getattr(args, 'from_data', [])
+        self.bits_measured_in = found if 'bits' in getattr(args, 'from_data', []) else ''
+        self.size_is_guessed = 'image_size' in getattr(args, 'from_data', [])
         self.notes = [*self.listing.notes, *note_of_duplicates(self.listing)]
         self.labels = self.parse(args, faults)
         self.first_palette = None if self.coding is None else read_palette(self.listing.target_path(0))
@@ -132,9 +132,9 @@ class ListDataset(Dataset):
             self.notes += self.coding.notes(self.listing.source)
             self.labels_in_masks = self.facts.labels_in_masks()
         self.notes += self.facts.notes(self.listing.source)
-        if self.guessed:
+        if self.size_is_guessed:
             self.notes += self.facts.notes_of_size(self.listing.source, self.size, self.fit.how)
-        self.notes += self.facts.notes_of_bits(self.listing.source, self.bits, self.measured)
+        self.notes += self.facts.notes_of_bits(self.listing.source, self.bits, self.bits_measured_in)
         del self.facts  # shared memory cannot be sent to a spawned process
 
     def parse(self, args, faults):
@@ -151,7 +151,7 @@ class ListDataset(Dataset):
         kept = self.skipped.good_indices(len(self))
         self.notes.append(self.skipped.note(len(kept)))
         if len(kept) < len(self):
-            self.listing = self.listing.part(kept)
+            self.listing = self.listing.subset_of(kept)
             self.labels = None if self.labels is None else self.labels[kept]
 
     def find_bad(self, faults):
@@ -224,7 +224,7 @@ class ListDataset(Dataset):
     def check_sample(self, index):
         """Raise DanluError if a sample's image, mask or target image is invalid, or their sizes differ."""
         picture = _with_path(self.listing.image_path(index), inspect_picture, self.bits)
-        flags = (ALPHA if picture.has_alpha else 0) | (DEEP if picture.is_deep else 0)
+        flags = (ALPHA if picture.has_alpha else 0) | (SIXTEEN_BIT if picture.has_16_bits else 0)
         flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
         if self.target == 'mask':
             mask = _with_path(self.listing.target_path(index), inspect_mask, self.coding, self.first_palette)
@@ -232,7 +232,7 @@ class ListDataset(Dataset):
             flags |= mask.flags | _check_same_size('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':
             target = _with_path(self.listing.target_path(index), inspect_picture, self.bits)
-            flags |= DEEP if target.is_deep else 0
+            flags |= SIXTEEN_BIT if target.has_16_bits else 0
             flags |= _check_same_size('target', picture, target.size, target.orientation)
         self.facts.add_flags(index, flags)
 
@@ -248,7 +248,7 @@ class ListDataset(Dataset):
         return self.load(index)
 
     def load(self, index, part=None):
-        """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.parts."""
+        """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.random_crops."""
         try:
             return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:

@@ -18,7 +18,7 @@ from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 
 # Small images are decoded by processes, as threads cannot run Python code in parallel; larger ones by threads.
-SMALL_IMAGE_PIXELS = 128 * 128  # pixels
+SMALL_IMAGE_PIXELS = 128 * 128
 MAX_COUNTED_MASKS = 2000  # masks of --cache_dir whose labels are counted
 
 

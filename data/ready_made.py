@@ -310,7 +310,7 @@ def _count_classes(args, model, batch, train, val):
     kind = task_of(args).target
     if kind == 'labels' and targets.dim() == 2:
         return targets.shape[1]
-    count = None if model is None else _outputs_of(model, images)
+    count = None if model is None else _count_outputs(model, images)
     if count is not None and (count > 1 or kind == 'label'):
         return max(count, BINARY_CLASSES)
     names = getattr(_innermost_dataset(train), 'classes', None)  # attribute of torchvision's data sets
@@ -345,7 +345,7 @@ def _labels_of(loader):
     return None if labels.is_floating_point() else labels.flatten().long()
 
 
-def _outputs_of(model, images):
+def _count_outputs(model, images):
     """Return the number of outputs of a network per sample or pixel (int), or None if unknown.
 
     Calls the network once, in evaluation mode, on two samples; restores random generators and modes.

@@ -22,7 +22,7 @@ class SharedBatches(Sampler):
 
     def __init__(self):
         self.epoch, self.start = 1, 0
-        self.place, self.padding_batches = (processes.rank(), processes.count()), set()
+        self.rank_and_count, self.padding_batches = (processes.rank(), processes.count()), set()
 
     def set_epoch(self, epoch, start=0):
         """Set the epoch (from 1) of the next passes, and how many of its batches to skip."""
@@ -30,7 +30,7 @@ class SharedBatches(Sampler):
 
     def rank_part(self, number, batch):
         """Return this process's part of a batch of samples: an array, RepeatedIndices or SampleRefs."""
-        rank, count = self.place
+        rank, count = self.rank_and_count
         if count == 1:
             return batch
         if self.shuffle and len(batch) < self.batch_size:  # the last batch: no parts of a single sample
@@ -153,26 +153,26 @@ class SampleRefs:
     `repetition`: the number of earlier occurrences of its sample in the epoch.
     """
 
-    def __init__(self, places):
-        self.places = places
+    def __init__(self, refs):
+        self.refs = refs
 
     def __len__(self):
-        return len(self.places)
+        return len(self.refs)
 
     def __getitem__(self, part):
-        return SampleRefs(self.places[part])
+        return SampleRefs(self.refs[part])
 
     def tolist(self):
         """Return the references (list)."""
-        return self.places
+        return self.refs
 
     def __array__(self, dtype=None, copy=None):
-        return np.array([place.index for place in self.places], dtype=dtype or np.int64)
+        return np.array([place.index for place in self.refs], dtype=dtype or np.int64)
 
     @property
     def repetitions(self):
         """Number of earlier occurrences of each sample in the epoch: int64 array (B,)."""
-        return np.array([getattr(place, 'repetition', 0) for place in self.places], dtype=np.int64)
+        return np.array([getattr(place, 'repetition', 0) for place in self.refs], dtype=np.int64)
 
 
 def repetitions(order):

@@ -91,7 +91,7 @@ class Stream(IterableDataset):
         self.coding, self.seed, self.epoch = MaskCoding.of(args) if self.masks else None, args.seed, 1
         self.labels_of = {to_nfc(name): label for label, name in enumerate(self.class_names)}
         self.buffer, self.length = (args.shuffle_buffer, args.train_length) if self.training else (1, None)
-        self.counted, self.open_walks = None, {}
+        self.epoch_length, self.open_walks = None, {}
         empty = self.check()
         count = len(self.shards)
         shards = f'{count:,} shard' + 's' * (count > 1) + (f', {empty:,} of them empty' if empty else '')
@@ -113,7 +113,7 @@ class Stream(IterableDataset):
 
         def decode_first(number):
             try:
-                places = list(islice(self.places([number]), 1))
+                places = list(islice(self.shard_samples([number]), 1))
                 for place in places:
                     self.sample(place)
                     if isinstance(place.picture, str) and '\\' in place.picture:
@@ -149,11 +149,11 @@ class Stream(IterableDataset):
         Raises:
             TypeError: neither is known.
         """
-        if self.length is None and self.counted is None:
+        if self.length is None and self.epoch_length is None:
             raise TypeError('a stream does not know its length before it was walked over: --train_length tells it')
-        return self.length or self.counted
+        return self.length or self.epoch_length
 
-    def places(self, numbers):
+    def shard_samples(self, numbers):
         """Yield the StreamSamples of shards by their numbers (ints); see stream_samples."""
         for number in numbers:
             yield from stream_samples(self.shards[number], number, self.masks)
@@ -168,12 +168,12 @@ class Stream(IterableDataset):
         for place in self._walk(random):
             yield place
             count += 1
-        self.counted = count
+        self.epoch_length = count
 
     def _walk(self, random):
         if not self.training:
-            return self.places(range(len(self.shards)))
-        return shuffled(self.places(random.permutation(len(self.shards)).tolist()), self.buffer, random)
+            return self.shard_samples(range(len(self.shards)))
+        return shuffled(self.shard_samples(random.permutation(len(self.shards)).tolist()), self.buffer, random)
 
     def _endless(self, random):
         repetition = -1
@@ -200,7 +200,7 @@ class Stream(IterableDataset):
 
         Args:
             place: StreamSample.
-            part: random crop, see data.augment.Augment.parts.
+            part: random crop, see data.augment.Augment.random_crops.
 
         Raises:
             DanluError: the sample is invalid; the message names shard and sample.
@@ -256,7 +256,7 @@ class Stream(IterableDataset):
         """Return the StreamSample number `index`; each purpose `what` (str) has its own walk."""
         reached, places = self.open_walks.get(what, (index + 1, None))
         if index < reached:
-            reached, places = 0, self.places(range(len(self.shards)))
+            reached, places = 0, self.shard_samples(range(len(self.shards)))
         place = next(islice(places, index - reached, None))
         self.open_walks[what] = index + 1, places
         return place

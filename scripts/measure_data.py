@@ -126,8 +126,8 @@ def report(args, targets, summary):
     smallest, median, largest = (f'{width}x{height}' for height, width in summary.min_median_max_sizes())
     yield f'sizes (width x height): {smallest} smallest, {median} median, {largest} largest by area'
     yield f'modes: {counted(summary.modes.most_common())}'
-    if summary.deep:
-        largest, args.bits = max(summary.deep), summary.merge_16_bit_values(args.bits)
+    if summary.values_16_bit:
+        largest, args.bits = max(summary.values_16_bit), summary.merge_16_bit_values(args.bits)
         yield f'16 bits: values up to {largest}; 0..{2**args.bits - 1} becomes 0..255 (--bits {args.bits})'
     means, deviations = summary.mean_and_std()
     yield f'mean of all pixels, 0..1, at the size of the files: {numbers(means, 6)}'
@@ -176,7 +176,7 @@ def options(args, targets, summary):
     means, deviations = summary.mean_and_std()
     if args.channels == 1:
         yield '--channels 1'
-    if summary.deep:
+    if summary.values_16_bit:
         yield f'--bits {args.bits}'
     if all(round(deviation, 4) for deviation in deviations):
         yield f'--mean {numbers(means, 4)} --std {numbers(deviations, 4)}'

@@ -8,7 +8,7 @@ from utils.base.errors import DanluError
 from utils.base.machine import memory
 from utils.tasks.tasks import outputs_of, task_of
 
-FLOAT32_BYTES = 4  # bytes
+FLOAT32_BYTES = 4
 
 
 def refuse_large_block(count, *shapes):

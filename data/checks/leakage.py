@@ -64,7 +64,7 @@ def _shared_lines(tested, trained, max_count):
 def _files_to_compare(listing, max_count):
     """Return the Listing of the files to look up, and which were left out (str, '' if none)."""
     few = max_count is not None and len(listing) > max_count
-    part = listing.part(torch.from_numpy(random_positions(len(listing), max_count))) if few else listing.sample()
+    part = listing.subset_of(torch.from_numpy(random_positions(len(listing), max_count))) if few else listing.sample()
     if part is listing:
         return part, ''
     left_out = f'of {len(listing):,} pictures in {listing.source} only {len(part):,}, drawn at random, were compared'

@@ -9,7 +9,6 @@ from data.lists.bit_depth import MAX_BITS
 from data.lists.masks import (
     ALPHA,
     CHECKED,
-    DEEP,
     EQUAL_CHANNELS,
     FRAMES,
     GREY_PALETTE,
@@ -17,6 +16,7 @@ from data.lists.masks import (
     OTHER_PALETTE,
     OTHER_SIZE,
     PALETTES_DIFFER,
+    SIXTEEN_BIT,
     TRANSPARENT,
 )
 
@@ -84,7 +84,7 @@ class SampleFacts:
             bits: --bits (int), or None if there are no 16-bit images.
             measured: the data in which --bits was determined (str), '' if it was given.
         """
-        deep, checked = self.count(DEEP), self.count(CHECKED)
+        deep, checked = self.count(SIXTEEN_BIT), self.count(CHECKED)
         if deep:
             how = f'values 0..{2**bits - 1} become 0..255 (--bits {bits}{measured and ", measured in "}{measured})'
             return [f'{source}: {deep:,} of {checked:,} samples have pictures of 16 bits: {how}']

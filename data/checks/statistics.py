@@ -122,14 +122,14 @@ class Summary:
 
     `values` counts the values 0..255 of each channel, int64 (C, 256). `sizes` (height, width), `modes` (Pillow's
     names), `labels` (str) and `mask_values` (values stored in masks; labels of colour-coded masks) are Counters.
-    `faults` is a list of str. `deep` is a Counter of the values of grey 16-bit images, which `merge_16_bit_values` adds
-    to `values`.
+    `values_16_bit` is a Counter of the values of grey 16-bit images, which `merge_16_bit_values` adds to `values`.
+    `faults` is a list of str.
     """
 
     def __init__(self, channels):
         self.values, self.mask_values = np.zeros((channels, 256), np.int64), Counter()
         self.sizes, self.modes, self.labels, self.faults = Counter(), Counter(), Counter(), []
-        self.deep = Counter()
+        self.values_16_bit = Counter()
 
     def __len__(self):
         return self.sizes.total()
@@ -162,7 +162,7 @@ class Summary:
         if pixels.ndim == 3:
             self.values += np.stack([_bincount(channel) for channel in pixels])
         else:
-            self.deep.update(_value_counts(pixels))
+            self.values_16_bit.update(_value_counts(pixels))
 
     def merge_16_bit_values(self, bits=None):
         """Add the values of 16-bit images to `values`, and return their number of bits (int), given or detected.
@@ -170,9 +170,9 @@ class Summary:
         Raises:
             DanluError: a value exceeds the given range.
         """
-        bits = bits or bits_for(max(self.deep))
-        refuse_above(max(self.deep), bits)
-        for value, count in self.deep.items():
+        bits = bits or bits_for(max(self.values_16_bit))
+        refuse_above(max(self.values_16_bit), bits)
+        for value, count in self.values_16_bit.items():
             self.values[:, value >> (bits - 8)] += count
         return bits
 

@@ -96,7 +96,7 @@ class Listing:
         """Return the location of a sample (str): 'lists/train.txt:12', or the image path for a directory."""
         return self.image_path(index) if self.lines is None else f'{self.source}:{self.lines[index].item()}'
 
-    def part(self, indices):
+    def subset_of(self, indices):
         """Return the Listing of the samples `indices` (int64 tensor)."""
         kept = indices.tolist()
         images, targets = map(self.images.__getitem__, kept), map(self.targets.__getitem__, kept)
@@ -123,7 +123,7 @@ class Listing:
         if len(self) <= MAX_CHECKED_SAMPLES:
             return self
         if self._sample is None:
-            self._sample = self.part(torch.from_numpy(self.random_positions()))
+            self._sample = self.subset_of(torch.from_numpy(self.random_positions()))
         return self._sample
 
     def facts(self, of):

@@ -13,7 +13,7 @@ COLOUR_COUNT = 2**24
 MAX_VALUES_SHOWN = 10
 
 # Bits of SampleFacts.flags: differences between a mask's stored pixels and the display in an image viewer.
-TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, EQUAL_CHANNELS, ONLY_IMAGE_TURNED, ALPHA, DEEP, CHECKED = (
+TRANSPARENT, GREY_PALETTE, OTHER_PALETTE, EQUAL_CHANNELS, ONLY_IMAGE_TURNED, ALPHA, SIXTEEN_BIT, CHECKED = (
     1 << n for n in range(8)
 )
 FRAMES, OTHER_SIZE = 1 << 8, 1 << 9  # of images

@@ -295,7 +295,7 @@ class PictureFacts(NamedTuple):
     size: tuple  # upright (height, width)
     orientation: int  # EXIF; 1: as stored
     has_alpha: bool
-    is_deep: bool  # 16 bits
+    has_16_bits: bool
     has_frames: bool  # several frames or pages
 
 

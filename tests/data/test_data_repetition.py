@@ -87,7 +87,7 @@ def test_parts_of_several_processes_are_those_of_one():
     found = []
     for rank in range(2):
         loader = batches_of(Drawing(), batch_size=8)
-        loader.batch_sampler.place = (rank, 2)
+        loader.batch_sampler.rank_and_count = (rank, 2)
         found.append(drawn(loader))
     assert sorted(found[0] + found[1]) == sorted(whole)
 

@@ -228,8 +228,10 @@ def test_the_own_sizes_of_pictures_are_looked_up_in_one_walk_beside_that_of_the_
             *(m for n, size in enumerate(sizes) for m in ((f'{n}.png', shade(n, size)), (f'{n}.cls', '1'))),
         )
     dataset = select_eval_loader(stream_args('--image_size', 16)).dataset.dataset
-    walks, places = [], type(dataset).places
-    monkeypatch.setattr(type(dataset), 'places', lambda stream, numbers: walks.append(1) or places(stream, numbers))
+    walks, places = [], type(dataset).shard_samples
+    monkeypatch.setattr(
+        type(dataset), 'shard_samples', lambda stream, numbers: walks.append(1) or places(stream, numbers)
+    )
     for batch in ((0, 1), (2, 3), (4, 5)):
         names = [dataset.name(n) for n in batch]
         assert [dataset.full_size(n) for n in batch] == [sizes[int(name)][::-1] for name in names]

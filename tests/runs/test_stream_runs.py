@@ -64,13 +64,13 @@ def test_the_names_of_a_test_are_looked_up_in_one_walk(runs, eval_here, monkeypa
     """Pictures and rows ask for the same names, and a stream begins anew for one that lies behind it."""
     from data.stream import Stream
 
-    walks, places = [], Stream.places
+    walks, places = [], Stream.shard_samples
 
     def counted(stream, numbers):
         walks.append(len(numbers))
         return places(stream, numbers)
 
-    monkeypatch.setattr(Stream, 'places', counted)
+    monkeypatch.setattr(Stream, 'shard_samples', counted)
     found = []
     for words in ([], ['--save_viz']):
         walks.clear()

@@ -31,7 +31,7 @@ def test_the_parts_of_a_batch_make_up_the_batch(length, count):
     shared = [EpochBatches(length, 16, True, seed=3) for _ in range(count)]
     streams = [StreamBatches(SimpleNamespace(order=lambda epoch: iter(range(length))), 16, True) for _ in range(count)]
     for rank, (sampler, stream) in enumerate(zip(shared, streams, strict=True)):
-        sampler.place = stream.place = (rank, count)
+        sampler.rank_and_count = stream.rank_and_count = (rank, count)
     parts = [list(sampler) for sampler in shared]
     assert {len(each) for each in parts} == {len(whole)}
     for number, (_, batch) in enumerate(whole):
@@ -51,7 +51,7 @@ def test_no_part_of_a_last_batch_is_a_single_sample(count):
     for rest in range(2, 15):
         for rank in range(count):
             sampler = EpochBatches(16 + rest, 16, True, seed=3)
-            sampler.place = (rank, count)
+            sampler.rank_and_count = (rank, count)
             assert len(list(sampler)[-1][1]) > 1, rest
 
 
