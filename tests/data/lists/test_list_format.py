@@ -90,7 +90,7 @@ def test_backslashes_of_masks(save, write):
 
 def test_of_very_long_lists_some_backslashes_are_looked_up(save, write, monkeypatch):
     monkeypatch.setattr(listing_py, 'MAX_CHECKED_SAMPLES', 5)
-    monkeypatch.setattr(listing_py, 'DRAWN', 3)
+    monkeypatch.setattr(listing_py, 'SAMPLED_CHECKS', 3)
     lines = [f'{save(f"i/{n}.png").parent.name}\\{n}.png {n}' for n in range(8)]
     assert list(read_list(write('list.txt', '\n'.join(lines))).images) == [f'i/{n}.png' for n in range(8)]
 
