@@ -27,6 +27,7 @@ from model.parameter_memory import refuse_too_large, size_options_text
 from utils.base.errors import DanluError
 from utils.base.machine import select_gpus
 from utils.base.registry import load_entry
+from utils.distributed import processes
 from utils.distributed.fsdp import shard
 from utils.options.arguments import brief, keyword_values
 from utils.options.model_source import SOURCE, class_of_source
@@ -178,6 +179,18 @@ def equip_multi_gpu(model, gpus):
         return model
     model = model.to(f'cuda:{gpus[0]}')
     return model if len(gpus) == 1 else Parallel(model, device_ids=gpus)
+
+
+def spread(net, gpus, device, parallel):
+    """Return the network as it computes on several GPUs or in several processes, or as it is.
+
+    Args:
+        net: nn.Module on its device.
+        gpus: CUDA indices (list of int) of this process.
+        device: torch.device of this process.
+        parallel: as equip_processes has it.
+    """
+    return equip_multi_gpu(net, gpus) if processes.count() == 1 else equip_processes(net, device, parallel)
 
 
 def equip_processes(model, device, parallel):

@@ -20,7 +20,7 @@ ORDER = [
     {'html_report'},
 ]
 LEVEL = {package: level for level, packages in enumerate(ORDER) for package in packages}
-TOP_LEVEL = ('data', 'model', 'train', 'eval', 'options', 'loss', 'metrics', 'scripts', 'examples', 'tests')
+TOP_LEVEL = ('data', 'model', 'train', 'eval', 'loss', 'metrics', 'scripts', 'examples', 'tests')
 
 
 def wrong_imports(folder):

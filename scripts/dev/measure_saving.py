@@ -35,16 +35,16 @@ def measure(args, folder):
     )
     trainer, seconds = Trainer(options, train_loader=loader, val_loader=loader), ([], [])
     batch = next(iter(loader))
-    trainer.start_epoch(1)
+    next(trainer.session.batches(1))
     for group in range(2 * args.groups + 2):
         started = time.perf_counter()
         if group % 2:
-            trainer.save_within_epoch()
+            trainer.session.save_within_epoch()
         for _ in range(args.steps):
-            trainer.witness.before(trainer)
+            trainer.session.resume_check.before_step(trainer)
             done = trainer.train_step(batch)
             trainer.batch += 1
-            trainer.witness.after(trainer, done[0], done[2])
+            trainer.session.resume_check.after_step(trainer, done[0], done[2])
         trainer.logger.checkpoints.finish()
         if group > 1:  # the first ones warm up
             seconds[group % 2].append(time.perf_counter() - started)

@@ -103,7 +103,7 @@ def repeat(directory, conditions, steps):
         """A Trainer that stops after the steps to repeat."""
 
         def train_step(self, batch):
-            if not self.first_steps.left:
+            if not self.session.replay_log.left:
                 raise AllStepsDone
             return super().train_step(batch)
 
@@ -113,7 +113,7 @@ def repeat(directory, conditions, steps):
         args = from_keywords(lambda words: parse_train_args([f'@{Path(directory) / "args.txt"}', *words]), options)
         with contextlib.redirect_stdout(io.StringIO()):
             trainer = Replay(args)
-            trainer.first_steps = ReplayLog(args.model_dir, steps)
+            trainer.session.replay_log = ReplayLog(args.model_dir, steps)
             with contextlib.suppress(AllStepsDone):
                 trainer.train()
         return read_replay_log(args.model_dir)

@@ -74,7 +74,7 @@ def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metr
     def step_and_stop(batch):
         done = step(batch)
         if first.update.steps == 3:
-            first.interruption.signal = signal.SIGTERM
+            first.session.preemption.signal = signal.SIGTERM
         return done
 
     first.train_step = step_and_stop

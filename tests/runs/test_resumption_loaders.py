@@ -9,7 +9,7 @@ from metrics import Metrics
 from options import train_args
 from tests.runs.helpers import loader_of
 from train import Trainer
-from utils.training.preemption import Interruption
+from utils.training.preemption import Preemption
 
 
 @pytest.mark.parametrize(('hidden', 'own', 'exact'), [(False, True, True), (False, False, True), (True, True, False)])
@@ -49,7 +49,7 @@ class Stopping(Trainer):
     def train_step(self, batch):
         done = super().train_step(batch)
         if self.update.steps == self.stop_at:
-            self.interruption.signal = signal.SIGTERM
+            self.session.preemption.signal = signal.SIGTERM
         return done
 
 
@@ -82,7 +82,7 @@ def test_workers_that_a_signal_has_ended_are_no_error_however_they_are_missed(er
         interruption.signal = signalled
         raise error
 
-    interruption, signalled, saved = Interruption(), None, []
+    interruption, signalled, saved = Preemption(), None, []
     with pytest.raises(error):
         list(interruption.guarded(batches(), lambda: saved.append('state')))
     assert saved == [], 'without a signal the error is one'

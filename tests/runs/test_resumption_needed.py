@@ -125,10 +125,10 @@ def test_gradients_that_wait_for_their_step_are_needed(left_out, differs, tmp_pa
         Trainer(train_args(**words), train_loader=kind(batches), val_loader=batches) for kind in (list, Broken)
     )
     whole.train()
-    cut.train_loader.interruption = cut.interruption
+    cut.train_loader.interruption = cut.session.preemption
     with pytest.raises(SystemExit):
         cut.train()
-    assert 'batch 4 of epoch 1' in cut.saved
+    assert 'batch 4 of epoch 1' in cut.session.saved
     on = Trainer(train_args(resume=cut.args.model_dir), train_loader=batches, val_loader=batches)
     assert on.update.waiting == 1, 'a gradient was to wait'
     left_out(on)

@@ -14,6 +14,7 @@ from utils.base.errors import DanluError
 from utils.provenance.record import read_record
 from utils.runs.checkpoint import load_checkpoint
 from utils.training.run_copy import copy_run
+from utils.training.session import RunSession
 
 WORDS = ['--epochs', 4, '--save_freq', 1, '--schedule', 'step', '--lr_steps', 1, '--gamma', 0.5, '--lr', 0.004,
          '--num_workers', 0]  # fmt: skip
@@ -100,7 +101,7 @@ def test_without_a_run_or_with_auto_it_is_refused(capsys, own):
 
 
 def test_a_copy_that_fails_at_its_start_is_removed(own, train_here, monkeypatch):
-    monkeypatch.setattr(Trainer, 'restore', lambda self, notes: 1 / 0)
+    monkeypatch.setattr(RunSession, '_restore', lambda self, notes: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train_here('--resume', own.directory / 'epoch_0002.pth', '--as', 'failed')
     assert not (own.directory.parent / 'failed').exists()

@@ -79,7 +79,7 @@ def test_tensorboard_reads_the_same_values_and_both_pictures(digits_run, history
 
 
 def test_validation_pictures_are_the_first_of_the_list(digits_run, events_of):
-    with np.load(train.os.path.join(os.path.dirname(train.__file__), 'data', 'digits.npz')) as file:
+    with np.load(os.path.join(os.path.dirname(train.__file__), 'data', 'digits.npz')) as file:
         first = file['test_images'][0]
     event = events_of(digits_run).images['val/samples'][0]
     shown = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))[:112:4, :112:4, 0]

@@ -142,7 +142,7 @@ class Stopping(Trainer):
     def train_step(self, batch):
         done = super().train_step(batch)
         if self.update.steps == 4:
-            self.interruption.signal = signal.SIGTERM
+            self.session.preemption.signal = signal.SIGTERM
         return done
 
 

@@ -58,7 +58,7 @@ class OutputFingerprinter:
 
         All states must hold the current weights. Within an epoch a large network is not evaluated for each checkpoint.
         """
-        found, interruption = None, self.trainer.interruption
+        found, interruption = None, self.trainer.session.preemption
         if self.why_impossible is None and (not self.trainer.batch or interruption.signal or self._may_be_slow()):
             with self.time_budget.spending():
                 found = self._compute_fingerprint()

@@ -40,7 +40,7 @@ class StepLog:
         """
         update = trainer.update
         self.last = update.steps
-        text = running_text(trainer.finite_loss(epoch), trainer.metrics['train'])
+        text = running_text(trainer.session.finite_loss(epoch), trainer.metrics['train'])
         if processes.is_first():
             samples = f'{progress.done:,}' + (f'/{progress.total:,}' if progress.total else '')
             place = f'step {update.steps}, epoch {epoch}/{trainer.args.epochs}, {samples} samples'

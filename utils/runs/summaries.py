@@ -31,7 +31,7 @@ def summary_of_trainer(trainer):
     if 'waiting_for_data' in vars(trainer):
         parts = trainer.waiting_for_data[1]
         return f'{type(trainer).__name__}: {model_line(parts["model"])}, waits for the data of fit()'
-    if 'step_log' not in vars(trainer):  # its constructor has not ended
+    if not trainer.is_open():  # its constructor has not ended
         return object.__repr__(trainer)
     args, best = trainer.args, trainer.selection.best
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}

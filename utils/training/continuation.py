@@ -5,8 +5,9 @@ Going on is resuming the run from its last.pth, within the process: the same bit
 
 from utils.base.errors import DanluError
 from utils.options.resuming import ENDING_WITH_RUN
-from utils.training.nonfinite_policy import Divergence
-from utils.training.preemption import select_interruption
+from utils.training.build import build_selector
+from utils.training.nonfinite_policy import NonFinitePolicy
+from utils.training.preemption import select_preemption
 
 # Options that a Trainer reads when it is built and never again.
 READ_ONCE = (
@@ -46,10 +47,10 @@ def begin_training(trainer, epochs=None):
     if trainer.has_started:
         _reopen(trainer)
     elif changed and not plan['resumed']:
-        trainer.selection = trainer.select_selection()
+        trainer.selection = build_selector(trainer)
         trainer.logger.selection = trainer.selection
         trainer.rebuild_update()
-        trainer.renew_record()
+        trainer.session.renew_record()
     note_plan(trainer)
     trainer.has_started = True
 
@@ -81,14 +82,15 @@ def _check_unchanged(trainer):
 def _reopen(trainer):
     """Go on with the run of a Trainer whose train() has ended, from its last.pth."""
     args = trainer.args
-    if trainer.saved is None:
+    session = trainer.session
+    if session.saved is None:
         raise DanluError('nothing was saved before the training was interrupted: make a new Trainer')
     args.resume = args.model_dir
-    trainer.interruption = select_interruption(args)
-    trainer.divergence = Divergence(trainer)
-    trainer.sums, trainer.shown, trainer.events = None, [], None
+    session.preemption = select_preemption(args)
+    trainer.nonfinite = NonFinitePolicy(trainer)
+    session.reset()
     trainer.rebuild_update()
-    trainer.open_run([])
+    session.open([])
 
 
 def take_data(trainer, train_data, val_data):

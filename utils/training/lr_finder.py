@@ -12,6 +12,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import made_regular
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.training.freeze import train_mode
+from utils.training.run_messages import repeat_command
 
 LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
 SMOOTH = 0.9  # share of the past in the smoothed loss
@@ -46,7 +47,7 @@ def find_lr(trainer):
     draw(path, rates, losses, steepest)
     print(f'learning rates: the loss falls most steeply at {steepest:.2g}, is least at {rates[losses.argmin()]:.2g}')
     print(f'plot: {path}')
-    print(f'to train with it: {trainer.repeat_command()} --lr {steepest:.2g}')
+    print(f'to train with it: {repeat_command(trainer)} --lr {steepest:.2g}')
     return float(steepest)
 
 

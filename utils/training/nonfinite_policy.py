@@ -24,7 +24,7 @@ GO_BACK = 3  # times to the same weights
 LEAST_SCALE = 1e-4  # of a GradScaler: gradients that overflow even so are not finite (fairseq stops there too)
 
 
-class Divergence:
+class NonFinitePolicy:
     """Does what args.on_nan says when a step of a trainer raises NonFiniteError.
 
     Args:
@@ -59,12 +59,27 @@ class Divergence:
             self.in_a_row, self.fresh = 0, False
         return done
 
-    def finish(self):
-        """Take the step for which an epoch of unknown length has left gradients over."""
+    def finish_epoch(self):
+        """Take the step for which an epoch of unknown length has gradients left, and say what was left out.
+
+        Raises:
+            DanluError: there was no batch, or all of them were left out.
+        """
+        trainer = self.trainer
         try:
-            self.trainer.update.finish()
+            trainer.update.finish()
         except NonFiniteError as diverged:
             self.handle_nonfinite(diverged)
+        if not trainer.batch:
+            raise DanluError('there is no batch to train on: the loader is empty')
+        count = len(self.left_out)
+        if count >= trainer.batch:
+            raise DanluError(f'no batch of epoch {trainer.epoch + 1} could be learned from. {advice(trainer)}')
+        if count:
+            trainer.logger.print(
+                f'--on_nan {self.policy}: {count} of {trainer.batch} batches of epoch {trainer.epoch + 1} left out: '
+                f'{few(self.left_out)}'
+            )
 
     def check_pending(self):
         """Make sure that all steps so far were finite; waits for the device.
@@ -147,19 +162,20 @@ class Divergence:
         before = met['gone_back'] if met['fresh'] else [weights_of, 0]
         if before[1] == GO_BACK:
             raise DanluError(f'{text}. Going back to the weights of {before[0]} has not helped {GO_BACK} times')
-        position = trainer.batch, trainer.epoch_rng, trainer.shown
+        position, shown = (trainer.batch, trainer.epoch_rng), trainer.session.shown
         place_in_step = {name: getattr(update, name) for name in ('steps', 'left', 'waiting', 'together', 'numbers')}
         rng, last, in_a_row = get_rng_state(), max(self.left_out), self.in_a_row
         load_weights(trainer.net, state['model'], path)
         trainer.set_resume_state(state)
         set_rng_state(rng)
         self.take_up_sums(state, then)
-        trainer.batch, trainer.epoch_rng, trainer.shown, trainer.resumed_at = *position, 0
+        trainer.batch, trainer.epoch_rng, trainer.resumed_at = *position, 0
+        trainer.session.shown = shown
         self.catch_up(place_in_step, state['step'])
         earlier = met['left_out'] if then else []  # or they are those of the epoch before
         self.left_out = sorted({*earlier, *range(then + 1, last + 1)})
         self.in_a_row, self.gone_back, self.fresh = in_a_row, [before[0], before[1] + 1], True
-        trainer.interruption.asked = True  # or a run that is resumed would do otherwise
+        trainer.session.preemption.asked = True  # or a run that is resumed would do otherwise
         return before[0]
 
     def take_up_sums(self, state, then):
@@ -182,21 +198,6 @@ class Divergence:
             warnings.simplefilter('ignore')
             for _ in range(update.steps - steps):
                 update.schedule.step()
-
-    def end_epoch(self):
-        """Say what was left out of the epoch.
-
-        Raises:
-            DanluError: everything.
-        """
-        trainer, count = self.trainer, len(self.left_out)
-        if count >= trainer.batch:
-            raise DanluError(f'no batch of epoch {trainer.epoch + 1} could be learned from. {advice(trainer)}')
-        if count:
-            trainer.logger.print(
-                f'--on_nan {self.policy}: {count} of {trainer.batch} batches of epoch {trainer.epoch + 1} left out: '
-                f'{few(self.left_out)}'
-            )
 
     def state_dict(self):
         """Return what a resumed run goes on with (dict of plain values)."""

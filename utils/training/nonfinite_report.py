@@ -10,7 +10,7 @@ from utils.distributed import processes
 from utils.distributed.fsdp import local_shard
 from utils.runs.async_writer import snapshot
 from utils.runs.checkpoint import save_checkpoint, unwrap_model
-from utils.training.run_messages import how_to_resume, resumes_in_python
+from utils.training.run_messages import how_to_resume, repeat_command, resumes_in_python
 
 FILE = 'diverged.pth'
 SHOWN = 8  # samples or parameters that a message names
@@ -41,7 +41,7 @@ def inspect(trainer, diverged, batches):
     facts = {'what': diverged.what, 'epoch': trainer.epoch + 1, 'loss': diverged.value, 'parameters': parameters}
     facts |= {'batches': found}
     # Not by the first process alone: weights in shards are put together by all of them.
-    state = trainer.state(trainer.last_row()) | {'step': diverged.steps, 'diverged': facts}
+    state = trainer.state(trainer.session.last_row()) | {'step': diverged.steps, 'diverged': facts}
     there = processes.broadcast_from_rank0(lambda: written(trainer, state))
     samples = at_fault or [name for each in found for name in each['samples']]
     return (
@@ -65,11 +65,11 @@ def advice(trainer, in_data=False):
     """Return what to do next (str); `in_data`: samples are not finite themselves."""
     args = trainer.args
     own = 'optimizer' in getattr(trainer, 'given', ())
-    lower = f'{trainer.repeat_command()} --lr {args.lr / 10:g}'
+    lower = f'{repeat_command(trainer)} --lr {args.lr / 10:g}'
     if own or resumes_in_python(trainer):
         lower = 'that of the ready-made optimizer' if own else f'train_args(lr={args.lr / 10:g}, ...)'
     text = 'Mend the data' if in_data else f'Look at the data, or lower the learning rate: {lower}'
-    if args.on_nan == 'stop' and trainer.saved is not None:
+    if args.on_nan == 'stop' and trainer.session.saved is not None:
         text += f'; or go on without it: {how_to_resume(trainer, on_nan="skip")}'
     return text
 

@@ -44,6 +44,12 @@ COUNTERPARTS = {
         ('eval', 'eval_error', 'eval_loop', 'eval_epoch', 'val_epoch', 'val_loop', 'validate', 'validate_epoch'),
         _EVALUATE,
     ),
+    # Trainer before its session and hooks
+    **dict.fromkeys(
+        'record_training save_within_epoch save_pictures show_first start_epoch run_epochs finite_loss'.split(),
+        'trainer.session does it; a Hook in trainer.hooks adds to a run (utils/training/hooks.py)',
+    ),
+    'for_testing': 'eval_weights() gives the network the weights that are tested',
     'check_init': 'the constructor checks; --dry_run tries every part once',
     **dict.fromkeys(
         ('save_state', 'load_state', 'save_checkpoint', 'load_checkpoint', 'on_save_checkpoint', 'on_load_checkpoint'),

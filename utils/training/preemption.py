@@ -25,7 +25,7 @@ class Interrupted(RuntimeError):
     """Ends a pass over data that is not part of what is saved: it begins anew."""
 
 
-class Interruption:
+class Preemption:
     """Says after each step whether the state is to be saved, and whether the run ends then.
 
     Args:
@@ -87,13 +87,13 @@ class Interruption:
         _end_by(self.signal)
 
 
-class SharedInterruption(Interruption):
-    """An Interruption of several processes: all of them save, and end, at the same step.
+class SharedPreemption(Preemption):
+    """A Preemption of several processes: all of them save, and end, at the same step.
 
     What one of them knows goes to all while the next step is computed, and counts after it.
 
     Args:
-        save_steps, save_minutes: as Interruption has them.
+        save_steps, save_minutes: as Preemption has them.
         agreement: utils.distributed.processes.AsyncFlagReduce.
     """
 
@@ -125,11 +125,11 @@ class SharedInterruption(Interruption):
             self.noticed, self.noticed_at = number, now
 
 
-def select_interruption(args):
-    """Return the Interruption that options (save_steps, save_minutes) ask for, of several processes a shared one."""
+def select_preemption(args):
+    """Return the Preemption that options (save_steps, save_minutes) ask for, of several processes a shared one."""
     if processes.count() == 1:
-        return Interruption(args.save_steps, args.save_minutes)
-    return SharedInterruption(args.save_steps, args.save_minutes, processes.AsyncFlagReduce())
+        return Preemption(args.save_steps, args.save_minutes)
+    return SharedPreemption(args.save_steps, args.save_minutes, processes.AsyncFlagReduce())
 
 
 def prepare_worker(_):

@@ -24,9 +24,9 @@ LONG = 60  # steps of which no more than these are measured
 
 def with_profiler(trainer, batches):
     """Return the batches (iterable); with --profile those of the first epoch are measured while they go by."""
-    if not trainer.to_profile:
+    if not trainer.session.to_profile:
         return batches
-    trainer.to_profile = False
+    trainer.session.to_profile = False
     # The trainer does not keep the Profile: in a circle, worker processes would be waited for until they time out.
     return Profile(trainer).steps(iter(batches))
 
@@ -135,7 +135,7 @@ class Profile:
             self._wrap(trainer, 'to_device', 'copy'),
             self._wrap(trainer, 'compute_loss', 'loss', then='backward'),
             self._wrap(trainer, 'compute_metrics', 'metrics'),
-            self._wrap(trainer, 'finite_loss', 'logging'),
+            self._wrap(trainer.session, 'finite_loss', 'logging'),
             self._wrap(trainer.logger, 'record', 'logging'),
             self._wrap(trainer.logger, 'record_sum', 'logging'),
             self._wrap(trainer.optimizer, 'zero_grad', 'optimizer'),

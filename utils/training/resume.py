@@ -19,6 +19,7 @@ from utils.distributed.fsdp import full_tensors, optimizer_state
 from utils.drawing.curves import draw_run
 from utils.provenance.checkpoint_check import check_loaded
 from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
+from utils.training.hooks import state_of_hooks
 
 DAMAGED = 'last.damaged.pth'
 
@@ -39,13 +40,17 @@ def resume_state(trainer):
             'batch': trainer.batch,
             'rng': trainer.epoch_rng,
             'gradients': update.waiting_state(),
-            'shown': list(trainer.shown),
-            'drawing': {split: allowance.state_dict() for split, allowance in trainer.drawing.items()},
+            'shown': list(trainer.session.shown),
+            'drawing': {split: allowance.state_dict() for split, allowance in trainer.session.drawing.items()},
             'accumulates': 'as one batch',
         },
         'best': trainer.selection.best,
-        'recorder': {'history': trainer.logger.history, 'epoch': trainer.sums or trainer.logger.recorder.state_dict()},
-        'diverged': trainer.divergence.state_dict(),
+        'recorder': {
+            'history': trainer.logger.history,
+            'epoch': trainer.session.sums or trainer.logger.recorder.state_dict(),
+        },
+        'diverged': trainer.nonfinite.state_dict(),
+        **({'hooks': hooks} if (hooks := state_of_hooks(trainer.hooks)) else {}),
         **own_of_each(trainer),
     }
 
@@ -227,10 +232,11 @@ def _take_up(trainer, state):
     loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
-    trainer.shown, trainer.drawn = list(loader.get('shown', [])), loader.get('drawing') or {}
+    trainer.session.shown, trainer.session.drawing_state = list(loader.get('shown', [])), loader.get('drawing') or {}
     update.load_waiting_state(loader.get('gradients'))
-    trainer.divergence.load_state_dict(state.get('diverged', {}))
-    trainer.interruption.saved(update.steps)
+    trainer.nonfinite.load_state_dict(state.get('diverged', {}))
+    trainer.session.preemption.saved(update.steps)
+    trainer.session.hook_states = state.get('hooks', [])
     take_own(trainer, state)
 
 

@@ -72,10 +72,10 @@ def end_lines(trainer):
 
 def interrupted_line(trainer):
     """Return what an interrupted run has left, and how to go on (str)."""
-    if trainer.saved is None:
+    if trainer.session.saved is None:
         return 'nothing was saved yet, so there is nothing to go on with'
     parts = ', with the same parts' if resumes_in_python(trainer) else ''
-    return f'last.pth holds {trainer.saved}; to go on{parts}: {how_to_resume(trainer)}'
+    return f'last.pth holds {trainer.session.saved}; to go on{parts}: {how_to_resume(trainer)}'
 
 
 def resumes_in_python(trainer):
@@ -93,6 +93,11 @@ def how_to_resume(trainer, **changes):
         return f'Trainer(train_args({options}), {parts})'
     words = ''.join(f' --{name} {value}' for name, value in changes.items())
     return f'{rank_env.starter()} {program_of(trainer)} --resume {shlex.quote(run)}{words}'
+
+
+def repeat_command(trainer):
+    """Return the command (str) that repeats the run."""
+    return f'python {program_of(trainer)} @{shlex.quote(os.path.join(trainer.args.model_dir, "args.txt"))}'
 
 
 def place_line(trainer):

@@ -22,10 +22,17 @@ def recording(own, samples, fault=None, left_out=None, phases=None):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             self.learned, self.seen = 0, 0
-            for allowance in self.drawing.values():  # which epochs have pictures is not to depend on the time
+            for allowance in self.session.drawing.values():  # which epochs have pictures is not to depend on the time
                 allowance.due = lambda: True
             if left_out is not None:
                 left_out(self)
+            save = self.session.save
+
+            def save_within(states):
+                with within('saving'):
+                    save(states)
+
+            self.session.save = save_within
 
         def __init_subclass__(cls):
             super().__init_subclass__()
@@ -46,10 +53,6 @@ def recording(own, samples, fault=None, left_out=None, phases=None):
         def val_per_epoch(self, epoch):
             with within('validation'):
                 super().val_per_epoch(epoch)
-
-        def save(self, states):
-            with within('saving'):
-                super().save(states)
 
     Recording.train_step = recorded(own.train_step, phases)
     return Recording

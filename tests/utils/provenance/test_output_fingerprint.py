@@ -384,9 +384,9 @@ def tensors(value):
 def test_within_an_epoch_a_slow_network_is_not_asked_each_time(tmp_path, monkeypatch):
     asked = []
     trainer = trainer_of(tmp_path, save_steps=1)
-    monkeypatch.setattr(trainer.fingerprints.time_budget, 'due', lambda: False)
+    monkeypatch.setattr(trainer.session.fingerprints.time_budget, 'due', lambda: False)
     monkeypatch.setattr(
-        trainer.fingerprints, '_compute_fingerprint', lambda: asked.append((trainer.epoch, trainer.batch))
+        trainer.session.fingerprints, '_compute_fingerprint', lambda: asked.append((trainer.epoch, trainer.batch))
     )
     trainer.train()
     assert asked == [(1, 0), (2, 0)]

@@ -118,7 +118,7 @@ def test_a_resumed_run_shows_what_an_uninterrupted_one_does(moment, tmp_path):
         step = stopped.train_step
 
         def step_and_stop(batch):
-            stopped.interruption.signal = signal.SIGTERM if stopped.update.steps == 5 else None
+            stopped.session.preemption.signal = signal.SIGTERM if stopped.update.steps == 5 else None
             return step(batch)
 
         stopped.train_step = step_and_stop
@@ -126,7 +126,7 @@ def test_a_resumed_run_shows_what_an_uninterrupted_one_does(moment, tmp_path):
         evaluate = stopped.val_per_epoch
 
         def stop_and_evaluate(epoch):
-            stopped.interruption.signal = signal.SIGTERM if epoch == 2 else None
+            stopped.session.preemption.signal = signal.SIGTERM if epoch == 2 else None
             return evaluate(epoch)
 
         stopped.val_per_epoch = stop_and_evaluate

@@ -152,7 +152,7 @@ def test_gradients_that_wait_go_on_to_the_same_bits(tmp_path, case):
     whole = trainer_of(tmp_path / 'whole', words, batches)
     whole.train()
     cut = trainer_of(tmp_path / 'cut', words, Broken(batches))
-    cut.train_loader.interruption = cut.interruption
+    cut.train_loader.interruption = cut.session.preemption
     with pytest.raises(SystemExit):
         cut.train()
     run = cut.args.model_dir

@@ -236,7 +236,7 @@ class Stopping(Trainer):
 
     def train_step(self, batch):
         if self.update.steps + 1 == self.stop_at:
-            self.interruption.signal = signal.SIGTERM
+            self.session.preemption.signal = signal.SIGTERM
         return super().train_step(batch)
 
 

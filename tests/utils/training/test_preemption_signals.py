@@ -13,7 +13,7 @@ import train
 from options import train_args
 from utils.base.ending_signals import ENDING_SIGNALS, free_signals, handle_signals, ignore_group_signals, signal_name
 from utils.base.registry import PROJECT
-from utils.training.preemption import Interruption
+from utils.training.preemption import Preemption
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='names the signals of Linux')
 SOME = ['SIGHUP', 'SIGQUIT', 'SIGUSR2', 'SIGALRM', 'SIGTERM', 'SIGXCPU', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGPWR']
@@ -51,7 +51,7 @@ def test_all_signals_count_that_end_a_process_and_can_be_caught():
 @pytest.mark.parametrize('number', ENDING_SIGNALS, ids=signal_name)
 def test_each_is_noticed_while_a_run_goes_on(number, at_default):
     at_default(number)
-    interruption = Interruption()
+    interruption = Preemption()
     with interruption.watching():
         signal.raise_signal(number)
     assert interruption.signal == number
@@ -61,7 +61,7 @@ def test_each_is_noticed_while_a_run_goes_on(number, at_default):
 def test_what_is_ignored_stays_ignored(at_default):
     """As SIGHUP is under nohup."""
     at_default(signal.SIGHUP, signal.SIG_IGN)
-    interruption = Interruption()
+    interruption = Preemption()
     with interruption.watching():
         signal.raise_signal(signal.SIGHUP)
     assert interruption.signal is None
@@ -70,7 +70,7 @@ def test_what_is_ignored_stays_ignored(at_default):
 def test_what_other_code_handles_stays_with_it(at_default):
     seen = []
     at_default(signal.SIGUSR2, lambda number, frame: seen.append(number))
-    interruption = Interruption()
+    interruption = Preemption()
     with interruption.watching():
         signal.raise_signal(signal.SIGUSR2)
     assert interruption.signal is None
@@ -113,7 +113,7 @@ def test_the_step_at_hand_is_saved(name, at_default, tmp_path):
 
 def test_a_second_ctrl_backslash_ends_at_once(at_default):
     at_default(signal.SIGQUIT)
-    with Interruption().watching(), pytest.raises(SystemExit) as ended:
+    with Preemption().watching(), pytest.raises(SystemExit) as ended:
         signal.raise_signal(signal.SIGQUIT)
         signal.raise_signal(signal.SIGQUIT)
     assert ended.value.code == 128 + signal.SIGQUIT

@@ -28,8 +28,8 @@ def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_p
 
     def step_and_stop(batch):
         if stopped.update.steps == 12:
-            stopped.drawing['val'].cost = 1e9  # seconds: drawing is slow
-            stopped.interruption.signal = signal.SIGTERM
+            stopped.session.drawing['val'].cost = 1e9  # seconds: drawing is slow
+            stopped.session.preemption.signal = signal.SIGTERM
         return step(batch)
 
     stopped.train_step = step_and_stop

@@ -1,0 +1,83 @@
+"""Hooks: what is done besides the step, at named moments of a run.
+
+    class GradientNorm(Hook):
+        def after_step(self, trainer, images, predictions, targets):
+            norms = [p.grad.norm() for p in trainer.net.parameters() if p.grad is not None]
+            trainer.logger.record('train/gradient_norm', torch.stack(norms).norm().item(), len(images))
+
+    trainer = Trainer(args)
+    trainer.hooks.append(GradientNorm())
+
+The Trainer's own RunSession is called first, then `trainer.hooks` in their order. With several processes each process
+calls its own hooks. (The idea is that of the hooks of detectron2's engine.)
+"""
+
+from utils.base.errors import DanluError
+from utils.metrics.base import can_be_saved
+
+
+class Hook:
+    """Base of hooks: each method does nothing, and a hook defines those that it needs."""
+
+    def before_train(self, trainer):
+        """Called when train() begins, also when it is called again or resumes a run."""
+
+    def before_step(self, trainer):
+        """Called before each batch; `trainer.batch` batches of the epoch are done."""
+
+    def after_step(self, trainer, images, predictions, targets):
+        """Called after each batch with what train_step returned, but not after batches that --on_nan leaves out.
+
+        With --accumulate several batches make one optimizer step: `trainer.update.steps` counts those.
+        """
+
+    def after_epoch(self, trainer, row):
+        """Called after the validation of an epoch, before its checkpoints are saved.
+
+        Args:
+            row: the epoch's values (dict), as history.csv has them.
+        """
+
+    def after_train(self, trainer):
+        """Called when the last epoch is done; not where the run was interrupted or failed."""
+
+    def state_dict(self):
+        """Return what a resumed run needs of the hook: a dict of tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take over what `state_dict` returned, before `before_train`."""
+
+
+def state_of_hooks(hooks):
+    """Return the states of hooks (list of dict) with the names of their classes, for last.pth.
+
+    Raises:
+        DanluError: a state holds something that a checkpoint cannot hold.
+    """
+    states = []
+    for hook in hooks:
+        name, state = type(hook).__name__, hook.state_dict()
+        if not can_be_saved(state):
+            raise DanluError(
+                f'{name}.state_dict() returns something that last.pth cannot hold; it may hold tensors, numbers, '
+                'strings, bools and None, in lists and dicts'
+            )
+        if state:
+            states.append({'hook': name, 'state': state})
+    return states
+
+
+def load_hooks(hooks, states):
+    """Give hooks the states that `state_of_hooks` returned, to hooks of one class in their order.
+
+    Returns:
+        the names (list of str) of the classes whose states no hook took.
+    """
+    states = list(states)
+    for hook in hooks:
+        found = next((entry for entry in states if entry['hook'] == type(hook).__name__), None)
+        if found is not None:
+            states.remove(found)
+            hook.load_state_dict(found['state'])
+    return [entry['hook'] for entry in states]

@@ -1,0 +1,158 @@
+"""Parts of a Trainer that can be assigned until training begins: optimizer, scheduler, loss."""
+
+from utils.base.errors import DanluError
+from utils.options.given_parts import add
+from utils.training.build import build_selector
+from utils.training.ready_parts import check_optimizer, notes_on_optimizer, notes_on_replaced, ready_loss
+
+
+class ReplaceableParts:
+    """Lets `trainer.optimizer = x`, `trainer.scheduler = x` and `trainer.loss = x` work until training begins.
+
+    What is assigned takes the place of the part named by the options, in training, in the log and in the record. Once
+    training has begun, another loss counts from the next batch on, and the others raise DanluError.
+    """
+
+    optimizer_ = loss_ = given_scheduler = step_on = None
+    has_started = is_replacing = False
+
+    @property
+    def is_customised(self):
+        """Whether the Trainer is of a user's own class or has ready-made parts (bool)."""
+        return bool(self.given) or ReplaceableParts not in type(self).__bases__
+
+    def overridden(self, names):
+        """Return those of the methods `names` that a subclass of train.Trainer replaces (set of str)."""
+        base = next(each for each in type(self).__mro__ if ReplaceableParts in each.__bases__)
+        return {name for name in names if getattr(type(self), name) is not getattr(base, name)}
+
+    def is_open(self):
+        """Return whether the Trainer is built and its run is open (bool)."""
+        session = vars(self).get('session')
+        return session is not None and session.logger is not None
+
+    @property
+    def optimizer(self):
+        """The optimizer (torch.optim.Optimizer)."""
+        self.build_waiting()
+        return self.optimizer_
+
+    @optimizer.setter
+    def optimizer(self, optimizer):
+        if not self.can_be_replaced('optimizer'):
+            self.optimizer_ = optimizer
+            return
+        if self.given_scheduler is not None:
+            raise DanluError(
+                'trainer.optimizer: the ready-made scheduler belongs to the one before; assign trainer.scheduler = '
+                'Scheduler(optimizer), which brings its optimizer along'
+            )
+        check_optimizer(optimizer, self.net)
+        self.optimizer_ = optimizer
+        self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+
+    @property
+    def scheduler(self):
+        """The ready-made scheduler, or the utils.training.optim.Schedule of --schedule."""
+        self.build_waiting()
+        return self.update.schedule if self.given_scheduler is None else self.given_scheduler
+
+    @scheduler.setter
+    def scheduler(self, scheduler):
+        if not self.can_be_replaced('scheduler'):
+            raise DanluError('trainer.scheduler is there once the Trainer is: give Trainer(..., scheduler=...)')
+        optimizer = getattr(scheduler, 'optimizer', self.optimizer_)
+        before = self.given_scheduler, self.optimizer_
+        check_optimizer(optimizer, self.net)
+        self.given_scheduler, self.optimizer_ = scheduler, optimizer
+        try:
+            self.put_in_place('scheduler')
+        except DanluError:
+            self.given_scheduler, self.optimizer_ = before
+            raise
+        if optimizer is not before[1]:
+            self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+
+    @property
+    def loss(self):
+        """The loss (nn.Module)."""
+        self.build_waiting()
+        return self.loss_
+
+    @loss.setter
+    def loss(self, loss):
+        self.build_waiting()
+        if not self.is_open() or self.is_replacing:
+            self.loss_ = loss
+            return
+        self.loss_ = ready_loss(loss).to(self.device)
+        if self.has_started:  # it counts from the next batch on
+            self.update.accumulation.alike = self.parts_counted_alike()
+            self.given = {*self.given, 'loss'}
+            add(self.args, 'loss', loss)
+            return
+        self.selection = build_selector(self)
+        self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
+
+    def __getattr__(self, name):
+        """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
+        if name.startswith('__') or 'waiting_for_data' not in vars(self):
+            return object.__getattribute__(self, name)  # which says what is missing, also within a property
+        self.build_waiting()
+        return getattr(self, name)
+
+    def build_waiting(self, **data):
+        """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
+        if 'waiting_for_data' in vars(self):
+            args, parts, step_on = self.__dict__.pop('waiting_for_data')
+            self.build(args, parts | data, step_on)
+
+    def with_assigned(self, parts):
+        """Return ready-made parts (dict) with those that a subclass assigned before it called our constructor."""
+        early = {role: vars(self).get(f'{role}_') for role in ('optimizer', 'loss')}
+        return parts | {role: part for role, part in early.items() if parts[role] is None}
+
+    def note_given(self, args, parts, step_on):
+        """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
+        self.given = {name for name, part in parts.items() if part is not None}
+        self.given_scheduler, self.step_on, self.handed_parts = parts['scheduler'], step_on, parts
+        self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
+        if step_on is not None and self.given_scheduler is None:
+            raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
+        return notes_on_replaced(args, self.given)
+
+    def can_be_replaced(self, name):
+        """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.
+
+        Raises:
+            DanluError: training has begun, or the run was resumed with the state of the part.
+        """
+        self.build_waiting()
+        if not self.is_open() or self.is_replacing:
+            return False
+        if self.has_started:
+            raise DanluError(f'trainer.{name}: training has begun with another one; give a new Trainer {name}=...')
+        if self.args.resume:
+            raise DanluError(f'trainer.{name}: the run was resumed with another one; give it to Trainer as {name}=...')
+        return True
+
+    def rebuild_update(self):
+        """Build the Update and the schedule anew, with the learning rates that the optimizer was built with."""
+        self.is_replacing = True
+        try:
+            for group in self.optimizer_.param_groups if self.given_scheduler is None else ():
+                group['lr'] = group.pop('initial_lr', group['lr'])  # a warm-up has lowered it
+            self.update = self.select_update()
+        finally:
+            self.is_replacing = False
+
+    def put_in_place(self, name, notes=()):
+        """Let the Trainer use a part that was assigned, and note it."""
+        self.rebuild_update()
+        self.given = {*self.given, name}
+        self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
+        parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
+        add(self.args, name, parts[name])
+        for line in [*notes, *notes_on_replaced(self.args, {name})]:
+            self.logger.print(line)
+        self.session.renew_record()

@@ -1,0 +1,501 @@
+"""A run's session: all that surrounds the steps of a Trainer, so that the Trainer's loop holds none of it.
+
+It locks and opens the run's directory, keeps the record of code and data, writes log, TensorBoard and checkpoints,
+verifies resumed steps, and ends the run in order when a signal or an error comes.
+"""
+
+import math
+import time
+import weakref
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from options import get_train_model_dir, save_args, train_parser
+from utils.base.atomic_write import remove_partial
+from utils.base.batches import length_or_none
+from utils.base.errors import DanluError, message_of
+from utils.base.notebook import CellCurves
+from utils.base.progress import running_text
+from utils.base.record_schema import recorded_args
+from utils.base.seeding import get_rng_state, set_rng_state
+from utils.base.streams import guarded_output
+from utils.base.write_errors import close_afterwards, explain_write_errors, suppress_cleanup_errors
+from utils.distributed import processes
+from utils.distributed.fsdp import broadcast_buffers, is_sharded
+from utils.logger import Logger, TimeBudget
+from utils.options import given_parts
+from utils.options.arguments import names_of
+from utils.options.model_source import keep_source
+from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.duplicate_run import identical_run
+from utils.provenance.environment import program_of
+from utils.provenance.output_fingerprint import OutputFingerprinter
+from utils.provenance.record import Record, check_same_run
+from utils.provenance.replay_log import REPLAY_STEPS, ReplayLog
+from utils.provenance.resume_check import ResumeCheck
+from utils.runs.checkpoint import load_checkpoint, load_selected_weights
+from utils.runs.lock import select_lock
+from utils.runs.step_log import StepLog
+from utils.tasks.target_scale import loaded_scale_note
+from utils.training.error_hints import explained
+from utils.training.hooks import Hook, load_hooks
+from utils.training.nonfinite_report import advice
+from utils.training.preemption import GONE, Interrupted, select_preemption
+from utils.training.profiler import with_profiler
+from utils.training.ready_schedule import value_for
+from utils.training.resume import (
+    RunFinished,
+    batches_from,
+    draw_missing,
+    read_state,
+    restore,
+    rng_state_with,
+    set_aside,
+    take_best_weights,
+)
+from utils.training.run_copy import begin_copy, without_failed_copy
+from utils.training.run_messages import (
+    end_lines,
+    epoch_lines,
+    interrupted_line,
+    place_line,
+    repeat_command,
+    start_lines,
+)
+
+MAX_IMAGES = 8  # of one split in TensorBoard
+MAX_POINTS = 1024  # where samples are no images, so that numbers are drawn as points
+
+
+class RunSession(Hook):
+    """The session of one Trainer, in its `session`; on processes other than the first one it writes nothing.
+
+    Args:
+        trainer: train.Trainer with data, network, loss, metrics, optimizer and step; a weak reference is kept.
+        device: description (str) of the device.
+        check_resume: function that is called before a resumed run is restored, and may refuse.
+        begin: function that is called when the directory of a new run is locked.
+
+    Attributes:
+        logger: Logger; None until the session is open.
+        lock: lock of the run's directory.
+        preemption: Preemption, which knows of signals and of when to save.
+        shown: what of the epoch TensorBoard's files hold already (list of str): 'train', 'histograms', 'val'.
+        sums: what the Recorder holds when the training of an epoch is done (dict), or None.
+        saved: how far the run is in last.pth (str), or None: nothing was saved.
+    """
+
+    def __init__(self, trainer, device, check_resume, begin):
+        self._trainer = weakref.ref(trainer)  # in a cycle, worker processes would be waited for until they time out
+        self.args, self.device = trainer.args, device
+        self.check_resume, self.begin = check_resume, begin
+        self.preemption = select_preemption(trainer.args)
+        self.logger = self.lock = self.saved = None
+        self.reset()
+
+    def reset(self):
+        """Forget the state of the epoch, before the run is opened again."""
+        self.sums, self.shown = None, []
+        self.events = None  # of a resumed run: see Logger
+        self.drawing_state = {}  # of a resumed run: the state of `drawing`
+        self.hook_states = []  # likewise, of trainer.hooks, which are given after the Trainer is built
+
+    @property
+    def trainer(self):
+        """The train.Trainer."""
+        return self._trainer()
+
+    @cached_property
+    def record(self):
+        """The Record of what the run is made of: code, data, versions; its `values` are in every checkpoint."""
+        return Record(self.trainer)
+
+    # Opening and closing
+
+    def open(self, notes):
+        """Load what the run begins with and open what it writes; where that fails, unlock its directory.
+
+        Args:
+            notes: lines (list of str) for the log's beginning.
+        """
+        self.lock = None
+        try:
+            history = self._load(notes)
+            self.step_log = StepLog(self.args.log_steps, self.trainer.update.steps)
+            self._open_files(history, notes)
+        except BaseException:
+            if self.lock is not None:
+                self.lock.release()
+            raise
+
+    def _load(self, notes):
+        """Load the weights or the state that the run begins with, and return the history of a resumed run."""
+        args = self.args
+        if args.resume and args.model_dir is None:  # a notebook that did not call prepare_train_args
+            args.model_dir = args.resume = processes.broadcast_from_rank0(lambda: begin_copy(args, train_parser()))
+        if args.resume:
+            self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
+            if processes.is_first():
+                remove_partial(self.lock.path.parent)
+            with without_failed_copy(args):
+                return self._restore(notes)
+        if args.load_model_path:
+            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
+            loaded = load_selected_weights(self.trainer.net, checkpoint, args)
+            check = check_loaded(self.trainer.net, checkpoint, args.load_model_path, args, loaded, 'weights')
+            notes += [*loaded, *check.lines, *loaded_scale_note(args, recorded_args(checkpoint))]
+        return []
+
+    def _restore(self, notes):
+        """Restore the run of args.resume, add to `notes` where it was, and return its history."""
+        trainer, args = self.trainer, self.args
+        state, path, note = read_state(args, repeat_command(trainer), trainer.selection)
+        run = self.lock.path.parent
+        check_same_run(state, path, run)
+        if note:
+            notes += [note, *(set_aside(path, run) if processes.is_first() else [])]
+        self.check_resume()
+        notes += restore(trainer, state, path)
+        if why := self.why_stop(trainer.epoch):
+            draw_missing(path, state, trainer.selection)
+            raise RunFinished(f'--resume: {path} ended after epoch {trainer.epoch}: {why}')
+        notes += self.record.continue_record(state, run) if processes.is_first() else []
+        self.recorder_state, self.events = state['recorder'].get('epoch'), state.get('events')
+        then, now = state['args'], vars(args)
+        ignored = {*names_of(args, repeated=False), 'given_parts', *given_parts.unused_options(args)}
+        changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in ignored and now[k] != then.get(k, now[k])]
+        self.saved = place_line(trainer)
+        notes.append(f'resumed after {self.saved}' + (f'; changed: {", ".join(changed)}' if changed else ''))
+        return state['recorder']['history']
+
+    def _open_files(self, history, notes):
+        """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
+        trainer, args = self.trainer, self.args
+        trainer.is_closed = False
+        make_model_dir(args)
+        if not processes.is_first():
+            self._open_silently(history)
+            return
+        if not args.resume:
+            self.lock = select_lock(args.model_dir)
+            self.begin()
+        if self.lock.stale_owner:
+            notes.append(f'{self.lock.stale_owner}, which had this run, is gone')
+        keep_source(args)
+        save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
+        if not (args.dry_run or args.find_lr):
+            notes += self._write_record()
+        ignored = {'from_data', *names_of(args, repeated=False)}
+        options = {name: value for name, value in vars(args).items() if name not in ignored}
+        self.logger = Logger(args.model_dir, history, trainer.update.steps, self.events, options, trainer.selection)
+        if trainer.batch:
+            self.logger.recorder.load_state_dict(self.recorder_state)
+        if not self.logger.continued:  # then TensorBoard's files lose what they had of the interrupted epoch
+            self.shown = []
+        self.resume_check = ResumeCheck(args.model_dir, resumed=bool(args.resume))
+        self.replay_log = ReplayLog(args.model_dir, 0 if args.resume else REPLAY_STEPS)
+        self.fingerprints = OutputFingerprinter(trainer)
+        self.drawing = {split: TimeBudget(0.005, state=self.drawing_state.get(split)) for split in ('train', 'val')}
+        self.to_profile = args.profile  # until the first epoch
+        for line in start_lines(trainer, notes):
+            self.logger.print(line)
+
+    def _open_silently(self, history):
+        """Open nothing: the first process is the one that writes."""
+        args = self.args
+        self.lock, self.logger = select_lock(args.model_dir), Logger(args.model_dir, history, enabled=False)
+        if self.trainer.batch:
+            self.logger.recorder.load_state_dict(self.recorder_state)
+        self.resume_check, self.replay_log = ResumeCheck(args.model_dir, resumed=False), ReplayLog(args.model_dir, 0)
+        self.drawing = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
+        self.fingerprints, self.to_profile = OutputFingerprinter(self.trainer), False
+
+    def _write_record(self):
+        """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
+        notes = self.record.write(self.args.model_dir, self.device)
+        if self.args.resume:
+            return notes
+        return notes + identical_run(self.args, self.record.values['experiment'], self.trainer.selection)
+
+    def renew_record(self):
+        """Write args.txt and record.json again where a part was replaced before training."""
+        if processes.is_first() and not (self.args.dry_run or self.args.find_lr):
+            save_args(self.args, self.args.model_dir)
+            self.record.rewrite(self.trainer)
+
+    def close(self):
+        """Finish what is being written and unlock the run's directory."""
+        try:
+            self.logger.close()
+        finally:
+            self.lock.release()
+
+    @contextmanager
+    def running(self, live):
+        """Return the context of train(): notices signals, explains errors, logs why the run ended, closes it.
+
+        Args:
+            live: whether a notebook draws the curves after each epoch (bool).
+        """
+        self.curves = CellCurves(live)
+        # To the end of all of it: a signal must not interrupt the drawing of a picture.
+        with guarded_output(), self._explaining(), self.preemption.watching(), close_afterwards(self.trainer.close):
+            try:
+                yield
+            except BaseException as error:
+                self._log_end(error)
+                raise
+        self.curves.show(self.logger)
+
+    @contextmanager
+    def _explaining(self):
+        """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
+        with explain_write_errors(self.args.model_dir, program_of(self.trainer)), explained(self.args):
+            yield
+
+    def _log_end(self, error):
+        """Write into the log why the run ended, and how to resume it where a signal or another process ended it."""
+        why = processes.why_ended(error)
+        with suppress_cleanup_errors(error):
+            self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
+            if why or isinstance(error, KeyboardInterrupt) or self.preemption.signal is not None:
+                self.logger.print(interrupted_line(self.trainer))
+        if self.preemption.signal is not None and isinstance(error, GONE):
+            self.preemption.stop()  # it has ended the worker processes of a ready-made loader in a step
+
+    # Moments of the loop
+
+    def before_train(self, trainer):
+        """Restore the hooks of a resumed run; save the weights that --on_nan rollback goes back to."""
+        for name in load_hooks(trainer.hooks, self.hook_states):
+            self.logger.print(f'the state of the hook {name} in last.pth is not used: trainer.hooks has no such hook')
+        self.hook_states = []
+        if self.args.on_nan == 'rollback':
+            self.save_within_epoch()
+
+    def batches(self, epoch):
+        """Yield the batches of an epoch, or what a resumed run has left of it, behind a progress bar."""
+        trainer = self.trainer
+        self.sums, self.started = None, time.perf_counter()
+        self.stepped = self.to_show = False
+        length = length_or_none(trainer.train_loader)
+        self.print_freq = min(self.args.print_freq, length or self.args.print_freq)  # once at least
+        self.progress = self.logger.progress(self._remaining(epoch), f'epoch {epoch}/{self.args.epochs}')
+        yield from self.preemption.guarded(with_profiler(trainer, self.progress), self.save_within_epoch)
+
+    def _remaining(self, epoch):
+        """Return the batches (iterable) of an epoch that are left to train on."""
+        trainer = self.trainer
+        trainer.batch, trainer.resumed_at = trainer.resumed_at, 0
+        trainer.update.start_epoch(trainer.batch)
+        if trainer.batch:
+            return batches_from(trainer.train_loader, epoch, trainer.batch, trainer.epoch_rng)
+        trainer.metrics['train'].reset()
+        self.shown = []
+        trainer.nonfinite.start_epoch()
+        trainer.epoch_rng = rng_state_with(trainer.train_loader)
+        return batches_from(trainer.train_loader, epoch, 0, None)
+
+    def before_step(self, trainer):
+        """Note the weights that the step begins with, where the step is recorded or verified."""
+        self.resume_check.before_step(trainer)
+        self.replay_log.before_step(trainer)
+
+    def after_step(self, trainer, images, predictions, targets):
+        """Record and verify the step, and show the epoch's first batch."""
+        self.replay_log.after_step(trainer, images, targets)
+        if line := self.resume_check.after_step(trainer, images, targets):
+            self.logger.print(line)
+        self.stepped = True
+        if 'train' in self.shown:
+            return
+        epoch = trainer.epoch + 1
+        self.save_pictures(first_of(images, predictions.detach(), targets), 'train', epoch)
+        if self.args.add_graph and epoch == 1:
+            self.logger.save_graph(trainer.net, images[:MAX_IMAGES])
+
+    def after_batch(self, epoch):
+        """Show and save what is due after a batch, also after one that --on_nan left out.
+
+        Returns:
+            whether --max_steps are done (bool).
+        """
+        trainer, update = self.trainer, self.trainer.update
+        self.to_show = self.to_show or trainer.batch % self.print_freq == 0
+        if self.to_show and self.stepped and not update.waiting:  # only here the loop waits for the device
+            self.to_show = False
+            self.progress.show(running_text(self.finite_loss(epoch), trainer.metrics['train']))
+            self.logger.save_steps(update.steps, update.schedule.last_lr)
+        if self.stepped and self.step_log.due(update):
+            self.step_log.write(trainer, epoch, self.progress)
+        if update.steps == self.args.max_steps:
+            return True
+        if (
+            trainer.batch != length_or_none(trainer.train_loader)
+            and self.preemption.due(update.steps)
+            and not update.waiting
+        ):
+            self.save_within_epoch()
+        return False
+
+    def finish_training(self, epoch):
+        """Record what an epoch's training came to, and save where that is due before the validation."""
+        trainer, logger = self.trainer, self.logger
+        self.finite_loss(epoch)
+        if is_sharded(trainer.net):
+            broadcast_buffers(trainer.net)
+        self.sums = logger.recorder.state_dict()
+        values = processes.all_reduce_metrics(trainer.metrics['train'], trainer.device).compute()
+        trainer.record_overall('train', values)
+        logger.record('lr', trainer.update.schedule.last_lr)
+        logger.record('images_per_second', self.progress.rate())
+        logger.record('data_wait', self.progress.wait_share())
+        if trainer.device.type == 'cuda':
+            logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(trainer.device) / 2**30)
+        if self.args.histograms and 'histograms' not in self.shown:
+            self.shown.append('histograms')
+            logger.save_histograms(trainer.net, epoch)
+        if trainer.batch == length_or_none(trainer.train_loader) and self.preemption.due(trainer.update.steps):
+            self.save_within_epoch()
+
+    def finite_loss(self, epoch):
+        """Return the epoch's mean training loss so far.
+
+        Raises:
+            DanluError: a step was not finite, or the loss that a train_step of one's own recorded is not.
+        """
+        trainer = self.trainer
+        trainer.nonfinite.check_pending()
+        loss = self.logger.recorder.mean('train/loss')
+        if not math.isfinite(loss):
+            raise DanluError(
+                f'the training loss is {loss} after batch {trainer.batch} of epoch {epoch}. {advice(trainer)}'
+            )
+        return loss
+
+    def after_epoch(self, trainer, row):
+        """Report an epoch's values (dict), mark the best one, and take a step of the schedule."""
+        selection, schedule = trainer.selection, trainer.update.schedule
+        self.is_better = selection.take(row)
+        schedule.end_epoch(value_for(schedule, selection, row))
+        best = self.is_better and not math.isnan(selection.value_of(row))
+        self.logger.print(*epoch_lines(row, self.args.epochs, selection.monitor, best))
+        for note in selection.note_of_nan(self.logger.history):
+            self.logger.print(note)
+
+    def save_epoch(self, row):
+        """Save the checkpoints of an epoch whose values are `row` (dict)."""
+        trainer, epoch = self.trainer, row['epoch']
+        with trainer.eval_weights():
+            states = {name: trainer.state(row) for name in ['best.pth'] * self.is_better + self._top_names(row)}
+        trainer.batch = 0
+        state = trainer.state(row) | trainer.resume_state()
+        if self.args.save_freq and epoch % self.args.save_freq == 0:
+            states[f'epoch_{epoch:04d}.pth'] = state
+        self.save(states | {'last.pth': state})
+
+    def ends_after(self, epoch):
+        """Draw a notebook's curves, and return whether the run ends after this epoch (bool); the log says why."""
+        self.curves.epoch_ended(self.logger)
+        why = self.why_stop(epoch)
+        if why:
+            self.logger.print(f'stopped after epoch {epoch}: {why}')
+        return bool(why)
+
+    def why_stop(self, epoch):
+        """Return why the run ends after this epoch (str), or None: it goes on."""
+        if self.args.max_steps is not None and self.trainer.update.steps >= self.args.max_steps:
+            return f'--max_steps {self.args.max_steps} are done'
+        return None if epoch == self.args.epochs else self.trainer.selection.why_stop(epoch)
+
+    def after_train(self, trainer):
+        """Give the network the weights of best.pth, and log the best value and how to test it."""
+        for line in [*take_best_weights(trainer), *end_lines(trainer)]:
+            self.logger.print(line)
+
+    # Saving
+
+    def last_row(self):
+        """Return the row (dict) of the last epoch that ended; {} where none has."""
+        return self.logger.history[-1] if self.logger.history else {}
+
+    def save_within_epoch(self):
+        """Save the state between two steps, or before validation; end the run if it was asked to end."""
+        trainer = self.trainer
+        self.save({'last.pth': trainer.state(self.last_row()) | trainer.resume_state()})
+
+    def save(self, states):
+        """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        trainer = self.trainer
+        trainer.nonfinite.check_pending()
+        if processes.is_first() or is_sharded(trainer.net):
+            self.fingerprints.add_to(states)
+        self.resume_check.is_pending = processes.is_first()
+        events = self.logger.flush()  # what a resumed run does not write again
+        for state in states.values():
+            if 'recorder' in state:
+                state['events'] = events
+        self.logger.save_check_points(states)
+        self.preemption.saved(trainer.update.steps)
+        self.saved = place_line(trainer)
+        if self.preemption.signal is not None:
+            self.logger.checkpoints.finish()
+            self.preemption.stop()
+
+    def _top_names(self, row):
+        """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not.
+
+        It is the same for all processes, as weights in shards are put together by all of them.
+        """
+        if not self.args.keep_top:
+            return []
+        top = self.trainer.selection.top(self.logger.history)
+        for epoch in {row['epoch'] for row in self.logger.history} - top if processes.is_first() else ():
+            Path(self.args.model_dir, f'top_{epoch:04d}.pth').unlink(missing_ok=True)
+        return [f'top_{row["epoch"]:04d}.pth'] if row['epoch'] in top else []
+
+    def check_preemption(self):
+        """End a validation that is under way when the process is asked to end."""
+        if self.trainer.is_closed:  # trainer.evaluate after an interrupted training
+            return
+        self.preemption.agree()
+        if self.preemption.signal is not None:
+            raise Interrupted
+
+    @contextmanager
+    def validating(self):
+        """Keep the random generators as they are, and save before the run ends where a signal interrupts validation."""
+        rng = get_rng_state()
+        try:
+            yield
+        except GONE:  # or Interrupted, which is one of them
+            if self.preemption.signal is None:
+                raise
+            set_rng_state(rng)
+            self.save_within_epoch()
+        set_rng_state(rng)  # a ready-made loader may have drawn
+
+    def save_pictures(self, samples, split, epoch):
+        """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
+        if split in self.shown:  # a run that was interrupted after that has written them
+            return
+        self.shown.append(split)
+        if processes.is_first() and (self.drawing[split].due() or epoch == self.args.epochs):
+            with self.drawing[split].spending():
+                self.logger.save_imgs(self.trainer.gen_imgs_to_write(*samples, split), epoch)
+
+
+def first_of(images, predictions, targets):
+    """Return the samples of a batch that are drawn: its first ones."""
+    count = MAX_IMAGES if images.dim() > 2 else MAX_POINTS
+    return images[:count], predictions[:count], targets[:count]
+
+
+def make_model_dir(args):
+    """Make the directory of the run for a notebook, which did not call prepare_train_args."""
+    if args.model_dir is None:
+        args.model_dir = processes.broadcast_from_rank0(lambda: get_train_model_dir(args))
+        processes.move_log_into(args.model_dir)
