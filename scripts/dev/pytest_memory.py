@@ -1,6 +1,6 @@
 """A plugin of pytest that writes down what memory its processes hold after each file of tests. Linux with glibc.
 
-    PYTHONPATH=scripts/dev MEMORY_CSV=memory.csv python -m pytest -p pytest_memory -n 2 -m ''
+    MEMORY_CSV=memory.csv python -m pytest -p scripts.dev.pytest_memory -n 2 -m ''
 
 Each line of the file: worker, file of tests, resident memory, and of the heap what is in use and what is free but not
 returned to the system, all in MiB; then the number of modules that are loaded. The lines of one worker, from top to
