@@ -1,13 +1,13 @@
 #!/usr/bin/env python
-"""Search for good options: many trainings, whose options Optuna proposes by what came of those before.
+"""Hyperparameter search: train with options that Optuna proposes from the results of earlier trials.
 
     python scripts/sweep.py --trials 40 --set lr=log:1e-4:1e-1 --set model_type=lenet,cifar_cnn -- --epochs 5
     python scripts/sweep.py --sampler grid --set lr=0.01,0.001 --set batch_size=32,64 -- --epochs 5
     python scripts/sweep.py --trials 40 --set lr=log:1e-4:1e-1 --gpus 0,1 --pruner median -- @checkpoints/x/args.txt
     python scripts/sweep.py --summary --name sweep
 
-Behind -- stand the options of train.py that all trials have. The same command, started again, goes on with the sweep;
-started on other machines too, with the same --storage, they share the trials. docs/sweeps.md has the rest.
+After -- come the options of train.py for all trials. Repeat the same command to continue the sweep, or run it on
+several machines with the same --storage to share the trials. See docs/sweeps.md.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser, trained_options
-from scripts.sweeping.space import check_parameters, grid_of, named, parameter
+from scripts.sweeping.space import check_parameters, grid_points, option_names, parse_parameter
 from scripts.sweeping.study import PRUNERS, SAMPLERS, Sweep, load_study, open_study, retry_failed
 from scripts.sweeping.summary import summarise
 from scripts.sweeping.worker import Worker
@@ -45,7 +45,7 @@ from utils.tasks.metric_values import VALUES_OF
 
 
 def gpu_list(text):
-    """Return the GPUs (list of str) of 0,1: an argparse type."""
+    """Return the GPUs (list of str) in a text such as 0,1: an argparse type."""
     parts = [part.strip() for part in text.split(',')]
     if not all(parts):
         raise argparse.ArgumentTypeError(f'{text!r} is not a list of GPUs such as 0,1')
@@ -54,74 +54,76 @@ def gpu_list(text):
 
 # fmt: off
 def sweep_parser():
-    """Return the parser of what stands before --."""
+    """Return the parser of the options before --."""
     parser = Parser(prog='sweep.py', description=__doc__.partition('\n')[0],
-                    epilog='behind -- the options of train.py that all trials have')
+                    epilog='options of train.py for all trials come after --')
     parser.add_argument('--set', nargs='+', action='extend', metavar='NAME=VALUES',
-                        help='an option of train.py and its values: log:1e-4:1e-1, 0.0:0.5, 2:8 (whole numbers), '
-                             '0:0.5:0.1 (with a step), lenet,mlp (one of these)')
+                        help='search space of an option of train.py: log:1e-4:1e-1, 0.0:0.5, 2:8 (integers), '
+                             '0:0.5:0.1 (with a step), lenet,mlp (choices)')
     parser.add_argument('--trials', type=number(int, low=1), metavar='N',
-                        help='how many, over all workers and starts (default: all points of a grid)')
+                        help='number of trials over all workers and starts (default: all points of a grid)')
     parser.add_argument('--name', default='sweep', type=plain_name, metavar='NAME',
-                        help='of the study, and of its directory in --checkpoints_dir')
+                        help='name of the study, and of its directory in --checkpoints_dir')
     parser.add_argument('--metric', type=monitored, metavar='NAME',
-                        help='column of history.csv whose best value counts (default: what train.py monitors)')
+                        help='column of history.csv; its best epoch is the value of a trial (default: the monitored '
+                             'metric of train.py)')
     parser.add_argument('--sampler', default='tpe', choices=SAMPLERS,
-                        help='tpe: by what came of the trials before; random; grid: all combinations, a range with '
-                             'its number of points, log:1e-4:1e-1/4')
+                        help='tpe: use the results of earlier trials; random; grid: all combinations, ranges with a '
+                             'number of points, log:1e-4:1e-1/4')
     parser.add_argument('--pruner', default='none', choices=PRUNERS,
-                        help='end trials early that are worse, after as many epochs, than half of the others '
-                             '(median), or than the best third at ever more epochs (hyperband)')
-    parser.add_argument('--seed', default=0, type=number(int, low=0, below=2**31), metavar='N', help='of the sampler')
+                        help='stop trials early that are worse than the median of the others at the same epoch '
+                             '(median), or not in the best third after 1, 3, 9 ... epochs (hyperband)')
+    parser.add_argument('--seed', default=0, type=number(int, low=0, below=2**31), metavar='N',
+                        help='seed of the sampler')
     parser.add_argument('--workers', type=number(int, low=1), metavar='N',
-                        help='trials at a time on this machine (default: one per GPU of --gpus, else 1)')
+                        help='parallel trials on this machine (default: one per GPU of --gpus, else 1)')
     parser.add_argument('--gpus', type=gpu_list, metavar='0,1',
-                        help='GPUs to share out, one to each trial, as CUDA_VISIBLE_DEVICES')
+                        help='GPUs to use, one per trial, by CUDA_VISIBLE_DEVICES')
     parser.add_argument('--storage', metavar='URL',
-                        help="Optuna's storage, such as postgresql+psycopg://user@host/name (default: sweep.db, "
-                             "SQLite, in the sweep's directory)")
+                        help="URL of Optuna's storage, such as postgresql+psycopg://user@host/name (default: the file "
+                             "sweep.db, SQLite, in the directory of the sweep)")
     parser.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, metavar='DIR',
-                        help='directory of all runs')
-    parser.add_argument('--retry_failed', action='store_true', help='try those trials again that failed')
-    parser.add_argument('--summary', action='store_true', help='start nothing; show what there is')
+                        help='directory that contains the runs')
+    parser.add_argument('--retry_failed', action='store_true', help='repeat failed trials with the same values')
+    parser.add_argument('--summary', action='store_true', help='print the summary without starting trials')
     return parser
 
 
 # fmt: on
 def sweep_of(args, words):
-    """Return the Sweep that the command line means, checked.
+    """Return the Sweep that the command line describes.
 
     Args:
-        args: what `sweep_parser` returned.
-        words: behind -- (list of str).
+        args: options before -- (Namespace).
+        words: words after -- (list of str).
 
     Raises:
-        DanluError: naming the option that is wrong.
+        DanluError: an option is invalid.
     """
     if not args.set:
-        raise DanluError('--set: nothing is searched; for example --set lr=log:1e-4:1e-1 (see sweep.py --help)')
-    parameters = [parameter(word) for word in args.set]
+        raise DanluError('--set is missing; for example --set lr=log:1e-4:1e-1 (see sweep.py --help)')
+    parameters = [parse_parameter(word) for word in args.set]
     options = check_parameters(parameters, words)
     if args.sampler == 'grid':
-        points = len(grid_of(parameters))
+        points = len(grid_points(parameters))
         if args.trials and args.trials > points:
-            raise DanluError(f'--trials {args.trials}: the grid has {points} points; leave it out for all of them')
+            raise DanluError(f'--trials {args.trials}: the grid has {points} points; without --trials, all are used')
     elif ranged := next((each for each in parameters if each.points), None):
-        raise DanluError(f'--set {ranged.name}={ranged.text}: a number of points is for --sampler grid')
+        raise DanluError(f'--set {ranged.name}={ranged.text}: a number of points needs --sampler grid')
     elif args.trials is None:
-        raise DanluError('--trials: say how many; --sampler grid alone knows by itself')
+        raise DanluError('--trials is missing; only --sampler grid works without')
     refuse_recorded(options, 'a sweep')
     metric, mode = metric_of(args, options)
     given = from_keywords(lambda _: train_parser().given(words), {})
     words = words if {'monitor', 'mode'} & set(given) else [*words, '--monitor', metric]
     return Sweep(
-        args.name, Path(args.checkpoints_dir), args.storage, parameters, words, metric, mode, most_epochs(options,
-        parameters), args.sampler, args.pruner, args.seed, args.trials, same_for_all(options, parameters),
+        args.name, Path(args.checkpoints_dir), args.storage, parameters, words, metric, mode, max_epochs(options,
+        parameters), args.sampler, args.pruner, args.seed, args.trials, shared_options(options, parameters),
     )  # fmt: skip
 
 
 def metric_of(args, options):
-    """Return the metric and which way is better (both str), as metrics.py and the options of train.py have it.
+    """Return the metric and its mode, 'max' or 'min' (both str).
 
     Raises:
         DanluError: the task has no such metric.
@@ -140,14 +142,14 @@ def metric_of(args, options):
     return metric, mode or ('min' if is_loss else known.get(name, 'max'))
 
 
-def most_epochs(options, parameters):
-    """Return how many epochs a trial has at most (int)."""
+def max_epochs(options, parameters):
+    """Return the maximum number of epochs of a trial (int)."""
     searched = next((each for each in parameters if each.name == 'epochs'), None)
-    return max(map(int, searched.edges())) if searched else options.epochs
+    return max(map(int, searched.boundary_values())) if searched else options.epochs
 
 
-def same_for_all(options, parameters):
-    """Return the options of all trials by which the experiment is known (dict of plain values)."""
+def shared_options(options, parameters):
+    """Return the options that define the experiment and are the same in all trials (dict of plain values)."""
     of_paths = (existing_path, existing_list, directory_path)
     parser = train_parser()
     # Other workers may have the data elsewhere.
@@ -158,52 +160,53 @@ def same_for_all(options, parameters):
 
 
 def threads_of(args, words, slots):
-    """Return how many threads each training has (int), or None: as train.py chooses."""
-    if slots == 1 or args.gpus or 'threads' in named(words):
+    """Return the number of threads of each training (int), or None: the default of train.py."""
+    if slots == 1 or args.gpus or 'threads' in option_names(words):
         return None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return max(1, cores // slots)
 
 
 def say(line):
-    """Print a line at once: a sweep is often read from a file while it goes on."""
+    """Print a line without buffering, for output that is redirected to a file."""
     print(printable(line), flush=True)
 
 
 def run_sweep(args, words):
-    """Run trials until all are done, then show the summary; return the signal (int) that ended it, or None."""
+    """Run trials until all are done, then print the summary; return the signal (int) that stopped it, or None."""
     sweep = sweep_of(args, words)
     study = open_study(sweep)
-    again = retry_failed(study) if args.retry_failed else 0
+    retried = retry_failed(study) if args.retry_failed else 0
     slots = args.workers or len(args.gpus or [None])
     gpus = [args.gpus[slot % len(args.gpus)] if args.gpus else None for slot in range(slots)]
-    say(f'sweep {sweep.name}: by {sweep.metric} ({sweep.mode}), {slots} at a time, in {sweep.folder}')
-    if again:
-        say(f'{again} failed trials are tried again')
+    say(f'sweep {sweep.name}: {sweep.metric} ({sweep.mode}), {slots} in parallel, in {sweep.folder}')
+    if retried:
+        say(f'repeating {retried} failed trials')
     with explain_write_errors(sweep.folder):
         signal = Worker(sweep, study, gpus, threads_of(args, words, slots), say).work()
     if signal is None:
         summarise(sweep, study, study.user_attrs['definition'])
     else:
-        say('the same command goes on with it')
+        say('to continue, repeat the command')
     return signal
 
 
 def main(argv=None):
-    """Do what the command line (or `argv`, list of str) asks for; return the exit status (int).
+    """Run the command line (or `argv`, list of str) and return the exit status (int).
 
     Raises:
-        DanluError: something is wrong with it, or the sweep cannot go on.
+        DanluError: the command line is invalid, or the sweep cannot continue.
     """
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
-    place = argv.index('--') if '--' in argv else len(argv)
-    parser, words = sweep_parser(), argv[place + 1 :]
+    separator = argv.index('--') if '--' in argv else len(argv)
+    parser, words = sweep_parser(), argv[separator + 1 :]
     known = {action.dest for action in options_of(parser)}
-    if theirs := sorted(named(argv[:place]) & {action.dest for action in options_of(train_parser())} - known):
-        parser.error(f'--{theirs[0]} is an option of train.py: those stand behind --')
-    args = parser.parse_args(argv[:place])
+    train_options = {action.dest for action in options_of(train_parser())} - known
+    if misplaced := sorted(option_names(argv[:separator]) & train_options):
+        parser.error(f'--{misplaced[0]} is an option of train.py and belongs after --')
+    args = parser.parse_args(argv[:separator])
     if all(os.environ.get(name) for name in RANK_VARIABLES):
-        raise DanluError('torchrun starts one training in several processes; a sweep has --workers and --gpus instead')
+        raise DanluError('a sweep cannot run under torchrun; use --workers and --gpus')
     if args.summary:
         sweep = Sweep(args.name, Path(args.checkpoints_dir), args.storage)
         summarise(sweep, *load_study(sweep))

@@ -1,1 +1,9 @@
-"""Sweeps: many runs of train.py under options that Optuna proposes; scripts/sweep.py starts them."""
+"""Hyperparameter search by Optuna; scripts/sweep.py is the program.
+
+- space: the search space, --set
+- study: the Optuna study that workers share
+- summary: the results as text
+- sweep_plot: sweep.png
+- training: the process of one trial
+- worker: runs the trials
+"""

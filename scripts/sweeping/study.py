@@ -1,9 +1,9 @@
-"""The study that workers share: one in Optuna's storage, with a place for each trial, none of them filled twice.
+"""The Optuna study that the workers of a sweep share; each trial index is completed once.
 
-A trial has a place, 0 to --trials - 1, in its attributes. Whoever starts adds a waiting trial for each place that has
-none; workers take waiting ones, which the storage gives to one of them. Where a worker is gone, its trial is marked as
-failed, without an error ("lost"), and a waiting one with the same values takes the place. Should two workers do that at
-once, or take the last one together, the trial with the lower number has the place and the other is marked as surplus.
+A trial has an index, 0 to --trials - 1, in its user attribute 'place'. Each start adds a waiting trial for every index
+without one. Workers take waiting trials, and the storage gives each to one worker. If a worker is lost, its trial is
+marked as failed without an error ("lost"), and a waiting trial with the same values is added for the index. If two
+workers add a trial for the same index, the trial with the lower number counts and the other is marked as surplus.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scripts.sweeping.space import grid_of
+from scripts.sweeping.space import grid_points
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
@@ -28,31 +28,31 @@ except ImportError:  # Windows
 SAMPLERS = ('tpe', 'random', 'grid')
 PRUNERS = ('none', 'median', 'hyperband')
 DATABASE, DIRECTION = 'sweep.db', 'the direction of the metric'
-TAKING = '.taking'  # a file that workers lock beside it
-ATTEMPTS, PAUSE = 5, 0.5  # to open a storage, which another worker may be making; seconds between them
-PATIENCE = 20  # seconds that a worker has to fill a study that it has made, until others do
-WAIT = 60  # seconds that a SQLite file may be locked by others
-BEAT, GRACE = 20, 120  # seconds from one sign of life to the next, and without one until a worker counts as gone
-# Of the attributes of a lost trial: the process on the host that trains it may still go on, where the run is.
-KEPT = ('place', 'run', 'host', 'process', 'retries')
+LOCK_FILE = '.taking'  # beside the database
+MAX_ATTEMPTS, RETRY_SECONDS = 5, 0.5  # to open a storage that another worker may be creating
+FILL_TIMEOUT_SECONDS = 20  # for the worker that created a study to enqueue the trials, before other workers do
+SQLITE_TIMEOUT_SECONDS = 60  # for the lock of another process
+HEARTBEAT_SECONDS, HEARTBEAT_TIMEOUT_SECONDS = 20, 120
+# Attributes that a trial inherits from a lost trial, whose process may still be training.
+KEPT_ATTRIBUTES = ('place', 'run', 'host', 'process', 'retries')
 
 
 class Sweep(NamedTuple):
-    """What a command asks for.
+    """The settings of a sweep.
 
     Args:
-        name: of the study and its directory.
+        name: name of the study and its directory.
         root: directory of all runs (Path).
-        storage: URL of Optuna's storage, or None: a SQLite file in the sweep's directory.
+        storage: URL of Optuna's storage, or None: a SQLite file in the directory of the sweep.
         parameters: list of space.Parameter.
-        words: the rest of train.py's command line (list of str).
-        metric: column of history.csv, whose best value over the epochs is a trial's value.
-        mode: 'max' or 'min', which values are better.
-        epochs: of a run (int), at most.
-        sampler, pruner: names.
-        seed: of the sampler (int).
-        trials: how many (int), or None: all points of a grid.
-        options: those of all trials that differ from their defaults (dict), to know the experiment by.
+        words: other words of train.py's command line (list of str).
+        metric: column of history.csv; its best value over the epochs is the value of a trial.
+        mode: 'max' or 'min'.
+        epochs: maximum number of epochs of a run (int).
+        sampler, pruner: names (str).
+        seed: seed of the sampler (int).
+        trials: number of trials (int), or None: all points of a grid.
+        options: options of train.py that define the experiment (dict).
     """
 
     name: str
@@ -71,16 +71,16 @@ class Sweep(NamedTuple):
 
     @property
     def folder(self):
-        """The directory (Path) of the sweep: its trials' runs, and what is said of all of them."""
+        """Return the directory (Path) of the sweep, which contains the runs of its trials."""
         return self.root / self.name
 
     @property
     def url(self):
-        """URL (str) of the storage."""
+        """Return the URL (str) of the storage."""
         return self.storage or f'sqlite:///{self.folder / DATABASE}'
 
     def definition(self):
-        """Return what stays as it is while a study goes on (dict of plain values)."""
+        """Return the settings that must not change when a study is continued (dict of plain values)."""
         return {
             '--set': {each.name: each.text for each in self.parameters},
             '--metric': self.metric,
@@ -92,10 +92,10 @@ class Sweep(NamedTuple):
 
 
 def import_optuna():
-    """Import and return Optuna, which is an extra.
+    """Import and return Optuna, an optional dependency.
 
     Raises:
-        DanluError: it is not installed.
+        DanluError: Optuna is not installed.
     """
     try:
         import optuna
@@ -109,43 +109,43 @@ def import_optuna():
 
 
 def open_study(sweep):
-    """Return the study (optuna.Study) of a Sweep; it is made where there is none.
+    """Return the study (optuna.Study) of a Sweep; create the study if there is none.
 
     Raises:
-        DanluError: the storage cannot be opened, or the study is another one.
+        DanluError: the storage cannot be opened, or the study has other settings.
     """
     optuna = import_optuna()
-    make_folder(sweep.folder)
-    whole = {
+    make_sweep_directory(sweep.folder)
+    settings = {
         'storage': open_storage(optuna, sweep.url),
         'study_name': sweep.name,
         'pruner': pruner_of(optuna, sweep),
     }
     try:
-        study = optuna.create_study(direction='maximize' if sweep.mode == 'max' else 'minimize', **whole)
+        study = optuna.create_study(direction='maximize' if sweep.mode == 'max' else 'minimize', **settings)
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(**whole)
-        until = time.monotonic() + PATIENCE
+        study = optuna.load_study(**settings)
+        until = time.monotonic() + FILL_TIMEOUT_SECONDS
         while 'definition' not in study.user_attrs and time.monotonic() < until:
-            time.sleep(PAUSE)  # another worker makes it just now
+            time.sleep(RETRY_SECONDS)  # another worker is creating the study
     else:
-        fill(study, sweep)
+        enqueue_missing(study, sweep)
     then, now = study.user_attrs.get('definition'), sweep.definition()
     if then is None:
         study.set_user_attr('definition', now)
     elif different := next((key for key in now if then.get(key) != now[key]), None):
         raise DanluError(
-            f'the sweep {sweep.name} has something else for {different}: {said(then.get(different))}, and not '
-            f'{said(now[different])}; give the same to go on with it, or another --name'
+            f'the sweep {sweep.name} has another value for {different}: {as_text(then.get(different))}, not '
+            f'{as_text(now[different])}; to continue it, give the same value, else another --name'
         )
     return study
 
 
-def make_folder(folder):
-    """Make the directory of a sweep.
+def make_sweep_directory(folder):
+    """Create the directory of a sweep.
 
     Raises:
-        DanluError: it cannot be made, or is that of a run.
+        DanluError: the directory cannot be created, or is that of a run.
     """
     if (folder / 'args.txt').exists():
         raise DanluError(f'--name: {folder} is the directory of a run; give the sweep another name')
@@ -153,20 +153,20 @@ def make_folder(folder):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DanluError(
-            f'cannot make the directory {folder}: {error.strerror}; --checkpoints_dir gives another place'
+            f'cannot create the directory {folder}: {error.strerror}; choose another with --checkpoints_dir'
         ) from None
 
 
 def load_study(sweep):
-    """Return the study (optuna.Study) of a Sweep that is there, and its definition (dict).
+    """Return the existing study (optuna.Study) of a Sweep, and its definition (dict).
 
     Raises:
-        DanluError: there is none, or the storage cannot be opened.
+        DanluError: there is no such study, or the storage cannot be opened.
     """
     optuna = import_optuna()
-    missing = f'there is no sweep {sweep.name} in {sweep.folder if not sweep.storage else hidden(sweep.url)}'
+    missing = f'there is no sweep {sweep.name} in {sweep.folder if not sweep.storage else masked_url(sweep.url)}'
     if not sweep.storage and not (sweep.folder / DATABASE).is_file():
-        raise DanluError(f'{missing}; --name and --checkpoints_dir, or --storage, say which one is meant')
+        raise DanluError(f'{missing}; choose it with --name and --checkpoints_dir, or --storage')
     try:
         study = optuna.load_study(storage=open_storage(optuna, sweep.url), study_name=sweep.name)
     except KeyError:
@@ -174,14 +174,14 @@ def load_study(sweep):
     return study, study.user_attrs.get('definition', {})
 
 
-def said(value):
-    """Return a part of a definition as text (str)."""
+def as_text(value):
+    """Return a value of a definition as text (str)."""
     if isinstance(value, dict):
-        return ' '.join(f'{name}={part}' for name, part in value.items()) or 'nothing'
+        return ' '.join(f'{name}={each}' for name, each in value.items()) or 'nothing'
     return str(value)
 
 
-def hidden(url):
+def masked_url(url):
     """Return a storage's URL (str) without the password."""
     from sqlalchemy.engine import make_url
 
@@ -192,152 +192,154 @@ def open_storage(optuna, url):
     """Return Optuna's storage at a URL.
 
     Raises:
-        DanluError: it cannot be opened, or the driver of its database lacks.
+        DanluError: the storage cannot be opened, or the driver of its database is not installed.
     """
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-    options = {'pool_pre_ping': True, **({'connect_args': {'timeout': WAIT}} if url.startswith('sqlite') else {})}
-    for attempt in range(ATTEMPTS):
+    options = {'pool_pre_ping': True}
+    if url.startswith('sqlite'):
+        options['connect_args'] = {'timeout': SQLITE_TIMEOUT_SECONDS}
+    for attempt in range(MAX_ATTEMPTS):
         try:
             return optuna.storages.RDBStorage(url, engine_kwargs=options)
         except ArgumentError:
             raise DanluError(
-                '--storage: it is no URL of a database such as postgresql+psycopg://user@host/name'
+                '--storage is not the URL of a database, such as postgresql+psycopg://user@host/name'
             ) from None
         except ImportError as error:
             raise DanluError(
-                f'--storage {hidden(url)}: the driver of this database is not installed ({error}); for PostgreSQL: '
+                f'--storage {masked_url(url)}: the driver of this database is not installed ({error}); for PostgreSQL: '
                 "pip install 'psycopg[binary]', and postgresql+psycopg://..."
             ) from None
         except SQLAlchemyError as error:
-            if attempt == ATTEMPTS - 1:
+            if attempt == MAX_ATTEMPTS - 1:
                 why = str(getattr(error, 'orig', None) or error).strip().splitlines()[0]
-                raise DanluError(f'--storage {hidden(url)}: cannot be opened: {why}') from None
-            time.sleep(PAUSE)
+                raise DanluError(f'--storage {masked_url(url)}: cannot be opened: {why}') from None
+            time.sleep(RETRY_SECONDS)
     return None
 
 
 def pruner_of(optuna, sweep):
     """Return Optuna's pruner of a Sweep."""
-    if sweep.pruner == 'median':  # the first trials, and the beginning of each, are let alone
+    if sweep.pruner == 'median':  # never prune the first trials, nor the first epochs of a trial
         return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, sweep.epochs // 10))
     if sweep.pruner == 'hyperband':
         return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=sweep.epochs, reduction_factor=3)
     return optuna.pruners.NopPruner()
 
 
-def sampler_of(optuna, sweep, place):
-    """Return Optuna's sampler for a trial: what it draws is a function of --seed, the place and what is known then."""
-    seed = int(np.random.SeedSequence([sweep.seed, place]).generate_state(1)[0])
+def sampler_of(optuna, sweep, index):
+    """Return Optuna's sampler for a trial, seeded by --seed and the index of the trial."""
+    seed = int(np.random.SeedSequence([sweep.seed, index]).generate_state(1)[0])
     if sweep.sampler == 'tpe':
         return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-# --- places
+# --- trials and their indices
 
 
-def kind_of(trial):
-    """Return how a trial stands (str): waiting, running, complete, pruned, failed, lost with its worker, surplus."""
+def trial_state(trial):
+    """Return the state of a trial (str): waiting, running, complete, pruned, failed, lost or surplus."""
     if trial.state.name != 'FAIL':
         return trial.state.name.lower()
     return 'surplus' if 'surplus' in trial.user_attrs else 'failed' if 'error' in trial.user_attrs else 'lost'
 
 
-def places_of(trials):
-    """Return the trial that has each place (dict from int to optuna.trial.FrozenTrial).
+def trials_by_index(trials):
+    """Return the trial that counts for each index (dict from int to optuna.trial.FrozenTrial).
 
-    That is the first one that is not lost; where all are, the last one. A failed one that is tried again has none.
+    That is the first trial that is not lost, or the last lost trial. Failed trials that were repeated do not count.
     """
     found, retried = {}, {trial.user_attrs.get('retries') for trial in trials}
     for trial in sorted(trials, key=lambda trial: trial.number):
-        kind, place = kind_of(trial), trial.user_attrs.get('place')
-        if place is None or kind == 'surplus' or trial.number in retried:
+        state, index = trial_state(trial), trial.user_attrs.get('place')
+        if index is None or state == 'surplus' or trial.number in retried:
             continue
-        if place not in found or kind_of(found[place]) == 'lost':
-            found[place] = trial
+        if index not in found or trial_state(found[index]) == 'lost':
+            found[index] = trial
     return dict(sorted(found.items()))
 
 
-def fill(study, sweep):
-    """Add a waiting trial for each place that has none or a lost one; return the places, as `places_of` does."""
-    points = grid_of(sweep.parameters) if sweep.sampler == 'grid' else []
+def enqueue_missing(study, sweep):
+    """Add a waiting trial for each index without a trial or with a lost trial; return the `trials_by_index`."""
+    points = grid_points(sweep.parameters) if sweep.sampler == 'grid' else []
     wanted = len(points) if sweep.trials is None else min(sweep.trials, len(points) or sweep.trials)
-    places = places_of(study.get_trials(deepcopy=False))
-    for place in range(max([wanted, *(place + 1 for place in places)])):
-        if place not in places:
-            study.enqueue_trial(points[place] if points else {}, {'place': place})
-        elif kind_of(places[place]) == 'lost':
-            repeat(study, places[place])
-    return places
+    trials = trials_by_index(study.get_trials(deepcopy=False))
+    for index in range(max([wanted, *(index + 1 for index in trials)])):
+        if index not in trials:
+            study.enqueue_trial(points[index] if points else {}, {'place': index})
+        elif trial_state(trials[index]) == 'lost':
+            requeue(study, trials[index])
+    return trials
 
 
-def repeat(study, trial):
-    """Add a waiting trial with the values of a trial (FrozenTrial) that is over, and with the run that it had."""
-    kept = {name: value for name, value in trial.user_attrs.items() if name in KEPT}
-    study.enqueue_trial(values_of(trial), kept)
+def requeue(study, trial):
+    """Add a waiting trial with the values and the run of a lost trial (FrozenTrial)."""
+    kept = {name: value for name, value in trial.user_attrs.items() if name in KEPT_ATTRIBUTES}
+    study.enqueue_trial(trial_values(trial), kept)
 
 
-def values_of(trial):
-    """Return the values (dict) of a trial (FrozenTrial), or those that it was to have if it was lost before that."""
+def trial_values(trial):
+    """Return the values (dict) of a trial (FrozenTrial), or those enqueued for it if it was lost before its start."""
     return trial.params or trial.system_attrs.get('fixed_params', {})
 
 
 def retry_failed(study):
-    """Let the failed trials' places be filled anew, with the same values; return how many (int)."""
-    failed = [trial for trial in places_of(study.get_trials()).values() if kind_of(trial) == 'failed']
+    """Enqueue the failed trials again with the same values; return their number (int)."""
+    failed = [trial for trial in trials_by_index(study.get_trials()).values() if trial_state(trial) == 'failed']
     for trial in failed:
-        study.enqueue_trial(values_of(trial), {'place': trial.user_attrs['place'], 'retries': trial.number})
+        study.enqueue_trial(trial_values(trial), {'place': trial.user_attrs['place'], 'retries': trial.number})
     return len(failed)
 
 
-def take(study, sweep):
-    """Return the next trial (optuna.Trial), for which the sampler has yet to propose values, or None: none waits."""
+def take_trial(study, sweep):
+    """Return the next waiting trial (optuna.Trial), without values yet, or None."""
     import optuna
 
     waiting = (optuna.trial.TrialState.WAITING,)
     while study.get_trials(deepcopy=False, states=waiting):
-        with alone(sweep):
+        with exclusive_lock(sweep):
             trial = study.ask()
-        if is_due(study, trial):
-            trial.set_user_attr('worker', {'host': host(), 'pid': os.getpid()})
+        if owns_index(study, trial):
+            trial.set_user_attr('worker', {'host': host_name(), 'pid': os.getpid()})
             study.sampler = sampler_of(optuna, sweep, trial.user_attrs['place'])
             return trial
         trial.set_user_attr('surplus', True)
-        finish(study, trial.number, state=optuna.trial.TrialState.FAIL)
+        tell_outcome(study, trial.number, state=optuna.trial.TrialState.FAIL)
     return None
 
 
 @contextmanager
-def alone(sweep):
-    """Let one worker at a time take a trial from a SQLite file, in the body of the `with`.
+def exclusive_lock(sweep):
+    """Let one worker at a time take a trial from an SQLite file, in the body of the `with`.
 
-    Optuna locks the row of a waiting trial while it looks at it, which SQLite does not know: two workers could get the
-    same one. Where there is no flock (Windows) it may still happen: the trial is then trained twice.
+    Optuna relies on row locks, which SQLite lacks: two workers could get the same trial. Without flock (Windows) this
+    can still happen; then the trial is trained twice.
     """
     if fcntl is None or not sweep.url.startswith('sqlite') or not sweep.folder.is_dir():
         yield
         return
-    with open_regular(sweep.folder / TAKING, 'ab') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, whatever becomes of the process
+    with open_regular(sweep.folder / LOCK_FILE, 'ab') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, also if the process is killed
         yield
 
 
-def is_due(study, trial):
-    """Return whether a trial that was just taken (optuna.Trial) has its place (bool), and no run has begun there."""
-    place, trials = trial.user_attrs.get('place'), study.get_trials(deepcopy=False)
-    if place is None or places_of(trials)[place].number != trial.number:
+def owns_index(study, trial):
+    """Return whether a trial just taken (optuna.Trial) counts for its index (bool) and no lost trial has a run."""
+    index, trials = trial.user_attrs.get('place'), study.get_trials(deepcopy=False)
+    if index is None or trials_by_index(trials)[index].number != trial.number:
         return False
-    begun = [each for each in trials if each.user_attrs.get('place') == place and 'run' in each.user_attrs
-             and kind_of(each) == 'lost']  # fmt: skip
-    if begun and 'run' not in trial.user_attrs:  # two workers had filled the places at once
-        repeat(study, begun[-1])
+    started = [each for each in trials if each.user_attrs.get('place') == index and 'run' in each.user_attrs
+               and trial_state(each) == 'lost']  # fmt: skip
+    if started and 'run' not in trial.user_attrs:  # two workers had enqueued trials at the same time
+        requeue(study, started[-1])
         return False
     return True
 
 
-def finish(study, number, **outcome):
-    """Tell the storage how a trial ended; return whether that was still open (bool): nobody else had told it."""
+def tell_outcome(study, number, **outcome):
+    """Record the outcome of a trial; return whether it was the first to be recorded (bool)."""
     from optuna.exceptions import UpdateFinishedTrialError
 
     try:
@@ -354,49 +356,50 @@ def finish(study, number, **outcome):
 # --- workers
 
 
-def host():
-    """Return what tells machines apart (str), and containers, in which processes have other numbers."""
-    space = ''
-    with suppress(OSError):  # other systems than Linux
-        space = os.readlink('/proc/self/ns/pid')
-    return f'{socket.gethostname()} {space}'.strip()
+def host_name():
+    """Return the host name with the PID namespace (str), which distinguishes containers of one machine."""
+    namespace = ''
+    with suppress(OSError):  # not on Linux
+        namespace = os.readlink('/proc/self/ns/pid')
+    return f'{socket.gethostname()} {namespace}'.strip()
 
 
-class Watch:
-    """Finds trials whose worker is gone: at once where it was on this machine, else when it gave no sign of life.
+class LostTrialDetector:
+    """Finds running trials whose worker is gone: on this machine by its PID, elsewhere by the heartbeat.
 
-    Clocks of several machines are not compared: what counts is how long a sign has not changed.
+    The clocks of machines are not compared; what counts is for how long a heartbeat has not changed.
     """
 
     def __init__(self):
-        self.seen = {}
+        self.heartbeats = {}  # from a trial's number to (heartbeat, when this worker first saw it)
 
     def lost(self, trials, own=()):
-        """Return those of `trials` (list of FrozenTrial) that run and whose worker is gone.
+        """Return the running trials (list of FrozenTrial) whose worker is gone.
 
         Args:
-            own: numbers of the trials that this worker runs.
+            trials: list of FrozenTrial.
+            own: numbers of the trials of this worker.
         """
         found, now = [], time.monotonic()
         for trial in trials:
             if trial.state.name != 'RUNNING' or trial.number in own:
                 continue
             worker, beat = trial.user_attrs.get('worker'), trial.user_attrs.get('beat')
-            before, since = self.seen.get(trial.number, (None, None))
+            before, since = self.heartbeats.get(trial.number, (None, None))
             if since is None or beat != before:
-                self.seen[trial.number] = beat, now
-            elif now - since > GRACE:
+                self.heartbeats[trial.number] = beat, now
+            elif now - since > HEARTBEAT_TIMEOUT_SECONDS:
                 found.append(trial)
                 continue
-            if worker and worker['host'] == host() and not is_alive(worker['pid']):
+            if worker and worker['host'] == host_name() and not is_alive(worker['pid']):
                 found.append(trial)
         return found
 
 
 def is_alive(pid):
-    """Return whether there is another process of this number on this machine (bool); Windows does not say."""
+    """Return whether another process on this machine has this PID (bool); always True on Windows."""
     if pid == os.getpid():
-        return False  # an earlier process had the number
+        return False  # an earlier process had the same PID
     if os.name == 'nt':
         return True
     try:

@@ -1,32 +1,32 @@
-"""What a sweep has come to: a table of its best trials, which parameters mattered, and a picture of both."""
+"""The summary of a sweep: a table of the best trials, the importance of the hyperparameters, and a plot."""
 
 import warnings
 
-from scripts.sweeping.picture import draw_sweep
-from scripts.sweeping.study import DIRECTION, kind_of, places_of
-from scripts.sweeping.worker import alike, shown
+from scripts.sweeping.study import DIRECTION, trial_state, trials_by_index
+from scripts.sweeping.sweep_plot import draw_sweep
+from scripts.sweeping.worker import normalised_error, value_text
 from utils.base.text_table import number_text, printable, table, terminal_width, truncate_cell
 
-SHOWN = 10  # trials in the table
-FAILURES, WIDTH = 3, 160  # ways of failing that are told, and characters of each
-ENOUGH = 10  # completed trials, below which the shares of parameters would be chance
-PICTURE = 'sweep.png'
-ORDER = ('complete', 'pruned', 'failed', 'running', 'waiting', 'lost')
+MAX_TRIALS = 10  # in the table
+MAX_ERRORS, MAX_ERROR_LENGTH = 3, 160  # distinct error messages, and their length in characters
+MIN_TRIALS_FOR_IMPORTANCE = 10
+PLOT = 'sweep.png'
+STATES = ('complete', 'pruned', 'failed', 'running', 'waiting', 'lost')
 
 
 def summarise(sweep, study, definition):
-    """Print the summary and draw the picture.
+    """Print the summary and draw the plot.
 
     Args:
-        sweep: study.Sweep, of which name and place count.
+        sweep: study.Sweep; its name and directory are used.
         study: optuna.Study.
-        definition: of the study (dict), as Sweep.definition returns it.
+        definition: definition of the study (dict), as Sweep.definition returns it.
     """
-    trials, metric = list(places_of(study.get_trials()).values()), definition.get('--metric', 'value')
-    kinds = [kind_of(trial) for trial in trials]
-    counts = ', '.join(f'{kinds.count(kind)} {kind}' for kind in ORDER if kind in kinds)
-    count, better = f'{len(trials)} trial{"s" * (len(trials) != 1)}', definition.get(DIRECTION, 'max')
-    print(f'sweep {sweep.name}: {count} ({counts}), by {metric} ({better})')
+    trials, metric = list(trials_by_index(study.get_trials()).values()), definition.get('--metric', 'value')
+    kinds = [trial_state(trial) for trial in trials]
+    counts = ', '.join(f'{kinds.count(kind)} {kind}' for kind in STATES if kind in kinds)
+    count, mode = f'{len(trials)} trial{"s" * (len(trials) != 1)}', definition.get(DIRECTION, 'max')
+    print(f'sweep {sweep.name}: {count} ({counts}), {metric} ({mode})')
     complete = best_first(trials, study)
     names = list(definition.get('--set', {}))
     if complete:
@@ -35,13 +35,13 @@ def summarise(sweep, study, definition):
     for line in failures(trials):
         print(printable(line))
     if complete and sweep.folder.is_dir():
-        draw_sweep(sweep.folder / PICTURE, trials, metric, definition)
-        print(f'picture: {sweep.folder / PICTURE}')
+        draw_sweep(sweep.folder / PLOT, trials, metric, definition)
+        print(f'plot: {sweep.folder / PLOT}')
 
 
 def best_first(trials, study):
-    """Return the completed trials (list of FrozenTrial), the best first."""
-    complete = [trial for trial in trials if kind_of(trial) == 'complete']
+    """Return the complete trials (list of FrozenTrial), the best first."""
+    complete = [trial for trial in trials if trial_state(trial) == 'complete']
     sign = -1 if study.direction.name == 'MAXIMIZE' else 1
     return sorted(complete, key=lambda trial: (sign * trial.value, trial.user_attrs['place']))
 
@@ -49,20 +49,20 @@ def best_first(trials, study):
 def print_best(complete, metric, names):
     """Print the table of the best trials."""
     rows = []
-    for trial in complete[:SHOWN]:
+    for trial in complete[:MAX_TRIALS]:
         attributes = trial.user_attrs
-        values = [shown(trial.params.get(name, '')) for name in names]
+        values = [value_text(trial.params.get(name, '')) for name in names]
         epochs = f'{attributes.get("epoch", "?")}/{attributes.get("epochs", "?")}'
         rows.append([str(attributes['place']), number_text(trial.value), epochs, *values, attributes.get('run', '')])
     head = ['trial', metric, 'epoch', *names, 'run']
     lines, _ = table(head, rows, width=terminal_width(), flexible=('run',), right=('trial', 'epoch'))
     print('\n'.join(lines))
-    if len(complete) > SHOWN:
-        print(f'... {len(complete) - SHOWN} more')
+    if len(complete) > MAX_TRIALS:
+        print(f'... {len(complete) - MAX_TRIALS} more')
 
 
 def print_importances(study, complete, names):
-    """Print how much each parameter says about which trials are among the best: PED-ANOVA, which needs numpy alone.
+    """Print the importance of each hyperparameter by PED-ANOVA, which needs no dependency besides numpy.
 
     Watanabe, Bansal and Hutter 2023, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary
     subspaces.
@@ -71,22 +71,25 @@ def print_importances(study, complete, names):
 
     if len(names) < 2:
         return
-    if complete < ENOUGH:
-        print(f'importance of the parameters: not to be told from fewer than {ENOUGH} trials')
+    if complete < MIN_TRIALS_FOR_IMPORTANCE:
+        print(f'hyperparameter importance: needs {MIN_TRIALS_FOR_IMPORTANCE} complete trials')
         return
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # where all are equally good all shares are equal
+        warnings.simplefilter('ignore')  # equal values give equal importances
         found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
-    said = ', '.join(f'{name} {share:.0%}' for name, share in found.items())
-    print(f'importance of the parameters for being among the best tenth (PED-ANOVA): {said}')
+    shares = ', '.join(f'{name} {share:.0%}' for name, share in found.items())
+    print(f'hyperparameter importance (PED-ANOVA, for the best tenth of the trials): {shares}')
 
 
 def failures(trials):
-    """Return a line (list of str) for each way in which trials failed, the first ones, with their numbers."""
-    ways = {}
+    """Return a line (list of str) for each distinct error message, with the indices of the trials."""
+    errors = {}
     for trial in trials:
-        if kind_of(trial) == 'failed':
-            said = trial.user_attrs['error']
-            ways.setdefault(alike(said), (said, []))[1].append(str(trial.user_attrs['place']))
-    lines = [f'failed: trial {", ".join(places)}: {truncate_cell(said, WIDTH)}' for said, places in ways.values()]
-    return lines[:FAILURES] + [f'... and in {len(lines) - FAILURES} other ways'] * (len(lines) > FAILURES)
+        if trial_state(trial) == 'failed':
+            error = trial.user_attrs['error']
+            errors.setdefault(normalised_error(error), (error, []))[1].append(str(trial.user_attrs['place']))
+    lines = [
+        f'failed: trial {", ".join(indices)}: {truncate_cell(error, MAX_ERROR_LENGTH)}'
+        for error, indices in errors.values()
+    ]
+    return lines[:MAX_ERRORS] + [f'... and {len(lines) - MAX_ERRORS} other errors'] * (len(lines) > MAX_ERRORS)

@@ -75,14 +75,14 @@ def stand_in(tmp_path, monkeypatch):
 
     Returns:
         Its `file`, and `hold`, a function: learning rate of the trials to hold before their last epoch (str, or 'all'),
-        until_taken (the place whose trial a worker of this process has to take up) -> the file (Path) they wait for.
+        until_taken (the place whose trial a worker of this process has to take) -> the file (Path) they wait for.
     """
     script = tmp_path / 'project' / 'train.py'
     script.parent.mkdir()
     script.write_text(STAND_IN)
     monkeypatch.setattr(trainings, 'PROJECT', script.parent)
-    monkeypatch.setattr(workers, 'POLL', 0.03)
-    monkeypatch.setattr(workers, 'LOOK', 0.1)
+    monkeypatch.setattr(workers, 'POLL_SECONDS', 0.03)
+    monkeypatch.setattr(workers, 'STORAGE_POLL_SECONDS', 0.1)
 
     def hold(rate, until_taken=None):
         gate, train = tmp_path / 'gate', workers.Worker._train
@@ -134,9 +134,9 @@ def by_place(study_at):
 
     def checked(name='sweep', url=None):
         trials = study_at(name, url).get_trials()
-        counted = [t.user_attrs['place'] for t in trials if studies.kind_of(t) in ('complete', 'pruned')]
+        counted = [t.user_attrs['place'] for t in trials if studies.trial_state(t) in ('complete', 'pruned')]
         assert len(counted) == len(set(counted)), 'a place has two results'
-        return studies.places_of(trials)
+        return studies.trials_by_index(trials)
 
     return checked
 

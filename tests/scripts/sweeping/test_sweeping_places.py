@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.sweeping import study as studies
-from scripts.sweeping.space import grid_of, parameter
+from scripts.sweeping.space import grid_points, parse_parameter
 
 optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 
@@ -15,7 +15,7 @@ optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip inst
 @pytest.fixture
 def empty(tmp_path):
     """Return a Sweep of a grid of 6 points, and a function that opens its study as another worker would."""
-    space = [parameter('lr=0.1,0.2,0.3'), parameter('batch_size=8,16')]
+    space = [parse_parameter('lr=0.1,0.2,0.3'), parse_parameter('batch_size=8,16')]
     grid = studies.Sweep('grid', tmp_path / 'runs', None, space, metric='val/acc', sampler='grid')
     return grid, lambda: studies.open_study(grid)
 
@@ -24,26 +24,26 @@ def test_each_point_of_a_grid_has_one_place(empty):
     grid, opened = empty
     one, other = opened(), opened()
     for study in (one, other, one):
-        studies.fill(study, grid)
+        studies.enqueue_missing(study, grid)
     taken = []
-    while trial := studies.take(one if len(taken) % 2 else other, grid):
+    while trial := studies.take_trial(one if len(taken) % 2 else other, grid):
         taken.append({each.name: each.suggest(trial) for each in grid.parameters})
         assert trial.user_attrs['place'] == len(taken) - 1
-    assert taken == grid_of(grid.parameters)
+    assert taken == grid_points(grid.parameters)
 
 
 def test_places_that_two_workers_filled_at_once_are_taken_once(empty, monkeypatch):
     grid, opened = empty
     one = opened()
-    monkeypatch.setattr(studies, 'places_of', lambda trials: {})  # as if it had not seen what the other adds
-    studies.fill(opened(), grid)
+    monkeypatch.setattr(studies, 'trials_by_index', lambda trials: {})  # as if it had not seen what the other adds
+    studies.enqueue_missing(opened(), grid)
     monkeypatch.undo()
     assert len(one.get_trials()) == 12
     places = []
-    while trial := studies.take(one, grid):
+    while trial := studies.take_trial(one, grid):
         places.append(trial.user_attrs['place'])
     assert places == list(range(6))
-    assert [studies.kind_of(trial) for trial in one.get_trials()] == ['running'] * 6 + ['surplus'] * 6
+    assert [studies.trial_state(trial) for trial in one.get_trials()] == ['running'] * 6 + ['surplus'] * 6
 
 
 @pytest.mark.skipif(studies.fcntl is None, reason='this system has no flock')
@@ -51,7 +51,7 @@ def test_two_workers_that_ask_at_the_same_time_get_different_trials(empty, monke
     """SQLite does not lock a row that is looked at, so that Optuna alone would give both the same one."""
     grid, opened = empty
     workers = [opened(), opened()]
-    studies.fill(workers[0], grid)
+    studies.enqueue_missing(workers[0], grid)
     fcntl, ask, inside, waiting = studies.fcntl, workers[0].ask, threading.Event(), threading.Event()
 
     def noted(file, how):
@@ -62,16 +62,16 @@ def test_two_workers_that_ask_at_the_same_time_get_different_trials(empty, monke
     def ask_while_another_waits():
         inside.set()
         assert waiting.wait(60), 'nobody waits for this one'
-        with open(grid.folder / studies.TAKING, 'ab') as file, pytest.raises(BlockingIOError):
+        with open(grid.folder / studies.LOCK_FILE, 'ab') as file, pytest.raises(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return ask()
 
     monkeypatch.setattr(studies, 'fcntl', SimpleNamespace(flock=noted, LOCK_EX=fcntl.LOCK_EX))
     monkeypatch.setattr(workers[0], 'ask', ask_while_another_waits)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(studies.take, workers[0], grid)
+        first = pool.submit(studies.take_trial, workers[0], grid)
         assert inside.wait(60)
-        second = pool.submit(studies.take, workers[1], grid)
+        second = pool.submit(studies.take_trial, workers[1], grid)
     assert [found.result().number for found in (first, second)] == [0, 1]
 
 
@@ -79,49 +79,51 @@ def test_of_two_that_wait_for_a_place_the_one_goes_on_that_has_a_run(empty):
     grid, opened = empty
     study = opened()
     study.enqueue_trial({'lr': '0.3', 'batch_size': '16'}, {'place': 0})
-    trial = studies.take(study, grid)
+    trial = studies.take_trial(study, grid)
     values = {each.name: each.suggest(trial) for each in grid.parameters}
     trial.set_user_attr('run', 'somewhere')
-    studies.finish(study, trial.number, state=optuna.trial.TrialState.FAIL)
+    studies.tell_outcome(study, trial.number, state=optuna.trial.TrialState.FAIL)
     taken = []
-    while trial := studies.take(study, grid):
+    while trial := studies.take_trial(study, grid):
         taken.append((trial.user_attrs['place'], trial.user_attrs.get('run'), trial.number))
     assert taken[-1] == (0, 'somewhere', 7)
-    assert studies.values_of(study.get_trials()[7]) == values
+    assert studies.trial_values(study.get_trials()[7]) == values
     assert [place for place, _, _ in taken] == [1, 2, 3, 4, 5, 0]
 
 
 def test_a_trial_whose_worker_is_gone_is_tried_again_with_its_values_and_its_run(empty, number_of_the_gone):
     grid, opened = empty
     study = opened()
-    studies.fill(study, grid)
-    trial = studies.take(study, grid)
+    studies.enqueue_missing(study, grid)
+    trial = studies.take_trial(study, grid)
     trial.set_user_attr('run', 'somewhere')
-    trial.set_user_attr('worker', {'host': studies.host(), 'pid': number_of_the_gone})
-    (lost,) = studies.Watch().lost(study.get_trials())
-    assert studies.finish(study, lost.number, state=optuna.trial.TrialState.FAIL)
-    assert not studies.finish(study, lost.number, state=optuna.trial.TrialState.COMPLETE, values=1.0), 'it is told once'
-    studies.fill(study, grid)
-    again = studies.places_of(study.get_trials())[0]
-    assert (again.number, again.user_attrs['run'], studies.values_of(again)) == (
+    trial.set_user_attr('worker', {'host': studies.host_name(), 'pid': number_of_the_gone})
+    (lost,) = studies.LostTrialDetector().lost(study.get_trials())
+    assert studies.tell_outcome(study, lost.number, state=optuna.trial.TrialState.FAIL)
+    assert not studies.tell_outcome(study, lost.number, state=optuna.trial.TrialState.COMPLETE, values=1.0), (
+        'it is told once'
+    )
+    studies.enqueue_missing(study, grid)
+    again = studies.trials_by_index(study.get_trials())[0]
+    assert (again.number, again.user_attrs['run'], studies.trial_values(again)) == (
         6,
         'somewhere',
-        studies.values_of(lost),
+        studies.trial_values(lost),
     )
 
 
 def test_a_worker_elsewhere_is_gone_when_it_gives_no_sign_of_life(empty, monkeypatch):
     grid, opened = empty
     study = opened()
-    studies.fill(study, grid)
-    trial = studies.take(study, grid)
+    studies.enqueue_missing(study, grid)
+    trial = studies.take_trial(study, grid)
     trial.set_user_attr('worker', {'host': 'another', 'pid': 1})
-    watch, clock = studies.Watch(), [1000.0]
+    watch, clock = studies.LostTrialDetector(), [1000.0]
     monkeypatch.setattr(studies.time, 'monotonic', lambda: clock[0])
     for beat in (1, 2, 2):
         trial.set_user_attr('beat', beat)
         assert watch.lost(study.get_trials()) == []
-        clock[0] += studies.GRACE - 1
+        clock[0] += studies.HEARTBEAT_TIMEOUT_SECONDS - 1
     clock[0] += 2
     assert [each.number for each in watch.lost(study.get_trials())] == [trial.number]
     assert watch.lost(study.get_trials(), own=[trial.number]) == []

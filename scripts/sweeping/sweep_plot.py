@@ -3,31 +3,32 @@
 import math
 import os
 
-from scripts.sweeping.study import DIRECTION, kind_of
+from scripts.sweeping.study import DIRECTION, trial_state
 from utils.base.regular_files import made_regular
 from utils.base.write_errors import wrap_write_errors
 from utils.drawing.curves import BEST, COLOURS, RESUMED
 from utils.drawing.matplotlib_import import import_matplotlib
 
-COLUMNS, SPREAD = 3, 0.5  # panels side by side; of the place of a choice, what its trials take
-LOG = 50  # values, the largest of which is so many times the least, are drawn on a logarithmic scale
+MAX_COLUMNS = 3
+CHOICE_WIDTH = 0.5  # horizontal spread of the points of one choice, as a share of the distance between choices
+LOG_RATIO = 50  # a logarithmic scale is used if the largest value is this many times the smallest
 
 
 def draw_sweep(path, trials, metric, definition):
-    """Draw the picture as a PNG file, which is replaced in one step.
+    """Draw the plot as a PNG file, which is replaced atomically.
 
     Args:
-        path: where to (Path).
+        path: Path of the file.
         trials: list of FrozenTrial, at least one of them complete.
-        metric: name of the value (str).
-        definition: of the study (dict), as study.Sweep.definition returns it.
+        metric: name of the metric (str).
+        definition: definition of the study (dict), as study.Sweep.definition returns it.
     """
     import_matplotlib()
-    from matplotlib.figure import Figure  # takes a second; no pyplot: no window, no state
+    from matplotlib.figure import Figure  # not pyplot, which keeps global state
 
     ranges = definition.get('--set', {})
     panels = 1 + len(ranges)
-    columns = 2 if panels == 4 else min(COLUMNS, panels)
+    columns = 2 if panels == 4 else min(MAX_COLUMNS, panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(4.2 * columns, 0.5 + 3.1 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -38,28 +39,28 @@ def draw_sweep(path, trials, metric, definition):
     values = [trial.value for trial in drawn]
     for each in axes[:panels]:
         each.grid(alpha=0.3)
-        if min(values) > 0 and max(values) > LOG * min(values):
+        if min(values) > 0 and max(values) > LOG_RATIO * min(values):
             each.set_yscale('log')
     for each in axes[panels:]:
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
-    partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw it
+    partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw at the same time
     with wrap_write_errors(path):
         figure.savefig(made_regular(partial), dpi=100)
         os.replace(partial, path)
 
 
 def _draw_history(axes, trials, metric, larger):
-    """Draw the values in the order of the trials, and the best one so far."""
+    """Draw the values in the order of the trials, and the best value so far."""
     _points(axes, trials, lambda trial: trial.user_attrs['place'])
-    complete = [trial for trial in trials if kind_of(trial) == 'complete']
+    complete = [trial for trial in trials if trial_state(trial) == 'complete']
     best, line = None, []
     for trial in complete:
         best = trial.value if best is None else (max if larger else min)(best, trial.value)
         line.append(best)
-    places = [trial.user_attrs['place'] for trial in complete]
+    indices = [trial.user_attrs['place'] for trial in complete]
     last = max(trial.user_attrs['place'] for trial in trials)
-    axes.step([*places, last], [*line, line[-1]], where='post', color=BEST, label='best so far')
+    axes.step([*indices, last], [*line, line[-1]], where='post', color=BEST, label='best so far')
     axes.set_xlabel('trial')
     axes.set_ylabel(metric)
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -72,9 +73,9 @@ def _draw_parameter(axes, trials, name, log):
     choices = {trial.params[name] for trial in trials if isinstance(trial.params[name], str)}
     if choices:
         order = sorted(choices, key=_as_number)
-        # Of one choice side by side, the first trial on the left.
-        right = {trial.number: SPREAD * (i / len(trials) - 0.5) for i, trial in enumerate(trials)}
-        _points(axes, trials, lambda trial: order.index(trial.params[name]) + right[trial.number])
+        # Spread the points of a choice from left to right in the order of the trials.
+        offset = {trial.number: CHOICE_WIDTH * (i / len(trials) - 0.5) for i, trial in enumerate(trials)}
+        _points(axes, trials, lambda trial: order.index(trial.params[name]) + offset[trial.number])
         long = max(map(len, order)) * len(order) > 30
         axes.set_xticks(range(len(order)), order, rotation=30 if long else 0, ha='right' if long else 'center')
         axes.set_xlim(-0.5, len(order) - 0.5)
@@ -86,18 +87,18 @@ def _draw_parameter(axes, trials, name, log):
 
 
 def _as_number(text):
-    """Return a key to sort by: numbers by their size, before names."""
+    """Return a sort key: numbers by value, before names."""
     try:
         return 0, float(text), text
     except ValueError:
         return 1, 0.0, text
 
 
-def _points(axes, trials, place):
-    """Draw a point per trial: completed ones filled, pruned ones, by their last value, as crosses."""
+def _points(axes, trials, x_of):
+    """Draw a point per complete trial, and a cross at the last value of each pruned trial."""
     for kind, style in (('complete', {'color': COLOURS['train'], 'marker': 'o'}),
                         ('pruned', {'color': RESUMED, 'marker': 'x'})):  # fmt: skip
-        those = [trial for trial in trials if kind_of(trial) == kind]
-        if those:
-            axes.scatter([place(trial) for trial in those], [trial.value for trial in those], s=22, alpha=0.75,
+        selected = [trial for trial in trials if trial_state(trial) == kind]
+        if selected:
+            axes.scatter([x_of(trial) for trial in selected], [trial.value for trial in selected], s=22, alpha=0.75,
                          label=kind, **style)  # fmt: skip
