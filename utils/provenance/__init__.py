@@ -1,17 +1,17 @@
-"""Which code, data and environment made a run, and what changed since.
+"""Records of code, data and environment of a run, and checks of what changed since.
 
-- checkpoint_check: Whether a checkpoint still is what it was when it was saved
-- code_fingerprint: The definitions that made a run, each with a hash, and which of them are no longer what they were
-- duplicate_run: Whether a run that is about to start has been made already
-- entry_points: Which definitions a run was built from
-- environment: What a run runs on
-- output_fingerprint: What a network answers to a fixed probe
-- project_source: The project's own source files
-- record: What a run records of itself at its start
-- recorded_code: eval.py --code then
-- replay_log: What a run's first steps were, so that `python scripts/runs.py replay` can tell whether they still
-- resume_check: Proof that a resumed run does what the run before it did
-- source_archive: A run's source.zip as a directory that Python can start from, in a cache
-- source_ast: What stands in a Python file, without running it
-- symbol_resolver: Finding definitions by their names in a project's source, and what they refer to, over any
+- checkpoint_check: Whether a loaded checkpoint still gives the outputs it was saved with
+- code_fingerprint: Hashes of the definitions that a run uses, and what changed since
+- duplicate_run: Earlier runs with the same options, code and data
+- entry_points: The classes and functions that a run was built from
+- environment: Versions, machine, settings, git state
+- output_fingerprint: Outputs of a network for a fixed input, saved in each checkpoint
+- project_source: The source files of the project, and their archive
+- record: env.txt, source.zip and record.json
+- recorded_code: eval.py --code then and both
+- replay_log: The first steps of a run, for `python scripts/runs.py replay`
+- resume_check: Comparison of a resumed run with the interrupted one
+- source_archive: Unpacking source.zip into a cache
+- source_ast: Definitions and references in a Python file, without executing it
+- symbol_resolver: Definitions by dotted name, across files
 """

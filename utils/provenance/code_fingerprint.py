@@ -1,12 +1,12 @@
-"""The definitions that made a run, each with a hash, and which of them are no longer what they were.
+"""Hashes of the definitions that a run uses, and the definitions that have changed since.
 
     source = Source(PROJECT)                                   # or Source('checkpoints/lenet_exp/source.zip')
-    found = components_of({'model': ['model.lenet.LeNet']}, source)       # {'model': {dotted name: hash, ...}}
-    for line in describe(changed(record, Source(archive), source)): ...
+    hashes = hash_components({'model': ['model.lenet.LeNet']}, source)    # {'model': {dotted name: hash, ...}}
+    lines = describe_changes(find_changes(record, Source(archive), source))
 
-A component is a class, function or constant of the project, by its dotted name, and whatever it refers to, over any
-number of files. All of it is read, nothing is run: it works on an archive of another version just as well. What is
-imported from elsewhere counts by its name; the record has the versions. Imports no torch.
+A component is a class, function or constant of the project, by its dotted name. Everything that it refers to, in any
+file, is a component too. The code is parsed and never executed, so archives of other versions work as well. Imports
+from installed packages count by name; the record has their versions. Imports no torch.
 """
 
 import difflib
@@ -27,7 +27,7 @@ __all__ = [
     'hash_components',
 ]
 
-# What every test runs through, whatever its parts are.
+# Code that every test uses.
 EVALUATION = ('utils.logger.Recorder', 'utils.training.precision.forward')
 ENGINE = 'utils.training.engine.Engine'
 ENGINE_METHODS = 'to_device step compute_loss loss_count record_loss compute_metrics evaluate'.split()
@@ -36,14 +36,14 @@ STATE_SUFFIXES = {'gone': ', gone', 'new': ', new'}
 
 
 class Change(NamedTuple):
-    """What is not as it was when a run was recorded.
+    """A definition that has changed since a run was recorded.
 
     Attributes:
         kind: 'model', 'data', 'augment', 'loss', 'metrics' or 'evaluation'.
         name: dotted name of the definition.
-        path: file that it stands in, relative to the project.
-        diff: unified diff of its source (str), or None: the source of the run is not at hand.
-        state: 'changed', 'gone', 'new', or 'unreadable' (then `diff` says why).
+        path: file of the definition, relative to the project.
+        diff: unified diff of the source (str), or None if the source of the run is not available.
+        state: 'changed', 'gone', 'new' or 'unreadable' (`diff` then holds the reason).
     """
 
     kind: str
@@ -57,8 +57,8 @@ def hash_components(roots, source):
     """Return the hash of each definition that `roots` name or refer to: {kind: {dotted name: hash}}, sorted.
 
     Args:
-        roots: {kind: [names]}: 'model.lenet.LeNet', an entry of a registry, 'model.model_entry.MODELS[lenet]', or a
-            definition outside of the project, '/home/me/script.py:Net'. Those that are nowhere are left out.
+        roots: {kind: [names]}; a name is 'model.lenet.LeNet', a registry entry 'model.model_entry.MODELS[lenet]', or a
+            definition outside the project, '/home/me/script.py:Net'. Unknown names are skipped.
         source: Source.
     """
     reader = SymbolResolver(source)
@@ -68,14 +68,14 @@ def hash_components(roots, source):
 
 
 def find_changes(record, then, now):
-    """Return what is not as it was when a run was recorded (list of Change), in the order of kinds and files.
+    """Return the definitions that have changed since a run was recorded (list of Change), by kind and file.
 
-    Ignored are comments, docstrings and layout, moves to another file, and renames that utils.base.renames lists. If
-    `then` is given, the names of local variables and the messages of errors that are raised are ignored too.
+    Comments, docstrings, layout, moves to another file and renames listed in utils.base.renames are ignored. With
+    `then`, names of local variables and messages of raised errors are ignored too.
 
     Args:
-        record: of a run, as it is in its checkpoints (dict).
-        then: Source of the run's source.zip, or None: it is not at hand, and there are no diffs.
+        record: record of the run (dict).
+        then: Source of the source.zip of the run, or None if it is not available; then there are no diffs.
         now: Source of the project.
     """
     recorded = record.get('components') or {}
@@ -96,9 +96,9 @@ def find_changes(record, then, now):
 
 
 def find_evaluation_changes(then, now):
-    """Return what of the evaluation that all tests share is not as it was (list of Change).
+    """Return the changes in the evaluation code that all tests share (list of Change).
 
-    It is looked at method by method, as the class that has it has much that no result depends on.
+    Methods are compared one by one, because results do not depend on all methods of the class.
 
     Args:
         then, now: Sources of the run and of the project.
@@ -121,7 +121,7 @@ def find_evaluation_changes(then, now):
 
 
 def _class_methods(reader, *names):
-    """Return the file (str) and the methods of a class by the first of `names` that is there: {name: (node, lines)}."""
+    """Return the file (str) and the methods {name: (node, lines)} of the first class of `names` that exists."""
     for name in names:
         for resolved in reader.resolve(name):
             path, statements = reader.file_of_definition(resolved), reader.find(resolved).statements
@@ -133,7 +133,7 @@ def _class_methods(reader, *names):
 
 
 def _same_text(old, new, names):
-    """Return whether two functions (ast nodes), of which `old` is of an earlier version, differ in names alone."""
+    """Return whether two functions (ast nodes) differ only in names (bool); `old` is from an earlier version."""
     old, new = normalize_ast([old]), normalize_ast([new])
     return canonical(old) in (canonical(new), canonical(new, names))
 
@@ -148,7 +148,7 @@ def _find_change(kind, name, hashes, before, after):
         return Change(
             kind, name, old.path if old else after.file_of_definition(name), _diff(old, None) if old else None, 'gone'
         )
-    if old is not None and new.differs_in_names_only(old):  # in other words, or its hash was taken by another Python
+    if old is not None and new.differs_in_names_only(old):  # or hashed by another Python
         return None
     if is_registry_entry(name) and _names_a_moved_definition(new, name, hashes, before, after):
         return None
@@ -158,7 +158,7 @@ def _find_change(kind, name, hashes, before, after):
 
 
 def _names_a_moved_definition(new, name, hashes, before, after):
-    """Return whether an entry of a registry names the same definition, which moved to another file (bool)."""
+    """Return whether a registry entry names the same definition, moved to another file (bool)."""
     old = before.find(name) if before else None
     targets = old.refers_to if old else [each for each in hashes if hashes[name] in map(digest_of, _exports(each))]
     found = {target.rpartition('.')[2]: target for target in new.refers_to}
@@ -173,13 +173,13 @@ def _names_a_moved_definition(new, name, hashes, before, after):
 
 
 def _exports(name):
-    """Return the names (list of str) under which the packages around a definition may hand it on, and its own."""
+    """Return the name of a definition and the names (list of str) under which its packages may re-export it."""
     *modules, last = name.split('.')
     return ['.'.join([*modules[:length], last]) for length in range(1, len(modules) + 1)]
 
 
 def _is_moved(then, now, hashes, before, after):
-    """Return whether the definition `now` (name or None) is the one called `then` in an earlier version (bool)."""
+    """Return whether the definition `now` (name or None) was called `then` in an earlier version (bool)."""
     new, old = after.find(now) if now else None, before.find(then) if before else None
     return new is not None and (
         hashes.get(then) in new.digests() or (old is not None and new.differs_in_names_only(old))
@@ -187,7 +187,7 @@ def _is_moved(then, now, hashes, before, after):
 
 
 def _without_moved(changes, hashes, before, after):
-    """Return changes without definitions that are gone here and new there, as they were."""
+    """Return changes without definitions that only moved, which appear as gone and new."""
     gone, moved = [change for change in changes if change.state == 'gone'], []
     for change in (change for change in changes if change.state == 'new'):
         last = change.name.rpartition('.')[2]
@@ -199,16 +199,16 @@ def _without_moved(changes, hashes, before, after):
 
 
 def _diff(old, new):
-    """Return the unified diff (str) of two Definitions, of which one may be None."""
+    """Return the unified diff (str) of two Definitions; one may be None."""
     sides = [definition.source if definition else [] for definition in (old, new)]
     labels = [f'{label}/{d.path}' if d else '/dev/null' for label, d in (('then', old), ('now', new))]
     return '\n'.join(difflib.unified_diff(*sides, *labels, lineterm=''))
 
 
 def describe_changes(changes):
-    """Return changes as lines (list of str), one for a definition that serves several kinds: 'model/x.py: Net (model)'.
+    """Return one line (str) for each changed definition, such as 'model/x.py: Net (model)' (list).
 
-    A file that cannot be read is one line too, with what is wrong with it.
+    A definition of several kinds has one line. An unreadable file has one line with the reason.
     """
     kinds = {}
     for change in changes:
@@ -219,9 +219,7 @@ def describe_changes(changes):
 
 
 def find_changed_files(then, now):
-    """Return the files (list of str) of the code that makes a run which compute something else than they did.
-
-    Unchanged definitions that moved to another file are ignored.
+    """Return the files (list of str) of run code that hold changed definitions; moved definitions are ignored.
 
     Args:
         then, now: Sources.
@@ -256,14 +254,14 @@ def _last_part(name):
 
 
 def _definition_texts(reader, path, identity, *names):
-    """Return what identifies each definition in a file (list of set), or None: the file is no Python.
+    """Return a set for each definition in a file (list of set), or None if the file is not valid Python.
 
-    A set holds (text, the definitions that the text refers to) for the names as they are and for each of `names`.
+    A set holds (text, names of the definitions that it refers to), with current names and with each of `names`.
 
     Args:
-        reader: of the version.
-        path: of the file, relative to the project.
-        identity: function(name) -> str, equal for a definition of both versions, also where it moved.
+        reader: SymbolResolver of the version.
+        path: file, relative to the project.
+        identity: function(name) -> str, equal for the same definition in both versions, also after a move.
         names: utils.base.renames.EarlierNames.
     """
     module = reader.source.module(path)

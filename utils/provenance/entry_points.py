@@ -1,4 +1,4 @@
-"""Which definitions a run was built from: where utils.provenance.code_fingerprint begins to read."""
+"""Entry points of a run: the classes and functions it was built from, from which code_fingerprint starts."""
 
 import ast
 import hashlib
@@ -26,9 +26,9 @@ PACKAGE_DIRECTORIES = ('site-packages', 'dist-packages')
 
 
 def find_entry_points(trainer):
-    """Return what a train.Trainer was built from: {kind: [things]}, each a class, a function or an entry's name (str).
+    """Return the entry points of a train.Trainer: {kind: [class, function or name of a registry entry (str)]}.
 
-    Parts that were handed to the Trainer ready-made count by their classes, others by their registries as well.
+    Objects passed to the Trainer count by their classes, all other parts by their registry entries too.
     """
     args = trainer.args
     loaders = [loader for loader in (trainer.train_loader, trainer.val_loader) if loader is not None]
@@ -61,7 +61,7 @@ def find_entry_points(trainer):
     roots['data'].append(type(trainer.prepare))
     if not isinstance(trainer.metrics['val'], ReadyMetrics):
         registered = read_registry('metrics', 'METRICS').get(args.task, '').rpartition('.')[2]
-        if registered == roots['metrics'][0].__name__:  # or the Trainer's class has others
+        if registered == roots['metrics'][0].__name__:  # else a subclass of Trainer has its own metrics
             roots['metrics'].append(f'{METRICS}[{args.task}]')
     if definition_name(type(trainer)) != TRAINER:
         roots['trainer'] = [type(trainer)]
@@ -73,13 +73,13 @@ def _dataset(loader):
 
 
 def _loader_parts(loader):
-    """Return what a loader's batches come from (list of classes and functions): data sets, samplers, collation."""
+    """Return the classes and functions behind the batches of a loader (list): data sets, samplers, collate function."""
     parts, waiting = [], [_dataset(loader), getattr(loader, 'batch_sampler', None), getattr(loader, 'sampler', None)]
-    if not hasattr(loader, 'dataset'):  # a generator function, or a loader of one's own
+    if not hasattr(loader, 'dataset'):  # a generator function or a custom loader
         parts.append(class_or_function(getattr(loader, 'function', loader)))
     while waiting:
         part = waiting.pop(0)
-        if part is not None and len(parts) < 100:  # data sets of data sets, which might go round
+        if part is not None and len(parts) < 100:  # nested data sets may be cyclic
             parts.append(type(part))
             waiting += [getattr(part, 'dataset', None), *_as_sequence(getattr(part, 'datasets', None))]
     collate = getattr(loader, 'collate_fn', None)
@@ -91,13 +91,13 @@ def _as_sequence(parts):
 
 
 def _metrics_of(metrics):
-    """Return the class of metrics (list), or of ready-made ones the classes and functions too."""
+    """Return the class of the metrics (list), and for metric objects their classes and functions too."""
     given = metrics.metric_sources() if isinstance(metrics, ReadyMetrics) else []
     return [type(metrics), *map(class_or_function, given)]
 
 
 def class_or_function(thing):
-    """Return a class or function as it is, of any other callable object its class."""
+    """Return a class or function unchanged, and the class of any other object."""
     return thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
 
 
@@ -106,11 +106,11 @@ def _types(things):
 
 
 def definition_name(thing):
-    """Return the name by which symbol_resolver finds a class or function (str); None: of a library, or in no file."""
+    """Return the name of a class or function for symbol_resolver (str), or None if installed or in no file."""
     path = _file_of(thing)
     if path is None or is_installed(path):
         return None
-    name = thing.__qualname__.partition('.')[0]  # of one within a function, the function
+    name = thing.__qualname__.partition('.')[0]  # of a nested definition the outermost one
     if path.is_relative_to(PROJECT):
         return f'{str(path.relative_to(PROJECT).with_suffix("")).replace(os.sep, ".").removesuffix(".__init__")}.{name}'
     return f'{path.with_suffix("")}{EXTERNAL_MARK}{name}'
@@ -128,7 +128,7 @@ def is_installed(path):
 
 
 def packages_of(roots):
-    """Return the installed packages (set of str) that classes and functions of `roots` are from."""
+    """Return the installed packages (set of str) of the classes and functions in `roots`."""
     things = [thing for those in roots.values() for thing in those if not isinstance(thing, str)]
     files = {thing.__module__.partition('.')[0]: _file_of(thing) for thing in things}
     return {
@@ -139,13 +139,13 @@ def packages_of(roots):
 
 
 def interactive_definitions(things):
-    """Return the hashes of what was typed into a notebook or a console, so that no file has it: {name: hash}."""
+    """Return the hashes of definitions from a notebook or console, which are in no file: {name: hash}."""
     found = {}
     for thing in things:
         if not isinstance(thing, str) and thing.__module__ == '__main__' and _file_of(thing) is None:
             try:
                 tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))
-            except (OSError, TypeError, SyntaxError):  # not kept by whatever it was typed into
+            except (OSError, TypeError, SyntaxError):  # the console does not keep the source
                 continue
             text = canonical(tree.body)
             found[f'__main__.{thing.__qualname__}'] = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]

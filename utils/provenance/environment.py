@@ -1,4 +1,4 @@
-"""What a run runs on: versions, machine, settings that change results, and what git says of the project."""
+"""The environment of a run: versions, machine, settings that change results, git state."""
 
 import datetime
 import importlib.metadata
@@ -16,24 +16,24 @@ from utils.base.machine import cpu_cores
 from utils.base.registry import PROJECT
 
 CORE_PACKAGES = ('torch', 'torchvision', 'numpy', 'pillow')
-# The only environment variables that are written down: others may be secret.
+# Only these environment variables are recorded: others may hold secrets.
 ENVIRONMENT_VARIABLES = (
     'OMP_NUM_THREADS MKL_NUM_THREADS OMP_WAIT_POLICY CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG '
     'CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE PYTHONHASHSEED'
 ).split()
-GIT_TIMEOUT_SECONDS = 3  # seconds for git, whose repository may be large or on a slow drive
-MAX_CHANGED_PATHS = 100  # changed files that are named
-# Set within a hook, they would lead git into another repository.
+GIT_TIMEOUT_SECONDS = 3  # a repository may be large or on a slow drive
+MAX_CHANGED_PATHS = 100
+# Inside a git hook these variables point to another repository.
 GIT_LOCATION_VARIABLES = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
-STATUS_FIELDS = {'1': 7, 'u': 9, '?': 0}  # before the path in a line of `git status --porcelain=v2`, after the first
-TRACKED_FILE = 'train.py'  # a repository that does not track it is not the project's
+STATUS_FIELDS = {'1': 7, 'u': 9, '?': 0}  # fields between type and path in `git status --porcelain=v2`
+TRACKED_FILE = 'train.py'  # tracked by the repository of the project
 
 
 def versions_of(packages=()):
-    """Return the versions (dict of str) of Python, torch, what the project is built on, and further packages.
+    """Return the versions (dict of str) of Python, CORE_PACKAGES and further packages.
 
-    They are those that pip knows, whatever is imported: a module may say 0.29.2+cu132 of 0.29.2. Of torch, which always
-    is, the build counts.
+    Versions are those of pip, so that imports do not matter: a module may report 0.29.2+cu132 for 0.29.2. For torch,
+    which is always imported, the build counts.
     """
     found = {'python': platform.python_version()}
     for name in (*CORE_PACKAGES, *sorted(set(packages) - set(CORE_PACKAGES))):
@@ -46,16 +46,16 @@ def versions_of(packages=()):
 
 
 def git_state(root=PROJECT):
-    """Return the commit that the project is at, and the paths that differ from it or are new to git.
+    """Return the current commit of the project and the changed or untracked paths.
 
     Returns:
-        {'commit': hexadecimal str, None before the first one, 'changed': sorted list of str, the first MANY}, paths
-        relative to `root`; None: there is no git, no repository that has the project, or no answer in time.
+        {'commit': hexadecimal str, or None before the first commit, 'changed': sorted paths (list of str) relative to
+        `root`, at most MAX_CHANGED_PATHS}. None if there is no git, no repository of the project, or a timeout.
     """
     tracked = _git(root, 'ls-files', '--full-name', '-z', '--', TRACKED_FILE)
     if not tracked:
         return None
-    prefix = tracked.rstrip('\0').removesuffix(TRACKED_FILE)  # the project may lie within a larger repository
+    prefix = tracked.rstrip('\0').removesuffix(TRACKED_FILE)  # the project may be a subdirectory of the repository
     status = _git(root, 'status', '--porcelain=v2', '--branch', '--untracked-files=normal', '--no-renames', '-z', '.')
     if status is None:
         return None
@@ -70,9 +70,9 @@ def git_state(root=PROJECT):
 
 
 def _git(root, *words):
-    """Return what git prints (str), or None: it is not there, refuses, or takes too long."""
+    """Return the output of git (str), or None if git is missing, fails or exceeds the timeout."""
     environment = {name: value for name, value in os.environ.items() if name not in GIT_LOCATION_VARIABLES}
-    environment['GIT_OPTIONAL_LOCKS'] = '0'  # it only looks
+    environment['GIT_OPTIONAL_LOCKS'] = '0'  # read only
     try:
         done = subprocess.run(
             ['git', '-c', 'core.fsmonitor=false', *words],
@@ -89,21 +89,21 @@ def _git(root, *words):
 
 
 def program():
-    """Return what names this process's program behind `python` (list of str): ['train.py'], ['-m', 'examples.gan']."""
+    """Return the arguments of `python` that name this program (list of str): ['train.py'], ['-m', 'examples.gan']."""
     spec, words = getattr(sys.modules['__main__'], '__spec__', None), sys.argv[:1]
     return ['-m', spec.name.removesuffix('.__main__')] if spec is not None and words == [spec.origin] else words
 
 
 def command_line():
-    """Return the command that started this process (str); of `python -m examples.gan` it names the module."""
+    """Return the command that started this process (str), such as 'python -m examples.gan'."""
     return f'{rank_env.starter()} {shlex.join([*program(), *sys.argv[1:]])}'.rstrip()
 
 
 def program_of(trainer):
-    """Return the program (str) by which a run is repeated and resumed: train.py, or the script that defines it.
+    """Return the program (str) that repeats and resumes a run: train.py, or the script that was started.
 
     Args:
-        trainer: train.Trainer. One of a class of the started script, or with ready-made parts, is that script's own.
+        trainer: train.Trainer. The script counts if it defines the class of the Trainer or passes objects to it.
     """
     script = getattr(sys.modules['__main__'], '__file__', None)
     own = trainer.given or type(trainer).__module__ == '__main__'
@@ -118,11 +118,11 @@ def iso_timestamp():
 
 
 def environment_of(record, device):
-    """Return what env.txt holds (dict of str).
+    """Return the content of env.txt (dict of str).
 
     Args:
-        record: of the run, as utils.provenance.record has it (dict).
-        device: what the network runs on (str).
+        record: record of the run (dict): see utils.provenance.record.
+        device: device of the network (str).
     """
     git = record['git'] or {'commit': 'not known: no git, no repository of the project, or no answer', 'changed': None}
     settings = {name: os.environ.get(name, 'not set') for name in ENVIRONMENT_VARIABLES[:1]}

@@ -1,7 +1,7 @@
-"""The project's own source files: which they are, and an archive of them. Imports no torch.
+"""The source files of the project, and their archive. Imports no torch.
 
-What lies beside them is left out: data, runs, environments, caches and whatever is hidden. The same files give the same
-bytes, whenever and wherever they are packed (with another build of zlib perhaps other bytes, of the same content).
+Data, runs, environments, caches and hidden files are excluded. The same files always give the same archive (another
+build of zlib may give other bytes with the same content).
 """
 
 import hashlib
@@ -19,15 +19,13 @@ from utils.base.regular_files import open_regular, read_regular_bytes
 
 CODE = frozenset('.py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .sh'.split())
 TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb .html .css .js'.split())
-MAX_TEXT_BYTES = 2**19  # bytes of a text; lists and annotations are larger
-MAX_UNNAMED_BYTES = 2**16  # bytes of a file without an ending: LICENSE, .ci/run
-DATA_DIRECTORY_ENTRIES = 1000  # entries of a directory from which it holds data, unless it is a package
-MAX_TEXTS_OF_ONE_KIND = (
-    100  # texts of one kind in a directory from which they are data: a file of labels for each picture
-)
-MAX_ENTRIES = 50_000  # that are looked at below directories that are no packages; sources come first
+MAX_TEXT_BYTES = 2**19  # lists and annotations are larger
+MAX_UNNAMED_BYTES = 2**16  # of a file without extension, such as LICENSE or .ci/run
+DATA_DIRECTORY_ENTRIES = 1000  # a directory with more entries holds data, unless it is a package
+MAX_TEXTS_OF_ONE_KIND = 100  # more in one directory are data, such as a label file for each image
+MAX_ENTRIES = 50_000  # scanned in directories that are not packages
 INCLUDED_HIDDEN = ('.ci', '.run', '.github')
-OUTPUT_DIRECTORIES = ('checkpoints', 'datasets')  # at the top, unless they are packages
+OUTPUT_DIRECTORIES = ('checkpoints', 'datasets')  # at the top level, unless they are packages
 EXCLUDED_DIRECTORIES = ('__pycache__', 'node_modules', 'site-packages', 'wandb', 'mlruns')
 SECRET = re.compile(r'(^|[^a-z])(secrets?|credentials?|passwords?|tokens?|api_?keys?)([^a-z]|$)', re.IGNORECASE)
 NON_RUN_DIRECTORIES = (
@@ -38,17 +36,17 @@ NON_RUN_DIRECTORIES = (
     '.run',
     '.github',
 )  # directories whose code takes no part in a run
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # that a zip archive can name
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip archive
 
 
 def project_files(root=PROJECT):
-    """Return the project's source files: sorted paths (list of str) relative to `root`, with slashes.
+    """Return the source files of the project: sorted paths (list of str) relative to `root`, with slashes.
 
-    Directories nearest to sources come first, and at most MOST_ENTRIES are looked at: a data directory within the
-    project, however large, costs a moment. Links to directories are not followed.
+    Directories close to source files are scanned first, and at most MAX_ENTRIES entries, so that a large data directory
+    in the project costs little time. Links to directories are not followed.
     """
     root, found, left = str(root), [], MAX_ENTRIES
-    waiting = [(0, 0, '')]  # levels without a source above it, depth, path
+    waiting = [(0, 0, '')]  # levels above without source files, depth, path
     while waiting and left > 0:
         barren, depth, folder = heapq.heappop(waiting)
         entries = _entries(os.path.join(root, folder), depth)
@@ -68,19 +66,19 @@ def project_files(root=PROJECT):
 
 
 def _entries(path, depth):
-    """Return the entries (list of os.DirEntry) of a directory; None: so many that they are data."""
+    """Return the entries of a directory (list of os.DirEntry), or None if there are so many that they are data."""
     try:
         with os.scandir(path) as entries:
             first = list(islice(entries, DATA_DIRECTORY_ENTRIES + 1))
             if depth and len(first) > DATA_DIRECTORY_ENTRIES and not os.path.isfile(os.path.join(path, '__init__.py')):
                 return None
             return first + list(entries)
-    except OSError:  # gone meanwhile, or not ours to read
+    except OSError:  # removed or not readable
         return []
 
 
 def _is_environment_or_run(path, names):
-    """Return whether a directory that holds `names` is an environment, or of a run or a test (bool)."""
+    """Return whether a directory with these names is a Python environment, a run or a test (bool)."""
     if 'pyvenv.cfg' in names or 'conda-meta' in names:
         return True
     if 'args.txt' not in names:
@@ -88,7 +86,7 @@ def _is_environment_or_run(path, names):
     try:
         with open_regular(os.path.join(path, 'args.txt')) as file:
             return file.read(9) == b'# python '  # as utils.options.args_file writes it
-    except OSError:  # a pipe, or not ours to read
+    except OSError:  # a pipe, or not readable
         return False
 
 
@@ -102,7 +100,7 @@ def _may_hold_sources(entry, depth):
 
 
 def _source_names(entries):
-    """Return the names (list of str) of the source files among a directory's entries."""
+    """Return the names (list of str) of the source files among the entries of a directory."""
     by_ending = {}
     for entry in entries:
         ending = os.path.splitext(entry.name)[1].lower()
@@ -119,12 +117,12 @@ def _source_names(entries):
 
 
 def _is_archivable(name):
-    """Return whether a file's name is not hidden, and one that an archive can hold (bool): of valid UTF-8."""
+    """Return whether a file name is not hidden and valid UTF-8, which archives need (bool)."""
     return not name.startswith('.') and os.fsencode(name).decode('utf-8', 'replace') == name
 
 
 def _is_text(entry, ending):
-    """Return whether a file is of modest size, and without an ending whether there is text in it (bool)."""
+    """Return whether a file is small enough and, without extension, holds text (bool)."""
     with suppress(OSError):
         size = entry.stat().st_size
         if ending:
@@ -136,16 +134,16 @@ def _is_text(entry, ending):
 
 
 def read_files(root=PROJECT):
-    """Return what is in the project's source files (dict from relative path to bytes), as it is now."""
+    """Return the content of the source files of the project (dict from relative path to bytes)."""
     found = {}
     for name in project_files(root):
-        with suppress(OSError):  # gone since it was listed, or not ours to read
+        with suppress(OSError):  # removed meanwhile, or not readable
             found[name] = read_regular_bytes(Path(root, name))
     return found
 
 
 def zip_bytes(files):
-    """Return a zip archive (bytes) of `files` (dict from path to bytes): equal ones give equal bytes."""
+    """Return a zip archive (bytes) of `files` (dict from path to bytes); equal files give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, 'w', zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
@@ -156,7 +154,7 @@ def zip_bytes(files):
 
 
 def write_zip(path, root=PROJECT):
-    """Write the project's source files as a zip archive to `path` and return its SHA-256 (str, hexadecimal)."""
+    """Write the source files of the project as zip archive to `path` and return its SHA-256 (hexadecimal str)."""
     data = zip_bytes(read_files(root))
     with open_regular(path, 'wb') as file:
         file.write(data)
@@ -164,13 +162,13 @@ def write_zip(path, root=PROJECT):
 
 
 def is_run_code(name):
-    """Return whether the file of this relative path (str) takes part in runs (bool): code, and no test or script."""
+    """Return whether runs use the file of this relative path (bool): code, but no test or script."""
     ending = os.path.splitext(name)[1].lower()
     return ending in CODE and ending != '.sh' and name.partition('/')[0] not in NON_RUN_DIRECTORIES
 
 
 def code_hash(files):
-    """Return the SHA-256 (str) over the code that makes a run among `files` (dict from relative path to bytes)."""
+    """Return the SHA-256 (str) of the run code among `files` (dict from relative path to bytes)."""
     digest = hashlib.sha256()
     for name in sorted(filter(is_run_code, files)):
         digest.update(name.encode() + b'\0' + hashlib.sha256(files[name]).digest())

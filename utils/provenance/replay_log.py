@@ -1,4 +1,4 @@
-"""What a run's first steps were, so that `python scripts/runs.py replay` can tell whether they still are the same."""
+"""Log of the first steps of a run, with which `python scripts/runs.py replay` compares today's code."""
 
 import json
 from pathlib import Path
@@ -13,33 +13,29 @@ from utils.provenance.resume_check import checksum, iterate_tensors
 from utils.runs.checkpoint import unwrap_model
 
 REPLAY_FILE = 'first_steps.jsonl'
-REPLAY_STEPS = 20  # steps that are noted
-MAX_VALUES_PER_TENSOR = (
-    2**16
-)  # of each tensor that count: sums of all of them would take longer than the step of a large network
+REPLAY_STEPS = 20
+MAX_VALUES_PER_TENSOR = 2**16  # checksums of all values would take longer than a step of a large network
 
 
 class ReplayLog:
-    """Notes what the first steps of a new run have seen: one line of JSON for each.
-
-    The line before them says on what the run was: threads, device, and whether its parts were built by their names.
+    """Records the first steps of a new run in first_steps.jsonl: a line of conditions, then a line for each step.
 
     Args:
-        directory: of the run.
-        count: steps to note (int), 0 of a run that goes on.
+        directory: run directory.
+        count: number of steps (int); 0 for a resumed run.
     """
 
     def __init__(self, directory, count=REPLAY_STEPS):
         self.path, self.left, self.weights, self.done = Path(directory) / REPLAY_FILE, count, None, 0
 
     def before_step(self, trainer):
-        """Take note of the weights with which a step begins."""
+        """Store the checksum of the weights before a step."""
         if self.left:
             weights = unwrap_model(trainer.net).state_dict().values()
             self.weights = checksum(map(subsample, iterate_tensors(weights)))
 
     def after_step(self, trainer, images, targets):
-        """Write down the step that was just done."""
+        """Record the step that was just done."""
         if not self.left:
             return
         self.left -= 1
@@ -53,7 +49,7 @@ class ReplayLog:
 
 
 def run_conditions(trainer):
-    """Return what the bits of a run depend on besides its options, code and data (dict of plain values)."""
+    """Return the conditions, besides options, code and data, for bit-identical results (dict of plain values)."""
     return {
         'threads': torch.get_num_threads(),
         'processes': processes.count(),
@@ -64,11 +60,11 @@ def run_conditions(trainer):
 
 
 def read_replay_log(directory):
-    """Return the conditions (dict) and the steps (list of dict) that a run has noted; a line cut off is left out.
+    """Return the recorded conditions (dict) and steps (list of dict) of a run; an incomplete last line is skipped.
 
     Raises:
-        FileNotFoundError: the run has none.
-        ValueError: the file is not one that a run has written.
+        FileNotFoundError: the run has no first_steps.jsonl.
+        ValueError: the file is damaged.
     """
     lines = []
     for line in read_regular_text(Path(directory) / REPLAY_FILE, errors='replace').splitlines():
@@ -84,6 +80,6 @@ def read_replay_log(directory):
 
 
 def subsample(tensor):
-    """Return up to VALUES values of a tensor (1-d), evenly spaced."""
+    """Return up to MAX_VALUES_PER_TENSOR evenly spaced values of a tensor (1-d)."""
     flat = tensor.detach().reshape(-1)
     return flat[:: -(-len(flat) // MAX_VALUES_PER_TENSOR) or 1]

@@ -1,7 +1,7 @@
-"""A run's source.zip as a directory that Python can start from, in a cache. Imports no torch.
+"""Unpacks the source.zip of a run into a cached directory from which Python can start. Imports no torch.
 
-An archive may come from anywhere: nothing in it gets a place outside of its directory, and no links are made from it.
-What comes with the project and is no source, data/digits.npz for one, is not in it: the present project's is linked.
+Archives may come from strangers: no file is written outside the directory, and no links are created from the archive.
+Files of the project that are not source, such as data/digits.npz, are not in the archive and are linked instead.
 """
 
 import hashlib
@@ -20,9 +20,10 @@ from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
 from utils.provenance.project_source import project_files
 
-MAX_ARCHIVE_FILES, MAX_ARCHIVE_BYTES = 20_000, 2**28  # of an archive
-FORBIDDEN_CHARACTERS = '\\:' if os.name == 'nt' else '\\'  # characters in names that may lead elsewhere
-DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)  # of zipfile
+MAX_ARCHIVE_FILES, MAX_ARCHIVE_BYTES = 20_000, 2**28
+FORBIDDEN_CHARACTERS = '\\:' if os.name == 'nt' else '\\'  # path separators and drives
+# Raised by zipfile for damaged archives.
+DAMAGE_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 def read_archive(path, sha256):
@@ -30,10 +31,10 @@ def read_archive(path, sha256):
 
     Args:
         path: Path of the archive.
-        sha256: of its bytes (str), as the checkpoint has it.
+        sha256: expected hash (str), from the checkpoint.
 
     Raises:
-        DanluError: it is missing, not the one that is meant, damaged, too large, or holds what no source.zip does.
+        DanluError: the archive is missing, has another hash, is damaged or too large, or has invalid entries.
     """
     try:
         if path.stat().st_size > MAX_ARCHIVE_BYTES:
@@ -41,12 +42,12 @@ def read_archive(path, sha256):
         data = read_regular_bytes(path)
     except OSError as error:
         raise DanluError(
-            f'{path}, which holds the code of the run, cannot be read: {error.strerror}; where the checkpoint was '
-            'copied from, it lies beside it: copy it too'
+            f'{path}, the code of the run, cannot be read: {error.strerror}; if the checkpoint was copied, copy '
+            'source.zip from its directory too'
         ) from error
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise DanluError(
-            f'{path} is damaged or of another run: its SHA-256 is {found[:16]}..., the checkpoint says {sha256[:16]}...'
+            f'{path} is damaged or of another run: its SHA-256 is {found[:16]}..., the checkpoint has {sha256[:16]}...'
         )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -59,39 +60,39 @@ def read_archive(path, sha256):
 
 
 def _fault_of(entries):
-    """Return what is wrong with the entries (list of ZipInfo) of an archive (str), or None."""
+    """Return the first problem (str) with the entries of an archive (list of ZipInfo), or None."""
     if len(entries) > MAX_ARCHIVE_FILES or sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
         return f'it holds more than {MAX_ARCHIVE_FILES:,} files or {MAX_ARCHIVE_BYTES >> 20} MB'
-    names = [entry.orig_filename for entry in entries]  # as they stand there: zipfile cuts and changes some
+    names = [entry.orig_filename for entry in entries]  # the names in the file: zipfile changes some
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     known = set()
     for entry, name in zip(entries, names, strict=True):
         odd = any(character in FORBIDDEN_CHARACTERS or ord(character) < 32 for character in name)
         if odd or any(part in ('', '.', '..') for part in name.split('/')):
-            return f'{name[:200]!r} is no path of a source file'
+            return f'{name[:200]!r} is not a valid path'
         if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-            return f'{name!r} is no plain file'
+            return f'{name!r} is not a regular file'
         if name in known or name in folders:
-            return f'{name!r} is there twice'
+            return f'{name!r} appears twice'
         known.add(name)
     return None
 
 
 @contextmanager
 def unpack_cached(files, digest):
-    """Give a directory (Path) that holds files, for the body of the `with`; it is kept in the user's cache.
+    """Yield a directory (Path) with these files; it stays in the user's cache, or is temporary without a cache.
 
     Args:
         files: dict from relative path to bytes.
-        digest: of the archive (hexadecimal str), by which it is found the next time. Then it is compared with `files`.
+        digest: SHA-256 of the archive (str), the key in the cache. A cached directory is compared with `files`.
 
     Raises:
-        DanluError: there is no place to which it can be written.
+        DanluError: neither cache nor temporary directory is writable.
     """
     with ExitStack() as stack:
         try:
             place = _unpack_into_cache(files, digest)
-        except (OSError, RuntimeError):  # RuntimeError: there is no home directory
+        except (OSError, RuntimeError):  # RuntimeError: no home directory
             place = None
         if place is None:
             try:
@@ -101,19 +102,19 @@ def unpack_cached(files, digest):
                 _link_data(place, files)
             except OSError as error:
                 raise DanluError(
-                    f'the code of the run cannot be unpacked: {error}; XDG_CACHE_HOME names another place'
+                    f'the code of the run cannot be unpacked: {error}; set XDG_CACHE_HOME to another directory'
                 ) from error
         yield place
 
 
 def cache_directory():
-    """Return where unpacked archives are kept (Path): below XDG_CACHE_HOME or ~/.cache. It may be removed any time."""
+    """Return the cache (Path): below XDG_CACHE_HOME or ~/.cache. Users may delete it at any time."""
     named = Path(os.environ.get('XDG_CACHE_HOME', ''))
     return (named if named.is_absolute() else Path.home() / '.cache') / 'danlu' / 'source'
 
 
 def _unpack_into_cache(files, digest):
-    """Return the directory (Path) in the cache that holds `files`; it is made where there is none, or a damaged one."""
+    """Return the directory (Path) in the cache that holds `files`; created if missing or damaged."""
     root, project = cache_directory(), hashlib.sha256(str(PROJECT).encode()).hexdigest()
     place = root / f'{digest[:32]}-{project[:8]}'  # the links lead into this project
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,7 +125,7 @@ def _unpack_into_cache(files, digest):
 
 
 def _create_directory(place, files):
-    """Make the directory `place` in one step; what has its name and is damaged is removed."""
+    """Create the directory `place` atomically; a damaged directory of that name is removed."""
     made = Path(tempfile.mkdtemp(prefix=f'{place.name}.', dir=place.parent))
     try:
         _write_directory(made / 'new', files)
@@ -133,14 +134,14 @@ def _create_directory(place, files):
         try:
             os.rename(made / 'new', place)
         except OSError:
-            if not _holds_exactly(place, files):  # or another process was faster
+            if not _holds_exactly(place, files):  # else another process was faster
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def _holds_exactly(place, files):
-    """Return whether a directory holds `files` and no others (bool), but for links and what Python compiled."""
+    """Return whether a directory holds exactly `files` (bool), apart from links and __pycache__."""
     found = {}
     for folder, folders, names in os.walk(place):
         folders[:] = [name for name in folders if name != '__pycache__']
@@ -161,7 +162,7 @@ def _write_directory(place, files):
 
 
 def _link_data(place, files):
-    """Link what lies beside the project's sources and is none: single files, and directories without any source."""
+    """Link everything beside the sources of the project that is not source: files, and directories without source."""
     sources = set(project_files())
     folders = {parent.as_posix() for name in (*files, *sources) for parent in PurePosixPath(name).parents}
     for folder in {parent.as_posix() for name in files for parent in PurePosixPath(name).parents}:

@@ -1,9 +1,8 @@
-"""What stands in a Python file, without running it: its definitions, what each refers to, and a text of each to hash.
+"""Parses a Python file without executing it: definitions, their references, and a canonical text of each to hash.
 
-A definition is a class, a function or a constant at the top level of a file, by its name; statements there that bind
-no name but do something (`Net.forward = other`) are one more, called MODULE_LEVEL. The text to hash leaves out
-comments, layout, docstrings and the annotations of arguments, and does not depend on the version of Python. Imports no
-torch.
+A definition is a class, function or constant at the top level of a file. Top-level statements that bind no name but
+have an effect (`Net.forward = other`) form one more definition, MODULE_LEVEL. The canonical text has no comments,
+layout, docstrings or argument annotations, and does not depend on the version of Python. Imports no torch.
 """
 
 import ast
@@ -11,21 +10,21 @@ import copy
 import re
 from dataclasses import dataclass, field
 
-DOTTED = re.compile(r'[A-Za-z_]\w*(\.\w+)*')  # a name, alone or of a definition
+DOTTED = re.compile(r'[A-Za-z_]\w*(\.\w+)*')  # a name, dotted or not
 MODULE_LEVEL = '<module>'
-# Of which the text to hash knows nothing: they follow from the rest, differ between Pythons, or change nothing.
+# AST fields without effect on the result, or that differ between Python versions.
 IGNORED_FIELDS = frozenset(('ctx', 'kind', 'type_comment', 'type_ignores', 'type_params', 'returns'))
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 ASSIGNMENTS = ast.Assign | ast.AnnAssign | ast.AugAssign
 COMPOUND = ast.If | ast.Try | ast.TryStar | ast.For | ast.While | ast.With | ast.Match
 COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 SCOPES = FUNCTIONS | ast.ClassDef | ast.Lambda | COMPREHENSIONS
-FALSE_ON_IMPORT = ('TYPE_CHECKING', '__name__')  # in the condition of a top-level `if`, when the file is imported
+FALSE_ON_IMPORT = ('TYPE_CHECKING', '__name__')  # names in `if` conditions that are false on import
 
 
 @dataclass(frozen=True)
 class Import:
-    """What a name was imported as: `target` (dotted), seen from `level` packages up (0: absolute)."""
+    """An import: `target` (dotted name), relative by `level` packages (0: absolute)."""
 
     target: str
     level: int = 0
@@ -36,10 +35,10 @@ class ParsedModule:
     """The top level of a file.
 
     Attributes:
-        text: of the file.
+        text: text of the file.
         statements: dict from a name to the statements (list) that define it.
-        imports: dict from a name to what it is imported as (list of Import, as `try` may have several).
-        stars: modules (list of Import) of which everything is imported.
+        imports: dict from a name to its imports (list of Import; `try` may have several).
+        stars: modules of `from module import *` (list of Import).
     """
 
     text: str
@@ -48,7 +47,7 @@ class ParsedModule:
     stars: list = field(default_factory=list)
 
     def source_lines(self, statements):
-        """Return the lines (list of str) of some of its statements, decorators included."""
+        """Return the source lines (list of str) of statements, including decorators."""
         lines, found = self.text.splitlines(), []
         for statement in statements:
             decorators = [decorator.lineno for decorator in getattr(statement, 'decorator_list', [])]
@@ -57,11 +56,11 @@ class ParsedModule:
 
 
 def read_module(text):
-    """Return the Module of a file's text (str).
+    """Return the ParsedModule of the text of a file (str).
 
     Raises:
-        SyntaxError: it is no Python.
-        ValueError: likewise; there is a null byte in it.
+        SyntaxError: the text is not valid Python.
+        ValueError: the text holds a null byte.
     """
     module = ParsedModule(text)
     for statement in ast.parse(text).body:
@@ -70,7 +69,7 @@ def read_module(text):
 
 
 def _add_statement(statement, module):
-    """Note what a top-level statement defines, imports or does."""
+    """Add a top-level statement to the module."""
     if isinstance(statement, ast.Import | ast.ImportFrom):
         _add_import(statement, module.imports, module.stars)
     elif isinstance(statement, COMPOUND):
@@ -81,7 +80,7 @@ def _add_statement(statement, module):
 
 
 def _add_compound(statement, module):
-    """Note what `if`, `try`, `for` and the like define; the whole of it stands for each name."""
+    """Add a compound statement (`if`, `try`, `for` ...) as the definition of each name that it binds."""
     if isinstance(statement, ast.If) and any(getattr(n, 'id', '') in FALSE_ON_IMPORT for n in ast.walk(statement.test)):
         for other in statement.orelse:
             _add_statement(other, module)
@@ -99,7 +98,7 @@ def _add_compound(statement, module):
 
 
 def _add_import(statement, imports, stars):
-    """Add what an import statement binds to `imports`, and what it takes everything of to `stars`."""
+    """Add the names that an import statement binds to `imports`, and its star imports to `stars`."""
     for alias in statement.names:
         if isinstance(statement, ast.ImportFrom):
             if alias.name == '*':
@@ -114,7 +113,7 @@ def _add_import(statement, imports, stars):
 
 
 def _bound_names(statement):
-    """Return the names (list of str) that a statement defines."""
+    """Return the names (list of str) that a statement binds."""
     if isinstance(statement, FUNCTIONS | ast.ClassDef):
         return [statement.name]
     if not isinstance(statement, ASSIGNMENTS):
@@ -125,14 +124,14 @@ def _bound_names(statement):
 
 
 def _has_no_effect(statement):
-    """Return whether a statement computes nothing (bool): a docstring, `pass`, an alias of types."""
+    """Return whether a statement has no effect (bool): a docstring, `pass` or a type alias."""
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Constant)
     return isinstance(statement, ast.Pass) or type(statement).__name__ == 'TypeAlias'
 
 
 def _in_scope(nodes):
-    """Yield the nodes below `nodes`, themselves included, but not what lies in functions, classes, comprehensions."""
+    """Yield `nodes` and the nodes below them, but not the bodies of functions, classes and comprehensions."""
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
@@ -142,11 +141,11 @@ def _in_scope(nodes):
 
 
 class References(ast.NodeVisitor):
-    """Collects what statements refer to beyond themselves.
+    """Collects the references of statements.
 
     Attributes:
-        names: dotted names (dict, as an ordered set) that begin with one of the file's top level: 'nn.Conv2d'.
-        imports: Imports (dict, likewise) that functions make for themselves, with what follows the name.
+        names: dotted names (dict as ordered set) that begin with a top-level name of the file, such as 'nn.Conv2d'.
+        imports: Imports inside functions (dict as ordered set), with the attributes that follow the name.
     """
 
     def __init__(self, statements):
@@ -155,24 +154,24 @@ class References(ast.NodeVisitor):
             self.visit(statement)
 
     def visit_Raise(self, node):
-        """Drop what an error is told."""
+        """Drop the error message."""
         if isinstance(node.exc, ast.Call):
             node.exc.args, node.exc.keywords = [], []
         return self.generic_visit(node)
 
     def visit_Name(self, node):
-        """Note a name that is read."""
+        """Add a name that is read."""
         if not isinstance(node.ctx, ast.Store):
             self._add_reference(node.id, '')
 
     def visit_AugAssign(self, node):
-        """Note what is changed in place, which is read too."""
+        """Add the target, which is also read."""
         if isinstance(node.target, ast.Name):
             self._add_reference(node.target.id, '')
         self.generic_visit(node)
 
     def visit_Attribute(self, node):
-        """Note a dotted name whole."""
+        """Add a whole dotted name."""
         parts, inner = [node.attr], node.value
         while isinstance(inner, ast.Attribute):
             parts.append(inner.attr)
@@ -191,7 +190,7 @@ class References(ast.NodeVisitor):
         self.names[name + rest] = None
 
     def visit_FunctionDef(self, node):
-        """Note what decorators, defaults and the body refer to, without the function's own names."""
+        """Add the references of decorators, defaults and body, without local names."""
         for outer in (*node.decorator_list, *node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.visit(outer)
         self.scopes.append(_local_names(node))
@@ -202,7 +201,7 @@ class References(ast.NodeVisitor):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Lambda(self, node):
-        """Note what a lambda refers to."""
+        """Add the references of a lambda."""
         for outer in (*node.args.defaults, *filter(None, node.args.kw_defaults)):
             self.visit(outer)
         self.scopes.append(dict.fromkeys(_parameter_names(node.args), ()))
@@ -210,7 +209,7 @@ class References(ast.NodeVisitor):
         self.scopes.pop()
 
     def visit_AnnAssign(self, node):
-        """Note what an annotated assignment refers to; in a function or at the top its annotation has no effect."""
+        """Add the references of the value; annotations outside classes have no effect."""
         if node.value is not None:
             self.visit(node.value)
 
@@ -230,7 +229,7 @@ class References(ast.NodeVisitor):
 
 
 def _local_names(function):
-    """Return a function's own names: dict from each to the Imports behind it, () for all others."""
+    """Return the local names of a function: dict from a name to its Imports, or () if it is not imported."""
     names, imports, shared = dict.fromkeys(_parameter_names(function.args), ()), {}, set()
     for node in _in_scope(function.body):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -251,10 +250,10 @@ def _parameter_names(arguments):
 
 
 def canonical(nodes, names=None):
-    """Return the text (str) of nodes (list of ast.AST) to hash.
+    """Return the canonical text (str) of nodes (list of ast.AST).
 
     Args:
-        names: utils.base.renames.EarlierNames, for the text that an earlier version had; None: names as they are.
+        names: utils.base.renames.EarlierNames for the text with earlier names, or None for current names.
     """
     pieces = []
     for node in nodes:
@@ -263,14 +262,14 @@ def canonical(nodes, names=None):
 
 
 def _constant_text(value, names):
-    """Return the text (str) of a constant; a string may be the name of a definition, as in a registry."""
+    """Return the text (str) of a constant; a string may be a dotted name, as in a registry."""
     if names is not None and isinstance(value, str) and DOTTED.fullmatch(value):
         value = names.name(value)
     return f'{type(value).__name__}:{value!r}'
 
 
 def _write_canonical(node, pieces, names, in_class):
-    """Add the text of a node to `pieces`; `in_class`: it stands in the body of a class, whose annotations may count."""
+    """Append the text of a node to `pieces`; `in_class`: the node is in a class body, where annotations count."""
     if isinstance(node, ast.Constant):
         pieces.append(_constant_text(node.value, names))
         return
@@ -301,22 +300,22 @@ def _write_canonical(node, pieces, names, in_class):
 
 
 def normalize_ast(nodes):
-    """Return copies of nodes (list of ast.AST) without what changes no result.
+    """Return copies of nodes (list of ast.AST) without details that change no result.
 
-    Local variables are called _0, _1, ... (parameters keep their names, by which callers and options know them), and
-    `raise` keeps the type of the error without its message.
+    Local variables are numbered (parameters keep their names, which callers use), and `raise` keeps the error type
+    without the message.
     """
     return [_Normaliser().visit(copy.deepcopy(node)) for node in nodes]
 
 
 class _Normaliser(ast.NodeTransformer):
-    """Renames the local variables of functions in the order in which they are met; drops messages of errors."""
+    """Renames local variables in order of appearance; drops error messages."""
 
     def __init__(self):
         self.scopes = []
 
     def visit_FunctionDef(self, node):
-        """Rename in a function, whose own name belongs to the scope around it."""
+        """Rename in a function; its own name belongs to the enclosing scope."""
         node.name = self._local_name(node.name)
         node.decorator_list = [self.visit(decorator) for decorator in node.decorator_list]
         node.args = self.visit(node.args)
@@ -329,7 +328,7 @@ class _Normaliser(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_Lambda(self, node):
-        """Rename in a lambda, whose parameters hide what is outside."""
+        """Rename in a lambda; its parameters hide outer names."""
         node.args = self.visit(node.args)
         self.scopes.append(dict.fromkeys(_parameter_names(node.args), ''))
         node.body = self.visit(node.body)
@@ -346,7 +345,7 @@ class _Normaliser(ast.NodeTransformer):
     visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _visit_comprehension
 
     def visit_ClassDef(self, node):
-        """Leave the names in the body of a class, which are its attributes."""
+        """Keep the names in a class body, which are attributes."""
         node.name = self._local_name(node.name)
         self.scopes.append({name: '' for statement in node.body for name in _bound_names(statement)})
         node = self.generic_visit(node)
@@ -354,7 +353,7 @@ class _Normaliser(ast.NodeTransformer):
         return node
 
     def visit_Raise(self, node):
-        """Drop what an error is told."""
+        """Drop the error message."""
         if isinstance(node.exc, ast.Call):
             node.exc.args, node.exc.keywords = [], []
         return self.generic_visit(node)
@@ -365,7 +364,7 @@ class _Normaliser(ast.NodeTransformer):
         return node
 
     def visit_ExceptHandler(self, node):
-        """Rename what an exception is bound to."""
+        """Rename the variable of an exception."""
         node.name = node.name and self._local_name(node.name)
         return self.generic_visit(node)
 
@@ -380,7 +379,7 @@ class _Normaliser(ast.NodeTransformer):
 
 
 def _merge_strings(values):
-    """Return the parts of an f-string with neighbouring texts in one, which Pythons split differently."""
+    """Return the parts of an f-string with adjacent strings merged, which Python versions split differently."""
     merged = []
     for value in values:
         if isinstance(value, ast.Constant) and merged and isinstance(merged[-1], ast.Constant):

@@ -1,6 +1,6 @@
-"""Finding definitions by their names in a project's source, and what they refer to, over any number of files.
+"""Finds definitions by dotted name in the source of a project, and their references across files.
 
-Works on a directory and on an archive alike; nothing that is read is run. Imports no torch.
+Works on directories and archives; no code is executed. Imports no torch.
 """
 
 import ast
@@ -26,27 +26,30 @@ from utils.provenance.source_ast import (
     read_module,
 )
 
-HASH_DIGITS = 16  # of a hash, hexadecimal
-MAX_FILE_BYTES = 2**24  # bytes of a file in an archive that is read
-# They say what is wrong, or look a name up; what is found there is a component by itself. The loop and the options are
-# those of every run: that they changed is seen by the hash of all code.
+HASH_DIGITS = 16  # hexadecimal
+MAX_FILE_BYTES = 2**24  # of a file in an archive
+# Modules whose definitions compute no result: errors and registry lookups (what is found there is a component itself).
+# The training loop and the options are part of every run: the hash of all code detects their changes.
 IGNORED_MODULES = (
     'utils.base.errors',
     'utils.base.registry',
     'train',
     'eval',
     'options',
-)  # modules, by their earlier names too
-PROGRAM_MODULES = ('train', 'eval')  # whoever imports these is a script, what it does is to use its definitions
+)
+PROGRAM_MODULES = (
+    'train',
+    'eval',
+)  # a file that imports these is a script; its top-level calls are not part of its definitions
 REGISTRY_ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
-EXTERNAL_MARK = '.py:'  # /home/me/script.py:Net, a definition outside of the project
+EXTERNAL_MARK = '.py:'  # /home/me/script.py:Net, a definition outside the project
 
 
 class Source:
-    """The text of a project's files.
+    """The source files of a project.
 
     Args:
-        place: the project's directory, or a source.zip.
+        place: directory of the project, or a source.zip.
     """
 
     def __init__(self, place):
@@ -62,14 +65,14 @@ class Source:
         return project_files(self.place) if self.zip_entries is None else sorted(self.zip_entries)
 
     def has(self, path):
-        """Return whether there is a file of this relative path (bool)."""
+        """Return whether a file exists (bool), by its relative path."""
         if path not in self._file_exists:
             there = path in self.zip_entries if self.zip_entries is not None else os.path.isfile(self.place / path)
             self._file_exists[path] = there
         return self._file_exists[path]
 
     def read_bytes(self, path):
-        """Return what is in a file (bytes), or None: there is no such file, or it is too large to be source."""
+        """Return the content of a file (bytes), or None if it is missing or too large."""
         try:
             if self.zip_entries is None:
                 return read_regular_bytes(self.place / path)
@@ -81,7 +84,7 @@ class Source:
             return None
 
     def read(self, path):
-        """Return the text of a file (str), or None: there is no such file, or it is no UTF-8."""
+        """Return the text of a file (str), or None if it is missing or not UTF-8."""
         data = self.read_bytes(path)
         try:
             return None if data is None else data.decode('utf-8-sig')
@@ -89,28 +92,27 @@ class Source:
             return None
 
     def module(self, path):
-        """Return the source_ast.Module of a file, None where there is none, or what is wrong with it (str)."""
+        """Return the ParsedModule of a file, None if the file is missing, or the syntax error (str)."""
         if path not in self._modules:
             text = self.read(path)
             try:
                 self._modules[path] = None if text is None else read_module(text)
-            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
+            except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nesting too deep
                 line = getattr(error, 'lineno', None)
                 self._modules[path] = f'{path}, line {line}: {getattr(error, "msg", error)}'
         return self._modules[path]
 
 
 class Definition(NamedTuple):
-    """One definition.
+    """A definition.
 
     Attributes:
-        path: of its file.
-        digest: hash of its text, or what is wrong with its file.
+        path: path of the file.
+        digest: hash of the canonical text, or the syntax error of the file.
         refers_to: names (list of str) of the definitions that it uses.
-        source: its lines (list of str).
-        statements: nodes (list of ast.AST) that define it; of an entry of a registry what it is registered as (list of
-            one str).
-        outside: lines (list of str) on what it uses from outside of the project.
+        source: source lines (list of str).
+        statements: nodes (list of ast.AST); for a registry entry its value (list of one str).
+        external_imports: lines (list of str) about imports from outside the project.
     """
 
     path: str
@@ -121,30 +123,30 @@ class Definition(NamedTuple):
     external_imports: list
 
     def digests(self):
-        """Return the hash of its text and that of the text with the names of earlier versions (set of str)."""
+        """Return the hashes (set of str) of the canonical text with current and with earlier names."""
         if self.is_registry_entry():
             return {self.digest, digest_of(EarlierNames().name(self.statements[0]))}
         return {self.digest, digest_of(_text_to_hash(self.statements, self.external_imports, EarlierNames()))}
 
     def differs_in_names_only(self, other):
-        """Return whether `other` (Definition), of an earlier version, is this one under other names (bool)."""
+        """Return whether `other` (Definition of an earlier version) differs in names only (bool)."""
         if self.is_registry_entry() or other.is_registry_entry():
             return any(self.statements[0] in current_names(str(value)) for value in other.statements)
         return other.text() in (self.text(), self.text(EarlierNames()))
 
     def text(self, names=None):
-        """Return its text (str) without the names of local variables, perhaps with other names of definitions."""
+        """Return the canonical text (str) without names of local variables, optionally with earlier names."""
         return _text_to_hash(normalize_ast(self.statements), self.external_imports, names)
 
     def is_registry_entry(self):
-        """Return whether it is an entry of a registry (bool)."""
+        """Return whether this is a registry entry (bool)."""
         return bool(self.statements) and isinstance(self.statements[0], str)
 
 
 class SymbolResolver:
-    """Finds definitions by name in a Source, and what they refer to.
+    """Finds definitions by name in a Source, and their references.
 
-    Names of definitions of the project are dotted; a definition elsewhere is called path:name, with an absolute path.
+    Definitions in the project have dotted names; definitions outside are named path:name, with an absolute path.
     """
 
     def __init__(self, source):
@@ -152,7 +154,7 @@ class SymbolResolver:
         self.ignored_modules = {*IGNORED_MODULES, *map(EarlierNames().name, IGNORED_MODULES)}
 
     def reachable_from(self, names):
-        """Return the names (sorted list) of all definitions that `names` and what these refer to lead to."""
+        """Return the names (sorted list) of all definitions that are reachable from `names`."""
         found, waiting = set(), [reached for name in names for reached in self.resolve(name)]
         while waiting:
             name = waiting.pop()
@@ -165,27 +167,27 @@ class SymbolResolver:
         return sorted(found)
 
     def can_check(self, name):
-        """Return whether something can be said about a name (bool): of a file elsewhere only where that is there."""
+        """Return whether a name can be checked (bool): outside the project only if the file exists."""
         if name.startswith('__main__.'):
             return False
         return EXTERNAL_MARK not in name or self.source.has(self.file_of_definition(name))
 
     def file_of_definition(self, name):
-        """Return the file (str) that a definition of this name would stand in."""
+        """Return the file (str) for a definition of this name, whether it exists or not."""
         if EXTERNAL_MARK in name:
             return name.rpartition(':')[0]
         parts = name.partition('[')[0].split('.')
         return self.find_module('', parts)[0] or '/'.join(parts[:-1]) + '.py'
 
     def resolve(self, name):
-        """Return the definitions (list of names) that a name leads to, over what packages import from their files."""
+        """Return the definitions (list of names) that a name refers to, through re-exports of packages."""
         if REGISTRY_ENTRY.fullmatch(name) or EXTERNAL_MARK in name:
             return [name]
         path, rest = self.find_module('', name.split('.'))
         return [] if path is None else self.lookup(path, rest)
 
     def find(self, name):
-        """Return the Definition of a resolved name, or None; a name of an earlier version is one of today's here."""
+        """Return the Definition of a resolved name, or None; names of earlier versions work too."""
         if name not in self._found:
             entry = REGISTRY_ENTRY.fullmatch(name)
             found = self._find_entry(name, entry) if entry else self._find(name)
@@ -195,7 +197,7 @@ class SymbolResolver:
         return self._found[name]
 
     def todays_name(self, name):
-        """Return what a definition of an earlier version is called in today's code (str)."""
+        """Return today's name (str) of a definition of an earlier version."""
         if EXTERNAL_MARK in name:
             return name
         entry = REGISTRY_ENTRY.fullmatch(name)
@@ -238,7 +240,7 @@ class SymbolResolver:
         return Definition(path, digest_of(_text_to_hash(statements, names)), refers_to, source, statements, names)
 
     def _find_entry(self, name, entry):
-        """Return the Definition of an entry of a registry: what it is registered as, which leads to what it names."""
+        """Return the Definition of a registry entry, which refers to the definition that it names."""
         path, attribute = self._split_name(entry['registry'])
         module = None if path is None else self.source.module(path)
         if isinstance(module, str):
@@ -250,7 +252,7 @@ class SymbolResolver:
         return Definition(path, digest_of(value), self.resolve(value), [f'{entry["key"]!r}: {value!r},'], [value], [])
 
     def _split_name(self, name):
-        """Return the file (str or None) and the name within it of a definition's whole name."""
+        """Return the file (str or None) and the name inside the file of a full name."""
         if EXTERNAL_MARK in name:
             path, _, attribute = name.rpartition(':')
             return path, attribute
@@ -258,13 +260,13 @@ class SymbolResolver:
         return path, '.'.join(rest)
 
     def full_name(self, path, name):
-        """Return the whole name (str) of the definition `name` of a file."""
+        """Return the full name (str) of the definition `name` in a file."""
         if os.path.isabs(path):
             return f'{path}:{name}'
         return f'{path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")}.{name}'
 
     def find_module(self, folder, parts):
-        """Return the file (str) of the module that a dotted name begins with, and the rest (list); None: none here."""
+        """Return the file (str or None) of the module that a dotted name begins with, and the rest (list)."""
         for length in range(len(parts), 0, -1):
             stem = posixpath.join(folder, *parts[:length])
             for path in (f'{stem}/__init__.py', f'{stem}.py'):
@@ -273,9 +275,9 @@ class SymbolResolver:
         return None, parts
 
     def resolve_import(self, path, target, seen=()):
-        """Return the definitions (list of names) that an Import in a file leads to; None: out of the project.
+        """Return the definitions (list of names) that an Import in a file refers to, or None if outside the project.
 
-        Where the file is in no package, modules beside it count as well, as where a script is started.
+        For a file outside packages, modules beside it are found too, as for a script.
         """
         parts = list(filter(None, target.target.split('.')))
         if target.level:
@@ -291,16 +293,16 @@ class SymbolResolver:
         return None
 
     def _import_root(self, path):
-        """Return the directory (str) that the packages of a file begin in."""
+        """Return the directory (str) that holds the top-level package of a file."""
         folder = posixpath.dirname(path)
         while folder and self.source.has(posixpath.join(folder, '__init__.py')):
             folder = posixpath.dirname(folder)
         return folder
 
     def lookup(self, path, rest, seen=()):
-        """Return the definitions (list of names) that the dotted name `rest` (list of its parts) leads to from a file.
+        """Return the definitions (list of names) that the dotted name `rest` (list of parts) refers to in a file.
 
-        A module that is handed on whole leads to all that is in it.
+        An imported module refers to all its definitions.
         """
         module, name = self.source.module(path), rest[0] if rest else None
         if module is None or (path, name) in seen:
@@ -318,7 +320,7 @@ class SymbolResolver:
         return found
 
     def _module_level_of(self, path):
-        """Return what runs when a file is imported (list of names): its own statements and those of its packages."""
+        """Return the MODULE_LEVEL names (list) of a file and its packages, which run on import."""
         paths, folder = [path], posixpath.dirname(path)
         while folder and self.source.has(posixpath.join(folder, '__init__.py')):
             paths.append(posixpath.join(folder, '__init__.py'))
@@ -331,9 +333,9 @@ class SymbolResolver:
         ]
 
     def _is_ignored(self, name):
-        """Return whether a definition computes nothing (bool): see PLUMBING, and registries of what is in the project.
+        """Return whether a definition is ignored (bool): one of IGNORED_MODULES, or a registry of the project.
 
-        An entry that is used is a component by itself, so that a new line in a registry changes none.
+        An entry in use is a component itself, so that a new line in a registry changes nothing.
         """
         path, attribute = self._split_name(name)
         if path is not None and self.full_name(path, attribute).rpartition('.')[0] in self.ignored_modules:
@@ -346,7 +348,7 @@ class SymbolResolver:
 
 
 def _relevant_statements(module, name):
-    """Return the statements (list) that define a name; of what a script does only assignments, `Net.forward = ...`."""
+    """Return the statements (list) that define a name; of the top level of a script only assignments."""
     statements = module.statements.get(name, [])
     resolve_import = [target.target.partition('.')[0] for targets in module.imports.values() for target in targets]
     if name != MODULE_LEVEL or not any(first in PROGRAM_MODULES for first in resolve_import):
@@ -355,7 +357,7 @@ def _relevant_statements(module, name):
 
 
 def _literal_dict(statements):
-    """Return the dictionary of texts that the only one of `statements` defines; {}: it defines something else."""
+    """Return the dictionary of strings that the only statement defines, {} if it defines something else."""
     value = getattr(statements[0], 'value', None) if len(statements) == 1 else None
     if not isinstance(value, ast.Dict):
         return {}
@@ -366,15 +368,15 @@ def _literal_dict(statements):
 
 
 def _text_to_hash(statements, external_imports, names=None):
-    """Return the text (str) of a definition that is hashed."""
+    """Return the canonical text (str) of a definition with its external imports."""
     return canonical(statements, names) + ''.join(f'\n{line}' for line in external_imports)
 
 
 def is_registry_entry(name):
-    """Return whether a name (str) is that of an entry of a registry (bool)."""
+    """Return whether a name (str) is a registry entry (bool)."""
     return REGISTRY_ENTRY.fullmatch(name) is not None
 
 
 def digest_of(text):
-    """Return the hash (str) of a definition's text."""
+    """Return the hash (str) of a canonical text."""
     return hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:HASH_DIGITS]

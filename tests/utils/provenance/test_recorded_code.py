@@ -408,7 +408,7 @@ def test_without_the_code_of_the_run_it_is_one_line(fault, other, tmp_path):
         state = state['model']
     torch.save(state, other)
     said = {
-        'missing': r'source\.zip, which holds the code of the run, cannot be read: No such file or directory',
+        'missing': r'source\.zip, the code of the run, cannot be read: No such file or directory',
         'damaged': r'source\.zip is damaged or of another run',
     }.get(fault, r'best\.pth names no source.zip')
     with pytest.raises(DanluError, match=said) as raised:
