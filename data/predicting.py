@@ -11,14 +11,7 @@ from data.ready_made import as_loader
 from utils.base.errors import DanluError
 from utils.options.fit import Fit
 from utils.tasks.one_logit import as_classes
-
-# From outputs to predictions, by task; outputs of other tasks are returned unchanged.
-OUTPUT_TRANSFORMS = {
-    'classification': lambda logits: logits.softmax(1),
-    'multilabel': torch.sigmoid,
-    'segmentation': lambda logits: logits.max(1).indices,
-    'restoration': lambda pixels: pixels.clamp(0, 1),
-}
+from utils.tasks.task_predictions import TASK_PREDICTIONS
 
 
 def predict(engine, samples):
@@ -32,21 +25,22 @@ def predict(engine, samples):
             function or list of batches; for features, floats (N, F) as in the training file.
 
     Returns:
-        classification: probabilities, float32 (N, K), with sum 1; multilabel: probabilities of each class;
-            segmentation:
-        labels, int64 (N, H, W); regression: numbers, float32 (N, T); restoration: pixels in 0..1, float32 (N, C, H, W).
+        classification: probabilities, float32 (N, K), with sum 1; multilabel: probabilities of each class, float32
+        (N, K); segmentation: labels, int64 (N, H, W); regression: numbers, float32 (N, T); restoration: pixels in 0..1,
+        float32 (N, C, H, W).
 
     Raises:
         DanluError: an image cannot be read, there are no samples, a single sample is not in a list, or the image size
             is not known.
     """
-    outcome, results = OUTPUT_TRANSFORMS.get(engine.args.task, torch.clone), []
+    task, results = engine.args.task, []
+    decode = TASK_PREDICTIONS[task].decode if task in TASK_PREDICTIONS else torch.clone
     engine.model.eval()
     with torch.inference_mode():
         for batch in _batches_of(samples, engine.args):
             _, predictions, _ = engine.step(batch)
             predictions, _ = as_classes(engine.args, predictions, None)
-            results.append(outcome(predictions).cpu())
+            results.append(decode(predictions).cpu())
     if not results:
         raise DanluError('there is nothing to predict: the loader is empty')
     return torch.cat(results)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from scripts.run_commands.compare import difference_texts
-from scripts.run_commands.comparison import QUALITY, difference_rows, histories, option_rows, overview
+from scripts.run_commands.comparison import difference_rows, histories, option_rows, overview
 from scripts.run_commands.pairing import select_cells
 from scripts.run_commands.run import as_number
 from scripts.run_commands.sheet import TestOutputs
@@ -20,6 +20,7 @@ from utils.html_report.sample_images import DrawnSample, SamplePainter, page_siz
 from utils.html_report.sections import chart, table, value_cell
 from utils.html_report.svg_plots import LINES, over_epochs
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
+from utils.tasks.task_predictions import predictions_of
 
 TRANSPARENT_LABEL = 255  # in a mask to draw
 
@@ -183,7 +184,7 @@ class _ComparisonPainter(SamplePainter):
         rgb = viz.rgb_of(image)
         drawn.size = page_size(rgb.shape)
         input_layers = [{'href': self._image_url(resized(rgb, drawn.size)), 'id': f'p{index}'}]
-        metric = QUALITY[self.args.task][0]
+        metric = predictions_of(self.args.task).quality
         titles = [
             f'{letter} · {metric} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
         ]

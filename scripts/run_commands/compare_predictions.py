@@ -25,13 +25,18 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
-from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, select_sum_metric, target_column_names
+from utils.statistics.bootstrap_metrics import (
+    cell_to_float,
+    lower_is_better,
+    sample_quality,
+    select_sum_metric,
+    target_column_names,
+)
 from utils.statistics.significance import SIGNIFICANCE_LEVEL, mcnemar, paired_bootstrap
+from utils.tasks.task_predictions import predictions_of
 
 DEFAULT_SAMPLES = 10
 MAX_SHEET_SAMPLES = 24
-# Quality of a sample in tasks where a sample is not simply right or wrong; mae of a regression is over the targets.
-QUALITY = {'segmentation': 'miou', 'restoration': 'psnr', 'regression': 'mae'}
 DIRECTIONS = {True: ('right to wrong', 'wrong to right'), False: ('worse', 'better')}  # key: right or wrong samples
 
 
@@ -67,10 +72,10 @@ def run(args):
     header = shared_header(a, b)
     measure = select_sum_metric(args.metric, a.task, header)
     right_or_wrong = 'correct' in header
-    quality = (lambda cells: [cell_to_float(cells['correct'])]) if right_or_wrong else _quality(a, header)
-    (sums_a, sums_b), (quality_a, quality_b) = read_pairs(a, b, [measure.row, quality])
+    quality = sample_quality(a.task, header)
+    (sums_a, sums_b), (quality_a, quality_b) = read_pairs(a, b, [measure.row, lambda cells: [quality(cells)]])
     changes = np.nan_to_num((quality_b - quality_a)[:, 0])
-    if lower_is_better(QUALITY.get(a.task, '')):
+    if lower_is_better(predictions_of(a.task).quality):
         changes = -changes
     _print_heads(a, b)
     _print_changes(a, b, changes, right_or_wrong, args.show)
@@ -80,17 +85,6 @@ def run(args):
     if args.sheet is not None:
         path = Path(args.sheet) if args.sheet else b.directory / f'flips_from_{a.name.replace("/", "_")}.png'
         _draw(path, a, b, changes, right_or_wrong)
-
-
-def _quality(test, header):
-    """Return the function(cells) -> [float] that gives the quality of a sample."""
-    name = QUALITY.get(test.task)
-    if name is None:
-        raise DanluError(f'task {test.task}: predictions.csv has no column with the quality of a sample')
-    if test.task == 'regression':
-        row = select_sum_metric(name, test.task, header).row
-        return lambda cells: row(cells)[:1]
-    return lambda cells: [cell_to_float(cells[name])]
 
 
 def _print_heads(a, b):
@@ -137,21 +131,21 @@ def _print_changes(a, b, changes, right_or_wrong, limit):
 
 def _rows(cells, task):
     """Return the head (list of str) and rows of the table of samples; `cells`: list of (cells of a, cells of b)."""
-    column = QUALITY.get(task)
-    if task == 'regression':
-        suffixes = [name.removeprefix('target') for name in target_column_names(cells[0][0])]
-        rows = [
-            [of_a['name'], *('; '.join(number_text(float(c[f'{name}{end}'])) for end in suffixes) for name, c in each)]
-            for of_a, of_b in cells
-            for each in [(('target', of_a), ('prediction', of_a), ('prediction', of_b))]
+    own = predictions_of(task)
+    column = own.quality
+    if own.has_labels:
+        return ['name', 'truth', 'A predicts', 'B predicts'], [
+            [of_a['name'], of_a['target'], of_a['prediction'], of_b['prediction']] for of_a, of_b in cells
         ]
-        return ['name', 'truth', 'A', 'B'], rows
-    if column:
+    if column in cells[0][0]:
         return ['name', f'A {column}', f'B {column}'], [
             [of_a['name'], *(number_text(cell_to_float(c[column])) for c in (of_a, of_b))] for of_a, of_b in cells
         ]
-    return ['name', 'truth', 'A predicts', 'B predicts'], [
-        [of_a['name'], of_a['target'], of_a['prediction'], of_b['prediction']] for of_a, of_b in cells
+    suffixes = [name.removeprefix('target') for name in target_column_names(cells[0][0])]
+    return ['name', 'truth', 'A', 'B'], [
+        [of_a['name'], *('; '.join(number_text(float(c[f'{name}{end}'])) for end in suffixes) for name, c in each)]
+        for of_a, of_b in cells
+        for each in [(('target', of_a), ('prediction', of_a), ('prediction', of_b))]
     ]
 
 

@@ -21,18 +21,11 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
-from utils.statistics.bootstrap_metrics import BOOTSTRAP_METRICS, cell_to_float, lower_is_better, select_sum_metric
+from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, sample_quality, select_sum_metric
 from utils.statistics.significance import REPORT_RESAMPLES, bootstrap_intervals, mcnemar, paired_bootstrap
+from utils.tasks.task_predictions import predictions_of
 
 MAX_RUNS = 8  # each has its own colour in the page
-# Columns of predictions.csv by task: the quality of a sample, and the tie-break.
-QUALITY = {
-    'segmentation': ('miou', 'pixel_acc'),
-    'restoration': ('psnr', 'ssim'),
-    'multilabel': ('correct', 'loss'),
-    'regression': ('mae', None),
-}
-DEFAULT_QUALITY = ('correct', 'target_probability')  # of classification, and of custom tasks with these columns
 
 
 class Side(NamedTuple):
@@ -197,8 +190,7 @@ class _Samples:
     def __init__(self, first):
         self.first, self.header = first, shared_header(first, first)
         self.measures = [
-            select_sum_metric(name, first.task, self.header)
-            for name in BOOTSTRAP_METRICS.get(first.task, BOOTSTRAP_METRICS['classification'])
+            select_sum_metric(name, first.task, self.header) for name in predictions_of(first.task).metrics
         ]
         self.quality_row = _quality_row(first.task, self.header)
         self.sums, self.quality = [], []
@@ -215,11 +207,10 @@ class _Samples:
 
 def _quality_row(task, header):
     """Return the function(cells) -> [quality, tie-break] of a sample (floats)."""
-    names = [name if name in header else None for name in QUALITY.get(task, DEFAULT_QUALITY)]
-    if task == 'regression':
-        row = select_sum_metric('mae', task, header).row
-        return lambda cells: [row(cells)[0], 0.0]
-    return lambda cells: [math.nan if name is None else cell_to_float(cells[name]) for name in names]
+    own = predictions_of(task)
+    quality = sample_quality(task, header) if own.quality in (*header, *own.metrics) else lambda cells: math.nan
+    missing = 0.0 if own.tie_break is None else math.nan
+    return lambda cells: [quality(cells), cell_to_float(cells[own.tie_break]) if own.tie_break in header else missing]
 
 
 def _compare(sides, samples, seed):

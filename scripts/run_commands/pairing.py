@@ -16,6 +16,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import printable
 from utils.statistics.bootstrap_metrics import target_column_names
+from utils.tasks.task_predictions import predictions_of
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -197,7 +198,7 @@ def header_of(test):
             header = next(csv.reader(file), [])
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidPredictionsError(test, error) from error
-    columns = ('name', 'target', 'prediction') if test.task in ('classification', 'multilabel') else ('name',)
+    columns = ('name', 'target', 'prediction') if predictions_of(test.task).has_labels else ('name',)
     if missing := [name for name in columns if name not in header]:
         raise InvalidPredictionsError(test, f'there is no column {missing[0]}')
     return header

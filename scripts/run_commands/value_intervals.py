@@ -10,6 +10,7 @@ from utils.html_report.predictions_table import GroupedSums
 from utils.statistics.bootstrap_metrics import cell_to_float, select_sum_metric
 from utils.statistics.ranking_bootstrap import ranking_intervals
 from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
+from utils.tasks.tasks import TASKS
 
 MAX_CLASSES = 1000  # of a confusion matrix
 
@@ -25,9 +26,10 @@ def value_intervals(test, seed):
     estimators = []
     if 'loss' in header:
         estimators.append(_LossInterval(header, test.task, seed))
-    if test.task == 'classification':
+    target = TASKS[test.task].target if test.task in TASKS else None
+    if target == 'label':
         estimators.append(_ClassificationIntervals(test))
-    if test.task == 'multilabel':
+    if target == 'labels':
         estimators.append(_RankingIntervals(header))
     for cells in read_rows(test):
         for estimator in estimators:

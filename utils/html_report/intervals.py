@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from utils.statistics.bootstrap_metrics import f1
 from utils.statistics.ranking_bootstrap import MAX_RANKED_SCORES, ranking_intervals
 from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
 
@@ -86,8 +87,8 @@ def matrix_metrics(matrix, names):
         hits[:, truth[right]] = draws[:, right]
         true_counts = sum_by_class(draws, truth)
         predicted_counts = sum_by_class(draws[:, by_prediction], predicted[by_prediction])
-        ratios = [hits / true_counts, hits / predicted_counts, 2 * hits / (true_counts + predicted_counts)]
-        occurs = true_counts + predicted_counts > 0
+        sizes = true_counts + predicted_counts
+        ratios, occurs = [hits / true_counts, hits / predicted_counts, f1(hits, sizes)], sizes > 0
         means = [np.where(occurs, np.nan_to_num(ratio), 0).sum(1) / occurs.sum(1) for ratio in ratios]
         return np.concatenate([*ratios, np.stack([hits.sum(1) / draws.sum(1), *means], 1)], axis=1)
 

@@ -11,12 +11,14 @@ import numpy as np
 
 from utils.html_report import class_sections, image_sections, regression_sections
 from utils.statistics.bootstrap_metrics import (
-    BOOTSTRAP_METRICS,
     SumMetric,
     cell_to_float,
+    f1,
+    iou,
     select_sum_metric,
     target_column_names,
 )
+from utils.tasks.task_predictions import predictions_of
 
 
 class TaskReport(NamedTuple):
@@ -41,10 +43,10 @@ class TaskReport(NamedTuple):
     sections: Any
 
 
-def _measures(task, names, header):
-    """Return the SumMetrics of `names`, and that of the loss if predictions.csv has the loss."""
-    measures = [select_sum_metric(name, task, header) for name in names]
-    return measures + ([select_sum_metric('loss', task, header)] if 'loss' in header else [])
+def _measures(task, header, skip=()):
+    """Return the SumMetrics of a task without `skip`, and that of the loss if predictions.csv has the loss."""
+    names = [*predictions_of(task).metrics, *(['loss'] if 'loss' in header else [])]
+    return [select_sum_metric(name, task, header) for name in names if name not in skip]
 
 
 def _classification_badness(cells):
@@ -91,7 +93,7 @@ def _mask_metrics(header):
         fractions = (2 * hits, hits + unions), (hits, hits + unions - truth), (hits, truth)
         ratios = [np.where(occurs, top / np.where(bottom > 0, bottom, 1), 0) for top, bottom in fractions]
         means = [ratio.sum(-1, keepdims=True) / occurs.sum(-1, keepdims=True) for ratio in ratios]
-        return np.concatenate([np.where(occurs, hits / np.where(occurs, unions, 1), np.nan), *means], axis=-1)
+        return np.concatenate([iou(hits, hits + unions), *means], axis=-1)
 
     names = [*(f'iou/{name}' for name in classes), 'f1_macro', 'precision_macro', 'recall_macro']
     return SumMetric('\n'.join(names), lambda cells: [float(cells[c]) for c in columns], value)
@@ -104,7 +106,7 @@ def _class_f1(header):
 
     def value(sums):
         hits, sizes = np.split(sums, 2, axis=-1)
-        return np.where(sizes > 0, 2 * hits / np.where(sizes > 0, sizes, 1), np.nan)
+        return f1(hits, sizes)
 
     return SumMetric('\n'.join(f'f1/{name}' for name in classes), row, value)
 
@@ -113,7 +115,7 @@ TASK_REPORTS = {
     'classification': TaskReport(
         badness=lambda header: _classification_badness,
         columns=lambda header: ['confidence', 'correct'],
-        measures=lambda header: _measures('classification', [], header),
+        measures=lambda header: _measures('classification', header, skip=('acc',)),
         group_sizes=(48, 24, 24),
         use_median=False,
         sections=class_sections.classification,
@@ -121,7 +123,7 @@ TASK_REPORTS = {
     'multilabel': TaskReport(
         badness=_multilabel_badness,
         columns=lambda header: [],
-        measures=lambda header: [*_measures('multilabel', BOOTSTRAP_METRICS['multilabel'], header), _class_f1(header)],
+        measures=lambda header: [*_measures('multilabel', header), _class_f1(header)],
         group_sizes=(36, 12, 24),
         use_median=False,
         sections=class_sections.multilabel,
@@ -131,10 +133,7 @@ TASK_REPORTS = {
             lambda cells: _nan_to_inf(-cell_to_float(cells['miou'])) if cells['pixels'] != '0' else -math.inf
         ),
         columns=lambda header: ['miou'],
-        measures=lambda header: [
-            *_measures('segmentation', BOOTSTRAP_METRICS['segmentation'], header),
-            _mask_metrics(header),
-        ],
+        measures=lambda header: [*_measures('segmentation', header), _mask_metrics(header)],
         group_sizes=(8, 6, 6),
         use_median=True,
         sections=image_sections.segmentation,
@@ -142,7 +141,7 @@ TASK_REPORTS = {
     'regression': TaskReport(
         badness=_regression_badness,
         columns=lambda header: [],
-        measures=lambda header: _measures('regression', BOOTSTRAP_METRICS['regression'], header),
+        measures=lambda header: _measures('regression', header),
         group_sizes=(36, 12, 24),
         use_median=False,
         sections=regression_sections.regression,
@@ -150,7 +149,7 @@ TASK_REPORTS = {
     'restoration': TaskReport(
         badness=lambda header: lambda cells: _nan_to_inf(-cell_to_float(cells['psnr'])),
         columns=lambda header: ['psnr', 'ssim'],
-        measures=lambda header: _measures('restoration', BOOTSTRAP_METRICS['restoration'], header),
+        measures=lambda header: _measures('restoration', header),
         group_sizes=(8, 4, 4),  # four images per sample
         use_median=True,
         sections=image_sections.restoration,

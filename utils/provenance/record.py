@@ -40,6 +40,7 @@ from utils.provenance.entry_points import definition_name, find_entry_points, in
 from utils.provenance.environment import command_line, environment_of, git_state, iso_timestamp, versions_of
 from utils.provenance.project_source import code_hash, read_files, zip_bytes
 from utils.provenance.symbol_resolver import Source
+from utils.tasks.tasks import task_of
 
 FORMAT = 1
 DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
@@ -204,7 +205,7 @@ def experiment_of(trainer, record):
     options = {name: value for name, value in vars(trainer.args).items() if name not in aside}
     if trainer.args.val_split is not None:
         options['val_list'] = None  # a file in the run directory, split from the training data
-    if trainer.args.task == 'segmentation' and trainer.args.palette is not None:  # decodes RGB masks
+    if task_of(trainer.args).target == 'mask' and trainer.args.palette is not None:  # decodes RGB masks
         options['palette'] = trainer.args.palette
     options['gpus'] = len(trainer.args.gpus or [0])  # several GPUs split a batch
     if processes.count() > 1:  # sums over processes round differently

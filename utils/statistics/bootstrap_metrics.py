@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.base.errors import DanluError
+from utils.tasks.task_predictions import predictions_of
 
 
 class SumMetric(NamedTuple):
@@ -26,14 +27,6 @@ class SumMetric(NamedTuple):
     value: Any
 
 
-# The metrics of each task; the first is the default. The mean of any column of numbers is possible too.
-BOOTSTRAP_METRICS = {
-    'classification': ('acc',),
-    'multilabel': ('f1_macro', 'f1_micro', 'exact_match'),
-    'segmentation': ('miou', 'pixel_acc'),
-    'regression': ('rmse', 'mae', 'r2'),
-    'restoration': ('psnr', 'ssim', 'mae'),
-}
 LOWER_IS_BETTER = ('loss', 'rmse', 'mae', 'error')  # also as a prefix: loss_ce
 
 
@@ -41,14 +34,14 @@ def select_sum_metric(name, task, header):
     """Return the SumMetric of a name, or the default of the task for None.
 
     Args:
-        name: of a metric in BOOTSTRAP_METRICS, or of a column of numbers, whose mean is taken.
+        name: of one of the metrics of TaskPredictions, or of a column of numbers, whose mean is taken.
         task: of the test (str).
         header: names of the columns of predictions.csv (list of str).
 
     Raises:
         DanluError: there is no metric or column of that name.
     """
-    known = BOOTSTRAP_METRICS.get(task, BOOTSTRAP_METRICS['classification'])
+    known = predictions_of(task).metrics
     name = name or known[0]
     if name in METRIC_BUILDERS and name in known:
         return SumMetric(name, *METRIC_BUILDERS[name](header))
@@ -59,6 +52,31 @@ def select_sum_metric(name, task, header):
             f'means of {", ".join(numbers[:20])}'
         )
     return SumMetric(name, *_mean(name, f'{name}_weight' if f'{name}_weight' in header else None))
+
+
+def sample_quality(task, header):
+    """Return the function(cells) -> float that ranks the samples of a task (see TaskPredictions.quality).
+
+    Raises:
+        DanluError: predictions.csv has no such column.
+    """
+    name = predictions_of(task).quality
+    if name in header:
+        return lambda cells: cell_to_float(cells[name])
+    if name not in predictions_of(task).metrics:
+        raise DanluError(f'task {task}: predictions.csv has no column with the quality of a sample')
+    measure = select_sum_metric(name, task, header)
+    return lambda cells: float(measure.value(np.array(measure.row(cells))))
+
+
+def f1(hits, sizes):
+    """Return the F1 score of classes, nan for sizes of 0; `sizes`: number of targets plus number of predictions."""
+    return np.where(sizes > 0, 2 * hits / np.where(sizes > 0, sizes, 1), np.nan)
+
+
+def iou(hits, sizes):
+    """Return the intersection over union of classes; arguments as for `f1`."""
+    return np.where(sizes > 0, hits / np.where(sizes > 0, sizes - hits, 1), np.nan)
 
 
 def target_column_names(header):
@@ -104,7 +122,7 @@ def _miou(header):
 
     def value(sums):
         hits, unions = np.split(sums, 2, axis=-1)
-        return _mean_where(hits / np.where(unions > 0, unions, 1), unions > 0)
+        return _mean_where(iou(hits, hits + unions), unions > 0)
 
     return lambda cells: [float(cells[column]) for column in columns], value
 
@@ -130,7 +148,7 @@ def _f1(header):
 def _f1_macro(header):
     def value(sums):
         hits, sizes = np.split(sums, 2, axis=-1)
-        return _mean_where(2 * hits / np.where(sizes > 0, sizes, 1), sizes > 0)
+        return _mean_where(f1(hits, sizes), sizes > 0)
 
     return _f1(header), value
 
@@ -138,7 +156,7 @@ def _f1_macro(header):
 def _f1_micro(header):
     def value(sums):
         hits, sizes = np.split(sums, 2, axis=-1)
-        return 2 * hits.sum(-1) / sizes.sum(-1)
+        return f1(hits.sum(-1), sizes.sum(-1))
 
     return _f1(header), value
 

@@ -4,6 +4,7 @@
 - metric_values: The metric values of each task and their directions
 - one_logit: Binary classification with one logit per sample
 - target_scale: Regression on standardised targets
+- task_predictions: Decoding of predictions, and their values in predictions.csv
 - targets: Checks and conversions of targets
 - tasks: The tasks
 """
