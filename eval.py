@@ -9,9 +9,6 @@ result.txt, predictions.csv, the confusion matrix and the pictures go to <checkp
 """
 
 import copy
-import csv
-import datetime
-import json
 import os
 import re
 import shlex
@@ -42,7 +39,6 @@ if __name__ == '__main__':
     keep_freed_memory()
 
 import torch
-from torch.utils.data import RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 
 from data.checks.class_notes import class_notes
 from data.checks.dataset_fingerprint import (
@@ -52,20 +48,19 @@ from data.checks.dataset_fingerprint import (
     name_of,
     shared_with_training,
 )
-from data.data_entry import Batches, notes_of, select_eval_loader
+from data.data_entry import notes_of, select_eval_loader
 from data.predicting import predict
-from data.ready_made import as_loader, check_complete, complete_from_batches, values_of
+from data.ready_made import ready_test_loader, values_of
 from loss import select_loss
 from metrics import METRICS, select_metrics
-from model.model_entry import equip_multi_gpu, select_model
+from model.load_network import load_network
+from model.model_entry import equip_multi_gpu
 from utils import viz
 from utils.base import rank_env
-from utils.base.csv_text import escape_cell
 from utils.base.machine import describe_device, select_gpus, set_threads
 from utils.base.notebook import NotebookReport
 from utils.base.progress import Progress
 from utils.base.record_schema import recorded_args
-from utils.base.regular_files import naming, open_regular, write_regular_text
 from utils.base.seeding import be_deterministic
 from utils.base.streams import guarded_output
 from utils.base.text_table import terminal_width
@@ -74,6 +69,7 @@ from utils.drawing.fonts import note_of_fonts
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
+from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
 from utils.html_report.page import Page, environment
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
@@ -82,19 +78,17 @@ from utils.options.fit import described_pictures
 from utils.options.migrations import migrate
 from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
-from utils.provenance.checkpoint_check import check_loaded, record_of
-from utils.provenance.environment import git_state, iso_timestamp
-from utils.provenance.project_source import code_hash, read_files
-from utils.provenance.recorded_code import code_provenance, comparison_table, original_command, test_with_recorded_code
-from utils.runs.checkpoint import file_hash, load_checkpoint, load_selected_weights, unwrap_model
-from utils.runs.ledger import replace_nonfinite, run_of
+from utils.provenance.checkpoint_check import record_of
+from utils.provenance.environment import git_state
+from utils.provenance.recorded_code import comparison_table, test_with_recorded_code
+from utils.runs.checkpoint import load_checkpoint, unwrap_model
 from utils.runs.lock import LockedError, RunLock
-from utils.runs.result_directory import LEDGER_LINE, REPORT, atomic_results, is_tested, recover_partial
+from utils.runs.result_directory import REPORT, atomic_results, is_tested, recover_partial
 from utils.runs.results_table import result_lines
 from utils.runs.summaries import summary_of_evaluator, summary_of_predictor
 from utils.tasks.one_logit import as_classes
 from utils.tasks.target_scale import complete_target_scale
-from utils.tasks.tasks import has_pictures, task_of
+from utils.tasks.tasks import has_pictures
 from utils.training.engine import Engine
 from utils.training.error_hints import explained
 from utils.training.override_checks import check_overrides
@@ -102,7 +96,6 @@ from utils.training.precision import first_line
 from utils.training.ready_parts import check_model, ready_loss
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
-RANDOM_SAMPLERS = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 NAMES = 2**14  # of samples, more than a batch has
 
 
@@ -137,9 +130,10 @@ class Evaluator(Engine):
             given_parts.needed_by_name(args, 'data')
         device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
-            self.loader = select_eval_loader(args) if loader is None else test_loader(loader, args, net)
+            self.loader = select_eval_loader(args) if loader is None else ready_test_loader(loader, args, net)
         complete_target_scale(args)
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
+        self.list_name = self.data_name or name_of(args, 'val')
         self.say = say
         if args.save_viz and not has_pictures(args):
             raise DanluError('--save_viz: the samples are no pictures, but features or the like; leave it out')
@@ -194,7 +188,7 @@ class Evaluator(Engine):
             results, provenance = self.test()
             self.results = results
             there = self.page is not None and self.write_page(results, provenance)
-            self.write_ledger_line(results, provenance, place)
+            write_ledger_line(self, results, provenance, place)
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)
@@ -222,7 +216,7 @@ class Evaluator(Engine):
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         if self.shows_matrix:
-            self.write_confusion_matrix()
+            write_confusion_matrix(self.args, self.class_metrics)
         elif hasattr(self.class_metrics, 'confusion_matrix'):
             print(f'confusion_matrix.csv is left out: {self.args.num_classes:,} classes would make too large a table')
         return results, self.provenance(seen)
@@ -258,27 +252,8 @@ class Evaluator(Engine):
         return re.sub(r'[^\w.-]+', '_', os.path.splitext(name)[0])[-80:]
 
     def provenance(self, seen):
-        """Return what was tested (dict of str), for the head of result.txt."""
-        args, then = self.args, self.trained_on
-        facts = {
-            'checkpoint': args.load_model_path,
-            'checkpoint sha256': file_hash(args.load_model_path),
-            'epoch': str(self.epoch),
-            'list': self.data_name or args.val_list or f'{args.data_type}, its own test split',
-            'list sha256': self.data['sha256'] or 'not known',
-            'samples': str(seen),
-            'batch size, device, threads': f'{args.batch_size}, {self.device}, {torch.get_num_threads()}',
-            'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
-            'computes what it did when saved': self.drift.verdict,
-            **code_provenance(),
-            'command': original_command(),
-            'directory': os.getcwd(),
-            'code sha256': code_hash(read_files()),
-            'git commit': (self.git['commit'] or 'not known') + ', and changes' * bool(self.git['changed']),
-        }
-        if then.get('sha256'):
-            facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
-        return facts | ({'shared with training': '; '.join(self.shared)} if self.shared else {})
+        """Return what was tested (dict of str), for the head of result.txt; `seen`: how many samples."""
+        return provenance_of(self, seen)
 
     def write_page(self, results, provenance):
         """Write report.html and return whether it was (bool); where it fails, say so: there are the results anyway."""
@@ -295,48 +270,6 @@ class Evaluator(Engine):
             print(f'{REPORT} is left out: {type(error).__name__}: {first_line(error)}')
             return False
         return True
-
-    def write_ledger_line(self, results, provenance, place):
-        """Write what the ledger gets of the test: see utils.runs.result_directory.atomic_results.
-
-        Args:
-            results: the values (dict).
-            provenance: what was tested (dict of str).
-            place: the directory (str) that the test's files are going to be in.
-        """
-        args, run = self.args, run_of(self.args.load_model_path)
-        line = {
-            'date': iso_timestamp(),
-            'values': results,
-            'run': run and run.name,
-            'checkpoint': args.load_model_path,
-            'checkpoint_sha256': provenance['checkpoint sha256'],
-            'epoch': self.epoch if isinstance(self.epoch, int) else None,
-            'task': args.task,
-            'model_type': args.model_type,
-            'list': self.data_name or name_of(args, 'val'),
-            'data_sha256': self.data['sha256'],
-            'samples': int(provenance['samples']),
-            'options': tested_options(args, self.trained),
-            'code': provenance['code sha256'],
-            'commit': self.git['commit'],
-            'command': provenance['command'],
-            'directory': provenance['directory'],
-            'result_dir': place,
-        }
-        write_regular_text(Path(args.result_dir, LEDGER_LINE), json.dumps(replace_nonfinite(line)))
-
-    def write_confusion_matrix(self):
-        """Write confusion_matrix.csv: a row per true class, a column per predicted one, counts of samples or pixels."""
-        names = self.args.class_names or [str(k) for k in range(self.args.num_classes)]
-        names = list(map(escape_cell, names))
-        encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
-        path = Path(self.args.result_dir) / 'confusion_matrix.csv'
-        with naming(path), open_regular(path, 'w', newline='', encoding=encoding) as file:
-            writer = csv.writer(file)
-            writer.writerow(['truth \\ prediction', *names])
-            for name, row in zip(names, self.class_metrics.confusion_matrix().tolist(), strict=True):
-                writer.writerow([name, *row])
 
 
 class Predictor(Engine):
@@ -383,58 +316,11 @@ def load_predictor(load_model_path, net=None, **options):
     return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source), net)
 
 
-def load_network(args, checkpoint, device, use, net=None):
-    """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its Drift.
-
-    `use` is as for utils.provenance.checkpoint_check.check_loaded; `net`: to load into, instead of a new one.
-    """
-    if args.code != 'now':
-        raise DanluError(f'--code {args.code} is for the command line of eval.py, which starts another process')
-    if net is None:
-        given_parts.needed_by_name(args, 'model')
-    else:
-        check_model(net)
-    args.pretrained = False  # the weights come from the checkpoint
-    net = select_model(args) if net is None else net
-    loaded = load_selected_weights(net, checkpoint, args)
-    drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
-    return net, [*loaded, *drift.lines], drift
-
-
-def test_loader(loader, args, net):
-    """Return a ready-made loader or data set as a test reads it; options that are not given are found in it.
-
-    Raises:
-        DanluError: it shuffles, or it does not tell what has to be known.
-    """
-    if isinstance(getattr(loader, 'sampler', None), RANDOM_SAMPLERS):
-        raise DanluError(
-            'the loader shuffles, and the rows of a test are in the order of the data set: give shuffle=False; a part '
-            'of a data set is Subset(data, indices)'
-        )
-    if not isinstance(getattr(loader, 'dataset', None), Batches):  # else it is what the options name
-        args.ready_loader = given_parts.described(loader)['class']
-    loader = as_loader(loader, args, training=False)
-    fault = complete_from_batches(args, net, loader, None)
-    check_complete(args, [task_of(args).outputs], 'the loader does not tell everything: give to test_args', fault)
-    return loader
-
-
-test_loader.__test__ = False  # pytest would take it for a test
-
-
 def shows_matrix(metrics):
     """Return whether metrics have a confusion matrix to be shown (bool), having asked them to keep it."""
     if not hasattr(metrics, 'confusion_matrix'):
         return False
     return metrics.keep_table() if hasattr(metrics, 'keep_table') else True
-
-
-def write_result(path, results, provenance):
-    """Write result.txt: `# key: value` lines saying what was tested, then `name: value`, sorted, in full precision."""
-    lines = [f'# {key}: {value}' for key, value in provenance.items()]
-    lines += [f'{name}: {value!r}' for name, value in sorted(results.items())]
-    write_regular_text(path, '\n'.join(lines) + '\n')
 
 
 def overrides(args, trained):

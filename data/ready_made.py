@@ -18,9 +18,18 @@ import os
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+)
 
-from data.data_entry import select_eval_loader, select_train_loader
+from data.data_entry import Batches, select_eval_loader, select_train_loader
 from data.lists.val_split import split_lists
 from data.samplers import EpochBatches, random_keys
 from utils.base.batches import (
@@ -32,6 +41,7 @@ from utils.base.batches import (
 )
 from utils.base.errors import DanluError
 from utils.base.seeding import get_rng_state, mix_seed, set_rng_state
+from utils.options import given_parts
 from utils.options.validation_options import has_validation
 from utils.tasks.one_logit import BINARY_CLASSES
 from utils.tasks.tasks import task_of
@@ -39,6 +49,7 @@ from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.preemption import prepare_worker
 from utils.training.resume import rng_state_with, set_rng_state_with
 
+RANDOM_SAMPLERS = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 SIZE_OPTIONS = ('image_size', 'channels', 'mean', 'std')
 FEATURE_DIMENSIONS = 2
 PROBED_SAMPLES = 2  # samples to determine the number of outputs with
@@ -367,3 +378,22 @@ def _count_outputs(model, images):
     if not torch.is_tensor(outputs) or outputs.dim() not in (1, 2, 4):
         return None
     return outputs.shape[1] if outputs.dim() > 1 else 1
+
+
+def ready_test_loader(loader, args, net):
+    """Return a ready-made loader or data set as a test reads it; options that are not given are found in it.
+
+    Raises:
+        DanluError: it shuffles, or it does not tell what has to be known.
+    """
+    if isinstance(getattr(loader, 'sampler', None), RANDOM_SAMPLERS):
+        raise DanluError(
+            'the loader shuffles, and the rows of a test are in the order of the data set: give shuffle=False; a part '
+            'of a data set is Subset(data, indices)'
+        )
+    if not isinstance(getattr(loader, 'dataset', None), Batches):  # else it is what the options name
+        args.ready_loader = given_parts.described(loader)['class']
+    loader = as_loader(loader, args, training=False)
+    fault = complete_from_batches(args, net, loader, None)
+    check_complete(args, [task_of(args).outputs], 'the loader does not tell everything: give to test_args', fault)
+    return loader

@@ -2,4 +2,5 @@
 
 - predictions: predictions.csv
 - saved_outputs: --save_outputs
+- test_files: result.txt, the confusion matrix, the line for the ledger
 """

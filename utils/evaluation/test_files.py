@@ -1,0 +1,105 @@
+"""What a test writes besides its predictions: result.txt, the confusion matrix, its line for the ledger."""
+
+import csv
+import datetime
+import json
+import os
+from pathlib import Path
+
+import torch
+
+from options import tested_options
+from utils.base.csv_text import escape_cell
+from utils.base.regular_files import naming, open_regular, write_regular_text
+from utils.provenance.environment import iso_timestamp
+from utils.provenance.project_source import code_hash, read_files
+from utils.provenance.recorded_code import code_provenance, original_command
+from utils.runs.checkpoint import file_hash
+from utils.runs.ledger import replace_nonfinite, run_of
+from utils.runs.result_directory import LEDGER_LINE
+
+
+def provenance_of(evaluator, seen):
+    """Return what was tested (dict of str), for the head of result.txt.
+
+    Args:
+        evaluator: eval.Evaluator.
+        seen: number of samples (int).
+    """
+    args, then = evaluator.args, evaluator.trained_on
+    facts = {
+        'checkpoint': args.load_model_path,
+        'checkpoint sha256': file_hash(args.load_model_path),
+        'epoch': str(evaluator.epoch),
+        'list': evaluator.data_name or args.val_list or f'{args.data_type}, its own test split',
+        'list sha256': evaluator.data['sha256'] or 'not known',
+        'samples': str(seen),
+        'batch size, device, threads': f'{args.batch_size}, {evaluator.device}, {torch.get_num_threads()}',
+        'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
+        'computes what it did when saved': evaluator.drift.verdict,
+        **code_provenance(),
+        'command': original_command(),
+        'directory': os.getcwd(),
+        'code sha256': code_hash(read_files()),
+        'git commit': (evaluator.git['commit'] or 'not known') + ', and changes' * bool(evaluator.git['changed']),
+    }
+    if then.get('sha256'):
+        facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
+    return facts | ({'shared with training': '; '.join(evaluator.shared)} if evaluator.shared else {})
+
+
+def write_ledger_line(evaluator, results, provenance, place):
+    """Write what the ledger gets of the test: see utils.runs.result_directory.atomic_results.
+
+    Args:
+        evaluator: eval.Evaluator.
+        results: the values (dict).
+        provenance: what was tested (dict of str).
+        place: the directory (str) that the test's files are going to be in.
+    """
+    args, run = evaluator.args, run_of(evaluator.args.load_model_path)
+    line = {
+        'date': iso_timestamp(),
+        'values': results,
+        'run': run and run.name,
+        'checkpoint': args.load_model_path,
+        'checkpoint_sha256': provenance['checkpoint sha256'],
+        'epoch': evaluator.epoch if isinstance(evaluator.epoch, int) else None,
+        'task': args.task,
+        'model_type': args.model_type,
+        'list': evaluator.list_name,
+        'data_sha256': evaluator.data['sha256'],
+        'samples': int(provenance['samples']),
+        'options': tested_options(args, evaluator.trained),
+        'code': provenance['code sha256'],
+        'commit': evaluator.git['commit'],
+        'command': provenance['command'],
+        'directory': provenance['directory'],
+        'result_dir': place,
+    }
+    write_regular_text(Path(args.result_dir, LEDGER_LINE), json.dumps(replace_nonfinite(line)))
+
+
+def write_result(path, results, provenance):
+    """Write result.txt: `# key: value` lines saying what was tested, then `name: value`, sorted, in full precision."""
+    lines = [f'# {key}: {value}' for key, value in provenance.items()]
+    lines += [f'{name}: {value!r}' for name, value in sorted(results.items())]
+    write_regular_text(path, '\n'.join(lines) + '\n')
+
+
+def write_confusion_matrix(args, metrics):
+    """Write confusion_matrix.csv: a row per true class, a column per predicted class, counts of samples or pixels.
+
+    Args:
+        args: options; class_names, num_classes and result_dir count.
+        metrics: of the test, with a confusion_matrix.
+    """
+    names = args.class_names or [str(k) for k in range(args.num_classes)]
+    names = list(map(escape_cell, names))
+    encoding = 'utf-8' if all(map(str.isascii, names)) else 'utf-8-sig'  # by which Excel knows that it is UTF-8
+    path = Path(args.result_dir) / 'confusion_matrix.csv'
+    with naming(path), open_regular(path, 'w', newline='', encoding=encoding) as file:
+        writer = csv.writer(file)
+        writer.writerow(['truth \\ prediction', *names])
+        for name, row in zip(names, metrics.confusion_matrix().tolist(), strict=True):
+            writer.writerow([name, *row])
