@@ -23,9 +23,10 @@ PROGRAMS = ('train.py', 'eval.py', 'options.py', 'loss.py', 'metrics.py')
 PACKAGE_OF_TOP_MODULE = {'logger': 'runs', 'torch_utils': 'runs', 'viz': 'drawing'}
 
 
-def imports_of(path):
-    """Yield (line, dotted name) of everything that a file imports, also within functions."""
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+def imports_of(path, within_functions=True):
+    """Yield (line, dotted name) of everything that a file imports, also within functions or only at its start."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    for node in ast.walk(tree) if within_functions else tree.body:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -51,13 +52,14 @@ def node_of(parts):
 
 
 def import_graph():
-    """Return which nodes the files of each node import: dict from a node to a set of nodes."""
+    """Return which nodes the files of each node import at their start: dict from a node to a set of nodes."""
     graph = {}
     paths = [PROJECT / name for name in PROGRAMS]
     paths += [path for folder in ('utils', 'data', 'model') for path in (PROJECT / folder).rglob('*.py')]
     for path in sorted(paths):
         if own := node_of(path.relative_to(PROJECT).with_suffix('').parts):
-            graph.setdefault(own, set()).update(node_of(name.split('.')) for _, name in imports_of(path))
+            names = [name.split('.') for _, name in imports_of(path, within_functions=False)]
+            graph.setdefault(own, set()).update(map(node_of, names))
     return {node: others - {node, ''} for node, others in graph.items()}
 
 
@@ -117,9 +119,7 @@ def ordered(graph):
 
 def document(text):
     """Return the text (str) of docs/architecture.md with its written part renewed."""
-    graph = import_graph()
-    graph['train.py'].discard('eval.py')  # imported within functions, for the test at the end of a run
-    graph = ordered(graph)
+    graph = ordered(import_graph())
     written = f'{BEGIN}\n{diagram(graph)}\n{table(graph)}\n{END}'
     return re.sub(f'{re.escape(BEGIN)}.*?{re.escape(END)}', lambda _: written, text, flags=re.DOTALL)
 
