@@ -1,12 +1,12 @@
-"""Every option of train.py and eval.py, in groups, checked as soon as it is read.
+"""Every option of train.py and eval.py, in groups.
 
-    args = prepare_train_args()                    # from the command line: makes the run's directory, writes args.txt
+    args = prepare_train_args()                    # from the command line: makes the run directory, writes args.txt
     args = train_args(lr=0.01)                     # from a notebook: checks, writes nothing
 
-An option is declared once, in its group below; it then stands in --help, in args.txt and in every checkpoint. One that
-is added, renamed or removed declares what that means for older records: utils/options/migrations.py.
-Imports no torch, nor what does; names are read from the registries' source, so --help answers at once. What concerns
-several options together is checked in utils/options/checks.py.
+One add_argument adds an option to --help, args.txt and checkpoints. Its keywords (OptionKeywords in
+utils/options/arguments.py) say what older records, resumed runs and tests do with it; renamed and removed options are
+in utils/options/migrations.py. utils/options/checks.py checks options against each other. Imports no torch: names are
+read from the source of the registries, so --help answers at once.
 """
 
 import argparse
@@ -41,8 +41,9 @@ from utils.options.arguments import (
     registered,
     share_of_lr,
 )
-from utils.options.checks import DOWNLOADABLE_DATA, PICTURE_DATA, checked, no_checkpoint, shown
+from utils.options.checks import DOWNLOADABLE_DATA, checked, no_checkpoint, shown
 from utils.options.completion import complete
+from utils.options.defaults import defaults_by_optimizer
 from utils.options.fit import FITS, INTERPOLATIONS, fit_before
 from utils.options.from_checkpoint import take_from_checkpoint
 from utils.options.given_parts import ready_data
@@ -57,6 +58,9 @@ from utils.options.needs import (
     NUMBERS,
     PROCESSES,
     SCALED,
+    has_files,
+    has_masks,
+    is_pretrained,
     optimizer_with,
     option,
     schedule,
@@ -139,21 +143,6 @@ def _add_images(group):
     group.add_argument('--std', nargs='+', type=number(float, above=0), reset_by=('channels',),
                        help='standard deviation of each channel or feature, for normalisation (default: of the data '
                             "set, or ImageNet's; restoration: 1)")
-
-
-def is_pretrained(options):
-    """Return whether options (Namespace) start from weights that a library downloads (bool)."""
-    return options.pretrained and ':' in options.model_type
-
-
-def has_files(options):
-    """Return whether the images are files of the user (bool), by options (Namespace)."""
-    return getattr(options, 'data_type', None) in PICTURE_DATA
-
-
-def has_masks(options):
-    """Return whether the targets are masks (bool), by options (Namespace)."""
-    return getattr(options, 'task', None) == 'segmentation'
 
 
 def _add_masks(group):
@@ -293,17 +282,17 @@ def add_train_args(parser):
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers),
                        help=f'from torch.optim: {", ".join(optimizers)}')
     group.add_argument('--lr', before=1e-3, type=number(float, above=0),
-                       help=f'learning rate (default: by the optimizer: {_defaults("lr")})')
+                       help=f'learning rate (default: by the optimizer: {defaults_by_optimizer("lr")})')
     group.add_argument('--momentum', before=0.9, needs=optimizer_with('momentum'), type=number(float, low=0, below=1),
                        help='momentum of sgd and rmsprop, beta1 of Adam-type optimizers (default: by the optimizer: '
-                            f'{_defaults("momentum")})')
+                            f'{defaults_by_optimizer("momentum")})')
     group.add_argument('--beta', before=0.999, needs=optimizer_with('beta'), type=number(float, low=0, below=1),
                        help='beta2 of Adam-type optimizers, alpha of rmsprop (default: by the optimizer: '
-                            f'{_defaults("beta")})')
+                            f'{defaults_by_optimizer("beta")})')
     group.add_argument('--weight_decay', '--wd', before=0.0, needs=optimizer_with('weight_decay'),
                        type=number(float, low=0),
                        help='L2 penalty; adamw: decoupled from the gradient (default: by the optimizer: '
-                            f'{_defaults("weight_decay")})')
+                            f'{defaults_by_optimizer("weight_decay")})')
     group.add_argument('--nesterov', needs=MOMENTUM, action=Flag, help='sgd: Nesterov momentum')
     group.add_argument('--decay_weights_only', needs=DECAY, action=Flag,
                        help='no --weight_decay for biases and for the weights of normalisation layers')
@@ -320,14 +309,6 @@ def add_train_args(parser):
     _add_samples(parser)
     _add_network(parser)
     _add_run(parser)
-
-
-def _defaults(option):
-    """Return the defaults of an option by optimizer (str, for --help): '0.9, rmsprop 0'."""
-    defaults = read_registry('utils.training.optim', 'DEFAULTS')
-    values = {name: f'{used[option]:g}' for name, used in defaults.items() if option in used}
-    usual = max(values.values(), key=list(values.values()).count)
-    return ', '.join([usual, *(f'{name} {value}' for name, value in values.items() if value != usual)])
 
 
 def _add_samples(parser):
@@ -534,10 +515,10 @@ test_parser.__test__ = False  # pytest would collect it
 
 
 def parse_common_args(argv=None):
-    """Parse only the options that training and testing share (for tools and tests); checks them like the others.
+    """Parse and check only the options that training and testing share, for tools and tests.
 
-    Given an argparse.ArgumentParser instead of a list of words, add these options to it and return it, as torch_base
-    does; parse_train_args and parse_test_args likewise.
+    If `argv` is an argparse.ArgumentParser instead of a list of words, add these options to it and return it, as
+    torch_base does; parse_train_args and parse_test_args do the same with theirs.
     """
     if isinstance(argv, argparse.ArgumentParser):
         return add_options_to(argv, None, add_common_args)
@@ -547,14 +528,14 @@ def parse_common_args(argv=None):
 
 
 def parse_train_args(argv=None, ready_made=False):
-    """Parse and check the arguments of train.py (list of str; default: the command line). Writes nothing.
+    """Parse and check the arguments of train.py. Writes nothing.
 
-    With --resume the run's own args.txt is read first; what `argv` names on top must be safe to change.
+    With --resume, args.txt of the run is read first; `argv` may change `changeable` options only.
 
     Args:
-        argv: list of str, or None.
-        ready_made: whether a Trainer may get loaders of its own (bool): what --data_type cannot be beside the other
-            options is then an error only where it is not typed but used.
+        argv: list of str; default: the command line.
+        ready_made: whether a Trainer may get its own loaders (bool). Options that do not fit a --data_type that is not
+            typed are then an error only when that data is used.
     """
     if isinstance(argv, argparse.ArgumentParser):
         return add_options_to(argv, 'train.py', add_common_args, add_train_args)
@@ -629,20 +610,20 @@ def test_args(load_model_path, **options):
     Raises:
         DanluError: an option is unknown or wrong, or the checkpoint cannot be read.
     """
-    from utils.runs.checkpoint import load_checkpoint  # with it comes torch, which --help does not wait for
+    from utils.runs.checkpoint import load_checkpoint  # imports torch, which --help does not wait for
 
     permissions = options.get('trust_checkpoint'), options.get('model_source')
     trained = recorded_args(load_checkpoint(load_model_path, *permissions))
     return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
 
 
-test_args.__test__ = False  # pytest would take it for a test
+test_args.__test__ = False  # pytest would collect it
 
 
 def prepare_train_args(argv=None):
-    """Parse the arguments of train.py, make the run's directory and write args.txt into it; return args.
+    """Parse the arguments of train.py, make the run directory, write args.txt into it, and return args.
 
-    With --resume the directory is the run's own, and args.txt is written when the run really goes on.
+    With --resume the run keeps its directory, and args.txt is written when training starts.
     """
     args = parse_train_args(argv)
     if args.resume is None:
@@ -650,26 +631,25 @@ def prepare_train_args(argv=None):
         try:
             save_args(args, args.model_dir)
         except WriteError as error:
-            with suppress(OSError):  # it is not empty, or cannot be removed for the same reason
+            with suppress(OSError):  # not empty, or not removable for the same reason
                 os.rmdir(args.model_dir)
             train_parser().error(f'{error}; {error.remedy}, or --checkpoints_dir gives another place')
-    elif getattr(args, 'as') and not getattr(args, 'recorded_parts', None):  # else a Trainer that has the parts does it
-        from utils.training.run_copy import begin_copy  # with it comes torch, which --help does not wait for
+    elif getattr(args, 'as') and not getattr(args, 'recorded_parts', None):  # else the Trainer with the parts does it
+        from utils.training.run_copy import begin_copy  # imports torch, which --help does not wait for
 
         begin_copy(args, train_parser())
     return args
 
 
 def prepare_test_args(argv=None, trained=None):
-    """Parse the arguments of eval.py, make the result directory and write args.txt into it; return args.
+    """Parse the arguments of eval.py, make the result directory, write args.txt into it, and return args.
 
     Args:
-        argv: list of str; default: the command line.
-        trained: the options recorded in the checkpoint (dict), or None for a bare state dict.
+        argv, trained: as for `parse_test_args`.
     """
     args = parse_test_args(argv, trained)
     args.result_dir = get_test_result_dir(args)
-    if not Path(args.result_dir, 'args.txt').exists():  # else an earlier test's, which stays until this one has results
+    if not Path(args.result_dir, 'args.txt').exists():  # an earlier test keeps its file until this one has results
         try:
             save_args(args, args.result_dir)
         except WriteError as error:
@@ -680,9 +660,9 @@ def prepare_test_args(argv=None, trained=None):
 
 
 def get_train_model_dir(args):
-    """Make the directory of a new run, put it into args.model_dir and return it (str).
+    """Make the directory of a new run, set args.model_dir to it and return it (str).
 
-    That is model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>; where it exists, _2, _3 ... is added.
+    It is model_dir, or <checkpoints_dir>/<model_type>_<save_prefix>; if it exists, _2, _3 ... is appended.
     """
     root = Path(args.checkpoints_dir)
     wanted = Path(args.model_dir) if args.model_dir else root / run_name(args)
@@ -691,16 +671,15 @@ def get_train_model_dir(args):
 
 
 def get_test_result_dir(args):
-    """Make the directory of a test, put it into args.result_dir and return it (str).
+    """Make the directory of a test, set args.result_dir to it and return it (str).
 
-    That is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint.
-    Where it exists, it is taken if a test with the same options is in it (utils/runs/result_directory.py), else _2 and
-    on.
+    It is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint. If it exists, a test with the
+    same options uses it again (utils/runs/result_directory.py); otherwise _2, _3 ... is appended.
     """
     checkpoint = Path(args.load_model_path)
     data = 'loader' if ready_data(args) else Path(args.val_list).stem if args.val_list else args.data_type
     name = f'val_{data}_{args.save_prefix}'
-    # A file without an ending would stand where the directory has to go.
+    # A checkpoint without a suffix has the name that the directory would get.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name
     parser, roots = test_parser(), [Path(args.checkpoints_dir), checkpoint.parent]
@@ -715,14 +694,7 @@ def get_test_result_dir(args):
 
 
 def save_args(args, directory, note=None, place=None):
-    """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
-
-    Args:
-        args: the namespace that a parse function returned.
-        directory: where to write; an args.txt that is there is replaced in one step.
-        note: a line (str) to put at the top, for example what a resumed run changed.
-        place: of a test, the directory that the file is going to be moved to, or None.
-    """
+    """Write args (Options) to `<directory>/args.txt`; note and place as for utils.options.args_file.write_args."""
     if place is not None:
         args = copy.copy(args)
         args.result_dir = place
@@ -730,12 +702,12 @@ def save_args(args, directory, note=None, place=None):
 
 
 def changed_options(args):
-    """Return the options whose values differ from their defaults (list of 'name=value'), for a log's first lines."""
+    """Return the options whose values differ from their defaults (list of 'name=value'), for the log."""
     return [f'{name}={shown(value)}' for name, value in changed(parser_of(args), args).items()]
 
 
 def tested_options(args, trained):
-    """Return what a test ran with (dict): the options that differ from their defaults, without what is in the data.
+    """Return the options of a test that differ from their defaults (dict), without those found in the data.
 
     Args:
         args: of the test.
@@ -746,10 +718,10 @@ def tested_options(args, trained):
 
 
 def trained_options(trained):
-    """Return the options of a run that differ from their defaults (dict), without what is in the data.
+    """Return the options of a run that differ from their defaults (dict), without those found in the data.
 
     Args:
-        trained: options of the run (dict); an older one may lack some.
+        trained: options of the run (dict); older records may lack some.
     """
     parser = train_parser()
     known = argparse.Namespace(**{**vars(parser.parse_args([])), **trained})
@@ -757,7 +729,7 @@ def trained_options(trained):
 
 
 def parser_of(args):
-    """Return the parser that options (Namespace) come from."""
+    """Return the parser of the program that options (Options) belong to."""
     return PARSERS[getattr(args, 'program', 'train.py')]()
 
 

@@ -127,7 +127,7 @@ class Trainer(ReplaceableParts, Engine):
             be_deterministic()
         if parts['optimizer'] is None:
             parts = parts | {'optimizer': getattr(parts['scheduler'], 'optimizer', None)}
-        notes += [*given_parts.take(args, parts), *self.note_given(args, parts, step_on)]
+        notes += [*given_parts.note_parts(args, parts), *self.note_given(args, parts, step_on)]
         device, gpus = select_gpus(args)
         notes += self.build_data(args, parts)
         notes += settle_one_output(args, parts)

@@ -29,7 +29,7 @@ from utils.base.machine import select_gpus
 from utils.base.registry import load_entry
 from utils.distributed import processes
 from utils.distributed.fsdp import shard
-from utils.options.arguments import brief, keyword_values
+from utils.options.arguments import keyword_values, shorten_text
 from utils.options.model_source import SOURCE, class_of_source
 from utils.tasks.target_scale import scale_outputs
 from utils.tasks.tasks import outputs_of
@@ -148,7 +148,7 @@ def _out_of_range(error, args):
     """Return the message (str) for an ArgumentError: the option as given, and the model's range."""
     name = error.argument
     given = [word for word in args.model_args or [] if word.partition('=')[0] == name]
-    option = f'--model_args {brief(given[-1])}' if given else OPTION_OF.get(name, name)
+    option = f'--model_args {shorten_text(given[-1])}' if given else OPTION_OF.get(name, name)
     return f'{option}: model {args.model_type!r} takes for {name} {error.wanted}'
 
 

@@ -12,7 +12,7 @@ from utils.base.errors import DanluError
 from utils.base.machine import memory
 from utils.base.registry import read_registry
 from utils.base.seeding import get_rng_state, set_rng_state
-from utils.options.arguments import brief
+from utils.options.arguments import shorten_text
 from utils.options.model_source import SOURCE
 
 # Models of Danlu, torchvision and timm fit up to these sizes; their parameters are not counted.
@@ -54,7 +54,7 @@ def refuse_too_large(build, args, outputs):
 def size_options_text(args):
     """Return the options (str) that determine the size of a model."""
     if args.model_args:
-        return f'--model_args {brief(" ".join(args.model_args))}'
+        return f'--model_args {shorten_text(" ".join(args.model_args))}'
     return '--image_size, --channels or --num_classes'
 
 

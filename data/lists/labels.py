@@ -13,7 +13,7 @@ from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from data.lists.string_array import StringArray
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
-from utils.options.arguments import MAX_CLASSES, brief
+from utils.options.arguments import MAX_CLASSES, shorten_text
 
 # Integer labels with larger gaps (outputs per label that occurs) are refused as a mistake.
 MAX_OUTPUTS_PER_LABEL = 10
@@ -198,7 +198,7 @@ def label_or_fault(text, num_classes, names, ignore_index=None, may_ignore=True)
         return ignore_index
     if not is_integer(text) or any(map(is_integer, names)):
         shown = ', '.join(names[:20]) or f'integers, 0..{num_classes - 1}; names need --class_names'
-        return f'unknown class {brief(text)!r} (known: {shown})'
+        return f'unknown class {shorten_text(text)!r} (known: {shown})'
     label = int(text)
     if 0 <= label < num_classes:
         return label

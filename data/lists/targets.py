@@ -9,7 +9,7 @@ import torch
 from data.lists.labels import distinct_targets, is_integer, label_or_fault
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
-from utils.options.arguments import brief
+from utils.options.arguments import shorten_text
 
 NO_LABEL = '-'
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
@@ -109,4 +109,4 @@ def number_or_fault(text):
     except ValueError:
         hint = '; blanks separate several' if ',' in text else ''
         return f'{text!r} is not a number{hint}'
-    return value if abs(value) <= MAX_FLOAT32 else f'{brief(text)} is not a finite number of 32 bits'
+    return value if abs(value) <= MAX_FLOAT32 else f'{shorten_text(text)} is not a finite number of 32 bits'

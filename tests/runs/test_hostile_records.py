@@ -324,7 +324,7 @@ def test_an_args_file_that_names_a_file_by_a_null_byte_is_one_line(tmp_path, cap
     (tmp_path / 'args.txt').write_bytes(b'@\0 python train.py')
     with pytest.raises(SystemExit):
         parse_train_args([f'@{tmp_path / "args.txt"}'])
-    assert capsys.readouterr().err.startswith("train.py: error: args file '\\x00': no file can be called so")
+    assert capsys.readouterr().err.startswith("train.py: error: args file '\\x00': no valid file name")
 
 
 # --- what a run notes of its steps

@@ -1,4 +1,4 @@
-"""args.txt: every option of a run, written so that @args.txt repeats it. Imports no torch."""
+"""args.txt: every option of a run or a test, so that @args.txt repeats it. Imports no torch."""
 
 import datetime
 import re
@@ -12,19 +12,19 @@ from utils.options.defaults import default_of
 from utils.options.given_parts import NOT_USED, head_lines, unused_options
 from utils.options.needs import is_used
 
-PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions repeated it
-MARK = '  # default: '  # behind a value that is not the default
+PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions set this option in args.txt
+MARK = '  # default: '  # after a value that is not the default
 
 
 def write_args(parser, args, directory, note=None, place=None):
-    """Write every option to `<directory>/args.txt`, one per line, those that differ from their default marked.
+    """Write every option to `<directory>/args.txt`, one per line; values that are not the default are marked.
 
     Args:
-        parser: that of the options.
-        args: the namespace that it returned.
-        directory: where to write; an args.txt that is there is replaced in one step.
-        note: a line (str) to put at the top, for example what a resumed run changed.
-        place: directory that the file is going to be moved to; default: none, it stays.
+        parser: parser of the options.
+        args: Namespace that the parser returned.
+        directory: an existing args.txt in this directory is replaced atomically.
+        note: a line (str) at the top, for example that the run was resumed.
+        place: directory that the file will be moved to; default: directory.
     """
     path = Path(directory) / 'args.txt'
     command = f'python {parser.prog} {shlex.quote("@" + str(Path(place or directory, path.name)))}'
@@ -37,9 +37,7 @@ def write_args(parser, args, directory, note=None, place=None):
 def args_lines(parser, args):
     """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
     actions, unused = options_of(parser), unused_options(args)
-    lines = [
-        f'# {len(actions)} options'
-    ]  # tells a later version whether lines were deleted: utils/options/migrations.py
+    lines = [f'# {len(actions)} options']  # record_parser tells deleted lines from later options by this number
     for action in actions:
         value = getattr(args, action.dest)
         line = option_line(action.dest, value)
@@ -65,9 +63,9 @@ def same_options(lines, others):
 
 
 def changed(parser, args, aside=()):
-    """Return the options whose values differ from their defaults (dict), without those that have no effect.
+    """Return the options whose values differ from their defaults (dict).
 
-    Those that are not repeated and those in `aside` (names) are left out too.
+    Options without effect, options that @args.txt does not repeat, and those in `aside` (names) are left out.
     """
     values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
     return {

@@ -1,6 +1,6 @@
-"""What argparse lacks: both spellings of a name, args files with comments, one-line errors with a hint, typed checks.
+"""An ArgumentParser with args files, both spellings of names, one-line errors with hints, and argument types.
 
-Nothing here knows a single option: those are in options.py. Imports no torch, so that `--help` answers at once.
+options.py has the options. Imports no torch, so that `--help` answers at once.
 """
 
 import argparse
@@ -21,27 +21,27 @@ from utils.base.regular_files import read_regular_text
 from utils.base.synonyms import same_names
 from utils.options.library_names import in_libraries
 
-# A word of an args file: quoted and plain parts in any mixture, or a comment, which only starts where a word can.
+# A word of an args file: quoted and plain parts in any order, or a comment, which starts only where a word can start.
 WORD = re.compile(r'\s*(?:(?P<comment>#.*)|(?P<word>(?:"[^"]*"|\'[^\']*\'|[^\s"\'])+))')
 QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
-# argparse knows -1 and -.5 as values, but takes -1e-05 for an option.
+# argparse takes -1 and -.5 as values, but -1e-05 as an option.
 NEGATIVE = re.compile(r'-(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$|-(inf|infinity|nan)$', re.IGNORECASE)
-DASHES = '-‐‑–—−'  # word processors and web pages put the others for the first
-STORED = 'stored'  # of --mask_values: the stored values are the labels
-# What a line of args.txt cannot hold: line breaks, and bytes of a path that are not UTF-8.
+DASHES = '-‐‑–—−'  # word processors and web pages replace the first by the others
+STORED = 'stored'  # --mask_values: the pixel values are the labels
+# A line of args.txt cannot hold line breaks and bytes that are not UTF-8.
 UNRECORDABLE = re.compile(r'[\x00\n\r\ud800-\udfff]')
-BALANCED = 'balanced'  # for --class_weights: computed from the training data
-MAX_SHOWN = 200  # characters of a word that a message repeats
+BALANCED = 'balanced'  # --class_weights: computed from the training data
+MAX_WORD_CHARS = 200  # in a message
 SMALLEST_FLOAT32, LARGEST_FLOAT32 = 2.0**-126, (2 - 2.0**-23) * 2.0**127
-NO_LIST = 'none'  # for --val_list: no validation
-SAME = object()  # for before=: the default
+NO_LIST = 'none'  # --val_list: no validation
+SAME = object()  # before=: the default
 
 
 class Quoted(str):
-    """A word that an args file has in quotes: always a value, also where it begins with - or @."""
+    """A quoted word of an args file: always a value, even if it begins with - or @."""
 
 
-# What add_argument takes besides the keywords of argparse, and what each is where it is left out.
+# Keywords of add_argument besides those of argparse -> their defaults.
 KEYWORDS = {
     'before': SAME,
     'needs': None,
@@ -56,25 +56,25 @@ KEYWORDS = {
 
 
 class OptionKeywords:
-    """Lets `add_argument` take everything that there is to know about an option; the keywords become its attributes.
+    """Keywords of `add_argument` that hold everything about an option; they become attributes of the action.
 
     before: the value that records without the option imply, or a function of the record (dict); default: the default.
     needs: utils.options.needs.Need: what the option needs to have an effect; default: nothing.
-    concerns: function(options) -> whether the option has an effect beside the others, which is not checked.
+    concerns: function(options) -> whether the option has an effect, for the log; without effect it is not refused.
     repeated: whether `@args.txt` of a run sets the option again.
-    experiment: whether the value defines the experiment: runs that differ in other options only are the same one.
-        Default: as `repeated`.
-    changeable: whether a resumed run may be given another value. Default: if the option defines no experiment.
-    from_checkpoint: whether a test takes the value from the checkpoint where the command line leaves the option out.
-    reset_by: names of options; where a test is given another value of one of them, it does not take this option from
+    experiment: whether the value defines the experiment. Runs that differ in other options only are the same
+        experiment. Default: as `repeated`.
+    changeable: whether a resumed run may get another value. Default: the opposite of `experiment`.
+    from_checkpoint: whether a test takes the value from the checkpoint if the command line leaves the option out.
+    reset_by: names of options. If a test gets another value of one of them than the run, this option is not taken from
         the checkpoint.
-    typed_only: whether the option counts on the command line only, and not in files, which may be from others.
+    typed_only: whether args files, which may come from others, cannot set the option.
     """
 
     defaults = {}
 
     def add_argument(self, *names, **keywords):
-        """Add an option; the KEYWORDS that are left out are the group's `defaults` (dict), `metavar` is the type's."""
+        """Add an option; missing KEYWORDS come from the `defaults` (dict) of the group, `metavar` from the type."""
         declared = {name: keywords.pop(name, self.defaults.get(name, value)) for name, value in KEYWORDS.items()}
         if hasattr(keywords.get('type'), 'metavar'):
             keywords.setdefault('metavar', keywords['type'].metavar)
@@ -88,7 +88,7 @@ class OptionKeywords:
 
 
 def names_of(args, **keywords):
-    """Return what `Parser.names` does (set of str) for the options (Namespace) that a MigratingParser returned."""
+    """Return the same names (set of str) as `Parser.names`, for options (Namespace) that a MigratingParser returned."""
     declared = getattr(args, 'keywords', {})
     return {name for name, known in declared.items() if all(known[key] == value for key, value in keywords.items())}
 
@@ -98,13 +98,13 @@ class OptionGroup(OptionKeywords, argparse._ArgumentGroup):
 
 
 class Parser(OptionKeywords, argparse.ArgumentParser):
-    """ArgumentParser that reads `@args.txt`, takes `--weight-decay` for `--weight_decay`, and errs in one line."""
+    """ArgumentParser that with `@args.txt`, `--weight-decay` for `--weight_decay`, and one-line errors."""
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def add_argument_group(self, *words, **keywords):
-        """Add and return an OptionGroup; KEYWORDS given here are the defaults of the options that are added to it."""
+        """Add and return an OptionGroup; KEYWORDS given here are the defaults of its options."""
         defaults = {name: keywords.pop(name) for name in KEYWORDS if name in keywords}
         group = OptionGroup(self, *words, **keywords)
         group.defaults = defaults
@@ -125,7 +125,7 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def _name_of(self, word):
-        """Return the name (str) of the option that a word of the command line begins, or None."""
+        """Return the name (str) of the option that a word of the command line sets, or None."""
         option = underscored(str(word)).partition('=')[0]
         action = None if isinstance(word, Quoted) else self._option_string_actions.get(option)
         return None if action is None else action.dest
@@ -137,22 +137,22 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         return parsed
 
     def error(self, message):
-        """Print one line and exit with 2: the usage of forty options would bury the message."""
+        """Print one line and exit with 2, without the usage of all options."""
         message = re.sub('[\r\n]+', ' ', message)
         message = re.sub('ignored explicit argument .*', 'takes no value', message)
         message = re.sub('^(argument (--.*): expected one argument)$', r'\1 (if it begins with -: \2=-...)', message)
         self.exit(2, f'{self.prog}: error: {readable(message)} (see {self.prog} --help)\n')
 
     def given(self, argv=None):
-        """Return the options that `argv` itself names (dict name -> value), without those left at their defaults."""
+        """Return the options that `argv` sets (dict name -> value), without defaults."""
         parsed = self.parse_args(argv)
         return {name: getattr(parsed, name) for name in self._given}
 
     def _expanded(self, words, opened=()):
-        """Spell the names of options with underscores and put the words of each `@file` in its place.
+        """Return the words with underscores in the names of options, and with the words of each `@file`.
 
-        argparse reads such files too (fromfile_prefix_chars), but a quoted value that begins with - or @ would be an
-        option or a file to it, and its messages name neither the file nor what to do.
+        fromfile_prefix_chars of argparse takes quoted values that begin with - or @ as options or files, and its
+        messages do not name the file.
         """
         expanded = []
         for word in words:
@@ -161,7 +161,7 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
             elif str(word).startswith('@'):
                 path = os.path.expanduser(str(word)[1:])
                 if '\0' in path:
-                    self.error(f'args file {path!r}: no file can be called so')
+                    self.error(f'args file {path!r}: no valid file name')
                 if os.path.realpath(path) in opened:
                     self.error(f'args file {path!r} includes itself')
                 expanded += self._expanded(self._words_of(path), (*opened, os.path.realpath(path)))
@@ -170,7 +170,7 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         return expanded
 
     def _words_of(self, path):
-        """Return the words of an args file (list of str, Quoted where they are in quotes)."""
+        """Return the words of an args file (list of str, Quoted if in quotes)."""
         words = []
         for number_of_line, line in enumerate(self._lines_of(path), 1):
             place = f'args file {path!r}, line {number_of_line}'
@@ -193,19 +193,19 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
             self.error(f'args file {path!r} cannot be read: {error.strerror}')
 
     def _parse_optional(self, arg_string):
-        """Argparse asks here whether a word is an option; None: it is a value."""
+        """Decide for argparse whether a word is an option; None: it is a value."""
         if isinstance(arg_string, Quoted) or NEGATIVE.match(arg_string):
             return None
         return super()._parse_optional(arg_string)
 
     def _get_values(self, action, arg_strings):
-        """Argparse drops a `--` among the values of an option, also where nothing is left then."""
+        """Refuse `--` among the values of an option, which argparse drops."""
         if '--' in arg_strings:
             raise argparse.ArgumentError(action, "'--' is no value")
         return super()._get_values(action, arg_strings)
 
     def _get_value(self, action, arg_string):
-        """Argparse converts each word here; Quoted must not get into checkpoints, which hold plain values only."""
+        """Convert a word for argparse; as str, since checkpoints must not contain Quoted."""
         return super()._get_value(action, str(arg_string))
 
     def _unknown_option(self, word):
@@ -224,7 +224,7 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Adds the default to each line of help that has one."""
+    """Adds the default to the help of options that have one."""
 
     def _get_help_string(self, action):
         told = '(default: ' in (action.help or '')
@@ -234,7 +234,7 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class Flag(argparse.Action):
-    """`--name` and `--no_name`, so that the command line can undo what an args file turned on."""
+    """`--name` and `--no_name`, so that the command line can turn off what an args file turned on."""
 
     def __init__(self, option_strings, dest, default=False, help=None):
         super().__init__([*option_strings, f'--no_{dest}'], dest, nargs=0, default=default, help=help)
@@ -245,7 +245,7 @@ class Flag(argparse.Action):
 
 
 def underscored(word):
-    """Return an option word with its name spelt with underscores: '--weight-decay=1' -> '--weight_decay=1'."""
+    """Return a word with underscores in the name of its option: '--weight-decay=1' -> '--weight_decay=1'."""
     if not word.startswith('--'):
         return word
     name, equals, value = word.partition('=')
@@ -253,15 +253,15 @@ def underscored(word):
 
 
 def split_line(line, error):
-    """Split a line of an args file into words (list of str, those that begin with a quote as Quoted).
+    """Return the words of a line of an args file (list of str, Quoted if they begin with a quote).
 
-    `#` starts a comment, quotes hold blanks together; `error(message)` is called for an unclosed quote.
+    `#` starts a comment, quotes protect blanks; `error(message)` is called for an unclosed quote.
     """
     words, position, line = [], 0, line.rstrip()
     while position < len(line):
         match = WORD.match(line, position)
         if match is None:
-            error(f'quote without its end: {line}')
+            error(f'unclosed quote: {line}')
         if match['comment'] is None:
             text = QUOTED.sub(lambda quoted: quoted[1] or quoted[2] or '', match['word'])
             words.append(Quoted(text) if match['word'][0] in '"\'' else text)
@@ -270,7 +270,7 @@ def split_line(line, error):
 
 
 def quote(value):
-    """Return the value (any plain type) as one word of an args file that `split_line` reads back."""
+    """Return a plain value as one word (str) of an args file, which `split_line` reads back."""
     text = str(value)
     if text and not re.search(r'[\s"\'#]', text) and not (isinstance(value, str) and text[0] in '-@'):
         return text
@@ -278,11 +278,11 @@ def quote(value):
 
 
 def option_line(name, value):
-    """Return the line of an args file that sets an option (None gives a comment, as there is nothing to set)."""
+    """Return the line (str) of an args file that sets an option; a comment for None."""
     if value is None:
         return f'# --{name} (not set)'
     if value == []:
-        return f'# --{name} (none)'  # a size of samples that are no pictures: found in the data again
+        return f'# --{name} (none)'  # the size of samples that are no images
     if isinstance(value, bool):
         return f'--{name}' if value else f'--no_{name}'
     if isinstance(value, list | tuple):
@@ -291,7 +291,7 @@ def option_line(name, value):
 
 
 def from_keywords(parse, options):
-    """Return what `parse` makes of options (dict), whose one line on a mistake becomes a DanluError."""
+    """Return what `parse` makes of options (dict as words); raise its one-line error as a DanluError."""
     words = []
     for name, value in options.items():
         name = name.removesuffix('_') if keyword_module.iskeyword(name.removesuffix('_')) else name  # as_='copy'
@@ -325,33 +325,33 @@ def number(cast, low=None, high=None, above=None, below=None):
     kind = 'a whole number' if cast is int else 'a number'
 
     def convert(text):
-        told = brief(text)
+        shown = shorten_text(text)
         try:
             value = cast(text)
         except ValueError:
-            hint = '; blanks separate several, no commas' if ',' in text else ''
-            raise argparse.ArgumentTypeError(f'{told!r} is not {kind}{hint}') from None
+            hint = '; separate several by blanks, not commas' if ',' in text else ''
+            raise argparse.ArgumentTypeError(f'{shown!r} is not {kind}{hint}') from None
         if cast is float and not math.isfinite(value):
-            raise argparse.ArgumentTypeError(f'must be finite, got {told}')
+            raise argparse.ArgumentTypeError(f'must be finite, got {shown}')
         fits = (low is None or value >= low) and (high is None or value <= high)
         if not (fits and (above is None or value > above) and (below is None or value < below)):
-            raise argparse.ArgumentTypeError(f'must be {wanted}, got {told}')
+            raise argparse.ArgumentTypeError(f'must be {wanted}, got {shown}')
         if cast is int and (fault := unfit_for_tensors(value)):
-            raise argparse.ArgumentTypeError(f'{fault}, got {told}')
+            raise argparse.ArgumentTypeError(f'{fault}, got {shown}')
         return value
 
     convert.metavar = 'N' if cast is int else 'X'
     return convert
 
 
-def brief(text):
-    """Return a text (str) as messages repeat it: without its middle where it is long, as a path ends in what counts."""
-    half = MAX_SHOWN // 2
-    return text if len(text) <= MAX_SHOWN else f'{text[:half]}...{text[-half:]}'
+def shorten_text(text):
+    """Return a text (str) for messages: without its middle if it is long, as the end of a path matters."""
+    half = MAX_WORD_CHARS // 2
+    return text if len(text) <= MAX_WORD_CHARS else f'{text[:half]}...{text[-half:]}'
 
 
 def unfit_for_tensors(value):
-    """Return why a number (int or float) is none that a tensor holds (str): int64, or float32; None where it is."""
+    """Return why a number (int or float) does not fit into int64 or float32 (str), or None."""
     if isinstance(value, int):
         return None if -(2**63) <= value < 2**63 else 'must lie between -2^63 and 2^63'
     if value and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
@@ -365,7 +365,7 @@ MAX_CLASSES = 2**24
 
 @with_metavar('N')
 def class_count(text):
-    """Return a number of classes (int); 1 stands for two classes with one output."""
+    """Return a number of classes (int); 1 means two classes with one output."""
     return 1 if text.strip() == '1' else number(int, low=2, high=MAX_CLASSES)(text)
 
 
@@ -379,12 +379,12 @@ def mask_value(text):
 def colour(text):
     """Check a colour #rrggbb and return it in lower case (str)."""
     if not re.fullmatch('#[0-9a-fA-F]{6}', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is no colour #rrggbb, which a shell wants in quotes')
+        raise argparse.ArgumentTypeError(f'{text!r} is no colour #rrggbb (quote it in a shell)')
     return text.lower()
 
 
 def registered(what, names, prefixes=()):
-    """Return an argparse type: one of `names`, or anything behind one of `prefixes` ('torchvision:')."""
+    """Return an argparse type: one of `names`, or any name after one of `prefixes` ('torchvision:')."""
 
     def convert(text):
         theirs = any(text.startswith(prefix) and text != prefix for prefix in prefixes)
@@ -395,7 +395,7 @@ def registered(what, names, prefixes=()):
             meant = f'; did you mean {" or ".join(meant)}? (known: {", ".join(sorted(known))})'
             raise argparse.ArgumentTypeError(f'unknown {what} {text!r}{meant}')
         theirs = ' or '.join(prefix + text for prefix in prefixes if text and ':' not in text)
-        hint = f', or {theirs}, if it is one of theirs' if theirs else ''
+        hint = f', or {theirs} for a model of a library' if theirs else ''
         raise argparse.ArgumentTypeError(unknown_name(what, text, known) + hint)
 
     convert.names, convert.metavar = [*names, *prefixes], 'NAME'  # names: for shell completion
@@ -420,7 +420,7 @@ def class_weight(text):
         return text
     weight = number(float, low=0)(text)
     if fault := unfit_for_tensors(weight):
-        raise argparse.ArgumentTypeError(f'{brief(text)}: {fault}')
+        raise argparse.ArgumentTypeError(f'{shorten_text(text)}: {fault}')
     return weight
 
 
@@ -436,7 +436,7 @@ def share_of_lr(text):
 
 @with_metavar('NAME')
 def monitored(text):
-    """Check the name of a value in history.csv, also written val_acc or acc, and return it (str): 'val/acc'."""
+    """Check the name of a value in history.csv, such as acc or val_acc, and return it as 'val/acc' (str)."""
     split, slash, name = re.sub('^(train|val)_', r'\1/', text).rpartition('/')
     if split not in ('train', 'val', '') or (slash and not split) or not name:
         raise argparse.ArgumentTypeError(f'{text!r} is no column of history.csv such as val/acc or train/loss')
@@ -453,7 +453,7 @@ def keyword(text):
 
 
 def keyword_values(words):
-    """Return the arguments (dict) that words 'NAME=VALUE' stand for; a VALUE that is no Python literal is a str."""
+    """Return words 'NAME=VALUE' as a dict; a VALUE that is no Python literal is a str."""
     values = {}
     for word in words:
         name, _, text = word.partition('=')
@@ -466,21 +466,21 @@ def keyword_values(words):
 
 @with_metavar('PATH')
 def existing_path(text):
-    """An argparse type: a file or directory that exists, made absolute, so that a run repeats from anywhere."""
+    """Check that a file or directory exists and return its absolute path (str)."""
     path = _absolute(text)
     if not text or not os.path.exists(path):
-        raise argparse.ArgumentTypeError(f'{brief(text)!r} does not exist (looked in {os.getcwd()})')
+        raise argparse.ArgumentTypeError(f'{shorten_text(text)!r} does not exist (looked in {os.getcwd()})')
     return path
 
 
 @with_metavar('PATH')
 def existing_list(text):
-    """An argparse type: `existing_path`, or 'none' (str): there is no such data."""
+    """Check a path as `existing_path` does and return it (str); 'none' is returned as is."""
     return text if text == NO_LIST else existing_path(text)
 
 
 def existing_path_or(word):
-    """Return an argparse type: `existing_path`, or the word (str) as it is."""
+    """Return an argparse type: `existing_path`, or `word` (str) itself."""
 
     def convert(text):
         return text if text == word else existing_path(text)
@@ -490,32 +490,34 @@ def existing_path_or(word):
 
 @with_metavar('DIR')
 def directory_path(text):
-    """An argparse type: a directory that may not exist yet, made absolute."""
+    """Check the path of a directory, which may not exist yet, and return it as absolute path (str)."""
     path = _absolute(text)
     try:
         os.stat(path)
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-            raise argparse.ArgumentTypeError(f'{brief(text)!r} can be no directory: {error.strerror}') from None
+            raise argparse.ArgumentTypeError(
+                f'{shorten_text(text)!r} is no valid directory: {error.strerror}'
+            ) from None
     if not text or (os.path.exists(path) and not os.path.isdir(path)):
-        raise argparse.ArgumentTypeError(f'{brief(text)!r} is not a directory')
+        raise argparse.ArgumentTypeError(f'{shorten_text(text)!r} is not a directory')
     return path
 
 
 def _absolute(text):
     path = os.path.abspath(os.path.expanduser(text))
     if UNRECORDABLE.search(path):
-        raise argparse.ArgumentTypeError(f'{brief(path)!r} holds a line break or is not UTF-8: nothing can record it')
+        raise argparse.ArgumentTypeError(f'{shorten_text(path)!r} is not UTF-8 or contains a line break')
     return path
 
 
 @with_metavar('NAME')
 def plain_name(text):
-    """An argparse type: a name that can be part of a directory's name and cannot lead out of it."""
+    """Check a name that becomes part of a directory name and return it (str)."""
     refused = re.search(r'[/\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]', text)
     if not text or len(text) > 100 or text in ('.', '..') or text != text.strip() or refused:
         raise argparse.ArgumentTypeError(
-            f'{brief(text)!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank '
+            f'{shorten_text(text)!r} cannot be part of a directory name: use 1 to 100 characters, no / or \\, no blank '
             'at an end'
         )
     return text

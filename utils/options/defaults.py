@@ -20,6 +20,14 @@ def optimizer_defaults(optimizer):
     return read_registry('utils.training.optim', 'DEFAULTS').get(optimizer)
 
 
+def defaults_by_optimizer(option):
+    """Return the defaults of an option by optimizer (str, for --help): '0.9, rmsprop 0'."""
+    defaults = read_registry('utils.training.optim', 'DEFAULTS')
+    values = {name: f'{used[option]:g}' for name, used in defaults.items() if option in used}
+    usual = max(values.values(), key=list(values.values()).count)
+    return ', '.join([usual, *(f'{name} {value}' for name, value in values.items() if value != usual)])
+
+
 def default_of(action, args):
     """Return the default of an option (argparse.Action) beside the other options (Namespace)."""
     name = action.dest

@@ -1,11 +1,11 @@
-"""Parts that were handed to train.Trainer ready-made: how args.txt, checkpoints, the log and runs.py name them.
+"""Ready-made parts of train.Trainer: how args.txt, checkpoints, the log and runs.py name them.
 
     # python train.py cannot repeat or resume this run: it has ready-made parts
     # ready-made model: LeNet32 (notebooks/lenet.py:12)
     # ready-made train_loader: DataLoader of TensorDataset (torch/utils/data/dataset.py:190)
 
-Such lines begin an args.txt. The same stands in record.json and in the options of each checkpoint as `given_parts`: a
-dict from the role to the class and, where they are known, the file and the line. Imports no torch.
+An args.txt of such a run begins with these lines. record.json and the options of each checkpoint hold `given_parts`: a
+dict from the role to the class and, if known, the file and the line. Imports no torch.
 """
 
 import functools
@@ -19,7 +19,7 @@ from utils.base.registry import PROJECT
 
 FIRST_LINE = '# python train.py cannot repeat or resume this run: it has ready-made parts'
 LINE = re.compile(r'# ready-made (?P<role>\w+): (?P<class>.+?)(?: \((?P<file>[^()]*):(?P<line>\d+)\))?$')
-# The options that a part makes useless: args.txt has them as comments.
+# Parts -> the options that they replace, which are comments in args.txt.
 REPLACED = {
     'model': ('model_type', 'model_args'),
     'train_loader': ('data_type', 'train_list', 'val_list', 'val_split', 'data_root'),
@@ -29,28 +29,28 @@ REPLACED = {
     'scheduler': tuple('schedule warmup_epochs warmup_steps lr_steps gamma power lr_min plateau_patience'.split()),
     'metrics': ('metrics',),
 }
-# The option in whose place runs.py shows a part.
+# Parts -> the option in whose place runs.py shows them.
 SHOWN_AS = {'model': 'model_type', 'train_loader': 'data_type', 'val_loader': 'val_list', 'scheduler': 'schedule'}
-NOT_USED = '  (not used: '  # behind such an option in args.txt
+NOT_USED = '  (not used: '  # after a replaced option in args.txt
 INSTALLED = 'site-packages'
-DEPTH = 20  # data sets of data sets that are followed
+MAX_DEPTH = 20  # of data sets that wrap data sets
 
 
-def take(args, parts):
-    """Note in args.given_parts what was handed over, and return lines (list of str) for the log.
+def note_parts(args, parts):
+    """Note the ready-made parts in args.given_parts, and return lines (list of str) for the log.
 
     Args:
-        args: options; their `recorded_parts`, from the args.txt of a run that is resumed or repeated, are compared.
-        parts: dict from the role ('model', 'train_loader' ...) to the object, or None: it is chosen by options.
+        args: options; `recorded_parts`, from the args.txt of a resumed or repeated run, are compared with the parts.
+        parts: dict from the role ('model', 'train_loader' ...) to the object, or None: the options choose it.
 
     Raises:
-        DanluError: the recorded run had ready-made parts that are missing now.
+        DanluError: ready-made parts of the recorded run are missing.
     """
     recorded = getattr(args, 'recorded_parts', None) or {}
     given = {role: described(part) for role, part in parts.items() if part is not None}
     if missing := {role: part for role, part in recorded.items() if role not in given}:
         raise DanluError(_refusal(args, recorded, missing))
-    vars(args).pop('given_parts', None)  # of another Trainer that had the same options
+    vars(args).pop('given_parts', None)  # of an earlier Trainer with the same args
     if not given:
         return []
     args.given_parts = given
@@ -58,29 +58,29 @@ def take(args, parts):
     for role, then in recorded.items():
         now = given[role]
         if (then['class'], then.get('file')) != (now['class'], now.get('file')):
-            lines.append(f'ready-made {role}: {text_of(then)} in the record, {text_of(now)} now: another part')
+            lines.append(f'ready-made {role}: {text_of(then)} in the record, another part now, {text_of(now)}')
     added = [role for role in given if recorded and role not in recorded]
     return lines + [f'ready-made {role}: the recorded run had none' for role in added]
 
 
-def add(args, role, part):
-    """Note in args.given_parts a part that replaced another one after the Trainer was built."""
+def note_part(args, role, part):
+    """Note in args.given_parts a part that was replaced after the Trainer was built."""
     args.given_parts = {**(getattr(args, 'given_parts', None) or {}), role: described(part)}
 
 
 def refuse_recorded(args, program):
-    """Raise DanluError where options are from the args.txt of a run with ready-made parts, which a program cannot have.
+    """Raise DanluError if args come from the args.txt of a run with ready-made parts, which `program` cannot build.
 
     Args:
         args: options; `recorded_parts` counts.
-        program: its name (str).
+        program: name of the program (str).
     """
     if recorded := getattr(args, 'recorded_parts', None):
         raise DanluError(f'@args.txt: the run has ready-made parts ({named(recorded)}), which {program} cannot build')
 
 
 def _refusal(args, recorded, missing):
-    """Return why a run cannot be repeated or resumed without its parts (str)."""
+    """Return the message (str) that a run cannot be repeated or resumed without its ready-made parts."""
     what = f'--resume: {args.resume}' if args.resume else '@args.txt: the recorded run'
     options = f'resume={str(args.resume)!r}' if args.resume else '...'
     if args.resume and getattr(args, 'as', None):
@@ -94,7 +94,7 @@ def _refusal(args, recorded, missing):
 
 
 def described(part):
-    """Return what a part is (dict of class, str, and where known file, str, and line, int)."""
+    """Return the class (str) of a part and, if known, file (str) and line (int), as a dict."""
     while isinstance(part, functools.partial):
         part = part.func
     part = part.function if type(part).__name__ == 'FunctionLoss' else part  # of utils.training.ready_parts
@@ -103,16 +103,16 @@ def described(part):
     if isinstance(part, dict):
         return {'class': f'dict of {", ".join(map(str, part))}'}
     if inspect.isroutine(part):
-        return {'class': f'function {part.__qualname__}', **place_of(part)}
+        return {'class': f'function {part.__qualname__}', **source_location(part)}
     chain = _data_sets(part)
     name = ' of '.join(type(each).__qualname__ for each in chain)
-    return {'class': name, **place_of(type(chain[-1]))}
+    return {'class': name, **source_location(type(chain[-1]))}
 
 
 def _data_sets(part):
-    """Return a part and, of a loader or data set, the data sets that it is made of (list, the innermost last)."""
+    """Return a part and the data sets that it wraps (list, the innermost last)."""
     chain = [part]
-    while len(chain) < DEPTH and not hasattr(part, 'parameters'):
+    while len(chain) < MAX_DEPTH and not hasattr(part, 'parameters'):
         part = getattr(part, 'dataset', None)
         if part is None or any(part is each for each in chain):
             break
@@ -120,16 +120,16 @@ def _data_sets(part):
     return chain
 
 
-def place_of(thing):
-    """Return where a class or function is defined (dict of file, str, and line, int); {} where no file has it."""
+def source_location(thing):
+    """Return the file (str) and line (int) of a class or function as a dict; {} without a file."""
     try:
         path = Path(inspect.getsourcefile(thing)).resolve()
         line = max(inspect.getsourcelines(thing)[1], 1)
     except (OSError, TypeError):
         return {}
-    if not path.is_file():  # typed into a notebook or a console
+    if not path.is_file():  # defined in a notebook or a console
         return {}
-    if INSTALLED in path.parts:  # of a library: torch/utils/data/dataset.py
+    if INSTALLED in path.parts:  # a library: torch/utils/data/dataset.py
         file = Path(*path.parts[path.parts.index(INSTALLED) + 1 :])
     else:
         file = path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
@@ -137,7 +137,7 @@ def place_of(thing):
 
 
 def text_of(part):
-    """Return a part (dict, as `described` has it) as text: 'LeNet32 (lenet.py:12)'."""
+    """Return a part (dict, as from `described`) as text: 'LeNet32 (lenet.py:12)'."""
     return part['class'] + (f' ({part["file"]}:{part["line"]})' if part.get('file') else '')
 
 
@@ -147,13 +147,13 @@ def named(parts):
 
 
 def head_lines(args):
-    """Return the lines (list of str) with which the args.txt of these options begins; [] without ready-made parts."""
+    """Return the first lines (list of str) of args.txt about ready-made parts; [] without such parts."""
     parts = getattr(args, 'given_parts', None)
     return [FIRST_LINE, *(f'# ready-made {role}: {text_of(part)}' for role, part in parts.items())] if parts else []
 
 
 def parts_in(lines):
-    """Return the ready-made parts (dict as args.given_parts) that the lines (list of str) of an args.txt name."""
+    """Return the ready-made parts (dict, as args.given_parts) in the lines (list of str) of an args.txt."""
     found = {}
     for line in lines:
         if match := LINE.match(line.rstrip()):
@@ -165,7 +165,7 @@ def parts_in(lines):
 
 
 def parts_of(options):
-    """Return the ready-made parts in the options of a checkpoint (dict), {} where there are none."""
+    """Return the ready-made parts in the options of a checkpoint (dict), {} for none."""
     parts = options.get('given_parts')
     if not isinstance(parts, dict):
         return {}
@@ -173,20 +173,20 @@ def parts_of(options):
 
 
 def unused_options(args):
-    """Return the options (dict from name to role) that ready-made parts replaced."""
+    """Return the options (dict from name to role) that the ready-made parts of args replace."""
     return unused_of(getattr(args, 'given_parts', None) or {})
 
 
 def unused_of(parts):
-    """Return the options (dict from name to role) that parts (dict by role) replace."""
+    """Return the options (dict from name to role) that ready-made parts (dict by role) replace."""
     return {name: role for role in parts for name in REPLACED.get(role, ())}
 
 
 def ready_data(args):
-    """Return what a test's ready-made data is (str), or None: the options name it.
+    """Return the class of the ready-made data of a test (str), or None if the options name the data.
 
     Args:
-        args: options of the test. Those of a run with ready-made data need a loader, unless --data_type is given.
+        args: options of the test. A test of a run with ready-made data needs a loader, unless --data_type is typed.
     """
     recorded = getattr(args, 'recorded_parts', None) or {}
     part = recorded.get('val_loader') or recorded.get('train_loader')
@@ -195,23 +195,23 @@ def ready_data(args):
 
 
 def notes_on_lost(args, parts):
-    """Return lines (list of str) on parts of a recorded run that a test does without.
+    """Return lines (list of str) on ready-made parts of the run that a test replaces by options.
 
     Args:
         args: options of the test; recorded_parts and typed count.
-        parts: dict from a role to what was handed over to the test, or None.
+        parts: dict from a role to the part that the test got, or None.
     """
     recorded, typed = getattr(args, 'recorded_parts', None) or {}, getattr(args, 'typed', ())
     return [
-        f'ready-made {role} of the run, {text_of(recorded[role])}: this test takes --{role} instead (to hand the same '
-        f'over in Python: Evaluator(args, {role}=...))'
+        f'ready-made {role} of the run, {text_of(recorded[role])}: this test uses --{role} instead (to pass the same '
+        f'in Python: Evaluator(args, {role}=...))'
         for role, part in parts.items()
         if role in recorded and part is None and role not in typed
     ]
 
 
 def needed_by_name(args, role):
-    """Raise DanluError where a test needs a part that its checkpoint cannot name, as it was ready-made in training.
+    """Raise DanluError if a test needs a ready-made part of the run that its checkpoint cannot build.
 
     Args:
         args: options of a test; `recorded_parts` and `typed` count.

@@ -9,7 +9,7 @@ import math
 
 from utils.base.errors import DanluError
 from utils.base.registry import read_registry, unknown_name
-from utils.options.arguments import brief, keyword_values, unfit_for_tensors
+from utils.options.arguments import keyword_values, shorten_text, unfit_for_tensors
 from utils.tasks.loss_terms import parse_terms
 
 
@@ -118,7 +118,7 @@ def given_args(args, name):
     for argument, value in given.items():
         finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
         if isinstance(value, bool) or not finite:
-            raise DanluError(f'--loss_args: {argument}={brief(str(value))} is not a number')
+            raise DanluError(f'--loss_args: {argument}={shorten_text(str(value))} is not a number')
         if fault := unfit_for_tensors(value):
-            raise DanluError(f'--loss_args {argument}={brief(str(value))}: {fault}')
+            raise DanluError(f'--loss_args {argument}={shorten_text(str(value))}: {fault}')
     return given

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from utils.base import rank_env
 from utils.base.registry import read_registry
 from utils.options.defaults import optimizer_defaults
+from utils.options.fit import PICTURE_DATA
 from utils.tasks.tasks import task_of
 
 
@@ -45,6 +46,21 @@ def check_needs(parser, args):
 def is_used(action, args):
     """Return whether an option (argparse.Action) has an effect beside the others (bool)."""
     return (action.needs is None or action.needs.met(args)) and (action.concerns is None or action.concerns(args))
+
+
+def is_pretrained(options):
+    """Return whether options (Namespace) start from weights that a library downloads (bool)."""
+    return options.pretrained and ':' in options.model_type
+
+
+def has_files(options):
+    """Return whether the images are files of the user (bool), by options (Namespace)."""
+    return getattr(options, 'data_type', None) in PICTURE_DATA
+
+
+def has_masks(options):
+    """Return whether the targets are masks (bool), by options (Namespace)."""
+    return getattr(options, 'task', None) == 'segmentation'
 
 
 def schedule(*names):

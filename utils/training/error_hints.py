@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 from utils.base.errors import DanluError
-from utils.options.arguments import brief
+from utils.options.arguments import shorten_text
 from utils.options.model_source import SOURCE
 
 KILLED = re.compile(
@@ -46,10 +46,10 @@ def explain(error, args):
             'them out of the network, or --freeze them'
         )
     if _of_library(args) and _in_network(error) and not isinstance(error, DanluError):
-        words = brief(' '.join(args.model_args))
+        words = shorten_text(' '.join(args.model_args))
         return (
             f'--model_args {words}: model {args.model_type!r} is built so, but fails on a batch '
-            f'({type(error).__name__}: {brief(" ".join(text.split()))})'
+            f'({type(error).__name__}: {shorten_text(" ".join(text.split()))})'
         )
     killed = KILLED.search(text) if isinstance(error, RuntimeError) else None
     if killed or (isinstance(error, ConnectionError | EOFError) and args.num_workers != 0):

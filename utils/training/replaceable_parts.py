@@ -1,7 +1,7 @@
 """Parts of a Trainer that can be assigned until training begins: optimizer, scheduler, loss."""
 
 from utils.base.errors import DanluError
-from utils.options.given_parts import add
+from utils.options.given_parts import note_part
 from utils.training.build import build_selector
 from utils.training.ready_parts import check_optimizer, notes_on_optimizer, notes_on_replaced, ready_loss
 
@@ -89,7 +89,7 @@ class ReplaceableParts:
         if self.has_started:  # it counts from the next batch on
             self.update.accumulation.alike = self.parts_counted_alike()
             self.given = {*self.given, 'loss'}
-            add(self.args, 'loss', loss)
+            note_part(self.args, 'loss', loss)
             return
         self.selection = build_selector(self)
         self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
@@ -152,7 +152,7 @@ class ReplaceableParts:
         self.given = {*self.given, name}
         self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
         parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
-        add(self.args, name, parts[name])
+        note_part(self.args, name, parts[name])
         for line in [*notes, *notes_on_replaced(self.args, {name})]:
             self.logger.print(line)
         self.session.renew_record()

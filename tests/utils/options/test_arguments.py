@@ -99,7 +99,7 @@ def test_split_line(line, words):
 
 @pytest.mark.parametrize('line', ["--a=don't", '--a "b', '--a \'b"', '"', '--a="b\'c', '--a "b" "'])
 def test_a_quote_without_its_end(line):
-    with pytest.raises(ValueError, match='quote without its end: .*' + line[-1]):
+    with pytest.raises(ValueError, match='unclosed quote: .*' + line[-1]):
         split_line(line, fail)
 
 
@@ -201,7 +201,7 @@ def test_quoted_words_are_never_options_or_files(parser, capsys):
         (['@'], "args file '' does not exist"),
         (['@folder'], f"args file 'folder' is a directory; name the file, @folder{os.sep}args.txt"),
         (['@gbk.txt'], "args file 'gbk.txt' is not UTF-8 text"),
-        (['@quote.txt'], "args file 'quote.txt', line 3: quote without its end: --name=don't"),
+        (['@quote.txt'], "args file 'quote.txt', line 3: unclosed quote: --name=don't"),
         (['@self.txt'], "args file 'self.txt' includes itself"),
         (['@circle_a.txt'], "args file 'circle_a.txt' includes itself"),
         (['@missing.txt'], "args file 'none.txt' does not exist"),
@@ -375,7 +375,7 @@ def test_numbers_in_range(kind, text, value):
         (number(int), '1.0', "'1.0' is not a whole number"),
         (number(int), '', "'' is not a whole number"),
         (number(float), 'one', "'one' is not a number"),
-        (number(float), '1,2', "'1,2' is not a number; blanks separate several, no commas"),
+        (number(float), '1,2', "'1,2' is not a number; separate several by blanks, not commas"),
         (number(int, high=3), '1' + '0' * 400, f'must be at most 3, got 1{"0" * 99}...{"0" * 100}'),
         (number(int), '9' * 5000, f"'{'9' * 100}...{'9' * 100}' is not a whole number"),
         (class_weight, '1e300', '1e300: too large for float32, which takes 0 and 1.2e-38 to 3.4e+38'),
@@ -392,7 +392,7 @@ def test_numbers_out_of_range(kind, text, says):
 def test_registered_names():
     kind = registered('model', {'lenet': 'a.b', 'unet': 'c.d'}, ['zoo:'])
     assert [kind(text) for text in ('lenet', 'zoo:anything')] == ['lenet', 'zoo:anything']
-    theirs = ', or zoo:lenett, if it is one of theirs'
+    theirs = ', or zoo:lenett for a model of a library'
     for text, says in (
         ('lenett', f"unknown model 'lenett'; did you mean lenet or unet? (known: lenet, unet, zoo:<name>){theirs}"),
         ('zoo:', "unknown model 'zoo:'; did you mean zoo:<name>? (known: lenet, unet, zoo:<name>)"),
@@ -444,5 +444,5 @@ def test_floats_are_recorded_to_the_last_digit():
 def test_a_path_that_no_directory_can_have_is_refused_at_once(place):
     (place / 'loop').symlink_to('loop')
     for path, reason in (('x' * 5000, os.strerror(errno.ENAMETOOLONG)), ('loop', os.strerror(errno.ELOOP))):
-        with pytest.raises(argparse.ArgumentTypeError, match=f'can be no directory: {reason}'):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'is no directory: {reason}'):
             directory_path(path)

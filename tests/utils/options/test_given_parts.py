@@ -142,7 +142,7 @@ def test_the_same_parts_in_python_go_on_and_another_class_is_said(run, module_of
     other = module_of('Other', 'other.py').Other(12, 3)
     trainer_of(None, other, resume=run, epochs=3).close()
     said = capsys.readouterr().out
-    assert 'ready-made model: Mine (' in said and 'in the record, Other (' in said and 'now: another part' in said
+    assert 'ready-made model: Mine (' in said and 'in the record, another part now, Other (' in said
     assert 'changed: epochs 2 -> 3\n' in said
 
 
