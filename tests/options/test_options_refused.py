@@ -511,7 +511,7 @@ def test_paths_that_no_text_file_can_record_are_refused(refusal, name):
     for option, value in (('--val_list', f'{name}/val.txt'), ('--checkpoints_dir', name), ('--model_dir', name)):
         line = refusal(prepare_train_args, [f'{option}={value}'])
         assert f'argument {option}: ' in line
-        assert 'holds a line break or is not UTF-8' in line
+        assert 'is not UTF-8 or contains a line break' in line
 
 
 def test_class_names_that_no_line_can_hold_are_refused(refusal):

@@ -3,7 +3,7 @@
 import pytest
 
 from options import parse_test_args, parse_train_args
-from scripts.sweeping.space import parameter
+from scripts.sweeping.space import parse_parameter
 from utils.base.errors import DanluError
 from utils.base.registry import close_names
 from utils.base.synonyms import WORDS, normalised_name, same_names
@@ -84,7 +84,7 @@ def test_words_that_are_no_options(capsys):
 
 def test_a_sweep_and_lists_of_names_know_them_too():
     with pytest.raises(DanluError, match="unknown option 'learning_rate'; did you mean lr"):
-        parameter('learning_rate=log:1e-4:1e-1')
+        parse_parameter('learning_rate=log:1e-4:1e-1')
     assert close_names('bs', ['batch_size', 'lr']) == ['batch_size']
     assert close_names('wd', ['lr', 'epochs']) == []
 

@@ -420,7 +420,7 @@ def test_paths(place, monkeypatch):
             directory_path(text)
     for text in ('a\nb', 'a\rb', 'a\0b', '\udcff'):
         for kind in (existing_path, directory_path):
-            with pytest.raises(argparse.ArgumentTypeError, match='holds a line break or is not UTF-8'):
+            with pytest.raises(argparse.ArgumentTypeError, match='is not UTF-8 or contains a line break'):
                 kind(text)
 
 
@@ -444,5 +444,5 @@ def test_floats_are_recorded_to_the_last_digit():
 def test_a_path_that_no_directory_can_have_is_refused_at_once(place):
     (place / 'loop').symlink_to('loop')
     for path, reason in (('x' * 5000, os.strerror(errno.ENAMETOOLONG)), ('loop', os.strerror(errno.ELOOP))):
-        with pytest.raises(argparse.ArgumentTypeError, match=f'is no directory: {reason}'):
+        with pytest.raises(argparse.ArgumentTypeError, match=f'is no valid directory: {reason}'):
             directory_path(path)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from options import parse_train_args, prepare_train_args, train_args, trained_options
-from scripts.sweeping.space import check_parameters, parameter
+from scripts.sweeping.space import check_parameters, parse_parameter
 from train import Trainer
 from utils.base.errors import DanluError
 from utils.options.args_file import args_lines
@@ -120,7 +120,7 @@ def test_listings_of_runs_show_what_differs_from_the_optimizers_defaults():
 
 
 def test_a_sweep_over_optimizers_gives_each_its_own():
-    searched = parameter('optimizer=rmsprop,sgd')
+    searched = parse_parameter('optimizer=rmsprop,sgd')
     assert check_parameters([searched], ['--epochs', '1']).lr == 0.001
     assert [parse_train_args(searched.words(name)).lr for name in ('rmsprop', 'sgd')] == [0.001, 0.1]
 
