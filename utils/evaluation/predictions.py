@@ -1,28 +1,28 @@
-"""predictions.csv: what a test made of each sample, one row per sample in the order of the test set.
+"""predictions.csv: the predictions of a test, one row per sample in the order of the test set.
 
 Columns, by task:
 
-    all             name: of the sample in its data set, or its number
-                    loss: what the run's loss gives for this sample alone
-    classification  target, prediction: classes, by name where they have names; correct: 1 or 0; confidence: probability
-                    of the predicted class; target_probability: that of the true one
-    multilabel      target, prediction: the classes' names, joined by |; correct: 1 where all classes are right;
+    all             name: name of the sample in its data set, or its index
+                    loss: loss of this sample alone
+    classification  target, prediction: class names or indices; correct: 1 or 0; confidence: probability of the
+                    predicted class; target_probability: probability of the true class
+    multilabel      target, prediction: class names, joined by |; correct: 1 if all classes are right;
                     score/<class>: probability of each class
-    segmentation    pixel_acc; miou: mean over the classes in this picture's truth or prediction; pixels: those that are
-                    not ignored; intersection/<class>, union/<class>, truth/<class>: pixels, of which the
-                    set's values are made: those predicted are union + intersection - truth
+    segmentation    pixel_acc; miou: mean over the classes in the truth or prediction of this image; pixels: number of
+                    pixels that are not ignored; intersection/<class>, union/<class>, truth/<class>: numbers of pixels
+                    (predicted pixels are union + intersection - truth)
     regression      target, prediction, error (prediction - target); with several targets target/<name> and so on
     restoration     psnr, ssim, mae, as in result.txt
 
-The mean of a column is the value in result.txt: of correct it is acc or exact_match, of psnr psnr, of loss loss. Where
-samples do not count alike in the loss, by class weights or ignored pixels, there is a column loss_weight, and the mean
-weighted by it is the value; a sum of losses has such columns for each of its losses, loss_ce and loss_ce_weight. The
-miou of a set is no mean of its pictures' but made of sums: of intersection/<class> over those of union/<class>. A cell
-is empty where there is nothing to say: the loss of a sample that is ignored. loss is left out, with a line that says
-so, where the samples' losses do not add up to the batch's, as in one that compares the samples of a batch.
+The mean of a column is a metric in result.txt: acc or exact_match for correct, psnr for psnr, loss for loss. If samples
+have different weights in the loss (class weights, ignored pixels), the metric is the mean weighted by the column
+loss_weight; a sum of losses has such columns for each loss, loss_ce and loss_ce_weight. The miou of a test set is
+computed from the sums of intersection/<class> and union/<class>, not from the column miou. A cell is empty if its value
+is undefined, such as the loss of an ignored sample. The column loss is left out, with a message, if the losses of the
+samples do not add up to the loss of the batch, as for contrastive losses.
 
-The file is UTF-8 with a byte order mark, without which Excel misreads all but ASCII: pandas.read_csv(path) needs
-nothing else, Python's csv encoding='utf-8-sig'.
+The file is UTF-8 with a byte order mark, which Excel needs. pandas.read_csv(path) reads it directly, Python's csv with
+encoding='utf-8-sig'.
 """
 
 import csv
@@ -42,89 +42,89 @@ from utils.training.engine import Engine
 from utils.training.precision import first_line
 
 NAME = 'predictions.csv'
-NUMBERS = 2**20  # numbers that the network gave and that wait to be looked at together
-ROWS = 2**11  # and samples: writing more at once would let a GPU run out of work
-NONE = -1  # in a column of counts: there is nothing to say
-DIMS = {'label': 2, 'labels': 2, 'mask': 4, 'numbers': 2, 'picture': 4}  # of predictions, by the task's target
+MAX_BUFFERED_NUMBERS = 2**20  # outputs of the network that are buffered and processed as one batch
+MAX_BUFFERED_ROWS = 2**11  # writing more rows at once would let a GPU idle
+UNDEFINED = -1  # in an integer column; the cell is empty
+DIMS = {'label': 2, 'labels': 2, 'mask': 4, 'numbers': 2, 'picture': 4}  # of predictions, by the kind of target
 
 
 @contextmanager
 def predictions_file(path, engine, name_of):
-    """Give Rows to add batches to in the body of the `with`; the file is there when all of it is.
+    """Yield a PredictionWriter to add batches to; the file is moved to `path` when it is complete.
 
     Args:
         path: Path of the file.
-        engine: utils.training.engine.Engine whose task and loss it is.
-        name_of: function(number of a sample) -> its name (str).
+        engine: utils.training.engine.Engine with the task and the loss.
+        name_of: function(index of a sample) -> its name (str).
     """
     with atomic_writer(path) as file:
         file.write('\ufeff')
-        rows = Rows(file, engine, name_of, path)
-        yield rows
-        rows.finish()
-    if rows.fault:
+        writer = PredictionWriter(file, engine, name_of, path)
+        yield writer
+        writer.finish()
+    if writer.fault:
         path.unlink()
-        print(f'{path.name} is left out: {rows.fault}')
-    elif rows.no_loss:
-        print(f'{path.name} has no column loss: {rows.no_loss}')
+        print(f'{path.name} is not written: {writer.fault}')
+    elif writer.no_loss:
+        print(f'{path.name} has no column loss: {writer.no_loss}')
 
 
-class Rows:
-    """Turns batches into rows, many small batches at once, and lets the device run ahead of the file."""
+class PredictionWriter:
+    """Writes batches as rows, several small batches at once, without synchronising the device for each batch."""
 
     def __init__(self, file, engine, name_of, path=NAME):
-        self.path = path  # of the file, for messages
+        self.path = path  # for error messages
         self.writer, self.engine, self.name_of = csv.writer(file), engine, name_of
-        self.kind, self.header = task_of(engine.args).target, None
-        self.waiting, self.names, self.numbers = [], [], 0
-        self.copied = None  # names, columns on their way to the CPU, and what says that they are there
+        self.target_kind, self.header = task_of(engine.args).target, None
+        self.buffer, self.names, self.buffered_numbers = [], [], 0
+        self.copied = None  # names, columns that are being copied to the CPU, and the CUDA event of the copy
         self.fault = self.no_loss = self.loss_columns = None
 
     def add(self, first, predictions, targets):
-        """Take a batch, as Engine.step returns it, whose first sample has this number; does not wait for the device."""
+        """Add a batch, as Engine.step returns it, whose first sample has the index `first`."""
         args = self.engine.args
-        self.fault = self.fault or _unfit(self.kind, args, *as_classes(args, predictions, targets))
+        self.fault = self.fault or _shape_fault(self.target_kind, args, *as_classes(args, predictions, targets))
         if self.fault:
             return
-        if self.waiting and self.waiting[0][0].shape[1:] != predictions.shape[1:]:
-            self._work_out()
-        self.waiting.append((predictions.detach(), targets))
+        if self.buffer and self.buffer[0][0].shape[1:] != predictions.shape[1:]:
+            self._compute_columns()
+        self.buffer.append((predictions.detach(), targets))
         self.names += [self.name_of(index) for index in range(first, first + len(targets))]
-        self.numbers += predictions.numel()
-        if self.numbers >= NUMBERS or len(self.names) >= ROWS:
-            self._work_out()
+        self.buffered_numbers += predictions.numel()
+        if self.buffered_numbers >= MAX_BUFFERED_NUMBERS or len(self.names) >= MAX_BUFFERED_ROWS:
+            self._compute_columns()
 
     def finish(self):
-        """Write what waits."""
+        """Write the rest."""
         if not self.fault:
-            self._work_out()
+            self._compute_columns()
             self._write()
 
-    def _work_out(self):
-        """Work out the columns of the batches that wait, and write those before them meanwhile."""
-        if not self.waiting:
+    def _compute_columns(self):
+        """Compute the columns of the buffered batches, and write the previous columns meanwhile."""
+        if not self.buffer:
             return
-        waiting = zip(*self.waiting, strict=True)
-        predictions, targets = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in waiting)
+        buffered = zip(*self.buffer, strict=True)
+        predictions, targets = (tensors[0] if len(tensors) == 1 else torch.cat(tensors) for tensors in buffered)
         args = self.engine.args
-        columns = COLUMNS[self.kind](args, *as_classes(args, predictions, targets))
+        columns = COLUMNS[self.target_kind](args, *as_classes(args, predictions, targets))
         columns |= self._losses(predictions, targets)
-        there = torch.cuda.Event() if predictions.is_cuda else None
+        copied = torch.cuda.Event() if predictions.is_cuda else None
         copies = {name: column.to('cpu', non_blocking=True) for name, column in columns.items()}
-        if there is not None:
-            there.record(torch.cuda.current_stream(predictions.device))  # not that of GPU 0
+        if copied is not None:
+            copied.record(torch.cuda.current_stream(predictions.device))  # the default is the stream of GPU 0
         self._write()
-        self.copied = self.names, copies, there
-        self.waiting, self.names, self.numbers = [], [], 0
+        self.copied = self.names, copies, copied
+        self.buffer, self.names, self.buffered_numbers = [], [], 0
 
     def _write(self):
-        """Write the columns that were copied."""
+        """Write the columns that were copied to the CPU."""
         if self.copied is None:
             return
-        (names, columns, there), self.copied = self.copied, None
-        if there is not None:
-            there.synchronize()
-        classes = _class_names(self.engine.args) if self.kind in ('label', 'labels') else None
+        (names, columns, copied), self.copied = self.copied, None
+        if copied is not None:
+            copied.synchronize()
+        classes = _class_names(self.engine.args) if self.target_kind in ('label', 'labels') else None
         header, texts = ['name'], [list(map(escape_cell, names))]
         for name, column in columns.items():
             header += [name] if isinstance(name, str) else name
@@ -136,15 +136,15 @@ class Rows:
             self.writer.writerows(zip(*texts, strict=True))
 
     def _losses(self, predictions, targets):
-        """Return the columns of the losses; none if the first samples show that there can be none."""
+        """Return the columns of the losses; none if the losses of the first samples do not add up to the batch's."""
         if self.loss_columns == []:
             return {}
         try:
             parts = losses_of(self.engine, predictions, targets)
             if self.loss_columns is None and not _add_up(parts, self.engine.compute_loss(predictions, targets)):
-                self.no_loss = 'the losses of the samples by themselves do not add up to that of a batch'
-        except Exception as error:  # of a loss of the project's own, which may take batches only: all differ
-            self.no_loss = f'the loss cannot be worked out for single samples: {first_line(error)}'
+                self.no_loss = 'the losses of single samples do not add up to the loss of the batch'
+        except Exception as error:  # any exception of a custom loss that takes whole batches only
+            self.no_loss = f'the loss cannot be computed for single samples: {first_line(error)}'
         if self.no_loss:
             nothing = torch.full((len(targets),), torch.nan)
             self.loss_columns = self.loss_columns or []
@@ -155,15 +155,15 @@ class Rows:
 
 
 def losses_of(engine, predictions, targets):
-    """Return the losses of samples by themselves.
+    """Return the loss of each sample.
 
     Args:
-        engine: utils.training.engine.Engine; where it has a compute_loss of its own, that is the loss.
+        engine: utils.training.engine.Engine; its compute_loss is used if a subclass overrides it.
         predictions, targets: (N, ...), as its `step` returns them.
 
     Returns:
-        dict from the name of a part of a sum ('' where there is one loss only) to (weight, values, counts): a number,
-        (N,) floating point, nan where nothing counts, and (N,) or None where all samples count alike.
+        dict from the name of a term of a sum ('' for a single loss) to (weight, values, counts): a number; (N,) float,
+        nan for ignored samples; (N,) weights of the samples, or None if they are equal.
     """
     if type(engine).compute_loss is not Engine.compute_loss:
         return {'': (1, *one_by_one(engine.compute_loss, None, predictions, targets))}
@@ -173,7 +173,7 @@ def losses_of(engine, predictions, targets):
 
 
 def _each(loss, predictions, targets):
-    """Return the values and counts of `losses_of` for one loss."""
+    """Return values and counts of one loss, as in `losses_of`."""
     if not hasattr(loss, 'each'):
         return one_by_one(loss, getattr(loss, 'count', None), predictions, targets)
     values, counts = loss.each(predictions, targets)
@@ -181,12 +181,11 @@ def _each(loss, predictions, targets):
 
 
 def one_by_one(loss, count, predictions, targets):
-    """Return what a loss gives for each sample as a batch of one, (N,), and its counts, (N,), or None: all alike.
+    """Return the loss of each sample as a batch of one, (N,), and the counts, (N,) or None if they are equal.
 
     Args:
-        loss: function(predictions, targets) -> 0-d tensor; all samples at once by torch.func.vmap where that can
-            follow it, else one after the other.
-        count: function(predictions, targets) -> number or 0-d tensor, what the loss is a mean over, or None.
+        loss: function(predictions, targets) -> 0-d tensor; evaluated by torch.func.vmap if possible, else in a loop.
+        count: function(predictions, targets) -> number or 0-d tensor, the number that the loss is a mean over, or None.
         predictions, targets: (N, ...).
     """
     counts_differ = count is not None and torch.is_tensor(count(predictions[:1], targets[:1]))
@@ -197,9 +196,9 @@ def one_by_one(loss, count, predictions, targets):
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that an operation has no batched form yet, and is done one by one
+            warnings.simplefilter('ignore')  # about operations that vmap evaluates in a loop
             found = torch.func.vmap(of_one, randomness='different')(predictions, targets)
-    except (RuntimeError, ValueError):  # it looks at values: .item(), `if`
+    except (RuntimeError, ValueError):  # vmap does not support .item() and `if`
         found = torch.stack([of_one(*sample) for sample in zip(predictions, targets, strict=True)])
     if not counts_differ:
         return found, None
@@ -208,7 +207,7 @@ def one_by_one(loss, count, predictions, targets):
 
 
 def _add_up(parts, loss):
-    """Return whether the losses of samples (see losses_of) make up the loss of their batch, a 0-d tensor; waits."""
+    """Return whether losses of samples (see losses_of) add up to the loss of the batch, a 0-d tensor; synchronises."""
     total = 0.0
     for weight, values, counts in parts.values():
         counts = torch.ones_like(values) if counts is None else counts
@@ -228,11 +227,11 @@ def _loss_columns(parts):
     return columns
 
 
-def _unfit(kind, args, predictions, targets):
-    """Return why a batch is not what tasks with this kind of target have (str), or None; looks at no value."""
+def _shape_fault(kind, args, predictions, targets):
+    """Return why the shapes or dtypes of a batch do not suit this kind of target (str), or None; no synchronisation."""
     if not (torch.is_tensor(predictions) and torch.is_tensor(targets)):
         wrong = targets if torch.is_tensor(predictions) else predictions
-        return f'a batch of task {args.task} holds a {type(wrong).__name__} where a tensor is expected'
+        return f'a batch of task {args.task} has a {type(wrong).__name__} instead of a tensor'
     shape, like = tuple(predictions.shape), tuple(targets.shape)
     by_class = (*shape[:1], *shape[2:])
     wanted = [by_class] if kind == 'mask' else [by_class, shape] if kind == 'label' else [shape]
@@ -247,18 +246,18 @@ def _unfit(kind, args, predictions, targets):
     ):
         return None
     return (
-        f'predictions of shape {shape} and {predictions.dtype} for targets of shape {like} and {targets.dtype} are '
-        f'not what task {args.task} has'
+        f'predictions of shape {shape} and {predictions.dtype} with targets of shape {like} and {targets.dtype} do '
+        f'not suit task {args.task}'
     )
 
 
 def _class_names(args):
-    """Return the names of the classes (list of str), of which none is twice."""
+    """Return the unique names of the classes (list of str)."""
     return entry_names(args.num_classes, args.class_names)
 
 
 def _of_label(args, logits, targets):
-    if targets.is_floating_point():  # class probabilities: the class with the largest share
+    if targets.is_floating_point():  # class probabilities
         targets = targets.argmax(1)
     probabilities, predicted = logits.softmax(1), logits.max(1).indices
     counted = (targets >= 0) & (targets < logits.shape[1])
@@ -268,7 +267,7 @@ def _of_label(args, logits, targets):
     return {
         'target': targets,
         'prediction': predicted,
-        'correct': torch.where(counted, (predicted == targets).int(), NONE),
+        'correct': torch.where(counted, (predicted == targets).int(), UNDEFINED),
         'confidence': probabilities.gather(1, predicted[:, None])[:, 0],
         'target_probability': torch.where(counted, of_target, torch.nan),
     }
@@ -276,7 +275,7 @@ def _of_label(args, logits, targets):
 
 def _of_labels(args, logits, targets):
     truth, said = targets == 1, logits > 0
-    scores = logits.double().sigmoid()  # in float32, what is certain would be one tie at 1
+    scores = logits.double().sigmoid()  # in float32, confident scores would all round to 1
     columns = {'target': truth, 'prediction': said, 'correct': (truth == said).all(1).int()}
     return columns | {tuple(f'score/{name}' for name in _class_names(args)): scores}
 
@@ -286,7 +285,7 @@ def _of_mask(args, logits, targets):
     counted = (targets >= 0) & (targets < classes)
     if ignored is not None:
         counted &= targets != ignored
-    # A table per picture: truth, with a row more for what does not count, by prediction.
+    # A confusion matrix per image, with an extra row for ignored pixels.
     rows = torch.where(counted, targets, classes)
     rows += torch.arange(count, device=rows.device).view(-1, 1, 1) * (classes + 1)
     cells = rows.mul_(classes).add_(logits.max(1).indices).flatten()
@@ -320,8 +319,8 @@ def _of_picture(args, predictions, targets):
     return {'psnr': psnr, 'ssim': ssim, 'mae': mae}
 
 
-# Function(args, predictions, targets) -> dict from a column's name to (N,), or from names to (N, how many), by kind of
-# target; nothing in them waits for the device.
+# By kind of target: function(args, predictions, targets) -> dict from a column's name to (N,), or from K names to
+# (N, K). They do not synchronise the device.
 COLUMNS = {
     'label': _of_label,
     'labels': _of_labels,
@@ -332,14 +331,14 @@ COLUMNS = {
 
 
 def _texts(values, classes):
-    """Return columns of texts (list of lists of str) for an array, (N,) or (N, columns); or for classes, by name."""
+    """Return columns of cells (list of lists of str) for an array, (N,) or (N, columns); `classes`: class names."""
     if classes is not None:
-        names = dict(enumerate(map(escape_cell, classes)))  # an ignored label may have none
+        names = dict(enumerate(map(escape_cell, classes)))  # an ignored label may have no name
         return [_joined(values, classes) if values.dtype == bool else [names.get(v, v) for v in values.tolist()]]
     columns = values[None] if values.ndim == 1 else values.T
-    if np.issubdtype(values.dtype, np.floating):  # the fewest digits that give the same number again
+    if np.issubdtype(values.dtype, np.floating):  # str gives the fewest digits that round-trip
         return [np.where(np.isnan(column), '', column.astype(str)).tolist() for column in columns]
-    return [['' if value == NONE else value for value in column.tolist()] for column in columns]
+    return [['' if value == UNDEFINED else value for value in column.tolist()] for column in columns]
 
 
 def _joined(chosen, classes):

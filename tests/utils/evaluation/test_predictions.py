@@ -325,7 +325,7 @@ def test_predictions_of_another_kind_are_left_out_in_one_line(tmp_path, capsys):
     assert table is None
     assert 0 < results['acc'] < 1, 'the test goes on'
     assert list(tmp_path.iterdir()) == []
-    said = 'p.csv is left out: a batch of task classification holds a tuple where a tensor is expected\n'
+    said = 'p.csv is not written: a batch of task classification has a tuple instead of a tensor\n'
     assert capsys.readouterr().out == said
 
 
@@ -350,8 +350,8 @@ def test_it_is_written_in_pieces_and_the_pieces_do_not_show(tmp_path, monkeypatc
     (one, masks), texts = samples('segmentation', 12), []
     batches = [(one[:5], masks[:5]), (one[5:6, :, :8], masks[5:6, :8]), (one[6:7], masks[6:7]), (one[7:], masks[7:])]
     for numbers, rows in ((2**20, 2**11), (1, 2**11), (2**20, 2)):
-        monkeypatch.setattr(module, 'NUMBERS', numbers)
-        monkeypatch.setattr(module, 'ROWS', rows)
+        monkeypatch.setattr(module, 'MAX_BUFFERED_NUMBERS', numbers)
+        monkeypatch.setattr(module, 'MAX_BUFFERED_ROWS', rows)
         with predictions_file(tmp_path / 'p.csv', engine, 'picture {}'.format) as file:
             first = 0
             for batch in batches:
@@ -422,6 +422,6 @@ def test_an_evaluator_of_a_projects_own_goes_on_without_it(short_run, capsys):
     words = ['--load_model_path', str(path), '--num_workers', '0', '--save_prefix', 'own']
     args = prepare_test_args(words, load_checkpoint(path)['args'])
     results = Two(args).eval()
-    assert 'predictions.csv is left out: a batch of task classification holds a list' in capsys.readouterr().out
+    assert 'predictions.csv is not written: a batch of task classification has a list' in capsys.readouterr().out
     assert set(os.listdir(args.result_dir)) == {'args.txt', 'result.txt', 'confusion_matrix.csv'}
     assert 0 <= results['acc'] <= 1

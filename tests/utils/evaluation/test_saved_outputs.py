@@ -101,7 +101,9 @@ def test_restored_pictures_are_written_as_they_were_measured(train_here, eval_he
 
 
 def test_where_samples_give_no_picture_the_way_to_what_they_give_is_said(list_run, eval_here):
-    with pytest.raises(DanluError, match=r'--save_outputs .* task classification predicts is in predictions\.csv'):
+    with pytest.raises(
+        DanluError, match=r'--save_outputs .* predictions of task classification are in predictions\.csv'
+    ):
         eval_here('--load_model_path', list_run.directory / 'best.pth', '--save_outputs')
 
 
