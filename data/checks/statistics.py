@@ -137,7 +137,7 @@ class Summary:
     def add(self, other):
         """Add another Summary."""
         self.values += other.values
-        for name in ('sizes', 'modes', 'labels', 'mask_values', 'deep'):
+        for name in ('sizes', 'modes', 'labels', 'mask_values', 'values_16_bit'):
             getattr(self, name).update(getattr(other, name))
         self.faults += other.faults
 
