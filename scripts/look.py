@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Draw a sheet of training samples as the network is going to see them, before a night is spent on them.
+"""Draw training samples as the network sees them, to check data and augmentation before a long run.
 
     python scripts/look.py --data_type folder --train_list photos/train --val_list photos/val --augment standard
     python scripts/look.py @checkpoints/lenet_exp/args.txt --epoch 3 --count 40 --out sheet.png
 
-It takes the options of train.py and leaves no run. Where samples are augmented or mixed, each is there twice: as it is,
+It takes the options of train.py and creates no run. If samples are augmented or mixed, each is drawn twice: unchanged,
 and as the network sees it.
 """
 
@@ -21,8 +21,8 @@ from utils.options.arguments import number
 from utils.options.checks import PICTURE_DATA, checked
 from utils.options.given_parts import refuse_recorded
 
-COUNT = 16
-MANY = 20  # classes that are counted one by one
+DEFAULT_SAMPLES = 16
+MAX_CLASSES = 20  # whose samples are counted one by one
 
 
 # fmt: off
@@ -31,27 +31,27 @@ def parse_args(argv=None):
     parser = train_parser()
     parser.prog, parser.description = 'look.py', __doc__.partition('\n')[0]
     group = parser.add_argument_group('look')
-    group.add_argument('--out', default='look.png', metavar='FILE', help='the sheet, a PNG file')
-    group.add_argument('--count', default=COUNT, type=number(int, low=1, high=1000), metavar='N',
-                       help='samples on it, the first of the epoch')
+    group.add_argument('--out', default='look.png', metavar='FILE', help='PNG file to write')
+    group.add_argument('--count', default=DEFAULT_SAMPLES, type=number(int, low=1, high=1000), metavar='N',
+                       help='number of samples, from the start of the epoch')
     group.add_argument('--epoch', default=1, type=number(int, low=1), metavar='N',
-                       help='whose order and augmentation they have')
+                       help='epoch that determines order and augmentation')
     args = parser.parse_args(argv)
     refuse_recorded(args, 'look.py')
     if args.resume is not None:
-        parser.error('argument --resume: there is nothing to go on with; give @<run>/args.txt instead')
+        parser.error('argument --resume: nothing is resumed here; give @<run>/args.txt instead')
     if not args.out.lower().endswith('.png') or os.path.isdir(args.out):
-        parser.error(f'argument --out: {args.out!r} is no PNG file: its name ends in .png')
+        parser.error(f'argument --out: {args.out!r} does not end in .png, or is a directory')
     return checked(parser, args)
 # fmt: on
 
 
 def main(argv=None):
-    """Draw the sheet and print what is on it."""
+    """Draw the sheet and print facts about the samples."""
     args = parse_args(argv)
     if args.num_workers is None:
-        args.num_workers = 0  # for a batch or two processes are not worth their start, and change nothing
-    # Here, so that --help and wrong options need no torch.
+        args.num_workers = 0  # starting workers takes longer than reading one or two batches
+    # Imported here, so that --help and invalid options need no torch.
     from data.data_entry import notes_of
     from utils.drawing.fonts import note_of_fonts
     from utils.drawing.sample_grid import draw_features, draw_sheet
@@ -81,7 +81,7 @@ def main(argv=None):
 
 
 def training_loader(args):
-    """Return the loader of the training data; with --val_split that of the part which a run would train on."""
+    """Return the loader of the training data, with --val_split without the validation samples."""
     from data.data_entry import select_train_loader
     from data.lists.val_split import split_lists
 
@@ -92,11 +92,11 @@ def training_loader(args):
 
 
 def first_samples(args, loader):
-    """Return the first batches of an epoch that hold args.count samples, through the loader as a run has it.
+    """Return the first args.count samples or more of an epoch, in whole batches, from the loader of a run.
 
     Returns:
-        images, float32 (N, C, H, W) or features (N, F), and targets, as the network gets them; and the same images
-        without augmentation or mixing, or None: there is none.
+        images, float32 (N, C, H, W) or features (N, F), and targets, as the network gets them; the same images without
+        augmentation and mixing, or None if neither is used.
     """
     import torch
 
@@ -128,21 +128,21 @@ def heading_of(args, loader, plain):
     where = f' from {args.train_list}' if args.train_list else ''
     lines = [f'{args.data_type}, {args.task}: {length_of(loader)}{where}']
     lines.append(', '.join([size_of(args), f'epoch {args.epoch}', *changes]))
-    if plain is not None and not task_of(args).by_pixel:  # which have titles
-        lines.append('on the left of each as it is, then as the network sees it')
+    if plain is not None and not task_of(args).by_pixel:  # images of these tasks have titles
+        lines.append('left: unchanged, right: as the network sees it')
     return lines
 
 
 def length_of(loader):
-    """Return how many training samples there are, as text."""
+    """Return the number of training samples as text."""
     try:
         return f'{len(loader.dataset):,} training samples'
-    except TypeError:  # of a stream
-        return 'training samples, uncounted'
+    except TypeError:  # a stream has no length
+        return 'training samples, number unknown'
 
 
 def size_of(args):
-    """Return what a sample is, as text."""
+    """Return the size of a sample as text."""
     if not args.image_size:
         return f'{args.channels} features'
     fit = f', --fit {args.fit}' if args.data_type in PICTURE_DATA else ''
@@ -150,28 +150,28 @@ def size_of(args):
 
 
 def facts(args, loader, images, targets):
-    """Yield what is to be known of the samples besides their looks, line by line (str)."""
+    """Yield lines (str) with the number, targets and normalisation of the samples."""
     from utils.tasks.tasks import describe_outputs, task_of
 
-    yield f'{length_of(loader)}: {size_of(args)}; on the sheet: {min(args.count, len(images))} of epoch {args.epoch}'
+    yield f'{length_of(loader)}: {size_of(args)}; drawn: {min(args.count, len(images))} of epoch {args.epoch}'
     yield describe_outputs(args)
     yield from target_facts(args, loader.dataset.dataset, targets)
     if task_of(args).target == 'picture':
-        yield f'pixels go in from 0 to 1: here from {images.min():.2f} to {images.max():.2f}'
+        yield f'pixels are in 0..1, without normalisation: here {images.min():.2f} to {images.max():.2f}'
         return
     dims = (0, 2, 3) if images.dim() == 4 else (0,)
     means, deviations = images.mean(dims).tolist(), images.std(dims).tolist()
     yield (
-        f'normalised, over {len(images)} samples: mean {numbers(means)} (about 0 is right), standard deviation '
-        f'{numbers(deviations)} (about 1 is right)'
+        f'after normalisation, over {len(images)} samples: mean {numbers(means)} (should be about 0), standard '
+        f'deviation {numbers(deviations)} (should be about 1)'
     )
     if max(map(abs, means)) > 1 or not all(0.4 < deviation < 2.5 for deviation in deviations):
-        measured = '' if images.dim() == 2 else '; scripts/measure_data.py measures them in files'
-        yield f'that is far from it: look at --mean and --std{measured}'
+        measured = '' if images.dim() == 2 else '; scripts/measure_data.py computes them from files'
+        yield f'warning: mean or standard deviation is far off; check --mean and --std{measured}'
 
 
 def target_facts(args, dataset, targets):
-    """Yield what the targets of the training data are, or where these would have to be read for it, of the sheet's."""
+    """Yield lines (str) about the targets of the training data, or of the drawn samples if targets are masks."""
     from torch import bincount, is_tensor
 
     from utils.tasks.tasks import target_names, task_of
@@ -191,20 +191,20 @@ def target_facts(args, dataset, targets):
         counts = bincount(targets.flatten(), minlength=args.num_classes)
         shares = (counts / counts.sum()).tolist()[: args.num_classes]
         shares = [f'{name} {share:.1%}' for name, share in zip(named(args), shares, strict=True)]
-        yield f'pixels of each class in {len(targets)} masks: {", ".join(shares[:MANY])}'
+        yield f'pixels of each class in {len(targets)} masks: {", ".join(shares[:MAX_CLASSES])}'
 
 
 def counted(args, counts):
-    """Return how often each class is there (int64 (K,)), as text."""
-    pairs = list(zip(counts.tolist(), named(args), strict=False))  # labels may end with one that is ignored
-    if len(pairs) <= MANY:
+    """Return the number of samples of each class (int64 (K,)) as text."""
+    pairs = list(zip(counts.tolist(), named(args), strict=False))  # the last label may be the ignored one
+    if len(pairs) <= MAX_CLASSES:
         return ', '.join(f'{name} {count:,}' for count, name in pairs)
     order = sorted(pairs)
     return f'{len(order)} classes, from {order[0][0]:,} ({order[0][1]}) to {order[-1][0]:,} ({order[-1][1]})'
 
 
 def named(args):
-    """Return the names of the classes (list of str), or their numbers."""
+    """Return the names of the classes (list of str), or their indices."""
     return args.class_names or [str(k) for k in range(args.num_classes)]
 
 

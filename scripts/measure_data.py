@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Measure a data set: mean and deviation per channel, sizes, modes, classes, unreadable files.
+"""Measure a data set: mean and standard deviation per channel, image sizes and modes, classes, unreadable files.
 
     python scripts/measure_data.py photos/train                     # a directory per class
     python scripts/measure_data.py camvid/train.txt --ignore_index 11
     python scripts/measure_data.py shards/                          # .tar, .csv or .jsonl, as --data_type stream
 
-Every pixel of every picture counts once, at the files' own size, decoded as for training. At the end stand the options
-to paste behind train.py. Exit status 1: some files are unreadable; all of them are listed, and the others are measured.
+Every pixel of every image counts once, at the original size, decoded as in training. The last line has options to paste
+into a command of train.py. Exit status 1 if some files are unreadable; these are listed, and the others are measured.
 """
 
 import os
@@ -22,33 +22,35 @@ from utils.options.arguments import Parser, existing_path, number
 from utils.options.checks import SHARD_ENDINGS, expand
 from utils.options.palette import fitted, names_in, not_classes
 
-SHOWN = 100  # classes; of numbers taken for labels there may be as many as samples
+MAX_CLASSES = 100  # printed; if numbers are taken for labels, each sample may be a class
 
 
 # fmt: off
 def parse_args(argv=None):
     """Return the options (Namespace)."""
-    parser = Parser(prog='measure_data.py', description='Measure mean, deviation, sizes and classes of a data set.')
+    description = 'Measure mean, standard deviation, sizes and classes of a data set.'
+    parser = Parser(prog='measure_data.py', description=description)
     parser.add_argument('path', type=existing_path, metavar='PATH',
-                        help='a list file, a directory with one sub-directory per class, or shards of a stream')
+                        help='a list file, a directory with one subdirectory per class, or shards of a stream')
     parser.add_argument('--data_type', choices=['list', 'folder', 'stream'],
-                        help='how to read PATH, as train.py has it (default: by what it looks like)')
+                        help='type of PATH, as for train.py (default: detected)')
     parser.add_argument('--data_root', type=existing_path, metavar='DIR',
-                        help='what the paths in list files, .csv and .jsonl are relative to (default: their file)')
+                        help='root of relative paths in list files, .csv and .jsonl (default: the directory of the '
+                             'file)')
     parser.add_argument('--channels', type=int, choices=[1, 3], default=3, help='1: read as grey, 3: as RGB')
     parser.add_argument('--bits', type=number(int, low=8, high=16), metavar='N',
-                        help='range of pictures of 16 bits, 0 .. 2^N-1 (default: what the largest value needs)')
+                        help='range of 16-bit images, 0 .. 2^N-1 (default: the smallest that fits the largest value)')
     parser.add_argument('--targets', choices=['labels', 'masks', 'none'],
-                        help='what to count of the targets (default: masks, if the first is a picture, else labels); '
-                             'none: they are numbers or pictures to be restored')
+                        help='kind of targets to count (default: masks if the first target is an image, else labels); '
+                             'none: for numbers and images')
     parser.add_argument('--ignore_index', type=number(int, low=0, high=255), default=255, metavar='N',
-                        help='label of the pixels in masks that do not count')
+                        help='label of ignored pixels in masks')
     parser.add_argument('--palette', nargs='+', metavar='COLOUR',
-                        help='colours of the classes, or a file, for masks saved as RGB: as train.py has it')
+                        help='colours of the classes in RGB masks, or a file with them, as for train.py')
     parser.add_argument('--num_classes', type=number(int, low=2, high=255), metavar='N',
-                        help='how many colours of a --palette are classes, the first ones (default: all)')
+                        help='number of colours of --palette that are classes, from the first (default: all)')
     parser.add_argument('--class_names', nargs='+', metavar='NAME',
-                        help='which names of a --palette are classes, or one text file with a name per line')
+                        help='names of --palette that are classes, or a text file with one name per line')
     args = parser.parse_args(argv)
     args.coding = coding_of(parser, args)
     args.data_type = args.data_type or guessed_type(args.path)
@@ -63,7 +65,7 @@ def parse_args(argv=None):
 
 
 def coding_of(parser, args):
-    """Return the arguments of data.lists.masks.MaskCoding (dict), and keep in args the options to paste for it."""
+    """Return the arguments of data.lists.masks.MaskCoding (dict); set args.pasted, the options to print for it."""
     args.pasted = [
         f'--{name} {" ".join(map(shlex.quote, getattr(args, name)))}'
         for name in ('palette', 'class_names')
@@ -72,7 +74,7 @@ def coding_of(parser, args):
     if args.palette is None:
         for name in ('num_classes', 'class_names'):
             if getattr(args, name):
-                parser.error(f'argument --{name}: chooses among the colours of --palette, which is not given')
+                parser.error(f'argument --{name} needs --palette')
         return {}
     expand(parser, vars(args))
     args.class_names = args.class_names or names_in(args.palette)
@@ -86,7 +88,7 @@ def coding_of(parser, args):
 
 
 def guessed_type(path):
-    """Return the --data_type (str) that a path looks like."""
+    """Return the detected --data_type (str) of a path."""
     if os.path.isdir(path):
         stream = any(name.lower().endswith(SHARD_ENDINGS) for name in os.listdir(path) if not name.startswith('.'))
         return 'stream' if stream else 'folder'
@@ -94,9 +96,9 @@ def guessed_type(path):
 
 
 def main(argv=None):
-    """Measure and print; exit with 1 if there are unreadable files."""
+    """Measure the data set and print the results; exit with status 1 if there are unreadable files."""
     args = parse_args(argv)
-    # Here, so that --help and wrong options need no torch.
+    # Imported here, so that --help and invalid options need no torch.
     from tqdm import tqdm
 
     from data.checks.statistics import ListSource, ShardSource, measure
@@ -116,11 +118,11 @@ def main(argv=None):
 
 
 def report(args, targets, summary):
-    """Yield what was found, line by line (str), the options to paste last."""
+    """Yield the results as lines (str), the options to paste last."""
     if summary.faults:
         yield f'unreadable: {len(summary.faults):,}'
         yield from (f'  {fault}' for fault in summary.faults)
-    yield f'{args.path}: {len(summary):,} pictures'
+    yield f'{args.path}: {len(summary):,} images'
     if not len(summary):
         return
     smallest, median, largest = (f'{width}x{height}' for height, width in summary.min_median_max_sizes())
@@ -130,7 +132,7 @@ def report(args, targets, summary):
         largest, args.bits = max(summary.values_16_bit), summary.merge_16_bit_values(args.bits)
         yield f'16 bits: values up to {largest}; 0..{2**args.bits - 1} becomes 0..255 (--bits {args.bits})'
     means, deviations = summary.mean_and_std()
-    yield f'mean of all pixels, 0..1, at the size of the files: {numbers(means, 6)}'
+    yield f'mean of all pixels, in 0..1: {numbers(means, 6)}'
     yield f'standard deviation: {numbers(deviations, 6)}'
     if targets == 'labels':
         yield from label_lines(summary.labels)
@@ -138,24 +140,24 @@ def report(args, targets, summary):
         yield from mask_lines(args, summary.mask_values)
     grey = ('1', 'L', 'I;16', 'LA', 'I', 'I;16B')
     if args.channels == 3 and all(mode in grey for mode in summary.modes):
-        yield 'all pictures are grey: --channels 1 would measure and train on one channel'
+        yield 'all images are grey: use --channels 1 to measure and train on one channel'
     if not all(deviations):
-        yield 'a channel has the same value everywhere, so it cannot be normalised: no --std fits'
+        yield 'a channel is constant and cannot be normalised: no --std is printed'
     yield f'options: {" ".join(options(args, targets, summary))}'
 
 
 def label_lines(labels):
-    """Yield how many samples each class has (str), in the order of the labels."""
+    """Yield lines (str) with the number of samples of each class, in the order of the labels."""
     names = ordered(labels)
     yield f'classes: {len(names):,}'
-    for name in names[:SHOWN]:
+    for name in names[:MAX_CLASSES]:
         yield f'  {name}: {labels[name]:,}'
-    if len(names) > SHOWN:
-        yield f'  ... and {len(names) - SHOWN:,} more; if the targets are no classes: --targets none'
+    if len(names) > MAX_CLASSES:
+        yield f'  ... and {len(names) - MAX_CLASSES:,} more; if the targets are not classes, use --targets none'
 
 
 def mask_lines(args, counts):
-    """Yield how many pixels each value that is stored in masks has (str), or each class of masks coded by colour."""
+    """Yield lines (str) with the number of pixels of each value in masks, or of each class in RGB masks."""
     total, binary, names = counts.total(), class_values(args, counts), args.class_names or []
     yield f'pixels of masks: {total:,}'
     for value, count in sorted(counts.items()):
@@ -165,14 +167,14 @@ def mask_lines(args, counts):
 
 
 def class_values(args, counts):
-    """Return what train.py takes --mask_values to be for two classes (list of int), None: the stored values."""
+    """Return --mask_values of train.py for two classes (list of int), or None: the stored values are the labels."""
     from data.lists.masks import binary_values
 
     return None if args.palette else binary_values(counts)
 
 
 def options(args, targets, summary):
-    """Yield the options of train.py (str) that follow from what was found."""
+    """Yield the options of train.py (str) that suit the data set."""
     means, deviations = summary.mean_and_std()
     if args.channels == 1:
         yield '--channels 1'
@@ -184,7 +186,7 @@ def options(args, targets, summary):
     yield f'--image_size {height} {width}'
     if targets == 'masks':
         yield from mask_options(args, summary.mask_values)
-    elif args.data_type == 'stream' and targets == 'labels' and len(summary.labels) <= SHOWN:
+    elif args.data_type == 'stream' and targets == 'labels' and len(summary.labels) <= MAX_CLASSES:
         names = ordered(summary.labels)
         integers = all(name.isdecimal() for name in names)
         yield (
@@ -193,7 +195,7 @@ def options(args, targets, summary):
 
 
 def mask_options(args, counts):
-    """Yield the options of train.py (str) that follow from the values in masks."""
+    """Yield the options of train.py (str) that suit the values in masks."""
     values = class_values(args, counts)
     if values:
         yield f'--num_classes 2 --mask_values {" ".join(map(str, values))}'
@@ -205,7 +207,7 @@ def mask_options(args, counts):
 
 
 def ordered(labels):
-    """Return the names of classes (list of str): numbers by value, others by letters."""
+    """Return the sorted names of classes (list of str), numerically if all are integers."""
     return sorted(labels, key=int) if all(name.isdecimal() for name in labels) else sorted(labels)
 
 

@@ -42,7 +42,7 @@ def test_it_shows_the_samples_that_a_run_begins_with(sheet):
     digit = viz.enlarged(viz.rgb_of(viz.denormalise(images[:1], args.mean, args.std)[0]))
     places = np.lib.stride_tricks.sliding_window_view(picture[..., 0], (112, 112))
     assert (places[:, 12] == digit[..., 0]).all((1, 2)).any()
-    assert '5,000 training samples: 28x28, grey; on the sheet: 1 of epoch 1' in printed
+    assert '5,000 training samples: 28x28, grey; drawn: 1 of epoch 1' in printed
     assert 'samples of each class: 0 500, 1 500' in printed
     assert 'sheet: ' in printed
     assert (len(images), len(targets)) == (64, 64)
@@ -80,7 +80,7 @@ def test_the_batches_are_those_of_the_trainer(list_data, tmp_path):
 
 def test_masks_lie_over_their_pictures_with_a_legend(sheet, mask_data):
     picture, printed = sheet(*mask_data, '--augment', 'flip', '--count', 4, '--class_names', 'sky', 'road', 'car')
-    assert 'on the sheet: 4 of epoch 1' in printed
+    assert 'drawn: 4 of epoch 1' in printed
     assert 'pixels of each class in 4 masks: sky ' in printed
     legend = picture[-40:]
     assert all(count(legend, colour) > 100 for colour in class_colours(3))
@@ -92,7 +92,7 @@ def test_masks_lie_over_their_pictures_with_a_legend(sheet, mask_data):
 def test_restoration_and_regression(sheet, tmp_path):
     picture, printed = sheet('--data_type', 'noisy_digits', '--task', 'restoration', '--count', 3, '--augment', 'crop')
     assert picture.shape[1] > 3 * 112
-    assert 'pixels go in from 0 to 1' in printed
+    assert 'pixels are in 0..1, without normalisation' in printed
     rows = ''.join(f'{k},{k % 7},{k % 5}\n' for k in range(40))
     Path('look.png').unlink()
     data = tmp_path / 'data'
@@ -133,7 +133,7 @@ def test_several_labels_and_a_stream(sheet, tmp_path, list_data):
             shard.add(data / 'cls', f'{k}.cls')
     lists = ['--train_list', data / 's.tar', '--val_list', data / 's.tar']
     _, printed = sheet('--data_type', 'stream', *lists, '--num_classes', 2, '--augment', 'flip', '--count', 3)
-    assert 'on the sheet: 3 of epoch 1' in printed
+    assert 'drawn: 3 of epoch 1' in printed
 
 
 def test_targets_are_written_as_people_read_them(list_data):
@@ -154,16 +154,16 @@ def test_targets_are_written_as_people_read_them(list_data):
 
 def test_wrong_normalisation_is_told(sheet):
     _, printed = sheet('--mean', 0.9, '--std', 0.05, '--count', 2)
-    assert 'that is far from it: look at --mean and --std' in printed
+    assert 'warning: mean or standard deviation is far off; check --mean and --std' in printed
 
 
 @pytest.mark.parametrize(
     ('words', 'said'),
     [
-        (['--out', 'x.jpg'], "argument --out: 'x.jpg' is no PNG file"),
+        (['--out', 'x.jpg'], "argument --out: 'x.jpg' does not end in .png"),
         (['--count', '0'], 'argument --count: must be at least 1'),
         (['--data_type', 'list'], 'argument --train_list: needed for data_type list'),
-        (['--resume', '.'], 'argument --resume: there is nothing to go on with; give @<run>/args.txt'),
+        (['--resume', '.'], 'argument --resume: nothing is resumed here; give @<run>/args.txt'),
     ],
 )
 def test_wrong_options_are_refused_in_one_line(words, said, capsys, tmp_path, monkeypatch):

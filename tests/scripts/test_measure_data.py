@@ -89,7 +89,7 @@ def test_one_channel(measured, photos, tmp_path):
         grey.save(path)
     lines = measured(folder)[1]
     assert lines[2] == 'modes: L 7'
-    assert 'all pictures are grey: --channels 1 would measure and train on one channel' in lines
+    assert 'all images are grey: use --channels 1 would measure and train on one channel' in lines
     assert measured(folder, '--channels', 1)[1][-1].startswith('options: --channels 1 --mean ')
 
 
@@ -152,7 +152,7 @@ def test_faults_of_shards_are_named_by_key(measured, tmp_path):
     assert printed[1] == f'  {tmp_path}/a.tar: b: its mask: 5x4, its picture 4x4'
     assert printed[2].startswith(f'  {tmp_path}/a.tar: c: no mask: pack it behind the picture')
     assert printed[3].startswith(f'  {tmp_path}/a.tar: d: no picture among d.mask.png')
-    assert 'a channel has the same value everywhere, so it cannot be normalised: no --std fits' in printed
+    assert 'a channel is constant, so it cannot be normalised: no --std fits' in printed
     assert printed[-1] == 'options: --image_size 4 4 --num_classes 4 --ignore_index 255'
 
 
