@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Test a run of train_digits.sh on the 1,000 test digits, with a picture of every hundredth.
+# Test a run of train_digits.sh on the 1,000 test digits, with a picture of every hundredth digit.
 #
-#     scripts/eval_digits.sh [RUN [options of eval.py]]        RUN: checkpoints/lenet_digits unless given
-RUN=${1:-checkpoints/lenet_digits} # absolute, or seen from the project
+#     scripts/eval_digits.sh [RUN [options of eval.py]]        default RUN: checkpoints/lenet_digits
+RUN=${1:-checkpoints/lenet_digits} # absolute, or relative to the project root
 . "$(dirname "$0")/setup_env.sh"
 use_environment
 

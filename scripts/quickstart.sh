@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to a tested network: makes .venv where no environment is active, installs what is needed, trains LeNet
-# on 5,000 handwritten digits that come with the project, tests it on 1,000 others, and says where everything lies.
+# Create .venv if no environment is active, install the requirements, train LeNet on the 5,000 bundled handwritten
+# digits, test it on 1,000 other digits, and print where the results are.
 #
-#     scripts/quickstart.sh [options of train.py]        for instance --epochs 3
+#     scripts/quickstart.sh [options of train.py]        for example --epochs 3
 . "$(dirname "$0")/setup_env.sh"
 install_requirements requirements.txt
 
-# Each start makes a directory of its own (lenet_quickstart, lenet_quickstart_2 ...); train.py and eval.py print which.
+# Each start creates a new directory (lenet_quickstart, lenet_quickstart_2 ...), which train.py and eval.py print.
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 printed() { sed -n "s/^$1: //p" "$output" | tail -n 1; }
@@ -26,6 +26,6 @@ everything:  $run
 Next:
     ${VIRTUAL_ENV:+. $VIRTUAL_ENV/bin/activate   # once per terminal}
     tensorboard --logdir checkpoints
-    python train.py --data_type folder --train_list <dir with a sub-directory per class> --val_list <dir likewise>
+    python train.py --data_type folder --train_list <dir with a subdirectory per class> --val_list <same layout>
     python train.py --resume $(printf %q "$run") --epochs 30
 TEXT

@@ -1,12 +1,13 @@
 # Sourced by the other scripts:  . "$(dirname "$0")/setup_env.sh"
 #
-# Goes to the project's root and offers
+# Changes to the project root and defines
 #
-#     install_requirements FILE   the environment, made where there is none, with this file's packages in it
-#     use_environment             the environment as it is; installs nothing
-#     require_data PATH HINT...   stops with the hint where PATH does not exist
+#     install_requirements FILE   creates the environment if there is none, and installs the packages of FILE
+#     use_environment             activates the environment; installs nothing
+#     require_data PATH HINT...   fails with the hint if PATH does not exist
 #
-# The environment is the active one (VIRTUAL_ENV or CONDA_PREFIX), else .venv. After either call `python` is its Python.
+# The environment is the active one (VIRTUAL_ENV or CONDA_PREFIX), else .venv. After the first two functions, `python` is
+# the Python of the environment.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -36,12 +37,12 @@ make_venv() {
         fail "Danlu needs Python 3.11 or newer; $(command -v python3) is $(python3 --version)." \
             'Activate an environment that has it (conda create -n danlu python=3.12; conda activate danlu), or install uv.'
     python3 -m venv --clear .venv ||
-        fail 'On Debian and Ubuntu making an environment needs a package: sudo apt install python3-venv'
+        fail 'Creating the environment failed. Debian and Ubuntu need a package: sudo apt install python3-venv'
 }
 
 install_requirements() {
     if ! environment_is_active; then
-        # bin/activate is the last file written: without it an earlier start was interrupted, and it is made again.
+        # bin/activate is written last: without it, an earlier start was interrupted, and .venv is created again.
         [ -f "$ACTIVATE" ] || make_venv
         # shellcheck source=/dev/null
         . "$ACTIVATE"
@@ -51,7 +52,7 @@ install_requirements() {
         uv pip install --quiet --requirement "$1"
     else
         python -m pip install --quiet --disable-pip-version-check --requirement "$1"
-    fi || fail "Installing $1 did not come to its end (see above); start this again to go on."
+    fi || fail "Installing $1 failed (see above); run the script again to continue."
 }
 
 use_environment() {
@@ -63,5 +64,5 @@ use_environment() {
 }
 
 require_data() {
-    [ -e "$1" ] || fail "$1 does not exist (seen from $ROOT)." "${@:2}"
+    [ -e "$1" ] || fail "$1 does not exist (relative to $ROOT)." "${@:2}"
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The curves, pictures and options of all runs, in a browser at the address that is printed.
+# Start TensorBoard with the curves, images and options of all runs; open the printed address in a browser.
 #
-#     scripts/tensorboard.sh [options of tensorboard]      for instance --port 6007
+#     scripts/tensorboard.sh [options of tensorboard]      for example --port 6007
 . "$(dirname "$0")/setup_env.sh"
 use_environment
 

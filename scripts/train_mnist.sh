@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# LeNet on MNIST: 60,000 training and 10,000 test pictures, downloaded (12 MB) into DATA the first time.
+# Train LeNet on MNIST: 60,000 training and 10,000 test images, downloaded (12 MB) into DATA the first time.
 #
 #     scripts/train_mnist.sh [options of train.py]
-DATA=${DATA:-datasets} # absolute, or seen from the project; holds MNIST/raw/
+DATA=${DATA:-datasets} # absolute, or relative to the project root; contains MNIST/raw/
 . "$(dirname "$0")/setup_env.sh"
 use_environment
 mkdir -p "$DATA"

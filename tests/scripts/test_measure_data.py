@@ -48,7 +48,7 @@ def test_a_folder_is_measured_exactly(measured, photos):
     folder, mean, std = photos
     code, lines = measured(folder)
     assert code == 0
-    assert lines[0] == f'{folder}: 7 pictures'
+    assert lines[0] == f'{folder}: 7 images'
     assert lines[1] == 'sizes (width x height): 3x3 smallest, 6x4 median, 7x9 largest by area'
     assert lines[2] == 'modes: RGB 6, L 1'
     assert values(lines[3]) == pytest.approx(mean, abs=6e-7)
@@ -89,7 +89,7 @@ def test_one_channel(measured, photos, tmp_path):
         grey.save(path)
     lines = measured(folder)[1]
     assert lines[2] == 'modes: L 7'
-    assert 'all images are grey: use --channels 1 would measure and train on one channel' in lines
+    assert 'all images are grey: use --channels 1 to measure and train on one channel' in lines
     assert measured(folder, '--channels', 1)[1][-1].startswith('options: --channels 1 --mean ')
 
 
@@ -127,7 +127,7 @@ def test_all_that_is_unreadable_is_listed_and_the_rest_measured(measured, photos
     assert faults[1].startswith(f'  {folder}/train.txt:8: {folder}/torn.png: damaged: ')
     assert faults[2:52] == [f'  {folder}/train.txt:{9 + n}: {folder}/gone.png: no such file' for n in range(50)]
     assert faults[52] == f'  {folder}/train.txt:59: {folder}/text.jpg: not a picture in a format that Pillow knows'
-    assert printed[54] == f'{folder / "train.txt"}: 7 pictures'
+    assert printed[54] == f'{folder / "train.txt"}: 7 images'
     assert values(printed[57]) == pytest.approx(mean, abs=6e-7)
     (folder / 'train.txt').write_text('text.jpg bee\n')
     assert len(measured(folder / 'train.txt')[1]) == 3
@@ -152,7 +152,7 @@ def test_faults_of_shards_are_named_by_key(measured, tmp_path):
     assert printed[1] == f'  {tmp_path}/a.tar: b: its mask: 5x4, its picture 4x4'
     assert printed[2].startswith(f'  {tmp_path}/a.tar: c: no mask: pack it behind the picture')
     assert printed[3].startswith(f'  {tmp_path}/a.tar: d: no picture among d.mask.png')
-    assert 'a channel is constant, so it cannot be normalised: no --std fits' in printed
+    assert 'a channel is constant and cannot be normalised: no --std is printed' in printed
     assert printed[-1] == 'options: --image_size 4 4 --num_classes 4 --ignore_index 255'
 
 
@@ -175,7 +175,7 @@ def test_wrong_options_are_refused(tmp_path, monkeypatch, capsys, words, says):
 
 def test_it_runs_from_anywhere_and_shows_progress_on_a_terminal(run_program, photos):
     done = run_program('scripts/measure_data.py', photos[0], terminal=True)
-    assert (done.code, done.stdout.splitlines()[0]) == (0, f'{photos[0]}: 7 pictures')
+    assert (done.code, done.stdout.splitlines()[0]) == (0, f'{photos[0]}: 7 images')
     assert 'measure: ' in done.stderr
     done = run_program('scripts/measure_data.py', photos[0] / 'ape')
     assert done.code == 2

@@ -260,7 +260,7 @@ def test_seeds_trains_with_each_and_sums_up_those_runs(start, in_project, tmp_pa
 def test_seeds_says_what_is_wrong(start, words):
     done = start(PROJECT / 'scripts/seeds.sh', *words)
     assert (done.code, done.calls) == (2, [])
-    assert 'usage' in done.stderr or 'leave it out' in done.stderr
+    assert 'usage' in done.stderr or 'omit the option' in done.stderr
 
 
 SIDE_BY_SIDE = '-n auto --maxprocesses 4 --dist worksteal'.split()
