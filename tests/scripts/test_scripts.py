@@ -206,7 +206,7 @@ def test_eval_scripts(start, in_project, digits_run, name):
     ('name', 'words', 'hint'),
     [
         ('train_camvid', [], 'DATA=/path/to/camvid'),
-        ('train_folder', [], 'DATA=/path/to/pictures'),
+        ('train_folder', [], 'DATA=/path/to/images'),
         ('eval_digits', ['checkpoints/of_nobody'], 'train_digits.sh'),
         ('eval_camvid', ['checkpoints/of_nobody'], 'train_camvid.sh'),
         ('eval_camvid', [], 'usage: scripts/eval_camvid.sh RUN'),
