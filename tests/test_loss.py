@@ -119,7 +119,7 @@ def test_an_ignored_batch_does_not_change_the_mean():
 
 
 @pytest.mark.parametrize('loss', [CrossEntropy(K), CrossEntropy(K, 255), CrossEntropy(K, 255, 0.1, WEIGHTS), Dice(K)])
-def test_a_nan_among_the_logits_shows(loss):
+def test_a_nan_among_the_logits_gives_nan(loss):
     predictions, targets = batch((3, 3), None)
     predictions = predictions.detach()
     predictions[0, 1, 2, 2] = torch.nan
@@ -127,13 +127,13 @@ def test_a_nan_among_the_logits_shows(loss):
 
 
 @pytest.mark.parametrize('loss', [CrossEntropy(K, 255), CrossEntropy(K, 255, 0.0, WEIGHTS), Dice(K, 255)])
-def test_a_nan_shows_even_when_everything_is_ignored(loss):
+def test_a_nan_gives_nan_even_if_all_targets_are_ignored(loss):
     predictions = torch.zeros(2, K, 3, 3)
     predictions[0, 1, 2, 2] = torch.nan
     assert loss(predictions, torch.full((2, 3, 3), 255)).isnan()
 
 
-def test_counts_are_what_the_mean_was_taken_over():
+def test_counts_are_the_divisors_of_the_means():
     predictions, targets = torch.zeros(2, K, 2, 2), torch.tensor([[[0, 1], [255, 255]], [[3, 3], [3, 255]]])
     assert CrossEntropy(K, 255).count(predictions, targets) == 5
     assert CrossEntropy(K, 255, 0.0, WEIGHTS).count(predictions, targets) == 0.5 + 2 + 3 * 0.25
@@ -147,7 +147,7 @@ def test_counts_are_what_the_mean_was_taken_over():
     assert Dice(K, 255).count(predictions, targets) == 1
 
 
-def test_nothing_is_ignored_unasked():
+def test_no_target_is_ignored_by_default():
     with pytest.raises(DanluError, match=r'target of sample 1 of the batch is -100; with 4 classes .* 0\.\.3\.'):
         CrossEntropy(K)(torch.zeros(2, K), torch.tensor([0, -100]))
 
@@ -220,14 +220,14 @@ def test_probabilities_for_half_precision_are_summed_in_float32(dtype):
     torch.testing.assert_close(value, CrossEntropy(K)(predictions.float(), targets))
 
 
-def test_a_nan_shows_among_the_logits_of_probabilities():
+def test_a_nan_among_the_logits_gives_nan_for_probabilities():
     predictions, targets = shares()
     predictions = predictions.detach()
     predictions[1, 2] = torch.nan
     assert CrossEntropy(K)(predictions, targets).isnan()
 
 
-def test_probabilities_have_nothing_to_ignore():
+def test_an_ignore_index_is_refused_for_probabilities():
     with pytest.raises(DanluError, match=r'class probabilities have no label to ignore: leave out --ignore_index'):
         CrossEntropy(K, 0)(*shares())
 
@@ -282,7 +282,7 @@ def test_dice_of_background_only_is_finite_and_can_be_learnt():
 
 
 @pytest.mark.parametrize('ignore_index', [255, -1, 2])
-def test_dice_is_blind_to_ignored_pixels(ignore_index):
+def test_dice_does_not_depend_on_ignored_pixels(ignore_index):
     predictions, targets = batch((4, 6), None)
     targets[targets == ignore_index] = 0
     ignored = targets.clone()
@@ -294,7 +294,7 @@ def test_dice_is_blind_to_ignored_pixels(ignore_index):
     assert gradient[..., :4].any()
 
 
-def test_dice_of_ignored_pictures_adds_nothing():
+def test_ignored_images_add_nothing_to_dice():
     predictions, targets = batch((4, 6), None)
     targets[2:] = 255
     loss = Dice(K, 255)
@@ -439,7 +439,7 @@ def test_focal_by_hand(class_weights, gamma):
 
 
 @pytest.mark.parametrize('gamma', [0.0, 0.5, 2.0])
-def test_focal_has_gradients_for_what_is_certain_or_ignored(gamma):
+def test_focal_gradients_are_finite_for_certain_and_ignored_targets(gamma):
     predictions = torch.tensor([[500.0, 0, 0, 0], [0.0, 500, 0, 0], [1.0, 0, 0, 0]], requires_grad=True)
     value = Focal(K, 255, gamma=gamma)(predictions, torch.tensor([0, 0, 255]))
     value.backward()
@@ -549,7 +549,7 @@ def has_own(kind):
     return kind.__init__ is not nn.Module.__init__
 
 
-def test_what_a_loss_takes_is_what_its_constructor_takes():
+def test_loss_args_match_the_constructors():
     classes_of = {name: {load_entry(LOSSES, name, 'loss')} for name in LOSSES}
     classes_of['focal'].add(SigmoidFocal)
     for name, classes in classes_of.items():
@@ -560,7 +560,7 @@ def test_what_a_loss_takes_is_what_its_constructor_takes():
 
 @pytest.fixture
 def own_loss(monkeypatch):
-    """Return the class of a loss that a project adds to LOSSES alone."""
+    """Return the class of a loss that a project adds to LOSSES only."""
 
     class Own(CrossEntropy):
         tasks = ('classification',)
@@ -570,7 +570,7 @@ def own_loss(monkeypatch):
     return Own
 
 
-def test_a_loss_that_no_task_lists_serves_those_that_its_class_names(own_loss):
+def test_an_unlisted_loss_fits_the_tasks_that_its_class_names(own_loss):
     assert isinstance(select_loss(options(loss='own', label_smoothing=0.2, class_weights=WEIGHTS)), own_loss)
     assert isinstance(select_loss(options(loss='own+ce')).losses['own'], own_loss)
     with pytest.raises(DanluError, match=r'own is not for task segmentation: loss.Own does not name it .* ce, focal'):
@@ -580,6 +580,6 @@ def test_a_loss_that_no_task_lists_serves_those_that_its_class_names(own_loss):
         select_loss(options(loss='own'))
 
 
-def test_a_loss_that_a_task_lists_needs_no_tasks(own_loss, monkeypatch):
+def test_a_listed_loss_needs_no_tasks_attribute(own_loss, monkeypatch):
     monkeypatch.setitem(LOSSES_OF, 'depth', ('own',))
     assert isinstance(select_loss(options(loss='own', task='depth')), own_loss)

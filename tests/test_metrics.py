@@ -74,7 +74,7 @@ def test_classification_equals_torchmetrics(num_classes, ignore_index, seed):
 
 
 @pytest.mark.parametrize('num_classes', [3, 12])
-def test_of_class_probabilities_the_largest_counts(num_classes):
+def test_class_probabilities_count_as_their_largest_class(num_classes):
     mixed, labels = ClassificationMetrics(num_classes), ClassificationMetrics(num_classes)
     for predictions, targets in random_batches(num_classes, (), None, 0):
         certain = torch.nn.functional.one_hot(targets, num_classes).float()
@@ -160,14 +160,14 @@ def test_counts_are_integers_and_exact_beyond_float32():
     assert metrics.confusion_matrix().tolist() == [[2**24 + 1, 0], [0, 2**24]]
 
 
-def test_the_confusion_matrix_is_the_callers_own():
+def test_the_confusion_matrix_is_a_copy():
     metrics = ClassificationMetrics(3)
     metrics.update(torch.eye(3), torch.arange(3))
     metrics.confusion_matrix().fill_(7)
     assert torch.equal(metrics.confusion_matrix(), torch.eye(3, dtype=torch.int64))
 
 
-def test_reset_forgets():
+def test_reset_starts_a_new_pass():
     metrics = ClassificationMetrics(6)
     wrong, right = torch.tensor([5, 4]), torch.tensor([0, 1])
     metrics.update(logits_for(wrong, 6), right)
@@ -178,7 +178,7 @@ def test_reset_forgets():
     assert (values['acc'], values['acc_top5']) == (1, 1)
 
 
-def test_update_leaves_its_arguments_alone():
+def test_update_does_not_change_its_arguments():
     predictions, targets = torch.randn(5, 7, requires_grad=True), torch.tensor([0, 255, 6, 3, 3])
     before = predictions.detach().clone(), targets.clone()
     metrics = ClassificationMetrics(7, 255)
@@ -189,7 +189,7 @@ def test_update_leaves_its_arguments_alone():
 
 
 @pytest.mark.parametrize('kind', [ClassificationMetrics, SegmentationMetrics])
-def test_update_reads_no_value_of_the_device(kind):
+def test_update_does_not_synchronise_the_device(kind):
     # On the meta device, tensors have no values: whatever would wait for a GPU fails there.
     shape = (4,) if kind is ClassificationMetrics else (4, 8, 8)
     metrics = kind(7, 255)
@@ -290,7 +290,7 @@ def test_auroc_equals_torchmetrics(num_classes, ignore_index):
     assert over_all(metrics, batches[:1])['auroc'] != values['auroc']
 
 
-def test_auroc_leaves_out_classes_that_are_not_there():
+def test_auroc_leaves_out_absent_classes():
     values = over_all(ClassificationMetrics(3, extras=('auroc',)), [(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 0]))])
     assert values['auroc/0'] == values['auroc/1'] == values['auroc'] == 0.75
     assert math.isnan(values['auroc/2'])
@@ -298,7 +298,7 @@ def test_auroc_leaves_out_classes_that_are_not_there():
     assert math.isnan(alone['auroc'])
 
 
-def test_auroc_tells_sure_predictions_apart():
+def test_auroc_ranks_certain_predictions():
     # In float32 both probabilities of class 0 would be 1.
     logits = torch.tensor([[30.0, 0], [25.0, 0], [0.0, 30]])
     values = over_all(ClassificationMetrics(2, extras=('auroc',)), [(logits, torch.tensor([0, 1, 1]))])
@@ -315,7 +315,7 @@ def test_macro_values_of_pixels_are_extras_of_segmentation():
     assert set(names) == set(values) - set(over_all(SegmentationMetrics(4, 255), batches))
 
 
-def test_what_the_registry_says_of_values_is_what_is_computed():
+def test_registered_values_are_the_computed_values():
     args = Namespace(num_classes=6, ignore_index=None, class_names=None, metrics=None)
     maps = torch.rand(4, 6, 12, 12)
     of_task = {
@@ -350,7 +350,7 @@ def test_what_the_registry_says_of_values_is_what_is_computed():
         ('multilabel', ['auroc', 'auroc'], 'auroc auroc: a name is there twice'),
     ],
 )
-def test_further_metrics_that_do_not_fit_are_refused(task, names, says):
+def test_invalid_extra_metrics_are_refused(task, names, says):
     args = Namespace(task=task, num_classes=3, ignore_index=None, class_names=None, metrics=names)
     with pytest.raises(DanluError, match=f'--metrics: {says}'):
         select_metrics(args)
@@ -380,7 +380,7 @@ def test_select_metrics_builds_by_task():
         select_metrics(args)
 
 
-def test_what_is_monitored_is_computed():
+def test_the_monitored_value_is_computed():
     for kind, shape in ((ClassificationMetrics, (2,)), (SegmentationMetrics, (2, 3, 3))):
         metrics = kind(3)
         metrics.update(torch.randn(2, 3, *shape[1:]), torch.zeros(shape, dtype=torch.int64))

@@ -1,4 +1,4 @@
-"""Metrics of very many classes: three counts for each class, and the values that the table of them gives."""
+"""Metrics of very many classes: three counts per class give the values of the confusion matrix."""
 
 from types import SimpleNamespace
 
@@ -83,7 +83,7 @@ def test_wrong_targets_are_named_without_a_table():
 
 
 @pytest.mark.parametrize('ignored', [None, 255])
-def test_the_table_of_an_earlier_version_is_gone_on_with(ignored):
+def test_a_pass_of_an_earlier_version_with_a_table_is_resumed(ignored):
     first, rest = batches(ignored=ignored), batches(ignored=ignored, seed=1)
     old = counted(with_table(MANY, ignored), first)
     old._count_waiting()
@@ -96,7 +96,7 @@ def test_the_table_of_an_earlier_version_is_gone_on_with(ignored):
     assert same(resumed.compute(), counted(ClassificationMetrics(MANY, ignored), first + rest).compute())
 
 
-def test_small_tables_go_on_as_they_were():
+def test_a_pass_with_a_small_table_is_resumed():
     first, rest = batches(60), batches(60, seed=1)
     old = counted(ClassificationMetrics(60), first)
     resumed = ClassificationMetrics(60)
@@ -127,6 +127,6 @@ def test_a_test_of_many_classes_leaves_the_matrix_out_and_says_so(digits_run, ev
     assert 'Confusion matrix' not in page
 
 
-def test_metrics_without_keep_table_show_theirs():
+def test_metrics_without_keep_table_show_their_matrix():
     assert eval_py.shows_matrix(SimpleNamespace(confusion_matrix=lambda: None))
     assert not eval_py.shows_matrix(SimpleNamespace())

@@ -1,4 +1,4 @@
-"""The values so far that progress lines show: right, cheap, and without effect on the results."""
+"""Running values for progress lines: correct, cheap and without effect on the results."""
 
 import re
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ TASKS = {
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_the_value_so_far_is_that_of_the_batches_so_far(task):
+def test_the_running_value_is_that_of_the_batches_so_far(task):
     make, name = TASKS[task]
     metrics = make()
     assert metrics.running() == {}
@@ -51,7 +51,7 @@ def test_the_value_so_far_is_that_of_the_batches_so_far(task):
 
 
 @pytest.mark.parametrize('task', TASKS)
-def test_looking_does_not_change_a_bit_of_the_result(task):
+def test_running_does_not_change_the_result(task):
     make, _ = TASKS[task]
     seen, unseen = make(), make()
     for batch in batches(task, 7):
@@ -88,13 +88,13 @@ def test_ready_made_metrics_show_what_is_cheap_and_the_first_three():
     assert re.fullmatch(r'loss 0\.5000 acc \d\.\d{4} each \d\.\d{4} mean 5\.0000', running_text(0.5, seen))
 
 
-def test_a_set_of_which_all_is_ignored_so_far_has_no_value():
+def test_there_is_no_running_value_if_all_targets_are_ignored():
     metrics = ClassificationMetrics(3, ignore_index=1)
     metrics.update(torch.zeros(4, 3), torch.ones(4, dtype=torch.int64))
     assert metrics.running() == {}
 
 
-def test_the_text_has_the_loss_first_and_takes_metrics_that_cannot_say():
+def test_running_text_begins_with_the_loss_and_allows_metrics_without_running():
     metrics = ClassificationMetrics(2)
     metrics.update(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     assert running_text(0.25, metrics) == 'loss 0.2500 acc 0.5000'

@@ -1,4 +1,4 @@
-"""load_match_dict as torch_base's programs call it."""
+"""load_match_dict, as programs of torch_base call it."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def network(classes):
 
 
 @pytest.mark.parametrize('wrapped', [False, True])
-def test_what_matches_in_name_and_shape_is_loaded_and_the_rest_is_told(tmp_path, capsys, wrapped):
+def test_matching_weights_are_loaded_and_the_others_are_printed(tmp_path, capsys, wrapped):
     source, model = network(2), network(5)
     path, last = tmp_path / '00_000000.pth', model[1].weight.clone()
     torch.save((nn.DataParallel(source) if wrapped else source).state_dict(), path)
@@ -33,7 +33,7 @@ def test_the_weights_of_a_run_are_found_in_its_checkpoint(tmp_path):
     assert torch.equal(model[1].weight, source[1].weight)
 
 
-def test_a_file_of_which_nothing_matches_is_refused(tmp_path):
+def test_a_file_without_matching_weights_is_refused(tmp_path):
     torch.save(nn.Conv2d(1, 1, 1).state_dict(), tmp_path / 'other.pth')
     with pytest.raises(DanluError, match='none of its 2 weights fits Sequential'):
         load_match_dict(network(2), tmp_path / 'other.pth')

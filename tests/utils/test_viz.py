@@ -1,4 +1,4 @@
-"""Pictures: exact pixels where they are defined, and size, colour and ink of the text."""
+"""Images: exact pixels where they are defined, and size and colour of text."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_denormalise_needs_a_mean_for_each_channel():
 
 
 @pytest.mark.parametrize('kind', [torch.tensor, np.array], ids=['tensor', 'array'])
-def test_colour_mask_paints_what_is_no_class_black(kind):
+def test_colour_mask_paints_values_outside_the_classes_black(kind):
     painted = viz.colour_mask(kind([[0, 1, 2], [3, 255, -3]]), class_colours(3))
     blue, orange, green = class_colours(3).tolist()
     assert painted.dtype == np.uint8
@@ -62,7 +62,7 @@ def test_colour_mask_paints_what_is_no_class_black(kind):
     assert viz.colour_mask(kind([[0, 1]]), class_colours(3), ignore_index=1).tolist() == [[blue, [0, 0, 0]]]
 
 
-def test_colour_mask_keeps_a_class_that_is_black_apart_from_what_is_none():
+def test_colour_mask_keeps_a_black_class_apart_from_ignored_pixels():
     voc = np.array([[0, 0, 0], [128, 0, 0]], dtype=np.uint8)
     assert viz.colour_mask(np.array([[0, 1, 255]]), voc).tolist() == [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
 
@@ -98,7 +98,7 @@ def test_overlay_mixes_and_leaves_ignored_pixels():
     assert viz.overlay(picture, mask, colours, ignore_index=1, alpha=1).tolist() == [[[100] * 3, [100] * 3]]
 
 
-def test_overlay_refuses_what_does_not_fit():
+def test_overlay_refuses_images_and_masks_of_different_sizes():
     with pytest.raises(ValueError, match='alpha'):
         viz.overlay(noise(3, 2, 2), np.zeros((2, 2)), class_colours(2), alpha=1.5)
     with pytest.raises(ValueError, match='differ in size'):
@@ -272,7 +272,7 @@ def test_grid_is_no_wider_than_its_pictures():
 
 
 @pytest.mark.parametrize(('pictures', 'columns'), [([], 2), ([np.zeros((2, 2, 3), np.uint8)], 0)])
-def test_grid_refuses_nothing(pictures, columns):
+def test_an_empty_grid_is_refused(pictures, columns):
     with pytest.raises(ValueError, match='needs pictures and columns'):
         viz.grid(pictures, columns)
 
@@ -308,7 +308,7 @@ def test_a_sheet_of_large_pictures_is_made_smaller():
 
 
 def test_a_title_is_not_higher_than_a_long_picture():
-    """Letters by the width alone would take gigabytes for a strip."""
+    """A font size by the width only would need gigabytes for a strip."""
     strip = np.zeros((3, 60_000, 3), np.uint8)
     assert viz.titled(strip, 'input').shape[0] < 40
     assert viz.captioned(strip, [('a class', viz.INK)]).shape[0] < 40

@@ -1,4 +1,4 @@
-"""Names in .csv files: text to a spreadsheet, and the same names again to who reads them."""
+"""Names in .csv files are escaped for spreadsheets and unescaped by readers."""
 
 import csv
 

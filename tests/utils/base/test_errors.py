@@ -1,4 +1,4 @@
-"""A mistake of the user's ends in one line and exit code 2; a mistake of the program's keeps its traceback."""
+"""Errors of the user end in one line and exit status 2; errors of the program keep their traceback."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from utils.base.registry import PROJECT
 
 
 class Broken:
-    """A data set that fails in the process that loads it."""
+    """A data set that raises in the worker process."""
 
     def __len__(self):
         return 1
@@ -31,7 +31,7 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_code_2():
     assert (done.returncode, done.stdout, done.stderr) == (2, 'begun\n', 'train.py: error: --lr is 0: raise it\n')
 
 
-def test_what_goes_well_returns():
+def test_main_returns_without_an_error():
     done = run('def main():\n    print("begun")')
     assert (done.returncode, done.stdout, done.stderr) == (0, 'begun\nafter\n', '')
 
@@ -47,7 +47,7 @@ def test_an_exit_keeps_its_code():
     assert run('def main():\n    sys.exit(5)').returncode == 5
 
 
-def test_ctrl_c_is_one_line_and_what_a_shell_expects():
+def test_ctrl_c_prints_one_line_and_exits_with_130():
     done = run('def main():\n    raise KeyboardInterrupt')
     assert (done.returncode, done.stdout, done.stderr) == (130, '', 'train.py: interrupted\n')
 
@@ -57,7 +57,7 @@ def test_names_that_are_not_utf_8_can_be_printed():
     assert (done.returncode, done.stderr) == (2, 'train.py: error: no picture: 丹炉\\udcff.png\n')
 
 
-def test_a_message_is_freed_from_what_a_worker_wraps_around_it():
+def test_a_message_is_unwrapped_from_that_of_a_worker():
     with pytest.raises(DanluError) as caught:
         next(iter(DataLoader(Broken(), num_workers=1)))
     assert 'Traceback' in str(caught.value)  # else this test shows nothing

@@ -1,4 +1,4 @@
-"""Whose programs --code then runs: those of one's own runs without a question, a stranger's only where allowed."""
+"""--code then runs programs of the user's own runs without asking, others only with permission."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ print(f'results: {out}')
 
 @pytest.fixture
 def stranger(tmp_path, monkeypatch):
-    """Return a checkpoint (Path) in the directory of a run that somebody else has made."""
+    """Return a checkpoint (Path) in the directory of a run of somebody else."""
     for name in ('XDG_CACHE_HOME', 'XDG_STATE_HOME', 'OUT'):
         monkeypatch.setenv(name, str(tmp_path / name))
     (tmp_path / 'OUT').mkdir()
@@ -60,7 +60,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def answer(monkeypatch):
-    """Return a function that puts a terminal in the place of stdin and stderr, with this answer typed in."""
+    """Return a function that replaces stdin and stderr by a terminal on which an answer is typed."""
 
     def type_in(text):
         monkeypatch.setattr(sys, 'stdin', Terminal(text))
@@ -96,8 +96,8 @@ def test_own_programs_are_run_wherever_the_run_was_moved(stranger, tmp_path, cap
     assert ran(tmp_path)
 
 
-def test_what_lies_in_the_run_makes_nothing_known(stranger, tmp_path):
-    """A stranger can put anything there, also what the state directory has of the user's own runs."""
+def test_files_of_a_run_do_not_make_its_archive_known(stranger, tmp_path):
+    """A stranger could put anything there, also a copy of the user's state directory."""
     note_archive(sha256_of(stranger), 'x')
     shutil.copytree(tmp_path / 'XDG_STATE_HOME', stranger.parent, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / 'XDG_STATE_HOME')
@@ -130,7 +130,7 @@ def test_only_a_hash_can_be_known(sha256):
     assert find_known_run(sha256) is None
 
 
-def test_where_nothing_can_be_noted_the_run_says_so(tmp_path, monkeypatch):
+def test_a_run_says_so_if_its_archive_cannot_be_recorded(tmp_path, monkeypatch):
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file'))
     (line,) = note_archive('0' * 64, tmp_path)
@@ -151,7 +151,7 @@ def test_the_permission_is_for_one_start(tmp_path):
     assert not parse_test_args(words, {'trust_code': True, 'num_classes': 3}).trust_code
 
 
-def test_without_code_it_is_about_nothing(tmp_path, capsys):
+def test_trust_code_without_code_is_refused(tmp_path, capsys):
     (tmp_path / 'best.pth').write_text('')
     with pytest.raises(SystemExit):
         parse_test_args(['--load_model_path', str(tmp_path / 'best.pth'), '--trust_code', '--num_classes', '3'])
@@ -159,7 +159,7 @@ def test_without_code_it_is_about_nothing(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('own', [False, True])
-def test_only_for_own_runs_the_code_of_then_is_advised(stranger, own, capsys):
+def test_code_is_advised_for_own_runs_only(stranger, own, capsys):
     if own:
         note_archive(sha256_of(stranger), stranger.parent)
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Cores, threads and the choice of GPUs, without needing any."""
+"""Cores, threads and the selection of GPUs, without a GPU."""
 
 import os
 from argparse import Namespace
@@ -12,7 +12,7 @@ from utils.base.machine import check_process_count, cpu_cores, describe_device, 
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Return a function that makes torch see so many GPUs."""
+    """Return a function that makes torch report a number of GPUs."""
 
     def see(count):
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: count)
@@ -26,7 +26,7 @@ def gpus(monkeypatch):
 
 
 def options(gpus=None, device='auto'):
-    """Return what select_gpus reads."""
+    """Return the options that select_gpus reads."""
     return Namespace(gpus=gpus, device=device)
 
 
@@ -62,13 +62,13 @@ def test_gpus_are_chosen_and_named(gpus, visible, args, device, chosen, said):
         (2, options([0, 0]), '--gpus 0 0: an index is repeated'),
     ],
 )
-def test_a_choice_that_cannot_be_is_refused(gpus, visible, args, message):
+def test_an_impossible_choice_of_gpus_is_refused(gpus, visible, args, message):
     gpus(visible)
     with pytest.raises(DanluError, match=message):
         select_gpus(args)
 
 
-def test_the_first_gpu_is_taken_again_after_another_one(gpus, monkeypatch):
+def test_the_first_gpu_is_selected_after_another_one(gpus, monkeypatch):
     current = gpus(2)
     monkeypatch.setattr(torch.cuda, 'is_initialized', lambda: len(current) > 1)
     for chosen in (1, 0):
@@ -105,7 +105,7 @@ def test_cores_are_those_that_this_process_may_use():
         ('5', 3, 0, 3),
     ],
 )
-def test_threads_are_what_the_workers_leave(monkeypatch, variable, wanted, workers, threads):
+def test_threads_are_the_cores_that_the_workers_leave(monkeypatch, variable, wanted, workers, threads):
     monkeypatch.setattr('utils.base.machine.cpu_cores', lambda: 6)
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     if variable:
@@ -134,7 +134,7 @@ def test_a_machine_starts_no_thousand_processes_or_threads(monkeypatch):
 @pytest.mark.parametrize(
     ('limit', 'share'), [('max\n', None), ('1000000\n', 1_000_000), (f'{2**60}\n', None), (None, None)]
 )
-def test_memory_is_the_machines_or_what_a_container_may_use(monkeypatch, tmp_path, limit, share):
+def test_memory_is_that_of_the_machine_or_the_container(monkeypatch, tmp_path, limit, share):
     monkeypatch.setattr('utils.base.machine.CONTAINER_LIMIT', tmp_path / 'memory.max')
     if limit is not None:
         (tmp_path / 'memory.max').write_text(limit)

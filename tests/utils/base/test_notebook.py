@@ -1,4 +1,4 @@
-"""What a cell of a notebook shows, by a stand-in for IPython that keeps what the cell displays."""
+"""Output in notebook cells, recorded by a fake IPython."""
 
 import sys
 import types
@@ -16,19 +16,19 @@ from utils.base.progress import Progress
 
 
 class Handle:
-    """Keeps what was shown in one place of a cell, the latest last."""
+    """Records what one display handle of a cell has shown."""
 
     def __init__(self, first):
         self.shown = [first]
 
     def update(self, content, raw=False):
-        """Show something else there."""
+        """Replace what is shown."""
         self.shown.append(content)
 
 
 @pytest.fixture
 def kernel(monkeypatch):
-    """Put a kernel of a notebook in the place of IPython; return its cell number and the places of its cells."""
+    """Replace IPython by a fake kernel; return its execution count and the handles of its cells."""
     kernel = SimpleNamespace(execution_count=1, kernel=object(), places=[])
 
     def display(content, raw=False, display_id=False):
@@ -53,7 +53,7 @@ def clock(monkeypatch):
     return now
 
 
-def test_a_kernel_is_known_and_a_shell_of_ipython_is_none(kernel):
+def test_a_kernel_is_a_notebook_and_a_shell_of_ipython_is_not(kernel):
     assert is_notebook()
     kernel.kernel = None
     assert not is_notebook()
@@ -95,7 +95,7 @@ def run_of(tmp_path, live=False):
 
 
 def pictures(kernel):
-    """Return the places of a cell that hold pictures (list of lists)."""
+    """Return the handles of a cell that hold images (list of lists)."""
     return [place.shown for place in kernel.places if isinstance(place.shown[0], tuple)]
 
 
@@ -107,7 +107,7 @@ def test_the_curves_are_shown_at_the_end(kernel, tmp_path, capsys):
     assert len(lines) == 2 and not any(':' in line for line in lines), 'a cell is narrow: the time is in log.txt alone'
 
 
-def test_live_curves_are_drawn_anew_after_each_epoch_in_the_same_place(kernel, tmp_path, monkeypatch):
+def test_live_curves_are_updated_after_each_epoch(kernel, tmp_path, monkeypatch):
     drawn, draw = [], notebook.CellCurves.epoch_ended
     monkeypatch.setattr(CellCurves, 'epoch_ended', lambda self, logger: drawn.append(draw(self, logger)))
     run_of(tmp_path, live=True)
@@ -127,7 +127,7 @@ def test_live_curves_without_a_notebook_are_those_of_the_file(tmp_path, monkeypa
     assert there == [True] * 3
 
 
-def test_a_page_is_a_frame_of_its_own(tmp_path):
+def test_a_report_is_an_iframe(tmp_path):
     path = tmp_path / 'report.html'
     path.write_text('<p title="a">1 & 2</p>', encoding='utf-8')
     page = NotebookReport(path)

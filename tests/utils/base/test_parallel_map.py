@@ -1,4 +1,4 @@
-"""Calls in forked processes: who is called, what comes back, and what becomes of a process that is killed."""
+"""Calls in forked processes: which are made, their results, and killed processes."""
 
 import mmap
 import os

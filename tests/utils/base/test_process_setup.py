@@ -1,4 +1,4 @@
-"""What is settled before torch is imported, each time in a Python of its own."""
+"""Settings before torch is imported, each in a new interpreter."""
 
 import ctypes
 import os
@@ -26,7 +26,7 @@ LOADED = "loaded = 'torch._dynamo.convert_frame' in sys.modules\n"
 
 
 def run(code, *words):
-    """Run Python code in the project's directory and return what it printed (str)."""
+    """Run Python code in the project's directory and return its output (str)."""
     done = subprocess.run(
         [sys.executable, '-c', code, *words], capture_output=True, text=True, check=False, cwd=PROJECT
     )
@@ -58,8 +58,8 @@ print(kept, held.hblkhd - before.hblkhd >= 2**26, freed.arena >= held.arena >= 2
 @pytest.mark.skipif(
     platform.libc_ver()[0] != 'glibc' or not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='needs glibc 2.33 or newer'
 )
-def test_freed_memory_is_kept_for_what_comes_next(monkeypatch):
-    """By default glibc maps each block of 64 MiB anew; with it the block lies in the heap, which does not shrink."""
+def test_freed_memory_is_reused(monkeypatch):
+    """By default glibc maps each block of 64 MiB again; with the setting it is in the heap, which does not shrink."""
     for name in [name for name in os.environ if name.startswith(('MALLOC_', 'GLIBC_TUNABLES'))]:
         monkeypatch.delenv(name)
     assert run(MALLINFO).startswith('False True ')
@@ -128,7 +128,7 @@ def test_a_compiler_that_is_loaded_stays():
     assert run(code) == 'True'
 
 
-def test_the_first_step_comes_without_what_it_does_not_need(tmp_path):
+def test_the_first_step_runs_without_unneeded_imports(tmp_path):
     code = f"""
 from options import parse_train_args
 from train import Trainer

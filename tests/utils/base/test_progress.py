@@ -1,4 +1,4 @@
-"""The bar on a terminal, and the rare lines elsewhere."""
+"""The progress bar on a terminal, and lines elsewhere."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from utils.base.progress import Bar, Progress
 
 @pytest.fixture(autouse=True)
 def at_a_terminal(monkeypatch):
-    """Take away what says that the tests themselves run in a CI job or a notebook."""
+    """Unset the variables of CI jobs and notebooks, in which the tests may run."""
     for name in ('CI', 'JPY_PARENT_PID', 'MPLBACKEND'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('TERM', 'xterm')
@@ -23,7 +23,7 @@ def at_a_terminal(monkeypatch):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Return a list of the time in seconds that a bar sees, which changes only where a test changes it."""
+    """Return a list with the time in seconds that a bar sees; only tests change it."""
     now = [100.0]
     monkeypatch.setattr(progress, 'time', SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr('tqdm.std.time', lambda: now[0])
@@ -32,7 +32,7 @@ def clock(monkeypatch):
 
 @contextlib.contextmanager
 def stderr(terminal):
-    """Put a file, or what says that it is a terminal, in the place of stderr and give it.
+    """Replace stderr by a file, perhaps one that claims to be a terminal, and return it.
 
     Not a fixture: pytest puts its own stderr back before the test begins.
     """
@@ -81,7 +81,7 @@ def test_a_terminal_gets_a_bar_with_count_rate_time_and_text(clock):
 
 
 def bar_of(columns, done=25_344, total=60_000, seconds=30, text='loss 0.1234'):
-    """Return what a bar looks like on a terminal of so many columns (str)."""
+    """Return a bar as text (str) on a terminal with a number of columns."""
     bar = Bar(total=total, desc='epoch 3/10', file=io.StringIO(), ncols=columns)
     bar.n, bar.start_t = done, bar.start_t - seconds
     bar.set_postfix_str(text, refresh=False)
@@ -108,7 +108,7 @@ def test_a_bar_shows_what_braces_a_text_has():
     'environ', [{'CI': 'true'}, {'CI': '1'}, {'TERM': 'dumb'}, {'JPY_PARENT_PID': '17'},
                 {'MPLBACKEND': 'module://matplotlib_inline.backend_inline'}],
 )  # fmt: skip
-def test_a_terminal_that_nobody_looks_at_gets_no_bar(environ, clock, monkeypatch):
+def test_an_unwatched_terminal_gets_no_bar(environ, clock, monkeypatch):
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     bar = Progress(loader(), 'epoch 1/2', print)
@@ -163,7 +163,7 @@ def test_rate_is_pictures_per_second(clock):
     assert bar.rate() == pytest.approx(10 / 1.5)
 
 
-def test_waiting_for_batches_is_told_from_working_on_them(clock):
+def test_time_spent_waiting_for_batches_is_measured(clock):
 
     def slow_loader():
         for _ in range(4):

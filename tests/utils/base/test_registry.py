@@ -1,4 +1,4 @@
-"""Registries: read without importing, and one line that says what is wrong with an entry."""
+"""Registries are read without imports, and invalid entries give one-line errors."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from utils.base.registry import PROJECT, load_entry, read_registry, unknown_name
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """Return a function that writes a module of a project of its own, which can be imported."""
+    """Return a function that writes an importable module of another project."""
     monkeypatch.setattr(registry, 'PROJECT', tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)
@@ -62,7 +62,7 @@ def test_a_file_without_a_registry_that_can_be_read(project, text, says):
         read_registry('place', 'ENTRIES')
 
 
-def test_what_a_notebook_added_counts(project):
+def test_entries_added_by_a_notebook_are_read(project):
     project('filled', "ENTRIES = {'a': 'x.A'}")
     import filled
 
@@ -126,14 +126,14 @@ def test_only_the_chosen_entry_is_imported(project):
         ('Good', "model 'mine' is registered as Good: it needs the module too, package.module.Good"),
     ],
 )
-def test_an_entry_that_leads_nowhere(project, path, says):
+def test_an_entry_with_an_invalid_path(project, path, says):
     project('case.module', 'class Good: pass')
     with pytest.raises(DanluError) as refused:
         load_entry({'mine': path}, 'mine', 'model')
     assert str(refused.value) == says
 
 
-def test_a_fault_inside_the_chosen_file_is_shown_as_it_is(project):
+def test_an_import_error_in_the_chosen_file_is_raised_unchanged(project):
     project('faulty.attribute', 'import math\nmath.no_such_thing\nclass Good: pass')
     project('faulty.missing', 'import no_such_package\nclass Good: pass')
     with pytest.raises(AttributeError, match='no_such_thing'):

@@ -1,4 +1,4 @@
-"""Files are opened by utils/base/regular_files.py alone, so that nothing waits for a pipe in the place of a file."""
+"""All code opens files by utils/base/regular_files.py, so that nothing waits for a pipe in place of a file."""
 
 import ast
 import os
@@ -180,7 +180,7 @@ def test_a_pipe_is_refused_at_once_for_writing_too(tmp_path, mode):
 
 
 @needs_pipes
-def test_a_pipe_that_takes_the_place_of_a_file_meanwhile_is_refused(tmp_path, monkeypatch):
+def test_a_pipe_that_replaces_a_checked_file_is_refused(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / 'x')
     monkeypatch.setattr('utils.base.regular_files.check_regular', lambda path: None)
     with pytest.raises(NotRegularError):
@@ -224,7 +224,7 @@ def test_an_error_of_writing_has_the_name_of_the_file(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, 'SEEK_HOLE'), reason='this system does not tell of holes')
 @pytest.mark.parametrize(('before', 'behind'), [(b'', b''), (b'begin', b''), (b'begin', b'end')])
-def test_a_file_that_is_a_hole_is_not_read(tmp_path, before, behind):
+def test_a_sparse_file_is_not_read(tmp_path, before, behind):
     path = tmp_path / 'x'
     path.write_bytes(before)
     os.truncate(path, 2**40)

@@ -1,4 +1,4 @@
-"""Writing to stdout and stderr never ends a program: an Output drops what it cannot write, and escapes what it must."""
+"""Writing to stdout and stderr never raises: an Output drops or escapes what cannot be written."""
 
 import errno
 import io
@@ -19,7 +19,7 @@ def pipe(encoding='utf-8', **options):
 
 
 @pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'cp1252', 'gbk', 'utf-8'])
-def test_what_the_encoding_lacks_is_escaped(encoding):
+def test_characters_that_the_encoding_lacks_are_escaped(encoding):
     file = io.BytesIO()
     stream = io.TextIOWrapper(file, encoding=encoding)
     output = Output(stream)
@@ -72,8 +72,8 @@ def test_a_full_disk_raises_nothing():
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def test_a_terminal_that_does_not_wait_is_waited_for():
-    """Who shares it, such as a Node.js parent, may have set O_NONBLOCK: then a write fails when the reader is slow."""
+def test_a_non_blocking_terminal_is_made_blocking():
+    """Another user of the terminal, such as a Node.js parent, may set O_NONBLOCK: writes fail if the reader is slow."""
     reading, stream = pipe()
     os.set_blocking(stream.fileno(), False)
     output, text = Output(stream), 'x' * 300_000 + '\n'
@@ -118,7 +118,7 @@ run_main(main, 'x.py')
 
 
 def run_with(stdout, stderr, how):
-    """Run PROGRAM with descriptors for its streams (None: closed); return its exit status and how far it came."""
+    """Run PROGRAM with descriptors for its streams (None: closed); return its exit status and progress."""
     reading, writing = os.pipe()
     shell = f'exec "$0" -c "$1" "$2" 3>&{writing}' + ' >&-' * (stdout is None) + ' 2>&-' * (stderr is None)
     command = ['bash', '-c', shell, sys.executable, PROGRAM, how]
@@ -132,7 +132,7 @@ def run_with(stdout, stderr, how):
 
 @pytest.mark.parametrize(('how', 'status'), [('go on', 0), ('counts', 141), ('raise', 1)])
 def test_the_exit_status_of_a_program_whose_pipe_is_broken_is_right(how, status):
-    """Python itself exits with 120 where it cannot flush stdout at its end."""
+    """Python exits with 120 if it cannot flush stdout at exit."""
     reading, writing = os.pipe()
     os.close(reading)
     assert run_with(writing, writing, how) == (status, b'...')

@@ -1,4 +1,4 @@
-"""What people type for options and names, and what "did you mean" answers."""
+"""Synonyms of options and names, as "did you mean" shows them."""
 
 import pytest
 
@@ -89,8 +89,8 @@ def test_a_sweep_and_lists_of_names_know_them_too():
     assert close_names('wd', ['lr', 'epochs']) == []
 
 
-def test_every_word_leads_to_a_name_that_exists():
-    """A name that is renamed or removed is to be renamed or removed in the table too."""
+def test_every_synonym_belongs_to_an_existing_name():
+    """Names in the table must be renamed and removed with the options and entries."""
     from options import test_parser, train_parser
     from utils.base.registry import read_registry
 
@@ -116,7 +116,7 @@ def test_models_of_the_libraries_are_read_without_importing_them():
     assert in_libraries('resnet1', ['torchvision:']) == []
 
 
-def test_a_parser_of_ones_own_proposes_its_own_options(capsys):
+def test_a_custom_parser_proposes_its_own_options(capsys):
     parser = Parser(prog='x')
     parser.add_argument('--model')
     assert 'did you mean --model?' in said(capsys, parser.parse_args, ['--models', 'x'])

@@ -1,4 +1,4 @@
-"""Whether somebody is looking, and what is styled then."""
+"""Whether output is watched, and styles."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from utils.base.terminal import is_watched, styled
 
 @contextlib.contextmanager
 def stdout(terminal=True):
-    """Put a file, or what says that it is a terminal, in the place of stdout and give it."""
+    """Replace stdout by a file, perhaps one that claims to be a terminal, and return it."""
     file = io.StringIO()
     file.isatty = lambda: terminal
     with contextlib.redirect_stdout(file):
@@ -19,7 +19,7 @@ def stdout(terminal=True):
 
 @pytest.fixture(autouse=True)
 def shell(monkeypatch):
-    """Set the variables that a person's shell has."""
+    """Set the variables of an interactive shell."""
     for name in ('CI', 'JPY_PARENT_PID', 'MPLBACKEND', 'NO_COLOR'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv('TERM', 'xterm-256color')

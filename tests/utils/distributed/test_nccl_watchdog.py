@@ -1,4 +1,4 @@
-"""A process that waits for one that has failed is freed, any other one is left alone."""
+"""The watchdog ends operations that wait for a failed process, and no others."""
 
 import threading
 
@@ -8,7 +8,7 @@ from utils.distributed.nccl_watchdog import NcclWatchdog
 
 
 class Stuck:
-    """A process as the watching thread sees it: it waits until it is freed."""
+    """A fake process that waits until it is freed."""
 
     def __init__(self, *answers):
         self.answers, self.freed, self.times = [*answers], threading.Event(), 0
@@ -28,7 +28,7 @@ class Stuck:
 
 @pytest.fixture
 def watched():
-    """Return a function that watches a Stuck: (process, grace in seconds) -> the Release."""
+    """Return a function that watches a Stuck: (process, grace in seconds) -> the NcclWatchdog."""
     started = []
 
     def watch(process, grace=0.01):
@@ -41,7 +41,7 @@ def watched():
         release.stop()
 
 
-def test_what_waits_for_one_that_failed_is_freed_once(watched):
+def test_an_operation_that_waits_for_a_failed_process_is_ended_once(watched):
     process = Stuck(False, False, True)
     release = watched(process)
     assert process.freed.wait(60)
@@ -64,7 +64,7 @@ def test_nobody_is_when_nobody_knows_who_has_failed(watched):
     assert process.times == 0 and not release.is_alive()
 
 
-def test_one_that_ends_by_itself_is_not(watched):
+def test_an_operation_that_ends_by_itself_is_left_alone(watched):
     process = Stuck(True)
     release = watched(process, grace=600)
     assert process.asked.acquire(timeout=60)

@@ -1,4 +1,4 @@
-"""What several processes share out, add up and agree on, in one process."""
+"""Several processes, tested in one process."""
 
 from types import SimpleNamespace
 
@@ -47,7 +47,7 @@ def test_the_parts_of_a_batch_make_up_the_batch(length, count):
 
 @pytest.mark.parametrize('count', [2, 3, 7])
 def test_no_part_of_a_last_batch_is_a_single_sample(count):
-    """Which batch normalisation cannot work on; one process alone has no such batch either."""
+    """Batch normalisation cannot use single samples; a single process has no such batch either."""
     for rest in range(2, 15):
         for rank in range(count):
             sampler = EpochBatches(16 + rest, 16, True, seed=3)
@@ -91,7 +91,7 @@ def test_shares_of_metrics_add_up(task):
 
 
 @pytest.mark.parametrize('option', ['--ema 0.9', '--compile', '--channels_last', '--amp fp16', '--optimizer adafactor'])
-def test_what_does_not_go_with_shards_is_said(monkeypatch, option):
+def test_options_that_fsdp_does_not_support_are_refused(monkeypatch, option):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     fault = fault_of_options(parse_train_args(['--parallel', 'fsdp', *option.split()]))
@@ -101,13 +101,13 @@ def test_what_does_not_go_with_shards_is_said(monkeypatch, option):
 
 @pytest.fixture
 def alone_in_a_group():
-    """Let this process be the only one of a group."""
+    """Make this process the only one of a group."""
     torch.distributed.init_process_group('gloo', store=torch.distributed.HashStore(), rank=0, world_size=1)
     yield
     torch.distributed.destroy_process_group()
 
 
-def test_a_network_that_lays_its_channels_last_can_be_sharded(alone_in_a_group):
+def test_a_channels_last_network_can_be_sharded(alone_in_a_group):
     torch.manual_seed(0)
     net, images = UNet(num_classes=3), torch.rand(2, 3, 32, 32)
     expected = net(images)
@@ -117,22 +117,22 @@ def test_a_network_that_lays_its_channels_last_can_be_sharded(alone_in_a_group):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_weights_that_lie_otherwise_can_be_sharded(alone_in_a_group):
+def test_weights_that_are_not_contiguous_can_be_sharded(alone_in_a_group):
     net = torch.nn.Linear(4, 8)
     net.weight = torch.nn.Parameter(torch.randn(4, 8).t())
     expected = net(torch.ones(2, 4))
     torch.testing.assert_close(shard(net, torch.device('cpu'))(torch.ones(2, 4)), expected)
 
 
-def test_a_process_that_was_freed_takes_what_fails_for_the_end_of_another(monkeypatch):
-    """utils.distributed.nccl_watchdog has ended the groups then, so that torch knows of no processes any more."""
+def test_errors_after_the_watchdog_are_blamed_on_the_failed_process(monkeypatch):
+    """utils.distributed.nccl_watchdog has ended the groups, so torch knows of no processes."""
     monkeypatch.setattr(processes, '_group', SimpleNamespace(why='the failure of process 0: no space left'))
     monkeypatch.setattr(processes.rank_env, 'rank_info', lambda: RankInfo(1, 2, 1))
     assert (processes.count(), processes.rank()) == (2, 1)
     assert processes.why_ended(ValueError('there is no group')) == 'the failure of process 0: no space left'
 
 
-def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, tmp_path):
+def test_processes_that_are_not_connected_do_not_train(monkeypatch, tmp_path):
     args = parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu'])
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
@@ -140,8 +140,8 @@ def test_processes_that_have_not_joined_do_not_train_side_by_side(monkeypatch, t
         Trainer(args)
 
 
-def test_what_one_process_tries_does_not_wait_for_the_others(monkeypatch):
-    """Batch norms over all processes would, in the copies of a network that --fast has in the first one."""
+def test_trials_of_one_process_do_not_wait_for_the_others(monkeypatch):
+    """Synchronised batch norms would, in the copies of a network that --fast tries in rank 0."""
     monkeypatch.setattr(processes, '_group', object())
     monkeypatch.setattr(processes, 'count', lambda: 2)
     for name, value in TORCHRUN.items():
@@ -152,7 +152,7 @@ def test_what_one_process_tries_does_not_wait_for_the_others(monkeypatch):
 
 
 def test_a_finished_run_is_drawn_by_one_process(monkeypatch, tmp_path):
-    """Two at once would take each other's half-written curves.png away."""
+    """Two processes would replace each other's incomplete curves.png."""
     drawn = []
     monkeypatch.setattr(resume, 'draw_run', lambda *given: drawn.append(given))
     state = {'recorder': {'history': [{'epoch': 1}]}}
@@ -163,7 +163,7 @@ def test_a_finished_run_is_drawn_by_one_process(monkeypatch, tmp_path):
 
 
 def test_the_loss_of_all_waits_for_no_gpu(monkeypatch):
-    """Where a number of Python's is copied to a GPU, all that it has to do before is waited for."""
+    """Copying a Python number to a GPU waits for all earlier work."""
     operations = []
 
     class Operations(TorchDispatchMode):
@@ -184,8 +184,8 @@ def test_the_loss_of_all_waits_for_no_gpu(monkeypatch):
     assert not [name for name in operations if 'lift_fresh' in name or 'local_scalar' in name]
 
 
-def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):
-    """As of a program of one's own, by parse_train_args alone; here as one of those that are not the first."""
+def test_all_processes_learn_the_directory_of_a_run_that_was_not_prepared(monkeypatch, tmp_path):
+    """A custom program may use parse_train_args only; this process is not rank 0."""
     monkeypatch.setattr(processes, 'is_first', lambda: False)
     monkeypatch.setattr(processes, 'broadcast_from_rank0', lambda function: str(tmp_path / 'run'))
     monkeypatch.setattr(train, 'select_lock', NoLock)
@@ -194,14 +194,14 @@ def test_all_learn_where_a_run_is_that_was_not_prepared(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == [], 'it writes nothing itself'
 
 
-def test_the_place_is_what_torchrun_says():
+def test_the_rank_is_that_of_torchrun():
     assert rank_info_of({}) == RankInfo(0, 1, 0)
     assert rank_info_of({'WORLD_SIZE': '4', 'RANK': '1'}) == RankInfo(0, 1, 0), 'of something else'
     assert rank_info_of({**TORCHRUN, 'RANK': '5', 'WORLD_SIZE': '8', 'LOCAL_RANK': '1'}) == RankInfo(5, 8, 1)
 
 
-def test_a_step_that_is_not_finite_is_met_at_the_same_step_by_all(monkeypatch):
-    """On GPUs, one of which may know of it sooner than another."""
+def test_all_processes_handle_a_nonfinite_step_at_the_same_step(monkeypatch):
+    """One GPU may learn of the step sooner than another."""
     net = torch.nn.Linear(2, 1)
     guard = NonFiniteGuard(net, torch.optim.SGD(net.parameters(), 0.1, fused=True), waits=False)
     guard.waits = False  # as on a GPU

@@ -1,4 +1,4 @@
-"""Colours of classes: the same everywhere, and told apart by all readers."""
+"""Colours of classes are the same everywhere and distinguishable by all readers."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ def test_a_class_keeps_its_colour_and_no_other_has_it():
     assert many[:2].tolist() == [[0, 114, 178], [230, 159, 0]]
 
 
-def test_the_first_colours_are_told_apart_by_all_readers_and_from_black():
+def test_the_first_colours_are_distinguishable_by_all_readers():
     seen = colours.as_seen(np.vstack([colours.class_colours(21), [colours.BLACK]]))
     distances = np.linalg.norm(seen[:, :, None] - seen[:, None], axis=-1) + 9 * np.eye(seen.shape[1])
     assert distances[0].min() > 0.1  # by Oklab, in which black and white are 1 apart
@@ -53,6 +53,6 @@ def test_a_palette_takes_their_place():
         colours.colours_for(args)
 
 
-def test_what_belongs_to_no_class_is_black_unless_a_class_is():
+def test_ignored_pixels_are_black_unless_a_class_is():
     assert colours.ignored_colour(colours.class_colours(50)) == (0, 0, 0)
     assert colours.ignored_colour([[1, 0, 0], [0, 0, 0]]) == (224, 224, 192)

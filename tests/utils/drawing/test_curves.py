@@ -1,4 +1,4 @@
-"""The picture of a run's epochs: which panels there are, what is marked, and that nothing in it is drawn over."""
+"""curves.png: panels, marks and layout."""
 
 import math
 
@@ -15,7 +15,7 @@ BLUE, ORANGE, GREEN = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)
 
 
 def history_of(epochs, names=('loss', 'acc'), **changed):
-    """Return rows of so many epochs; `changed` has val_acc={epoch: value} and the like."""
+    """Return the rows of a number of epochs; `changed` overrides values: val_acc={epoch: value}."""
     rows = []
     for epoch in range(1, epochs + 1):
         row = {'epoch': epoch}
@@ -34,7 +34,7 @@ def lines_of(axes):
 
 
 def upright(axes):
-    """Return where the vertical lines of a panel stand, by colour (dict of list of float)."""
+    """Return the positions of the vertical lines of a panel, by colour (dict of list of float)."""
     found = {}
     for line in axes.lines:
         if len(line.get_xdata()) == 2 and line.get_ydata()[0] == 0 and line.get_ydata()[1] == 1:
@@ -48,7 +48,7 @@ def test_the_loss_comes_first_and_its_parts_last():
     assert panels_of(rows, 'val/f1_macro')[:3] == ['loss', 'f1_macro', 'acc']
 
 
-def test_details_are_drawn_where_they_are_monitored_or_nothing_stands_for_them():
+def test_details_have_panels_if_they_are_monitored_or_have_no_mean():
     rows = history_of(2, ('loss', 'f1_macro', 'precision_macro', 'recall_macro'))
     assert panels_of(rows, 'val/recall_macro') == ['loss', 'recall_macro', 'f1_macro']
     assert panels_of(history_of(2, ('loss', 'precision_macro'))) == ['loss', 'precision_macro']
@@ -94,7 +94,7 @@ def test_where_a_run_was_resumed_is_marked():
     assert figure.legends[0].get_texts()[-1].get_text() == 'resumed (2 times)'
 
 
-def test_gaps_stay_gaps_and_what_stands_alone_between_them_has_a_mark():
+def test_gaps_stay_gaps_and_isolated_values_have_markers():
     nans = dict.fromkeys((3, 5, 6, 40), math.nan) | {10: math.inf}
     acc = figure_of(history_of(40, val_acc=nans)).axes[2]
     (line,) = [line for line in acc.lines if line.get_color() == '#D55E00']
@@ -102,13 +102,13 @@ def test_gaps_stay_gaps_and_what_stands_alone_between_them_has_a_mark():
     assert [i + 1 for i in line.get_markevery()] == [4]
 
 
-def test_a_value_that_never_is_a_number_says_so(tmp_path):
+def test_a_panel_without_numbers_says_so(tmp_path):
     rows = history_of(3, ('loss', 'r2'), **{f'{s}_r2': dict.fromkeys((1, 2, 3), math.nan) for s in ('train', 'val')})
     draw_curves(rows, tmp_path / 'curves.png')
     assert [text.get_text() for text in figure_of(rows).axes[2].texts] == ['no number in any epoch']
 
 
-def test_a_wild_first_epoch_does_not_press_the_others_flat():
+def test_an_outlier_in_the_first_epoch_is_cut_off():
     rows = history_of(20, ('loss', 'r2'), val_r2={1: -5000.0})
     r2 = figure_of(rows).axes[2]
     assert -1 < r2.get_ylim()[0] < r2.get_ylim()[1] < 6
@@ -126,7 +126,7 @@ def test_a_loss_over_several_powers_of_ten_has_a_logarithmic_scale():
 
 
 @pytest.mark.filterwarnings('error::UserWarning')  # such as that of a character that no font has
-def test_nothing_is_drawn_over_something_else():
+def test_texts_do_not_overlap():
     figure = figure_of(history_of(12, ('loss', 'acc', 'f1_macro', 'auroc', '准确率')), ('val/acc', 12), [3], '丹炉_1')
     figure.canvas.draw()
     boxes = [axes.get_tightbbox() for axes in figure.axes] + [figure.legends[0].get_window_extent()]

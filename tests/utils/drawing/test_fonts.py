@@ -1,4 +1,4 @@
-"""Text in any script: the right font, lines that fit, and no boxes where there is no font."""
+"""Text in any script: fonts, line breaks, and characters without a font."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def drawn(text, size=20):
 
 @pytest.fixture
 def no_system_fonts(monkeypatch):
-    """Take all fonts away but Pillow's and matplotlib's."""
+    """Hide all fonts except those of Pillow and matplotlib."""
     monkeypatch.setattr('matplotlib.font_manager.findSystemFonts', lambda: [])
     for cached in (fonts._files, fonts.face_of):
         cached.cache_clear()
@@ -38,7 +38,7 @@ def test_accents_are_of_the_font_of_their_word_and_however_they_are_stored():
     assert fonts.class_label(0, ['Ägypten']) == 'Ägypten'
 
 
-def test_what_no_font_has_is_no_box(no_system_fonts):
+def test_characters_that_no_font_has_are_not_drawn_as_boxes(no_system_fonts):
     assert fonts.missing_characters('猫 cat') == '猫'
     assert fonts.class_label(2, ['a', 'b', '猫']) == '2'
     assert fonts.class_label(0, ['猫 (cat)']) == '0 (cat)'
@@ -46,7 +46,7 @@ def test_what_no_font_has_is_no_box(no_system_fonts):
     assert [text for _, text in fonts.split_by_font('a猫')] == ['a?']
 
 
-def test_the_user_is_told_once_and_what_to_do(no_system_fonts):
+def test_missing_fonts_are_reported_once_with_a_remedy(no_system_fonts):
     [note] = fonts.note_of_fonts(['cat', '猫', '狗'])
     assert "no font here has 猫 of the class name '猫' (and 1 names more)" in note
     assert 'fonts-noto-cjk' in note
@@ -99,7 +99,7 @@ def test_lines_are_broken_where_words_end():
     assert lines[-1].endswith('W...')
 
 
-def test_what_is_too_wide_ends_in_an_ellipsis():
+def test_text_that_is_too_wide_ends_in_an_ellipsis():
     short = fonts.shortened('pred: ' + 'W' * 200, 13, 100)
     assert short.startswith('pred: WW')
     assert short.endswith('W...')

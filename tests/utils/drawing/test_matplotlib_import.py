@@ -1,4 +1,4 @@
-"""Pictures are drawn whatever backend the environment names: Jupyter names one that another environment may lack."""
+"""Figures are drawn under any MPLBACKEND: Jupyter names one that another environment may lack."""
 
 import ast
 import os
@@ -33,7 +33,7 @@ def test_curves_are_drawn_whatever_mplbackend_says(backend, tmp_path, interprete
 
 
 def test_the_backend_of_a_notebook_goes_on_to_show_its_plots(tmp_path, interpreter):
-    """The drawing of a run imports matplotlib first, the code of the notebook asks pyplot for its backend later."""
+    """A run imports matplotlib first; the notebook's code uses pyplot and its backend later."""
     (tmp_path / 'inline_here.py').write_text(
         'from matplotlib.backends.backend_agg import *\ndef show(*args, **options):\n    print("shown")\n'
         'from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvas\n',

@@ -1,4 +1,4 @@
-"""The drawing of predicted against true numbers."""
+"""Plots of predicted over true numbers."""
 
 import numpy as np
 import pytest

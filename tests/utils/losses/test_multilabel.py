@@ -50,7 +50,7 @@ def test_focal_is_torchvisions_and_its_formula(gamma):
 
 
 @pytest.mark.parametrize('gamma', [0.0, 1.0, 1.5, 2.0])
-def test_focal_has_gradients_for_what_is_certain(gamma):
+def test_focal_gradients_are_finite_for_certain_predictions(gamma):
     predictions = torch.tensor([[500.0, -500, 500, 0]], requires_grad=True)
     SigmoidFocal(K, None, gamma)(predictions, torch.tensor([[1.0, 0, 0, 1]])).backward()
     assert predictions.grad.isfinite().all()

@@ -43,7 +43,7 @@ def test_tversky_with_halves_is_dice_of_certain_predictions():
     torch.testing.assert_close(Tversky(K, 255, 0.5, 0.5)(said, targets), Dice(K, 255)(said, targets))
 
 
-def test_a_larger_beta_makes_missing_dearer():
+def test_a_larger_beta_penalises_missed_pixels_more():
     truth = torch.zeros(1, 4, 4, dtype=torch.int64)
     truth[:, 1:3, 1:3] = 1
     missed = truth.clone()

@@ -21,7 +21,7 @@ def pictures(n=4, seed=0, size=(12, 14)):
 
 
 @pytest.mark.parametrize('shape', [(6, 2), (2, 3, 4, 5)])
-def test_they_are_torchs(shape):
+def test_losses_equal_those_of_torch(shape):
     generator = torch.Generator().manual_seed(0)
     predictions, targets = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
     torch.testing.assert_close(L1()(predictions, targets), nn.L1Loss()(predictions, targets))
@@ -44,7 +44,7 @@ def test_following_the_gradient_lowers_the_loss(loss):
 
 
 @pytest.mark.parametrize('loss', NUMBERS, ids=NAMES[:4])
-def test_the_gradient_where_nothing_is_wrong_is_0(loss):
+def test_the_gradient_of_a_perfect_prediction_is_0(loss):
     targets = torch.rand(2, 3)
     predictions = targets.clone().requires_grad_()
     loss(predictions, targets).backward()

@@ -35,7 +35,7 @@ def over_all(metric, batches, dtype=None):
 
 
 @pytest.mark.parametrize('seed', [0, 1])
-def test_it_equals_torchmetrics(seed):
+def test_multilabel_equals_torchmetrics(seed):
     batches = random_batches(seed)
     values = over_all(MultilabelMetrics(K, extras=('auroc',)), batches)
     for name, by_class, kind, options in (
@@ -54,7 +54,7 @@ def test_it_equals_torchmetrics(seed):
     assert 0 < exact < 1
 
 
-def test_by_hand_with_a_class_that_is_nowhere():
+def test_by_hand_with_an_absent_class():
     metrics = MultilabelMetrics(3, ['cat', 'dog', 'yak'])
     metrics.update(torch.tensor([[2.0, 1, -1], [1.0, -1, -1]]), torch.tensor([[0.0, 1, 0], [1.0, 1, 0]]))
     values = metrics.compute()
@@ -69,7 +69,7 @@ def test_by_hand_with_a_class_that_is_nowhere():
     assert math.isnan(values['ap/yak']) and math.isnan(values['f1/yak'])
 
 
-def test_no_label_at_all_is_no_error():
+def test_samples_without_labels_are_no_error():
     metrics = MultilabelMetrics(2)
     metrics.update(torch.full((3, 2), -1.0), torch.zeros(3, 2))
     values = metrics.compute()
@@ -77,7 +77,7 @@ def test_no_label_at_all_is_no_error():
     assert all(math.isnan(values[name]) for name in ('map', 'f1_macro', 'f1_micro'))
 
 
-def test_reset_forgets_and_an_empty_set_is_an_error():
+def test_reset_starts_a_new_pass_and_an_empty_set_is_an_error():
     metrics = MultilabelMetrics(K)
     over_all(metrics, random_batches())
     metrics.reset()
@@ -100,7 +100,7 @@ def test_wrong_targets_are_named():
         MultilabelMetrics(2, ['cat'])
 
 
-def test_update_reads_no_value_of_the_device():
+def test_update_does_not_synchronise_the_device():
     metrics = MultilabelMetrics(K)
     for _ in range(2):
         metrics.update(torch.empty(5, K, device='meta'), torch.empty(5, K, device='meta'))

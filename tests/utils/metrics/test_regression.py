@@ -137,7 +137,7 @@ def test_an_empty_set_is_an_error(kind):
 
 
 @pytest.mark.parametrize('kind', [RegressionMetrics, RestorationMetrics])
-def test_update_reads_no_value_of_the_device(kind):
+def test_update_does_not_synchronise_the_device(kind):
     # On the meta device, tensors have no values: whatever would wait for a GPU fails there.
     shape = (4, 2) if kind is RegressionMetrics else (4, 3, 12, 12)
     metrics = kind()

@@ -1,4 +1,4 @@
-"""Structural similarity against a direct implementation of Wang et al. 2004; the same value wherever it is shown."""
+"""Structural similarity against a direct implementation of Wang et al. 2004, and equal values in all outputs."""
 
 import csv
 import math
@@ -70,7 +70,7 @@ def test_equal_pictures_and_single_ones():
     assert SSIM()(predictions, targets).shape == ()
 
 
-def test_the_gradient_is_finite_and_there():
+def test_the_gradient_is_finite_and_not_zero():
     predictions, targets = pictures((12, 30), count=1)
     predictions.requires_grad_()
     SSIM()(predictions, targets).backward()
@@ -78,7 +78,7 @@ def test_the_gradient_is_finite_and_there():
 
 
 @pytest.mark.parametrize('size', [(10, 11), (11, 10), (4, 4)])
-def test_pictures_smaller_than_the_window_have_none(size):
+def test_images_smaller_than_the_window_have_no_ssim(size):
     metrics = RestorationMetrics()
     metrics.update(*pictures(size))
     values = metrics.compute()

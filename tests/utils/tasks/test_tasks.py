@@ -1,4 +1,4 @@
-"""What each task makes of targets and outputs."""
+"""Targets and outputs of each task."""
 
 import subprocess
 import sys
