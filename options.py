@@ -89,12 +89,13 @@ def _add_task(parser):
     libraries = list(read_registry('model.model_entry', 'LIBRARIES'))
     datasets = read_registry('data.data_entry', 'DATASETS')
     tasks = read_registry('metrics', 'METRICS')
-    group.add_argument('--model_type', default='lenet', type=model_name(models, libraries),
+    group.add_argument('--model_type', default='lenet', type=model_name(models, libraries), replaced_by=('model',),
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
-    group.add_argument('--model_args', nargs='+', type=keyword, reset_by=('model_type',),
+    group.add_argument('--model_args', nargs='+', type=keyword, reset_by=('model_type',), replaced_by=('model',),
                        help='other arguments of the constructor of the model, such as width=32 depth=3 (unet), '
                             'hidden=256,128 dropout=0.1 (mlp), padding=0 (lenet)')
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets),
+                       replaced_by=('train_loader',),
                        help=f'{", ".join(datasets)}. list: a text file names images and targets; mem_list: the same, '
                             'decoded once and kept in memory; pairs: list for restoration; folder: one directory per '
                             'class; stream: .tar, .csv or .jsonl shards; array: .csv or .npz')
@@ -180,7 +181,7 @@ def _add_targets(group):
 
 def _add_loss(parser):
     losses, arguments = read_registry('loss', 'LOSSES'), read_registry('loss', 'LOSS_ARGS')
-    group = parser.add_argument_group('loss and metrics', from_checkpoint=True)
+    group = parser.add_argument_group('loss and metrics', from_checkpoint=True, replaced_by=('loss',))
     group.add_argument('--loss', type=sum_of(losses), reset_by=('task',),
                        help=f'{losses_by_task()}. Or a weighted sum: ce+0.5*dice (default: the first of the task)')
     group.add_argument('--loss_args', nargs='+', type=keyword, reset_by=('loss', 'task'),
@@ -192,6 +193,7 @@ def _add_loss(parser):
                        help='ce, focal, bce: weight of each class in the loss; balanced: n / (K * count) over the '
                             'training samples or pixels, as in scikit-learn')
     group.add_argument('--metrics', nargs='+', type=registered('metric', metric_names()), reset_by=('task',),
+                       replaced_by=('metrics',),
                        help='metrics that are computed only on request: ' + '; '.join(
                            f'{task}: {", ".join(extra)}' for task, extra in EXTRA_METRICS.items()))
 
@@ -199,9 +201,11 @@ def _add_loss(parser):
 def _add_files(parser):
     group = parser.add_argument_group('files')
     group.add_argument('--val_list', type=existing_list, from_checkpoint=True, reset_by=('data_type',),
+                       replaced_by=('train_loader', 'val_loader'),
                        help='validation (train.py) or test (eval.py) data, as --train_list. none: train without '
                             'validation; best.pth is then chosen by train/loss')
-    group.add_argument('--data_root', type=existing_path, metavar='DIR', from_checkpoint=True, reset_by=('data_type',),
+    group.add_argument('--data_root', type=existing_path, metavar='DIR', from_checkpoint=True,
+                       reset_by=('data_type',), replaced_by=('train_loader',),
                        help='directory to which paths in list files are relative (default: that of the list file), or '
                             'directory of a downloaded data set (default: datasets/ of the project)')
     group.add_argument('--cache_dir', type=directory_path, experiment=False,
@@ -269,15 +273,16 @@ def _add_machine(parser):
 def add_train_args(parser):
     """Add the options of train.py alone."""
     group = parser.add_argument_group('training')
-    group.add_argument('--train_list', type=existing_path,
+    group.add_argument('--train_list', type=existing_path, replaced_by=('train_loader',),
                        help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
                             '(.tar, .csv, .jsonl) for stream')
-    group.add_argument('--val_split', type=number(float, above=0, below=1),
+    group.add_argument('--val_split', type=number(float, above=0, below=1), replaced_by=('train_loader',),
                        help=f'{", ".join(SPLIT_DATA)}: fraction of the training data to validate on, drawn by --seed, '
                             'stratified by class for classification; the lists of both parts are in val_split/ of the '
                             'run')
     group.add_argument('--epochs', default=10, type=number(int, low=1), changeable=True,
                        help='passes over the training data')
+    group = parser.add_argument_group('optimizer', replaced_by=('optimizer',))
     optimizers = read_registry('utils.training.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers),
                        help=f'from torch.optim: {", ".join(optimizers)}')
@@ -387,7 +392,7 @@ def _add_run(parser):
 
 
 def _add_schedule(parser):
-    group = parser.add_argument_group('learning rate schedule')
+    group = parser.add_argument_group('learning rate schedule', replaced_by=('scheduler',))
     schedules = read_registry('utils.training.optim', 'SCHEDULES')
     group.add_argument('--schedule', default='none', type=registered('schedule', schedules),
                        help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')

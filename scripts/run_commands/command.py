@@ -142,7 +142,7 @@ def remarks(run):
         lines.append(f'started with: {env["command"]}, in {env.get("directory", "an unknown directory")}')
     if run.options.get('resume'):
         lines.append('the run was resumed; log.txt has the options that were changed')
-    unused = unused_of(run.given_parts or {})
+    unused = unused_of(run.given_parts or {}, train_parser().keywords())
     paths = {name: run.options.get(name) for name in ('train_list', 'val_list', 'data_root') if name not in unused}
     lines += [f'missing now: --{name} {path}' for name, path in paths.items()
               if isinstance(path, str) and path != NO_LIST and not os.path.exists(path)]  # fmt: skip

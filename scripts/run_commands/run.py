@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 
+from options import train_parser
 from utils.base.regular_files import open_regular, resolved
 from utils.options.arguments import split_line
 from utils.options.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
@@ -77,7 +78,7 @@ class Run:
 
         The options that ready-made parts replaced are left out; the parts stand in the places of SHOWN_AS.
         """
-        unused = unused_of(self.given_parts)
+        unused = unused_of(self.given_parts, train_parser().keywords()) if self.given_parts else {}
         shown = [(SHOWN_AS.get(role, role), f'ready-made {text_of(part)}', 'changed')
                  for role, part in self.given_parts.items()]  # fmt: skip
         found = [option for line in self._args.splitlines() if (option := parse_option(line))]

@@ -9,7 +9,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.options.arguments import option_line
 from utils.options.checks import shown
 from utils.options.defaults import default_of
-from utils.options.given_parts import NOT_USED, head_lines, unused_options
+from utils.options.given_parts import NOT_USED, head_lines, unused_of
 from utils.options.needs import is_used
 
 PERMISSION = re.compile('--(no_)?trust_checkpoint')  # older versions set this option in args.txt
@@ -36,7 +36,7 @@ def write_args(parser, args, directory, note=None, place=None):
 
 def args_lines(parser, args):
     """Return the lines (list of str) of an args.txt, one per option: see `write_args`."""
-    actions, unused = options_of(parser), unused_options(args)
+    actions, unused = options_of(parser), unused_of(getattr(args, 'given_parts', None) or {}, parser.keywords())
     lines = [f'# {len(actions)} options']  # record_parser tells deleted lines from later options by this number
     for action in actions:
         value = getattr(args, action.dest)
@@ -67,12 +67,13 @@ def changed(parser, args, aside=()):
 
     Options without effect, options that @args.txt does not repeat, and those in `aside` (names) are left out.
     """
+    aside = {*aside, *unused_of(getattr(args, 'given_parts', None) or {}, parser.keywords())}
     values = {action.dest: getattr(args, action.dest) for action in options_of(parser)}
     return {
         action.dest: values[action.dest]
         for action in options_of(parser)
         if action.repeated
-        and action.dest not in {*aside, *unused_options(args)}
+        and action.dest not in aside
         and values[action.dest] != default_of(action, args)
         and is_used(action, args)
     }

@@ -51,8 +51,10 @@ KEYWORDS = {
     'changeable': None,
     'from_checkpoint': False,
     'reset_by': (),
+    'replaced_by': (),
     'typed_only': False,
 }
+PLAIN_KEYWORDS = ('repeated', 'experiment', 'changeable', 'from_checkpoint', 'replaced_by')  # can be pickled
 
 
 class OptionKeywords:
@@ -68,6 +70,7 @@ class OptionKeywords:
     from_checkpoint: whether a test takes the value from the checkpoint if the command line leaves the option out.
     reset_by: names of options. If a test gets another value of one of them than the run, this option is not taken from
         the checkpoint.
+    replaced_by: the ready-made parts of train.Trainer ('loss', 'optimizer' ...) that replace the option.
     typed_only: whether args files, which may come from others, cannot set the option.
     """
 
@@ -115,6 +118,10 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
         """Return the names (list of str) of the options with these KEYWORDS, such as repeated=False, in their order."""
         actions = (action for action in self._actions if action.dest != 'help')
         return [a.dest for a in actions if all(getattr(a, key) == value for key, value in keywords.items())]
+
+    def keywords(self):
+        """Return the PLAIN_KEYWORDS of each option: dict from its name to a dict."""
+        return {a.dest: {key: getattr(a, key) for key in PLAIN_KEYWORDS} for a in self._actions}
 
     def parse_known_args(self, args=None, namespace=None):
         self._words = sys.argv[1:] if args is None else list(args)

@@ -19,16 +19,6 @@ from utils.base.registry import PROJECT
 
 FIRST_LINE = '# python train.py cannot repeat or resume this run: it has ready-made parts'
 LINE = re.compile(r'# ready-made (?P<role>\w+): (?P<class>.+?)(?: \((?P<file>[^()]*):(?P<line>\d+)\))?$')
-# Parts -> the options that they replace, which are comments in args.txt.
-REPLACED = {
-    'model': ('model_type', 'model_args'),
-    'train_loader': ('data_type', 'train_list', 'val_list', 'val_split', 'data_root'),
-    'val_loader': ('val_list',),
-    'loss': ('loss', 'loss_args', 'label_smoothing', 'class_weights'),
-    'optimizer': tuple('optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_decay lr_of'.split()),
-    'scheduler': tuple('schedule warmup_epochs warmup_steps lr_steps gamma power lr_min plateau_patience'.split()),
-    'metrics': ('metrics',),
-}
 # Parts -> the option in whose place runs.py shows them.
 SHOWN_AS = {'model': 'model_type', 'train_loader': 'data_type', 'val_loader': 'val_list', 'scheduler': 'schedule'}
 NOT_USED = '  (not used: '  # after a replaced option in args.txt
@@ -173,13 +163,18 @@ def parts_of(options):
 
 
 def unused_options(args):
-    """Return the options (dict from name to role) that the ready-made parts of args replace."""
-    return unused_of(getattr(args, 'given_parts', None) or {})
+    """Return the options (dict from name to role) that the ready-made parts of args (Options) replace."""
+    return unused_of(getattr(args, 'given_parts', None) or {}, getattr(args, 'keywords', {}))
 
 
-def unused_of(parts):
-    """Return the options (dict from name to role) that ready-made parts (dict by role) replace."""
-    return {name: role for role in parts for name in REPLACED.get(role, ())}
+def unused_of(parts, keywords):
+    """Return the options (dict from name to role) that ready-made parts replace.
+
+    Args:
+        parts: dict by role.
+        keywords: of the options, as from Parser.keywords.
+    """
+    return {name: role for role in parts for name, known in keywords.items() if role in known['replaced_by']}
 
 
 def ready_data(args):

@@ -30,7 +30,6 @@ from utils.options.needs import is_used
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) ('?@.*args\.txt'?|cannot repeat or resume this run: .*)\s*$")
 COUNT = re.compile(r'# (\d+) options\s*$')  # older records lack this line
 COMMENT = re.compile(r'#\s*--(?P<name>\w+)(?P<unset> \(not set\)\s*$)?')
-PLAIN_KEYWORDS = ('repeated', 'experiment', 'changeable', 'from_checkpoint')  # can be copied and pickled
 
 
 class Options(argparse.Namespace):
@@ -65,7 +64,7 @@ class MigratingParser(Parser):
         self._lines, self._older, self._notes, self._has_record = [], [], [], False
         parsed, unknown = super().parse_known_args(args, self._options)
         parsed.typed, parsed.given, parsed.words, parsed.program = self._typed, self._given, self._words, self.prog
-        parsed.keywords = {a.dest: {key: getattr(a, key) for key in PLAIN_KEYWORDS} for a in self._actions}
+        parsed.keywords = self.keywords()
         older = (self._note_on_older(place, values, parsed) for place, values in self._older)
         parsed.past = [line for lines in older for line in lines] + self._notes
         return parsed, unknown

@@ -63,7 +63,7 @@ def resumed_options(parser, args):
 def _check_changes(parser, given, recorded, record):
     """Refuse options (dict) of the command line that a resumed run may not change; record: path of its args.txt."""
     changeable, repeat = parser.names(changeable=True), f'python train.py {shlex.quote(f"@{record}")}'
-    unused = unused_of(getattr(recorded, 'recorded_parts', None) or {})  # ready-made parts replaced these options
+    unused = unused_of(getattr(recorded, 'recorded_parts', None) or {}, parser.keywords())
     for name, value in given.items():
         if name not in (*changeable, *unused) and value != getattr(recorded, name):
             parser.error(

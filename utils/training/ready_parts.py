@@ -11,7 +11,6 @@ from utils.distributed import processes
 from utils.distributed.fsdp import is_sharded
 from utils.losses.function_loss import FunctionLoss
 from utils.options.checks import shown
-from utils.options.given_parts import REPLACED
 from utils.tasks.one_logit import BINARY_CLASSES, check_ready_loss
 from utils.training.ready_schedule import ReadySchedule
 
@@ -94,8 +93,8 @@ def _is_number(value):
 
 def notes_on_replaced(args, given):
     """Return a line (list of str) on options that were typed and have no effect, as their part is ready-made."""
-    typed = getattr(args, 'typed', ())
-    unused = [(part, name) for part, names in REPLACED.items() if part in given for name in names if name in typed]
+    typed = [name for name in getattr(args, 'keywords', {}) if name in args.typed]
+    unused = [(part, name) for part in given for name in typed if part in args.keywords[name]['replaced_by']]
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
