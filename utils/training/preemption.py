@@ -57,7 +57,15 @@ class Preemption:
 
     def watching(self):
         """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
-        return handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, self._notice)
+        process = os.getpid()
+
+        def notice(number, frame):
+            if os.getpid() == process:
+                self._notice(number, frame)
+            elif number == signal.SIGTERM:  # a worker process was just forked, and prepare_worker has not run yet
+                _leave(number, frame)
+
+        return handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, notice)
 
     def guarded(self, batches, stop):
         """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""

@@ -58,6 +58,20 @@ def test_each_is_noticed_while_a_run_goes_on(number, at_default):
     assert signal.getsignal(number) is signal.SIG_DFL
 
 
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs fork')
+def test_a_worker_that_is_ended_before_it_has_a_handler_of_its_own_ends(at_default):
+    at_default(signal.SIGTERM)
+    interruption = Preemption()
+    with interruption.watching():
+        child = os.fork()
+        if not child:  # a worker inherits the handlers of the process that starts it
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(3)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert interruption.signal is None
+
+
 def test_what_is_ignored_stays_ignored(at_default):
     """As SIGHUP is under nohup."""
     at_default(signal.SIGHUP, signal.SIG_IGN)
