@@ -420,7 +420,7 @@ def test_a_whole_model_is_tested_only_where_it_is_trusted(digits_run, digits_tes
     net, path = LeNet(), tmp_path / 'whole.pth'
     net.load_state_dict(load_checkpoint(digits_run.directory / 'best.pth')['model'])
     torch.save(net, path)
-    with pytest.raises(DanluError, match=r'may run any code .*only if you trust'):
+    with pytest.raises(DanluError, match=r'source you trust.*--trust_checkpoint.*any code'):
         eval_here('--load_model_path', path)
     assert os.listdir(tmp_path) == ['whole.pth']
     test = eval_here('--load_model_path', path, '--trust_checkpoint', '--batch_size', 192)
@@ -486,14 +486,14 @@ def broken_file(kind, digits_run, path):
 @pytest.mark.parametrize(
     ('kind', 'message'),
     [
-        ('whole model', r'is no checkpoint of tensors and plain values .*torch\.save\(model\.state_dict\(\)'),
+        ('whole model', r'is not a checkpoint of tensors and plain values .*torch\.save\(model\.state_dict\(\)'),
         ('mismatch', 'does not fit LeNet: ' + '; '.join(re.escape(d) for d in DIFFERENCES) + '.*--load_not_strict'),
         ('nothing fits', 'none of its 1 weights fits LeNet'),
         ('no weights', 'holds no weights: found epoch'),
-        ('empty', 'is damaged or no checkpoint'),
-        ('truncated', 'is damaged or no checkpoint'),
-        ('damaged', r'is damaged or no checkpoint .*checksum'),
-        ('list', 'is damaged or no checkpoint|is no checkpoint'),
+        ('empty', 'is damaged or not a checkpoint'),
+        ('truncated', 'is damaged or not a checkpoint'),
+        ('damaged', r'is damaged or not a checkpoint .*checksum'),
+        ('list', 'is damaged or not a checkpoint|is not a checkpoint'),
     ],
 )
 def test_a_file_that_cannot_be_tested_is_one_line_and_leaves_nothing(kind, message, digits_run, eval_here, tmp_path):
@@ -514,7 +514,7 @@ def test_a_failing_program_prints_one_line_and_exits_with_2(run_program, tmp_pat
     done = run_program('eval.py', '--load_model_path', path)
     assert done.code == 2
     assert done.stdout == ''
-    assert re.fullmatch(rf'eval\.py: error: {re.escape(str(path))} is no checkpoint [^\n]*\n', done.stderr)
+    assert re.fullmatch(rf'eval\.py: error: {re.escape(str(path))} is not a checkpoint [^\n]*\n', done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def test_a_ledger_that_cannot_be_written_fails_no_test(made, eval_here, tmp_path
     run = made()
     (tmp_path / 'runs' / 'ledger.jsonl').mkdir()
     test = eval_here('--load_model_path', run.directory / 'best.pth')
-    line = f'{tmp_path}/runs/ledger.jsonl cannot be written (Is a directory), so this test is in result.txt alone'
+    line = (
+        f'{tmp_path}/runs/ledger.jsonl cannot be written (Is a directory), so this test is recorded only in result.txt'
+    )
     assert line in test.stdout.splitlines()
     assert 'acc' in test.values
 

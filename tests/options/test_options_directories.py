@@ -53,7 +53,7 @@ def test_a_model_dir_outside_the_checkpoints_is_refused(refusal, wanted):
     line = refusal(prepare_train_args, ['--checkpoints_dir', 'runs', '--model_dir', wanted])
     assert 'argument --model_dir: ' in line
     assert 'is not below' in line
-    assert 'for another place give --checkpoints_dir' in line
+    assert 'choose another directory by --checkpoints_dir' in line
 
 
 def test_a_link_does_not_lead_out_of_the_checkpoints(refusal, place):
@@ -124,12 +124,12 @@ def test_a_result_dir_outside_is_refused(refusal, wanted):
 
 def test_a_place_where_no_directory_can_be_made_is_one_line(refusal, place):
     line = refusal(prepare_train_args, ['--checkpoints_dir', 'val.txt/runs'])
-    assert f'cannot make the directory {place}/val.txt/runs/lenet_exp: Not a directory; --checkpoints_dir' in line
+    assert f'cannot create the directory {place}/val.txt/runs/lenet_exp: Not a directory; choose another by' in line
     Path('best').write_text('a file where the directory of tests has to go')
     Path('best.pth').write_text('')
     line = refusal(prepare_test_args, ['--load_model_path', 'best.pth'])
-    assert 'cannot make the directory' in line
-    assert '--result_dir gives another place' in line
+    assert 'cannot create the directory' in line
+    assert 'choose another by --result_dir' in line
 
 
 def test_a_name_too_long_for_the_file_system_is_one_line(capsys):
@@ -138,14 +138,14 @@ def test_a_name_too_long_for_the_file_system_is_one_line(capsys):
     assert stop.value.code == 2
     err = capsys.readouterr().err
     assert err.count('\n') == 1
-    assert 'cannot make the directory' in err
+    assert 'cannot create the directory' in err
 
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write everywhere')
 def test_an_unwritable_parent_is_one_line(refusal):
     Path('locked').mkdir(mode=0o500)
     line = refusal(prepare_train_args, ['--checkpoints_dir', 'locked'])
-    assert 'cannot make the directory' in line
+    assert 'cannot create the directory' in line
     assert 'Permission denied' in line
     Path('locked').chmod(0o700)
 

@@ -106,7 +106,7 @@ def test_auto_makes_up_for_the_test_and_then_has_nothing_to_do(run, capsys):
 def test_a_ledger_that_cannot_be_written_is_said_once(run, capsys):
     (run.parent / ledger.LEDGER_FILE).mkdir()
     resume(run)
-    assert 'so this test is in result.txt alone' in capsys.readouterr().out
+    assert 'so this test is recorded only in result.txt' in capsys.readouterr().out
     tested = SimpleNamespace(load_model_path=str(run / 'best.pth'), checkpoints_dir=str(run.parent))
     [folder] = (run / 'best').iterdir()
     result_directory.recover_partial(tested, folder)

@@ -23,7 +23,7 @@ def test_a_second_process_is_kept_out_as_long_as_the_first_goes_on(faults, whole
     second = faults.Run(['--resume', tmp_path / 'mlp_exp'], tmp_path / 'second')
     assert second.wait() == 2
     assert re.fullmatch(
-        r'train\.py: error: .*/mlp_exp: process \d+ on .* goes on with this run; wait for it, .*\n', second.said
+        r'train\.py: error: .*/mlp_exp: process \d+ on .* is using this run; wait for it, .*\n', second.said
     )
     assert first.wait(0) is None, 'it was to go on'
     first.kill()
@@ -40,7 +40,7 @@ def test_a_lock_that_nobody_has_filled_in_yet_is_respected(tmp_path):
     lock.file.truncate(0)
     code = f'from utils.runs.lock import RunLock\nRunLock({str(tmp_path)!r})'
     done = subprocess.run([sys.executable, '-c', code], cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert 'another process goes on with this run' in done.stderr
+    assert 'another process is using this run' in done.stderr
     lock.release()
     assert list(tmp_path.iterdir()) == []
 
@@ -51,10 +51,10 @@ def test_a_directory_that_cannot_be_written_into_is_said_with_the_systems_reason
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr('builtins.open', refuse)
-    with pytest.raises(DanluError, match=f'{tmp_path}: cannot be written into .{os.strerror(number)}.'):
+    with pytest.raises(DanluError, match=f'{tmp_path}: not writable .{os.strerror(number)}.'):
         RunLock(tmp_path)
 
 
 def test_a_directory_that_is_gone_cannot_be_locked(tmp_path):
-    with pytest.raises(DanluError, match='gone: cannot be written into'):
+    with pytest.raises(DanluError, match='gone: not writable'):
         RunLock(tmp_path / 'gone')

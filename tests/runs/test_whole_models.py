@@ -86,9 +86,9 @@ def test_the_classes_are_found(old, name):
 
 
 def test_without_it_the_message_says_so(old):
-    with pytest.raises(DanluError, match=r'--trust_checkpoint loads it.*--model_source FILE'):
+    with pytest.raises(DanluError, match=r'use --trust_checkpoint.*--model_source FILE'):
         load_checkpoint(old / 'tudui_0.pth')
-    with pytest.raises(DanluError, match=r'needs the code that it was saved with .*: --model_source path/to/model\.py'):
+    with pytest.raises(DanluError, match=r'needs the code of its model .*--model_source path/to/model\.py'):
         load_checkpoint(old / 'tudui_0.pth', trust=True)
 
 

@@ -102,7 +102,7 @@ def test_a_run_that_has_become_read_only_is_not_gone_on_with(mounted, train_here
     disk = mounted('size=40m')
     run = train_here(*SMALL, '--checkpoints_dir', disk).directory
     subprocess.run(['mount', '-o', 'remount,ro', disk], check=True)
-    said = rf'{run}: cannot be written into \(Read-only file system\); make the file system writable again '
+    said = rf'{run}: not writable \(Read-only file system\); make the file system writable again '
     with pytest.raises(train.DanluError, match=said):
         train_here('--resume', run, '--epochs', 4)
 

@@ -46,7 +46,7 @@ def test_other_classes_need_load_not_strict(digits_run, list_data, tmp_path, tra
     assert '2 of another shape: classifier.5.weight (10, 84) instead of (3, 84), classifier.5.bias' in run.stdout
     run = train_here(*words, '--load_exclude', 'classifier.5')
     assert 'weights: 8 of 10 loaded from' in run.stdout
-    assert '2 left out by --load_exclude: classifier.5.weight, classifier.5.bias' in run.stdout
+    assert '2 excluded by --load_exclude: classifier.5.weight, classifier.5.bias' in run.stdout
     repeated = train_here(f'@{run.directory / "args.txt"}')
     assert bits(load_checkpoint(repeated.directory / 'last.pth')['model']) == bits(
         load_checkpoint(run.directory / 'last.pth')['model']

@@ -278,6 +278,7 @@ NAMES = {
     '_keep_alive': '_of',
     '_LAST_DESCRIBED': '_DESCRIBED',
     '_last_part': '_last',
+    '_layers_of_another_shape': '_parts_of_another_shape',
     '_legacy_record': '_record_from',
     '_linspace': '_even',
     '_literal_dict': '_literal',

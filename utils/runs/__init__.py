@@ -1,17 +1,17 @@
-"""One run's directory: lock, checkpoints, event files, ledger, results.
+"""The directory of a run: lock, checkpoints, event files, ledger, results.
 
-- async_writer: Writes checkpoints while training goes on
-- checkpoint: Checkpoint files
+- async_writer: Writing checkpoints in the background
+- checkpoint: Reading and writing checkpoints
 - event_files: TensorBoard event files of a resumed run
-- foreign_files: Files that are given as checkpoints and are something else
-- inert_objects: Files of torch.save that hold objects beside the weights
-- ledger: The ledger
-- lock: One process at a time writes into a run's directory
-- result_directory: The files of a test
-- results_table: What a test prints at its end
-- run_directory: Directories of runs and tests
-- state_dicts: The weights in a file
-- step_log: Lines in log.txt while an epoch goes by (--log_steps), and the time of day beside them
-- summaries: What a Trainer, an Evaluator and a Predictor show of themselves in a notebook or a debugger
-- tensorboard: What TensorBoard shows besides scalars and pictures
+- foreign_files: What a file is that is not a checkpoint
+- inert_objects: Reading weights beside objects of unknown classes
+- ledger: One line of JSON for each test
+- lock: At most one process per run directory
+- result_directory: Atomic results of a test, with numbered earlier ones
+- results_table: The table of values that a test prints
+- run_directory: Creating and removing directories of runs and tests
+- state_dicts: Selection of a state dict in a file, and matching of names
+- step_log: Lines in log.txt during an epoch (--log_steps)
+- summaries: repr of Trainer, Evaluator and Predictor
+- tensorboard: Hyperparameters, graphs, histograms and charts for TensorBoard
 """

@@ -1,4 +1,4 @@
-"""Writes checkpoints while training goes on: from a snapshot, one after the other, never half of one."""
+"""Writes checkpoints in the background, from a snapshot of the state."""
 
 from concurrent.futures import ThreadPoolExecutor, wait
 
@@ -8,30 +8,27 @@ from utils.runs.checkpoint import save_checkpoint
 
 
 class CheckpointWriter:
-    """Writes checkpoint files in a thread of its own, in the order in which they were given.
-
-    What went wrong is raised by the next call.
-    """
+    """Writes checkpoint files in a thread, in order. Errors are raised by the next call."""
 
     def __init__(self):
         self.pool, self.pending = ThreadPoolExecutor(1, thread_name_prefix='checkpoints'), []
 
     def write(self, paths_to_states):
-        """Write states (dict path -> dict) as they are now; what they hold may change as soon as this returns.
+        """Write states (dict from a path to a dict); they may change after the call.
 
         Raises:
             DanluError: an earlier file could not be written.
         """
         self.finish()
-        copies = {}  # of tensors that several of the states hold
+        copies = {}  # shared by the states
         for path, state in paths_to_states.items():
             self.pending.append(self.pool.submit(save_checkpoint, path, snapshot(state, copies)))
 
     def finish(self):
-        """Wait until everything is written.
+        """Wait until all files are written.
 
         Raises:
-            DanluError: a file could not be written; the others are written all the same.
+            DanluError: a file could not be written; the others are complete.
         """
         pending, self.pending = self.pending, []
         wait(pending)
@@ -40,10 +37,10 @@ class CheckpointWriter:
 
 
 def snapshot(value, copies):
-    """Return nested dicts, lists and plain values with copies of their tensors on the CPU.
+    """Return a copy of nested dicts, lists and plain values with all tensors on the CPU.
 
     Args:
-        copies: dict, filled here: the same memory is copied once.
+        copies: cache of copied tensors (dict), so that shared memory is copied once.
     """
     if torch.is_tensor(value):
         key = value.data_ptr(), value.dtype, value.shape, value.stride(), value.device

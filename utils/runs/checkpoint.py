@@ -1,8 +1,8 @@
-"""Checkpoint files: written whole or not at all, read without running code, loaded with a report.
+"""Checkpoint files: written atomically, read without executing code.
 
-A checkpoint holds tensors and plain values only, so `torch.load(weights_only=True)` reads it. Its keys:
-format, model, args, epoch, step, metrics, record, fingerprint; last.pth and epoch_*.pth also optimizer, scheduler,
-scaler, ema, rng, loader, best, recorder, diverged, train_metrics and, of several, what each of its processes has.
+A checkpoint holds only tensors and plain values, so `torch.load(weights_only=True)` reads it. Keys: format, model,
+args, epoch, step, metrics, record, fingerprint; last.pth and epoch_*.pth also have optimizer, scheduler, scaler, ema,
+rng, loader, best, recorder, diverged, train_metrics and, for several processes, the state of each process.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ from utils.runs.inert_objects import holds_module, load_without_classes
 from utils.runs.state_dicts import match_names, missing_batch_counters, prefix_hint, select_state_dict, state_dicts_in
 
 FORMAT = 1
-EXTRA_STATE = '_extra_state'  # ends the name of what a module saves besides tensors
-LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # what resuming goes on from
+EXTRA_STATE = '_extra_state'  # end of the names of non-tensor values in a state dict
+LAST, PREVIOUS = 'last.pth', 'last.prev.pth'  # for resuming
 BEST = 'best.pth'
-# What torch.load raises, besides UnpicklingError, for a damaged file or one that is something else.
+# Raised by torch.load, besides UnpicklingError, for damaged files and other formats.
 DAMAGE_ERRORS = (
     *(RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AssertionError, AttributeError),
     *(OverflowError, MemoryError, struct.error, zipfile.BadZipFile, zlib.error),
@@ -42,13 +42,13 @@ DAMAGE_ERRORS = (
 
 
 def save_checkpoint(path, state):
-    """Write `state` (dict) to `path` in one step: a reader sees the old file or the new one, never half of one.
+    """Write `state` (dict) to `path` atomically: readers see the old or the new file, never a part.
 
-    What was written is read back before it takes its place. A last.pth that is replaced stays as last.prev.pth.
+    The new file is read back and checked before it replaces the old one. The old last.pth is kept as last.prev.pth.
 
     Raises:
-        WriteError: the file could not be written, for example for want of space; the old one is untouched.
-        TypeError: `state` holds what only unsafe unpickling would read back.
+        WriteError: the file could not be written, for example on a full disk; the old file is unchanged.
+        TypeError: `state` holds values that only unsafe unpickling can read.
     """
     path = Path(path)
     partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
@@ -59,7 +59,7 @@ def save_checkpoint(path, state):
             os.fsync(file.fileno())
         unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(partial)
         if unsafe:
-            raise TypeError(f'{path.name} would hold {", ".join(unsafe)}: only tensors and plain values can be saved')
+            raise TypeError(f'{path.name} cannot hold {", ".join(unsafe)}: only tensors and plain values can be saved')
         _check_sums(partial)
         torch.load(regular(partial), map_location='cpu', weights_only=True, mmap=True)
         if path.name == LAST:
@@ -67,7 +67,7 @@ def save_checkpoint(path, state):
         os.replace(partial, path)
         _sync_directory(path.parent)
     except (OSError, RuntimeError, zipfile.BadZipFile) as error:
-        with contextlib.suppress(OSError):  # not there, or for the same reason as the error
+        with contextlib.suppress(OSError):  # missing, or the same error again
             partial.unlink()
         with explain_write_errors(path.parent):
             raise write_error(path, error) from error
@@ -77,11 +77,7 @@ def save_checkpoint(path, state):
 
 
 class _ErrorKeepingFile:
-    """A file to write into that keeps the OSError of a write: torch raises a RuntimeError without the reason instead.
-
-    Args:
-        file: open for writing bytes.
-    """
+    """A binary file that keeps the OSError of a write, because torch raises a RuntimeError without the reason."""
 
     def __init__(self, file):
         self.file, self.error, self.flush = file, None, file.flush
@@ -95,7 +91,7 @@ class _ErrorKeepingFile:
 
 
 def _write_archive(state, file):
-    """Save `state` (dict) to an open file; OSError with the system's reason where that cannot be written."""
+    """Save `state` (dict) to an open file; raise the OSError of the system if writing fails."""
     kept = _ErrorKeepingFile(file)
     try:
         torch.save(state, kept)
@@ -106,21 +102,19 @@ def _write_archive(state, file):
 
 
 def load_checkpoint(path, trust=False, model_source=None):
-    """Read a checkpoint or a state dict onto the CPU, without running any code that it may hold.
+    """Read a checkpoint or state dict to the CPU, without executing code in the file.
 
     Args:
-        path: of the file.
-        trust: where the weights are within objects, as in a whole model that torch.save wrote, load them all the same,
-            which may run any code that the file holds. Objects beside the weights (argparse.Namespace, paths, numbers
-            of NumPy) need no trust: they are not read.
-        model_source: path of a Python file that has the classes of a whole model, which is run; only with trust.
+        path: path of the file.
+        trust: unpickle whole models too, which may execute any code in the file. Other objects beside the weights
+            (argparse.Namespace, paths, NumPy numbers) need no trust: they are skipped.
+        model_source: path of a Python file with the classes of a whole model, which is executed; only with trust.
 
     Returns:
-        dict, as it was saved; of a file with other objects beside the weights its state dicts alone (WeightsAlone), and
-        of a whole model, which has to be trusted, as 'model'.
+        The saved dict; WeightsOnly if other objects were skipped; {'model': state dict} for a whole model.
 
     Raises:
-        DanluError: no such file, damaged, not a dictionary, or weights that only running its code would give.
+        DanluError: the file is missing, damaged, not a dictionary, or needs trust.
     """
     try:
         regular(path)
@@ -137,7 +131,7 @@ def load_checkpoint(path, trust=False, model_source=None):
     except DAMAGE_ERRORS as error:
         raise _damage_error(path, error) from error
     except Exception as error:
-        if type(error).__name__ != 'SafetensorError':  # of a library that need not be installed
+        if type(error).__name__ != 'SafetensorError':  # the library is optional
             raise
         raise _damage_error(path, error) from error
     if not isinstance(loaded, dict):
@@ -149,44 +143,42 @@ def load_checkpoint(path, trust=False, model_source=None):
 
 
 def _keep_as_previous(path):
-    """Give last.pth, which is about to be replaced, the name last.prev.pth too; nothing is written a second time."""
+    """Link the current last.pth as last.prev.pth before it is replaced."""
     if not path.exists():
         return
     previous = path.with_name(PREVIOUS)
     link = previous.with_name(f'{PREVIOUS}.{os.getpid()}.partial')
     try:
         os.link(path, link)
-    except OSError:  # the file system has no hard links: last.pth is missing until the new one takes its place
+    except OSError:  # no hard links on this file system: last.pth is missing for a moment
         os.replace(path, previous)
         return
     try:
         os.replace(link, previous)
-    finally:  # a rename does nothing where both names are of one file already
+    finally:  # renaming does nothing if both names are links to the same file
         link.unlink(missing_ok=True)
 
 
 class WeightsOnly(dict):
-    """The state dicts of a file that holds other objects too: dict from a key such as 'model' to a state dict.
+    """The state dicts of a file with other objects: dict from a key such as 'model' to a state dict.
 
     Attributes:
-        left_out: the classes and functions (list of str) of the objects, which were not read.
+        left_out: names of the classes and functions (list of str) of the skipped objects.
     """
 
     left_out = ()
 
 
 def _load_weights_only(path, trust, error, model_source=None):
-    """Return the WeightsAlone of a file that holds objects of classes; what only its code would give has to be trusted.
+    """Return the WeightsOnly of a file with other objects, or with trust the weights of a whole model.
 
     Args:
-        path: of the file.
-        trust: whether its code may be run.
-        error: what torch.load raised without running any.
-        model_source: see `load_checkpoint`.
+        path, trust, model_source: see `load_checkpoint`.
+        error: exception of torch.load with weights_only=True.
     """
     try:
         loaded, left_out = load_without_classes(path)
-    except (pickle.UnpicklingError, *DAMAGE_ERRORS):  # then what torch.load said counts
+    except (pickle.UnpicklingError, *DAMAGE_ERRORS):  # then the error of torch.load is reported
         loaded, left_out = None, []
     if isinstance(loaded, dict) and not holds_module(loaded) and (found := state_dicts_in(loaded)):
         weights = WeightsOnly(found.get('', found))
@@ -194,35 +186,34 @@ def _load_weights_only(path, trust, error, model_source=None):
         return weights
     if trust:
         return _trusted_weights(path, model_source)
-    # Torch's own advice is to load it unsafely.
-    reason = f'it holds objects of {_preview(left_out, 3)}' if left_out else 'it holds other objects, or is damaged'
+    # The message of torch recommends unsafe loading.
+    reason = f'it holds objects of {_preview(left_out, 3)}' if left_out else 'it holds other objects or is damaged'
     raise DanluError(
-        f'{path} is no checkpoint of tensors and plain values ({reason}). Save the weights alone: '
-        'torch.save(model.state_dict(), ...). If it is a whole model, --trust_checkpoint loads it, which may run '
-        'any code that is in the file: only if you trust whom it is from; with --model_source FILE where its class is '
-        'in a file of your own'
+        f'{path} is not a checkpoint of tensors and plain values ({reason}). Save only the weights: '
+        'torch.save(model.state_dict(), ...). For a whole model from a source you trust, use --trust_checkpoint, which '
+        'may execute any code in the file, and --model_source FILE if its class is in your own file'
     ) from error
 
 
 class WholeModel(dict):
-    """The state dict of a whole model as 'model'.
+    """The state dict of a whole model, under 'model'.
 
     Attributes:
-        model_type: 'source:<class>' (str), where its class is in --model_source, else None.
+        model_type: 'source:<class>' (str) if the class is in --model_source, else None.
     """
 
     model_type = None
 
 
 def _trusted_weights(path, model_source=None):
-    """Return the state dicts (dict) in a file that may run any code on loading: of whole models, or in a dictionary."""
+    """Return the state dicts (dict) of a trusted file, which may execute code on loading."""
     finder = {} if model_source is None else {'pickle_module': pickle_module(model_source)}
     try:
         loaded = torch.load(regular(path), map_location='cpu', weights_only=False, **finder)
-    except (ImportError, AttributeError) as error:  # how pickle says that it cannot find a class
+    except (ImportError, AttributeError) as error:  # pickle does not find a class
         raise DanluError(
-            f'{path} needs the code that it was saved with ({error}): --model_source path/to/model.py names the file '
-            'that has the class; a package has to be importable (PYTHONPATH). Or save the weights alone there: '
+            f'{path} needs the code of its model ({error}): give the file of the class by --model_source '
+            'path/to/model.py, make its package importable (PYTHONPATH), or save only the weights where the code is: '
             'torch.save(model.state_dict(), ...)'
         ) from error
     except (pickle.UnpicklingError, *DAMAGE_ERRORS) as error:
@@ -239,60 +230,60 @@ def _trusted_weights(path, model_source=None):
         within['ema'] = {'model': within['ema']}
     found = state_dicts_in({**loaded, **within})
     if not found:
-        weights_of(loaded, path)  # which says so
+        weights_of(loaded, path)  # raises the error
     return found.get('', found)
 
 
 def weights_of(loaded, path):
-    """Return the state dict (name -> tensor) that is taken of what `load_checkpoint` returned.
+    """Return the state dict (dict from a name to a tensor) in a result of `load_checkpoint`.
 
     Raises:
-        DanluError: there are no weights in it.
+        DanluError: it holds no weights.
     """
     return select_state_dict(loaded, path)[0]
 
 
 def load_selected_weights(model, checkpoint, args):
-    """Load the weights of args.load_model_path as options say; return lines (list of str) for the log.
+    """Load the weights that the --load_* options select; return lines for the log (list of str).
 
     Args:
         model: nn.Module, wrapped or not.
-        checkpoint: what `load_checkpoint` returned for that path.
-        args: options; load_key, load_prefix, load_not_strict and, of a training, load_exclude count.
+        checkpoint: result of `load_checkpoint` for args.load_model_path.
+        args: options; load_key, load_prefix, load_not_strict and, in training, load_exclude are used.
     """
     path = args.load_model_path
     weights, note = select_state_dict(checkpoint, path, args.load_key)
     exclude = getattr(args, 'load_exclude', None) or ()
     lines = load_weights(model, weights, path, not args.load_not_strict, exclude, args.load_prefix)
     if left_out := getattr(checkpoint, 'left_out', ()):
-        note += ('; ' if note else '') + f'not read: its objects of {_preview(left_out)}'
+        note += ('; ' if note else '') + f'skipped objects: {_preview(left_out)}'
     return [lines[0] + (f', {note}' if note else ''), *lines[1:]]
 
 
 def unwrap_model(model):
-    """Return the nn.Module that DataParallel, DistributedDataParallel or torch.compile was wrapped around."""
+    """Return the nn.Module inside DataParallel, DistributedDataParallel or torch.compile."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
             model = model.module
-        elif hasattr(model, '_orig_mod'):  # torch._dynamo.OptimizedModule, whose import takes three seconds
+        elif hasattr(model, '_orig_mod'):  # torch._dynamo.OptimizedModule; its import takes three seconds
             model = model._orig_mod
         else:
             return model
 
 
 def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
-    """Load a state dict into a model and return what was done (list of str, lines for the log).
+    """Load a state dict into a model and return lines for the log (list of str).
 
     Args:
         model: nn.Module, wrapped or not.
-        weights: name -> tensor, with wrappers' prefixes or without.
-        path: where they are from, for messages.
-        strict: everything must match; otherwise what matches in name and shape is loaded.
-        exclude: parts, by the beginnings of their names, that are left as they are, whatever the file holds for them.
-        prefix: of the names that are taken, see utils.runs.state_dicts.match_names.
+        weights: dict from a name to a tensor; names may have the prefixes of wrappers.
+        path: path of the file, for messages.
+        strict: all weights must match; otherwise those that match in name and shape are loaded.
+        exclude: beginnings of the names of layers that are not loaded.
+        prefix: prefix of the names to load: see utils.runs.state_dicts.match_names.
 
     Raises:
-        DanluError: strict and something does not match, nothing matches at all, or a part of `exclude` is nowhere.
+        DanluError: weights do not match (strict), none matches, or `exclude` names an unknown layer.
     """
     _check_tensor_types(weights, path)
     model = unwrap_model(model)
@@ -305,25 +296,25 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     own, weights = ({n: v for n, v in state.items() if n not in excluded} for state in (own, weights))
     _check_numbers(weights, own, path)
     if old := missing_batch_counters(weights, own):
-        told += f'; {len(old)} counters of old batch norms (num_batches_tracked) are not in the file and not needed'
+        told += f'; the file has no num_batches_tracked ({len(old)} batch norms), which is not needed'
         own = {name: value for name, value in own.items() if name not in set(old)}
     matching, found = _match_shapes(own, weights)
     _check_fit(model, weights, path, found, strict, note)
     model.load_state_dict({name: shard_like(value, own[name]) for name, value in matching.items()}, strict=False)
     if excluded:
-        found.append(f'{len(excluded)} left out by --load_exclude: {_preview(excluded)}')
+        found.append(f'{len(excluded)} excluded by --load_exclude: {_preview(excluded)}')
     return [f'weights: {len(matching)} of {total} loaded from {path}{told}', *(f'  {line}' for line in found)]
 
 
 def _check_fit(model, weights, path, found, strict, note):
-    """Raise DanluError unless weights fit a model as they have to; `found`: in what they differ (list of str)."""
+    """Raise DanluError if weights do not match a model; `found` (list of str) lists the differences."""
     own = model.state_dict()
     told = f' ({note})' if note else prefix_hint(weights, own)
     if strict and found:
         raise DanluError(
-            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}{told}. Give the options it was trained '
-            'with (--model_type, --num_classes ...), or load what fits with --load_not_strict, or train with new parts '
-            f'by --load_exclude{_parts_of_another_shape(weights, own)}'
+            f'{path} does not fit {type(model).__name__}: {"; ".join(found)}{told}. Give the options of its training '
+            '(--model_type, --num_classes ...), or load the matching weights with --load_not_strict, or keep layers of '
+            f'the model untrained by --load_exclude{_layers_of_another_shape(weights, own)}'
         )
     if not any(name in own and value.shape == own[name].shape for name, value in weights.items()):
         raise DanluError(
@@ -332,11 +323,11 @@ def _check_fit(model, weights, path, found, strict, note):
 
 
 def _check_tensor_types(weights, path):
-    """Raise DanluError for weights that are no tensors, or sparse, quantised, or without numbers (on no device)."""
+    """Raise DanluError for weights that are no tensors, or are sparse, quantised or meta tensors."""
     if wrong := [
         name for name, value in weights.items() if not (torch.is_tensor(value) or str(name).endswith(EXTRA_STATE))
     ]:
-        raise DanluError(f'{path} is damaged or was changed: no tensors are {_preview(wrong)}')
+        raise DanluError(f'{path} is damaged or was changed: not tensors: {_preview(wrong)}')
     odd = [
         name
         for name, value in weights.items()
@@ -350,25 +341,25 @@ def _check_tensor_types(weights, path):
 
 
 def _check_numbers(weights, own, path):
-    """Raise DanluError for weights that are quantised, or where training has ended in nan."""
+    """Raise DanluError for weights that are integer, complex, nan or inf where the model has real numbers."""
     common = [name for name in weights if name in own and own[name].is_floating_point()]
     if coarse := [name for name in common if not weights[name].is_floating_point()]:
         first = weights[coarse[0]]
         kind = f'{"complex numbers" if first.is_complex() else "integers"} ({str(first.dtype).removeprefix("torch.")})'
-        raise DanluError(f'{path} holds {kind} where the model has fractions: {_preview(coarse)}')
+        raise DanluError(f'{path} holds {kind} where the model has real numbers: {_preview(coarse)}')
     if bad := [name for name in common if not weights[name].isfinite().all()]:
         raise DanluError(f'{path} holds weights that are not finite (nan or inf): {_preview(bad)}')
 
 
-def _parts_of_another_shape(weights, own):
-    """Return the layers (str, with a blank before) whose weights have another shape, where these are one or two."""
+def _layers_of_another_shape(weights, own):
+    """Return the layers (str, with a leading space) whose weights have another shape, if there are one or two."""
     names = [name for name, value in weights.items() if name in own and value.shape != own[name].shape]
     parts = list(dict.fromkeys(name.rpartition('.')[0] or name for name in names))
     return f' {" ".join(parts)}' if 0 < len(parts) <= 2 else ''
 
 
 def _match_shapes(own, weights):
-    """Return what of `weights` fits a state dict `own` (dict), and in what they differ (list of str)."""
+    """Return the weights that match the state dict `own` (dict), and the differences (list of str)."""
     shapes = {
         name: f'{name} {tuple(value.shape)} instead of {tuple(own[name].shape)}'
         for name, value in weights.items()
@@ -384,13 +375,13 @@ def _match_shapes(own, weights):
 
 
 def file_hash(path):
-    """Return the SHA-256 of a file (str of 64 hexadecimal digits)."""
+    """Return the SHA-256 of a file (hexadecimal str)."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _check_sums(path):
-    """Raise BadZipFile if the file's checksums tell that it changed since it was written; torch.load ignores them."""
+    """Raise BadZipFile if a checksum in the file is wrong; torch.load does not check."""
     if zipfile.is_zipfile(regular(path)):
         with zipfile.ZipFile(regular(path)) as archive:
             wrong = archive.testzip()
@@ -400,11 +391,11 @@ def _check_sums(path):
 
 def _damage_error(path, error):
     """Return the DanluError for a file that torch.load could not read."""
-    # EINVAL: a file that was cut off sends the reader to a place before its beginning.
+    # EINVAL: a truncated file makes the reader seek before its beginning.
     if isinstance(error, OSError) and error.strerror and error.errno != errno.EINVAL:
         return DanluError(f'{path} cannot be read: {error.strerror}')
     reason = (str(error).splitlines() or ['it ends too early'])[0]
-    return DanluError(f'{path} is damaged or no checkpoint ({type(error).__name__}: {reason})')
+    return DanluError(f'{path} is damaged or not a checkpoint ({type(error).__name__}: {reason})')
 
 
 def _preview(names, count=8):
@@ -414,7 +405,7 @@ def _preview(names, count=8):
 
 
 def _sync_directory(path):
-    if os.name == 'nt':  # directories cannot be opened there, and renames are journalled
+    if os.name == 'nt':  # Windows cannot open directories, and NTFS journals renames
         return
     handle = os.open(path, os.O_RDONLY)
     try:

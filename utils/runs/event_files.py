@@ -1,8 +1,8 @@
-"""TensorBoard event files of a resumed run: cut to what the checkpoint holds, then continued. Imports no torch.
+"""TensorBoard event files of a resumed run: truncated to the time of the checkpoint, then continued. Imports no torch.
 
-A checkpoint holds the size of each event file at the moment of saving. A resumed run keeps that many bytes of each and
-puts them into one file, whose name sorts before any other, as TensorBoard reads files by name and expects increasing
-steps. So neither events after the checkpoint nor a clock that was set back disturb what TensorBoard shows.
+A checkpoint holds the size of each event file. A resumed run keeps that many bytes of each and merges them into one
+file whose name sorts first, because TensorBoard reads files by name and expects increasing steps. Events after the
+checkpoint and changes of the clock therefore do not matter.
 """
 
 import os
@@ -14,7 +14,7 @@ from utils.base.regular_files import open_regular
 
 EVENT_PATTERN = 'events.out.tfevents.*'
 CONTINUED_FILE = 'events.out.tfevents.0000000000.continued'
-EVENT_DIRECTORIES = ('', 'steps')  # directories of a run that hold event files
+EVENT_DIRECTORIES = ('', 'steps')  # below the run directory
 
 
 def event_sizes(directory):
@@ -24,11 +24,11 @@ def event_sizes(directory):
 
 
 def continue_events(directory, sizes):
-    """Cut a run's event files to what they held when a checkpoint was written; return whether that was possible (bool).
+    """Truncate the event files of a run to the time of a checkpoint; return whether that was possible (bool).
 
     Args:
-        directory: of the run.
-        sizes: what `event_sizes` returned then; anything else, as from an older version, leaves the files as they are.
+        directory: run directory.
+        sizes: result of `event_sizes` at that time; with any other value the files are left unchanged.
     """
     for folder in (Path(directory, below) for below in EVENT_DIRECTORIES):
         if folder.is_dir():
@@ -44,25 +44,25 @@ def continue_events(directory, sizes):
 
 
 def _files(folder):
-    """Return the event files (list of Path) of a directory, sorted as TensorBoard reads them."""
+    """Return the event files (list of Path) of a directory, in the order in which TensorBoard reads them."""
     found = (path for path in folder.glob(EVENT_PATTERN) if not is_partial(path))
     return sorted(path for path in found if path.is_file() and not path.is_symlink())
 
 
 def _bytes_to_keep(folder, below, sizes):
-    """Return what is kept of each event file (list of (Path, bytes)), or None: they are not those of `sizes`."""
+    """Return how many bytes to keep of each event file (list of (Path, int)), or None if `sizes` are of other files."""
     files = {(Path(below) / path.name).as_posix(): path for path in _files(folder)}
     own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
     first = (Path(below) / CONTINUED_FILE).as_posix()
     if own and set(own) - set(files) and first in files and files[first].stat().st_size == sum(own.values()):
-        # A resumed run has merged them, and ended before it saved: what it wrote besides is left out.
+        # A resumed run merged the files and ended before it saved: its own events are dropped.
         return [(path, sum(own.values()) if name == first else 0) for name, path in files.items()]
     whole = all(name in files and 0 <= size <= files[name].stat().st_size for name, size in own.items())
     return [(path, own.get(name, 0)) for name, path in files.items()] if whole else None
 
 
 def _merge(folder, pieces):
-    """Put the first bytes of files (list of (Path, bytes)) into one file, in their order, and remove the others."""
+    """Merge the first bytes of files (list of (Path, int)) into one file, in order, and remove the other files."""
     if not pieces:
         return
     target = folder / CONTINUED_FILE

@@ -1,4 +1,4 @@
-"""Files that are given as checkpoints and are something else: what they are, and what to do. Imports no torch."""
+"""Recognises files that are not checkpoints, and says what to do. Imports no torch."""
 
 import importlib.util
 import zipfile
@@ -8,13 +8,13 @@ from utils.base.regular_files import open_regular, regular
 
 HEAD_BYTES = 512
 SUPPORTED_FORMATS = 'only weights that torch.save or safetensors wrote can be loaded'
-# The number that opens files of torch.save from before torch 1.6, pickled.
+# The pickled magic number at the beginning of files from before torch 1.6.
 LEGACY_MAGIC = b'\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19'
 MAX_SHOWN = 3  # entries of an archive in a message
 
 
 def describe_foreign_file(path):
-    """Return what a file is that torch.load cannot read and what to do (str), or None: it may be a checkpoint."""
+    """Return what a file is if torch.load cannot read it, and what to do (str), or None if it may be a checkpoint."""
     path = Path(path)
     with open_regular(path) as file:
         head = file.read(HEAD_BYTES)
@@ -22,7 +22,7 @@ def describe_foreign_file(path):
 
 
 def _from_first_bytes(head, path):
-    """Return what a file is (str) by its first bytes and the ending of its name, or None."""
+    """Return what a file is (str) by its first bytes and its extension, or None."""
     text, ending = head.lstrip(b'\xef\xbb\xbf \t\r\n'), path.suffix.lower()
     safetensors = head[8:9] == b'{'
     kinds = (
@@ -36,37 +36,40 @@ def _from_first_bytes(head, path):
         (_is_onnx(head) or ending == '.onnx', f'an ONNX model: {SUPPORTED_FORMATS}'),
         (head[4:8] == b'TFL3' or ending in ('.pb', '.tflite'), f'a model of TensorFlow: {SUPPORTED_FORMATS}'),
         (head.startswith(b'GGUF'), f'a GGUF file of llama.cpp: {SUPPORTED_FORMATS}'),
-        (safetensors and ending != '.safetensors', 'a safetensors file: give its name that ending'),
-        (ending == '.safetensors' and head and not safetensors, 'no safetensors file, although its name ends so'),
+        (safetensors and ending != '.safetensors', 'a safetensors file: rename it to *.safetensors'),
+        (ending == '.safetensors' and head and not safetensors, 'not a safetensors file, despite its name'),
         (
             ending == '.safetensors' and importlib.util.find_spec('safetensors') is None,
-            'a safetensors file, which the package safetensors reads: pip install safetensors',
+            'a safetensors file, which needs the package safetensors: pip install safetensors',
         ),
-        (_is_other_pickle(head), f'a pickle file that torch.save did not write, of NumPy perhaps: {SUPPORTED_FORMATS}'),
+        (
+            _is_other_pickle(head),
+            f'a pickle file that torch.save did not write, perhaps from NumPy: {SUPPORTED_FORMATS}',
+        ),
     )
     return next((kind for fits, kind in kinds if fits), None)
 
 
 def _is_onnx(head):
-    """Return whether bytes open an ONNX model (bool): the version of the format, then the name of who wrote it."""
+    """Return whether a file begins as an ONNX model (bool): format version, then name of the producer."""
     return head[:1] == b'\x08' and 0 < (head[1:2] or b'\0')[0] < 32 and head[2:3] == b'\x12'
 
 
 def _is_other_pickle(head):
-    """Return whether bytes open a pickle that is not of torch.save (bool), as far as can be told."""
+    """Return whether a file begins as a pickle of another program than torch.save (bool)."""
     if head[:1] != b'\x80' or LEGACY_MAGIC in head[:32]:
         return False
     return head[1:2] in (b'\x03', b'\x04', b'\x05') or b'numpy' in head
 
 
 def _from_zip_entries(path):
-    """Return what a zip archive is (str) by the names in it, or None: torch.save may have written it, or it is none."""
+    """Return what a zip archive is (str) by its entries, or None if torch.save may have written the file."""
     if not zipfile.is_zipfile(regular(path)):
         return None
     try:
         with zipfile.ZipFile(regular(path)) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged, which torch.load says
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):  # damaged: torch.load reports it
         return None
     shown = ', '.join(ascii(name[:60])[1:-1] for name in names[:MAX_SHOWN]) or 'nothing'
     more = f' and {len(names) - MAX_SHOWN} more' if len(names) > MAX_SHOWN else ''
@@ -78,7 +81,7 @@ def _from_zip_entries(path):
         (arrays, f'an array file of NumPy: {SUPPORTED_FORMATS}'),
         (
             not saved,
-            f'damaged or no checkpoint: a zip file that torch.save did not write (with {shown}{more}); unpack it',
+            f'damaged or not a checkpoint: a zip file that torch.save did not write (with {shown}{more}); unpack it',
         ),
     )
     return next((kind for fits, kind in kinds if fits), None)

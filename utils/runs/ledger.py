@@ -1,4 +1,4 @@
-"""The ledger: a line of JSON for every test, beside the runs. Lines are only ever added. Imports no torch."""
+"""The ledger: one line of JSON for each test, in the directory of the runs; append only. Imports no torch."""
 
 import errno
 import json
@@ -12,10 +12,10 @@ LEDGER_FILE = 'ledger.jsonl'
 
 
 def ledger_of(checkpoint, checkpoints_dir):
-    """Return the ledger (Path) that a test goes into: that beside the run of the checkpoint, else of checkpoints_dir.
+    """Return the ledger (Path) for a test: beside the run of the checkpoint, or else in `checkpoints_dir`.
 
     Args:
-        checkpoint: path of the file that is tested.
+        checkpoint: path of the tested file.
         checkpoints_dir: directory of all runs.
     """
     run = run_of(checkpoint)
@@ -23,21 +23,21 @@ def ledger_of(checkpoint, checkpoints_dir):
 
 
 def run_of(checkpoint):
-    """Return the directory (Path) of the run that a checkpoint belongs to, or None: it lies elsewhere."""
+    """Return the run directory (Path) of a checkpoint, or None if it is not in a run directory."""
     folder = Path(checkpoint).absolute().parent
     return folder if (folder / 'args.txt').is_file() else None
 
 
 def append(path, line):
-    """Add a line (dict of plain values) to a ledger in one write, so that lines of several processes do not mix.
+    """Append a line (dict of plain values) to a ledger in one write, so that lines of several processes do not mix.
 
-    Numbers that are not finite become null, which JSON has instead. What a crash has left of a line is closed.
+    Non-finite numbers become null. An incomplete last line, left by a crash, is terminated first.
 
     Args:
-        path: of the ledger; it is made where it is not there yet.
+        path: path of the ledger; created if missing.
 
     Raises:
-        OSError: it cannot be written, or only a part of the line could be.
+        OSError: the line could not be written completely.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,10 +54,12 @@ def append(path, line):
 
 
 def read(path):
-    """Return the lines (list of dict) of a ledger in their order, and how many are broken (int) and left out.
+    """Return the valid lines (list of dict) of a ledger, and the number of invalid lines (int).
+
+    A missing ledger is empty.
 
     Raises:
-        OSError: it cannot be read, unless because there is none: that is an empty one.
+        OSError: the ledger cannot be read.
     """
     try:
         content = read_regular_bytes(path)
@@ -79,17 +81,17 @@ def read(path):
 
 
 def replace_nonfinite(value):
-    """Return nested dicts, lists and plain values with None for numbers that are not finite; numpy's become plain."""
+    """Return nested dicts, lists and values with None for non-finite numbers and plain numbers for NumPy's."""
     if isinstance(value, dict):
         return {key: replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [replace_nonfinite(item) for item in value]
-    value = value.item() if hasattr(value, 'item') else value  # of a metric that gives numpy's or torch's
+    value = value.item() if hasattr(value, 'item') else value  # NumPy or torch numbers of custom metrics
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_cut_off(file):
-    """Return whether a file, open by its number, has something behind its last line break."""
+    """Return whether the last line of a file (descriptor) is incomplete."""
     if os.fstat(file).st_size == 0:
         return False
     os.lseek(file, -1, os.SEEK_END)

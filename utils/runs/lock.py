@@ -1,4 +1,4 @@
-"""One process at a time writes into a run's directory."""
+"""Lock of a run directory: at most one process writes into it."""
 
 import contextlib
 import errno
@@ -18,31 +18,29 @@ except ImportError:  # Windows has no such locks
     fcntl = None
 
 NO_LOCK_ERRORS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # the file system has no locks
-
-MAX_OWNER_CHARACTERS = 4096  # characters of a lock that are read
+MAX_OWNER_CHARACTERS = 4096
 
 
 class LockedError(DanluError):
-    """Another process has the directory."""
+    """Another process holds the lock of the directory."""
 
 
 class RunLock:
-    """A file `lock` in the run's directory that names host and process, and on which the system holds a lock.
+    """A file `lock` in the run directory with the host and process id, locked by the operating system.
 
-    The system lets go of it when the process ends, in whatever way: a file that is left has no meaning any more. Locks
-    by fcntl also hold between machines that share a file system, and the worker processes of a run do not inherit them.
+    The system releases the lock when the process ends in any way; a leftover file does not lock. fcntl locks also work
+    between machines that share a file system, and worker processes do not inherit them.
 
     Args:
-        directory: of the run.
+        directory: run directory.
 
     Attributes:
-        stale: what a process that is gone has left (str: 'process 123 on host'), or None.
-
-        exclusive: whether the system really holds a lock (bool); Windows and some network drives have none.
+        stale_owner: the ended process that left the file (str: 'process 123 on host'), or None.
+        exclusive: whether the system supports the lock (bool); Windows and some network drives do not.
 
     Raises:
-        Held: another process has the run.
-        DanluError: the directory cannot be written into.
+        LockedError: another process holds the lock.
+        DanluError: the directory is not writable.
     """
 
     def __init__(self, directory):
@@ -52,25 +50,25 @@ class RunLock:
 
     def _try_to_lock(self):
         try:
-            file = open_regular(self.path, 'a+', encoding='utf-8')  # open as long as the run goes on
-        except OSError as error:  # no right to, a read-only file system, no space, a directory that is gone
+            file = open_regular(self.path, 'a+', encoding='utf-8')  # stays open during the run
+        except OSError as error:  # no permission, read-only file system, full disk, directory removed
             remedy = error_remedy(error, self.path.parent)
-            raise DanluError(f'{self.path.parent}: cannot be written into ({error_reason(error)}); {remedy}') from None
+            raise DanluError(f'{self.path.parent}: not writable ({error_reason(error)}); {remedy}') from None
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # what POSIX allows for a lock that another process holds
+        except (BlockingIOError, PermissionError):  # POSIX allows both if another process holds the lock
             owner = self._owner(file) or 'another process'
             file.close()
             raise LockedError(
-                f'{self.path.parent}: {owner} goes on with this run; wait for it, end it, or give another run'
+                f'{self.path.parent}: {owner} is using this run; wait for it, stop it, or choose another run'
             ) from None
         except OSError as error:
             if error.errno not in NO_LOCK_ERRORS:
                 raise
-            self.file = file  # a network drive without locks: it goes on without, as on Windows
+            self.file = file  # a network drive without locks: continue without, as on Windows
             return
         if not self._is_current_file(file):
-            file.close()  # whoever had it removed it between the opening and the locking
+            file.close()  # the owner removed it between open and lock
             return
         self.stale_owner = self._owner(file)
         self.file, self.exclusive = file, True
@@ -90,7 +88,7 @@ class RunLock:
 
     @staticmethod
     def _owner(file):
-        """Return who has written the file (str), or None: nobody."""
+        """Return the process that wrote the file (str), or None."""
         file.seek(0)
         try:
             owner = json.loads(file.read(MAX_OWNER_CHARACTERS))
@@ -99,17 +97,17 @@ class RunLock:
             return None
 
     def release(self):
-        """Remove the file and let go of it."""
+        """Remove the file and release the lock."""
         if self.file is not None:
-            with contextlib.suppress(OSError):  # without a process it has no meaning: see above
+            with contextlib.suppress(OSError):  # a leftover file does no harm
                 self.path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # what there was no space for
+            with contextlib.suppress(OSError):  # unwritten data on a full disk
                 self.file.close()
             self.file = None
 
 
 class NoLock:
-    """Stands for a RunLock in a process that is not the one that writes."""
+    """Replaces RunLock on ranks above 0, which do not write."""
 
     stale_owner = None
 
@@ -117,26 +115,26 @@ class NoLock:
         self.path = Path(directory) / 'lock'
 
     def release(self):
-        """Do nothing: another process has it."""
+        """Do nothing."""
 
 
 def select_lock(directory):
-    """Return the RunLock of a run's directory, or in all but the first of several processes a NoLock."""
+    """Return the RunLock of a run directory on rank 0, a NoLock on other ranks."""
     return NoLock(directory) if rank_env.rank_info().rank else RunLock(directory)
 
 
 def lock_holder(directory):
-    """Return which process has the run of a directory (str: 'process 123 on host'), or None: none has.
+    """Return the process that holds the lock of a directory (str: 'process 123 on host'), or None.
 
-    Where the system has no locks, one that has left its file counts too. Not for the process that has the run itself:
-    a process that closes a file lets go of all its locks on it.
+    Without system locks, a leftover file counts. Not for the owner itself: closing a file releases all locks of the
+    process on it.
     """
     owner = 'another process'
     try:
         with open_regular(Path(directory) / 'lock', 'r', encoding='utf-8') as file:
             owner = RunLock._owner(file) or owner
             if fcntl is not None:
-                # Shared, as that needs no right to write; it is held for some microseconds.
+                # A shared lock needs no write permission; it is held for microseconds.
                 fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
     except (FileNotFoundError, IsADirectoryError, NotRegularError):

@@ -1,7 +1,7 @@
-"""The files of a test: written beside those of an earlier test of the same thing, which keep their place under numbers.
+"""The files of a test, written atomically; files of earlier tests with the same options get numbers.
 
-result.txt is always the newest; what was there before is result.1.txt, then result.2.txt and so on, with args.1.txt,
-viz.1 and whatever else belongs to it. Also its report.html, where this test writes none. Imports no torch.
+result.txt is always the newest; the previous one becomes result.1.txt, the next result.2.txt and so on, together with
+args.1.txt, viz.1 and report.1.html, also if the new test writes no report.html. Imports no torch.
 """
 
 import errno
@@ -20,26 +20,25 @@ from utils.runs import ledger
 from utils.runs.lock import LockedError, RunLock
 from utils.runs.run_directory import make_new_directory
 
-PARTIAL = 'partial'  # where a test's files lie until it has its results
+PARTIAL = 'partial'  # directory of the files until the test is complete
 RESULT = 'result.txt'
-REPORT = 'report.html'  # a test of the same options may do without it
-LEDGER_LINE = 'ledger_line.json'  # what the ledger gets of a test once its files are in their places
+REPORT = 'report.html'  # optional
+LEDGER_LINE = 'ledger_line.json'  # appended to the ledger once all files are in place
 
 
 @contextmanager
 def atomic_results(args, choose):
-    """Give the directory (str) of a test; in the body args.result_dir is one in it, whose files move up at the end.
+    """Yield the directory (str) of a test; in the body args.result_dir is a subdirectory whose files move up later.
 
-    When the body fails they are removed, and an earlier test's files are as they were. Those of a process that was
-    killed are removed by the next test, or take their places then, if they were about to. A ledger_line.json that the
-    body has written is added to the ledger at the end.
+    If the body fails, its files are removed and earlier files stay unchanged. After a kill, the next test removes the
+    files, or moves them into place if they were complete. A ledger_line.json is appended to the ledger at the end.
 
     Args:
-        args: options; result_dir counts, and is another one if another test is writing into that.
-        choose: function(args) -> the directory (str) of a test, as options.get_test_result_dir.
+        args: options; result_dir is replaced if another test is writing into it.
+        choose: function(args) -> directory (str) of a test, such as options.get_test_result_dir.
 
     Raises:
-        DanluError: it cannot be written into.
+        DanluError: the directory is not writable.
     """
     lock = _lock(args, choose)
     directory = args.result_dir
@@ -48,7 +47,7 @@ def atomic_results(args, choose):
             recover_partial(args, Path(directory))
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
         if os.path.lexists(Path(directory, REPORT)):
-            Path(args.result_dir, REPORT).touch()  # empty, it stands for none, until the test writes it
+            Path(args.result_dir, REPORT).touch()  # empty: no report, unless the test writes one
         try:
             yield directory
             _check_exists(args.result_dir)
@@ -64,12 +63,12 @@ def atomic_results(args, choose):
 
 
 def _check_exists(directory):
-    """Raise FileNotFoundError if a test's files were removed while it ran: what was open then is lost."""
+    """Raise FileNotFoundError if the files of a test were removed while it ran."""
     os.stat(Path(directory, 'args.txt'))
 
 
 def _lock(args, choose):
-    """Return the lock of args.result_dir, which becomes another one where another process has that."""
+    """Return the lock of args.result_dir; args.result_dir is replaced if another process holds its lock."""
     while True:
         os.makedirs(args.result_dir, exist_ok=True)
         try:
@@ -79,13 +78,13 @@ def _lock(args, choose):
 
 
 def holds_same_test(directory, lines):
-    """Return whether a directory holds a test with the same options that no other process is working on (bool).
+    """Return whether a directory holds a test with the same options and is not in use (bool).
 
     Args:
-        directory: of a test, perhaps.
-        lines: of the args.txt that the test would write (list of str).
+        directory: any directory.
+        lines: args.txt of the new test (list of str).
     """
-    if all(path.suffix == '.partial' for path in Path(directory).iterdir()):  # killed before it had written anything
+    if all(path.suffix == '.partial' for path in Path(directory).iterdir()):  # killed before it wrote anything
         return True
     try:
         recorded = read_regular_text(Path(directory, 'args.txt')).splitlines()
@@ -101,11 +100,11 @@ def holds_same_test(directory, lines):
 
 
 def recover_partial(args, directory):
-    """Remove what a killed test has left in a directory, or finish it if its result.txt, the last file, was there.
+    """Remove the files of a killed test, or move them into place if result.txt, the last file, exists.
 
     Args:
-        args: options of the test; load_model_path and checkpoints_dir say which ledger it belongs to.
-        directory: of the test (Path), whose lock this process holds.
+        args: options of the test; load_model_path and checkpoints_dir determine the ledger.
+        directory: directory of the test (Path); this process holds its lock.
     """
     for partial in directory.glob(f'{PARTIAL}*'):
         if (partial / RESULT).is_file():
@@ -116,22 +115,22 @@ def recover_partial(args, directory):
 
 
 def _append_to_ledger(args, directory, known):
-    """Add a test's ledger_line.json to the ledger and remove it.
+    """Append ledger_line.json to the ledger and remove it.
 
-    A ledger that nobody can write, or not this user, as beside a run of somebody else, gets no line, which is said.
+    If this user may not write the ledger, a message is printed instead.
 
     Args:
-        known: whether the ledger may hold the line already (bool), as the process that added it was killed then.
+        known: whether the ledger may hold the line already (bool), because a process was killed after adding it.
 
     Raises:
-        WriteError: the ledger cannot be written now, for want of space for example; the next test in this directory
-            adds the line.
+        WriteError: the ledger cannot be written now, for example on a full disk; the next test in this directory adds
+            the line.
     """
     path = directory / LEDGER_LINE
     try:
         line = json.loads(read_regular_text(path))
     except (OSError, ValueError, RecursionError):
-        return  # there is none
+        return
     target = ledger.ledger_of(args.load_model_path, args.checkpoints_dir)
     try:
         if isinstance(line, dict) and not (known and line in ledger.read(target)[0]):
@@ -139,16 +138,12 @@ def _append_to_ledger(args, directory, known):
     except OSError as error:
         if error.errno in MACHINE_ERRNOS and error.errno != errno.EROFS:
             raise write_error(target, error) from error
-        print(f'{target} cannot be written ({error_reason(error)}), so this test is in result.txt alone')
+        print(f'{target} cannot be written ({error_reason(error)}), so this test is recorded only in result.txt')
     path.unlink()
 
 
 def is_tested(checkpoint):
-    """Return whether a test of a checkpoint is complete (bool): result.txt, report.html and its line in the ledger.
-
-    Args:
-        checkpoint: path (Path) of the file, beside which its tests lie.
-    """
+    """Return whether a checkpoint (Path) has a complete test (bool): result.txt, report.html and ledger line."""
     with open_regular(checkpoint) as file:
         tested = f'# checkpoint sha256: {hashlib.file_digest(file, "sha256").hexdigest()}'
     for result in checkpoint.with_suffix('').glob(f'*/{RESULT}'):
@@ -160,12 +155,12 @@ def is_tested(checkpoint):
 
 
 def _move_into_place(partial):
-    """Move everything up by one directory, what is there of the same name to its number; result.txt last."""
+    """Move all files up by one directory and number existing files of the same names; result.txt is last."""
     directory = partial.parent
     names = sorted((path.name for path in partial.iterdir()), key=lambda name: (name == RESULT, name))
     earlier = {name for name in names if os.path.lexists(directory / name)}
     if not os.path.lexists(directory / RESULT):
-        earlier.discard('args.txt')  # of no test that came to results: this one's own
+        earlier.discard('args.txt')  # args.txt of this test, not of an earlier one
     number = 1 + max(map(_number_of, directory.glob('result.*.txt')), default=0)
     while any(os.path.lexists(directory / _numbered(name, number)) for name in earlier):
         number += 1
@@ -180,12 +175,12 @@ def _move_into_place(partial):
 
 
 def _number_of(path):
-    """Return the number (int) of result.<number>.txt; of other names 0."""
+    """Return the number (int) of result.<number>.txt, 0 for other names."""
     number = path.name.split('.')[1]
     return int(number) if number.isdecimal() else 0
 
 
 def _numbered(name, number):
-    """Return the name (str) for an earlier file: args.1.txt, viz.1."""
+    """Return the name (str) of an earlier file: args.1.txt, viz.1."""
     stem, ending = os.path.splitext(name)
     return f'{stem}.{number}{ending}'

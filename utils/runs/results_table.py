@@ -1,20 +1,20 @@
-"""What a test prints at its end: the values of single classes, where they are few, and those over all. No torch."""
+"""The table that a test prints: values per class, if there are few classes, and overall values. Imports no torch."""
 
 import math
 
 from utils.base.terminal import styled
 from utils.base.text_table import number_text, pad_cell, table, width_of
 
-MAX_CLASS_ROWS = 20  # classes that have a line each
+MAX_CLASS_ROWS = 20
 
 
 def result_lines(results, main=None, width=None):
     """Return the values of a test as lines (list of str).
 
     Args:
-        results: dict from a name to a float; 'f1/cat' is that of a class.
-        main: name of the value that counts, which comes first, or None.
-        width: columns of the terminal, or None: it is none.
+        results: dict from a name to a float; 'f1/cat' is the value of a class.
+        main: name of the monitored value, which comes first, or None.
+        width: columns of the terminal, or None without a terminal.
     """
     overall = [name for name in results if '/' not in name]
     overall.sort(key=lambda name: (name != main, name.partition('_')[0] == 'loss'))
@@ -29,13 +29,13 @@ def result_lines(results, main=None, width=None):
 
 
 def class_lines(results, width=None):
-    """Return a table of the values of single classes (list of str); one line of how many there are if not few."""
+    """Return a table of the values per class (list of str), or one line with their number if there are many."""
     names = [name.partition('/') for name in results if '/' in name]
     kinds, classes = (list(dict.fromkeys(each)) for each in ([n[0] for n in names], [n[2] for n in names]))
     if not classes:
         return []
     if len(classes) > MAX_CLASS_ROWS:
-        return [f'  of each of {len(classes):,} classes: {", ".join(kinds)}, in result.txt', '']
+        return [f'  values per class ({len(classes):,} classes): {", ".join(kinds)}, in result.txt', '']
     rows = [[entry, *(value_text(results.get(f'{kind}/{entry}')) for kind in kinds)] for entry in classes]
     lines, left_out = table(
         ['', *kinds], rows, width and width - 2, flexible=('',), droppable=tuple(reversed(kinds[1:])), right=kinds
@@ -44,5 +44,5 @@ def class_lines(results, width=None):
 
 
 def value_text(value):
-    """Return a value (float or None) in about four digits (str), '-' where there is none."""
+    """Return a value (float or None) with about four digits (str), '-' for None."""
     return '-' if value is None or math.isnan(value) else number_text(value)

@@ -1,4 +1,4 @@
-"""Directories of runs and tests: never written over, gone again where nothing ran. Imports no torch."""
+"""Creates directories of runs and tests, never over existing ones, and removes those of failed starts. No torch."""
 
 import os
 import shutil
@@ -6,25 +6,25 @@ from pathlib import Path
 
 from utils.options.validation_options import SPLIT_DIRECTORY
 
-START_FILES = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # that a run writes before it does anything
+START_FILES = ('args.txt', 'env.txt', 'source.zip', 'record.json')  # written before the first step
 
 
 def make_new_directory(path, fits=None):
-    """Make and return (str) the directory `path`, or where that exists `path`_2, _3 and so on.
+    """Create the directory `path`, or `path`_2, _3 and so on if it exists, and return its path (str).
 
     Args:
-        path: wanted.
-        fits: function(path) -> whether this one that exists is to be taken (bool), or None: none is.
+        path: preferred path.
+        fits: function(path) -> whether to use this existing directory (bool), or None.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be created.
     """
     candidate = path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     number = 1
     while True:
         try:
-            candidate.mkdir()  # fails where it exists, also when another process was a moment faster
+            candidate.mkdir()  # fails if it exists, also if another process was faster
             return str(candidate)
         except FileExistsError:
             if fits is not None and fits(candidate):
@@ -34,26 +34,26 @@ def make_new_directory(path, fits=None):
 
 
 def make_directory_below(roots, path, parser, option, fits=None):
-    """Make and return (str) the directory `path`, or `path`_2 and so on, which has to lie below one of `roots` (Paths).
+    """Create a directory as `make_new_directory` does, below one of `roots` (list of Path), and return its path (str).
 
     Args:
-        fits: as for `make_new_directory`.
-        parser: whose `error` says in one line, naming `option`, why that is not possible.
+        parser: argparse parser; its `error` reports problems, naming `option`.
+        fits: see `make_new_directory`.
     """
-    # The directory itself is made anew, so a link of its name leads nowhere; those above it are followed.
+    # The directory itself is new, so only links above it are followed.
     resolved = path.parent.resolve() / path.name
     if not any(resolved.is_relative_to(root.resolve()) and resolved != root.resolve() for root in roots):
         places = ' or '.join(map(str, dict.fromkeys(roots)))
-        parser.error(f'argument {option}: {path} is not below {places}; for another place give --checkpoints_dir')
+        parser.error(f'argument {option}: {path} is not below {places}; choose another directory by --checkpoints_dir')
     try:
         return make_new_directory(path, fits)
     except OSError as error:
         place = '--result_dir' if parser.prog == 'eval.py' else '--checkpoints_dir'
-        parser.error(f'cannot make the directory {path}: {error.strerror or error}; {place} gives another place')
+        parser.error(f'cannot create the directory {path}: {error.strerror or error}; choose another by {place}')
 
 
 def remove_unstarted(directory):
-    """Remove a directory that failed before its first step and holds nothing but what starts do: it would confuse."""
+    """Remove the directory of a run that failed before its first step, if it holds only START_FILES and rank logs."""
     paths = list(Path(directory).iterdir())
     if all(path.name in (*START_FILES, SPLIT_DIRECTORY) or path.name.startswith('log.rank') for path in paths):
         for path in paths:

@@ -1,4 +1,4 @@
-"""The weights in a file: which of its state dicts is taken, and how its names become the names of the model."""
+"""Selects a state dict in a file, and matches its names with the names of the model."""
 
 import re
 from collections import Counter
@@ -8,25 +8,25 @@ import torch
 from utils.base.errors import DanluError
 
 WRAPPERS = ('module.', '_orig_mod.')  # of DataParallel, DistributedDataParallel and torch.compile
-MAX_NESTING = 3  # dictionaries within dictionaries that are looked into
-# Keys under which trainers keep a model's state dict, the first one that is there is taken.
+MAX_NESTING = 3  # levels of nested dictionaries that are searched
+# Usual keys for the state dict of a model; the first one in the file is used.
 USUAL_KEYS = (
     *('ema.model', 'model', 'state_dict', 'model_state_dict', 'model_state', 'model_weights', 'net', 'network'),
     *('module', 'weights', 'params', 'parameters', 'net_state_dict', 'network_state_dict', 'teacher'),
 )
 AVERAGED_KEY = re.compile(r'(^|[._])ema([._]|$)|averag|(^|[._])swa([._]|$)', re.IGNORECASE)
-# Keys of what is no model: the state of optimizers, schedules, generators, losses and metrics, and options.
+# Keys of other states: optimizers, schedules, random generators, losses, metrics, options.
 NON_MODEL_KEY = re.compile(
     r'optim|sched|scaler|^rng|random|criterion|loss|metric|callback|loops|args|config|hparam|hyper_', re.I
 )
-AVERAGE_COUNTER = 'n_averaged'  # how many times torch's AveragedModel was updated, beside the weights
-BATCH_COUNTER = 'num_batches_tracked'  # a buffer of batch norms that files from before torch 0.4.1 lack
+AVERAGE_COUNTER = 'n_averaged'  # number of updates of torch's AveragedModel
+BATCH_COUNTER = 'num_batches_tracked'  # buffer of batch norms, missing in files from before torch 0.4.1
 
 
 def state_dicts_in(loaded):
-    """Return the state dicts in what torch.load returned: dict from a key such as 'model' or 'ema.model', to a dict.
+    """Return the state dicts in a result of torch.load: dict from a key such as 'model' or 'ema.model' to a state dict.
 
-    '' is the key of a file that is a state dict itself.
+    If the file is a state dict itself, the key is ''.
     """
     if is_state_dict(loaded):
         return {'': _tensors_only(loaded)}
@@ -62,16 +62,16 @@ def _tensors_only(state):
 
 
 def select_state_dict(loaded, path, key=None):
-    """Return the state dict that is taken of what a file holds, and a note (str, '' if there is no choice).
+    """Return the selected state dict of a file, and a note on the choice (str, '' if there is only one).
 
     Args:
-        loaded: what torch.load returned (dict).
-        path: of the file, for messages.
-        key: --load_key, or None: the usual one. Weights beside their average are taken, not the average, except for
-            the checkpoints of Danlu, whose average is what was validated.
+        loaded: result of torch.load (dict).
+        path: path of the file, for messages.
+        key: --load_key, or None for the usual key. Averaged weights are selected only from checkpoints of Danlu, which
+            validates the averaged weights.
 
     Raises:
-        DanluError: there are no weights, none under this key, or several and none is usual.
+        DanluError: no weights, none under this key, or several without a usual key.
     """
     found = state_dicts_in(loaded)
     if not found:
@@ -82,7 +82,9 @@ def select_state_dict(loaded, path, key=None):
         return found[chosen], ''
     kind = ', averaged weights' if AVERAGED_KEY.search(chosen) else ''
     rest = ' or '.join(f'--load_key {other}' for other in others)
-    return found[chosen], f'of {chosen!r}{kind}; the file also holds {", ".join(map(repr, others))}: {rest} takes that'
+    return found[
+        chosen
+    ], f'under {chosen!r}{kind}; the file also holds {", ".join(map(repr, others))}: {rest} loads that'
 
 
 def _usual_key(found, path):
@@ -93,7 +95,7 @@ def _usual_key(found, path):
     plain = [key for key in found if not AVERAGED_KEY.search(key)]
     if ranked or len(plain) == 1 or len(found) == 1:
         return [*ranked, *plain, *found][0]
-    raise DanluError(f'{path} holds several sets of weights: choose by --load_key {" or --load_key ".join(found)}')
+    raise DanluError(f'{path} holds several state dicts: choose by --load_key {" or --load_key ".join(found)}')
 
 
 def _given_key(found, path, key):
@@ -102,16 +104,16 @@ def _given_key(found, path, key):
         return fitting[0]
     known = ', '.join(fitting or found)
     if known == '':
-        raise DanluError(f'--load_key {key}: {path} is one state dict without keys around it; leave --load_key out')
+        raise DanluError(f'--load_key {key}: {path} is a single state dict without keys; leave out --load_key')
     raise DanluError(f'--load_key {key}: {path} holds weights under {known}')
 
 
 def strip_wrapper_prefixes(weights, known):
-    """Return a state dict without the prefixes 'module.' and '_orig_mod.' that wrappers put before every name.
+    """Return a state dict without the prefixes 'module.' and '_orig_mod.' of wrappers.
 
     Args:
-        weights: name -> tensor.
-        known: the model's own names; once one is met, prefixes belong to the names.
+        weights: dict from a name to a tensor.
+        known: names of the model; if a name matches, prefixes belong to the names.
     """
     while weights and not any(name in known for name in weights):
         names = [name for name in weights if name != AVERAGE_COUNTER]
@@ -123,15 +125,14 @@ def strip_wrapper_prefixes(weights, known):
 
 
 def match_names(weights, known, path, prefix=None):
-    """Return a state dict under the names of a model, and a note (str) on what was changed.
+    """Return a state dict with the names of a model, and a note (str) on the changed prefix.
 
     Args:
-        weights: name -> tensor, with wrappers' prefixes or without.
-        known: the model's own names.
-        path: of the file, for messages.
-        prefix: --load_prefix: what begins with it is taken, without it. None: a prefix is removed, or added, where
-            most of the model's names, or of the file's, fit by that, fewer fit as they are, and no other prefix would
-            do as well.
+        weights: dict from a name to a tensor; names may have the prefixes of wrappers.
+        known: names of the model.
+        path: path of the file, for messages.
+        prefix: --load_prefix: only names with this prefix are used, without it. With None a prefix is removed or added
+            if most names then match, fewer match without the change, and no other prefix matches as many.
 
     Raises:
         DanluError: no name begins with `prefix`.
@@ -157,15 +158,15 @@ def _with_prefix_removed(weights, path, prefix):
     if not taken:
         begins = ', '.join(dict.fromkeys(name.partition('.')[0] + '.' for name in weights if '.' in name))
         raise DanluError(
-            f'--load_prefix {prefix}: no name in {path} begins so; they begin with {begins or "no prefix"}'
+            f'--load_prefix {prefix}: no name in {path} has this prefix; the prefixes are: {begins or "none"}'
         )
     left = len(weights) - len(taken)
-    rest = f'; {left} whose names begin otherwise are left out' if left else ''
+    rest = f'; {left} with other prefixes are skipped' if left else ''
     return taken, f'without the prefix {prefix!r} of their names{rest}'
 
 
 def _prefixes(weights, known):
-    """Return how many names fit (Counter) by each prefix that could be removed, and by each that could be added."""
+    """Return the number of matching names (Counter) for each prefix to remove, and for each prefix to add."""
     removed = Counter(
         name[: place.end()]
         for name in weights
@@ -182,19 +183,19 @@ def _prefixes(weights, known):
 
 
 def _unambiguous_prefix(prefixes, fit, least):
-    """Return the prefix by which the most names fit, or None: too few, or another one is as good."""
+    """Return the prefix with the most matches, or None if it has too few or another has as many."""
     [(best, count), (_, second)] = [*prefixes.most_common(2), ('', 0), ('', 0)][:2]
     return best if count > max(fit, second) and count >= least else None
 
 
 def missing_batch_counters(weights, own):
-    """Return the names (list of str) of the counters that a file from before torch 0.4.1 lacks; nothing needs them.
+    """Return the names (list of str) of num_batches_tracked if a file from before torch 0.4.1 has none of them.
 
-    torch's own strict loading does without them where a file has none at all.
+    They are not needed; strict loading in torch accepts such files too.
 
     Args:
-        weights: name -> tensor, under the names of the model.
-        own: the model's own state dict.
+        weights: dict from a name of the model to a tensor.
+        own: state dict of the model.
     """
     if any(name.endswith(BATCH_COUNTER) for name in weights):
         return []
@@ -204,8 +205,8 @@ def missing_batch_counters(weights, own):
 
 
 def prefix_hint(weights, known):
-    """Return what to do (str) where names of a file fit by several prefixes, such as those of two encoders; else ''."""
+    """Return a hint (str) if names match with several prefixes, such as those of two encoders, else ''."""
     removed, _ = _prefixes(weights, known)
     fit = sum(name in known for name in weights)
     best = [prefix for prefix, count in removed.most_common(4) if count > fit]
-    return f'; names fit by --load_prefix {" or --load_prefix ".join(best)}' if best else ''
+    return f'; names match with --load_prefix {" or --load_prefix ".join(best)}' if best else ''

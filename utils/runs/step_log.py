@@ -1,4 +1,4 @@
-"""Lines in log.txt while an epoch goes by (--log_steps), and the time of day beside them."""
+"""Lines in log.txt during an epoch (--log_steps)."""
 
 import datetime
 
@@ -12,11 +12,11 @@ def time_of_day():
 
 
 class StepLog:
-    """Writes the loss and the metrics of the epoch so far into log.txt every so many optimizer steps.
+    """Writes the loss and metrics of the epoch so far to log.txt at a fixed interval of optimizer steps.
 
     Args:
-        every: optimizer steps from one line to the next (int), or None: there are no lines.
-        last: the step that the last line was about (int).
+        interval_steps: optimizer steps between lines (int), or None for no lines.
+        last: step of the last line (int).
     """
 
     def __init__(self, interval_steps, last=0):

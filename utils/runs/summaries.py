@@ -1,4 +1,4 @@
-"""What a Trainer, an Evaluator and a Predictor show of themselves in a notebook or a debugger: a few lines."""
+"""repr of Trainer, Evaluator and Predictor for notebooks and debuggers."""
 
 import os
 
@@ -11,27 +11,27 @@ from utils.tasks.tasks import describe_outputs
 
 
 def model_line(net):
-    """Return what a network is (str): 'LeNet, 82,826 parameters'."""
+    """Return the class and size of a network (str): 'LeNet, 82,826 parameters'."""
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return f'{unsharded_class(unwrap_model(net)).__name__}, {parameters:,} parameters'
 
 
 def sizes_of(loaders):
-    """Return how many samples loaders have (str): '5,000 to train on, 1,000 to validate'.
+    """Return the numbers of samples of loaders (str): '5,000 to train on, 1,000 to validate'.
 
     Args:
-        loaders: dict from what the samples are for to a loader, or None.
+        loaders: dict from the use of the samples to a loader or None.
     """
     lengths = {use: count_loader_samples(loader) for use, loader in loaders.items() if hasattr(loader, 'dataset')}
     return ', '.join(f'{"a stream" if length is None else f"{length:,}"} {use}' for use, length in lengths.items())
 
 
 def summary_of_trainer(trainer):
-    """Return what a Trainer trains on what data, and how far it is (str, a few lines)."""
+    """Return the model, data and progress of a Trainer (str, a few lines)."""
     if 'waiting_for_data' in vars(trainer):
         parts = trainer.waiting_for_data[1]
         return f'{type(trainer).__name__}: {model_line(parts["model"])}, waits for the data of fit()'
-    if not trainer.is_open():  # its constructor has not ended
+    if not trainer.is_open():  # its constructor has not finished
         return object.__repr__(trainer)
     args, best = trainer.args, trainer.selection.best
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
@@ -46,7 +46,7 @@ def summary_of_trainer(trainer):
 
 
 def summary_of_evaluator(evaluator):
-    """Return what an Evaluator tests on what data, and what came of it (str, a few lines)."""
+    """Return the model, data and results of an Evaluator (str, a few lines)."""
     if 'outputs' not in vars(evaluator):
         return object.__repr__(evaluator)
     args, results = evaluator.args, evaluator.results
@@ -60,7 +60,7 @@ def summary_of_evaluator(evaluator):
 
 
 def summary_of_predictor(predictor):
-    """Return what a Predictor predicts from what pictures (str, a few lines)."""
+    """Return the model, task and input of a Predictor (str, a few lines)."""
     if 'class_names' not in vars(predictor):
         return object.__repr__(predictor)
     args = predictor.args
@@ -77,7 +77,7 @@ def _lines(first, *others):
 
 
 def _relative(path):
-    """Return a path (str) as seen from the working directory, if it lies below that."""
+    """Return a path (str), relative to the working directory if it is below."""
     if path is None:
         return 'none yet'
     relative = os.path.relpath(path)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows besides scalars and pictures: hyper-parameters, the network's graph, histograms of weights."""
+"""TensorBoard: opening a writer, hyperparameters, chart layout, graph and histograms."""
 
 import copy
 import importlib
@@ -16,26 +16,26 @@ from utils.runs.checkpoint import unwrap_model
 
 
 def open_writer(directory, purge_step=None):
-    """Return a SummaryWriter whose event file TensorBoard reads after those that the directory has already.
+    """Return a SummaryWriter whose event file TensorBoard reads after the existing ones.
 
-    TensorBoard reads event files in the order of their names. A name begins with the second in which the file was made,
-    and within one second the order of the names is not that of the files: wait for the next second.
+    TensorBoard reads event files in the order of their names, which begin with the second of creation. If the newest
+    file is from this second, wait for the next one.
 
     Args:
-        directory: of the event files (str or Path); made if missing, but not the one above it.
-        purge_step: first step of which TensorBoard forgets what earlier files hold (int), or None.
+        directory: directory of the event files (str or Path); created if missing, but not its parents.
+        purge_step: first step whose earlier events TensorBoard drops (int), or None.
     """
     found = [re.match(r'events\.out\.tfevents\.(\d+)\.', path.name) for path in Path(directory).glob('events.out.*')]
     newest = max((int(match[1]) for match in found if match), default=0)
     while int(now := time.time()) == newest:
         time.sleep(newest + 1 - now)
     _silence_event_thread()
-    Path(directory).mkdir(exist_ok=True)  # not those above it: a run's directory that was removed stays away
+    Path(directory).mkdir(exist_ok=True)  # no parents: a removed run directory is not created again
     return SummaryWriter(str(directory), purge_step=purge_step)
 
 
 def _silence_event_thread():
-    """Print no traceback for an OSError in the thread that writes events: the next flush raises it."""
+    """Print no traceback for an OSError in the event thread: the next flush raises the error."""
     hook = threading.excepthook
     if getattr(hook, 'without_events', False):
         return
@@ -49,13 +49,13 @@ def _silence_event_thread():
 
 
 def add_hparams(writer, options, metrics):
-    """Let the HPARAMS tab compare this run with others, by its options and by scalars that it writes anyway.
+    """Add the options and scalars of a run to the HPARAMS tab.
 
-    SummaryWriter.add_hparams would make a run of its own in a directory below.
+    SummaryWriter.add_hparams would create a separate run in a subdirectory.
 
     Args:
         writer: SummaryWriter of the run.
-        options: dict name -> any plain value; what TensorBoard has no type for becomes text.
+        options: dict from a name to a plain value.
         metrics: names of scalars (list of str).
     """
     shown = {}
@@ -68,42 +68,40 @@ def add_hparams(writer, options, metrics):
 
 
 def add_charts(writer, titles, tags):
-    """Show each value of training, validation and the best epoch so far in one chart of the CUSTOM SCALARS tab.
-
-    The learning rate has one too.
+    """Add charts to the CUSTOM SCALARS tab: training, validation and best value in one chart, and the learning rate.
 
     Args:
         writer: SummaryWriter of the run.
-        titles: of the charts (list of str): 'loss' for train/loss and val/loss.
-        tags: names of the scalars that the run writes (list of str).
+        titles: titles of the charts (list of str): 'loss' for train/loss and val/loss.
+        tags: names of the scalars of the run (list of str).
     """
     charts = {
         title: [tag for tag in (f'train/{title}', f'val/{title}', f'best/{title}') if tag in tags] for title in titles
     }
     if 'lr' in tags:
         charts['learning rate'] = ['lr']
-    # A tag is taken for a pattern that the beginning of a name has to fit.
+    # TensorBoard matches tags as patterns at the beginning of a name.
     layout = {title: ['Multiline', [f'^{re.escape(tag)}$' for tag in shown]] for title, shown in charts.items()}
     writer.file_writer.add_summary(custom_scalars({'training and validation': layout}))
 
 
 def add_graph(writer, net, images):
-    """Draw a network's graph; return why that is not possible (str), or None: it is there.
+    """Add the graph of a network; return the error (str) if tracing fails, else None.
 
     Args:
         writer: SummaryWriter of the run.
-        net: nn.Module; a copy of it is traced, in eval mode.
-        images: float32 (B, C, H, W) on its device, of which one is used.
+        net: nn.Module; a copy in eval mode is traced.
+        images: float32 (B, C, H, W) on the device of the network; the first image is used.
     """
     importlib.import_module('torch._dynamo').config  # noqa: B018 (the real module, and not from within an import of it)
     fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the tracer does not know the fused attention of eval mode
+    torch.backends.mha.set_fastpath_enabled(False)  # tracing does not support the fused attention of eval mode
     try:
         with warnings.catch_warnings():
-            for kind in (FutureWarning, torch.jit.TracerWarning):  # of torch.jit, which TensorBoard's writer uses
+            for kind in (FutureWarning, torch.jit.TracerWarning):  # from torch.jit in SummaryWriter
                 warnings.simplefilter('ignore', kind)
             writer.add_graph(copy.deepcopy(unwrap_model(net)).eval(), images[:1])
-    except Exception as error:  # whatever a network does that cannot be traced
+    except Exception as error:  # tracing a user's network may raise anything
         return (str(error).strip().splitlines() or [type(error).__name__])[0]
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -111,7 +109,7 @@ def add_graph(writer, net, images):
 
 
 def add_histograms(writer, net, epoch):
-    """Write histograms of the weights and of the gradients of the epoch's last step; what is not finite is left out."""
+    """Add histograms of the weights and of the gradients of the last step, without non-finite values."""
     for name, parameter in unwrap_model(net).named_parameters():
         for kind, values in (('weights', parameter.detach()), ('gradients', parameter.grad)):
             finite = None if values is None else values[torch.isfinite(values)]

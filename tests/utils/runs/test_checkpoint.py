@@ -259,7 +259,7 @@ def test_unsafe_files_say_how_to_save_instead(tmp_path, kind):
 @pytest.mark.parametrize('kind', ['whole model', 'namespace', 'pickled object'])
 def test_unsafe_files_say_that_they_can_be_trusted_and_what_that_means(tmp_path, kind):
     (tmp_path / 'x.pth').write_bytes(BROKEN[kind])
-    with pytest.raises(DanluError, match=r'--trust_checkpoint loads it, which may run any code .*only if you trust'):
+    with pytest.raises(DanluError, match=r'source you trust, use --trust_checkpoint, which may execute any code'):
         load_checkpoint(tmp_path / 'x.pth')
 
 
@@ -314,7 +314,7 @@ def test_what_needs_no_trust_is_read_without_it(tmp_path, monkeypatch):
 )
 def test_trust_makes_no_checkpoint_of_another_file(tmp_path, kind):
     (tmp_path / 'x.pth').write_bytes(BROKEN[kind])
-    with pytest.raises(DanluError, match='is damaged or no checkpoint'):
+    with pytest.raises(DanluError, match='is damaged or not a checkpoint'):
         load_checkpoint(tmp_path / 'x.pth', trust=True)
 
 
@@ -337,12 +337,10 @@ def test_a_model_whose_class_is_not_here_says_what_it_needs(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, 'gone', module)
     torch.save(module.Gone(2, 2), tmp_path / 'x.pth')
     monkeypatch.delitem(sys.modules, 'gone')
-    with pytest.raises(
-        DanluError, match=r"needs the code that it was saved with \(No module named 'gone'\).*PYTHONPATH"
-    ):
+    with pytest.raises(DanluError, match=r"needs the code of its model \(No module named 'gone'\).*PYTHONPATH"):
         load_checkpoint(tmp_path / 'x.pth', trust=True)
     monkeypatch.setitem(sys.modules, 'gone', types.ModuleType('gone'))
-    with pytest.raises(DanluError, match=r'needs the code that it was saved with \(.*Gone'):
+    with pytest.raises(DanluError, match=r'needs the code of its model \(.*Gone'):
         load_checkpoint(tmp_path / 'x.pth', trust=True)
 
 
@@ -505,7 +503,7 @@ def test_what_is_excluded_stays_and_the_rest_must_fit(prefix):
     net, given = Net(), prefixed(weights(seed=1, classes=5), prefix)
     before = net.head.weight.clone()
     lines = load_weights(net, given, 'x.pth', exclude=['head'])
-    assert lines == ['weights: 7 of 9 loaded from x.pth', '  2 left out by --load_exclude: head.weight, head.bias']
+    assert lines == ['weights: 7 of 9 loaded from x.pth', '  2 excluded by --load_exclude: head.weight, head.bias']
     assert torch.equal(net.head.weight, before)
     assert torch.equal(net.body[0].weight, given[f'{prefix}body.0.weight'])
     with pytest.raises(DanluError, match=r'1 of another shape: head\.weight .*--load_exclude'):
@@ -517,7 +515,7 @@ def test_what_only_the_file_has_can_be_excluded_too():
     with pytest.raises(DanluError, match='2 unknown to the model'):
         load_weights(net, given, 'x.pth')
     lines = load_weights(net, given, 'x.pth', exclude=['extra'])
-    assert lines == ['weights: 9 of 9 loaded from x.pth', '  2 left out by --load_exclude: extra.weight, extra.bias']
+    assert lines == ['weights: 9 of 9 loaded from x.pth', '  2 excluded by --load_exclude: extra.weight, extra.bias']
 
 
 def test_what_is_excluded_must_be_somewhere_and_leave_something():

@@ -90,7 +90,7 @@ def test_a_safetensors_file_without_the_package_names_the_package(tmp_path, monk
 
 def test_a_name_does_not_make_a_safetensors_file(tmp_path):
     torch.save(STATE, tmp_path / 'x.safetensors')
-    with pytest.raises(DanluError, match='no safetensors file, although'):
+    with pytest.raises(DanluError, match='not a safetensors file, despite'):
         load_checkpoint(tmp_path / 'x.safetensors')
 
 

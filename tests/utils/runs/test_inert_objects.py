@@ -76,7 +76,7 @@ def test_what_was_not_read_is_named_in_the_log(tmp_path):
     path = save(tmp_path / 'x.pth', {'model': STATE, 'args': argparse.Namespace(best=np.float64(1))})
     line, *_ = load_selected_weights(nn.Linear(2, 1), load_checkpoint(path), OPTIONS)
     assert line.startswith('weights: 2 of 2 loaded from x.pth')
-    assert 'not read: its objects of argparse.Namespace, numpy' in line
+    assert 'skipped objects: argparse.Namespace, numpy' in line
     assert (
         'objects'
         not in load_selected_weights(nn.Linear(2, 1), load_checkpoint(save(path, {'model': STATE})), OPTIONS)[0]
@@ -179,5 +179,5 @@ def test_very_many_names_are_refused(tmp_path):
             archive.writestr(name, pickled if name.endswith('/data.pkl') else data)
     with pytest.raises(pickle.UnpicklingError, match='more than 2,000 classes'):
         load_without_classes(path)
-    with pytest.raises(DanluError, match='no checkpoint of tensors'):
+    with pytest.raises(DanluError, match='not a checkpoint of tensors'):
         load_checkpoint(path)

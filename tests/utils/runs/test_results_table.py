@@ -41,7 +41,11 @@ def test_few_classes_have_a_line_each():
 
 def test_many_classes_have_one_line_together():
     results = {'acc': 0.5} | {f'{kind}/{k}': 0.5 for kind in ('acc_class', 'f1') for k in range(21)}
-    assert result_lines(results) == ['  of each of 21 classes: acc_class, f1, in result.txt', '', '  acc: 0.5000']
+    assert result_lines(results) == [
+        '  values per class (21 classes): acc_class, f1, in result.txt',
+        '',
+        '  acc: 0.5000',
+    ]
 
 
 def test_the_table_keeps_to_the_terminal():

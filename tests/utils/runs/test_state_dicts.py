@@ -104,7 +104,7 @@ def test_several_networks_have_to_be_chosen_from():
 def test_a_key_that_is_not_there_names_those_that_are():
     with pytest.raises(DanluError, match=r'--load_key modle: x\.pth holds weights under model, model_ema'):
         select_state_dict({'model': weights(), 'model_ema': weights()}, 'x.pth', 'modle')
-    with pytest.raises(DanluError, match='leave --load_key out'):
+    with pytest.raises(DanluError, match='leave out --load_key'):
         select_state_dict(weights(), 'x.pth', 'model')
 
 
@@ -156,12 +156,12 @@ def test_a_prefix_that_only_the_model_has_is_added():
 
 def test_of_two_encoders_none_is_guessed():
     given = {**prefixed(weights(1), 'encoder_q.'), **prefixed(weights(2), 'encoder_k.')}
-    with pytest.raises(DanluError, match=r'names fit by --load_prefix encoder_\w\. or --load_prefix encoder_\w\.'):
+    with pytest.raises(DanluError, match=r'names match with --load_prefix encoder_\w\. or --load_prefix encoder_\w\.'):
         load_weights(Net(), given, 'x.pth')
     net = Net()
     [line] = load_weights(net, given, 'x.pth', prefix='encoder_k')
     assert same(net.state_dict(), weights(2))
-    assert line.endswith("without the prefix 'encoder_k.' of their names; 9 whose names begin otherwise are left out")
+    assert line.endswith("without the prefix 'encoder_k.' of their names; 9 with other prefixes are skipped")
 
 
 def test_names_that_fit_already_stay():
@@ -176,7 +176,7 @@ def test_names_that_fit_already_stay():
 
 def test_a_prefix_that_no_name_has_is_refused():
     with pytest.raises(
-        DanluError, match=r'--load_prefix modle\.: no name in x\.pth begins so; they begin with model\.$'
+        DanluError, match=r'--load_prefix modle\.: no name in x\.pth has this prefix; the prefixes are: model\.$'
     ):
         load_weights(Net(), prefixed(weights(), 'model.'), 'x.pth', prefix='modle')
 
@@ -191,7 +191,7 @@ def test_batch_norms_from_before_they_counted_load():
     net.load_state_dict(given)
     net = Net()
     [line] = load_weights(net, given, 'x.pth')
-    assert line.startswith('weights: 8 of 9 loaded from x.pth; 1 counters of old batch norms')
+    assert line.startswith('weights: 8 of 9 loaded from x.pth; the file has no num_batches_tracked (1 batch norms)')
     assert all(torch.equal(net.state_dict()[name], value) for name, value in given.items())
 
 
@@ -238,7 +238,7 @@ def test_training_and_predicting_start_from_the_same_weights(words, file_of_two,
     assert same(trainer.net.state_dict(), wanted)
     said = capsys.readouterr().out
     assert "without the prefix 'model.'" in said
-    assert ('--load_key state_dict takes that' if '--load_key' in words else '--load_key state_dict_ema') in said
+    assert ('--load_key state_dict loads that' if '--load_key' in words else '--load_key state_dict_ema') in said
     args = parse_test_args(
         [*given, '--num_classes', '10', '--image_size', '28', '--channels', '1', '--mean', '0', '--std', '1']
     )
@@ -253,7 +253,8 @@ def test_of_a_run_with_an_average_both_can_be_tested(tmp_path, train_here, eval_
     last = load_checkpoint(run.directory / 'last.pth')
     average = eval_here('--load_model_path', run.directory / 'last.pth')
     assert (
-        "of 'ema.model', averaged weights; the file also holds 'model': --load_key model takes that" in average.stdout
+        "under 'ema.model', averaged weights; the file also holds 'model': --load_key model loads that"
+        in average.stdout
     )
     assert average.head['computes what it did when saved'] == 'yes'
     trained = eval_here('--load_model_path', run.directory / 'last.pth', '--load_key', 'model')
@@ -265,5 +266,5 @@ def test_of_a_run_with_an_average_both_can_be_tested(tmp_path, train_here, eval_
 
 @pytest.mark.parametrize('option', ['load_key', 'load_prefix'])
 def test_what_there_is_nothing_to_choose_for_is_refused(option):
-    with pytest.raises(DanluError, match=f'--{option}: there is no --load_model_path'):
+    with pytest.raises(DanluError, match=f'argument --{option}: requires --load_model_path'):
         train_args(**{option: 'model'})
