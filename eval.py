@@ -144,7 +144,7 @@ class Evaluator(Engine):
         loss, loss_given = select_loss(args) if loss is None else ready_loss(loss), loss
         super().__init__(args, equip_multi_gpu(net, gpus), loss, device)
         self.bind_transforms(self.loader)
-        self.speed_up()
+        self.apply_speed_options()
         self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
         self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
@@ -290,7 +290,7 @@ class Predictor(Engine):
         if drift.failure_lines:
             warnings.warn('\n'.join(drift.failure_lines), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
-        self.speed_up()
+        self.apply_speed_options()
         self.model.eval()
         self.class_names = args.class_names
 

@@ -52,7 +52,7 @@ from utils.tasks.target_scale import describe_target_scale, scale_outputs
 from utils.tasks.tasks import target_names, task_of
 from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.build import build_optimizer, build_optimizer_step, build_selector
-from utils.training.continuation import begin_training, note_plan, take_data
+from utils.training.continuation import begin_training, check_same_data, remember_build
 from utils.training.dry_run import dry_run
 from utils.training.engine import Engine
 from utils.training.error_hints import explained
@@ -144,7 +144,7 @@ class Trainer(ReplaceableParts, Engine):
         if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.session.open(notes)
-        note_plan(self)
+        remember_build(self)
 
     def build_data(self, args, parts):
         """Build the loaders, and return lines (list of str) on their data."""
@@ -167,7 +167,7 @@ class Trainer(ReplaceableParts, Engine):
         self.bind_transforms(self.train_loader, self.val_loader)
         if args.fast:
             notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
-        self.speed_up()
+        self.apply_speed_options()
         self.model = spread(self.net, gpus, device, args.parallel)
         return notes
 
@@ -250,7 +250,7 @@ class Trainer(ReplaceableParts, Engine):
 
     def train_step(self, batch):
         """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
-        counts = not processes.is_padding(self.train_loader, self.update.number - 1)
+        counts = not processes.is_padding(self.train_loader, self.update.batch_number - 1)
         with processes.gradient_sync(self.model, self.update.ends_step()):
             images, predictions, targets = self.step(batch)
             loss = self.compute_loss(predictions, targets)
@@ -298,7 +298,7 @@ class Trainer(ReplaceableParts, Engine):
             points = scatter(predictions, targets, target_names(self.args))
             return {} if points is None else {f'{split}/samples': points}
         columns = 1 if task_of(self.args).by_pixel else 4
-        return {f'{split}/samples': self.draw_sheet(images, predictions, targets, columns)}
+        return {f'{split}/samples': self.draw_sample_grid(images, predictions, targets, columns)}
 
     def check_preemption(self):
         """End a validation that is under way when the process is asked to end."""
@@ -327,7 +327,7 @@ class Trainer(ReplaceableParts, Engine):
                 setattr(args, name, value)
         if train_data is not None:
             self.build_waiting(train_loader=train_data, val_loader=val_data)
-        take_data(self, train_data, val_data)
+        check_same_data(self, train_data, val_data)
         return self.train()
 
     def evaluate(self, batches, metrics=None, on_batch=None):

@@ -101,9 +101,9 @@ def first_samples(args, loader):
     import torch
 
     from data.data_entry import Batches
-    from utils.training.batch_transform import Preparation
+    from utils.training.batch_transform import BatchTransform
 
-    batches, prepare = loader.dataset, Preparation(args, torch.device('cpu'))
+    batches, prepare = loader.dataset, BatchTransform(args, torch.device('cpu'))
     prepare.augment = batches.augment
     loader.bind_transform(torch.device('cpu'), prepare)
     loader.batch_sampler.set_epoch(args.epoch)

@@ -210,7 +210,7 @@ class Logger:
         events: sizes of the event files at the time of the checkpoint (dict from utils.runs.event_files.event_sizes),
             or None for a new run or a checkpoint of an older version.
         options: options of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
-        selection: utils.training.checkpoint_selector.Selection, which marks the best epoch, or None.
+        selection: utils.training.checkpoint_selector.CheckpointSelector, which marks the best epoch, or None.
         enabled: False on ranks above 0: the Logger computes means and keeps the history, but prints and writes nothing.
     """
 
@@ -404,7 +404,7 @@ class Logger:
 
     def best(self):
         """Return (name of the monitored value, best epoch so far), or None."""
-        return None if self.selection is None else self.selection.best_of(self.history)
+        return None if self.selection is None else self.selection.best_epoch_of(self.history)
 
     @_if_enabled
     def draw(self):

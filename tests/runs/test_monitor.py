@@ -10,7 +10,7 @@ from options import parse_train_args
 from train import Trainer
 from utils.base.errors import DanluError
 from utils.runs.checkpoint import load_checkpoint
-from utils.training.checkpoint_selector import Selection, known_values
+from utils.training.checkpoint_selector import CheckpointSelector, predictable_values
 
 NAN = math.nan
 
@@ -75,7 +75,7 @@ def test_the_names_are_those_of_the_rows(tmp_path):
     trainer = Trainer(options(tmp_path, '--loss', 'ce+focal', '--max_steps', 1))
     row = trainer.train()[-1]
     there = {name for name in row if name.startswith(('train/', 'val/'))}
-    assert set(known_values(trainer.args, trainer.metrics['val'], trainer.loss)) == there
+    assert set(predictable_values(trainer.args, trainer.metrics['val'], trainer.loss)) == there
 
 
 def test_what_nobody_can_know_is_not_refused(tmp_path):
@@ -91,7 +91,7 @@ def test_what_nobody_can_know_is_not_refused(tmp_path):
     assert trainer.train()[-1]['val/distance'] == 1.0
     loss = torch.nn.CrossEntropyLoss()
     loss.last_parts = {}  # of a ready-made loss, which tells its parts after a batch
-    assert known_values(trainer.args, Trainer(options(tmp_path)).metrics['val'], loss) is None
+    assert predictable_values(trainer.args, Trainer(options(tmp_path)).metrics['val'], loss) is None
     assert hasattr(WeightedSum, 'parts')
 
 
@@ -140,7 +140,7 @@ def test_a_plateau_counts_nan_as_an_epoch_that_is_not_better(tmp_path):
 
 @pytest.mark.parametrize('mode', ['max', 'min'])
 def test_which_is_better(mode):
-    selection = Selection('val/acc', mode)
+    selection = CheckpointSelector('val/acc', mode)
     assert selection.is_better(0.0, NAN) and selection.is_better(math.inf if mode == 'max' else -math.inf, NAN)
     assert not selection.is_better(NAN, 0.0) and not selection.is_better(NAN, NAN)
-    assert selection.best_of([{'epoch': 1, 'val/acc': NAN}]) is None
+    assert selection.best_epoch_of([{'epoch': 1, 'val/acc': NAN}]) is None

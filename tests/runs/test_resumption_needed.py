@@ -110,7 +110,7 @@ def gradients_left_out(trainer):
 
 def batches_left_out(trainer):
     """Leave out how many batches they are from."""
-    trainer.update.waiting = 0
+    trainer.update.waiting_batches = 0
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_gradients_that_wait_for_their_step_are_needed(left_out, differs, tmp_pa
         cut.train()
     assert 'batch 4 of epoch 1' in cut.session.saved
     on = Trainer(train_args(resume=cut.args.model_dir), train_loader=batches, val_loader=batches)
-    assert on.update.waiting == 1, 'a gradient was to wait'
+    assert on.update.waiting_batches == 1, 'a gradient was to wait'
     left_out(on)
     on.train()
     pairs = zip(whole.net.state_dict().values(), on.net.state_dict().values(), strict=True)

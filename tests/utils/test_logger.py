@@ -15,7 +15,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from utils import logger as logger_module
 from utils.drawing import curves
 from utils.logger import Logger, Recorder
-from utils.training.checkpoint_selector import Selection
+from utils.training.checkpoint_selector import CheckpointSelector
 
 pytestmark = pytest.mark.usefixtures('real_curves')
 
@@ -211,7 +211,7 @@ def test_going_on_forgets_what_came_after_the_checkpoint(tmp_path, opened):
 
 
 def test_tensorboard_has_training_and_validation_in_one_chart_and_the_best_epoch(tmp_path):
-    logger = Logger(tmp_path, selection=Selection('val/loss', 'min'))
+    logger = Logger(tmp_path, selection=CheckpointSelector('val/loss', 'min'))
     for epoch, loss in enumerate((4.0, 2.0, 3.0), 1):
         record_epoch(logger, epoch, loss)
     logger.close()

@@ -67,11 +67,11 @@ def draw_run(directory, history, selection=None):
     Args:
         directory: of the run (Path).
         history: rows (dicts).
-        selection: utils.training.checkpoint_selector.Selection, which knows the best epoch, or None to mark none.
+        selection: utils.training.checkpoint_selector.CheckpointSelector, or None to mark no best epoch.
     """
     log = directory / 'log.txt'
     resumed = resumptions(read_regular_text(log, errors='replace') if log.exists() else '')
-    best = None if selection is None else selection.best_of(history)
+    best = None if selection is None else selection.best_epoch_of(history)
     draw_curves(history, directory / 'curves.png', best, resumed, directory.resolve().name)
 
 

@@ -19,7 +19,7 @@ def identical_run(args, experiment, selection):
     Args:
         args: options; checkpoints_dir and model_dir are used.
         experiment: hash in the record of the new run (str), or None.
-        selection: utils.training.checkpoint_selector.Selection, which compares epochs.
+        selection: utils.training.checkpoint_selector.CheckpointSelector, which compares epochs.
     """
     if experiment is None:
         return []

@@ -27,7 +27,7 @@ class StepLog:
         return (
             self.interval_steps is not None
             and update.steps // self.interval_steps > self.last // self.interval_steps
-            and not update.waiting
+            and not update.waiting_batches
         )
 
     def write(self, trainer, epoch, progress):

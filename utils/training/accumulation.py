@@ -1,8 +1,8 @@
-"""--accumulate: the gradients of several batches as the gradient of the one large batch that they make up.
+"""--accumulate: gradient accumulation that gives the gradient of the one large batch.
 
-The loss of a large batch is a mean over its pixels, samples or weighted targets. A mean of the batches' means is
-another loss where the batches count differently: a smaller last batch, ignored targets, class weights. In a weighted
-sum of losses each part is a mean over things of its own, so that the gradients of the parts are added up separately.
+The loss of a batch is a mean over its pixels, samples or weighted targets. A mean of the batches' means is another loss
+where batches have different counts: a smaller last batch, ignored targets, class weights. In a weighted sum of losses,
+each part is a mean with its own count, so the gradients of the parts are accumulated separately.
 """
 
 import torch
@@ -11,105 +11,112 @@ from utils.distributed.fsdp import local_shard
 
 
 class Accumulation:
-    """Adds up the gradients of batches, each by what its loss is a mean over; never waits for the device.
+    """Accumulates the gradients of batches, weighted by the counts of their means; never waits for the device.
 
         accumulation.start()
-        for ...: accumulation.add(loss, parts, together, scale)
-        accumulation.finish()       # the gradients in the network are those of one batch
+        for ...: accumulation.add(loss, parts, step_batches, scale)
+        accumulation.finish()       # the gradients in the network are those of one large batch
 
-    Gradients wait as sums that are divided by `references` times the number of batches, so that those of equal batches
-    are their mean as they are.
+    Gradients are summed, divided by `references` times the number of batches. For batches with equal counts this sum is
+    the mean already.
 
     Args:
-        net: nn.Module that learns.
+        net: nn.Module to train.
 
     Attributes:
-        alike: which parts of the loss are means over the same things, dict from a name to the first that is like it;
-            their gradients are added up together.
+        group_of_part: dict from the name of each part of the loss to the name of its group, the first part that is a
+            mean with the same count; the gradients of a group are accumulated together.
     """
 
     def __init__(self, net):
-        self.parameters, self.alike = list(net.parameters()), {}
+        self.parameters, self.group_of_part = list(net.parameters()), {}
         self.start()
 
     def start(self):
-        """Begin with no batch."""
-        self.together = 1
-        self.references, self.totals = {}, {}  # of each part: the first count above 0, and the sum of the counts
-        self.kept = {}  # gradients of each part, where there are several
+        """Start a step, without any batch yet."""
+        self.step_batches = 1
+        self.references, self.totals = {}, {}  # by group: the first count above 0, and the sum of the counts
+        self.part_gradients = {}  # by group, if there are several
 
-    def add(self, loss, parts, together, scale):
+    def add(self, loss, parts, step_batches, scale):
         """Compute the gradients of a batch and add them.
 
         Args:
             loss: 0-d tensor.
-            parts: what it consists of, dict from a name to (weight, value, count): float, 0-d tensor, number or 0-d
-                tensor; None: every batch counts alike.
-            together: batches of a step (int).
-            scale: function(0-d tensor) -> 0-d tensor, by which gradients of 16 bits do not vanish.
+            parts: parts of the loss: dict from a name to (weight (float), value (0-d tensor), count (number or 0-d
+                tensor)); None: all batches have the same weight.
+            step_batches: batches of the step (int).
+            scale: function(0-d tensor) -> 0-d tensor that applies the gradient scale.
         """
-        self.together, terms = together, {}
+        self.step_batches, terms = step_batches, {}
         for name, (weight, value, count) in (parts or {'': (1.0, loss, 1)}).items():
-            group = self.alike.get(name, name)
+            group = self.group_of_part.get(name, name)
             terms[group] = (terms[group][0] + weight * value if group in terms else weight * value, count)
         if len(terms) == 1:
             [(name, (_, count))] = terms.items()
             scale(loss / self._divisor(name, count)).backward()
             return
         for number, (name, (value, count)) in enumerate(terms.items(), 1):
-            self._put(self.kept.get(name, [None] * len(self.parameters)))
+            self._set_gradients(self.part_gradients.get(name, [None] * len(self.parameters)))
             scale(value / self._divisor(name, count)).backward(retain_graph=number < len(terms))
-            self.kept[name] = [parameter.grad for parameter in self.parameters]
-        self._put([None] * len(self.parameters))
+            self.part_gradients[name] = [parameter.grad for parameter in self.parameters]
+        self._set_gradients([None] * len(self.parameters))
 
     def _divisor(self, name, count):
-        """Return by what the value of a part is divided (number or 0-d tensor), having taken note of its count."""
+        """Add a count to the totals and return the divisor of the part's value (number or 0-d tensor)."""
         if torch.is_tensor(count):
             count = count.detach().double()
         self.totals[name] = self.totals.get(name, 0) + count
         reference = self.references.get(name, 0)
         if torch.is_tensor(count):
-            if not torch.is_tensor(reference):  # torch.as_tensor would copy it to a GPU, and wait
+            if not torch.is_tensor(reference):  # torch.as_tensor would copy the number to the GPU and wait
                 reference = torch.full((), reference, dtype=torch.float64, device=count.device)
             reference = torch.where(reference > 0, reference, count)
         elif not torch.is_tensor(reference):
             reference = reference or count
         self.references[name] = reference
-        if torch.is_tensor(reference):  # nothing counts: the loss is 0, and not 0 / 0
-            return torch.where(reference > 0, reference * self.together / count, 1.0).float()
-        return reference * self.together / count if count else float('inf') if reference else 1.0
+        if torch.is_tensor(reference):  # a count of 0 gives a loss of 0, not 0 / 0
+            return torch.where(reference > 0, reference * self.step_batches / count, 1.0).float()
+        return reference * self.step_batches / count if count else float('inf') if reference else 1.0
 
     def finish(self):
-        """Bring the gradients that were added up into the network: then they are those of one batch."""
-        if not self.kept:
+        """Set the network's gradients to those of the one large batch."""
+        if not self.part_gradients:
             for name in self.totals:
-                _multiply(_present(parameter.grad for parameter in self.parameters), self._factor(name))
+                _scale_gradients(
+                    _existing_gradients(parameter.grad for parameter in self.parameters), self._factor(name)
+                )
             return
-        for name, gradients in self.kept.items():
-            _multiply(_present(gradients), self._factor(name))
-        self._put([_sum_of(each) for each in zip(*self.kept.values(), strict=True)])
-        self.kept = {}
+        for name, gradients in self.part_gradients.items():
+            _scale_gradients(_existing_gradients(gradients), self._factor(name))
+        self._set_gradients([_sum_gradients(each) for each in zip(*self.part_gradients.values(), strict=True)])
+        self.part_gradients = {}
 
     def _factor(self, name):
-        """Return what the gradients of a part have to be multiplied by (number or 0-d tensor)."""
+        """Return the factor (number or 0-d tensor) from a group's summed gradients to those of the large batch."""
         reference, total = self.references[name], self.totals[name]
         if torch.is_tensor(total):
-            return torch.where(total > 0, reference * self.together / total, 1.0)
-        return reference * self.together / total if total else 1.0
+            return torch.where(total > 0, reference * self.step_batches / total, 1.0)
+        return reference * self.step_batches / total if total else 1.0
 
-    def _put(self, gradients):
+    def _set_gradients(self, gradients):
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
     def state_dict(self):
-        """Return where it stands, besides the gradients in the network: dict of plain values and tensors."""
+        """Return the state besides the network's gradients: dict of plain values and tensors."""
         references, totals = ({name: float(n) for name, n in of.items()} for of in (self.references, self.totals))
-        return {'together': self.together, 'references': references, 'totals': totals, 'kept': dict(self.kept)}
+        return {
+            'together': self.step_batches,
+            'references': references,
+            'totals': totals,
+            'kept': dict(self.part_gradients),
+        }
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken."""
-        self.together, self.references, self.totals = state['together'], state['references'], state['totals']
-        self.kept = {
+        """Restore what `state_dict` returned."""
+        self.step_batches, self.references, self.totals = state['together'], state['references'], state['totals']
+        self.part_gradients = {
             name: [
                 None if gradient is None else gradient.to(parameter.device)
                 for parameter, gradient in zip(self.parameters, gradients, strict=True)
@@ -118,19 +125,19 @@ class Accumulation:
         }
 
 
-def _present(gradients):
-    """Return those of gradients that are there (list of tensors), of shards the local ones."""
+def _existing_gradients(gradients):
+    """Return the gradients that are not None (list of tensors); of sharded ones the local shards."""
     return [local_shard(gradient) for gradient in gradients if gradient is not None]
 
 
-def _multiply(gradients, factor):
+def _scale_gradients(gradients, factor):
     if gradients and (torch.is_tensor(factor) or factor != 1):
         for gradient in gradients:
             gradient.mul_(factor)
 
 
-def _sum_of(gradients):
-    """Return the sum of gradients (tensors or None), or None: there is none."""
+def _sum_gradients(gradients):
+    """Return the sum of gradients (tensors or None), or None if all are None."""
     total = None
     for gradient in gradients:
         total = gradient if total is None else total if gradient is None else total.add_(gradient)

@@ -1,6 +1,6 @@
-"""A Trainer of a notebook that goes on: train() called again, with more epochs, after an interruption; and fit().
+"""Calling train() again on one Trainer, with more epochs or after an interruption, and fit().
 
-Going on is resuming the run from its last.pth, within the process: the same bits as one long run has.
+The Trainer resumes the run from its last.pth within the process; the result is bit-identical to one long run.
 """
 
 from utils.base.errors import DanluError
@@ -9,29 +9,31 @@ from utils.training.build import build_selector
 from utils.training.nonfinite_policy import NonFinitePolicy
 from utils.training.preemption import select_preemption
 
-# Options that a Trainer reads when it is built and never again.
-READ_ONCE = (
+# Options that a Trainer reads only when it is built.
+BUILD_OPTIONS = (
     'optimizer lr momentum beta weight_decay nesterov decay_weights_only lr_of lr_decay schedule warmup_epochs '
     'warmup_steps lr_steps gamma power lr_min plateau_patience accumulate clip_norm clip_value ema on_nan batch_size '
     'augment mixup cutmix balance loss loss_args label_smoothing class_weights metrics model_type model_args data_type '
     'train_list val_list seed amp'
 ).split()
-FOLLOWED = ('patience', 'min_epochs', 'keep_top')  # of the Selection, which are taken anew
+SELECTOR_OPTIONS = ('patience', 'min_epochs', 'keep_top')  # may change before each call of train()
 
 
-def note_plan(trainer):
-    """Keep what a Trainer was built by, so that later changes of its args are seen."""
-    trainer.built_by = {name: getattr(trainer.args, name, None) for name in (*READ_ONCE, 'epochs', 'monitor', 'mode')}
-    trainer.built_by |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
+def remember_build(trainer):
+    """Store the options and networks that a Trainer was built with, to detect later changes."""
+    trainer.built_with = {
+        name: getattr(trainer.args, name, None) for name in (*BUILD_OPTIONS, 'epochs', 'monitor', 'mode')
+    }
+    trainer.built_with |= {'resumed': bool(trainer.args.resume), 'net': trainer.net, 'model': trainer.model}
 
 
 def begin_training(trainer, epochs=None):
-    """Let a Trainer be ready to train up to `epochs` (int; None: args.epochs), its first time or again.
+    """Prepare a Trainer to train up to `epochs` (int; None: args.epochs), for the first time or again.
 
     Raises:
-        DanluError: there is nothing left to train, or an option was changed that is read when a Trainer is built.
+        DanluError: all epochs are done, or an option was changed that a Trainer reads only when it is built.
     """
-    args, plan = trainer.args, trainer.built_by
+    args, built_with = trainer.args, trainer.built_with
     if epochs is not None:
         if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
             raise DanluError(f'train(epochs={epochs!r}): give a whole number of at least 1, the epochs in total')
@@ -41,46 +43,46 @@ def begin_training(trainer, epochs=None):
         raise DanluError(
             f'all {args.epochs} epochs are done; to go on: train(epochs={2 * args.epochs}), the epochs in total'
         )
-    for name in FOLLOWED:
+    for name in SELECTOR_OPTIONS:
         setattr(trainer.selection, name, getattr(args, name))
-    changed = [name for name in ('epochs', 'monitor', 'mode') if getattr(args, name) != plan[name]]
+    changed = [name for name in ('epochs', 'monitor', 'mode') if getattr(args, name) != built_with[name]]
     if trainer.has_started:
         _reopen(trainer)
-    elif changed and not plan['resumed']:
+    elif changed and not built_with['resumed']:
         trainer.selection = build_selector(trainer)
         trainer.logger.selection = trainer.selection
         trainer.rebuild_update()
         trainer.session.renew_record()
-    note_plan(trainer)
+    remember_build(trainer)
     trainer.has_started = True
 
 
 def _check_unchanged(trainer):
-    """Raise DanluError where the network was replaced, or an option was changed that has no effect any more."""
-    args, plan = trainer.args, trainer.built_by
+    """Raise DanluError if the network was replaced, or an option was changed that has no effect any more."""
+    args, built_with = trainer.args, trainer.built_with
     for name in ('net', 'model'):
-        if getattr(trainer, name) is not plan[name]:
+        if getattr(trainer, name) is not built_with[name]:
             raise DanluError(
                 f'trainer.{name} was replaced, and the optimizer has the parameters of the one before: make a new '
                 'Trainer with model=...'
             )
-    fixed = [*READ_ONCE, *(('monitor', 'mode') if trainer.has_started or plan['resumed'] else ())]
+    fixed = [*BUILD_OPTIONS, *(('monitor', 'mode') if trainer.has_started or built_with['resumed'] else ())]
     for name in fixed:
-        if getattr(args, name, None) != plan[name]:
+        if getattr(args, name, None) != built_with[name]:
             raise DanluError(
-                f'args.{name} was changed from {plan[name]} to {getattr(args, name)}, which has no effect on a Trainer '
-                'that is built: make a new one'
+                f'args.{name} was changed from {built_with[name]} to {getattr(args, name)}, which has no effect on a '
+                'Trainer that is built: make a new one'
             )
     ends = trainer.given_scheduler is None and args.schedule in ENDING_WITH_RUN
-    if ends and args.epochs != plan['epochs'] and (trainer.has_started or plan['resumed']):
+    if ends and args.epochs != built_with['epochs'] and (trainer.has_started or built_with['resumed']):
         raise DanluError(
-            f'--schedule {args.schedule} ends with the run, after {plan["epochs"]} epochs: for a longer run make a '
-            'new Trainer'
+            f'--schedule {args.schedule} ends with the run, after {built_with["epochs"]} epochs: for a longer run make '
+            'a new Trainer'
         )
 
 
 def _reopen(trainer):
-    """Go on with the run of a Trainer whose train() has ended, from its last.pth."""
+    """Resume the run of a Trainer whose train() has ended, from its last.pth."""
     args = trainer.args
     session = trainer.session
     if session.saved is None:
@@ -93,8 +95,8 @@ def _reopen(trainer):
     session.open([])
 
 
-def take_data(trainer, train_data, val_data):
-    """Refuse other data than a Trainer was built with: it is known by then, and in its record."""
+def check_same_data(trainer, train_data, val_data):
+    """Raise DanluError if fit() gets other data than the Trainer was built with."""
     for role, data in (('train_loader', train_data), ('val_loader', val_data)):
         if data is not None and data is not trainer.handed_parts[role]:
             raise DanluError(

@@ -1,4 +1,4 @@
-"""--dry_run: everything that a run does, once, in seconds: what would fail at its end fails now."""
+"""--dry_run: runs each stage of a training once, in seconds, so that errors of its end appear at once."""
 
 import time
 from pathlib import Path
@@ -10,11 +10,11 @@ from utils.base.errors import DanluError
 from utils.runs.checkpoint import load_checkpoint, load_weights, weights_of
 from utils.training.precision import forward
 
-SAME = {None: 1e-4, 'bf16': 5e-2, 'fp16': 5e-3}  # how far outputs may lie apart, as a share of the largest
+OUTPUT_TOLERANCE = {None: 1e-4, 'bf16': 5e-2, 'fp16': 5e-3}  # by --amp, as a share of the largest output
 
 
 class TwoBatches:
-    """Two batches of a loader: the first, and the same cut to the size of an epoch's last one."""
+    """Two batches of a loader: the first, and the same cut to the size of an epoch's last batch."""
 
     def __init__(self, loader):
         self.loader, self.batch = loader, None
@@ -27,15 +27,15 @@ class TwoBatches:
         if self.batch is None:
             return
         yield self.batch
-        if all(torch.is_tensor(part) for part in self.batch):  # others are for the network's owner to cut
-            yield tuple(part[: last_size(self.loader, len(self.batch[0]))] for part in self.batch)
+        if all(torch.is_tensor(part) for part in self.batch):  # batches of other types cannot be cut
+            yield tuple(part[: last_batch_size(self.loader, len(self.batch[0]))] for part in self.batch)
 
 
-def last_size(loader, batch_size):
-    """Return how many samples (int) the last batch of an epoch has; the least, where the loader does not tell."""
+def last_batch_size(loader, batch_size):
+    """Return the number of samples (int) in an epoch's last batch; if not known, the smallest possible number."""
     sampler = getattr(loader, 'batch_sampler', None)
     length, size = getattr(sampler, 'length', None), getattr(sampler, 'batch_size', batch_size)
-    joins = getattr(sampler, 'shuffle', False)  # data.samplers join a single one to the batch before
+    joins = getattr(sampler, 'shuffle', False)  # data.samplers add a single last sample to the batch before
     length = count_loader_samples(loader) if length is None else length
     if length is None:
         return min(2 if joins else 1, batch_size)
@@ -46,23 +46,23 @@ def last_size(loader, batch_size):
 
 
 def dry_run(trainer, build):
-    """Train and validate on two batches, draw, save, load what was saved, and compare what it computes.
+    """Train and validate on two batches, draw, save, load best.pth, and compare the outputs.
 
     Args:
-        trainer: train.Trainer, ready to train; its network is of no use afterwards.
-        build: function() -> nn.Module on the CPU, the network anew, with other weights.
+        trainer: train.Trainer, ready to train; its network cannot be used afterwards.
+        build: function() -> nn.Module on the CPU: a new network of the same kind.
 
     Raises:
-        DanluError: the network that was loaded computes something else, or anything that a run can meet.
+        DanluError: the loaded network gives other outputs; or any error of a run.
     """
     started = time.perf_counter()
     trainer.train_loader = TwoBatches(trainer.train_loader)
     trainer.val_loader = None if trainer.val_loader is None else TwoBatches(trainer.val_loader)
-    trainer.args.epochs = 1  # of the last epoch the pictures are always drawn
+    trainer.args.epochs = 1  # images of the last epoch are always drawn
     trainer.update.batches = len(trainer.train_loader)
     trainer.run_epoch(1)
     trainer.logger.checkpoints.finish()
-    difference = check_saved(trainer, build())
+    difference = check_reloaded(trainer, build())
     memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == 'cuda' else None
     trainer.close()
     used = '' if memory is None else f', {memory:.1f} GiB of GPU memory'
@@ -72,8 +72,8 @@ def dry_run(trainer, build):
     )
 
 
-def check_saved(trainer, net):
-    """Load best.pth into a new network and return how far its outputs lie from the trained one's (float)."""
+def check_reloaded(trainer, net):
+    """Load best.pth into a new network and return the largest difference of its outputs to the trained one (float)."""
     path = Path(trainer.args.model_dir) / 'best.pth'
     load_weights(net, weights_of(load_checkpoint(path), path), path)
     net.to(trainer.device).eval()
@@ -83,7 +83,7 @@ def check_saved(trainer, net):
         expected = forward(trainer.model, images, trainer.amp)
         found = forward(net, images.contiguous(), trainer.amp)
     difference, largest = (found - expected).abs().max().item(), expected.abs().max().item()
-    if not difference <= SAME[trainer.amp] * max(largest, 1.0):
+    if not difference <= OUTPUT_TOLERANCE[trainer.amp] * max(largest, 1.0):
         raise DanluError(
             f'the network that was saved computes something else when it is loaded: largest difference {difference:.3g}'
             f' at outputs up to {largest:.3g}; what it computes depends on more than its parameters and buffers'

@@ -1,4 +1,4 @@
-"""Weights averaged over the last steps: they test better than those of one step (Polyak and Juditsky 1992)."""
+"""--ema: weights averaged over steps, which often test better than the last ones (Polyak and Juditsky 1992)."""
 
 from contextlib import contextmanager
 from itertools import chain
@@ -13,9 +13,9 @@ class Ema:
     """An exponential moving average of a network's parameters and buffers (torch.optim.swa_utils.AveragedModel).
 
     Args:
-        net: nn.Module on its device; a copy of it holds the average.
-        decay: from 0 to below 1, share of the old average that each step keeps. The first steps keep less, at most
-            (1 + n) / (10 + n) after n of them, or short runs would average over random weights (as in TensorFlow's
+        net: nn.Module on its device; a copy of the network holds the average.
+        decay: share of the old average that each step keeps, from 0 to below 1. After n steps it is at most
+            (1 + n) / (10 + n), so that short runs do not average over random weights (as in TensorFlow's
             ExponentialMovingAverage and timm).
     """
 
@@ -24,24 +24,24 @@ class Ema:
         self.average = AveragedModel(self.net, use_buffers=True)
 
     def update(self):
-        """Go on after an optimizer step; never waits for the device."""
-        done = int(self.average.n_averaged)  # it is on the CPU, wherever the network is
-        into = get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))
-        groups = {}  # of one device and type, which torch's functions for many tensors take
+        """Update the average after an optimizer step; never waits for the device."""
+        done = int(self.average.n_averaged)  # on the CPU, whatever the network's device
+        average_into = get_ema_multi_avg_fn(min(self.decay, (1 + done) / (10 + done)))
+        groups = {}  # by device and dtype, as torch's multi-tensor functions need
         for averaged, trained in self._pairs():
-            mine, its = groups.setdefault((averaged.device, averaged.dtype), ([], []))
-            mine.append(averaged.detach())
-            its.append(trained.detach())
-        for mine, its in groups.values():
-            if done:  # AveragedModel.update_parameters would copy this number to the GPU, and wait
-                into(mine, its, done)
+            averages, weights = groups.setdefault((averaged.device, averaged.dtype), ([], []))
+            averages.append(averaged.detach())
+            weights.append(trained.detach())
+        for averages, weights in groups.values():
+            if done:  # AveragedModel.update_parameters would copy n_averaged to the GPU and wait
+                average_into(averages, weights, done)
             else:
-                torch._foreach_copy_(mine, its)
+                torch._foreach_copy_(averages, weights)
         self.average.n_averaged += 1
 
     @contextmanager
     def in_network(self):
-        """Let the network have the averaged weights in the body of the `with`; no copy is made."""
+        """Return a context in which the network has the averaged weights, exchanged without a copy."""
         self._exchange()
         try:
             yield
@@ -49,18 +49,18 @@ class Ema:
             self._exchange()
 
     def _pairs(self):
-        mine, its = (chain(net.parameters(), net.buffers()) for net in (self.average.module, self.net))
-        return zip(mine, its, strict=True)
+        averages, weights = (chain(net.parameters(), net.buffers()) for net in (self.average.module, self.net))
+        return zip(averages, weights, strict=True)
 
     def _exchange(self):
         for averaged, trained in self._pairs():
             averaged.data, trained.data = trained.data, averaged.data
 
     def state_dict(self):
-        """Return the averaged weights and after how many steps they are so (dict of plain values and tensors)."""
+        """Return the averaged weights and the number of steps (dict of plain values and tensors)."""
         return {'model': self.average.module.state_dict(), 'steps': int(self.average.n_averaged)}
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken."""
+        """Restore what `state_dict` returned."""
         self.average.module.load_state_dict(state['model'])
         self.average.n_averaged.fill_(state['steps'])

@@ -18,11 +18,11 @@ from utils.tasks.one_logit import as_classes, for_loss
 from utils.tasks.target_scale import TargetScale
 from utils.tasks.targets import check_outputs, check_same_shape, shaped_targets, with_axis
 from utils.tasks.tasks import TASKS, task_of
-from utils.training.batch_transform import Preparation
+from utils.training.batch_transform import BatchTransform
 from utils.training.precision import compile_network, forward
 
-TORCH_LOSSES = 'torch.nn.modules.loss'
-ELEMENTWISE = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.SmoothL1Loss, torch.nn.HuberLoss)  # which only warn
+TORCH_LOSS_MODULE = 'torch.nn.modules.loss'
+ELEMENTWISE_LOSSES = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.SmoothL1Loss, torch.nn.HuberLoss)  # which only warn
 
 
 class Engine:
@@ -38,11 +38,11 @@ class Engine:
 
     def __init__(self, args, model, loss, device):
         self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
-        self.prepare, self.amp = Preparation(args, device), None
+        self.prepare, self.amp = BatchTransform(args, device), None
         self.target_kind = TASKS[args.task].target if args.task in TASKS else None  # None: the project's own
         self.target_scale = TargetScale(args, device)
 
-    def speed_up(self):
+    def apply_speed_options(self):
         """Turn on what args.amp, args.channels_last and args.compile ask for.
 
         Raises:
@@ -55,7 +55,7 @@ class Engine:
         if self.args.compile:
             known = self.args.channels and self.args.image_size is not None
             image = torch.zeros(1, self.args.channels, *self.args.image_size, device=self.device) if known else None
-            if getattr(self.args, 'accumulate', 1) > 1 and len({*self.parts_counted_alike().values()}) > 1:
+            if getattr(self.args, 'accumulate', 1) > 1 and len({*self.loss_groups().values()}) > 1:
                 torch._functorch.config.donated_buffer = False  # the backward pass runs once for each part
             compile_network(unwrap_model(self.model), image)
 
@@ -83,10 +83,10 @@ class Engine:
     def loss_inputs(self, predictions, targets):
         """Return predictions and targets as the loss takes them (see utils/tasks)."""
         predictions, targets = with_axis(self.target_kind, predictions, targets)
-        if type(self.loss).__module__.startswith(TORCH_LOSSES):  # those of Danlu look themselves
+        if type(self.loss).__module__.startswith(TORCH_LOSS_MODULE):  # those of Danlu look themselves
             check_outputs('the loss', predictions)
         predictions, targets = for_loss(self.args, self.loss, predictions, targets)
-        if isinstance(self.loss, ELEMENTWISE):
+        if isinstance(self.loss, ELEMENTWISE_LOSSES):
             check_same_shape(predictions, targets)
         return self.target_scale(predictions, targets)
 
@@ -103,7 +103,7 @@ class Engine:
         parts = {} if own else getattr(self.loss, 'last_parts', {})
         return parts or {'': (1.0, loss, self.loss_count(predictions, targets))}
 
-    def parts_counted_alike(self):
+    def loss_groups(self):
         """Return which of `loss_parts` are means over the same things: dict from a name to the first that is like it.
 
         A sum of one's own that does not tell (loss.WeightedSum.counted_alike) has a name for each of its losses.
@@ -198,7 +198,7 @@ class Engine:
         samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
 
-    def draw_sheet(self, images, predictions, targets, columns):
+    def draw_sample_grid(self, images, predictions, targets, columns):
         """Return samples, as `draw_samples` takes them, as one picture of about a million pixels, with a legend."""
         parts = [images, predictions, targets]
         if type(self).draw_samples is Engine.draw_samples:  # another one may know places in the pictures

@@ -26,7 +26,7 @@ class ReadySchedule:
         scheduler: object with step, state_dict and load_state_dict, as those of torch.optim.lr_scheduler.
         optimizer: torch.optim.Optimizer whose learning rate it changes.
         step_on: 'epoch', 'step', 'val' (step(value) after each validation), or None: told by its class.
-        selection: utils.training.checkpoint_selector.Selection of the run.
+        selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
 
     Attributes:
         last_lr: the learning rate (float) of the last optimizer step; before the first step that of the first step.

@@ -87,7 +87,7 @@ class ReplaceableParts:
             return
         self.loss_ = ready_loss(loss).to(self.device)
         if self.has_started:  # it counts from the next batch on
-            self.update.accumulation.alike = self.parts_counted_alike()
+            self.update.accumulation.group_of_part = self.loss_groups()
             self.given = {*self.given, 'loss'}
             note_part(self.args, 'loss', loss)
             return

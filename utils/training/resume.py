@@ -39,7 +39,7 @@ def resume_state(trainer):
         'loader': {
             'batch': trainer.batch,
             'rng': trainer.epoch_rng,
-            'gradients': update.waiting_state(),
+            'gradients': update.accumulation_state(),
             'shown': list(trainer.session.shown),
             'drawing': {split: allowance.state_dict() for split, allowance in trainer.session.drawing.items()},
             'accumulates': 'as one batch',
@@ -128,7 +128,7 @@ def read_state(args, again, selection):
     Args:
         args: options; resume and epochs count.
         again: the command (str) that begins the run anew.
-        selection: utils.training.checkpoint_selector.Selection of the run.
+        selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
 
     Raises:
         DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
@@ -160,7 +160,7 @@ def draw_missing(path, state, selection):
     Args:
         path: of the checkpoint (Path) that it was found in.
         state: that (dict).
-        selection: utils.training.checkpoint_selector.Selection of the run.
+        selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
     """
     curves = path.with_name('curves.png')
     if not processes.is_first():
@@ -173,7 +173,7 @@ def restore(trainer, state, path):
     """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
     lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
-    trainer.update.refusing_changed = partial(refusing_changed, path)
+    trainer.update.explain_state_errors = partial(explain_state_errors, path)
     trainer.set_resume_state(state)
     with trainer.eval_weights():
         lines += check_loaded(trainer.net, state, path, trainer.args, lines, 'resume').lines
@@ -191,7 +191,7 @@ def restore(trainer, state, path):
 
 
 @contextmanager
-def refusing_changed(path):
+def explain_state_errors(path):
     """Raise DanluError instead of what torch and Python raise where a state does not fit what takes it up.
 
     Args:
@@ -215,7 +215,7 @@ def set_resume_state(trainer, state):
     Raises:
         DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
     """
-    with trainer.update.refusing_changed():
+    with trainer.update.explain_state_errors():
         _take_up(trainer, state)
 
 
@@ -233,7 +233,7 @@ def _take_up(trainer, state):
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
     trainer.session.shown, trainer.session.drawing_state = list(loader.get('shown', [])), loader.get('drawing') or {}
-    update.load_waiting_state(loader.get('gradients'))
+    update.load_accumulation_state(loader.get('gradients'))
     trainer.nonfinite.load_state_dict(state.get('diverged', {}))
     trainer.session.preemption.saved(update.steps)
     trainer.session.hook_states = state.get('hooks', [])

@@ -42,7 +42,7 @@ from utils.runs.step_log import StepLog
 from utils.tasks.target_scale import loaded_scale_note
 from utils.training.error_hints import explained
 from utils.training.hooks import Hook, load_hooks
-from utils.training.nonfinite_report import advice
+from utils.training.nonfinite_report import next_steps
 from utils.training.preemption import GONE, Interrupted, select_preemption
 from utils.training.profiler import with_profiler
 from utils.training.ready_schedule import value_for
@@ -159,7 +159,7 @@ class RunSession(Hook):
             notes += [note, *(set_aside(path, run) if processes.is_first() else [])]
         self.check_resume()
         notes += restore(trainer, state, path)
-        if why := self.why_stop(trainer.epoch):
+        if why := self.stop_reason(trainer.epoch):
             draw_missing(path, state, trainer.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {trainer.epoch}: {why}')
         notes += self.record.continue_record(state, run) if processes.is_first() else []
@@ -325,7 +325,7 @@ class RunSession(Hook):
         """
         trainer, update = self.trainer, self.trainer.update
         self.to_show = self.to_show or trainer.batch % self.print_freq == 0
-        if self.to_show and self.stepped and not update.waiting:  # only here the loop waits for the device
+        if self.to_show and self.stepped and not update.waiting_batches:  # only here the loop waits for the device
             self.to_show = False
             self.progress.show(running_text(self.finite_loss(epoch), trainer.metrics['train']))
             self.logger.save_steps(update.steps, update.schedule.last_lr)
@@ -336,7 +336,7 @@ class RunSession(Hook):
         if (
             trainer.batch != length_or_none(trainer.train_loader)
             and self.preemption.due(update.steps)
-            and not update.waiting
+            and not update.waiting_batches
         ):
             self.save_within_epoch()
         return False
@@ -372,18 +372,18 @@ class RunSession(Hook):
         loss = self.logger.recorder.mean('train/loss')
         if not math.isfinite(loss):
             raise DanluError(
-                f'the training loss is {loss} after batch {trainer.batch} of epoch {epoch}. {advice(trainer)}'
+                f'the training loss is {loss} after batch {trainer.batch} of epoch {epoch}. {next_steps(trainer)}'
             )
         return loss
 
     def after_epoch(self, trainer, row):
         """Report an epoch's values (dict), mark the best one, and take a step of the schedule."""
         selection, schedule = trainer.selection, trainer.update.schedule
-        self.is_better = selection.take(row)
+        self.is_better = selection.update_best(row)
         schedule.end_epoch(value_for(schedule, selection, row))
         best = self.is_better and not math.isnan(selection.value_of(row))
         self.logger.print(*epoch_lines(row, self.args.epochs, selection.monitor, best))
-        for note in selection.note_of_nan(self.logger.history):
+        for note in selection.nan_notes(self.logger.history):
             self.logger.print(note)
 
     def save_epoch(self, row):
@@ -400,16 +400,16 @@ class RunSession(Hook):
     def ends_after(self, epoch):
         """Draw a notebook's curves, and return whether the run ends after this epoch (bool); the log says why."""
         self.curves.epoch_ended(self.logger)
-        why = self.why_stop(epoch)
+        why = self.stop_reason(epoch)
         if why:
             self.logger.print(f'stopped after epoch {epoch}: {why}')
         return bool(why)
 
-    def why_stop(self, epoch):
+    def stop_reason(self, epoch):
         """Return why the run ends after this epoch (str), or None: it goes on."""
         if self.args.max_steps is not None and self.trainer.update.steps >= self.args.max_steps:
             return f'--max_steps {self.args.max_steps} are done'
-        return None if epoch == self.args.epochs else self.trainer.selection.why_stop(epoch)
+        return None if epoch == self.args.epochs else self.trainer.selection.stop_reason(epoch)
 
     def after_train(self, trainer):
         """Give the network the weights of best.pth, and log the best value and how to test it."""
@@ -452,7 +452,7 @@ class RunSession(Hook):
         """
         if not self.args.keep_top:
             return []
-        top = self.trainer.selection.top(self.logger.history)
+        top = self.trainer.selection.top_epochs(self.logger.history)
         for epoch in {row['epoch'] for row in self.logger.history} - top if processes.is_first() else ():
             Path(self.args.model_dir, f'top_{epoch:04d}.pth').unlink(missing_ok=True)
         return [f'top_{row["epoch"]:04d}.pth'] if row['epoch'] in top else []

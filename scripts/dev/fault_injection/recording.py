@@ -82,7 +82,7 @@ def write_step(samples, trainer, done):
     from utils.distributed import processes
 
     # What stands in for an empty part of a batch counts for nothing.
-    counts = not processes.is_padding(trainer.train_loader, trainer.update.number - 1)
+    counts = not processes.is_padding(trainer.train_loader, trainer.update.batch_number - 1)
     sums = checksums(done[0], done[2]) if counts else []
     with open(samples, 'a', encoding='utf-8') as file:
         file.write(json.dumps([trainer.epoch + 1, trainer.batch + 1, sums]) + '\n')

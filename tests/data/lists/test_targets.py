@@ -10,7 +10,7 @@ from data.data_entry import complete_args, select_eval_loader, select_train_load
 from data.list_dataset import ListDataset
 from data.mem_list import MemList
 from utils.base.errors import DanluError
-from utils.training.batch_transform import Preparation
+from utils.training.batch_transform import BatchTransform
 
 KINDS = {'list': ListDataset, 'mem_list': MemList}
 REGRESSION = ('--task', 'regression')
@@ -181,7 +181,7 @@ def test_the_cache_gives_the_same_samples(pairs, save, list_args, files, task):
 
 def prepared(loader):
     """Return the batches (list) of a loader as the network gets them."""
-    prepare = Preparation(SimpleNamespace(task='restoration', mean=[0.0], std=[1.0]), torch.device('cpu'))
+    prepare = BatchTransform(SimpleNamespace(task='restoration', mean=[0.0], std=[1.0]), torch.device('cpu'))
     prepare.augment = loader.dataset.augment
     loader.bind_transform(torch.device('cpu'), prepare)
     return list(loader)

@@ -18,7 +18,7 @@ from utils.distributed import processes
 from utils.distributed.fsdp import fault_of_options, shard
 from utils.runs.lock import NoLock
 from utils.training import resume, session
-from utils.training.nonfinite_guard import AHEAD, NonFiniteError, NonFiniteGuard
+from utils.training.nonfinite_guard import MAX_PENDING_STEPS, NonFiniteError, NonFiniteGuard
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
 
@@ -202,14 +202,18 @@ def test_the_rank_is_that_of_torchrun():
 def test_all_processes_handle_a_nonfinite_step_at_the_same_step(monkeypatch):
     """One GPU may learn of the step sooner than another."""
     net = torch.nn.Linear(2, 1)
-    guard = NonFiniteGuard(net, torch.optim.SGD(net.parameters(), 0.1, fused=True), waits=False)
-    guard.waits = False  # as on a GPU
+    guard = NonFiniteGuard(net, torch.optim.SGD(net.parameters(), 0.1, fused=True), is_synchronous=False)
+    guard.is_synchronous = False  # as on a GPU
     known = SimpleNamespace(query=lambda: True, synchronize=lambda: None)
     monkeypatch.setattr(processes, 'count', lambda: 2)
-    for step in range(AHEAD):
-        guard.waiting.append((torch.ones(()), known, NonFiniteError('gradient', [step + 1], step, late=True), []))
+    for step in range(MAX_PENDING_STEPS):
+        guard.pending_checks.append(
+            (torch.ones(()), known, NonFiniteError('gradient', [step + 1], step, late=True), [])
+        )
         guard.raise_pending()
-    guard.waiting.append((torch.ones(()), known, NonFiniteError('gradient', [AHEAD + 1], AHEAD, late=True), []))
+    guard.pending_checks.append(
+        (torch.ones(()), known, NonFiniteError('gradient', [MAX_PENDING_STEPS + 1], MAX_PENDING_STEPS, late=True), [])
+    )
     with pytest.raises(NonFiniteError) as met:
         guard.raise_pending()
     assert met.value.batches == [1]

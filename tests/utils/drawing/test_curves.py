@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from utils.drawing.curves import draw_curves, figure_of, panels_of, resumptions
-from utils.training.checkpoint_selector import Selection
+from utils.training.checkpoint_selector import CheckpointSelector
 
 pytestmark = pytest.mark.usefixtures('real_curves')
 
@@ -157,9 +157,9 @@ def test_the_log_says_where_a_run_was_resumed(log, found):
 def test_the_best_epoch_of_a_history_is_the_one_that_a_run_takes(mode, epoch):
     values = [math.nan, 1.0, 5.0, 1.0, 5.0, math.nan]
     rows = [{'epoch': e, 'val/acc': value} for e, value in enumerate(values, 1)]
-    selection = Selection('val/acc', mode)
+    selection = CheckpointSelector('val/acc', mode)
     for row in rows:
-        selection.take(row)
-    assert selection.best_of(rows) == ('val/acc', epoch) == ('val/acc', selection.best['epoch'])
-    assert selection.best_of(rows[:1]) is None
-    assert Selection('val/other', mode).best_of(rows) is None
+        selection.update_best(row)
+    assert selection.best_epoch_of(rows) == ('val/acc', epoch) == ('val/acc', selection.best['epoch'])
+    assert selection.best_epoch_of(rows[:1]) is None
+    assert CheckpointSelector('val/other', mode).best_epoch_of(rows) is None

@@ -24,7 +24,7 @@ ROOTS = {
     'data': [
         'data.data_entry.DATASETS[list]',
         'data.list_dataset.ListDataset',
-        'utils.training.batch_transform.Preparation',
+        'utils.training.batch_transform.BatchTransform',
     ],
     'augment': ['data.augment.AUGMENTS[strong]', 'data.augment.Augment'],
     'loss': ['loss.LOSSES[focal]'],
@@ -109,7 +109,7 @@ def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, pro
             'div_(self.std)',
             'mul_(self.std)',
             'data',
-            'utils.training.batch_transform.Preparation',
+            'utils.training.batch_transform.BatchTransform',
         ),
         (
             'data/lists/pictures.py',

@@ -27,7 +27,7 @@ from utils.provenance.record import changed_versions, open_archive
 from utils.runs import lock
 from utils.runs.checkpoint import load_checkpoint
 from utils.runs.run_directory import remove_unstarted
-from utils.training.checkpoint_selector import Selection
+from utils.training.checkpoint_selector import CheckpointSelector
 
 SMALL = ['--model_type', 'mlp', '--model_args', 'hidden=8', '--num_workers', '0', '--epochs', '1']
 SAID = 'same options, code and data as an earlier run'
@@ -330,7 +330,7 @@ def made(directory, experiment, date='2026-01-01T00:00:00+00:00'):
 
 def test_one_among_a_thousand_runs_broken_ones_and_others_is_found(runs):
     args = SimpleNamespace(checkpoints_dir=str(runs), model_dir=str(runs / 'run_3'))
-    by = Selection('val/acc', 'max')
+    by = CheckpointSelector('val/acc', 'max')
     [line] = identical_run(args, 'ab' * 32, by)
     assert line.endswith(f'{runs / "run_500"}, interrupted, no epoch')
     made(runs / 'newer', 'ab' * 32, '2026-02-01T00:00:00+00:00')
@@ -345,7 +345,7 @@ def test_one_among_a_thousand_runs_broken_ones_and_others_is_found(runs):
 
 
 def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypatch):
-    low, high = Selection('val/loss', 'min'), Selection('val/acc', 'max')
+    low, high = CheckpointSelector('val/loss', 'min'), CheckpointSelector('val/acc', 'max')
     (tmp_path / 'history.csv').write_text(
         'epoch,val/acc,val/loss\n1,0.5,nan\n2,0.75,0.25\n3,0.7,0.5\n4,0.', encoding='utf-8'
     )

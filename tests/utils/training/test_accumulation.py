@@ -157,7 +157,7 @@ def test_gradients_that_wait_go_on_to_the_same_bits(tmp_path, case):
         cut.train()
     run = cut.args.model_dir
     again = trainer_of(tmp_path / 'cut', [*words, '--resume', run], batches)
-    assert again.update.waiting > 0
+    assert again.update.waiting_batches > 0
     again.train()
     assert_same(again, whole, rtol=0, atol=0)
 
@@ -199,8 +199,8 @@ def test_no_number_is_copied_to_the_device_or_read_from_it():
 def test_losses_over_the_same_things_share_their_gradients(tmp_path):
     words, data, sizes = CASES['a sum of three with weights']
     trainer = trainer_of(tmp_path, [*words, '--accumulate', 4], split(data, sizes))
-    assert trainer.parts_counted_alike() == {'ce': 'ce', 'dice': 'dice', 'focal': 'ce'}
-    assert trainer.update.sums_apart() and not trainer.update.ends_step()
+    assert trainer.loss_groups() == {'ce': 'ce', 'dice': 'dice', 'focal': 'ce'}
+    assert trainer.update.accumulates_by_part() and not trainer.update.ends_step()
 
 
 def test_without_parts_all_batches_count_alike():

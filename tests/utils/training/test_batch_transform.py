@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from utils.training.batch_transform import Preparation
+from utils.training.batch_transform import BatchTransform
 
 CPU = torch.device('cpu')
 
@@ -15,7 +15,7 @@ CPU = torch.device('cpu')
 @pytest.mark.parametrize('known', [True, False])
 def test_pictures_are_normalised_in_either_memory_format(channels, memory_format, known):
     mean, std = ([0.1, 0.5, 0.9][:channels], [0.2, 0.3, 0.4][:channels]) if known else (None, None)
-    prepare = Preparation(SimpleNamespace(task='classification', mean=mean, std=std), CPU)
+    prepare = BatchTransform(SimpleNamespace(task='classification', mean=mean, std=std), CPU)
     prepare.memory_format = memory_format
     pixels = torch.randint(0, 256, (4, channels, 5, 7), dtype=torch.uint8)
     before = pixels.clone()
@@ -31,7 +31,7 @@ def test_pictures_are_normalised_in_either_memory_format(channels, memory_format
 
 @pytest.mark.parametrize('memory_format', [torch.preserve_format, torch.channels_last])
 def test_target_pictures_are_brought_to_0_to_1(memory_format):
-    prepare = Preparation(SimpleNamespace(task='classification', mean=[0.0], std=[1.0]), CPU)
+    prepare = BatchTransform(SimpleNamespace(task='classification', mean=[0.0], std=[1.0]), CPU)
     prepare.memory_format = memory_format
     pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
     before = pixels.clone()
@@ -43,13 +43,13 @@ def test_target_pictures_are_brought_to_0_to_1(memory_format):
 
 
 def test_vectors_of_features_and_numbers_stay_as_they_are():
-    prepare = Preparation(SimpleNamespace(task='classification', mean=[5.0] * 7, std=[2.0] * 7), CPU)
+    prepare = BatchTransform(SimpleNamespace(task='classification', mean=[5.0] * 7, std=[2.0] * 7), CPU)
     features, numbers = torch.rand(4, 7), torch.rand(4, 2)
     assert all(a is b for a, b in zip(prepare(features, numbers), (features, numbers), strict=True))
 
 
 def test_what_is_ready_stays_and_masks_become_labels():
-    prepare = Preparation(SimpleNamespace(task='classification', mean=[0.5], std=[0.5]), CPU)
+    prepare = BatchTransform(SimpleNamespace(task='classification', mean=[0.5], std=[0.5]), CPU)
     ready, masks = torch.rand(2, 3, 4, 4), torch.randint(0, 256, (2, 4, 4), dtype=torch.uint8)
     images, targets = prepare(ready, masks)
     assert images is ready

@@ -3,7 +3,7 @@
 import pytest
 
 from utils.base.errors import DanluError
-from utils.training.checkpoint_selector import Selection, check_monitor
+from utils.training.checkpoint_selector import CheckpointSelector, check_monitor
 
 KNOWN = [f'{split}/{name}' for split in ('train', 'val') for name in ('loss', 'acc', 'f1_macro')]
 
@@ -14,4 +14,4 @@ KNOWN = [f'{split}/{name}' for split in ('train', 'val') for name in ('loss', 'a
 )
 def test_other_words_for_a_value_are_understood(given, meant):
     with pytest.raises(DanluError, match=f'did you mean {meant}\\? .known: train/acc'):
-        check_monitor(Selection(given, 'max'), KNOWN)
+        check_monitor(CheckpointSelector(given, 'max'), KNOWN)

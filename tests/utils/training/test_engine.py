@@ -28,7 +28,7 @@ def test_large_pictures_are_made_smaller_before_anything_is_written_on_them():
     images, masks = torch.rand(4, 3, 600, 800), torch.full((4, 600, 800), 21)
     predictions = torch.zeros(4, 30, 600, 800)
     segmentation = engine('segmentation', 30)
-    sheet = segmentation.draw_sheet(images, predictions, masks, 1)
+    sheet = segmentation.draw_sample_grid(images, predictions, masks, 1)
     assert 0.7 * 2**20 < sheet.shape[0] * sheet.shape[1] < 1.2 * 2**20
     colours, legend = class_colours(30), sheet[-30:]
     assert [k for k in range(30) if (legend == colours[k]).all(-1).sum() > 100] == [0, 21]
@@ -40,11 +40,11 @@ def test_large_pictures_are_made_smaller_before_anything_is_written_on_them():
 def test_other_pictures_fit_too(task):
     images = torch.rand(4, 3, 900, 800)
     predictions, targets = (images, images) if task == 'restoration' else (torch.eye(4), torch.arange(4))
-    sheet = engine(task, 4).draw_sheet(images, predictions, targets, 2)
+    sheet = engine(task, 4).draw_sample_grid(images, predictions, targets, 2)
     assert 0.6 * 2**20 < sheet.shape[0] * sheet.shape[1] <= 2**20
 
 
 def test_an_own_way_to_draw_gets_the_pictures_as_they_are():
     own = engine('classification', 4, Own)
-    assert own.draw_sheet(torch.rand(4, 3, 900, 800), torch.eye(4), torch.arange(4), 2).shape == (104, 124, 3)
+    assert own.draw_sample_grid(torch.rand(4, 3, 900, 800), torch.eye(4), torch.arange(4), 2).shape == (104, 124, 3)
     assert own.sizes == [(3, 900, 800)] * 4

@@ -20,7 +20,10 @@ def learn(steps, fused, broken=()):
     torch.manual_seed(0)
     net = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9, fused=fused)
-    guard, scaler = NonFiniteGuard(net, optimizer, waits=False), torch.amp.GradScaler('cpu', init_scale=2.0**10)
+    guard, scaler = (
+        NonFiniteGuard(net, optimizer, is_synchronous=False),
+        torch.amp.GradScaler('cpu', init_scale=2.0**10),
+    )
     for step in range(steps):
         optimizer.zero_grad()
         loss = net(torch.full((3, 4), float(step + 1))).mean() * (1e38 if step in broken else 1)

@@ -47,7 +47,7 @@ def trainer_of(folder, *words, kind=Trainer, model=Normed, late=False, **parts):
     parts = {'val_loader': loader(), **parts}
     trainer = kind(parse_train_args([str(word) for word in words]), model=model(), **parts)
     if late:
-        trainer.update.guard.waits = False
+        trainer.update.guard.is_synchronous = False
     return trainer
 
 
@@ -215,7 +215,7 @@ def test_of_a_step_without_a_gradient_all_batches_are_named(tmp_path):
     skipping = trainer_of(tmp_path, '--accumulate', 3, '--on_nan', 'skip', '--epochs', 1, **parts)
     skipping.train()
     assert lines(skipping)[-1] == '--on_nan skip: 3 of 6 batches of epoch 1 left out: 4, 5, 6'
-    assert skipping.update.taken == 1
+    assert skipping.update.steps_taken == 1
 
 
 def test_a_schedule_by_steps_counts_what_is_left_out(tmp_path):
@@ -223,7 +223,7 @@ def test_a_schedule_by_steps_counts_what_is_left_out(tmp_path):
         *(tmp_path, '--epochs', 2, '--on_nan', 'skip', '--schedule', 'onecycle'), train_loader=loader(math.nan)
     )
     trainer.train()
-    assert (trainer.update.steps, trainer.update.taken) == (12, 10)
+    assert (trainer.update.steps, trainer.update.steps_taken) == (12, 10)
     whole = trainer_of(tmp_path, '--epochs', 2, '--schedule', 'onecycle', train_loader=loader())
     whole.train()
     assert trainer.optimizer.param_groups[0]['lr'] == whole.optimizer.param_groups[0]['lr']
@@ -263,7 +263,7 @@ def test_a_run_in_which_everything_is_faulty_stops(tmp_path, monkeypatch):
     bad = DataLoader(TensorDataset(images, labels), batch_size=4)
     said = stopped(trainer_of(tmp_path, '--on_nan', 'skip', '--print_freq', 1, train_loader=bad))
     assert said.startswith('no batch of epoch 1 could be learned from. ')
-    monkeypatch.setattr(utils.training.nonfinite_policy, 'IN_A_ROW', 5)
+    monkeypatch.setattr(utils.training.nonfinite_policy, 'MAX_FAILURES_IN_A_ROW', 5)
     said = stopped(trainer_of(tmp_path, '--on_nan', 'skip', train_loader=bad))
     assert said.startswith('for the 5th time in a row: the loss of batch 5 of epoch 1 (step 5) is nan; ')
 
@@ -384,7 +384,7 @@ def test_a_loss_that_a_loop_of_ones_own_records_is_looked_at_too(tmp_path):
 def test_a_gpu_leaves_the_step_out_by_itself(words, tmp_path):
     words = ['--device', 'cuda', '--epochs', 1, *words]
     trainer = trainer_of(tmp_path, *words, '--save_prefix', 'bad', train_loader=loader(math.nan))
-    assert trainer.update.guard.waits == ('rmsprop' in words or 'skip' in words)
+    assert trainer.update.guard.is_synchronous == ('rmsprop' in words or 'skip' in words)
     if 'skip' in words:
         trainer.train()
         assert lines(trainer)[-1] == '--on_nan skip: 1 of 6 batches of epoch 1 left out: 4'
