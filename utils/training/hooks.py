@@ -1,12 +1,12 @@
 """Hooks: what is done besides the step, at named moments of a run.
 
-    class GradientNorm(Hook):
+    class Confidence(Hook):
         def after_step(self, trainer, images, predictions, targets):
-            norms = [p.grad.norm() for p in trainer.net.parameters() if p.grad is not None]
-            trainer.logger.record('train/gradient_norm', torch.stack(norms).norm().item(), len(images))
+            confidence = predictions.detach().softmax(1).amax(1).mean()
+            trainer.logger.record('train/confidence', confidence, len(images))
 
     trainer = Trainer(args)
-    trainer.hooks.append(GradientNorm())
+    trainer.hooks.append(Confidence())
 
 The Trainer's own RunSession is called first, then `trainer.hooks` in their order. With several processes each process
 calls its own hooks. (The idea is that of the hooks of detectron2's engine.)

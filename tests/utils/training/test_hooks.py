@@ -117,3 +117,14 @@ def test_a_state_that_no_checkpoint_can_hold_is_refused(tmp_path):
     trainer.hooks.append(Wrong())
     with pytest.raises(DanluError, match=r'Wrong\.state_dict\(\) returns something that last\.pth cannot hold'):
         trainer.train()
+
+
+def test_a_hook_may_record_a_value_of_each_step(tmp_path):
+    class Confidence(Hook):
+        def after_step(self, trainer, images, predictions, targets):
+            confidence = predictions.detach().softmax(1).amax(1).mean()
+            trainer.logger.record('train/confidence', confidence, len(images))
+
+    trainer = notebook_trainer(tmp_path, '--epochs', 2)
+    trainer.hooks.append(Confidence())
+    assert all(1 / 3 <= row['train/confidence'] <= 1 for row in trainer.train())
