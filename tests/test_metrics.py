@@ -345,7 +345,7 @@ def test_registered_values_are_the_computed_values():
             ['auroc'],
             r'auroc is not for .* \(.*: f1_macro, precision_macro, recall_macro',
         ),
-        ('classification', ['acc_top5'], 'acc_top5 needs at least 6 classes, and there are 3'),
+        ('classification', ['acc_top5'], 'acc_top5 needs 6 classes or more, and there are 3'),
         ('classification', ['acc'], 'acc is always computed for task classification'),
         ('multilabel', ['auroc', 'auroc'], 'auroc auroc: a name is there twice'),
     ],
@@ -357,7 +357,7 @@ def test_invalid_extra_metrics_are_refused(task, names, says):
 
 
 def test_top5_of_too_few_classes_is_refused_where_they_are_counted_in_the_data():
-    with pytest.raises(DanluError, match='--metrics: acc_top5 needs at least 6 classes, and there are 5'):
+    with pytest.raises(DanluError, match='--metrics: acc_top5 needs 6 classes or more, and there are 5'):
         ClassificationMetrics(5, extras=('acc_top5',))
     assert 'acc_top5' in over_all(ClassificationMetrics(6, extras=('acc_top5',)), [(torch.eye(6), torch.arange(6))])
 

@@ -146,7 +146,7 @@ REFUSED_COMMON = [
     ('--metrics acc', '--metrics', 'acc is always computed for task classification; --metrics names additional ones'),
     ('--metrics psnr', '--metrics', 'psnr is not for task classification (additional metrics for it: auroc, acc_top5)'),
     ('--metrics auroc auroc', '--metrics', 'auroc auroc: a name is there twice'),
-    ('--metrics acc_top5 --num_classes 5', '--metrics', 'acc_top5 needs at least 6 classes, and there are 5'),
+    ('--metrics acc_top5 --num_classes 5', '--metrics', 'acc_top5 needs 6 classes or more, and there are 5'),
     ('--label_smoothing 1', '--label_smoothing', 'at least 0 and less than 1, got 1'),
     ('--label_smoothing -0.1', '--label_smoothing', 'got -0.1'),
     ('--class_weights 1 x', '--class_weights', "'x' is not a number"),

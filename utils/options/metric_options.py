@@ -46,4 +46,4 @@ def top5_fault(num_classes):
     """Return why acc_top5 is not possible for this number of classes (str), or None; num_classes: None if unknown."""
     if num_classes is None or num_classes > 5:
         return None
-    return f'acc_top5 needs at least 6 classes, and there are {num_classes}; use acc'
+    return f'acc_top5 needs 6 classes or more, and there are {num_classes}; with so few, acc says more'
