@@ -1,4 +1,4 @@
-"""A run as its directory tells of it: options, epochs, the best one, how it ended. Whatever is broken is left out."""
+"""Read a run from its directory: options, epochs, best epoch, state. Unreadable files, invalid values are ignored."""
 
 import csv
 import datetime
@@ -17,22 +17,22 @@ from utils.options.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unu
 from utils.runs.lock import lock_holder
 from utils.tasks.metric_values import VALUES_OF
 
-LARGEST = 64 * 2**20  # bytes of a text file that is read; a larger one is not what this program writes
+MAX_FILE_BYTES = 64 * 2**20  # no text file of a run is larger
 MAX_PARTS = 20  # lines of args.txt that may name ready-made parts
-TAIL = 4096  # bytes at the end of log.txt that say how a run ended
+TAIL_BYTES = 4096  # of log.txt; the last lines say how a run ended
 FILES = ('args.txt', 'env.txt', 'record.json', 'log.txt', 'history.csv', 'lock', 'last.pth', 'best.pth')
 STAMP = re.compile(r'^# (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)$', re.M)
 
 
 class Run:
-    """A directory of a run. Each file is read when something in it is asked for, and once.
+    """The directory of a run. Each file is read at most once, when its contents are needed.
 
     Args:
-        path: of the directory.
-        name: what it is called, relative to the directory of all runs.
+        path: path of the directory.
+        name: name of the run, relative to the directory of all runs; None: the name of the directory.
 
     Attributes:
-        files: what is in it (dict from a name to its os.DirEntry).
+        files: the directory's entries (dict from a name to its os.DirEntry).
     """
 
     def __init__(self, path, name=None):
@@ -45,7 +45,7 @@ class Run:
 
     @cached_property
     def files(self):
-        """Return what lies in the directory (dict from a name to its os.DirEntry); {} where it cannot be read."""
+        """Return the directory's entries (dict from a name to its os.DirEntry); {} if it cannot be read."""
         try:
             with os.scandir(self.path) as entries:
                 return {entry.name: entry for entry in entries}
@@ -53,7 +53,7 @@ class Run:
             return {}
 
     def text(self, name):
-        """Return a file's text ('' where there is none that can be read); bytes that are not UTF-8 are replaced."""
+        """Return the text of a file, '' if it cannot be read; bytes that are not UTF-8 are replaced."""
         if name not in self._texts:
             self._texts[name] = read_text(self.path / name) if name in self.files else ''
         return self._texts[name]
@@ -64,19 +64,19 @@ class Run:
 
     @property
     def has_args(self):
-        """Whether it has the args.txt of a run (bool), which nothing but a run has."""
+        """Return whether there is an args.txt of a run (bool), which only runs have."""
         return self._args.startswith('# python train.py ')
 
     @cached_property
     def is_test(self):
-        """Whether it is the directory of a test (eval.py), not of a run (bool)."""
+        """Return whether this is the directory of a test by eval.py, not of a run (bool)."""
         return 'result.txt' in self.files or self._args.startswith('# python eval.py ')
 
     @cached_property
     def _recorded(self):
-        """Return (name, value, mark) of each line of args.txt that has an option: see `parse_option`.
+        """Return (name, value, mark) of each option in args.txt: see `parse_option`.
 
-        The options that ready-made parts replaced are left out; the parts stand in the places of SHOWN_AS.
+        Options that ready-made parts replaced are left out; the parts are included under the names of SHOWN_AS.
         """
         unused = unused_of(self.given_parts, train_parser().keywords()) if self.given_parts else {}
         shown = [(SHOWN_AS.get(role, role), f'ready-made {text_of(part)}', 'changed')
@@ -86,20 +86,20 @@ class Run:
 
     @cached_property
     def given_parts(self):
-        """Return the parts (dict as utils.options.given_parts has it) that were handed to the run ready-made."""
+        """Return the ready-made parts that were passed to the run (dict, see utils.options.given_parts)."""
         return parts_in(self._args.splitlines()[:MAX_PARTS])
 
     @cached_property
     def options(self):
-        """Return the options of args.txt (dict): str as they stand there, bool of a flag, list of several, or None.
+        """Return the options in args.txt (dict): str as written, bool for flags, list for several values, or None.
 
-        What was found in the data is among them, and what stands as a comment, as it is not repeated.
+        Values found in the data are included, and options in comments, which are not repeated.
         """
         return {name: value for name, value, _ in self._recorded}
 
     @cached_property
     def marked(self):
-        """Return the names (set of str) of the options that were not left at their defaults."""
+        """Return the names (set of str) of the options that differ from their defaults."""
         return {name for name, _, mark in self._recorded if mark == 'changed'}
 
     @cached_property
@@ -109,7 +109,7 @@ class Run:
 
     @cached_property
     def _records(self):
-        """Return record.json and record_2.json ..., of when it went on with other code (list), the newest first."""
+        """Return record.json and record_2.json ... (list, the newest first); resuming with other code adds one."""
         found = []
         for name in newest_first(self.files, 'record', '.json'):
             with suppress(ValueError, RecursionError):
@@ -118,45 +118,45 @@ class Run:
 
     @property
     def record(self):
-        """Return the newest record.json (dict); {} where there is none that can be read."""
+        """Return the newest record.json (dict); {} if none can be read."""
         return self._records[0] if self._records else {}
 
     def recorded(self, *keys):
-        """Return a part of the record, such as that of 'source', 'sha256', or None: it has no such part."""
-        part = self.record
+        """Return a value of the record by its nested keys, such as 'source', 'sha256', or None."""
+        value = self.record
         for key in keys:
-            part = part.get(key) if isinstance(part, dict) else None
-        return part
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
 
     @property
     def recorded_start(self):
-        """Return when the oldest record was written (datetime, local, without zone), or None."""
+        """Return the date of the oldest record (datetime, local, without time zone), or None."""
         return parse_date(self._records[-1].get('date')) if self._records else None
 
     @property
     def archive(self):
-        """Return the name (str) of the newest source.zip, or None: there is none."""
+        """Return the name (str) of the newest source.zip, or None."""
         name = self.recorded('source', 'file') or 'source.zip'
         return name if isinstance(name, str) and name in self.files else None
 
     @cached_property
     def _envs(self):
-        """Return the values (dict of str) of env.txt and of those of later starts (list), the newest first."""
+        """Return the values (dict of str) of env.txt, env_2.txt ... (list, the newest first)."""
         return [env_values(self.text(name)) for name in newest_first(self.files, 'env', '.txt')]
 
     @property
     def env(self):
-        """Return the values (dict of str) of the newest env.txt; {} where there is none."""
+        """Return the values (dict of str) of the newest env.txt; {} if there is none."""
         return self._envs[0] if self._envs else {}
 
     @property
     def first_env(self):
-        """Return the values (dict of str) of the oldest env.txt: how it was begun; {} where there is none."""
+        """Return the values (dict of str) of the first env.txt, of the start of the run; {} if there is none."""
         return self._envs[-1] if self._envs else {}
 
     @cached_property
     def history(self):
-        """Return the rows of history.csv (list of dict of str), without those that are not whole."""
+        """Return the complete rows of history.csv (list of dict of str)."""
         try:
             head, *rows = csv.reader(self.text('history.csv').replace('\0', '').splitlines())
         except (csv.Error, ValueError):
@@ -165,7 +165,7 @@ class Run:
 
     @cached_property
     def started(self):
-        """Return when it began (datetime, local, without zone), or None: nothing says so."""
+        """Return when the run started (datetime, local, without time zone), or None if unknown."""
         if self.recorded_start:
             return self.recorded_start
         stamp = STAMP.search(self._args)
@@ -176,18 +176,18 @@ class Run:
 
     @cached_property
     def done(self):
-        """Return the number of the last epoch that ended (int)."""
+        """Return the number of completed epochs (int)."""
         return next((int(row['epoch']) for row in reversed(self.history) if row['epoch'].isdecimal()), 0)
 
     @cached_property
     def epochs(self):
-        """Return how many epochs there were to be (int), or None: not known."""
+        """Return the requested number of epochs (int), or None if unknown."""
         wanted = self.options.get('epochs')
         return int(wanted) if isinstance(wanted, str) and wanted.isdecimal() else None
 
     @cached_property
     def seconds(self):
-        """Return what the epochs took (float), or None: no epoch ended."""
+        """Return the duration of the completed epochs in seconds (float), or None."""
         found = [number for row in self.history if (number := as_number(row.get('seconds'))) is not None]
         return sum(found) if found else None
 
@@ -198,17 +198,17 @@ class Run:
             return []
         try:
             with open_regular(self.path / 'log.txt') as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+                file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
                 return file.read().decode('utf-8', 'replace').splitlines()
         except OSError:
             return []
 
     @cached_property
     def monitor(self):
-        """Return the value by which the best epoch was chosen (str): 'val/acc', or None: not known."""
-        said = [line.split()[1] for line in self.tail if line.startswith('best: ') and len(line.split()) > 2]
-        if said:
-            return said[-1]
+        """Return the monitored metric (str), such as 'val/acc', or None if unknown."""
+        logged = [line.split()[1] for line in self.tail if line.startswith('best: ') and len(line.split()) > 2]
+        if logged:
+            return logged[-1]
         if self.options.get('monitor'):
             return self.options['monitor']
         columns = [name for name in (self.history or [{}])[0] if name.startswith('val/')]
@@ -219,7 +219,7 @@ class Run:
 
     @cached_property
     def mode(self):
-        """Return which values of `monitor` are better (str): 'max' or 'min'."""
+        """Return 'max' or 'min': whether higher or lower values of `monitor` are better."""
         if self.options.get('mode') in ('max', 'min'):
             return self.options['mode']
         name = (self.monitor or '').partition('/')[2]
@@ -229,7 +229,7 @@ class Run:
 
     @cached_property
     def best(self):
-        """Return the first of the best epochs (dict of value, float, text, str, and epoch, int), or None."""
+        """Return the first epoch with the best value (dict: value, float; text, str; epoch, int), or None."""
         sign, best = -1 if self.mode == 'min' else 1, None
         for row in self.history:
             value = as_number(row.get(self.monitor))
@@ -241,15 +241,15 @@ class Run:
 
     @cached_property
     def holder(self):
-        """Return which process has it (str), or None."""
+        """Return the process that holds the run's lock (str), or None."""
         return lock_holder(self.path) if 'lock' in self.files else None
 
     @cached_property
     def state(self):
-        """Return how it stands (str).
+        """Return the state of the run (str).
 
-        running; finished; stopped, before its last epoch by its own options; interrupted, by a signal; failed, by an
-        error; killed, without a word; find_lr, it searched for a learning rate; broken, files lack or are garbled.
+        running; finished; stopped (before the last epoch, by an option); interrupted (by a signal); failed (by an
+        error); killed (ended without a message); find_lr (a learning rate search); broken (missing or invalid files).
         """
         if self.holder:
             return 'running'
@@ -268,7 +268,7 @@ class Run:
 
     @cached_property
     def commit(self):
-        """Return the Git commit (str) that it ran with, '+' behind it where files had been changed, or None."""
+        """Return the git commit (str) of the run, followed by '+' if files had been changed, or None."""
         commit = self.recorded('git', 'commit')
         return commit + '+' * bool(self.recorded('git', 'changed')) if isinstance(commit, str) else None
 
@@ -279,29 +279,29 @@ class Run:
 
 
 def read_text(path):
-    """Return a text file's contents (str), '' where it cannot be read; bytes that are not UTF-8 are replaced."""
+    """Return the contents of a text file (str), '' if it cannot be read; bytes that are not UTF-8 are replaced."""
     try:
         with open_regular(path) as file:
-            return file.read(LARGEST).decode('utf-8-sig', 'replace').replace('\r\n', '\n')
+            return file.read(MAX_FILE_BYTES).decode('utf-8-sig', 'replace').replace('\r\n', '\n')
     except OSError:
         return ''
 
 
 def newest_first(files, name, ending):
-    """Return those of `files` (names) that are called env.txt, env_2.txt and so on, the highest number first."""
+    """Return the `files` (names) of the form env.txt, env_2.txt ..., the highest number first."""
     pattern = re.compile(rf'{re.escape(name)}(?:_(\d+))?{re.escape(ending)}')
     numbers = {file: int(found[1] or 1) for file in files if (found := pattern.fullmatch(file))}
     return sorted(numbers, key=numbers.get, reverse=True)
 
 
 def env_values(text):
-    """Return what an env.txt says (dict of str); of a name that is there twice the first."""
+    """Return the values in the text of an env.txt (dict of str); the first of repeated names."""
     lines = [line.partition(': ') for line in text.splitlines() if not line.startswith('#')]
     return {name.strip(): value.strip() for name, colon, value in reversed(lines) if colon}
 
 
 def as_number(text):
-    """Return a float, or None where `text` is no number."""
+    """Return a float, or None if `text` is not a number."""
     try:
         return float(text)
     except (TypeError, ValueError):
@@ -309,7 +309,7 @@ def as_number(text):
 
 
 def parse_date(text):
-    """Return a datetime, local and without zone, of an ISO 8601 date (str), or None: it is none."""
+    """Return the datetime, local and without time zone, of an ISO 8601 date (str), or None if it is invalid."""
     try:
         date = datetime.datetime.fromisoformat(text)
         return date.astimezone().replace(tzinfo=None) if date.tzinfo else date
@@ -319,16 +319,16 @@ def parse_date(text):
 
 @lru_cache
 def values_of():
-    """Return each task's values over all classes and which way is better (dict of dict of str), the main one first."""
+    """Return the metrics of each task with 'max' or 'min' (dict of dict of str), the main metric first."""
     return VALUES_OF
 
 
 def parse_option(line):
-    """Return what a line of args.txt says of an option, or None: it has none.
+    """Return the option in a line of args.txt, or None if the line has none.
 
     Returns:
-        its name; its value, str, bool of a flag, list of str of several, or None, not set; and how it came about (str):
-        'changed' by the user, the 'default', 'found' in the data, or 'once', which a repetition leaves out.
+        name (str); value (str, bool for a flag, list of str for several values, None if not set); origin (str):
+        'changed' by the user, 'default', 'found' in the data, or 'once' (in a comment, not repeated).
     """
     once = line.startswith('# --')
     if not once and not line.startswith('--'):
@@ -350,7 +350,7 @@ def parse_option(line):
 
 
 def _quoted_words(line):
-    """Return the words (list of str) of a line of args.txt, by blanks alone where a quote has no end."""
+    """Return the words (list of str) of a line of args.txt; split at spaces only if a quote is not closed."""
 
     def unclosed(message):
         raise ValueError(message)
