@@ -1,14 +1,14 @@
 #!/usr/bin/env python
-"""Feed Danlu random options, files of data, and records of runs, and hold it to what it promises of bad input.
+"""Fuzz Danlu with random options, data files and records of runs, and check its guarantees for invalid input.
 
-    python scripts/dev/fuzz.py --cases 2000 --seed 0          # of each kind; ends with a table of the outcomes
+    python scripts/dev/fuzz.py --cases 2000 --seed 0          # of each kind; prints the numbers of outcomes
     python scripts/dev/fuzz.py --kinds records --cases 5000
 
-The promises: options end as arguments that args.txt repeats, or in one line and exit code 2; files are read as they are
-meant, sample by sample, or refused by a DanluError; so are the checkpoints and records of runs and tests, whatever is
-in them, by training, testing and runs.py, and no file that only they name is shown. Nothing else is raised and nothing
-hangs. A broken promise is shown with the smallest case that hypothesis finds for it, and the exit status is 1.
-tests/scripts/dev/test_fuzz.py runs a short form.
+The guarantees: options are parsed to arguments that args.txt reproduces, or refused in one line with exit status 2.
+Data files are read correctly, sample by sample, or refused by a DanluError. So are checkpoints and records of runs and
+tests, by training, testing and runs.py, and the contents of files that records name are never printed. Nothing else is
+raised, and nothing hangs. For a violation, the smallest case that hypothesis finds is printed; the exit status is 1.
+tests/scripts/dev/test_fuzz.py is the short form.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from scripts.dev.fuzzing import lists, option_words, picture_files, records, tables
 
-SECONDS = 60  # that a case may take before it counts as a hang
-# Each class is given a directory, and has `cases()`, a strategy of hypothesis, and `check(case)`, which returns what
-# became of a case ('accepted', 'refused') and raises where a promise is broken.
+TIMEOUT_SECONDS = 60  # of a case
+# Each class takes a directory. `cases()` returns a hypothesis strategy; `check(case)` returns 'accepted' or 'refused',
+# and raises if a guarantee is violated.
 KINDS = {
     'options': option_words.Options,
     'args_files': option_words.ArgsFiles,
@@ -42,18 +42,18 @@ KINDS = {
 
 
 def run(kind, cases, folder, number=None):
-    """Try cases of a kind and return what became of them (Counter).
+    """Try random cases of a kind and return the numbers of outcomes (Counter).
 
     Args:
         kind: one of KINDS.
-        cases: how many (int).
+        cases: number of cases (int).
         folder: an empty directory to work in.
-        number: seed; None: always the same cases.
+        number: seed, or None: always the same cases.
 
     Raises:
-        Exception: whatever broke a promise, with the smallest case in its notes.
+        Exception: a guarantee was violated; the notes of the exception have the smallest case.
     """
-    place, outcomes = KINDS[kind](Path(folder)), Counter()
+    target, outcomes = KINDS[kind](Path(folder)), Counter()
 
     @settings(
         max_examples=cases,
@@ -63,11 +63,11 @@ def run(kind, cases, folder, number=None):
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
-    @given(place.cases())
+    @given(target.cases())
     def attempt(case):
-        with warnings.catch_warnings(), within(SECONDS):
-            warnings.simplefilter('ignore')  # Pillow's about broken EXIF data
-            outcomes[place.check(case)] += 1
+        with warnings.catch_warnings(), within(TIMEOUT_SECONDS):
+            warnings.simplefilter('ignore')  # Pillow warns of invalid EXIF data
+            outcomes[target.check(case)] += 1
 
     (attempt if number is None else seed(number)(attempt))()
     return outcomes
@@ -75,7 +75,7 @@ def run(kind, cases, folder, number=None):
 
 @contextlib.contextmanager
 def within(seconds):
-    """Raise TimeoutError where the block takes longer; where there is no SIGALRM (Windows) nobody watches."""
+    """Raise TimeoutError if the body of the `with` takes longer; no limit without SIGALRM (Windows)."""
 
     def stop(*_):
         raise TimeoutError(f'a case took more than {seconds} s')
@@ -95,9 +95,11 @@ def within(seconds):
 def main(argv=None):
     """Run the long form and return the exit status (int)."""
     parser = ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--cases', type=int, default=2000, metavar='N', help='cases of each kind (default: 2000)')
-    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the cases (default: 0)')
-    parser.add_argument('--kinds', nargs='+', choices=list(KINDS), default=list(KINDS), help='default: all')
+    parser.add_argument(
+        '--cases', type=int, default=2000, metavar='N', help='number of cases of each kind (default: 2000)'
+    )
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of the cases (default: 0)')
+    parser.add_argument('--kinds', nargs='+', choices=list(KINDS), default=list(KINDS), help='kinds (default: all)')
     args = parser.parse_args(argv)
     broken = 0
     for kind in args.kinds:
@@ -107,7 +109,7 @@ def main(argv=None):
                 outcomes = run(kind, args.cases, folder, args.seed)
             except Exception:
                 broken += 1
-                print(f'{kind}: a promise is broken:\n{traceback.format_exc()}')
+                print(f'{kind}: a guarantee is violated:\n{traceback.format_exc()}')
                 continue
         shown = ', '.join(f'{count:,} {outcome}' for outcome, count in sorted(outcomes.items()))
         print(f'{kind}: {outcomes.total():,} cases: {shown} ({time.perf_counter() - started:.0f} s)', flush=True)

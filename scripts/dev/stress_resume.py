@@ -1,18 +1,17 @@
 #!/usr/bin/env python
-"""Interrupt runs in every way, again and again, and check that nothing is lost: docs/reliability.md has the figures.
+"""Interrupt and resume runs, and check that nothing is lost; docs/reliability.md has the results.
 
     python scripts/dev/stress_resume.py                            # 200 kills, half an hour on two cores
-    python scripts/dev/stress_resume.py --kills 20 --seed 1        # other moments
+    python scripts/dev/stress_resume.py --kills 20 --seed 1        # other times of the kills
     python scripts/dev/stress_resume.py --only kills signals       # some of the parts
     python scripts/dev/stress_resume.py --only processes           # kills one of two torchrun processes, 20 times
-    python scripts/dev/stress_resume.py --kills 300 --configurations FILE    # runs of your own
+    python scripts/dev/stress_resume.py --kills 300 --configurations FILE    # your own runs
 
-A file of configurations has a name and a command line for each run, for example
-scripts/dev/fault_injection/configurations.txt. Runs are killed while they start, train, save, validate, test best.pth
-and end. Each is resumed with --resume auto or --resume <run> and another number of workers until it is done. Then all
-that it wrote is compared with a run that was never interrupted, bit for bit: checkpoints, history.csv, TensorBoard
-events, the files of the test, its line in the ledger, and the samples of every step. Exit status 1: something differs;
-the table and the lines below it say what.
+A configuration file has a name and a command line for each run: scripts/dev/fault_injection/configurations.txt. Runs
+are killed while they start, train, save, validate, test best.pth and exit. Each run is resumed with --resume auto or
+--resume <run> and another number of workers until it is done. Then its output is compared bit by bit with that of an
+uninterrupted run: checkpoints, history.csv, TensorBoard events, the files of the test, its line in the ledger, and the
+samples of each step. Exit status 1 if anything differs; the differences are printed below the table.
 """
 
 import argparse
@@ -35,30 +34,32 @@ from scripts.dev.fault_injection.kills import kill, kills_part, kills_table
 from scripts.dev.fault_injection.processes import steps_in
 from scripts.dev.fault_injection.torchrun import processes_part
 
-TRUNCATIONS, FLIPS, LIMITS, SIGNALS = 20, 50, 12, 3  # the last: of each kind, per case and number of workers
-STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 1.0, 0.8  # share of faults while a process starts; seconds until them
-COUNT, EPOCHS = 42, 20  # samples of the data, epochs of the runs, where they are not of a file
+TRUNCATIONS, FLIPPED_BITS, DISK_LIMITS = 20, 50, 12  # numbers of damaged files and of disk sizes
+SIGNALS_PER_CASE = 3  # for each number of workers, to the process and to its group
+START_SHARE = 0.2  # of the faults; these happen while a process starts
+MAX_START_SECONDS, MAX_STEP_SECONDS = 1.0, 0.8  # until a fault, after the start or after the first step
+SAMPLES, EPOCHS = 42, 20  # of the built-in runs
 
 
 def wait_for_moment(job, run, before, draw):
-    """Wait for a random moment, most often after a process's first step; return its exit status, or None: it runs on.
+    """Wait for a random time, usually after the first step of a process; return its exit status, or None if it runs.
 
     Args:
-        before: steps (int) that had been done when it started.
+        before: number of steps (int) before the process started.
     """
-    if draw.random() < STARTING:
-        return run.wait(draw.uniform(0, START_SECONDS))
+    if draw.random() < START_SHARE:
+        return run.wait(draw.uniform(0, MAX_START_SECONDS))
     while run.wait(0.03) is None and len(steps_in(job.samples)) == before:
         pass
-    return run.wait(draw.uniform(0, WHILE_SECONDS))
+    return run.wait(draw.uniform(0, MAX_STEP_SECONDS))
 
 
 def signals_part(folder, wholes, draw, args):
-    """Send SIGTERM and SIGINT to the process and to its group, until each of them has stopped runs that often."""
+    """Send SIGTERM and SIGINT to the process and to its group, SIGNALS_PER_CASE times each."""
     rows = []
     for name, whole in wholes.items():
         for number in (signal.SIGTERM, signal.SIGINT):
-            wanted = [(group, workers) for group in (0, 1) for workers in (0, 2)] * SIGNALS
+            wanted = [(group, workers) for group in (0, 1) for workers in (0, 2)] * SIGNALS_PER_CASE
             count, jobs = len(wanted), []
             while wanted:
                 job = Job(folder / f'{name}_{number.name}_{len(jobs)}', whole.configuration, whole)
@@ -74,13 +75,13 @@ def signals_part(folder, wholes, draw, args):
 
 
 def send(job, number, wanted, draw):
-    """Stop a run by the signal `number` until it is done, most often after a process's first step.
+    """Stop a run by the signal `number` again and again until it is done, usually after the first step of a process.
 
     Args:
-        wanted: pairs (list) of whether the signal goes to the group, and the number of workers.
+        wanted: list of (whether the signal goes to the process group, number of workers).
 
     Returns:
-        those of `wanted` for which the run was too short.
+        the rest of `wanted` for which the run was too short.
     """
     wanted = list(wanted)
     while wanted:
@@ -103,18 +104,18 @@ def send(job, number, wanted, draw):
 
 
 def full_part(folder, wholes, draw, args):
-    """Let the disk be full: no file may become larger than some size, at which one save or another fails.
+    """Simulate a full disk by a limit of the file size, so that a save fails.
 
-    The first epochs have all the space that they need, or larger files than last.pth would end each run at its start.
+    The first two epochs run without a limit, as files larger than last.pth would end each run at its start.
     """
     rows = []
     for name, whole in wholes.items():
         job = Job(folder / name, whole.configuration, whole)
         job.start(0, '--epochs', 2).wait()
         largest = (job.directory / 'last.pth').stat().st_size
-        for number in range(LIMITS):
+        for number in range(DISK_LIMITS):
             before = len(steps_in(job.samples))
-            run = job.start(0, '--save_steps', SAVE_STEPS, file_size=largest * (number + 1) // (LIMITS + 1))
+            run = job.start(0, '--save_steps', SAVE_STEPS, file_size=largest * (number + 1) // (DISK_LIMITS + 1))
             code = run.wait()
             job.ended(run, before)
             errors = [line for line in run.said.splitlines() if 'error: ' in line]
@@ -123,12 +124,12 @@ def full_part(folder, wholes, draw, args):
             job.faults += [f'{path.name} is left' for path in (folder / name / 'runs').glob('*/*partial*')]
         kill(job, draw, 0)
         job.compare()
-        rows.append((f'{LIMITS} times full', name, [job]))
+        rows.append((f'{DISK_LIMITS} times full', name, [job]))
     return rows
 
 
 def damage_part(folder, wholes, draw, args):
-    """Truncate last.pth, and change single bytes of it: a run goes on from the newest file that is whole."""
+    """Truncate last.pth and flip single bits of it: a run resumes from the newest valid file."""
     from utils.runs.checkpoint import load_checkpoint
     from utils.training.resume import newest_whole
 
@@ -140,8 +141,8 @@ def damage_part(folder, wholes, draw, args):
         last = job.directory / 'last.pth'
         data, states = last.read_bytes(), {path: load_checkpoint(path) for path in job.directory.glob('*.pth')}
         damaged = [data[: len(data) * number // TRUNCATIONS] for number in range(TRUNCATIONS)]
-        for place in (draw.randrange(len(data)) for _ in range(FLIPS)):
-            damaged.append(data[:place] + bytes([data[place] ^ (1 << draw.randrange(8))]) + data[place + 1 :])
+        for offset in (draw.randrange(len(data)) for _ in range(FLIPPED_BITS)):
+            damaged.append(data[:offset] + bytes([data[offset] ^ (1 << draw.randrange(8))]) + data[offset + 1 :])
         noticed = 0
         for content in damaged:
             last.write_bytes(content)
@@ -163,7 +164,7 @@ PARTS = {
 
 
 def table(rows, seconds):
-    """Return what happened as lines (list of str), in Markdown."""
+    """Return the Markdown table of the results (list of str, lines)."""
     lines = ['| faults | run | processes | verified | not verified | most steps done again | differences |']
     lines.append('|---|---|---|---|---|---|---|')
     for what, name, jobs in rows:
@@ -176,32 +177,32 @@ def table(rows, seconds):
 
 
 def parse(argv=None):
-    """Return the arguments of the command line, checked."""
-    parser = argparse.ArgumentParser(description='Interrupt runs in every way and check that nothing is lost.')
-    parser.add_argument('--kills', type=int, default=200, help='how often a run is killed by SIGKILL')
-    parser.add_argument('--seed', type=int, default=0, help='of the moments')
-    parser.add_argument('--only', nargs='+', choices=PARTS, help='parts to do (default: all; of a file: kills)')
-    parser.add_argument('--configurations', type=Path, metavar='FILE', help='kill the runs that this file lists')
-    parser.add_argument('--runs', nargs='+', help='runs to interrupt (default: all)')
-    parser.add_argument('--jobs', type=int, default=1, help='configurations that are killed at the same time')
-    parser.add_argument('--keep', type=Path, help='directory that keeps the runs (default: none)')
+    """Return the parsed and checked command line."""
+    parser = argparse.ArgumentParser(description='Interrupt and resume runs, and check that nothing is lost.')
+    parser.add_argument('--kills', type=int, default=200, help='number of SIGKILLs over all runs (default: 200)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the times of the faults (default: 0)')
+    parser.add_argument('--only', nargs='+', choices=PARTS, help='parts to run (default: all; with a file: kills)')
+    parser.add_argument('--configurations', type=Path, metavar='FILE', help='kill the runs in this file')
+    parser.add_argument('--runs', nargs='+', help='names of the runs to interrupt (default: all)')
+    parser.add_argument('--jobs', type=int, default=1, help='number of parallel runs in the part kills (default: 1)')
+    parser.add_argument('--keep', type=Path, help='directory to keep the runs in (default: runs are deleted)')
     args = parser.parse_args(argv)
     if args.configurations and args.only and args.only != ['kills']:
-        parser.error('--configurations is for the part kills alone')
+        parser.error('--configurations works with the part kills only')
     args.only = args.only or (['kills'] if args.configurations else list(PARTS))
     args.parser = parser
     return args
 
 
 def chosen_runs(args, folder):
-    """Return the Configurations (dict by name) that are interrupted; data is made in `folder` (Path)."""
+    """Return the Configurations to interrupt (dict by name); their data is made in `folder` (Path)."""
     if args.configurations:
         try:
-            found = read_configurations(args.configurations, make_data(folder / 'data', COUNT))
+            found = read_configurations(args.configurations, make_data(folder / 'data', SAMPLES))
         except (OSError, ValueError) as error:
             args.parser.error(f'--configurations: {error}')
     else:
-        words = cases(folder, COUNT, EPOCHS)
+        words = cases(folder, SAMPLES, EPOCHS)
         found = {name: Configuration(name, TRAIN, words[name]) for name in words}
     if unknown := set(args.runs or ()) - found.keys():
         args.parser.error(f'--runs: no {", ".join(sorted(unknown))} in {", ".join(found)}')

@@ -23,7 +23,7 @@ PEERS = {
     'compute': ['script', 'lightning', 'accelerate', 'torchkeras', 'ignite', 'transformers'],
     'input': ['script', 'timm', 'lightning'],
 }
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 
 def installed(peers, say):
@@ -68,7 +68,7 @@ def read_input(options, scratch, say):
     """Pictures from files, against Pillow alone on as many cores."""
     sections, peers = {}, installed(options.peers, say)
     titles = {'photos': 'JPEG files of 500x375, random-resized-crop to 224', 'masks': 'PNG files of 480x360 with masks'}
-    cores = min(MOST_WORKERS, cpu_cores())
+    cores = min(MAX_WORKERS, cpu_cores())
     for work, title in titles.items():
         samples = options.samples if work == 'photos' else options.samples // 6  # they take longer
         data = make_data(work, scratch / work, samples)
@@ -94,7 +94,7 @@ def pair(threads, common):
 
 def settings(peer, common):
     """Return a peer as users find it and at its best here (list of Task); Lightning stripped to its loop besides."""
-    workers = min(MOST_WORKERS, cpu_cores())
+    workers = min(MAX_WORKERS, cpu_cores())
     best = {'threads': max(1, cpu_cores() - workers), 'workers': workers, 'fused': True}
     tasks = [Task(peer, 'usual', **common), Task(peer, 'best', **best, **common)]
     if peer == 'lightning':

@@ -7,7 +7,7 @@ CLOCKS = ('images_per_second', 'data_wait', 'seconds')  # their values depend on
 RESUMED = 'resumed/text_summary'  # text that only a run has that was resumed
 # Options that may be others when a run is resumed, and directories: the HPARAMS tab has those of the first process.
 FREE_OPTIONS = ('num_workers', 'save_steps', 'save_minutes', 'checkpoints_dir', 'epochs')
-BELOW = ('', 'steps')  # directories of a run that hold event files
+EVENT_DIRECTORIES = ('', 'steps')  # directories of a run that hold event files
 
 
 def event_differences(run, whole):
@@ -17,7 +17,7 @@ def event_differences(run, whole):
     Times of day are not, nor values that depend on the time. In `run` the steps of each tag have to increase.
     """
     found = []
-    for below in BELOW:
+    for below in EVENT_DIRECTORIES:
         here, there = shown_in(Path(run, below)), shown_in(Path(whole, below))
         for key in sorted(here.keys() | there.keys()):
             name = f'TensorBoard: {" ".join(filter(None, (below, *key)))}'

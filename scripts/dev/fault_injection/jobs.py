@@ -20,7 +20,7 @@ class Job:
 
     Args:
         folder: for what it writes (Path); what is in it is removed.
-        configuration: faults.configurations.Configuration.
+        configuration: fault_injection.configurations.Configuration.
         whole: Job of the run that was never interrupted, or None: this is one.
 
     Attributes:

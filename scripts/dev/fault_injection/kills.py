@@ -1,4 +1,4 @@
-"""SIGKILL at random moments of all phases of runs that go on until they are done."""
+"""SIGKILL at random times in all phases of runs, which are resumed until they are done."""
 
 import random
 import shutil
@@ -12,8 +12,8 @@ from scripts.dev.fault_injection.processes import steps_in
 from scripts.dev.fault_injection.strikes import PHASES, draw_strike, phase_at_end
 
 WORKERS = (0, 1, 2)
-KILLS_OF_A_RUN = 8  # at most, as it has to end as well
-FAULTY_RUNS = 2  # of a configuration, behind which it is not run again
+MAX_KILLS_PER_RUN = 8  # each run must also end
+MAX_FAULTY_RUNS = 2  # then a configuration is not run again
 
 
 def kills_part(folder, wholes, draw, args):
@@ -45,14 +45,14 @@ def killed_runs(folder, whole, draw, kills, keep):
     while (left := kills - sum(job.kills.total() for job in jobs)) > 0:
         job = Job(folder / f'{whole.name}_{len(jobs) + 1}', whole.configuration, whole)
         jobs.append(job)
-        kill(job, draw, min(left, KILLS_OF_A_RUN))
+        kill(job, draw, min(left, MAX_KILLS_PER_RUN))
         if not job.faults:
             job.compare()
         said = ', '.join(f'{phase} {job.kills[phase]}' for phase in PHASES if job.kills[phase])
         print(f'{job.folder.name}: killed {job.kills.total()} times ({said})', *job.faults, sep='\n  ', flush=True)
         if not job.faults and not keep:
             shutil.rmtree(job.folder)
-        if sum(bool(each.faults) for each in jobs) == FAULTY_RUNS:
+        if sum(bool(each.faults) for each in jobs) == MAX_FAULTY_RUNS:
             break
     return jobs
 

@@ -27,7 +27,7 @@ context.set_forkserver_preload(
 os.environ['PYTHONPATH'] = os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get('PYTHONPATH')])])
 
 # A start also asks for the exit status of all processes before it, which can be read once: by one thread at a time.
-looking_after = threading.Lock()
+process_lock = threading.Lock()
 
 
 class Fault(NamedTuple):
@@ -52,7 +52,7 @@ class Run:
     Args:
         words: command line (list of str) of the program.
         samples: file (Path) that one line of JSON is added to for each step: epoch, batch, a checksum per sample.
-            `<samples>.phase` holds the phase of the process: see faults.strikes.
+            `<samples>.phase` holds the phase of the process: see fault_injection.strikes.
         fault: Fault or Strike, or None.
         file_size: bytes that no file may exceed, or None: as a full disk.
         left_out: function of a Trainer, called before it trains: to leave out something that was restored, or None.
@@ -63,7 +63,7 @@ class Run:
         self.output = Path(f'{samples}.{time.monotonic_ns()}.out')
         arguments = ([program, *map(str, words)], str(self.output), str(samples), fault, file_size, left_out)
         self.process = context.Process(target=_train, args=arguments)
-        with looking_after:
+        with process_lock:
             self.process.start()
 
     def kill(self):
@@ -74,7 +74,7 @@ class Run:
     def wait(self, seconds=None):
         """Wait for the end and return the exit status (int; of a signal minus its number), or None: not yet."""
         multiprocessing.connection.wait([self.process.sentinel], seconds)
-        with looking_after:
+        with process_lock:
             self.process.join(0)
             return self.process.exitcode
 

@@ -13,8 +13,8 @@ def recording(own, samples, fault=None, left_out=None, phases=None):
 
     Args:
         own: train.Trainer.
-        samples, fault, left_out: as for faults.processes.Run.
-        phases: faults.strikes.Phases that are told what the Trainer does, or None.
+        samples, fault, left_out: as for fault_injection.processes.Run.
+        phases: fault_injection.strikes.Phases that are told what the Trainer does, or None.
     """
     within = nullcontext if phases is None else phases.within
 
@@ -89,7 +89,7 @@ def write_step(samples, trainer, done):
 
 
 def strike(trainer, fault, done, validating):
-    """Do to this process what `fault` says (faults.processes.Fault or None), if this is the moment.
+    """Do to this process what `fault` says (fault_injection.processes.Fault or None), if this is the moment.
 
     Args:
         done: how many training steps of this process, or batches of validation (int).

@@ -15,8 +15,8 @@ PHASES = ('start', 'step', 'saving', 'validation', 'end test', 'closing')
 WEIGHTS = {'start': 3, 'step': 4, 'saving': 5, 'validation': 6, 'end test': 3, 'closing': 2}
 # Of file operations that a phase has about; where there are none only the time decides.
 OPERATIONS = {'start': 40, 'saving': 40, 'end test': 40, 'closing': 6}
-SHORTEST_SECONDS = 1e-4
-LONGEST_SECONDS = {'start': 1.5, 'step': 0.2, 'saving': 0.3, 'validation': 0.5, 'end test': 3.0, 'closing': 0.5}
+MIN_SECONDS = 1e-4
+MAX_SECONDS = {'start': 1.5, 'step': 0.2, 'saving': 0.3, 'validation': 0.5, 'end test': 3.0, 'closing': 0.5}
 FILE_OPERATIONS = ('open', 'os.rename', 'os.remove', 'os.mkdir', 'os.rmdir', 'os.link', 'os.truncate')
 
 
@@ -47,7 +47,7 @@ def draw_strike(draw, phases, steps):
     entries = {'step': max(1, steps // 2), 'saving': 4, 'validation': 2, 'closing': 2}
     operation = draw.randint(1, OPERATIONS[phase]) if phase in OPERATIONS and draw.random() < 0.6 else None
     share = draw.random()
-    seconds = SHORTEST_SECONDS * (LONGEST_SECONDS[phase] / SHORTEST_SECONDS) ** share
+    seconds = MIN_SECONDS * (MAX_SECONDS[phase] / MIN_SECONDS) ** share
     return Strike(phase, draw.randint(1, entries.get(phase, 1)), operation, seconds)
 
 

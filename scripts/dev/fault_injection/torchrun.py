@@ -1,8 +1,8 @@
-"""Runs of several processes under torchrun, one of which is killed at a time; as a program one of those processes.
+"""Runs of several processes under torchrun, of which one is killed at a time. As a program, one of these processes.
 
     torchrun --nproc_per_node 2 scripts/dev/fault_injection/torchrun.py SAMPLES <options of train.py>
 
-Each of them writes SAMPLES.<rank>, a line for each step, and SAMPLES.<rank>.pid, its number.
+Each process writes SAMPLES.<rank>, with a line for each step, and its PID into SAMPLES.<rank>.pid.
 """
 
 import contextlib
@@ -19,9 +19,10 @@ from scripts.dev.fault_injection.compare import differences, sample_faults
 from scripts.dev.fault_injection.processes import recording, steps_in
 
 COUNT, SAVE_STEPS = 2, 3
-STARTING, START_SECONDS, WHILE_SECONDS = 0.2, 4.0, 1.5  # share of kills before the first step; seconds until them
-MOST_KILLS = 6  # of one run, which has to end as well
-PATIENCE = 30.0  # seconds in which the others have to end
+START_SHARE = 0.2  # of the kills; these happen before the first step
+MAX_START_SECONDS, MAX_STEP_SECONDS = 4.0, 1.5  # until a kill, after the start or after the first step
+MAX_KILLS_PER_RUN = 6  # each run must also end
+END_TIMEOUT_SECONDS = 30.0  # for the other processes to exit
 
 
 class Launch:
@@ -86,7 +87,7 @@ class SharedJob:
             self.processes += 1
             killed = self.kills < left and self.kill_one(launch, before, draw)
             self.kills += killed
-            code = launch.wait(PATIENCE if killed else None)
+            code = launch.wait(END_TIMEOUT_SECONDS if killed else None)
             self.look_at(launch, before)
             if code == 0:
                 break
@@ -99,16 +100,16 @@ class SharedJob:
 
     def kill_one(self, launch, before, draw):
         """Kill one of the processes at a random moment; return whether it was there (bool)."""
-        if draw.random() < STARTING:
-            launch.wait(draw.uniform(0, START_SECONDS))
+        if draw.random() < START_SHARE:
+            launch.wait(draw.uniform(0, MAX_START_SECONDS))
         else:
             while launch.wait(0.03) is None and len(self.steps(0)) == before:
                 pass
-            launch.wait(draw.uniform(0, WHILE_SECONDS))
+            launch.wait(draw.uniform(0, MAX_STEP_SECONDS))
         return launch.kill(draw.randrange(COUNT))
 
     def steps(self, rank):
-        """Return the steps that a process wrote down, as faults.processes.steps_in."""
+        """Return the steps that a process wrote down, as fault_injection.processes.steps_in."""
         return steps_in(f'{self.samples}.{rank}')
 
     def look_at(self, launch, before):
@@ -145,7 +146,7 @@ def processes_part(folder, wholes, draw, args):
         while kills < share and not any(job.faults for job in jobs):
             job = SharedJob(folder / f'{name}_{len(jobs)}', name, words, whole)
             jobs.append(job)
-            job.run(min(share - kills, MOST_KILLS), draw)
+            job.run(min(share - kills, MAX_KILLS_PER_RUN), draw)
             kills += job.kills
         rows.append((f'{kills} SIGKILL of one of {COUNT}', name, jobs))
     return rows

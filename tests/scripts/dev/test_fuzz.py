@@ -39,7 +39,7 @@ def test_a_broken_promise_is_shown_with_its_case(monkeypatch, capsys):
     monkeypatch.setattr('scripts.dev.fuzzing.picture_files.check_picture', accept)
     assert main(['--kinds', 'pictures', '--cases', '5', '--seed', '3']) == 1
     said = capsys.readouterr().out
-    assert said.startswith('pictures: a promise is broken:\nTraceback')
+    assert said.startswith('pictures: a guarantee is violated:\nTraceback')
     assert 'neither this nor that' in said
     assert 'case=' in said
 
