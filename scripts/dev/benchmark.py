@@ -1,23 +1,23 @@
-"""Measure Danlu against the limit of the machine and against what else one could use.
+"""Benchmark Danlu against the limit of the machine and against other tools.
 
-    python scripts/dev/benchmark.py small      # LeNet on digits in memory: the cost of the loop
-    python scripts/dev/benchmark.py compute    # ResNet-18: the cost of the loop where the network takes the time
-    python scripts/dev/benchmark.py input      # JPEG and PNG files: what reading pictures reaches
-    python scripts/dev/benchmark.py growth     # longer lists, later epochs, more steps
-    python scripts/dev/benchmark.py augment    # augmentation and mixing, step by step, against torchvision's
+    python scripts/dev/benchmark.py small      # LeNet on digits in memory: overhead of the training loop
+    python scripts/dev/benchmark.py compute    # ResNet-18: overhead if the network dominates
+    python scripts/dev/benchmark.py input      # JPEG and PNG files: throughput of reading images
+    python scripts/dev/benchmark.py growth     # long lists, late epochs, many steps
+    python scripts/dev/benchmark.py augment    # each augmentation and mixing, against torchvision
     python scripts/dev/benchmark.py start      # from the start of Python to the first step, against importing torch
 
-The limit is a bare loop over ready tensors, or Pillow decoding alone. The others are compared where they are installed:
-`pip install -r requirements-bench.txt`. What each of them runs stands in bench/peers/<name>.py, a screen or less.
+The limit is a bare loop over ready tensors, or decoding by Pillow alone. Other tools are measured if installed
+(`pip install -r requirements-bench.txt`). Their programs are in bench/peers/<name>.py.
 
-Each contestant lives in a process of its own, on a terminal of its own, and runs one epoch (training and validation)
-when it is its turn; meanwhile the others sleep. The turns are interleaved, the first round is a warm-up, and ratios are
-taken within each round. All must take as many optimizer steps and reach the same accuracy, or it ends with 1 and says
-who did not. Leave the machine alone meanwhile: the last column says how many cores other processes took. Full runs take
+Each contestant has its own process and its own terminal. The contestants take turns of one epoch (training and
+validation), while the others sleep. The first round is a warm-up, and ratios are computed within each round. All
+contestants must take the same number of optimizer steps and reach the same accuracy; otherwise the exit status is 1.
+Leave the machine idle meanwhile: the last column has the number of cores that other processes used. Full runs take
 about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, start) on two cores. Linux or macOS; growth
 needs Linux.
 
-The tables go to the screen and, with machine, versions and command, to benchmark.json and benchmark.png in --out.
+Tables are printed, and written with machine, versions and command to benchmark.json and benchmark.png in --out.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from scripts.dev.bench.task import cpu_cores
 from scripts.dev.bench.works import PEERS, WORKS
 
 PROJECT = Path(__file__).resolve().parents[2]
-# The sizes of a full measurement and of a quick one, which only shows that everything runs.
+# The sizes of a full measurement and of a quick one, which only checks that everything runs.
 FULL = {
     'small': {'samples': 60_000, 'rounds': 5, 'peer_samples': 12_000, 'peer_rounds': 4, 'batch_size': [32, 128],
               'tolerance': 1.0},
@@ -59,41 +59,43 @@ MEASUREMENTS = {'growth': growth, 'augment': augment, 'start': start}  # without
 
 
 def parse_args(argv=None):
-    """Return the options (Namespace); what the command line leaves out is as FULL or QUICK says."""
+    """Return the options (Namespace), with defaults from FULL or QUICK."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     works = parser.add_subparsers(dest='work', required=True, metavar='|'.join(FULL))
     for name in FULL:
         work = works.add_parser(name)
-        work.add_argument('--quick', action='store_true', help='half a minute, to see that it runs')
-        work.add_argument('--out', type=Path, metavar='DIR', help='default: checkpoints/benchmark_<work>')
+        work.add_argument('--quick', action='store_true', help='check in half a minute that everything runs')
+        work.add_argument(
+            '--out', type=Path, metavar='DIR', help='output directory (default: checkpoints/benchmark_<work>)'
+        )
         if name == 'growth':
             work.add_argument('--longest', type=int, metavar='N', help='lines of the longest list, a power of ten')
-            work.add_argument('--steps', type=int, metavar='N', help='of the run whose memory is watched')
+            work.add_argument('--steps', type=int, metavar='N', help='steps of the run whose memory is measured')
             continue
-        work.add_argument('--rounds', type=int, metavar='N', help='the first of which is a warm-up')
+        work.add_argument('--rounds', type=int, metavar='N', help='number of rounds, including the warm-up')
         if name in MEASUREMENTS:
             continue
-        work.add_argument('--samples', type=int, metavar='N', help='training pictures of an epoch')
+        work.add_argument('--samples', type=int, metavar='N', help='training images of an epoch')
         work.add_argument('--batch_size', type=int, nargs='+', metavar='N')
         work.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
         peers = [*PEERS[name], 'none']
         work.add_argument('--peers', nargs='+', choices=peers, metavar='NAME', help=', '.join(peers))
-        work.add_argument('--tolerance', type=float, metavar='X', help='points by which accuracies may differ')
+        work.add_argument('--tolerance', type=float, metavar='X', help='allowed difference of accuracies in points')
         if name != 'input':
-            work.add_argument('--threads', type=int, nargs='+', metavar='N', help='of the bare loop and of Danlu')
+            work.add_argument('--threads', type=int, nargs='+', metavar='N', help='threads of the bare loop and Danlu')
         if name == 'small':
             work.add_argument('--peer_samples', type=int, metavar='N', help='--samples of the part with all peers')
             work.add_argument('--peer_rounds', type=int, metavar='N', help='--rounds of the part with all peers')
-            work.add_argument('--data_root', metavar='DIR', help='that holds MNIST/raw; default: the digits of Danlu')
+            work.add_argument('--data_root', metavar='DIR', help='directory of MNIST/raw (default: bundled digits)')
     options = parser.parse_args(argv)
     complete(options)
     if min(getattr(options, 'rounds', 2), getattr(options, 'peer_rounds', 2)) < 2:
-        parser.error('--rounds: the first is a warm-up, so it takes two or more')
+        parser.error('--rounds: at least 2, as the first round is a warm-up')
     return options
 
 
 def complete(options):
-    """Fill in what was left out."""
+    """Set the defaults of options that were not given."""
     cores = cpu_cores()
     defaults = {'peers': PEERS.get(options.work), 'threads': [1, cores] if options.work == 'small' else [cores]}
     defaults['out'] = PROJECT / 'checkpoints' / f'benchmark_{options.work}'
@@ -106,7 +108,7 @@ def complete(options):
 
 
 def main():
-    """Run one kind of work, print its tables, write its files, and return the exit status."""
+    """Run one benchmark, print its tables, write its files, and return the exit status."""
     options, started = parse_args(), time.perf_counter()
     facts, say = machine(), print_line
     scratch = options.out.absolute() / 'scratch'
@@ -124,13 +126,13 @@ def main():
     content = {'work': options.work, 'machine': facts, 'problems': problems, 'sections': sections}
     write_json(options.out / 'benchmark.json', content)
     draw(options.out / 'benchmark.png')
-    shutil.rmtree(scratch)  # kept where a contestant failed, with what each has printed
+    shutil.rmtree(scratch)  # if a contestant fails, its output stays there
     say(f'\n{facts["seconds"]} s; {options.out}/benchmark.json, benchmark.png')
     return 1 if problems else 0
 
 
 def print_line(line):
-    """Print a line at once, also into a file."""
+    """Print a line without buffering."""
     print(line, flush=True)
 
 

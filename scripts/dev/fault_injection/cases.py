@@ -1,4 +1,4 @@
-"""Small data, made on the spot, and the runs on it that are interrupted."""
+"""Small generated data sets, and the built-in runs that are interrupted."""
 
 import tarfile
 from pathlib import Path

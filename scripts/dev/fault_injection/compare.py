@@ -1,4 +1,4 @@
-"""Whether a run that was interrupted is what it would have been without: its files, values and samples."""
+"""Compare an interrupted run with an uninterrupted run: files, values and samples."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ FACTS = ('epoch', 'list sha256', 'samples', 'batch size, device, threads', 'comp
 
 
 def differences(run, whole):
-    """Return what differs (list of str) between the directory of a run and that of one that was never interrupted."""
+    """Return the differences (list of str) between the directories of a run and of an uninterrupted run."""
     found = checkpoint_differences(run, whole)
     found += [] if same(*map(history, (run, whole))) else ['history.csv']
     found += event_differences(run, whole) + result_differences(run, whole)
@@ -27,7 +27,7 @@ def differences(run, whole):
 
 
 def checkpoint_differences(run, whole):
-    """Return what differs (list of str) in the checkpoints of two runs: weights, optimizer, averages, generators ..."""
+    """Return the differences (list of str) between the checkpoints of two runs: weights, optimizer, EMA, RNGs ..."""
     names = [
         {path.name for path in Path(directory).glob('*.pth') if path.name not in NOT_RESULTS}
         for directory in (run, whole)
@@ -42,7 +42,7 @@ def checkpoint_differences(run, whole):
 
 
 def without_clocks(state):
-    """Return what of a checkpoint (dict) does not depend on the time and the place of the run (dict)."""
+    """Return a checkpoint (dict) without values that depend on the time and the directory of the run."""
     state = {key: value for key, value in state.items() if key not in NOT_COMPARED}
     state['metrics'] = _timeless(state['metrics'])
     if 'recorder' in state:
@@ -81,7 +81,7 @@ def history(run):
 
 
 def result_differences(run, whole):
-    """Return what differs (list of str) in the tests of best.pth of two runs, and in their lines in the ledger."""
+    """Return the differences (list of str) between the tests of best.pth of two runs, and their lines in the ledger."""
     folders = [{path.name: path for path in Path(directory, 'best').glob('*')} for directory in (run, whole)]
     if folders[0].keys() != folders[1].keys():
         return [f'tests: {sorted(folders[0])} instead of {sorted(folders[1])}']
@@ -108,7 +108,7 @@ def result_of(folder):
 
 
 def ledger_differences(run, whole):
-    """Return what differs (list of str) in the lines that two runs have in the ledgers beside them."""
+    """Return the differences (list of str) between the lines of two runs in the ledgers beside them."""
     lines = []
     for directory in map(Path, (run, whole)):
         path = directory.parent / 'ledger.jsonl'
@@ -120,7 +120,7 @@ def ledger_differences(run, whole):
 
 
 def leftovers(run):
-    """Return the paths (list of str), relative to a finished run, of files that it has no use for."""
+    """Return the paths (list of str), relative to a finished run, of temporary files that should be gone."""
     names = ('lock', 'last.damaged.pth', 'ledger_line.json')
     return [
         str(path.relative_to(run))
@@ -130,9 +130,9 @@ def leftovers(run):
 
 
 def sample_faults(samples, whole):
-    """Return what is wrong (list of str) with the samples of a run: two files that `Run` wrote.
+    """Return the differences (list of str) between the samples of two runs, from the files that `Run` wrote.
 
-    Every step, however often it was done, must have had the samples of the run that was never interrupted.
+    Each step, also if it was repeated, must have the samples of the uninterrupted run.
     """
     expected = {(epoch, batch): Counter(sums) for epoch, batch, sums in steps_in(whole)}
     done = {}

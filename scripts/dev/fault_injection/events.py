@@ -1,4 +1,4 @@
-"""Everything that TensorBoard shows of a run, and in what two runs differ there."""
+"""Compare the TensorBoard events of two runs."""
 
 from itertools import pairwise
 from pathlib import Path

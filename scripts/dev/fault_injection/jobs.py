@@ -1,4 +1,4 @@
-"""A run of a configuration that is interrupted again and again until it is done, and the one it is compared with."""
+"""A run that is interrupted and resumed until it is done, and the uninterrupted run that it is compared with."""
 
 import re
 import shutil
@@ -10,8 +10,8 @@ from scripts.dev.fault_injection.compare import differences, sample_faults
 from scripts.dev.fault_injection.processes import Run, steps_in
 
 SAVE_STEPS = 3
-ORPHAN_SECONDS = 60  # in which worker processes have to notice that theirs was killed: they look every five seconds
-# What a run says that has nothing left to do.
+ORPHAN_SECONDS = 60  # until data workers must have exited after their process was killed
+# Messages of a run that is already finished.
 FINISHED = re.compile('nothing to do: |: .* has reached epoch |: .* ended after epoch ')
 
 

@@ -1,4 +1,4 @@
-"""Training in processes that can be killed at any moment, and that write down which samples they learned from."""
+"""Training processes that can be killed at any time, and that record the samples of each step."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""A Trainer that writes down which samples it learned from, and does faults to its own process."""
+"""A Trainer that records the samples of each step and injects faults into its own process."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Kills at random moments of each phase of a process, and in which phase a process was when it was killed."""
+"""Kill a process at a random time in a given phase, and report the phase in which it was killed."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
-"""Does, when it is imported, what is slow the first time: by the process that the others are forked from.
+"""Warm-up in the process that training processes are forked from: importing this module draws a matplotlib figure.
 
-Draws a figure, so that matplotlib has its fonts. Nothing of torch: processes are not to be forked behind its threads.
+Does not use torch, as forking after torch has started threads is unsafe.
 """
 
 import io
