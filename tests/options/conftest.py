@@ -1,4 +1,4 @@
-"""An empty working directory with small files for each test of options."""
+"""A working directory with small files for each test of options."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.options.helpers import tree
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """Work in an empty place with a few files; who looks at sys.argv although it was given an argv, fails."""
+    """Work in a directory with a few files; sys.argv is invalid, so that reading it instead of argv fails."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'argv', ['pytest', '--no-such-option'])
     for name in ('train.txt', 'val.txt', 'model.pth'):
@@ -24,7 +24,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refusal(capsys):
-    """Return a function that calls another, holds it to a refusal in one line without a trace on the disk."""
+    """Return a function that checks that a call ends with one error line and writes nothing; it returns the line."""
 
     def refused(function, argv, *more):
         before = tree()

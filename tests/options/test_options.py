@@ -1,4 +1,4 @@
-"""The programs as a user starts them, and what parsing makes of options."""
+"""The programs as a user starts them, and how options are parsed."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def danlu(program, *argv, cwd=None, flags=()):
         ('eval.py', ['--load_model_path', 'model.pth', '--viz_freq', '0'], 'argument --viz_freq'),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2_before_torch_is_imported(place, program, words, says):
+def test_an_error_is_one_line_and_exit_code_2_before_torch_is_imported(place, program, words, says):
     before = tree()
     done = danlu(program, '--checkpoints_dir', 'runs', *words, flags=['-X', 'importtime'])
     imported = [line for line in done.stderr.splitlines() if line.startswith('import time:')]
@@ -191,7 +191,7 @@ def test_the_names_of_a_palette_are_those_of_the_classes_of_masks():
     ]
 
 
-def test_class_names_from_a_file_need_not_be_there_when_the_run_is_repeated():
+def test_a_repeated_run_does_not_need_the_file_of_class_names():
     args = new_run('--class_names', 'names.txt')
     Path('names.txt').unlink()
     assert parse_train_args([f'@{args.model_dir}/args.txt']).class_names == ['cat', 'dog', 'red fox']
@@ -209,7 +209,7 @@ def test_counts_that_fit_are_taken():
     assert parse_train_args(['--class_weights', '1', '2']).class_weights == [1.0, 2.0]  # the data says how many
 
 
-def test_a_data_set_of_ones_own_takes_the_lists_it_likes(monkeypatch, place):
+def test_a_custom_data_set_may_have_any_lists(monkeypatch, place):
     read = options.read_registry
     own = {'DATASETS': {'mine': 'data.mine.Mine'}}
     monkeypatch.setattr(options, 'read_registry', lambda module, name: read(module, name) | own.get(name, {}))
@@ -225,7 +225,7 @@ def test_segmentation_ignores_255_unless_told_otherwise():
     assert parse_train_args([]).ignore_index is None
 
 
-def test_values_that_a_notebook_has_need_not_be_strings():
+def test_values_of_a_notebook_need_not_be_strings():
     args = parse_train_args(['--lr', 0.01, '--train_list', Path('train.txt'), '--val_list', Path('val.txt'),
                              '--data_type', 'list', '--gpus', 0, 1])  # fmt: skip
     assert (args.lr, args.gpus) == (0.01, [0, 1])

@@ -1,4 +1,4 @@
-"""args.txt: what is written, and that reading it gives the same options."""
+"""args.txt: its content, and that reading it gives the same options."""
 
 from pathlib import Path
 
@@ -113,12 +113,12 @@ def test_args_txt_has_every_option_with_the_changed_ones_marked(place):
     )
 
 
-def test_the_whole_list_of_issue_2_is_there():
+def test_the_options_of_torch_base_exist():
     assert set(ISSUE_COMMON + ISSUE_TRAIN) <= set(vars(parse_train_args([])))
     assert set(ISSUE_COMMON + ISSUE_TEST) <= set(vars(parse_test_args(['--load_model_path', 'model.pth'])))
 
 
-def test_args_txt_takes_a_note_and_replaces_what_was_there():
+def test_args_txt_has_a_note_and_replaces_an_older_file():
     args = train_args('--lr', '0.5')
     Path('record').mkdir()
     Path('record/args.txt').write_text('--lr=0.1\n' * 1000)

@@ -18,7 +18,7 @@ from options import (
 from tests.options.helpers import OWN_LISTS, SEGMENTATION, new_run, trained, tree
 
 
-def test_what_the_checkpoint_says_stands_in(place):
+def test_a_test_takes_options_from_the_checkpoint(place):
     recorded = trained('--model_type', 'unet', *SEGMENTATION, '--num_classes', '3', '--class_names', 'names.txt',
                        '--image_size', '20', '30', '--data_root', 'pictures', '--mean', '0.1', '--std', '0.2',
                        '--loss', 'dice', '--ignore_index', '7', '--batch_size', '3', '--seed', '5',
@@ -60,7 +60,7 @@ def test_other_data_does_not_inherit_the_lists(refusal, place):
 
 
 @pytest.mark.parametrize('kind', ['list', 'mem_list', 'folder'])
-def test_data_of_another_machine_is_asked_for(refusal, kind):
+def test_missing_data_of_another_machine_is_an_error(refusal, kind):
     recorded = {'data_type': kind, 'val_list': '/no/such/place/val', 'num_classes': 3}
     line = refusal(prepare_test_args, ['--load_model_path', 'model.pth'], recorded)
     assert 'argument --val_list: /no/such/place/val, which the checkpoint names, does not exist here' in line
@@ -83,7 +83,7 @@ def test_counts_are_checked_against_the_checkpoint(refusal):
 
 @pytest.fixture
 def run(place):
-    """Return the directory (str) of a run that was interrupted."""
+    """Return the directory (str) of an interrupted run."""
     Path('start.pth').write_text('')
     args = new_run('--lr', '0.02', '--epochs', '5', '--image_size', '28', '--class_names', 'names.txt', '--gpus', '0',
                    '--load_not_strict', '--load_model_path', 'start.pth')  # fmt: skip
@@ -104,7 +104,7 @@ def test_a_resumed_run_has_its_own_options_and_directory(run, place):
         assert tree('runs') == before
 
 
-def test_a_resumed_run_may_keep_its_pixels_elsewhere(place):
+def test_a_resumed_run_may_change_its_cache_directory(place):
     words = '--data_type mem_list --train_list train.txt --val_list val.txt --cache_dir there'
     run = new_run(*words.split()).model_dir
     Path(run, 'last.pth').write_text('')
@@ -112,7 +112,7 @@ def test_a_resumed_run_may_keep_its_pixels_elsewhere(place):
     assert parse_train_args(['--resume', run, '--cache_dir', 'here']).cache_dir == str(place / 'here')
 
 
-def test_the_pixels_of_a_test_are_kept_where_its_own_command_says(place):
+def test_a_test_takes_the_cache_directory_from_its_own_command(place):
     trained = {'data_type': 'mem_list', 'val_list': str(place / 'val.txt'), 'cache_dir': '/elsewhere'}
     assert parse_test_args(['--load_model_path', 'model.pth'], trained).cache_dir is None
     args = prepare_test_args(['--load_model_path', 'model.pth', '--cache_dir', 'here'], trained)
@@ -150,7 +150,7 @@ def test_other_changes_of_a_resumed_run_are_refused(refusal, run, words, says):
     assert f'python train.py {file} --{option} ...' in line
 
 
-def test_saying_again_what_a_run_has_is_no_change(run):
+def test_repeating_the_values_of_a_run_is_no_change(run):
     said = '--lr 2e-2 --image_size 28 --class_names names.txt --model_type lenet --num_classes 3'.split()
     said += ['--model_dir', run, '--load_model_path', 'start.pth', '--load-not-strict', '--seed', '0']
     plain = parse_train_args(['--resume', run])
@@ -159,14 +159,14 @@ def test_saying_again_what_a_run_has_is_no_change(run):
     assert vars(parse_train_args([f'@{run}/args.txt', '--resume', run])) == vars(plain)
 
 
-def test_a_run_goes_on_without_the_file_that_it_started_from(refusal, run, place):
+def test_a_run_resumes_without_its_initial_weights_file(refusal, run, place):
     Path('start.pth').unlink()
     args = parse_train_args(['--resume', run])
     assert args.load_model_path == str(place / 'start.pth')  # still on record
     assert 'start.pth' in refusal(parse_train_args, [f'@{run}/args.txt'])  # a repeat needs it
 
 
-def test_what_cannot_go_on_is_refused(refusal, run):
+def test_directories_that_cannot_be_resumed_are_refused(refusal, run):
     Path(run, 'last.pth').unlink()
     assert f'argument --resume: {run} cannot be resumed' in refusal(prepare_train_args, ['--resume', run])
     Path(run, 'last.pth').write_text('')
@@ -176,7 +176,7 @@ def test_what_cannot_go_on_is_refused(refusal, run):
     assert 'it needs args.txt and last.pth' in refusal(prepare_train_args, ['--resume', 'train.txt'])
 
 
-def test_a_run_that_was_moved_goes_on_where_it_is(run, place):
+def test_a_moved_run_resumes_in_its_new_directory(run, place):
     Path('archive').mkdir()
     os.rename(run, 'archive/old')
     args = parse_train_args(['--resume', 'archive/old'])

@@ -1,4 +1,4 @@
-"""Directories of runs: their names, and who makes and removes them."""
+"""Directories of runs and tests: their names, and when they are made and removed."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def test_names_of_run_directories(place):
                                            'empty.txt', 'gbk.txt'])  # fmt: skip
 
 
-def test_nothing_that_exists_is_written_over(place):
+def test_existing_directories_are_not_overwritten(place):
     runs = place / 'runs'
     runs.mkdir()
     (runs / 'lenet_exp').write_text('a file')
@@ -42,7 +42,7 @@ def test_nothing_that_exists_is_written_over(place):
     assert not (runs / 'nowhere').exists()
 
 
-def test_a_model_dir_of_ones_own(place):
+def test_model_dir(place):
     assert new_run('--model_dir', 'runs/group/mine').model_dir == str(place / 'runs' / 'group' / 'mine')
     assert new_run('--model_dir', 'runs/group/mine').model_dir == str(place / 'runs' / 'group' / 'mine_2')
     assert new_run('--model_dir', 'runs/a/../b').model_dir == str(place / 'runs' / 'b')
@@ -122,7 +122,7 @@ def test_a_result_dir_outside_is_refused(refusal, wanted):
     assert 'is not below' in line
 
 
-def test_a_place_where_no_directory_can_be_made_is_one_line(refusal, place):
+def test_an_impossible_directory_is_a_one_line_error(refusal, place):
     line = refusal(prepare_train_args, ['--checkpoints_dir', 'val.txt/runs'])
     assert f'cannot create the directory {place}/val.txt/runs/lenet_exp: Not a directory; choose another by' in line
     Path('best').write_text('a file where the directory of tests has to go')
@@ -132,7 +132,7 @@ def test_a_place_where_no_directory_can_be_made_is_one_line(refusal, place):
     assert 'choose another by --result_dir' in line
 
 
-def test_a_name_too_long_for_the_file_system_is_one_line(capsys):
+def test_a_too_long_name_is_a_one_line_error(capsys):
     with pytest.raises(SystemExit) as stop:
         new_run('--save_prefix', '丹' * 100)
     assert stop.value.code == 2
@@ -142,7 +142,7 @@ def test_a_name_too_long_for_the_file_system_is_one_line(capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() == 0, reason='root may write everywhere')
-def test_an_unwritable_parent_is_one_line(refusal):
+def test_an_unwritable_parent_is_a_one_line_error(refusal):
     Path('locked').mkdir(mode=0o500)
     line = refusal(prepare_train_args, ['--checkpoints_dir', 'locked'])
     assert 'cannot create the directory' in line

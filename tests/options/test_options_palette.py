@@ -1,4 +1,4 @@
-"""A palette gives masks stored as RGB their labels, so it is part of what a segmentation is."""
+"""--palette of a segmentation defines the labels of masks stored as RGB."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ OTHERS = ['--palette', '#ffffff', '#000000']
 
 
 def run_of(*words):
-    """Return the directory of a run that can go on."""
+    """Return the directory of a run that can be resumed."""
     args = new_run(*words)
     Path(args.model_dir, 'last.pth').write_text('')
     return args.model_dir

@@ -1,4 +1,4 @@
-"""Options that are refused, each in one line and without a trace on the disk."""
+"""Options that are refused with one line, without writing anything."""
 
 import os
 from pathlib import Path
@@ -465,7 +465,7 @@ def test_eval_needs_a_checkpoint(refusal):
         (['--line\nbreak'], 'unknown option --line break'),
     ],
 )
-def test_unknown_options_are_named_with_what_comes_close(refusal, words, says):
+def test_unknown_options_get_close_matches(refusal, words, says):
     assert says in refusal(prepare_train_args, ['--checkpoints_dir', 'runs', *words])
 
 
@@ -475,7 +475,7 @@ def test_options_of_training_are_unknown_to_the_test(refusal):
 
 
 @pytest.mark.parametrize(('option', 'module', 'registry'), REGISTRIES)
-def test_a_wrong_name_is_answered_with_the_whole_list(refusal, option, module, registry):
+def test_a_wrong_name_lists_all_names(refusal, option, module, registry):
     line = refusal(prepare_train_args, [f'--{option}', 'zzz'])
     names = read_registry(module, registry)
     assert len(names) >= 2

@@ -16,7 +16,7 @@ from tests.options.helpers import SEGMENTATION, train_args, trained
 
 
 @pytest.mark.parametrize(('task', 'loss'), [('classification', 'ce'), ('segmentation', 'ce')])
-def test_each_task_has_a_loss_of_its_own(place, task, loss):
+def test_each_task_has_a_default_loss(place, task, loss):
     words = [*SEGMENTATION, '--num_classes', '3'] if task == 'segmentation' else []
     args = train_args(*words)
     assert args.loss == loss
@@ -25,7 +25,7 @@ def test_each_task_has_a_loss_of_its_own(place, task, loss):
     assert f'\n--loss={loss}\n' in Path('args.txt').read_text()
 
 
-def test_a_loss_that_is_not_the_tasks_own_is_told(place):
+def test_a_loss_that_is_not_the_default_is_marked(place):
     args = train_args('--loss', 'ce + .5*focal')
     assert args.loss == 'ce+.5*focal'
     assert 'loss=ce+.5*focal' in changed_options(args)
@@ -58,7 +58,7 @@ def test_a_checkpoint_from_before_these_options_still_tests():
     assert (args.loss, args.loss_args, args.metrics) == ('ce', None, None)
 
 
-def test_a_loss_of_ones_own_speaks_for_itself(monkeypatch):
+def test_options_of_an_unlisted_loss_are_not_checked(monkeypatch):
     monkeypatch.setitem(sys.modules, 'loss', Namespace(
         LOSSES={'ce': 'loss.CrossEntropy', 'own': 'mine.Own'}, LOSSES_OF={'classification': ('ce',)},
         LOSSES_OF_TWO_CLASSES={}, LOSS_OPTIONS={'ce': ()}, LOSS_ARGS={}))  # fmt: skip

@@ -1,4 +1,4 @@
-"""Numbers that a record has for another optimizer, and what the log says of them."""
+"""Numbers of a record with another optimizer, and the log line about them."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def said(args):
     return [line for line in args.past if line.startswith('--lr ')]
 
 
-def test_a_recorded_number_that_was_chosen_stays_and_is_said(record):
+def test_a_chosen_number_of_a_record_stays_and_is_logged(record):
     args = parse_train_args([record, '--optimizer', 'adam'])
     assert args.lr == 0.05
     assert said(args) == [
@@ -25,7 +25,7 @@ def test_a_recorded_number_that_was_chosen_stays_and_is_said(record):
 
 
 @pytest.mark.parametrize('words', [['--optimizer', 'adam', '--lr', '0.05'], ['--optimizer', 'sgd'], []])
-def test_nothing_is_said_of_typed_numbers_or_of_the_same_optimizer(record, words):
+def test_typed_numbers_and_the_same_optimizer_are_not_logged(record, words):
     args = parse_train_args([record, *words])
     assert args.lr == 0.05
     assert not said(args)

@@ -1,4 +1,4 @@
-"""Options of other programs in command lines, and an option of pictures where there are none."""
+"""Hints for options of other programs."""
 
 import pytest
 

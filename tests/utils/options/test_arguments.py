@@ -1,4 +1,4 @@
-"""What utils.options.arguments adds to argparse, on small parsers of its own: nothing here knows an option of Danlu."""
+"""utils.options.arguments, on small parsers without options of Danlu."""
 
 import argparse
 import errno
@@ -98,7 +98,7 @@ def test_split_line(line, words):
 
 
 @pytest.mark.parametrize('line', ["--a=don't", '--a "b', '--a \'b"', '"', '--a="b\'c', '--a "b" "'])
-def test_a_quote_without_its_end(line):
+def test_an_unclosed_quote(line):
     with pytest.raises(ValueError, match='unclosed quote: .*' + line[-1]):
         split_line(line, fail)
 
@@ -298,7 +298,7 @@ def test_other_words_with_a_dash_are_no_values(parser, capsys, text):
         (['--'], "'--' belongs to no option (see"),
     ],
 )
-def test_what_belongs_to_no_option(parser, capsys, words, says):
+def test_words_that_belong_to_no_option(parser, capsys, words, says):
     assert says in error_of(capsys, parser.parse_args, words)
 
 

@@ -1,4 +1,4 @@
-"""What the shell is answered, by the protocol of argcomplete: environment variables, and file descriptor 8."""
+"""Shell completion, by the protocol of argcomplete: environment variables and file descriptor 8."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(os.name == 'nt', reason='the shells that ask so 
 
 
 def ask(program, line, *flags, **env):
-    """Return what a shell would be answered (list of str) for a command line with the cursor at its end, and stderr."""
+    """Return the completions (list of str) of a command line with the cursor at its end, and stderr."""
     ours, theirs = os.pipe()
     command = f'exec 8>&{theirs} 9>/dev/null; exec "$@"'
     asked = {
@@ -49,7 +49,7 @@ def argcomplete():
         ('eval.py', '--task seg', ['segmentation']),
     ],
 )
-def test_what_could_stand_at_the_cursor(program, line, expected):
+def test_completions_at_the_cursor(program, line, expected):
     assert ask(program, line)[0] == expected
 
 
@@ -59,7 +59,7 @@ def test_every_registry_is_offered(option, module, registry):
     assert set(read_registry(module, registry)) <= set(answer), done.stderr
 
 
-def test_the_shell_waits_for_nothing_that_is_not_needed():
+def test_completion_imports_no_torch():
     answer, done = ask('train.py', '--task seg', '-X', 'importtime')
     assert answer == ['segmentation']
     assert ' argcomplete' in done.stderr
@@ -67,18 +67,18 @@ def test_the_shell_waits_for_nothing_that_is_not_needed():
 
 
 @pytest.mark.parametrize('program', ['train.py', 'eval.py'])
-def test_the_mark_that_argcomplete_looks_for_is_where_it_looks(program):
+def test_the_programs_have_the_mark_of_argcomplete(program):
     assert b'PYTHON_ARGCOMPLETE_OK' in (PROJECT / program).read_bytes()[:1024]
 
 
-def test_without_a_shell_that_asks_argcomplete_is_not_imported():
+def test_argcomplete_is_imported_for_completion_only():
     command = [sys.executable, '-X', 'importtime', str(PROJECT / 'train.py'), '--help']
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ' options' in done.stderr
     assert 'argcomplete' not in done.stderr
 
 
-def test_where_argcomplete_is_missing_a_shell_that_asks_is_not_answered(tmp_path):
+def test_without_argcomplete_there_are_no_completions(tmp_path):
     (tmp_path / 'sitecustomize.py').write_text("import sys\nsys.modules['argcomplete'] = None\n")
     answer, done = ask('eval.py', '--task seg', PYTHONPATH=str(tmp_path))
     assert answer == []

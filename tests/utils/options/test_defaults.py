@@ -63,7 +63,7 @@ def test_each_schedule_has_its_own_gamma(schedule, gamma):
     assert parse_train_args(['--schedule', 'cosine']).gamma is None
 
 
-def test_what_is_given_replaces_single_defaults():
+def test_given_options_replace_single_defaults():
     args = parse_train_args('--optimizer sgd --momentum 0 --weight_decay 1e-4'.split())
     assert four(args) == (0.1, 0.0, None, 1e-4)
 
@@ -97,8 +97,8 @@ def test_a_record_with_another_schedule_gets_its_gamma(tmp_path):
     assert parse_train_args([record, '--schedule', 'step', '--lr_steps', '2']).gamma == 0.1
 
 
-def test_older_records_keep_what_they_had(tmp_path):
-    """They held one number for all optimizers, also where an optimizer did not use it."""
+def test_older_records_keep_their_values(tmp_path):
+    """Older records hold one number for all optimizers, even for those that do not use it."""
     record = tmp_path / 'args.txt'
     numbers = '--lr=0.001\n--momentum=0.9\n--beta=0.999\n--weight_decay=0.0\n--gamma=0.1\n'
     for name in OPTIMIZERS:
@@ -125,7 +125,7 @@ def test_a_sweep_over_optimizers_gives_each_its_own():
     assert [parse_train_args(searched.words(name)).lr for name in ('rmsprop', 'sgd')] == [0.001, 0.1]
 
 
-def test_an_optimizer_of_ones_own_needs_a_learning_rate(monkeypatch, capsys):
+def test_a_custom_optimizer_needs_a_learning_rate(monkeypatch, capsys):
     monkeypatch.setitem(OPTIMIZERS, 'mine', 'torch.optim.RMSprop')
     with pytest.raises(SystemExit):
         parse_train_args(['--optimizer', 'mine'])
@@ -145,7 +145,7 @@ def test_an_optimizer_of_ones_own_needs_a_learning_rate(monkeypatch, capsys):
         ('--optimizer rprop --schedule exponential', 'optimizer: rprop, lr 0.01, schedule exponential, gamma 0.95'),
     ],
 )
-def test_the_log_says_what_the_optimizer_runs_with(words, line):
+def test_the_log_has_the_settings_of_the_optimizer(words, line):
     assert optimizer_line(parse_train_args(words.split())) == line
 
 

@@ -1,4 +1,4 @@
-"""Parts that were handed over: args.txt, record.json and checkpoints name them, and nothing else is built for them."""
+"""Ready-made parts: args.txt, record.json and checkpoints name them, and options do not build them."""
 
 import functools
 import importlib.util
@@ -37,7 +37,7 @@ def batches():
 
 @pytest.fixture
 def module_of(tmp_path, monkeypatch):
-    """Return a function: name of a class -> a module in a file of its own that defines it."""
+    """Return a function: name of a class -> a new module that defines the class."""
 
     def make(name, file='mine.py'):
         script = tmp_path / file
@@ -59,14 +59,14 @@ def trainer_of(folder, net, **options):
 
 @pytest.fixture
 def run(tmp_path, module_of):
-    """Return the directory of a run with a network and loaders of one's own."""
+    """Return the directory of a run with a ready-made network and loaders."""
     net = module_of('Mine').Mine(12, 3)
     trainer_of(tmp_path / 'runs', net).train()
     return tmp_path / 'runs' / 'lenet_exp'
 
 
 def refusal(capsys, *words):
-    """Return what train.py says in refusing words (str); it ends as a usage error does."""
+    """Return the message (str) with which train.py refuses words; checks the exit code."""
     with pytest.raises(SystemExit) as ended:
         train.run_main(lambda: train.main([*map(str, words)]), 'train.py')
     assert ended.value.code == 2
@@ -75,7 +75,7 @@ def refusal(capsys, *words):
     return said
 
 
-def test_what_a_part_is(module_of, tmp_path):
+def test_parts_are_described(module_of, tmp_path):
     mine = module_of('Mine')
     place = {'file': str(tmp_path / 'mine.py'), 'line': 4}
     assert described(mine.Mine(2, 2)) == {'class': 'Mine', **place}
@@ -115,7 +115,7 @@ def test_the_record_names_the_parts_and_not_what_they_replace(run, tmp_path):
     assert f'ready-made: model Mine ({place}:4), train_loader' in (run / 'log.txt').read_text()
 
 
-def test_train_py_neither_repeats_nor_resumes_such_a_run(run, capsys):
+def test_train_py_neither_repeats_nor_resumes_a_run_with_ready_made_parts(run, capsys):
     before = sorted(path.name for path in run.parent.iterdir())
     for words in ([f'@{run}/args.txt'], ['--resume', run, '--epochs', 2], [f'@{run}/args.txt', '--model_type', 'mlp']):
         said = refusal(capsys, *words)
@@ -163,7 +163,7 @@ def test_options_that_are_used_again_without_parts_name_none(tmp_path):
     assert not hasattr(args, 'given_parts')
 
 
-def test_eval_py_asks_for_what_the_checkpoint_cannot_build(run, capsys):
+def test_eval_py_requires_parts_that_the_checkpoint_cannot_build(run, capsys):
     best = run / 'best.pth'
     with pytest.raises(
         DanluError, match=r'--model_type: .* ready-made model, Mine .*MODELS in .*model_entry.py'
@@ -186,7 +186,7 @@ def test_runs_py_shows_the_parts_in_place_of_the_names(run, tmp_path):
     assert 'model_args' not in found.options and found.has_args
 
 
-def test_parts_that_are_assigned_later_are_recorded_too(tmp_path):
+def test_parts_that_are_assigned_later_are_recorded(tmp_path):
     args = train_args(epochs=1, device='cpu', checkpoints_dir=tmp_path, max_steps=2)
     trainer = Trainer(args)
     trainer.optimizer = torch.optim.SGD(trainer.net.parameters(), lr=0.1)

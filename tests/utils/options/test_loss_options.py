@@ -1,4 +1,4 @@
-"""What --loss may say."""
+"""--loss."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def test_sums_are_read(text, weights):
 @pytest.mark.parametrize(
     'text', ['', ' ', '+', 'ce+', '+ce', 'ce++dice', 'ce*2', 'x*ce', '-1*ce', '2*', '2*3*ce', 'nan*ce']
 )
-def test_what_is_no_sum_is_refused(text):
+def test_invalid_sums_are_refused(text):
     with pytest.raises(DanluError, match=r'is not NAME or WEIGHT\*NAME, or several joined by \+, for example ce\+'):
         parse_terms(text)
 

@@ -1,4 +1,4 @@
-"""Which values there are to choose checkpoints by, and what losses and metrics import."""
+"""The values that can choose checkpoints, and the imports of losses and metrics."""
 
 import subprocess
 import sys

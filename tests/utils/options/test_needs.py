@@ -1,4 +1,4 @@
-"""Options that have no effect beside the others are refused: every option of both parsers, by what it declares."""
+"""Options without effect beside the others are refused: every option of both parsers that has `needs`."""
 
 import argparse
 
@@ -77,7 +77,7 @@ def words_of(tmp_path):
 
 
 def said(capsys, parse, words):
-    """Return the message (str) with which words are refused, or None: they are accepted."""
+    """Return the message (str) with which words are refused, or None if they are accepted."""
     try:
         parse(words)
     except SystemExit:
@@ -125,8 +125,8 @@ def test_options_without_effect_are_refused(words, name, words_of, capsys):
     assert message is not None and f'argument --{name}: ' in message
 
 
-def test_what_a_record_holds_is_not_refused(tmp_path, capsys):
-    """It has every option; the part of the command line that somebody typed counts."""
+def test_options_of_a_record_are_not_refused(tmp_path, capsys):
+    """A record has every option; only typed options are refused."""
     record = prepare_train_args(['--checkpoints_dir', str(tmp_path), '--schedule', 'cosine', '--lr_min', '1e-5'])
     words = [f'@{record.model_dir}/args.txt', '--schedule', 'none', '--optimizer', 'sgd', '--epochs', '1']
     args = parse_train_args(words)
@@ -136,7 +136,7 @@ def test_what_a_record_holds_is_not_refused(tmp_path, capsys):
     assert 'argument --lr_min: only for' in said(capsys, parse_train_args, [f'@{tmp_path}/mine.txt'])
 
 
-def test_what_is_known_with_the_data_is_refused_before_the_first_step(tmp_path):
+def test_options_that_do_not_fit_the_data_are_refused_before_the_first_step(tmp_path):
     data = TensorDataset(torch.zeros(8, 1, 12, 12), torch.zeros(8, dtype=torch.int64))
     loaders = {'train_loader': DataLoader(data, 4), 'val_loader': DataLoader(data, 4)}
     common = {'checkpoints_dir': tmp_path, 'device': 'cpu', 'num_classes': 2, 'image_size': 12, 'channels': 1}

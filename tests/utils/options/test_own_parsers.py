@@ -1,4 +1,4 @@
-"""Danlu's options in a parser of somebody else's, as torch_base's options.py is used."""
+"""Danlu's options in a parser of another program, as with torch_base's options.py."""
 
 import argparse
 
@@ -8,7 +8,7 @@ from options import parse_common_args, parse_test_args, parse_train_args, train_
 
 
 def parsed(add, *words):
-    """Return what an ArgumentParser of one's own, with the options that `add` adds, makes of words."""
+    """Return the options (Namespace) that an ArgumentParser with the options of `add` parses from words."""
     parser = argparse.ArgumentParser(prog='mine.py')
     assert add(parser) is parser
     parser.add_argument('--mine', type=int, default=1)
@@ -21,7 +21,7 @@ def test_options_are_added_to_the_parser_given():
     assert not hasattr(args, 'lr') and not {'typed', 'past'} & set(vars(args))
 
 
-def test_those_of_training_and_of_a_test_likewise(tmp_path):
+def test_options_of_training_and_testing_are_added(tmp_path):
     args = parsed(parse_train_args, '--wd', '0.1', '--epochs', '3')
     assert (args.weight_decay, args.epochs, args.lr) == (0.1, 3, 0.001)
     (tmp_path / 'best.pth').touch()
@@ -37,17 +37,17 @@ def test_those_of_training_and_of_a_test_likewise(tmp_path):
         (['--model_type', 'lenett'], "unknown model 'lenett'; did you mean lenet or unet?"),
     ],
 )
-def test_they_are_checked_as_ever(words, why, capsys):
+def test_added_options_are_checked(words, why, capsys):
     with pytest.raises(SystemExit, match='2'):
         parsed(parse_train_args, *words)
     assert why in capsys.readouterr().err
 
 
-def test_a_parser_of_danlus_own_takes_options_too():
+def test_danlus_parser_takes_more_options():
     parser = train_parser()
     parser.add_argument('--mine', type=int, default=1)
     assert parser.parse_args(['--mine', '3', '--wd', '0.5']).weight_decay == 0.5
 
 
-def test_what_is_no_parser_is_parsed():
+def test_words_are_parsed():
     assert parse_common_args(['--seed', '3']).seed == 3

@@ -1,4 +1,4 @@
-"""Palette files, as people have them, and what is wrong with them."""
+"""Palette files in their usual formats, and their errors."""
 
 import re
 
@@ -49,14 +49,14 @@ def test_colours_alone_and_names_with_blanks(tmp_path):
         ('# nothing\n', 'holds no colour; give one line per class'),
     ],
 )
-def test_faults_are_named_with_their_lines(text, fault, tmp_path):
+def test_errors_name_their_lines(text, fault, tmp_path):
     path = written(tmp_path, text)
     with pytest.raises(DanluError, match=re.escape(fault)) as raised:
         read_palette(path)
     assert path in str(raised.value)
 
 
-def test_a_png_gives_its_palette(tmp_path):
+def test_the_palette_of_a_png_is_read(tmp_path):
     mask = Image.new('P', (4, 4))
     mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     mask.save(tmp_path / 'mask.png')
