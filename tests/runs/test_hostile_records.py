@@ -135,7 +135,7 @@ def test_what_other_programs_call_as_danlu_does_may_be_anything(tmp_path):
     ('change', 'says'),
     [
         (lambda value: value.to_sparse(), 'sparse'),
-        (lambda value: value.to('meta'), 'without numbers'),
+        (lambda value: value.to('meta'), 'meta tensors'),
         (lambda value: value.to(torch.complex64), r'complex numbers \(complex64\)'),
         (lambda value: value.to(torch.int8), r'integers \(int8\)'),
     ],
@@ -162,7 +162,7 @@ def test_messages_are_cut_and_have_no_control_characters():
 
 def test_a_probe_that_would_take_all_memory_is_not_drawn():
     fingerprint = {'rule': 1, 'probe': {'shape': [30_000, 3, 300, 300]}, 'outputs': {}}
-    with pytest.raises(NoFingerprintError, match='more than 268,435,456 numbers'):
+    with pytest.raises(NoFingerprintError, match='more than 268,435,456 values'):
         compare_outputs(torch.nn.Linear(2, 2), fingerprint)
 
 

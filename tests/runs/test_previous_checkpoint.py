@@ -79,10 +79,10 @@ def test_last_pth_of_another_run_is_refused(run, train_here, tmp_path):
     words = ['--epochs', 1, '--batch_size', 500, '--threads', 1, '--seed', 5]
     other = train_here(*words, '--checkpoints_dir', tmp_path / 'others').directory
     shutil.copy(other / 'last.pth', run / 'last.pth')
-    with pytest.raises(DanluError, match='was written by another run'):
+    with pytest.raises(DanluError, match='belongs to another run'):
         resume(run)
     assert load_checkpoint(run / 'last.prev.pth')['epoch'] == 1, 'nothing is lost by it'
-    with pytest.raises(DanluError, match='was written by another run'):
+    with pytest.raises(DanluError, match='belongs to another run'):
         train_here('--resume', run / 'last.pth', '--as', 'copy', '--epochs', 5)
     assert not (run.parent / 'copy').exists()
 

@@ -98,7 +98,7 @@ def test_a_test_gives_the_values_of_training_and_predictions_in_units(run, eval_
 def test_another_scale_for_a_test_is_named_as_the_reason_for_other_outputs(run, eval_here):
     test = eval_here('--load_model_path', run.directory / 'best.pth', '--target_scale', 'none')
     assert '--target_scale: standard -> none' in test.stdout
-    assert 'no change of code, options or versions' not in test.stdout
+    assert 'same code, options and versions' not in test.stdout
 
 
 def test_the_units_do_not_change_what_is_learned(houses, run, tmp_path, train_here):

@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_is_running_and_keeps_its_lock(maker, call):
         assert owner.stdout.readline() == 'has it\n'
         states = states_of(call('list', '--json'))
         assert (states['going'], states['was_killed']) == ('running', 'killed')
-        with pytest.raises(Exception, match='goes on with this run'):
+        with pytest.raises(Exception, match='is using this run'):
             RunLock(directory)
         owner.communicate()
     assert states_of(call('list', '--json'))['going'] == 'killed'
