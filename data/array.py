@@ -43,7 +43,9 @@ class ArrayData(InMemory):
         if table.pictures:
             return facts
         if train_list is None and (args.mean is None or args.std is None):
-            raise DanluError('--mean and --std: needed, as the checkpoint does not tell those of the training features')
+            raise DanluError(
+                '--mean and --std: required, as the checkpoint does not contain those of the training features'
+            )
         constant = table.features.max(0) == table.features.min(0)  # their standard deviation may be a rounding error
         deviations = np.where(constant, 1.0, table.features.std(0))
         return facts | {'mean': table.features.mean(0).tolist(), 'std': deviations.tolist()}
@@ -92,7 +94,7 @@ def _refuse_other_columns(args, table, split):
     if args.num_targets is not None and table.targets.shape[1] != args.num_targets:
         raise DanluError(
             f'{table.source} has {table.targets.shape[1]} targets per sample instead of {args.num_targets} '
-            '(--num_targets); --target_columns says which they are'
+            '(--num_targets); --target_columns selects them'
         )
     if split == 'val' and table.header and args.train_list and hasattr(args, 'model_dir'):  # training, not a test
         trained = feature_names(args.train_list, args.target_columns)

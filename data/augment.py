@@ -97,7 +97,7 @@ class Augment:
             epoch: int; indices: int64 array (B,), from data.samplers.random_keys.
         """
         if images.dtype != torch.uint8:
-            raise DanluError(f'--augment takes uint8 pictures, 0..255, and the data set gives {images.dtype}')
+            raise DanluError(f'--augment takes uint8 images, 0..255, and the data set gives {images.dtype}')
         if self.with_targets:  # as additional channels, so that both move alike
             channels = images.shape[1]
             images = torch.cat([images, targets], dim=1)
@@ -133,7 +133,7 @@ def refuse_non_geometric(name):
     if not moves_only(name):
         fitting = ', '.join(other for other in AUGMENTS if moves_only(other))
         raise DanluError(
-            f'--augment {name}: it changes colours or blackens parts, which a target picture would not show; choose '
+            f'--augment {name}: it changes colours or erases parts, which does not fit target images; choose '
             f'one of {fitting}'
         )
 

@@ -93,7 +93,7 @@ def complete_args(args):
         if getattr(args, name) is None:
             setattr(args, name, facts.get(name))
         if getattr(args, name) is None:
-            raise DanluError(f'{args.data_type} does not tell its {name}: give --{name}')
+            raise DanluError(f'{args.data_type} does not determine {name}: give --{name}')
     if args.num_classes is not None and args.num_classes < (facts.get('num_classes') or 0):
         raise DanluError(f'--num_classes {args.num_classes}: {args.data_type} has {facts["num_classes"]}; leave it out')
     found = facts.get('class_names')
@@ -147,7 +147,7 @@ def _refuse_for_features(args):
     """Refuse options that apply only to images."""
     for name, off in (('augment', 'none'), ('mixup', None), ('cutmix', None), ('channels_last', None)):
         if getattr(args, name, off) not in (off, False):
-            raise DanluError(f'--{name}: the samples are vectors of features, not pictures; leave it out')
+            raise DanluError(f'--{name}: the samples are vectors of features, not images; leave it out')
 
 
 class Batches(Dataset):

@@ -319,7 +319,7 @@ def _check_same_size(what, picture, size, orientation):
             f'; the EXIF orientation {picture.orientation} of the picture turns it, and the {what} has none: save both '
             'upright'
         )
-    raise DanluError(f'the {what} is {columns}x{rows}, its picture {width}x{height} (width x height){why}')
+    raise DanluError(f'the {what} is {columns}x{rows}, its image {width}x{height} (width x height){why}')
 
 
 def _sampled_image_paths(listing, with_targets):
@@ -339,7 +339,7 @@ def guessed_size(size, name):
     height, width = size
     if max(height, width) > MAX_GUESSED_SIDE:
         raise DanluError(
-            f'the first picture, {name}, is {width}x{height}: say what size to train at, --image_size 224 or '
+            f'the first image, {name}, is {width}x{height}: give the training size, --image_size 224 or '
             f'--image_size {height} {width} (height width)'
         )
     return [height, width]

@@ -42,7 +42,7 @@ def predict(engine, samples):
             predictions, _ = as_classes(engine.args, predictions, None)
             results.append(decode(predictions).cpu())
     if not results:
-        raise DanluError('there is nothing to predict: the loader is empty')
+        raise DanluError('nothing to predict: the loader is empty')
     return torch.cat(results)
 
 
@@ -54,9 +54,9 @@ def _batches_of(samples, args):
             yield alone if isinstance(alone, list | tuple) else _with_zeros(torch.as_tensor(alone))
         return
     if isinstance(samples, str) or not hasattr(samples, '__len__'):
-        raise DanluError('predict takes a list of pictures, also of one: predict([picture])')
+        raise DanluError('predict takes a list of images, also for a single one: predict([image])')
     if len(samples) == 0:
-        raise DanluError('there is no picture to predict anything for: the list is empty')
+        raise DanluError('nothing to predict: the list is empty')
     for start in range(0, len(samples), args.batch_size):
         yield _with_zeros(images_of(samples[start : start + args.batch_size], args))
 
@@ -91,7 +91,7 @@ def images_of(samples, args):
         return samples
     if args.image_size is None or not args.channels:
         raise DanluError(
-            'the size of the pictures is not known, as the data was ready-made: give image_size=[height, width] and '
+            'the size of the images is not known, as the data was ready-made: give image_size=[height, width] and '
             'channels=1 or 3 to train_args or load_predictor, or a tensor as the network takes it'
         )
     taken = args.channels, args.image_size, Fit.of(args), args.bits or 16
@@ -102,6 +102,6 @@ def _check_normalised(args):
     """Raise DanluError if the normalisation of images is not known."""
     if args.mean is None or args.std is None:
         raise DanluError(
-            'how pictures were normalised is not known, as the data was ready-made: give mean=[...] and std=[...] to '
+            'how images were normalised is not known, as the data was ready-made: give mean=[...] and std=[...] to '
             'train_args or load_predictor (0 and 1: pixels in 0..1), or a floating-point tensor as the network takes it'
         )

@@ -109,8 +109,8 @@ def as_loader(given, args, training):
         )
     if hasattr(given, '__next__'):
         raise DanluError(
-            f'a loader of type {type(given).__name__} can be iterated over only once; hand over the function that '
-            'makes it, which is called for each epoch, or a list'
+            f'a loader of type {type(given).__name__} can be iterated over only once; pass a list, or the function '
+            'that makes the loader, which is called for each epoch'
         )
     if hasattr(given, '__iter__') or hasattr(given, '__getitem__'):
         return given
@@ -126,11 +126,11 @@ def _refuse_no_loader(given):
     name, hint = type(given).__name__, ''
     if isinstance(given, str | os.PathLike):
         raise DanluError(
-            f"'{given}' is no loader: files and directories are named by options, data_type= and train_list= of "
+            f"'{given}' is not a loader: files and directories are named by options, data_type= and train_list= of "
             'train_args'
         )
     if inspect.isclass(given):
-        raise DanluError(f'the class {given.__name__} is no loader: give an object of it')
+        raise DanluError(f'the class {given.__name__} is not a loader: give an instance of it')
     if isinstance(given, torch.Tensor | np.ndarray):
         hint = '; inputs and targets become a data set by TensorDataset(inputs, targets)'
     elif not isinstance(given, dict) and (
@@ -138,8 +138,8 @@ def _refuse_no_loader(given):
     ):
         return
     raise DanluError(
-        f'{name} is no loader: give a DataLoader, a data set, a list of batches, or a generator function that yields '
-        f'batches{hint}'
+        f'{name} is not a loader: give a DataLoader, a data set, a list of batches, or a generator function that '
+        f'yields batches{hint}'
     )
 
 

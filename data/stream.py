@@ -77,7 +77,7 @@ class Stream(IterableDataset):
                     except DanluError as error:
                         raise DanluError(f'{shard.where(name)}: {error}') from None
                     return facts | {'image_size': guessed_size(size, shard.where(name))}
-            raise DanluError(f'{path}: there is no sample in it')
+            raise DanluError(f'{path}: it contains no sample')
         return facts
 
     def __init__(self, args, split):
@@ -131,7 +131,7 @@ class Stream(IterableDataset):
                     empty += found
         faults.stop_if_any()
         if empty == len(self.shards):
-            raise DanluError(f'{self.path}: there is no sample in it')
+            raise DanluError(f'{self.path}: it contains no sample')
         return empty
 
     def count_labels(self):
@@ -150,7 +150,7 @@ class Stream(IterableDataset):
             TypeError: neither is known.
         """
         if self.length is None and self.epoch_length is None:
-            raise TypeError('a stream does not know its length before it was walked over: --train_length tells it')
+            raise TypeError('the length of a stream is unknown before its first complete pass: give --train_length')
         return self.length or self.epoch_length
 
     def shard_samples(self, numbers):
@@ -236,7 +236,7 @@ class Stream(IterableDataset):
         with open_picture(content) as picture, open_picture(data) as mask:
             (height, width), (rows, columns) = upright_size(picture), upright_size(mask)
         if (rows, columns) != (height, width):
-            raise DanluError(f'the mask is {columns}x{rows}, its picture {width}x{height} (width x height)')
+            raise DanluError(f'the mask is {columns}x{rows}, its image {width}x{height} (width x height)')
         labels = read_mask(data, self.size, part, self.fit, self.coding)
         self.coding.check(labels)
         return labels

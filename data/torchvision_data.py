@@ -43,7 +43,7 @@ class TorchvisionData(InMemory):
             else:
                 reason = f'is not in {root}, or damaged ({type(error).__name__}: {error})'
             raise DanluError(
-                f'{self.dataset} {reason}. Expected there: {wanted}. Name their directory with --data_root, '
+                f'{self.dataset} {reason}. Expected files: {wanted}. Give their directory with --data_root, '
                 'or add --download on a machine with internet'
             ) from error
 

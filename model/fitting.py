@@ -25,8 +25,8 @@ def refuse_unfitting(model_type, entry, args, models):
             fitting.append(name)
     if vectors:
         raise DanluError(
-            f'model {model_type!r} takes pictures, and the data has vectors of features; for --task {args.task} give '
-            f'--model_type {" or ".join(fitting)} (a class of your own says by vectors = True that it takes them)'
+            f'model {model_type!r} takes images, and the data has vectors of features; for --task {args.task} give '
+            f'--model_type {" or ".join(fitting)} (a class of your own that takes them sets vectors = True)'
         )
     raise DanluError(
         f'model {model_type!r} is for {", ".join(entry.tasks)}, not for --task {args.task} (models for it: '

@@ -139,7 +139,7 @@ def explain_construction_errors(args):
         if not (args.model_args or no_memory):
             raise
         raise DanluError(
-            f'{size_options_text(args)}: model {args.model_type!r} cannot be built so '
+            f'{size_options_text(args)}: model {args.model_type!r} cannot be built '
             f'({type(error).__name__}: {text[:200]})'
         ) from error
 
@@ -221,7 +221,7 @@ def with_sync_bn(model, wanted):
     if not wanted:
         return model
     if next(model.parameters()).device.type != 'cuda':
-        raise DanluError('--sync_bn: torch has batch norms over several processes for GPUs only; leave it out')
+        raise DanluError('--sync_bn: torch has synchronised batch norms for GPUs only; leave it out')
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

@@ -50,7 +50,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
     """
     _check_name(name, task)
     if in_channels != 3:
-        raise DanluError(f'torchvision:{name} takes pictures of 3 channels, not {in_channels}: add --channels 3')
+        raise DanluError(f'torchvision:{name} takes images of 3 channels, not {in_channels}: add --channels 3')
     build = _segmentation if task == 'segmentation' else _classification
     try:
         return build(name, num_classes, pretrained, image_size, given)
@@ -120,7 +120,7 @@ def _size_options(name, image_size, smallest):
     height, width = image_size
     if name.startswith('vit'):
         if height != width:
-            raise DanluError(f'torchvision:{name} takes square pictures: --image_size {height} {height}')
+            raise DanluError(f'torchvision:{name} takes square images: --image_size {height} {height}')
         return {'image_size': height}
     if name.startswith('maxvit'):
         return {'input_size': (height, width)}

@@ -116,7 +116,7 @@ def test_sizes_that_nobody_told_are_asked_for(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 1)
     trainer.train()
     best = str(tmp_path / 'lenet_exp' / 'best.pth')
-    with pytest.raises(DanluError, match='how pictures were normalised is not known'):
+    with pytest.raises(DanluError, match='how images were normalised is not known'):
         load_predictor(best, net=Dropping(), device='cpu').predict([np.zeros((2, 2, 3), np.uint8)])
     predictor = load_predictor(best, net=Dropping(), device='cpu', mean=[0.0], std=[1.0])
     assert predictor.predict([np.zeros((2, 2, 3), np.uint8)]).shape == (1, 3)

@@ -71,7 +71,7 @@ class PixelFile:
         except OSError as error:
             damage = error.strerror
         if damage:
-            raise DanluError(f'{self.path} cannot be mapped: {damage}; start again, which decodes the pictures anew')
+            raise DanluError(f'{self.path} cannot be mapped: {damage}; start again to decode the images again')
         count = self.shape[0]
         pictures = _tensor(pixels, HEADER_BYTES, count * self.picture_bytes).view(self.shape)
         if self.target is None:

@@ -22,7 +22,7 @@ def refuse_large_block(count, *shapes):
     if 0 < memory() < size:
         side = 'x'.join(map(str, shapes[0][-2:]))
         raise DanluError(
-            f'--image_size: {count:,} pictures of {side} in memory would take {_gib(size)}, and this machine has '
+            f'--image_size: {count:,} images of {side} in memory would take {_gib(size)}, and this machine has '
             f'{_gib(memory())}; make them smaller, or read them from files: --data_type list or folder'
         )
 

@@ -97,7 +97,7 @@ def balance(dataset, args):
     labels = labels_of(dataset)
     if labels is None:
         raise DanluError(
-            f'--balance: {args.data_type} does not tell the labels of its samples (int64 tensor (N,) as `labels`); '
+            f'--balance: {args.data_type} has no labels (int64 tensor (N,) as `labels`); '
             'leave it out, or give --class_weights'
         )
     counted = labels >= 0 if args.ignore_index is None else (labels >= 0) & (labels != args.ignore_index)

@@ -53,7 +53,9 @@ def training_class_counts(dataset, args):
     """
     target = task_of(args).target
     if hasattr(dataset, 'order'):
-        raise DanluError('--class_weights balanced: a stream does not know its classes beforehand; give numbers')
+        raise DanluError(
+            '--class_weights balanced: the classes of a stream are not known before training; give numbers'
+        )
     if target == 'labels':
         sets = label_sets_of(dataset)
         counts = None if sets is None else sets.sum(dim=0).long().numpy()
@@ -63,7 +65,7 @@ def training_class_counts(dataset, args):
         labels = labels_of(dataset)
         counts = None if labels is None else np.bincount(labels[labels >= 0], minlength=args.num_classes)
     if counts is None:
-        raise DanluError(f'--class_weights balanced: {args.data_type} does not tell its labels; give numbers')
+        raise DanluError(f'--class_weights balanced: {args.data_type} has no labels; give numbers')
     counts = counts.astype(np.int64)
     if args.ignore_index is not None and 0 <= args.ignore_index < len(counts):
         counts[args.ignore_index] = 0

@@ -148,7 +148,7 @@ def _training_data(args):
     if not issubclass(kind, ArrayData):
         return None  # may be expensive to build
     if os.path.isfile(path) and os.path.getsize(path) > MAX_TABLE_BYTES:
-        raise DanluError(f'{path} is too large to be read for it')
+        raise DanluError(f'{path} is too large to be compared')
     return kind(args, 'train')
 
 

@@ -91,7 +91,7 @@ class ShardSource:
             found = place.target
             masks = found.lower().endswith(IMAGE_EXTENSIONS) if isinstance(found, str) else found is not None
             return 'masks' if masks else 'labels'
-        raise DanluError(f'{self.path}: there is no sample in it')
+        raise DanluError(f'{self.path}: it contains no sample')
 
     def keys(self, masks):
         """Yield the samples (data.stream.StreamSample)."""
@@ -153,7 +153,7 @@ class Summary:
             name, content = source.mask(key)
             mask = _with_name(name, _mask_values, content, coding)
             if tuple(mask.shape) != tuple(size):
-                raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its picture {size[1]}x{size[0]}')
+                raise DanluError(f'{name}: {mask.shape[1]}x{mask.shape[0]}, its image {size[1]}x{size[0]}')
             self.mask_values.update(_value_counts(mask))
         elif targets == 'labels':
             self.labels[to_nfc(source.label(key))] += 1
@@ -226,7 +226,7 @@ def measure(source, channels, targets, report, coding=STORED_VALUES):
             while waiting:
                 add_next()
         except BrokenProcessPool:
-            raise DanluError('a process that decodes pictures was killed; was there too little memory?') from None
+            raise DanluError('a process that decodes images was killed, possibly for lack of memory') from None
         finally:
             pool.shutdown(cancel_futures=True)
     return summary

@@ -44,7 +44,7 @@ class SkippedSamples(ErrorCollector):
             try:
                 self.stop_if_any()
             except DanluError as error:
-                raise DanluError(f'--skip_bad: not one good sample is left: {error}') from None
+                raise DanluError(f'--skip_bad: no valid sample is left: {error}') from None
         return kept.nonzero()[:, 0]
 
     def lines(self):

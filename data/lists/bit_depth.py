@@ -37,13 +37,13 @@ def check_depth(picture, bits):
     """Raise DanluError unless an opened 16-bit image can be converted to 8 bits with --bits `bits` (int or None)."""
     if bits is None:
         raise DanluError(
-            f'16 bits per pixel, whose range is not known: give --bits {MAX_BITS} for values up to '
+            f'16 bits per pixel of unknown range: give --bits {MAX_BITS} for values up to '
             f'{2**MAX_BITS - 1}, --bits 12 for values up to 4095'
         )
     if bits < MAX_BITS and _is_colour(picture):
         raise DanluError(
-            f'a colour picture of 16 bits per channel, of which only the upper 8 can be read: at --bits {bits} hardly '
-            f'anything is left; save it with 8 bits per channel, or give --bits {MAX_BITS} for the full range'
+            f'a colour image of 16 bits per channel, of which only the upper 8 can be read: at --bits {bits} almost '
+            f'nothing is left; save it with 8 bits per channel, or give --bits {MAX_BITS} for the full range'
         )
 
 

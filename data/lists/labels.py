@@ -79,8 +79,8 @@ def count_classes(listing, names, given, ignore_index=None):
         return given or _count_integers(listing, ignore_index)
     if names and all(name.lower().endswith(IMAGE_EXTENSIONS) for name in names):
         raise DanluError(
-            f'{listing.source}: the targets are pictures such as {names[0]}: add --task segmentation where they are '
-            'masks, --task restoration where they are what a picture is to become'
+            f'{listing.source}: the targets are images such as {names[0]}: add --task segmentation if they are '
+            'masks, --task restoration if they are target images'
         )
     if given is None:
         _refuse_numbers(listing, names)

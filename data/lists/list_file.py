@@ -207,7 +207,7 @@ def read_list(path, root=None, faults=None, many=False):
         for block in _blocks(path):
             reader.add(block)
     except UnicodeDecodeError as error:
-        raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
+        raise DanluError(f'{path} is not UTF-8 text ({error.reason}): save it as UTF-8') from None
     except OSError as error:  # for example, it no longer exists
         raise DanluError(f'{path} cannot be read: {error.strerror}') from None
     if reader.first_unlabelled and not reader.lines:
@@ -215,7 +215,7 @@ def read_list(path, root=None, faults=None, many=False):
     if given is None or not reader.lines:
         faults.stop_if_any()
     if not reader.lines:
-        raise DanluError(f'{path} names no sample: it needs lines of image<TAB or blank>target')
+        raise DanluError(f'{path} names no sample: it needs lines of image<TAB or space>target')
     return reader.listing()
 
 
@@ -245,7 +245,7 @@ class _ListReader:
 
     def _find_format(self, block):
         if b'\0' in block:
-            raise DanluError(f'{self.path} is no UTF-8 text (it holds bytes of 0, as UTF-16 does): save it as UTF-8')
+            raise DanluError(f'{self.path} is not UTF-8 text (it holds bytes of 0, as UTF-16 does): save it as UTF-8')
         first = []
         for line in _text_lines(block):
             if not (is_blank(line) or is_comment(line, self.root)):

@@ -97,7 +97,7 @@ class MaskCoding(NamedTuple):
                 return pixels
             if (wrong := (pixels > 255) | (pixels < 0)).any():
                 column, row = _first_position(wrong)
-                raise DanluError(f'value {pixels[row, column]} at x {column}, y {row} is no label, which are 0..255')
+                raise DanluError(f'value {pixels[row, column]} at x {column}, y {row} is outside of the labels 0..255')
             return pixels.astype(np.uint8)
         table = _value_table(self)
         found = table[pixels if pixels.dtype == np.uint8 else np.clip(pixels, 0, VALUE_COUNT - 1)]
@@ -159,8 +159,8 @@ def refuse_lossy(picture):
     """Raise DanluError for a mask (PIL.Image) in a lossy format."""
     if picture.format in ('JPEG', 'MPO'):
         raise DanluError(
-            'a mask saved as JPEG: its compression changes the values near every edge, so that they are no labels any '
-            'more; make the masks anew as PNG'
+            'a mask saved as JPEG: its compression changes the values near every edge, so they are no longer '
+            'labels; create the masks again as PNG'
         )
 
 

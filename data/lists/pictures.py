@@ -65,7 +65,7 @@ def open_picture(source):
     except NotRegularError:
         raise DanluError('a pipe or a device, not a file') from None
     except Image.UnidentifiedImageError:
-        raise DanluError('not a picture in a format that Pillow knows') from None
+        raise DanluError('not an image in a format that Pillow knows') from None
     except DECODE_ERRORS as error:
         raise DanluError(f'cannot be opened: {error}') from None
     if picture.width * picture.height > MAX_PIXELS:
@@ -132,7 +132,7 @@ def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
         pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
         if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
             raise DanluError(
-                f'a picture is a path, a PIL image or a uint8 array (H, W) or (H, W, 3), not {pixels.dtype} of shape '
+                f'an image is a path, a PIL image or a uint8 array (H, W) or (H, W, 3), not {pixels.dtype} of shape '
                 f'{pixels.shape}'
             )
         source = Image.fromarray(pixels)

@@ -63,11 +63,13 @@ def find_shards(path, root=None):
     kinds = sorted({os.path.splitext(name)[1].lower() for name in chosen})
     if packed:
         raise DanluError(
-            f'{folder / packed[0]} is compressed, so nobody can pass over a part of it: unpack it to a plain .tar '
-            '(pictures hardly become smaller anyhow), .csv or .jsonl'
+            f'{folder / packed[0]} is compressed and cannot be read in parts: unpack it to a plain .tar, .csv or '
+            '.jsonl (compression hardly makes images smaller)'
         )
     if not chosen:
-        raise DanluError(f'{path}: no shard; a stream takes a {", ".join(SHARD_TYPES)} file or a directory with such')
+        raise DanluError(
+            f'{path}: no shard; a stream takes a {", ".join(SHARD_TYPES)} file or a directory of such files'
+        )
     if len(kinds) > 1:
         raise DanluError(
             f'{path} has shards of several kinds ({", ".join(kinds)}): put each kind into its own directory'
@@ -157,12 +159,12 @@ class TarShard:
                 if file.read(TRAILING_BYTES).strip(b'\0'):  # tarfile stopped before the end
                     raise DanluError(
                         f'{self.path}: damaged at byte {archive.offset:,}, or several archives put together: what is '
-                        'behind it cannot be read; pack it anew'
+                        'behind it cannot be read; create the archive again'
                     )
         except NotRegularError as error:
             raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
         except (tarfile.TarError, OSError) as error:
-            raise DanluError(f'{self.path} cannot be read as a .tar, or only in part ({error}): get it anew') from None
+            raise DanluError(f'{self.path} cannot be read as a .tar, or only in part ({error}): get it again') from None
 
     def _sample(self, key, spans, masks):
         pictures = [span for span in spans if span.ending in IMAGE_EXTENSIONS]
@@ -177,7 +179,7 @@ class TarShard:
                 f'{self.where(key)}: {what} among {names}; the files of a sample follow one another; {hint}'
             )
         if len(targets) > 1 and not {span.ending for span in targets} == set(LABEL_EXTENSIONS):
-            raise DanluError(f'{self.where(key)}: several targets among {names}; leave one')
+            raise DanluError(f'{self.where(key)}: several targets among {names}; keep one')
         yield key, pictures[0], targets[0] if targets else None  # the first of .cls and .json
 
     def picture(self, span):
@@ -191,7 +193,7 @@ class TarShard:
             DanluError: there is none.
         """
         if span is None:
-            raise DanluError('no mask: pack it behind the picture as <key>.mask.png or <key>.seg.png')
+            raise DanluError('no mask: pack it behind the image as <key>.mask.png or <key>.seg.png')
         return self._content(span)
 
     def label(self, span):
@@ -201,17 +203,17 @@ class TarShard:
             DanluError: there is none, or it is not text.
         """
         if span is None:
-            raise DanluError('no label: pack it behind the picture as <key>.cls or <key>.json')
+            raise DanluError('no label: pack it behind the image as <key>.cls or <key>.json')
         try:
             text = self._content(span).decode('utf-8-sig').strip()
         except UnicodeDecodeError:
-            raise DanluError(f'its {span.ending} is no UTF-8 text') from None
+            raise DanluError(f'its {span.ending} is not UTF-8 text') from None
         return target_field(_parse_json(text), f'its {span.ending}') if span.ending == '.json' else text
 
     def _content(self, span):
         content = OPEN_FILES.read(self.path, self.version, span.offset, span.size)
         if len(content) < span.size:
-            raise DanluError('the archive ends within it: get it anew')
+            raise DanluError('the archive ends within this file: get the archive again')
         return content
 
     def update_digest(self, digest):
@@ -256,7 +258,7 @@ class LineShard:
                         raise DanluError(f'{self.where(number)}: {error}') from None
                     yield sample
         except UnicodeDecodeError as error:
-            raise DanluError(f'{self.path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
+            raise DanluError(f'{self.path} is not UTF-8 text ({error.reason}): save it as UTF-8') from None
         except OSError as error:
             raise DanluError(f'{self.path} cannot be read: {error.strerror}') from None
 
@@ -399,6 +401,6 @@ def _parse_json(text):
     try:
         return json.loads(text)
     except RecursionError:
-        raise DanluError('no JSON that can be read: it is nested too deeply') from None
+        raise DanluError('invalid JSON: nested too deeply') from None
     except ValueError as error:
-        raise DanluError(f'no JSON: {error}') from None
+        raise DanluError(f'invalid JSON: {error}') from None

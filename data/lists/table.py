@@ -87,9 +87,9 @@ def read_table(path, columns=None, labels=False):
     try:
         table = (_read_npz if ending == '.npz' else _read_csv)(path, columns, labels, faults)
     except UnicodeDecodeError as error:
-        raise DanluError(f'{path} is no UTF-8 text ({error.reason}): save it as UTF-8') from None
+        raise DanluError(f'{path} is not UTF-8 text ({error.reason}): save it as UTF-8') from None
     except csv.Error as error:
-        raise DanluError(f'{path} is no table of numbers: {error}') from None
+        raise DanluError(f'{path} is not a table of numbers: {error}') from None
     except OSError as error:
         raise DanluError(f'{path} cannot be read: {error.strerror or error}') from None
     faults.stop_if_any()
@@ -198,7 +198,7 @@ def _numbers(cells, columns, first, header):
 def _read_npz(path, columns, labels, faults):
     try:
         if not zipfile.is_zipfile(regular(path)):
-            raise DanluError(f'{path} is no .npz file: numpy.savez(path, features=..., targets=...) writes one')
+            raise DanluError(f'{path} is not an .npz file: write it by numpy.savez(path, features=..., targets=...)')
         with np.load(regular(path), allow_pickle=False) as file:
             features = _first_array(file, FEATURE_ARRAYS, path)
             targets = [_named_array(file, name, path) for name in columns or []] or [
@@ -209,7 +209,7 @@ def _read_npz(path, columns, labels, faults):
     counts = {len(part) if part.ndim else None for part in (features, *targets)}
     if len(counts) > 1 or None in counts:
         shapes = ', '.join(str(part.shape) for part in (features, *targets))
-        raise DanluError(f'{path}: features and targets need as many rows, they have the shapes {shapes}')
+        raise DanluError(f'{path}: features and targets need the same number of rows; their shapes are {shapes}')
     features = _features(path, features, faults)
     return Table(str(path), features, _labels(path, targets[0]) if labels else _targets(path, targets, faults))
 
@@ -230,7 +230,7 @@ def _named_array(file, name, path):
 def _checked_array(file, name, path):
     array = file[name]
     if not isinstance(array, np.ndarray):  # numpy returns bytes if the array header is missing
-        raise DanluError(f'{path} cannot be read: {name} is no array; numpy.savez(path, ...) writes them')
+        raise DanluError(f'{path} cannot be read: {name} is not an array; write the file by numpy.savez(path, ...)')
     return array
 
 
@@ -245,7 +245,7 @@ def _features(path, features, faults):
     if features.dtype == np.uint8 and features.ndim == 4 and features.shape[3] in (1, 3):
         return np.ascontiguousarray(features.transpose(0, 3, 1, 2))
     raise DanluError(
-        f'{path}: features of shape {features.shape} and {features.dtype} are neither numbers (N, F) nor pictures, '
+        f'{path}: features of shape {features.shape} and {features.dtype} are neither numbers (N, F) nor images, '
         'uint8 (N, H, W), (N, C, H, W) or (N, H, W, C) with 1 or 3 channels'
     )
 
@@ -265,7 +265,7 @@ def _rows_of(values):
 def _finite(path, values, what, faults):
     """Return values (N, ...) as float64, adding rows with non-finite values to `faults`."""
     if values.dtype.kind not in 'buif':
-        raise DanluError(f'{path}: {what} of {values.dtype} are no numbers')
+        raise DanluError(f'{path}: {what} of {values.dtype} are not numbers')
     values = values.astype(np.float64)
     for index in np.flatnonzero(~(np.abs(values) <= MAX_FLOAT32).all(1)).tolist():
         column = int(np.flatnonzero(~(np.abs(values[index]) <= MAX_FLOAT32))[0])
@@ -277,7 +277,7 @@ def _labels(path, targets):
     """Return labels or class names as a list of str."""
     if targets.size != len(targets) or targets.dtype.kind not in 'biuUS':
         raise DanluError(
-            f'{path}: targets of shape {targets.shape} and {targets.dtype} are no labels: integers or names (N,); '
+            f'{path}: targets of shape {targets.shape} and {targets.dtype} are not labels: integers or names (N,); '
             'numbers are for --task regression'
         )
     kind = np.int64 if targets.dtype.kind in 'biu' else str

@@ -38,7 +38,7 @@ def label_set_names(listing):
         )
         if several is not None:
             raise DanluError(
-                f'{listing.source}: {several!r} holds another label, as if {sign!r} separated labels; commas do: write '
+                f'{listing.source}: {several!r} contains another label, as if {sign!r} separated labels; use commas: '
                 f'{",".join(map(str.strip, several.split(sign)))}'
             )
     return None if all(map(is_integer, found)) else found

@@ -60,7 +60,7 @@ def split_lists(args):
         yield [*notes, f'{_option_text(args)}: the lists of {whole} are in {folder}']
     except DanluError as error:
         if folder in str(error):  # the run's directory is removed, with its lists
-            raise DanluError(f'{whole}, cut by --val_split: {error}') from error
+            raise DanluError(f'{whole}, split by --val_split: {error}') from error
         raise
     finally:
         args.train_list = whole
@@ -155,7 +155,7 @@ def draw_validation(groups, count, args):
     wanted = min(max(1, round(args.val_split * count)), int(room.sum()))
     if not wanted:
         raise DanluError(
-            f'--val_split {args.val_split:g}: {args.train_list} has {count} samples, none of which can be spared: each '
+            f'--val_split {args.val_split:g}: {args.train_list} has {count} samples, too few to split: each '
             'class keeps one for training'
         )
     exact = args.val_split * sizes
@@ -199,8 +199,8 @@ def _lines(listing, indices, target):
         for cell in cells:
             if '\t' in cell or '\n' in cell or '\r' in cell or cell != cell.strip().strip('"'):
                 raise DanluError(
-                    f'--val_split: {listing.where(index)}: {cell!r} cannot stand in a list, as it holds a tab, a line '
-                    'break, or a blank or quote at an end; rename it'
+                    f'--val_split: {listing.where(index)}: {cell!r} cannot be written to a list, as it has a tab, a '
+                    'line break, or a space or quote at an end; rename it'
                 )
         lines.append('\t'.join(cells))
     return lines

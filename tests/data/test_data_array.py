@@ -101,7 +101,7 @@ def test_a_first_row_with_some_numbers_is_no_header(write):
         ('', 'no column besides the targets'),
         ('1\n2', 'no column besides the targets'),
         ('a,b\n', 'holds no sample'),
-        ('狗,b\n1,2'.encode('gbk'), 'is no UTF-8 text'),
+        ('狗,b\n1,2'.encode('gbk'), 'is not UTF-8 text'),
         (b'1,2\x00,3\n', 'is not a number'),
     ],
 )
@@ -115,7 +115,7 @@ def test_files_that_are_no_table_are_refused(files, content, says):
 def test_other_endings_and_damaged_archives_are_refused(files, write):
     with pytest.raises(DanluError, match=r'takes .csv, .tsv and .npz files, not .txt'):
         read_table(write('train.txt', '1,2'))
-    with pytest.raises(DanluError, match=r'is no .npz file: numpy.savez'):
+    with pytest.raises(DanluError, match=r'is not an .npz file: write it by numpy.savez'):
         read_table(write('train.npz', 'no archive'))
     np.savez(files / 'torn.npz', x=X, y=Y)
     whole = (files / 'torn.npz').read_bytes()
@@ -129,7 +129,7 @@ def test_other_endings_and_damaged_archives_are_refused(files, write):
 @pytest.mark.parametrize(
     ('old', 'new', 'says'),
     [
-        (b'\x93NUMPY', b'\x92NUMPY', 'x is no array; numpy.savez'),
+        (b'\x93NUMPY', b'\x92NUMPY', 'x is not an array; write the file by numpy.savez'),
         (b'(4, 3)', b'(4* )', 'cannot be read: '),
         (b"'<f8'", b"'|O8'", 'cannot be read: '),  # Python objects
         (b'(4, 3), }             ', b'(4, 9300000000000), }', 'cannot be read: '),
@@ -160,10 +160,10 @@ def test_an_npz_whose_directory_asks_for_another_way_of_packing(files):
         ({'y': Y}, 'has no array features or x; its arrays are: y'),
         ({'x': X}, 'has no array targets or y'),
         ({'x': X, 'y': Y[:3]}, r'they have the shapes \(4, 3\), \(3,\)'),
-        ({'x': X, 'y': np.float64(3)}, 'need as many rows'),
-        ({'x': X.astype(str), 'y': Y}, 'features of <U32 are no numbers'),
-        ({'x': X, 'y': Y.astype(complex)}, 'targets of complex128 are no numbers'),
-        ({'x': X.reshape(4, 1, 3, 1), 'y': Y}, r'neither numbers \(N, F\) nor pictures'),
+        ({'x': X, 'y': np.float64(3)}, 'need the same number of rows'),
+        ({'x': X.astype(str), 'y': Y}, 'features of <U32 are not numbers'),
+        ({'x': X, 'y': Y.astype(complex)}, 'targets of complex128 are not numbers'),
+        ({'x': X.reshape(4, 1, 3, 1), 'y': Y}, r'neither numbers \(N, F\) nor images'),
         ({'x': X, 'y': Y.reshape(4, 1, 1)}, r'numbers are \(N,\) or \(N, T\)'),
         ({'x': np.where(X == -20, np.nan, X), 'y': Y}, r'sample 1: features: nan \(column 2\) is not finite'),
         ({'x': X, 'y': np.array([1, 2, np.inf, 4])}, r'sample 2: targets: inf \(column 1\) is not finite'),
@@ -272,9 +272,7 @@ def test_arrays_of_pixels_are_pictures(array_args, shape):
 @pytest.mark.parametrize('words', [('--augment', 'flip'), ('--channels_last',), ('--mixup', 0.2), ('--cutmix', 1)])
 def test_what_only_pictures_can_use_is_refused(array_args, words):
     args = array_args('1,2,dog\n3,4,cat', *words, task='classification')
-    with pytest.raises(
-        DanluError, match=f'{words[0]}: the samples are vectors of features, not pictures; leave it out'
-    ):
+    with pytest.raises(DanluError, match=f'{words[0]}: the samples are vectors of features, not images; leave it out'):
         complete_args(args)
 
 

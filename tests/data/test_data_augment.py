@@ -128,9 +128,7 @@ def test_augmentations_can_be_sent_to_spawned_workers(name):
 
 
 def test_float_pictures_are_refused():
-    with pytest.raises(
-        DanluError, match=r'--augment takes uint8 pictures, 0..255, and the data set gives torch.float32'
-    ):
+    with pytest.raises(DanluError, match=r'--augment takes uint8 images, 0..255, and the data set gives torch.float32'):
         Augment('flip', None, 0)(torch.rand(2, 3, 8, 8), torch.zeros(2), 1, np.arange(2))
 
 

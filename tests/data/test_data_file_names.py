@@ -72,7 +72,7 @@ def test_a_list_that_is_not_utf8(files, list_args):
     args = list_args('a.png 0\n', '--image_size', 6, '--num_classes', 2)
     complete_args(args)
     (files / 'train.txt').write_bytes(GBK + b'.png 0\n')
-    with pytest.raises(DanluError, match='is no UTF-8 text'):
+    with pytest.raises(DanluError, match='is not UTF-8 text'):
         ListDataset(args, 'train')
 
 

@@ -149,7 +149,7 @@ def test_a_large_first_picture_asks_for_image_size(save, list_args):
     path = save('a.png', size=(600, 20))
     (line,) = faults_of(list_args('a.png 0\na.png 1'))
     assert line == (
-        f'the first picture, {path}, is 600x20: say what size to train at, --image_size 224 or --image_size 20 600 '
+        f'the first image, {path}, is 600x20: give the training size, --image_size 224 or --image_size 20 600 '
         '(height width)'
     )
     assert build(list_args('a.png 0\na.png 1', '--image_size', 32))[0][0].shape == (3, 32, 32)
@@ -185,8 +185,8 @@ def test_all_faults_of_a_list_are_reported_at_once(save, write, list_args, files
         3: '1 column instead of image and target',
         4: f'{files}/torn.png: damaged: ',
         6: f'{files}/torn.jpg: damaged: ',
-        7: f'{files}/empty.png: not a picture in a format that Pillow knows',
-        8: f'{files}/notes.png: not a picture in a format that Pillow knows',
+        7: f'{files}/empty.png: not an image in a format that Pillow knows',
+        8: f'{files}/notes.png: not an image in a format that Pillow knows',
         9: 'label 2 is outside 0..1, which are 2 classes; labels count from 0; --ignore_index 2 leaves it out',
         10: 'label -1 is negative, and labels count from 0; --ignore_index -1 leaves it out',
         11: "unknown class 'cat' (known: integers, 0..1; names need --class_names)",
@@ -217,7 +217,7 @@ def test_all_faults_of_masks_are_reported_at_once(save, list_args, files, kind):
     assert faults[:3] == [
         f'  {path}:2: {files}/classes.png: mask values [3, 4, 5, 6, 7] are neither 0..2 (--num_classes) nor 255 '
         '(--ignore_index): 3 at x 3, y 0',
-        f'  {path}:4: the mask is 6x6, its picture 8x6 (width x height)',
+        f'  {path}:4: the mask is 6x6, its image 8x6 (width x height)',
         f'  {path}:5: {files}/colour.png: a mask holds one label of 0..255 per pixel (mode L or P), this one is RGB, '
         'with the colour #000001 at x 0, y 0; a mask coded by colour is read with --palette',
     ]

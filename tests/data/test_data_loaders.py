@@ -337,7 +337,7 @@ def test_an_own_data_set_works(own, workers):
 def test_what_an_own_data_set_does_not_tell_must_be_given(own, missing):
     args = own(Minimal, *TOLD)
     setattr(args, missing, None)
-    with pytest.raises(DanluError, match=f'mine does not tell its {missing}: give --{missing}'):
+    with pytest.raises(DanluError, match=f'mine does not determine {missing}: give --{missing}'):
         select_train_loader(args)
 
 

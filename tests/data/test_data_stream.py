@@ -319,7 +319,7 @@ def test_what_results_say_of_the_data(shards, files, write):
 
 
 FAULTS = {
-    'no label': ([('a.png', shade(1))], 'a.tar: a: no label: pack it behind the picture as <key>.cls or <key>.json'),
+    'no label': ([('a.png', shade(1))], 'a.tar: a: no label: pack it behind the image as <key>.cls or <key>.json'),
     'no class': ([('a.png', shade(1)), ('a.cls', '3')], 'a.tar: a: label 3 is outside 0..2, which are 3 classes'),
     'a name': (
         [('a.png', shade(1)), ('a.cls', 'cat')],
@@ -336,15 +336,15 @@ FAULTS = {
         'a: several targets among a.png, a.cls, a.cls',
     ),
     'torn': ([('a.png', shade(1)[:50]), ('a.cls', '1')], 'a.tar: a: damaged: '),
-    'no PNG': ([('a.png', b'GIF'), ('a.cls', '1')], 'a.tar: a: not a picture in a format that Pillow knows'),
+    'no PNG': ([('a.png', b'GIF'), ('a.cls', '1')], 'a.tar: a: not an image in a format that Pillow knows'),
     'json': (
         [('a.png', shade(1)), ('a.json', '{"lable": 1}')],
         'its .json has neither "target" nor "label"; its fields: l',
     ),
-    'no json': ([('a.png', shade(1)), ('a.json', 'cat')], 'a.tar: a: no JSON: '),
+    'no json': ([('a.png', shade(1)), ('a.json', 'cat')], 'a.tar: a: invalid JSON: '),
     'a list': ([('a.png', shade(1)), ('a.json', '[1]')], '"label", it is no {...}'),
     'a half': ([('a.png', shade(1)), ('a.json', '{"label": 0.5}')], 'its .json has 0.5 for a target: it takes a label'),
-    'bytes': ([('a.png', shade(1)), ('a.cls', b'\xff')], 'its .cls is no UTF-8 text'),
+    'bytes': ([('a.png', shade(1)), ('a.cls', b'\xff')], 'its .cls is not UTF-8 text'),
 }
 
 
@@ -373,7 +373,7 @@ def test_a_jpeg_that_a_crash_filled_with_zeros_is_refused(pack, stream_args):
 def test_masks_that_do_not_fit_are_refused(pack, stream_args):
     task = ['--task', 'segmentation']
     for mask, expected in (
-        (np.zeros((6, 9)), 'a: the mask is 9x6, its picture 8x6 (width x height)'),
+        (np.zeros((6, 9)), 'a: the mask is 9x6, its image 8x6 (width x height)'),
         (np.full((6, 8), 7), 'a: mask values [7] are neither 0..2 (--num_classes) nor 255 (--ignore_index)'),
         (np.arange(3) + np.zeros((6, 8, 3)), 'a: a mask holds one label of 0..255 per pixel'),
     ):
@@ -382,7 +382,7 @@ def test_masks_that_do_not_fit_are_refused(pack, stream_args):
             select_eval_loader(stream_args(*task))
         assert expected in str(caught.value)
     pack('train/a.tar', ('a.png', shade(1)), ('a.cls', '1'))
-    with pytest.raises(DanluError, match=r'a: no mask: pack it behind the picture as <key>\.mask\.png'):
+    with pytest.raises(DanluError, match=r'a: no mask: pack it behind the image as <key>\.mask\.png'):
         select_eval_loader(stream_args(*task))
 
 
@@ -397,7 +397,7 @@ def test_damaged_archives_are_refused_and_none_loses_a_sample(pack, stream_args,
         + whole[last + 200 :]: rf'a\.tar: damaged at byte {last:,}, or several archives',
         whole[
             : last + 600
-        ]: r'a\.tar cannot be read as a \.tar, or only in part \(unexpected end of data\): get it anew',
+        ]: r'a\.tar cannot be read as a \.tar, or only in part \(unexpected end of data\): get it again',
         whole + whole: 'or several archives put together',
     }
     for content, expected in damages.items():
@@ -424,9 +424,9 @@ LINES = {
     'jsonl': [
         ('{"image": "a.png"}', 'train.jsonl:1: it has neither "target" nor "label"; its fields: image'),
         ('\n["a.png", 1]', 'train.jsonl:2: no path as "image", it is no {...}'),
-        ('a.png 1', 'train.jsonl:1: no JSON: Expecting value'),
+        ('a.png 1', 'train.jsonl:1: invalid JSON: Expecting value'),
         ('{"image": "a.png", "label": true}', 'train.jsonl:1: it has True for a target'),
-        ('\n', 'train.jsonl: there is no sample in it'),
+        ('\n', 'train.jsonl: it contains no sample'),
     ],
 }
 
@@ -445,10 +445,10 @@ def test_places_without_usable_shards_are_refused(pack, stream_args, files, writ
     (files / 'train').mkdir()
     for expected, make in (
         ('no shard; a stream takes a .tar, .csv, .jsonl file or a directory', lambda: write('train/.hidden.tar', '')),
-        ('there is no sample in it', lambda: pack('train/b.tar')),
+        ('it contains no sample', lambda: pack('train/b.tar')),
         ('has shards of several kinds (.csv, .tar)', lambda: write('train/a.csv', 'image,label\n')),
         (
-            'c.tar.gz is compressed, so nobody can pass over a part of it: unpack it',
+            'c.tar.gz is compressed and cannot be read in parts: unpack it',
             lambda: pack('train/c.tar.gz', *sample),
         ),
     ):
@@ -460,7 +460,7 @@ def test_places_without_usable_shards_are_refused(pack, stream_args, files, writ
 
 def test_a_large_first_picture_asks_for_a_size(pack, stream_args):
     pack('train/a.tar', ('a.png', shade(1, (600, 4))), ('a.cls', '1'))
-    with pytest.raises(DanluError, match=r'the first picture, .*a\.tar: a, is 600x4: say what size'):
+    with pytest.raises(DanluError, match=r'the first image, .*a\.tar: a, is 600x4: give the training size'):
         select_eval_loader(stream_args())
 
 

@@ -186,7 +186,7 @@ def test_absent_data_are_named_and_not_downloaded(make_args, files, downloads, k
         select_train_loader(make_args('--data_type', kind, '--data_root', files))
     assert str(error.value).startswith(f'{CLASSES[kind].__name__} is not in {files}, or damaged (')
     assert str(error.value).endswith(
-        f'Expected there: {EXPECTED[kind]}. Name their directory with --data_root, or add --download on a machine with '
+        f'Expected files: {EXPECTED[kind]}. Give their directory with --data_root, or add --download on a machine with '
         'internet'
     )
     assert '\n' not in str(error.value)

@@ -201,7 +201,7 @@ def test_one_that_cannot_be_counted_is_built(own):
 
 @pytest.mark.parametrize(('fails', 'kind'), [('key', 'KeyError'), ('own', 'OwnError')])
 def test_whatever_a_constructor_raises_is_quoted_in_one_line(own, fails, kind):
-    said = rf"--model_args fails={fails}: model 'own' cannot be built so \({kind}: .*{fails}"
+    said = rf"--model_args fails={fails}: model 'own' cannot be built \({kind}: .*{fails}"
     with pytest.raises(DanluError, match=said):
         select_model(args_for(own, f'fails={fails}'))
 

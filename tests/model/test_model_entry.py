@@ -81,7 +81,7 @@ def test_mlp_takes_vectors_of_features(task, outputs):
 
 @pytest.mark.parametrize('name', ['lenet', 'cifar_cnn', 'torchvision:resnet18'])
 def test_models_for_pictures_refuse_vectors_of_features(name):
-    says = f"model '{name}' takes pictures, and the data has vectors of features; for --task regression give .* mlp "
+    says = f"model '{name}' takes images, and the data has vectors of features; for --task regression give .* mlp "
     with pytest.raises(DanluError, match=says):
         select_model(make_args(name, task='regression', channels=3, image_size=[], num_targets=1))
 

@@ -70,7 +70,7 @@ def test_model_args_reach_timm(timm):
         ('hf-hub:somebody/model', {}, "unknown timm model 'hf-hub:somebody/model'"),
         ('resnet18.nope', {}, "resnet18 has no weights 'nope'; it has .*resnet18.a1_in1k"),
         ('resnet18', {'task': 'segmentation'}, 'is for classification, multilabel, regression, not for'),
-        ('resnet18', {'image_size': []}, 'takes pictures, and the data has vectors of features'),
+        ('resnet18', {'image_size': []}, 'takes images, and the data has vectors of features'),
         ('resnet18', {'model_args': ['depth=3']}, '--model_args depth: timm:resnet18 does not take that: .*depth'),
         ('resnet18', {'model_args': ['in_chans=1']}, '--model_args in_chans: that is --channels'),
         ('resnet18', {'model_args': ['img_size=1']}, '--model_args img_size: that is --image_size'),

@@ -136,7 +136,7 @@ def test_grey_pictures_are_told_the_option():
     [
         ('alexnet', (32, 64), r'--image_size 32 64 is too small: the smallest is 63 63'),
         ('densenet121', (28, 28), r'--image_size 28 28 is too small: the smallest is 29 29'),
-        ('vit_b_16', (32, 48), r'takes square pictures: --image_size 32 32'),
+        ('vit_b_16', (32, 48), r'takes square images: --image_size 32 32'),
         (
             'vit_b_16',
             (28, 28),

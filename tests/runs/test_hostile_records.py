@@ -309,7 +309,7 @@ def test_formats_that_are_not_read_are_not_opened(tmp_path, kind):
     (picture.convert('1') if kind == 'XBM' else picture).save(file, kind)
     (tmp_path / 'x.png').write_bytes(file.getvalue())
     for source in (str(tmp_path / 'x.png'), file.getvalue()):
-        with pytest.raises(DanluError, match='not a picture'):
+        with pytest.raises(DanluError, match='not an image'):
             open_picture(source)
 
 

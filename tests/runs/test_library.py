@@ -62,14 +62,14 @@ def test_a_predictor_gives_what_the_test_measured(digits_run, history_of, tmp_pa
     probabilities = predictor.predict(some)
     torch.testing.assert_close(probabilities, predictor.predict(arrays[:4]))
     assert probabilities.dtype == torch.float32 and probabilities.sum(1).tolist() == pytest.approx([1.0] * 4)
-    with pytest.raises(DanluError, match='there is no picture to predict anything for'):
+    with pytest.raises(DanluError, match='nothing to predict'):
         predictor.predict([])
     for one in ('0.png', Path('0.png'), Image.new('L', (28, 28))):
         with pytest.raises(DanluError, match=r'a list of pictures, also of one: predict\(\[picture\]\)'):
             predictor.predict(one)
     with pytest.raises(DanluError, match=r'none.png: no such file'):
         predictor.predict([tmp_path / 'none.png'])
-    with pytest.raises(DanluError, match=r'a picture is a path, .* not float64 of shape \(28, 28\)'):
+    with pytest.raises(DanluError, match=r'an image is a path, .* not float64 of shape \(28, 28\)'):
         predictor.predict([np.zeros((28, 28))])
 
 

@@ -193,7 +193,7 @@ def test_what_is_no_picture_is_not_shown(save, tmp_path):
     save('a.png')
     with pytest.raises(DanluError) as error:
         select_train_loader(list_args(tmp_path, '../secret 0\n../a.png password\n'))
-    assert 'secret: not a picture in a format that Pillow knows' in str(error.value)
+    assert 'secret: not an image in a format that Pillow knows' in str(error.value)
 
 
 @pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
@@ -243,8 +243,8 @@ def test_an_archive_is_read_and_never_unpacked(save, tmp_path):
 @pytest.mark.parametrize(
     ('label', 'says'),
     [
-        ('[' * 200_000, 'no JSON that can be read: it is nested too deeply'),
-        ('9' * 10_000, 'no JSON: Exceeds the limit'),
+        ('[' * 200_000, 'invalid JSON: nested too deeply'),
+        ('9' * 10_000, 'invalid JSON: Exceeds the limit'),
         ('NaN', 'has nan for a target'),
         ('{"__class__": "os.system"}', 'for a target: it takes a label'),
         ('"__import__(\'os\')"', 'unknown class'),

@@ -126,7 +126,7 @@ def test_all_that_is_unreadable_is_listed_and_the_rest_measured(measured, photos
     assert faults[0].startswith(f'  {folder}/train.txt:60: 3 columns instead of image and target')
     assert faults[1].startswith(f'  {folder}/train.txt:8: {folder}/torn.png: damaged: ')
     assert faults[2:52] == [f'  {folder}/train.txt:{9 + n}: {folder}/gone.png: no such file' for n in range(50)]
-    assert faults[52] == f'  {folder}/train.txt:59: {folder}/text.jpg: not a picture in a format that Pillow knows'
+    assert faults[52] == f'  {folder}/train.txt:59: {folder}/text.jpg: not an image in a format that Pillow knows'
     assert printed[54] == f'{folder / "train.txt"}: 7 images'
     assert values(printed[57]) == pytest.approx(mean, abs=6e-7)
     (folder / 'train.txt').write_text('text.jpg bee\n')
@@ -149,8 +149,8 @@ def test_faults_of_shards_are_named_by_key(measured, tmp_path):
             archive.addfile(info, io.BytesIO(content))
     code, printed = measured(tmp_path)
     assert (code, printed[0]) == (1, 'unreadable: 3')
-    assert printed[1] == f'  {tmp_path}/a.tar: b: its mask: 5x4, its picture 4x4'
-    assert printed[2].startswith(f'  {tmp_path}/a.tar: c: no mask: pack it behind the picture')
+    assert printed[1] == f'  {tmp_path}/a.tar: b: its mask: 5x4, its image 4x4'
+    assert printed[2].startswith(f'  {tmp_path}/a.tar: c: no mask: pack it behind the image')
     assert printed[3].startswith(f'  {tmp_path}/a.tar: d: no picture among d.mask.png')
     assert 'a channel is constant and cannot be normalised: no --std is printed' in printed
     assert printed[-1] == 'options: --image_size 4 4 --num_classes 4 --ignore_index 255'

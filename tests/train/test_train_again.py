@@ -204,12 +204,12 @@ def test_predict_takes_batches_pictures_and_loaders(tmp_path):
 def test_what_is_not_known_is_asked_for(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 1)
     picture = [np.zeros((2, 2, 3), np.uint8)]
-    with pytest.raises(DanluError, match=r'how pictures were normalised is not known.*give mean=\[\.\.\.\] and std='):
+    with pytest.raises(DanluError, match=r'how images were normalised is not known.*give mean=\[\.\.\.\] and std='):
         trainer.predict(picture)
     trainer.args.mean, trainer.args.std, trainer.args.image_size = [0.0] * 3, [1.0] * 3, None
-    with pytest.raises(DanluError, match=r'the size of the pictures is not known.*give image_size=\[height, width\]'):
+    with pytest.raises(DanluError, match=r'the size of the images is not known.*give image_size=\[height, width\]'):
         trainer.predict(picture)
-    with pytest.raises(DanluError, match='predict takes a list of pictures'):
+    with pytest.raises(DanluError, match='predict takes a list of images'):
         trainer.predict('picture.png')
     trainer.close()
 

@@ -226,10 +226,10 @@ def test_an_empty_loader_is_said_to_be_empty(empty, tmp_path):
 
 
 @pytest.mark.parametrize(('wrong', 'says'), [
-    ('photos', r"'photos' is no loader: files and directories are named by options, data_type= and train_list="),
-    (Words, r'the class Words is no loader: give an object of it'),
-    ({'train': []}, r'dict is no loader: give a DataLoader, a data set, a list of batches'),
-    (NUMBERS, r'Tensor is no loader.*TensorDataset\(inputs, targets\)'),
+    ('photos', r"'photos' is not a loader: files and directories are named by options, data_type= and train_list="),
+    (Words, r'the class Words is not a loader: give an instance of it'),
+    ({'train': []}, r'dict is not a loader: give a DataLoader, a data set, a list of batches'),
+    (NUMBERS, r'Tensor is not a loader.*TensorDataset\(inputs, targets\)'),
 ], ids=['str', 'class', 'dict', 'tensor'])  # fmt: skip
 def test_what_is_no_loader_is_refused(wrong, says, tmp_path):
     for role in ('train_loader', 'val_loader'):

@@ -258,10 +258,10 @@ def test_what_cannot_be_iterated_over_twice_is_refused(tmp_path):
         yield count
 
     for wrong, says in (
-        (batches(), 'of type generator can be iterated over only once; hand over the function'),
+        (batches(), 'of type generator can be iterated over only once; pass a list, or the function'),
         (iter([1]), 'of type list_iterator can be iterated over only once'),
         (needing, "called without arguments for each epoch: missing a required argument: 'count'"),
-        (7, 'int is no loader: give a DataLoader, a data set, a list of batches, or a generator function'),
+        (7, 'int is not a loader: give a DataLoader, a data set, a list of batches, or a generator function'),
     ):
         with pytest.raises(DanluError, match=says):
             Trainer(args_of(tmp_path, task='regression'), model=nn.Linear(5, 1), train_loader=wrong)

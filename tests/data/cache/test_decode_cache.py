@@ -202,7 +202,7 @@ def test_faults_are_reported_as_without_a_cache_and_nothing_is_kept(labelled, ma
             with pytest.raises(DanluError) as error:
                 build(arg)
             messages.append(str(error.value))
-        assert f'{name}: not a picture in a format that Pillow knows' in messages[0]
+        assert f'{name}: not an image in a format that Pillow knows' in messages[0]
         assert messages == messages[:1] * 3
         assert files_in(cache) == []
 

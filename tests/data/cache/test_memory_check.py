@@ -41,7 +41,7 @@ def test_the_pictures_of_a_set_in_memory(limited, tmp_path):
     with pytest.raises(DanluError) as caught:
         Trainer(args_of(['--image_size', 8000, '--model_type', 'mlp'], tmp_path))
     assert str(caught.value) == (
-        '--image_size: 5,000 pictures of 8000x8000 in memory would take 298.0 GiB, and this machine has 4.0 GiB; make '
+        '--image_size: 5,000 images of 8000x8000 in memory would take 298.0 GiB, and this machine has 4.0 GiB; make '
         'them smaller, or read them from files: --data_type list or folder'
     )
     assert with_size(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), (4, 5)).shape == (2, 1, 4, 5)

@@ -76,7 +76,7 @@ def test_ignored_samples_stay_away(make_args):
 
 @pytest.mark.parametrize('dataset', [Labelled([[0, 1], [1, 0]]), Labelled([0.5, 1.0], torch.float32), [1, 2]])
 def test_data_without_labels_is_refused(make_args, dataset):
-    with pytest.raises(DanluError, match='--balance: digits does not tell the labels of its samples'):
+    with pytest.raises(DanluError, match='--balance: digits has no labels'):
         balance(dataset, make_args())
 
 

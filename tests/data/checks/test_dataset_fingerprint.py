@@ -221,7 +221,7 @@ def test_tables_are_compared_by_their_rows(make_args, write, files, monkeypatch)
     assert line == f'{files}/other.csv: 2 of 3 samples are in {train} too (the first: sample 00001 and 00004 there)'
     monkeypatch.setattr(dataset_fingerprint, 'MAX_TABLE_BYTES', 10)
     (line,) = shared(args, record)
-    assert line.endswith(f'{train} is too large to be read for it')
+    assert line.endswith(f'{train} is too large to be compared')
 
 
 def test_options_that_an_older_version_did_not_record(labelled, write, files):

@@ -75,7 +75,7 @@ def test_it_is_told_and_written_down(mixture, list_args, files, kind):
         'unknown class',
     ]
     assert [text for text, (_, reason) in zip(says, lines, strict=True) if text not in reason] == [], lines
-    assert 'not a picture in a format that Pillow knows' in lines[-1][1]  # all that is wrong with a line
+    assert 'not an image in a format that Pillow knows' in lines[-1][1]  # all that is wrong with a line
 
 
 def test_nothing_faulty_leaves_no_file(labelled, files):

@@ -79,7 +79,7 @@ def test_plain_lines_are_parted_at_once(name):
 def test_a_block_that_is_no_text_is_refused_as_a_line_is(tmp_path):
     path = tmp_path / 'list.txt'
     path.write_bytes(b'a.png\t0\n\xff.png\t1\n')
-    with pytest.raises(DanluError, match=r'is no UTF-8 text \(invalid start byte\)'):
+    with pytest.raises(DanluError, match=r'is not UTF-8 text \(invalid start byte\)'):
         read_list(path)
 
 

@@ -184,6 +184,6 @@ def test_ignored_samples_to_validate_are_counted_and_all_of_them_refused(save, l
 
 @pytest.mark.parametrize('sign', [';', '|'])
 def test_sets_of_labels_with_other_signs_than_commas_are_refused(listing, sign):
-    with pytest.raises(DanluError, match='commas do: write cat,dog'):
+    with pytest.raises(DanluError, match='use commas: cat,dog'):
         label_set_names(listing([f'cat{sign}dog', 'dog', 'bird']))
     assert label_set_names(listing([f'cat{sign}dog', 'bird'])) == ['bird', f'cat{sign}dog']

@@ -98,13 +98,13 @@ def test_the_first_twenty_faults_and_their_count(write):
 @pytest.mark.parametrize('text', ['', '\n\n', '# nothing yet\n', '\N{ZERO WIDTH NO-BREAK SPACE}'])
 def test_an_empty_list(write, text):
     path = write('list.txt', text)
-    with pytest.raises(DanluError, match=r'list\.txt names no sample: it needs lines of image<TAB or blank>target'):
+    with pytest.raises(DanluError, match=r'list\.txt names no sample: it needs lines of image<TAB or space>target'):
         read_list(path)
 
 
 @pytest.mark.parametrize('encoding', ['gbk', 'utf-16-le'])
 def test_a_list_that_is_no_utf8(write, encoding):
-    with pytest.raises(DanluError, match=r'list\.txt is no UTF-8 text \(.+\): save it as UTF-8'):
+    with pytest.raises(DanluError, match=r'list\.txt is not UTF-8 text \(.+\): save it as UTF-8'):
         read_list(write('list.txt', '小狗.png 狗\n', encoding))
 
 

@@ -165,7 +165,7 @@ def completed(args):
 
 def test_masks_that_are_no_labels(save):
     wide = np.array([[0, 3, 300]], np.uint16)
-    with pytest.raises(DanluError, match=r'value 300 at x 2, y 0 is no label, which are 0..255'):
+    with pytest.raises(DanluError, match=r'value 300 at x 2, y 0 is outside of the labels 0..255'):
         read_mask(save('wide.png', Image.fromarray(wide)))
     assert read_mask(save('narrow.png', Image.fromarray(wide[:, :2]))).tolist() == [[0, 3]]
     with pytest.raises(DanluError, match='saved as JPEG: its compression changes the values'):

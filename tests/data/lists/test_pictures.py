@@ -238,8 +238,8 @@ def both_refuse(path, match):
 
 def test_no_file_and_no_picture(files, write):
     both_refuse(files / 'gone.png', 'no such file')
-    both_refuse(write('empty.png', ''), 'not a picture in a format that Pillow knows')
-    both_refuse(write('text.jpg', 'I am no picture.\n'), 'not a picture in a format that Pillow knows')
+    both_refuse(write('empty.png', ''), 'not an image in a format that Pillow knows')
+    both_refuse(write('text.jpg', 'I am no picture.\n'), 'not an image in a format that Pillow knows')
     both_refuse(files, 'cannot be opened: .*Is a directory')
     both_refuse('nul\0.png', 'cannot be opened: embedded null byte')
 
@@ -251,7 +251,7 @@ def test_torn_files_are_refused(save, ending, kept):
     check_picture(path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(DanluError, match=r'damaged|cannot be opened|not a picture'):
+    with pytest.raises(DanluError, match=r'damaged|cannot be opened|not an image'):
         check_picture(path)
 
 

@@ -79,7 +79,7 @@ def test_numbers_that_are_taken_for_classes_are_told(save, list_args, words):
 @pytest.mark.parametrize('words', [(), ('--num_classes', 3)])
 def test_pictures_that_are_taken_for_classes_are_told(save, list_args, words):
     text = '\n'.join(f'{save(f"{n}.png").name} masks/{n}.PNG' for n in range(4))
-    with pytest.raises(DanluError, match=r'the targets are pictures such as masks/0\.PNG: add --task segmentation'):
+    with pytest.raises(DanluError, match=r'the targets are images such as masks/0\.PNG: add --task segmentation'):
         build(list_args(text, *words))
 
 
@@ -144,7 +144,7 @@ def test_target_pictures_of_another_size_are_faults(save, list_args):
     lines = [f'{save("a.png", size=(8, 6)).name} {save("b.png", size=(8, 7)).name}', 'a.png gone.png']
     with pytest.raises(DanluError) as error:
         build(list_args('\n'.join(lines), *RESTORATION))
-    assert 'train.txt:1: the target is 8x7, its picture 8x6 (width x height)' in str(error.value)
+    assert 'train.txt:1: the target is 8x7, its image 8x6 (width x height)' in str(error.value)
     assert 'gone.png: no such file' in str(error.value)
 
 

@@ -53,7 +53,7 @@ def test_without_classes_any_sample_may_be_taken():
 
 
 def test_classes_of_one_sample_cannot_be_split():
-    with pytest.raises(DanluError, match=r'--val_split 0\.5: photos has 3 samples, none of which can be spared'):
+    with pytest.raises(DanluError, match=r'--val_split 0\.5: photos has 3 samples, too few to split'):
         draw_validation(np.arange(3), 3, options_of(0.5))
     with pytest.raises(DanluError, match='has 1 samples, none of which'):
         draw_validation(None, 1, options_of(0.5))
@@ -287,7 +287,7 @@ def test_what_skip_bad_leaves_out_is_not_validated_on(form, faulty, tmp_path, tr
 
 def test_a_fault_in_a_part_names_the_training_data(faulty, tmp_path):
     args = parse_train_args([*map(str, words_for(faulty, tmp_path / 'runs')), '--device', 'cpu'])
-    with pytest.raises(DanluError, match=f'{re.escape(str(faulty))}, cut by --val_split: .*has [123] fault') as said:
+    with pytest.raises(DanluError, match=f'{re.escape(str(faulty))}, split by --val_split: .*has [123] fault') as said:
         Trainer(args)
     assert 'dog/' in str(said.value)
 
@@ -298,5 +298,5 @@ def test_names_that_no_list_can_hold_are_refused(tmp_path):
         for number in range(3):
             Image.new('L', (4, 4)).save(tmp_path / 'data' / kind / f'{number}\t.png')
     args = options_for('--data_type', 'folder', '--train_list', tmp_path / 'data')
-    with pytest.raises(DanluError, match=r'--val_split: .*cannot stand in a list, as it holds a tab'):
+    with pytest.raises(DanluError, match=r'--val_split: .*cannot be written to a list, as it has a tab'):
         written(args, tmp_path / 'run')
