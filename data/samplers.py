@@ -110,8 +110,8 @@ class StreamBatches(SharedBatches):
     def _batches(self):
         joins = self.shuffle and self.batch_size > 1
         batch = []
-        for place in self.stream.order(self.epoch):
-            batch.append(place)
+        for ref in self.stream.order(self.epoch):
+            batch.append(ref)
             if len(batch) == self.batch_size + 2 * joins:  # two more, so that no single sample remains
                 yield batch[: self.batch_size]
                 batch = batch[self.batch_size :]
@@ -167,12 +167,12 @@ class SampleRefs:
         return self.refs
 
     def __array__(self, dtype=None, copy=None):
-        return np.array([place.index for place in self.refs], dtype=dtype or np.int64)
+        return np.array([ref.index for ref in self.refs], dtype=dtype or np.int64)
 
     @property
     def repetitions(self):
         """Number of earlier occurrences of each sample in the epoch: int64 array (B,)."""
-        return np.array([getattr(place, 'repetition', 0) for place in self.refs], dtype=np.int64)
+        return np.array([getattr(ref, 'repetition', 0) for ref in self.refs], dtype=np.int64)
 
 
 def repetitions(order):

@@ -91,12 +91,12 @@ def test_colours_are_read_exactly_at_every_size(save):
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (['--ignored_colours', '#000000'], 'masks are read by colour only with --palette'),
+        (['--ignored_colours', '#000000'], 'requires --palette'),
         (['--ignored_colours', '#808080', '--palette', '#808080', '#800000'], '#808080 is the colour of a class'),
         (['--ignored_colours', 'black', '--palette', '#808080', '#800000'], "'black' is no colour #rrggbb"),
         (['--mask_values', 0], '1 given for 2 classes'),
-        (['--mask_values', 7, 7], 'a value is there twice'),
-        (['--mask_values', 'stored', 7], 'either stored alone or a value for each class'),
+        (['--mask_values', 7, 7], 'a value occurs twice'),
+        (['--mask_values', 'stored', 7], 'give stored alone or one value per class'),
         (['--mask_values', 0, 70000], 'must be at least 0 and at most 65535, got 70000'),
         (['--task', 'multilabel', '--mask_values', 0, 255], '--task multilabel has no masks; leave it out'),
     ],
