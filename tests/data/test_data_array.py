@@ -159,7 +159,7 @@ def test_an_npz_whose_directory_asks_for_another_way_of_packing(files):
     [
         ({'y': Y}, 'has no array features or x; its arrays are: y'),
         ({'x': X}, 'has no array targets or y'),
-        ({'x': X, 'y': Y[:3]}, r'they have the shapes \(4, 3\), \(3,\)'),
+        ({'x': X, 'y': Y[:3]}, r'their shapes are \(4, 3\), \(3,\)'),
         ({'x': X, 'y': np.float64(3)}, 'need the same number of rows'),
         ({'x': X.astype(str), 'y': Y}, 'features of <U32 are not numbers'),
         ({'x': X, 'y': Y.astype(complex)}, 'targets of complex128 are not numbers'),
@@ -279,7 +279,7 @@ def test_what_only_pictures_can_use_is_refused(array_args, words):
 def test_without_options_of_the_training_the_scale_has_to_be_given(array_args):
     args = array_args('\n'.join(ROWS))
     del args.train_list  # as in eval.py
-    with pytest.raises(DanluError, match='--mean and --std: needed'):
+    with pytest.raises(DanluError, match='--mean and --std: required'):
         complete_args(args)
 
 

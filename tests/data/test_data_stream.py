@@ -143,7 +143,7 @@ def test_train_length_says_how_many_samples_an_epoch_has(shards, length):
 
 def test_a_length_that_nobody_told_is_known_after_the_first_pass(shards):
     for loader in (select_train_loader(shards()), select_eval_loader(shards())):
-        with pytest.raises(TypeError, match='--train_length tells it'):
+        with pytest.raises(TypeError, match='give --train_length'):
             len(loader)
         assert len(flat(seen(loader))) == len(loader.dataset) == 23
 

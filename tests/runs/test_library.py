@@ -65,7 +65,7 @@ def test_a_predictor_gives_what_the_test_measured(digits_run, history_of, tmp_pa
     with pytest.raises(DanluError, match='nothing to predict'):
         predictor.predict([])
     for one in ('0.png', Path('0.png'), Image.new('L', (28, 28))):
-        with pytest.raises(DanluError, match=r'a list of pictures, also of one: predict\(\[picture\]\)'):
+        with pytest.raises(DanluError, match=r'a list of images, also for a single one: predict\(\[image\]\)'):
             predictor.predict(one)
     with pytest.raises(DanluError, match=r'none.png: no such file'):
         predictor.predict([tmp_path / 'none.png'])
