@@ -96,7 +96,7 @@ from utils.training.precision import first_line
 from utils.training.ready_parts import check_model, ready_loss
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
-NAMES = 2**14  # of samples, more than a batch has
+MAX_REMEMBERED_NAMES = 2**14  # of samples, more than a batch has
 
 
 class Evaluator(Engine):
@@ -120,6 +120,38 @@ class Evaluator(Engine):
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
         if args.deterministic:
             be_deterministic()
+        self.say = say
+        self.build_loader(args, loader, net)
+        device, gpus = select_gpus(args)
+        threads = set_threads(args.threads, getattr(self.loader, 'num_workers', 0))
+        net, notes, self.drift = load_network(args, checkpoint, device, 'test', net)
+        notes += getattr(args, 'past', [])  # what an older record has otherwise
+        super().__init__(
+            args, equip_multi_gpu(net, gpus), select_loss(args) if loss is None else ready_loss(loss), device
+        )
+        self.bind_transforms(self.loader)
+        self.apply_speed_options()
+        self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
+        # By class, for the page and the confusion matrix, which ready-made metrics do not have.
+        self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
+        self.shows_matrix = shows_matrix(self.class_metrics)
+        self.page, self.results, self.outputs = Page(self) if args.report else None, None, None
+        notes += [described_pictures(args), *self.compare_data(checkpoint)]
+        notes += given_parts.notes_on_lost(args, {'loss': loss, 'metrics': metrics})
+        notes += note_of_fonts(args.class_names) if args.save_viz else []
+        # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
+        self.name_of = lru_cache(MAX_REMEMBERED_NAMES)(getattr(dataset_of(self.loader), 'name', str))
+        if args.result_dir is None:  # a notebook that did not call prepare_test_args
+            args.result_dir = get_test_result_dir(args)
+        for line in [*notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
+            self.say(line)
+
+    def build_loader(self, args, loader, net):
+        """Build the loader of the test set, or take a ready-made one.
+
+        Raises:
+            DanluError: a ready-made part is missing, or an option does not fit the samples.
+        """
         if args.report:
             environment()  # without which there is no page, before the test and not behind it
         if net is None:
@@ -128,46 +160,29 @@ class Evaluator(Engine):
             check_model(net)
         if loader is None:
             given_parts.needed_by_name(args, 'data')
-        device, gpus = select_gpus(args)
         with hint_to_predict(args.load_model_path):
             self.loader = select_eval_loader(args) if loader is None else ready_test_loader(loader, args, net)
         complete_target_scale(args)
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.list_name = self.data_name or name_of(args, 'val')
-        self.say = say
         if args.save_viz and not has_pictures(args):
-            raise DanluError('--save_viz: the samples are no pictures, but features or the like; leave it out')
+            raise DanluError('--save_viz: the samples are not pictures but features or the like; leave it out')
         if args.save_outputs:
             check_outputs(args)
-        threads = set_threads(args.threads, getattr(self.loader, 'num_workers', 0))
-        net, loaded, self.drift = load_network(args, checkpoint, device, 'test', net)
-        loss, loss_given = select_loss(args) if loss is None else ready_loss(loss), loss
-        super().__init__(args, equip_multi_gpu(net, gpus), loss, device)
-        self.bind_transforms(self.loader)
-        self.apply_speed_options()
-        self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
-        # By class, for the page and the confusion matrix, which ready-made metrics do not have.
-        self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
-        self.shows_matrix = shows_matrix(self.class_metrics)
-        self.page, self.results = Page(self) if args.report else None, None
+
+    def compare_data(self, checkpoint):
+        """Compare the test set with the data in the record of the checkpoint; return lines (list of str) on it."""
+        args, record = self.args, record_of(checkpoint).get('data') or {}
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
-        record = record_of(checkpoint).get('data') or {}
         self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
-        notes = [*notes_of(self.loader), *changed_test_set(record, self.trained, args, self.data), *self.shared]
-        notes += class_notes(dataset_of(self.loader), args, 'val')
-        notes += given_parts.notes_on_lost(args, {'loss': loss_given, 'metrics': metrics})
-        notes += note_of_fonts(args.class_names) if args.save_viz else []
-        loaded += getattr(args, 'past', [])  # what an older record has otherwise
-        # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
-        self.name_of = lru_cache(NAMES)(getattr(dataset_of(self.loader), 'name', str))
-        self.outputs = None
-        if args.result_dir is None:  # a notebook that did not call prepare_test_args
-            args.result_dir = get_test_result_dir(args)
-        notes.append(f'device: {describe_device(args, gpus)}, threads: {threads}')
-        for line in [*loaded, described_pictures(args), *notes]:
-            self.say(line)
+        return [
+            *notes_of(self.loader),
+            *changed_test_set(record, self.trained, args, self.data),
+            *self.shared,
+            *class_notes(dataset_of(self.loader), args, 'val'),
+        ]
 
     def __repr__(self):
         return summary_of_evaluator(self)
