@@ -146,7 +146,7 @@ class NonFinitePolicy:
     def recompute(self, late):
         """Repeat a step that was found not finite later, and return its NonFiniteError with loss and gradients."""
         trainer, update = self.trainer, self.trainer.update
-        update.waiting_batches, update.left = 0, None
+        update.waiting_batches, update.batches_left = 0, None
         for number in late.batches:
             update.batch_number = number
             try:
