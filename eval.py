@@ -90,7 +90,7 @@ from utils.tasks.one_logit import as_classes
 from utils.tasks.target_scale import complete_target_scale
 from utils.tasks.tasks import has_pictures
 from utils.training.engine import Engine
-from utils.training.error_hints import explained
+from utils.training.error_hints import explain_machine_errors
 from utils.training.override_checks import check_overrides
 from utils.training.precision import first_line
 from utils.training.ready_parts import check_model, ready_loss
@@ -216,7 +216,7 @@ class Evaluator(Engine):
     def explaining(self):
         """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
         again = 'test again: python eval.py --load_model_path ' + shlex.quote(str(self.args.load_model_path))
-        with explain_write_errors(self.args.result_dir, again=again), explained(self.args):
+        with explain_write_errors(self.args.result_dir, again=again), explain_machine_errors(self.args):
             yield
 
     def test(self):
@@ -401,7 +401,7 @@ def test_best(given, loader=None, net=None, **parts):
     options |= {'trust_checkpoint': True, 'model_source': given.model_source} if given.model_source else {}
     args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
     try:
-        with explained(args):
+        with explain_machine_errors(args):
             Evaluator(args, checkpoint, loader, say=lambda line: None, net=net, **parts).eval()
     except BaseException as error:
         with suppress_cleanup_errors(error):
@@ -448,7 +448,7 @@ def main(argv=None):
     try:
         for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
-        with explained(args):
+        with explain_machine_errors(args):
             values = Evaluator(args, checkpoint).eval()
     except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already

@@ -55,18 +55,18 @@ from utils.training.build import build_optimizer, build_optimizer_step, build_se
 from utils.training.continuation import begin_training, check_same_data, remember_build
 from utils.training.dry_run import dry_run
 from utils.training.engine import Engine
-from utils.training.error_hints import explained
+from utils.training.error_hints import explain_machine_errors
 from utils.training.freeze import freeze, train_mode
 from utils.training.lr_finder import find_lr
 from utils.training.nonfinite_policy import NonFinitePolicy
 from utils.training.override_checks import check_overrides
-from utils.training.precision import choose_fast
-from utils.training.pretrained_config import note_of_weights
-from utils.training.ready_parts import check_model, note_on_scheduler, ready_loss, settle_one_output, waits_for_data
+from utils.training.precision import choose_speed_options
+from utils.training.pretrained_config import pretrained_notes
+from utils.training.ready_parts import check_model, may_wait_for_data, ready_loss, scheduler_notes, use_one_output
 from utils.training.replaceable_parts import ReplaceableParts
 from utils.training.resume import RunFinished, resume_state, set_resume_state
 from utils.training.run_copy import without_failed_copy
-from utils.training.session import RunSession, first_of, make_model_dir
+from utils.training.session import RunSession, drawn_samples, make_model_dir
 
 
 class Trainer(ReplaceableParts, Engine):
@@ -112,8 +112,8 @@ class Trainer(ReplaceableParts, Engine):
         parts = {'model': model, 'train_loader': train_loader, 'val_loader': val_loader, 'loss': loss,
                  'optimizer': optimizer, 'scheduler': scheduler, 'metrics': metrics}  # fmt: skip
         self.hooks = []
-        if waits_for_data(args, parts):
-            self.waiting_for_data = args, parts, step_on
+        if may_wait_for_data(args, parts):
+            self.deferred_build = args, parts, step_on
         else:
             self.build(args, parts, step_on)
 
@@ -127,10 +127,10 @@ class Trainer(ReplaceableParts, Engine):
             be_deterministic()
         if parts['optimizer'] is None:
             parts = parts | {'optimizer': getattr(parts['scheduler'], 'optimizer', None)}
-        notes += [*given_parts.note_parts(args, parts), *self.note_given(args, parts, step_on)]
+        notes += [*given_parts.note_parts(args, parts), *self.register_parts(args, parts, step_on)]
         device, gpus = select_gpus(args)
         notes += self.build_data(args, parts)
-        notes += settle_one_output(args, parts)
+        notes += use_one_output(args, parts)
         where = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
         notes.append(f'device: {where}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
@@ -161,12 +161,12 @@ class Trainer(ReplaceableParts, Engine):
         model, loss = parts['model'], parts['loss']
         net = select_model(args) if model is None else scale_outputs(model, args)
         self.net = with_sync_bn(net.to(device), args.sync_bn)
-        notes = [*describe_target_scale(args), *note_of_weights(args), *freeze(self.net, args.freeze)]
+        notes = [*describe_target_scale(args), *pretrained_notes(args), *freeze(self.net, args.freeze)]
         Engine.__init__(self, args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)
         self.bind_transforms(self.train_loader, self.val_loader)
         if args.fast:
-            notes.append(choose_fast(self, alone=len(gpus) < 2 and processes.count() == 1))
+            notes.append(choose_speed_options(self, alone=len(gpus) < 2 and processes.count() == 1))
         self.apply_speed_options()
         self.model = spread(self.net, gpus, device, args.parallel)
         return notes
@@ -182,7 +182,7 @@ class Trainer(ReplaceableParts, Engine):
         notes = [*self.selection.notes, *build_optimizer(self, parts['optimizer'])]
         self.update = self.select_update()
         self.nonfinite = NonFinitePolicy(self)
-        return notes + note_on_scheduler(self.update.schedule)
+        return notes + scheduler_notes(self.update.schedule)
 
     def select_metrics(self):
         """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
@@ -269,7 +269,7 @@ class Trainer(ReplaceableParts, Engine):
 
         def keep_first(start, images, predictions, targets):
             if start == 0:
-                self.session.save_pictures(first_of(images, predictions, targets), 'val', epoch)
+                self.session.save_pictures(drawn_samples(images, predictions, targets), 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
         with self.session.validating(), self.eval_weights():
@@ -321,12 +321,12 @@ class Trainer(ReplaceableParts, Engine):
         """
         given = {'epochs': epochs, 'patience': patience, 'monitor': monitor, 'mode': mode}
         given = {name: value for name, value in given.items() if value is not None}
-        args = self.waiting_for_data[0] if 'waiting_for_data' in vars(self) else self.args
+        args = self.deferred_build[0] if 'deferred_build' in vars(self) else self.args
         for name, value in vars(train_args(**given)).items():
             if name in given:
                 setattr(args, name, value)
         if train_data is not None:
-            self.build_waiting(train_loader=train_data, val_loader=val_data)
+            self.build_deferred(train_loader=train_data, val_loader=val_data)
         check_same_data(self, train_data, val_data)
         return self.train()
 
@@ -427,7 +427,7 @@ def run(argv):
     args = processes.broadcast_from_rank0(lambda: prepare_train_args(argv))
     processes.move_log_into(args.model_dir or args.resume)
     try:
-        with without_failed_copy(args), explain_write_errors(args.model_dir), explained(args):
+        with without_failed_copy(args), explain_write_errors(args.model_dir), explain_machine_errors(args):
             trainer = Trainer(args)
             if args.dry_run:
                 dry_run(trainer, lambda: select_model(args))

@@ -41,7 +41,7 @@ from utils.options.fit import PICTURE_DATA
 from utils.options.palette import fitted
 from utils.tasks.target_scale import complete_target_scale, measure_targets
 from utils.tasks.tasks import has_pictures, task_of
-from utils.training.pretrained_config import config_of_weights
+from utils.training.pretrained_config import pretrained_config_of
 
 DATASETS = {
     'digits': 'data.digits.Digits',
@@ -101,7 +101,7 @@ def complete_args(args):
         args.class_names = found
     if args.palette is not None:
         args.palette = _fitted_palette(args)
-    weights = config_of_weights(args) if getattr(args, 'pretrained_config', False) else {}
+    weights = pretrained_config_of(args) if getattr(args, 'pretrained_config', False) else {}
     for name, default in (('mean', IMAGENET_MEAN), ('std', IMAGENET_STD)):
         values = getattr(args, name) or weights.get(name) or facts.get(name) or default
         setattr(args, name, _fitting_channels(args, name, values))

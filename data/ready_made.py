@@ -47,7 +47,7 @@ from utils.tasks.one_logit import BINARY_CLASSES
 from utils.tasks.tasks import task_of
 from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.preemption import prepare_worker
-from utils.training.resume import rng_state_with, set_rng_state_with
+from utils.training.resume import loader_rng_state, set_loader_rng_state
 
 RANDOM_SAMPLERS = RandomSampler, SubsetRandomSampler, WeightedRandomSampler
 SIZE_OPTIONS = ('image_size', 'channels', 'mean', 'std')
@@ -300,7 +300,7 @@ def first_batch(loader):
 
     For a DataLoader over a data set, the batch has one sample, and no worker process is started.
     """
-    before = rng_state_with(loader)
+    before = loader_rng_state(loader)
     try:
         dataset = getattr(loader, 'dataset', None)
         if isinstance(loader, list | tuple):
@@ -312,7 +312,7 @@ def first_batch(loader):
             return None if index is None else loader.collate_fn([dataset[index]])
         return next(iter(loader), None)
     finally:
-        set_rng_state_with(loader, before)
+        set_loader_rng_state(loader, before)
 
 
 def _count_classes(args, model, batch, train, val):

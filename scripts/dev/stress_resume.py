@@ -131,7 +131,7 @@ def full_part(folder, wholes, draw, args):
 def damage_part(folder, wholes, draw, args):
     """Truncate last.pth and flip single bits of it: a run resumes from the newest valid file."""
     from utils.runs.checkpoint import load_checkpoint
-    from utils.training.resume import newest_whole
+    from utils.training.resume import newest_readable
 
     rows = []
     for name, whole in wholes.items():
@@ -146,7 +146,7 @@ def damage_part(folder, wholes, draw, args):
         noticed = 0
         for content in damaged:
             last.write_bytes(content)
-            found, path, note = newest_whole(job.directory)
+            found, path, note = newest_readable(job.directory)
             noticed += note is not None
             if not same(found, states[path]) or (note is None) != (path == last):
                 job.faults.append(f'{path.name}: other contents')

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.runs.helpers import tampered
-from utils.training.resume import newest_whole
+from utils.training.resume import newest_readable
 
 
 def test_what_a_kill_has_left_half_written_is_removed_before_the_run_goes_on(stopped, faults, tmp_path):
@@ -41,7 +41,7 @@ def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, fa
         [b'', data[:100], data[: len(data) // 2], data[:-1], flipped(data, len(data) // 3)]
     ):
         (source / 'last.pth').write_bytes(content)
-        state, path, note = newest_whole(source)
+        state, path, note = newest_readable(source)
         assert (path.name, state['epoch']) == ('epoch_0001.pth', 1), f'damage {number}'
         assert note.startswith('resuming from epoch_0001.pth instead: ')
         assert 'last.pth' in note
@@ -54,7 +54,7 @@ def test_a_damaged_last_pth_is_passed_over_for_the_newest_whole_file(stopped, fa
     assert faults.differences(run, whole.directory) == ['left: last.damaged.pth'], 'it may be of use to somebody'
     shutil.copytree(source, tmp_path / 'previous')
     (tmp_path / 'previous' / 'last.prev.pth').write_bytes(data)
-    assert newest_whole(tmp_path / 'previous')[1].name == 'last.prev.pth'
+    assert newest_readable(tmp_path / 'previous')[1].name == 'last.prev.pth'
     (source / 'epoch_0001.pth').unlink()
     refused = faults.Run(['--resume', source], tmp_path / 'samples')
     assert refused.wait() == 2
@@ -70,7 +70,7 @@ def flipped(data, place):
 def test_files_of_ten_thousand_epochs_are_in_the_order_of_their_numbers(tmp_path):
     for epoch in (9999, 10000):
         torch.save({'epoch': epoch}, tmp_path / f'epoch_{epoch:04d}.pth')
-    assert newest_whole(tmp_path)[0]['epoch'] == 10000
+    assert newest_readable(tmp_path)[0]['epoch'] == 10000
 
 
 @pytest.mark.parametrize('share', [0.02, 0.1, 0.5, 0.99])

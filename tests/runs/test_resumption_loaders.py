@@ -84,9 +84,9 @@ def test_workers_that_a_signal_has_ended_are_no_error_however_they_are_missed(er
 
     interruption, signalled, saved = Preemption(), None, []
     with pytest.raises(error):
-        list(interruption.guarded(batches(), lambda: saved.append('state')))
+        list(interruption.guard_batches(batches(), lambda: saved.append('state')))
     assert saved == [], 'without a signal the error is one'
     signalled = signal.SIGTERM
     with pytest.raises(error):
-        list(interruption.guarded(batches(), lambda: saved.append('state')))
+        list(interruption.guard_batches(batches(), lambda: saved.append('state')))
     assert saved == ['state']

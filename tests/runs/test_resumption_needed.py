@@ -128,7 +128,7 @@ def test_gradients_that_wait_for_their_step_are_needed(left_out, differs, tmp_pa
     cut.train_loader.interruption = cut.session.preemption
     with pytest.raises(SystemExit):
         cut.train()
-    assert 'batch 4 of epoch 1' in cut.session.saved
+    assert 'batch 4 of epoch 1' in cut.session.saved_position
     on = Trainer(train_args(resume=cut.args.model_dir), train_loader=batches, val_loader=batches)
     assert on.update.waiting_batches == 1, 'a gradient was to wait'
     left_out(on)

@@ -51,7 +51,7 @@ def test_a_schedule_that_ends_with_the_run_cannot_be_prolonged(list_data, train_
 
 
 def test_what_fast_finds_is_recorded_and_repeated(list_data, train_here, eval_here, tmp_path, monkeypatch, history_of):
-    monkeypatch.setattr('utils.training.precision.WORTH', 0)  # everything is as fast as it wants
+    monkeypatch.setattr('utils.training.precision.MIN_SPEEDUP', 0)  # everything is as fast as it wants
     words = ['--epochs', 2, '--num_workers', 0, '--augment', 'flip', '--checkpoints_dir', tmp_path]
     run = train_here(*list_data, *words, '--fast')
     assert re.search(
@@ -76,7 +76,7 @@ def test_fast_on_an_empty_loader_says_so(tmp_path):
 
 
 def test_fast_leaves_alone_what_was_given(list_data, train_here, tmp_path, monkeypatch):
-    monkeypatch.setattr('utils.training.precision.WORTH', 0)
+    monkeypatch.setattr('utils.training.precision.MIN_SPEEDUP', 0)
     words = ['--epochs', 1, '--num_workers', 0, '--fast', '--amp', 'off', '--checkpoints_dir', tmp_path]
     run = train_here(*list_data, *words)
     assert '--amp=off' in (run.directory / 'args.txt').read_text()

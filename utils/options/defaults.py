@@ -43,7 +43,7 @@ def default_of(action, args):
 def _chosen(name, args):
     """Return the default (float) of one of CHOSEN_BY, or None if the optimizer or schedule does not use the option."""
     if name == 'gamma':
-        return read_registry('utils.training.optim', 'GAMMAS').get(getattr(args, 'schedule', None))
+        return read_registry('utils.training.optim', 'DEFAULT_GAMMAS').get(getattr(args, 'schedule', None))
     return (optimizer_defaults(args.optimizer) or {}).get(name)
 
 
@@ -87,6 +87,6 @@ def optimizer_line(args):
         parts = [f'{name} {getattr(args, name):g}' for name in used if getattr(args, name) is not None]
     parts += ['nesterov'] if args.nesterov else []
     parts += [f'schedule {args.schedule}'] if args.schedule != 'none' else []
-    if args.gamma is not None and args.schedule in read_registry('utils.training.optim', 'GAMMAS'):
+    if args.gamma is not None and args.schedule in read_registry('utils.training.optim', 'DEFAULT_GAMMAS'):
         parts.append(f'gamma {args.gamma:g}')
     return ', '.join([f'optimizer: {args.optimizer}', *parts])

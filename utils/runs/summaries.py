@@ -28,8 +28,8 @@ def sizes_of(loaders):
 
 def summary_of_trainer(trainer):
     """Return the model, data and progress of a Trainer (str, a few lines)."""
-    if 'waiting_for_data' in vars(trainer):
-        parts = trainer.waiting_for_data[1]
+    if 'deferred_build' in vars(trainer):
+        parts = trainer.deferred_build[1]
         return f'{type(trainer).__name__}: {model_line(parts["model"])}, waits for the data of fit()'
     if not trainer.is_open():  # its constructor has not finished
         return object.__repr__(trainer)

@@ -3,10 +3,10 @@
 from types import SimpleNamespace
 from typing import NamedTuple
 
-PARTS = 'data copy forward loss backward optimizer metrics logging rest'.split()  # of a step, in their order
+STEP_PARTS = 'data copy forward loss backward optimizer metrics logging rest'.split()  # of a step, in their order
 
 
-class Facts(NamedTuple):
+class RunFacts(NamedTuple):
     """What the advice has to know besides the times."""
 
     device: str  # 'cpu' or 'cuda'
@@ -19,11 +19,11 @@ class Facts(NamedTuple):
     batch_size: int
     augment: str  # key of AUGMENTS
     fast: bool  # --fast has been tried, or what it tries has been chosen
-    lag: float = 0.0  # milliseconds per step that Python waited for the GPU in forward, loss and backward
+    gpu_wait: float = 0.0  # milliseconds per step that Python waited for the GPU in forward, loss and backward
 
 
 # The first rule that holds gives the advice; parts are shares of the step in percent, `compute` is forward, loss and
-# backward together, `fixed` what a step costs whatever the size of its batch, `lag` a share too.
+# backward together, `fixed` what a step costs whatever the size of its batch, `gpu_wait` a share too.
 RULES = (
     (lambda s: s.data > 20 and s.data_type is None,
      'waiting for data takes {data:.0f} %: give the loader that you made more workers'),
@@ -47,7 +47,7 @@ RULES = (
      'copy and augment take {copy:.0f} %: a lighter --augment than {augment}'),
     (lambda s: s.fixed > 12,
      'what each step costs whatever its size takes {fixed:.0f} %: a larger --batch_size than {batch_size}'),
-    (lambda s: s.device == 'cuda' and s.lag < 20,
+    (lambda s: s.device == 'cuda' and s.gpu_wait < 20,
      'the GPU is done before Python has given it more to do: a larger --batch_size than {batch_size}'),
     (lambda s: s.device == 'cpu' and s.workers > 0 and s.data < 2 and s.threads < s.cores,
      'forward, loss and backward take {compute:.0f} % on {threads} of {cores} cores: --num_workers 0 leaves them all'),
@@ -61,11 +61,11 @@ def advise(parts, facts):
     """Return the advice (str, one line) that follows from a breakdown.
 
     Args:
-        parts: milliseconds per step of each part: dict with the keys PARTS.
-        facts: Facts.
+        parts: milliseconds per step of each part: dict with the keys STEP_PARTS.
+        facts: RunFacts.
     """
     whole = sum(parts.values()) or 1.0
-    share = {name: 100 * time / whole for name, time in {**parts, 'lag': facts.lag}.items()}
+    share = {name: 100 * time / whole for name, time in {**parts, 'gpu_wait': facts.gpu_wait}.items()}
     share['compute'] = share['forward'] + share['loss'] + share['backward']
     share['fixed'] = share['optimizer'] + share['logging'] + share['rest']
     seen = SimpleNamespace(**{**facts._asdict(), **share})

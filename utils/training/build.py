@@ -7,14 +7,14 @@ from utils.base.errors import DanluError
 from utils.distributed.fsdp import is_sharded
 from utils.options.defaults import optimizer_line
 from utils.training.checkpoint_selector import check_monitor, predictable_values, selector_from_options
-from utils.training.layer_decay import layer_table
+from utils.training.layer_decay import layer_lr_table
 from utils.training.optim import select_optimizer
 from utils.training.optimizer_step import OptimizerStep
-from utils.training.ready_parts import check_optimizer, notes_on_optimizer
+from utils.training.ready_parts import check_optimizer, optimizer_notes
 from utils.training.ready_schedule import select_schedule
 
 # A subclass of Trainer that overrides one of these methods may have values in its rows that are not predictable.
-RECORDING = (
+VALUE_METHODS = (
     'run_epoch train_per_epoch train_step record_loss loss_parts compute_loss val_per_epoch evaluate record_overall '
     'end_epoch'
 ).split()
@@ -26,7 +26,7 @@ def build_selector(trainer):
     Raises:
         DanluError: no epoch will have the monitored value.
     """
-    changed = trainer.overridden(RECORDING)
+    changed = trainer.overridden(VALUE_METHODS)
     validates = trainer.val_loader is not None or 'val_per_epoch' in changed
     selection = selector_from_options(trainer.args, trainer.metrics['val'], validates)
     if not changed:
@@ -39,9 +39,9 @@ def build_optimizer(trainer, optimizer):
     if optimizer is not None:
         check_optimizer(optimizer, trainer.net)
         trainer.optimizer = optimizer
-        return notes_on_optimizer(optimizer, trainer.net)
+        return optimizer_notes(optimizer, trainer.net)
     trainer.optimizer = select_optimizer(trainer.net, trainer.args)
-    table = layer_table(trainer.net, trainer.optimizer) if trainer.args.lr_decay else []
+    table = layer_lr_table(trainer.net, trainer.optimizer) if trainer.args.lr_decay else []
     return [optimizer_line(trainer.args), *table]
 
 

@@ -51,8 +51,8 @@ def begin_training(trainer, epochs=None):
     elif changed and not built_with['resumed']:
         trainer.selection = build_selector(trainer)
         trainer.logger.selection = trainer.selection
-        trainer.rebuild_update()
-        trainer.session.renew_record()
+        trainer.rebuild_optimizer_step()
+        trainer.session.rewrite_record()
     remember_build(trainer)
     trainer.has_started = True
 
@@ -85,13 +85,13 @@ def _reopen(trainer):
     """Resume the run of a Trainer whose train() has ended, from its last.pth."""
     args = trainer.args
     session = trainer.session
-    if session.saved is None:
+    if session.saved_position is None:
         raise DanluError('nothing was saved before the training was interrupted: make a new Trainer')
     args.resume = args.model_dir
     session.preemption = select_preemption(args)
     trainer.nonfinite = NonFinitePolicy(trainer)
     session.reset()
-    trainer.rebuild_update()
+    trainer.rebuild_optimizer_step()
     session.open([])
 
 

@@ -28,7 +28,7 @@ def freeze(net, parts):
     if not trained:
         raise DanluError(f'--freeze {" ".join(parts)}: nothing is left to train; name fewer parts')
     total = sum(p.numel() for p in net.parameters())
-    norms = len(_norms(net, parts))
+    norms = len(_tracking_norms(net, parts))
     kept = f'; norms that keep their statistics: {norms}' if norms else ''
     return [f'frozen: {total - trained:,} of {total:,} parameters, {trained:,} are trained{kept}']
 
@@ -44,11 +44,11 @@ def train_mode(model, parts):
         parts: what `freeze` was given (list of str or None).
     """
     model.train()
-    for norm in _norms(unwrap_model(model), parts or []):
+    for norm in _tracking_norms(unwrap_model(model), parts or []):
         norm.eval()
 
 
-def _norms(net, parts):
+def _tracking_norms(net, parts):
     """Return the modules of `parts` that have running statistics: batch norms, and instance norms that track them."""
     return [
         module

@@ -14,10 +14,10 @@ from utils.drawing.matplotlib_import import import_matplotlib
 from utils.training.freeze import train_mode
 from utils.training.run_messages import repeat_command
 
-LOWEST, HIGHEST, STEPS = 1e-7, 10.0, 120
-SMOOTH = 0.9  # share of the past in the smoothed loss
-WIDTH = 9  # learning rates over which the slope is smoothed: a single lucky batch is not a place to choose
-TOO_MUCH = 4.0  # times the least loss so far: from there on it diverges
+MIN_TRIED_LR, MAX_TRIED_LR, TRIED_LR_COUNT = 1e-7, 10.0, 120
+LOSS_SMOOTHING = 0.9  # share of the past in the smoothed loss
+SLOPE_WINDOW_STEPS = 9  # learning rates over which the slope is smoothed: a single lucky batch is not a place to choose
+DIVERGENCE_FACTOR = 4.0  # times the least loss so far: from there on it diverges
 
 
 def find_lr(trainer):
@@ -34,29 +34,30 @@ def find_lr(trainer):
     Raises:
         DanluError: the loader is empty, or the loss falls nowhere.
     """
-    rates, losses = try_rates(trainer)
+    rates, losses = try_learning_rates(trainer)
     trainer.close()
-    if len(losses) < 2 * WIDTH:
+    if len(losses) < 2 * SLOPE_WINDOW_STEPS:
         raise DanluError('--find_lr: the loss is not finite from the start: look at the data, the loss and --amp')
-    falling = np.convolve(losses, np.full(WIDTH, 1 / WIDTH), 'valid')[: max(2, losses.argmin())]  # up to the least
+    window = np.full(SLOPE_WINDOW_STEPS, 1 / SLOPE_WINDOW_STEPS)
+    falling = np.convolve(losses, window, 'valid')[: max(2, losses.argmin())]  # up to the lowest loss
     slopes = np.gradient(falling)
-    steepest = rates[slopes.argmin() + WIDTH // 2]
+    steepest = rates[slopes.argmin() + SLOPE_WINDOW_STEPS // 2]
     if slopes.min() >= 0:
         raise DanluError('--find_lr: the loss does not fall at any learning rate: look at the data and the loss')
     path = Path(trainer.args.model_dir) / 'find_lr.png'
-    draw(path, rates, losses, steepest)
+    plot_losses(path, rates, losses, steepest)
     print(f'learning rates: the loss falls most steeply at {steepest:.2g}, is least at {rates[losses.argmin()]:.2g}')
     print(f'plot: {path}')
     print(f'to train with it: {repeat_command(trainer)} --lr {steepest:.2g}')
     return float(steepest)
 
 
-def try_rates(trainer):
+def try_learning_rates(trainer):
     """Return the learning rates that were tried and the smoothed losses after each (float64 arrays, equally long)."""
     train_mode(trainer.model, trainer.args.freeze)
-    batches = endless(trainer.train_loader)
+    batches = repeat_batches(trainer.train_loader)
     rates, losses, smoothed = [], [], 0.0
-    for number, rate in enumerate(np.geomspace(LOWEST, HIGHEST, STEPS), 1):
+    for number, rate in enumerate(np.geomspace(MIN_TRIED_LR, MAX_TRIED_LR, TRIED_LR_COUNT), 1):
         for group in trainer.optimizer.param_groups:
             group['lr'] = rate * group.get('lr_share', 1.0)
         _, predictions, targets = trainer.step(next(batches))
@@ -66,16 +67,18 @@ def try_rates(trainer):
         scaler.scale(loss).backward()
         trainer.update.guard.step(scaler)
         scaler.update()
-        smoothed = SMOOTH * smoothed + (1 - SMOOTH) * loss.item()
-        unbiased = smoothed / (1 - SMOOTH**number)
-        if not math.isfinite(unbiased) or (number > STEPS // 10 and unbiased > TOO_MUCH * min(losses)):
+        smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * loss.item()
+        unbiased = smoothed / (1 - LOSS_SMOOTHING**number)
+        if not math.isfinite(unbiased):
+            break
+        if number > TRIED_LR_COUNT // 10 and unbiased > DIVERGENCE_FACTOR * min(losses):
             break
         rates.append(rate)
         losses.append(unbiased)
     return np.array(rates), np.array(losses)
 
 
-def endless(loader):
+def repeat_batches(loader):
     """Yield a loader's batches, again and again.
 
     Raises:
@@ -89,7 +92,7 @@ def endless(loader):
             raise DanluError('there is no batch to train on: the loader is empty')
 
 
-def draw(path, rates, losses, steepest):
+def plot_losses(path, rates, losses, steepest):
     """Plot smoothed losses over learning rates (arrays) into a PNG file, the steepest place marked."""
     import_matplotlib()
     from matplotlib.figure import Figure

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-ROWS = 64  # of the table at most; deeper layers are summed up in those above them
-WIDTHS = {'layer': 40, 'kind': 28, 'output': 18}  # of the columns at most, in characters
+MAX_LAYER_ROWS = 64  # of the table at most; deeper layers are summed up in those above them
+MAX_COLUMN_CHARS = {'layer': 40, 'kind': 28, 'output': 18}  # of the columns at most, in characters
 
 
 @dataclass
-class Row:
+class LayerRow:
     """A layer, with what is inside of it, or a parameter that a layer has of its own."""
 
     name: str  # dotted; '' is the network
@@ -22,11 +22,11 @@ class Row:
     parameters: int
     flops: int = 0
     output: str = ''
-    parts: list = field(default_factory=list)  # of Row
+    parts: list = field(default_factory=list)  # of LayerRow
 
-    def ran(self):
+    def was_called(self):
         """Return whether it, or something in it, was called (bool)."""
-        return bool(self.output) or any(part.ran() for part in self.parts)
+        return bool(self.output) or any(part.was_called() for part in self.parts)
 
     def depth(self):
         """Return how many names it is below the network (int)."""
@@ -52,14 +52,14 @@ def model_table(net, args):
         problem = 'the size of a sample is not known'
     if problem:
         seen, total = {}, None
-    lines = _drawn(_row_of(net, '', seen, set()))
+    lines = _table_lines(_layer_row(net, '', seen, set()))
     parameters = list(net.parameters())
     trained = sum(p.numel() for p in parameters if p.requires_grad)
     summary = f'parameters: {sum(p.numel() for p in parameters):,}, trainable: {trained:,}'
     if problem:
         return [*lines, summary, f'no outputs and no FLOPs: {problem}']
     sample = 'x'.join(map(str, shape[1:]))
-    return [*lines, f'{summary}; FLOPs of one sample of {sample}, forward: {total:,} ({_short(total)})']
+    return [*lines, f'{summary}; FLOPs of one sample of {sample}, forward: {total:,} ({_short_count(total)})']
 
 
 def _run_on_meta(net, shape):
@@ -82,7 +82,7 @@ def _run_on_meta(net, shape):
     def after(name):
         def hook(module, inputs, output):
             flops = counter.get_total_flops() - running[name].pop()
-            shown, sum_so_far = seen.get(name, (_shape_of(output), 0))
+            shown, sum_so_far = seen.get(name, (_output_shape(output), 0))
             seen[name] = shown, sum_so_far + flops
 
         return hook
@@ -104,7 +104,7 @@ def _copy_on_meta(net):
     """Return a copy of a network, in eval mode and without hooks, whose tensors are on the meta device."""
     attributes = (value for module in net.modules() for value in vars(module).values() if torch.is_tensor(value))
     # What copy.deepcopy finds here it takes for copied already, so that no weight is really copied.
-    known = {id(tensor): _empty(tensor) for tensor in (*net.parameters(), *net.buffers(), *attributes)}
+    known = {id(tensor): _on_meta(tensor) for tensor in (*net.parameters(), *net.buffers(), *attributes)}
     copied = copy.deepcopy(net, known)
     for module in copied.modules():
         for name, hooks in vars(module).items():
@@ -113,44 +113,44 @@ def _copy_on_meta(net):
     return copied.eval()
 
 
-def _empty(tensor):
+def _on_meta(tensor):
     empty = torch.empty_like(tensor, device='meta')
     return torch.nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else empty
 
 
-def _row_of(module, name, seen, listed):
-    """Return the Row of a module with those of its parts; what `listed` (set of ids) holds already is left out."""
+def _layer_row(module, name, seen, listed):
+    """Return the LayerRow of a module with those of its parts; what `listed` (set of ids) holds already is left out."""
     output, flops = seen.get(name, ('', 0))
-    row = Row(name, type(module).__name__, sum(p.numel() for p in module.parameters()), flops, output)
+    row = LayerRow(name, type(module).__name__, sum(p.numel() for p in module.parameters()), flops, output)
     prefix = f'{name}.' if name else ''
     for child_name, child in module.named_children():
         if id(child) not in listed:
             listed.add(id(child))
-            row.parts.append(_row_of(child, prefix + child_name, seen, listed))
-    if name in seen and not any(part.ran() for part in row.parts):
+            row.parts.append(_layer_row(child, prefix + child_name, seen, listed))
+    if name in seen and not any(part.was_called() for part in row.parts):
         row.parts = []  # attention of torch.nn reads the weights of its parts without calling them
     if row.parts:
         own = module.named_parameters(recurse=False)
-        row.parts = [Row(prefix + n, 'Parameter', p.numel(), 0, _size(p.shape)) for n, p in own] + row.parts
+        row.parts = [LayerRow(prefix + n, 'Parameter', p.numel(), 0, _shape_text(p.shape)) for n, p in own] + row.parts
     if not row.flops:  # a list of modules is not called itself
         row.flops = sum(part.flops for part in row.parts)
     row.parts = [part for part in row.parts if part.parameters or part.flops]
     return row
 
 
-def _drawn(root):
-    """Return the lines of the table down to the depth at which it has no more than ROWS rows."""
+def _table_lines(root):
+    """Return the lines of the table down to the depth at which it has no more than MAX_LAYER_ROWS rows."""
     levels, level = [], root.parts
     while level:
         levels.append(level)
         level = [part for row in level for part in row.parts]
     depth, rows = 1, len(root.parts)
-    while depth < len(levels) and rows + len(levels[depth]) <= ROWS:
+    while depth < len(levels) and rows + len(levels[depth]) <= MAX_LAYER_ROWS:
         rows += len(levels[depth])
         depth += 1
     cells = [('layer', 'kind', 'output', 'parameters', 'FLOPs')]
-    cells += [_cells(row) for row in _down_to(root, depth) or [root]]
-    widths = [min(max(map(len, column)), WIDTHS.get(column[0], 20)) for column in zip(*cells, strict=True)]
+    cells += [_cells(row) for row in _rows_to_depth(root, depth) or [root]]
+    widths = [min(max(map(len, column)), MAX_COLUMN_CHARS.get(column[0], 20)) for column in zip(*cells, strict=True)]
     lines = [_line(row, widths) for row in cells]
     lines.insert(1, '-' * max(map(len, lines)))
     if depth < len(levels):
@@ -158,17 +158,17 @@ def _drawn(root):
     return lines
 
 
-def _down_to(row, depth):
+def _rows_to_depth(row, depth):
     """Return the rows below a row, in order, to `depth` (int)."""
     below = []
     for part in row.parts if row.depth() < depth else []:
-        below += [part, *_down_to(part, depth)]
+        below += [part, *_rows_to_depth(part, depth)]
     return below
 
 
 def _cells(row):
     shown = '  ' * (row.depth() - 1) + (row.name.rpartition('.')[2] or '-')
-    return shown, row.kind, row.output, f'{row.parameters:,}', _short(row.flops) if row.flops else ''
+    return shown, row.kind, row.output, f'{row.parameters:,}', _short_count(row.flops) if row.flops else ''
 
 
 def _line(cells, widths):
@@ -179,21 +179,21 @@ def _line(cells, widths):
     return '  '.join(texts).rstrip()
 
 
-def _shape_of(output):
+def _output_shape(output):
     """Return the shape (str) of a layer's output, without the batch; of several outputs the first and '...'."""
     if torch.is_tensor(output):
-        return _size(output.shape[1:])
+        return _shape_text(output.shape[1:])
     several = list(output.values()) if isinstance(output, dict) else output
     if isinstance(several, list | tuple) and several:
-        return f'{_shape_of(several[0])} ...' if len(several) > 1 else _shape_of(several[0])
+        return f'{_output_shape(several[0])} ...' if len(several) > 1 else _output_shape(several[0])
     return '-'
 
 
-def _size(shape):
+def _shape_text(shape):
     return 'x'.join(map(str, shape)) or '1'
 
 
-def _short(flops):
+def _short_count(flops):
     """Return a number of FLOPs in four digits: 1234567 -> '1.235 M'."""
     for unit, size in (('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
         if flops >= size:

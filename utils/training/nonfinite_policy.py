@@ -187,7 +187,7 @@ class NonFinitePolicy:
         origin, count = policy_state['gone_back'] if policy_state['fresh'] else [origin, 0]
         if count == MAX_ROLLBACKS:
             raise DanluError(f'{text}. Going back to the weights of {origin} has not helped {MAX_ROLLBACKS} times')
-        position, shown = (trainer.batch, trainer.epoch_rng), trainer.session.shown
+        position, shown = (trainer.batch, trainer.epoch_rng), trainer.session.images_written
         counters = 'steps', 'batches_left', 'waiting_batches', 'step_batches', 'batch_numbers'
         step_position = {name: getattr(update, name) for name in counters}
         rng, last, failures = get_rng_state(), max(self.skipped_batches), self.failures_in_a_row
@@ -196,12 +196,12 @@ class NonFinitePolicy:
         set_rng_state(rng)
         self.restore_sums(state, saved_batch)
         trainer.batch, trainer.epoch_rng, trainer.resumed_at = *position, 0
-        trainer.session.shown = shown
+        trainer.session.images_written = shown
         self.restore_position(step_position, state['step'])
         earlier = policy_state['left_out'] if saved_batch else []  # else they are of the epoch before
         self.skipped_batches = sorted({*earlier, *range(saved_batch + 1, last + 1)})
         self.failures_in_a_row, self.rollbacks, self.is_rolled_back = failures, [origin, count + 1], True
-        trainer.session.preemption.asked = True  # so that a resumed run does the same
+        trainer.session.preemption.save_requested = True  # so that a resumed run does the same
         return origin
 
     def restore_sums(self, state, saved_batch):

@@ -10,7 +10,7 @@ from utils.distributed import processes
 from utils.distributed.fsdp import local_shard
 from utils.runs.async_writer import snapshot
 from utils.runs.checkpoint import save_checkpoint, unwrap_model
-from utils.training.run_messages import how_to_resume, repeat_command, resumes_in_python
+from utils.training.run_messages import repeat_command, resume_command, resumes_in_python
 
 NONFINITE_FILE = 'diverged.pth'
 MAX_NAMES_SHOWN = 8  # of samples or parameters in a message
@@ -69,8 +69,8 @@ def next_steps(trainer, in_data=False):
     if own or resumes_in_python(trainer):
         lower = 'that of the ready-made optimizer' if own else f'train_args(lr={args.lr / 10:g}, ...)'
     text = 'Mend the data' if in_data else f'Look at the data, or lower the learning rate: {lower}'
-    if args.on_nan == 'stop' and trainer.session.saved is not None:
-        text += f'; or go on without it: {how_to_resume(trainer, on_nan="skip")}'
+    if args.on_nan == 'stop' and trainer.session.saved_position is not None:
+        text += f'; or go on without it: {resume_command(trainer, on_nan="skip")}'
     return text
 
 

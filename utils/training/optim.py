@@ -16,7 +16,7 @@ from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_prefixes, is_in_module
 from utils.base.registry import load_entry
 from utils.distributed.fsdp import is_sharded
-from utils.training.layer_decay import layer_shares
+from utils.training.layer_decay import layer_lr_shares
 
 OPTIMIZERS = {
     'sgd': 'torch.optim.SGD',
@@ -64,10 +64,10 @@ SCHEDULES = {
     'plateau': 'utils.training.optim.plateau',
 }
 # What --gamma is where it is left out: by step or epoch, so that a run of usual length learns to its end.
-GAMMAS = {'step': 0.1, 'multistep': 0.1, 'exponential': 0.95, 'plateau': 0.1}
-UNFIT_IN_SHARDS = {'sgd': 'fused'}  # torch has no such step of shards
-START = 1e-3  # share of the learning rate with which a warm-up begins
-UNFIT = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
+DEFAULT_GAMMAS = {'step': 0.1, 'multistep': 0.1, 'exponential': 0.95, 'plateau': 0.1}
+UNSUPPORTED_WHEN_SHARDED = {'sgd': 'fused'}  # torch has no such step of shards
+WARMUP_START_FACTOR = 1e-3  # share of the learning rate with which a warm-up begins
+UNSUPPORTED_ARGUMENTS = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
 
 
 def select_optimizer(net, args):
@@ -94,9 +94,9 @@ def select_optimizer(net, args):
         offered['betas'] = tuple(
             value if given is None else given for given, value in zip((args.momentum, args.beta), own, strict=False)
         )
-    offered.pop(UNFIT.get(args.optimizer), None)
+    offered.pop(UNSUPPORTED_ARGUMENTS.get(args.optimizer), None)
     if is_sharded(net):
-        offered.pop(UNFIT_IN_SHARDS.get(args.optimizer), None)
+        offered.pop(UNSUPPORTED_WHEN_SHARDED.get(args.optimizer), None)
     given = {name: value for name, value in offered.items() if name in takes and value is not None}
     return kind(parameter_groups(net, args), **given)
 
@@ -119,7 +119,7 @@ def parameter_groups(net, args):
         check_prefixes(f'--lr_of {prefix}={share:g}', [prefix], [name for name, _ in net.named_parameters()])
         if not any(is_in_module(name, prefix) for name in trained):
             raise DanluError(f'--lr_of {prefix}={share:g}: all of it is frozen; leave it out here or of --freeze')
-    by_depth = {} if args.lr_decay is None else layer_shares(net, args.lr_decay)
+    by_depth = {} if args.lr_decay is None else layer_lr_shares(net, args.lr_decay)
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -174,7 +174,7 @@ class Schedule:
                 f'--max_steps {args.max_steps}: the run ends before, after {args.epochs * steps_per_epoch} steps '
                 f'(--epochs {args.epochs}); leave it out, or give more --epochs'
             )
-        warm, total = warm_up_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
+        warm, total = count_warmup_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
         rest = min(total, args.max_steps or total) - warm
         if rest < 1:
             given = f'steps {warm}' if args.warmup_steps else f'epochs {args.warmup_epochs:g}'
@@ -183,7 +183,7 @@ class Schedule:
         self.by_value = main if isinstance(main, lr_scheduler.ReduceLROnPlateau) else None
         by_step = [] if self.by_value or main is None else [main]
         if warm:
-            by_step.insert(0, lr_scheduler.LinearLR(optimizer, START, total_iters=warm))
+            by_step.insert(0, lr_scheduler.LinearLR(optimizer, WARMUP_START_FACTOR, total_iters=warm))
         self.by_step = by_step[0] if len(by_step) == 1 else None
         if len(by_step) == 2:
             self.by_step = lr_scheduler.SequentialLR(optimizer, by_step, [warm])
@@ -202,7 +202,7 @@ class Schedule:
 
     def state_dict(self):
         """Return where it stands: dict of plain values."""
-        return {name: plain(part.state_dict()) for name, part in self._parts()} | {'last_lr': self.last_lr}
+        return {name: plain_state(part.state_dict()) for name, part in self._parts()} | {'last_lr': self.last_lr}
 
     def load_state_dict(self, state):
         """Go on where `state_dict` was taken, after the optimizer has loaded its own state."""
@@ -215,7 +215,7 @@ class Schedule:
         return [(name, part) for name, part in parts if part is not None]
 
 
-def warm_up_steps(args, steps_per_epoch):
+def count_warmup_steps(args, steps_per_epoch):
     """Return how many optimizer steps (int) the warm-up takes, by args.warmup_steps or args.warmup_epochs."""
     return args.warmup_steps or round(args.warmup_epochs * steps_per_epoch)
 
@@ -231,7 +231,7 @@ def step(optimizer, args, steps_per_epoch, rest, mode):
 
 def multistep(optimizer, args, steps_per_epoch, rest, mode):
     """Return the schedule that multiplies by --gamma after each of the epochs --lr_steps."""
-    warm = warm_up_steps(args, steps_per_epoch)
+    warm = count_warmup_steps(args, steps_per_epoch)
     places = [max(1, round(epoch * steps_per_epoch) - warm) for epoch in args.lr_steps]
     return lr_scheduler.MultiStepLR(optimizer, places, args.gamma)
 
@@ -243,10 +243,10 @@ def exponential(optimizer, args, steps_per_epoch, rest, mode):
 
 def cosine(optimizer, args, steps_per_epoch, rest, mode):
     """Return the half cosine down to --lr_min at the end of the run (Loshchilov and Hutter 2017, SGDR)."""
-    return SharedCosineLR(optimizer, rest, args.lr_min)
+    return GroupCosineLR(optimizer, rest, args.lr_min)
 
 
-class SharedCosineLR(lr_scheduler.CosineAnnealingLR):
+class GroupCosineLR(lr_scheduler.CosineAnnealingLR):
     """CosineAnnealingLR whose lowest learning rate in each group is eta_min times the group's 'lr_share'.
 
     Attributes:
@@ -260,12 +260,12 @@ class SharedCosineLR(lr_scheduler.CosineAnnealingLR):
 
     def get_lr(self):
         """Return the next learning rate of each group (list of float)."""
-        return self._of_each_group(super().get_lr)
+        return self._rates_by_group(super().get_lr)
 
     def _get_closed_form_lr(self):
-        return self._of_each_group(super()._get_closed_form_lr)
+        return self._rates_by_group(super()._get_closed_form_lr)
 
-    def _of_each_group(self, rates):
+    def _rates_by_group(self, rates):
         """Return what torch's function `rates` gives for each group with the lowest rate of that group."""
         lowest, found = self.eta_min, []
         for number, group in enumerate(self.optimizer.param_groups):
@@ -299,25 +299,25 @@ def plateau(optimizer, args, steps_per_epoch, rest, mode):
 
 
 def restore_scheduler(scheduler, state):
-    """Let a scheduler go on from a state that `plain` returned of its own; ValueError where it is of another one."""
-    for name, value in plain(scheduler.state_dict()).items():
+    """Load the state that `plain_state` returned into a scheduler; ValueError if it is of another scheduler."""
+    for name, value in plain_state(scheduler.state_dict()).items():
         then = state.get(name)
-        if None not in (value, then) and _kind_of(then) != _kind_of(value):
+        if None not in (value, then) and _container_type(then) != _container_type(value):
             raise ValueError(f'{name} of the scheduler is of type {type(then).__name__}')
     scheduler.load_state_dict(state)
     for each in getattr(scheduler, '_schedulers', [scheduler]):
-        if isinstance(each, lr_scheduler.MultiStepLR):  # `plain` made a dict of its Counter
+        if isinstance(each, lr_scheduler.MultiStepLR):  # `plain_state` made a dict of its Counter
             each.milestones = Counter(each.milestones)
 
 
-def _kind_of(value):
+def _container_type(value):
     return next((kind for kind in (str, list, dict) if isinstance(value, kind)), None)
 
 
-def plain(value):
+def plain_state(value):
     """Return a scheduler's state as dicts, lists and plain values, which a checkpoint may hold."""
     if isinstance(value, dict):  # also collections.Counter
-        return {key: plain(item) for key, item in value.items()}
+        return {key: plain_state(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [plain_state(item) for item in value]
     return value.item() if torch.is_tensor(value) else value

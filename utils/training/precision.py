@@ -16,19 +16,19 @@ from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed import processes
 from utils.tasks.tasks import has_pictures
 
-DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-WORTH = 1.03  # times as fast as without, or it stays off
-ROUNDS, SECONDS = 100, 3.0  # of one comparison, whichever ends first
-CLOSE = 0.05  # how far the loss may move, as a share of it
+AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
+MIN_SPEEDUP = 1.03  # times as fast as without, or it stays off
+MAX_TIMED_ROUNDS, MAX_TIMED_SECONDS = 100, 3.0  # of one comparison, whichever ends first
+MAX_LOSS_CHANGE = 0.05  # how far the loss may move, as a share of it
 
 
 def forward(net, images, amp):
-    """Return the network's predictions, float32 also where `amp` (key of DTYPES or None) computes with 16 bits."""
+    """Return the network's predictions, float32 also where `amp` (key of AMP_DTYPES or None) computes with 16 bits."""
     if amp is None:
         return net(images)
-    with torch.autocast(images.device.type, DTYPES[amp]):
+    with torch.autocast(images.device.type, AMP_DTYPES[amp]):
         predictions = net(images)
-    half = torch.is_tensor(predictions) and predictions.dtype in DTYPES.values()
+    half = torch.is_tensor(predictions) and predictions.dtype in AMP_DTYPES.values()
     return predictions.float() if half else predictions
 
 
@@ -59,7 +59,7 @@ def compile_network(net, image):
         net.train(training)
 
 
-def choose_fast(trainer, alone=True):
+def choose_speed_options(trainer, alone=True):
     """Turn on those of channels_last, amp and compile that a trainer's args left open and that make its step faster.
 
     Args:
@@ -87,14 +87,16 @@ def choose_fast(trainer, alone=True):
     if batch is None:
         raise DanluError('there is no batch to train on: the loader is empty')
     batch = trainer.to_device(batch)
-    found, line = processes.broadcast_from_rank0(lambda: find_fast(trainer.net, trainer.compute_loss, batch, wanted))
+    found, line = processes.broadcast_from_rank0(
+        lambda: find_speed_options(trainer.net, trainer.compute_loss, batch, wanted)
+    )
     set_rng_state(state)
     for name, value in found.items():
         setattr(args, name, value)
     return line
 
 
-def find_fast(net, loss_of, batch, wanted):
+def find_speed_options(net, loss_of, batch, wanted):
     """Try options one after the other on a copy of a network, and keep what makes its training step faster.
 
     Args:
@@ -111,12 +113,12 @@ def find_fast(net, loss_of, batch, wanted):
     for name, value in wanted.items():
         shown = name if value is True else f'{name} {value}'
         try:
-            old, new = (Variant(net, loss_of, batch, options) for options in (chosen, chosen | {name: value}))
-            gain, change = compare(old, new)
+            old, new = (TimedNetwork(net, loss_of, batch, options) for options in (chosen, chosen | {name: value}))
+            gain, change = compare_speed(old, new)
         except (RuntimeError, DanluError) as error:  # memory, an operation without this type, a missing compiler
             report.append(f'{shown} off (fails here: {first_line(error)})')
             continue
-        faster, same = gain >= WORTH, change <= CLOSE
+        faster, same = gain >= MIN_SPEEDUP, change <= MAX_LOSS_CHANGE
         if faster and same:
             chosen[name] = value
         reason = '' if same else f', but moves the loss by {change:.0%}'
@@ -125,7 +127,7 @@ def find_fast(net, loss_of, batch, wanted):
     return off | chosen, f'fast on this device: {", ".join(report) or "nothing left to try"}'
 
 
-class Variant:
+class TimedNetwork:
     """A copy of a network with some options, whose training steps are timed."""
 
     def __init__(self, net, loss_of, batch, options):
@@ -144,21 +146,21 @@ class Variant:
 
     def seconds(self):
         """Return how long a step took: forward, loss and backward."""
-        _wait_for(self.images.device)
+        _synchronize(self.images.device)
         started = time.perf_counter()
         self.net.train().zero_grad(set_to_none=True)
         self.loss_of(forward(self.net, self.images, self.amp), self.targets).backward()
-        _wait_for(self.images.device)
+        _synchronize(self.images.device)
         return time.perf_counter() - started
 
 
-def compare(old, new):
-    """Return how many times as fast a Variant is as an older one, and how far the loss moved as a share of it."""
+def compare_speed(old, new):
+    """Return how many times as fast a TimedNetwork is as an older one, and how far the loss moved as a share of it."""
     before, after = old.loss(), new.loss()
     change = abs(after - before) / max(abs(before), 1e-3)
     old.seconds(), new.seconds()  # to warm up
     started, ratios = time.perf_counter(), []
-    while len(ratios) < ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < SECONDS):
+    while len(ratios) < MAX_TIMED_ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < MAX_TIMED_SECONDS):
         ratios.append(old.seconds() / new.seconds())
     return statistics.median(ratios), math.inf if math.isnan(change) else change
 
@@ -168,6 +170,6 @@ def first_line(error):
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _wait_for(device):
+def _synchronize(device):
     if device.type == 'cuda':
         torch.cuda.synchronize(device)

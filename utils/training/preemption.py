@@ -17,11 +17,11 @@ from utils.base.streams import guard_output
 from utils.distributed import processes
 
 # How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
-GONE = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
-ECHO = 2.0  # seconds in which a second Ctrl-C is the first one once more
+WORKER_EXIT_ERRORS = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
+REPEATED_SIGNAL_SECONDS = 2.0  # seconds in which a second Ctrl-C is the first one once more
 
 
-class Interrupted(RuntimeError):
+class EvaluationInterrupted(RuntimeError):
     """Ends a pass over data that is not part of what is saved: it begins anew."""
 
 
@@ -34,46 +34,46 @@ class Preemption:
 
     Attributes:
         signal: the signal (int) that asked for the end, or None.
-        asked: whether the state is to be saved as soon as that can be (bool).
+        save_requested: whether the state is to be saved as soon as that can be (bool).
     """
 
     def __init__(self, save_steps=None, save_minutes=None):
         self.save_steps, self.seconds = save_steps, None if save_minutes is None else 60 * save_minutes
-        self.signal, self.asked, self.saved_steps, self.saved_at = None, False, 0, time.monotonic()
+        self.signal, self.save_requested, self.saved_steps, self.saved_at = None, False, 0, time.monotonic()
 
-    def due(self, steps):
+    def is_save_due(self, steps):
         """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
-        return self.signal is not None or self._is_turn(steps) or self._is_time()
+        return self.signal is not None or self._steps_due(steps) or self._time_due()
 
-    def _is_turn(self, steps):
-        return self.asked or (self.save_steps is not None and steps - self.saved_steps >= self.save_steps)
+    def _steps_due(self, steps):
+        return self.save_requested or (self.save_steps is not None and steps - self.saved_steps >= self.save_steps)
 
-    def _is_time(self):
+    def _time_due(self):
         return self.seconds is not None and time.monotonic() - self.saved_at >= self.seconds
 
-    def saved(self, steps):
+    def mark_saved(self, steps):
         """Take note that the state after so many optimizer steps was saved."""
-        self.saved_steps, self.saved_at, self.asked = steps, time.monotonic(), False
+        self.saved_steps, self.saved_at, self.save_requested = steps, time.monotonic(), False
 
-    def watching(self):
+    def catch_signals(self):
         """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
         process = os.getpid()
 
         def notice(number, frame):
             if os.getpid() == process:
-                self._notice(number, frame)
+                self._on_signal(number, frame)
             elif number == signal.SIGTERM:  # a worker process was just forked, and prepare_worker has not run yet
-                _leave(number, frame)
+                _exit_worker(number, frame)
 
         return handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, notice)
 
-    def guarded(self, batches, stop):
+    def guard_batches(self, batches, stop):
         """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
         batches = iter(batches)
         while True:
             try:
                 batch = next(batches, batches)
-            except GONE:
+            except WORKER_EXIT_ERRORS:
                 if self.signal is None:
                     raise
                 stop()
@@ -82,17 +82,17 @@ class Preemption:
                 return
             yield batch
 
-    def agree(self):
+    def sync_signals(self):
         """Make what is known of signals the same for all processes that work together; here there is one."""
 
-    def _notice(self, number, frame):
+    def _on_signal(self, number, frame):
         if self.signal is not None and number in IMMEDIATE_SIGNALS:
-            _end_by(number)
+            _raise_signal(number)
         self.signal = self.signal or number
 
-    def stop(self):
+    def raise_for_signal(self):
         """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with 128 and its number."""
-        _end_by(self.signal)
+        _raise_signal(self.signal)
 
 
 class SharedPreemption(Preemption):
@@ -102,35 +102,36 @@ class SharedPreemption(Preemption):
 
     Args:
         save_steps, save_minutes: as Preemption has them.
-        agreement: utils.distributed.processes.AsyncFlagReduce.
+        flag_reduce: utils.distributed.processes.AsyncFlagReduce.
     """
 
-    def __init__(self, save_steps, save_minutes, agreement):
+    def __init__(self, save_steps, save_minutes, flag_reduce):
         super().__init__(save_steps, save_minutes)
-        self.agreement, self.noticed, self.noticed_at, self.told_before = agreement, None, 0.0, False
+        self.flag_reduce, self.own_signal, self.own_signal_time, self.time_was_sent = flag_reduce, None, 0.0, False
 
-    def due(self, steps):
+    def is_save_due(self, steps):
         """Return whether the state is to be saved after so many optimizer steps (bool), to all processes the same."""
-        is_time, self.signal = self.agreement.exchange(self._is_time(), self.noticed)
-        outdated, self.told_before = self.told_before, False  # that it is time was told before the last saving
-        return self.signal is not None or self._is_turn(steps) or (is_time and not outdated)
+        is_time, self.signal = self.flag_reduce.exchange(self._time_due(), self.own_signal)
+        outdated, self.time_was_sent = self.time_was_sent, False  # that it is time was told before the last saving
+        return self.signal is not None or self._steps_due(steps) or (is_time and not outdated)
 
-    def agree(self):
+    def sync_signals(self):
         """Make what is known of signals the same for all processes."""
-        _, self.signal = self.agreement.exchange(False, self.noticed)
+        _, self.signal = self.flag_reduce.exchange(False, self.own_signal)
 
-    def saved(self, steps):
+    def mark_saved(self, steps):
         """Take note that the state after so many optimizer steps was saved."""
-        super().saved(steps)
-        self.told_before = True
+        super().mark_saved(steps)
+        self.time_was_sent = True
 
-    def _notice(self, number, frame):
+    def _on_signal(self, number, frame):
         now = time.monotonic()
-        # A terminal sends Ctrl-C to all processes, and torchrun hands it on to those that it has started.
-        if self.noticed is not None and number in IMMEDIATE_SIGNALS and now - self.noticed_at > ECHO:
-            _end_by(number)
-        if self.noticed is None:
-            self.noticed, self.noticed_at = number, now
+        # A terminal sends Ctrl-C to all processes, and torchrun forwards it to the processes that it started.
+        is_second = self.own_signal is not None and now - self.own_signal_time > REPEATED_SIGNAL_SECONDS
+        if is_second and number in IMMEDIATE_SIGNALS:
+            _raise_signal(number)
+        if self.own_signal is None:
+            self.own_signal, self.own_signal_time = number, now
 
 
 def select_preemption(args):
@@ -150,21 +151,21 @@ def prepare_worker(_):
     """
     guard_output()
     ignore_group_signals()
-    signal.signal(signal.SIGTERM, _leave)
-    threading.Thread(target=_leave_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    signal.signal(signal.SIGTERM, _exit_worker)
+    threading.Thread(target=_exit_with_parent, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
-def _leave_with(parent):
+def _exit_with_parent(parent):
     """Wait until the process that this one works for has ended, and end this one."""
     parent.join()
     os._exit(0)
 
 
-def _leave(number, frame):
+def _exit_worker(number, frame):
     os._exit(0)
 
 
-def _end_by(number):
+def _raise_signal(number):
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)

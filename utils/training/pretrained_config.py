@@ -4,10 +4,10 @@ import importlib.util
 
 from utils.options.fit import numbers_text
 
-SMALLEST_SHARE = 0.01  # below, crop_pct is no share
+MIN_CROP_SHARE = 0.01  # below, crop_pct is no share
 
 
-def config_of_weights(args):
+def pretrained_config_of(args):
     """Return how the weights of --pretrained were evaluated: dict, {} where there are none or nothing is known.
 
     Args:
@@ -22,11 +22,11 @@ def config_of_weights(args):
         return {}
     library, _, name = args.model_type.partition(':')
     if library == 'timm' and importlib.util.find_spec('timm'):
-        return _of_timm(name)
-    return _of_torchvision(name, args.task) if library == 'torchvision' else {}
+        return _timm_config(name)
+    return _torchvision_config(name, args.task) if library == 'torchvision' else {}
 
 
-def _of_timm(name):
+def _timm_config(name):
     import timm
 
     architecture, _, tag = name.partition('.')
@@ -40,13 +40,13 @@ def _of_timm(name):
         'mean': list(config.mean),
         'std': list(config.std),
         'interpolation': config.interpolation if config.interpolation != 'random' else 'bilinear',
-        'crop_share': min(1.0, max(SMALLEST_SHARE, share)),
+        'crop_share': min(1.0, max(MIN_CROP_SHARE, share)),
         'image_size': list(config.input_size[1:]),
         'crop_mode': config.crop_mode,
     }
 
 
-def _of_torchvision(name, task):
+def _torchvision_config(name, task):
     from torchvision import models
 
     if name not in models.list_models(models.segmentation if task == 'segmentation' else models):
@@ -60,9 +60,9 @@ def _of_torchvision(name, task):
     return found
 
 
-def note_of_weights(args):
+def pretrained_notes(args):
     """Return the line (list of str) that says what the pretrained weights were made for, and what is otherwise here."""
-    config = config_of_weights(args)
+    config = pretrained_config_of(args)
     if not config:
         return []
     names = [name for name in ('mean', 'std', 'interpolation', 'crop_share', 'image_size') if name in config]

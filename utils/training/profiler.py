@@ -16,25 +16,25 @@ from utils.base.batches import length_or_none
 from utils.base.machine import cpu_cores, memory
 from utils.base.regular_files import made_regular
 from utils.tasks.tasks import task_of
-from utils.training.advice import PARTS, Facts, advise
+from utils.training.advice import STEP_PARTS, RunFacts, advise
 
-TRACE = 'trace.json.gz'
-LONG = 60  # steps of which no more than these are measured
+TRACE_FILE = 'trace.json.gz'
+MAX_PROFILED_STEPS = 60  # steps of which no more than these are measured
 
 
 def with_profiler(trainer, batches):
     """Return the batches (iterable); with --profile those of the first epoch are measured while they go by."""
-    if not trainer.session.to_profile:
+    if not trainer.session.is_profile_due:
         return batches
-    trainer.session.to_profile = False
-    # The trainer does not keep the Profile: in a circle, worker processes would be waited for until they time out.
-    return Profile(trainer).steps(iter(batches))
+    trainer.session.is_profile_due = False
+    # The trainer does not keep the StepProfiler: in a circle, worker processes would be waited for until they time out.
+    return StepProfiler(trainer).steps(iter(batches))
 
 
-class Profile:
+class StepProfiler:
     """Measures some steps of an epoch; the training itself stays the same to the last bit.
 
-        for batch in Profile(trainer).steps(batches):    # the same batches, an iterator
+        for batch in StepProfiler(trainer).steps(batches):    # the same batches, an iterator
 
     Some steps warm up, some are measured as a whole, some are timed part by part, and some are traced by torch.profiler
     under the same names. Methods are wrapped on the trainer and its loader, logger and optimizer for that long only.
@@ -53,54 +53,54 @@ class Profile:
 
     def __init__(self, trainer):
         self.trainer = trainer
-        self.names = dict(zip(PARTS, PARTS, strict=True))
+        self.names = dict(zip(STEP_PARTS, STEP_PARTS, strict=True))
         if trainer.prepare.augment is not None:
             self.names['copy'] = 'copy and augment'
         on_gpu = trainer.device.type == 'cuda'
         self.gpus = (getattr(trainer.model, 'device_ids', None) or [trainer.device]) if on_gpu else []
         self.part = self.mark = self.since = self.range = self.whole = None
-        self.timed, self.followed, self.lag, self.seconds = 0, 0, 0.0, dict.fromkeys(PARTS, 0.0)
+        self.timed, self.followed, self.gpu_wait, self.seconds = 0, 0, 0.0, dict.fromkeys(STEP_PARTS, 0.0)
 
     def steps(self, batches):
         """Yield the batches of an iterator and report what was measured as soon as it is."""
-        warm, whole, timed, traced = plan(operator.length_hint(self.trainer.train_loader, LONG))
+        warm, whole, timed, traced = plan_steps(operator.length_hint(self.trainer.train_loader, MAX_PROFILED_STEPS))
         if not self.gpus:
             os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the tracer would complain on stderr that there is no GPU
         yield from islice(batches, warm)
-        yield from self._as_a_whole(batches, whole)
-        with self._wrapped():
-            yield from self._followed(batches, timed, self._add_time)
+        yield from self._whole_steps(batches, whole)
+        with self._wrap_methods():
+            yield from self._steps_by_part(batches, timed, self._add_time)
             self.timed, recorded = self.followed, None
             if traced:
                 with profile(activities=self._activities(), acc_events=True) as recorded:  # else torch 2.10 warns
-                    yield from self._followed(batches, traced, self._name)
+                    yield from self._steps_by_part(batches, traced, self._name)
         self._report(warm + whole, recorded)
         yield from batches
 
-    def _as_a_whole(self, batches, count):
+    def _whole_steps(self, batches, count):
         self._wait()
         started = time.perf_counter()
         yield from islice(batches, count)
         self._wait()
         self.whole = (count, time.perf_counter() - started) if count else None
 
-    def _followed(self, batches, count, mark):
+    def _steps_by_part(self, batches, count, mark):
         """Yield up to `count` batches; `mark(part that ends, part that begins)` is called at each boundary."""
         self.mark, self.followed = mark, 0
         try:
             for _ in range(count):
-                self._enter('data')
+                self._begin_part('data')
                 batch = next(batches, self)
                 if batch is self:  # the loader did not know how long it is
                     return
-                self._enter('rest')
+                self._begin_part('rest')
                 self.followed += 1
                 yield batch
         finally:
-            self._enter(None)
+            self._begin_part(None)
             self.mark = None  # a method of its own: a circle that only the garbage collector would open
 
-    def _enter(self, part):
+    def _begin_part(self, part):
         """Begin a part (str, or None: no more) and return the one that it ends."""
         ended, self.part = self.part, part
         self.mark(ended, part)
@@ -112,7 +112,7 @@ class Profile:
         now = time.perf_counter()
         if ended is not None:
             self.seconds[ended] += now - self.since
-            self.lag += now - asked if ended in ('forward', 'loss', 'backward') else 0
+            self.gpu_wait += now - asked if ended in ('forward', 'loss', 'backward') else 0
         self.since = now
 
     def _name(self, ended, part):
@@ -127,7 +127,7 @@ class Profile:
             torch.cuda.synchronize(gpu)
 
     @contextmanager
-    def _wrapped(self):
+    def _wrap_methods(self):
         """Have the methods that a step calls say when they begin and end."""
         trainer = self.trainer
         undo = [
@@ -161,11 +161,11 @@ class Profile:
 
         @functools.wraps(method)
         def wrapper(*args, **kwargs):
-            before = self._enter(part)
+            before = self._begin_part(part)
             try:
                 return method(*args, **kwargs)
             finally:
-                self._enter(then if then and before in ('rest', 'backward') else before)
+                self._begin_part(then if then and before in ('rest', 'backward') else before)
 
         setattr(owner, name, wrapper)
         return functools.partial(delattr, owner, name) if own is None else functools.partial(setattr, owner, name, own)
@@ -180,31 +180,31 @@ class Profile:
             say('profile: nothing was measured, the epoch ended too early')
             return
         parts = {name: 1000 * seconds / self.timed for name, seconds in self.seconds.items()}
-        say(f'profile: mean of {counted(self.timed)}, after {before} others')
-        say('\n'.join(table({self.names[name]: time for name, time in parts.items()})))
+        say(f'profile: mean of {steps_text(self.timed)}, after {before} others')
+        say('\n'.join(breakdown_lines({self.names[name]: time for name, time in parts.items()})))
         if self.whole is not None:
             count, seconds = self.whole
             waits = ', without waiting for the GPU in each part' if self.gpus else ''
-            say(f'  {"as a whole before":<16}{1000 * seconds / count:>11.3f}  ({counted(count)}{waits})')
-        say(f'advice: {advise(parts, facts_of(self.trainer, 1000 * self.lag / self.timed))}')
+            say(f'  {"as a whole before":<16}{1000 * seconds / count:>11.3f}  ({steps_text(count)}{waits})')
+        say(f'advice: {advise(parts, run_facts(self.trainer, 1000 * self.gpu_wait / self.timed))}')
         if recorded is not None:
-            path = Path(self.trainer.args.model_dir) / TRACE
+            path = Path(self.trainer.args.model_dir) / TRACE_FILE
             save_trace(recorded, path)
-            say(f'trace: {path} ({counted(self.followed)}); open it in https://ui.perfetto.dev or chrome://tracing')
+            say(f'trace: {path} ({steps_text(self.followed)}); open it in https://ui.perfetto.dev or chrome://tracing')
 
 
-def plan(steps):
+def plan_steps(steps):
     """Return how many steps of an epoch warm up, are measured as a whole, are timed and are traced (tuple of int)."""
     warm, whole, traced = min(5, (steps + 1) // 4), min(10, steps // 6), min(5, (steps + 2) // 4)
     return warm, whole, min(40, steps - warm - whole - traced), traced
 
 
-def counted(number):
+def steps_text(number):
     """Return '1 step', '2 steps' ... (str)."""
     return f'{number} step' + 's' * (number != 1)
 
 
-def table(parts):
+def breakdown_lines(parts):
     """Return the lines (list of str) of a breakdown: dict from a part's name to its milliseconds per step."""
     whole = sum(parts.values())
     rows = [f'  {name:<16}{ms:>12.3f}{ms / whole:>10.1%}' for name, ms in (*parts.items(), ('whole step', whole))]
@@ -218,8 +218,8 @@ def save_trace(recorded, path):
     os.replace(partial, path)
 
 
-def facts_of(trainer, lag):
-    """Return the Facts of a Trainer; `lag` is measured, in milliseconds per step."""
+def run_facts(trainer, gpu_wait):
+    """Return the RunFacts of a Trainer; `gpu_wait` is measured, in milliseconds per step."""
     args = trainer.args
     train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
     ours = not trainer.ready_made and train is not None  # the Batches of data/data_entry.py
@@ -228,7 +228,7 @@ def facts_of(trainer, lag):
     lengths = [length_or_none(part) for part in (train, val) if part is not None] if ours else [None]
     known = None not in lengths
     size = sum(lengths) * planes * prod(args.image_size) if known else 0
-    return Facts(
+    return RunFacts(
         device=trainer.device.type,
         data_type=args.data_type if ours else None,
         in_memory=ours and getattr(train.dataset, 'in_memory', False),
@@ -239,5 +239,5 @@ def facts_of(trainer, lag):
         batch_size=args.batch_size,
         augment='none' if trainer.prepare.augment is None else args.augment,
         fast=args.fast or None not in (args.amp, args.channels_last, args.compile),
-        lag=lag,
+        gpu_wait=gpu_wait,
     )

@@ -14,7 +14,7 @@ from utils.options.checks import shown
 from utils.tasks.one_logit import BINARY_CLASSES, check_ready_loss
 from utils.training.ready_schedule import ReadySchedule
 
-SHOWN_NAMES = 4
+MAX_PARAMETERS_SHOWN = 4
 DATA_OPTIONS = ('data_type', 'train_list', 'val_list', 'val_split', 'data_root', 'download')
 
 
@@ -71,7 +71,7 @@ def check_optimizer(optimizer, net):
         raise DanluError(f'{kind} holds no parameter that needs gradients: all of them are frozen')
 
 
-def notes_on_optimizer(optimizer, net):
+def optimizer_notes(optimizer, net):
     """Return lines (list of str) on a ready-made optimizer: its settings, and what of the network it leaves out."""
     group = optimizer.param_groups[0]
     settings = [f'{name} {group[name]:g}' for name in ('lr', 'momentum', 'weight_decay') if _is_number(group.get(name))]
@@ -79,10 +79,10 @@ def notes_on_optimizer(optimizer, net):
     held = {id(parameter) for group in optimizer.param_groups for parameter in group['params']}
     left = [name for name, value in net.named_parameters() if value.requires_grad and id(value) not in held]
     if left:
-        more = ' ...' if len(left) > SHOWN_NAMES else ''
+        more = ' ...' if len(left) > MAX_PARAMETERS_SHOWN else ''
         lines.append(
             f'{len(left)} parameters are not in the optimizer and stay as they are: '
-            f'{", ".join(islice(left, SHOWN_NAMES))}{more}'
+            f'{", ".join(islice(left, MAX_PARAMETERS_SHOWN))}{more}'
         )
     return lines
 
@@ -91,14 +91,14 @@ def _is_number(value):
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def notes_on_replaced(args, given):
+def unused_option_notes(args, given):
     """Return a line (list of str) on options that were typed and have no effect, as their part is ready-made."""
     typed = [name for name in getattr(args, 'keywords', {}) if name in args.typed]
     unused = [(part, name) for part in given for name in typed if part in args.keywords[name]['replaced_by']]
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
-def settle_one_output(args, parts):
+def use_one_output(args, parts):
     """Give a network by name one output for a ready-made BCEWithLogitsLoss; return a line (list of str) where it is so.
 
     args.loss becomes 'bce', by which a test builds the same network.
@@ -110,7 +110,7 @@ def settle_one_output(args, parts):
     return ['BCEWithLogitsLoss: the network gets one output for the two classes, as with --loss bce']
 
 
-def waits_for_data(args, parts):
+def may_wait_for_data(args, parts):
     """Return whether a Trainer may get its data by fit() (bool): a model is handed over, and nothing names data."""
     named = {*DATA_OPTIONS, 'dry_run', 'find_lr'} & {*getattr(args, 'typed', ())}
     return (
@@ -122,9 +122,9 @@ def waits_for_data(args, parts):
     )
 
 
-def note_on_scheduler(schedule):
+def scheduler_notes(schedule):
     """Return a line (list of str) on a ReadySchedule; none on a schedule of the options."""
     if not isinstance(schedule, ReadySchedule):
         return []
-    when = {'epoch': 'each epoch', 'step': 'each optimizer step', 'val': f'each epoch by {schedule.watched}'}
+    when = {'epoch': 'each epoch', 'step': 'each optimizer step', 'val': f'each epoch by {schedule.value_column}'}
     return [f'scheduler: {type(schedule.scheduler).__name__}, ready-made, stepped {when[schedule.step_on]}']

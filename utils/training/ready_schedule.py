@@ -5,12 +5,12 @@ import inspect
 from torch.optim import lr_scheduler
 
 from utils.base.errors import DanluError
-from utils.training.optim import Schedule, base_lr, plain, restore_scheduler
+from utils.training.optim import Schedule, base_lr, plain_state, restore_scheduler
 
 STEP_ON = ('epoch', 'step', 'val')
 # Which schedulers are stepped when; of others nobody knows.
-BY_STEP = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
-BY_EPOCH = (
+STEP_SCHEDULERS = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
+EPOCH_SCHEDULERS = (
     *(lr_scheduler.StepLR, lr_scheduler.MultiStepLR, lr_scheduler.ExponentialLR, lr_scheduler.CosineAnnealingLR),
     *(lr_scheduler.CosineAnnealingWarmRestarts, lr_scheduler.PolynomialLR, lr_scheduler.LinearLR),
     *(lr_scheduler.ConstantLR, lr_scheduler.LambdaLR, lr_scheduler.MultiplicativeLR),
@@ -30,7 +30,7 @@ class ReadySchedule:
 
     Attributes:
         last_lr: the learning rate (float) of the last optimizer step; before the first step that of the first step.
-        watched: of 'val', the column of history.csv that it gets (str), else None.
+        value_column: of 'val', the column of history.csv that it gets (str), else None.
 
     Raises:
         DanluError: it is no scheduler, is one of another optimizer, or its class does not tell when it steps.
@@ -39,8 +39,8 @@ class ReadySchedule:
     def __init__(self, scheduler, optimizer, step_on, selection):
         check_scheduler(scheduler, optimizer)
         self.scheduler, self.optimizer = scheduler, optimizer
-        self.step_on = step_on_of(scheduler, step_on)
-        self.watched = watched_by(scheduler, selection) if self.step_on == 'val' else None
+        self.step_on = resolve_step_on(scheduler, step_on)
+        self.value_column = select_value_column(scheduler, selection) if self.step_on == 'val' else None
         self.last_lr, self.updates, self.epochs = base_lr(optimizer), 0, 0
 
     def step(self):
@@ -52,7 +52,7 @@ class ReadySchedule:
             self.scheduler.step()
 
     def end_epoch(self, value):
-        """Go on after an epoch whose watched value was `value` (float), see `value_for`."""
+        """Go on after an epoch whose watched value was `value` (float), see `schedule_value`."""
         self.epochs += 1
         if is_of_timm(self.scheduler):
             self.scheduler.step(self.epochs, value)
@@ -64,7 +64,7 @@ class ReadySchedule:
     def state_dict(self):
         """Return where it stands: dict of plain values."""
         counts = {'updates': self.updates, 'epochs': self.epochs}
-        return {'ready_made': plain(self.scheduler.state_dict()), 'last_lr': self.last_lr, **counts}
+        return {'ready_made': plain_state(self.scheduler.state_dict()), 'last_lr': self.last_lr, **counts}
 
     def load_state_dict(self, state):
         """Go on where `state_dict` was taken, after the optimizer has loaded its own state.
@@ -95,9 +95,9 @@ def select_schedule(trainer, steps):
     return ReadySchedule(trainer.given_scheduler, trainer.optimizer, trainer.step_on, trainer.selection)
 
 
-def value_for(schedule, selection, row):
+def schedule_value(schedule, selection, row):
     """Return the value (float) of an epoch's row (dict) that a schedule gets: the monitored one, or its own."""
-    watched = getattr(schedule, 'watched', None)
+    watched = getattr(schedule, 'value_column', None)
     return row[watched] if watched in row else selection.value_of(row)
 
 
@@ -117,7 +117,7 @@ def check_scheduler(scheduler, optimizer):
         )
 
 
-def step_on_of(scheduler, step_on):
+def resolve_step_on(scheduler, step_on):
     """Return when a scheduler is stepped (str): as step_on says, or by its class where that is None.
 
     Raises:
@@ -125,7 +125,7 @@ def step_on_of(scheduler, step_on):
     """
     kind = type(scheduler).__name__
     if step_on is None:
-        step_on = _by_class(scheduler)
+        step_on = _step_on_by_class(scheduler)
     if step_on is None:
         raise DanluError(f"whether {kind} steps each epoch or each optimizer step is not known: step_on='epoch' or ...")
     if step_on not in STEP_ON:
@@ -140,18 +140,18 @@ def step_on_of(scheduler, step_on):
     return step_on
 
 
-def _by_class(scheduler):
+def _step_on_by_class(scheduler):
     """Return when a scheduler of torch is stepped (str), or None: its class does not tell."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         return 'val'
-    if isinstance(scheduler, BY_STEP) or _is_of_transformers(scheduler):
+    if isinstance(scheduler, STEP_SCHEDULERS) or _is_of_transformers(scheduler):
         return 'step'
     if is_of_timm(scheduler):
         return 'epoch'
-    if isinstance(scheduler, BY_EPOCH):
+    if isinstance(scheduler, EPOCH_SCHEDULERS):
         return 'epoch'
     within = getattr(scheduler, '_schedulers', ())  # SequentialLR, ChainedScheduler
-    ways = {_by_class(part) for part in within}
+    ways = {_step_on_by_class(part) for part in within}
     return ways.pop() if len(ways) == 1 else None
 
 
@@ -167,7 +167,7 @@ def _needed_arguments(function):
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-def watched_by(scheduler, selection):
+def select_value_column(scheduler, selection):
     """Return which column of history.csv a scheduler by value gets (str).
 
     That is the monitored one, unless the scheduler looks for lower values and higher ones are monitored: then val/loss.

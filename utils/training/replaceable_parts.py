@@ -3,7 +3,7 @@
 from utils.base.errors import DanluError
 from utils.options.given_parts import note_part
 from utils.training.build import build_selector
-from utils.training.ready_parts import check_optimizer, notes_on_optimizer, notes_on_replaced, ready_loss
+from utils.training.ready_parts import check_optimizer, optimizer_notes, ready_loss, unused_option_notes
 
 
 class ReplaceableParts:
@@ -34,7 +34,7 @@ class ReplaceableParts:
     @property
     def optimizer(self):
         """The optimizer (torch.optim.Optimizer)."""
-        self.build_waiting()
+        self.build_deferred()
         return self.optimizer_
 
     @optimizer.setter
@@ -49,12 +49,12 @@ class ReplaceableParts:
             )
         check_optimizer(optimizer, self.net)
         self.optimizer_ = optimizer
-        self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+        self.install_part('optimizer', optimizer_notes(optimizer, self.net))
 
     @property
     def scheduler(self):
         """The ready-made scheduler, or the utils.training.optim.Schedule of --schedule."""
-        self.build_waiting()
+        self.build_deferred()
         return self.update.schedule if self.given_scheduler is None else self.given_scheduler
 
     @scheduler.setter
@@ -66,22 +66,22 @@ class ReplaceableParts:
         check_optimizer(optimizer, self.net)
         self.given_scheduler, self.optimizer_ = scheduler, optimizer
         try:
-            self.put_in_place('scheduler')
+            self.install_part('scheduler')
         except DanluError:
             self.given_scheduler, self.optimizer_ = before
             raise
         if optimizer is not before[1]:
-            self.put_in_place('optimizer', notes_on_optimizer(optimizer, self.net))
+            self.install_part('optimizer', optimizer_notes(optimizer, self.net))
 
     @property
     def loss(self):
         """The loss (nn.Module)."""
-        self.build_waiting()
+        self.build_deferred()
         return self.loss_
 
     @loss.setter
     def loss(self, loss):
-        self.build_waiting()
+        self.build_deferred()
         if not self.is_open() or self.is_replacing:
             self.loss_ = loss
             return
@@ -92,19 +92,19 @@ class ReplaceableParts:
             note_part(self.args, 'loss', loss)
             return
         self.selection = build_selector(self)
-        self.put_in_place('loss', [f'loss: {type(loss).__name__}, ready-made'])
+        self.install_part('loss', [f'loss: {type(loss).__name__}, ready-made'])
 
     def __getattr__(self, name):
         """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
-        if name.startswith('__') or 'waiting_for_data' not in vars(self):
+        if name.startswith('__') or 'deferred_build' not in vars(self):
             return object.__getattribute__(self, name)  # which says what is missing, also within a property
-        self.build_waiting()
+        self.build_deferred()
         return getattr(self, name)
 
-    def build_waiting(self, **data):
+    def build_deferred(self, **data):
         """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
-        if 'waiting_for_data' in vars(self):
-            args, parts, step_on = self.__dict__.pop('waiting_for_data')
+        if 'deferred_build' in vars(self):
+            args, parts, step_on = self.__dict__.pop('deferred_build')
             self.build(args, parts | data, step_on)
 
     def with_assigned(self, parts):
@@ -112,14 +112,14 @@ class ReplaceableParts:
         early = {role: vars(self).get(f'{role}_') for role in ('optimizer', 'loss')}
         return parts | {role: part for role, part in early.items() if parts[role] is None}
 
-    def note_given(self, args, parts, step_on):
+    def register_parts(self, args, parts, step_on):
         """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
         self.given = {name for name, part in parts.items() if part is not None}
         self.given_scheduler, self.step_on, self.handed_parts = parts['scheduler'], step_on, parts
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
         if step_on is not None and self.given_scheduler is None:
             raise DanluError(f'step_on={step_on!r}: there is no scheduler=... that it could be about')
-        return notes_on_replaced(args, self.given)
+        return unused_option_notes(args, self.given)
 
     def can_be_replaced(self, name):
         """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.
@@ -127,7 +127,7 @@ class ReplaceableParts:
         Raises:
             DanluError: training has begun, or the run was resumed with the state of the part.
         """
-        self.build_waiting()
+        self.build_deferred()
         if not self.is_open() or self.is_replacing:
             return False
         if self.has_started:
@@ -136,7 +136,7 @@ class ReplaceableParts:
             raise DanluError(f'trainer.{name}: the run was resumed with another one; give it to Trainer as {name}=...')
         return True
 
-    def rebuild_update(self):
+    def rebuild_optimizer_step(self):
         """Build the Update and the schedule anew, with the learning rates that the optimizer was built with."""
         self.is_replacing = True
         try:
@@ -146,13 +146,13 @@ class ReplaceableParts:
         finally:
             self.is_replacing = False
 
-    def put_in_place(self, name, notes=()):
+    def install_part(self, name, notes=()):
         """Let the Trainer use a part that was assigned, and note it."""
-        self.rebuild_update()
+        self.rebuild_optimizer_step()
         self.given = {*self.given, name}
         self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
         parts = {'optimizer': self.optimizer_, 'scheduler': self.given_scheduler, 'loss': self.loss_}
         note_part(self.args, name, parts[name])
-        for line in [*notes, *notes_on_replaced(self.args, {name})]:
+        for line in [*notes, *unused_option_notes(self.args, {name})]:
             self.logger.print(line)
-        self.session.renew_record()
+        self.session.rewrite_record()

@@ -21,7 +21,7 @@ from utils.provenance.checkpoint_check import check_loaded
 from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
 from utils.training.hooks import state_of_hooks
 
-DAMAGED = 'last.damaged.pth'
+DAMAGED_FILE = 'last.damaged.pth'
 
 
 class RunFinished(DanluError):
@@ -40,29 +40,29 @@ def resume_state(trainer):
             'batch': trainer.batch,
             'rng': trainer.epoch_rng,
             'gradients': update.accumulation_state(),
-            'shown': list(trainer.session.shown),
-            'drawing': {split: allowance.state_dict() for split, allowance in trainer.session.drawing.items()},
+            'shown': list(trainer.session.images_written),
+            'drawing': {split: allowance.state_dict() for split, allowance in trainer.session.drawing_budgets.items()},
             'accumulates': 'as one batch',
         },
         'best': trainer.selection.best,
         'recorder': {
             'history': trainer.logger.history,
-            'epoch': trainer.session.sums or trainer.logger.recorder.state_dict(),
+            'epoch': trainer.session.training_sums or trainer.logger.recorder.state_dict(),
         },
         'diverged': trainer.nonfinite.state_dict(),
         **({'hooks': hooks} if (hooks := state_of_hooks(trainer.hooks)) else {}),
-        **own_of_each(trainer),
+        **rank_states(trainer),
     }
 
 
-def own_of_each(trainer):
+def rank_states(trainer):
     """Return what each process has for its own (dict): generators, and the metrics of its share of an epoch.
 
     Of several, `processes` is a list of the same by rank, of which the first stands for those who know of one alone.
     """
     metrics = trainer.metrics['train']
     own = {
-        'rng': rng_state_with(trainer.train_loader),
+        'rng': loader_rng_state(trainer.train_loader),
         'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
     }
     if processes.count() == 1:
@@ -71,7 +71,7 @@ def own_of_each(trainer):
     return {name: every[0][name] for name in own} | {'processes': every}
 
 
-def newest_whole(run):
+def newest_readable(run):
     """Return the newest readable state (dict) of a run, its path, and a note (str or None) on damaged files.
 
     Raises:
@@ -88,10 +88,10 @@ def newest_whole(run):
             faults.append(str(error))
             continue
         return state, path, f'resuming from {path.name} instead: {"; ".join(faults)}' if faults else None
-    raise DanluError(f'--resume: no readable checkpoint in {run}: {"; ".join(faults)}{_what_is_left(run)}')
+    raise DanluError(f'--resume: no readable checkpoint in {run}: {"; ".join(faults)}{_best_weights_hint(run)}')
 
 
-def _what_is_left(run):
+def _best_weights_hint(run):
     """Return what can still be done with the best weights of a run (str) that cannot be resumed; '' without them."""
     best = run / 'best.pth'
     try:
@@ -105,7 +105,7 @@ def _what_is_left(run):
     )
 
 
-def set_aside(path, run):
+def rename_damaged(path, run):
     """Rename a last.pth that is damaged to last.damaged.pth, so that it does not take the place of last.prev.pth.
 
     Args:
@@ -118,11 +118,11 @@ def set_aside(path, run):
     last = run / LAST
     if path == last or not last.exists():
         return []
-    os.replace(last, run / DAMAGED)
-    return [f'the damaged {LAST} is kept as {DAMAGED}']
+    os.replace(last, run / DAMAGED_FILE)
+    return [f'the damaged {LAST} is kept as {DAMAGED_FILE}']
 
 
-def read_state(args, again, selection):
+def read_resume_state(args, again, selection):
     """Return the state (dict) that args.resume names, its path, and a note (str) on damaged files, or None.
 
     Args:
@@ -134,7 +134,7 @@ def read_state(args, again, selection):
         DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
     """
     path = Path(args.resume)
-    state, path, note = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    state, path, note = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
     check_resume_state(state, path)
@@ -146,7 +146,7 @@ def read_state(args, again, selection):
             f'its weights alone: {again} --load_model_path {shlex.quote(str(path))}'
         )
     if state['epoch'] >= args.epochs:
-        draw_missing(path, state, selection)
+        draw_missing_curves(path, state, selection)
         raise RunFinished(
             f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
             f'{state["epoch"] + args.epochs}'
@@ -154,7 +154,7 @@ def read_state(args, again, selection):
     return state, path, note
 
 
-def draw_missing(path, state, selection):
+def draw_missing_curves(path, state, selection):
     """Draw the curves of a finished run if a kill after its last epoch came before they were drawn.
 
     Args:
@@ -169,7 +169,7 @@ def draw_missing(path, state, selection):
         draw_run(path.parent, state['recorder']['history'], selection)
 
 
-def restore(trainer, state, path):
+def restore_trainer(trainer, state, path):
     """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
     lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
@@ -216,10 +216,10 @@ def set_resume_state(trainer, state):
         DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
     """
     with trainer.update.explain_state_errors():
-        _take_up(trainer, state)
+        _load_state(trainer, state)
 
 
-def _take_up(trainer, state):
+def _load_state(trainer, state):
     update = trainer.update
     trainer.optimizer.load_state_dict(optimizer_state(state['optimizer'], trainer.optimizer))
     _check_shapes(trainer.optimizer)
@@ -232,12 +232,13 @@ def _take_up(trainer, state):
     loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
-    trainer.session.shown, trainer.session.drawing_state = list(loader.get('shown', [])), loader.get('drawing') or {}
+    trainer.session.images_written = list(loader.get('shown', []))
+    trainer.session.drawing_state = loader.get('drawing') or {}
     update.load_accumulation_state(loader.get('gradients'))
     trainer.nonfinite.load_state_dict(state.get('diverged', {}))
-    trainer.session.preemption.saved(update.steps)
+    trainer.session.preemption.mark_saved(update.steps)
     trainer.session.hook_states = state.get('hooks', [])
-    take_own(trainer, state)
+    load_rank_state(trainer, state)
 
 
 def _check_shapes(optimizer):
@@ -251,8 +252,8 @@ def _check_shapes(optimizer):
                     raise ValueError(f'{name} of the optimizer is {found} and not of floats {tuple(wanted)}')
 
 
-def take_own(trainer, state):
-    """Take up again what `own_of_each` returned of this process; `state` (dict) holds it.
+def load_rank_state(trainer, state):
+    """Take up again what `rank_states` returned of this process; `state` (dict) holds it.
 
     Of a run by another number of processes the first one takes all metrics, and the others draw from generators of
     their own.
@@ -264,17 +265,18 @@ def take_own(trainer, state):
         trainer.epoch_rng = own['epoch_rng']
         if trainer.batch and own['train_metrics'] is not None:
             metrics.load_state_dict(own['train_metrics'], trainer.device)
-        set_rng_state_with(trainer.train_loader, own['rng'])
+        set_loader_rng_state(trainer.train_loader, own['rng'])
         return
     if processes.is_first():
-        set_rng_state_with(trainer.train_loader, state['rng'])
+        set_loader_rng_state(trainer.train_loader, state['rng'])
         if trainer.batch and hasattr(metrics, 'merge') and all(each['train_metrics'] is not None for each in every):
-            metrics.merge([share_in(metrics, each['train_metrics'], trainer.device) for each in every], trainer.device)
+            states = [reduced_state(metrics, each['train_metrics'], trainer.device) for each in every]
+            metrics.merge(states, trainer.device)
     else:
         seed_everything(mix_seed(trainer.args.seed, processes.rank(), trainer.update.steps))
 
 
-def take_best_weights(trainer):
+def load_best_weights(trainer):
     """Load the weights of best.pth into a trainer's network at the end of its run, unless args.keep_last_weights.
 
     With --ema these are averages, which the network has then in training too, and the average is equal to them.
@@ -297,7 +299,7 @@ def take_best_weights(trainer):
     return []
 
 
-def share_in(metrics, state, device):
+def reduced_state(metrics, state, device):
     """Return what metrics had counted (dict, as `reduce_state` has it) when their `state_dict` was `state`."""
     then = copy.copy(metrics)
     then.reset()
@@ -305,26 +307,26 @@ def share_in(metrics, state, device):
     return then.reduce_state()
 
 
-def rng_state_with(loader):
+def loader_rng_state(loader):
     """Return the state of all global generators and of those that a ready-made DataLoader has for its own (dict)."""
-    return get_rng_state() | {'loader': [generator.get_state() for generator in _generators_of(loader)]}
+    return get_rng_state() | {'loader': [generator.get_state() for generator in _loader_generators(loader)]}
 
 
-def set_rng_state_with(loader, state):
-    """Restore what `rng_state_with` returned; older checkpoints know nothing of the loader's own generators."""
+def set_loader_rng_state(loader, state):
+    """Restore what `loader_rng_state` returned; older checkpoints know nothing of the loader's own generators."""
     set_rng_state(state)
-    for generator, own in zip(_generators_of(loader), state.get('loader', []), strict=False):
+    for generator, own in zip(_loader_generators(loader), state.get('loader', []), strict=False):
         generator.set_state(own)
 
 
-def _generators_of(loader):
+def _loader_generators(loader):
     sampler = getattr(loader, 'batch_sampler', None)
     holders = (loader, getattr(loader, 'sampler', None), sampler, getattr(sampler, 'sampler', None))
     found = [getattr(holder, 'generator', None) for holder in holders]
     return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
 
 
-def batches_from(loader, epoch, start, epoch_rng):
+def remaining_batches(loader, epoch, start, epoch_rng):
     """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
 
     Danlu's own loader begins there. Another one is run through up to there, with the random generators, a DataLoader's
@@ -341,13 +343,13 @@ def batches_from(loader, epoch, start, epoch_rng):
     if not start:
         return loader
     state = get_rng_state()
-    set_rng_state_with(loader, epoch_rng)
-    rest = Rest(loader, start)
+    set_loader_rng_state(loader, epoch_rng)
+    rest = RemainingBatches(loader, start)
     set_rng_state(state)
     return rest
 
 
-class Rest:
+class RemainingBatches:
     """What is left of a loader after some batches, which are passed over at once."""
 
     def __init__(self, loader, start):

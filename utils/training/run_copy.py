@@ -21,13 +21,16 @@ from utils.provenance.record import check_same_run
 from utils.runs.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint, weights_of
 from utils.runs.event_files import CONTINUED_FILE, EVENT_DIRECTORIES
 from utils.runs.run_directory import make_directory_below
-from utils.training.resume import newest_whole
+from utils.training.resume import newest_readable
 
 # Files of a run that were written at its start, or that a copy can use up to any epoch.
-KEPT = ('args.txt', 'env*.txt', 'source*.zip', 'record*.json', 'witness.jsonl', 'first_steps.jsonl', 'skipped.txt')
-KEPT_DIRECTORIES = ('val_split',)
+COPIED_FILES = (
+    *('args.txt', 'env*.txt', 'source*.zip', 'record*.json'),
+    *('witness.jsonl', 'first_steps.jsonl', 'skipped.txt'),
+)
+COPIED_DIRECTORIES = ('val_split',)
 # What a checkpoint for testing holds; the rest is for resuming.
-FOR_TESTING = ('format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint')
+TEST_KEYS = ('format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint')
 
 
 def begin_copy(args, parser):
@@ -70,7 +73,7 @@ def state_to_copy(resume, epochs):
         DanluError: it is damaged, for testing only, of another run, or the new run would end there.
     """
     path = Path(resume)
-    state, path, _ = newest_whole(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    state, path, _ = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give last.pth or an epoch_*.pth')
     check_resume_state(state, path)
@@ -95,18 +98,18 @@ def copy_run(state, path, target):
         OSError: likewise.
     """
     run = path.parent
-    for pattern in KEPT:
+    for pattern in COPIED_FILES:
         for file in run.glob(pattern):
             shutil.copyfile(regular(file), target / file.name)
-    for name in KEPT_DIRECTORIES:
+    for name in COPIED_DIRECTORIES:
         if (run / name).is_dir():
             shutil.copytree(run / name, target / name)
     name = uuid.uuid4().hex
     for file in target.glob('record*.json'):
-        _rename_run(file, name, path)
+        _replace_run_id(file, name, path)
     state = state | {
         'events': _copy_events(state.get('events'), run, target),
-        'record': _named(state.get('record'), name, path),
+        'record': _with_run_id(state.get('record'), name, path),
     }
     _copy_best(state, path, target, name)
     _copy_top(state, run, target)
@@ -126,17 +129,17 @@ def without_failed_copy(args):
         raise
 
 
-def _named(record, name, path):
+def _with_run_id(record, name, path):
     """Return a record (dict, or None) with the id (str) of the new run and the checkpoint (Path) of its beginning."""
     if not isinstance(record, dict):
         return record
     return record | {'run': name, 'copy_of': {'run': record.get('run'), 'checkpoint': str(path)}}
 
 
-def _rename_run(file, name, path):
+def _replace_run_id(file, name, path):
     """Give a copied record.json the id of the new run; one that cannot be read stays as it is."""
     try:
-        record = _named(json.loads(read_regular_text(file)), name, path)
+        record = _with_run_id(json.loads(read_regular_text(file)), name, path)
     except (ValueError, RecursionError):
         return
     with atomic_writer(file) as written:
@@ -159,8 +162,8 @@ def _copy_best(state, path, target, name):
             continue  # damaged, and of no use here; the run itself reports it
         if found.get('epoch') != best:
             continue
-        kept = {key: found[key] for key in FOR_TESTING if key in found}
-        kept |= {'model': weights_of(found, file), 'record': _named(found.get('record'), name, path)}
+        kept = {key: found[key] for key in TEST_KEYS if key in found}
+        kept |= {'model': weights_of(found, file), 'record': _with_run_id(found.get('record'), name, path)}
         save_checkpoint(target / BEST, kept)
         return
     print(
@@ -193,9 +196,10 @@ def _copy_events(sizes, run, target):
     for below in EVENT_DIRECTORIES:
         own = {name: size for name, size in sizes.items() if Path(name).parent == Path(below)}
         continued = (Path(below) / CONTINUED_FILE).as_posix()
-        if not all(_has(run / name, size) for name, size in own.items()):  # a resumed run has put them into one file
+        if not all(_has_bytes(run / name, size) for name, size in own.items()):
+            # A resumed run has joined the event files into one.
             own = {continued: sum(own.values())}
-            if not _has(run / continued, own[continued]):
+            if not _has_bytes(run / continued, own[continued]):
                 return None
         for name, size in own.items():
             (target / name).parent.mkdir(exist_ok=True)
@@ -205,5 +209,5 @@ def _copy_events(sizes, run, target):
     return copied
 
 
-def _has(path, size):
+def _has_bytes(path, size):
     return path.is_file() and path.stat().st_size >= size

@@ -72,10 +72,10 @@ def end_lines(trainer):
 
 def interrupted_line(trainer):
     """Return what an interrupted run has left, and how to go on (str)."""
-    if trainer.session.saved is None:
+    if trainer.session.saved_position is None:
         return 'nothing was saved yet, so there is nothing to go on with'
     parts = ', with the same parts' if resumes_in_python(trainer) else ''
-    return f'last.pth holds {trainer.session.saved}; to go on{parts}: {how_to_resume(trainer)}'
+    return f'last.pth holds {trainer.session.saved_position}; to go on{parts}: {resume_command(trainer)}'
 
 
 def resumes_in_python(trainer):
@@ -84,7 +84,7 @@ def resumes_in_python(trainer):
     return bool(trainer.given) and (by_keywords or program_of(trainer) == 'train.py')
 
 
-def how_to_resume(trainer, **changes):
+def resume_command(trainer, **changes):
     """Return the command, or the Python, that resumes a run (str), with `changes` of its options."""
     run = trainer.args.model_dir
     if resumes_in_python(trainer):
@@ -100,7 +100,7 @@ def repeat_command(trainer):
     return f'python {program_of(trainer)} @{shlex.quote(os.path.join(trainer.args.model_dir, "args.txt"))}'
 
 
-def place_line(trainer):
+def position_text(trainer):
     """Return how far the training is (str): 'epoch 2 and batch 7 of epoch 3'."""
     parts = [f'epoch {trainer.epoch}'] if trainer.epoch else []
     parts += [f'batch {trainer.batch} of epoch {trainer.epoch + 1}'] if trainer.batch else []

@@ -40,28 +40,28 @@ from utils.runs.checkpoint import load_checkpoint, load_selected_weights
 from utils.runs.lock import select_lock
 from utils.runs.step_log import StepLog
 from utils.tasks.target_scale import loaded_scale_note
-from utils.training.error_hints import explained
+from utils.training.error_hints import explain_machine_errors
 from utils.training.hooks import Hook, load_hooks
 from utils.training.nonfinite_report import next_steps
-from utils.training.preemption import GONE, Interrupted, select_preemption
+from utils.training.preemption import WORKER_EXIT_ERRORS, EvaluationInterrupted, select_preemption
 from utils.training.profiler import with_profiler
-from utils.training.ready_schedule import value_for
+from utils.training.ready_schedule import schedule_value
 from utils.training.resume import (
     RunFinished,
-    batches_from,
-    draw_missing,
-    read_state,
-    restore,
-    rng_state_with,
-    set_aside,
-    take_best_weights,
+    draw_missing_curves,
+    load_best_weights,
+    loader_rng_state,
+    read_resume_state,
+    remaining_batches,
+    rename_damaged,
+    restore_trainer,
 )
 from utils.training.run_copy import begin_copy, without_failed_copy
 from utils.training.run_messages import (
     end_lines,
     epoch_lines,
     interrupted_line,
-    place_line,
+    position_text,
     repeat_command,
     start_lines,
 )
@@ -75,32 +75,32 @@ class RunSession(Hook):
 
     Args:
         trainer: train.Trainer with data, network, loss, metrics, optimizer and step; a weak reference is kept.
-        device: description (str) of the device.
-        check_resume: function that is called before a resumed run is restored, and may refuse.
-        begin: function that is called when the directory of a new run is locked.
+        device_description: description (str) of the device.
+        on_resume: function that is called before a resumed run is restored, and may refuse.
+        on_new_run: function that is called when the directory of a new run is locked.
 
     Attributes:
         logger: Logger; None until the session is open.
         lock: lock of the run's directory.
         preemption: Preemption, which knows of signals and of when to save.
-        shown: what of the epoch TensorBoard's files hold already (list of str): 'train', 'histograms', 'val'.
-        sums: what the Recorder holds when the training of an epoch is done (dict), or None.
-        saved: how far the run is in last.pth (str), or None: nothing was saved.
+        images_written: what of the epoch TensorBoard's files hold already (list of str): 'train', 'histograms', 'val'.
+        training_sums: what the Recorder holds when the training of an epoch is done (dict), or None.
+        saved_position: how far the run is in last.pth (str), or None: nothing was saved.
     """
 
-    def __init__(self, trainer, device, check_resume, begin):
+    def __init__(self, trainer, device_description, on_resume, on_new_run):
         self._trainer = weakref.ref(trainer)  # in a cycle, worker processes would be waited for until they time out
-        self.args, self.device = trainer.args, device
-        self.check_resume, self.begin = check_resume, begin
+        self.args, self.device_description = trainer.args, device_description
+        self.on_resume, self.on_new_run = on_resume, on_new_run
         self.preemption = select_preemption(trainer.args)
-        self.logger = self.lock = self.saved = None
+        self.logger = self.lock = self.saved_position = None
         self.reset()
 
     def reset(self):
         """Forget the state of the epoch, before the run is opened again."""
-        self.sums, self.shown = None, []
+        self.training_sums, self.images_written = None, []
         self.events = None  # of a resumed run: see Logger
-        self.drawing_state = {}  # of a resumed run: the state of `drawing`
+        self.drawing_state = {}  # of a resumed run: the state of `drawing_budgets`
         self.hook_states = []  # likewise, of trainer.hooks, which are given after the Trainer is built
 
     @property
@@ -152,23 +152,23 @@ class RunSession(Hook):
     def _restore(self, notes):
         """Restore the run of args.resume, add to `notes` where it was, and return its history."""
         trainer, args = self.trainer, self.args
-        state, path, note = read_state(args, repeat_command(trainer), trainer.selection)
+        state, path, note = read_resume_state(args, repeat_command(trainer), trainer.selection)
         run = self.lock.path.parent
         check_same_run(state, path, run)
         if note:
-            notes += [note, *(set_aside(path, run) if processes.is_first() else [])]
-        self.check_resume()
-        notes += restore(trainer, state, path)
+            notes += [note, *(rename_damaged(path, run) if processes.is_first() else [])]
+        self.on_resume()
+        notes += restore_trainer(trainer, state, path)
         if why := self.stop_reason(trainer.epoch):
-            draw_missing(path, state, trainer.selection)
+            draw_missing_curves(path, state, trainer.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {trainer.epoch}: {why}')
         notes += self.record.continue_record(state, run) if processes.is_first() else []
         self.recorder_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(args)
         ignored = {*names_of(args, repeated=False), 'given_parts', *given_parts.unused_options(args)}
         changed = [f'{k} {then[k]} -> {now[k]}' for k in now if k not in ignored and now[k] != then.get(k, now[k])]
-        self.saved = place_line(trainer)
-        notes.append(f'resumed after {self.saved}' + (f'; changed: {", ".join(changed)}' if changed else ''))
+        self.saved_position = position_text(trainer)
+        notes.append(f'resumed after {self.saved_position}' + (f'; changed: {", ".join(changed)}' if changed else ''))
         return state['recorder']['history']
 
     def _open_files(self, history, notes):
@@ -181,11 +181,11 @@ class RunSession(Hook):
             return
         if not args.resume:
             self.lock = select_lock(args.model_dir)
-            self.begin()
+            self.on_new_run()
         if self.lock.stale_owner:
             notes.append(f'{self.lock.stale_owner}, which had this run, is gone')
         keep_source(args)
-        save_args(args, args.model_dir, note=f'resumed after {self.saved}' if args.resume else None)
+        save_args(args, args.model_dir, note=f'resumed after {self.saved_position}' if args.resume else None)
         if not (args.dry_run or args.find_lr):
             notes += self._write_record()
         ignored = {'from_data', *names_of(args, repeated=False)}
@@ -194,12 +194,13 @@ class RunSession(Hook):
         if trainer.batch:
             self.logger.recorder.load_state_dict(self.recorder_state)
         if not self.logger.continued:  # then TensorBoard's files lose what they had of the interrupted epoch
-            self.shown = []
+            self.images_written = []
         self.resume_check = ResumeCheck(args.model_dir, resumed=bool(args.resume))
         self.replay_log = ReplayLog(args.model_dir, 0 if args.resume else REPLAY_STEPS)
         self.fingerprints = OutputFingerprinter(trainer)
-        self.drawing = {split: TimeBudget(0.005, state=self.drawing_state.get(split)) for split in ('train', 'val')}
-        self.to_profile = args.profile  # until the first epoch
+        states = {split: self.drawing_state.get(split) for split in ('train', 'val')}
+        self.drawing_budgets = {split: TimeBudget(0.005, state=state) for split, state in states.items()}
+        self.is_profile_due = args.profile  # until the first epoch
         for line in start_lines(trainer, notes):
             self.logger.print(line)
 
@@ -210,17 +211,17 @@ class RunSession(Hook):
         if self.trainer.batch:
             self.logger.recorder.load_state_dict(self.recorder_state)
         self.resume_check, self.replay_log = ResumeCheck(args.model_dir, resumed=False), ReplayLog(args.model_dir, 0)
-        self.drawing = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
-        self.fingerprints, self.to_profile = OutputFingerprinter(self.trainer), False
+        self.drawing_budgets = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
+        self.fingerprints, self.is_profile_due = OutputFingerprinter(self.trainer), False
 
     def _write_record(self):
         """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
-        notes = self.record.write(self.args.model_dir, self.device)
+        notes = self.record.write(self.args.model_dir, self.device_description)
         if self.args.resume:
             return notes
         return notes + identical_run(self.args, self.record.values['experiment'], self.trainer.selection)
 
-    def renew_record(self):
+    def rewrite_record(self):
         """Write args.txt and record.json again where a part was replaced before training."""
         if processes.is_first() and not (self.args.dry_run or self.args.find_lr):
             save_args(self.args, self.args.model_dir)
@@ -242,7 +243,8 @@ class RunSession(Hook):
         """
         self.curves = CellCurves(live)
         # To the end of all of it: a signal must not interrupt the drawing of a picture.
-        with guarded_output(), self._explaining(), self.preemption.watching(), close_afterwards(self.trainer.close):
+        closing = close_afterwards(self.trainer.close)
+        with guarded_output(), self._explaining(), self.preemption.catch_signals(), closing:
             try:
                 yield
             except BaseException as error:
@@ -253,7 +255,7 @@ class RunSession(Hook):
     @contextmanager
     def _explaining(self):
         """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
-        with explain_write_errors(self.args.model_dir, program_of(self.trainer)), explained(self.args):
+        with explain_write_errors(self.args.model_dir, program_of(self.trainer)), explain_machine_errors(self.args):
             yield
 
     def _log_end(self, error):
@@ -263,8 +265,8 @@ class RunSession(Hook):
             self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
             if why or isinstance(error, KeyboardInterrupt) or self.preemption.signal is not None:
                 self.logger.print(interrupted_line(self.trainer))
-        if self.preemption.signal is not None and isinstance(error, GONE):
-            self.preemption.stop()  # it has ended the worker processes of a ready-made loader in a step
+        if self.preemption.signal is not None and isinstance(error, WORKER_EXIT_ERRORS):
+            self.preemption.raise_for_signal()  # it has ended the worker processes of a ready-made loader in a step
 
     # Moments of the loop
 
@@ -279,12 +281,12 @@ class RunSession(Hook):
     def batches(self, epoch):
         """Yield the batches of an epoch, or what a resumed run has left of it, behind a progress bar."""
         trainer = self.trainer
-        self.sums, self.started = None, time.perf_counter()
-        self.stepped = self.to_show = False
+        self.training_sums, self.started = None, time.perf_counter()
+        self.has_stepped = self.is_display_due = False
         length = length_or_none(trainer.train_loader)
         self.print_freq = min(self.args.print_freq, length or self.args.print_freq)  # once at least
         self.progress = self.logger.progress(self._remaining(epoch), f'epoch {epoch}/{self.args.epochs}')
-        yield from self.preemption.guarded(with_profiler(trainer, self.progress), self.save_within_epoch)
+        yield from self.preemption.guard_batches(with_profiler(trainer, self.progress), self.save_within_epoch)
 
     def _remaining(self, epoch):
         """Return the batches (iterable) of an epoch that are left to train on."""
@@ -292,12 +294,12 @@ class RunSession(Hook):
         trainer.batch, trainer.resumed_at = trainer.resumed_at, 0
         trainer.update.start_epoch(trainer.batch)
         if trainer.batch:
-            return batches_from(trainer.train_loader, epoch, trainer.batch, trainer.epoch_rng)
+            return remaining_batches(trainer.train_loader, epoch, trainer.batch, trainer.epoch_rng)
         trainer.metrics['train'].reset()
-        self.shown = []
+        self.images_written = []
         trainer.nonfinite.start_epoch()
-        trainer.epoch_rng = rng_state_with(trainer.train_loader)
-        return batches_from(trainer.train_loader, epoch, 0, None)
+        trainer.epoch_rng = loader_rng_state(trainer.train_loader)
+        return remaining_batches(trainer.train_loader, epoch, 0, None)
 
     def before_step(self, trainer):
         """Note the weights that the step begins with, where the step is recorded or verified."""
@@ -309,11 +311,11 @@ class RunSession(Hook):
         self.replay_log.after_step(trainer, images, targets)
         if line := self.resume_check.after_step(trainer, images, targets):
             self.logger.print(line)
-        self.stepped = True
-        if 'train' in self.shown:
+        self.has_stepped = True
+        if 'train' in self.images_written:
             return
         epoch = trainer.epoch + 1
-        self.save_pictures(first_of(images, predictions.detach(), targets), 'train', epoch)
+        self.save_pictures(drawn_samples(images, predictions.detach(), targets), 'train', epoch)
         if self.args.add_graph and epoch == 1:
             self.logger.save_graph(trainer.net, images[:MAX_IMAGES])
 
@@ -324,18 +326,18 @@ class RunSession(Hook):
             whether --max_steps are done (bool).
         """
         trainer, update = self.trainer, self.trainer.update
-        self.to_show = self.to_show or trainer.batch % self.print_freq == 0
-        if self.to_show and self.stepped and not update.waiting_batches:  # only here the loop waits for the device
-            self.to_show = False
+        self.is_display_due = self.is_display_due or trainer.batch % self.print_freq == 0
+        if self.is_display_due and self.has_stepped and not update.waiting_batches:
+            self.is_display_due = False  # the loop waits for the device only here
             self.progress.show(running_text(self.finite_loss(epoch), trainer.metrics['train']))
             self.logger.save_steps(update.steps, update.schedule.last_lr)
-        if self.stepped and self.step_log.due(update):
+        if self.has_stepped and self.step_log.due(update):
             self.step_log.write(trainer, epoch, self.progress)
         if update.steps == self.args.max_steps:
             return True
         if (
             trainer.batch != length_or_none(trainer.train_loader)
-            and self.preemption.due(update.steps)
+            and self.preemption.is_save_due(update.steps)
             and not update.waiting_batches
         ):
             self.save_within_epoch()
@@ -347,7 +349,7 @@ class RunSession(Hook):
         self.finite_loss(epoch)
         if is_sharded(trainer.net):
             broadcast_buffers(trainer.net)
-        self.sums = logger.recorder.state_dict()
+        self.training_sums = logger.recorder.state_dict()
         values = processes.all_reduce_metrics(trainer.metrics['train'], trainer.device).compute()
         trainer.record_overall('train', values)
         logger.record('lr', trainer.update.schedule.last_lr)
@@ -355,10 +357,10 @@ class RunSession(Hook):
         logger.record('data_wait', self.progress.wait_share())
         if trainer.device.type == 'cuda':
             logger.record('gpu_memory_gib', torch.cuda.max_memory_allocated(trainer.device) / 2**30)
-        if self.args.histograms and 'histograms' not in self.shown:
-            self.shown.append('histograms')
+        if self.args.histograms and 'histograms' not in self.images_written:
+            self.images_written.append('histograms')
             logger.save_histograms(trainer.net, epoch)
-        if trainer.batch == length_or_none(trainer.train_loader) and self.preemption.due(trainer.update.steps):
+        if trainer.batch == length_or_none(trainer.train_loader) and self.preemption.is_save_due(trainer.update.steps):
             self.save_within_epoch()
 
     def finite_loss(self, epoch):
@@ -380,7 +382,7 @@ class RunSession(Hook):
         """Report an epoch's values (dict), mark the best one, and take a step of the schedule."""
         selection, schedule = trainer.selection, trainer.update.schedule
         self.is_better = selection.update_best(row)
-        schedule.end_epoch(value_for(schedule, selection, row))
+        schedule.end_epoch(schedule_value(schedule, selection, row))
         best = self.is_better and not math.isnan(selection.value_of(row))
         self.logger.print(*epoch_lines(row, self.args.epochs, selection.monitor, best))
         for note in selection.nan_notes(self.logger.history):
@@ -413,7 +415,7 @@ class RunSession(Hook):
 
     def after_train(self, trainer):
         """Give the network the weights of best.pth, and log the best value and how to test it."""
-        for line in [*take_best_weights(trainer), *end_lines(trainer)]:
+        for line in [*load_best_weights(trainer), *end_lines(trainer)]:
             self.logger.print(line)
 
     # Saving
@@ -439,11 +441,11 @@ class RunSession(Hook):
             if 'recorder' in state:
                 state['events'] = events
         self.logger.save_check_points(states)
-        self.preemption.saved(trainer.update.steps)
-        self.saved = place_line(trainer)
+        self.preemption.mark_saved(trainer.update.steps)
+        self.saved_position = position_text(trainer)
         if self.preemption.signal is not None:
             self.logger.checkpoints.finish()
-            self.preemption.stop()
+            self.preemption.raise_for_signal()
 
     def _top_names(self, row):
         """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not.
@@ -461,9 +463,9 @@ class RunSession(Hook):
         """End a validation that is under way when the process is asked to end."""
         if self.trainer.is_closed:  # trainer.evaluate after an interrupted training
             return
-        self.preemption.agree()
+        self.preemption.sync_signals()
         if self.preemption.signal is not None:
-            raise Interrupted
+            raise EvaluationInterrupted
 
     @contextmanager
     def validating(self):
@@ -471,7 +473,7 @@ class RunSession(Hook):
         rng = get_rng_state()
         try:
             yield
-        except GONE:  # or Interrupted, which is one of them
+        except WORKER_EXIT_ERRORS:  # or EvaluationInterrupted, which is one of them
             if self.preemption.signal is None:
                 raise
             set_rng_state(rng)
@@ -480,15 +482,15 @@ class RunSession(Hook):
 
     def save_pictures(self, samples, split, epoch):
         """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
-        if split in self.shown:  # a run that was interrupted after that has written them
+        if split in self.images_written:  # a run that was interrupted after that has written them
             return
-        self.shown.append(split)
-        if processes.is_first() and (self.drawing[split].due() or epoch == self.args.epochs):
-            with self.drawing[split].spending():
+        self.images_written.append(split)
+        if processes.is_first() and (self.drawing_budgets[split].due() or epoch == self.args.epochs):
+            with self.drawing_budgets[split].spending():
                 self.logger.save_imgs(self.trainer.gen_imgs_to_write(*samples, split), epoch)
 
 
-def first_of(images, predictions, targets):
+def drawn_samples(images, predictions, targets):
     """Return the samples of a batch that are drawn: its first ones."""
     count = MAX_IMAGES if images.dim() > 2 else MAX_POINTS
     return images[:count], predictions[:count], targets[:count]

@@ -22,7 +22,8 @@ def recording(own, samples, fault=None, left_out=None, phases=None):
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
             self.learned, self.seen = 0, 0
-            for allowance in self.session.drawing.values():  # which epochs have pictures is not to depend on the time
+            # Which epochs have images must not depend on the time.
+            for allowance in self.session.drawing_budgets.values():
                 allowance.due = lambda: True
             if left_out is not None:
                 left_out(self)

@@ -157,7 +157,7 @@ def test_a_finished_run_is_drawn_by_one_process(monkeypatch, tmp_path):
     state = {'recorder': {'history': [{'epoch': 1}]}}
     for first in (False, True):
         monkeypatch.setattr(processes, 'is_first', lambda first=first: first)
-        resume.draw_missing(tmp_path / 'last.pth', state, None)
+        resume.draw_missing_curves(tmp_path / 'last.pth', state, None)
     assert len(drawn) == 1
 
 

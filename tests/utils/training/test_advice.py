@@ -5,12 +5,12 @@ import re
 import pytest
 
 from options import parse_train_args
-from utils.training.advice import PARTS, RULES, Facts, advise
+from utils.training.advice import RULES, STEP_PARTS, RunFacts, advise
 
-FACTS = Facts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, threads=8,
+FACTS = RunFacts(device='cpu', data_type='digits', in_memory=True, fits_memory=True, workers=0, cores=8, threads=8,
               batch_size=64, augment='none', fast=True)  # fmt: skip
 LIST = {'data_type': 'list', 'in_memory': False, 'workers': 2}
-GPU = {'device': 'cuda', 'lag': 60.0}
+GPU = {'device': 'cuda', 'gpu_wait': 60.0}
 # Of a step of 100 ms, so that times are shares. What is left of it is backward.
 SLOW_DATA = {'data': 50}
 
@@ -47,7 +47,7 @@ CASES = [
         'what each step costs whatever its size takes 14 %: a larger --batch_size than 64',
     ),
     (
-        *({}, {'device': 'cuda', 'lag': 19.0}),
+        *({}, {'device': 'cuda', 'gpu_wait': 19.0}),
         'the GPU is done before Python has given it more to do: a larger --batch_size than 64',
     ),
     (
@@ -64,7 +64,7 @@ CASES = [
 
 def breakdown(**parts):
     """Return a step of 100 ms."""
-    return {**dict.fromkeys(PARTS, 0.0), 'backward': 100.0 - sum(parts.values()), **parts}
+    return {**dict.fromkeys(STEP_PARTS, 0.0), 'backward': 100.0 - sum(parts.values()), **parts}
 
 
 @pytest.mark.parametrize('number', range(len(CASES)))
@@ -101,7 +101,7 @@ def test_it_does_not_matter_how_long_the_step_is():
     for scale in (1e-3, 1e3):
         parts = {name: scale * time for name, time in breakdown(data=50).items()}
         assert advise(parts, FACTS).startswith('gathering batches in memory takes 50 %')
-    assert advise(dict.fromkeys(PARTS, 0.0), FACTS), 'a clock that stood still'
+    assert advise(dict.fromkeys(STEP_PARTS, 0.0), FACTS), 'a clock that stood still'
 
 
 def test_the_options_that_it_names_exist():

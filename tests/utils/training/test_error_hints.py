@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from options import train_args
 from train import Trainer, main
 from utils.base.errors import DanluError
-from utils.training.error_hints import explain
+from utils.training.error_hints import machine_error_hint
 
 
 class Greedy(nn.Module):
@@ -67,7 +67,7 @@ def test_a_worker_that_is_killed_is_told_with_the_cause(tmp_path):
 
 def test_a_gpu_without_memory_is_told_apart():
     error = torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ...')
-    assert explain(error, train_args(batch_size=65)) == (
+    assert machine_error_hint(error, train_args(batch_size=65)) == (
         'the GPU has too little memory for --batch_size 65 (2.00 GiB more were asked for): give --batch_size 32, and '
         '--accumulate 2 keeps the step as it is; a smaller --image_size or --amp bf16 help too'
     )
@@ -75,12 +75,12 @@ def test_a_gpu_without_memory_is_told_apart():
 
 def test_weights_without_a_part_in_the_loss_are_told_under_torchrun():
     error = RuntimeError('Expected to have finished reduction in the prior iteration before starting a new one. ...')
-    assert '--freeze them' in explain(error, train_args())
+    assert '--freeze them' in machine_error_hint(error, train_args())
 
 
 def test_other_errors_are_left_as_they_are():
     for error in (RuntimeError('a bug'), ValueError('DataLoader worker'), KeyboardInterrupt()):
-        assert explain(error, train_args()) is None
+        assert machine_error_hint(error, train_args()) is None
 
 
 @pytest.mark.parametrize('way', ['train', 'find_lr'])
@@ -101,10 +101,12 @@ def test_a_network_of_ones_own_keeps_its_traceback():
     args = train_args(model_args=['width=3'])
     with pytest.raises(ZeroDivisionError) as caught:
         Divides()(torch.zeros(1))
-    assert explain(caught.value, args) is None
+    assert machine_error_hint(caught.value, args) is None
     args.model_type = 'timm:resnet18'
-    assert explain(caught.value, args).startswith("--model_args width=3: model 'timm:resnet18' is built so, but fails")
-    assert explain(ZeroDivisionError('elsewhere'), args) is None
+    assert machine_error_hint(caught.value, args).startswith(
+        "--model_args width=3: model 'timm:resnet18' is built so, but fails"
+    )
+    assert machine_error_hint(ZeroDivisionError('elsewhere'), args) is None
 
 
 class Divides(nn.Module):

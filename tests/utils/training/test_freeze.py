@@ -9,7 +9,7 @@ from train import Trainer
 from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_prefixes, is_in_module
 from utils.training.freeze import freeze, train_mode
-from utils.training.lr_finder import try_rates
+from utils.training.lr_finder import try_learning_rates
 
 
 class Network(nn.Module):
@@ -103,7 +103,7 @@ def test_the_search_for_a_learning_rate_leaves_them_alone(list_data, tmp_path):
     words = [*list_data, '--checkpoints_dir', tmp_path, '--device', 'cpu', '--freeze', 'layer1']
     trainer = Trainer(parse_train_args([str(word) for word in words]), model=Network(classes=3))
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
-    rates, _ = try_rates(trainer)
+    rates, _ = try_learning_rates(trainer)
     trainer.logger.close()
     after = trainer.net.state_dict()
     assert len(rates) > 10

@@ -6,7 +6,7 @@ from torch import nn
 
 from options import parse_train_args
 from utils.base.errors import DanluError
-from utils.training.layer_decay import layer_table, layers_of
+from utils.training.layer_decay import layer_lr_table, layer_numbers
 from utils.training.optim import select_optimizer
 
 
@@ -39,7 +39,7 @@ def rates(net, *words):
 
 def test_each_layer_has_a_share_of_the_rate_of_the_next():
     net = Network()
-    assert layers_of(net) == {name: layer_of(name) for name, _ in net.named_parameters()}
+    assert layer_numbers(net) == {name: layer_of(name) for name, _ in net.named_parameters()}
     assert rates(net, '--lr_decay', '0.5') == pytest.approx(
         {name: 0.1 * 0.5 ** (3 - layer_of(name)) for name, _ in net.named_parameters()}
     )
@@ -68,7 +68,7 @@ def test_it_goes_with_lr_of_with_decay_and_with_frozen_parts():
 def test_the_layers_of_torchvisions_networks(name, layers, first, last, between):
     with torch.device('meta'):
         net = pytest.importorskip('torchvision').models.get_model(name, weights=None)
-    found = layers_of(net)
+    found = layer_numbers(net)
     assert sorted(set(found.values())) == list(range(layers))
 
     def of(part):
@@ -94,7 +94,7 @@ def test_the_layers_of_timms_networks_are_timms(name):
 def test_the_table_shows_each_layer():
     net = Network()
     net.blocks[0].requires_grad_(False)
-    lines = layer_table(net, select_optimizer(net, parse_train_args(['--lr', '0.1', '--lr_decay', '0.5'])))
+    lines = layer_lr_table(net, select_optimizer(net, parse_train_args(['--lr', '0.1', '--lr_decay', '0.5'])))
     assert [line.split()[-1] for line in lines[2:]] == ['0.0125', 'frozen', '0.05', '0.1']
     assert 'blocks.0' in lines[3] and '28' in lines[3].split()
 

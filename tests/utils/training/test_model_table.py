@@ -9,7 +9,7 @@ from torchvision import models
 
 from model.lenet import LeNet
 from utils.training import model_table as module
-from utils.training.model_table import ROWS, model_table
+from utils.training.model_table import MAX_LAYER_ROWS, model_table
 
 
 def table(net, channels=1, image_size=(8, 8)):
@@ -52,7 +52,7 @@ def test_known_networks(name, flops, parameters):
     total = int(lines[-1].split('forward: ')[1].split()[0].replace(',', ''))
     assert total == pytest.approx(flops, rel=0.015)
     assert f'parameters: {parameters:,}' in lines[-1]
-    assert len(lines) <= ROWS + 4
+    assert len(lines) <= MAX_LAYER_ROWS + 4
     assert max(map(len, lines)) <= 120
 
 
@@ -61,7 +61,7 @@ def test_deep_networks_stay_readable(name):
     with torch.device('meta'):
         net = models.get_model(name, weights=None)
     lines = table(net, 3, (224, 224))
-    assert 5 < len(lines) <= ROWS + 4
+    assert 5 < len(lines) <= MAX_LAYER_ROWS + 4
     assert lines[-2].startswith('(down to ')
     assert max(map(len, lines)) <= 120
 
@@ -176,7 +176,7 @@ def test_nothing_is_copied():
 
 
 def test_long_names_are_cut(monkeypatch):
-    monkeypatch.setattr(module, 'WIDTHS', {'layer': 10, 'kind': 9, 'output': 18})
+    monkeypatch.setattr(module, 'MAX_COLUMN_CHARS', {'layer': 10, 'kind': 9, 'output': 18})
     net = nn.Sequential()
     net.add_module('a_very_long_name', nn.Conv2d(1, 2, 3))
     net.add_module('short', nn.BatchNorm2d(2))

@@ -6,7 +6,7 @@ from torch import nn
 
 from utils.base.errors import DanluError
 from utils.training import precision
-from utils.training.precision import compile_network, find_fast, forward
+from utils.training.precision import compile_network, find_speed_options, forward
 
 
 class Network(nn.Module):
@@ -87,25 +87,28 @@ WANTED = {'channels_last': True, 'amp': 'bf16', 'compile': True}
 )
 def test_what_is_faster_and_safe_is_kept(batch, gains, results, found, said):
     gains.update(zip(WANTED, results, strict=True))
-    assert find_fast(Network(), nn.functional.cross_entropy, batch, WANTED) == (found, f'fast on this device: {said}')
+    assert find_speed_options(Network(), nn.functional.cross_entropy, batch, WANTED) == (
+        found,
+        f'fast on this device: {said}',
+    )
 
 
 def test_a_failure_without_a_word_is_named_by_its_kind(batch, gains):
     gains['amp'] = NotImplementedError()
-    found, line = find_fast(Network(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
+    found, line = find_speed_options(Network(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
     assert (found, line) == ({'amp': None}, 'fast on this device: amp bf16 off (fails here: NotImplementedError)')
 
 
 def test_nothing_left_to_try(batch):
-    found, line = find_fast(Network(), nn.functional.cross_entropy, batch, {})
+    found, line = find_speed_options(Network(), nn.functional.cross_entropy, batch, {})
     assert (found, line) == ({}, 'fast on this device: nothing left to try')
 
 
 def test_the_search_leaves_the_network_alone(batch, monkeypatch):
-    monkeypatch.setattr(precision, 'WORTH', 0)
+    monkeypatch.setattr(precision, 'MIN_SPEEDUP', 0)
     net = Network().eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    found, line = find_fast(net, nn.functional.cross_entropy, batch, {'channels_last': True, 'amp': 'bf16'})
+    found, line = find_speed_options(net, nn.functional.cross_entropy, batch, {'channels_last': True, 'amp': 'bf16'})
     assert found == {'channels_last': True, 'amp': 'bf16'}, line
     assert line.count(' on (') == 2
     assert not net.training
@@ -121,7 +124,7 @@ def test_a_slower_variant_is_seen_to_be_slower(batch):
                 images = images + 1e-6
             return super().forward(images)
 
-    found, line = find_fast(Slow(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
+    found, line = find_speed_options(Slow(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
     assert found == {'amp': None}, line
 
 

@@ -52,7 +52,7 @@ def test_all_signals_count_that_end_a_process_and_can_be_caught():
 def test_each_is_noticed_while_a_run_goes_on(number, at_default):
     at_default(number)
     interruption = Preemption()
-    with interruption.watching():
+    with interruption.catch_signals():
         signal.raise_signal(number)
     assert interruption.signal == number
     assert signal.getsignal(number) is signal.SIG_DFL
@@ -62,7 +62,7 @@ def test_each_is_noticed_while_a_run_goes_on(number, at_default):
 def test_a_worker_that_is_ended_before_it_has_a_handler_of_its_own_ends(at_default):
     at_default(signal.SIGTERM)
     interruption = Preemption()
-    with interruption.watching():
+    with interruption.catch_signals():
         child = os.fork()
         if not child:  # a worker inherits the handlers of the process that starts it
             signal.raise_signal(signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_what_is_ignored_stays_ignored(at_default):
     """As SIGHUP is under nohup."""
     at_default(signal.SIGHUP, signal.SIG_IGN)
     interruption = Preemption()
-    with interruption.watching():
+    with interruption.catch_signals():
         signal.raise_signal(signal.SIGHUP)
     assert interruption.signal is None
 
@@ -85,7 +85,7 @@ def test_what_other_code_handles_stays_with_it(at_default):
     seen = []
     at_default(signal.SIGUSR2, lambda number, frame: seen.append(number))
     interruption = Preemption()
-    with interruption.watching():
+    with interruption.catch_signals():
         signal.raise_signal(signal.SIGUSR2)
     assert interruption.signal is None
     assert seen == [signal.SIGUSR2]
@@ -127,7 +127,7 @@ def test_the_step_at_hand_is_saved(name, at_default, tmp_path):
 
 def test_a_second_ctrl_backslash_ends_at_once(at_default):
     at_default(signal.SIGQUIT)
-    with Preemption().watching(), pytest.raises(SystemExit) as ended:
+    with Preemption().catch_signals(), pytest.raises(SystemExit) as ended:
         signal.raise_signal(signal.SIGQUIT)
         signal.raise_signal(signal.SIGQUIT)
     assert ended.value.code == 128 + signal.SIGQUIT

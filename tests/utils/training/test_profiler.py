@@ -19,8 +19,8 @@ from tests.networks import Dropping
 from train import Trainer
 from utils.runs.checkpoint import load_checkpoint
 from utils.training import profiler
-from utils.training.advice import PARTS
-from utils.training.profiler import Profile, plan, table, with_profiler
+from utils.training.advice import STEP_PARTS
+from utils.training.profiler import StepProfiler, breakdown_lines, plan_steps, with_profiler
 
 ROW = re.compile(r'^  (\w[\w ]*?) +(\d+\.\d{3}) +(\d+\.\d)%$', re.MULTILINE)
 
@@ -76,14 +76,14 @@ def test_the_digits_are_measured_and_the_report_is_kept(run_program, tmp_path):
     assert (run / 'log.txt').read_text(encoding='utf-8') == done.stdout
     assert done.stdout.count('profile:') == 1, 'of the first epoch alone'
     milliseconds, percent, steps, advice, trace = report_in(done.stdout)
-    assert list(milliseconds) == [*PARTS, 'whole step']
+    assert list(milliseconds) == [*STEP_PARTS, 'whole step']
     check_sums(milliseconds, percent)
     assert steps == 40
     assert min(percent['forward'], percent['backward']) > 0
     assert advice, 'which one depends on the machine'
     assert (trace[1], trace[2]) == (str(run / 'trace.json.gz'), '5')
     ranges = ranges_in(run / 'trace.json.gz')
-    assert set(ranges) == set(PARTS)
+    assert set(ranges) == set(STEP_PARTS)
     # `step` begins before the batch is on its device, zero_grad lies between the loss and its gradients.
     order = 'data forward copy forward loss backward optimizer backward optimizer logging metrics'.split()
     assert [name for name in ranges if name != 'rest'] == order * 5
@@ -104,7 +104,7 @@ def test_a_list_with_slow_pictures_is_told_to_feed_faster(run_program, tmp_path)
     done = run_program('train.py', *words, '--profile', '--epochs', 1, '--checkpoints_dir', tmp_path)
     assert done.code == 0, done.stderr
     milliseconds, percent, steps, advice, trace = report_in(done.stdout)
-    parts = ['copy and augment' if name == 'copy' else name for name in PARTS]
+    parts = ['copy and augment' if name == 'copy' else name for name in STEP_PARTS]
     assert list(milliseconds) == [*parts, 'whole step']
     check_sums(milliseconds, percent)
     assert steps == 10, 'the epoch has 24'
@@ -222,7 +222,7 @@ def test_each_part_gets_its_own_time_and_together_they_are_the_step(clock, tmp_p
     trainer.logger.close()
     milliseconds, percent, steps, _, _ = report_in(capsys.readouterr().out)
     check_sums(milliseconds, percent)
-    warm, whole, timed, traced = plan(6)
+    warm, whole, timed, traced = plan_steps(6)
     assert steps == timed
     assert (warm + whole, timed, traced) == (2, 2, 2)
     whole = milliseconds.pop('whole step')
@@ -295,10 +295,10 @@ def test_wrapped_models_are_measured(clock, tmp_path, capsys, wrap):
 def test_gradients_may_be_emptied_after_the_step(tmp_path):
     """And a scaler may stand between the loop and the optimizer: the order of these calls is the loop's own."""
     trainer = trainer_of(tmp_path, '--profile')
-    measure, seen = Profile(trainer), []
+    measure, seen = StepProfiler(trainer), []
     measure.mark = lambda ended, begun: seen.append(begun)
     measure.part = 'rest'
-    with measure._wrapped():
+    with measure._wrap_methods():
         loss = trainer.compute_loss(trainer.model(batches(1)[0][0]), batches(1)[0][1])
         loss.backward()
         torch.amp.GradScaler('cpu', enabled=False).step(trainer.optimizer)
@@ -335,7 +335,7 @@ def test_a_loop_that_ends_early_leaves_nothing_behind(tmp_path):
     trainer = trainer_of(tmp_path, '--profile')
     for steps in (30, 58):  # in the timed part, in the traced one
         before = [set(own) for own in methods_of(trainer)]
-        loop = Profile(trainer).steps(iter(trainer.train_loader))
+        loop = StepProfiler(trainer).steps(iter(trainer.train_loader))
         for batch in itertools.islice(loop, steps):
             trainer.step(batch)
         loop.close()
@@ -379,7 +379,7 @@ def test_without_the_option_the_loop_is_handed_the_batches_alone(tmp_path):
 
 @pytest.mark.parametrize('steps', [1, 2, 3, 4, 7, 12, 30, 59, 60, 61, 10_000])
 def test_the_plan_fits_into_the_epoch(steps):
-    warm, whole, timed, traced = plan(steps)
+    warm, whole, timed, traced = plan_steps(steps)
     assert min(warm, whole, traced) >= 0
     assert timed >= max(1, min(40, steps // 3)) or timed == 40
     assert warm + whole + timed + traced <= steps
@@ -426,7 +426,7 @@ def test_a_loader_without_a_length_may_end_early(tmp_path, capsys, steps, said):
 
 def test_the_table_is_aligned():
     parts = {'data': 123456.789, 'copy and augment': 0.0004, 'backward': 3.0}
-    lines = table(parts)
+    lines = breakdown_lines(parts)
     assert len({len(line) for line in lines}) == 1
     assert lines[1].split() == ['data', '123456.789', '100.0%']
     assert lines[-1].split() == ['whole', 'step', '123459.789', '100.0%']
@@ -439,16 +439,16 @@ def test_pictures_fit_in_memory_or_not(list_data, tmp_path, monkeypatch):
     size = (26 + 13) * 3 * 20 * 16
     for there, fits in ((4 * size + 4, True), (4 * size, False)):
         monkeypatch.setattr(profiler, 'memory', lambda there=there: there)
-        facts = profiler.facts_of(trainer, lag=0.5)
+        facts = profiler.run_facts(trainer, gpu_wait=0.5)
         assert facts.fits_memory == fits
     assert facts[:3] == ('cpu', 'list', False)
-    assert (facts.workers, facts.batch_size, facts.augment, facts.lag) == (0, 8, 'flip', 0.5)
+    assert (facts.workers, facts.batch_size, facts.augment, facts.gpu_wait) == (0, 8, 'flip', 0.5)
 
 
 def test_ready_made_loaders_tell_no_kind_of_data(tmp_path):
     trainer = trainer_of(tmp_path)
     trainer.logger.close()
-    facts = profiler.facts_of(trainer, lag=0.0)
+    facts = profiler.run_facts(trainer, gpu_wait=0.0)
     assert (facts.data_type, facts.in_memory, facts.fits_memory, facts.augment) == (None, False, False, 'none')
 
 
@@ -458,7 +458,7 @@ def test_ready_made_loaders_tell_no_kind_of_data(tmp_path):
 def test_timed_steps_wait_for_the_gpu_and_traced_ones_do_not(tmp_path, monkeypatch, capsys):
     """Without a GPU: which calls there would be."""
     trainer = trainer_of(tmp_path, '--profile')
-    measure, waits = Profile(trainer), []
+    measure, waits = StepProfiler(trainer), []
     measure.gpus = [torch.device('cuda', 0)]
     monkeypatch.setattr(torch.cuda, 'synchronize', lambda gpu: waits.append(newest))
     newest = 0
@@ -487,7 +487,7 @@ def test_a_gpu_is_measured_and_its_kernels_are_in_the_trace(tmp_path, capsys):
     check_sums(milliseconds, percent)
     assert steps == 40
     assert advice
-    assert set(PARTS) <= set(ranges_in(trace[1]))
+    assert set(STEP_PARTS) <= set(ranges_in(trace[1]))
     with gzip.open(trace[1], 'rt', encoding='utf-8') as file:
         kinds = {event.get('cat') for event in json.load(file)['traceEvents']}
     assert 'kernel' in kinds, 'what ran on the GPU is not in the trace'

@@ -28,7 +28,7 @@ def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_p
 
     def step_and_stop(batch):
         if stopped.update.steps == 12:
-            stopped.session.drawing['val'].cost = 1e9  # seconds: drawing is slow
+            stopped.session.drawing_budgets['val'].cost = 1e9  # seconds: drawing is slow
             stopped.session.preemption.signal = signal.SIGTERM
         return step(batch)
 
