@@ -1,4 +1,4 @@
-"""Hooks: what is done besides the step, at named moments of a run.
+"""Hooks: user code that runs at named moments of a training.
 
     class Confidence(Hook):
         def after_step(self, trainer, images, predictions, targets):
@@ -8,8 +8,8 @@
     trainer = Trainer(args)
     trainer.hooks.append(Confidence())
 
-The Trainer's own RunSession is called first, then `trainer.hooks` in their order. With several processes each process
-calls its own hooks. (The idea is that of the hooks of detectron2's engine.)
+The Trainer's own RunSession is called first, then `trainer.hooks` in their order. With several processes, each process
+calls its own hooks. The design follows the hooks of detectron2's engine.
 """
 
 from utils.base.errors import DanluError
@@ -17,43 +17,43 @@ from utils.metrics.base import can_be_saved
 
 
 class Hook:
-    """Base of hooks: each method does nothing, and a hook defines those that it needs."""
+    """Base class of hooks: its methods do nothing; a hook overrides those that it needs."""
 
     def before_train(self, trainer):
         """Called when train() begins, also when it is called again or resumes a run."""
 
     def before_step(self, trainer):
-        """Called before each batch; `trainer.batch` batches of the epoch are done."""
+        """Called before each batch; `trainer.batch` is the number of batches of the epoch that are done."""
 
     def after_step(self, trainer, images, predictions, targets):
-        """Called after each batch with what train_step returned, but not after batches that --on_nan leaves out.
+        """Called after each batch with the results of train_step, except for batches that --on_nan skips.
 
-        With --accumulate several batches make one optimizer step: `trainer.update.steps` counts those.
+        With --accumulate several batches make one optimizer step; `trainer.update.steps` counts optimizer steps.
         """
 
     def after_epoch(self, trainer, row):
         """Called after the validation of an epoch, before its checkpoints are saved.
 
         Args:
-            row: the epoch's values (dict), as history.csv has them.
+            row: the epoch's values (dict), as in history.csv.
         """
 
     def after_train(self, trainer):
-        """Called when the last epoch is done; not where the run was interrupted or failed."""
+        """Called when the last epoch is done, but not after an interruption or an error."""
 
     def state_dict(self):
-        """Return what a resumed run needs of the hook: a dict of tensors and plain values."""
+        """Return the hook's state for last.pth: dict of tensors and plain values."""
         return {}
 
     def load_state_dict(self, state):
-        """Take over what `state_dict` returned, before `before_train`."""
+        """Restore what `state_dict` returned; called before `before_train`."""
 
 
 def state_of_hooks(hooks):
-    """Return the states of hooks (list of dict) with the names of their classes, for last.pth.
+    """Return the states of hooks (list of dict), each with the name of its class, for last.pth.
 
     Raises:
-        DanluError: a state holds something that a checkpoint cannot hold.
+        DanluError: a state holds a value that a checkpoint cannot hold.
     """
     states = []
     for hook in hooks:
@@ -69,10 +69,10 @@ def state_of_hooks(hooks):
 
 
 def load_hooks(hooks, states):
-    """Give hooks the states that `state_of_hooks` returned, to hooks of one class in their order.
+    """Load the states that `state_of_hooks` returned, matched by class name and, within a class, by order.
 
     Returns:
-        the names (list of str) of the classes whose states no hook took.
+        names (list of str) of the classes of states that match no hook.
     """
     states = list(states)
     for hook in hooks:

@@ -1,4 +1,4 @@
-"""When the state of a run has to be saved within an epoch: every so often, and when the process is asked to end."""
+"""Preemption: saving within an epoch at intervals, and saving and ending on a signal."""
 
 import multiprocessing
 import os
@@ -16,25 +16,25 @@ from utils.base.ending_signals import (
 from utils.base.streams import guard_output
 from utils.distributed import processes
 
-# How a DataLoader says that its workers are gone: by itself, or where it asks one for the memory of a finished batch.
+# Raised by a DataLoader whose workers have exited, also when it requests a batch's shared memory from one of them.
 WORKER_EXIT_ERRORS = (RuntimeError, ConnectionError, EOFError, FileNotFoundError)
-REPEATED_SIGNAL_SECONDS = 2.0  # seconds in which a second Ctrl-C is the first one once more
+REPEATED_SIGNAL_SECONDS = 2.0  # a second Ctrl-C within this time is the same one, delivered twice
 
 
 class EvaluationInterrupted(RuntimeError):
-    """Ends a pass over data that is not part of what is saved: it begins anew."""
+    """Ends a validation on a signal; a resumed run starts the validation again."""
 
 
 class Preemption:
-    """Says after each step whether the state is to be saved, and whether the run ends then.
+    """Decides after each step whether the state is saved; a received signal ends the run after saving.
 
     Args:
-        save_steps: optimizer steps from one saving to the next, or None.
-        save_minutes: minutes likewise, or None.
+        save_steps: optimizer steps between two saves, or None.
+        save_minutes: minutes between two saves, or None.
 
     Attributes:
-        signal: the signal (int) that asked for the end, or None.
-        save_requested: whether the state is to be saved as soon as that can be (bool).
+        signal: the received signal (int), or None.
+        save_requested: whether to save as soon as possible (bool).
     """
 
     def __init__(self, save_steps=None, save_minutes=None):
@@ -42,7 +42,7 @@ class Preemption:
         self.signal, self.save_requested, self.saved_steps, self.saved_at = None, False, 0, time.monotonic()
 
     def is_save_due(self, steps):
-        """Return whether the state is to be saved after so many optimizer steps (bool); takes under a microsecond."""
+        """Return whether to save after this number of optimizer steps (bool); takes under a microsecond."""
         return self.signal is not None or self._steps_due(steps) or self._time_due()
 
     def _steps_due(self, steps):
@@ -52,11 +52,11 @@ class Preemption:
         return self.seconds is not None and time.monotonic() - self.saved_at >= self.seconds
 
     def mark_saved(self, steps):
-        """Take note that the state after so many optimizer steps was saved."""
+        """Register that the state after this number of optimizer steps was saved."""
         self.saved_steps, self.saved_at, self.save_requested = steps, time.monotonic(), False
 
     def catch_signals(self):
-        """Return a context that notices signals: the first one is kept; a second SIGINT or SIGQUIT ends at once."""
+        """Return a context that catches signals: it stores the first; a second SIGINT or SIGQUIT ends at once."""
         process = os.getpid()
 
         def notice(number, frame):
@@ -68,7 +68,7 @@ class Preemption:
         return handle_signals({*free_signals(), *ALWAYS_HANDLED_SIGNALS}, notice)
 
     def guard_batches(self, batches, stop):
-        """Yield batches; where a signal has ended the worker processes that make them, call `stop` and raise."""
+        """Yield batches; if a signal ended the loader's worker processes, call `stop` and raise."""
         batches = iter(batches)
         while True:
             try:
@@ -83,7 +83,7 @@ class Preemption:
             yield batch
 
     def sync_signals(self):
-        """Make what is known of signals the same for all processes that work together; here there is one."""
+        """Share the received signal between all processes of the run; here there is only one."""
 
     def _on_signal(self, number, frame):
         if self.signal is not None and number in IMMEDIATE_SIGNALS:
@@ -91,17 +91,17 @@ class Preemption:
         self.signal = self.signal or number
 
     def raise_for_signal(self):
-        """Raise what the signal stands for: KeyboardInterrupt, or SystemExit with 128 and its number."""
+        """Raise KeyboardInterrupt for SIGINT, or SystemExit(128 + number) for another signal."""
         _raise_signal(self.signal)
 
 
 class SharedPreemption(Preemption):
-    """A Preemption of several processes: all of them save, and end, at the same step.
+    """The Preemption of several processes, which save and end at the same step.
 
-    What one of them knows goes to all while the next step is computed, and counts after it.
+    The flags of one process are sent to all while the next step is computed, and apply after that step.
 
     Args:
-        save_steps, save_minutes: as Preemption has them.
+        save_steps, save_minutes: as for Preemption.
         flag_reduce: utils.distributed.processes.AsyncFlagReduce.
     """
 
@@ -110,17 +110,17 @@ class SharedPreemption(Preemption):
         self.flag_reduce, self.own_signal, self.own_signal_time, self.time_was_sent = flag_reduce, None, 0.0, False
 
     def is_save_due(self, steps):
-        """Return whether the state is to be saved after so many optimizer steps (bool), to all processes the same."""
+        """Return whether to save after this number of optimizer steps (bool), the same on all processes."""
         is_time, self.signal = self.flag_reduce.exchange(self._time_due(), self.own_signal)
-        outdated, self.time_was_sent = self.time_was_sent, False  # that it is time was told before the last saving
+        outdated, self.time_was_sent = self.time_was_sent, False  # the flag was sent before the last save
         return self.signal is not None or self._steps_due(steps) or (is_time and not outdated)
 
     def sync_signals(self):
-        """Make what is known of signals the same for all processes."""
+        """Share the received signal between all processes."""
         _, self.signal = self.flag_reduce.exchange(False, self.own_signal)
 
     def mark_saved(self, steps):
-        """Take note that the state after so many optimizer steps was saved."""
+        """Register that the state after this number of optimizer steps was saved."""
         super().mark_saved(steps)
         self.time_was_sent = True
 
@@ -135,19 +135,19 @@ class SharedPreemption(Preemption):
 
 
 def select_preemption(args):
-    """Return the Preemption that options (save_steps, save_minutes) ask for, of several processes a shared one."""
+    """Return the Preemption of the options save_steps and save_minutes; with several processes a SharedPreemption."""
     if processes.count() == 1:
         return Preemption(args.save_steps, args.save_minutes)
     return SharedPreemption(args.save_steps, args.save_minutes, processes.AsyncFlagReduce())
 
 
 def prepare_worker(_):
-    """Let a worker process leave signals to the process that it works for: a DataLoader's worker_init_fn.
+    """Make a worker process ignore signals and exit with its parent: a DataLoader's worker_init_fn.
 
-    Ctrl-C and batch systems reach all processes of a run at once. SIGTERM, by which the DataLoader itself ends its
-    workers, ends this one too, but as if it were done: for another exit torch would raise an error in the middle of a
-    step. When that process is killed, this one ends; torch's own check misses a process that is gone by the time the
-    check begins.
+    Ctrl-C and batch systems signal all processes of a run at once, and the parent handles the signal. On SIGTERM, with
+    which the DataLoader ends its workers, the worker exits with status 0: for another status torch would raise an error
+    in the middle of a step. The worker also exits when its parent is killed; torch's own check misses a parent that is
+    gone when the check begins.
     """
     guard_output()
     ignore_group_signals()
@@ -156,7 +156,7 @@ def prepare_worker(_):
 
 
 def _exit_with_parent(parent):
-    """Wait until the process that this one works for has ended, and end this one."""
+    """Wait for the parent process to end, then exit."""
     parent.join()
     os._exit(0)
 

@@ -1,4 +1,4 @@
-"""Parts that are handed to a Trainer as objects: checked, named in the log, and replaced until training begins."""
+"""Ready-made parts, which a Trainer gets as objects: their checks and their lines in the log."""
 
 import inspect
 from itertools import islice
@@ -32,7 +32,7 @@ def ready_loss(loss):
     """Return a ready-made loss as an nn.Module.
 
     Raises:
-        DanluError: it is no function (predictions, targets), or one of probabilities.
+        DanluError: it is not callable, is a class, or needs probabilities instead of logits.
     """
     if not callable(loss) or inspect.isclass(loss):
         kind = f'the class {loss.__name__}' if inspect.isclass(loss) else f'of type {type(loss).__name__}'
@@ -42,11 +42,11 @@ def ready_loss(loss):
 
 
 def check_optimizer(optimizer, net):
-    """Raise DanluError unless an object is an optimizer that changes parameters of this network and of nothing else.
+    """Raise DanluError unless an object is an optimizer of parameters of this network only.
 
     Args:
-        optimizer: what was handed over.
-        net: nn.Module, whose weights train.py saves and tests.
+        optimizer: the ready-made object.
+        net: nn.Module whose weights train.py saves and tests.
     """
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise DanluError(
@@ -72,7 +72,7 @@ def check_optimizer(optimizer, net):
 
 
 def optimizer_notes(optimizer, net):
-    """Return lines (list of str) on a ready-made optimizer: its settings, and what of the network it leaves out."""
+    """Return lines (list of str) on a ready-made optimizer: its settings, and parameters that it does not train."""
     group = optimizer.param_groups[0]
     settings = [f'{name} {group[name]:g}' for name in ('lr', 'momentum', 'weight_decay') if _is_number(group.get(name))]
     lines = [f'optimizer: {type(optimizer).__name__}, ready-made; {", ".join(settings)}']
@@ -92,16 +92,16 @@ def _is_number(value):
 
 
 def unused_option_notes(args, given):
-    """Return a line (list of str) on options that were typed and have no effect, as their part is ready-made."""
+    """Return lines (list of str) on given options that have no effect, because their part is ready-made."""
     typed = [name for name in getattr(args, 'keywords', {}) if name in args.typed]
     unused = [(part, name) for part in given for name in typed if part in args.keywords[name]['replaced_by']]
     return [f'--{name} {shown(getattr(args, name))} has no effect: the {part} is ready-made' for part, name in unused]
 
 
 def use_one_output(args, parts):
-    """Give a network by name one output for a ready-made BCEWithLogitsLoss; return a line (list of str) where it is so.
+    """Select one output for two classes if the loss is a ready-made BCEWithLogitsLoss; return lines (list of str).
 
-    args.loss becomes 'bce', by which a test builds the same network.
+    This applies to networks chosen by name. args.loss becomes 'bce', so that a test builds the same network.
     """
     binary = args.task == 'classification' and args.num_classes == BINARY_CLASSES and args.loss != 'bce'
     if parts['model'] is not None or not (binary and isinstance(parts['loss'], nn.BCEWithLogitsLoss)):
@@ -111,7 +111,7 @@ def use_one_output(args, parts):
 
 
 def may_wait_for_data(args, parts):
-    """Return whether a Trainer may get its data by fit() (bool): a model is handed over, and nothing names data."""
+    """Return whether a Trainer may wait for the data of fit() (bool): its model is ready-made, no option names data."""
     named = {*DATA_OPTIONS, 'dry_run', 'find_lr'} & {*getattr(args, 'typed', ())}
     return (
         parts['model'] is not None
@@ -123,7 +123,7 @@ def may_wait_for_data(args, parts):
 
 
 def scheduler_notes(schedule):
-    """Return a line (list of str) on a ReadySchedule; none on a schedule of the options."""
+    """Return a line (list of one str) on a ReadySchedule; [] for a schedule of the options."""
     if not isinstance(schedule, ReadySchedule):
         return []
     when = {'epoch': 'each epoch', 'step': 'each optimizer step', 'val': f'each epoch by {schedule.value_column}'}

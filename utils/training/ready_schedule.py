@@ -1,4 +1,4 @@
-"""A learning-rate scheduler handed over as an object, in the place of utils.training.optim.Schedule."""
+"""A ready-made learning rate scheduler (an object), in place of utils.training.optim.Schedule."""
 
 import inspect
 
@@ -8,7 +8,7 @@ from utils.base.errors import DanluError
 from utils.training.optim import Schedule, base_lr, plain_state, restore_scheduler
 
 STEP_ON = ('epoch', 'step', 'val')
-# Which schedulers are stepped when; of others nobody knows.
+# When torch's schedulers are stepped; for other classes step_on is needed.
 STEP_SCHEDULERS = (lr_scheduler.OneCycleLR, lr_scheduler.CyclicLR)
 EPOCH_SCHEDULERS = (
     *(lr_scheduler.StepLR, lr_scheduler.MultiStepLR, lr_scheduler.ExponentialLR, lr_scheduler.CosineAnnealingLR),
@@ -20,20 +20,20 @@ EPOCH_SCHEDULERS = (
 class ReadySchedule:
     """Steps a ready-made scheduler after each optimizer step, each epoch, or each validation.
 
-    Those of timm, which have step_update(updates) beside step(epoch, metric), get both numbers.
+    Schedulers of timm, which have step_update(updates) and step(epoch, metric), are called with both.
 
     Args:
-        scheduler: object with step, state_dict and load_state_dict, as those of torch.optim.lr_scheduler.
-        optimizer: torch.optim.Optimizer whose learning rate it changes.
-        step_on: 'epoch', 'step', 'val' (step(value) after each validation), or None: told by its class.
+        scheduler: object with step, state_dict and load_state_dict, like those of torch.optim.lr_scheduler.
+        optimizer: torch.optim.Optimizer whose learning rate the scheduler changes.
+        step_on: 'epoch', 'step', 'val' (step(value) after each validation), or None: derived from the class.
         selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
 
     Attributes:
-        last_lr: the learning rate (float) of the last optimizer step; before the first step that of the first step.
-        value_column: of 'val', the column of history.csv that it gets (str), else None.
+        last_lr: learning rate (float) of the last optimizer step; before the first step, that of the first step.
+        value_column: for 'val', the column of history.csv that the scheduler gets (str), else None.
 
     Raises:
-        DanluError: it is no scheduler, is one of another optimizer, or its class does not tell when it steps.
+        DanluError: the object is not a scheduler of this optimizer, or step_on is needed.
     """
 
     def __init__(self, scheduler, optimizer, step_on, selection):
@@ -44,7 +44,7 @@ class ReadySchedule:
         self.last_lr, self.updates, self.epochs = base_lr(optimizer), 0, 0
 
     def step(self):
-        """Go on after an optimizer step."""
+        """Update after an optimizer step."""
         self.last_lr, self.updates = base_lr(self.optimizer), self.updates + 1
         if is_of_timm(self.scheduler):
             self.scheduler.step_update(self.updates)
@@ -52,7 +52,7 @@ class ReadySchedule:
             self.scheduler.step()
 
     def end_epoch(self, value):
-        """Go on after an epoch whose watched value was `value` (float), see `schedule_value`."""
+        """Update after an epoch with the value `value` (float) of `schedule_value`."""
         self.epochs += 1
         if is_of_timm(self.scheduler):
             self.scheduler.step(self.epochs, value)
@@ -62,15 +62,15 @@ class ReadySchedule:
             self.scheduler.step(value)
 
     def state_dict(self):
-        """Return where it stands: dict of plain values."""
+        """Return the state: dict of plain values."""
         counts = {'updates': self.updates, 'epochs': self.epochs}
         return {'ready_made': plain_state(self.scheduler.state_dict()), 'last_lr': self.last_lr, **counts}
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken, after the optimizer has loaded its own state.
+        """Restore what `state_dict` returned, after the optimizer has loaded its own state.
 
         Raises:
-            DanluError: the run was made with a schedule of --schedule.
+            DanluError: the state is that of a schedule of --schedule.
         """
         if 'ready_made' not in state:
             raise DanluError('the run had no ready-made scheduler: resume it without scheduler=')
@@ -79,15 +79,15 @@ class ReadySchedule:
 
 
 def is_of_timm(scheduler):
-    """Return whether a scheduler is stepped by numbers, as those of timm (bool)."""
+    """Return whether a scheduler is one of timm, which is stepped with numbers (bool)."""
     return hasattr(scheduler, 'step_update')
 
 
 def select_schedule(trainer, steps):
-    """Return the schedule of a train.Trainer: its ready-made one, else that of the options.
+    """Return the schedule of a train.Trainer: the ready-made one, else that of the options.
 
     Args:
-        trainer: with args, optimizer, selection and, where a scheduler was handed over, `given_scheduler` and step_on.
+        trainer: has args, optimizer, selection and, if a scheduler was given, `given_scheduler` and step_on.
         steps: optimizer steps per epoch (int), or None: not known.
     """
     if trainer.given_scheduler is None:
@@ -96,7 +96,7 @@ def select_schedule(trainer, steps):
 
 
 def schedule_value(schedule, selection, row):
-    """Return the value (float) of an epoch's row (dict) that a schedule gets: the monitored one, or its own."""
+    """Return the value (float) of an epoch's row (dict) that a schedule gets: its own column's or the monitored one."""
     watched = getattr(schedule, 'value_column', None)
     return row[watched] if watched in row else selection.value_of(row)
 
@@ -118,10 +118,10 @@ def check_scheduler(scheduler, optimizer):
 
 
 def resolve_step_on(scheduler, step_on):
-    """Return when a scheduler is stepped (str): as step_on says, or by its class where that is None.
+    """Return when a scheduler is stepped (str): step_on, or if it is None, derived from the class.
 
     Raises:
-        DanluError: step_on is no such word, its class does not tell, or `step` takes other arguments.
+        DanluError: step_on is invalid, the class is not known, or `step` takes other arguments.
     """
     kind = type(scheduler).__name__
     if step_on is None:
@@ -141,7 +141,7 @@ def resolve_step_on(scheduler, step_on):
 
 
 def _step_on_by_class(scheduler):
-    """Return when a scheduler of torch is stepped (str), or None: its class does not tell."""
+    """Return when a scheduler of a known class is stepped (str), or None for other classes."""
     if isinstance(scheduler, lr_scheduler.ReduceLROnPlateau):
         return 'val'
     if isinstance(scheduler, STEP_SCHEDULERS) or _is_of_transformers(scheduler):
@@ -162,18 +162,18 @@ def _is_of_transformers(scheduler):
 
 
 def _needed_arguments(function):
-    """Return the arguments (list of str) without which a function cannot be called."""
+    """Return the required arguments (list of str) of a function."""
     parameters = inspect.signature(function).parameters.values()
     return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
 def select_value_column(scheduler, selection):
-    """Return which column of history.csv a scheduler by value gets (str).
+    """Return the column of history.csv (str) whose value a scheduler gets.
 
-    That is the monitored one, unless the scheduler looks for lower values and higher ones are monitored: then val/loss.
+    This is the monitored one, or val/loss if the scheduler has mode 'min' and the monitored value has mode 'max'.
 
     Raises:
-        DanluError: it looks for higher values, and lower ones are monitored.
+        DanluError: the scheduler has mode 'max', and the monitored value has mode 'min'.
     """
     mode = getattr(scheduler, 'mode', selection.mode)
     if mode == selection.mode:

@@ -1,4 +1,4 @@
-"""Going on where a run stood: what last.pth holds for that, and taking it up again."""
+"""Resuming a run: the state in last.pth, and restoring it."""
 
 import copy
 import os
@@ -25,11 +25,11 @@ DAMAGED_FILE = 'last.damaged.pth'
 
 
 class RunFinished(DanluError):
-    """The run has reached its end: for --resume auto, which a batch system repeats, no error."""
+    """All epochs of the run are done; not an error with --resume auto, which batch systems repeat."""
 
 
 def resume_state(trainer):
-    """Return what resuming needs besides what testing needs (dict of tensors and plain values)."""
+    """Return what last.pth holds besides the values for testing (dict of tensors and plain values)."""
     update = trainer.update
     return {
         **({} if update.ema is None else {'ema': update.ema.state_dict()}),
@@ -56,9 +56,10 @@ def resume_state(trainer):
 
 
 def rank_states(trainer):
-    """Return what each process has for its own (dict): generators, and the metrics of its share of an epoch.
+    """Return the state that each process has for itself (dict): generators, and metrics of its share of an epoch.
 
-    Of several, `processes` is a list of the same by rank, of which the first stands for those who know of one alone.
+    With several processes, `processes` lists the states by rank; the other keys hold that of rank 0, for readers that
+    know only one process.
     """
     metrics = trainer.metrics['train']
     own = {
@@ -75,7 +76,7 @@ def newest_readable(run):
     """Return the newest readable state (dict) of a run, its path, and a note (str or None) on damaged files.
 
     Raises:
-        DanluError: none of last.pth, last.prev.pth and epoch_*.pth can be read.
+        DanluError: none of last.pth, last.prev.pth and epoch_*.pth is readable.
     """
     faults = []
     kept = sorted(run.glob('epoch_*.pth'), key=lambda path: (len(path.name), path.name), reverse=True)
@@ -92,7 +93,7 @@ def newest_readable(run):
 
 
 def _best_weights_hint(run):
-    """Return what can still be done with the best weights of a run (str) that cannot be resumed; '' without them."""
+    """Return how to use best.pth of a run that cannot be resumed (str); '' if it is not readable."""
     best = run / 'best.pth'
     try:
         load_checkpoint(best)
@@ -106,14 +107,14 @@ def _best_weights_hint(run):
 
 
 def rename_damaged(path, run):
-    """Rename a last.pth that is damaged to last.damaged.pth, so that it does not take the place of last.prev.pth.
+    """Rename a damaged last.pth to last.damaged.pth, so that the next save does not overwrite last.prev.pth with it.
 
     Args:
-        path: of the checkpoint (Path) that is resumed from.
+        path: path of the checkpoint (Path) that the run resumes from.
         run: directory (Path) of the run.
 
     Returns:
-        A line (list of one str) where there was one, else [].
+        A line (list of one str) if a file was renamed, else [].
     """
     last = run / LAST
     if path == last or not last.exists():
@@ -122,16 +123,17 @@ def rename_damaged(path, run):
     return [f'the damaged {LAST} is kept as {DAMAGED_FILE}']
 
 
-def read_resume_state(args, again, selection):
-    """Return the state (dict) that args.resume names, its path, and a note (str) on damaged files, or None.
+def read_resume_state(args, repeat_command, selection):
+    """Return the state (dict) of args.resume, its path, and a note (str) on damaged files, or None.
 
     Args:
-        args: options; resume and epochs count.
-        again: the command (str) that begins the run anew.
+        args: options; resume and epochs are used.
+        repeat_command: the command (str) that repeats the run from its start.
         selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
 
     Raises:
-        DanluError: it is damaged, for testing only, not the newest one of its run, or has reached its end.
+        DanluError: the checkpoint is damaged, for testing only, or not the newest of its run.
+        RunFinished: all epochs are done.
     """
     path = Path(args.resume)
     state, path, note = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
@@ -142,8 +144,8 @@ def read_resume_state(args, again, selection):
     if not note and path.name != LAST and newest.is_file() and load_checkpoint(newest)['epoch'] > state['epoch']:
         raise DanluError(
             f'--resume: going on from {path} would write over the epochs after it; to go on from there in a new run: '
-            f'{again.partition(" @")[0]} --resume {shlex.quote(str(path))} --as NAME; to start a new run from '
-            f'its weights alone: {again} --load_model_path {shlex.quote(str(path))}'
+            f'{repeat_command.partition(" @")[0]} --resume {shlex.quote(str(path))} --as NAME; to start a new run from '
+            f'its weights alone: {repeat_command} --load_model_path {shlex.quote(str(path))}'
         )
     if state['epoch'] >= args.epochs:
         draw_missing_curves(path, state, selection)
@@ -155,11 +157,11 @@ def read_resume_state(args, again, selection):
 
 
 def draw_missing_curves(path, state, selection):
-    """Draw the curves of a finished run if a kill after its last epoch came before they were drawn.
+    """Draw the curves of a finished run that was killed after its last epoch, before the curves were drawn.
 
     Args:
-        path: of the checkpoint (Path) that it was found in.
-        state: that (dict).
+        path: path of the run's checkpoint (Path).
+        state: content of the checkpoint (dict).
         selection: utils.training.checkpoint_selector.CheckpointSelector of the run.
     """
     curves = path.with_name('curves.png')
@@ -170,7 +172,7 @@ def draw_missing_curves(path, state, selection):
 
 
 def restore_trainer(trainer, state, path):
-    """Bring a trainer to where `state` (dict) was taken; return lines (list of str) on what was loaded."""
+    """Restore a trainer from `state` (dict); return lines (list of str) on what was loaded."""
     lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
     trainer.update.explain_state_errors = partial(explain_state_errors, path)
@@ -192,10 +194,10 @@ def restore_trainer(trainer, state, path):
 
 @contextmanager
 def explain_state_errors(path):
-    """Raise DanluError instead of what torch and Python raise where a state does not fit what takes it up.
+    """Return a context that turns errors of loading a state that does not fit into DanluError.
 
     Args:
-        path: of the checkpoint that the state is from.
+        path: path of the state's checkpoint.
     """
     try:
         yield
@@ -210,10 +212,10 @@ def explain_state_errors(path):
 
 
 def set_resume_state(trainer, state):
-    """Take up again what `resume_state` returned; `state` is a dict.
+    """Restore what `resume_state` returned; `state` is a dict.
 
     Raises:
-        DanluError: it does not fit. What only the first step of the optimizer shows, that raises.
+        DanluError: the state does not fit. Errors that only the optimizer's first step shows are raised there.
     """
     with trainer.update.explain_state_errors():
         _load_state(trainer, state)
@@ -229,7 +231,7 @@ def _load_state(trainer, state):
     if update.ema is not None:
         update.ema.load_state_dict(state['ema'])
     trainer.selection.best = state['best']
-    loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are of whole epochs
+    loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are saved between epochs only
     trainer.batch = trainer.resumed_at = loader['batch']
     trainer.epoch_rng = loader['rng']
     trainer.session.images_written = list(loader.get('shown', []))
@@ -242,7 +244,7 @@ def _load_state(trainer, state):
 
 
 def _check_shapes(optimizer):
-    """Raise ValueError where the state of a fused optimizer has not its parameters' shapes: torch would not look."""
+    """Raise ValueError if the state of a fused optimizer does not fit its parameters, which torch does not check."""
     for group in optimizer.param_groups:
         for parameter in group['params'] if group.get('fused') else ():
             for name, value in optimizer.state.get(parameter, {}).items():
@@ -253,13 +255,12 @@ def _check_shapes(optimizer):
 
 
 def load_rank_state(trainer, state):
-    """Take up again what `rank_states` returned of this process; `state` (dict) holds it.
+    """Restore what `rank_states` returned for this process; `state` (dict) holds it.
 
-    Of a run by another number of processes the first one takes all metrics, and the others draw from generators of
-    their own.
+    If the run had another number of processes, rank 0 merges all metrics, and the other ranks reseed their generators.
     """
     metrics, every = trainer.metrics['train'], state.get('processes', [{**state, 'epoch_rng': trainer.epoch_rng}])
-    metrics.reset()  # some make their attributes there
+    metrics.reset()  # some metrics create their attributes in reset()
     if len(every) == processes.count():
         own = every[processes.rank()]
         trainer.epoch_rng = own['epoch_rng']
@@ -279,17 +280,17 @@ def load_rank_state(trainer, state):
 def load_best_weights(trainer):
     """Load the weights of best.pth into a trainer's network at the end of its run, unless args.keep_last_weights.
 
-    With --ema these are averages, which the network has then in training too, and the average is equal to them.
+    With --ema these are averaged weights; both the network and the average then have them.
 
     Returns:
-        lines (list of str) on why the network keeps the last weights, where best.pth cannot be read.
+        lines (list of str): why the network keeps the last weights, if best.pth is not readable; else [].
     """
     if trainer.args.keep_last_weights:
         return []
     processes.broadcast_from_rank0(trainer.logger.checkpoints.finish)
     ema, path = trainer.update.ema, Path(trainer.args.model_dir, BEST)
     if ema is None and trainer.selection.best['epoch'] == trainer.epoch:
-        return []  # the network has them
+        return []  # the network already has them
     try:
         weights = weights_of(load_checkpoint(path), path)
     except DanluError as error:
@@ -300,20 +301,20 @@ def load_best_weights(trainer):
 
 
 def reduced_state(metrics, state, device):
-    """Return what metrics had counted (dict, as `reduce_state` has it) when their `state_dict` was `state`."""
-    then = copy.copy(metrics)
-    then.reset()
-    then.load_state_dict(state, device)
-    return then.reduce_state()
+    """Return the `reduce_state` (dict) of metrics whose `state_dict` is `state`."""
+    loaded = copy.copy(metrics)
+    loaded.reset()
+    loaded.load_state_dict(state, device)
+    return loaded.reduce_state()
 
 
 def loader_rng_state(loader):
-    """Return the state of all global generators and of those that a ready-made DataLoader has for its own (dict)."""
+    """Return the state of the global generators and of a ready-made DataLoader's own ones (dict)."""
     return get_rng_state() | {'loader': [generator.get_state() for generator in _loader_generators(loader)]}
 
 
 def set_loader_rng_state(loader, state):
-    """Restore what `loader_rng_state` returned; older checkpoints know nothing of the loader's own generators."""
+    """Restore what `loader_rng_state` returned; older checkpoints lack the loader's own generators."""
     set_rng_state(state)
     for generator, own in zip(_loader_generators(loader), state.get('loader', []), strict=False):
         generator.set_state(own)
@@ -327,11 +328,11 @@ def _loader_generators(loader):
 
 
 def remaining_batches(loader, epoch, start, epoch_rng):
-    """Return the batches (iterable) of an epoch, from number `start` (0: the first) on.
+    """Return the batches (iterable) of an epoch from number `start` (0: the first) on.
 
-    Danlu's own loader begins there. Another one is run through up to there, with the random generators, a DataLoader's
-    own among them, as they were at the beginning of the epoch. That is exact if it draws from no others, and has as
-    many workers as before, which are not kept from epoch to epoch.
+    Danlu's own loader starts there. Another loader is iterated up to there, with the random generators (a DataLoader's
+    own included) as they were at the start of the epoch. This is exact if the loader uses no other generators, has the
+    same number of workers, and does not keep workers between epochs.
     """
     own = getattr(loader, 'batch_sampler', None)
     if hasattr(own, 'start'):
@@ -350,13 +351,13 @@ def remaining_batches(loader, epoch, start, epoch_rng):
 
 
 class RemainingBatches:
-    """What is left of a loader after some batches, which are passed over at once."""
+    """The remaining batches of a loader; the constructor skips the first `start` batches."""
 
     def __init__(self, loader, start):
         self.batches = iter(loader)
         for _ in islice(self.batches, start):
             pass
-        for name in ('dataset', 'batch_sampler'):  # which tell how many samples an epoch has
+        for name in ('dataset', 'batch_sampler'):  # from which the number of samples is read
             if hasattr(loader, name):
                 setattr(self, name, getattr(loader, name))
 

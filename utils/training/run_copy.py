@@ -1,8 +1,8 @@
-"""--as: a new run that is a copy of another one as it was when a checkpoint of it was saved, and goes on from there.
+"""--as: a new run that is a copy of another run at one of its checkpoints, and continues from there.
 
-The copy holds what a run has that was interrupted at that moment: last.pth is the checkpoint, best.pth that of the best
-epoch up to there, the event files of TensorBoard end there. Resuming it is resuming any run, to the same bits. Nothing
-in the directory of the old run is written.
+The copy looks like a run that was interrupted at that moment: last.pth is the checkpoint, best.pth has the best epoch
+up to there, and TensorBoard's event files end there. It is then resumed like any run, with bit-identical results.
+Nothing is written into the directory of the old run.
 """
 
 import json
@@ -23,22 +23,22 @@ from utils.runs.event_files import CONTINUED_FILE, EVENT_DIRECTORIES
 from utils.runs.run_directory import make_directory_below
 from utils.training.resume import newest_readable
 
-# Files of a run that were written at its start, or that a copy can use up to any epoch.
+# Files that a run writes at its start, or that are valid up to any epoch.
 COPIED_FILES = (
     *('args.txt', 'env*.txt', 'source*.zip', 'record*.json'),
     *('witness.jsonl', 'first_steps.jsonl', 'skipped.txt'),
 )
 COPIED_DIRECTORIES = ('val_split',)
-# What a checkpoint for testing holds; the rest is for resuming.
+# Keys of a checkpoint for testing; the others are for resuming.
 TEST_KEYS = ('format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint')
 
 
 def begin_copy(args, parser):
-    """Make the run that --as names, a copy of the run of args.resume at that checkpoint; args.resume becomes the copy.
+    """Copy the run of args.resume at that checkpoint into a new run named by --as; args.resume becomes the copy.
 
     Args:
-        args: options of train.py; changed.
-        parser: of train.py, for errors.
+        args: options of train.py; model_dir and resume are changed.
+        parser: parser of train.py, for errors.
 
     Returns:
         the directory of the copy (str).
@@ -63,14 +63,14 @@ def begin_copy(args, parser):
 
 
 def state_to_copy(resume, epochs):
-    """Return the state (dict) of the checkpoint that a new run begins with, and its path.
+    """Return the state (dict) of the checkpoint that a new run starts from, and its path.
 
     Args:
-        resume: path of the checkpoint, or of a run, whose newest one is taken.
-        epochs: of the new run (int).
+        resume: path of the checkpoint, or of a run, whose newest checkpoint is used.
+        epochs: epochs of the new run (int).
 
     Raises:
-        DanluError: it is damaged, for testing only, of another run, or the new run would end there.
+        DanluError: the checkpoint is damaged, for testing only, of another run, or has all epochs already.
     """
     path = Path(resume)
     state, path, _ = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
@@ -86,16 +86,15 @@ def state_to_copy(resume, epochs):
 
 
 def copy_run(state, path, target):
-    """Fill the new directory of a run with what the run of a checkpoint had when it was saved.
+    """Copy the files of a run, as they were when a checkpoint was saved, into a new directory.
 
     Args:
-        state: what is in the checkpoint (dict).
-        path: of the checkpoint (Path), in the directory of its run.
-        target: the new directory (Path), which is there and empty.
+        state: content of the checkpoint (dict).
+        path: path of the checkpoint (Path) in the directory of its run.
+        target: the new directory (Path), which exists and is empty.
 
     Raises:
-        DanluError: a file cannot be written.
-        OSError: likewise.
+        DanluError, OSError: a file cannot be written.
     """
     run = path.parent
     for pattern in COPIED_FILES:
@@ -120,7 +119,7 @@ def copy_run(state, path, target):
 
 @contextmanager
 def without_failed_copy(args):
-    """Remove the copy that --as made when the body of the `with` fails."""
+    """Return a context that removes the copy made by --as on an error."""
     try:
         yield
     except BaseException:
@@ -130,14 +129,14 @@ def without_failed_copy(args):
 
 
 def _with_run_id(record, name, path):
-    """Return a record (dict, or None) with the id (str) of the new run and the checkpoint (Path) of its beginning."""
+    """Return a record (dict, or None) with the id (str) of the new run and the checkpoint (Path) it starts from."""
     if not isinstance(record, dict):
         return record
     return record | {'run': name, 'copy_of': {'run': record.get('run'), 'checkpoint': str(path)}}
 
 
 def _replace_run_id(file, name, path):
-    """Give a copied record.json the id of the new run; one that cannot be read stays as it is."""
+    """Replace the run's id in a copied record.json; an unreadable one is not changed."""
     try:
         record = _with_run_id(json.loads(read_regular_text(file)), name, path)
     except (ValueError, RecursionError):
@@ -148,7 +147,7 @@ def _replace_run_id(file, name, path):
 
 
 def _copy_best(state, path, target, name):
-    """Copy best.pth, or make it of another checkpoint of the run's best epoch up to there; say where there is none."""
+    """Write best.pth from a checkpoint of the best epoch up to there; print a note if there is none."""
     best = state['best'] and state['best']['epoch']
     if not best:
         return
@@ -159,7 +158,7 @@ def _copy_best(state, path, target, name):
         try:
             found = load_checkpoint(file)
         except DanluError:
-            continue  # damaged, and of no use here; the run itself reports it
+            continue  # damaged; the old run reports it when it is resumed or tested
         if found.get('epoch') != best:
             continue
         kept = {key: found[key] for key in TEST_KEYS if key in found}
@@ -173,7 +172,7 @@ def _copy_best(state, path, target, name):
 
 
 def _copy_top(state, run, target):
-    """Copy the top_*.pth of --keep_top that the run had then."""
+    """Copy the top_*.pth of --keep_top up to the state's epoch."""
     for file in run.glob('top_*.pth'):
         number = file.stem.removeprefix('top_')
         if number.isdecimal() and int(number) <= state['epoch']:
@@ -181,14 +180,14 @@ def _copy_top(state, run, target):
 
 
 def _copy_events(sizes, run, target):
-    """Copy what TensorBoard's event files held when a checkpoint was saved; return the sizes of the copies (dict).
+    """Copy TensorBoard's event files up to their sizes in a checkpoint; return the sizes of the copies (dict).
 
     Args:
-        sizes: of the event files then (dict), as the checkpoint has them, or None.
+        sizes: sizes of the event files in bytes (dict), from the checkpoint, or None.
         run, target: directories (Path).
 
     Returns:
-        None where the files are not what they were: TensorBoard then begins with the copy.
+        None if the files were changed: TensorBoard's curves then start with the copy.
     """
     if not isinstance(sizes, dict):
         return None

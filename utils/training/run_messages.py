@@ -1,4 +1,4 @@
-"""What a run says about itself: at its start, after each epoch, at its end, and how to go on from there."""
+"""The messages of a run: at its start, after each epoch, at its end, and how to resume it."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ from utils.training.model_table import model_table
 
 
 def start_lines(trainer, notes):
-    """Return what is about to run (list of str): data, model, classes, the `notes` taken before, and the table."""
+    """Return the first lines of the log (list of str): data, model, outputs, `notes` and --print_model's table."""
     args, lines = trainer.args, [f'run: {trainer.args.model_dir}']
     sizes = sizes_of({'to train on': trainer.train_loader, 'to validate': trainer.val_loader})
     if sizes:
@@ -30,10 +30,10 @@ def start_lines(trainer, notes):
 
 
 def epoch_lines(row, epochs, monitor, best):
-    """Return an epoch's values as a line (str) for log.txt, with the time of day, and as one for the screen.
+    """Return an epoch's values as a line (str) for log.txt, with the time of day, and as a line for the screen.
 
-    A terminal that somebody looks at, or a notebook, gets the line without the time; a terminal also a green word where
-    the epoch is the `best`.
+    An interactive terminal or a notebook gets the line without the time. A terminal shows 'best' in green if the epoch
+    is the `best`.
     """
     text = epoch_line(row, epochs, monitor, time_of_day())
     shown = epoch_line(row, epochs, monitor) if is_watched(sys.stdout) or is_notebook() else text
@@ -41,13 +41,13 @@ def epoch_lines(row, epochs, monitor, best):
 
 
 def epoch_line(row, epochs, monitor, time=None):
-    """Return an epoch's values as one line (str); details, which history.csv has, only where they are monitored.
+    """Return an epoch's values as one line (str), without details (see history.csv) that are not monitored.
 
     Args:
         row: the values (dict).
-        epochs: how many there are going to be (int).
-        monitor: name of the value by which the best epoch is chosen.
-        time: of day (str), or None: it is left out.
+        epochs: total number of epochs (int).
+        monitor: name of the monitored value.
+        time: time of day (str), or None to omit it.
     """
     parts = []
     for split in ('train', 'val') if any(name.startswith('val/') for name in row) else ('train',):
@@ -60,7 +60,7 @@ def epoch_line(row, epochs, monitor, time=None):
 
 
 def end_lines(trainer):
-    """Return the best epoch's value in full, and how to test it (list of str)."""
+    """Return lines (list of str): the best epoch's value in full precision, and the command that tests it."""
     path, best = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.selection.best
     path = path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
     lines = [f'best: {trainer.selection.monitor} {best["value"]!r} in epoch {best["epoch"]}']
@@ -71,7 +71,7 @@ def end_lines(trainer):
 
 
 def interrupted_line(trainer):
-    """Return what an interrupted run has left, and how to go on (str)."""
+    """Return what an interrupted run saved, and how to resume it (str)."""
     if trainer.session.saved_position is None:
         return 'nothing was saved yet, so there is nothing to go on with'
     parts = ', with the same parts' if resumes_in_python(trainer) else ''
@@ -79,13 +79,13 @@ def interrupted_line(trainer):
 
 
 def resumes_in_python(trainer):
-    """Return whether no command line resumes a run (bool): of a notebook, or a script that reads none, with parts."""
+    """Return whether a run can be resumed only in Python (bool): it has ready-made parts and no own command line."""
     by_keywords = getattr(trainer.args, 'by_keywords', False)
     return bool(trainer.given) and (by_keywords or program_of(trainer) == 'train.py')
 
 
 def resume_command(trainer, **changes):
-    """Return the command, or the Python, that resumes a run (str), with `changes` of its options."""
+    """Return the command, or the Python expression, that resumes a run (str), with `changes` of its options."""
     run = trainer.args.model_dir
     if resumes_in_python(trainer):
         options = ', '.join(f'{name}={value!r}' for name, value in {'resume': run, **changes}.items())
@@ -101,7 +101,7 @@ def repeat_command(trainer):
 
 
 def position_text(trainer):
-    """Return how far the training is (str): 'epoch 2 and batch 7 of epoch 3'."""
+    """Return the position of the training (str): 'epoch 2 and batch 7 of epoch 3'."""
     parts = [f'epoch {trainer.epoch}'] if trainer.epoch else []
     parts += [f'batch {trainer.batch} of epoch {trainer.epoch + 1}'] if trainer.batch else []
     return ' and '.join(parts) or 'the beginning'

@@ -1,7 +1,7 @@
-"""A run's session: all that surrounds the steps of a Trainer, so that the Trainer's loop holds none of it.
+"""The session of a run: everything besides the training steps themselves.
 
-It locks and opens the run's directory, keeps the record of code and data, writes log, TensorBoard and checkpoints,
-verifies resumed steps, and ends the run in order when a signal or an error comes.
+The session locks and opens the run's directory, writes the record of code and data, the log, TensorBoard files and
+checkpoints, verifies resumed steps, and ends the run cleanly on a signal or an error.
 """
 
 import math
@@ -66,30 +66,30 @@ from utils.training.run_messages import (
     start_lines,
 )
 
-MAX_IMAGES = 8  # of one split in TensorBoard
-MAX_POINTS = 1024  # where samples are no images, so that numbers are drawn as points
+MAX_IMAGES = 8  # per split in TensorBoard
+MAX_POINTS = 1024  # samples in a scatter plot, which is drawn if samples are not images
 
 
 class RunSession(Hook):
-    """The session of one Trainer, in its `session`; on processes other than the first one it writes nothing.
+    """The session of one Trainer, its attribute `session`; on ranks above 0 it writes nothing.
 
     Args:
         trainer: train.Trainer with data, network, loss, metrics, optimizer and step; a weak reference is kept.
-        device_description: description (str) of the device.
-        on_resume: function that is called before a resumed run is restored, and may refuse.
-        on_new_run: function that is called when the directory of a new run is locked.
+        device_description: text (str) for env.txt.
+        on_resume: function() called before a resumed run is restored; may raise DanluError.
+        on_new_run: function() called once the directory of a new run is locked.
 
     Attributes:
         logger: Logger; None until the session is open.
         lock: lock of the run's directory.
-        preemption: Preemption, which knows of signals and of when to save.
-        images_written: what of the epoch TensorBoard's files hold already (list of str): 'train', 'histograms', 'val'.
-        training_sums: what the Recorder holds when the training of an epoch is done (dict), or None.
-        saved_position: how far the run is in last.pth (str), or None: nothing was saved.
+        preemption: Preemption: received signals, and when to save.
+        images_written: what TensorBoard's files already have of this epoch (list of str): 'train', 'histograms', 'val'.
+        training_sums: the Recorder's state after the training of an epoch (dict), or None before.
+        saved_position: position of the state in last.pth (str), or None if nothing was saved.
     """
 
     def __init__(self, trainer, device_description, on_resume, on_new_run):
-        self._trainer = weakref.ref(trainer)  # in a cycle, worker processes would be waited for until they time out
+        self._trainer = weakref.ref(trainer)  # a cycle would keep worker processes alive until they time out
         self.args, self.device_description = trainer.args, device_description
         self.on_resume, self.on_new_run = on_resume, on_new_run
         self.preemption = select_preemption(trainer.args)
@@ -97,11 +97,12 @@ class RunSession(Hook):
         self.reset()
 
     def reset(self):
-        """Forget the state of the epoch, before the run is opened again."""
+        """Reset the state of the epoch before the run is opened again."""
         self.training_sums, self.images_written = None, []
-        self.events = None  # of a resumed run: see Logger
-        self.drawing_state = {}  # of a resumed run: the state of `drawing_budgets`
-        self.hook_states = []  # likewise, of trainer.hooks, which are given after the Trainer is built
+        # State of a resumed run:
+        self.events = None  # see Logger
+        self.drawing_state = {}  # of `drawing_budgets`
+        self.hook_states = []  # of trainer.hooks, which are added after the Trainer is built
 
     @property
     def trainer(self):
@@ -110,16 +111,16 @@ class RunSession(Hook):
 
     @cached_property
     def record(self):
-        """The Record of what the run is made of: code, data, versions; its `values` are in every checkpoint."""
+        """The Record of the run's code, data and versions; its `values` are in every checkpoint."""
         return Record(self.trainer)
 
     # Opening and closing
 
     def open(self, notes):
-        """Load what the run begins with and open what it writes; where that fails, unlock its directory.
+        """Load weights or a state, and open the run's files; on failure, unlock its directory.
 
         Args:
-            notes: lines (list of str) for the log's beginning.
+            notes: lines (list of str) for the start of the log.
         """
         self.lock = None
         try:
@@ -132,9 +133,9 @@ class RunSession(Hook):
             raise
 
     def _load(self, notes):
-        """Load the weights or the state that the run begins with, and return the history of a resumed run."""
+        """Load the initial weights, or the state of a resumed run; return the history, which is [] for a new run."""
         args = self.args
-        if args.resume and args.model_dir is None:  # a notebook that did not call prepare_train_args
+        if args.resume and args.model_dir is None:  # a notebook without prepare_train_args
             args.model_dir = args.resume = processes.broadcast_from_rank0(lambda: begin_copy(args, train_parser()))
         if args.resume:
             self.lock = select_lock(args.resume if Path(args.resume).is_dir() else Path(args.resume).parent)
@@ -150,7 +151,7 @@ class RunSession(Hook):
         return []
 
     def _restore(self, notes):
-        """Restore the run of args.resume, add to `notes` where it was, and return its history."""
+        """Restore the run of args.resume, add its position to `notes`, and return its history."""
         trainer, args = self.trainer, self.args
         state, path, note = read_resume_state(args, repeat_command(trainer), trainer.selection)
         run = self.lock.path.parent
@@ -172,7 +173,7 @@ class RunSession(Hook):
         return state['recorder']['history']
 
     def _open_files(self, history, notes):
-        """Open what is written from now on: args.txt, the Logger with `history` (list of rows), the first lines."""
+        """Write args.txt, open the Logger with `history` (list of rows), and log the first lines."""
         trainer, args = self.trainer, self.args
         trainer.is_closed = False
         make_model_dir(args)
@@ -193,19 +194,19 @@ class RunSession(Hook):
         self.logger = Logger(args.model_dir, history, trainer.update.steps, self.events, options, trainer.selection)
         if trainer.batch:
             self.logger.recorder.load_state_dict(self.recorder_state)
-        if not self.logger.continued:  # then TensorBoard's files lose what they had of the interrupted epoch
+        if not self.logger.continued:  # then TensorBoard's files lose the interrupted epoch
             self.images_written = []
         self.resume_check = ResumeCheck(args.model_dir, resumed=bool(args.resume))
         self.replay_log = ReplayLog(args.model_dir, 0 if args.resume else REPLAY_STEPS)
         self.fingerprints = OutputFingerprinter(trainer)
         states = {split: self.drawing_state.get(split) for split in ('train', 'val')}
         self.drawing_budgets = {split: TimeBudget(0.005, state=state) for split, state in states.items()}
-        self.is_profile_due = args.profile  # until the first epoch
+        self.is_profile_due = args.profile  # False once the first epoch has begun
         for line in start_lines(trainer, notes):
             self.logger.print(line)
 
     def _open_silently(self, history):
-        """Open nothing: the first process is the one that writes."""
+        """Set up a rank above 0, which writes nothing."""
         args = self.args
         self.lock, self.logger = select_lock(args.model_dir), Logger(args.model_dir, history, enabled=False)
         if self.trainer.batch:
@@ -215,20 +216,20 @@ class RunSession(Hook):
         self.fingerprints, self.is_profile_due = OutputFingerprinter(self.trainer), False
 
     def _write_record(self):
-        """Write env.txt, source.zip and record.json; return lines (list of str), as where the same was run already."""
+        """Write env.txt, source.zip and record.json; return lines (list of str), e.g. on an identical earlier run."""
         notes = self.record.write(self.args.model_dir, self.device_description)
         if self.args.resume:
             return notes
         return notes + identical_run(self.args, self.record.values['experiment'], self.trainer.selection)
 
     def rewrite_record(self):
-        """Write args.txt and record.json again where a part was replaced before training."""
+        """Rewrite args.txt and record.json after a part was replaced before training."""
         if processes.is_first() and not (self.args.dry_run or self.args.find_lr):
             save_args(self.args, self.args.model_dir)
             self.record.rewrite(self.trainer)
 
     def close(self):
-        """Finish what is being written and unlock the run's directory."""
+        """Finish writing and unlock the run's directory."""
         try:
             self.logger.close()
         finally:
@@ -236,13 +237,13 @@ class RunSession(Hook):
 
     @contextmanager
     def running(self, live):
-        """Return the context of train(): notices signals, explains errors, logs why the run ended, closes it.
+        """Return the context of train(): handles signals, explains errors, logs why the run ended, closes it.
 
         Args:
             live: whether a notebook draws the curves after each epoch (bool).
         """
         self.curves = CellCurves(live)
-        # To the end of all of it: a signal must not interrupt the drawing of a picture.
+        # Signals are handled until everything is closed: a signal must not interrupt the drawing of an image.
         closing = close_afterwards(self.trainer.close)
         with guarded_output(), self._explaining(), self.preemption.catch_signals(), closing:
             try:
@@ -254,24 +255,24 @@ class RunSession(Hook):
 
     @contextmanager
     def _explaining(self):
-        """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
+        """Return a context that turns errors of the machine (memory, disk space ...) into one line."""
         with explain_write_errors(self.args.model_dir, program_of(self.trainer)), explain_machine_errors(self.args):
             yield
 
     def _log_end(self, error):
-        """Write into the log why the run ended, and how to resume it where a signal or another process ended it."""
+        """Log why the run ended and, if a signal or another process ended it, how to resume it."""
         why = processes.why_ended(error)
         with suppress_cleanup_errors(error):
             self.logger.write(f'stopped by {why or f"{type(error).__name__} {message_of(error)}"}'.rstrip())
             if why or isinstance(error, KeyboardInterrupt) or self.preemption.signal is not None:
                 self.logger.print(interrupted_line(self.trainer))
         if self.preemption.signal is not None and isinstance(error, WORKER_EXIT_ERRORS):
-            self.preemption.raise_for_signal()  # it has ended the worker processes of a ready-made loader in a step
+            self.preemption.raise_for_signal()  # the signal ended the worker processes of a ready-made loader
 
     # Moments of the loop
 
     def before_train(self, trainer):
-        """Restore the hooks of a resumed run; save the weights that --on_nan rollback goes back to."""
+        """Restore the hooks of a resumed run; save the first weights for --on_nan rollback."""
         for name in load_hooks(trainer.hooks, self.hook_states):
             self.logger.print(f'the state of the hook {name} in last.pth is not used: trainer.hooks has no such hook')
         self.hook_states = []
@@ -279,7 +280,7 @@ class RunSession(Hook):
             self.save_within_epoch()
 
     def batches(self, epoch):
-        """Yield the batches of an epoch, or what a resumed run has left of it, behind a progress bar."""
+        """Yield the batches of an epoch, or the remaining ones of a resumed epoch, with a progress bar."""
         trainer = self.trainer
         self.training_sums, self.started = None, time.perf_counter()
         self.has_stepped = self.is_display_due = False
@@ -289,7 +290,7 @@ class RunSession(Hook):
         yield from self.preemption.guard_batches(with_profiler(trainer, self.progress), self.save_within_epoch)
 
     def _remaining(self, epoch):
-        """Return the batches (iterable) of an epoch that are left to train on."""
+        """Return the remaining batches (iterable) of an epoch."""
         trainer = self.trainer
         trainer.batch, trainer.resumed_at = trainer.resumed_at, 0
         trainer.update.start_epoch(trainer.batch)
@@ -302,12 +303,12 @@ class RunSession(Hook):
         return remaining_batches(trainer.train_loader, epoch, 0, None)
 
     def before_step(self, trainer):
-        """Note the weights that the step begins with, where the step is recorded or verified."""
+        """Fingerprint the weights before the step if the step is recorded or verified."""
         self.resume_check.before_step(trainer)
         self.replay_log.before_step(trainer)
 
     def after_step(self, trainer, images, predictions, targets):
-        """Record and verify the step, and show the epoch's first batch."""
+        """Record and verify the step, and draw the epoch's first batch."""
         self.replay_log.after_step(trainer, images, targets)
         if line := self.resume_check.after_step(trainer, images, targets):
             self.logger.print(line)
@@ -320,10 +321,10 @@ class RunSession(Hook):
             self.logger.save_graph(trainer.net, images[:MAX_IMAGES])
 
     def after_batch(self, epoch):
-        """Show and save what is due after a batch, also after one that --on_nan left out.
+        """Show progress and save if due; called after each batch, also a skipped one.
 
         Returns:
-            whether --max_steps are done (bool).
+            whether --max_steps is reached (bool).
         """
         trainer, update = self.trainer, self.trainer.update
         self.is_display_due = self.is_display_due or trainer.batch % self.print_freq == 0
@@ -344,7 +345,7 @@ class RunSession(Hook):
         return False
 
     def finish_training(self, epoch):
-        """Record what an epoch's training came to, and save where that is due before the validation."""
+        """Record the training results of an epoch, and save before the validation if due."""
         trainer, logger = self.trainer, self.logger
         self.finite_loss(epoch)
         if is_sharded(trainer.net):
@@ -367,7 +368,7 @@ class RunSession(Hook):
         """Return the epoch's mean training loss so far.
 
         Raises:
-            DanluError: a step was not finite, or the loss that a train_step of one's own recorded is not.
+            DanluError: a step was not finite, or the loss that a user's own train_step recorded is not finite.
         """
         trainer = self.trainer
         trainer.nonfinite.check_pending()
@@ -379,7 +380,7 @@ class RunSession(Hook):
         return loss
 
     def after_epoch(self, trainer, row):
-        """Report an epoch's values (dict), mark the best one, and take a step of the schedule."""
+        """Log an epoch's values (dict), mark the best epoch, and step the schedule."""
         selection, schedule = trainer.selection, trainer.update.schedule
         self.is_better = selection.update_best(row)
         schedule.end_epoch(schedule_value(schedule, selection, row))
@@ -389,7 +390,7 @@ class RunSession(Hook):
             self.logger.print(note)
 
     def save_epoch(self, row):
-        """Save the checkpoints of an epoch whose values are `row` (dict)."""
+        """Save the checkpoints of an epoch with the values `row` (dict)."""
         trainer, epoch = self.trainer, row['epoch']
         with trainer.eval_weights():
             states = {name: trainer.state(row) for name in ['best.pth'] * self.is_better + self._top_names(row)}
@@ -400,7 +401,7 @@ class RunSession(Hook):
         self.save(states | {'last.pth': state})
 
     def ends_after(self, epoch):
-        """Draw a notebook's curves, and return whether the run ends after this epoch (bool); the log says why."""
+        """Draw a notebook's curves, log why the run ends after this epoch if it does, and return whether (bool)."""
         self.curves.epoch_ended(self.logger)
         why = self.stop_reason(epoch)
         if why:
@@ -408,7 +409,7 @@ class RunSession(Hook):
         return bool(why)
 
     def stop_reason(self, epoch):
-        """Return why the run ends after this epoch (str), or None: it goes on."""
+        """Return why the run ends after this epoch (str), or None to continue."""
         if self.args.max_steps is not None and self.trainer.update.steps >= self.args.max_steps:
             return f'--max_steps {self.args.max_steps} are done'
         return None if epoch == self.args.epochs else self.trainer.selection.stop_reason(epoch)
@@ -421,22 +422,22 @@ class RunSession(Hook):
     # Saving
 
     def last_row(self):
-        """Return the row (dict) of the last epoch that ended; {} where none has."""
+        """Return the row (dict) of the last finished epoch, or {}."""
         return self.logger.history[-1] if self.logger.history else {}
 
     def save_within_epoch(self):
-        """Save the state between two steps, or before validation; end the run if it was asked to end."""
+        """Save the state between two steps or before validation; end the run if a signal asked for it."""
         trainer = self.trainer
         self.save({'last.pth': trainer.state(self.last_row()) | trainer.resume_state()})
 
     def save(self, states):
-        """Write checkpoints (dict from name to state), last.pth among them; end the run if it was asked to end."""
+        """Write checkpoints (dict from name to state) including last.pth; end the run if a signal asked for it."""
         trainer = self.trainer
         trainer.nonfinite.check_pending()
         if processes.is_first() or is_sharded(trainer.net):
             self.fingerprints.add_to(states)
         self.resume_check.is_pending = processes.is_first()
-        events = self.logger.flush()  # what a resumed run does not write again
+        events = self.logger.flush()  # a resumed run continues the event files from there
         for state in states.values():
             if 'recorder' in state:
                 state['events'] = events
@@ -448,9 +449,9 @@ class RunSession(Hook):
             self.preemption.raise_for_signal()
 
     def _top_names(self, row):
-        """Return the name (list of str) of this epoch's checkpoint if it is a best one; remove those that are not.
+        """Return [name of this epoch's top checkpoint (str)], or [] if it is not among the best; remove obsolete ones.
 
-        It is the same for all processes, as weights in shards are put together by all of them.
+        All processes return the same, because sharded weights are gathered from all of them.
         """
         if not self.args.keep_top:
             return []
@@ -460,8 +461,8 @@ class RunSession(Hook):
         return [f'top_{row["epoch"]:04d}.pth'] if row['epoch'] in top else []
 
     def check_preemption(self):
-        """End a validation that is under way when the process is asked to end."""
-        if self.trainer.is_closed:  # trainer.evaluate after an interrupted training
+        """Raise EvaluationInterrupted during validation if a signal asked the process to end."""
+        if self.trainer.is_closed:  # trainer.evaluate() after an interrupted training
             return
         self.preemption.sync_signals()
         if self.preemption.signal is not None:
@@ -469,11 +470,11 @@ class RunSession(Hook):
 
     @contextmanager
     def validating(self):
-        """Keep the random generators as they are, and save before the run ends where a signal interrupts validation."""
+        """Return the context of validation: restores the random generators; saves if a signal interrupts it."""
         rng = get_rng_state()
         try:
             yield
-        except WORKER_EXIT_ERRORS:  # or EvaluationInterrupted, which is one of them
+        except WORKER_EXIT_ERRORS:  # includes EvaluationInterrupted
             if self.preemption.signal is None:
                 raise
             set_rng_state(rng)
@@ -481,8 +482,8 @@ class RunSession(Hook):
         set_rng_state(rng)  # a ready-made loader may have drawn
 
     def save_pictures(self, samples, split, epoch):
-        """Write the first samples of an epoch, unless epochs are so short that drawing would slow them down."""
-        if split in self.images_written:  # a run that was interrupted after that has written them
+        """Write the first samples of an epoch to TensorBoard, unless drawing would slow down very short epochs."""
+        if split in self.images_written:  # also by an interrupted run
             return
         self.images_written.append(split)
         if processes.is_first() and (self.drawing_budgets[split].due() or epoch == self.args.epochs):
@@ -491,13 +492,13 @@ class RunSession(Hook):
 
 
 def drawn_samples(images, predictions, targets):
-    """Return the samples of a batch that are drawn: its first ones."""
+    """Return the samples of a batch that are drawn, the first ones."""
     count = MAX_IMAGES if images.dim() > 2 else MAX_POINTS
     return images[:count], predictions[:count], targets[:count]
 
 
 def make_model_dir(args):
-    """Make the directory of the run for a notebook, which did not call prepare_train_args."""
+    """Make the run's directory where a notebook did not call prepare_train_args."""
     if args.model_dir is None:
         args.model_dir = processes.broadcast_from_rank0(lambda: get_train_model_dir(args))
         processes.move_log_into(args.model_dir)
