@@ -171,5 +171,5 @@ def test_measuring_finds_the_range_too(deep_args, capsys):
             continue
         lines = capsys.readouterr().out.splitlines()
         assert '16 bits: values up to 4000; 0..4095 becomes 0..255 (--bits 12)' in lines
-        assert f'mean of all pixels, 0..1, at the size of the files: {expected.mean():.6f}' in lines
+        assert f'mean of all pixels, in 0..1: {expected.mean():.6f}' in lines
         assert f'options: --channels 1 --bits 12 --mean {expected.mean():.4f}' in lines[-1]
