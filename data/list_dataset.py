@@ -11,7 +11,7 @@ from data.checks.duplicates import note_of_duplicates
 from data.checks.preview import MAX_DECODED_IMAGES, MAX_MASKS, find_bits, find_mask_values
 from data.checks.sample_facts import SampleFacts
 from data.lists.bad_samples import SkippedSamples
-from data.lists.file_stats import SIZE
+from data.lists.file_stats import FILE_SIZE
 from data.lists.labels import count_classes, label_names, parse_labels
 from data.lists.list_file import ErrorCollector, random_positions, read_list, with_location
 from data.lists.masks import ALPHA, FRAMES, ONLY_IMAGE_TURNED, OTHER_SIZE, SIXTEEN_BIT, MaskCoding
@@ -177,7 +177,7 @@ class ListDataset(Dataset):
         note = f'{self.listing.source}: of {count:,} samples {len(chosen):,}, drawn at random, were looked at'
         if self.checks_all_files:
             kinds = ('images', 'targets')[: 1 + (self.labels is None)]
-            hollow = np.any([self.listing.facts(of)[:, SIZE] <= 0 for of in kinds], axis=0)
+            hollow = np.any([self.listing.facts(of)[:, FILE_SIZE] <= 0 for of in kinds], axis=0)
             self.notes.append(f'{note}; the files of all are there')
             chosen = np.union1d(chosen, np.flatnonzero(hollow))
         else:

@@ -22,7 +22,7 @@ HOW_TO = (
 def names_for(folder):
     """Return the names (set of str) that may follow `test_` in a directory of tests/ (Path)."""
     if folder == Path():
-        return {'layout', 'imports', *(path.stem for path in PROJECT.glob('*.py'))}
+        return {'layout', 'imports', 'style', *(path.stem for path in PROJECT.glob('*.py'))}
     product = PROJECT / folder
     if product.is_dir():
         return {folder.name, *(path.stem for path in product.iterdir())}

@@ -7,7 +7,7 @@ import numpy as np
 import PIL
 from PIL import features
 
-from data.lists.file_stats import MODIFIED_NS, SIZE
+from data.lists.file_stats import FILE_SIZE, MODIFIED_NS
 from utils.base.registry import PROJECT
 from utils.base.regular_files import read_regular_bytes
 
@@ -43,5 +43,5 @@ def pixel_key(listing, with_targets, parameters):
         names = getattr(listing, of)
         digest.update(names.packed.numpy())
         digest.update(names.ends.numpy())
-        digest.update(np.ascontiguousarray(listing.facts(of)[:, [SIZE, MODIFIED_NS]]))
+        digest.update(np.ascontiguousarray(listing.facts(of)[:, [FILE_SIZE, MODIFIED_NS]]))
     return digest.hexdigest()

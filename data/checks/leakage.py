@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from data.checks.duplicates import hashes_of_paths
-from data.lists.file_stats import FILE_ID, MISSING_FILE, SIZE, stat_files
+from data.lists.file_stats import FILE_ID, FILE_SIZE, MISSING_FILE, stat_files
 from data.lists.list_file import Listing, random_positions
 from data.stream import Stream
 from data.tensor_dataset import InMemory
@@ -88,7 +88,7 @@ def _shared_names(tested, trained):
 
 def _shared_files(tested, trained):
     ours, theirs = tested.facts('images'), trained.facts('images')
-    there = ours[:, SIZE] > 0  # pipes and devices have no bytes; they are not read
+    there = ours[:, FILE_SIZE] > 0  # pipes and devices have no bytes; they are not read
     same = np.where(there, _first_match(ours[:, FILE_ID], theirs[:, FILE_ID]), -1)
     equal, left_out = _equal_contents(tested, trained, np.flatnonzero(there & (same < 0)))
     parts = []
@@ -131,7 +131,7 @@ def _equal_contents(tested, trained, rest):
     Returns:
         The array, and what was left out (str, '' if nothing).
     """
-    ours, theirs = (listing.facts('images')[:, SIZE] for listing in (tested, trained))
+    ours, theirs = (listing.facts('images')[:, FILE_SIZE] for listing in (tested, trained))
     rest = rest[np.isin(ours[rest], theirs)]
     others = np.flatnonzero(np.isin(theirs, ours[rest]))
     count, left_out = len(rest) + len(others), ''

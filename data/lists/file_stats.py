@@ -5,7 +5,7 @@ from array import array
 
 import numpy as np
 
-SIZE, MODIFIED_NS, FILE_ID = range(3)  # columns of the result of stat_files
+FILE_SIZE, MODIFIED_NS, FILE_ID = range(3)  # columns of the result of stat_files
 MISSING_FILE = (-1, -1, -1)
 STAT_COLUMNS = len(MISSING_FILE)
 

@@ -14,7 +14,7 @@ import torch
 
 from data.lists.class_folder import ClassFolder
 from data.lists.fast_list_parser import split_plain_lines
-from data.lists.file_stats import SIZE, STAT_COLUMNS, stat_files
+from data.lists.file_stats import FILE_SIZE, STAT_COLUMNS, stat_files
 from data.lists.list_format import FORMAT_LINES, find_format, is_blank, is_comment, replace_backslashes
 from data.lists.string_array import StringArray, StringArrayBuilder, decode_strings
 from utils.base.errors import DanluError
@@ -160,7 +160,7 @@ class Listing:
         Args:
             target_files: whether the targets are files whose sizes count too.
         """
-        sizes = [self.sample().facts(of)[:, SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
+        sizes = [self.sample().facts(of)[:, FILE_SIZE].tobytes() for of in ('images', 'targets')[: 1 + target_files]]
         return {
             'names': _sha256(self.images.packed.numpy(), self.images.ends.numpy()),
             'targets': _sha256(self.targets.packed.numpy(), self.targets.ends.numpy()),

@@ -23,7 +23,7 @@ from utils.base.registry import PROJECT
 from utils.provenance.project_source import read_files
 
 DOCUMENT = PROJECT / 'docs' / 'records.md'
-BLOCK = re.compile(r'^```console\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+CONSOLE_BLOCK = re.compile(r'^```console\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 HOME = '/home/you/danlu'  # where the document has it
 COMMIT = ['git', '-c', 'user.name=You', '-c', 'user.email=you@example.org', 'commit', '--quiet', '--all']
 # What differs from one time and one machine to the next: hashes, numbers, the width of what they stand in.
@@ -32,7 +32,7 @@ VARYING = ((r'\b[0-9a-f]{7,64}\b', 'HASH'), (r'[-+]?\d[\d,.:]*(e[-+]?\d+)?', 'N'
 
 def refreshed(text, folder):
     """Return the document (str) with what its commands print when they run in `folder` (Path), one after the other."""
-    return BLOCK.sub(lambda block: f'```console\n{printed(block[1], folder)}```', text)
+    return CONSOLE_BLOCK.sub(lambda block: f'```console\n{printed(block[1], folder)}```', text)
 
 
 def printed(block, folder):

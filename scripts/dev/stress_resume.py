@@ -38,7 +38,7 @@ TRUNCATIONS, FLIPPED_BITS, DISK_LIMITS = 20, 50, 12  # numbers of damaged files 
 SIGNALS_PER_CASE = 3  # for each number of workers, to the process and to its group
 START_SHARE = 0.2  # of the faults; these happen while a process starts
 MAX_START_SECONDS, MAX_STEP_SECONDS = 1.0, 0.8  # until a fault, after the start or after the first step
-SAMPLES, EPOCHS = 42, 20  # of the built-in runs
+SAMPLE_COUNT, EPOCHS = 42, 20  # of the built-in runs
 
 
 def wait_for_moment(job, run, before, draw):
@@ -198,11 +198,11 @@ def chosen_runs(args, folder):
     """Return the Configurations to interrupt (dict by name); their data is made in `folder` (Path)."""
     if args.configurations:
         try:
-            found = read_configurations(args.configurations, make_data(folder / 'data', SAMPLES))
+            found = read_configurations(args.configurations, make_data(folder / 'data', SAMPLE_COUNT))
         except (OSError, ValueError) as error:
             args.parser.error(f'--configurations: {error}')
     else:
-        words = cases(folder, SAMPLES, EPOCHS)
+        words = cases(folder, SAMPLE_COUNT, EPOCHS)
         found = {name: Configuration(name, TRAIN, words[name]) for name in words}
     if unknown := set(args.runs or ()) - found.keys():
         args.parser.error(f'--runs: no {", ".join(sorted(unknown))} in {", ".join(found)}')

@@ -18,7 +18,7 @@ from utils.base.record_schema import LEDGER_LINE, fault_of
 
 LEDGER = 'ledger.jsonl'
 RESULT = re.compile(r'result(\.\d+)?\.txt')
-COUNT = re.compile('[0-9]{1,15}')
+SAMPLE_COUNT = re.compile('[0-9]{1,15}')
 MAX_LINE_NUMBERS = 3  # in a message
 SKIPPED_DIRECTORIES = ('viz', 'steps', 'outputs')  # many files, no results
 MAX_DEPTH = 4  # <run>/best/val_x/result.txt; --result_dir may be nested deeper
@@ -118,7 +118,7 @@ def result_test(path, owner, text=None):
             test[KEYS.get(key, key)] = value
         elif colon and as_number(value) is not None:
             values[key] = value.strip()
-    if not COUNT.fullmatch(test.get('samples', '')):
+    if not SAMPLE_COUNT.fullmatch(test.get('samples', '')):
         test.pop('samples', None)
     at = parse_date(re.sub(r' ([+-]\d{2})(\d{2})$', r'\1:\2', test.get('date', '')))
     return {**test, **known, 'values': values, 'at': at}

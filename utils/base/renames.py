@@ -198,6 +198,8 @@ MODULES = {
 # Name of a class, function, method, attribute or parameter, or of a module that is imported by `from utils import ...`,
 # now -> then. Other code must not use a name of now for something else.
 NAMES = {
+    'PROBE_SAMPLES': 'SAMPLES',
+    'FILE_SIZE': 'SIZE',
     '_absent_classes': '_absent',
     '_add_compound': '_take_compound',
     '_add_import': '_take_import',

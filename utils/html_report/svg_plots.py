@@ -15,7 +15,7 @@ VARIABLES = {INK: '--ink', FAINT: '--line', PAPER: '--paper', MAIN: '--main', OT
 LINES = [f'#0102{10 + index}' for index in range(8)]
 VARIABLES |= {colour: f'--line{index}' for index, colour in enumerate(LINES)}
 DASHES = ('-', '--', '-.', ':')
-SIZE = (4.6, 3.7)  # inches
+PLOT_INCHES = (4.6, 3.7)  # inches
 MAX_POINTS = 2000
 MAX_CURVE_POINTS = 400  # points of a curve
 
@@ -30,7 +30,7 @@ def _axes(**labels):
     style = {'svg.fonttype': 'none', 'svg.hashsalt': 'danlu', 'axes.edgecolor': FAINT, 'grid.color': FAINT, **colours}
     with mpl.rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='Glyph')  # the text is drawn by the browser, with its own fonts
-        figure = Figure(figsize=SIZE, layout='constrained')
+        figure = Figure(figsize=PLOT_INCHES, layout='constrained')
         axes = figure.add_subplot()
         axes.set(**labels)
         axes.grid(lw=0.6)

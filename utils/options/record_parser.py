@@ -28,7 +28,7 @@ from utils.options.needs import is_used
 
 # The first line of an args.txt; the second form is utils.options.given_parts.FIRST_LINE.
 HEAD = re.compile(r"# python (?P<prog>\w+\.py) ('?@.*args\.txt'?|cannot repeat or resume this run: .*)\s*$")
-COUNT = re.compile(r'# (\d+) options\s*$')  # older records lack this line
+OPTION_COUNT = re.compile(r'# (\d+) options\s*$')  # older records lack this line
 COMMENT = re.compile(r'#\s*--(?P<name>\w+)(?P<unset> \(not set\)\s*$)?')
 
 
@@ -173,7 +173,7 @@ class MigratingParser(Parser):
             for new, value in migrate({name: None}, self._knows, {}).items():
                 if self.get_default(new) is not None:  # the option has a default today
                     setattr(self._options, new, value)
-        count = next((int(match[1]) for line in lines if (match := COUNT.match(line))), None)
+        count = next((int(match[1]) for line in lines if (match := OPTION_COUNT.match(line))), None)
         self._add_older(path, record, {*record, *(match['name'] for match in comments)}, count)
         return [(place, new) for place, part in parts for new in self._migrated_part(part, place, record)]
 
@@ -192,8 +192,8 @@ class MigratingParser(Parser):
     def _add_older(self, path, record, named, count):
         """Set the options that an older record lacks to the values that it implies.
 
-        A deleted line of a record asks for today's default. A record with a COUNT of its options tells deleted lines
-        from options that were added later.
+        A deleted line of a record asks for today's default. A record with a count of its options tells deleted
+        lines from options that were added later.
         """
         today = {new for name in named for new in names_today(name, self._knows)}
         names = {self._option_string_actions[f'--{name}'].dest for name in today}  # --no_x is x

@@ -27,7 +27,7 @@ from utils.logger import TimeBudget
 from utils.runs.checkpoint import unwrap_model
 
 RULE = 1
-SAMPLES = 2
+PROBE_SAMPLES = 2
 TOLERANCE = 1e-4  # relative to the largest value of the same output
 MAX_STORED_VALUES = 1000  # per network; of larger outputs a sample and MOMENT_COUNT moments are stored
 MOMENT_COUNT = 3  # mean, root mean square, maximum
@@ -104,10 +104,10 @@ class OutputFingerprinter:
 
 
 def standard_probe(args):
-    """Return the probe for the input size in the options: float32 (SAMPLES, C, H, W) or (SAMPLES, F), or None."""
+    """Return the probe for the input size in the options, float32 (2, C, H, W) or (2, F), or None."""
     if not args.channels or args.image_size is None:
         return None
-    return probe_noise((SAMPLES, args.channels, *args.image_size))
+    return probe_noise((PROBE_SAMPLES, args.channels, *args.image_size))
 
 
 def probe_noise(shape):

@@ -254,7 +254,7 @@ class GroupCosineLR(lr_scheduler.CosineAnnealingLR):
             with one lowest rate for all groups keeps it.
     """
 
-    def __init__(self, optimizer, T_max, eta_min):
+    def __init__(self, optimizer, T_max, eta_min):  # noqa: N803 (as torch calls it)
         self.shared = True
         super().__init__(optimizer, T_max, eta_min)
 

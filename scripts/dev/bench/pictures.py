@@ -12,7 +12,7 @@ from PIL import Image
 
 from scripts.dev.bench.task import CLASSES, SIZES
 
-DIGITS = Path(__file__).resolve().parents[3] / 'data' / 'digits.npz'
+DIGITS_FILE = Path(__file__).resolve().parents[3] / 'data' / 'digits.npz'
 PHOTO_SIZE = (375, 500)  # height, width, ImageNet's most frequent
 DISTINCT = 100  # files; longer lists name them again
 VALIDATION = 32  # lines of the lists that work on input validates with, which is not timed
@@ -40,7 +40,7 @@ def _write_mnist(raw, samples, data_root):
     raw.mkdir(parents=True)
     for part, prefix, count in (('train', 'train', samples), ('test', 't10k', samples // 6)):
         if data_root is None:
-            with np.load(DIGITS, allow_pickle=False) as file:
+            with np.load(DIGITS_FILE, allow_pickle=False) as file:
                 images, labels = file[f'{part}_images'], file[f'{part}_labels']
         else:
             images = _read_idx(Path(data_root, 'MNIST', 'raw', f'{prefix}-images-idx3-ubyte'))

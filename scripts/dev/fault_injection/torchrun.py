@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # the project
 from scripts.dev.fault_injection.compare import differences, sample_faults
 from scripts.dev.fault_injection.processes import recording, steps_in
 
-COUNT, SAVE_STEPS = 2, 3
+PROCESS_COUNT, SAVE_STEPS = 2, 3
 START_SHARE = 0.2  # of the kills; these happen before the first step
 MAX_START_SECONDS, MAX_STEP_SECONDS = 4.0, 1.5  # until a kill, after the start or after the first step
 MAX_KILLS_PER_RUN = 6  # each run must also end
@@ -35,9 +35,9 @@ class Launch:
 
     def __init__(self, words, samples):
         self.samples, self.output = samples, Path(f'{samples}.{time.monotonic_ns()}.out')
-        for rank in range(COUNT):
+        for rank in range(PROCESS_COUNT):
             self.pid_file(rank).unlink(missing_ok=True)
-        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', COUNT]
+        command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', PROCESS_COUNT]
         command += ['--monitor_interval', 0.1, __file__, samples, *words]
         with open(self.output, 'w', encoding='utf-8') as file:
             self.process = subprocess.Popen(
@@ -106,7 +106,7 @@ class SharedJob:
             while launch.wait(0.03) is None and len(self.steps(0)) == before:
                 pass
             launch.wait(draw.uniform(0, MAX_STEP_SECONDS))
-        return launch.kill(draw.randrange(COUNT))
+        return launch.kill(draw.randrange(PROCESS_COUNT))
 
     def steps(self, rank):
         """Return the steps that a process wrote down, as fault_injection.processes.steps_in."""
@@ -126,7 +126,7 @@ class SharedJob:
     def compare(self):
         """Compare the run, which is done, with the one that was never interrupted."""
         self.faults += differences(self.directory, self.whole.directory)
-        for rank in range(COUNT):
+        for rank in range(PROCESS_COUNT):
             self.faults += sample_faults(f'{self.samples}.{rank}', f'{self.whole.samples}.{rank}')
 
     @property
@@ -148,7 +148,7 @@ def processes_part(folder, wholes, draw, args):
             jobs.append(job)
             job.run(min(share - kills, MAX_KILLS_PER_RUN), draw)
             kills += job.kills
-        rows.append((f'{kills} SIGKILL of one of {COUNT}', name, jobs))
+        rows.append((f'{kills} SIGKILL of one of {PROCESS_COUNT}', name, jobs))
     return rows
 
 

@@ -10,7 +10,7 @@ from scripts.dev.fuzzing.damage import damaged, damages
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
 
-SIZE = (6, 8)  # height, width
+IMAGE_SIZE = (6, 8)  # height, width
 PICTURES = ['a.png', 'b.jpg', 'c d.png', '猫/e.png', "it's.png", 'a,b.png', '#g.png']
 MASKS = ['mask.png', '猫/mask 2.png']
 # What the targets of a task look like: right ones with the sample's own form, and wrong ones.
@@ -48,12 +48,12 @@ class Lists:
             Image.fromarray(pixels).save(folder / name)
 
         for name in PICTURES:
-            save(name, random.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+            save(name, random.integers(0, 256, (*IMAGE_SIZE, 3), dtype=np.uint8))
         for name in MASKS:
-            save(name, random.integers(0, 3, SIZE, dtype=np.uint8))
+            save(name, random.integers(0, 3, IMAGE_SIZE, dtype=np.uint8))
         save('wide.png', np.zeros((6, 9), np.uint8))
-        save('wrong.png', np.full(SIZE, 77, np.uint8))
-        save('torn.png', random.integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+        save('wrong.png', np.full(IMAGE_SIZE, 77, np.uint8))
+        save('torn.png', random.integers(0, 256, (*IMAGE_SIZE, 3), dtype=np.uint8))
         (folder / 'torn.png').write_bytes((folder / 'torn.png').read_bytes()[:-20])
         (folder / 'text.png').write_text('no picture')
 
@@ -74,7 +74,7 @@ class Lists:
         (self.folder / 'list.txt').write_bytes(data)
         path = str(self.folder / 'list.txt')
         words = ['--data_type', kind, '--task', task, '--train_list', path, '--val_list', path, *WORDS[task]]
-        samples = read(parse_train_args([*words, '--image_size', *map(str, SIZE), '--device', 'cpu']))
+        samples = read(parse_train_args([*words, '--image_size', *map(str, IMAGE_SIZE), '--device', 'cpu']))
         if not steps:
             expected = [sample for _, sample in lines if sample is not NO_LINE]
             wrong = not expected or any(sample is None for sample in expected)
@@ -116,7 +116,7 @@ def read(args):
         return None
     found = []
     for index, (image, target) in enumerate(samples):
-        assert tuple(image.shape) == (args.channels, *SIZE), f'{tuple(image.shape)} instead of {SIZE}'
+        assert tuple(image.shape) == (args.channels, *IMAGE_SIZE), f'{tuple(image.shape)} instead of {IMAGE_SIZE}'
         found.append((data.name(index), plain(args.task, target)))
     return found
 

@@ -15,7 +15,7 @@ from utils.options.fit import Fit
 
 ORIENTATION, MAKER = 0x0112, 0x010F
 JPEG = b'\xff\xd8'  # whose bytes within the data have no checksum
-SIZE = (9, 13)  # height, width
+IMAGE_SIZE = (9, 13)  # height, width
 
 
 class Pictures:
@@ -44,7 +44,7 @@ class Pictures:
             outcome(lambda source: read_mask(source, (4, 4)).shape, source)
         found = not late or data.startswith(JPEG) or checked[0] * checked[1] > SMALL_IMAGE_PIXELS
         assert found, 'the check finds nothing, reading fails'
-        assert steps or checked == SIZE, 'a whole picture is refused'
+        assert steps or checked == IMAGE_SIZE, 'a whole picture is refused'
         return 'refused' if checked is None else 'refused when read' if late else 'accepted'
 
 
@@ -58,9 +58,9 @@ def outcome(function, source):
 
 
 def originals():
-    """Yield the content (bytes) of small pictures of SIZE in every format and mode."""
+    """Yield the content (bytes) of small pictures of IMAGE_SIZE in every format and mode."""
     random = np.random.default_rng(0)
-    colour = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    colour = random.integers(0, 256, (*IMAGE_SIZE, 3), dtype=np.uint8)
     rgb, grey = Image.fromarray(colour), Image.fromarray(colour[..., 0])
     deep = Image.fromarray(colour[..., 0].astype(np.uint16) * 257)
     black = grey.convert('1')

@@ -45,7 +45,7 @@ NUMBERS += [math.nan, math.inf, -math.inf]
 STRINGS = ['', ' ', 'x', '0', '1e400', 'nan', '²', '٣', 'True', 'none', '\n', '\0', '\x1b[31m', '=1+1', '%s', '{}']
 STRINGS += ['long ' * 20_000, '../../x', '/', '.', 'secret', 'lenet', 'ce', 'cosine', '--lr', '@secret', 'source.zip']
 STRINGS += ['2026-11-29T06:00:00+00:00', '9999-12-31T23:59:59-23:59', 'é' * 300, 'unet', 'torchvision:resnet18']
-DEEP, MAX_DEPTH = 600, 8
+NESTED_LISTS, MAX_DEPTH = 600, 8
 
 
 class Records:
@@ -86,7 +86,7 @@ class Records:
         """Return the strategy of (file, changes of values or damage of bytes, how the file is used)."""
         shares = {**CHECKPOINTS, **TEXTS}
         files = st.sampled_from([name for name, share in shares.items() for _ in range(share)])
-        changes = st.lists(st.tuples(PLACES, st.sampled_from(['replace', 'remove', 'add']), VALUES), max_size=3)
+        changes = st.lists(st.tuples(POSITIONS, st.sampled_from(['replace', 'remove', 'add']), VALUES), max_size=3)
         bytes_ = st.tuples(st.just('bytes'), st.one_of(damages(1), damages()))
         values = st.tuples(st.just('values'), changes)
         return st.tuples(files, st.one_of(values, values, values, bytes_), st.integers(0, 5))
@@ -165,7 +165,7 @@ def is_list_of_faults(message):
 
 # --- changes of values
 
-PLACES = st.floats(0, 1, exclude_max=True)
+POSITIONS = st.floats(0, 1, exclude_max=True)
 _PLAIN = st.one_of(st.sampled_from([None, *NUMBERS]), st.sampled_from(STRINGS), st.text(max_size=6))
 _TENSORS = st.sampled_from(['empty', 'nan', 'one', 'integers', 'booleans', 'sparse', 'meta', 'large'])
 VALUES = st.one_of(
@@ -182,7 +182,7 @@ def value_of(kind, value):
     """Return the value that a case of VALUES stands for."""
     if kind == 'deep':
         found = None
-        for _ in range(DEEP):
+        for _ in range(NESTED_LISTS):
             found = [found] if value else {'a': found}
         return found
     if kind != 'of torch':
