@@ -1,4 +1,4 @@
-"""One line of advice on making training faster, from where a step's time goes. Imports no torch."""
+"""One line of advice on making training faster, from the breakdown of a step's time. Imports no torch."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -7,7 +7,7 @@ STEP_PARTS = 'data copy forward loss backward optimizer metrics logging rest'.sp
 
 
 class RunFacts(NamedTuple):
-    """What the advice has to know besides the times."""
+    """What the advice depends on besides the times."""
 
     device: str  # 'cpu' or 'cuda'
     data_type: str | None  # None: the loader was handed in ready-made, so --data_type and --num_workers are not used
@@ -22,8 +22,8 @@ class RunFacts(NamedTuple):
     gpu_wait: float = 0.0  # milliseconds per step that Python waited for the GPU in forward, loss and backward
 
 
-# The first rule that holds gives the advice; parts are shares of the step in percent, `compute` is forward, loss and
-# backward together, `fixed` what a step costs whatever the size of its batch, `gpu_wait` a share too.
+# The first rule that applies gives the advice. Parts and `gpu_wait` are percentages of the step; `compute` is the sum
+# of forward, loss and backward; `fixed` is the cost of a step that does not depend on the batch size.
 RULES = (
     (lambda s: s.data > 20 and s.data_type is None,
      'waiting for data takes {data:.0f} %: give the loader that you made more workers'),
@@ -58,7 +58,7 @@ RULES = (
 
 
 def advise(parts, facts):
-    """Return the advice (str, one line) that follows from a breakdown.
+    """Return the advice (str, one line) for a breakdown.
 
     Args:
         parts: milliseconds per step of each part: dict with the keys STEP_PARTS.

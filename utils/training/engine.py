@@ -1,4 +1,4 @@
-"""What training and testing share: the way of a batch to the device and through the network, and one evaluation."""
+"""The engine of training and testing: batches to the device and through the network, loss, metrics, evaluation."""
 
 from functools import cached_property
 
@@ -31,8 +31,8 @@ class Engine:
     Args:
         args: the run's options.
         model: nn.Module on its device, wrapped for several GPUs or not.
-        loss: nn.Module: (predictions, targets) -> 0-d tensor; `count(predictions, targets)`, where it has one, says
-            over how many things that mean was taken; `last_parts` are those of a sum, as loss.WeightedSum has them.
+        loss: nn.Module: (predictions, targets) -> 0-d tensor. Its optional `count(predictions, targets)` is the number
+            of values in that mean; its optional `last_parts` are the parts of a weighted sum (loss.WeightedSum).
         device: torch.device of the inputs.
     """
 
@@ -43,7 +43,7 @@ class Engine:
         self.target_scale = TargetScale(args, device)
 
     def apply_speed_options(self):
-        """Turn on what args.amp, args.channels_last and args.compile ask for.
+        """Apply args.amp, args.channels_last and args.compile.
 
         Raises:
             DanluError: the network cannot be compiled here.
@@ -60,7 +60,7 @@ class Engine:
             compile_network(unwrap_model(self.model), image)
 
     def bind_transforms(self, *loaders):
-        """Let Danlu's own loaders prepare their batches, many small ones at once; others are left as they are."""
+        """Let Danlu's own loaders transform their batches, many small ones at once; other loaders are not changed."""
         for loader in loaders:
             if hasattr(loader, 'bind_transform'):
                 loader.bind_transform(self.device, self.prepare)
@@ -71,13 +71,13 @@ class Engine:
         return match_net_dtype(images, self.model), shaped_targets(targets, self.target_kind)
 
     def step(self, batch):
-        """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, what they should be."""
+        """Return (images, predictions, targets) of a batch: the network's inputs, its outputs, and the targets."""
         images, targets = self.to_device(batch)
         (predictions,) = with_axis(self.target_kind, forward(self.model, images, self.amp))
         return images, predictions, targets
 
     def compute_loss(self, predictions, targets):
-        """Return the batch's loss: 0-d tensor. Of regression it is taken on the standardised scale of the targets."""
+        """Return the batch's loss: 0-d tensor. For regression it is computed on standardised targets."""
         return self.loss(*self.loss_inputs(predictions, targets))
 
     def loss_inputs(self, predictions, targets):
@@ -91,22 +91,22 @@ class Engine:
         return self.target_scale(predictions, targets)
 
     def loss_count(self, predictions, targets):
-        """Return what the batch's loss is a mean over (int or 0-d tensor), so that epochs average exactly."""
-        own = type(self).compute_loss is not Engine.compute_loss  # then self.loss knows nothing of it
+        """Return the number of values that the batch's loss is the mean of (int or 0-d tensor), for exact averages."""
+        own = type(self).compute_loss is not Engine.compute_loss  # then self.loss may be another loss
         if own or not hasattr(self.loss, 'count'):
             return len(targets)
         return self.loss.count(*for_loss(self.args, self.loss, predictions, targets))
 
     def loss_parts(self, loss, predictions, targets):
-        """Return the parts of a batch's loss: dict from a name, '' of one that is no sum, to (weight, value, count)."""
-        own = type(self).compute_loss is not Engine.compute_loss  # then the parts are not those of this loss
+        """Return the parts of a batch's loss: dict from a name ('' if it is no sum) to (weight, value, count)."""
+        own = type(self).compute_loss is not Engine.compute_loss  # then the parts may be those of another loss
         parts = {} if own else getattr(self.loss, 'last_parts', {})
         return parts or {'': (1.0, loss, self.loss_count(predictions, targets))}
 
     def loss_groups(self):
-        """Return which of `loss_parts` are means over the same things: dict from a name to the first that is like it.
+        """Return groups of `loss_parts` with the same count: dict from each name to the first name of its group.
 
-        A sum of one's own that does not tell (loss.WeightedSum.counted_alike) has a name for each of its losses.
+        A user's own sum without `counted_alike` (see loss.WeightedSum) has one group for each part.
         """
         if type(self).compute_loss is not Engine.compute_loss or not hasattr(self.loss, 'last_parts'):
             return {'': ''}
@@ -118,7 +118,7 @@ class Engine:
         """Record a batch's loss as `name`, the parts of a sum as `name`_ce and so on; into a Recorder or a Logger.
 
         Args:
-            parts: as `loss_parts` has them, where they are known already.
+            parts: result of `loss_parts`, if it is known already.
         """
         parts = self.loss_parts(loss, predictions, targets) if parts is None else parts
         if '' in parts:
@@ -128,7 +128,7 @@ class Engine:
             recorder.record_sum(name, {f'{name}_{part}': values for part, values in parts.items()})
 
     def check_preemption(self):
-        """Is called before each batch of an evaluation; what ends it raises an exception here."""
+        """Called before each batch of an evaluation; may raise an exception to end it."""
 
     def compute_metrics(self, predictions, targets, metrics):
         """Add a batch to `metrics`: the accumulator of training or of validation."""
@@ -138,12 +138,12 @@ class Engine:
         metrics.update(predictions, targets)
 
     def evaluate(self, batches, metrics, on_batch=None):
-        """Run the network over all batches once: the one evaluation of training, validation and test.
+        """Evaluate the network on all batches once; used by validation and test alike.
 
         Args:
-            batches: iterable of batches, as a rule a utils.base.progress.Progress.
-            metrics: accumulator, emptied first.
-            on_batch: function(number of samples before, images, predictions, targets), for pictures.
+            batches: iterable of batches, usually a utils.base.progress.Progress.
+            metrics: accumulator, which is reset first.
+            on_batch: function(number of samples before, images, predictions, targets), for drawing.
 
         Returns:
             'loss' and the metrics (dict name -> float), and the number of samples seen (int).
@@ -151,13 +151,13 @@ class Engine:
         self.model.eval()
         metrics.reset()
         recorder, seen = Recorder(), 0
-        # What is put together of shards in inference mode could not be learned with afterwards.
+        # Parameters gathered from shards in inference mode could not be trained afterwards.
         with torch.no_grad() if is_sharded(self.model) else torch.inference_mode():
             for number, batch in enumerate(batches, 1):
                 self.check_preemption()
                 images, predictions, targets = self.step(batch)
                 if processes.is_padding(getattr(batches, 'loader', None), number - 1):
-                    continue  # the network had to be asked, as its parts may be spread over the processes
+                    continue  # the forward pass is needed all the same: a sharded network runs on all processes
                 self.record_loss(recorder, 'loss', self.compute_loss(predictions, targets), predictions, targets)
                 self.compute_metrics(predictions, targets, metrics)
                 if on_batch is not None:
@@ -171,10 +171,10 @@ class Engine:
         return {**recorder.summary(), **metrics.compute()}, seen
 
     def draw_samples(self, images, predictions, targets):
-        """Return one picture per sample (list of uint8 arrays (H, W, 3)): input with prediction and target.
+        """Return one image per sample (list of uint8 arrays (H, W, 3)): input with prediction and target.
 
         Args:
-            images: float32 (B, C, H, W), as `step` returned them; predictions and targets likewise.
+            images, predictions, targets: results of `step`; images are float32 (B, C, H, W).
         """
         predictions, targets = as_classes(self.args, predictions, targets)
         pictures = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
@@ -193,27 +193,27 @@ class Engine:
         if kind == 'mask':
             samples = zip(pictures, predicted, targets, strict=True)
             return [viz.segmentation_panel(*sample, self.colours, self.args.ignore_index) for sample in samples]
-        if targets.dim() == 2:  # mixed: by the class with the largest share
+        if targets.dim() == 2:  # mixed labels: the class with the largest share
             targets = targets.argmax(1)
         samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
 
     def draw_sample_grid(self, images, predictions, targets, columns):
-        """Return samples, as `draw_samples` takes them, as one picture of about a million pixels, with a legend."""
+        """Return samples, as for `draw_samples`, in one image of about a million pixels, with a legend."""
         parts = [images, predictions, targets]
-        if type(self).draw_samples is Engine.draw_samples:  # another one may know places in the pictures
+        if type(self).draw_samples is Engine.draw_samples:  # an overriding method may need the original resolution
             pixels = images.shape[0] * images.shape[-2] * images.shape[-1] * (3 if task_of(self.args).by_pixel else 1)
-            factor = max(1.0, (pixels / (0.8 * viz.MAX_SHEET_PIXELS)) ** 0.5)  # before anything is written on them
+            factor = max(1.0, (pixels / (0.8 * viz.MAX_SHEET_PIXELS)) ** 0.5)  # reduced before text is drawn
             if factor > 1:
                 size = images.shape[-2:]
                 parts = [viz.reduced(part, factor) if part.shape[-2:] == size else part for part in parts]
         return self.with_legend(viz.grid(self.draw_samples(*parts), columns), *parts[1:])
 
     def with_legend(self, picture, predictions, targets):
-        """Return a picture, uint8 array (H, W, 3), with a legend of the classes below it where samples have masks.
+        """Return an image, uint8 array (H, W, 3), with a legend of the classes below it if samples have masks.
 
         Args:
-            predictions, targets: of the samples in it, (B, K, H, W) and (B, H, W).
+            predictions, targets: (B, K, H, W) and (B, H, W) of the drawn samples.
         """
         if task_of(self.args).target != 'mask':
             return picture

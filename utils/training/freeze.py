@@ -1,4 +1,4 @@
-"""Parts of a network that training leaves as they are: their weights and their running statistics."""
+"""--freeze: parts of a network whose weights and running statistics training does not change."""
 
 from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_prefixes, is_in_any_module
@@ -6,17 +6,17 @@ from utils.runs.checkpoint import unwrap_model
 
 
 def freeze(net, parts):
-    """Stop the parameters of some parts of a network from being trained.
+    """Freeze the parameters of some parts of a network.
 
     Args:
         net: nn.Module; its parameters under `parts` get requires_grad False.
-        parts: beginnings of names (list of str), for example ['layer1', 'layer2.0']; none leaves the network alone.
+        parts: prefixes of names (list of str), for example ['layer1', 'layer2.0']; None or [] freezes nothing.
 
     Returns:
-        Lines for the log (list of str).
+        lines for the log (list of str).
 
     Raises:
-        DanluError: a part fits no parameter, or nothing would be left to train.
+        DanluError: a prefix matches no parameter, or no parameter would be left to train.
     """
     if not parts:
         return []
@@ -34,14 +34,14 @@ def freeze(net, parts):
 
 
 def train_mode(model, parts):
-    """Put a network into training mode, but for the batch norms of its frozen parts.
+    """Put a network into training mode, except for the batch norms of its frozen parts.
 
-    In training mode their running mean and variance would drift with the new pictures, and with them what the frozen
-    weights compute. Dropout and the like are in training mode everywhere.
+    In training mode their running mean and variance would drift with the new images, which changes the outputs of the
+    frozen parts. Dropout is in training mode everywhere.
 
     Args:
         model: nn.Module, wrapped or not.
-        parts: what `freeze` was given (list of str or None).
+        parts: prefixes as for `freeze` (list of str or None).
     """
     model.train()
     for norm in _tracking_norms(unwrap_model(model), parts or []):
@@ -49,7 +49,7 @@ def train_mode(model, parts):
 
 
 def _tracking_norms(net, parts):
-    """Return the modules of `parts` that have running statistics: batch norms, and instance norms that track them."""
+    """Return the modules of `parts` with running statistics: batch norms, and instance norms that track them."""
     return [
         module
         for name, module in net.named_modules()

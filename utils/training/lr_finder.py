@@ -1,6 +1,6 @@
-"""--find_lr: try learning rates from tiny to huge, one per step, and plot what becomes of the loss.
+"""--find_lr: the learning rate range test: one step per learning rate, from tiny to huge, and a plot of the loss.
 
-The range test of Smith 2015, Cyclical Learning Rates for Training Neural Networks, section 3.3.
+Smith 2015, Cyclical Learning Rates for Training Neural Networks, section 3.3.
 """
 
 import math
@@ -15,15 +15,15 @@ from utils.training.freeze import train_mode
 from utils.training.run_messages import repeat_command
 
 MIN_TRIED_LR, MAX_TRIED_LR, TRIED_LR_COUNT = 1e-7, 10.0, 120
-LOSS_SMOOTHING = 0.9  # share of the past in the smoothed loss
-SLOPE_WINDOW_STEPS = 9  # learning rates over which the slope is smoothed: a single lucky batch is not a place to choose
-DIVERGENCE_FACTOR = 4.0  # times the least loss so far: from there on it diverges
+LOSS_SMOOTHING = 0.9  # weight of the past in the exponential moving average
+SLOPE_WINDOW_STEPS = 9  # moving average of the loss before its slope is taken, against single lucky batches
+DIVERGENCE_FACTOR = 4.0  # the test ends at this multiple of the lowest loss so far
 
 
 def find_lr(trainer):
-    """Try the learning rates, write find_lr.png into the run's directory and print what to choose.
+    """Run the test, write find_lr.png into the run's directory and print the suggested learning rate.
 
-    The trainer's network is spoilt by it: nothing can be trained with it afterwards.
+    The trainer's network cannot be trained afterwards.
 
     Args:
         trainer: train.Trainer, ready to train.
@@ -32,7 +32,7 @@ def find_lr(trainer):
         the learning rate (float) at which the loss falls most steeply.
 
     Raises:
-        DanluError: the loader is empty, or the loss falls nowhere.
+        DanluError: the loader is empty, or the loss does not fall at any learning rate.
     """
     rates, losses = try_learning_rates(trainer)
     trainer.close()
@@ -53,7 +53,7 @@ def find_lr(trainer):
 
 
 def try_learning_rates(trainer):
-    """Return the learning rates that were tried and the smoothed losses after each (float64 arrays, equally long)."""
+    """Return the tried learning rates and the smoothed loss of each (float64 arrays of the same length)."""
     train_mode(trainer.model, trainer.args.freeze)
     batches = repeat_batches(trainer.train_loader)
     rates, losses, smoothed = [], [], 0.0
@@ -63,7 +63,7 @@ def try_learning_rates(trainer):
         _, predictions, targets = trainer.step(next(batches))
         loss = trainer.compute_loss(predictions, targets)
         trainer.optimizer.zero_grad(set_to_none=True)
-        scaler = trainer.update.scaler  # passes everything through, unless gradients have 16 bits
+        scaler = trainer.update.scaler  # disabled unless gradients have 16 bits
         scaler.scale(loss).backward()
         trainer.update.guard.step(scaler)
         scaler.update()
@@ -79,10 +79,10 @@ def try_learning_rates(trainer):
 
 
 def repeat_batches(loader):
-    """Yield a loader's batches, again and again.
+    """Yield a loader's batches endlessly.
 
     Raises:
-        DanluError: there is none.
+        DanluError: the loader is empty.
     """
     while True:
         batch = None
@@ -93,7 +93,7 @@ def repeat_batches(loader):
 
 
 def plot_losses(path, rates, losses, steepest):
-    """Plot smoothed losses over learning rates (arrays) into a PNG file, the steepest place marked."""
+    """Plot smoothed losses over learning rates (arrays) into a PNG file and mark the `steepest` one."""
     import_matplotlib()
     from matplotlib.figure import Figure
 
@@ -102,7 +102,7 @@ def plot_losses(path, rates, losses, steepest):
     axes.semilogx(rates, losses, color='#0072B2')
     axes.axvline(steepest, color='#D55E00', ls='--', label=f'falls most steeply: {steepest:.2g}')
     axes.set(xlabel='learning rate', ylabel='training loss, smoothed')
-    # What diverges at the end would press everything else flat.
+    # The diverging end would flatten the rest of the curve.
     axes.set_ylim(losses.min() - 0.05 * np.ptp(losses), losses[0] + 0.5 * (losses[0] - losses.min()))
     axes.grid(alpha=0.3)
     axes.legend()

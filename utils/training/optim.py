@@ -1,9 +1,9 @@
-"""The optimizers and learning-rate schedules by name, all of them torch's own.
+"""The optimizers and learning rate schedules by name, all from torch.
 
-Of torch.optim are left out those that do not take a plain step of any parameter: LBFGS, Muon and SparseAdam. To add an
-optimizer: a line in OPTIMIZERS, and one in DEFAULTS, or --lr is needed. It gets those of lr, weight_decay, momentum,
-betas, alpha, nesterov and fused that its constructor names. To add a schedule: a function like those below, and a line
-in SCHEDULES.
+LBFGS, Muon and SparseAdam are not included: they need a closure or do not support all parameters. To add an optimizer,
+add a line to OPTIMIZERS and one to DEFAULTS (without it, --lr is required). Its constructor gets those of lr,
+weight_decay, momentum, betas, alpha, nesterov and fused that it names. To add a schedule, write a function like those
+below and add a line to SCHEDULES.
 """
 
 import inspect
@@ -32,8 +32,8 @@ OPTIMIZERS = {
     'rprop': 'torch.optim.Rprop',
     'adafactor': 'torch.optim.Adafactor',
 }
-# What --lr, --momentum, --beta and --weight_decay are where they are left out; an optimizer does not use the options
-# that its line lacks. These are torch's own values but for those with a reason beside them.
+# Defaults of --lr, --momentum, --beta and --weight_decay; an optimizer does not use options that its line lacks. These
+# are torch's values, except where a comment gives a reason.
 DEFAULTS = {
     'sgd': {'lr': 0.1, 'momentum': 0.9, 'weight_decay': 0.0},  # torch: 1e-3 without momentum
     'adam': {'lr': 1e-3, 'momentum': 0.9, 'beta': 0.999, 'weight_decay': 0.0},
@@ -63,23 +63,23 @@ SCHEDULES = {
     'onecycle': 'utils.training.optim.onecycle',
     'plateau': 'utils.training.optim.plateau',
 }
-# What --gamma is where it is left out: by step or epoch, so that a run of usual length learns to its end.
+# Defaults of --gamma, per step or per epoch, so that a run of usual length still learns at its end.
 DEFAULT_GAMMAS = {'step': 0.1, 'multistep': 0.1, 'exponential': 0.95, 'plateau': 0.1}
-UNSUPPORTED_WHEN_SHARDED = {'sgd': 'fused'}  # torch has no such step of shards
-WARMUP_START_FACTOR = 1e-3  # share of the learning rate with which a warm-up begins
-UNSUPPORTED_ARGUMENTS = {'asgd': 'alpha', 'adagrad': 'fused'}  # means something else there; does not work on GPUs
+UNSUPPORTED_WHEN_SHARDED = {'sgd': 'fused'}  # torch has no fused SGD for sharded parameters
+WARMUP_START_FACTOR = 1e-3  # of the learning rate, at the start of the warm-up
+UNSUPPORTED_ARGUMENTS = {'asgd': 'alpha', 'adagrad': 'fused'}  # another meaning; does not work on GPUs
 
 
 def select_optimizer(net, args):
-    """Return the torch.optim optimizer that args.optimizer names; fused where there is such a one: all in one call.
+    """Return the torch.optim optimizer that args.optimizer names, fused if there is a fused implementation.
 
     Args:
-        net: nn.Module whose parameters it changes.
-        args: options; optimizer, lr, momentum, beta, weight_decay, nesterov, decay_weights_only, lr_of and lr_decay
-            count. Those that are None are left to the optimizer.
+        net: nn.Module whose parameters are optimized.
+        args: options; optimizer, lr, momentum, beta, weight_decay, nesterov, decay_weights_only, lr_of and lr_decay are
+            used. For those that are None the optimizer's defaults apply.
 
     Raises:
-        DanluError: a prefix of --lr_of fits no parameter, or the optimizer has no weight decay to use.
+        DanluError: a prefix of --lr_of matches no parameter, or the optimizer has no weight decay.
     """
     kind = load_entry(OPTIMIZERS, args.optimizer, 'optimizer')
     takes = inspect.signature(kind).parameters
@@ -102,13 +102,13 @@ def select_optimizer(net, args):
 
 
 def parameter_groups(net, args):
-    """Return the parameters of a network in groups (list of dict): by their share of the learning rate, and by decay.
+    """Return the parameters of a network in groups (list of dict) with the same learning rate and weight decay.
 
-    The share is that of --lr_of times that of --lr_decay (utils/training/layer_decay.py). Each group has 'lr_share', by
-    which `base_lr` finds --lr again. Frozen parameters are left out.
+    The learning rate is --lr times the share of --lr_of times that of --lr_decay (utils/training/layer_decay.py). Each
+    group has 'lr_share', from which `base_lr` computes --lr. Frozen parameters are not included.
 
     Raises:
-        DanluError: a prefix of --lr_of fits no parameter, or there is nothing to train.
+        DanluError: a prefix of --lr_of matches no parameter, or no parameter is trainable.
     """
     shares, groups = {}, {}
     for text in args.lr_of or []:
@@ -138,9 +138,9 @@ def parameter_groups(net, args):
 
 
 def base_lr(optimizer):
-    """Return what --lr has become (float): the learning rate of a group without a share of its own."""
+    """Return the current value of --lr (float): the learning rate of a group with a share of 1."""
     group = max(optimizer.param_groups, key=lambda group: group.get('lr_share', 1.0))
-    return float(group['lr']) / (group.get('lr_share', 1.0) or 1.0)  # all parts may stand still
+    return float(group['lr']) / (group.get('lr_share', 1.0) or 1.0)  # all shares may be 0
 
 
 class Schedule:
@@ -149,13 +149,13 @@ class Schedule:
     Args:
         optimizer: torch.optim.Optimizer.
         args: options; schedule, warmup_epochs, warmup_steps, epochs, max_steps, lr_steps, gamma, power, lr_min and
-            plateau_patience count.
-        steps_per_epoch: optimizer steps, or None: not known, which only a schedule by whole epochs can do without.
-        mode: 'max' or 'min', which values of the monitored metric are better.
+            plateau_patience are used.
+        steps_per_epoch: optimizer steps per epoch (int), or None: not known, which only 'none' and 'plateau' allow.
+        mode: 'max' or 'min': whether higher or lower values of the monitored metric are better.
 
     Attributes:
-        last_lr: the learning rate (float) of the last optimizer step, as `base_lr` has it; before the first step that
-            of the first step.
+        last_lr: learning rate (float, see `base_lr`) of the last optimizer step; before the first step, that of the
+            first step.
 
     Raises:
         DanluError: the warm-up takes the whole run, or the number of steps is needed and not known.
@@ -168,7 +168,7 @@ class Schedule:
                     '--schedule and --warmup_epochs need a loader that says how many batches it has: give it a '
                     '__len__, or take --warmup_steps, or hand over a scheduler'
                 )
-            steps_per_epoch = 1 + args.warmup_steps  # of no consequence, but for being enough
+            steps_per_epoch = 1 + args.warmup_steps  # not used except to pass the checks below
         elif 'max_steps' in getattr(args, 'typed', ()) and (args.max_steps or 0) > args.epochs * steps_per_epoch:
             raise DanluError(
                 f'--max_steps {args.max_steps}: the run ends before, after {args.epochs * steps_per_epoch} steps '
@@ -190,22 +190,22 @@ class Schedule:
         self.optimizer, self.last_lr = optimizer, base_lr(optimizer)
 
     def step(self):
-        """Go on after an optimizer step."""
+        """Update after an optimizer step."""
         self.last_lr = base_lr(self.optimizer)
         if self.by_step is not None:
             self.by_step.step()
 
     def end_epoch(self, value):
-        """Go on after an epoch whose monitored metric was `value` (float)."""
-        if self.by_value is not None:  # for which nan is an epoch that is not better
+        """Update after an epoch with the monitored value `value` (float)."""
+        if self.by_value is not None:  # which counts nan as no improvement
             self.by_value.step(value)
 
     def state_dict(self):
-        """Return where it stands: dict of plain values."""
+        """Return the state: dict of plain values."""
         return {name: plain_state(part.state_dict()) for name, part in self._parts()} | {'last_lr': self.last_lr}
 
     def load_state_dict(self, state):
-        """Go on where `state_dict` was taken, after the optimizer has loaded its own state."""
+        """Restore what `state_dict` returned, after the optimizer has loaded its own state."""
         for name, part in self._parts():
             restore_scheduler(part, state[name])
         self.last_lr = state.get('last_lr', base_lr(self.optimizer))  # older states do not have it
@@ -216,12 +216,12 @@ class Schedule:
 
 
 def count_warmup_steps(args, steps_per_epoch):
-    """Return how many optimizer steps (int) the warm-up takes, by args.warmup_steps or args.warmup_epochs."""
+    """Return the number of warm-up steps (int) from args.warmup_steps or args.warmup_epochs."""
     return args.warmup_steps or round(args.warmup_epochs * steps_per_epoch)
 
 
 def none(optimizer, args, steps_per_epoch, rest, mode):
-    """Leave the learning rate as it is."""
+    """Return None: a constant learning rate."""
 
 
 def step(optimizer, args, steps_per_epoch, rest, mode):
@@ -237,7 +237,7 @@ def multistep(optimizer, args, steps_per_epoch, rest, mode):
 
 
 def exponential(optimizer, args, steps_per_epoch, rest, mode):
-    """Return the schedule that multiplies by --gamma over each epoch, a little at each step."""
+    """Return the schedule that decays by --gamma per epoch, in equal factors at each step."""
     return lr_scheduler.ExponentialLR(optimizer, args.gamma ** (1 / steps_per_epoch))
 
 
@@ -250,8 +250,8 @@ class GroupCosineLR(lr_scheduler.CosineAnnealingLR):
     """CosineAnnealingLR whose lowest learning rate in each group is eta_min times the group's 'lr_share'.
 
     Attributes:
-        shared: whether the lowest rate is a share (bool). States of earlier versions do not have it: a run that began
-            with one lowest rate for all groups keeps it.
+        shared: whether eta_min is multiplied by 'lr_share' (bool). States of earlier versions lack this key; their runs
+            keep one lowest rate for all groups.
     """
 
     def __init__(self, optimizer, T_max, eta_min):  # noqa: N803 (as torch calls it)
@@ -266,7 +266,7 @@ class GroupCosineLR(lr_scheduler.CosineAnnealingLR):
         return self._rates_by_group(super()._get_closed_form_lr)
 
     def _rates_by_group(self, rates):
-        """Return what torch's function `rates` gives for each group with the lowest rate of that group."""
+        """Return the results of torch's function `rates` for each group, with the lowest rate of that group."""
         lowest, found = self.eta_min, []
         for number, group in enumerate(self.optimizer.param_groups):
             self.eta_min = lowest * (group.get('lr_share', 1.0) if self.shared else 1.0)
@@ -275,13 +275,13 @@ class GroupCosineLR(lr_scheduler.CosineAnnealingLR):
         return found
 
     def load_state_dict(self, state_dict):
-        """Go on where `state_dict` was taken."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state_dict)
         self.shared = state_dict.get('shared', False)
 
 
 def poly(optimizer, args, steps_per_epoch, rest, mode):
-    """Return the power of what is left of the run, --power (Chen et al. 2017, DeepLab)."""
+    """Return the polynomial decay with the exponent --power (Chen et al. 2017, DeepLab)."""
     return lr_scheduler.PolynomialLR(optimizer, rest, args.power)
 
 
@@ -315,7 +315,7 @@ def _container_type(value):
 
 
 def plain_state(value):
-    """Return a scheduler's state as dicts, lists and plain values, which a checkpoint may hold."""
+    """Return a scheduler's state as dicts, lists and plain values, as a checkpoint may hold it."""
     if isinstance(value, dict):  # also collections.Counter
         return {key: plain_state(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

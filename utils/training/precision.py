@@ -1,7 +1,7 @@
-"""What makes a step faster on some devices and slower on others: AMP, channels_last, torch.compile; choosing of them.
+"""AMP, channels_last and torch.compile, and --fast, which chooses those that are faster on this device.
 
 AMP is torch.autocast around the forward pass, with a gradient scaler for float16; Micikevicius et al. 2018, Mixed
-Precision Training. channels_last lays the pixels' channels side by side, as the convolutions of some devices want it.
+Precision Training. channels_last stores the channels of a pixel side by side, which some devices' convolutions prefer.
 """
 
 import copy
@@ -17,9 +17,9 @@ from utils.distributed import processes
 from utils.tasks.tasks import has_pictures
 
 AMP_DTYPES = {'bf16': torch.bfloat16, 'fp16': torch.float16}
-MIN_SPEEDUP = 1.03  # times as fast as without, or it stays off
+MIN_SPEEDUP = 1.03  # factor below which an option stays off
 MAX_TIMED_ROUNDS, MAX_TIMED_SECONDS = 100, 3.0  # of one comparison, whichever ends first
-MAX_LOSS_CHANGE = 0.05  # how far the loss may move, as a share of it
+MAX_LOSS_CHANGE = 0.05  # as a share of the loss
 
 
 def forward(net, images, amp):
@@ -33,14 +33,14 @@ def forward(net, images, amp):
 
 
 def compile_network(net, image):
-    """Let torch.compile translate a network, in place: its weights keep their names.
+    """Compile a network with torch.compile, in place: its weights keep their names.
 
     Args:
-        net: nn.Module on its device; one that is compiled stays so.
-        image: float32 (1, C, H, W) there, with which it is tried at once; None leaves that to the first step.
+        net: nn.Module on its device; a compiled one is not changed.
+        image: float32 (1, C, H, W) on that device, to compile at once; None: compiled in the first step.
 
     Raises:
-        DanluError: it cannot be compiled here; with the compiler's reason.
+        DanluError: the network cannot be compiled here; with the compiler's reason.
     """
     training = net.training
     if net._compiled_call_impl is None:
@@ -50,7 +50,7 @@ def compile_network(net, image):
     try:
         with torch.no_grad():
             net.eval()(image)
-    except Exception as error:  # of the network, of the translation, of a C++ compiler that is not there: all differ
+    except Exception as error:  # errors of the network, of torch.compile or of a missing C++ compiler have many types
         net._compiled_call_impl = None
         raise DanluError(
             f'--compile: this network cannot be compiled here: {first_line(error)}; leave it out'
@@ -60,21 +60,21 @@ def compile_network(net, image):
 
 
 def choose_speed_options(trainer, alone=True):
-    """Turn on those of channels_last, amp and compile that a trainer's args left open and that make its step faster.
+    """Turn on those of channels_last, amp and compile that are not set in a trainer's args and make a step faster.
 
     Args:
-        trainer: train.Trainer, whose network is left as it was, and so are the random generators.
-        alone: whether one process and one device do all of it; else nothing is compiled.
+        trainer: train.Trainer; its network and the random generators are not changed.
+        alone: whether there is only one process and one device; otherwise nothing is compiled.
 
     Returns:
-        a line (str) on what each of them brought.
+        a line (str) on the gain of each option.
 
     Raises:
-        DanluError: there is no batch to try them with.
+        DanluError: the loader has no batch.
     """
     args, wanted = trainer.args, {'channels_last': True, 'amp': 'bf16', 'compile': True}
     if trainer.device.type == 'cpu':
-        del wanted['compile']  # a minute, to learn that it gains next to nothing: docs/performance.md
+        del wanted['compile']  # compiling takes a minute and gains next to nothing: docs/performance.md
     elif not torch.cuda.is_bf16_supported(including_emulation=False):
         wanted['amp'] = 'fp16'
     if not has_pictures(args):
@@ -97,17 +97,17 @@ def choose_speed_options(trainer, alone=True):
 
 
 def find_speed_options(net, loss_of, batch, wanted):
-    """Try options one after the other on a copy of a network, and keep what makes its training step faster.
+    """Try options one after the other on a copy of a network, and keep those that make its training step faster.
 
     Args:
-        net: nn.Module on its device, which is left as it was; random generators are not.
+        net: nn.Module on its device, which is not changed; the random generators are.
         loss_of: function(predictions, targets) -> 0-d tensor.
         batch: (images, targets) as the network takes them.
         wanted: dict from an option's name ('channels_last', 'amp', 'compile') to the value to try.
 
     Returns:
-        dict of all of `wanted`: the value where it is faster and gives the same loss, else off; and a line (str) that
-        says what each of them brought.
+        dict with the keys of `wanted`: the value if it is faster and gives the same loss, else off; and a line (str)
+        on the gain of each option.
     """
     chosen, report = {}, []
     for name, value in wanted.items():
@@ -128,7 +128,7 @@ def find_speed_options(net, loss_of, batch, wanted):
 
 
 class TimedNetwork:
-    """A copy of a network with some options, whose training steps are timed."""
+    """A copy of a network with some options whose training steps are timed."""
 
     def __init__(self, net, loss_of, batch, options):
         self.net, self.loss_of, (self.images, self.targets) = copy.deepcopy(net), loss_of, batch
@@ -140,12 +140,12 @@ class TimedNetwork:
             compile_network(self.net, self.images[:1])
 
     def loss(self):
-        """Return the batch's loss (float), without dropout, which draws other numbers for another memory format."""
+        """Return the batch's loss (float) without dropout, whose random numbers depend on the memory format."""
         with torch.no_grad():
             return float(self.loss_of(forward(self.net.eval(), self.images, self.amp), self.targets))
 
     def seconds(self):
-        """Return how long a step took: forward, loss and backward."""
+        """Return the duration of a step in seconds: forward, loss and backward."""
         _synchronize(self.images.device)
         started = time.perf_counter()
         self.net.train().zero_grad(set_to_none=True)
@@ -155,7 +155,7 @@ class TimedNetwork:
 
 
 def compare_speed(old, new):
-    """Return how many times as fast a TimedNetwork is as an older one, and how far the loss moved as a share of it."""
+    """Return the speedup (float) of a TimedNetwork over another one, and the change of the loss as a share of it."""
     before, after = old.loss(), new.loss()
     change = abs(after - before) / max(abs(before), 1e-3)
     old.seconds(), new.seconds()  # to warm up
@@ -166,7 +166,7 @@ def compare_speed(old, new):
 
 
 def first_line(error):
-    """Return the first line (str) of what an exception says, or its kind where it says nothing."""
+    """Return the first line (str) of an exception's message, or its class name if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 

@@ -1,22 +1,21 @@
-"""What pictures pretrained weights were made for, as timm and torchvision state it for each of their weights."""
+"""The preprocessing of pretrained weights, as timm and torchvision state it for each of their weights."""
 
 import importlib.util
 
 from utils.options.fit import numbers_text
 
-MIN_CROP_SHARE = 0.01  # below, crop_pct is no share
+MIN_CROP_SHARE = 0.01  # lower bound for timm's crop_pct
 
 
 def pretrained_config_of(args):
-    """Return how the weights of --pretrained were evaluated: dict, {} where there are none or nothing is known.
+    """Return how the weights of --pretrained were evaluated: dict, {} without such weights or if it is not known.
 
     Args:
-        args: options; pretrained, model_type and task count.
+        args: options; pretrained, model_type and task are used.
 
     Returns:
-        mean, std (lists of float), interpolation (str), crop_share (float, the side of the picture in the middle that
-        is shown, as a share of the shorter side), image_size ([height, width]), crop_mode (str); torchvision states no
-        crop for segmentation.
+        mean, std (lists of float), interpolation (str), crop_share (float: side of the centre crop as a share of the
+        shorter side), image_size ([height, width]), crop_mode (str); torchvision states no crop for segmentation.
     """
     if not getattr(args, 'pretrained', False):
         return {}
@@ -31,7 +30,7 @@ def _timm_config(name):
 
     architecture, _, tag = name.partition('.')
     if not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(f'{architecture}.*')):
-        return {}  # building the model says so
+        return {}  # building the model raises the error
     config = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if config is None or not config.has_weights:
         return {}
@@ -61,7 +60,7 @@ def _torchvision_config(name, task):
 
 
 def pretrained_notes(args):
-    """Return the line (list of str) that says what the pretrained weights were made for, and what is otherwise here."""
+    """Return a line (list of str) on the preprocessing of the pretrained weights, and where the options differ."""
     config = pretrained_config_of(args)
     if not config:
         return []

@@ -1,4 +1,4 @@
-"""--profile: where the time of a training step goes, as a table, one line of advice and a trace to look at."""
+"""--profile: a breakdown of a training step's time as a table, with one line of advice and a trace."""
 
 import functools
 import operator
@@ -19,32 +19,32 @@ from utils.tasks.tasks import task_of
 from utils.training.advice import STEP_PARTS, RunFacts, advise
 
 TRACE_FILE = 'trace.json.gz'
-MAX_PROFILED_STEPS = 60  # steps of which no more than these are measured
+MAX_PROFILED_STEPS = 60
 
 
 def with_profiler(trainer, batches):
-    """Return the batches (iterable); with --profile those of the first epoch are measured while they go by."""
+    """Return the batches (iterable); with --profile the steps of the first epoch are measured."""
     if not trainer.session.is_profile_due:
         return batches
     trainer.session.is_profile_due = False
-    # The trainer does not keep the StepProfiler: in a circle, worker processes would be waited for until they time out.
+    # The trainer keeps no reference to it: a cycle would keep worker processes alive until they time out.
     return StepProfiler(trainer).steps(iter(batches))
 
 
 class StepProfiler:
-    """Measures some steps of an epoch; the training itself stays the same to the last bit.
+    """Measures some steps of an epoch; the training results are bit-identical.
 
         for batch in StepProfiler(trainer).steps(batches):    # the same batches, an iterator
 
-    Some steps warm up, some are measured as a whole, some are timed part by part, and some are traced by torch.profiler
-    under the same names. Methods are wrapped on the trainer and its loader, logger and optimizer for that long only.
+    Some steps warm up, some are measured as a whole, some are timed by part, and some are traced by torch.profiler with
+    the same names. Methods of the trainer, its loader, logger and optimizer are wrapped during these steps only.
 
-    At any moment exactly one part is running, the innermost, so the parts add up to the whole. Outside of the methods,
-    what lies between compute_loss and optimizer.step is `backward`; what `step` does besides `to_device` is `forward`.
+    Exactly one part, the innermost, runs at any time, so the parts add up to the whole step. The time between
+    compute_loss and optimizer.step is `backward`; the time of `step` without `to_device` is `forward`.
 
-    On a GPU the timed steps wait for it (torch.cuda.synchronize) at each boundary: it works on while Python runs ahead,
-    and a part would be charged for those before it. That makes them slower than they are otherwise, hence the steps
-    measured as a whole, which wait only at their ends. Traced steps do not wait. After a trace CUDA's own profiler may
+    On a GPU, timed steps synchronise at each boundary (torch.cuda.synchronize): otherwise the GPU would still compute
+    earlier parts, and their time would count for a later one. This makes the steps slower, hence the steps measured as
+    a whole, which synchronise only at their ends. Traced steps do not synchronise. After a trace, CUDA's profiler may
     stay loaded and cost a few percent until the process ends.
 
     Args:
@@ -62,17 +62,18 @@ class StepProfiler:
         self.timed, self.followed, self.gpu_wait, self.seconds = 0, 0, 0.0, dict.fromkeys(STEP_PARTS, 0.0)
 
     def steps(self, batches):
-        """Yield the batches of an iterator and report what was measured as soon as it is."""
+        """Yield the batches of an iterator, and report the measurements once they are complete."""
         warm, whole, timed, traced = plan_steps(operator.length_hint(self.trainer.train_loader, MAX_PROFILED_STEPS))
         if not self.gpus:
-            os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # the tracer would complain on stderr that there is no GPU
+            os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # no warning on stderr that there is no GPU
         yield from islice(batches, warm)
         yield from self._whole_steps(batches, whole)
         with self._wrap_methods():
             yield from self._steps_by_part(batches, timed, self._add_time)
             self.timed, recorded = self.followed, None
             if traced:
-                with profile(activities=self._activities(), acc_events=True) as recorded:  # else torch 2.10 warns
+                # Without acc_events torch 2.10 warns.
+                with profile(activities=self._activities(), acc_events=True) as recorded:
                     yield from self._steps_by_part(batches, traced, self._name)
         self._report(warm + whole, recorded)
         yield from batches
@@ -85,23 +86,23 @@ class StepProfiler:
         self.whole = (count, time.perf_counter() - started) if count else None
 
     def _steps_by_part(self, batches, count, mark):
-        """Yield up to `count` batches; `mark(part that ends, part that begins)` is called at each boundary."""
+        """Yield up to `count` batches; `mark(ended part, started part)` is called at each boundary."""
         self.mark, self.followed = mark, 0
         try:
             for _ in range(count):
                 self._begin_part('data')
                 batch = next(batches, self)
-                if batch is self:  # the loader did not know how long it is
+                if batch is self:  # the loader has fewer batches than expected
                     return
                 self._begin_part('rest')
                 self.followed += 1
                 yield batch
         finally:
             self._begin_part(None)
-            self.mark = None  # a method of its own: a circle that only the garbage collector would open
+            self.mark = None  # a bound method of this object, hence a reference cycle
 
     def _begin_part(self, part):
-        """Begin a part (str, or None: no more) and return the one that it ends."""
+        """Start a part (str, or None after the last) and return the part that it ends."""
         ended, self.part = self.part, part
         self.mark(ended, part)
         return ended
@@ -128,7 +129,7 @@ class StepProfiler:
 
     @contextmanager
     def _wrap_methods(self):
-        """Have the methods that a step calls say when they begin and end."""
+        """Return a context in which the methods that a step calls mark the boundaries of parts."""
         trainer = self.trainer
         undo = [
             self._wrap(trainer, 'step', 'forward'),
@@ -141,7 +142,7 @@ class StepProfiler:
             self._wrap(trainer.optimizer, 'zero_grad', 'optimizer'),
             self._wrap(trainer.optimizer, 'step', 'optimizer', then='rest'),
         ]
-        if hasattr(trainer.train_loader, 'prepare'):  # Danlu's own loader calls it, for several small batches at once
+        if hasattr(trainer.train_loader, 'prepare'):  # called by Danlu's own loader for several small batches at once
             undo.append(self._wrap(trainer.train_loader, 'prepare', 'copy'))
         try:
             yield
@@ -150,12 +151,12 @@ class StepProfiler:
                 function()
 
     def _wrap(self, owner, name, part, then=None):
-        """Put a wrapper around a method of one object and return a function that takes it off.
+        """Wrap a method of one object and return a function that removes the wrapper.
 
         Args:
-            owner, name: the object, and the method's name.
-            part: what its time counts for.
-            then: what the loop's own time counts for after it; None: for the same as before.
+            owner, name: the object and the method's name.
+            part: the part that the method's time counts for.
+            then: the part that the loop's time counts for afterwards; None: the same as before.
         """
         method, own = getattr(owner, name), vars(owner).get(name)
 
@@ -194,7 +195,7 @@ class StepProfiler:
 
 
 def plan_steps(steps):
-    """Return how many steps of an epoch warm up, are measured as a whole, are timed and are traced (tuple of int)."""
+    """Return how many steps of an epoch warm up, are measured as a whole, timed and traced (tuple of int)."""
     warm, whole, traced = min(5, (steps + 1) // 4), min(10, steps // 6), min(5, (steps + 2) // 4)
     return warm, whole, min(40, steps - warm - whole - traced), traced
 
@@ -212,14 +213,14 @@ def breakdown_lines(parts):
 
 
 def save_trace(recorded, path):
-    """Write what torch.profiler recorded as a Chrome trace: a Path ending in .gz, written whole or not at all."""
+    """Write torch.profiler's recording as a Chrome trace atomically; the Path ends in .gz."""
     partial = path.with_name(f'partial.{path.name}')
     recorded.export_chrome_trace(str(made_regular(partial)))
     os.replace(partial, path)
 
 
 def run_facts(trainer, gpu_wait):
-    """Return the RunFacts of a Trainer; `gpu_wait` is measured, in milliseconds per step."""
+    """Return the RunFacts of a Trainer; `gpu_wait` is in milliseconds per step."""
     args = trainer.args
     train, val = (getattr(loader, 'dataset', None) for loader in (trainer.train_loader, trainer.val_loader))
     ours = not trainer.ready_made and train is not None  # the Batches of data/data_entry.py
