@@ -3,10 +3,10 @@
 
     python train.py                                       # LeNet on the digits that ship with Danlu
     python train.py --data_type folder --train_list photos/train --val_list photos/val --model_type torchvision:resnet18
-    python train.py @checkpoints/lenet_exp/args.txt --lr 0.01     # a run again, with one change
-    python train.py --resume checkpoints/lenet_exp --epochs 20    # go on
+    python train.py @checkpoints/lenet_exp/args.txt --lr 0.01     # repeat a run with one change
+    python train.py --resume checkpoints/lenet_exp --epochs 20    # resume a run
 
-Everything a run leaves is in its directory, checkpoints/<model_type>_<save_prefix>/.
+All files of a run are in its directory, checkpoints/<model_type>_<save_prefix>/.
 """
 
 import shutil
@@ -22,8 +22,8 @@ from utils.base.process_setup import keep_freed_memory, postpone_compiler, share
 from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
-    # --help and a wrong option are answered before torch is imported, which takes seconds
-    if rank_env.rank_info().local == 0:  # the others would say the same
+    # --help and option errors are printed before torch is imported, which takes seconds.
+    if rank_env.rank_info().local == 0:  # one process prints for all
         run_main(parse_train_args, 'train.py')
     share_busy_cores()
     keep_freed_memory()
@@ -78,26 +78,26 @@ class Trainer(ReplaceableParts, Engine):
     Args:
         args: options, from options.prepare_train_args or options.parse_train_args.
         model, train_loader, val_loader, loss: ready-made parts that replace those chosen by name. A loader yields
-            (images, targets): uint8 images are normalised by args.mean and args.std, others are taken as ready (see
+            (images, targets): uint8 images are normalised by args.mean and args.std, others are used as they are (see
             data/ready_made.py). A loss may be a function (predictions, targets) -> 0-d tensor.
-        optimizer, scheduler: objects; the scheduler is built with that optimizer, and brings it along where that is
-            left out.
-        step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/training/ready_schedule.py); None: told by
-            its class.
+        optimizer, scheduler: objects; the scheduler belongs to that optimizer. If only the scheduler is given, its
+            optimizer is used.
+        step_on: when the scheduler steps, 'epoch', 'step' or 'val' (utils/training/ready_schedule.py); None: derived
+            from its class.
         metrics: torchmetrics, functions (predictions, targets), or a dict of them (utils/metrics/ready_metrics.py).
 
     Attributes:
         args, device: options and torch.device.
-        net, model: the network, and the network as it runs: in DataParallel, DistributedDataParallel or compiled.
-        train_loader, val_loader, loss, optimizer, scheduler, metrics: what it trains with; metrics by split.
-        update: OptimizerStep, from a loss to new weights; selection: CheckpointSelector, which epoch is the best one.
-        nonfinite: NonFinitePolicy, what is done about a loss that is not finite.
-        session: RunSession, the run's directory, log, record, checkpoints and signals; logger: its Logger.
+        net, model: the network, and the network wrapped in DataParallel, DistributedDataParallel or compiled.
+        train_loader, val_loader, loss, optimizer, scheduler, metrics: the parts of the training; metrics by split.
+        update: OptimizerStep: from a loss to new weights. selection: CheckpointSelector: the best epoch.
+        nonfinite: NonFinitePolicy: handles losses and gradients that are not finite.
+        session: RunSession: the run's directory, log, record, checkpoints and signals; logger: its Logger.
         hooks: list of Hook (utils/training/hooks.py).
-        epoch, batch: epochs that are done, and batches of the one after.
+        epoch, batch: number of finished epochs, and of finished batches of the next epoch.
 
     Raises:
-        DanluError: an option, the data, a checkpoint or a ready-made part is at fault.
+        DanluError: an option, the data, a checkpoint or a ready-made part is invalid.
     """
 
     # Building
@@ -118,10 +118,10 @@ class Trainer(ReplaceableParts, Engine):
             self.build(args, parts, step_on)
 
     def build(self, args, parts, step_on):
-        """Build everything that training needs from options and ready-made `parts` (dict, None where there is none)."""
+        """Build all parts of the training from options and ready-made `parts` (dict; None: not given)."""
         parts = self.with_assigned(parts)
         notes = ['options that differ from their defaults: ' + (', '.join(changed_options(args)) or 'none')]
-        notes += getattr(args, 'past', [])  # what an older record has otherwise
+        notes += getattr(args, 'past', [])  # lines on options that older records have under other names or values
         seed_everything(args.seed)
         if args.deterministic:
             be_deterministic()
@@ -136,12 +136,12 @@ class Trainer(ReplaceableParts, Engine):
         notes += processes.notes(args)
         notes += self.build_network(args, parts, device, gpus)
         notes += self.build_learning(parts)
-        self.epoch, self.batch, self.epoch_rng = 0, 0, None  # batch: how many of the epoch after are done
-        self.resumed_at = 0  # the batch with which the next epoch begins
+        self.epoch, self.batch, self.epoch_rng = 0, 0, None
+        self.resumed_at = 0  # finished batches of the next epoch in a resumed run
         loader = self.train_loader
         skipped = partial(check_skipped, loader, args), partial(write_skipped, loader, args)
         self.session = RunSession(self, where, *skipped)
-        if processes.rank():  # the first one draws as it would alone; what the others draw has to differ
+        if processes.rank():  # rank 0 draws as a single process would; other ranks need other random numbers
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.session.open(notes)
         remember_build(self)
@@ -149,7 +149,7 @@ class Trainer(ReplaceableParts, Engine):
     def build_data(self, args, parts):
         """Build the loaders, and return lines (list of str) on their data."""
         if args.val_split is not None:
-            make_model_dir(args)  # which gets the lists of both parts
+            make_model_dir(args)  # for the list files of both splits
         self.train_loader, self.val_loader, self.data = select_training_data(
             args, parts['model'], parts['train_loader'], parts['val_loader']
         )
@@ -157,7 +157,7 @@ class Trainer(ReplaceableParts, Engine):
         return notes_on_training_data(args, self.train_loader, self.val_loader, self.data)
 
     def build_network(self, args, parts, device, gpus):
-        """Build the network and the loss, and place them on the devices; return lines (list of str) on them."""
+        """Build the network and the loss on their devices; return lines (list of str) on them."""
         model, loss = parts['model'], parts['loss']
         net = select_model(args) if model is None else scale_outputs(model, args)
         self.net = with_sync_bn(net.to(device), args.sync_bn)
@@ -185,11 +185,11 @@ class Trainer(ReplaceableParts, Engine):
         return notes + scheduler_notes(self.update.schedule)
 
     def select_metrics(self):
-        """Return new metrics, those of the task: see metrics.py. A new task that has others overrides this."""
+        """Return new metrics of the task (see metrics.py). A new task with other metrics overrides this method."""
         return select_metrics(self.args)
 
     def select_update(self):
-        """Return what learns from a loss: backward, and the step of optimizer and schedule. See OptimizerStep."""
+        """Return a new OptimizerStep: backward pass, and the steps of optimizer and schedule."""
         return build_optimizer_step(self)
 
     def __repr__(self):
@@ -200,16 +200,16 @@ class Trainer(ReplaceableParts, Engine):
     def train(self, epochs=None, live=False):
         """Train up to args.epochs and return the history: a list of rows (dict), one per epoch.
 
-        `epochs` (int) sets args.epochs, the number of epochs in total. Called again, with more epochs or after an
-        interruption, train() goes on in the same run, to the same bits as one long run.
+        `epochs` (int) sets args.epochs, the total number of epochs. Called again, with more epochs or after an
+        interruption, train() resumes the same run; the result is bit-identical to one long run.
 
-        In a notebook the cell shows the curves at the end; with `live` they are drawn anew after each epoch, also into
-        curves.png alone where there is no notebook.
+        In a notebook the cell shows the curves at the end. With `live` they are redrawn after each epoch, outside of a
+        notebook into curves.png only.
 
-        The network then has the weights of best.pth, which with --ema are averages; with --keep_last_weights those of
-        the last epoch. A run that is interrupted leaves the weights that it had.
+        The network then has the weights of best.pth, which are averages with --ema; with --keep_last_weights it has
+        those of the last epoch. After an interruption it has its current weights.
         """
-        if self.args.dry_run or self.args.find_lr:  # main() does what they ask for instead
+        if self.args.dry_run or self.args.find_lr:  # main() runs these modes
             self.close()
             raise DanluError(
                 '--dry_run and --find_lr are for train.py and not for train(): leave them out, or call '
@@ -226,7 +226,7 @@ class Trainer(ReplaceableParts, Engine):
         return self.logger.history
 
     def run_epoch(self, epoch):
-        """Train once, validate, and save what came of it."""
+        """Train and validate for one epoch, and save the results."""
         started = time.perf_counter()
         self.train_per_epoch(epoch)
         self.val_per_epoch(epoch)
@@ -235,11 +235,11 @@ class Trainer(ReplaceableParts, Engine):
         self.end_epoch(epoch, row)
 
     def train_per_epoch(self, epoch):
-        """Train once over the training data, or over what a resumed run has left of it."""
+        """Train once over the training data, or over the remaining batches of a resumed epoch."""
         train_mode(self.model, self.args.freeze)
         for batch in self.session.batches(epoch):
             self.call_hooks('before_step')
-            done = self.nonfinite.step(batch)  # train_step; None: left out by --on_nan
+            done = self.nonfinite.step(batch)  # calls train_step; None: --on_nan skips the batch
             self.batch += 1
             if done is not None:
                 self.call_hooks('after_step', *done)
@@ -249,7 +249,7 @@ class Trainer(ReplaceableParts, Engine):
         self.session.finish_training(epoch)
 
     def train_step(self, batch):
-        """Learn from one batch and return (images, predictions, targets). Several losses or optimizers: override it."""
+        """Train on one batch and return (images, predictions, targets). Override it for several optimizers."""
         counts = not processes.is_padding(self.train_loader, self.update.batch_number - 1)
         with processes.gradient_sync(self.model, self.update.ends_step()):
             images, predictions, targets = self.step(batch)
@@ -263,7 +263,7 @@ class Trainer(ReplaceableParts, Engine):
         return images, predictions, targets
 
     def val_per_epoch(self, epoch):
-        """Evaluate once over the validation data, where there is any, as eval.py does."""
+        """Evaluate once on the validation data, if there is any, as eval.py does."""
         if self.val_loader is None:
             return
 
@@ -279,20 +279,20 @@ class Trainer(ReplaceableParts, Engine):
         self.record_overall('val', results)
 
     def end_epoch(self, epoch, row):
-        """Report an epoch, whose values are `row` (dict), and save its checkpoints."""
+        """Report an epoch with the values `row` (dict), and save its checkpoints."""
         self.epoch = epoch
         self.call_hooks('after_epoch', row)
         self.session.save_epoch(row)
 
     def record_overall(self, split, values):
-        """Record an epoch's values, without those of single classes (which result.txt has)."""
+        """Record an epoch's values, except values per class (which result.txt has)."""
         for name, value in values.items():
             if '/' not in name:
                 self.logger.record(f'{split}/{name}', value)
 
     def gen_imgs_to_write(self, images, predictions, targets, split):
-        """Return the pictures for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
-        if images.dim() != PICTURE_DIMENSIONS:  # features, signals ... of which there is nothing to see
+        """Return the images for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
+        if images.dim() != PICTURE_DIMENSIONS:  # features, signals ..., which are not drawn
             if task_of(self.args).target != 'numbers':
                 return {}
             points = scatter(predictions, targets, target_names(self.args))
@@ -301,7 +301,7 @@ class Trainer(ReplaceableParts, Engine):
         return {f'{split}/samples': self.draw_sample_grid(images, predictions, targets, columns)}
 
     def check_preemption(self):
-        """End a validation that is under way when the process is asked to end."""
+        """End a running validation when a signal asks the process to end."""
         self.session.check_preemption()
 
     def call_hooks(self, moment, *values):
@@ -309,15 +309,15 @@ class Trainer(ReplaceableParts, Engine):
         for hook in (self.session, *self.hooks):
             getattr(hook, moment)(self, *values)
 
-    # What else one does with a Trainer
+    # Other uses of a Trainer
 
     def fit(self, train_data=None, val_data=None, epochs=None, patience=None, monitor=None, mode=None):
         """Train on loaders or data sets, and return the history, as `train` does.
 
         Args:
-            train_data, val_data: as train_loader and val_loader of the constructor, for a Trainer that was given a
-                model and no data. Without val_data nothing is validated.
-            epochs, patience, monitor, mode: the options of these names; None: as they are.
+            train_data, val_data: like train_loader and val_loader of the constructor, for a Trainer with a ready-made
+                model and no data. Without val_data there is no validation.
+            epochs, patience, monitor, mode: the options of these names; None: not changed.
         """
         given = {'epochs': epochs, 'patience': patience, 'monitor': monitor, 'mode': mode}
         given = {name: value for name, value in given.items() if value is not None}
@@ -331,9 +331,9 @@ class Trainer(ReplaceableParts, Engine):
         return self.train()
 
     def evaluate(self, batches, metrics=None, on_batch=None):
-        """Return the values of a loader or data set (dict), as validation has them.
+        """Return the loss and metrics of a loader or data set (dict), as validation computes them.
 
-        With `metrics` it is the evaluation of Engine, which returns the number of samples too.
+        With `metrics` this is Engine.evaluate, which also returns the number of samples.
         """
         if metrics is not None:
             return super().evaluate(batches, metrics, on_batch)
@@ -341,22 +341,22 @@ class Trainer(ReplaceableParts, Engine):
             return values_of(self, batches, self.metrics['val'])
 
     def predict(self, pictures):
-        """Return what the network makes of a batch, of pictures or of a loader: see data.predicting.predict."""
+        """Return the network's predictions for a batch, images or a loader: see data.predicting.predict."""
         with self.eval_weights():
             return predict(self, pictures)
 
     def report(self):
-        """Test best.pth as `eval.py --report` does and return the page, which the cell of a notebook shows.
+        """Test best.pth as `eval.py --report` does and return the page, which a notebook's cell shows.
 
         Raises:
-            DanluError: there is no best.pth yet, or the Trainer has a `step` or the like of its own.
+            DanluError: there is no best.pth yet, or the Trainer overrides methods of the evaluation.
         """
-        from eval import report_of  # what only tests need is imported when one is to be done
+        from eval import report_of  # imported on use: training does not need it
 
         return report_of(self)
 
     def close(self):
-        """Finish what is being written and unlock the run's directory."""
+        """Finish writing and unlock the run's directory."""
         self.is_closed = True
         self.session.close()
 
@@ -369,39 +369,39 @@ class Trainer(ReplaceableParts, Engine):
 
     @property
     def record(self):
-        """The Record of what the run is made of."""
+        """The Record of the run's code, data and versions."""
         return self.session.record
 
     def eval_weights(self):
-        """Return a context in which the network has the weights that are tested and saved: with --ema the average."""
+        """Return a context in which the network has the weights for testing and saving: with --ema the average."""
         return nullcontext() if self.update.ema is None else self.update.ema.in_network()
 
     def state(self, row):
-        """Return what testing needs (dict)."""
+        """Return the content of a checkpoint for testing (dict)."""
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': full_tensors(unwrap_model(self.net).state_dict()), 'args': args,
                 'epoch': self.epoch, 'step': self.update.steps, 'metrics': row,
                 'record': self.record.values if processes.is_first() else None}  # fmt: skip
 
     def probe(self):
-        """Return what the network is asked for a checkpoint's fingerprint: a tensor, or a tuple or dict of arguments.
+        """Return the inputs for a checkpoint's output fingerprint: a tensor, or a tuple or dict of arguments.
 
-        Noise of the size of a sample; a network that takes something else overrides this. See
+        By default noise of a sample's shape; override it for a network with other inputs. See
         utils/provenance/output_fingerprint.py.
         """
         return standard_probe(self.args)
 
     def resume_state(self):
-        """Return what resuming needs besides (dict)."""
+        """Return the additional content of a checkpoint for resuming (dict)."""
         return resume_state(self)
 
     def set_resume_state(self, state):
-        """Go back to what `resume_state` returned; `state` (dict) holds it, beside what `state` returned."""
+        """Restore what `resume_state` returned; the dict `state` also holds the content for testing."""
         set_resume_state(self, state)
 
 
 def main(argv=None):
-    """Train by the command line (or `argv`, list of str)."""
+    """Train with the options of the command line (or `argv`, list of str)."""
     with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
         args, trainer = run(argv)
     if args is None or not args.report or rank_env.rank_info().rank:
@@ -409,20 +409,20 @@ def main(argv=None):
     if not has_validation(args):
         print('no report.html: there is no validation data (--val_list none) to test best.pth on')
         return
-    from eval import complete_test, report_on  # what only tests need is imported when one is to be done
+    from eval import complete_test, report_on  # imported on use: training does not need it
 
     if trainer is None:
         complete_test(args)
-    else:  # of several processes the loader has a share of the samples for each
+    else:  # with several processes the loader has only this process's share of the samples
         loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
         report_on(args, loader, trainer.net if args.compile else None)
 
 
 def run(argv):
-    """Do what the command line asks for.
+    """Train, or run --dry_run or --find_lr.
 
     Returns:
-        args, of a run whose best.pth is to be tested, else None; and the Trainer, None where nothing was left to train.
+        args if best.pth is to be tested, else None; and the Trainer, or None if all epochs were done already.
     """
     args = processes.broadcast_from_rank0(lambda: prepare_train_args(argv))
     processes.move_log_into(args.model_dir or args.resume)
@@ -458,7 +458,7 @@ def run(argv):
 
 
 def lacks_test(args):
-    """Return whether the test at the end of a run is missing (bool); args: its options."""
+    """Return whether the test at the end of a run with options `args` is missing (bool)."""
     best = Path(args.model_dir, 'best.pth')
     return has_validation(args) and best.exists() and not is_tested(best)
 

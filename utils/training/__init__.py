@@ -1,31 +1,35 @@
-"""What the Trainer is made of.
+"""The parts of the Trainer.
 
-- accumulation: --accumulate
-- advice: One line of advice on making training faster, from where a step's time goes
-- batch_transform: What becomes of samples on their way to the network
-- checkpoint_selector: Which epoch is the best one, which checkpoints are worth keeping, and when to stop
-- continuation: A Trainer of a notebook that goes on
+- accumulation: --accumulate, gradient accumulation
+- advice: one line of advice from the profile of a step
+- batch_transform: copy to the device, augmentation, normalisation
+- build: the CheckpointSelector, optimizer and OptimizerStep of a Trainer
+- checkpoint_selector: best epoch, top checkpoints, early stopping
+- continuation: calling train() again, and fit()
 - dry_run: --dry_run
-- ema: Weights averaged over the last steps
-- engine: What training and testing share
-- error_hints: What torch says when something outside of the code gives out, and what to do about it
-- freeze: Parts of a network that training leaves as they are
-- layer_decay: --lr_decay
-- lr_finder: --find_lr
-- model_table: A table of a network's layers
-- nonfinite_guard: Whether losses and gradients are finite, found before the optimizer's step and, where
+- ema: --ema, the weight average
+- engine: base of Trainer and Evaluator: step, loss, metrics, evaluation
+- error_hints: messages for errors of the machine
+- freeze: --freeze
+- hooks: user code at named moments of a training
+- layer_decay: --lr_decay, layer-wise learning rate decay
+- lr_finder: --find_lr, the learning rate range test
+- model_table: --print_model, the table of layers
+- nonfinite_guard: checks that losses and gradients are finite
 - nonfinite_policy: --on_nan
-- nonfinite_report: What is said about a step that was not finite, and diverged.pth
-- optim: The optimizers and learning-rate schedules by name, all of them torch's own
-- optimizer_step: From a loss to new weights
-- override_checks: Methods that a subclass of Trainer or Evaluator defines for another framework, and that Danlu
-- precision: What makes a step faster on some devices and slower on others
-- preemption: When the state of a run has to be saved within an epoch
-- pretrained_config: What pictures pretrained weights were made for, as timm and torchvision state it for each of
+- nonfinite_report: the message on a step that is not finite, and diverged.pth
+- optim: optimizers and learning rate schedules by name
+- optimizer_step: backward pass, clipping, optimizer, schedule, weight average
+- override_checks: checks a subclass for methods of other frameworks
+- precision: AMP, channels_last, torch.compile, and --fast
+- preemption: saving within an epoch, and on a signal
+- pretrained_config: the preprocessing of pretrained weights
 - profiler: --profile
-- ready_parts: Parts that are handed to a Trainer as objects
-- ready_schedule: A learning-rate scheduler handed over as an object, in the place of utils.training.optim.Schedule
-- resume: Going on where a run stood
+- ready_parts: checks of ready-made parts
+- ready_schedule: ready-made learning rate schedulers
+- replaceable_parts: assigning optimizer, scheduler and loss before training
+- resume: the state in last.pth, and restoring it
 - run_copy: --as
-- run_messages: What a run says about itself
+- run_messages: the messages of a run
+- session: directory, log, record, checkpoints and signals of a run
 """

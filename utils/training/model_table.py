@@ -1,7 +1,7 @@
-"""A table of a network's layers: what each puts out, its parameters, and its arithmetic for one sample.
+"""--print_model: a table of a network's layers with output shape, parameters and FLOPs for one sample.
 
-Run on a copy on torch's meta device, which has shapes and no numbers, so it costs next to no time or memory. FLOPs are
-those of torch.utils.flop_counter: of convolutions, matrix products and attention, a multiply-add counted as two.
+A copy of the network runs on torch's meta device (shapes without values), which needs next to no time or memory. FLOPs
+are those of torch.utils.flop_counter: convolutions, matrix products and attention; a multiply-add counts as two.
 """
 
 import copy
@@ -9,44 +9,44 @@ from dataclasses import dataclass, field
 
 import torch
 
-MAX_LAYER_ROWS = 64  # of the table at most; deeper layers are summed up in those above them
-MAX_COLUMN_CHARS = {'layer': 40, 'kind': 28, 'output': 18}  # of the columns at most, in characters
+MAX_LAYER_ROWS = 64  # deeper layers are included in their parents' rows
+MAX_COLUMN_CHARS = {'layer': 40, 'kind': 28, 'output': 18}
 
 
 @dataclass
 class LayerRow:
-    """A layer, with what is inside of it, or a parameter that a layer has of its own."""
+    """A layer with its sublayers, or a parameter that belongs to a layer directly."""
 
-    name: str  # dotted; '' is the network
+    name: str  # dotted; '' for the network
     kind: str
     parameters: int
     flops: int = 0
     output: str = ''
-    parts: list = field(default_factory=list)  # of LayerRow
+    parts: list = field(default_factory=list)  # sublayers (LayerRow)
 
     def was_called(self):
-        """Return whether it, or something in it, was called (bool)."""
+        """Return whether the layer or a sublayer was called (bool)."""
         return bool(self.output) or any(part.was_called() for part in self.parts)
 
     def depth(self):
-        """Return how many names it is below the network (int)."""
+        """Return the layer's depth below the network (int)."""
         return self.name.count('.') + 1 if self.name else 0
 
 
 def model_table(net, args):
-    """Return the table (list of str, lines of up to 120 characters) of a network; never raises for what it is.
+    """Return the table (list of str, lines of up to 120 characters) of a network; never raises.
 
     Args:
-        net: nn.Module, not wrapped; it, its hooks and the random generators are left as they are.
-        args: options; channels and image_size say what a sample is: a picture, or, where image_size is empty, a vector
-            of features. Where one of them is None there are no outputs and no FLOPs.
+        net: nn.Module, not wrapped; the network, its hooks and the random generators are not changed.
+        args: options; channels and image_size define a sample: an image or, if image_size is empty, a feature vector.
+            If one of them is None, the table has no outputs and no FLOPs.
     """
     problem = None
     if args.channels and args.image_size is not None:
         shape = (1, args.channels, *args.image_size)
         try:
             seen, total = _run_on_meta(net, shape)
-        except Exception as error:  # of a network that is somebody's own: whatever it raises, training goes on
+        except Exception as error:  # whatever a user's network raises here, training can go on
             problem = f'it does not run on the meta device ({type(error).__name__}: {_first_line(error)})'
     else:
         problem = 'the size of a sample is not known'
@@ -63,12 +63,12 @@ def model_table(net, args):
 
 
 def _run_on_meta(net, shape):
-    """Run a copy of a network on one sample of `shape`, without numbers.
+    """Run a copy of a network on one sample of `shape` on the meta device.
 
     Returns:
-        dict from each module's name to its first output's shape (str) and its FLOPs (int), and the FLOPs of all (int).
+        dict from each module's name to (shape of its first output (str), FLOPs (int)), and the total FLOPs (int).
     """
-    from torch.utils.flop_counter import FlopCounterMode  # imports triton, where there is one
+    from torch.utils.flop_counter import FlopCounterMode  # imports triton if it is installed
 
     copied = _copy_on_meta(net)
     counter, seen, running = FlopCounterMode(display=False), {}, {}
@@ -91,7 +91,7 @@ def _run_on_meta(net, shape):
         module.register_forward_pre_hook(before(name))
         module.register_forward_hook(after(name))
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it hides attention from the counter
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path hides attention from the counter
     try:
         with torch.no_grad(), counter:
             copied(torch.zeros(shape, device='meta'))
@@ -101,11 +101,11 @@ def _run_on_meta(net, shape):
 
 
 def _copy_on_meta(net):
-    """Return a copy of a network, in eval mode and without hooks, whose tensors are on the meta device."""
+    """Return a copy of a network on the meta device, in eval mode and without hooks."""
     attributes = (value for module in net.modules() for value in vars(module).values() if torch.is_tensor(value))
-    # What copy.deepcopy finds here it takes for copied already, so that no weight is really copied.
-    known = {id(tensor): _on_meta(tensor) for tensor in (*net.parameters(), *net.buffers(), *attributes)}
-    copied = copy.deepcopy(net, known)
+    # copy.deepcopy takes the entries of this memo for copied already, so that no weight is copied.
+    memo = {id(tensor): _on_meta(tensor) for tensor in (*net.parameters(), *net.buffers(), *attributes)}
+    copied = copy.deepcopy(net, memo)
     for module in copied.modules():
         for name, hooks in vars(module).items():
             if name.endswith('_hooks') and isinstance(hooks, dict):
@@ -119,7 +119,7 @@ def _on_meta(tensor):
 
 
 def _layer_row(module, name, seen, listed):
-    """Return the LayerRow of a module with those of its parts; what `listed` (set of ids) holds already is left out."""
+    """Return the LayerRow of a module with its sublayers, except those in `listed` (set of ids)."""
     output, flops = seen.get(name, ('', 0))
     row = LayerRow(name, type(module).__name__, sum(p.numel() for p in module.parameters()), flops, output)
     prefix = f'{name}.' if name else ''
@@ -128,18 +128,18 @@ def _layer_row(module, name, seen, listed):
             listed.add(id(child))
             row.parts.append(_layer_row(child, prefix + child_name, seen, listed))
     if name in seen and not any(part.was_called() for part in row.parts):
-        row.parts = []  # attention of torch.nn reads the weights of its parts without calling them
+        row.parts = []  # torch.nn's attention uses the weights of its sublayers without calling them
     if row.parts:
         own = module.named_parameters(recurse=False)
         row.parts = [LayerRow(prefix + n, 'Parameter', p.numel(), 0, _shape_text(p.shape)) for n, p in own] + row.parts
-    if not row.flops:  # a list of modules is not called itself
+    if not row.flops:  # an nn.ModuleList is not called itself
         row.flops = sum(part.flops for part in row.parts)
     row.parts = [part for part in row.parts if part.parameters or part.flops]
     return row
 
 
 def _table_lines(root):
-    """Return the lines of the table down to the depth at which it has no more than MAX_LAYER_ROWS rows."""
+    """Return the lines of the table, to the largest depth with at most MAX_LAYER_ROWS rows."""
     levels, level = [], root.parts
     while level:
         levels.append(level)
@@ -159,7 +159,7 @@ def _table_lines(root):
 
 
 def _rows_to_depth(row, depth):
-    """Return the rows below a row, in order, to `depth` (int)."""
+    """Return the rows below a row, in order, down to `depth` (int)."""
     below = []
     for part in row.parts if row.depth() < depth else []:
         below += [part, *_rows_to_depth(part, depth)]
@@ -175,12 +175,12 @@ def _line(cells, widths):
     texts = []
     for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
         text = cell if len(cell) <= width else cell[: width - 3] + '...'
-        texts.append(text.ljust(width) if column < 3 else text.rjust(width))  # words, then numbers
+        texts.append(text.ljust(width) if column < 3 else text.rjust(width))  # the last two columns are numbers
     return '  '.join(texts).rstrip()
 
 
 def _output_shape(output):
-    """Return the shape (str) of a layer's output, without the batch; of several outputs the first and '...'."""
+    """Return the shape (str) of a layer's output without the batch axis; of several outputs the first and '...'."""
     if torch.is_tensor(output):
         return _shape_text(output.shape[1:])
     several = list(output.values()) if isinstance(output, dict) else output
@@ -194,7 +194,7 @@ def _shape_text(shape):
 
 
 def _short_count(flops):
-    """Return a number of FLOPs in four digits: 1234567 -> '1.235 M'."""
+    """Return a number of FLOPs with four digits: 1234567 -> '1.235 M'."""
     for unit, size in (('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
         if flops >= size:
             return f'{flops / size:.4g} {unit}'

@@ -1,7 +1,7 @@
-"""Methods that a subclass of Trainer or Evaluator defines for another framework, and that Danlu never calls.
+"""Checks a subclass of Trainer or Evaluator for methods of other frameworks, which Danlu never calls.
 
-Such a method would be ignored without a word. The check runs when the object is constructed and names the method that
-does the same here. A method under such a name that the subclass itself calls is a helper and is allowed.
+Such a method would be ignored silently. The check runs in the constructor, and its error names Danlu's method for the
+same purpose. A method with such a name that the subclass itself calls is a helper and is allowed.
 """
 
 import inspect
@@ -26,7 +26,7 @@ _NETWORK = 'step(batch) calls the network; forward belongs into the nn.Module'
 _LOG = "logger.record('train/name', value, count) records a value"
 _BACKWARD = 'train_step(batch) learns from one batch; select_update() returns what does backward and step'
 
-# What a method of another framework is called -> what does the same here.
+# Name of a method in another framework -> what to use in Danlu.
 COUNTERPARTS = {
     # torch_base and templates derived from it
     'viz_per_epoch': (
@@ -83,7 +83,7 @@ COUNTERPARTS = {
     **dict.fromkeys(('save_ckpt', 'load_ckpt', 'save_model'), _STATE),
     **dict.fromkeys(('evaluation_loop', 'evaluation_step'), _EVALUATE),
 }
-# Parameters by which a method is known to have been written for another framework, and what Danlu calls it with.
+# Method -> parameters that only other frameworks have, and how Danlu calls the method.
 FOREIGN_PARAMETERS = {
     'gen_imgs_to_write': (
         ('is_train', 'train', 'training'),
@@ -102,11 +102,11 @@ FOREIGN_PARAMETERS = {
 
 
 def check_overrides(instance, base):
-    """Refuse an object whose class defines what Danlu never calls, or would call with other arguments.
+    """Check the methods that an object's class defines or overrides.
 
     Args:
         instance: the object that is being constructed.
-        base: Trainer or Evaluator (class); what the classes before it in the order of inheritance define is checked.
+        base: Trainer or Evaluator (class); its subclasses in the method resolution order are checked.
 
     Raises:
         DanluError: a method is of another framework, or has other parameters than the method of `base`.
@@ -125,7 +125,7 @@ def check_overrides(instance, base):
 
 
 def _never_called(defined, base):
-    """Return the names (list of str) among `defined` that are of other frameworks and that nothing else there uses."""
+    """Return the names (list of str) in `defined` that are of other frameworks and not used by other methods in it."""
     foreign = {name for name, value in defined.items() if _is_foreign(name, value) and not hasattr(base, name)}
     called = set()
     while True:
@@ -136,7 +136,7 @@ def _never_called(defined, base):
 
 
 def _is_foreign(name, value):
-    """Return whether a class attribute is a method, property or class under a name of another framework (bool)."""
+    """Return whether a class attribute is a method, property or class with a name of another framework (bool)."""
     return (name in COUNTERPARTS or name.startswith('on_')) and (
         callable(value) or isinstance(value, property | staticmethod | classmethod)
     )
@@ -156,7 +156,7 @@ def _names_in(value):
 
 
 def _check_parameters(name, own, base):
-    """Raise DanluError where a method cannot be called as the method of the base class, or means something else."""
+    """Raise DanluError if a method cannot be called like that of the base class, or has another framework's meaning."""
     parameters = list(inspect.signature(own).parameters)
     words, why = FOREIGN_PARAMETERS.get(base.__name__, ((), ''))
     if foreign := [word for word in words if word in parameters and word not in inspect.signature(base).parameters]:

@@ -1,4 +1,4 @@
-"""Parts of a Trainer that can be assigned until training begins: optimizer, scheduler, loss."""
+"""Assigning a Trainer's optimizer, scheduler and loss before training begins."""
 
 from utils.base.errors import DanluError
 from utils.options.given_parts import note_part
@@ -7,10 +7,10 @@ from utils.training.ready_parts import check_optimizer, optimizer_notes, ready_l
 
 
 class ReplaceableParts:
-    """Lets `trainer.optimizer = x`, `trainer.scheduler = x` and `trainer.loss = x` work until training begins.
+    """Lets users set `trainer.optimizer`, `trainer.scheduler` and `trainer.loss` until training begins.
 
-    What is assigned takes the place of the part named by the options, in training, in the log and in the record. Once
-    training has begun, another loss counts from the next batch on, and the others raise DanluError.
+    An assigned part replaces the part of the options in training, log and record. Once training has begun, a new loss
+    applies from the next batch on, and assigning an optimizer or scheduler raises DanluError.
     """
 
     optimizer_ = loss_ = given_scheduler = step_on = None
@@ -18,7 +18,7 @@ class ReplaceableParts:
 
     @property
     def is_customised(self):
-        """Whether the Trainer is of a user's own class or has ready-made parts (bool)."""
+        """Whether the Trainer is a user's subclass or has ready-made parts (bool)."""
         return bool(self.given) or ReplaceableParts not in type(self).__bases__
 
     def overridden(self, names):
@@ -86,7 +86,7 @@ class ReplaceableParts:
             self.loss_ = loss
             return
         self.loss_ = ready_loss(loss).to(self.device)
-        if self.has_started:  # it counts from the next batch on
+        if self.has_started:  # applies from the next batch on
             self.update.accumulation.group_of_part = self.loss_groups()
             self.given = {*self.given, 'loss'}
             note_part(self.args, 'loss', loss)
@@ -95,25 +95,25 @@ class ReplaceableParts:
         self.install_part('loss', [f'loss: {type(loss).__name__}, ready-made'])
 
     def __getattr__(self, name):
-        """Build a Trainer that waited for the data of fit(), when anything else is asked of it."""
+        """Build a Trainer that waits for the data of fit() when another attribute is used first."""
         if name.startswith('__') or 'deferred_build' not in vars(self):
-            return object.__getattribute__(self, name)  # which says what is missing, also within a property
+            return object.__getattribute__(self, name)  # raises AttributeError for the right name, also in properties
         self.build_deferred()
         return getattr(self, name)
 
     def build_deferred(self, **data):
-        """Build a Trainer that waited for data: with these loaders (dict), or with the data that the options name."""
+        """Build a Trainer that waits for data, with the loaders `data` (dict) or with the data of the options."""
         if 'deferred_build' in vars(self):
             args, parts, step_on = self.__dict__.pop('deferred_build')
             self.build(args, parts | data, step_on)
 
     def with_assigned(self, parts):
-        """Return ready-made parts (dict) with those that a subclass assigned before it called our constructor."""
+        """Return ready-made parts (dict) with those that a subclass assigned before it called super().__init__()."""
         early = {role: vars(self).get(f'{role}_') for role in ('optimizer', 'loss')}
         return parts | {role: part for role, part in early.items() if parts[role] is None}
 
     def register_parts(self, args, parts, step_on):
-        """Take note of which parts (dict) are there, not None; return lines (list of str) on options without effect."""
+        """Store which of the parts (dict) are given, not None; return lines (list of str) on options without effect."""
         self.given = {name for name, part in parts.items() if part is not None}
         self.given_scheduler, self.step_on, self.handed_parts = parts['scheduler'], step_on, parts
         self.ready_made = bool(self.given & {'model', 'train_loader', 'val_loader'})
@@ -122,7 +122,7 @@ class ReplaceableParts:
         return unused_option_notes(args, self.given)
 
     def can_be_replaced(self, name):
-        """Return whether a part is there already and may be replaced (bool); False: the Trainer is being built.
+        """Return whether a part exists and may be replaced (bool); False while the Trainer is being built.
 
         Raises:
             DanluError: training has begun, or the run was resumed with the state of the part.
@@ -137,17 +137,17 @@ class ReplaceableParts:
         return True
 
     def rebuild_optimizer_step(self):
-        """Build the Update and the schedule anew, with the learning rates that the optimizer was built with."""
+        """Build a new OptimizerStep and schedule, with the learning rates that the optimizer was built with."""
         self.is_replacing = True
         try:
             for group in self.optimizer_.param_groups if self.given_scheduler is None else ():
-                group['lr'] = group.pop('initial_lr', group['lr'])  # a warm-up has lowered it
+                group['lr'] = group.pop('initial_lr', group['lr'])  # which the warm-up has lowered
             self.update = self.select_update()
         finally:
             self.is_replacing = False
 
     def install_part(self, name, notes=()):
-        """Let the Trainer use a part that was assigned, and note it."""
+        """Make the Trainer use an assigned part, and update log and record."""
         self.rebuild_optimizer_step()
         self.given = {*self.given, name}
         self.handed_parts = self.handed_parts | {name: self.loss_ if name == 'loss' else self.handed_parts[name]}
