@@ -16,8 +16,9 @@ Write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1
         def count(self, predictions, targets):  # the number of terms in that mean; default: the number of samples
             return len(targets)
 
-`args` holds all options, such as --class_weights. List the options that the loss uses in LOSS_OPTIONS, LOSS_ARGS and
-LOSSES_OF: options that it does not use are then refused. A loss that is not listed must check its options itself.
+`args` holds all options, such as --class_weights. List the options that the loss uses in LOSS_OPTIONS, its arguments in
+LOSS_ARGS (utils/tasks/loss_terms.py), and the loss in LOSSES_OF: all other options are then refused. A loss that is not
+listed must check its options itself.
 
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward
@@ -40,7 +41,7 @@ from utils.losses.region import Dice, RegionLoss, Tversky
 from utils.losses.regression import L1, MSE, SSIM, Charbonnier, Huber
 from utils.losses.weighted_sum import WeightedSum
 from utils.options.loss_options import fault_of_loss
-from utils.tasks.loss_terms import parse_terms
+from utils.tasks.loss_terms import LOSS_ARGS, parse_terms
 
 __all__ = [
     'L1',
@@ -97,14 +98,6 @@ LOSS_OPTIONS = {
     'dice': ('ignore_index',),
     'tversky': ('ignore_index',),
     'bce': ('class_weights',),
-}
-
-# The arguments of a loss that --loss_args may set.
-LOSS_ARGS = {
-    'focal': ('gamma', 'alpha'),
-    'tversky': ('alpha', 'beta'),
-    'huber': ('delta',),
-    'charbonnier': ('eps',),
 }
 
 

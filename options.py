@@ -70,6 +70,7 @@ from utils.options.record_parser import MigratingParser, Options
 from utils.options.resuming import AUTO, LAST, newest_run, resumed_options, run_name
 from utils.options.validation_options import SPLIT_DATA
 from utils.runs.run_directory import make_directory_below
+from utils.tasks.loss_terms import LOSS_ARGS
 from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
 
@@ -180,7 +181,7 @@ def _add_targets(group):
 
 
 def _add_loss(parser):
-    losses, arguments = read_registry('loss', 'LOSSES'), read_registry('loss', 'LOSS_ARGS')
+    losses, arguments = read_registry('loss', 'LOSSES'), LOSS_ARGS
     group = parser.add_argument_group('loss and metrics', from_checkpoint=True, replaced_by=('loss',))
     group.add_argument('--loss', type=sum_of(losses), reset_by=('task',),
                        help=f'{losses_by_task()}. Or a weighted sum: ce+0.5*dice (default: the first of the task)')

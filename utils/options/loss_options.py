@@ -10,7 +10,7 @@ import math
 from utils.base.errors import DanluError
 from utils.base.registry import read_registry, unknown_name
 from utils.options.arguments import keyword_values, shorten_text, unfit_for_tensors
-from utils.tasks.loss_terms import parse_terms
+from utils.tasks.loss_terms import LOSS_ARGS, parse_terms
 
 
 def sum_of(names):
@@ -92,7 +92,7 @@ def _fault_of_mixing(args, names):
 
 def _fault_of_use(args, names):
     """Return (option, message) for the first given option that none of these losses uses, or None."""
-    takes, arguments = read_registry('loss', 'LOSS_OPTIONS'), read_registry('loss', 'LOSS_ARGS')
+    takes, arguments = read_registry('loss', 'LOSS_OPTIONS'), LOSS_ARGS
     for option, unset in (('label_smoothing', 0.0), ('class_weights', None), ('ignore_index', None)):
         if getattr(args, option, unset) != unset and not any(option in takes.get(name, ()) for name in names):
             fitting = read_registry('loss', 'LOSSES_OF').get(args.task, ())
@@ -114,7 +114,7 @@ def given_args(args, name):
         DanluError: a value is not a number.
     """
     given = keyword_values(getattr(args, 'loss_args', None) or [])
-    given = {argument: given[argument] for argument in read_registry('loss', 'LOSS_ARGS')[name] if argument in given}
+    given = {argument: given[argument] for argument in LOSS_ARGS[name] if argument in given}
     for argument, value in given.items():
         finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
         if isinstance(value, bool) or not finite:

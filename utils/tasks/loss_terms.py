@@ -7,6 +7,14 @@ from utils.base.errors import DanluError
 NUMBER = r'(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?'
 TERM = re.compile(rf'(?:({NUMBER})\*)?([^+*]+)', re.IGNORECASE)
 
+# The arguments of a loss that --loss_args may set.
+LOSS_ARGS = {
+    'focal': ('gamma', 'alpha'),
+    'tversky': ('alpha', 'beta'),
+    'huber': ('delta',),
+    'charbonnier': ('eps',),
+}
+
 
 def parse_terms(text):
     """Return the weights of a sum of losses, a dict: {'ce': 1.0, 'dice': 0.5} for 'ce + 0.5*dice'.
