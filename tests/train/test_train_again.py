@@ -201,7 +201,7 @@ def test_predict_takes_batches_pictures_and_loaders(tmp_path):
         assert torch.allclose(trainer.predict(pictures), wanted, atol=1e-6)
 
 
-def test_what_is_not_known_is_asked_for(tmp_path):
+def test_missing_options_are_requested(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 1)
     picture = [np.zeros((2, 2, 3), np.uint8)]
     with pytest.raises(DanluError, match=r'how images were normalised is not known.*give mean=\[\.\.\.\] and std='):

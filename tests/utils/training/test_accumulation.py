@@ -90,7 +90,7 @@ def assert_same(one, other, **tolerance):
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_several_batches_are_one_large_one(tmp_path, case):
+def test_accumulated_batches_equal_one_large_batch(tmp_path, case):
     words, data, sizes = CASES[case]
     words = [*words, '--clip_norm', 0.1, '--ema', 0.5]
     many = trainer_of(tmp_path / 'many', [*words, '--accumulate', len(sizes)], split(data, sizes))
@@ -121,7 +121,7 @@ def test_equal_batches_have_the_bits_of_the_mean_of_their_gradients(tmp_path):
 
 
 @pytest.mark.parametrize('case', ['ignored pixels', 'a sum of losses', 'an uneven last batch'])
-def test_a_batch_without_a_finite_loss_is_as_if_it_were_not_there(tmp_path, case):
+def test_a_batch_with_a_nonfinite_loss_does_not_count(tmp_path, case):
     words, data, sizes = CASES[case]
     batches = split(data, sizes)
     faulty = [*batches[:1], (batches[1][0] * float('nan'), batches[1][1]), *batches[2:]]
@@ -146,7 +146,7 @@ class Broken(list):
 
 
 @pytest.mark.parametrize('case', ['ignored pixels', 'a sum of losses', 'class weights'])
-def test_gradients_that_wait_go_on_to_the_same_bits(tmp_path, case):
+def test_resuming_within_a_step_is_bit_identical(tmp_path, case):
     words, data, sizes = CASES[case]
     batches, words = split(data, sizes), [*words, '--accumulate', len(sizes)]
     whole = trainer_of(tmp_path / 'whole', words, batches)
@@ -196,14 +196,14 @@ def test_no_number_is_copied_to_the_device_or_read_from_it():
     assert not [name for name in operations if 'lift_fresh' in name or 'local_scalar' in name]
 
 
-def test_losses_over_the_same_things_share_their_gradients(tmp_path):
+def test_parts_with_equal_counts_share_their_gradients(tmp_path):
     words, data, sizes = CASES['a sum of three with weights']
     trainer = trainer_of(tmp_path, [*words, '--accumulate', 4], split(data, sizes))
     assert trainer.loss_groups() == {'ce': 'ce', 'dice': 'dice', 'focal': 'ce'}
     assert trainer.update.accumulates_by_part() and not trainer.update.ends_step()
 
 
-def test_without_parts_all_batches_count_alike():
+def test_without_parts_all_batches_have_the_same_weight():
     net, (images, targets) = plain_network(), labels(6)
     accumulation, gradients = Accumulation(net), []
     for batch in split((images, targets), [4, 2]):
@@ -214,7 +214,7 @@ def test_without_parts_all_batches_count_alike():
     torch.testing.assert_close(net[1].weight.grad, (gradients[0] + gradients[1]) / 2)
 
 
-def test_a_loss_of_ones_own_counts_by_samples(tmp_path):
+def test_an_own_loss_is_weighted_by_samples(tmp_path):
     class Own(Trainer):
         def compute_loss(self, predictions, targets):
             return nn.functional.cross_entropy(predictions, targets) + predictions.square().mean()
@@ -227,7 +227,7 @@ def test_a_loss_of_ones_own_counts_by_samples(tmp_path):
     assert_same(many, one, rtol=1e-5, atol=1e-6)
 
 
-def test_a_resumed_run_of_an_earlier_version_is_told(tmp_path, capsys):
+def test_a_resumed_run_of_an_earlier_version_is_noted(tmp_path, capsys):
     words, batches = [*LABELS, '--accumulate', 3], DataLoader(TensorDataset(*labels(9)), batch_size=4)
     trainer_of(tmp_path, [*words, '--epochs', 1], batches).train()
     run = tmp_path / 'lenet_exp'

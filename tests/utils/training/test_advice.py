@@ -93,18 +93,18 @@ def test_there_is_one_case_for_each_rule():
         ({'forward': 30}, {}),
     ],
 )
-def test_what_costs_little_or_cannot_be_helped_is_left_alone(parts, facts):
+def test_no_advice_on_small_or_unavoidable_costs(parts, facts):
     assert advise(breakdown(**parts), FACTS._replace(**facts)).endswith('nothing to gain but a smaller network')
 
 
-def test_it_does_not_matter_how_long_the_step_is():
+def test_advice_depends_on_shares_not_on_duration():
     for scale in (1e-3, 1e3):
         parts = {name: scale * time for name, time in breakdown(data=50).items()}
         assert advise(parts, FACTS).startswith('gathering batches in memory takes 50 %')
     assert advise(dict.fromkeys(STEP_PARTS, 0.0), FACTS), 'a clock that stood still'
 
 
-def test_the_options_that_it_names_exist():
+def test_options_named_in_advice_exist():
     options = vars(parse_train_args([]))
     named = {name for _, text in RULES for name in re.findall(r'--(\w+)', text)}
     assert len(named) >= 6

@@ -30,7 +30,7 @@ def test_pictures_are_normalised_in_either_memory_format(channels, memory_format
 
 
 @pytest.mark.parametrize('memory_format', [torch.preserve_format, torch.channels_last])
-def test_target_pictures_are_brought_to_0_to_1(memory_format):
+def test_target_images_are_scaled_to_0_to_1(memory_format):
     prepare = BatchTransform(SimpleNamespace(task='classification', mean=[0.0], std=[1.0]), CPU)
     prepare.memory_format = memory_format
     pixels = torch.randint(0, 256, (2, 3, 4, 5), dtype=torch.uint8)
@@ -48,7 +48,7 @@ def test_vectors_of_features_and_numbers_stay_as_they_are():
     assert all(a is b for a, b in zip(prepare(features, numbers), (features, numbers), strict=True))
 
 
-def test_what_is_ready_stays_and_masks_become_labels():
+def test_float_images_are_unchanged_and_masks_become_int64():
     prepare = BatchTransform(SimpleNamespace(task='classification', mean=[0.5], std=[0.5]), CPU)
     ready, masks = torch.rand(2, 3, 4, 4), torch.randint(0, 256, (2, 4, 4), dtype=torch.uint8)
     images, targets = prepare(ready, masks)

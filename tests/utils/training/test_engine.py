@@ -24,7 +24,7 @@ def engine(task, num_classes=None, kind=Engine):
     return kind(args, torch.nn.Identity(), torch.nn.Identity(), torch.device('cpu'))
 
 
-def test_large_pictures_are_made_smaller_before_anything_is_written_on_them():
+def test_large_images_are_reduced_before_text_is_drawn():
     images, masks = torch.rand(4, 3, 600, 800), torch.full((4, 600, 800), 21)
     predictions = torch.zeros(4, 30, 600, 800)
     segmentation = engine('segmentation', 30)
@@ -37,14 +37,14 @@ def test_large_pictures_are_made_smaller_before_anything_is_written_on_them():
 
 
 @pytest.mark.parametrize('task', ['restoration', 'classification'])
-def test_other_pictures_fit_too(task):
+def test_sample_grids_of_other_tasks_fit(task):
     images = torch.rand(4, 3, 900, 800)
     predictions, targets = (images, images) if task == 'restoration' else (torch.eye(4), torch.arange(4))
     sheet = engine(task, 4).draw_sample_grid(images, predictions, targets, 2)
     assert 0.6 * 2**20 < sheet.shape[0] * sheet.shape[1] <= 2**20
 
 
-def test_an_own_way_to_draw_gets_the_pictures_as_they_are():
+def test_an_overriding_draw_samples_gets_full_resolution():
     own = engine('classification', 4, Own)
     assert own.draw_sample_grid(torch.rand(4, 3, 900, 800), torch.eye(4), torch.arange(4), 2).shape == (104, 124, 3)
     assert own.sizes == [(3, 900, 800)] * 4

@@ -57,7 +57,7 @@ def test_too_little_memory_says_what_to_lower(tmp_path):
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='there are no such signals')
-def test_a_worker_that_is_killed_is_told_with_the_cause(tmp_path):
+def test_a_killed_worker_is_reported_with_its_cause(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     # The other words where the loader notices that it cannot talk to the worker before torch knows why.
     said = '(was ended by the signal Killed|ended without a word), .* give fewer than --num_workers 1, or'
@@ -73,18 +73,18 @@ def test_a_gpu_without_memory_is_told_apart():
     )
 
 
-def test_weights_without_a_part_in_the_loss_are_told_under_torchrun():
+def test_unused_parameters_are_reported_under_torchrun():
     error = RuntimeError('Expected to have finished reduction in the prior iteration before starting a new one. ...')
     assert '--freeze them' in machine_error_hint(error, train_args())
 
 
-def test_other_errors_are_left_as_they_are():
+def test_other_errors_are_unchanged():
     for error in (RuntimeError('a bug'), ValueError('DataLoader worker'), KeyboardInterrupt()):
         assert machine_error_hint(error, train_args()) is None
 
 
 @pytest.mark.parametrize('way', ['train', 'find_lr'])
-def test_what_a_librarys_network_does_not_take_is_known_at_the_first_batch(way, tmp_path):
+def test_invalid_model_args_of_a_library_are_reported_at_the_first_batch(way, tmp_path):
     """Its constructor took the argument as it is."""
     words = ['--channels', '3', '--image_size', '32', '--device', 'cpu']
     words += ['--model_type', 'torchvision:densenet121', '--model_args', 'drop_rate=2']

@@ -46,7 +46,7 @@ def test_whole_parts_of_the_names_count(parts, names):
     assert len(lines) == bool(parts)
 
 
-def test_the_line_says_how_much_is_left():
+def test_the_line_counts_trained_parameters():
     lines = freeze(Network(), ['layer1', 'head.bias'])
     # 3*4*9+4 and 2*4 of layer1, 2 of the head; 4*4*9+4 of layer10 and 4*2 of the head are left.
     assert lines == ['frozen: 122 of 278 parameters, 156 are trained; norms that keep their statistics: 1']
@@ -92,14 +92,14 @@ def test_a_network_that_consists_of_one_part_is_named_with_what_lies_deeper():
         check_prefixes('--freeze', ['backbone'], ['network.backbone.weight', 'network.head.weight'])
 
 
-def test_beginnings():
+def test_prefixes():
     assert is_in_module('layer1.0.weight', 'layer1')
     assert is_in_module('layer1', 'layer1')
     assert not is_in_module('layer10.weight', 'layer1')
     assert not is_in_module('layer1', 'layer1.0')
 
 
-def test_the_search_for_a_learning_rate_leaves_them_alone(list_data, tmp_path):
+def test_find_lr_does_not_change_frozen_norms(list_data, tmp_path):
     words = [*list_data, '--checkpoints_dir', tmp_path, '--device', 'cpu', '--freeze', 'layer1']
     trainer = Trainer(parse_train_args([str(word) for word in words]), model=Network(classes=3))
     before = {name: value.clone() for name, value in trainer.net.state_dict().items()}
@@ -112,7 +112,7 @@ def test_the_search_for_a_learning_rate_leaves_them_alone(list_data, tmp_path):
 
 
 @pytest.mark.slow('trains a ResNet-18 three times')
-def test_a_frozen_part_of_a_run_stays_as_it_was_loaded(train_here, list_data, tmp_path):
+def test_a_frozen_part_keeps_its_loaded_weights(train_here, list_data, tmp_path):
     """Two epochs: model.train() at the start of the second must not wake the norms up again."""
     words = ['--model_type', 'torchvision:resnet18', '--checkpoints_dir', tmp_path]
     first = train_here(*list_data, *words, '--epochs', 1)

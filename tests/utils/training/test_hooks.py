@@ -56,7 +56,7 @@ class Counter(Hook):
         self.steps, self.total = state['steps'], state['total']
 
 
-def test_each_moment_comes_in_its_order(tmp_path):
+def test_hooks_are_called_in_order(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 2, train_loader=loader(16), val_loader=loader(16))
     calls = Calls()
     trainer.hooks.append(calls)
@@ -67,7 +67,7 @@ def test_each_moment_comes_in_its_order(tmp_path):
     ]  # fmt: skip
 
 
-def test_no_step_is_reported_where_on_nan_leaves_a_batch_out(tmp_path):
+def test_after_step_is_not_called_for_skipped_batches(tmp_path):
     batches = list(loader(16))
     batches[0] = (batches[0][0] * float('nan'), batches[0][1])
     trainer = notebook_trainer(tmp_path, '--on_nan', 'skip', '--epochs', 1, train_loader=batches)

@@ -45,7 +45,7 @@ def test_each_layer_has_a_share_of_the_rate_of_the_next():
     )
 
 
-def test_it_goes_with_lr_of_with_decay_and_with_frozen_parts():
+def test_lr_decay_combines_with_lr_of_weight_decay_and_freeze():
     net = Network()
     net.blocks.requires_grad_(False)
     words = ['--lr_decay', '0.5', '--lr_of', 'stem=0.1', '--weight_decay', '0.01', '--decay_weights_only']

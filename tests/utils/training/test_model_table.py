@@ -166,7 +166,7 @@ def test_the_network_its_hooks_and_the_generators_are_left_as_they_were():
     assert net._compiled_call_impl is not None
 
 
-def test_nothing_is_copied():
+def test_no_weights_are_copied():
     """A network of 40 GB, of which there is one page: a copy of it would not go unnoticed."""
     net = nn.Linear(100_000, 100_000, device='meta')
     net.weight = nn.Parameter(torch.zeros(1).expand(100_000, 100_000))

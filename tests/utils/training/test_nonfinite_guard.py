@@ -34,7 +34,7 @@ def learn(steps, fused, broken=()):
 
 
 @pytest.mark.parametrize('broken', [(), (0,), (0, 1), (1,)])
-def test_momentum_is_that_of_the_steps_that_were_taken(broken, wiped):
+def test_momentum_ignores_skipped_steps(broken, wiped):
     """The fused SGD takes memory as it finds it where its very first step is left out."""
     fused = learn(4, True, broken)
     assert fused.isfinite().all()

@@ -80,7 +80,7 @@ def no_step_of(folder, batch, *words, **parts):
 
 @pytest.mark.parametrize('late', [False, True])
 @pytest.mark.parametrize('optimizer', ['adam', 'sgd', 'rmsprop'])
-def test_it_stops_before_the_step_and_says_which(optimizer, late, tmp_path):
+def test_stop_ends_before_the_step_and_names_it(optimizer, late, tmp_path):
     words = ['--optimizer', optimizer, '--save_prefix', 'bad', '--ema', 0.9]
     trainer = trainer_of(tmp_path, *words, train_loader=loader(math.nan), late=late and optimizer != 'rmsprop')
     said = stopped(trainer)
@@ -99,7 +99,7 @@ def test_it_stops_before_the_step_and_says_which(optimizer, late, tmp_path):
 
 
 @pytest.mark.parametrize('late', [False, True])
-def test_a_finite_loss_whose_gradient_is_not_is_noticed(late, tmp_path):
+def test_a_nonfinite_gradient_of_a_finite_loss_is_detected(late, tmp_path):
     trainer = trainer_of(tmp_path, '--save_prefix', 'bad', train_loader=loader(0.0), model=Root, late=late)
     said = stopped(trainer)
     assert said.startswith(
@@ -178,7 +178,7 @@ def test_samples_are_called_by_their_names_and_the_run_goes_on_without_them_wher
     ('bad', 'model', 'words'),
     [(math.nan, Normed, ['--ema', 0.8]), (math.inf, Normed, ['--optimizer', 'sgd']), (0.0, Root, ['--amp', 'bf16'])],
 )
-def test_a_batch_that_is_skipped_leaves_the_run_as_it_would_be_without(bad, model, words, tmp_path):
+def test_a_skipped_batch_has_no_effect_on_the_run(bad, model, words, tmp_path):
     words = ['--epochs', 2, *words]
     one = trainer_of(tmp_path, *words, '--on_nan', 'skip', model=model, train_loader=loader(bad))
     other = trainer_of(tmp_path, *words, model=model, train_loader=loader(left_out=[4]))
@@ -194,7 +194,7 @@ def test_a_batch_that_is_skipped_leaves_the_run_as_it_would_be_without(bad, mode
     assert said[1] == '--on_nan skip: 1 of 6 batches of epoch 1 left out: 4'
 
 
-def test_of_a_step_over_several_batches_the_one_without_a_loss_is_left_out(tmp_path):
+def test_an_accumulated_step_skips_the_nonfinite_batch(tmp_path):
     words = ['--epochs', 1, '--optimizer', 'sgd', '--momentum', 0]
     one = trainer_of(tmp_path, *words, '--accumulate', 3, '--on_nan', 'skip', train_loader=loader(math.nan))
     one.train()
@@ -206,7 +206,7 @@ def test_of_a_step_over_several_batches_the_one_without_a_loss_is_left_out(tmp_p
     assert all(torch.allclose(*pair, atol=1e-6) for pair in pairs)
 
 
-def test_of_a_step_without_a_gradient_all_batches_are_named(tmp_path):
+def test_a_nonfinite_gradient_names_all_batches_of_the_step(tmp_path):
     parts = {'model': Root, 'train_loader': loader(0.0)}
     said = stopped(trainer_of(tmp_path, '--accumulate', 3, **parts))
     assert 'the gradient of batches 4, 5, 6 of epoch 1 (step 2) is not finite' in said
@@ -218,7 +218,7 @@ def test_of_a_step_without_a_gradient_all_batches_are_named(tmp_path):
     assert skipping.update.steps_taken == 1
 
 
-def test_a_schedule_by_steps_counts_what_is_left_out(tmp_path):
+def test_a_schedule_by_steps_counts_skipped_steps(tmp_path):
     trainer = trainer_of(
         *(tmp_path, '--epochs', 2, '--on_nan', 'skip', '--schedule', 'onecycle'), train_loader=loader(math.nan)
     )
@@ -241,7 +241,7 @@ class Stopping(Trainer):
 
 
 @pytest.mark.parametrize(('policy', 'at'), [('skip', 4), ('skip', 5), ('skip', 10), ('rollback', 4), ('rollback', 10)])
-def test_a_run_that_left_batches_out_is_resumed_to_the_same_bits(policy, at, tmp_path):
+def test_a_run_with_skipped_batches_resumes_bit_identically(policy, at, tmp_path):
     words = ['--epochs', 3, '--on_nan', policy, '--ema', 0.9, '--schedule', 'cosine']
     whole = trainer_of(tmp_path, *words, '--save_prefix', 'whole', train_loader=loader(math.nan))
     rows = whole.train()
@@ -258,7 +258,7 @@ def test_a_run_that_left_batches_out_is_resumed_to_the_same_bits(policy, at, tmp
     assert len(left_out) == 3 and left_out == [line for line in lines(cut) if 'left out' in line]
 
 
-def test_a_run_in_which_everything_is_faulty_stops(tmp_path, monkeypatch):
+def test_a_run_with_only_nonfinite_batches_stops(tmp_path, monkeypatch):
     images, labels = torch.full((24, 3, 2, 2), math.nan), torch.zeros(24, dtype=torch.int64)
     bad = DataLoader(TensorDataset(images, labels), batch_size=4)
     said = stopped(trainer_of(tmp_path, '--on_nan', 'skip', '--print_freq', 1, train_loader=bad))
@@ -268,7 +268,7 @@ def test_a_run_in_which_everything_is_faulty_stops(tmp_path, monkeypatch):
     assert said.startswith('for the 5th time in a row: the loss of batch 5 of epoch 1 (step 5) is nan; ')
 
 
-def test_what_a_batch_of_more_than_tensors_held_is_written_too(tmp_path):
+def test_diverged_pth_holds_values_that_are_no_tensors(tmp_path):
     class Named(Trainer):
         def to_device(self, batch):
             return super().to_device(batch[:2])
@@ -297,7 +297,7 @@ class Straying(Trainer):
         return loss * math.nan if self.update.steps == 9 and loss > 50 else loss
 
 
-def test_rollback_goes_back_to_the_last_saved_weights_and_goes_on_behind_the_batch(tmp_path):
+def test_rollback_restores_the_saved_weights_and_continues_after_the_batch(tmp_path):
     words = ['--epochs', 2, '--on_nan', 'rollback', '--optimizer', 'sgd', '--momentum', 0, '--lr', 0.001]
     trainer = trainer_of(tmp_path, *words, kind=Straying, train_loader=loader())
     trainer.train()
@@ -333,7 +333,7 @@ def test_rollback_does_not_count_what_an_earlier_epoch_left_out(tmp_path):
     ]
 
 
-def test_rollback_gives_up_where_the_same_weights_do_not_get_further(tmp_path):
+def test_rollback_stops_after_repeated_failures_from_the_same_weights(tmp_path):
     class Hopeless(Trainer):
         def compute_loss(self, predictions, targets):
             loss = super().compute_loss(predictions, targets)
@@ -358,14 +358,14 @@ def test_gradients_of_16_bits_may_overflow_and_losses_may_not(late, tmp_path):
     assert 'the loss of batch 4 of epoch 1 (step 4) is nan' in stopped(trainer)
 
 
-def test_a_scale_that_falls_without_end_is_a_divergence(tmp_path):
+def test_a_vanishing_gradient_scale_is_an_error(tmp_path):
     zeros = DataLoader(TensorDataset(torch.zeros(160, 3, 2, 2), torch.arange(160) % 3), batch_size=4)
     trainer = trainer_of(tmp_path, '--amp', 'fp16', '--print_freq', 1, model=Root, train_loader=zeros)
     said = stopped(trainer)
     assert 'of epoch 1 (step 30) are not finite, whatever their scale (--amp fp16): it fell to 6e-05' in said, said
 
 
-def test_a_loss_that_a_loop_of_ones_own_records_is_looked_at_too(tmp_path):
+def test_the_loss_of_an_own_loop_is_checked_too(tmp_path):
     class Own(Trainer):
         def train_step(self, batch):
             images, predictions, targets = self.step(batch)
@@ -381,7 +381,7 @@ def test_a_loss_that_a_loop_of_ones_own_records_is_looked_at_too(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU is visible')
 @pytest.mark.parametrize('words', [[], ['--amp', 'fp16'], ['--optimizer', 'rmsprop'], ['--on_nan', 'skip']])
-def test_a_gpu_leaves_the_step_out_by_itself(words, tmp_path):
+def test_a_gpu_skips_the_step_itself(words, tmp_path):
     words = ['--device', 'cuda', '--epochs', 1, *words]
     trainer = trainer_of(tmp_path, *words, '--save_prefix', 'bad', train_loader=loader(math.nan))
     assert trainer.update.guard.is_synchronous == ('rmsprop' in words or 'skip' in words)

@@ -73,7 +73,7 @@ def test_biases_and_norms_may_go_without_decay():
     assert {decay for _, decay in groups_of(Network(), '--weight_decay', 0.1).values()} == {0.1}
 
 
-def test_parts_of_a_model_learn_at_rates_of_their_own():
+def test_lr_of_sets_learning_rates_by_prefix():
     words = ['--lr', 0.2, '--lr_of', 'backbone=0.1', 'backbone.2=0', '--weight_decay', 0.1, '--decay_weights_only']
     rates = {name: rate for name, (rate, _) in groups_of(Network(), *words).items()}
     for name, rate in rates.items():
@@ -99,7 +99,7 @@ def test_changes_more_often_than_at_every_step_come_at_every_step():
     assert rates('--schedule', 'step', '--lr_steps', 0.01, '--gamma', 0.5)[:4] == [0.5, 0.25, 0.125, 0.0625]
 
 
-def test_a_part_that_is_not_there_is_named_with_those_that_are():
+def test_an_unknown_prefix_is_reported_with_the_known_ones():
     with pytest.raises(
         DanluError, match=r"--lr_of backbne=0.1: unknown part of the model 'backbne'; did you mean backbone"
     ):

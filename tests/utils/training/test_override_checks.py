@@ -46,7 +46,7 @@ def test_a_method_that_is_never_called_is_refused_with_its_counterpart(name, her
 
 
 @pytest.mark.parametrize('name', ['viz_per_epoch', 'test_step', 'eval_scores_per_batch', 'on_test_end'])
-def test_a_subclass_of_the_evaluator_is_told_likewise(name):
+def test_subclasses_of_the_evaluator_are_checked_too(name):
     assert f'Mine.{name} is never called here' in told({name: NOTHING}, Evaluator)
 
 
@@ -73,13 +73,13 @@ def test_a_helper_under_such_a_name_that_the_class_calls_itself_is_allowed():
     assert 'Mine.eval_scores_per_batch is never called here' in message
 
 
-def test_a_value_under_such_a_name_is_none_of_a_method():
+def test_an_attribute_with_such_a_name_is_allowed():
     assert told({'metric': 'acc', 'log': None}) == ''
     assert 'Mine.StepRunner' in told({'StepRunner': object})
     assert 'Mine.forward' in told({'forward': staticmethod(len)})
 
 
-def test_a_method_of_a_class_between_is_found_too():
+def test_methods_of_intermediate_classes_are_checked():
     between = type('Between', (Trainer,), {'training_step': NOTHING})
     with pytest.raises(DanluError, match=r'Mine\.training_step'):
         check_overrides(object.__new__(type('Mine', (between,), {})), Trainer)

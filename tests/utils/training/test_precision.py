@@ -85,7 +85,7 @@ WANTED = {'channels_last': True, 'amp': 'bf16', 'compile': True}
         ),
     ],
 )
-def test_what_is_faster_and_safe_is_kept(batch, gains, results, found, said):
+def test_faster_options_with_the_same_loss_are_kept(batch, gains, results, found, said):
     gains.update(zip(WANTED, results, strict=True))
     assert find_speed_options(Network(), nn.functional.cross_entropy, batch, WANTED) == (
         found,
@@ -93,7 +93,7 @@ def test_what_is_faster_and_safe_is_kept(batch, gains, results, found, said):
     )
 
 
-def test_a_failure_without_a_word_is_named_by_its_kind(batch, gains):
+def test_an_error_without_a_message_is_named_by_its_class(batch, gains):
     gains['amp'] = NotImplementedError()
     found, line = find_speed_options(Network(), nn.functional.cross_entropy, batch, {'amp': 'bf16'})
     assert (found, line) == ({'amp': None}, 'fast on this device: amp bf16 off (fails here: NotImplementedError)')
@@ -104,7 +104,7 @@ def test_nothing_left_to_try(batch):
     assert (found, line) == ({}, 'fast on this device: nothing left to try')
 
 
-def test_the_search_leaves_the_network_alone(batch, monkeypatch):
+def test_fast_does_not_change_the_network(batch, monkeypatch):
     monkeypatch.setattr(precision, 'MIN_SPEEDUP', 0)
     net = Network().eval()
     before = {name: value.clone() for name, value in net.state_dict().items()}

@@ -49,7 +49,7 @@ def test_all_signals_count_that_end_a_process_and_can_be_caught():
 
 
 @pytest.mark.parametrize('number', ENDING_SIGNALS, ids=signal_name)
-def test_each_is_noticed_while_a_run_goes_on(number, at_default):
+def test_each_signal_is_caught_during_a_run(number, at_default):
     at_default(number)
     interruption = Preemption()
     with interruption.catch_signals():
@@ -72,7 +72,7 @@ def test_a_worker_that_is_ended_before_it_has_a_handler_of_its_own_ends(at_defau
     assert interruption.signal is None
 
 
-def test_what_is_ignored_stays_ignored(at_default):
+def test_ignored_signals_stay_ignored(at_default):
     """As SIGHUP is under nohup."""
     at_default(signal.SIGHUP, signal.SIG_IGN)
     interruption = Preemption()
@@ -81,7 +81,7 @@ def test_what_is_ignored_stays_ignored(at_default):
     assert interruption.signal is None
 
 
-def test_what_other_code_handles_stays_with_it(at_default):
+def test_handlers_of_other_code_are_kept(at_default):
     seen = []
     at_default(signal.SIGUSR2, lambda number, frame: seen.append(number))
     interruption = Preemption()
@@ -91,7 +91,7 @@ def test_what_other_code_handles_stays_with_it(at_default):
     assert seen == [signal.SIGUSR2]
 
 
-def test_what_a_c_library_handles_stays_with_it(at_default):
+def test_handlers_of_c_libraries_are_kept(at_default):
     """As that of a profiler: Python does not know of it."""
     at_default(signal.SIGPROF)
     libc, handler = ctypes.CDLL(None), ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: None)
@@ -105,7 +105,7 @@ def test_what_a_c_library_handles_stays_with_it(at_default):
 
 
 @pytest.mark.parametrize('name', SOME)
-def test_the_step_at_hand_is_saved(name, at_default, tmp_path):
+def test_the_current_step_is_saved(name, at_default, tmp_path):
     number = getattr(signal, name)
     at_default(number)
 
@@ -159,7 +159,7 @@ def test_a_program_that_has_nothing_to_save_cleans_up(name, interpreter):
     assert done.stderr == f'eval.py: ended by {name}\n'
 
 
-def test_a_process_that_helps_leaves_signals_to_its_parent(at_default):
+def test_a_worker_ignores_signals(at_default):
     """They reach the whole group; only SIGTERM, by which the parent may end it, ends it."""
     at_default(signal.SIGHUP)
     with handle_signals([signal.SIGHUP, signal.SIGTERM], lambda number, frame: None):

@@ -19,7 +19,7 @@ def work(end):
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills a forked process')
-def test_workers_end_with_the_process_that_they_work_for():
+def test_workers_exit_with_their_parent():
     context = multiprocessing.get_context('fork')
     begin, end = os.pipe()
     parent = os.fork()

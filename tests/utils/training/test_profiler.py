@@ -92,7 +92,7 @@ def test_the_digits_are_measured_and_the_report_is_kept(run_program, tmp_path):
 
 
 @pytest.mark.slow('decodes large pictures')
-def test_a_list_with_slow_pictures_is_told_to_feed_faster(run_program, tmp_path):
+def test_slow_decoding_gives_advice_on_data_loading(run_program, tmp_path):
     """Two workers decode pictures of 1.4 million pixels for a network that takes a few milliseconds."""
     pixels = np.random.default_rng(0).integers(0, 256, (1200, 1200, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'large.png')
@@ -114,7 +114,7 @@ def test_a_list_with_slow_pictures_is_told_to_feed_faster(run_program, tmp_path)
     assert set(ranges_in(trace[1])) == set(parts)
 
 
-def test_training_does_not_notice(list_data, train_here, tmp_path):
+def test_profiling_does_not_change_the_training(list_data, train_here, tmp_path):
     """Two workers, an augmentation, four steps an epoch."""
     words = [*list_data, '--epochs', 2, '--num_workers', 2, '--augment', 'strong', '--checkpoints_dir', tmp_path]
     plain, measured = train_here(*words), train_here(*words, '--profile')
@@ -129,7 +129,7 @@ def test_dropout_draws_the_same_numbers(tmp_path):
     check_same_state(tmp_path / 'lenet_exp', tmp_path / 'lenet_exp_2')
 
 
-def test_a_run_that_goes_on_may_be_measured(list_data, train_here, tmp_path):
+def test_a_resumed_run_can_be_profiled(list_data, train_here, tmp_path):
     words = [*list_data, '--num_workers', 0, '--checkpoints_dir', tmp_path]
     whole = train_here(*words, '--epochs', 2)
     run = train_here(*words, '--epochs', 1)
@@ -231,7 +231,7 @@ def test_each_part_gets_its_own_time_and_together_they_are_the_step(clock, tmp_p
     assert whole == pytest.approx(1000 * (ended - begun) / timed)
 
 
-def test_the_part_inside_counts(clock, tmp_path, capsys):
+def test_time_counts_for_the_innermost_part(clock, tmp_path, capsys):
     """A loss that runs the network once more, and a step that computes a loss."""
 
     class Twice(Trainer):
@@ -315,7 +315,7 @@ def methods_of(trainer):
     return [dict(vars(owner)) for owner in (trainer, trainer.logger, trainer.optimizer)]
 
 
-def test_everything_is_taken_off_again(tmp_path):
+def test_all_wrappers_are_removed(tmp_path):
     trainer = trainer_of(tmp_path, '--profile')
     mine = trainer.logger.record = lambda *args: None  # somebody put one there before
     before = [set(own) for own in methods_of(trainer)]
@@ -344,7 +344,7 @@ def test_a_loop_that_ends_early_leaves_nothing_behind(tmp_path):
     trainer.logger.close()
 
 
-def test_the_trainer_goes_with_its_last_name(tmp_path):
+def test_the_profiler_keeps_no_reference_to_the_trainer(tmp_path):
     """If it waited for the garbage collector, its worker processes would be joined only after a timeout each."""
     trainer = trainer_of(tmp_path, '--profile')
     trainer.train()
@@ -357,7 +357,7 @@ def test_the_trainer_goes_with_its_last_name(tmp_path):
         gc.enable()
 
 
-def test_a_part_that_fails_says_so_as_ever(tmp_path):
+def test_errors_in_a_profiled_part_are_raised(tmp_path):
     class Failing(Trainer):
         def compute_loss(self, predictions, targets):
             raise ValueError('no loss')
@@ -445,7 +445,7 @@ def test_pictures_fit_in_memory_or_not(list_data, tmp_path, monkeypatch):
     assert (facts.workers, facts.batch_size, facts.augment, facts.gpu_wait) == (0, 8, 'flip', 0.5)
 
 
-def test_ready_made_loaders_tell_no_kind_of_data(tmp_path):
+def test_ready_made_loaders_have_no_data_type(tmp_path):
     trainer = trainer_of(tmp_path)
     trainer.logger.close()
     facts = profiler.run_facts(trainer, gpu_wait=0.0)
