@@ -54,9 +54,13 @@ def machine_error_hint(error, args):
         )
     killed = WORKER_KILLED_PATTERN.search(text) if isinstance(error, RuntimeError) else None
     if killed or (isinstance(error, ConnectionError | EOFError) and args.num_workers != 0):
-        how = f'was ended by the signal {killed[1].strip()}' if killed and killed[1] else 'ended without a word'
+        how = (
+            f'was ended by the signal {killed[1].strip()}'
+            if killed and killed[1]
+            else 'exited without an error message'
+        )
         return (
-            f'a process that decodes pictures {how}, most often for want of memory (in a container also of shared '
+            f'a process that decodes images {how}, usually because memory ran out (in a container also shared '
             f'memory, --shm-size): give fewer than --num_workers {args.num_workers or "(as many as there are cores)"}, '
             'or a smaller --batch_size'
         )
@@ -77,7 +81,7 @@ def _raised_in_network(error):
 def _requested_memory(text):
     """Return how much memory was requested (str), from torch's message."""
     found = re.search(r'[Tt]ried to allocate ([\d.,]+ ?\w+)', text)
-    return f'{found[1]} more were asked for' if found else 'nobody says how much was asked for'
+    return f'{found[1]} requested' if found else 'the requested amount is not known'
 
 
 def _memory_remedy(args):

@@ -58,7 +58,7 @@ def describe_location(trainer, diverged):
     where = f'batch{several} {numbers} of epoch {trainer.epoch + 1} (step {diverged.steps + 1})'
     if diverged.what == 'loss':
         return f'the loss of {where} is {diverged.value}'
-    return f'the gradient of {where} is not finite, though the loss is,'
+    return f'the gradient of {where} is not finite (its loss is finite)'
 
 
 def next_steps(trainer, in_data=False):
@@ -68,7 +68,7 @@ def next_steps(trainer, in_data=False):
     lower = f'{repeat_command(trainer)} --lr {args.lr / 10:g}'
     if own or resumes_in_python(trainer):
         lower = 'that of the ready-made optimizer' if own else f'train_args(lr={args.lr / 10:g}, ...)'
-    text = 'Mend the data' if in_data else f'Look at the data, or lower the learning rate: {lower}'
+    text = 'Fix the data' if in_data else f'Check the data, or lower the learning rate: {lower}'
     if args.on_nan == 'stop' and trainer.session.saved_position is not None:
         text += f'; or go on without it: {resume_command(trainer, on_nan="skip")}'
     return text

@@ -73,7 +73,7 @@ def end_lines(trainer):
 def interrupted_line(trainer):
     """Return what an interrupted run saved, and how to resume it (str)."""
     if trainer.session.saved_position is None:
-        return 'nothing was saved yet, so there is nothing to go on with'
+        return 'nothing was saved yet, so the run cannot be resumed'
     parts = ', with the same parts' if resumes_in_python(trainer) else ''
     return f'last.pth holds {trainer.session.saved_position}; to go on{parts}: {resume_command(trainer)}'
 

@@ -47,9 +47,7 @@ def train(folder, model, train_set, workers=0):
 
 
 def test_too_little_memory_says_what_to_lower(tmp_path):
-    said = (
-        r'^there is too little memory for --batch_size 4 \(\d+ bytes more were asked for\): give --batch_size 2, and '
-    )
+    said = r'^there is too little memory for --batch_size 4 \(\d+ bytes requested\): give --batch_size 2, and '
     said += r'--accumulate 2 keeps the step as it is; a smaller --image_size or --amp bf16 help too$'
     with pytest.raises(DanluError, match=said):
         train(tmp_path, Greedy(), Pictures())
@@ -60,7 +58,7 @@ def test_too_little_memory_says_what_to_lower(tmp_path):
 def test_a_killed_worker_is_reported_with_its_cause(tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     # The other words where the loader notices that it cannot talk to the worker before torch knows why.
-    said = '(was ended by the signal Killed|ended without a word), .* give fewer than --num_workers 1, or'
+    said = '(was ended by the signal Killed|exited without an error message), .* give fewer than --num_workers 1, or'
     with pytest.raises(DanluError, match=said):
         train(tmp_path, model, Pictures(signal.SIGKILL), workers=1)
 
@@ -68,7 +66,7 @@ def test_a_killed_worker_is_reported_with_its_cause(tmp_path):
 def test_a_gpu_without_memory_is_told_apart():
     error = torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of ...')
     assert machine_error_hint(error, train_args(batch_size=65)) == (
-        'the GPU has too little memory for --batch_size 65 (2.00 GiB more were asked for): give --batch_size 32, and '
+        'the GPU has too little memory for --batch_size 65 (2.00 GiB requested): give --batch_size 32, and '
         '--accumulate 2 keeps the step as it is; a smaller --image_size or --amp bf16 help too'
     )
 

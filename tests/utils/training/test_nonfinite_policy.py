@@ -87,7 +87,7 @@ def test_stop_ends_before_the_step_and_names_it(optimizer, late, tmp_path):
     assert said.startswith(
         'the loss of batch 4 of epoch 1 (step 4) is nan; samples that are not finite themselves: 1 of batch 4. '
     ), said
-    assert f'{tmp_path}/mlp_bad/diverged.pth holds the weights before it, and the batch. Mend the data' in said
+    assert f'{tmp_path}/mlp_bad/diverged.pth holds the weights before it, and the batch. Fix the data' in said
     state = load_checkpoint(tmp_path / 'mlp_bad' / 'diverged.pth')
     assert same(state['model'], no_step_of(tmp_path, 4, '--optimizer', optimizer))
     assert (state['epoch'], state['step'], state['args']['optimizer']) == (0, 3, optimizer)
@@ -103,7 +103,7 @@ def test_a_nonfinite_gradient_of_a_finite_loss_is_detected(late, tmp_path):
     trainer = trainer_of(tmp_path, '--save_prefix', 'bad', train_loader=loader(0.0), model=Root, late=late)
     said = stopped(trainer)
     assert said.startswith(
-        'the gradient of batch 4 of epoch 1 (step 4) is not finite, though the loss is, in layers.1.weight; samples in '
+        'the gradient of batch 4 of epoch 1 (step 4) is not finite (its loss is finite) in layers.1.weight; samples in '
         'it: 0 of batch 4, 1 of batch 4, 2 of batch 4, 3 of batch 4. '
     ), said
     assert 'train_args(lr=0.0001, ...)' in said
@@ -375,7 +375,7 @@ def test_the_loss_of_an_own_loop_is_checked_too(tmp_path):
             return images, predictions, targets
 
     said = stopped(trainer_of(tmp_path, kind=Own, train_loader=loader(math.nan)))
-    assert said.startswith('the training loss is nan after batch 6 of epoch 1. Look at the data, or lower ')
+    assert said.startswith('the training loss is nan after batch 6 of epoch 1. Check the data, or lower ')
 
 
 @pytest.mark.gpu
