@@ -242,7 +242,7 @@ class Trainer(ReplaceableParts, Engine):
             done = self.nonfinite.step(batch)  # calls train_step; None: --on_nan skips the batch
             self.batch += 1
             if done is not None:
-                self.call_hooks('after_step', *done)
+                self.call_hooks('after_step', *done[:3])
             if self.session.after_batch(epoch):
                 break
         self.nonfinite.finish_epoch()
