@@ -80,7 +80,7 @@ def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metr
     first.train_step = step_and_stop
     with pytest.raises(SystemExit):
         first.train()
-    assert 'batch 3 of epoch 1' in first.saved
+    assert 'batch 3 of epoch 1' in first.session.saved_position
     resumed = trainer_with(metric, resume=first.args.model_dir).train()
     assert resumed[0]['val/distance'] == straight[0]['val/distance']
     assert (resumed[0]['train/distance'] == straight[0]['train/distance']) == exact

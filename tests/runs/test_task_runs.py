@@ -225,7 +225,7 @@ def task_file(run, name):
 
 
 def test_there_are_no_pictures_of_features(eval_here, task_runs):
-    with pytest.raises(DanluError, match='--save_viz: the samples are no pictures, but features'):
+    with pytest.raises(DanluError, match='--save_viz: the samples are not pictures but features'):
         eval_here('--load_model_path', task_runs('features').directory / 'best.pth', '--save_viz')
 
 

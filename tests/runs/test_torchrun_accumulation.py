@@ -21,7 +21,7 @@ from options import parse_train_args
 from train import Trainer
 from utils.distributed import processes
 
-with processes.joined(lambda: torch.device('cpu')):
+with processes.init_distributed(lambda: torch.device('cpu')):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Tanh(), nn.Conv2d(4, 3, 1))
     trainer = Trainer(parse_train_args(sys.argv[2:]), model=net)

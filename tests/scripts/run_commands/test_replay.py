@@ -183,7 +183,7 @@ def test_git_bisect_finds_the_commit_that_changed_what_a_run_computes(project, t
     git(folder, 'bisect', 'start', 'HEAD', 'HEAD~4')
     said = git(folder, 'bisect', 'run', sys.executable, 'scripts/runs.py', 'replay', str(run), '--steps', '2', code=2)
     # The commit that cannot train cannot be told apart from the one after it, as git puts it.
-    assert 'step 1 differs: the loss is' in said and 'of the same data and weights' in said
+    assert 'step 1 differs: the loss is' in said and 'for the same data and weights' in said
     suspects = git(folder, 'bisect', 'log')
     assert 'break it' in suspects and 'mend it, with another activation' in suspects
     assert '# only skipped commits left to test' in suspects

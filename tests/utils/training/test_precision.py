@@ -55,7 +55,7 @@ def gains(monkeypatch):
             raise known[name]
         return known[name]
 
-    monkeypatch.setattr(precision, 'compare', compare)
+    monkeypatch.setattr(precision, 'compare_speed', compare)
     monkeypatch.setattr(precision, 'compile_network', lambda net, image: None)
     return known
 
