@@ -182,7 +182,7 @@ def equip_multi_gpu(model, gpus):
 
 
 def spread(net, gpus, device, parallel):
-    """Return the network as it computes on several GPUs or in several processes, or as it is.
+    """Return the network wrapped for several GPUs or several processes; with one of each, the network itself.
 
     Args:
         net: nn.Module on its device.

@@ -46,7 +46,7 @@ class Hook:
         return {}
 
     def load_state_dict(self, state):
-        """Restore what `state_dict` returned; called before `before_train`."""
+        """Restore what `state_dict` returned; called before `before_train`, and when --on_nan rollback goes back."""
 
 
 def state_of_hooks(hooks):
@@ -63,8 +63,7 @@ def state_of_hooks(hooks):
                 f'{name}.state_dict() returns something that last.pth cannot hold; it may hold tensors, numbers, '
                 'strings, bools and None, in lists and dicts'
             )
-        if state:
-            states.append({'hook': name, 'state': state})
+        states.append({'hook': name, 'state': state})  # also an empty one, which keeps its place in the order
     return states
 
 
@@ -76,8 +75,9 @@ def load_hooks(hooks, states):
     """
     states = list(states)
     for hook in hooks:
-        found = next((entry for entry in states if entry['hook'] == type(hook).__name__), None)
-        if found is not None:
-            states.remove(found)
-            hook.load_state_dict(found['state'])
-    return [entry['hook'] for entry in states]
+        names = [entry['hook'] for entry in states]
+        if type(hook).__name__ in names:
+            state = states.pop(names.index(type(hook).__name__))['state']
+            if state:
+                hook.load_state_dict(state)
+    return [entry['hook'] for entry in states if entry['state']]

@@ -193,6 +193,7 @@ class NonFinitePolicy:
         rng, last, failures = get_rng_state(), max(self.skipped_batches), self.failures_in_a_row
         load_weights(trainer.net, state['model'], path)
         trainer.set_resume_state(state)
+        trainer.session.restore_hooks()
         set_rng_state(rng)
         self.restore_sums(state, saved_batch)
         trainer.batch, trainer.epoch_rng, trainer.resumed_at = *position, 0

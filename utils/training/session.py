@@ -5,7 +5,6 @@ checkpoints, verifies resumed steps, and ends the run cleanly on a signal or an 
 """
 
 import math
-import time
 import weakref
 from contextlib import contextmanager
 from functools import cached_property
@@ -273,16 +272,23 @@ class RunSession(Hook):
 
     def before_train(self, trainer):
         """Restore the hooks of a resumed run; save the first weights for --on_nan rollback."""
-        for name in load_hooks(trainer.hooks, self.hook_states):
-            self.logger.print(f'the state of the hook {name} in last.pth is not used: trainer.hooks has no such hook')
-        self.hook_states = []
+        self.restore_hooks()
         if self.args.on_nan == 'rollback':
             self.save_within_epoch()
+
+    def restore_hooks(self):
+        """Load the states of hooks that last.pth had, once; log which of them match no hook."""
+        for name in load_hooks(self.trainer.hooks, self.hook_states):
+            self.logger.print(
+                f'the state of the hook {name} in last.pth is not used: trainer.hooks has no such hook; append it '
+                'before train()'
+            )
+        self.hook_states = []
 
     def batches(self, epoch):
         """Yield the batches of an epoch, or the remaining ones of a resumed epoch, with a progress bar."""
         trainer = self.trainer
-        self.training_sums, self.started = None, time.perf_counter()
+        self.training_sums = None
         self.has_stepped = self.is_display_due = False
         length = length_or_none(trainer.train_loader)
         self.print_freq = min(self.args.print_freq, length or self.args.print_freq)  # once at least

@@ -99,7 +99,8 @@ def test_a_resumed_run_goes_on_with_the_state_of_its_hooks(tmp_path):
     assert resumed.hooks[1].steps == whole.hooks[1].steps == 8
     assert torch.equal(resumed.hooks[1].total, whole.hooks[1].total)
     assert load_checkpoint(f'{whole.args.model_dir}/last.pth')['hooks'] == [
-        {'hook': 'Counter', 'state': whole.hooks[1].state_dict()}
+        {'hook': 'Calls', 'state': {}},
+        {'hook': 'Counter', 'state': whole.hooks[1].state_dict()},
     ]
 
     without = trainer('--resume', cut.args.model_dir, '--epochs', 3)
@@ -128,3 +129,29 @@ def test_a_hook_may_record_a_value_of_each_step(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 2)
     trainer.hooks.append(Confidence())
     assert all(1 / 3 <= row['train/confidence'] <= 1 for row in trainer.train())
+
+
+def test_of_several_hooks_of_a_class_each_gets_its_own_state(tmp_path):
+    class Empty(Counter):
+        def state_dict(self):
+            return {}
+
+    Empty.__name__ = 'Counter'
+    cut = notebook_trainer(tmp_path, '--epochs', 2, train_loader=loader(32), val_loader=loader(16))
+    cut.hooks += [Empty(), Counter(stop_at=3)]
+    with pytest.raises(KeyboardInterrupt):
+        cut.train()
+    resumed = notebook_trainer(tmp_path, '--resume', cut.args.model_dir, train_loader=loader(32), val_loader=loader(16))
+    resumed.hooks += [Empty(), Counter()]
+    resumed.train()
+    assert (resumed.hooks[0].steps, resumed.hooks[1].steps) == (5, 8)
+
+
+def test_a_rollback_takes_the_hooks_back_and_leaves_nothing_for_later(tmp_path):
+    batches = list(loader(32))
+    batches[2] = (batches[2][0] * float('nan'), batches[2][1])
+    trainer = notebook_trainer(tmp_path, '--on_nan', 'rollback', '--epochs', 1, train_loader=batches)
+    trainer.hooks.append(Counter())
+    trainer.train()
+    assert trainer.hooks[0].steps == 1, 'the run goes back to its beginning and skips the batches up to there'
+    assert trainer.session.hook_states == []
