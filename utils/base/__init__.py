@@ -10,6 +10,7 @@
 - known_archives: The source archives that this user's own runs wrote, which --code trusts
 - machine: Cores, memory, threads and GPUs of this machine
 - module_prefixes: Selection of layers by the beginning of their names, for --lr_of, --load_exclude and --freeze
+- nested: Nested dicts, lists and tuples of tensors and plain values
 - notebook: Output in notebook cells
 - parallel_map: Many short calls on all cores, in forked processes
 - process_setup: Settings to make before torch is imported

@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from utils.base.nested import map_nested
+
 MIN_SHARDED_PARAMETERS = 2**20  # of a module that is gathered by itself; for smaller ones messages cost more
 UNSUPPORTED_OPTIONS = {
     'fast': 'it tries copies of the network',
@@ -85,12 +87,14 @@ def full_tensors(value):
 
     Only rank 0 gets the values, the others empty tensors.
     """
-    if hasattr(value, 'full_tensor'):
-        full = value.full_tensor()
-        return full.cpu() if dist.get_rank() == 0 else full.new_empty(0)
-    if isinstance(value, dict):
-        return {key: full_tensors(item) for key, item in value.items()}
-    return [full_tensors(item) for item in value] if isinstance(value, list) else value
+    return map_nested(_full_tensor, value)
+
+
+def _full_tensor(value):
+    if not hasattr(value, 'full_tensor'):
+        return value
+    full = value.full_tensor()
+    return full.cpu() if dist.get_rank() == 0 else full.new_empty(0)
 
 
 def shard_like(tensor, own):

@@ -27,6 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from utils.base import rank_env
 from utils.base.errors import DanluError, message_of
+from utils.base.nested import map_nested
 from utils.distributed.fsdp import fault_of_options, is_sharded
 from utils.distributed.nccl_watchdog import NcclWatchdog
 from utils.distributed.rank_log import RankLog, warn_once
@@ -286,12 +287,8 @@ def is_padding(loader, number):
 
 
 def on_cpu(value):
-    """Return nested lists, tuples and dicts with all tensors on the CPU."""
-    if torch.is_tensor(value):
-        return value.detach().cpu()
-    if isinstance(value, dict):
-        return {key: on_cpu(item) for key, item in value.items()}
-    return type(value)(map(on_cpu, value)) if isinstance(value, list | tuple) else value
+    """Return nested lists, tuples and dicts with all tensors on the CPU; tuples become lists."""
+    return map_nested(lambda leaf: leaf.detach().cpu() if torch.is_tensor(leaf) else leaf, value)
 
 
 class AsyncFlagReduce:

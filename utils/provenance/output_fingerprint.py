@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from utils.base.errors import DanluError
+from utils.base.nested import map_nested
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed.fsdp import is_sharded
 from utils.logger import TimeBudget
@@ -230,11 +231,7 @@ def named_tensors(value, name=''):
 
 def nested_to_device(value, device):
     """Return nested tuples, lists and dicts with their tensors on a device."""
-    if torch.is_tensor(value):
-        return value.to(device)
-    if isinstance(value, dict):
-        return {key: nested_to_device(part, device) for key, part in value.items()}
-    return [nested_to_device(part, device) for part in value] if isinstance(value, list | tuple) else value
+    return map_nested(lambda leaf: leaf.to(device) if torch.is_tensor(leaf) else leaf, value)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
+from utils.base.nested import map_nested
 from utils.runs.checkpoint import save_checkpoint
 
 
@@ -42,11 +43,13 @@ def snapshot(value, copies):
     Args:
         copies: cache of copied tensors (dict), so that shared memory is copied once.
     """
-    if torch.is_tensor(value):
-        key = value.data_ptr(), value.dtype, value.shape, value.stride(), value.device
+
+    def copy_once(leaf):
+        if not torch.is_tensor(leaf):
+            return leaf
+        key = leaf.data_ptr(), leaf.dtype, leaf.shape, leaf.stride(), leaf.device
         if key not in copies:
-            copies[key] = value.detach().to('cpu', copy=True)
+            copies[key] = leaf.detach().to('cpu', copy=True)
         return copies[key]
-    if isinstance(value, dict):
-        return {key: snapshot(item, copies) for key, item in value.items()}
-    return [snapshot(item, copies) for item in value] if isinstance(value, list | tuple) else value
+
+    return map_nested(copy_once, value)

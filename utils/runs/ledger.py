@@ -6,6 +6,7 @@ import math
 import os
 from pathlib import Path
 
+from utils.base.nested import map_nested
 from utils.base.regular_files import open_handle, read_regular_bytes
 
 LEDGER_FILE = 'ledger.jsonl'
@@ -82,12 +83,12 @@ def read(path):
 
 def replace_nonfinite(value):
     """Return nested dicts, lists and values with None for non-finite numbers and plain numbers for NumPy's."""
-    if isinstance(value, dict):
-        return {key: replace_nonfinite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [replace_nonfinite(item) for item in value]
-    value = value.item() if hasattr(value, 'item') else value  # NumPy or torch numbers of custom metrics
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def plain(leaf):
+        leaf = leaf.item() if hasattr(leaf, 'item') else leaf  # NumPy or torch numbers of custom metrics
+        return None if isinstance(leaf, float) and not math.isfinite(leaf) else leaf
+
+    return map_nested(plain, value)
 
 
 def _is_cut_off(file):

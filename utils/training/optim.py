@@ -14,6 +14,7 @@ from torch.optim import lr_scheduler
 
 from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_prefixes, is_in_module
+from utils.base.nested import map_nested
 from utils.base.registry import load_entry
 from utils.distributed.fsdp import is_sharded
 from utils.training.layer_decay import layer_lr_shares
@@ -316,8 +317,4 @@ def _container_type(value):
 
 def plain_state(value):
     """Return a scheduler's state as dicts, lists and plain values, as a checkpoint may hold it."""
-    if isinstance(value, dict):  # also collections.Counter
-        return {key: plain_state(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain_state(item) for item in value]
-    return value.item() if torch.is_tensor(value) else value
+    return map_nested(lambda leaf: leaf.item() if torch.is_tensor(leaf) else leaf, value)
