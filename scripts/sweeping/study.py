@@ -15,15 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 
 from scripts.sweeping.space import grid_points
 from utils.base.errors import DanluError
-from utils.base.regular_files import open_regular
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from utils.base.regular_files import made_regular
 
 SAMPLERS = ('tpe', 'random', 'grid')
 PRUNERS = ('none', 'median', 'hyperband')
@@ -314,14 +310,12 @@ def take_trial(study, sweep):
 def exclusive_lock(sweep):
     """Let one worker at a time take a trial from an SQLite file, in the body of the `with`.
 
-    Optuna relies on row locks, which SQLite lacks: two workers could get the same trial. Without flock (Windows) this
-    can still happen; then the trial is trained twice.
+    Optuna relies on row locks, which SQLite lacks: two workers could get the same trial.
     """
-    if fcntl is None or not sweep.url.startswith('sqlite') or not sweep.folder.is_dir():
+    if not sweep.url.startswith('sqlite') or not sweep.folder.is_dir():
         yield
         return
-    with open_regular(sweep.folder / LOCK_FILE, 'ab') as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed, also if the process is killed
+    with FileLock(made_regular(sweep.folder / LOCK_FILE)):  # the system releases it if the process is killed
         yield
 
 

@@ -1,10 +1,10 @@
-"""SampleRefs of trials: filled once, whoever starts at the same time, is killed or is lost."""
+"""Indices of trials: filled once, whoever starts at the same time, is killed or is lost."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock, Timeout
 
 from scripts.sweeping import study as studies
 from scripts.sweeping.space import grid_points, parse_parameter
@@ -46,27 +46,27 @@ def test_places_that_two_workers_filled_at_once_are_taken_once(empty, monkeypatc
     assert [studies.trial_state(trial) for trial in one.get_trials()] == ['running'] * 6 + ['surplus'] * 6
 
 
-@pytest.mark.skipif(studies.fcntl is None, reason='this system has no flock')
 def test_two_workers_that_ask_at_the_same_time_get_different_trials(empty, monkeypatch):
     """SQLite does not lock a row that is looked at, so that Optuna alone would give both the same one."""
     grid, opened = empty
     workers = [opened(), opened()]
     studies.enqueue_missing(workers[0], grid)
-    fcntl, ask, inside, waiting = studies.fcntl, workers[0].ask, threading.Event(), threading.Event()
+    ask, inside, waiting = workers[0].ask, threading.Event(), threading.Event()
 
-    def noted(file, how):
-        if inside.is_set():
-            waiting.set()
-        fcntl.flock(file, how)
+    class NotedLock(FileLock):
+        def acquire(self, *words, **options):
+            if inside.is_set():
+                waiting.set()
+            return super().acquire(*words, **options)
 
     def ask_while_another_waits():
         inside.set()
         assert waiting.wait(60), 'nobody waits for this one'
-        with open(grid.folder / studies.LOCK_FILE, 'ab') as file, pytest.raises(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(Timeout):
+            FileLock(grid.folder / studies.LOCK_FILE, timeout=0).acquire()
         return ask()
 
-    monkeypatch.setattr(studies, 'fcntl', SimpleNamespace(flock=noted, LOCK_EX=fcntl.LOCK_EX))
+    monkeypatch.setattr(studies, 'FileLock', NotedLock)
     monkeypatch.setattr(workers[0], 'ask', ask_while_another_waits)
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(studies.take_trial, workers[0], grid)
