@@ -7,11 +7,8 @@ drawing and replaying import torch.
 - comparison: the data of compare
 - number_patterns: patterns that match the printed form of a number
 - pairing: reads the predictions.csv of two tests side by side
-- results: reads the tests of runs
-- run: reads the directory of a run
 - run_code: the source code of a run, and today's
 - run_filters: selects and sorts runs
-- run_index: finds runs
 - sheet: draws samples
 - value_intervals: confidence intervals of a test's metrics
 """

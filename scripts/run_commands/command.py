@@ -6,7 +6,6 @@ import shlex
 
 from options import train_parser
 from scripts.run_commands.run_code import code_today
-from scripts.run_commands.run_index import find_run
 from utils.base.errors import DanluError
 from utils.base.text_table import printable
 from utils.options.args_file import options_of
@@ -14,6 +13,7 @@ from utils.options.arguments import NO_LIST, existing_list, existing_path, from_
 from utils.options.defaults import default_of
 from utils.options.given_parts import named, unused_of
 from utils.options.needs import is_used
+from utils.runs.run_index import find_run
 
 FIRST_STEPS = 'first_steps.jsonl'  # as in utils.provenance.replay_log, which imports torch
 

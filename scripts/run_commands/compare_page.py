@@ -7,7 +7,6 @@ import numpy as np
 from scripts.run_commands.compare import difference_texts
 from scripts.run_commands.comparison import difference_rows, histories, option_rows, overview
 from scripts.run_commands.pairing import select_cells
-from scripts.run_commands.run import as_number
 from scripts.run_commands.sheet import TestOutputs
 from utils import viz
 from utils.base.atomic_write import atomic_writer
@@ -19,6 +18,7 @@ from utils.html_report.page import environment
 from utils.html_report.sample_images import DrawnSample, SamplePainter, page_size, resized
 from utils.html_report.sections import chart, table, value_cell
 from utils.html_report.svg_plots import LINES, over_epochs
+from utils.runs.run import as_number
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
 from utils.tasks.task_predictions import predictions_of
 

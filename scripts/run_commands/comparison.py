@@ -14,13 +14,13 @@ from scripts.run_commands.pairing import (
     read_pairs,
     shared_header,
 )
-from scripts.run_commands.run import as_number
-from scripts.run_commands.run_index import find_run
 from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
+from utils.runs.run import as_number
+from utils.runs.run_index import find_run
 from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, sample_quality, select_sum_metric
 from utils.statistics.significance import REPORT_RESAMPLES, bootstrap_intervals, mcnemar, paired_bootstrap
 from utils.tasks.task_predictions import predictions_of
@@ -33,7 +33,7 @@ class Side(NamedTuple):
 
     Args:
         letter: 'A' for the first run, 'B' for the second ...
-        run: scripts.run_commands.run.Run.
+        run: utils.runs.run.Run.
         test: scripts.run_commands.pairing.Test, or None.
         reason: why there is no test (str).
     """

@@ -6,10 +6,7 @@ import hashlib
 from pathlib import Path
 
 from options import train_parser
-from scripts.run_commands.results import ledger_tests, tests_of
-from scripts.run_commands.run import parse_option
 from scripts.run_commands.run_code import archived_files
-from scripts.run_commands.run_index import find_run
 from utils.base.text_table import printable, span_text, table, terminal_width
 from utils.options.args_file import options_of
 from utils.options.arguments import option_line
@@ -17,6 +14,9 @@ from utils.options.defaults import CHOSEN_BY
 from utils.options.migrations import value_before
 from utils.options.needs import is_used
 from utils.provenance.project_source import is_run_code
+from utils.runs.results import ledger_tests, tests_of
+from utils.runs.run import parse_option
+from utils.runs.run_index import find_run
 
 # Options that name the run.
 NOT_COMPARED = {*train_parser().names(repeated=False), 'save_prefix', 'checkpoints_dir'}

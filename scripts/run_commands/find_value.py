@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 from scripts.run_commands.number_patterns import number_patterns
-from scripts.run_commands.results import invalid_lines, ledger_texts, new_values, result_files, result_test, tests_in
-from scripts.run_commands.run import as_number, read_text
 from scripts.run_commands.run_code import code_line
-from scripts.run_commands.run_index import find_runs
 from utils.base.errors import DanluError
 from utils.base.text_table import printable
 from utils.options.arguments import number
+from utils.runs.results import invalid_lines, ledger_texts, new_values, result_files, result_test, tests_in
+from utils.runs.run import as_number, read_text
+from utils.runs.run_index import find_runs
 
 MAX_NEAREST, MAX_NAMES = 5, 4  # nearest values, and metric names of one value, that are printed
 

@@ -2,21 +2,18 @@
 
 import csv
 import json
-import os
 import re
 import sys
 
-from options import train_parser
-from scripts.run_commands.results import invalid_lines, ledger_texts, result_files, result_test, run_tests, tests_in
-from scripts.run_commands.run import as_number
 from scripts.run_commands.run_filters import FACTS, check_names, condition, ordered, selected, start_date
-from scripts.run_commands.run_index import find_runs
 from utils.base.csv_text import escape_row
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
+from utils.runs.results import invalid_lines
+from utils.runs.run import as_number
+from utils.runs.run_index import find_runs
+from utils.runs.run_table import NewestTests, differing_options, facts_of
 
-# Options without a column: those that do not define the experiment; the number of epochs has its own column.
-NOT_SHOWN = {*train_parser().names(experiment=False), 'epochs'}
 COLUMNS = 'name date epochs_done epochs metric best best_epoch test test_list seconds state commit note path'.split()
 NOTE_DATE = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # at the beginning of a line of note.txt
 RIGHT_ALIGNED = ('epochs', 'test', 'time')
@@ -76,32 +73,6 @@ def run(args):
         print(printable(line), file=sys.stderr)
 
 
-class NewestTests:
-    """The newest tests of runs, from the ledgers in `directories` (list of Path) or from result.txt."""
-
-    def __init__(self, directories):
-        self.by_owner, self.ledgers = {}, ledger_texts(directories)
-        for test in tests_in(self.ledgers):
-            self.by_owner.setdefault(test['owner'] and test['owner'].name, []).append(test)
-        self.found = {}
-
-    def newest(self, run):
-        """Return the newest test of best.pth (dict) and its value of the monitored metric (float), or (None, None)."""
-        if run.name not in self.found:
-            self.found[run.name] = self._newest(run)
-        return self.found[run.name]
-
-    def _newest(self, run):
-        name = (run.monitor or '').partition('/')[2]
-        tests = run_tests(run, self.by_owner.get(os.path.basename(os.path.realpath(run.path)), []))
-        if not tests and 'best' in run.files:
-            tests = [result_test(path, run.path) for path in result_files(run.path / 'best')]
-        found = [test for test in tests
-                 if str(test.get('checkpoint', '')).endswith('best.pth') and name in test['values']]  # fmt: skip
-        newest = max(found, key=lambda test: str(test['at'] or ''), default=None)
-        return (newest, as_number(newest['values'][name])) if newest else (None, None)
-
-
 def comparability_warnings(runs, tests):
     """Return warnings (list of str) if runs were validated or tested on different data; unknown hashes are ignored."""
     hashes = {
@@ -112,43 +83,6 @@ def comparability_warnings(runs, tests):
              for verb, found in hashes.items()}  # fmt: skip
     return [f'not comparable: the runs were {verb} on {len(found)} different data sets'
             for verb, found in known.items() if len(found) > 1]  # fmt: skip
-
-
-def differing_options(runs):
-    """Return the names (list of str) of the options in which runs differ, in the order of args.txt; all for one run."""
-    names = dict.fromkeys(name for run in runs for name in run.options if name not in NOT_SHOWN)
-    found = []
-    for name in names:
-        values = {str(run.options.get(name)) for run in runs if run.options}
-        if (len(values) > 1 or len(runs) == 1) and any(name in run.marked for run in runs):
-            found.append(name)
-    return found
-
-
-def facts_of(run, tests):
-    """Return the facts about a run in the list (dict of plain values; None if unknown)."""
-    test, value = tests.newest(run)
-    return {
-        'name': run.name,
-        'date': run.started and run.started.isoformat(sep=' ', timespec='seconds'),
-        'epochs_done': run.done,
-        'epochs': run.epochs,
-        'metric': run.monitor,
-        'best': run.best and finite(run.best['value']),
-        'best_epoch': run.best and run.best['epoch'],
-        'test': finite(value),
-        'test_list': test and test.get('list'),
-        'seconds': finite(run.seconds),
-        'state': run.state,
-        'commit': run.commit,
-        'note': run.notes[-1] if run.notes else None,
-        'path': str(run.path),
-    }
-
-
-def finite(value):
-    """Return a number, or None for nan and infinity, which JSON does not have."""
-    return value if value is None or value - value == 0 else None
 
 
 def options_of(run):

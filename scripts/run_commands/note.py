@@ -3,11 +3,11 @@
 import datetime
 import os
 
-from scripts.run_commands.run_index import find_run
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
 from utils.base.text_table import printable
 from utils.base.write_errors import wrap_write_errors
+from utils.runs.run_index import find_run
 
 
 def add_arguments(parser):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts.run_commands.results import ledger_tests, result_files, result_test
-from scripts.run_commands.run import Run
-from scripts.run_commands.run_index import find_run
 from utils.base.csv_text import unescape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import printable
+from utils.runs.results import ledger_tests, result_files, result_test
+from utils.runs.run import Run
+from utils.runs.run_index import find_run
 from utils.statistics.bootstrap_metrics import target_column_names
 from utils.tasks.task_predictions import predictions_of
 

@@ -5,13 +5,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from scripts.run_commands.results import result_files
-from scripts.run_commands.run_index import find_run
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, printable, size_text
 from utils.runs.lock import RunLock
+from utils.runs.results import result_files
+from utils.runs.run_index import find_run
 
 
 def add_arguments(parser):

@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.run_commands.run_index import find_run
 from utils.base.errors import DanluError, message_of
 from utils.options.arguments import from_keywords, number
+from utils.runs.run_index import find_run
 
 SAME, DIFFERS, UNKNOWN = 0, 1, 125
 

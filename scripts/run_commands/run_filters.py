@@ -6,9 +6,9 @@ import fnmatch
 import operator
 import re
 
-from scripts.run_commands.run import as_number, parse_date
 from utils.base.errors import DanluError
 from utils.base.registry import unknown_name
+from utils.runs.run import as_number, parse_date
 
 CONDITION = re.compile(r'([\w/-]+?)(!=|<=|>=|=|<|>)(.*)', re.DOTALL)
 ORDERS = {'<': operator.lt, '>': operator.gt, '<=': operator.le, '>=': operator.ge}

@@ -6,14 +6,15 @@ import math
 import sys
 
 from options import train_parser
-from scripts.run_commands.listing import NewestTests, cell
-from scripts.run_commands.run import as_number
+from scripts.run_commands.listing import cell
 from scripts.run_commands.run_filters import selected
-from scripts.run_commands.run_index import find_run, find_runs
 from utils.base.csv_text import escape_row
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, table, terminal_width
+from utils.runs.run import as_number
+from utils.runs.run_index import find_run, find_runs
+from utils.runs.run_table import NewestTests
 from utils.statistics.significance import mean_interval
 
 # Options that may differ within a group: those that do not define the experiment, and the seed.

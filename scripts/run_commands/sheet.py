@@ -7,7 +7,6 @@ from PIL import Image
 from data.data_entry import select_eval_loader
 from eval import Predictor
 from options import parse_test_args
-from scripts.run_commands.run import as_number
 from utils import viz
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
@@ -15,6 +14,7 @@ from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.drawing.fonts import class_label
 from utils.runs.checkpoint import load_checkpoint
+from utils.runs.run import as_number
 from utils.tasks.tasks import has_pictures, task_of
 
 PANEL_WIDTH = 320  # pixels; of each of the four images of a sample, and the maximum width of single images

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.run_commands.note import add_note
-from scripts.run_commands.run import Run, as_number
 from utils.base.ending_signals import ENDING_SIGNALS, signal_name
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
+from utils.runs.run import Run, as_number
 
 ENDED_STATES = ('finished', 'stopped', 'failed')  # of runs that are not resumed
 # Exit statuses of a process that was stopped by a signal, whether or not it saved first.

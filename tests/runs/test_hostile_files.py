@@ -11,7 +11,6 @@ import pytest
 from data.lists.shards import TarShard
 from options import parse_test_args
 from scripts import runs
-from scripts.run_commands.run import Run
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, read_regular_text
 from utils.provenance.record import read_record
@@ -20,6 +19,7 @@ from utils.provenance.symbol_resolver import Source
 from utils.runs import ledger
 from utils.runs.checkpoint import load_checkpoint
 from utils.runs.lock import lock_holder
+from utils.runs.run import Run
 
 NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links|sparse file|larger than 256 MB'
 pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')

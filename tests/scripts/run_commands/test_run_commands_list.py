@@ -11,10 +11,10 @@ import sys
 import pytest
 
 from scripts.dev.measure_runs import FIRST, make_runs
-from scripts.run_commands.run_index import find_runs
 from utils.base.registry import PROJECT
 from utils.base.text_table import table, truncate_cell, width_of
 from utils.runs.lock import RunLock
+from utils.runs.run_index import find_runs
 
 DAY = datetime.timedelta(days=1)
 

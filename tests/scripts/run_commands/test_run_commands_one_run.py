@@ -347,7 +347,7 @@ def test_asking(maker, call, monkeypatch, answer, status):
 def test_what_is_not_removed(maker, call, tmp_path, monkeypatch):
     run = maker.run('a', [0.5])
     (run / 'lock').write_text('')
-    monkeypatch.setattr('scripts.run_commands.run.lock_holder', lambda path: 'process 1 on here')
+    monkeypatch.setattr('utils.runs.run.lock_holder', lambda path: 'process 1 on here')
     assert 'is in use by process 1 on here' in call('rm', 'a', '--yes').error
     monkeypatch.undo()
     (maker.root / 'link').symlink_to(run)

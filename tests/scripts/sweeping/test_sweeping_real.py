@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.run_commands.run import Run
 from scripts.sweeping import study as studies
 from utils.base.registry import PROJECT
+from utils.runs.run import Run
 
 pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from scripts import sweep
-from scripts.run_commands.run import Run
 from scripts.sweeping import study as studies
 from scripts.sweeping import training as trainings
 from scripts.sweeping import worker as workers
+from utils.runs.run import Run
 
 pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 import eval as eval_py
 import train
 from options import parse_train_args, test_args, train_args
-from scripts.run_commands.run import Run
 from scripts.runs import main as records
 from tests.networks import Dropping
 from tests.train.helpers import bits, loader
@@ -21,6 +20,7 @@ from train import Trainer
 from utils.base.errors import DanluError
 from utils.options.given_parts import FIRST_LINE, described, head_lines, parts_in, text_of
 from utils.runs.checkpoint import load_checkpoint
+from utils.runs.run import Run
 
 SCRIPT = """from torch import nn
 

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.run_commands.run import FILES, Run
 from utils.base.errors import DanluError
 from utils.base.registry import close_names
 from utils.base.regular_files import resolved
+from utils.runs.run import FILES, Run
 
 MAX_DEPTH = 4  # nested directories of runs, as --model_dir may make them
 MAX_NAMES = 8  # names in a message

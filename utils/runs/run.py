@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from options import train_parser
 from utils.base.regular_files import open_regular, resolved
 from utils.options.arguments import split_line
 from utils.options.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
@@ -78,7 +77,7 @@ class Run:
 
         Options that ready-made parts replaced are left out; the parts are included under the names of SHOWN_AS.
         """
-        unused = unused_of(self.given_parts, train_parser().keywords()) if self.given_parts else {}
+        unused = unused_of(self.given_parts, _option_keywords()) if self.given_parts else {}
         shown = [(SHOWN_AS.get(role, role), f'ready-made {text_of(part)}', 'changed')
                  for role, part in self.given_parts.items()]  # fmt: skip
         found = [option for line in self._args.splitlines() if (option := parse_option(line))]
@@ -212,7 +211,7 @@ class Run:
         if self.options.get('monitor'):
             return self.options['monitor']
         columns = [name for name in (self.history or [{}])[0] if name.startswith('val/')]
-        usual = f'val/{next(iter(values_of().get(self.options.get("task"), {})), "")}'
+        usual = f'val/{next(iter(VALUES_OF.get(self.options.get("task"), {})), "")}'
         others = [name for name in columns if not name.startswith('val/loss')]
         found = usual if usual in columns else next(iter([*others, *columns]), None)
         return 'train/loss' if found is None and self.history else found  # without validation
@@ -225,7 +224,7 @@ class Run:
         name = (self.monitor or '').partition('/')[2]
         if name.partition('_')[0] == 'loss':
             return 'min'
-        return values_of().get(self.options.get('task'), {}).get(name, 'max')
+        return VALUES_OF.get(self.options.get('task'), {}).get(name, 'max')
 
     @cached_property
     def best(self):
@@ -318,9 +317,11 @@ def parse_date(text):
 
 
 @lru_cache
-def values_of():
-    """Return the metrics of each task with 'max' or 'min' (dict of dict of str), the main metric first."""
-    return VALUES_OF
+def _option_keywords():
+    """Return the keywords of each option of train.py, as Parser.keywords returns them."""
+    from options import train_parser  # imported on use, as options.py imports this package
+
+    return train_parser().keywords()
 
 
 def parse_option(line):

@@ -13,8 +13,8 @@ import os
 import re
 from pathlib import Path
 
-from scripts.run_commands.run import as_number, parse_date, read_text
 from utils.base.record_schema import LEDGER_LINE, fault_of
+from utils.runs.run import as_number, parse_date, read_text
 
 LEDGER = 'ledger.jsonl'
 RESULT = re.compile(r'result(\.\d+)?\.txt')
