@@ -1,16 +1,14 @@
 """Finds earlier runs with the same options, code and data. Imports no torch."""
 
-import csv
 import math
 import os
 import re
 from pathlib import Path
 
 from utils.base.regular_files import open_regular
-from utils.runs.lock import lock_holder
+from utils.runs.run import Run, as_number
 
 RECORD_HEAD_BYTES = 512  # `experiment` lies in the first bytes of record.json
-LOG_TAIL_BYTES = 4096
 
 
 def identical_run(args, experiment, selection):
@@ -57,44 +55,14 @@ def _date_of(run, needle):
     return date[1].decode(errors='replace') if date else ''
 
 
-def run_summary(run, selection):
+def run_summary(path, selection):
     """Return the state and best epoch of a run (str): 'finished after epoch 10, best val/acc 0.9912 in epoch 7'."""
-    rows = _history_values(run / 'history.csv', selection.monitor)
-    state = 'finished' if _has_ended(run / 'log.txt') else _unfinished_state(run)
-    if not rows:
-        return f'{state}, no epoch'
-    best, at = math.nan, rows[0][0]
-    for epoch, value in rows:
-        if selection.is_better(value, best):
-            best, at = value, epoch
-    return f'{state} after epoch {rows[-1][0]}, best {selection.monitor} {best:.6g} in epoch {at}'
-
-
-def _unfinished_state(run):
-    try:
-        return 'running' if lock_holder(run) else 'interrupted'
-    except OSError:  # unreadable lock
-        return 'interrupted'
-
-
-def _history_values(path, monitor):
-    """Return (epoch, value) of each valid row of a history.csv (list)."""
-    rows = []
-    try:
-        with open_regular(path, 'r', newline='', encoding='utf-8', errors='replace') as file:
-            for row in csv.DictReader(file):
-                rows.append((int(row['epoch']), float(row[monitor])))
-    except (OSError, csv.Error, KeyError, TypeError, ValueError):  # missing, half written, or another file
-        return rows
-    return rows
-
-
-def _has_ended(path):
-    """Return whether a log ends as the log of a finished run (bool)."""
-    try:
-        with open_regular(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
-            lines = file.read().splitlines()
-    except OSError:
-        return False
-    return any(line.startswith(b'best: ') for line in lines[-2:])
+    run = Run(path)
+    if not run.history:
+        return f'{run.state}, no epoch'
+    best, at = math.nan, run.history[0]['epoch']
+    for row in run.history:
+        value = as_number(row.get(selection.monitor))
+        if value is not None and selection.is_better(value, best):
+            best, at = value, row['epoch']
+    return f'{run.state} after epoch {run.done}, best {selection.monitor} {best:.6g} in epoch {at}'

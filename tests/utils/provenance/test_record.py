@@ -332,7 +332,7 @@ def test_one_among_a_thousand_runs_broken_ones_and_others_is_found(runs):
     args = SimpleNamespace(checkpoints_dir=str(runs), model_dir=str(runs / 'run_3'))
     by = CheckpointSelector('val/acc', 'max')
     [line] = identical_run(args, 'ab' * 32, by)
-    assert line.endswith(f'{runs / "run_500"}, interrupted, no epoch')
+    assert line.endswith(f'{runs / "run_500"}, broken, no epoch')
     made(runs / 'newer', 'ab' * 32, '2026-02-01T00:00:00+00:00')
     assert str(runs / 'newer') in identical_run(args, 'ab' * 32, by)[0]
     assert identical_run(args, 'ab' * 32, by)[0].endswith('; 1 more')
@@ -344,21 +344,23 @@ def test_one_among_a_thousand_runs_broken_ones_and_others_is_found(runs):
     assert identical_run(args, 'ab' * 32, by) == []
 
 
-def test_what_came_of_a_run_is_told_as_far_as_it_can_be_read(tmp_path, monkeypatch):
+def test_an_earlier_run_is_described_as_far_as_it_can_be_read(tmp_path, monkeypatch):
     low, high = CheckpointSelector('val/loss', 'min'), CheckpointSelector('val/acc', 'max')
+    (tmp_path / 'args.txt').write_text('# python train.py \n--epochs=5\n', encoding='utf-8')
     (tmp_path / 'history.csv').write_text(
         'epoch,val/acc,val/loss\n1,0.5,nan\n2,0.75,0.25\n3,0.7,0.5\n4,0.', encoding='utf-8'
     )
-    assert run_summary(tmp_path, high) == 'interrupted after epoch 4, best val/acc 0.75 in epoch 2'
-    assert run_summary(tmp_path, low) == 'interrupted after epoch 3, best val/loss 0.25 in epoch 2'
+    assert run_summary(tmp_path, high) == 'killed after epoch 3, best val/acc 0.75 in epoch 2'
+    assert run_summary(tmp_path, low) == 'killed after epoch 3, best val/loss 0.25 in epoch 2'
     (tmp_path / 'lock').touch()
-    assert run_summary(tmp_path, high).startswith('interrupted'), 'a lock that a killed process has left'
-    monkeypatch.setattr(lock, 'fcntl', None)
-    assert run_summary(tmp_path, high).startswith('running after epoch 4')
-    (tmp_path / 'log.txt').write_text('epoch 4\nbest: val/acc 0.75 in epoch 2\ntest it: x\n', encoding='utf-8')
-    assert run_summary(tmp_path, high).startswith('finished after epoch 4')
-    (tmp_path / 'history.csv').write_bytes(b'\xff\0\n1')
-    assert run_summary(tmp_path, high) == 'finished, no epoch'
+    assert run_summary(tmp_path, high).startswith('killed'), 'a lock that a killed process has left'
+    with monkeypatch.context() as without_locks:
+        without_locks.setattr(lock, 'fcntl', None)
+        assert run_summary(tmp_path, high).startswith('running after epoch 3')
+    (tmp_path / 'log.txt').write_text('epoch 3\nstopped after epoch 3 by --patience\n', encoding='utf-8')
+    assert run_summary(tmp_path, high).startswith('stopped after epoch 3')
+    (tmp_path / 'history.csv').unlink()
+    assert run_summary(tmp_path, high) == 'stopped, no epoch'
 
 
 @pytest.mark.parametrize(
