@@ -1,4 +1,7 @@
-"""Many short calls on all cores, in forked processes; threads would run them one after another."""
+"""Many short calls on all cores, in forked processes; threads would run them one after another.
+
+concurrent.futures is not used: its forked workers wait for ever if their parent is killed.
+"""
 
 import heapq
 import multiprocessing

@@ -1,7 +1,7 @@
-"""Text on images in any script: each character in a font that has it.
+"""Text on images in any script, each in one font that has all its characters.
 
-ASCII is written in Pillow's own font. Other characters are looked up in the font that comes with matplotlib, then in
-the fonts of the system that matplotlib finds; matplotlib is imported only if such characters occur.
+ASCII is written in Pillow's own font. For other text, the first font that has all characters is used: the font that
+comes with matplotlib, or a font of the system that matplotlib finds. matplotlib is imported only for such text.
 """
 
 import unicodedata
@@ -35,7 +35,8 @@ BUNDLED_FONT = Face('')
 
 def length(text, size):
     """Return the width of a text in pixels (int)."""
-    return round(sum(_font(face, size).getlength(part) for face, part in split_by_font(text)))
+    face, drawn = drawable(text)
+    return round(_font(face, size).getlength(drawn))
 
 
 def line_height(size):
@@ -53,11 +54,8 @@ def write(draw, place, text, size, colour):
         size: of the font, pixels.
         colour: (r, g, b).
     """
-    left, base = place[0], place[1] + size
-    for face, part in split_by_font(text):
-        font = _font(face, size)
-        draw.text((left, base), part, fill=colour, font=font, anchor='ls')
-        left += font.getlength(part)
+    face, drawn = drawable(text)
+    draw.text((place[0], place[1] + size), drawn, fill=colour, font=_font(face, size), anchor='ls')
 
 
 def wrapped(text, size, width, most):
@@ -127,36 +125,28 @@ def note_of_fonts(names):
 
 
 def missing_characters(text):
-    """Return the characters of a text (str) that no installed font has."""
-    return ''.join(dict.fromkeys(character for character in _clean(text) if face_of(character) is None))
+    """Return the characters of a text (str) that the font of the text does not have: see `face_of`."""
+    return face_of(_clean(text))[1]
 
 
 def families_of(texts):
-    """Return the font families (list of str) in which matplotlib has all characters of the texts."""
+    """Return the font families (list of str) in which matplotlib has the characters of the texts."""
     import_matplotlib()
     from matplotlib import font_manager
 
-    faces = {face_of(character): None for text in texts for character in _clean(text)}
     families = ['DejaVu Sans']
-    for face in faces:
-        if face not in (None, BUNDLED_FONT):
+    for face in dict.fromkeys(face_of(_clean(text))[0] for text in texts):
+        if face != BUNDLED_FONT:
             font_manager.fontManager.addfont(face.path)
             families.append(font_manager.FontProperties(fname=face.path).get_name())
     return list(dict.fromkeys(families))
 
 
-def split_by_font(text):
-    """Return a text as parts of one font each: list of (Face, str). Characters that no font has become '?'."""
-    parts, text = [], _clean(text)
-    latin = BUNDLED_FONT if text.isascii() else Face(_files()[0])  # so that Ägypten has one font
-    for character in text:
-        face = latin if character.isascii() else face_of(character)
-        face, character = (latin, '?') if face is None else (face, character)
-        if parts and parts[-1][0] == face:
-            parts[-1][1].append(character)
-        else:
-            parts.append((face, [character]))
-    return [(face, ''.join(characters)) for face, characters in parts]
+def drawable(text):
+    """Return the Face of a text, and the text (str) with '?' for each character that the font does not have."""
+    text = _clean(text)
+    face, missing = face_of(text)
+    return face, ''.join('?' if character in missing else character for character in text)
 
 
 def _clean(text):
@@ -167,15 +157,20 @@ def _clean(text):
 
 
 @cache
-def face_of(character):
-    """Return the first Face that has a character (str of length 1), or None."""
-    if character.isascii():
-        return BUNDLED_FONT
+def face_of(text):
+    """Return the Face that has the most characters of a text, and the characters (str) that it does not have."""
+    if text.isascii():
+        return BUNDLED_FONT, ''
+    needed = list(dict.fromkeys(text))
+    best = BUNDLED_FONT, ''.join(character for character in needed if not character.isascii())
     for path in _files():
         font = _coverage(path)
-        if font is not None and font.get_char_index(ord(character)) and _draws(path, character):
-            return Face(path, _face_number(path))
-    return None
+        missing = [] if font is None else [each for each in needed if not font.get_char_index(ord(each))]
+        if font is not None and len(missing) < len(best[1]) and _draws(path, needed, missing):
+            best = Face(path, _face_number(path)), ''.join(missing)
+            if not missing:
+                break
+    return best
 
 
 @cache
@@ -204,10 +199,11 @@ def _coverage(path):
         return None
 
 
-def _draws(path, character):
-    """Return whether Pillow can draw a character (bool): it cannot scale fonts of coloured bitmaps."""
+def _draws(path, needed, missing):
+    """Return whether Pillow can draw the first character that a font has (bool): it cannot scale coloured bitmaps."""
+    first = next(each for each in needed if each not in missing and not each.isascii())
     try:
-        return _font(Face(path), 16).getmask(character).getbbox() is not None
+        return _font(Face(path), 16).getmask(first).getbbox() is not None
     except OSError:
         return False
 

@@ -29,7 +29,8 @@ class RunLock:
     """A file `lock` in the run directory with the host and process id, locked by the operating system.
 
     The system releases the lock when the process ends in any way; a leftover file does not lock. fcntl locks also work
-    between machines that share a file system, and worker processes do not inherit them.
+    between machines that share a file system, and worker processes do not inherit them. filelock uses flock, which
+    workers inherit: a killed run would stay locked until its last worker has ended.
 
     Args:
         directory: run directory.

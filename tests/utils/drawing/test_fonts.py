@@ -28,12 +28,12 @@ def no_system_fonts(monkeypatch):
 
 
 def test_ascii_takes_no_other_font():
-    assert fonts.split_by_font('pred: cat') == [(fonts.BUNDLED_FONT, 'pred: cat')]
+    assert fonts.drawable('pred: cat') == (fonts.BUNDLED_FONT, 'pred: cat')
     assert fonts.length('cat', 20) == pytest.approx(fonts.length('cat', 40) / 2, abs=2)
 
 
 def test_accents_are_of_the_font_of_their_word_and_however_they_are_stored():
-    [(face, text)] = fonts.split_by_font('pred: A\u0308gypten')  # as macOS names files
+    face, text = fonts.drawable('pred: A\u0308gypten')  # as macOS names files
     assert (face.path.endswith('DejaVuSans.ttf'), text) == (True, 'pred: Ägypten')
     assert fonts.class_label(0, ['Ägypten']) == 'Ägypten'
 
@@ -43,7 +43,7 @@ def test_characters_that_no_font_has_are_not_drawn_as_boxes(no_system_fonts):
     assert fonts.class_label(2, ['a', 'b', '猫']) == '2'
     assert fonts.class_label(0, ['猫 (cat)']) == '0 (cat)'
     assert np.array_equal(drawn('猫 é'), drawn('? é'))
-    assert [text for _, text in fonts.split_by_font('a猫')] == ['a?']
+    assert fonts.drawable('a猫')[1] == 'a?'
 
 
 def test_missing_fonts_are_reported_once_with_a_remedy(no_system_fonts):
@@ -54,16 +54,16 @@ def test_missing_fonts_are_reported_once_with_a_remedy(no_system_fonts):
 
 
 def test_invisible_characters_and_tabs_are_no_boxes():
-    assert [text for _, text in fonts.split_by_font('a\u200db\tc')] == ['ab c']
-    assert [text for _, text in fonts.split_by_font(MISSING)] == ['?']
+    assert fonts.drawable('a\u200db\tc')[1] == 'ab c'
+    assert fonts.drawable(MISSING)[1] == '?'
 
 
 def test_chinese_is_drawn_where_a_font_has_it():
-    face = fonts.face_of('猫')
-    if face is None:
+    face, missing = fonts.face_of('猫')
+    if missing:
         pytest.skip('no font with Chinese is installed here')
     assert fonts.class_label(0, ['猫']) == '猫'
-    assert fonts.split_by_font('猫 cat')[0] == (face, '猫')
+    assert fonts.drawable('猫 cat') == (face, '猫 cat')
     ink, other = drawn('猫'), drawn('狗')
     assert 30 < (ink < 128).sum() < 300
     assert not np.array_equal(ink, other)  # as two boxes would be
@@ -74,8 +74,8 @@ def test_chinese_is_drawn_where_a_font_has_it():
 
 
 def test_a_collection_gives_the_face_of_simplified_chinese():
-    face = fonts.face_of('直')
-    if face is None or 'CJK' not in face.path or not face.path.endswith('.ttc'):
+    face, missing = fonts.face_of('直')
+    if missing or 'CJK' not in face.path or not face.path.endswith('.ttc'):
         pytest.skip('Noto Sans CJK is not installed here')
     assert fonts._font(face, 16).getname()[0].endswith('SC')
 
@@ -84,7 +84,7 @@ def test_a_damaged_font_is_passed_over(tmp_path, monkeypatch):
     (tmp_path / 'torn.ttf').write_bytes(b'\0\1\0\0' + b'x' * 50)
     monkeypatch.setattr(fonts, '_files', lambda: [str(tmp_path / 'torn.ttf'), str(tmp_path / 'gone.ttf')])
     fonts.face_of.cache_clear()
-    assert fonts.face_of('é') is None
+    assert fonts.face_of('é') == (fonts.BUNDLED_FONT, 'é')
     fonts.face_of.cache_clear()
 
 
@@ -115,4 +115,4 @@ def test_a_class_without_a_name_is_written_as_its_number():
 def test_matplotlib_gets_families_that_have_the_characters():
     families = fonts.families_of(['cat', 'Ägypten', '猫'])
     assert families[0] == 'DejaVu Sans'
-    assert len(families) == 1 + (fonts.face_of('猫') is not None)
+    assert len(families) == 1 + (not fonts.missing_characters('猫'))
