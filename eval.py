@@ -441,7 +441,7 @@ def main(argv=None):
     given = argv if isinstance(argv, Options) else parse_test_command(argv)
     checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
     then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
-    if given.code == 'then':
+    if given.code not in ('now', 'both'):
         return
     args = prepare_test_args(given, recorded_args(checkpoint))
     args.code = 'now'

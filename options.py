@@ -474,9 +474,12 @@ def _add_checks(parser):
 def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
-    group.add_argument('--code', default='now', choices=['now', 'then', 'both'], repeated=False,
+    group.add_argument('--code', default='now', type=existing_path_or('now', 'then', 'both'), repeated=False,
+                       metavar='{now,then,both,FILE}',
                        help='then: test with the code of the run, from the source.zip beside the checkpoint, whose '
-                            'programs are run; both: test with that code and with the code of now, and compare')
+                            'programs are run; both: test with that code and with the code of now, and compare; a '
+                            'file: test with the code in this archive, such as checkpoints/.code/<hash>.zip of an '
+                            'earlier test')
     group.add_argument('--trust_code', needs=CODE, action=Flag, repeated=False, typed_only=True,
                        help='run the programs of --code then without asking, even if no run of yours is known to have '
                             'written them: only if you trust their author')

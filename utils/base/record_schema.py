@@ -95,7 +95,7 @@ RESUME = {
 # A line of ledger.jsonl: eval.Evaluator.write_ledger_line.
 LEDGER_LINE = {
     **dict.fromkeys('date run checkpoint checkpoint_sha256 task model_type list data_sha256'.split(), str),
-    **dict.fromkeys('code commit command directory result_dir'.split(), str),
+    **dict.fromkeys('code source commit command directory result_dir'.split(), str),
     'values': Needed({EACH: NUMBER}),
     'epoch': count,
     'samples': count,

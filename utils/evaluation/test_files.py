@@ -12,10 +12,11 @@ from options import tested_options
 from utils.base.csv_text import escape_cell
 from utils.base.regular_files import naming, open_regular, write_regular_text
 from utils.provenance.environment import iso_timestamp
-from utils.provenance.project_source import code_hash, read_files
+from utils.provenance.kept_code import keep_code
+from utils.provenance.project_source import code_hash, files_hash, kept_files, read_files
 from utils.provenance.recorded_code import code_provenance, original_command
 from utils.runs.checkpoint import file_hash
-from utils.runs.ledger import replace_nonfinite, run_of
+from utils.runs.ledger import ledger_of, replace_nonfinite, run_of
 from utils.runs.result_directory import LEDGER_LINE
 
 
@@ -26,7 +27,7 @@ def provenance_of(evaluator, seen):
         evaluator: eval.Evaluator.
         seen: number of samples (int).
     """
-    args, then = evaluator.args, evaluator.trained_on
+    args, then, files = evaluator.args, evaluator.trained_on, read_files()
     facts = {
         'checkpoint': args.load_model_path,
         'checkpoint sha256': file_hash(args.load_model_path),
@@ -40,7 +41,8 @@ def provenance_of(evaluator, seen):
         **code_provenance(),
         'command': original_command(),
         'directory': os.getcwd(),
-        'code sha256': code_hash(read_files()),
+        'code sha256': code_hash(files),
+        'source sha256': files_hash(kept_files(files)),
         'git commit': (evaluator.git['commit'] or 'not known') + ', and changes' * bool(evaluator.git['changed']),
     }
     if then.get('sha256'):
@@ -49,7 +51,7 @@ def provenance_of(evaluator, seen):
 
 
 def write_ledger_line(evaluator, results, provenance, place):
-    """Write what the ledger gets of the test: see utils.runs.result_directory.atomic_results.
+    """Write what the ledger gets of the test (see utils.runs.result_directory.atomic_results), and keep its code.
 
     Args:
         evaluator: eval.Evaluator.
@@ -58,6 +60,9 @@ def write_ledger_line(evaluator, results, provenance, place):
         place: the directory (str) that the test's files are going to be in.
     """
     args, run = evaluator.args, run_of(evaluator.args.load_model_path)
+    ledger = ledger_of(args.load_model_path, args.checkpoints_dir)
+    for note in keep_code(ledger.parent, provenance['source sha256'], place):
+        evaluator.say(note)
     line = {
         'date': iso_timestamp(),
         'values': results,
@@ -72,6 +77,7 @@ def write_ledger_line(evaluator, results, provenance, place):
         'samples': int(provenance['samples']),
         'options': tested_options(args, evaluator.trained),
         'code': provenance['code sha256'],
+        'source': provenance['source sha256'],
         'commit': evaluator.git['commit'],
         'command': provenance['command'],
         'directory': provenance['directory'],

@@ -486,11 +486,16 @@ def existing_list(text):
     return text if text == NO_LIST else existing_path(text)
 
 
-def existing_path_or(word):
-    """Return an argparse type: `existing_path`, or `word` (str) itself."""
+def existing_path_or(*words):
+    """Return an argparse type: `existing_path`, or one of `words` (str) itself."""
 
     def convert(text):
-        return text if text == word else existing_path(text)
+        if text in words:
+            return text
+        try:
+            return existing_path(text)
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentTypeError(f'{error}, and is not {" or ".join(words)}') from None
 
     return convert
 

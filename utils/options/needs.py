@@ -136,7 +136,7 @@ PROCESSES = Need(
 )
 CODE = Need(
     lambda args: args.code != 'now',
-    'requires --code then or --code both',
+    'requires --code then, --code both or --code FILE',
     '',
     '--code then',
 )

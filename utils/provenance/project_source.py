@@ -36,6 +36,7 @@ NON_RUN_DIRECTORIES = (
     '.run',
     '.github',
 )  # directories whose code takes no part in a run
+DOCUMENTS = ('.md', '.rst')
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip archive
 
 
@@ -169,7 +170,21 @@ def is_run_code(name):
 
 def code_hash(files):
     """Return the SHA-256 (str) of the run code among `files` (dict from relative path to bytes)."""
+    return files_hash({name: data for name, data in files.items() if is_run_code(name)})
+
+
+def files_hash(files):
+    """Return the SHA-256 (str) of the names and contents of `files` (dict from relative path to bytes)."""
     digest = hashlib.sha256()
-    for name in sorted(filter(is_run_code, files)):
+    for name in sorted(files):
         digest.update(name.encode() + b'\0' + hashlib.sha256(files[name]).digest())
     return digest.hexdigest()
+
+
+def kept_files(files):
+    """Return those of `files` (dict from relative path to bytes) that a run or test may read: no test, script, text."""
+    return {
+        name: data
+        for name, data in files.items()
+        if name.partition('/')[0] not in NON_RUN_DIRECTORIES and not name.endswith(DOCUMENTS)
+    }

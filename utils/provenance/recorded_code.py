@@ -1,8 +1,10 @@
-"""eval.py --code then and both: tests a checkpoint with the code of its run, in a separate process.
+"""eval.py --code: tests a checkpoint with the code of its run, or of an earlier test, in a separate process.
 
-Each run saves its code in source.zip, and each checkpoint names the archive. Imports no torch.
+Each run saves its code in source.zip, and each checkpoint names the archive; the code of tests is kept by
+utils/provenance/kept_code.py. Imports no torch.
 """
 
+import hashlib
 import json
 import os
 import subprocess
@@ -14,11 +16,12 @@ from pathlib import Path
 from utils.base.ending_signals import ALWAYS_HANDLED_SIGNALS, TERMINAL_SIGNALS, free_signals, handle_signals
 from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission
-from utils.base.regular_files import read_regular_text
+from utils.base.regular_files import read_regular_bytes, read_regular_text
 from utils.options.arguments import underscored
 from utils.provenance.environment import command_line
 from utils.provenance.source_archive import read_archive, unpack_cached
 
+OWN = "the run's own"
 CODE_VARIABLE = 'DANLU_CODE'  # environment variable that tells the other process its archive and command
 INTERRUPT_GRACE_SECONDS = 3.0  # until Ctrl-C is forwarded to a process that the terminal has signalled itself
 
@@ -36,14 +39,16 @@ def test_with_recorded_code(parser, args, checkpoint):
         SystemExit: the test failed; has its exit status.
     """
     given = {name: getattr(args, name) for name in args.given}
-    path, sha256 = find_archive(checkpoint, given['load_model_path'])
+    path, sha256 = chosen_archive(given['code'], checkpoint, given['load_model_path'])
     if given.get('download'):  # downloads go into the project, not into the cache
         (Path(parser.get_default('checkpoints_dir')).parent / 'datasets').mkdir(exist_ok=True)
-    told = {'archive': str(path), 'sha256': sha256, 'command': original_command()}
+    whose = OWN if given['code'] in ('then', 'both') else 'that of the archive'
+    told = {'archive': str(path), 'sha256': sha256, 'command': original_command(), 'whose': whose}
     files = read_archive(path, sha256)
-    whose = check_permission(path, sha256, given.get('trust_code', False))
+    permission = check_permission(path, sha256, given.get('trust_code', False))
     with unpack_cached(files, sha256) as place:
-        print(f'testing with the code of the run: {path}, unpacked in {place}: {whose}', flush=True)
+        what = 'the code of the run: ' if whose == OWN else 'the code of '
+        print(f'testing with {what}{path}, unpacked in {place}: {permission}', flush=True)
         start = [sys.executable, str(place / 'eval.py'), *recorded_code_arguments(parser, args.words, given)]
         said = run_forwarding(start, {**os.environ, CODE_VARIABLE: json.dumps(told)})
     if not said.get('results'):
@@ -52,6 +57,24 @@ def test_with_recorded_code(parser, args, checkpoint):
 
 
 test_with_recorded_code.__test__ = False  # pytest would take it for a test
+
+
+def chosen_archive(code, checkpoint, path):
+    """Return the Path and the SHA-256 (str) of the archive that --code chooses.
+
+    Args:
+        code: 'then' or 'both' for the archive of the run, or the path of an archive (str).
+        checkpoint, path: as for `find_archive`.
+
+    Raises:
+        DanluError: there is no archive.
+    """
+    if code in ('then', 'both'):
+        return find_archive(checkpoint, path)
+    try:
+        return Path(code), hashlib.sha256(read_regular_bytes(code)).hexdigest()
+    except OSError as error:
+        raise DanluError(f'--code: {code} cannot be read: {error.strerror}') from error
 
 
 def find_archive(checkpoint, path):
@@ -141,9 +164,9 @@ def forward_signals(process):
 
 
 def code_provenance():
-    """Return the `code` line for result.txt (dict of str) if this process runs the code of a run, else {}."""
+    """Return the `code` line for result.txt (dict of str) if this process runs the code of an archive, else {}."""
     told = json.loads(os.environ.get(CODE_VARIABLE, '{}'))
-    return {'code': f"the run's own, {told['archive']} ({told['sha256']})"} if told else {}
+    return {'code': f'{told.get("whose", OWN)}, {told["archive"]} ({told["sha256"]})'} if told else {}
 
 
 def original_command():

@@ -27,6 +27,7 @@ KEYS = {
     'list sha256': 'data_sha256',
     'code': 'made_by',  # written by eval.py --code then
     'code sha256': 'code',
+    'source sha256': 'source',
 }
 
 

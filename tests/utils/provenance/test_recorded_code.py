@@ -271,13 +271,13 @@ def checkpoint_of(folder, files):
     return folder / 'best.pth'
 
 
-def then(*words):
+def then(*words, code='then'):
     """Start eval.main in this process, whose child has nothing on its stdin."""
     with open(os.devnull, encoding='utf-8') as nothing:
         before = os.dup(0)
         os.dup2(nothing.fileno(), 0)
         try:
-            eval_py.main([*map(str, words), '--code', 'then'])
+            eval_py.main([*map(str, words), '--code', str(code)])
         finally:
             os.dup2(before, 0)
             os.close(before)
@@ -303,6 +303,21 @@ def test_it_is_started_as_this_one_was(other, tmp_path, monkeypatch, capfd):
     assert f': the programs of your run {tmp_path / "run"}, 20' in lines[0]
     assert lines[1:] == ['wörds', f'results: {tmp_path}']
     assert said.err == 'progress\n'
+
+
+def test_the_code_of_a_given_archive_is_run(other, tmp_path, capfd):
+    kept = other.with_name('source.zip').rename(tmp_path / 'kept.zip')
+    then('--load_model_path', other, code=kept)
+    seen = json.loads((tmp_path / 'seen.json').read_text())
+    assert seen['told']['archive'] == str(kept) and seen['told']['whose'] == 'that of the archive'
+    assert '--code' not in seen['words']
+    assert capfd.readouterr().out.startswith(f'testing with the code of {kept}, unpacked in ')
+    kept.write_bytes(b'no archive')
+    with pytest.raises(DanluError, match=r'kept\.zip is damaged or no zip archive'):
+        then('--load_model_path', other, code=kept)
+    with pytest.raises(SystemExit):
+        then('--load_model_path', other, code='than')
+    assert "'than' does not exist" in (said := capfd.readouterr().err) and 'is not now or then or both' in said
 
 
 @pytest.mark.parametrize(
