@@ -123,6 +123,7 @@ class Maker:
         head = {'checkpoint': line['checkpoint'], 'checkpoint sha256': line['checkpoint_sha256'], 'epoch': 5,
                 'list': line['list'], 'list sha256': line['data_sha256'], 'samples': 1000,
                 'date': f'{date:%Y-%m-%d %H:%M:%S %z}', 'command': line['command']}  # fmt: skip
+        head |= {'source sha256': line['source']} if 'source' in line else {}
         lines = [f'# {key}: {value}' for key, value in head.items()]
         lines += [f'{key}: {value!r}' for key, value in sorted(values.items())]
         (directory / 'result.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')

@@ -1,4 +1,8 @@
-"""Show the differences between two runs in options, code, data, environment and results: runs.py diff A B."""
+"""Show the differences between two runs or tests in options, code, data, environment and results: runs.py diff A B.
+
+A test is given by its directory, checkpoints/lenet_exp/best/val_digits_exp, or by a result.1.txt in it. A test and a
+run are compared in the options that both have, in the code, and in the values of the run's best epoch.
+"""
 
 import argparse
 import difflib
@@ -6,7 +10,9 @@ import hashlib
 from pathlib import Path
 
 from options import train_parser
+from scripts.run_commands.diff_tests import NOT_COMPARED_OPTIONS, find_test, side_of_run, side_of_test
 from scripts.run_commands.run_code import archived_files
+from utils.base.known_archives import SHA256
 from utils.base.text_table import printable, span_text, table, terminal_width
 from utils.options.args_file import options_of
 from utils.options.arguments import option_line
@@ -38,12 +44,16 @@ MAX_FILES = 4  # files in a summary of components
 
 def add_arguments(parser):
     """Add the arguments of the command."""
-    parser.add_argument('runs', nargs=2, metavar='RUN', help='names of the runs')
+    parser.add_argument('runs', nargs=2, metavar='RUN', help='names of the runs, or directories of tests')
     parser.add_argument('--code', action='store_true', help='also show the diff of the source files')
 
 
 def run(args):
     """Print the differences."""
+    tests = [find_test(name, args.checkpoints_dir) for name in args.runs]
+    if any(tests):
+        diff_tests(args, tests)
+        return
     a, b = (find_run(name, args.checkpoints_dir) for name in args.runs)
     sections = {
         'options': options_rows(a, b),
@@ -57,16 +67,61 @@ def run(args):
     for side, each in (('A', a), ('B', b)):
         started = f', started {each.started:%Y-%m-%d %H:%M}' if each.started else ''
         print(printable(f'{side}  {each.name}  ({each.state}{started})'))
+    print_sections(sections)
+    if lines := remarks(a, b):
+        print('', *lines, sep='\n')
+    if args.code:
+        print('', *map(printable, source_diff([a.name, b.name], *map(archived_files, (a, b)))), sep='\n')
+
+
+def diff_tests(args, tests):
+    """Print the differences between two tests, or a test and a run; `tests`: a dict each, or None for a run."""
+    a, b = (
+        side_of_test(test, args.checkpoints_dir) if test else side_of_run(find_run(name, args.checkpoints_dir))
+        for name, test in zip(args.runs, tests, strict=True)
+    )
+    for side, each in (('A', a), ('B', b)):
+        print(printable(f'{side}  {each.name}'))
+
+    def compared(name):
+        return name not in NOT_COMPARED | NOT_COMPARED_OPTIONS and name in a.options and name in b.options
+
+    both = [each for each in (a, b) if each.facts]
+    sections = {
+        'options': differing_rows(a.options, b.options, option_text, compared),
+        'test': differing_rows(a.facts, b.facts, fact_text) if len(both) == 2 else [],
+        'code': file_rows(a.files, b.files, any_file) if a.files and b.files else [],
+        'results': differing_rows(a.values, b.values, lambda text: text or 'none', lambda name: '/' not in name),
+    }
+    print_sections(sections)
+    for side, each in (('A', a), ('B', b)):
+        if not each.files:
+            same = 'has the same hash' if a.code == b.code else 'has another hash'
+            print(f'\nthe code of {side} was not kept, so its files are not compared; it {same}')
+    if args.code:
+        print('', *map(printable, source_diff(['A', 'B'], a.files, b.files, any_file)), sep='\n')
+
+
+def any_file(name):
+    """Return True: of the code of a test, which has no scripts and texts, each file is compared."""
+    return True
+
+
+def print_sections(sections):
+    """Print a table for each section with rows ({title: list of rows})."""
     if not any(sections.values()):
         print('no difference')
     for title, rows in sections.items():
         if rows:
             lines, _ = table([title, 'A', 'B'], rows, terminal_width(), flexible=(title, 'A', 'B'))
             print('', *lines, sep='\n')
-    if lines := remarks(a, b):
-        print('', *lines, sep='\n')
-    if args.code:
-        print('', *map(printable, source_diff(a, b)), sep='\n')
+
+
+def fact_text(value):
+    """Return a fact of a test as text (str); hashes are shortened."""
+    if value is None:
+        return 'not recorded'
+    return value[:HASH_DIGITS] if SHA256.fullmatch(value) else value
 
 
 def differing_rows(a, b, show, keep=lambda name: True):
@@ -136,11 +191,15 @@ def code_rows(a, b):
     codes = [each.recorded('code') for each in (a, b)]
     if None in codes or codes[0] == codes[1]:
         return rows
-    files = ({name: hashlib.sha256(content).hexdigest() for name, content in archived_files(each).items()}
-             for each in (a, b))  # fmt: skip
-    return rows + differing_rows(
-        *files, lambda digest: 'missing' if digest is None else digest[:HASH_DIGITS], is_run_code
+    return rows + file_rows(*map(archived_files, (a, b)))
+
+
+def file_rows(ours, theirs, keep=is_run_code):
+    """Return the source files that differ (list of rows); both: dict from relative path to bytes."""
+    hashes = (
+        {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} for files in (ours, theirs)
     )
+    return differing_rows(*hashes, lambda digest: 'missing' if digest is None else digest[:HASH_DIGITS], keep)
 
 
 def data_rows(a, b):
@@ -248,17 +307,21 @@ def equal_epochs(a, b):
     return count
 
 
-def source_diff(a, b):
-    """Return the unified diff of two runs' source files (list of str, lines)."""
-    ours, theirs = archived_files(a), archived_files(b)
+def source_diff(sides, ours, theirs, keep=is_run_code):
+    """Return the unified diff (list of str, lines) of the source files of two `sides` (names, list of str).
+
+    Args:
+        ours, theirs: dict from relative path to bytes; {} if there is no readable archive.
+        keep: function(name) -> whether a difference of the file is shown (bool).
+    """
     if not (ours and theirs):
-        missing = [each.name for each, files in ((a, ours), (b, theirs)) if not files]
+        missing = [side for side, files in zip(sides, (ours, theirs), strict=True) if not files]
         return [f'no readable source.zip: {", ".join(missing)}']
     names, lines = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)), []
-    for name in filter(is_run_code, names):
+    for name in filter(keep, names):
         texts = [files.get(name, b'').decode('utf-8', 'replace').splitlines() for files in (ours, theirs)]
-        lines += difflib.unified_diff(*texts, f'{a.name}/{name}', f'{b.name}/{name}', lineterm='')
-    if others := [name for name in names if not is_run_code(name)]:
+        lines += difflib.unified_diff(*texts, *(f'{side}/{name}' for side in sides), lineterm='')
+    if others := [name for name in names if not keep(name)]:
         lines.append(f'other files that differ and do not affect runs: {", ".join(others)}')
     return lines or ['the source files are equal']
 

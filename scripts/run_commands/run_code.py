@@ -1,11 +1,15 @@
-"""The source code of a run, from its source.zip, and whether it differs from today's code."""
+"""The source code of a run or test, from its archive, and whether it differs from today's code."""
 
 import zipfile
 import zlib
 from functools import lru_cache
+from pathlib import Path
 
+from utils.base.known_archives import SHA256
 from utils.base.regular_files import regular
+from utils.provenance.kept_code import kept_archive
 from utils.provenance.project_source import code_hash, read_files
+from utils.runs.run import Run
 
 MAX_FILE_BYTES = 4 * 2**20  # per file in an archive
 MAX_ARCHIVE_BYTES = 64 * 2**20
@@ -25,16 +29,33 @@ def code_line(code):
 
 
 def archived_files(run):
-    """Return the source files of a run (dict from relative path to bytes); {} without an archive.
+    """Return the source files of a run (dict from relative path to bytes); {} without an archive."""
+    return {} if run.archive is None else files_in(run.path / run.archive)
+
+
+def kept_archive_of(test, checkpoints_dir):
+    """Return the path of the archive with the code of a test (dict, see results.py), or None if there is none.
+
+    A test before archives of tests were kept has that of its run, if the run's code was the same.
+    """
+    owner, digest = test.get('owner'), test.get('source')
+    for directory in [*([owner.parent] if owner else []), Path(checkpoints_dir)]:
+        if isinstance(digest, str) and SHA256.fullmatch(digest) and kept_archive(directory, digest).is_file():
+            return kept_archive(directory, digest)
+    run = Run(owner) if owner else None
+    if run and run.archive and isinstance(test.get('code'), str) and run.recorded('code') == test['code']:
+        return run.path / run.archive
+    return None
+
+
+def files_in(path):
+    """Return the files (dict from relative path to bytes) in an archive; those that can be read if it is damaged.
 
     The archive is not trusted: nothing is written to disk, and at most MAX_ARCHIVE_BYTES are unpacked.
     """
-    name = run.archive
-    if name is None:
-        return {}
     files, remaining = {}, MAX_ARCHIVE_BYTES
     try:
-        with zipfile.ZipFile(regular(run.path / name)) as archive:
+        with zipfile.ZipFile(regular(path)) as archive:
             for info in archive.infolist():
                 if info.is_dir() or info.file_size > MAX_FILE_BYTES or remaining <= 0:
                     continue

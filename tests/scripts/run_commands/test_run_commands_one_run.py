@@ -1,6 +1,7 @@
 """runs.py diff, command, note and rm, and how a run is named."""
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.command import effective_value
 from scripts.run_commands.run_code import MAX_FILE_BYTES, code_today
 from utils.options.args_file import options_of
+from utils.provenance.kept_code import kept_archive
+from utils.provenance.project_source import files_hash, zip_bytes
 from utils.runs.lock import RunLock
 
 DAY = datetime.timedelta(days=1)
@@ -414,3 +417,65 @@ def test_wrong_names(maker, call, name, message):
         called = call(*words)
         assert called.status == 2
         assert message in called.error
+
+
+# --- diff of tests
+
+
+def kept(maker, **files):
+    """Keep the code of a test, a dict from a name such as `model__net` to text, and return its hash."""
+    files = {f'{name.replace("__", "/")}.py': text.encode() for name, text in files.items()}
+    path = kept_archive(maker.root, files_hash(files))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(zip_bytes(files))
+    return files_hash(files)
+
+
+def test_two_tests_of_a_checkpoint_are_compared_in_code_data_and_values(maker, call):
+    run = maker.run('a', [0.5, 0.6])
+    facts = {'code': 'c' * 64, 'source': kept(maker, model__net='x = 1\n', eval='y\n')}
+    first = maker.test(run, {'acc': 0.6, 'loss': 1.0, 'acc_class/1': 0.5}, name='one', **facts)
+    facts = {'code': 'd' * 64, 'source': kept(maker, model__net='x = 2\n', eval='y\n')}
+    second = maker.test(run, {'acc': 0.5, 'loss': 1.0}, name='two', data_sha256='e' * 64, **facts)
+    for directory, size in ((first, 8), (second, 16)):
+        (directory / 'args.txt').write_text(f'# python eval.py @args.txt\n--batch_size={size}\n--save_prefix=x\n')
+    called = call('diff', 'a/best/val_one_exp', str(second), '--code')
+    assert sections(called.text) == {
+        'options': {'batch_size': ('8', '16')},
+        'test': {
+            'data_sha256': ('b' * 12, 'e' * 12),
+            'list': ('/data/one.txt', '/data/two.txt'),
+        },
+        'code': {'model/net.py': (sha('x = 1\n'), sha('x = 2\n'))},
+        'results': {'acc': ('0.6', '0.5')},
+    }
+    assert called.lines[0].startswith(f'A  test {first}  (2026-01-01')
+    assert called.lines[-4:] == ['+++ B/model/net.py', '@@ -1 +1 @@', '-x = 1', '+x = 2']
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def test_an_earlier_result_and_one_whose_directory_is_gone_are_found(maker, call):
+    run = maker.run('a', [0.5, 0.6])
+    gone = maker.test(run, {'acc': 0.6}, name='gone', source=kept(maker, eval='1'))
+    shutil.rmtree(gone)
+    directory = maker.test(run, {'acc': 0.4}, name='one')
+    (directory / 'result.txt').rename(directory / 'result.1.txt')
+    maker.test(run, {'acc': 0.5}, name='one')
+    called = call('diff', 'a/best/val_one_exp/result.1.txt', 'a/best/val_one_exp')
+    assert sections(called.text) == {'results': {'acc': ('0.4', '0.5')}}
+    assert 'the code of A was not kept, so its files are not compared; it has the same hash' in called.lines
+    called = call('diff', 'a/best/val_gone_exp', 'a/best/val_one_exp')
+    assert sections(called.text)['results'] == {'acc': ('0.6', '0.5')}
+    assert 'the code of A' not in called.text and 'the code of B was not kept' in called.text
+
+
+def test_a_test_is_compared_with_the_training_of_its_checkpoint(maker, call):
+    run = maker.run('a', [0.5, 0.6])
+    write_source(run, model__net='x = 1', tests__test_net='left out')
+    test = maker.test(run, {'acc': 0.4}, name='one', source=kept(maker, model__net='x = 2'))
+    found = sections(call('diff', 'a', str(test)).text)
+    assert found == {'code': {'model/net.py': (sha('x = 1'), sha('x = 2'))}, 'results': found['results']}
+    assert found['results']['acc'] == ('0.6', '0.4')

@@ -5,8 +5,8 @@ import threading
 import zipfile
 
 import pytest
-
 from scripts.run_commands.run_index import find_runs
+
 from utils.base.known_archives import find_known_run
 from utils.base.write_errors import WriteError
 from utils.provenance import kept_code
