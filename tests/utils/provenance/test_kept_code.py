@@ -5,7 +5,6 @@ import threading
 import zipfile
 
 import pytest
-from scripts.run_commands.run_index import find_runs
 
 from utils.base.known_archives import find_known_run
 from utils.base.write_errors import WriteError
@@ -15,6 +14,7 @@ from utils.provenance.project_source import files_hash, kept_files, read_files
 from utils.provenance.source_archive import read_archive
 from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import read
+from utils.runs.run_index import find_runs
 
 FILES = {'eval.py': b'1', 'model/net.py': b'2', 'settings.json': b'{}'}
 LEFT_OUT = {'README.md': b'#', 'tests/test_x.py': b'', 'scripts/runs.py': b'', 'docs/a.txt': b''}
