@@ -117,7 +117,7 @@ def test_every_test_is_a_line_of_the_ledger(made, eval_here, tmp_path):
         **{'commit': (record['git'] or {}).get('commit'), 'directory': os.getcwd(), 'code': record['code']},
     }
     assert {name: lines[0][name] for name in expected} == expected
-    names = 'date values data_sha256 options command result_dir'.split()
+    names = 'date values data_sha256 options command result_dir source'.split()
     assert set(lines[0]) == {*expected, *names}
     assert [line['options']['batch_size'] for line in lines] == [2, 2, 3]
     found = {'mean', 'std', 'image_size', 'num_classes', 'class_names', 'load_model_path', 'result_dir'}

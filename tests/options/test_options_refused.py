@@ -391,7 +391,7 @@ REFUSED_TEST = [
     ('--trust_code=1', '--trust_code', 'takes no value'),
     ('--save_viz=1', '--save_viz', 'takes no value'),
     ('--save_outputs=1', '--save_outputs', 'takes no value'),
-    ('--code old', '--code', "invalid choice: 'old'"),
+    ('--code old', '--code', "'old' does not exist"),
     ('--viz_freq 0', '--viz_freq', 'must be at least 1'),
     ('--viz_freq all', '--viz_freq', 'not a whole number'),
     ('--result_dir val.txt', '--result_dir', "'val.txt' is not a directory"),
