@@ -14,8 +14,9 @@ from utils.base.errors import DanluError
 from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.drawing.curves import LOG, is_loss, panels_of
+from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.html_report.page import environment
-from utils.html_report.sample_images import DrawnSample, SamplePainter, page_size, resized
+from utils.html_report.sample_images import DrawnSample, SamplePainter
 from utils.html_report.sections import chart, table, value_cell
 from utils.html_report.svg_plots import LINES, over_epochs
 from utils.runs.run import as_number
@@ -183,7 +184,7 @@ class _ComparisonPainter(SamplePainter):
             return drawn
         rgb = viz.rgb_of(image)
         drawn.size = page_size(rgb.shape)
-        input_layers = [{'href': self._image_url(resized(rgb, drawn.size)), 'id': f'p{index}'}]
+        input_layers = [{'href': image_url(resized(rgb, drawn.size)), 'id': f'p{index}'}]
         metric = predictions_of(self.args.task).quality
         titles = [
             f'{letter} · {metric} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
@@ -195,7 +196,7 @@ class _ComparisonPainter(SamplePainter):
     def _layers(self, output, drawn):
         """Return the layers of a mask, which is drawn over the input, or of an image."""
         if self.target_kind != 'mask':
-            return [{'href': self._image_url(resized(viz.rgb_of(output), drawn.size))}]
+            return [{'href': image_url(resized(viz.rgb_of(output), drawn.size))}]
         labels = output.cpu().numpy()
         labels = np.where((labels >= 0) & (labels < len(self.colours)), labels, TRANSPARENT_LABEL)
-        return [{'of': f'p{drawn.index}'}, self._mask_layer(labels, self.colours, drawn.size, 'mask')]
+        return [{'of': f'p{drawn.index}'}, mask_layer(labels, self.colours, drawn.size, 'mask')]

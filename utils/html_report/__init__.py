@@ -8,5 +8,6 @@
 - confusion_matrix: layout of the matrix, most confused pairs
 - score_histograms: ROC and precision-recall curves
 - svg_plots: plots
+- embedded_images: images as data URLs
 - sample_images: draws samples
 """

@@ -17,8 +17,9 @@ from utils.base.errors import DanluError
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
 from utils.html_report.confusion_matrix import short_count
+from utils.html_report.embedded_images import MAX_LOSSLESS_SIDE
 from utils.html_report.intervals import find_intervals
-from utils.html_report.sample_images import MAX_LOSSLESS_SIDE, SamplePainter, select_groups
+from utils.html_report.sample_images import SamplePainter, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
 from utils.html_report.sections import value_cell
 from utils.html_report.task_reports import TASK_REPORTS

@@ -3,22 +3,16 @@
 An image is an <svg> with layers, so that a layer that several images share is in the file once.
 """
 
-import base64
-import io
-
 import numpy as np
 import torch
-from PIL import Image
 
 from utils import viz
 from utils.drawing.matplotlib_import import import_matplotlib
+from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import task_of
 from utils.training.precision import first_line
 
-MAX_SIDE = 480  # pixels; larger images are scaled down
-MAX_LOSSLESS_SIDE = 128  # pixels; larger images are stored as JPEG
-JPEG_QUALITY = 88
 TOP_CLASSES = 5  # number of classes whose probabilities are shown
 WRONG, RIGHT, IGNORED = 1, 0, 2
 ERROR_COLOUR = (230, 40, 20)
@@ -123,7 +117,7 @@ class SamplePainter:
         rgb = viz.rgb_of(image)
         size = page_size(rgb.shape)
         drawn.size, name = size, f'p{drawn.index}'
-        input_layer = {'href': self._image_url(resized(rgb, size)), 'id': name}
+        input_layer = {'href': image_url(resized(rgb, size)), 'id': name}
         if self.target_kind == 'mask':
             drawn.panes = self._mask_panes(input_layer, name, prediction, target, size)
         elif self.target_kind == 'picture':
@@ -133,7 +127,7 @@ class SamplePainter:
                 ('truth', target),
                 ('error', self._error_map(prediction, target)),
             ]
-            drawn.panes = [(title, [{'href': self._image_url(resized(pixels, size))}]) for title, pixels in panes]
+            drawn.panes = [(title, [{'href': image_url(resized(pixels, size))}]) for title, pixels in panes]
         else:
             drawn.panes = [('', [input_layer])]
 
@@ -147,21 +141,10 @@ class SamplePainter:
         shared_input = {'of': name}
         return [
             ('input', [input_layer]),
-            ('truth', [shared_input, self._mask_layer(truth, self.colours, size, 'mask')]),
-            ('prediction', [shared_input, self._mask_layer(prediction, self.colours, size, 'mask')]),
-            ('errors', [shared_input | {'style': 'dim'}, self._mask_layer(wrong, [None, ERROR_COLOUR], size, 'error')]),
+            ('truth', [shared_input, mask_layer(truth, self.colours, size, 'mask')]),
+            ('prediction', [shared_input, mask_layer(prediction, self.colours, size, 'mask')]),
+            ('errors', [shared_input | {'style': 'dim'}, mask_layer(wrong, [None, ERROR_COLOUR], size, 'error')]),
         ]
-
-    def _mask_layer(self, mask, colours, size, style):
-        """Return a layer: a palette PNG, transparent where a label has no colour."""
-        palette = np.zeros((256, 3), np.uint8)
-        alpha = bytearray(256)
-        for index, colour in enumerate(colours):
-            if colour is not None:
-                palette[index], alpha[index] = colour, 255
-        image = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.NEAREST)
-        image.putpalette(palette.tobytes())
-        return {'href': self._data_url(image, 'PNG', transparency=bytes(alpha), optimize=True), 'style': style}
 
     def _error_map(self, prediction, target):
         """Return the absolute error of each pixel in the colours of the map inferno, (H, W, 3) uint8."""
@@ -169,33 +152,6 @@ class SamplePainter:
 
         error = np.abs(prediction.astype(int) - target).mean(-1) / self.error_scale
         return (colormaps['inferno'](error.clip(0, 1))[..., :3] * 255).round().astype(np.uint8)
-
-    def _image_url(self, rgb):
-        """Return an image (H, W, 3) as a data URL: PNG up to MAX_LOSSLESS_SIDE, else JPEG."""
-        image = Image.fromarray(rgb)
-        if (rgb == rgb[..., :1]).all():
-            image = image.convert('L')
-        if max(image.size) <= MAX_LOSSLESS_SIDE:
-            return self._data_url(image, 'PNG', optimize=True)
-        return self._data_url(image, 'JPEG', quality=JPEG_QUALITY)
-
-    def _data_url(self, image, file_format, **options):
-        buffer = io.BytesIO()
-        image.save(buffer, file_format, **options)
-        return f'data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}'
-
-
-def page_size(shape):
-    """Return the size (width, height) in the page of an image (H, W, 3), at most MAX_SIDE."""
-    height, width = shape[:2]
-    factor = min(1.0, MAX_SIDE / max(height, width))
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def resized(rgb, size):
-    """Return an image (H, W, 3) resized to (width, height)."""
-    image = Image.fromarray(rgb)
-    return rgb if image.size == size else np.asarray(image.resize(size, Image.BOX))
 
 
 def select_groups(badness, worst, best, others, seed):
