@@ -106,7 +106,7 @@ class Evaluator(Engine):
         args: options, from options.prepare_test_args.
         checkpoint: what utils.runs.checkpoint.load_checkpoint returned for args.load_model_path, or None to read it.
         loader: of the test set, where it is at hand already; None: it is made by the options.
-        say: function(line), what is told of the test besides its results' place.
+        say: function(line), which prints what the test says.
         net: of the run or one's own, into which the checkpoint's weights are loaded, compiled or not; None: a new one.
         loss, metrics: ready-made, as train.Trainer takes them; None: those of the options.
 
@@ -207,9 +207,9 @@ class Evaluator(Engine):
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)
-        print(f'results: {self.args.result_dir}')
+        self.say(f'results: {self.args.result_dir}')
         if there:
-            print(f'report: {Path(self.args.result_dir, REPORT)}')
+            self.say(f'report: {Path(self.args.result_dir, REPORT)}')
         return results
 
     @contextmanager
@@ -348,7 +348,7 @@ def overrides(args, trained):
 
 
 def complete_test(given):
-    """Do the test of a run's best.pth, with its page, that an interruption has left undone.
+    """Do the test of a run's best.pth that an interruption has left undone; return the path of its page as report_on.
 
     Args:
         given: options of the run.
@@ -364,23 +364,25 @@ def complete_test(given):
             recover_partial(tested, folder)
         finally:
             lock.release()
-    if not is_tested(best):
-        report_on(given)
+    return Path(given.model_dir, REPORT) if is_tested(best) else report_on(given)
 
 
 def report_on(given, loader=None, net=None):
-    """Test the best.pth of a run that has ended, as `eval.py --report` does; where that fails, say so.
+    """Test the best.pth of a run that has ended; return the path of its page (Path), or None where it fails, saying so.
 
     Args:
         given, loader, net: as for `test_best`.
     """
     try:
-        test_best(given, loader, net)
+        page = test_best(given, loader, net)
+        linked = Path(given.model_dir, REPORT)
+        return linked if linked.exists() and linked.samefile(page) else page
     except WriteError as error:
         raise WriteError(f'the training is complete, but not the test of best.pth: {error}') from error
     except Exception as error:  # whatever it is, the run is complete, and its result not lost
         path = shlex.quote(os.path.join(given.model_dir, 'best.pth'))
         print(f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path {path}')
+        return None
 
 
 def test_best(given, loader=None, net=None, **parts):

@@ -66,6 +66,7 @@ from utils.training.ready_parts import check_model, may_wait_for_data, ready_los
 from utils.training.replaceable_parts import ReplaceableParts
 from utils.training.resume import RunFinished, resume_state, set_resume_state
 from utils.training.run_copy import without_failed_copy
+from utils.training.run_messages import summary_lines
 from utils.training.session import RunSession, drawn_samples, make_model_dir
 
 
@@ -401,21 +402,36 @@ class Trainer(ReplaceableParts, Engine):
 
 
 def main(argv=None):
-    """Train with the options of the command line (or `argv`, list of str)."""
+    """Train with the options of the command line (or `argv`, list of str), test best.pth, and print a summary."""
     with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
         args, trainer = run(argv)
-    if args is None or not args.report or rank_env.rank_info().rank:
+    if args is None or rank_env.rank_info().rank:
         return
+    report = test_best_epoch(args, trainer) if args.report else None
+    lines = [f'report: {report}'] * bool(report) if trainer is None else summary_lines(trainer, report)
+    print('\n'.join(lines))
+
+
+def test_best_epoch(args, trainer):
+    """Test best.pth of a finished run as `eval.py --report` does; return the path of report.html, or None without it.
+
+    Args:
+        args: options of the run.
+        trainer: its Trainer, or None if an earlier process trained.
+    """
     if not has_validation(args):
         print('no report.html: there is no validation data (--val_list none) to test best.pth on')
-        return
+        return None
     from eval import complete_test, report_on  # imported on use: training does not need it
 
     if trainer is None:
-        complete_test(args)
-    else:  # with several processes the loader has only this process's share of the samples
-        loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
-        report_on(args, loader, trainer.net if args.compile else None)
+        return complete_test(args)
+    # With several processes the loader has only this process's share of the samples.
+    loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
+    return report_on(args, loader, trainer.net if args.compile else None)
+
+
+test_best_epoch.__test__ = False  # pytest would collect it
 
 
 def run(argv):
@@ -453,6 +469,7 @@ def run(argv):
             shutil.rmtree(args.model_dir, ignore_errors=True)
     if args.dry_run or args.find_lr:
         return None, None
+    trainer.session.has_summary = True
     trainer.train()
     return args, trainer
 

@@ -323,7 +323,7 @@ def digits_run(run_program, shared):
     """Return a run of train.py on the digits: two epochs, in a process that sees no GPU."""
 
     def make(folder):
-        words = ['--epochs', 2, '--batch_size', 192, '--save_freq', 2, '--gpus', 0, '--checkpoints_dir', folder]
+        words = ['--epochs', 2, '--batch_size', 192, '--save_freq', 2, '--device', 'cpu', '--checkpoints_dir', folder]
         done = run_program('train.py', *words, fresh=True, CUDA_VISIBLE_DEVICES='')
         assert done.code == 0, done.stderr
         return finished_run(done.stdout, done.stderr, done.code)

@@ -101,5 +101,5 @@ def test_a_model_of_timm_trains_and_tests(timm, train_here, eval_here, list_data
     run = train_here(*list_data, *words, '--checkpoints_dir', tmp_path)
     assert run.directory.name == 'timm_resnet10t_exp'
     test = eval_here('--load_model_path', run.directory / 'best.pth')
-    logged = [line for line in run.stdout.splitlines() if line.startswith('best: val/acc ')]
-    assert logged[0].split()[2] == test.values['acc']
+    log = (run.directory / 'log.txt').read_text(encoding='utf-8')
+    assert f'\nbest: val/acc {test.values["acc"]} in epoch 1\n' in log

@@ -73,7 +73,7 @@ def test_focal_and_auroc_on_digits_test_as_they_trained(run_program, history_of,
     run = run_in(tmp_path)
     (row,) = history_of(run)
     assert float(row['val/auroc']) > 0.8
-    assert f'best: val/auroc {row["val/auroc"]} in epoch 1' in done.stdout
+    assert f'best: val/auroc {float(row["val/auroc"]):#.4g} in epoch 1 of 1' in done.stdout
     done = run_program('eval.py', '--load_model_path', run.directory / 'best.pth', **CPU)
     assert done.code == 0, done.stderr
     assert 'instead of what the checkpoint says' not in done.stdout

@@ -72,7 +72,7 @@ def test_best_pth_is_the_first_of_the_best_epochs(tmp_path, capsys):
     assert weights_in(run, 'best.pth') == weights_in(run, 'epoch_0002.pth') != weights_in(run)
     assert load_checkpoint(run / 'last.pth')['best'] == {'value': 0.7, 'epoch': 2}
     printed = capsys.readouterr().out
-    assert 'best: val/acc 0.7 in epoch 2' in printed
+    assert 'best: val/acc 0.7000 in epoch 2' in printed
     marked = [line.split()[1] for line in printed.splitlines() if line.endswith('  best')]
     assert marked == ['1/4', '2/4']
 

@@ -307,7 +307,7 @@ def test_without_a_val_loader_nothing_is_validated_on(tmp_path, capsys):
     said = capsys.readouterr().out
     assert said.count('no validation') == 1
     assert 'no validation: the best epoch is that of the lowest train/loss' in said
-    assert f'best: train/loss {best["train/loss"]!r} in epoch' in said
+    assert f'best: train/loss {best["train/loss"]:#.4g} in epoch' in said
     assert '| val' not in said
     run = tmp_path / 'lenet_exp'
     assert load_checkpoint(run / 'best.pth')['epoch'] == best['epoch']

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from utils.base.batches import count_batch_samples, count_loader_samples
 from utils.base.notebook import is_notebook, show_line
 from utils.base.terminal import is_watched
+from utils.base.text_table import number_text
 
 QUIET_SECONDS = 30
 SECONDS_IN_CELL = 0.25  # between two updates in a notebook cell, each of which is a message to the browser
@@ -24,7 +25,7 @@ def running_text(loss, metrics):
         metrics: metrics; without a `running` method (see metrics.Metrics) there are no values before the end of a pass.
     """
     values = list(metrics.running().items())[:METRICS_IN_BAR] if hasattr(metrics, 'running') else []
-    return ' '.join(f'{name} {value:.4f}' for name, value in [('loss', loss), *values])
+    return ' '.join(f'{name} {number_text(value)}' for name, value in [('loss', loss), *values])
 
 
 class Bar(tqdm):

@@ -79,14 +79,13 @@ def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None
 
 
 def total_columns(widths):
+    """Return the width (int) of a table with columns of these widths (dict)."""
     return sum(widths.values()) + len(GAP) * (len(widths) - 1)
 
 
 def number_text(value):
-    """Return a value (float or None) with about four digits (str), '' for None."""
-    if value is None:
-        return ''
-    return f'{value:.4f}' if value == 0 or 1e-3 <= abs(value) < 1e4 else f'{value:.4g}'
+    """Return a value (float or None) with four significant digits (str), '' for None."""
+    return '' if value is None else f'{value:#.4g}'.removesuffix('.')
 
 
 def span_text(seconds):

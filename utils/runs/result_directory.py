@@ -56,6 +56,7 @@ def atomic_results(args, choose):
                 shutil.rmtree(args.result_dir)
             raise
         _move_into_place(Path(args.result_dir))
+        link_report(Path(args.load_model_path), Path(directory))
         _append_to_ledger(args, Path(directory), known=False)
     finally:
         args.result_dir = directory
@@ -109,6 +110,7 @@ def recover_partial(args, directory):
     for partial in directory.glob(f'{PARTIAL}*'):
         if (partial / RESULT).is_file():
             _move_into_place(partial)
+            link_report(Path(args.load_model_path), directory)
         else:
             shutil.rmtree(partial)
     _append_to_ledger(args, directory, known=True)
@@ -172,6 +174,31 @@ def _move_into_place(partial):
         else:
             os.replace(partial / name, directory / name)
     partial.rmdir()
+
+
+def link_report(checkpoint, directory):
+    """Make report.html beside best.pth, in the run's directory, a link to the newest report of a test of best.pth.
+
+    Where links are not possible (Windows without that right), it is a copy.
+
+    Args:
+        checkpoint: Path of the tested checkpoint; only those named best.pth have the link.
+        directory: directory of the test (Path), whose files are in place.
+    """
+    directory, run = directory.resolve(), checkpoint.resolve().parent
+    reports = [path for path in directory.glob('report*.html') if path.name == REPORT or _number_of(path)]
+    if checkpoint.name != 'best.pth' or not reports or not directory.is_relative_to(run):
+        return
+    newest = max(reports, key=lambda path: (path.name == REPORT, _number_of(path)))
+    link, partial = run / REPORT, run / f'{REPORT}.partial'
+    if newest.name != REPORT and link.exists():
+        return  # the newest test of this directory has no report, and the link leads to that of another test
+    partial.unlink(missing_ok=True)
+    try:
+        os.symlink(os.path.relpath(newest, run), partial)
+    except OSError:
+        shutil.copyfile(newest, partial)
+    os.replace(partial, link)
 
 
 def _number_of(path):

@@ -9,6 +9,7 @@
 - dry_run: --dry_run
 - ema: --ema, the weight average
 - engine: base of Trainer and Evaluator: step, loss, metrics, evaluation
+- epoch_table: the values of the epochs as a table on the terminal
 - error_hints: messages for errors of the machine
 - freeze: --freeze
 - hooks: user code at named moments of a training

@@ -2,14 +2,16 @@
 
 import os
 import shlex
-import sys
+from pathlib import Path
 
 from utils.base import rank_env
-from utils.base.notebook import is_notebook
-from utils.base.terminal import is_watched, styled
+from utils.base.abbreviation import AbbreviatedText
+from utils.base.registry import PROJECT
+from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import details
 from utils.drawing.fonts import note_of_fonts
 from utils.options.fit import described_pictures
+from utils.options.resuming import ENDING_WITH_RUN
 from utils.provenance.environment import program_of
 from utils.runs.step_log import time_of_day
 from utils.runs.summaries import model_line, sizes_of
@@ -29,45 +31,87 @@ def start_lines(trainer, notes):
     return [*lines, *note_of_fonts(args.class_names), *notes, *table]
 
 
-def epoch_lines(row, epochs, monitor, best):
-    """Return an epoch's values as a line (str) for log.txt, with the time of day, and as a line for the screen.
-
-    An interactive terminal or a notebook gets the line without the time. A terminal shows 'best' in green if the epoch
-    is the `best`.
-    """
-    text = epoch_line(row, epochs, monitor, time_of_day())
-    shown = epoch_line(row, epochs, monitor) if is_watched(sys.stdout) or is_notebook() else text
-    return text + '  best' * best, shown + f'  {styled("best", "bold", "green")}' * best
-
-
-def epoch_line(row, epochs, monitor, time=None):
-    """Return an epoch's values as one line (str), without details (see history.csv) that are not monitored.
+def epoch_line(row, epochs, monitor, best):
+    """Return an epoch's values as one line (str) for log.txt and pipes; utils.training.epoch_table is for terminals.
 
     Args:
-        row: the values (dict).
+        row: the values (dict); those that `details` names are left out unless monitored (history.csv has them).
         epochs: total number of epochs (int).
         monitor: name of the monitored value.
-        time: time of day (str), or None to omit it.
+        best: whether the epoch is the best one so far (bool).
     """
     parts = []
     for split in ('train', 'val') if any(name.startswith('val/') for name in row) else ('train',):
         shown = [name for name in row if name.startswith(f'{split}/') and (name == monitor or not details(name))]
-        parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {row[name]:.4f}' for name in shown))
+        parts.append(f'{split} ' + ' '.join(f'{name.partition("/")[2]} {number_text(row[name])}' for name in shown))
     memory = f', GPU {row["gpu_memory_gib"]:.1f} GiB' if 'gpu_memory_gib' in row else ''
-    rates = [f'{row["images_per_second"]:,.0f} img/s', f'data wait {row["data_wait"]:.0%}{memory}']
-    parts.append(', '.join([*([time] if time else []), *rates, f'{row["seconds"]:.1f} s']))
-    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts)
+    rates = f'{row["images_per_second"]:,.0f} img/s, data wait {row["data_wait"]:.0%}{memory}, {row["seconds"]:.1f} s'
+    parts.append(f'{time_of_day()}, {rates}')
+    return f'epoch {row["epoch"]}/{epochs}  ' + ' | '.join(parts) + '  best' * best
 
 
-def end_lines(trainer):
-    """Return lines (list of str): the best epoch's value in full precision, and the command that tests it."""
-    path, best = os.path.join(trainer.args.model_dir, 'best.pth'), trainer.selection.best
-    path = path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
-    lines = [f'best: {trainer.selection.monitor} {best["value"]!r} in epoch {best["epoch"]}']
-    if not trainer.ready_made:  # eval.py builds data and model by their names
-        data = ' --val_list LIST' if not trainer.selection.validates and trainer.args.train_list else ''
-        lines.append(f'test it: python eval.py --load_model_path {shlex.quote(path)}{data}')
-    return lines
+def best_line(trainer):
+    """Return the best epoch and its value (AbbreviatedText): rounded for the screen, in full precision for log.txt."""
+    monitor, best = trainer.selection.monitor, trainer.selection.best
+    texts = [
+        f'best: {monitor} {value} in epoch {best["epoch"]}' for value in (number_text(best['value']), best['value'])
+    ]
+    return AbbreviatedText(*texts)
+
+
+def test_line(trainer):
+    """Return the command that tests the best epoch (list of one str), or [] if eval.py alone cannot test the run."""
+    if trainer.ready_made:  # eval.py builds data and model by their names
+        return []
+    data = ' --val_list LIST' if not trainer.selection.validates and trainer.args.train_list else ''
+    return [f'test it: python eval.py --load_model_path {shlex.quote(short_path(best_of(trainer.args)))}{data}']
+
+
+test_line.__test__ = False  # pytest would collect it
+
+
+def best_of(args):
+    """Return the path (str) of best.pth of the run with these options."""
+    return os.path.join(args.model_dir, 'best.pth')
+
+
+def short_path(path):
+    """Return a path (str) relative to the working directory if it is below it, else as it is."""
+    return path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
+
+
+def run_word(args):
+    """Return the word (str) by which a command names the run: its name if it is in the default directory of runs."""
+    run = Path(args.model_dir)
+    return run.name if run.parent == PROJECT / 'checkpoints' else shlex.quote(short_path(args.model_dir))
+
+
+def summary_lines(trainer, report):
+    """Return the last lines of train.py (list of str): best value, time, files, and commands to go on with.
+
+    Args:
+        trainer: train.Trainer whose training has ended.
+        report: path (str or Path) of report.html, or None.
+    """
+    args, history = trainer.args, trainer.logger.history
+    seconds = sum(row['seconds'] for row in history)
+    lines = ['', f'{best_line(trainer)} of {len(history)}']
+    lines += [f'time: {span_text(seconds)}, {span_text(seconds / len(history))} per epoch']
+    lines += [f'run: {short_path(args.model_dir)}', f'curves: {short_path(os.path.join(args.model_dir, "curves.png"))}']
+    lines += [f'report: {short_path(str(report))}'] if report else test_line(trainer)
+    return [*lines, '', *next_lines(args)]
+
+
+def next_lines(args):
+    """Return commands that go on from a run (list of str): resume it, repeat it with a change, show the curves."""
+    lines = []
+    if args.schedule not in ENDING_WITH_RUN:  # else the schedule is over
+        lines.append(('train longer', f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}'))
+    record = shlex.quote(short_path(os.path.join(args.model_dir, 'args.txt')))
+    lines.append(('change an option', f'python train.py @{record} --lr {args.lr / 2:.2g}'))
+    lines.append(('list all runs', 'python scripts/runs.py list'))
+    wide = max(len(label) for label, _ in lines)
+    return [f'{label:<{wide}}  {command}' for label, command in lines]
 
 
 def interrupted_line(trainer):

@@ -39,6 +39,7 @@ from utils.runs.checkpoint import load_checkpoint, load_selected_weights
 from utils.runs.lock import select_lock
 from utils.runs.step_log import StepLog
 from utils.tasks.target_scale import loaded_scale_note
+from utils.training.epoch_table import EpochTable, is_shown
 from utils.training.error_hints import explain_machine_errors
 from utils.training.hooks import Hook, load_hooks
 from utils.training.nonfinite_report import next_steps
@@ -57,12 +58,13 @@ from utils.training.resume import (
 )
 from utils.training.run_copy import begin_copy, without_failed_copy
 from utils.training.run_messages import (
-    end_lines,
-    epoch_lines,
+    best_line,
+    epoch_line,
     interrupted_line,
     position_text,
     repeat_command,
     start_lines,
+    test_line,
 )
 
 MAX_IMAGES = 8  # per split in TensorBoard
@@ -85,6 +87,7 @@ class RunSession(Hook):
         images_written: what TensorBoard's files already have of this epoch (list of str): 'train', 'histograms', 'val'.
         training_sums: the Recorder's state after the training of an epoch (dict), or None before.
         saved_position: position of the state in last.pth (str), or None if nothing was saved.
+        has_summary: whether train.py prints utils.training.run_messages.summary_lines after its test (bool).
     """
 
     def __init__(self, trainer, device_description, on_resume, on_new_run):
@@ -93,6 +96,7 @@ class RunSession(Hook):
         self.on_resume, self.on_new_run = on_resume, on_new_run
         self.preemption = select_preemption(trainer.args)
         self.logger = self.lock = self.saved_position = None
+        self.has_summary = False
         self.reset()
 
     def reset(self):
@@ -241,7 +245,7 @@ class RunSession(Hook):
         Args:
             live: whether a notebook draws the curves after each epoch (bool).
         """
-        self.curves = CellCurves(live)
+        self.curves, self.epoch_table = CellCurves(live), EpochTable()
         # Signals are handled until everything is closed: a signal must not interrupt the drawing of an image.
         closing = close_afterwards(self.trainer.close)
         with guarded_output(), self._explaining(), self.preemption.catch_signals(), closing:
@@ -391,7 +395,8 @@ class RunSession(Hook):
         self.is_better = selection.update_best(row)
         schedule.end_epoch(schedule_value(schedule, selection, row))
         best = self.is_better and not math.isnan(selection.value_of(row))
-        self.logger.print(*epoch_lines(row, self.args.epochs, selection.monitor, best))
+        values = row, self.args.epochs, selection.monitor, best
+        self.logger.print(epoch_line(*values), self.epoch_table.lines(*values) if is_shown() else None)
         for note in selection.nan_notes(self.logger.history):
             self.logger.print(note)
 
@@ -421,9 +426,14 @@ class RunSession(Hook):
         return None if epoch == self.args.epochs else self.trainer.selection.stop_reason(epoch)
 
     def after_train(self, trainer):
-        """Give the network the weights of best.pth, and log the best value and how to test it."""
-        for line in [*load_best_weights(trainer), *end_lines(trainer)]:
+        """Give the network the weights of best.pth, and log the best value and, if no test follows, how to test it."""
+        for line in load_best_weights(trainer):
             self.logger.print(line)
+        if self.has_summary:
+            self.logger.write(best_line(trainer).full)
+        else:
+            for line in [best_line(trainer), *test_line(trainer)]:
+                self.logger.print(line)
 
     # Saving
 

@@ -477,4 +477,4 @@ def test_no_sheet_of_features_and_none_where_nothing_changed(two, tmp_path, caps
     shutil.copytree(two[0], same)
     out = compare_predictions(capsys, two[0], same, '--sheet')
     assert 'no sheet: no sample changed' in out
-    assert 'the difference of 0.0000 is not significant (p = 1, ' in out
+    assert 'the difference of 0.000 is not significant (p = 1, ' in out

@@ -34,7 +34,7 @@ def contents(directory):
 
 def results_of(directory, text, files=FILES):
     """Run a test that writes `text` into its files, and return where it wrote."""
-    args = Namespace(result_dir=str(directory))
+    args = Namespace(result_dir=str(directory), load_model_path='last.pth')
     with atomic_results(args, None) as place:
         assert place == str(directory)
         assert os.path.dirname(args.result_dir) == place
@@ -71,7 +71,7 @@ def test_numbers_stay_together_where_a_file_was_not_there_before(tmp_path):
 
 def test_a_test_that_fails_leaves_the_earlier_one_in_its_place(tmp_path):
     results_of(tmp_path, 'first')
-    args = Namespace(result_dir=str(tmp_path))
+    args = Namespace(result_dir=str(tmp_path), load_model_path='last.pth')
     with pytest.raises(KeyboardInterrupt), atomic_results(args, None):
         write(args.result_dir, 'second', FILES[2:])
         raise KeyboardInterrupt
@@ -142,7 +142,7 @@ KILLED = """
 import os, signal, sys
 from argparse import Namespace
 from utils.runs.result_directory import atomic_results
-with atomic_results(args := Namespace(result_dir=sys.argv[1]), None):
+with atomic_results(args := Namespace(result_dir=sys.argv[1], load_model_path='last.pth'), None):
     open(os.path.join(args.result_dir, 'predictions.csv'), 'w').write('half')
     os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -166,7 +166,7 @@ wanted, number = sys.argv[1:]
 def choose(args):
     return make_new_directory(wanted, lambda path: holds_same_test(path, ['--a=1']))
 for repetition in range(5):
-    args = Namespace(result_dir=choose(None))
+    args = Namespace(result_dir=choose(None), load_model_path='last.pth')
     with atomic_results(args, choose):
         for name in ('args.txt', 'predictions.csv', 'result.txt'):
             with open(os.path.join(args.result_dir, name), 'w') as file:
@@ -215,7 +215,7 @@ def test_a_directory_that_another_test_is_writing_into_is_left_alone(tmp_path):
     with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline().strip() == b'held'
         assert not holds_same_test(directory, lines)
-        args = Namespace(result_dir=str(directory))
+        args = Namespace(result_dir=str(directory), load_model_path='last.pth')
         with atomic_results(args, lambda args: make_new_directory(args.result_dir)) as place:
             assert place == f'{directory}_2'
             write(args.result_dir, 'second', FILES[:2])
@@ -223,3 +223,43 @@ def test_a_directory_that_another_test_is_writing_into_is_left_alone(tmp_path):
         holder.stdin.close()
     assert contents(f'{directory}_2') == expected('second', files=FILES[:2])
     RunLock(directory).release()
+
+
+def report_of_test(run, name, text, files=('args.txt', 'result.txt', 'report.html')):
+    """Run a test of best.pth in a directory `name` of a run; its report has the given text."""
+    args = Namespace(result_dir=str(run / 'best' / name), load_model_path=str(run / 'best.pth'))
+    with atomic_results(args, None):
+        write(args.result_dir, text, files)
+
+
+def test_the_report_in_the_run_is_the_newest_of_best_pth(tmp_path):
+    link = tmp_path / 'report.html'
+    report_of_test(tmp_path, 'val_a', 'first')
+    assert link.read_text() == 'first report.html'
+    assert not os.path.isabs(os.readlink(link)), 'the run can be moved'
+    report_of_test(tmp_path, 'val_b', 'second')
+    assert link.read_text() == 'second report.html'
+    report_of_test(tmp_path, 'val_a', 'third', files=('args.txt', 'result.txt'))
+    assert link.read_text() == 'second report.html'
+    report_of_test(tmp_path, 'val_b', 'fourth', files=('args.txt', 'result.txt'))
+    assert link.read_text() == 'second report.html', 'it has a number now'
+    report_of_test(tmp_path, 'val_b', 'fifth')
+    assert link.read_text() == 'fifth report.html'
+
+
+def test_tests_of_other_checkpoints_leave_the_report_of_the_run(tmp_path):
+    args = Namespace(result_dir=str(tmp_path / 'last' / 'val_a'), load_model_path=str(tmp_path / 'last.pth'))
+    with atomic_results(args, None):
+        write(args.result_dir, 'last', ('args.txt', 'result.txt', 'report.html'))
+    assert not (tmp_path / 'report.html').exists()
+
+
+def test_without_links_the_report_is_a_copy(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(1314, 'A required privilege is not held by the client')
+
+    monkeypatch.setattr(os, 'symlink', refuse)
+    for text in ('first', 'second'):
+        report_of_test(tmp_path, 'val_a', text)
+        assert (tmp_path / 'report.html').read_text() == f'{text} report.html'
+        assert not (tmp_path / 'report.html').is_symlink()

@@ -17,7 +17,7 @@ def test_values_stand_below_each_other_the_one_that_counts_first_and_losses_last
     assert lines[lines.index('') + 1 :] == [
         '  miou:         0.6667',
         '  pixel_acc:    0.9877',
-        '  f1_macro:      1e-05',
+        '  f1_macro:  1.000e-05',
         '  loss:         0.2500',
         '  loss_ce:      0.1250',
         '  loss_dice: 1.235e+04',
@@ -26,14 +26,14 @@ def test_values_stand_below_each_other_the_one_that_counts_first_and_losses_last
 
 def test_the_value_that_counts_is_bold_where_somebody_looks(monkeypatch):
     monkeypatch.setattr(results_table, 'styled', lambda text, style: f'<{style}>{text}')
-    assert result_lines({'loss': 1.0, 'acc': 0.5}, 'acc') == ['<bold>  acc:  0.5000', '  loss: 1.0000']
+    assert result_lines({'loss': 1.0, 'acc': 0.5}, 'acc') == ['<bold>  acc:  0.5000', '  loss:  1.000']
 
 
 def test_few_classes_have_a_line_each():
     lines = result_lines(RESULTS, 'miou')
     assert lines[: lines.index('')] == [
         '               iou      f1',
-        '  牛        0.5000  1.0000',
+        '  牛        0.5000   1.000',
         '  dog/wolf       -  0.2500',
     ]
     assert len({width_of(line) for line in lines[1:3]}) == 1
@@ -57,5 +57,5 @@ def test_the_table_keeps_to_the_terminal():
 
 
 def test_values_over_all_alone():
-    assert result_lines({'mae': 3.0, 'loss': 2.0}, 'rmse') == ['  mae:  3.0000', '  loss: 2.0000']
+    assert result_lines({'mae': 3.0, 'loss': 2.0}, 'rmse') == ['  mae:  3.000', '  loss: 2.000']
     assert result_lines({}) == []
