@@ -81,6 +81,7 @@ from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
 from utils.provenance.environment import git_state
 from utils.provenance.recorded_code import comparison_table, test_with_recorded_code
+from utils.provenance.run_archive import with_unpacked
 from utils.runs.checkpoint import load_checkpoint, unwrap_model
 from utils.runs.lock import LockedError, RunLock
 from utils.runs.result_directory import REPORT, atomic_results, is_tested, recover_partial
@@ -441,6 +442,7 @@ def main(argv=None):
     if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     given = argv if isinstance(argv, Options) else parse_test_command(argv)
+    given = with_unpacked(given)
     checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
     then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
     if given.code not in ('now', 'both'):

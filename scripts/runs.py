@@ -34,6 +34,7 @@ COMMANDS = {
     'command': 'scripts.run_commands.command',
     'note': 'scripts.run_commands.note',
     'replay': 'scripts.run_commands.replay',
+    'pack': 'scripts.run_commands.pack',
     'rm': 'scripts.run_commands.removal',
 }
 ALIASES = {'whence': 'find-value', 'flips': 'compare-predictions'}  # earlier names

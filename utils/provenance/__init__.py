@@ -5,12 +5,14 @@
 - duplicate_run: Earlier runs with the same options, code and data
 - entry_points: The classes and functions that a run was built from
 - environment: Versions, machine, settings, git state
+- kept_code: The code that tests ran with, one archive for each version
 - output_fingerprint: Outputs of a network for a fixed input, saved in each checkpoint
 - project_source: The source files of the project, and their archive
 - record: env.txt, source.zip and record.json
 - recorded_code: eval.py --code then and both
 - replay_log: The first steps of a run, for `python scripts/runs.py replay`
 - resume_check: Comparison of a resumed run with the interrupted one
+- run_archive: A run in one archive, for another clone
 - source_archive: Unpacking source.zip into a cache
 - source_ast: Definitions and references in a Python file, without executing it
 - symbol_resolver: Definitions by dotted name, across files

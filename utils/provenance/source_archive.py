@@ -52,17 +52,22 @@ def read_archive(path, sha256):
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            if fault := _fault_of(entries):
+            if fault := fault_of_entries(entries, MAX_ARCHIVE_FILES, MAX_ARCHIVE_BYTES):
                 raise DanluError(f'{path} is not unpacked: {fault}')
             return {entry.filename: archive.read(entry) for entry in entries}
     except DAMAGE_ERRORS as error:
         raise DanluError(f'{path} is damaged or no zip archive ({type(error).__name__}: {error})') from error
 
 
-def _fault_of(entries):
-    """Return the first problem (str) with the entries of an archive (list of ZipInfo), or None."""
-    if len(entries) > MAX_ARCHIVE_FILES or sum(entry.file_size for entry in entries) > MAX_ARCHIVE_BYTES:
-        return f'it holds more than {MAX_ARCHIVE_FILES:,} files or {MAX_ARCHIVE_BYTES >> 20} MB'
+def fault_of_entries(entries, max_files, max_bytes):
+    """Return the first problem (str) with the entries of an archive (list of ZipInfo), or None.
+
+    Args:
+        entries: of an archive that may come from a stranger.
+        max_files, max_bytes: allowed number of files, and of bytes that unpacking writes (int).
+    """
+    if len(entries) > max_files or sum(entry.file_size for entry in entries) > max_bytes:
+        return f'it holds more than {max_files:,} files or {max_bytes >> 20} MB'
     names = [entry.orig_filename for entry in entries]  # the names in the file: zipfile changes some
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     known = set()
