@@ -16,6 +16,8 @@ global generator do not depend on the number of workers. Optional members:
     __getitems__(indices) a whole batch at once
     load(index, part)     instead of `__getitem__`: crops while decoding, uses no random generator, is called by threads
                           (data/list_dataset.py)
+    read_hashes           None, or a data.lists.read_bytes.ReadHashes, into which the hashes of all bytes read are put
+    sample_hashes()       instead of these: hash of each sample, uint64 array (N,) (utils/provenance/contents.py)
     order(epoch)          instead of a length: yields arguments for `load` (data/stream.py), each with an `index` and,
                           where samples repeat within an epoch, a `repetition`
 """
@@ -29,6 +31,7 @@ from data.build_dataset import build_dataset
 from data.cache.memory_check import refuse_large_batch
 from data.checks.class_balance import balance
 from data.checks.class_weights import balanced_weights
+from data.lists.read_bytes import ReadHashes
 from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, SampleRefs, StreamBatches, random_keys
@@ -163,6 +166,8 @@ class Batches(Dataset):
     def __init__(self, dataset, augment, seed, mixing=None):
         self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
         self.crops_while_decoding, self.skipped = crops_while_decoding(dataset), getattr(dataset, 'skipped', None)
+        if not hasattr(dataset, 'sample_hashes') and getattr(dataset, 'read_hashes', ReadHashes) is None:
+            dataset.read_hashes = ReadHashes()
 
     def __len__(self):
         return len(self.dataset)
@@ -184,6 +189,11 @@ class Batches(Dataset):
         samples = [self._sample(epoch, *each) for each in zip(keys, indices.tolist(), strict=True)]
         torch.set_rng_state(state)
         return self.collate_samples(samples, key)
+
+    def take_hashes(self, samples):
+        """Return the hashes of the bytes that samples were just read from, as ReadHashes.take, or None if unknown."""
+        hashes = getattr(self.dataset, 'read_hashes', None)
+        return None if hashes is None else hashes.take(samples)
 
     def load(self, key):
         """Return the samples (list) of `key` from a data set that crops while decoding; thread-safe."""

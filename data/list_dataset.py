@@ -25,7 +25,9 @@ from data.lists.pictures import (
     read_picture,
     upright_size,
 )
+from data.lists.read_bytes import ReadHashes, read_bytes
 from data.lists.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
+from utils.base.content_hash import hash_bytes, hash_text
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
@@ -62,6 +64,7 @@ class ListDataset(Dataset):
     """
 
     in_memory = False
+    read_hashes = None
     read = staticmethod(read_list)
     names_of = staticmethod(label_names)
 
@@ -223,15 +226,18 @@ class ListDataset(Dataset):
 
     def check_sample(self, index):
         """Raise DanluError if a sample's image, mask or target image is invalid, or their sizes differ."""
-        picture = _with_path(self.listing.image_path(index), inspect_picture, self.bits)
+        path = self.listing.image_path(index)
+        picture = _with_path(path, inspect_picture, path, self.bits)
         flags = (ALPHA if picture.has_alpha else 0) | (SIXTEEN_BIT if picture.has_16_bits else 0)
         flags |= (FRAMES if picture.has_frames else 0) | (OTHER_SIZE if tuple(picture.size) != self.size else 0)
         if self.target == 'mask':
-            mask = _with_path(self.listing.target_path(index), inspect_mask, self.coding, self.first_palette)
+            path = self.listing.target_path(index)
+            mask = _with_path(path, inspect_mask, path, self.coding, self.first_palette)
             self.facts.add_mask(index, mask.labels, self.coding.ignore_index)
             flags |= mask.flags | _check_same_size('mask', picture, mask.labels.shape, mask.orientation)
         elif self.target == 'picture':
-            target = _with_path(self.listing.target_path(index), inspect_picture, self.bits)
+            path = self.listing.target_path(index)
+            target = _with_path(path, inspect_picture, path, self.bits)
             flags |= SIXTEEN_BIT if target.has_16_bits else 0
             flags |= _check_same_size('target', picture, target.size, target.orientation)
         self.facts.add_flags(index, flags)
@@ -258,16 +264,30 @@ class ListDataset(Dataset):
     def read_image(self, index, part=None):
         """Return a sample's image, uint8 (C, H, W)."""
         path, fit = self.listing.image_path(index), self.fit
-        return _with_path(path, read_picture, self.channels, self.size, fit, part, self.bits)
+        content = self.read_content(path, index, ReadHashes.PICTURE)
+        return _with_path(path, read_picture, content, self.channels, self.size, fit, part, self.bits)
 
     def read_target(self, index, part=None):
         """Return a sample's target; see `__getitem__`."""
         if self.labels is not None:
+            if self.read_hashes is not None:
+                self.read_hashes.put(index, ReadHashes.TARGET, hash_text(self.listing.targets[index]))
             return self.labels[index]
         path = self.listing.target_path(index)
+        content = self.read_content(path, index, ReadHashes.TARGET)
         if self.target == 'mask':
-            return _with_path(path, read_mask, self.size, part, self.fit, self.coding)
-        return _with_path(path, read_picture, self.channels, self.size, self.fit, part, self.bits)
+            return _with_path(path, read_mask, content, self.size, part, self.fit, self.coding)
+        return _with_path(path, read_picture, content, self.channels, self.size, self.fit, part, self.bits)
+
+    def read_content(self, path, index, part):
+        """Return the content (bytes) of a file of a sample, and put its hash into `read_hashes`.
+
+        All samples are read here. `part`: ReadHashes.PICTURE or TARGET.
+        """
+        content = _with_path(path, read_bytes, path)
+        if self.read_hashes is not None:
+            self.read_hashes.put(index, part, hash_bytes(content))
+        return content
 
     def full_size(self, index):
         """Return the upright (height, width) of a sample's image in its file."""
@@ -347,7 +367,7 @@ def guessed_size(size, name):
 
 def _with_path(path, function, *args):
     try:
-        return function(path, *args)
+        return function(*args)
     except DanluError as error:
         raise DanluError(f'{path}: {error}') from None
 

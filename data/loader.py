@@ -7,10 +7,11 @@ from itertools import islice
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data.samplers import join_batches
 from utils.base.machine import cpu_cores
+from utils.provenance.contents import SampleHashes
 from utils.training.preemption import prepare_worker
 
 BLOCK_PIXELS = 2**20  # small batches from memory are made together, up to this size
@@ -39,6 +40,7 @@ class Loader:
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
         self.multiprocessing_context = None  # start method of worker processes; None: the system's default
         self.prepare = self.side_stream = self.processes = self.uses_threads = None
+        self.hashes_read = SampleHashes()
 
     def __len__(self):
         return len(self.batch_sampler)
@@ -58,6 +60,11 @@ class Loader:
             hold = getattr(self.dataset.dataset, 'move_if_fits', None)
             if self.num_workers == 0 and hold is not None:
                 hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
+
+    def contents(self):
+        """Return the SampleHashes of the samples that this process has read so far; of data in memory all samples."""
+        all_hashes = getattr(self.dataset.dataset, 'sample_hashes', None)
+        return self.hashes_read if all_hashes is None else SampleHashes(all_hashes())
 
     def __iter__(self):
         if self.num_workers > 0:
@@ -95,7 +102,7 @@ class Loader:
     def _from_processes(self):
         if self.processes is None:
             self.processes = DataLoader(
-                self.dataset,
+                HashedBatches(self.dataset),
                 batch_sampler=self.batch_sampler,
                 collate_fn=_no_collate,
                 num_workers=self.num_workers,
@@ -106,12 +113,20 @@ class Loader:
                 worker_init_fn=prepare_worker,
                 multiprocessing_context=self.multiprocessing_context,
             )
-        for batch in self.processes:
+        for batch, hashes in self.processes:
+            self._note_hashes(hashes)
             yield [len(batch[0])], batch
 
     def _in_main_process(self, keys):
         for key in keys:
-            yield [len(key[1])], self.dataset.__getitems__(key)
+            batch = self.dataset.__getitems__(key)
+            self._note_hashes(self.dataset.take_hashes(key[1]))
+            yield [len(key[1])], batch
+
+    def _note_hashes(self, hashes):
+        """Add the result of Batches.take_hashes to `hashes_read`."""
+        if hashes is not None:
+            self.hashes_read.add(*hashes)
 
     def _from_memory(self):
         """Yield (sizes, block): as many batches as fit into BLOCK_PIXELS, made as one."""
@@ -148,6 +163,7 @@ class Loader:
                         return
                     key, futures = waiting.popleft()
                     samples = [sample for future in futures for sample in future.result()]
+                    self._note_hashes(self.dataset.take_hashes(key[1]))
                     yield [len(samples)], self.dataset.collate_samples(samples, key)
             finally:
                 pool.shutdown(cancel_futures=True)
@@ -168,6 +184,17 @@ class Loader:
         """Return a prepared batch, mixed if the data set has a Mixing."""
         mixing = self.dataset.mixing
         return (images, targets) if mixing is None else mixing(images, targets, *key)
+
+
+class HashedBatches(Dataset):
+    """Makes batches as data.data_entry.Batches, in a worker process, each with its `take_hashes`."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __getitems__(self, key):
+        """Return the batch of `key`, and the hashes of the bytes that it was read from."""
+        return self.batches.__getitems__(key), self.batches.take_hashes(key[1])
 
 
 def _prefetch_one(batches):

@@ -4,16 +4,19 @@ import math
 import mmap
 import os
 
+import numpy as np
 import torch
 
 from data.cache.decode_cache import find_or_make
-from data.cache.decode_cache_file import CACHE_FORMAT, MappedPixels, PixelFile
+from data.cache.decode_cache_file import CACHE_FORMAT, HASH_BYTES, MappedPixels, PixelFile
 from data.cache.decode_cache_key import pixel_key
 from data.cache.memory_check import refuse_large_block
 from data.checks.sample_facts import LabelsInMasks
 from data.list_dataset import MIN_SAMPLES_FOR_PROCESSES, ListDataset
 from data.lists.list_file import random_positions
+from data.lists.read_bytes import ReadHashes
 from data.tensor_dataset import InMemory
+from utils.base.content_hash import hash_text, join_hashes
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 
@@ -52,7 +55,7 @@ class MemList(ListDataset):
         note = find_or_make(file, lambda write: self.decode(write, faults))
         if note is not None:  # otherwise there are errors, which stop the run
             self.notes.append(note)
-            self.block = MappedPixels(file, self.labels)
+            self.block, self.file_hashes = MappedPixels(file, self.labels), file.hashes()
 
     def summarise_checks(self):
         """As ListDataset; labels of cached masks are counted in the cached pixels."""
@@ -70,9 +73,10 @@ class MemList(ListDataset):
         refuse_large_block(len(self), shape[1:], *([] if target is None else [target]))
         images = self.empty_block(shape)
         targets = self.labels if target is None else self.empty_block((len(self), *target))
+        self.file_hashes = self.empty_block((len(self), HASH_BYTES)).numpy().view(np.uint32)
 
-        def keep(index, image, pixels):
-            images[index] = image
+        def keep(index, image, pixels, hashes):
+            images[index], self.file_hashes[index] = image, hashes
             if pixels is not None:
                 targets[index] = pixels
 
@@ -80,19 +84,34 @@ class MemList(ListDataset):
         return InMemory(images, targets)
 
     def decode(self, write, faults):
-        """Call write(index, image, target or None) for every sample; return whether all samples are valid."""
-        before = faults.count
+        """Decode every sample; return whether all are valid.
+
+        Args:
+            write: function(index, image, target or None, hashes of both files, 0 where there is none).
+            faults: ErrorCollector.
+        """
+        before, self.read_hashes = faults.count, ReadHashes()
 
         def decode(index):
             self.check_sample(index)
-            write(index, self.read_image(index), self.read_target(index) if self.labels is None else None)
+            image, target = self.read_image(index), self.read_target(index) if self.labels is None else None
+            write(index, image, target, [value or 0 for value in self.read_hashes.pop(index)])
 
         if self.uses_processes():
             for index, message in parallel_call(decode, len(self), cpu_cores()):
                 faults.add(self.listing.where(index), message, index)
         else:
             self.for_all_in_threads(decode, faults)
+        self.read_hashes = None
         return faults.count == before
+
+    def sample_hashes(self):
+        """Return the hash of each sample (utils/provenance/contents.py): uint64 array (N,)."""
+        pictures, targets = self.file_hashes.astype(np.uint64).T
+        if self.labels is not None:
+            texts, codes = self.listing.targets.distinct()
+            targets = np.array(list(map(hash_text, texts)), np.uint64)[codes.numpy()]
+        return np.where(pictures == 0, np.uint64(0), join_hashes(pictures, targets))
 
     def uses_processes(self):
         """Return whether processes decode the images instead of threads: if there are many small ones."""

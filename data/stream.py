@@ -23,8 +23,10 @@ from data.lists.labels import label_or_fault
 from data.lists.list_file import ErrorCollector
 from data.lists.masks import MaskCoding
 from data.lists.pictures import open_picture, read_mask, read_picture, upright_size
+from data.lists.read_bytes import ReadHashes
 from data.lists.shards import find_shards, notes_of_others
 from data.samplers import shuffled
+from utils.base.content_hash import hash_bytes, hash_text
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
@@ -60,6 +62,7 @@ class Stream(IterableDataset):
     """
 
     in_memory = False
+    read_hashes = None
 
     @classmethod
     def describe(cls, args):
@@ -216,14 +219,21 @@ class Stream(IterableDataset):
             raise DanluError(place.fault)
         shard = self.shards[place.shard]
         try:
-            content = shard.picture(place.picture)
-            image = read_picture(content, self.channels, self.size, self.fit, part, self.bits)
+            content = self.noted(place, ReadHashes.PICTURE, shard.picture(place.picture))
+            image = read_picture(content, self.channels, self.size, self.fit, part, self.bits, checked=False)
             return image, self._mask(shard, place, content, part) if self.masks else self._label(shard, place)
         except DanluError as error:
             raise DanluError(f'{shard.where(place.name)}: {error}') from None
 
+    def noted(self, place, part, content):
+        """Return a sample's content (bytes or str) and put its hash into `read_hashes`; see ReadHashes.put."""
+        if self.read_hashes is not None:
+            value = hash_text(content) if isinstance(content, str) else hash_bytes(content)
+            self.read_hashes.put(place.index, part, value)
+        return content
+
     def _label(self, shard, place):
-        text = to_nfc(shard.label(place.target))
+        text = to_nfc(self.noted(place, ReadHashes.TARGET, shard.label(place.target)))
         if text not in self.labels_of:
             found = label_or_fault(text, self.num_classes, self.class_names, self.ignore_index)
             if isinstance(found, str):
@@ -232,7 +242,7 @@ class Stream(IterableDataset):
         return torch.tensor(self.labels_of[text])
 
     def _mask(self, shard, place, content, part):
-        data = shard.mask(place.target)
+        data = self.noted(place, ReadHashes.TARGET, shard.mask(place.target))
         with open_picture(content) as picture, open_picture(data) as mask:
             (height, width), (rows, columns) = upright_size(picture), upright_size(mask)
         if (rows, columns) != (height, width):

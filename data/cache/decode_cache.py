@@ -30,8 +30,8 @@ def find_or_make(file, fill):
 
     Args:
         file: data.cache.decode_cache_file.PixelFile; its directory may not exist yet.
-        fill: function(write) that calls write(index, image, target) for every sample and returns whether all samples
-            are valid.
+        fill: function(write) that calls write(index, image, target, hashes) for every sample and returns whether all
+            samples are valid.
 
     Returns:
         A line for the log (str), or None if `fill` returned False: then no file is left.

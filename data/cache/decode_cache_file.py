@@ -6,18 +6,20 @@ import mmap
 import os
 import warnings
 
+import numpy as np
 import torch
 
 from data.tensor_dataset import InMemory
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular
 
-CACHE_FORMAT = 2
+CACHE_FORMAT = 3
 HEADER_BYTES = 4096  # the pixels begin at a page boundary
+HASH_BYTES = 8  # of a sample: hashes of the files of its image and target, two uint32
 
 
 class PixelFile:
-    """Layout of a file of decoded pixels: a header, all images, all targets.
+    """Layout of a file of decoded pixels: a header, all images, all targets, and the hashes of their source files.
 
     Args:
         path: of the file, which may not exist yet.
@@ -30,7 +32,8 @@ class PixelFile:
         self.path, self.key, self.shape, self.target = str(path), key, tuple(shape), target
         self.picture_bytes, self.target_bytes = math.prod(shape[1:]), math.prod(target) if target else 0
         self.targets_start = HEADER_BYTES + shape[0] * self.picture_bytes
-        self.size = self.targets_start + shape[0] * self.target_bytes
+        self.hashes_start = self.targets_start + shape[0] * self.target_bytes
+        self.size = self.hashes_start + shape[0] * HASH_BYTES
 
     def header(self):
         """Return the header (bytes): one line of JSON, readable with `head -n 1`, padded to HEADER_BYTES."""
@@ -49,14 +52,21 @@ class PixelFile:
                 return f'{found:,} bytes instead of {self.size:,}'
             return None if file.read(HEADER_BYTES) == self.header() else 'another header'
 
-    def write(self, handle, index, picture, target):
-        """Write the image of a sample, and its target or None, into the file open as `handle`.
+    def write(self, handle, index, picture, target, hashes):
+        """Write the image of a sample, its target or None, and the hashes of both into the file open as `handle`.
 
         Writes do not go through a memory map, because a full disk would then kill the process without an error message.
         """
         write_at(handle, picture.numpy(), HEADER_BYTES + index * self.picture_bytes)
         if target is not None:
             write_at(handle, target.numpy(), self.targets_start + index * self.target_bytes)
+        write_at(handle, np.array(hashes, '<u4'), self.hashes_start + index * HASH_BYTES)
+
+    def hashes(self):
+        """Return the hashes of the source files: uint32 array (N, 2), image and target; 0: none or unknown."""
+        with open_regular(self.path) as file:
+            file.seek(self.hashes_start)
+            return np.fromfile(file, '<u4', 2 * self.shape[0]).reshape(-1, 2)
 
     def tensors(self):
         """Return images, uint8 (N, C, H, W), and targets or None; both are read-only.

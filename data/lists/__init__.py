@@ -11,6 +11,7 @@
 - masks: Conversion of stored mask pixels to class labels
 - picture_extensions: File name extensions of supported image formats
 - pictures: Decoding and checking images and masks with Pillow
+- read_bytes: Reading the bytes of samples, with their hashes
 - shards: Reading the shards of a stream
 - string_array: Many strings in two flat arrays, shared between processes
 - string_hashes: Hashes of many strings at once, by numpy

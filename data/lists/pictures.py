@@ -77,7 +77,7 @@ def open_picture(source):
     return picture
 
 
-def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BITS):
+def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BITS, checked=True):
     """Return an image as uint8 tensor (channels, height, width), turned by its EXIF orientation.
 
     Args:
@@ -87,6 +87,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         fit: utils.options.fit.Fit, how to resize: stretch, crop the centre, or pad.
         part: function((height, width)) -> (top, left, height, width), a crop to resize to `size` instead.
         bits: values of 16-bit images are 0 .. 2**bits-1; None: unknown, such images are refused.
+        checked: whether `inspect_picture` has checked the image before; otherwise the end of a JPEG is checked.
 
     Raises:
         DanluError: the file cannot be read; the message does not contain the path.
@@ -103,7 +104,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
             # Decodes a much larger JPEG at 1/2, 1/4 or 1/8 of its size, many times faster.
             picture.draft(None, _draft_size(full, box, place[2:]))
         loaded = _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
-        if isinstance(path, bytes):  # from a stream, whose images are not checked before
+        if not checked:
             _check_jpeg_end(path, picture)
         if size is not None:
             loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)

@@ -3,6 +3,7 @@
 - abbreviation: Messages with long lists, abbreviated on the terminal and complete in log.txt
 - atomic_write: Atomic replacement of files
 - batches: Batches (images, targets), and the number of samples of a loader
+- content_hash: Fast hashes of the bytes of samples
 - csv_text: Names in .csv files, escaped so that a spreadsheet does not read them as formulas
 - ending_signals: The signals that end a process, and cleaning up when one arrives
 - errors: DanluError, for errors that the user can fix, and run_main

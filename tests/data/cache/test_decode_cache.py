@@ -228,9 +228,9 @@ def test_a_missing_picture_is_a_fault_however_well_it_is_known(labelled, cache, 
 @pytest.mark.parametrize(
     ('spoil', 'says'),
     [
-        (lambda path: os.truncate(path, path.stat().st_size - 1), '6,615 bytes instead of 6,616'),
-        (lambda path: os.truncate(path, 0), '0 bytes instead of 6,616'),
-        (lambda path: os.truncate(path, path.stat().st_size + 1), '6,617 bytes instead of 6,616'),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), '6,671 bytes instead of 6,672'),
+        (lambda path: os.truncate(path, 0), '0 bytes instead of 6,672'),
+        (lambda path: os.truncate(path, path.stat().st_size + 1), '6,673 bytes instead of 6,672'),
         (lambda path: path.write_bytes(b'x' * path.stat().st_size), 'another header'),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_directory_that_cannot_be_made(labelled, write):
     with pytest.raises(DanluError) as error:
         build(args)
     assert str(error.value) == (
-        f'--cache_dir {place}/cache: cannot write the pixels of 7 pictures (6,616 bytes): Not a directory; remove '
+        f'--cache_dir {place}/cache: cannot write the pixels of 7 pictures (6,672 bytes): Not a directory; remove '
         'what is in its place, give another directory, or leave it out'
     )
 
@@ -413,7 +413,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, un
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
     (line,) = stderr.splitlines()
-    assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 pictures (6,616 bytes, ')
+    assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 pictures (6,672 bytes, ')
     assert line.endswith(': File too large; allow larger files (ulimit -f), give another directory, or leave it out')
     assert files_in(cache) == []
 
