@@ -1,7 +1,7 @@
 """Fast hashes of the bytes of samples, to notice that data changed.
 
-CRC-32 finds every change of up to 32 neighbouring bits, and others but for one in 4 billion. It is no protection against
-attackers, who can make other bytes with the same CRC-32.
+CRC-32 finds every change of up to 32 neighbouring bits, and of other changes all but one in 4 billion. It is no
+protection against attackers, who can make other bytes with the same CRC-32.
 """
 
 from zlib import crc32

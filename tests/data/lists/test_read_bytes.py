@@ -57,8 +57,8 @@ def test_a_decode_cache_keeps_the_hashes_of_its_source(request, files, tmp_path,
 
 
 def test_a_file_is_read_once_for_a_sample(masked, monkeypatch):
-    loader, read = select_eval_loader(masked()), []
-    monkeypatch.setattr(module, 'read_regular_bytes', lambda path: read.append(path) or open(path, 'rb').read())
+    loader, read, read_file = select_eval_loader(masked()), [], module.read_regular_bytes
+    monkeypatch.setattr(module, 'read_regular_bytes', lambda path: read.append(path) or read_file(path))
     monkeypatch.setattr('data.lists.pictures.regular', lambda path: pytest.fail('read again'))
     list(loader)
     assert len(read) == len({*read}) == 2 * len(loader.dataset)
