@@ -1,4 +1,8 @@
-"""Find the run, checkpoint, list and command that gave a value: runs.py find-value 0.7431."""
+"""Find the run, checkpoint, list and command that gave a value: runs.py find-value 0.7431.
+
+A table lists the matches, tests before epochs of training, and all facts on the first match follow; --long prints them
+for each match.
+"""
 
 import heapq
 import shlex
@@ -6,9 +10,9 @@ import sys
 from pathlib import Path
 
 from scripts.run_commands.number_patterns import number_patterns
-from scripts.run_commands.run_code import code_line
+from scripts.run_commands.run_code import code_line, code_today, kept_archive_of
 from utils.base.errors import DanluError
-from utils.base.text_table import printable
+from utils.base.text_table import printable, table, terminal_width
 from utils.options.arguments import number
 from utils.runs.results import invalid_lines, ledger_texts, new_values, result_files, result_test, tests_in
 from utils.runs.run import as_number, read_text
@@ -21,6 +25,7 @@ def add_arguments(parser):
     """Add the arguments of the command."""
     parser.add_argument('number', metavar='NUMBER', help='leading digits of the value: 0.7431, or 74.31%%')
     parser.add_argument('--limit', type=number(int, low=1), default=10, metavar='N', help='maximum number of matches')
+    parser.add_argument('--long', action='store_true', help='print all facts on each match')
 
 
 def run(args):
@@ -37,12 +42,37 @@ def run(args):
         for line in invalid_lines(index.ledgers):
             print(printable(line), file=sys.stderr)
         return 1
-    for match in matches[: args.limit]:
+    shown = matches[: args.limit]
+    if len(matches) > 1:
+        print_table(shown)
+        if len(matches) > args.limit:
+            hidden = len(matches) - args.limit
+            print(f'... {hidden:,} more (--limit {len(matches)} shows all; give more digits to narrow the search)')
+        print()
+    for match in shown if args.long else shown[:1]:
         print('\n'.join(map(printable, match.lines())), end='\n\n')
-    if len(matches) > args.limit:
-        hidden = len(matches) - args.limit
-        print(f'... {hidden:,} more (--limit {len(matches)} shows all; give more digits to narrow the search)')
     return 0
+
+
+def print_table(matches):
+    """Print a line for each Match."""
+    rows = [
+        [match.text, match.name, match.source.kind, match.source.run_name, match.source.list_name,
+         f'{match.source.date:%Y-%m-%d %H:%M}' if match.source.date else '', code_line(match.source.code),
+         match.source.verdict]
+        for match in matches
+    ]  # fmt: skip
+    head = ['value', 'metric', 'source', 'run', 'list', 'date', 'code', 'verdict']
+    head, rows = _without_empty(head, rows)
+    flexible, droppable = ('list', 'metric', 'run', 'value'), ('date', 'list', 'code')
+    lines, _ = table(head, rows, terminal_width(), flexible, droppable, kept={'run': 30, 'metric': 20, 'list': 20})
+    print('\n'.join(lines))
+
+
+def _without_empty(head, rows):
+    """Return the head and the rows (lists) without columns in which every cell is empty."""
+    used = [index for index in range(len(head)) if any(row[index] for row in rows)]
+    return [head[index] for index in used], [[row[index] for index in used] for row in rows]
 
 
 class ValueIndex:
@@ -53,6 +83,7 @@ class ValueIndex:
     """
 
     def __init__(self, run_index):
+        self.root = run_index.directories[0]
         self.runs = {each.path: each for each in run_index.runs}
         self.ledgers = ledger_texts(run_index.directories)
         owners = [(directory, None) for directory in run_index.tests] + [(path, path) for path in self.runs]
@@ -66,7 +97,9 @@ class ValueIndex:
 
         tests = tests_in(self.ledgers, matches)
         files = [result_test(path, owner, text) for path, owner, text in self.results if matches(text)]
-        sources = [TestValues(test, self.runs.get(test['owner'])) for test in tests + new_values(files, tests)]
+        sources = [
+            TestValues(test, self.runs.get(test['owner']), self.root) for test in tests + new_values(files, tests)
+        ]
         for each in self.runs.values():
             if matches(each.text('history.csv')):
                 sources += [EpochValues(each, row) for row in each.history]
@@ -118,30 +151,35 @@ class Match:
 
     @property
     def sort_key(self):
-        """Return the sort key (tuple): per-class values of tests come late, as people seldom note them down."""
-        per_class = isinstance(self.source, TestValues) and all('/' in name for name in self.names)
-        return self.rank, per_class, not self.exact, *self.source.sort_key
+        """Return the sort key (tuple): tests, validation values, values of single classes, values in training."""
+        order = min(self.source.order_of(name) for name in self.names)
+        return self.rank, order, not self.exact, *self.source.sort_key
+
+    @property
+    def name(self):
+        """Return the metric names (str), with the way in which the value matches."""
+        more = f' and {len(self.names) - MAX_NAMES} more' if len(self.names) > MAX_NAMES else ''
+        how = f' ({self.description})' if self.description else ''
+        return f'{", ".join(self.names[:MAX_NAMES])}{more}{how}'
 
     def lines(self):
         """Return the description of the match (list of str)."""
-        how = f'  ({self.description})' if self.description else ''
-        more = f' and {len(self.names) - MAX_NAMES} more' if len(self.names) > MAX_NAMES else ''
         rows = [(name, value) for name, value in self.source.facts(self.names) if value]
         if len(self.sources) > 1:
             first = self.sources[-1].test['at']
             since = f', the first on {first:%Y-%m-%d %H:%M:%S}' if first else ''
             rows.append(('repeated', f'{len(self.sources)} tests gave the same value{since}'))
-        return [f'{self.text}  {", ".join(self.names[:MAX_NAMES])}{more}, {self.source.title}{how}',
+        return [f'{self.text}  {self.name}, {self.source.title}',
                 *(f'  {name:10}  {value}' for name, value in rows)]  # fmt: skip
 
 
 class TestValues:
-    """The values of a test (dict as in results.py) and the Run whose checkpoint was tested, or None."""
+    """The values of a test (dict as in utils/runs/results.py); its Run, or None; the directory of all runs (Path)."""
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, test, run):
-        self.test, self.run, self.values = test, run, test['values']
+    def __init__(self, test, run, root):
+        self.test, self.run, self.root, self.values = test, run, root, test['values']
 
     @property
     def identity(self):
@@ -153,16 +191,51 @@ class TestValues:
     @property
     def title(self):
         """Return a short description (str)."""
-        return f'test of {Path(str(self.test.get("checkpoint"))).name}, {self.test.get("run") or "of no run"}'
+        return f'{self.kind}, {self.run_name}'
+
+    @property
+    def kind(self):
+        """Return what gave the value (str)."""
+        return f'test of {Path(str(self.test.get("checkpoint"))).name}'
+
+    @property
+    def run_name(self):
+        """Return the name of the run (str)."""
+        return self.test.get('run') or 'of no run'
+
+    @property
+    def list_name(self):
+        """Return the name of the test set (str)."""
+        return Path(str(self.test.get('list') or '')).name
+
+    @property
+    def date(self):
+        """Return when the test ended (datetime), or None."""
+        return self.test['at']
+
+    @property
+    def code(self):
+        """Return the hash of the code of the test (str), or None."""
+        return self.test.get('code')
+
+    @property
+    def verdict(self):
+        """Return whether the values are those recorded for the checkpoint (str), '' if it was not compared."""
+        return self.test.get('verdict') or ''
+
+    def order_of(self, name):
+        """Return the place (int) of a metric among the kinds of values; few people note down those of one class."""
+        return 2 if '/' in name else 0
 
     @property
     def sort_key(self):
-        """Return the sort key (tuple): tests come before epochs, the newest first."""
-        return 0, -self.test['at'].timestamp() if self.test['at'] else 0
+        """Return the sort key (tuple): the newest first."""
+        return 0, -self.date.timestamp() if self.date else 0
 
     def facts(self, _names):
         """Return (name, value) pairs that describe the test; a value is str or None."""
         test, code = self.test, self.test.get('code')
+        archive = kept_archive_of(test, self.root)
         removed = '' if self.run or not test.get('run') else ' (removed since)'
         lines = [
             ('run', f'{test["run"]}{removed}' if test.get('run') else None),
@@ -174,6 +247,8 @@ class TestValues:
             ('directory', test.get('directory')),
             ('result', str(test['file'] or test.get('result_dir') or '')),
             ('code', code_line(code)),
+            ('code kept', str(archive) if archive and code != code_today() else None),
+            ('verdict', _joined(self.verdict, test.get('verdict_text'))),
         ]  # fmt: skip
         run_code = self.run and self.run.recorded('code')
         if run_code and run_code != code:
@@ -184,7 +259,7 @@ class TestValues:
 class EpochValues:
     """The values of an epoch: a Run and a row (dict of str) of its history."""
 
-    identity = None
+    identity, verdict = None, ''
 
     def __init__(self, run, row):
         self.run, self.row = run, row
@@ -198,11 +273,40 @@ class EpochValues:
     @property
     def title(self):
         """Return a short description (str)."""
-        return f'epoch {self.row["epoch"]}{", the best epoch," if self.is_best else ""} of {self.run.name}'
+        return f'{self.kind}{"," if self.is_best else ""} of {self.run.name}'
+
+    @property
+    def kind(self):
+        """Return what gave the value (str)."""
+        return f'epoch {self.row["epoch"]}{", the best epoch" if self.is_best else ""}'
+
+    @property
+    def run_name(self):
+        """Return the name of the run (str)."""
+        return self.run.name
+
+    @property
+    def list_name(self):
+        """Return the name of the validation set (str)."""
+        return Path(str(self.run.recorded('data', 'val', 'list') or '')).name
+
+    @property
+    def date(self):
+        """Return when the run started (datetime), or None."""
+        return self.run.started
+
+    @property
+    def code(self):
+        """Return the hash of the code of the run (str), or None."""
+        return self.run.recorded('code')
+
+    def order_of(self, name):
+        """Return the place (int) of a value among the kinds of values: validation before training."""
+        return 3 if name.startswith('train/') else 1
 
     @property
     def sort_key(self):
-        """Return the sort key (tuple): epochs come after tests, best epochs and new runs first."""
+        """Return the sort key (tuple): best epochs and new runs first."""
         return 1 if self.is_best else 2, -self.run.started.timestamp() if self.run.started else 0
 
     def facts(self, names):

@@ -14,6 +14,18 @@ from utils.base.registry import PROJECT
 HOUR = datetime.timedelta(hours=1)
 
 
+def rows(called):
+    """Return the rows (list of str) of the table of matches; without a table the first line, of the only match."""
+    if not called.lines[0].startswith('value '):
+        return called.lines[:1]
+    return called.lines[1 : called.lines.index('')]
+
+
+def values(called):
+    """Return the values (list of str) of the matches, in their order."""
+    return [row.split()[0] for row in rows(called)]
+
+
 def descriptions(number, *texts):
     """Return how a number matches each text (list of str), None where it does not match."""
     patterns = number_patterns(number)
@@ -111,7 +123,7 @@ def test_results_that_no_ledger_knows(maker, call):
     maker.test(run, {'acc': 0.25}, ledger=False)
     beside = maker.root / 'weights_tests' / 'val_test_exp'
     shutil.copytree(directory, beside)
-    found = [line for line in call('find-value', '0.7431').lines if line.startswith('  result')]
+    found = [line for line in call('find-value', '0.7431', '--long').lines if line.startswith('  result')]
     assert sorted(found) == sorted(f'  result      {where}/result.1.txt' for where in (directory, beside))
     assert '0.25  acc, test of best.pth' in call('find-value', '0.25').text
 
@@ -139,8 +151,10 @@ def test_a_test_that_was_repeated_is_shown_once(maker, call):
     maker.test(a, {'acc': 0.7431}, FIRST, data_sha256='not known')
     maker.test(a, {'acc': 0.7431}, FIRST, data_sha256='not known')
     maker.test(b, {'acc': 0.7431}, FIRST - HOUR)
-    lines = call('find-value', '0.7431').lines
-    assert sum('test of best.pth' in line for line in lines) == 5
+    called = call('find-value', '0.7431', '--long')
+    assert sum('test of best.pth' in row for row in rows(called)) == 5
+    assert rows(called)[0].startswith('0.7431  acc, loss  test of best.pth  a  ')
+    lines = called.lines[called.lines.index('') + 1 :]
     assert lines[0] == '0.7431  acc, loss, test of best.pth, a'
     assert f'  date        {(FIRST + 11 * HOUR).astimezone():%Y-%m-%d %H:%M:%S}' in lines[:9]
     first = f'{FIRST.astimezone():%Y-%m-%d %H:%M:%S}'
@@ -160,10 +174,9 @@ def test_what_the_ledger_knows_of_a_removed_run(maker, call):
 def test_exact_beginnings_come_first_then_percent_then_rounded(maker, call):
     run = maker.run('lenet_exp', [0.5])
     maker.test(run, {'psnr': 25.5312, 'acc': 0.25537, 'mae': 25.526}, name='one')
-    heads = [line for line in call('find-value', '25.53').lines if line and not line.startswith(' ')]
-    assert [head.split()[0] for head in heads] == ['25.5312', '0.25537', '25.526']
-    assert heads[1].endswith('(25.53% is 0.2553)')
-    assert heads[2].endswith('(rounded to 25.53)')
+    called = call('find-value', '25.53')
+    assert values(called) == ['25.5312', '0.25537', '25.526']
+    assert 'acc (25.53% is 0.2553)' in rows(called)[1] and 'mae (rounded to 25.53)' in rows(called)[2]
 
 
 def test_the_very_number_comes_before_longer_ones(maker, call):
@@ -171,7 +184,7 @@ def test_the_very_number_comes_before_longer_ones(maker, call):
     for name, value in (('a', 0.28), ('b', 0.2825), ('c', 0.2814)):
         maker.test(run, {'acc': value}, name=name)
     for asked in ('0.28', '28%'):
-        heads = [line.split()[0] for line in call('find-value', asked).lines if line and not line.startswith(' ')]
+        heads = values(call('find-value', asked))
         assert heads[0] == '0.28' and {*heads[1:]} == {'0.2825', '0.2814'}
 
 
@@ -180,8 +193,24 @@ def test_values_of_all_samples_come_before_those_of_classes_and_the_rest_is_coun
     maker.test(run, {'iou/road': 0.7431, 'iou/sky': 0.7431}, name='a')
     maker.test(run, {'acc': 0.74311}, name='b')
     called = call('find-value', '0.7431', '--limit', '1')
-    assert called.lines[0].startswith('0.74311  acc,')
-    assert called.lines[-1].startswith('... 1 more')
+    assert rows(called)[0].startswith('0.74311  acc ')
+    assert rows(called)[-1].startswith('... 1 more')
+
+
+def test_tests_come_before_epochs_and_validation_before_training(maker, call):
+    run = maker.run('lenet_exp', [0.7431, 0.7439])
+    path = run / 'history.csv'
+    path.write_text(path.read_text(encoding='utf-8').replace(repr(0.7431 * 0.97), '0.743'), encoding='utf-8')
+    maker.test(run, {'acc': 0.7432, 'acc_class/1': 0.743}, name='one', verdict='differs', code=code_today())
+    called = call('find-value', '0.743')
+    assert [row.split()[1] for row in rows(called)] == ['acc', 'val/acc', 'val/acc', 'acc_class/1', 'train/acc']
+    assert values(called) == ['0.7432', '0.7439', '0.7431', '0.743', '0.743']
+    assert called.lines[0].split() == ['value', 'metric', 'source', 'run', 'list', 'date', 'code', 'verdict']
+    assert rows(called)[0].endswith('the same as today  differs') and 'epoch 2, the best epoch' in rows(called)[1]
+    details = called.lines[called.lines.index('') + 1 :]
+    assert details[0] == '0.7432  acc, test of best.pth, lenet_exp' and '  verdict     differs' in details
+    assert called.text.count('command  ') == 1
+    assert call('find-value', '0.743', '--long').text.count('command  ') == 5
 
 
 def test_learning_rates_and_epochs_are_no_results(maker, call):
@@ -209,8 +238,7 @@ def test_a_ledger_with_lines_that_are_cut_off_or_strange(maker, call, capsys):
            '{"values": {"acc": 0.74315}, "run": "../..\u2028"}']  # fmt: skip
     with open(maker.root / 'ledger.jsonl', 'a', encoding='utf-8') as file:
         file.write('\n'.join([*strange, *fit]))
-    heads = [line.split()[0] for line in call('find-value', '0.7431').lines if line and not line.startswith(' ')]
-    assert sorted(heads) == ['0.7431', '0.74314', '0.74315']
+    assert sorted(values(call('find-value', '0.7431'))) == ['0.7431', '0.74314', '0.74315']
     ignored = f'{maker.root / "ledger.jsonl"}: ignored invalid lines 2, 3, 4 and 8 more'
     for words, status in ((['list'], 0), (['list', '--json'], 0), (['find-value', '0.74312'], 1)):
         called = call(*words)

@@ -39,8 +39,9 @@ def test_list(real, capsys):
 
 def test_whence(real, capsys):
     best = json.loads(said(capsys, real, 'list', '--json', '第一'))[0]['best']
-    text = said(capsys, real, 'find-value', repr(best))
-    test, _, epoch = text.partition('\n\n')
+    text = said(capsys, real, 'find-value', repr(best), '--long')
+    table, test, epoch, *_ = text.split('\n\n')
+    assert re.search(r'^0\.\d+ +acc.* +test of best\.pth +mlp_第一 +digits ', table, re.MULTILINE)
     assert test.startswith(f'{best!r}  acc')
     assert f'checkpoint  {real}/mlp_第一/best.pth' in test
     assert re.search('list +digits.*, samples 1000', test)
