@@ -31,6 +31,7 @@ COMMANDS = {
     'compare-predictions': 'scripts.run_commands.compare_predictions',
     'find-value': 'scripts.run_commands.find_value',
     'seeds': 'scripts.run_commands.seeds',
+    'folds': 'scripts.run_commands.folds',
     'command': 'scripts.run_commands.command',
     'note': 'scripts.run_commands.note',
     'replay': 'scripts.run_commands.replay',

@@ -11,24 +11,8 @@ use_environment
 count=$1
 shift
 
-prefix=exp previous=
-for word in "$@"; do
-    case $previous in --save_prefix | --save-prefix) prefix=$word ;; esac
-    case $word in
-        --save_prefix=* | --save-prefix=*) prefix=${word#*=} ;;
-        --seed | --seed=*) fail "--seed: the seeds are 0 to $((count - 1)); omit the option" ;;
-        --resume | --resume=*) fail '--resume: unfinished runs are resumed automatically; omit the option' ;;
-    esac
-    previous=$word
-done
-
-output=$(mktemp)
-trap 'rm -f "$output"' EXIT
-runs=()
+read_series_options "the seeds are 0 to $((count - 1))" seed -- "$@"
 for ((seed = 0; seed < count; seed++)); do
-    python train.py "$@" --seed "$seed" --save_prefix "${prefix}_seed$seed" --resume auto | tee "$output"
-    # For a finished run, train.py prints the checkpoint instead.
-    runs+=("$(sed -n -E -e 's/^run: //p' -e 's/^nothing to do: --resume: (.*) (has reached|ended after) epoch .*/\1/p' \
-        "$output" | tail -n 1)")
+    train_in_series "$@" --seed "$seed" --save_prefix "${prefix}_seed$seed"
 done
 python scripts/runs.py seeds "${runs[@]}"

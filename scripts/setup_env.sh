@@ -5,6 +5,9 @@
 #     install_requirements FILE   creates the environment if there is none, and installs the packages of FILE
 #     use_environment             activates the environment; installs nothing
 #     require_data PATH HINT...   fails with the hint if PATH does not exist
+#     read_series_options WHY NAME... -- OPTION...
+#                                 sets `prefix` to the save_prefix of the options; fails if they include one of the names
+#     train_in_series OPTION...   trains, or resumes an unfinished run, and adds the run's directory to the array `runs`
 #
 # The environment is the active one (VIRTUAL_ENV or CONDA_PREFIX), else .venv. After the first two functions, `python` is
 # the Python of the environment.
@@ -65,4 +68,37 @@ use_environment() {
 
 require_data() {
     [ -e "$1" ] || fail "$1 does not exist (relative to $ROOT)." "${@:2}"
+}
+
+read_series_options() {
+    local why=$1 names=() word name previous=
+    shift
+    while [ "$1" != -- ]; do
+        names+=("$1")
+        shift
+    done
+    shift
+    prefix=exp runs=()
+    for word in "$@"; do
+        case $previous in --save_prefix | --save-prefix) prefix=$word ;; esac
+        case $word in
+            --save_prefix=* | --save-prefix=*) prefix=${word#*=} ;;
+            --resume | --resume=*) fail '--resume: unfinished runs are resumed automatically; omit the option' ;;
+        esac
+        for name in "${names[@]}"; do
+            case $word in
+                "--$name" | "--$name="* | "--${name/_/-}" | "--${name/_/-}="*) fail "--$name: $why; omit the option" ;;
+            esac
+        done
+        previous=$word
+    done
+    series_output=$(mktemp)
+    trap 'rm -f "$series_output"' EXIT
+}
+
+train_in_series() {
+    python train.py "$@" --resume auto | tee "$series_output"
+    # For a finished run, train.py prints the checkpoint instead.
+    runs+=("$(sed -n -E -e 's/^run: //p' -e 's/^nothing to do: --resume: (.*) (has reached|ended after) epoch .*/\1/p' \
+        "$series_output" | tail -n 1)")
 }

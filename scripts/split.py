@@ -25,8 +25,8 @@ MAX_CLASSES = 20  # whose samples are counted one by one
 
 
 # fmt: off
-def parse_args(argv=None):
-    """Return the options (Namespace)."""
+def split_parser():
+    """Return the Parser."""
     parser = Parser(prog='split.py', description=__doc__.partition('\n')[0])
     parser.add_argument('path', type=existing_path, metavar='PATH',
                         help='a directory with one subdirectory per class, or a list file')
@@ -50,6 +50,13 @@ def parse_args(argv=None):
                         help='root of relative paths in a list (default: the directory of the list)')
     parser.add_argument('--out', type=directory_path, metavar='DIR',
                         help='directory of the lists (default: <PATH>_split, beside PATH)')
+    return parser
+# fmt: on
+
+
+def parse_args(argv=None):
+    """Return the options (Namespace)."""
+    parser = split_parser()
     args = parser.parse_args(argv)
     if args.folds and args.val is not None:
         parser.error('argument --val: with --folds, each fold is the validation data of one pair; leave out --val')
@@ -64,7 +71,6 @@ def parse_args(argv=None):
     args.stratify = os.path.isdir(args.path) if args.stratify is None else args.stratify
     args.out = Path(args.out or os.path.splitext(args.path)[0] + '_split')
     return args
-# fmt: on
 
 
 def main(argv=None):
@@ -203,7 +209,7 @@ def report(args, samples, kept, parts, classes, class_names):
 def train_command(args, samples, class_names):
     """Return the command (str) that trains on the lists."""
     if args.folds:
-        words = ['bash', 'scripts/crossval.sh', args.folds, shown(args.out), '--data_type', 'list']
+        words = ['bash', 'scripts/crossval.sh', args.folds, shown(args.out)]
     else:
         lists = (item for name in ('train', 'val') for item in (f'--{name}_list', shown(args.out / f'{name}.txt')))
         words = ['python', 'train.py', '--data_type', 'list', *lists]

@@ -95,8 +95,12 @@ def find_test(wanted, checkpoints_dir):
     return newest_test(find_run(wanted, checkpoints_dir).path / BEST)
 
 
-def newest_test(checkpoint):
+def newest_test(checkpoint, data_hash=None):
     """Return the newest Test of a checkpoint (Path), from the directories beside the checkpoint and from the ledgers.
+
+    Args:
+        checkpoint: Path.
+        data_hash: SHA-256 of the test data (str): only tests on this data; None: any test.
 
     Raises:
         DanluError: the checkpoint was never tested.
@@ -106,9 +110,11 @@ def newest_test(checkpoint):
     elsewhere = [Path(test['directory']) / test['result_dir'] / RESULT for test in own]
     paths = {*result_files(checkpoint.with_suffix('')), *elsewhere}
     tests = [result_test(path, None) for path in paths if path.name == RESULT and path.is_file()]
+    tests = [test for test in tests if data_hash in (None, test.get('data_sha256'))]
     if not tests:
         hint = f'python eval.py --load_model_path {shlex.quote(str(checkpoint))}'
-        raise DanluError(f'{checkpoint} was never tested; to test it: {hint}')
+        on = '' if data_hash is None else ' on its validation data'
+        raise DanluError(f'{checkpoint} was never tested{on}; to test it: {hint}')
     newest = max(tests, key=lambda test: (str(test['at'] or ''), test['file'].stat().st_mtime))
     return Test(newest['file'].parent)
 

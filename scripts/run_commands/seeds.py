@@ -159,6 +159,15 @@ def print_group(runs, values):
     seeds = ', '.join(str(run.options.get('seed')) for run in runs)
     names = runs[0].name if len(runs) == 1 else f'{runs[0].name} ... {runs[-1].name}'
     print(f'{names}: {len(runs)} runs, seeds {seeds}; values of the best epoch by {runs[0].monitor}')
+    print('\n'.join(value_table(values)))
+    if len(runs) == 1:
+        print('one run has no standard deviation; to train with more seeds: scripts/seeds.sh 5 <options of train.py>')
+    if facts := differing_facts(runs):
+        print(f'warning: not the same in all runs: {", ".join(facts)}')
+
+
+def value_table(values):
+    """Return the table (list of lines) of values of some runs: dict from a name to a list of float, one per run."""
     rows = []
     for name, each in values.items():
         numbers = {column: number_text(number) for column, number in summary(each).items()}
@@ -166,12 +175,7 @@ def print_group(runs, values):
         deviation = numbers['deviation'] if len(each) > 1 else ''
         rows.append([name, numbers['mean'], deviation, interval, numbers['least'], numbers['most']])
     head = ['value', 'mean', 'std', '95% interval', 'min', 'max']
-    lines, _ = table(head, rows, width=terminal_width(), droppable=('max', 'min'))
-    print('\n'.join(lines))
-    if len(runs) == 1:
-        print('one run has no standard deviation; to train with more seeds: scripts/seeds.sh 5 <options of train.py>')
-    if facts := differing_facts(runs):
-        print(f'warning: not the same in all runs: {", ".join(facts)}')
+    return table(head, rows, width=terminal_width(), droppable=('max', 'min'))[0]
 
 
 def as_plain(runs, values):

@@ -117,6 +117,7 @@ def data(tmp_path_factory):
     for name, classes in {'photos': 'cat dog', 'hotdog': 'hotdog not-hotdog', 'pets': 'cat dog rat'}.items():
         for split, counts in {'train': (5, 2, 2), 'val': (1, 2, 2), 'test': (2, 1, 1)}.items():
             save_classes(folder / name / split, dict(zip(classes.split(), counts, strict=False)))
+    save_classes(folder / 'album', {'cat': 12, 'dog': 12})
     for split, count in (('train', 9), ('val', 6)):
         save_list(folder / 'road' / f'{split}.txt', mask, count)
         save_list(folder / 'rain' / f'{split}.txt', clean, count)
@@ -170,6 +171,7 @@ LONG = (
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
     *('README: Your own images', 'recipes: Imbalanced classes', 'recipes: Large data'),
+    'recipes: Splitting and cross-validation',
 )
 
 
@@ -291,6 +293,8 @@ def test_options_that_are_named_exist(path):
     known = {*options.train_parser()._option_string_actions, *options.test_parser()._option_string_actions}
     if 'scripts/sweep.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'sweep.py').sweep_parser()._option_string_actions, '--csv', '--json'}
+    if 'scripts/split.py' in path.read_text(encoding='utf-8'):
+        known |= {*load(PROJECT / 'scripts' / 'split.py').split_parser()._option_string_actions}
     if 'torchrun' in path.read_text(encoding='utf-8'):
         known |= {*get_args_parser()._option_string_actions}
     if 'scripts/test.sh' in path.read_text(encoding='utf-8'):

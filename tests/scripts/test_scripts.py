@@ -263,6 +263,45 @@ def test_seeds_says_what_is_wrong(start, words):
     assert 'usage' in done.stderr or 'omit the option' in done.stderr
 
 
+@pytest.fixture
+def folds(tmp_path):
+    """Return a directory with the lists of two folds."""
+    for name in ('fold_1', 'fold_2'):
+        (tmp_path / 'my folds' / name).mkdir(parents=True)
+        for part in ('train', 'val'):
+            (tmp_path / 'my folds' / name / f'{part}.txt').write_text('1.png\ta\n')
+    return tmp_path / 'my folds'
+
+
+def test_crossval_trains_on_each_fold_and_sums_up_those_runs(start, in_project, folds, tmp_path):
+    done = start(PROJECT / 'scripts/crossval.sh', 2, '../my folds', '--save_prefix=cv', '--model_type', 'cifar_cnn')
+    assert done.code == 0, done.stderr
+    *trainings, (_, summing) = done.calls
+    args = [parse_train_args(words[2:]) for _, words in trainings]
+    assert [(each.data_type, each.model_type, each.save_prefix) for each in args] == [
+        ('list', 'cifar_cnn', f'cv_fold{fold}') for fold in (1, 2)]  # fmt: skip
+    assert [(Path(each.train_list).resolve(), Path(each.val_list).resolve()) for each in args] == [
+        (folds / f'fold_{fold}' / 'train.txt', folds / f'fold_{fold}' / 'val.txt') for fold in (1, 2)]  # fmt: skip
+    assert summing == ['python', 'scripts/runs.py', 'folds', *[str(tmp_path)] * 2]  # as the stand-in calls all runs
+
+
+@pytest.mark.parametrize(
+    ('words', 'message'),
+    [
+        ([], 'usage'),
+        ([2, '--epochs', 3], 'usage'),
+        ([3, '../my folds'], 'fold_3/val.txt does not exist: python scripts/split.py PATH --folds 3'),
+        ([1, '../my folds'], 'has more than 1 folds'),
+        ([2, '../my folds', '--val_list', 'a.txt'], '--val_list: the lists are those of'),
+        ([2, '../my folds', '--val-split=0.2'], '--val_split: the lists are those of'),
+    ],
+)
+def test_crossval_says_what_is_wrong(start, folds, words, message):
+    done = start(PROJECT / 'scripts/crossval.sh', *words)
+    assert (done.code, done.calls) == (2, [])
+    assert message in done.stderr
+
+
 SIDE_BY_SIDE = '-n auto --maxprocesses 4 --dist worksteal'.split()
 
 

@@ -1,7 +1,12 @@
 """scripts/split.py: the lists that it writes train, and no image, group or copy is in two of them."""
 
 import csv
+import os
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from PIL import Image
 
 from scripts.split import main
 from utils.base.errors import DanluError
+from utils.base.registry import PROJECT
 
 CLASSES = {'cat': 24, 'dog': 12}
 
@@ -169,7 +175,29 @@ def test_each_sample_is_in_the_validation_list_of_one_fold(split, photos, tmp_pa
         assert not set(train) & set(val)
         assert counts(val)[0] in (4, 5)
         assert counts(val)[1] in (2, 3)
-    assert lines[-1] == f'train with: bash scripts/crossval.sh 4 {tmp_path / "photos_split"} --data_type list'
+    assert lines[-1] == f'train with: bash scripts/crossval.sh 4 {tmp_path / "photos_split"}'
+
+
+@pytest.mark.slow('trains two networks')
+def test_crossval_trains_on_the_folds_and_joins_their_predictions(split, photos, tmp_path):
+    split(photos, '--folds', 2)
+    words = ['--model_type', 'cifar_cnn', '--image_size', '16', '--epochs', '1', '--checkpoints_dir', tmp_path / 'runs']
+    environment = {
+        **os.environ,
+        'VIRTUAL_ENV': sys.prefix,
+        'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}',
+    }
+    script = [shutil.which('bash'), PROJECT / 'scripts' / 'crossval.sh', '2', 'photos_split', *words, '--device', 'cpu']
+    done = subprocess.run(
+        script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'all 36 samples, each predicted by the run that was not trained on it:' in done.stdout
+    with open(tmp_path / 'runs' / 'cifar_cnn_exp_folds' / 'predictions.csv', newline='', encoding='utf-8-sig') as file:
+        rows = list(csv.DictReader(file))
+    assert {(photos.parent / 'photos_split' / 'fold_1' / row['name']).resolve() for row in rows} == {
+        *photos.rglob('*.png')}  # fmt: skip
+    assert (tmp_path / 'runs' / 'cifar_cnn_exp_folds' / 'report.html').is_file()
 
 
 def test_unreadable_images_stop_it_or_are_left_out(split, photos, tmp_path):

@@ -1,0 +1,152 @@
+"""The HTML page of runs.py folds, and metrics over the joined predictions of all folds. Imports torch."""
+
+import heapq
+from collections import Counter
+
+import numpy as np
+
+from scripts.run_commands.seeds import summary
+from utils.base.atomic_write import atomic_writer
+from utils.base.text_table import number_text
+from utils.html_report.confusion_matrix import matrix_layout
+from utils.html_report.intervals import matrix_metrics
+from utils.html_report.page import WORST_NOTES, environment
+from utils.html_report.predictions_table import GroupedSums, read_header, read_predictions
+from utils.html_report.sections import count_cell, table, value_cell
+from utils.html_report.task_reports import TASK_REPORTS
+from utils.statistics.bootstrap_metrics import select_sum_metric
+from utils.statistics.significance import SIGNIFICANCE_LEVEL, bootstrap_intervals, count_intervals, without_zero_width
+from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import TASKS
+
+MAX_WORST_SAMPLES = 200
+MAX_MATRIX_CLASSES = 1000
+HIDDEN_PREFIXES = ('intersection/', 'union/', 'truth/', 'score/', 'loss_')
+MACRO_METRICS = ('acc', 'recall_macro', 'precision_macro', 'f1_macro')
+
+
+def joined_metrics(path, task):
+    """Return the metrics over all rows of predictions.csv: dict from a name to (value, low, high), float.
+
+    The intervals are percentiles of a bootstrap over the samples. Metrics that rank the scores of all samples (auroc,
+    map) are left out: scores of different networks are not on one scale.
+    """
+    header = read_header(path)
+    names = [*predictions_of(task).metrics, *(['loss'] if 'loss' in header else [])]
+    measures = [select_sum_metric(name, task, header) for name in names]
+    sums = None
+    for cells in read_predictions(path):
+        rows = [measure.row(cells) for measure in measures]
+        sums = sums or [GroupedSums(len(row), seed=0) for row in rows]
+        for grouped, row in zip(sums, rows, strict=True):
+            grouped.add(row)
+    found = {}
+    for measure, grouped in zip(measures, sums, strict=True):
+        rows = grouped.rows()
+        bounds, _ = bootstrap_intervals(rows, lambda sums, value=measure.value: np.asarray(value(sums))[:, None])
+        found[measure.name] = float(measure.value(rows.sum(0))), *map(float, bounds[0])
+    matrix, names = matrix_of(path, task)
+    if matrix is not None:
+        known, value, counts = matrix_metrics(matrix, names)
+        bounds, _ = count_intervals(counts, value)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            exact = value(counts[None])[0]
+        found |= {name: (float(exact[i]), *map(float, bounds[i])) for i, name in enumerate(known)
+                  if name in MACRO_METRICS}  # fmt: skip
+    intervals = without_zero_width({name: each[1:] for name, each in found.items()})
+    return {name: (each[0], *intervals[name]) for name, each in found.items()}
+
+
+def matrix_of(path, task):
+    """Return the confusion matrix (int64 array (K, K), truth by prediction) and class names; None for other tasks."""
+    if task not in TASKS or TASKS[task].target != 'label':
+        return None, []
+    counts = Counter(
+        (cells['target'], cells['prediction']) for cells in read_predictions(path) if cells['correct'] != ''
+    )
+    names = {name for pair in counts for name in pair}
+    names = sorted(names, key=int) if all(map(str.isdecimal, names)) else sorted(names)
+    if not names or len(names) > MAX_MATRIX_CLASSES:
+        return None, []
+    places, matrix = {name: place for place, name in enumerate(names)}, np.zeros((len(names),) * 2, np.int64)
+    for (truth, prediction), count in counts.items():
+        matrix[places[truth], places[prediction]] = count
+    return matrix, names
+
+
+def write_page(page, path, runs, tests, values, metrics):
+    """Write the page.
+
+    Args:
+        page: Path of the page.
+        path: Path of the joined predictions.csv.
+        runs: list of Run, tests: list of pairing.Test, one per run.
+        values: values of the best epochs (dict from a name to a list of float, one per run).
+        metrics: what `joined_metrics` returned.
+    """
+    task = tests[0].task
+    matrix, names = matrix_of(path, task)
+    sections = [_table_of_folds(runs, tests, values), _table_of_metrics(metrics)]
+    if matrix is not None:
+        layout = matrix_layout(matrix, names)
+        sections.append({'kind': 'matrix', 'title': 'Confusion matrix of all samples', 'matrix': layout, 'note': ''})
+    if task in TASK_REPORTS:
+        sections.append(_table_of_worst(path, task))
+    text = (
+        environment()
+        .get_template('folds.html')
+        .render(
+            title=f'{runs[0].name} ... {runs[-1].name}',
+            count=sum(int(test.head.get('samples', 0)) for test in tests),
+            folds=len(runs),
+            task=task,
+            target_kind=TASKS[task].target if task in TASKS else '',
+            sections=sections,
+        )
+    )
+    with atomic_writer(page) as file:
+        file.write(text)
+
+
+def _table_of_folds(runs, tests, values):
+    """Return the section with a row for each run, and rows with the mean and deviation over the runs."""
+    rows = [
+        [run.name, count_cell(int(test.head.get('samples', 0))), *(value_cell(each[i]) for each in values.values())]
+        for i, (run, test) in enumerate(zip(runs, tests, strict=True))
+    ]
+    found = [summary(each) for each in values.values()]
+    rows.append(['mean', '', *(value_cell(each['mean'], (each['low'], each['high'])) for each in found)])
+    rows.append(['standard deviation', '', *(value_cell(each['deviation']) for each in found)])
+    note = (
+        f'Values of the best epoch by {runs[0].monitor}. The {1 - SIGNIFICANCE_LEVEL:.0%} interval of the mean is by '
+        "Student's t; it is approximate, as the runs share training data."
+    )
+    return table('Folds', ['run', 'samples', *values], rows, note)
+
+
+def _table_of_metrics(metrics):
+    """Return the section of the metrics over all samples."""
+    rows = [[name, value_cell(value, (low, high))] for name, (value, low, high) in metrics.items()]
+    note = f'Each sample is predicted by the run that was not trained on it; {1 - SIGNIFICANCE_LEVEL:.0%} intervals by '
+    return table('All samples', ['metric', 'value'], rows, note + 'bootstrap over the samples.')
+
+
+def _table_of_worst(path, task):
+    """Return the section of the worst samples."""
+    header = read_header(path)
+    badness = TASK_REPORTS[task].badness(header)
+    ranked = ((badness(cells), -index, cells) for index, cells in enumerate(read_predictions(path)))
+    worst = heapq.nlargest(MAX_WORST_SAMPLES, ranked, key=lambda each: each[:2])
+    columns = [name for name in header if not name.startswith(HIDDEN_PREFIXES)]
+    rows = [[_cell(cells[name], name) for name in columns] for _, _, cells in worst]
+    return table('Worst samples', columns, rows, WORST_NOTES[TASKS[task].target])
+
+
+def _cell(text, column):
+    """Return the table cell of a cell of predictions.csv."""
+    if column in ('name', 'target', 'prediction', 'fold'):
+        return text
+    try:
+        return {'text': number_text(float(text)), 'sort': float(text)}
+    except ValueError:
+        return {'text': text, 'sort': None}
