@@ -70,7 +70,8 @@ from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
 from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
-from utils.html_report.page import Page, environment
+from utils.html_report.page import Page
+from utils.html_report.templating import environment
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
 from utils.options.arguments import from_keywords

@@ -382,6 +382,9 @@ def _add_run(parser):
                             'learning rate, samples per second and time (default: one line per epoch)')
     group.add_argument('--report', default=True, before=False, action=Flag, experiment=False,
                        help='test best.pth at the end, as eval.py --report does, and write report.html (default: yes)')
+    group.add_argument('--index', default=True, action=Flag, experiment=False,
+                       help='at the end, write index.html in --checkpoints_dir: the page of all runs, as runs.py page '
+                            'does (default: yes)')
     group.add_argument('--profile', action=Flag, repeated=False,
                        help='print where the time of a step goes and how to shorten it, and write a trace')
     group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN', repeated=False,

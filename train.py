@@ -66,7 +66,7 @@ from utils.training.ready_parts import check_model, may_wait_for_data, ready_los
 from utils.training.replaceable_parts import ReplaceableParts
 from utils.training.resume import RunFinished, resume_state, set_resume_state
 from utils.training.run_copy import without_failed_copy
-from utils.training.run_messages import summary_lines
+from utils.training.run_messages import page_lines, summary_lines
 from utils.training.session import RunSession, drawn_samples, make_model_dir
 
 
@@ -408,7 +408,8 @@ def main(argv=None):
     if args is None or rank_env.rank_info().rank:
         return
     report = test_best_epoch(args, trainer) if args.report else None
-    lines = [f'report: {report}'] * bool(report) if trainer is None else summary_lines(trainer, report)
+    index = write_index(args.checkpoints_dir) if args.index else None
+    lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))
 
 
@@ -432,6 +433,17 @@ def test_best_epoch(args, trainer):
 
 
 test_best_epoch.__test__ = False  # pytest would collect it
+
+
+def write_index(checkpoints_dir):
+    """Write the page of all runs and return its path; if that fails, print why and return None: the run is complete."""
+    from utils.html_report.runs_page import write_runs_page  # imported on use: training does not need it
+
+    try:
+        return write_runs_page(checkpoints_dir)[0]
+    except (DanluError, OSError) as error:
+        print(f'the page of all runs is left out: {error}')
+        return None
 
 
 def run(argv):

@@ -26,6 +26,7 @@ from utils.options.arguments import HelpFormatter, directory_path
 # status or None.
 COMMANDS = {
     'list': 'scripts.run_commands.listing',
+    'page': 'scripts.run_commands.page',
     'diff': 'scripts.run_commands.diff',
     'compare': 'scripts.run_commands.compare',
     'compare-predictions': 'scripts.run_commands.compare_predictions',

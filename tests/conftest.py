@@ -99,7 +99,7 @@ def run_program(interpreter, tmp_path_factory):
     """
 
     def run(script, *words, terminal=False, fresh=False, **env):
-        words, place = _without_report(script, words), tmp_path_factory.mktemp('elsewhere')
+        words, place = _without_pages(script, words), tmp_path_factory.mktemp('elsewhere')
         environment = {**os.environ, **(AT_A_TERMINAL if terminal else {}), **env}
         new = fresh or program_server.needs_new_interpreter(env)
 
@@ -127,10 +127,11 @@ def _ended(process):
     return process.returncode, stdout or '', stderr or ''
 
 
-def _without_report(script, words):
-    """Return the words (list of str) of a command line; who does not ask for the page leaves it, as it takes time."""
+def _without_pages(script, words):
+    """Return the words (list of str) of a command line, without the pages that it does not ask for: they take time."""
     words = [*map(str, words)]
-    return words if script != 'train.py' or '--report' in words else [*words, '--no_report']
+    pages = ('report', 'index') if script == 'train.py' else ()
+    return [*words, *(f'--no_{page}' for page in pages if f'--{page}' not in words)]
 
 
 def _ended_in_terminal(start, both):
@@ -163,7 +164,7 @@ def train_here():
         import train
 
         with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            train.main([*_without_report('train.py', words), *([] if '--gpus' in words else ['--device', 'cpu'])])
+            train.main([*_without_pages('train.py', words), *([] if '--gpus' in words else ['--device', 'cpu'])])
         return finished_run(stdout.getvalue())
 
     return run

@@ -30,7 +30,7 @@ def add_arguments(parser):
 def run(args):
     """Compare the runs, and print the result or write the page."""
     if args.html:
-        from utils.html_report.page import environment
+        from utils.html_report.templating import environment
 
         environment()  # fails before the work if Jinja2 is missing
     sides = find_sides(args.runs, args.checkpoints_dir)

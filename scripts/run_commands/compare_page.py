@@ -15,10 +15,10 @@ from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.drawing.curves import LOG, is_loss, panels_of
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
-from utils.html_report.page import environment
 from utils.html_report.sample_images import DrawnSample, SamplePainter
 from utils.html_report.sections import chart, table, value_cell
 from utils.html_report.svg_plots import LINES, over_epochs
+from utils.html_report.templating import environment
 from utils.runs.run import as_number
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
 from utils.tasks.task_predictions import predictions_of

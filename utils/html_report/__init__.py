@@ -1,6 +1,8 @@
-"""report.html, the page of a test. `page.Page` makes it; the templates are in templates/.
+"""HTML pages: report.html, the page of a test (`page.Page`), and index.html, the page of all runs (`runs_page`).
 
-- page: Page, and the Jinja2 environment
+- page: Page
+- runs_page: the page of all runs
+- templating: the Jinja2 environment; the templates are in templates/
 - task_reports: what the page of each task shows; class_sections, regression_sections, image_sections: the sections
 - sections: tables, charts and galleries that sections consist of
 - predictions_table: reads predictions.csv

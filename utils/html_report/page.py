@@ -13,23 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from utils.base.atomic_write import atomic_writer
-from utils.base.errors import DanluError
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
-from utils.html_report.confusion_matrix import short_count
 from utils.html_report.embedded_images import MAX_LOSSLESS_SIDE
 from utils.html_report.intervals import find_intervals
 from utils.html_report.sample_images import SamplePainter, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
 from utils.html_report.sections import value_cell
 from utils.html_report.task_reports import TASK_REPORTS
+from utils.html_report.templating import environment
 from utils.options.checks import shown
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import entry_names, has_pictures, task_of
 
 MAX_TILES = 4
 MAX_HISTOGRAM_CLASSES = 2000  # 32 MB
-TEMPLATES = Path(__file__).parent / 'templates'
 WORST_NOTES = {
     'label': 'The samples with the lowest probability of the true class.',
     'labels': 'The samples with the largest loss.',
@@ -37,27 +35,6 @@ WORST_NOTES = {
     'numbers': 'The samples with the largest errors.',
     'picture': 'The images with the lowest PSNR.',
 }
-
-
-def environment():
-    """Return the jinja2.Environment of the page.
-
-    Raises:
-        DanluError: Jinja2 is not installed.
-    """
-    try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    except ImportError as error:
-        raise DanluError('report.html needs Jinja2, which is not installed: pip install "jinja2>=3.1.6"') from error
-    found = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    found.filters['short_count'] = short_count
-    return found
 
 
 class Page:

@@ -86,20 +86,26 @@ def run_word(args):
     return run.name if run.parent == PROJECT / 'checkpoints' else shlex.quote(short_path(args.model_dir))
 
 
-def summary_lines(trainer, report):
+def summary_lines(trainer, report, index):
     """Return the last lines of train.py (list of str): best value, time, files, and commands to go on with.
 
     Args:
         trainer: train.Trainer whose training has ended.
-        report: path (str or Path) of report.html, or None.
+        report, index: paths (str or Path) of report.html and of the page of all runs, or None.
     """
     args, history = trainer.args, trainer.logger.history
     seconds = sum(row['seconds'] for row in history)
     lines = ['', f'{best_line(trainer)} of {len(history)}']
     lines += [f'time: {span_text(seconds)}, {span_text(seconds / len(history))} per epoch']
     lines += [f'run: {short_path(args.model_dir)}', f'curves: {short_path(os.path.join(args.model_dir, "curves.png"))}']
-    lines += [f'report: {short_path(str(report))}'] if report else test_line(trainer)
-    return [*lines, '', *next_lines(args)]
+    lines += [] if report else test_line(trainer)
+    return [*lines, *page_lines(report, index), '', *next_lines(args)]
+
+
+def page_lines(report, index):
+    """Return a line (str) for each page that was written: report.html and the page of all runs (paths or None)."""
+    pages = {'report': report, 'all runs': index}
+    return [f'{label}: {short_path(str(path))}' for label, path in pages.items() if path]
 
 
 def next_lines(args):

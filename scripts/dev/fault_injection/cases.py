@@ -73,7 +73,8 @@ def cases(folder, count, epochs):
     gathering = (
         '--accumulate 3 --ema 0.9 --schedule plateau --plateau_patience 0 --warmup_epochs 1 --clip_norm 1'.split()
     )
-    common = ['--no_report', '--epochs', epochs, '--print_freq', 2, '--device', 'cpu', '--batch_size', 4, '--lr', 0.003]
+    common = ['--no_report', '--no_index', '--epochs', epochs, '--print_freq', 2, '--device', 'cpu', '--batch_size', 4]
+    common += ['--lr', 0.003]
     runs = {
         'classification': ['--data_type', 'list', *lists, *dropout, '--augment', 'strong'],
         'segmentation': ['--data_type', 'list', '--task', 'segmentation', *masks, '--model_type', 'unet',

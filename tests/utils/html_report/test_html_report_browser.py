@@ -4,9 +4,7 @@ All runs here decode in this process: beside the threads of what drives the brow
 """
 
 import csv
-import os
 import re
-import shutil
 import sys
 from types import SimpleNamespace
 
@@ -20,52 +18,7 @@ from scripts import runs
 from utils.base.errors import DanluError
 from utils.html_report.page import Page
 
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 ALONE = ('--num_workers', 0)
-SIZES = {'desktop': (1200, 900), 'phone': (390, 844)}
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Return a Chromium that is driven as a reader would."""
-    playwright = pytest.importorskip(
-        'playwright.sync_api', reason='playwright drives the browser: pip install playwright'
-    )
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f'none of {", ".join(BROWSERS)} is installed')
-    with playwright.sync_playwright() as driver:
-        # As root, as in most containers, its own sandbox does not start.
-        words = ['--no-sandbox'] if os.geteuid() == 0 else []
-        started = driver.chromium.launch(executable_path=program, args=words)
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """Return a function: test -> its page in a browser; what goes wrong in there, or asks for a network, fails."""
-    faults, contexts = [], []
-
-    def note(request):
-        if not request.url.startswith(('file:', 'data:')):
-            faults.append(request.url)
-
-    def open_page(test, size='desktop', **given):
-        context = browser.new_context(viewport=dict(zip(('width', 'height'), SIZES[size], strict=True)), **given)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(120_000)
-        tab.on('pageerror', lambda error: faults.append(str(error)))
-        tab.on('console', lambda message: faults.append(message.text) if message.type == 'error' else None)
-        tab.on('request', note)
-        tab.goto((test.directory / 'report.html').as_uri())
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert faults == []
 
 
 def rows_of(test):
@@ -146,7 +99,7 @@ def test_figures_are_those_of_result_txt(pages, name):
     assert all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in intervals), intervals
 
 
-@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('size', ['desktop', 'phone'])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
 def test_nothing_is_wider_than_the_window_and_all_is_readable(pages, opened, name, size, scheme):

@@ -1,0 +1,17 @@
+"""Write index.html, one page of all runs with curves, values, options and links to the reports: runs.py page."""
+
+from pathlib import Path
+
+from utils.html_report.runs_page import write_runs_page
+
+
+def add_arguments(parser):
+    """Add the arguments of the command."""
+    parser.add_argument('--html', type=Path, metavar='FILE', help='write the page to this file (default: index.html '
+                                                                  'in --checkpoints_dir)')  # fmt: skip
+
+
+def run(args):
+    """Write the page."""
+    path, count = write_runs_page(args.checkpoints_dir, args.html)
+    print(f'written: {path} ({count:,} runs)')
