@@ -75,6 +75,7 @@ from utils.html_report.templating import environment
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
 from utils.options.arguments import from_keywords
+from utils.options.decoders import notes_of_decoder
 from utils.options.fit import described_pictures
 from utils.options.migrations import migrate
 from utils.options.prediction_hint import hint_to_predict
@@ -181,6 +182,7 @@ class Evaluator(Engine):
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         return [
             *notes_of(self.loader),
+            *notes_of_decoder(args, self.trained),
             *changed_test_set(record, self.trained, args, self.data),
             *self.shared,
             *class_notes(dataset_of(self.loader), args, 'val'),

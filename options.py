@@ -43,6 +43,8 @@ from utils.options.arguments import (
 )
 from utils.options.checks import DOWNLOADABLE_DATA, checked, no_checkpoint, shown
 from utils.options.completion import complete
+from utils.options.decoders import AUTO as BEST_DECODER
+from utils.options.decoders import decoder_before, decoder_names
 from utils.options.defaults import defaults_by_optimizer
 from utils.options.fit import FITS, INTERPOLATIONS, fit_before
 from utils.options.from_checkpoint import take_from_checkpoint
@@ -133,6 +135,11 @@ def _add_images(group):
     group.add_argument('--crop_share', type=number(float, above=0, high=1), reset_by=('task', 'fit'),
                        help='--fit crop: side of the centre crop, as a fraction of the largest possible crop (default: '
                             'as the weights of --pretrained were evaluated, else 1)')
+    group.add_argument('--decoder', before=decoder_before, concerns=has_files, changeable=True,
+                       choices=[BEST_DECODER, *decoder_names()],
+                       help='library that decodes image files: auto takes the first of these that is installed '
+                            '(args.txt names it). Files that a library does not take, such as other formats, CMYK or '
+                            'damaged files, are decoded by pillow (default: auto)')
     group.add_argument('--channels', type=number(int, low=1),
                        help='1: grey, 3: RGB; of array, the number of features (default: those of the data set; 3 for '
                             'your own images)')

@@ -31,6 +31,7 @@ from data.build_dataset import build_dataset
 from data.cache.memory_check import refuse_large_batch
 from data.checks.class_balance import balance
 from data.checks.class_weights import balanced_weights
+from data.lists.decoders import select_decoder
 from data.lists.read_bytes import ReadHashes
 from data.loader import Loader
 from data.mixing import select_mixing
@@ -40,7 +41,7 @@ from utils.base.machine import check_process_count, cpu_cores
 from utils.base.registry import load_entry
 from utils.base.seeding import mix_seed
 from utils.options.arguments import BALANCED
-from utils.options.fit import PICTURE_DATA
+from utils.options.fit import PICTURE_DATA, PILLOW
 from utils.options.palette import fitted
 from utils.tasks.target_scale import complete_target_scale, measure_targets
 from utils.tasks.tasks import has_pictures, task_of
@@ -117,6 +118,7 @@ def _complete_reading(args, weights):
     """Set how image files are read: by the configuration (dict) of pretrained weights, or the defaults."""
     if args.data_type not in PICTURE_DATA:
         return
+    select_decoder(args.decoder or PILLOW)  # imported once, before worker processes are forked
     told = [name for name in ('interpolation', 'crop_share') if getattr(args, name) is None]
     args.from_data = sorted({*args.from_data, *told})
     if args.interpolation is None:

@@ -13,6 +13,7 @@ from data.cache.decode_cache_key import pixel_key
 from data.cache.memory_check import refuse_large_block
 from data.checks.sample_facts import LabelsInMasks
 from data.list_dataset import MIN_SAMPLES_FOR_PROCESSES, ListDataset
+from data.lists.decoders import decoder_version
 from data.lists.list_file import random_positions
 from data.lists.read_bytes import ReadHashes
 from data.tensor_dataset import InMemory
@@ -49,7 +50,7 @@ class MemList(ListDataset):
             self.block = self.decode_into_memory(shape, target, faults)
             return
         coding = None if self.coding is None else tuple(self.coding)
-        decoding = CACHE_FORMAT, shape, target, coding, self.bits, tuple(self.fit)
+        decoding = CACHE_FORMAT, shape, target, coding, self.bits, tuple(self.fit), decoder_version(self.fit.decoder)
         key = pixel_key(self.listing, target is not None, decoding)
         file = PixelFile(os.path.join(self.cache_dir, f'{key[:32]}.pixels'), key, shape, target)
         note = find_or_make(file, lambda write: self.decode(write, faults))

@@ -14,6 +14,7 @@ from utils.base.regular_files import read_regular_bytes
 # Any change of these files, also of a comment, decodes all images again.
 DECODING_SOURCES = (
     'data/lists/pictures.py',
+    'data/lists/decoders.py',
     'data/lists/bit_depth.py',
     'data/lists/masks.py',
     'data/list_dataset.py',

@@ -1,4 +1,4 @@
-"""Decoding and checking single images and masks with Pillow: file -> uint8 tensor."""
+"""Decoding and checking single images and masks: file -> uint8 tensor. Pillow opens and checks every file."""
 
 import io
 import struct
@@ -20,12 +20,14 @@ from data.lists.bit_depth import (
     refuse_above,
     to_eight_bits,
 )
+from data.lists.decoders import as_picture, decode_upright, resize_box
 from data.lists.masks import MaskCoding, has_alpha, mask_flags, palette_of, refuse_lossy, stored_values
 from data.lists.picture_extensions import readable_formats
+from data.lists.read_bytes import read_bytes
 from utils.base.errors import DanluError
 from utils.base.file_names import unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes, regular
-from utils.options.fit import Fit
+from utils.options.fit import PILLOW, Fit
 
 # Pillow's default limit (256 MiB as RGB), above which it warns of a decompression bomb. `open_picture` raises an error
 # instead, so the warning is turned off.
@@ -84,7 +86,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         path: file, or its content (bytes), in any format that Pillow reads; of an animation the first frame.
         channels: 1 (grey) or 3 (RGB); transparency is dropped, grey 16-bit images are converted to 8 bits.
         size: (height, width) to resize to, or None.
-        fit: utils.options.fit.Fit, how to resize: stretch, crop the centre, or pad.
+        fit: utils.options.fit.Fit, which library decodes, and how to resize: stretch, crop the centre, or pad.
         part: function((height, width)) -> (top, left, height, width), a crop to resize to `size` instead.
         bits: values of 16-bit images are 0 .. 2**bits-1; None: unknown, such images are refused.
         checked: whether `inspect_picture` has checked the image before; otherwise the end of a JPEG is checked.
@@ -92,7 +94,8 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
     Raises:
         DanluError: the file cannot be read; the message does not contain the path.
     """
-    with open_picture(path) as picture:
+    content = path if isinstance(path, bytes) or fit.decoder == PILLOW else read_bytes(path)
+    with open_picture(content) as picture:
         _refuse_32_bits(picture)
         if is_16_bit(picture):
             check_depth(picture, bits)
@@ -100,17 +103,55 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
             _decode(picture)
         full = upright_size(picture)
         box, place = _source_and_target_box(full, size, fit, part)
-        if size is not None and full == (picture.height, picture.width):
-            # Decodes a much larger JPEG at 1/2, 1/4 or 1/8 of its size, many times faster.
-            picture.draft(None, _draft_size(full, box, place[2:]))
-        loaded = _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
+        least = full if size is None else _sufficient_size(full, box, place[2:])
+        loaded = None
+        if isinstance(content, bytes) and _orientation(picture) not in TRANSPOSE_BY_ORIENTATION:
+            loaded = decode_upright(picture, content, channels, fit.decoder, least)
+        if loaded is None:
+            loaded = _decode_by_pillow(picture, channels, bits, None if size is None else least)
         if not checked:
             _check_jpeg_end(path, picture)
+        if torch.is_tensor(loaded):
+            resized = _resized_by_torch(loaded, full, size, fit, box, place)
+            if resized is not None:
+                return resized.contiguous()
+            loaded = as_picture(loaded)
         if size is not None:
             loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
             loaded = _with_margins(loaded, size, place, fit.levels)
         bands = loaded.split() if channels > 1 else [loaded]  # faster than a transposition
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+
+
+def _decode_by_pillow(picture, channels, bits, least):
+    """Return an opened image decoded by Pillow (PIL.Image), upright, with 8 bits per channel.
+
+    Args:
+        picture, channels, bits: as for `read_picture`.
+        least: (height, width) that is needed, or None: the full size. A much larger JPEG is decoded at 1/2, 1/4 or 1/8
+            of its size, many times faster.
+    """
+    if least is not None and upright_size(picture) == (picture.height, picture.width):
+        picture.draft(None, least[::-1])
+    return _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
+
+
+def _resized_by_torch(pixels, full, size, fit, box, place):
+    """Return decoded pixels, uint8 tensor (C, H, W), as `read_picture` does, or None where Pillow has to resize them.
+
+    Args:
+        pixels: of an image of the size `full`, or of that image at 1/2, 1/4 or 1/8.
+        box, place: from `_source_and_target_box`.
+    """
+    if size is None:
+        return pixels
+    resized = resize_box(pixels, box, place[2:], fit.interpolation) if tuple(pixels.shape[1:]) == full else None
+    if resized is None or place[2:] == tuple(size):
+        return resized
+    levels = torch.tensor(fit.levels[: len(pixels)], dtype=torch.uint8)
+    filled = levels[:, None, None].repeat(1, *size)
+    filled[:, place[0] : place[0] + place[2], place[1] : place[1] + place[3]] = resized
+    return filled
 
 
 def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
@@ -259,10 +300,10 @@ def _labels_with_margins(labels, size, place, label):
     return filled
 
 
-def _draft_size(full, box, size):
-    """Return the (width, height) for Pillow's `draft`, such that the box keeps at least `size` pixels."""
+def _sufficient_size(full, box, size):
+    """Return the (height, width) that is enough of an image, such that the box keeps at least `size` pixels."""
     factor = max(1, int(min(box[2] / size[0], box[3] / size[1])))
-    return full[1] // factor, full[0] // factor
+    return full[0] // factor, full[1] // factor
 
 
 def _resized(picture, size, method, box, full):

@@ -4,6 +4,7 @@
 - arguments: What argparse lacks
 - checks: Checks of what concerns several options together, and their short forms
 - completion: Completion of options and names by the shell, through argcomplete, where it is installed
+- decoders: --decoder
 - defaults: Defaults that depend on another option
 - fit: --fit
 - from_checkpoint: The options of a test that come from its checkpoint

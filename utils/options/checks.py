@@ -10,6 +10,7 @@ from utils.base import rank_env
 from utils.base.errors import DanluError
 from utils.base.regular_files import NOT_REGULAR, read_regular_text
 from utils.options.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE, unfit_for_tensors
+from utils.options.decoders import complete_decoder
 from utils.options.defaults import complete_defaults
 from utils.options.fit import PICTURE_DATA, default_fit, fault_of_fit
 from utils.options.loss_options import default_loss, fault_of_loss
@@ -65,6 +66,8 @@ def checked(parser, args):
     _resolve_one_output(parser, args)
     _check_counts(parser, args)
     _check_fit(parser, args)
+    if fault := complete_decoder(args):
+        parser.error(f'argument --decoder: {fault}')
     _check_palette(parser, args)
     _check_data(parser, args)
     _check_stream(parser, args)

@@ -8,6 +8,7 @@ file: imports no torch.
 """
 
 from utils.base.registry import read_registry
+from utils.options.decoders import default_decoder
 from utils.options.fit import default_fit
 from utils.options.loss_options import default_loss
 
@@ -35,6 +36,8 @@ def default_of(action, args):
         return default_loss(args.task)
     if name == 'fit':
         return None if args.data_type == 'array' else default_fit(args.task)
+    if name == 'decoder':
+        return default_decoder(args.data_type)
     if name in CHOSEN_BY and hasattr(args, 'optimizer'):
         return _chosen(name, args)
     return action.default

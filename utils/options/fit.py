@@ -1,4 +1,4 @@
-"""--fit: how an image of another aspect ratio is brought to the input size of the network. Imports no torch."""
+"""--fit: how image files are decoded and brought to the input size of the network. Imports no torch."""
 
 from typing import NamedTuple
 
@@ -7,6 +7,7 @@ from utils.tasks.tasks import TASKS
 FITS = ('crop', 'stretch', 'pad')
 PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # kinds of data that read the user's image files
 MAX_LEVEL = 255  # of a uint8 channel
+PILLOW = 'pillow'  # the decoder that reads all files; the others leave unusual files to it
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos')  # of Pillow
 MAX_NUMBERS_SHOWN = 8  # in a line of the log
 
@@ -32,23 +33,24 @@ def fit_before(record):
 
 
 class Fit(NamedTuple):
-    """How images and masks are brought to a size."""
+    """How image files are decoded, and images and masks brought to a size."""
 
     how: str = 'stretch'  # one of FITS
     levels: tuple = (0, 0, 0)  # of the margins of images, 0..255 per channel
     label: int = 255  # of the margins of masks
     interpolation: str = 'bilinear'  # one of INTERPOLATIONS, for images
     share: float = 1.0  # side of the crop, as a fraction of the largest possible crop
+    decoder: str = PILLOW  # key of DECODERS in data/lists/decoders.py
 
     @classmethod
     def of(cls, args):
-        """Return the Fit of options (Namespace with fit, crop_share, interpolation, mean, channels ...)."""
+        """Return the Fit of options (Namespace with fit, crop_share, interpolation, decoder, mean, channels ...)."""
         mean = args.mean or [0.0] * (args.channels or 3)
         levels = tuple(min(MAX_LEVEL, max(0, round(value * MAX_LEVEL))) for value in mean)
         ignored = MAX_LEVEL if args.ignore_index is None else args.ignore_index
         label = ignored if 0 <= ignored <= MAX_LEVEL else MAX_LEVEL
         how, share = args.fit or default_fit(args.task), args.crop_share or 1.0
-        return cls(how, levels, label, args.interpolation or 'bilinear', share)
+        return cls(how, levels, label, args.interpolation or 'bilinear', share, args.decoder or PILLOW)
 
     def source_box(self, full, size):
         """Return the box (top, left, height, width; float) of an image that is used; full, size: (height, width)."""

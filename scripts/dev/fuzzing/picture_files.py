@@ -1,5 +1,6 @@
 """Picture files of all formats with damage of all sorts."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -8,10 +9,11 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
+from data.lists.decoders import DECODERS, select_decoder
 from data.lists.pictures import SMALL_IMAGE_PIXELS, check_picture, read_mask, read_picture
 from scripts.dev.fuzzing.damage import damaged, damages
 from utils.base.errors import DanluError
-from utils.options.fit import Fit
+from utils.options.fit import PILLOW, Fit
 
 ORIENTATION, MAKER = 0x0112, 0x010F
 JPEG = b'\xff\xd8'  # whose bytes within the data have no checksum
@@ -22,14 +24,17 @@ class Pictures:
     """Files that were pictures once: PNG, JPEG, GIF, BMP, TIFF, WebP, PPM."""
 
     def __init__(self, folder):
-        self.path, self.originals = folder / 'picture', list(originals())
+        self.path, self.originals, self.decoders = folder / 'picture', list(originals()), installed_decoders()
 
     def cases(self):
         """Return the strategy of (number of the original, its damage, whether the sums of a PNG are set right)."""
         return st.tuples(st.integers(0, len(self.originals) - 1), st.one_of(damages(1), damages()), st.booleans())
 
     def check(self, case):
-        """Check and read a damaged file in each way; what is found by the check must be what is read."""
+        """Check and read a damaged file in each way; what is found by the check must be what is read.
+
+        Each decoder must read what Pillow reads and refuse what Pillow refuses.
+        """
         number, steps, repair = case
         data = damaged(self.originals[number], steps)
         data = with_right_sums(data) if repair else data
@@ -42,10 +47,26 @@ class Pictures:
             resized = outcome(lambda source: read_picture(source, 1, (5, 7), fit=Fit('crop')).shape[1:], source)
             assert resized in (None, (5, 7)), f'{resized} instead of 5, 7'
             outcome(lambda source: read_mask(source, (4, 4)).shape, source)
+            for name in self.decoders:
+                fit = Fit('crop', decoder=name)
+                fast = outcome(lambda source, fit=fit: read_picture(source, 3, fit=fit).shape[1:], source)
+                assert fast == read, f'{name} read {fast}, Pillow {read}'
+                fast = outcome(lambda source, fit=fit: read_picture(source, 1, (5, 7), fit=fit).shape[1:], source)
+                assert fast == resized, f'{name} read {fast} resized, Pillow {resized}'
         found = not late or data.startswith(JPEG) or checked[0] * checked[1] > SMALL_IMAGE_PIXELS
         assert found, 'the check finds nothing, reading fails'
         assert steps or checked == IMAGE_SIZE, 'a whole picture is refused'
         return 'refused' if checked is None else 'refused when read' if late else 'accepted'
+
+
+def installed_decoders():
+    """Return the names (list of str) of the decoders besides Pillow that can be imported."""
+    found = []
+    for name in DECODERS:
+        with contextlib.suppress(DanluError):
+            select_decoder(name)
+            found += [name] * (name != PILLOW)
+    return found
 
 
 def outcome(function, source):
@@ -73,6 +94,7 @@ def originals():
         ('PNG', (rgb,), frames),
         ('JPEG', (rgb, grey, rgb.convert('CMYK')), {'exif': exif}),
         ('JPEG', (rgb,), {'progressive': True}),
+        ('JPEG', (rgb,), {'subsampling': 0, 'restart_marker_blocks': 1}),
         ('GIF', (rgb, grey), {}),
         ('GIF', (rgb,), frames),
         ('BMP', (rgb, grey, black, rgb.convert('P')), {}),
