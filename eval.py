@@ -3,9 +3,11 @@
 
     python eval.py --load_model_path checkpoints/lenet_exp/best.pth
     python eval.py --load_model_path checkpoints/unet_exp/best.pth --val_list road/test.txt --save_viz --viz_freq 10
+    python eval.py --load_model_path checkpoints/lenet_exp/best.pth --predict photos/
 
 Model, data, task, size and normalisation come from the checkpoint; what the command line gives wins and is reported.
 result.txt, predictions.csv, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
+Predictions of images without targets (utils/evaluation/unlabelled.py) go to <checkpoint>/predict_<name>_<save_prefix>/.
 """
 
 import copy
@@ -51,6 +53,7 @@ from data.checks.dataset_fingerprint import (
 from data.data_entry import notes_of, select_eval_loader
 from data.predicting import predict
 from data.ready_made import ready_test_loader, values_of
+from data.unlabelled import unlabelled_loader
 from loss import select_loss
 from metrics import METRICS, select_metrics
 from model.load_network import load_network
@@ -70,6 +73,8 @@ from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
 from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
+from utils.evaluation.unlabelled import UnlabelledPass
+from utils.html_report.gallery_page import GalleryPage
 from utils.html_report.page import Page
 from utils.html_report.templating import environment
 from utils.metrics.ready_metrics import ready_metrics
@@ -78,6 +83,7 @@ from utils.options.arguments import from_keywords
 from utils.options.decoders import notes_of_decoder
 from utils.options.fit import described_pictures
 from utils.options.migrations import migrate
+from utils.options.predict_options import DATA_OF_RUN, predicts
 from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
@@ -163,7 +169,7 @@ class Evaluator(Engine):
             check_model(net)
         if loader is None:
             given_parts.needed_by_name(args, 'data')
-        with hint_to_predict(args.load_model_path):
+        with hint_to_predict(args.load_model_path, args.val_list):
             self.loader = select_eval_loader(args) if loader is None else ready_test_loader(loader, args, net)
         complete_target_scale(args)
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
@@ -298,16 +304,20 @@ class Predictor(Engine):
         args: options, from options.test_args.
         checkpoint: what utils.runs.checkpoint.load_checkpoint returned for args.load_model_path.
         net: one's own, into which the checkpoint's weights are loaded; None: a new one, by --model_type.
+        say: function(line), what is told of the checkpoint; None: a warning if its outputs have changed.
 
     Attributes:
         class_names: names of the classes (list of str), or None.
     """
 
-    def __init__(self, args, checkpoint, net=None):
+    def __init__(self, args, checkpoint, net=None, say=None):
         device, gpus = select_gpus(args)
-        net, _, drift = load_network(args, checkpoint, device, 'weights', net)
-        if drift.failure_lines:
-            warnings.warn('\n'.join(drift.failure_lines), stacklevel=3)  # of the line that calls load_predictor
+        net, notes, self.drift = load_network(args, checkpoint, device, 'weights', net)
+        self.epoch = checkpoint.get('epoch', 'not known')
+        for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(args, gpus)}']:
+            say(line)
+        if self.drift.failure_lines and say is None:
+            warnings.warn('\n'.join(self.drift.failure_lines), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
         self.apply_speed_options()
         self.model.eval()
@@ -347,7 +357,7 @@ def overrides(args, trained):
     return [
         f'{name}: {trained[name]} -> {getattr(args, name)}'
         for name in test_parser().names(from_checkpoint=True)
-        if name in trained and getattr(args, name) != trained[name]
+        if name in trained and getattr(args, name) != trained[name] and not (predicts(args) and name in DATA_OF_RUN)
     ]
 
 
@@ -440,6 +450,19 @@ def report_of(trainer):
     return NotebookReport(path)
 
 
+def predict_unlabelled(args, checkpoint):
+    """Predict what --predict names, write the predictions into args.result_dir, and return their number (int)."""
+    if args.save_outputs:
+        check_outputs(args)
+    loader, walk = unlabelled_loader(args)
+    set_threads(args.threads, loader.num_workers)
+    if args.deterministic:
+        be_deterministic()
+    predictor = Predictor(args, checkpoint, say=print)
+    predictor.bind_transforms(loader)
+    return UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None).run()
+
+
 def main(argv=None):
     """Test by the command line, or `argv`: list of str, or what options.parse_test_command returned."""
     if rank_env.rank_info().count > 1:
@@ -456,7 +479,7 @@ def main(argv=None):
         for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explain_machine_errors(args):
-            values = Evaluator(args, checkpoint).eval()
+            values = predict_unlabelled(args, checkpoint) if predicts(args) else Evaluator(args, checkpoint).eval()
     except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
             with suppress_cleanup_errors(error):

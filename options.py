@@ -68,6 +68,7 @@ from utils.options.needs import (
     schedule,
 )
 from utils.options.own_parsers import add_options_to
+from utils.options.predict_options import check_code, predictable, predicts, source_name
 from utils.options.record_parser import MigratingParser, Options
 from utils.options.resuming import AUTO, LAST, newest_run, resumed_options, run_name
 from utils.options.validation_options import SPLIT_DATA
@@ -484,6 +485,11 @@ def _add_checks(parser):
 def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
+    group.add_argument('--predict', nargs='+', type=predictable, repeated=False,
+                       help='instead of testing, predict images that have no targets: directories, image files, '
+                            'patterns in quotes ("photos/*.jpg"), lists (.txt, .csv, .jsonl) with one image per line, '
+                            '.tar shards; - reads paths from standard input. For a model of features: .csv or .npz. '
+                            'Writes predictions.csv and, unless --no_report is given, report.html')
     group.add_argument('--code', default='now', type=existing_path_or('now', 'then', 'both'), repeated=False,
                        metavar='{now,then,both,FILE}',
                        help='then: test with the code of the run, from the source.zip beside the checkpoint, whose '
@@ -495,7 +501,7 @@ def add_test_args(parser):
                             'written them: only if you trust their author')
     group.add_argument('--report', action=Flag, repeated=False,
                        help='write report.html: metrics with confidence intervals, the best and worst samples, the '
-                            'confusion matrix')
+                            'confusion matrix; with --predict, which writes it by default, a gallery')
     group.add_argument('--save_viz', action=Flag, help='write an image of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), needs=option('save_viz'),
                        help='--save_viz: number of samples from one saved image to the next')
@@ -503,7 +509,8 @@ def add_test_args(parser):
                        help='write each predicted mask, as a PNG whose pixel values are the labels, or each restored '
                             'image to result_dir/outputs, under the name of the sample')
     group.add_argument('--result_dir', type=directory_path, repeated=False,
-                       help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>); if it exists, a '
+                       help='directory of this test (default: <checkpoint>/val_<list>_<save_prefix>, or '
+                            '<checkpoint>/predict_<name>_<save_prefix>); if it exists, a '
                             'test with the same options keeps the earlier result as result.1.txt ..., and a test with '
                             'other options goes to _2, _3 ...')
 
@@ -594,6 +601,7 @@ def parse_test_command(argv=None):
     args = parser.parse_args(None if argv is None else list(map(str, argv)))
     if args.load_model_path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
+    check_code(parser, args)
     if not os.path.isfile(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
     return args
@@ -692,12 +700,14 @@ def get_train_model_dir(args):
 def get_test_result_dir(args):
     """Make the directory of a test, set args.result_dir to it and return it (str).
 
-    It is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint. If it exists, a test with the
-    same options uses it again (utils/runs/result_directory.py); otherwise _2, _3 ... is appended.
+    It is result_dir, or <checkpoint>/val_<list>_<save_prefix> beside the checkpoint, or for --predict
+    predict_<name>_<save_prefix>. If it exists, a test with the same options uses it again
+    (utils/runs/result_directory.py); otherwise _2, _3 ... is appended.
     """
     checkpoint = Path(args.load_model_path)
     data = 'loader' if ready_data(args) else Path(args.val_list).stem if args.val_list else args.data_type
-    name = f'val_{data}_{args.save_prefix}'
+    name = f'predict_{source_name(args.predict)}' if predicts(args) else f'val_{data}'
+    name = f'{name}_{args.save_prefix}'
     # A checkpoint without a suffix has the name that the directory would get.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name

@@ -17,4 +17,5 @@
 - stream: Shards that are read from front to back
 - tensor_dataset: Data sets held as one tensor
 - torchvision_data: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100
+- unlabelled: Data without targets for --predict
 """

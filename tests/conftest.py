@@ -187,6 +187,28 @@ def eval_here(tmp_path_factory):
     return run
 
 
+@pytest.fixture(scope='session')
+def predict_here():
+    """Return a function that calls eval.main(words), which have --predict, in this process, on the CPU -> the result.
+
+    The result has directory, stdout, rows (of predictions.csv, list of dict) and summary (of summary.txt, dict of str).
+    """
+
+    def run(*words):
+        import eval as eval_py
+
+        with contextlib.redirect_stdout(io.StringIO()) as stdout:
+            eval_py.main([*map(str, words), '--device', 'cpu'])
+        directory = Path(printed(stdout.getvalue(), 'results'))
+        with open(directory / 'predictions.csv', newline='', encoding='utf-8-sig') as file:
+            rows = list(csv.DictReader(file))
+        lines = (directory / 'summary.txt').read_text(encoding='utf-8').splitlines()
+        summary = dict(line.removeprefix('# ').split(': ', 1) for line in lines)
+        return SimpleNamespace(directory=directory, stdout=stdout.getvalue(), rows=rows, summary=summary)
+
+    return run
+
+
 def finished_run(stdout, stderr='', code=0):
     """Return a run: directory, stdout, stderr, code, and the names of the files that it left, as they are now."""
     directory = Path(printed(stdout, 'run'))

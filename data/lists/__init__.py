@@ -18,5 +18,6 @@
 - string_hashes: Hashes of many strings at once, by numpy
 - table: Reading .csv and .npz files
 - targets: Label sets and numbers in lists
+- unlabelled_files: Images without targets for --predict
 - val_split: --val_split
 """

@@ -98,6 +98,58 @@ def read_table(path, columns=None, labels=False):
     return table
 
 
+def read_features(path):
+    """Return the features, float64 (N, F), or images, uint8 (N, C, H, W), of an .npz file, which may have no targets.
+
+    Raises:
+        DanluError: the file cannot be read, or has values that are not finite (the first 20 are named).
+    """
+    faults = ErrorCollector(path)
+    try:
+        with np.load(regular(path), allow_pickle=False) as file:
+            features = _features(path, _first_array(file, FEATURE_ARRAYS, path), faults)
+    except NPZ_DAMAGE as error:
+        raise DanluError(f'{path} cannot be read: {error or type(error).__name__}') from None
+    faults.stop_if_any()
+    return features
+
+
+def feature_rows(path, count, columns=None):
+    """Yield (line number, features, fault) of each row of a .csv file, which may have no targets.
+
+    Args:
+        path: the file; its first row is a header if no cell is a number.
+        count: number of features (int).
+        columns: names of the target columns, which are skipped; None: with one column more than `count`, the last one.
+
+    Yields:
+        int, list of float, and None; or the reason (str) why the row is invalid, and then no features.
+
+    Raises:
+        DanluError: the number of columns does not fit.
+    """
+    with open_regular(path, 'r', newline='', encoding=encoding_of(path)) as file:
+        first = chosen = None
+        for line, cells in csv_rows(file):
+            if first is None:
+                header = not any(map(_is_number, cells))
+                first, chosen = cells, _unlabelled_columns(path, cells, header, count, columns)
+                if header:
+                    continue
+            yield line, *_numbers(cells, chosen, first, header)
+
+
+def _unlabelled_columns(path, first, header, count, columns):
+    """Return the positions of the features (list of int); arguments as for `feature_rows`."""
+    targets = [first.index(name) for name in columns or [] if header and name in first]
+    chosen = _features_of(first, targets)
+    if columns is None and len(chosen) == count + 1:
+        chosen = chosen[:-1]
+    if len(chosen) != count:
+        raise DanluError(f'{path}: {len(chosen)} columns of features instead of {count}, as in the training data')
+    return chosen
+
+
 def feature_names(path, columns=None):
     """Return the names of the features (list of str) of a file, as `read_table`, or None if it has none."""
     if Path(path).suffix.lower() == '.npz':

@@ -1,9 +1,6 @@
 """Tests of pictures without labels are refused with a command that predicts them."""
 
-import contextlib
-import io
 import os
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -30,47 +27,41 @@ def folder_run(train_here, tmp_path_factory):
     return run.directory / 'best.pth', folder / 'new'
 
 
-def predicted(message):
-    """Return what the command at the end of a message prints (str)."""
+def predicted(message, predict_here):
+    """Return the rows of predictions.csv (list of dict) that the command at the end of a message writes."""
     command = shlex.split(message[message.index('to predict images without labels: ') + 34 :])
     assert command[0] == 'cd'
     assert Path(command[1], 'eval.py').is_file()
-    assert command[2:5] == ['&&', 'python', '-c']
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(command[5], {})
-    return printed.getvalue()
+    assert command[2:5] == ['&&', 'python', 'eval.py']
+    return predict_here(*command[5:]).rows
 
 
-def rows_of(printed):
-    return np.array(re.findall(r'[\d.]+(?:e-\d+)?', printed.removeprefix('tensor')), float).reshape(-1, 2)
-
-
-def test_a_directory_without_classes(folder_run, eval_here):
+def test_a_directory_without_classes(folder_run, eval_here, predict_here):
     checkpoint, new = folder_run
     with pytest.raises(DanluError, match='has no sub-directories') as error:
         eval_here('--load_model_path', checkpoint, '--val_list', new)
-    rows = rows_of(predicted(str(error.value)))
-    assert rows.shape == (2, 2)
-    assert rows.sum(1) == pytest.approx([1, 1], abs=1e-3)
+    rows = predicted(str(error.value), predict_here)
+    assert [row['name'] for row in rows] == [str(new / 'cat.png'), str(new / 'dog.png')]
+    assert float(rows[0]['confidence']) + float(rows[0]['confidence_2']) == pytest.approx(1)
 
 
-def test_a_list_of_pictures_alone(folder_run, eval_here, tmp_path):
+def test_a_list_of_pictures_alone(folder_run, eval_here, predict_here, tmp_path):
     checkpoint, new = folder_run
     names = tmp_path / 'names.txt'
     names.write_text(f'{new}/cat.png\n{new}/dog.png\n', encoding='utf-8')
     with pytest.raises(DanluError, match='1 column instead of image and target') as error:
         eval_here('--load_model_path', checkpoint, '--data_type', 'list', '--val_list', names)
-    assert len(rows_of(predicted(str(error.value)))) == 1
+    assert len(predicted(str(error.value), predict_here)) == 2
 
 
 @pytest.mark.parametrize('what', ['directory', 'file'])
-def test_what_is_no_list(folder_run, what):
+def test_what_is_no_list(folder_run, predict_here, what):
     checkpoint, new = folder_run
     kind, path = ('list', new) if what == 'directory' else ('folder', new / 'cat.png')
     with pytest.raises(DanluError, match=f'data_type {kind} takes') as error:
         test_args(str(checkpoint), data_type=kind, val_list=str(path))
     message = str(error.value).removesuffix(' (see eval.py --help)')
-    assert len(rows_of(predicted(message))) == (2 if what == 'directory' else 1)
+    assert len(predicted(message, predict_here)) == (2 if what == 'directory' else 1)
 
 
 def test_training_is_told_nothing_of_it(folder_run, train_here, tmp_path):

@@ -2,5 +2,6 @@
 
 - predictions: predictions.csv
 - saved_outputs: --save_outputs
+- unlabelled: --predict; unlabelled_results: its predictions by task; prediction_drawing: its images in viz/
 - test_files: result.txt, the confusion matrix, the line for the ledger
 """

@@ -54,14 +54,21 @@ class Outputs:
         self.fit = Fit.of(args) if self.masks and size_of else None
 
     def add(self, first, predictions):
-        """Write a batch, as Engine.step returns it, whose first sample has the index `first`; synchronises."""
+        """Write a batch, as Engine.step returns it, whose first sample has the index `first`; synchronises.
+
+        Returns:
+            the files, relative to the directory of the test, with / (list of str).
+        """
         if self.masks:
             pixels = predictions.max(1).indices.byte().cpu().numpy()
         else:
             pixels = viz.denormalise(predictions, [0.0], [1.0]).permute(0, 2, 3, 1).numpy()
+        files = []
         for index, array in enumerate(pixels, first):
             image = Image.fromarray(array[..., 0] if array.shape[-1:] == (1,) and not self.masks else array)
-            self._save(self._mask(image, index) if self.masks else image, self.name_of(index))
+            path = self._save(self._mask(image, index) if self.masks else image, self.name_of(index))
+            files.append(path.relative_to(self.folder.parent).as_posix())
+        return files
 
     def _mask(self, mask, index):
         """Return a mask (PIL.Image) with the palette, in the size of the original image."""
@@ -78,7 +85,7 @@ class Outputs:
         return mask
 
     def _save(self, image, name):
-        """Write a PNG file with the name of the sample, and a number if the file exists."""
+        """Write a PNG file with the name of the sample, and a number if the file exists; return its path (Path)."""
         path = self.folder / file_name(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         number, free_path = 1, path
@@ -87,7 +94,7 @@ class Outputs:
                 with open_regular(free_path, 'xb') as file:
                     # 8 bits for small palettes too: few programs read pixels smaller than a byte.
                     image.save(file, format='PNG', **({'bits': 8} if image.mode == 'P' else {}))
-                return
+                return free_path
             except FileExistsError:  # for example of a.jpg and a.png
                 number += 1
                 free_path = path.with_name(f'{path.stem}_{number}.png')

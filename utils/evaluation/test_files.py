@@ -27,27 +27,49 @@ def provenance_of(evaluator, seen):
         evaluator: eval.Evaluator.
         seen: number of samples (int).
     """
-    args, then, files = evaluator.args, evaluator.trained_on, read_files()
+    args, then = evaluator.args, evaluator.trained_on
     facts = {
-        'checkpoint': args.load_model_path,
-        'checkpoint sha256': file_hash(args.load_model_path),
-        'epoch': str(evaluator.epoch),
+        **checkpoint_facts(args, evaluator.epoch),
         'list': evaluator.data_name or args.val_list or f'{args.data_type}, its own test split',
         'list sha256': evaluator.data['sha256'] or 'not known',
         'samples': str(seen),
-        'batch size, device, threads': f'{args.batch_size}, {evaluator.device}, {torch.get_num_threads()}',
+        **code_facts(args, evaluator.device, evaluator.drift.verdict, evaluator.git),
+    }
+    if then.get('sha256'):
+        facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
+    return facts | ({'shared with training': '; '.join(evaluator.shared)} if evaluator.shared else {})
+
+
+def checkpoint_facts(args, epoch):
+    """Return which checkpoint was tested (dict of str); epoch: int or str."""
+    return {
+        'checkpoint': args.load_model_path,
+        'checkpoint sha256': file_hash(args.load_model_path),
+        'epoch': str(epoch),
+    }
+
+
+def code_facts(args, device, verdict, git):
+    """Return how, when and by which code a checkpoint was tested (dict of str).
+
+    Args:
+        args: options.
+        device: torch.device.
+        verdict: of utils.provenance.checkpoint_check.CheckpointCheck.
+        git: result of utils.provenance.environment.git_state, or a dict with commit None.
+    """
+    files = read_files()
+    return {
+        'batch size, device, threads': f'{args.batch_size}, {device}, {torch.get_num_threads()}',
         'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
-        'computes what it did when saved': evaluator.drift.verdict,
+        'computes what it did when saved': verdict,
         **code_provenance(),
         'command': original_command(),
         'directory': os.getcwd(),
         'code sha256': code_hash(files),
         'source sha256': files_hash(kept_files(files)),
-        'git commit': (evaluator.git['commit'] or 'not known') + ', and changes' * bool(evaluator.git['changed']),
+        'git commit': (git['commit'] or 'not known') + ', and changes' * bool(git['changed']),
     }
-    if then.get('sha256'):
-        facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
-    return facts | ({'shared with training': '; '.join(evaluator.shared)} if evaluator.shared else {})
 
 
 def write_ledger_line(evaluator, results, provenance, place):

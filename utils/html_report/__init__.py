@@ -10,6 +10,7 @@
 - confusion_matrix: layout of the matrix, most confused pairs
 - score_histograms: ROC and precision-recall curves
 - svg_plots: plots
+- gallery_page: the page of --predict
 - embedded_images: images as data URLs
 - sample_images: draws samples
 """

@@ -17,6 +17,7 @@
 - needs: When an option has an effect
 - own_parsers: Danlu's options in an argparse.ArgumentParser that a program of one's own has made
 - palette: --palette
+- predict_options: --predict
 - prediction_hint: What to do with pictures that have no labels
 - record_parser: The parser of train.py and eval.py
 - resuming: --resume

@@ -4,7 +4,6 @@ Imports no torch. options.py declares the options.
 """
 
 import os
-from pathlib import Path
 
 from utils.base import rank_env
 from utils.base.errors import DanluError
@@ -18,6 +17,7 @@ from utils.options.metric_options import fault_of_metrics, unnamed_metrics
 from utils.options.model_source import choose_class, fault_of_source
 from utils.options.needs import check_needs
 from utils.options.palette import fitted, is_palette, names_in, not_classes, read_palette
+from utils.options.predict_options import check_predict, predicts
 from utils.options.prediction_hint import how_to_predict
 from utils.options.validation_options import (
     alternatives_to,
@@ -76,6 +76,7 @@ def checked(parser, args):
     _check_loss_and_metrics(parser, args)
     if hasattr(args, 'optimizer'):
         complete_defaults(parser, args)
+    check_predict(parser, args)
     check_needs(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
@@ -302,11 +303,10 @@ def _check_list(parser, args, name):
 
 def _hint_to_predict(parser, args, path):
     """Return how to predict the images that a test was given instead of a list (str), '' for other files."""
-    names = sorted(os.listdir(path)) if os.path.isdir(path) else [os.path.basename(path)]
-    ending = next((os.path.splitext(name)[1] for name in names if name.lower().endswith(USUAL_ENDINGS)), None)
-    if parser.prog != 'eval.py' or ending is None:
+    names = os.listdir(path) if os.path.isdir(path) else [os.path.basename(path)]
+    if parser.prog != 'eval.py' or not any(name.lower().endswith(USUAL_ENDINGS) for name in names):
         return ''
-    return '; ' + how_to_predict(args.load_model_path, Path(path, f'*{ending}') if os.path.isdir(path) else path)
+    return '; ' + how_to_predict(args.load_model_path, path)
 
 
 def _check_loading(parser, args):
@@ -374,7 +374,7 @@ def _check_used(parser, args):
     kind = args.data_type
     if args.bits not in (None, 16) and kind in SERVED_BY_DATA and kind not in PICTURE_DATA:
         parser.error(f'argument --bits: {kind} has no 16-bit image files; leave it out')
-    if args.data_root and kind in ('digits', 'noisy_digits', 'folder', 'array'):
+    if args.data_root and not predicts(args) and kind in ('digits', 'noisy_digits', 'folder', 'array'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
     if args.cache_dir and kind != 'mem_list':
         parser.error(f'argument --cache_dir: only for --data_type mem_list, not {kind}; leave it out')

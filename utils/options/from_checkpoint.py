@@ -4,6 +4,7 @@ from utils.options.args_file import options_of
 from utils.options.checks import checked
 from utils.options.given_parts import parts_of
 from utils.options.model_source import choose_class
+from utils.options.predict_options import leave_out_test_data, predicts
 from utils.options.validation_options import test_list
 
 
@@ -27,6 +28,9 @@ def take_from_checkpoint(parser, args, trained):
     args.trained_on, args.recorded_parts = trained.get('train_list'), parts_of(trained)
     if 'data_type' not in given and args.recorded_parts:
         args.data_faults = []
+    if predicts(args):
+        leave_out_test_data(args)
+        return checked(parser, args)
     try:
         args.val_list = test_list(args, trained, 'val_list' in given)
     except ValueError as error:

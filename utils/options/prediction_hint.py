@@ -16,21 +16,18 @@ class UnlabelledError(DanluError):
         self.pictures = Path(pictures)
 
 
-def how_to_predict(checkpoint, pictures):
-    """Return the end of a message (str): the command that predicts `pictures` (Path, whose name may contain *)."""
-    pictures = Path(pictures).absolute()
-    code = (
-        'from pathlib import Path; from eval import load_predictor; '
-        f'print(load_predictor({str(checkpoint)!r}).predict(sorted(Path({str(pictures.parent)!r}).glob('
-        f'{pictures.name!r}))))'
+def how_to_predict(checkpoint, paths):
+    """Return the end of a message (str): the command that predicts `paths`, a directory, a file or a list."""
+    command = shlex.join(
+        ['python', 'eval.py', '--load_model_path', str(checkpoint), '--predict', str(Path(paths).absolute())]
     )
-    return f'to predict images without labels: cd {shlex.quote(str(PROJECT))} && python -c {shlex.quote(code)}'
+    return f'to predict images without labels: cd {shlex.quote(str(PROJECT))} && {command}'
 
 
 @contextmanager
-def hint_to_predict(checkpoint):
-    """Add to an UnlabelledError of the `with` body the command that predicts its images by `checkpoint`."""
+def hint_to_predict(checkpoint, paths):
+    """Add to an UnlabelledError of the `with` body the command that predicts `paths` by `checkpoint`."""
     try:
         yield
     except UnlabelledError as error:
-        raise DanluError(f'{error}; {how_to_predict(checkpoint, error.pictures)}') from None
+        raise DanluError(f'{error}; {how_to_predict(checkpoint, paths)}') from None

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from utils.options.arguments import NO_LIST
+from utils.options.predict_options import predicts
 
 SPLIT_DIRECTORY = 'val_split'  # in a run directory; holds the lists that --val_split writes
 SPLIT_DATA = ('folder', 'list', 'mem_list', 'pairs', 'array')  # kinds of data that --val_split can split
@@ -20,7 +21,9 @@ def is_split_list(path):
 
 def needs_list(args, name):
     """Return whether --train_list or --val_list (`name`) is required for data in the user's files (bool)."""
-    return name != 'val_list' or (has_validation(args) and getattr(args, 'val_split', None) is None)
+    if name != 'val_list':
+        return True
+    return has_validation(args) and getattr(args, 'val_split', None) is None and not predicts(args)
 
 
 def alternatives_to(name, parser):

@@ -4,6 +4,7 @@ All runs here decode in this process: beside the threads of what drives the brow
 """
 
 import csv
+import os
 import re
 import sys
 from types import SimpleNamespace
@@ -282,3 +283,32 @@ def test_a_compiled_network_is_not_compiled_again_for_the_page(list_data, train_
     assert (folder / 'report.html').is_file()
     value = re.search(r'^best: val/acc (\S+) ', run.stdout, re.MULTILINE)[1]
     assert f'\nacc: {value}\n' in (folder / 'result.txt').read_text(encoding='utf-8')
+
+
+def test_the_gallery_of_predictions_is_sorted_filtered_and_enlarged(opened, list_run, predict_here, list_data):
+    folder = os.path.dirname(list_data[list_data.index('--val_list') + 1])
+    words = ['--load_model_path', list_run.directory / 'best.pth', '--save_prefix', 'gallery', *ALONE]
+    test = predict_here(*words, '--predict', os.path.join(folder, 'val*.png'))
+    tab = opened(test)
+    texts = tab.locator('.card .prediction')
+    expected = {os.path.basename(row['name']): float(row['confidence']) for row in test.rows}
+
+    def names():
+        return [
+            os.path.basename(text) for text in tab.locator('.card .sample').evaluate_all('all => all.map(e => e.title)')
+        ]
+
+    assert names() == sorted(expected, key=lambda name: int(re.search(r'\d+', name)[0]))
+    tab.select_option('select[name=key]', 'confidence')
+    assert [expected[name] for name in names()] == sorted(expected.values())
+    tab.check('input[name=down]')
+    assert [expected[name] for name in names()] == sorted(expected.values(), reverse=True)
+    first = max(test.rows, key=lambda row: float(row['confidence']))
+    tab.locator('.card').first.click()
+    assert tab.locator('#large-name').inner_text() == first['name']
+    assert first['prediction'] in tab.locator('#large-facts').inner_text()
+    tab.locator('#close').click()
+    tab.select_option('select[name=group]', first['prediction'])
+    assert texts.count() == sum(row['prediction'] == first['prediction'] for row in test.rows)
+    tab.fill('input[name=text]', 'no such name')
+    assert texts.count() == 0

@@ -1,0 +1,85 @@
+"""--predict: what it may name, which other options it excludes, and the name of its result directory.
+
+Imports no torch. data/lists/unlabelled_files.py reads what is named here.
+"""
+
+import argparse
+import glob
+import os
+import re
+from pathlib import Path
+
+from utils.options.arguments import UNRECORDABLE, shorten_text, with_metavar
+
+STDIN = '-'  # paths are read from standard input
+DATA_OF_RUN = ('val_list', 'data_root')  # not used by --predict unless typed
+# Options of targets, and of tests on the data of a run.
+WITHOUT_EFFECT = (
+    *('val_list', 'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics', 'mask_values'),
+    *('ignored_colours', 'cache_dir', 'download'),
+)
+
+
+def is_pattern(text):
+    """Return whether a word of --predict is a pattern such as photos/*.jpg (bool), and not the name of a file."""
+    return glob.has_magic(text) and not os.path.exists(text)
+
+
+@with_metavar('PATH')
+def predictable(text):
+    """Check a word of --predict and return it (str): an existing path, a pattern with a match, or - ."""
+    path = os.path.expanduser(text)
+    if UNRECORDABLE.search(path):
+        raise argparse.ArgumentTypeError(f'{shorten_text(path)!r} is not UTF-8 or contains a line break')
+    if path == STDIN or (path and os.path.exists(path)):
+        return path
+    if is_pattern(path):
+        if next(glob.iglob(path, recursive=True), None) is None:
+            raise argparse.ArgumentTypeError(f'{shorten_text(text)!r} matches no file (looked in {os.getcwd()})')
+        return path
+    raise argparse.ArgumentTypeError(f'{shorten_text(text)!r} does not exist (looked in {os.getcwd()})')
+
+
+def predicts(args):
+    """Return whether options (Namespace) ask for predictions instead of a test or a training (bool)."""
+    return getattr(args, 'predict', None) is not None
+
+
+def leave_out_test_data(args):
+    """Unset the options that name the data of the run, and ask for the page unless --no_report was given."""
+    args.val_list = None
+    if 'data_root' not in args.typed:
+        args.data_root = None
+    if 'report' not in args.typed:
+        args.report = True
+
+
+def check_code(parser, args):
+    """Refuse --predict with the code of the run, which may not know this option."""
+    if predicts(args) and args.code != 'now':
+        parser.error('argument --code: --predict uses the code of now; leave one of the two out')
+
+
+def check_predict(parser, args):
+    """Refuse typed options that have no effect on predictions without targets."""
+    if not predicts(args):
+        return
+    if args.predict.count(STDIN) > 1:
+        parser.error('argument --predict: - stands for standard input, which can be read once')
+    for name in WITHOUT_EFFECT:
+        if name in args.typed:
+            parser.error(f'argument --{name}: --predict has no targets and does not use it; leave it out')
+
+
+def source_name(words):
+    """Return the name (str) of what --predict names, as part of a directory name: that of its first word."""
+    first = words[0]
+    if first == STDIN:
+        return 'stdin'
+    path = Path(os.path.abspath(first))
+    if is_pattern(first):
+        path = path.parent
+        while glob.has_magic(path.name):
+            path = path.parent
+    name = path.name if path.is_dir() else path.stem
+    return re.sub(r'[^\w.-]+', '_', name).strip('.')[:80] or 'pictures'
