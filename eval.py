@@ -152,7 +152,7 @@ class Evaluator(Engine):
         self.name_of = lru_cache(MAX_REMEMBERED_NAMES)(getattr(dataset_of(self.loader), 'name', str))
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
-        for line in [*notes, f'device: {describe_device(args, gpus)}, threads: {threads}']:
+        for line in [*notes, f'device: {describe_device(gpus)}, threads: {threads}']:
             self.say(line)
 
     def build_loader(self, args, loader, net):

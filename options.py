@@ -39,6 +39,7 @@ from utils.options.arguments import (
     number,
     plain_name,
     registered,
+    run_or_path,
     share_of_lr,
 )
 from utils.options.checks import DOWNLOADABLE_DATA, checked, no_checkpoint, shown
@@ -70,7 +71,7 @@ from utils.options.needs import (
 from utils.options.own_parsers import add_options_to
 from utils.options.predict_options import check_code, predictable, predicts, source_name
 from utils.options.record_parser import MigratingParser, Options
-from utils.options.resuming import AUTO, LAST, newest_run, resumed_options, run_name
+from utils.options.resuming import AUTO, LAST, locate_runs, newest_run, resumed_options, run_name
 from utils.options.validation_options import SPLIT_DATA
 from utils.runs.run_directory import make_directory_below
 from utils.tasks.loss_terms import LOSS_ARGS
@@ -222,8 +223,9 @@ def _add_files(parser):
                             'other processes (default: every start decodes the images into its own memory)')
     group.add_argument('--download', action=Flag, experiment=False,
                        help=f'download {", ".join(DOWNLOADABLE_DATA)} if the files are missing')
-    group.add_argument('--load_model_path', type=existing_path, metavar='FILE',
-                       help='checkpoint or state dict to start from (train.py) or to test (eval.py)')
+    group.add_argument('--load_model_path', type=run_or_path, metavar='FILE',
+                       help='checkpoint or state dict to start from (train.py) or to test (eval.py); the name or '
+                            'directory of a run stands for its best.pth')
     group.add_argument('--load_key', metavar='KEY',
                        help='which weights to load from a file that holds several sets: model_ema, state_dict_ema, '
                             'ema, model ... (default: model, state_dict and the like; from the last.pth of a run with '
@@ -395,8 +397,8 @@ def _add_run(parser):
                             'does (default: yes)')
     group.add_argument('--profile', action=Flag, repeated=False,
                        help='print where the time of a step goes and how to shorten it, and write a trace')
-    group.add_argument('--resume', type=existing_path_or(AUTO), metavar='RUN', repeated=False,
-                       help='resume this run directory (or the run of this checkpoint) with its own options; auto: '
+    group.add_argument('--resume', type=run_or_path, metavar='RUN', repeated=False,
+                       help='resume a run, given by its name, directory or checkpoint, with its own options; auto: '
                             'resume the newest run of this name, or start one if there is none')
     group.add_argument('--as', type=plain_name, repeated=False,
                        help='with --resume RUN/epoch_0002.pth: resume from that checkpoint in a new run of this name; '
@@ -570,6 +572,7 @@ def parse_train_args(argv=None, ready_made=False):
         complete(parser)
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     args = parser.parse_args(argv)
+    locate_runs(parser, args)
     if args.resume == AUTO and getattr(args, 'as'):
         parser.error(f'argument --as: --resume auto goes on in the run itself; give a checkpoint, --resume RUN/{LAST}')
     if args.resume == AUTO:
@@ -601,6 +604,7 @@ def parse_test_command(argv=None):
     args = parser.parse_args(None if argv is None else list(map(str, argv)))
     if args.load_model_path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
+    locate_runs(parser, args)
     check_code(parser, args)
     if not os.path.isfile(args.load_model_path):
         parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
@@ -639,9 +643,10 @@ def test_args(load_model_path, **options):
     """
     from utils.runs.checkpoint import load_checkpoint  # imports torch, which --help does not wait for
 
-    permissions = options.get('trust_checkpoint'), options.get('model_source')
-    trained = recorded_args(load_checkpoint(load_model_path, *permissions))
-    return from_keywords(lambda argv: parse_test_args(argv, trained), {'load_model_path': load_model_path, **options})
+    options = {'load_model_path': load_model_path, **options}
+    command = from_keywords(parse_test_command, options)
+    trained = recorded_args(load_checkpoint(command.load_model_path, command.trust_checkpoint, command.model_source))
+    return from_keywords(lambda argv: parse_test_args(argv, trained), options)
 
 
 test_args.__test__ = False  # pytest would collect it

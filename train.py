@@ -132,7 +132,7 @@ class Trainer(ReplaceableParts, Engine):
         device, gpus = select_gpus(args)
         notes += self.build_data(args, parts)
         notes += use_one_output(args, parts)
-        where = ', '.join(filter(None, (describe_device(args, gpus), processes.describe())))
+        where = ', '.join(filter(None, (describe_device(gpus), processes.describe())))
         notes.append(f'device: {where}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
         notes += self.build_network(args, parts, device, gpus)

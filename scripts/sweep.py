@@ -38,6 +38,7 @@ from utils.options.arguments import (
     monitored,
     number,
     plain_name,
+    run_or_path,
 )
 from utils.options.given_parts import refuse_recorded
 from utils.options.validation_options import has_validation
@@ -150,7 +151,7 @@ def max_epochs(options, parameters):
 
 def shared_options(options, parameters):
     """Return the options that define the experiment and are the same in all trials (dict of plain values)."""
-    of_paths = (existing_path, existing_list, directory_path)
+    of_paths = (existing_path, existing_list, run_or_path, directory_path)
     parser = train_parser()
     # Other workers may have the data elsewhere.
     paths = {action.dest for action in options_of(parser) if action.type in of_paths}

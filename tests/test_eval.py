@@ -395,7 +395,7 @@ def test_last_pth_is_tested_beside_best_pth(list_run, eval_here):
 
 def test_cuda_visible_devices_is_left_as_it_is(list_run, eval_here, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    eval_here('--load_model_path', list_run.directory / 'best.pth', '--gpus', 1)
+    eval_here('--load_model_path', list_run.directory / 'best.pth')
     assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
 
 

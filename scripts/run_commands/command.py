@@ -9,7 +9,15 @@ from scripts.run_commands.run_code import code_today
 from utils.base.errors import DanluError
 from utils.base.text_table import printable
 from utils.options.args_file import options_of
-from utils.options.arguments import NO_LIST, existing_list, existing_path, from_keywords, option_line, split_line
+from utils.options.arguments import (
+    NO_LIST,
+    existing_list,
+    existing_path,
+    from_keywords,
+    option_line,
+    run_or_path,
+    split_line,
+)
 from utils.options.defaults import default_of
 from utils.options.given_parts import named, unused_of
 from utils.options.needs import is_used
@@ -119,7 +127,7 @@ def lenient_parser():
     """Return the parser of train.py without the check that files exist."""
     parser = train_parser()
     for action in options_of(parser):
-        if action.type is existing_path:
+        if action.type in (existing_path, run_or_path):
             action.type = os.path.abspath
         elif action.type is existing_list:
             action.type = _list_path

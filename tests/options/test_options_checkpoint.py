@@ -8,6 +8,7 @@ import pytest
 
 from options import (
     parse_test_args,
+    parse_test_command,
     parse_train_args,
     prepare_test_args,
     prepare_train_args,
@@ -191,3 +192,25 @@ def test_a_resumed_run_can_be_repeated(run):
     assert again.model_dir == f'{run}_2'
     different = {name for name in vars(again) if getattr(again, name) != getattr(args, name)}
     assert different == {'resume', 'model_dir'}
+
+
+def test_a_run_is_named_as_in_runs_py(place, refusal):
+    runs = place / 'runs'
+    for name in ('lenet_exp', 'lenet_other'):
+        (runs / name).mkdir(parents=True)
+        (runs / name / 'best.pth').write_text('')
+    where = ['--checkpoints_dir', 'runs']
+    best = str(runs / 'lenet_exp' / 'best.pth')
+    for word in ('lenet_exp', 'lenet_exp/best.pth', 'runs/lenet_exp', best):
+        assert parse_train_args(['--load_model_path', word, *where]).load_model_path == best
+        assert parse_test_command(['--load_model_path', word, *where]).load_model_path == best
+    line = refusal(parse_test_command, ['--load_model_path', 'lenet_ex', *where])
+    assert f"'lenet_ex' does not exist (looked in {place} and, for the name of a run, in {runs})" in line
+    assert 'did you mean lenet_exp?' in line
+
+
+def test_a_run_is_resumed_by_its_name(place):
+    run = Path(new_run('--lr', '0.02').model_dir)
+    (run / 'last.pth').write_text('')
+    args = parse_train_args(['--resume', run.name, '--checkpoints_dir', run.parent, '--epochs', 20])
+    assert (args.model_dir, args.lr, args.epochs) == (str(run), 0.02, 20)

@@ -60,7 +60,7 @@ def test_device_cuda_without_a_gpu_leaves_no_directory(tmp_path, monkeypatch):
 
 def test_cuda_visible_devices_is_left_as_it_is(list_data, train_here, tmp_path, monkeypatch):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
-    train_here(*list_data, '--num_workers', 0, '--epochs', 1, '--gpus', 1, '--checkpoints_dir', tmp_path)
+    train_here(*list_data, '--num_workers', 0, '--epochs', 1, '--checkpoints_dir', tmp_path)
     assert os.environ['CUDA_VISIBLE_DEVICES'] == ''
 
 

@@ -63,11 +63,14 @@ def select_gpus(args):
     Indices count the visible devices; CUDA_VISIBLE_DEVICES is respected and never set.
 
     Raises:
-        DanluError: --device cuda without a GPU, or an index without a visible GPU.
+        DanluError: --device cuda or --gpus without a GPU, or an index without a visible GPU.
     """
     count = 0 if args.device == 'cpu' else torch.cuda.device_count()
     if args.device == 'cuda' and count == 0:
         raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
+    if count == 0 and args.gpus and args.device != 'cpu':
+        given = ' '.join(map(str, args.gpus))
+        raise DanluError(f'--gpus {given}: no GPU is visible {_visible()}; leave it out, or give --device cpu')
     if count == 0:
         return torch.device('cpu'), []
     if (place := rank_env.rank_info()).count > 1:
@@ -90,12 +93,10 @@ def select_gpus(args):
     return torch.device('cuda', gpus[0]), gpus
 
 
-def describe_device(args, gpus):
+def describe_device(gpus):
     """Return one line (str) that says where the model runs."""
     if gpus:
         return 'GPU ' + ', '.join(f'{gpu} ({torch.cuda.get_device_name(gpu)})' for gpu in gpus)
-    if args.gpus is not None and args.device != 'cpu':
-        return f'CPU (no GPU is visible {_visible()}, so --gpus {" ".join(map(str, args.gpus))} is ignored)'
     return 'CPU'
 
 

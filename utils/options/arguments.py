@@ -486,6 +486,16 @@ def existing_list(text):
     return text if text == NO_LIST else existing_path(text)
 
 
+@with_metavar('RUN')
+def run_or_path(text):
+    """Return the absolute path (str) of a file or directory that exists, or a word that may be the name of a run as is.
+
+    utils.options.resuming.locate_runs then replaces the name by the path of the run.
+    """
+    is_path = os.path.exists(_absolute(text)) or text in ('', '.', '..') or text.startswith(('/', './', '../', '~'))
+    return existing_path(text) if is_path or UNRECORDABLE.search(text) else text
+
+
 def existing_path_or(*words):
     """Return an argparse type: `existing_path`, or one of `words` (str) itself."""
 

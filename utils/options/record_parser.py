@@ -11,7 +11,15 @@ import re
 from utils.base.known_archives import is_own_run
 from utils.base.record_schema import PLAIN
 from utils.base.record_schema import shown as short
-from utils.options.arguments import Parser, Quoted, directory_path, existing_list, existing_path, split_line
+from utils.options.arguments import (
+    Parser,
+    Quoted,
+    directory_path,
+    existing_list,
+    existing_path,
+    run_or_path,
+    split_line,
+)
 from utils.options.checks import shown
 from utils.options.defaults import default_of
 from utils.options.given_parts import parts_in
@@ -124,7 +132,7 @@ class MigratingParser(Parser):
             self.error(
                 f'{path}: {name} is {short(value)} there, which is no value of that option; give {name} yourself'
             )
-        if value is None or value == [] or action.type in (existing_path, existing_list, directory_path):
+        if value is None or value == [] or action.type in (existing_path, existing_list, run_or_path, directory_path):
             return value
         if action.nargs == 0:
             words = words_for(action.dest, value) if isinstance(value, bool) else [f'{name}={value}']

@@ -6,12 +6,14 @@ import shlex
 from pathlib import Path
 
 from utils.base.errors import DanluError
+from utils.base.registry import close_names
 from utils.options.args_file import options_of
+from utils.options.arguments import shorten_text
 from utils.options.checks import expand, shown
 from utils.options.given_parts import unused_of
 from utils.options.palette import fitted
 
-LAST = 'last.pth'
+LAST, BEST = 'last.pth', 'best.pth'
 AUTO = 'auto'  # --resume: the newest run of the name, or a new one
 ENDING_WITH_RUN = ('cosine', 'poly', 'onecycle')  # schedules whose every step depends on the number of epochs
 
@@ -30,6 +32,33 @@ def newest_run(args):
     numbers = {run: run.name.removeprefix(name).removeprefix('_') or '1' for run in runs}
     found = [run for run, number in numbers.items() if number.isdecimal() and (run / 'args.txt').is_file()]
     return str(max(found, key=lambda run: int(numbers[run]))) if found else None
+
+
+def locate_runs(parser, args):
+    """Replace the names of runs in --resume and --load_model_path by paths: of the run, and of its best.pth.
+
+    Args:
+        parser: for errors.
+        args: options (Namespace), changed in place; a name is relative to checkpoints_dir.
+    """
+    for option in ('resume', 'load_model_path'):
+        word = getattr(args, option, None)
+        if word in (None, AUTO):
+            continue
+        path = Path(args.checkpoints_dir, word)  # an absolute path stays as it is
+        if not os.path.isabs(word) and not os.path.exists(path):
+            places = f'looked in {os.getcwd()} and, for the name of a run, in {args.checkpoints_dir}'
+            parser.error(f'argument --{option}: {shorten_text(word)!r} does not exist ({places}){_similar(word, args)}')
+        if option == 'load_model_path' and os.path.isfile(path / BEST):
+            path /= BEST
+        setattr(args, option, str(path))
+
+
+def _similar(word, args):
+    """Return a hint (str) on the runs in checkpoints_dir with a name similar to `word`, or ''."""
+    names = [path.name for path in Path(args.checkpoints_dir).glob('*/')]
+    close = [name for name in names if name.startswith(word)][:3] or close_names(word, names)
+    return f'; did you mean {" or ".join(close)}?' if close else ''
 
 
 def resumed_options(parser, args):
