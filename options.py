@@ -77,6 +77,20 @@ from utils.runs.run_directory import make_directory_below
 from utils.tasks.loss_terms import LOSS_ARGS
 from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
+TRAIN_DESCRIPTION = 'Train a network. Its files are in checkpoints/<model_type>_<save_prefix>/.'
+TRAIN_EXAMPLES = (
+    'python train.py                                        # the bundled digits',
+    'python train.py --data_type folder --train_list photos --val_split 0.2 \\\n'
+    '      --model_type torchvision:resnet18 --pretrained     # your photos',
+    'python train.py @checkpoints/lenet_exp/args.txt --lr 0.01    # with a change',
+)
+TEST_DESCRIPTION = 'Test a checkpoint, with the model, data and task of its run by default.'
+TEST_EXAMPLES = (
+    'python eval.py --load_model_path lenet_exp                   # a run by name',
+    'python eval.py --load_model_path lenet_exp --val_list test.txt  # other data',
+    'python eval.py --load_model_path lenet_exp --predict new_photos  # no targets',
+)
+
 
 # A line or two per option read better than one per keyword.
 # fmt: off
@@ -84,6 +98,7 @@ def add_common_args(parser):
     """Add the options that training and testing share."""
     _add_task(parser)
     _add_loss(parser)
+    _add_data(parser)
     _add_files(parser)
     _add_machine(parser)
 
@@ -95,16 +110,19 @@ def _add_task(parser):
     datasets = read_registry('data.data_entry', 'DATASETS')
     tasks = read_registry('metrics', 'METRICS')
     group.add_argument('--model_type', default='lenet', type=model_name(models, libraries), replaced_by=('model',),
+                       brief='lenet, unet, torchvision:resnet18, timm:convnext_tiny ...',
                        help=f'{", ".join(models)}, {", ".join(f"{library}<name>" for library in libraries)}')
     group.add_argument('--model_args', nargs='+', type=keyword, reset_by=('model_type',), replaced_by=('model',),
                        help='other arguments of the constructor of the model, such as width=32 depth=3 (unet), '
                             'hidden=256,128 dropout=0.1 (mlp), padding=0 (lenet)')
     group.add_argument('--data_type', default='digits', type=registered('kind of data', datasets),
                        replaced_by=('train_loader',),
+                       brief='digits, folder (one directory per class), list (a text file), array ...',
                        help=f'{", ".join(datasets)}. list: a text file names images and targets; mem_list: the same, '
                             'decoded once and kept in memory; pairs: list for restoration; folder: one directory per '
                             'class; stream: .tar, .csv or .jsonl shards; array: .csv or .npz')
-    group.add_argument('--task', default='classification', type=registered('task', tasks), help=', '.join(tasks))
+    group.add_argument('--task', default='classification', type=registered('task', tasks),
+                       brief='classification, segmentation, regression, multilabel ...', help=', '.join(tasks))
     group.add_argument('--num_classes', type=class_count,
                        help='number of classes (default: counted in the training data; needed for segmentation); with '
                             '--loss bce, 1 means the same as 2')
@@ -125,6 +143,7 @@ def _add_task(parser):
 
 def _add_images(group):
     group.add_argument('--image_size', nargs='+', type=number(int, low=1, high=2**16),
+                       brief='height and width, or one number for both',
                        help='height and width to which images are resized, or one number for both (default: the size '
                             'of the data set, or of the first training image)')
     group.add_argument('--fit', before=fit_before, choices=FITS, reset_by=('task',),
@@ -208,10 +227,11 @@ def _add_loss(parser):
                            f'{task}: {", ".join(extra)}' for task, extra in EXTRA_METRICS.items()))
 
 
-def _add_files(parser):
-    group = parser.add_argument_group('files')
+def _add_data(parser):
+    group = parser.add_argument_group('data files')
     group.add_argument('--val_list', type=existing_list, from_checkpoint=True, reset_by=('data_type',),
                        replaced_by=('train_loader', 'val_loader'),
+                       brief='data to validate on (train.py) or to test on (eval.py)',
                        help='validation (train.py) or test (eval.py) data, as --train_list. none: train without '
                             'validation; best.pth is then chosen by train/loss')
     group.add_argument('--data_root', type=existing_path, metavar='DIR', from_checkpoint=True,
@@ -223,7 +243,12 @@ def _add_files(parser):
                             'other processes (default: every start decodes the images into its own memory)')
     group.add_argument('--download', action=Flag, experiment=False,
                        help=f'download {", ".join(DOWNLOADABLE_DATA)} if the files are missing')
+
+
+def _add_files(parser):
+    group = parser.add_argument_group('checkpoints and directories')
     group.add_argument('--load_model_path', type=run_or_path, metavar='FILE',
+                       brief='a checkpoint or the name of a run, to start from or to test',
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py); the name or '
                             'directory of a run stands for its best.pth')
     group.add_argument('--load_key', metavar='KEY',
@@ -246,6 +271,7 @@ def _add_files(parser):
                        help='fail instead of warning if a loaded checkpoint no longer gives the outputs it was saved '
                             'with; a test also fails if the code of its data set, loss or metrics has changed')
     group.add_argument('--save_prefix', default='exp', type=plain_name, experiment=False, changeable=False,
+                       brief='your name for the run, part of the name of its directory',
                        help='your name for this run or test, part of the name of its directory')
     group.add_argument('--checkpoints_dir', default=str(PROJECT / 'checkpoints'), type=directory_path, experiment=False,
                        help='directory of all runs')
@@ -254,6 +280,7 @@ def _add_files(parser):
 def _add_machine(parser):
     group = parser.add_argument_group('machine')
     group.add_argument('--gpus', nargs='+', type=number(int, low=0), needs=GPUS, experiment=False,
+                       brief='indices of the GPUs to use (default: the first one, or the CPU)',
                        help='indices of the visible GPUs to use; several are wrapped in DataParallel (default: the '
                             'first GPU, or the CPU without one)')
     group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], experiment=False,
@@ -261,6 +288,7 @@ def _add_machine(parser):
     group.add_argument('--seed', default=0, type=number(int, low=0, below=2**63), from_checkpoint=True,
                        help='seed of initial weights, sample order and augmentation')
     group.add_argument('--batch_size', default=64, type=number(int, low=1), from_checkpoint=True,
+                       brief='samples per step',
                        help='samples per step')
     group.add_argument('--num_workers', type=number(int, low=0, high=1024), experiment=False, from_checkpoint=True,
                        help='processes that decode images (default: 0 for data in memory, else up to 8)')
@@ -283,21 +311,18 @@ def _add_machine(parser):
 
 def add_train_args(parser):
     """Add the options of train.py alone."""
+    _add_training_data(parser)
     group = parser.add_argument_group('training')
-    group.add_argument('--train_list', type=existing_path, replaced_by=('train_loader',),
-                       help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
-                            '(.tar, .csv, .jsonl) for stream')
-    group.add_argument('--val_split', type=number(float, above=0, below=1), replaced_by=('train_loader',),
-                       help=f'{", ".join(SPLIT_DATA)}: fraction of the training data to validate on, drawn by --seed, '
-                            'stratified by class for classification; the lists of both parts are in val_split/ of the '
-                            'run')
     group.add_argument('--epochs', default=10, type=number(int, low=1), changeable=True,
+                       brief='passes over the training data',
                        help='passes over the training data')
     group = parser.add_argument_group('optimizer', replaced_by=('optimizer',))
     optimizers = read_registry('utils.training.optim', 'OPTIMIZERS')
     group.add_argument('--optimizer', default='adam', type=registered('optimizer', optimizers),
+                       brief='adam, adamw, sgd ...',
                        help=f'from torch.optim: {", ".join(optimizers)}')
     group.add_argument('--lr', before=1e-3, type=number(float, above=0),
+                       brief='learning rate (default: by the optimizer)',
                        help=f'learning rate (default: by the optimizer: {defaults_by_optimizer("lr")})')
     group.add_argument('--momentum', before=0.9, needs=optimizer_with('momentum'), type=number(float, low=0, below=1),
                        help='momentum of sgd and rmsprop, beta1 of Adam-type optimizers (default: by the optimizer: '
@@ -327,10 +352,26 @@ def add_train_args(parser):
     _add_run(parser)
 
 
+def _add_training_data(parser):
+    (group,) = (group for group in parser.groups() if group.key == 'data')
+    group.add_argument('--train_list', type=existing_path, replaced_by=('train_loader',),
+                       brief='training data: a directory, list file or table, by --data_type',
+                       help='training data: a list file, a directory for folder, a .csv or .npz for array, shards '
+                            '(.tar, .csv, .jsonl) for stream')
+    group.add_argument('--val_split', type=number(float, above=0, below=1), replaced_by=('train_loader',),
+                       brief='the fraction of the training data to validate on: 0.2',
+                       help=f'{", ".join(SPLIT_DATA)}: fraction of the training data to validate on, drawn by --seed, '
+                            'stratified by class for classification; the lists of both parts are in val_split/ of the '
+                            'run')
+    group.put_first('val_split')
+    group.put_first('train_list')
+
+
 def _add_samples(parser):
     augments = read_registry('data.augment', 'AUGMENTS')
-    group = parser.add_argument_group('training samples')
+    group = parser.add_argument_group('training samples', key='samples')
     group.add_argument('--augment', default='none', type=registered('augmentation', augments),
+                       brief='none, flip, affine, standard, strong, randaugment ...',
                        help=f'{", ".join(augments)}. flip: mirror left and right; crop: shift by up to an eighth; '
                             'affine: slight rotation, shift and scaling, for digits and text; standard: flip and '
                             'random resized crop; strong: standard with rotation, colour jitter and random erasing; '
@@ -362,6 +403,7 @@ def _add_network(parser):
                        help='measure at the start which of --channels_last, --amp and --compile make a step faster on '
                             'this machine, and turn them on')
     group.add_argument('--pretrained', action=Flag,
+                       brief='start from pretrained weights of torchvision or timm (a download)',
                        help='start from pretrained weights that torchvision or timm downloads')
     group.add_argument('--pretrained_config', default=True, before=False, concerns=is_pretrained, action=Flag,
                        help='with --pretrained: take --mean, --std, --interpolation and --crop_share from the '
@@ -398,6 +440,7 @@ def _add_run(parser):
     group.add_argument('--profile', action=Flag, repeated=False,
                        help='print where the time of a step goes and how to shorten it, and write a trace')
     group.add_argument('--resume', type=run_or_path, metavar='RUN', repeated=False,
+                       brief='go on with a run, given by its name',
                        help='resume a run, given by its name, directory or checkpoint, with its own options; auto: '
                             'resume the newest run of this name, or start one if there is none')
     group.add_argument('--as', type=plain_name, repeated=False,
@@ -406,9 +449,10 @@ def _add_run(parser):
 
 
 def _add_schedule(parser):
-    group = parser.add_argument_group('learning rate schedule', replaced_by=('scheduler',))
+    group = parser.add_argument_group('learning rate schedule', key='schedule', replaced_by=('scheduler',))
     schedules = read_registry('utils.training.optim', 'SCHEDULES')
     group.add_argument('--schedule', default='none', type=registered('schedule', schedules),
+                       brief='of the learning rate: cosine, step, onecycle ...',
                        help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
     group.add_argument('--warmup_epochs', default=0.0, type=number(float, low=0),
                        help='epochs, or a fraction of one, in which the learning rate rises from nearly 0')
@@ -429,7 +473,7 @@ def _add_schedule(parser):
 
 
 def _add_steps(parser):
-    group = parser.add_argument_group('optimizer steps')
+    group = parser.add_argument_group('optimizer steps', key='steps')
     group.add_argument('--accumulate', default=1, type=number(int, low=1),
                        help='gradient accumulation: batches per optimizer step, equal to one batch N times as large')
     group.add_argument('--parallel', default='ddp', choices=['ddp', 'fsdp'], needs=PROCESSES, changeable=True,
@@ -474,6 +518,7 @@ def _add_best_epoch(parser):
 def _add_checks(parser):
     group = parser.add_argument_group('checks before a long run')
     group.add_argument('--dry_run', action=Flag, repeated=False, changeable=False,
+                       brief='try each step of the run within seconds, and keep nothing',
                        help='do once, in seconds, what a run does: two batches to train and to validate, the second '
                             'as small as the last of an epoch, images, saving, loading; keep nothing')
     group.add_argument('--find_lr', action=Flag, repeated=False, changeable=False,
@@ -488,12 +533,14 @@ def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
     group.add_argument('--predict', nargs='+', type=predictable, repeated=False,
+                       brief='predict images that have no targets: directories or files',
                        help='instead of testing, predict images that have no targets: directories, image files, '
                             'patterns in quotes ("photos/*.jpg"), lists (.txt, .csv, .jsonl) with one image per line, '
                             '.tar shards; - reads paths from standard input. For a model of features: .csv or .npz. '
                             'Writes predictions.csv and, unless --no_report is given, report.html')
     group.add_argument('--code', default='now', type=existing_path_or('now', 'then', 'both'), repeated=False,
                        metavar='{now,then,both,FILE}',
+                       brief='then: test with the code that the run was trained with; both: compare',
                        help='then: test with the code of the run, from the source.zip beside the checkpoint, whose '
                             'programs are run; both: test with that code and with the code of now, and compare; a '
                             'file: test with the code in this archive, such as checkpoints/.code/<hash>.zip of an '
@@ -502,12 +549,15 @@ def add_test_args(parser):
                        help='run the programs of --code then without asking, even if no run of yours is known to have '
                             'written them: only if you trust their author')
     group.add_argument('--report', action=Flag, repeated=False,
+                       brief='write report.html, with intervals, confusion matrix and worst samples',
                        help='write report.html: metrics with confidence intervals, the best and worst samples, the '
                             'confusion matrix; with --predict, which writes it by default, a gallery')
-    group.add_argument('--save_viz', action=Flag, help='write an image of every viz_freq-th sample to result_dir/viz')
+    group.add_argument('--save_viz', action=Flag, brief='save a picture of each sample with target and prediction',
+                       help='write an image of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), needs=option('save_viz'),
                        help='--save_viz: number of samples from one saved image to the next')
     group.add_argument('--save_outputs', action=Flag,
+                       brief='save each predicted mask or restored image',
                        help='write each predicted mask, as a PNG whose pixel values are the labels, or each restored '
                             'image to result_dir/outputs, under the name of the sample')
     group.add_argument('--result_dir', type=directory_path, repeated=False,
@@ -520,7 +570,7 @@ def add_test_args(parser):
 # fmt: on
 def train_parser():
     """Return the parser of train.py."""
-    parser = MigratingParser(prog='train.py', description='Train a network. @checkpoints/<run>/args.txt repeats a run.')
+    parser = MigratingParser(prog='train.py', description=TRAIN_DESCRIPTION, examples=TRAIN_EXAMPLES)
     add_common_args(parser)
     add_train_args(parser)
     return parser
@@ -528,13 +578,12 @@ def train_parser():
 
 def test_parser():
     """Return the parser of eval.py."""
-    parser = MigratingParser(
-        prog='eval.py', description='Test a checkpoint: --load_model_path checkpoints/<run>/best.pth'
-    )
+    parser = MigratingParser(prog='eval.py', description=TEST_DESCRIPTION, examples=TEST_EXAMPLES)
     add_common_args(parser)
     add_test_args(parser)
     for action in options_of(parser):
         if action.from_checkpoint:
+            action.brief = action.brief if action.dest == 'val_list' else None
             action.help = re.sub(r' \(default: .*\)$', '', action.help) + ' (default: as in the checkpoint)'
     return parser
 

@@ -22,7 +22,7 @@ COMMAND = 'python scripts/dev/make_options_doc.py'
 HEAD = f"""# Options
 
 Written by `{COMMAND}`: change [options.py](../options.py) and run it again. In a terminal,
-`python train.py --help` says the same.
+`python train.py --help all` says the same.
 
 `--weight-decay` is `--weight_decay`; a switch has an opposite, `--no_download`, that takes back what a file turned on;
 `@args.txt` reads options from a file. Where: *train* and *eval* belong to `train.py` or `eval.py` alone, *both* to

@@ -40,7 +40,7 @@ def test_a_notebook_tests_a_checkpoint(digits_run, history_of, capsys, tmp_path)
     args = test_args(digits_run.directory / 'best.pth', device='cpu', save_prefix='notebook', checkpoints_dir=folder)
     values = Evaluator(args).eval()
     assert values['acc'] == max(float(row['val/acc']) for row in history_of(digits_run))
-    with pytest.raises(DanluError, match='no such checkpoint'):
+    with pytest.raises(DanluError, match='does not exist'):
         test_args(tmp_path / 'none.pth')
 
 

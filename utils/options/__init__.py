@@ -10,6 +10,7 @@
 - from_checkpoint: The options of a test that come from its checkpoint
 - given_parts: Parts that were handed to train.Trainer ready-made
 - library_names: The models of torchvision and timm by name, read from their source without importing them
+- help_text: --help, --help all and --help WORD
 - loss_options: What --loss may say
 - metric_options: What --metrics may say, and which values each task has to choose checkpoints by
 - migrations: What the options in a record of an older version mean today

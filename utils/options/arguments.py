@@ -53,6 +53,7 @@ KEYWORDS = {
     'reset_by': (),
     'replaced_by': (),
     'typed_only': False,
+    'brief': None,
 }
 PLAIN_KEYWORDS = ('repeated', 'experiment', 'changeable', 'from_checkpoint', 'replaced_by')  # can be pickled
 
@@ -72,6 +73,7 @@ class OptionKeywords:
         the checkpoint.
     replaced_by: the ready-made parts of train.Trainer ('loss', 'optimizer' ...) that replace the option.
     typed_only: whether args files, which may come from others, cannot set the option.
+    brief: the text (str) of one of the usual options in --help, which shows only these; --help all shows `help`.
     """
 
     defaults = {}
@@ -97,22 +99,43 @@ def names_of(args, **keywords):
 
 
 class OptionGroup(OptionKeywords, argparse._ArgumentGroup):
-    """A group of a Parser's options."""
+    """A group of a Parser's options. `key` is the word that --help takes: by default the first one of its title."""
+
+    @property
+    def key(self):
+        """The key (str): 'machine'."""
+        return self.own_key or self.title.split()[0].rstrip(',')
+
+    def options(self):
+        """Return the options (list of argparse.Action) but for --help, in the order of the help."""
+        return [option for option in self._group_actions if option.dest != 'help']
+
+    def put_first(self, name):
+        """Move an option (name: str) to the front of the help."""
+        self._group_actions.sort(key=lambda option: option.dest != name)
 
 
 class Parser(OptionKeywords, argparse.ArgumentParser):
-    """ArgumentParser that with `@args.txt`, `--weight-decay` for `--weight_decay`, and one-line errors."""
+    """ArgumentParser with `@args.txt`, `--weight-decay` for `--weight_decay`, and one-line errors."""
 
     def __init__(self, **kwargs):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def add_argument_group(self, *words, **keywords):
         """Add and return an OptionGroup; KEYWORDS given here are the defaults of its options."""
-        defaults = {name: keywords.pop(name) for name in KEYWORDS if name in keywords}
+        defaults, key = {name: keywords.pop(name) for name in KEYWORDS if name in keywords}, keywords.pop('key', None)
         group = OptionGroup(self, *words, **keywords)
-        group.defaults = defaults
+        group.defaults, group.own_key = defaults, key
         self._action_groups.append(group)
         return group
+
+    def groups(self):
+        """Return the OptionGroups (list) that have options."""
+        return [group for group in self._action_groups if isinstance(group, OptionGroup) and group.options()]
+
+    def options(self):
+        """Return the options of all groups (list of argparse.Action) in the order of the help."""
+        return [option for group in self.groups() for option in group.options()]
 
     def names(self, **keywords):
         """Return the names (list of str) of the options with these KEYWORDS, such as repeated=False, in their order."""

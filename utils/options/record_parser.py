@@ -23,6 +23,7 @@ from utils.options.arguments import (
 from utils.options.checks import shown
 from utils.options.defaults import default_of
 from utils.options.given_parts import parts_in
+from utils.options.help_text import HelpAction, help_text
 from utils.options.migrations import (
     OWN_RECORD,
     hint_on_change,
@@ -64,7 +65,23 @@ class Options(argparse.Namespace):
 
 
 class MigratingParser(Parser):
-    """Parser for which records of older versions mean what they meant."""
+    """Parser for which records of older versions mean what they meant; --help is that of utils.options.help_text.
+
+    Args:
+        examples: command lines (tuple of str) for --help.
+        add_help: whether there is an option --help (bool).
+        keywords: those of argparse.ArgumentParser.
+    """
+
+    def __init__(self, examples=(), add_help=True, **keywords):
+        super().__init__(add_help=False, **keywords)
+        self.examples = examples
+        if add_help:
+            self.add_argument('-h', '--help', action=HelpAction, help='show the usual options; --help all: all of them')
+
+    def format_help(self):
+        """Return the help that --help prints (str)."""
+        return help_text(self)
 
     def parse_known_args(self, args=None, namespace=None):
         """Parse as argparse does; the Options say what was typed, and what was taken from older records."""
