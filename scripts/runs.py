@@ -27,6 +27,7 @@ from utils.options.arguments import HelpFormatter, directory_path
 COMMANDS = {
     'list': 'scripts.run_commands.listing',
     'page': 'scripts.run_commands.page',
+    'why': 'scripts.run_commands.why',
     'diff': 'scripts.run_commands.diff',
     'compare': 'scripts.run_commands.compare',
     'compare-predictions': 'scripts.run_commands.compare_predictions',

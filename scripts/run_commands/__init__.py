@@ -1,7 +1,7 @@
 """The commands of scripts/runs.py, one module each, and the modules that they share.
 
 Commands: command, compare, compare_predictions, diff, find_value, folds, listing, note, pack, page, removal, replay,
-seeds. Only drawing, replaying and folds import torch.
+seeds, why. Only drawing, replaying, testing and folds import torch.
 
 - compare_page: the HTML page of compare
 - comparison: the data of compare

@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.base.known_archives import SHA256
 from utils.base.regular_files import regular
 from utils.provenance.kept_code import kept_archive
-from utils.provenance.project_source import code_hash, read_files
+from utils.provenance.project_source import code_hash, files_hash, kept_files, read_files
 from utils.runs.run import Run
 
 MAX_FILE_BYTES = 4 * 2**20  # per file in an archive
@@ -19,6 +19,17 @@ MAX_ARCHIVE_BYTES = 64 * 2**20
 def code_today():
     """Return the hash (str) of the project's code today, as in `code` of record.json."""
     return code_hash(read_files())
+
+
+@lru_cache
+def source_today():
+    """Return the hash (str) of the project's files that a test may read, as in `source` of a ledger line."""
+    return files_hash(kept_files(read_files()))
+
+
+def is_by_code_today(test):
+    """Return whether a test (dict, see utils/runs/results.py) ran with the code of the project today (bool)."""
+    return test.get('code') == code_today() and test.get('source', source_today()) == source_today()
 
 
 def code_line(code):

@@ -1,0 +1,141 @@
+"""runs.py why: one page on a run."""
+
+import datetime
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+
+import pytest
+
+from scripts import runs
+from scripts.dev.measure_runs import FIRST
+from scripts.run_commands.run_code import code_today
+from utils.base.registry import PROJECT
+
+HOUR = datetime.timedelta(hours=1)
+LENET = 'model/lenet/lenet.py'
+
+
+def sections(text):
+    """Return the page (dict from a title to the lines below it); the first line has the title ''."""
+    head, *parts = text.rstrip('\n').split('\n\n')
+    return {'': [head]} | {part.splitlines()[0]: [line[2:] for line in part.splitlines()[1:]] for part in parts}
+
+
+@pytest.fixture
+def run(maker):
+    """Return a run of the code of now, with the hash of its best.pth."""
+    directory = maker.run('lenet_exp', [0.5, 0.62], lr=0.01)
+    change_record(directory, code=code_today())
+    digest = hashlib.sha256((directory / 'best.pth').read_bytes()).hexdigest()
+    return directory, {'checkpoint_sha256': digest, 'code': code_today(), 'data_sha256': 'v' * 64}
+
+
+def change_record(directory, **parts):
+    path = directory / 'record.json'
+    path.write_text(json.dumps(json.loads(path.read_text(encoding='utf-8')) | parts), encoding='utf-8')
+
+
+def answer(call):
+    """Return whether the run still holds, as the page says it, and why (str, str)."""
+    [line] = sections(call('why', 'lenet_exp').text)['does it still hold?']
+    return line.split(': ', 1)
+
+
+def test_what_ran_and_what_it_gave(maker, call, run):
+    directory, facts = run
+    maker.test(directory, {'acc': 0.62, 'loss': 0.38}, FIRST + HOUR, **facts)
+    maker.test(directory, {'acc': 0.5}, FIRST + 2 * HOUR, name='other', code='d' * 64, verdict='code changed')
+    page = sections(call('why', 'lenet_exp').text)
+    assert page[''][0].startswith('lenet_exp: finished, 2 of 2 epochs, started ')
+    assert page['what ran'][:3] == [
+        'command     python train.py --save_prefix lenet_exp',
+        f'directory   {PROJECT}',
+        'options     lr=0.01',
+    ]
+    assert 'code        no source.zip, commit 0123456' in page['what ran']
+    assert f'val data    digits, 1,000 samples, sha256 {"v" * 12}' in page['what ran']
+    best, head, *rows = page['what it gave']
+    assert best == 'best val/acc 0.62 in epoch 2 of the training'
+    assert head.split()[:5] == ['tested', 'checkpoint', 'list', 'value', 'code']
+    assert [re.split(' {2,}', row)[1:] for row in rows] == [
+        ['best.pth', 'other.txt', 'acc 0.5000', "neither the run's nor today's", 'code changed'],
+        ['best.pth', 'test.txt', 'acc 0.6200', "the run's, as today"],
+    ]
+
+
+def test_does_it_still_hold(maker, call, run):
+    directory, facts = run
+    assert answer(call)[0] == 'not known' and 'was not tested with the code of now' in answer(call)[1]
+    maker.test(directory, {'acc': 0.62}, FIRST, **facts | {'code': 'd' * 64})
+    maker.test(directory, {'acc': 0.62}, FIRST, **facts | {'source': 'd' * 64})
+    assert answer(call)[0] == 'not known', 'tests with other code'
+    maker.test(directory, {'acc': 0.9}, FIRST + HOUR, **facts | {'data_sha256': 'b' * 64})
+    assert 'on other data' in answer(call)[1]
+    maker.test(directory, {'acc': 0.62, 'loss': 0.38}, FIRST + 2 * HOUR, **facts)
+    assert answer(call)[0] == 'yes' and answer(call)[1].endswith(': 2 values as in the training')
+    maker.test(directory, {'acc': 0.62, 'loss': 0.39}, FIRST + 3 * HOUR, **facts)
+    assert answer(call)[0] == 'no' and answer(call)[1].endswith(': loss 0.39, and 0.38 in the training')
+    other = {'verdict': 'differs', 'verdict_text': 'acc 0.62 when saved', 'causes': ['model/x.py: Net']}
+    maker.test(directory, {'acc': 0.6}, FIRST + 4 * HOUR, **facts, **other)
+    assert answer(call)[0] == 'no' and answer(call)[1].endswith(', acc 0.62 when saved, model/x.py: Net')
+    maker.test(directory, {'acc': 0.6}, FIRST + 5 * HOUR, **facts, verdict='equal', verdict_text='2 values are equal')
+    assert answer(call)[0] == 'yes' and answer(call)[1].endswith(', 2 values are equal')
+    (directory / 'best.pth').write_bytes(b'other weights')
+    assert answer(call)[0] == 'not known', 'the tests were of other weights'
+    (directory / 'best.pth').unlink()
+    assert answer(call) == ['not known', 'there is no best.pth to test']
+
+
+def test_what_has_changed(maker, call, run, tmp_path):
+    directory, _ = run
+    (directory / 'source.zip').write_bytes(b'')
+    change_record(directory, versions={})
+    assert sections(call('why', 'lenet_exp').text)['what has changed since'] == ['nothing that was recorded']
+    text = (PROJECT / LENET).read_text(encoding='utf-8')
+    with zipfile.ZipFile(directory / 'source.zip', 'w') as archive:
+        archive.writestr(LENET, text.replace('nn.ReLU', 'nn.GELU'))
+        archive.writestr('model/__init__.py', '')
+    (tmp_path / 'val.txt').write_text('')
+    lines = (directory / 'args.txt').read_text(encoding='utf-8').splitlines()
+    (directory / 'args.txt').write_text(
+        '\n'.join([*lines, '--data_root=/no/such', f'--val_list={tmp_path / "val.txt"}']), encoding='utf-8'
+    )
+    change_record(directory, code='d' * 64, versions={'torch': '1.0', 'no-such-package': '2'},
+                  components={'model': {'model.lenet.LeNet': 'e' * 64}})  # fmt: skip
+    page = sections(call('why', 'lenet_exp').text)['what has changed since']
+    assert page[0] == f'code        {LENET}: LeNet (model)'
+    assert 'versions    no-such-package 2 -> not installed' in page
+    assert [line for line in page if line.startswith('            torch 1.0 -> ')]
+    assert [line for line in page if '--data_root /no/such does not exist' in line]
+    written = datetime.datetime.fromtimestamp(os.stat(tmp_path / 'val.txt').st_mtime)
+    assert any(f'val.txt was written on {written:%Y-%m-%d %H:%M}, after the start of the run' in line for line in page)
+    (directory / 'source.zip').unlink()
+    page = sections(call('why', 'lenet_exp').text)['what has changed since']
+    assert any(line.endswith('compared by hashes only: there is no readable source.zip') for line in page)
+    assert page[-1] == 'files       source.zip is missing'
+
+
+def test_a_real_run_is_tested_on_demand(digits_run, tmp_path, capsys):
+    shutil.copytree(digits_run.directory, tmp_path / 'run')
+    words = ['why', 'run', '--checkpoints_dir', tmp_path]
+    assert runs.main(words) == 0
+    page = sections(capsys.readouterr().out)
+    assert page['what has changed since'] == ['nothing that was recorded']
+    assert page['does it still hold?'][0].startswith('not known: ')
+    assert runs.main([*words, '--test']) == 0
+    page = sections(capsys.readouterr().out)
+    assert page['does it still hold?'][0].startswith('yes: tested with the code of now on ')
+    assert "the run's, as today" in page['what it gave'][2]
+
+
+def test_a_directory_without_readable_records(maker, call):
+    (maker.root / 'empty').mkdir()
+    (maker.root / 'empty' / 'log.txt').write_text('x')
+    page = sections(call('why', 'empty').text)
+    assert page['what it gave'] == ['no tests']
+    assert 'does it still hold?' in page
+    assert call('why', 'empty', '--test').error.endswith('has no best.pth to test')
