@@ -3,7 +3,7 @@
 Write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1 selects it.
 
     class Poly1(nn.Module):
-        tasks = ('classification',)  # or add its name to LOSSES_OF
+        tasks = ('classification',)  # or add its name to `losses` in utils/tasks/classification.py
 
         @classmethod
         def from_args(cls, args):
@@ -17,8 +17,8 @@ Write a class, add a line to LOSSES ('poly1': 'my_loss.Poly1'), and --loss poly1
             return len(targets)
 
 `args` holds all options, such as --class_weights. List the options that the loss uses in LOSS_OPTIONS, its arguments in
-LOSS_ARGS (utils/tasks/loss_terms.py), and the loss in LOSSES_OF: all other options are then refused. A loss that is not
-listed must check its options itself.
+LOSS_ARGS (utils/tasks/loss_terms.py), and the loss in the `losses` of its tasks (utils/tasks/): all other options are
+then refused. A loss that is not listed must check its options itself.
 
     loss = select_loss(args)
     value = loss(predictions, targets)           # the mean over the batch, for backward
@@ -42,12 +42,11 @@ from utils.losses.regression import L1, MSE, SSIM, Charbonnier, Huber
 from utils.losses.weighted_sum import WeightedSum
 from utils.options.loss_options import fault_of_loss
 from utils.tasks.loss_terms import LOSS_ARGS, parse_terms
+from utils.tasks.tasks import TASKS, losses_of
 
 __all__ = [
     'L1',
     'LOSSES',
-    'LOSSES_OF',
-    'LOSSES_OF_TWO_CLASSES',
     'LOSS_ARGS',
     'LOSS_OPTIONS',
     'MSE',
@@ -78,18 +77,6 @@ LOSSES = {
     'charbonnier': 'utils.losses.regression.Charbonnier',
     'ssim': 'utils.losses.regression.SSIM',
 }
-
-# The losses that fit a task; the first is the default.
-LOSSES_OF = {
-    'classification': ('ce', 'focal'),
-    'segmentation': ('ce', 'focal', 'dice', 'tversky'),
-    'multilabel': ('bce', 'focal'),
-    'regression': ('mse', 'l1', 'huber'),
-    'restoration': ('l1', 'mse', 'huber', 'charbonnier', 'ssim'),
-}
-
-# Further losses of a task with two classes and a network with one output.
-LOSSES_OF_TWO_CLASSES = {'classification': ('bce',)}
 
 # The options that a loss uses; probabilities: its targets may be class probabilities, as mixup and CutMix produce them.
 LOSS_OPTIONS = {
@@ -125,10 +112,10 @@ def select_loss(args):
 def _build(name, args):
     """Return the loss of one name (see select_loss)."""
     chosen = load_entry(LOSSES, name, 'loss')
-    listed = any(name in losses for losses in LOSSES_OF.values())
+    listed = any(name in (*task.losses, *task.two_class_losses) for task in TASKS.values())
     if not listed and args.task not in getattr(chosen, 'tasks', ()):
         raise DanluError(
-            f'--loss {name} is not for task {args.task}: {LOSSES[name]} does not name it in `tasks`, nor LOSSES_OF in '
-            f'loss.py (losses for it: {", ".join(LOSSES_OF.get(args.task, ())) or "none"})'
+            f'--loss {name} is not for task {args.task}: {LOSSES[name]} does not name it in `tasks`, nor does a file '
+            f'of utils/tasks list the loss (losses for it: {", ".join(losses_of(args.task)) or "none"})'
         )
     return chosen.from_args(args)

@@ -1,22 +1,22 @@
 """Metrics: the registry, and how to add one. Metrics are exact over a whole data set.
 
 Sums stay on the device and are divided once at the end; `update` never synchronises the device. To add a value to a
-task, derive from the metrics class of the task, name the new class in METRICS, and add a line to VALUES_OF in
-utils/tasks/metric_values.py ('error': 'min').
+task, derive from the metrics class of the task, name the new class in METRICS, and add the value to `values` in the
+file of the task ('error': 'min' in utils/tasks/classification.py).
 
     class WithError(ClassificationMetrics):
         def compute(self):
             values = super().compute()
             return {**values, 'error': 1 - values['acc']}
 
-The metrics of a new task are a class with the public methods and attributes of `Metrics`, and an entry in VALUES_OF.
+The metrics of a new task are a class with the public methods and attributes of `Metrics`.
 
     metrics = select_metrics(args)
     metrics.update(predictions, targets)    # for each batch
     metrics.compute()                       # {'acc': 0.9912, ...}
     metrics.reset()                         # before the next pass
 
-The classes are in utils/metrics/, the values of each task in utils/tasks/metric_values.py.
+The classes are in utils/metrics/, the values of each task in utils/tasks/.
 """
 
 from utils.base.errors import DanluError
@@ -29,12 +29,9 @@ from utils.metrics.ready_metrics import MetricFunction
 from utils.metrics.regression import RegressionMetrics, RestorationMetrics, SumMetrics
 from utils.metrics.segmentation import SegmentationMetrics
 from utils.options.metric_options import fault_of_metrics
-from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
 
 __all__ = [
-    'EXTRA_METRICS',
     'METRICS',
-    'VALUES_OF',
     'ClassCounts',
     'ClassificationMetrics',
     'ConfusionMetrics',

@@ -51,7 +51,7 @@ from utils.options.fit import FITS, INTERPOLATIONS, fit_before
 from utils.options.from_checkpoint import take_from_checkpoint
 from utils.options.given_parts import ready_data
 from utils.options.loss_options import losses_by_task, sum_of
-from utils.options.metric_options import metric_names
+from utils.options.metric_options import extra_metrics_by_task, metric_names
 from utils.options.needs import (
     CODE,
     COLOURS,
@@ -75,7 +75,7 @@ from utils.options.resuming import AUTO, LAST, locate_runs, newest_run, resumed_
 from utils.options.validation_options import SPLIT_DATA
 from utils.runs.run_directory import make_directory_below
 from utils.tasks.loss_terms import LOSS_ARGS
-from utils.tasks.metric_values import EXTRA_METRICS, VALUES_OF
+from utils.tasks.tasks import TASKS
 
 TRAIN_DESCRIPTION = 'Train a network. Its files are in checkpoints/<model_type>_<save_prefix>/.'
 TRAIN_EXAMPLES = (
@@ -223,8 +223,7 @@ def _add_loss(parser):
                             'training samples or pixels, as in scikit-learn')
     group.add_argument('--metrics', nargs='+', type=registered('metric', metric_names()), reset_by=('task',),
                        replaced_by=('metrics',),
-                       help='metrics that are computed only on request: ' + '; '.join(
-                           f'{task}: {", ".join(extra)}' for task, extra in EXTRA_METRICS.items()))
+                       help=f'metrics that are computed only on request: {extra_metrics_by_task()}')
 
 
 def _add_data(parser):
@@ -498,7 +497,7 @@ def _add_steps(parser):
 
 def _add_best_epoch(parser):
     group = parser.add_argument_group('best epoch and early stopping')
-    values_by_task = '; '.join(f'{task}: {", ".join(values)}' for task, values in VALUES_OF.items())
+    values_by_task = '; '.join(f'{name}: {", ".join(task.values)}' for name, task in TASKS.items())
     group.add_argument('--monitor', type=monitored,
                        help='value that chooses best.pth, a column of history.csv: val/loss, or val/ and '
                             f'{values_by_task} (default: the first of the task)')

@@ -11,7 +11,7 @@ from data.ready_made import as_loader
 from utils.base.errors import DanluError
 from utils.options.fit import Fit
 from utils.tasks.one_logit import as_classes
-from utils.tasks.task_predictions import TASK_PREDICTIONS
+from utils.tasks.tasks import TASKS
 
 
 def predict(engine, samples):
@@ -34,7 +34,7 @@ def predict(engine, samples):
             is not known.
     """
     task, results = engine.args.task, []
-    decode = TASK_PREDICTIONS[task].decode if task in TASK_PREDICTIONS else torch.clone
+    decode = TASKS[task].decode if task in TASKS else torch.clone
     engine.model.eval()
     with torch.inference_mode():
         for batch in _batches_of(samples, engine.args):

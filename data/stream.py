@@ -31,6 +31,7 @@ from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
 from utils.options.fit import Fit
+from utils.tasks.tasks import task_of
 
 
 class StreamSample(NamedTuple):
@@ -67,7 +68,7 @@ class Stream(IterableDataset):
     @classmethod
     def describe(cls, args):
         """Return the options that the data determines (dict): image_size of the first image, and mask_values."""
-        facts, masks = {'channels': 3}, args.task == 'segmentation'
+        facts, masks = {'channels': 3}, task_of(args).target == 'mask'
         path = getattr(args, 'train_list', None) or args.val_list
         if masks and args.mask_values is None:
             facts['mask_values'] = find_mask_values(_first_masks(find_shards(path, args.data_root)), args.num_classes)
@@ -87,7 +88,7 @@ class Stream(IterableDataset):
         self.training = split == 'train'
         self.path = args.train_list if self.training else args.val_list
         self.shards = find_shards(self.path, args.data_root)
-        self.masks, self.channels, self.size = args.task == 'segmentation', args.channels, tuple(args.image_size)
+        self.masks, self.channels, self.size = task_of(args).target == 'mask', args.channels, tuple(args.image_size)
         self.fit = Fit.of(args)
         self.num_classes, self.class_names = args.num_classes, args.class_names or []
         self.bits, self.ignore_index = args.bits, args.ignore_index

@@ -11,6 +11,7 @@ from torchvision.models import segmentation
 from model.pretrained import downloading
 from utils.base.errors import DanluError
 from utils.base.registry import unknown_name
+from utils.tasks.tasks import task_named
 
 # Package of torchvision with the models for each task.
 PACKAGES = {**dict.fromkeys(('classification', 'multilabel', 'regression'), models), 'segmentation': segmentation}
@@ -51,7 +52,7 @@ def torchvision_model(name, task, num_classes, in_channels=3, pretrained=False, 
     _check_name(name, task)
     if in_channels != 3:
         raise DanluError(f'torchvision:{name} takes images of 3 channels, not {in_channels}: add --channels 3')
-    build = _segmentation if task == 'segmentation' else _classification
+    build = _segmentation if task_named(task).target == 'mask' else _classification
     try:
         return build(name, num_classes, pretrained, image_size, given)
     except TypeError as error:  # raised by torchvision's constructors for unknown arguments

@@ -42,7 +42,7 @@ from utils.options.arguments import (
 )
 from utils.options.given_parts import refuse_recorded
 from utils.options.validation_options import has_validation
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import mode_of, values_of
 
 
 def gpu_list(text):
@@ -129,18 +129,17 @@ def metric_of(args, options):
     Raises:
         DanluError: the task has no such metric.
     """
-    known = VALUES_OF.get(options.task, {})
+    known = values_of(options.task)
     usual = f'val/{next(iter(known), "loss")}' if has_validation(options) else 'train/loss'
     monitored_by_run = options.monitor or usual
     metric = args.metric or monitored_by_run
     if metric.startswith('val/') and not has_validation(options):
         raise DanluError(f'--metric {metric}: --val_list none leaves no validation; give train/loss or validation data')
     name = metric.partition('/')[2]
-    is_loss = name.partition('_')[0] == 'loss'
-    if known and name not in known and not is_loss:
+    if known and mode_of(name, known) is None:
         raise DanluError(f'--metric: {unknown_name("metric", name, [*known, "loss"])} for {options.task}')
     mode = options.mode if metric == monitored_by_run else None
-    return metric, mode or ('min' if is_loss else known.get(name, 'max'))
+    return metric, mode or mode_of(name, known) or 'max'
 
 
 def max_epochs(options, parameters):

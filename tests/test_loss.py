@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from loss import LOSS_ARGS, LOSS_OPTIONS, LOSSES, LOSSES_OF, CrossEntropy, Focal, WeightedSum, select_loss
+from loss import LOSS_ARGS, LOSS_OPTIONS, LOSSES, CrossEntropy, Focal, WeightedSum, select_loss
 from metrics import METRICS
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry, read_registry
 from utils.logger import Recorder
 from utils.losses.multilabel import SigmoidFocal
 from utils.losses.region import Dice
+from utils.tasks.tasks import TASKS
 from utils.training.engine import Engine
 
 K = 4
@@ -405,7 +406,7 @@ def test_wrong_options_are_refused(changes, message):
 def test_the_registry_is_read_without_importing(monkeypatch):
     monkeypatch.delitem(sys.modules, 'loss')
     assert read_registry('loss', 'LOSSES') == LOSSES
-    assert read_registry('loss', 'LOSSES_OF') == LOSSES_OF
+    assert read_registry('loss', 'LOSS_OPTIONS') == LOSS_OPTIONS
 
 
 # --- focal
@@ -532,9 +533,9 @@ def test_every_loss_of_every_task_is_built_and_takes_its_targets():
         'regression': (outputs, numbers),
         'restoration': (maps, pictures),
     }
-    assert set(LOSSES_OF) == set(of_task) == set(METRICS)
+    assert set(TASKS) == set(of_task) == set(METRICS)
     for task, (predictions, targets) in of_task.items():
-        for name in LOSSES_OF[task]:
+        for name in TASKS[task].losses:
             predictions = predictions.detach().requires_grad_()
             loss = select_loss(options(loss=name, task=task, image_size=[12, 12]))
             value = loss(predictions, targets)
@@ -542,7 +543,7 @@ def test_every_loss_of_every_task_is_built_and_takes_its_targets():
             assert value.shape == () and value > 0
             assert predictions.grad.isfinite().all() and predictions.grad.any()
             assert loss.count(predictions, targets) > 0
-    assert {name for losses in LOSSES_OF.values() for name in losses} == set(LOSSES)
+    assert {name for task in TASKS.values() for name in task.losses} == set(LOSSES)
 
 
 def has_own(kind):
@@ -581,5 +582,5 @@ def test_an_unlisted_loss_fits_the_tasks_that_its_class_names(own_loss):
 
 
 def test_a_listed_loss_needs_no_tasks_attribute(own_loss, monkeypatch):
-    monkeypatch.setitem(LOSSES_OF, 'depth', ('own',))
+    monkeypatch.setitem(TASKS, 'depth', TASKS['restoration']._replace(losses=('own',)))
     assert isinstance(select_loss(options(loss='own', task='depth')), own_loss)

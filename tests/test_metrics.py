@@ -16,10 +16,11 @@ from torchmetrics.classification import (
     MulticlassRecall,
 )
 
-from metrics import EXTRA_METRICS, METRICS, VALUES_OF, ClassificationMetrics, SegmentationMetrics, select_metrics
+from metrics import METRICS, ClassificationMetrics, SegmentationMetrics, select_metrics
 from utils.base.errors import DanluError
 from utils.base.registry import read_registry
 from utils.options.metric_options import directions_of
+from utils.tasks.tasks import TASKS
 
 
 def logits_for(classes, num_classes):
@@ -325,15 +326,15 @@ def test_registered_values_are_the_computed_values():
         'regression': (maps[:, :, 0, 0], maps[:, :, 1, 1]),
         'restoration': (maps, maps.flip(0)),
     }
-    assert set(of_task) == set(METRICS) == set(VALUES_OF)
+    assert set(of_task) == set(METRICS) == set(TASKS)
     for task, batch in of_task.items():
-        for extras in (None, list(EXTRA_METRICS.get(task, ())) or None):
+        for extras in (None, list(TASKS[task].extra_metrics) or None):
             args.task, args.metrics = task, extras
             metrics = select_metrics(args)
             names = [name for name in over_all(metrics, [batch]) if '/' not in name]
             assert set(names) == set(directions_of(task, extras)) - {'loss'}
-            assert (metrics.monitor, metrics.mode) == next(iter(VALUES_OF[task].items()))
-            assert metrics.directions == VALUES_OF[task]
+            assert (metrics.monitor, metrics.mode) == next(iter(TASKS[task].values.items()))
+            assert metrics.directions == TASKS[task].values
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from utils.html_report.svg_plots import LINES, over_epochs
 from utils.html_report.templating import environment
 from utils.runs.run import as_number
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import task_named
 
 TRANSPARENT_LABEL = 255  # in a mask to draw
 
@@ -185,7 +185,7 @@ class _ComparisonPainter(SamplePainter):
         rgb = viz.rgb_of(image)
         drawn.size = page_size(rgb.shape)
         input_layers = [{'href': image_url(resized(rgb, drawn.size)), 'id': f'p{index}'}]
-        metric = predictions_of(self.args.task).quality
+        metric = task_named(self.args.task).quality
         titles = [
             f'{letter} · {metric} {number_text(float(value))}' for letter, value in zip(letters, quality, strict=True)
         ]

@@ -33,7 +33,7 @@ from utils.statistics.bootstrap_metrics import (
     target_column_names,
 )
 from utils.statistics.significance import SIGNIFICANCE_LEVEL, mcnemar, paired_bootstrap
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import task_named
 
 DEFAULT_SAMPLES = 10
 MAX_SHEET_SAMPLES = 24
@@ -75,7 +75,7 @@ def run(args):
     quality = sample_quality(a.task, header)
     (sums_a, sums_b), (quality_a, quality_b) = read_pairs(a, b, [measure.row, lambda cells: [quality(cells)]])
     changes = np.nan_to_num((quality_b - quality_a)[:, 0])
-    if lower_is_better(predictions_of(a.task).quality):
+    if lower_is_better(task_named(a.task).quality, a.task):
         changes = -changes
     _print_heads(a, b)
     _print_changes(a, b, changes, right_or_wrong, args.show)
@@ -131,9 +131,9 @@ def _print_changes(a, b, changes, right_or_wrong, limit):
 
 def _rows(cells, task):
     """Return the head (list of str) and rows of the table of samples; `cells`: list of (cells of a, cells of b)."""
-    own = predictions_of(task)
+    own = task_named(task)
     column = own.quality
-    if own.has_labels:
+    if own.has_class_names:
         return ['name', 'truth', 'A predicts', 'B predicts'], [
             [of_a['name'], of_a['target'], of_a['prediction'], of_b['prediction']] for of_a, of_b in cells
         ]

@@ -23,7 +23,7 @@ from utils.runs.run import as_number
 from utils.runs.run_index import find_run
 from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, sample_quality, select_sum_metric
 from utils.statistics.significance import REPORT_RESAMPLES, bootstrap_intervals, mcnemar, paired_bootstrap
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import task_named
 
 MAX_RUNS = 8  # each has its own colour in the page
 
@@ -190,7 +190,7 @@ class _Samples:
     def __init__(self, first):
         self.first, self.header = first, shared_header(first, first)
         self.measures = [
-            select_sum_metric(name, first.task, self.header) for name in predictions_of(first.task).metrics
+            select_sum_metric(name, first.task, self.header) for name in task_named(first.task).sum_metrics
         ]
         self.quality_row = _quality_row(first.task, self.header)
         self.sums, self.quality = [], []
@@ -207,8 +207,8 @@ class _Samples:
 
 def _quality_row(task, header):
     """Return the function(cells) -> [quality, tie-break] of a sample (floats)."""
-    own = predictions_of(task)
-    quality = sample_quality(task, header) if own.quality in (*header, *own.metrics) else lambda cells: math.nan
+    own = task_named(task)
+    quality = sample_quality(task, header) if own.quality in (*header, *own.sum_metrics) else lambda cells: math.nan
     missing = 0.0 if own.tie_break is None else math.nan
     return lambda cells: [quality(cells), cell_to_float(cells[own.tie_break]) if own.tie_break in header else missing]
 
@@ -222,7 +222,7 @@ def _compare(sides, samples, seed):
         values[measure.name] = [float(measure.value(sums.sum(0))) if value is None else value
                                 for sums, value in zip(each, recorded, strict=True)]  # fmt: skip
         bounds[measure.name] = [tuple(_interval(sums, measure.value, seed)) for sums in each]
-        gaps[measure.name] = [_gap(measure, each[0], other, seed) for other in each[1:]]
+        gaps[measure.name] = [_gap(measure, sides[0].test.task, (each[0], other), seed) for other in each[1:]]
     each = [value_intervals(side.test, seed) for side in sides]
     for name in {name for of_side in each for name in of_side} - set(bounds):
         bounds[name] = [of_side.get(name, (math.nan, math.nan)) for of_side in each]
@@ -248,11 +248,12 @@ def _interval(sums, value, seed):
     return bounds[0].tolist()
 
 
-def _gap(measure, first, other, seed):
+def _gap(measure, task, pair, seed):
     """Return the dict of significance.paired_bootstrap, with the p of McNemar's test for accuracy and exact match."""
+    first, other = pair
     found = paired_bootstrap(first, other, measure.value, seed, REPORT_RESAMPLES)
     if measure.name in ('acc', 'exact_match'):
         changes = np.nan_to_num((other - first)[:, 0])
         found['p'] = mcnemar(int((changes < 0).sum()), int((changes > 0).sum()))
-    better = found['gap'] < 0 if lower_is_better(measure.name) else found['gap'] > 0
+    better = found['gap'] < 0 if lower_is_better(measure.name, task) else found['gap'] > 0
     return found | {'better': bool(better)}

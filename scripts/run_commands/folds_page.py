@@ -13,11 +13,10 @@ from utils.html_report.intervals import matrix_metrics
 from utils.html_report.page import WORST_NOTES, environment
 from utils.html_report.predictions_table import GroupedSums, read_header, read_predictions
 from utils.html_report.sections import count_cell, table, value_cell
-from utils.html_report.task_reports import TASK_REPORTS
+from utils.html_report.task_reports import report_of
 from utils.statistics.bootstrap_metrics import select_sum_metric
 from utils.statistics.significance import SIGNIFICANCE_LEVEL, bootstrap_intervals, count_intervals, without_zero_width
-from utils.tasks.task_predictions import predictions_of
-from utils.tasks.tasks import TASKS
+from utils.tasks.tasks import TASKS, task_named
 
 MAX_WORST_SAMPLES = 200
 MAX_MATRIX_CLASSES = 1000
@@ -32,7 +31,7 @@ def joined_metrics(path, task):
     map) are left out: scores of different networks are not on one scale.
     """
     header = read_header(path)
-    names = [*predictions_of(task).metrics, *(['loss'] if 'loss' in header else [])]
+    names = [*task_named(task).sum_metrics, *(['loss'] if 'loss' in header else [])]
     measures = [select_sum_metric(name, task, header) for name in names]
     sums = None
     for cells in read_predictions(path):
@@ -90,7 +89,7 @@ def write_page(page, path, runs, tests, values, metrics):
     if matrix is not None:
         layout = matrix_layout(matrix, names)
         sections.append({'kind': 'matrix', 'title': 'Confusion matrix of all samples', 'matrix': layout, 'note': ''})
-    if task in TASK_REPORTS:
+    if report_of(task) is not None:
         sections.append(_table_of_worst(path, task))
     text = (
         environment()
@@ -134,7 +133,7 @@ def _table_of_metrics(metrics):
 def _table_of_worst(path, task):
     """Return the section of the worst samples."""
     header = read_header(path)
-    badness = TASK_REPORTS[task].badness(header)
+    badness = report_of(task).badness(header)
     ranked = ((badness(cells), -index, cells) for index, cells in enumerate(read_predictions(path)))
     worst = heapq.nlargest(MAX_WORST_SAMPLES, ranked, key=lambda each: each[:2])
     columns = [name for name in header if not name.startswith(HIDDEN_PREFIXES)]

@@ -16,7 +16,7 @@ from utils.runs.results import ledger_tests, result_files, result_test
 from utils.runs.run import Run
 from utils.runs.run_index import find_run
 from utils.statistics.bootstrap_metrics import target_column_names
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import task_named
 
 BEST = 'best.pth'
 RESULT, PREDICTIONS = 'result.txt', 'predictions.csv'
@@ -204,7 +204,7 @@ def header_of(test):
             header = next(csv.reader(file), [])
     except (csv.Error, UnicodeDecodeError) as error:
         raise InvalidPredictionsError(test, error) from error
-    columns = ('name', 'target', 'prediction') if predictions_of(test.task).has_labels else ('name',)
+    columns = ('name', 'target', 'prediction') if task_named(test.task).has_class_names else ('name',)
     if missing := [name for name in columns if name not in header]:
         raise InvalidPredictionsError(test, f'there is no column {missing[0]}')
     return header

@@ -33,7 +33,7 @@ def add(project, title, code):
         at = min(node.end_lineno for node in nodes if isinstance(node, ast.stmt) and node.lineno == at)
     else:
         for name in words.split(', '):
-            beginning = re.compile(rf'\s*{re.escape(name)}(:| =) ')
+            beginning = re.compile(rf'\s*{re.escape(name)}(: | = |=)')
             at = next(number for number, line in enumerate(lines[at:], at + 1) if beginning.match(line))
         if not lines[at - 1].rstrip().endswith(('{', '[', '(')):
             at -= 1

@@ -60,7 +60,6 @@ def test_a_checkpoint_from_before_these_options_still_tests():
 
 def test_options_of_an_unlisted_loss_are_not_checked(monkeypatch):
     monkeypatch.setitem(sys.modules, 'loss', Namespace(
-        LOSSES={'ce': 'loss.CrossEntropy', 'own': 'mine.Own'}, LOSSES_OF={'classification': ('ce',)},
-        LOSSES_OF_TWO_CLASSES={}, LOSS_OPTIONS={'ce': ()}))  # fmt: skip
+        LOSSES={'ce': 'loss.CrossEntropy', 'own': 'mine.Own'}, LOSS_OPTIONS={'ce': ()}))  # fmt: skip
     args = parse_train_args(['--loss', 'own', '--class_weights', '1', '2', '--loss_args', 'depth=3'])
     assert (args.loss, args.class_weights, args.loss_args) == ('own', [1.0, 2.0], ['depth=3'])

@@ -1,5 +1,6 @@
 """Predictions of single samples, and what a test saves of them.
 
+- columns: The columns of predictions.csv of each task
 - predictions: predictions.csv
 - saved_outputs: --save_outputs
 - unlabelled: --predict; unlabelled_results: its predictions by task; prediction_drawing: its images in viz/

@@ -34,18 +34,17 @@ import torch
 
 from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
+from utils.base.registry import load_entry
 from utils.base.write_errors import wrap_write_errors
-from utils.metrics.ssim import image_quality
+from utils.evaluation.columns import UNDEFINED, class_names
 from utils.tasks.one_logit import as_classes
-from utils.tasks.tasks import entry_names, target_names, task_of
+from utils.tasks.tasks import task_of
 from utils.training.engine import Engine
 from utils.training.precision import first_line
 
 NAME = 'predictions.csv'
 MAX_BUFFERED_NUMBERS = 2**20  # outputs of the network that are buffered and processed as one batch
 MAX_BUFFERED_ROWS = 2**11  # writing more rows at once would let a GPU idle
-UNDEFINED = -1  # in an integer column; the cell is empty
-DIMS = {'label': 2, 'labels': 2, 'mask': 4, 'numbers': 2, 'picture': 4}  # of predictions, by the kind of target
 
 
 @contextmanager
@@ -75,7 +74,8 @@ class PredictionWriter:
     def __init__(self, file, engine, name_of, path=NAME):
         self.path = path  # for error messages
         self.writer, self.engine, self.name_of = csv.writer(file), engine, name_of
-        self.target_kind, self.header = task_of(engine.args).target, None
+        self.task, self.header = task_of(engine.args), None
+        self.columns_of = load_entry({engine.args.task: self.task.columns}, engine.args.task, 'columns of task')
         self.buffer, self.names, self.buffered_numbers = [], [], 0
         self.copied = None  # names, columns that are being copied to the CPU, and the CUDA event of the copy
         self.fault = self.no_loss = self.loss_columns = None
@@ -83,7 +83,7 @@ class PredictionWriter:
     def add(self, first, predictions, targets):
         """Add a batch, as Engine.step returns it, whose first sample has the index `first`."""
         args = self.engine.args
-        self.fault = self.fault or _shape_fault(self.target_kind, args, *as_classes(args, predictions, targets))
+        self.fault = self.fault or _shape_fault(self.task, args, *as_classes(args, predictions, targets))
         if self.fault:
             return
         if self.buffer and self.buffer[0][0].shape[1:] != predictions.shape[1:]:
@@ -107,7 +107,7 @@ class PredictionWriter:
         buffered = zip(*self.buffer, strict=True)
         predictions, targets = (tensors[0] if len(tensors) == 1 else torch.cat(tensors) for tensors in buffered)
         args = self.engine.args
-        columns = COLUMNS[self.target_kind](args, *as_classes(args, predictions, targets))
+        columns = self.columns_of(args, *as_classes(args, predictions, targets))
         columns |= self._losses(predictions, targets)
         copied = torch.cuda.Event() if predictions.is_cuda else None
         copies = {name: column.to('cpu', non_blocking=True) for name, column in columns.items()}
@@ -124,7 +124,7 @@ class PredictionWriter:
         (names, columns, copied), self.copied = self.copied, None
         if copied is not None:
             copied.synchronize()
-        classes = _class_names(self.engine.args) if self.target_kind in ('label', 'labels') else None
+        classes = class_names(self.engine.args) if self.task.has_class_names else None
         header, texts = ['name'], [list(map(escape_cell, names))]
         for name, column in columns.items():
             header += [name] if isinstance(name, str) else name
@@ -227,8 +227,9 @@ def _loss_columns(parts):
     return columns
 
 
-def _shape_fault(kind, args, predictions, targets):
-    """Return why the shapes or dtypes of a batch do not suit this kind of target (str), or None; no synchronisation."""
+def _shape_fault(task, args, predictions, targets):
+    """Return why the shapes or dtypes of a batch do not suit a Task (str), or None; no synchronisation."""
+    kind = task.target
     if not (torch.is_tensor(predictions) and torch.is_tensor(targets)):
         wrong = targets if torch.is_tensor(predictions) else predictions
         return f'a batch of task {args.task} has a {type(wrong).__name__} instead of a tensor'
@@ -238,7 +239,7 @@ def _shape_fault(kind, args, predictions, targets):
     known = {'labels': args.num_classes, 'mask': args.num_classes, 'numbers': args.num_targets}.get(kind)
     floating = targets.is_floating_point() == (kind not in ('label', 'mask') or (kind == 'label' and like == shape))
     if (
-        len(shape) == DIMS[kind]
+        len(shape) == task.output_dimensions
         and predictions.is_floating_point()
         and like in wanted
         and floating
@@ -249,85 +250,6 @@ def _shape_fault(kind, args, predictions, targets):
         f'predictions of shape {shape} and {predictions.dtype} with targets of shape {like} and {targets.dtype} do '
         f'not suit task {args.task}'
     )
-
-
-def _class_names(args):
-    """Return the unique names of the classes (list of str)."""
-    return entry_names(args.num_classes, args.class_names)
-
-
-def _of_label(args, logits, targets):
-    if targets.is_floating_point():  # class probabilities
-        targets = targets.argmax(1)
-    probabilities, predicted = logits.softmax(1), logits.max(1).indices
-    counted = (targets >= 0) & (targets < logits.shape[1])
-    if args.ignore_index is not None:
-        counted &= targets != args.ignore_index
-    of_target = probabilities.gather(1, torch.where(counted, targets, 0)[:, None])[:, 0]
-    return {
-        'target': targets,
-        'prediction': predicted,
-        'correct': torch.where(counted, (predicted == targets).int(), UNDEFINED),
-        'confidence': probabilities.gather(1, predicted[:, None])[:, 0],
-        'target_probability': torch.where(counted, of_target, torch.nan),
-    }
-
-
-def _of_labels(args, logits, targets):
-    truth, said = targets == 1, logits > 0
-    scores = logits.double().sigmoid()  # in float32, confident scores would all round to 1
-    columns = {'target': truth, 'prediction': said, 'correct': (truth == said).all(1).int()}
-    return columns | {tuple(f'score/{name}' for name in _class_names(args)): scores}
-
-
-def _of_mask(args, logits, targets):
-    count, classes, ignored = len(logits), logits.shape[1], args.ignore_index
-    counted = (targets >= 0) & (targets < classes)
-    if ignored is not None:
-        counted &= targets != ignored
-    # A confusion matrix per image, with an extra row for ignored pixels.
-    rows = torch.where(counted, targets, classes)
-    rows += torch.arange(count, device=rows.device).view(-1, 1, 1) * (classes + 1)
-    cells = rows.mul_(classes).add_(logits.max(1).indices).flatten()
-    table = torch.zeros(count * (classes + 1) * classes, dtype=torch.int64, device=cells.device)
-    table.index_add_(0, cells, cells.new_ones(()).expand(cells.shape))
-    table = table.view(count, classes + 1, classes)[:, :classes]
-    hits = table.diagonal(dim1=1, dim2=2)
-    unions, pixels = table.sum(1) + table.sum(2) - hits, table.sum((1, 2))
-    kept = [index for index in range(classes) if index != ignored]
-    names = [_class_names(args)[index] for index in kept]
-    of_kept = hits[:, kept], unions[:, kept], table.sum(2)[:, kept]
-    return {
-        'pixel_acc': (hits.sum(1) / pixels).float(),
-        'miou': (of_kept[0] / of_kept[1]).nanmean(1).float(),
-        'pixels': pixels,
-        tuple(f'intersection/{name}' for name in names): of_kept[0],
-        tuple(f'union/{name}' for name in names): of_kept[1],
-        tuple(f'truth/{name}' for name in names): of_kept[2],
-    }
-
-
-def _of_numbers(args, predictions, targets):
-    names = target_names(args) or [str(index) for index in range(targets.shape[1])]
-    parts = {'target': targets, 'prediction': predictions, 'error': predictions.to(targets.dtype) - targets}
-    ends = [f'/{name}' for name in names] if len(names) > 1 else ['']
-    return {tuple(f'{part}{end}' for end in ends): values for part, values in parts.items()}
-
-
-def _of_picture(args, predictions, targets):
-    psnr, ssim, mae = image_quality(predictions, targets).float()
-    return {'psnr': psnr, 'ssim': ssim, 'mae': mae}
-
-
-# By kind of target: function(args, predictions, targets) -> dict from a column's name to (N,), or from K names to
-# (N, K). They do not synchronise the device.
-COLUMNS = {
-    'label': _of_label,
-    'labels': _of_labels,
-    'mask': _of_mask,
-    'numbers': _of_numbers,
-    'picture': _of_picture,
-}
 
 
 def _texts(values, classes):

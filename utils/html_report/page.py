@@ -20,11 +20,11 @@ from utils.html_report.intervals import find_intervals
 from utils.html_report.sample_images import SamplePainter, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
 from utils.html_report.sections import value_cell
-from utils.html_report.task_reports import TASK_REPORTS
+from utils.html_report.task_reports import report_of
 from utils.html_report.templating import environment
 from utils.options.checks import shown
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
-from utils.tasks.tasks import entry_names, has_pictures, task_of
+from utils.tasks.tasks import entry_names, has_pictures, mode_of, task_of
 
 MAX_TILES = 4
 MAX_HISTOGRAM_CLASSES = 2000  # 32 MB
@@ -50,7 +50,8 @@ class Page:
     def __init__(self, engine):
         # A weak reference: a reference cycle would keep the DataLoader's worker processes alive after the test.
         self.environment, self.engine, self.args = environment(), weakref.proxy(engine), engine.args
-        self.target_kind = task_of(self.args).target if self.args.task in TASK_REPORTS else None
+        self.report = report_of(self.args.task)
+        self.target_kind = None if self.report is None else task_of(self.args).target
         self.histograms = self.matrix = self.class_counts = None
         if self.target_kind in ('label', 'labels') and self.args.num_classes <= MAX_HISTOGRAM_CLASSES:
             self.histograms = ScoreHistograms(self.target_kind, self.args.num_classes, self.args.ignore_index)
@@ -76,7 +77,7 @@ class Page:
         self.has_small_images = False
         if self.target_kind is not None and predictions.is_file():
             self._read(predictions)
-            self.sections = TASK_REPORTS[self.args.task].sections(self)
+            self.sections = self.report.sections(self)
         metrics = [(name, self._metric_cell(name)) for name in self._main_metrics()]
         data = {'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores()}
         text = self.environment.get_template('page.html').render(
@@ -119,7 +120,7 @@ class Page:
     def _metric_cell(self, name):
         """Return the cell of a metric, with its confidence interval and an arrow: higher or lower is better."""
         directions = getattr(self.engine.metrics, 'directions', {})
-        mode = 'min' if name.startswith('loss') else directions.get(name)
+        mode = mode_of(name, directions)
         return value_cell(self.results[name], self.interval(name)) | {'arrow': {'min': '↓', 'max': '↑'}.get(mode, '')}
 
     def _title(self, provenance):
@@ -128,7 +129,7 @@ class Page:
 
     def _read(self, predictions):
         """Read predictions.csv, compute confidence intervals, and draw the selected samples."""
-        report, header = TASK_REPORTS[self.args.task], predictions_table.read_header(predictions)
+        report, header = self.report, predictions_table.read_header(predictions)
         seed = self.args.seed
         self.class_names = (self.args.num_classes and entry_names(self.args.num_classes, self.args.class_names)) or []
         measures = report.measures(header)

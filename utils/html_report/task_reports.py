@@ -1,7 +1,7 @@
 """What the page of a test shows for each task: ranking of samples, metrics with confidence intervals, sections.
 
 A section is a dict for the template: `kind` (table, charts, matrix, gallery, legend, scale), `title`, `note`, and the
-values of that kind. To add sections for a custom task, add a TaskReport to TASK_REPORTS.
+values of that kind. Each task names its TaskReport (see Task.report in utils/tasks/task.py).
 """
 
 import math
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from utils.base.registry import load_entry
 from utils.html_report import class_sections, image_sections, regression_sections
 from utils.statistics.bootstrap_metrics import (
     SumMetric,
@@ -18,7 +19,7 @@ from utils.statistics.bootstrap_metrics import (
     select_sum_metric,
     target_column_names,
 )
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import TASKS
 
 
 class TaskReport(NamedTuple):
@@ -45,7 +46,7 @@ class TaskReport(NamedTuple):
 
 def _measures(task, header, skip=()):
     """Return the SumMetrics of a task without `skip`, and that of the loss if predictions.csv has the loss."""
-    names = [*predictions_of(task).metrics, *(['loss'] if 'loss' in header else [])]
+    names = [*TASKS[task].sum_metrics, *(['loss'] if 'loss' in header else [])]
     return [select_sum_metric(name, task, header) for name in names if name not in skip]
 
 
@@ -111,47 +112,56 @@ def _class_f1(header):
     return SumMetric('\n'.join(f'f1/{name}' for name in classes), row, value)
 
 
-TASK_REPORTS = {
-    'classification': TaskReport(
-        badness=lambda header: _classification_badness,
-        columns=lambda header: ['confidence', 'correct'],
-        measures=lambda header: _measures('classification', header, skip=('acc',)),
-        group_sizes=(48, 24, 24),
-        use_median=False,
-        sections=class_sections.classification,
+CLASSIFICATION = TaskReport(
+    badness=lambda header: _classification_badness,
+    columns=lambda header: ['confidence', 'correct'],
+    measures=lambda header: _measures('classification', header, skip=('acc',)),
+    group_sizes=(48, 24, 24),
+    use_median=False,
+    sections=class_sections.classification,
+)
+
+MULTILABEL = TaskReport(
+    badness=_multilabel_badness,
+    columns=lambda header: [],
+    measures=lambda header: [*_measures('multilabel', header), _class_f1(header)],
+    group_sizes=(36, 12, 24),
+    use_median=False,
+    sections=class_sections.multilabel,
+)
+
+SEGMENTATION = TaskReport(
+    badness=lambda header: (
+        lambda cells: _nan_to_inf(-cell_to_float(cells['miou'])) if cells['pixels'] != '0' else -math.inf
     ),
-    'multilabel': TaskReport(
-        badness=_multilabel_badness,
-        columns=lambda header: [],
-        measures=lambda header: [*_measures('multilabel', header), _class_f1(header)],
-        group_sizes=(36, 12, 24),
-        use_median=False,
-        sections=class_sections.multilabel,
-    ),
-    'segmentation': TaskReport(
-        badness=lambda header: (
-            lambda cells: _nan_to_inf(-cell_to_float(cells['miou'])) if cells['pixels'] != '0' else -math.inf
-        ),
-        columns=lambda header: ['miou'],
-        measures=lambda header: [*_measures('segmentation', header), _mask_metrics(header)],
-        group_sizes=(8, 6, 6),
-        use_median=True,
-        sections=image_sections.segmentation,
-    ),
-    'regression': TaskReport(
-        badness=_regression_badness,
-        columns=lambda header: [],
-        measures=lambda header: _measures('regression', header),
-        group_sizes=(36, 12, 24),
-        use_median=False,
-        sections=regression_sections.regression,
-    ),
-    'restoration': TaskReport(
-        badness=lambda header: lambda cells: _nan_to_inf(-cell_to_float(cells['psnr'])),
-        columns=lambda header: ['psnr', 'ssim'],
-        measures=lambda header: _measures('restoration', header),
-        group_sizes=(8, 4, 4),  # four images per sample
-        use_median=True,
-        sections=image_sections.restoration,
-    ),
-}
+    columns=lambda header: ['miou'],
+    measures=lambda header: [*_measures('segmentation', header), _mask_metrics(header)],
+    group_sizes=(8, 6, 6),
+    use_median=True,
+    sections=image_sections.segmentation,
+)
+
+REGRESSION = TaskReport(
+    badness=_regression_badness,
+    columns=lambda header: [],
+    measures=lambda header: _measures('regression', header),
+    group_sizes=(36, 12, 24),
+    use_median=False,
+    sections=regression_sections.regression,
+)
+
+RESTORATION = TaskReport(
+    badness=lambda header: lambda cells: _nan_to_inf(-cell_to_float(cells['psnr'])),
+    columns=lambda header: ['psnr', 'ssim'],
+    measures=lambda header: _measures('restoration', header),
+    group_sizes=(8, 4, 4),  # four images per sample
+    use_median=True,
+    sections=image_sections.restoration,
+)
+
+
+def report_of(task):
+    """Return the TaskReport of a task (str), or None: the page then has metrics and settings only."""
+    if task not in TASKS or TASKS[task].report is None:
+        return None
+    return load_entry({task: TASKS[task].report}, task, 'report of task')

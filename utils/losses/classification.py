@@ -8,6 +8,7 @@ from utils.base.errors import DanluError
 from utils.losses.common import at_least_float32, checked_weights
 from utils.options.loss_options import given_args
 from utils.tasks.targets import check_classes, wrong_class
+from utils.tasks.tasks import task_of
 
 # torch ignores the target -100 by default. This value occurs nowhere, so no target is ignored and -100 is an error.
 IGNORE_NOTHING = -(2**63)
@@ -171,7 +172,7 @@ class Focal(CrossEntropy):
     def from_args(cls, args):
         """Build the loss from the options (see select_loss); for multilabel a SigmoidFocal."""
         given = given_args(args, 'focal')
-        if args.task == 'multilabel':
+        if task_of(args).target == 'labels':
             from utils.losses.multilabel import SigmoidFocal
 
             return SigmoidFocal(args.num_classes, args.class_weights, **given)

@@ -6,6 +6,7 @@ from torch import nn
 from utils.base.errors import DanluError
 from utils.losses.common import at_least_float32, checked_weights
 from utils.tasks.targets import check_float_targets
+from utils.tasks.tasks import task_of
 
 
 class BinaryCrossEntropy(nn.Module):
@@ -27,7 +28,7 @@ class BinaryCrossEntropy(nn.Module):
     @classmethod
     def from_args(cls, args):
         """Build the loss from the options (see loss.select_loss); for classification a OneLogit."""
-        if args.task == 'classification':
+        if task_of(args).target == 'label':
             from utils.losses.binary import OneLogit
 
             return OneLogit.from_args(args)

@@ -7,7 +7,7 @@ from utils.metrics.auroc_ap import auroc_by_class
 from utils.metrics.base import by_class
 from utils.metrics.confusion import ConfusionMetrics
 from utils.options.metric_options import top5_fault
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import TASKS
 
 
 class ClassificationMetrics(ConfusionMetrics):
@@ -26,7 +26,7 @@ class ClassificationMetrics(ConfusionMetrics):
     """
 
     monitor = 'acc'
-    directions = VALUES_OF['classification']
+    directions = TASKS['classification'].values
     extra_counts = 1  # the samples whose true class is among the five highest logits
 
     def __init__(self, num_classes, ignore_index=None, class_names=None, extras=()):

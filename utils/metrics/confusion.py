@@ -33,7 +33,7 @@ class ConfusionMetrics(Metrics):
             of the means over classes, but predicting it for other targets is still an error.
         class_names: K names for the values per class, or None for indices. If a name is repeated, all names are
             prefixed with their index, so that every value is shown.
-        extras: names of EXTRA_METRICS to compute too.
+        extras: names of extra metrics of the task to compute too.
 
     Attributes:
         has_table: whether the confusion matrix is counted (bool).

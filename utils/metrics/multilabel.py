@@ -5,9 +5,8 @@ import torch
 from utils.base.errors import DanluError
 from utils.metrics.auroc_ap import auroc_by_class, average_precision_by_class
 from utils.metrics.base import Metrics, by_class
-from utils.tasks.metric_values import VALUES_OF
 from utils.tasks.targets import check_float_targets
-from utils.tasks.tasks import entry_names
+from utils.tasks.tasks import TASKS, entry_names
 
 
 class MultilabelMetrics(Metrics):
@@ -26,14 +25,14 @@ class MultilabelMetrics(Metrics):
     Args:
         num_classes: K.
         class_names: K names for the values per class, or None for indices.
-        extras: names of EXTRA_METRICS to compute too.
+        extras: names of extra metrics of the task to compute too.
 
     Raises:
         DanluError: there are not K names.
     """
 
     monitor = 'map'
-    directions = VALUES_OF['multilabel']
+    directions = TASKS['multilabel'].values
 
     def __init__(self, num_classes, class_names=None, extras=()):
         self.num_classes = num_classes

@@ -7,8 +7,8 @@ import torch
 from utils.base.errors import DanluError
 from utils.metrics.base import Metrics
 from utils.metrics.ssim import image_quality
-from utils.tasks.metric_values import VALUES_OF
 from utils.tasks.targets import check_float_targets
+from utils.tasks.tasks import TASKS
 
 
 class SumMetrics(Metrics):
@@ -76,7 +76,7 @@ class RegressionMetrics(SumMetrics):
 
     monitor = 'rmse'
     mode = 'min'
-    directions = VALUES_OF['regression']
+    directions = TASKS['regression'].values
 
     def __init__(self, names=None):
         self.names = names
@@ -151,7 +151,7 @@ class RestorationMetrics(SumMetrics):
     """
 
     monitor = 'psnr'
-    directions = VALUES_OF['restoration']
+    directions = TASKS['restoration'].values
 
     def compute(self):
         """Return every metric, a dict from name to float; synchronises the device.

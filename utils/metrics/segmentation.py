@@ -2,7 +2,7 @@
 
 from utils.metrics.base import by_class
 from utils.metrics.confusion import ConfusionMetrics
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import TASKS
 
 
 class SegmentationMetrics(ConfusionMetrics):
@@ -15,7 +15,7 @@ class SegmentationMetrics(ConfusionMetrics):
     """
 
     monitor = 'miou'
-    directions = VALUES_OF['segmentation']
+    directions = TASKS['segmentation'].values
 
     def _ratios(self, found, extra):
         values = self._main_ratio(found) | {'pixel_acc': (found.hits.sum() / found.truth.sum()).item()}

@@ -26,7 +26,7 @@ from utils.options.validation_options import (
     needs_list,
     resolve_val_split,
 )
-from utils.tasks.tasks import TASKS, task_of
+from utils.tasks.tasks import TASKS, task_of, two_class_losses
 
 # Kinds of data in the user's files -> what --train_list and --val_list are.
 FILE_DATA = {
@@ -61,7 +61,7 @@ def checked(parser, args):
     _take_names_of_palette(args)
     if args.class_names and args.num_classes is None:
         args.num_classes = len(args.class_names)
-    if args.task == 'segmentation' and args.ignore_index is None:
+    if task_of(args).target == 'mask' and args.ignore_index is None:
         args.ignore_index = 255
     _resolve_one_output(parser, args)
     _check_counts(parser, args)
@@ -146,7 +146,7 @@ def _expanded_palette(parser, words):
 def _take_names_of_palette(args):
     """Take the class names of masks from the palette if they are not given."""
     names = names_in(args.palette or [])
-    if names and args.task == 'segmentation' and args.class_names is None and args.num_classes in (None, len(names)):
+    if names and task_of(args).target == 'mask' and args.class_names is None and args.num_classes in (None, len(names)):
         args.class_names = names
 
 
@@ -157,7 +157,7 @@ def _check_palette(parser, args):
             colours = fitted(args.palette, args.num_classes, args.class_names)
         except DanluError as error:
             parser.error(f'argument --palette: {error}')
-        if args.task == 'segmentation' and args.ignored_colours is None:
+        if task_of(args).target == 'mask' and args.ignored_colours is None:
             args.ignored_colours = not_classes(args.palette, colours, args.ignore_index)
         args.palette = colours
     _check_masks(parser, args)
@@ -217,8 +217,9 @@ def _resolve_one_output(parser, args):
     """Replace --num_classes 1 by 2 with --loss bce (two classes, one output); refuse it otherwise."""
     if args.num_classes != 1:
         return
-    if args.task != 'classification' or args.loss != 'bce':
-        hint = '; for two classes with one output give --loss bce too' if args.task == 'classification' else ''
+    one_output = two_class_losses(args.task)
+    if args.loss not in one_output:
+        hint = f'; for two classes with one output give --loss {one_output[0]} too' if one_output else ''
         parser.error(f'argument --num_classes: must be at least 2 and at most {MAX_CLASSES}, got 1{hint}')
     args.num_classes = 2
 
@@ -265,7 +266,7 @@ def _check_data(parser, args):
     resolve_val_split(args)
     if getattr(args, 'val_split', None) is not None and (fault := fault_of_val_split(args, OWN_DATA)):
         parser.error(f'argument --val_split: {fault}')
-    if args.task == 'segmentation' and args.num_classes is None:
+    if task_of(args).target == 'mask' and args.num_classes is None:
         parser.error('argument --num_classes: needed for segmentation: masks hold 0 .. num_classes-1 and ignore_index')
     _check_served(parser, args)
     for name in ('train_list', 'val_list'):
@@ -437,7 +438,7 @@ def _check_mixing(parser, args):
 def _check_loss_and_metrics(parser, args):
     args.loss = args.loss or default_loss(args.task)
     if args.loss is None:
-        parser.error(f'argument --loss: needed: LOSSES_OF in loss.py names no loss for task {args.task}')
+        parser.error(f'argument --loss: needed: no file of utils/tasks lists a loss for task {args.task}')
     if fault := fault_of_loss(args):
         parser.error(f'argument --{fault[0]}: {fault[1]}')
     if fault := fault_of_metrics(args):

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from utils.tasks.tasks import TASKS
+from utils.tasks.tasks import TASKS, task_of
 
 FITS = ('crop', 'stretch', 'pad')
 PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # kinds of data that read the user's image files
@@ -73,9 +73,9 @@ def fault_of_fit(args):
     """Return why --fit does not go with the other options (str), or None."""
     if args.data_type == 'array':
         return 'the samples are feature vectors, not images; leave it out'
-    if args.fit == 'pad' and args.task == 'restoration':
+    if args.fit == 'pad' and task_of(args).target == 'picture':
         return 'with pad the margins would count in the loss and the metrics; give stretch or crop'
-    if args.fit == 'pad' and args.task == 'segmentation' and not 0 <= args.ignore_index <= MAX_LEVEL:
+    if args.fit == 'pad' and task_of(args).target == 'mask' and not 0 <= args.ignore_index <= MAX_LEVEL:
         return f'pad fills the margins of masks with --ignore_index, which must be 0..{MAX_LEVEL}'
     return None
 

@@ -1,7 +1,7 @@
 """--loss, a loss or a weighted sum of losses such as ce+0.5*dice, and the options that each loss uses.
 
-The dictionaries of loss.py say which losses exist, for which tasks and with which options. They are read without
-running that file: imports no torch.
+The dictionaries of loss.py say which losses exist and with which options, utils/tasks says for which tasks. loss.py is
+read without running it: imports no torch.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from utils.base.errors import DanluError
 from utils.base.registry import read_registry, unknown_name
 from utils.options.arguments import keyword_values, shorten_text, unfit_for_tensors
 from utils.tasks.loss_terms import LOSS_ARGS, parse_terms
+from utils.tasks.tasks import TASKS, losses_of, two_class_losses
 
 
 def sum_of(names):
@@ -31,50 +32,46 @@ def sum_of(names):
 
 
 def losses_by_task():
-    """Return the losses of each task (str, for --help); losses without a task in LOSSES_OF come last."""
-    fitting, names = read_registry('loss', 'LOSSES_OF'), read_registry('loss', 'LOSSES')
-    others = [name for name in names if not any(name in losses for losses in fitting.values())]
-    of_two = read_registry('loss', 'LOSSES_OF_TWO_CLASSES')
+    """Return the losses of each task (str, for --help); losses that no task lists come last."""
+    others = [name for name in read_registry('loss', 'LOSSES') if not tasks_of_loss(name)]
     lines = [
-        f'{task}: {", ".join(losses)}'
-        + (f' (two classes, one output: {", ".join(of_two[task])})' if task in of_two else '')
-        for task, losses in fitting.items()
+        f'{name}: {", ".join(task.losses)}'
+        + (f' (two classes, one output: {", ".join(task.two_class_losses)})' if task.two_class_losses else '')
+        for name, task in TASKS.items()
     ]
     return '; '.join([*lines, *([f'others: {", ".join(others)}'] if others else [])])
 
 
+def tasks_of_loss(name):
+    """Return the names of the tasks that list a loss (list of str)."""
+    return [name_of_task for name_of_task, task in TASKS.items() if name in task.losses]
+
+
 def default_loss(task):
-    """Return the default loss of a task (str), or None if LOSSES_OF has none."""
-    return next(iter(read_registry('loss', 'LOSSES_OF').get(task, ())), None)
+    """Return the default loss of a task (str), or None if it has none."""
+    return next(iter(losses_of(task)), None)
 
 
 def fault_of_loss(args):
     """Return (option, message) for the first option that does not fit the task and the chosen losses, or None.
 
-    Options of losses that LOSSES_OF does not list are not checked.
+    Options of losses that no task lists are not checked.
 
     Args:
         args: argparse.Namespace with loss, task and the options that losses use; missing options count as not given.
     """
-    fitting = read_registry('loss', 'LOSSES_OF')
-    names, listed = list(parse_terms(args.loss)), {name for losses in fitting.values() for name in losses}
+    names, task = list(parse_terms(args.loss)), TASKS.get(args.task)
+    listed = {name for name in names if tasks_of_loss(name)}
     for name in names:
-        fits = (*fitting.get(args.task, ()), *read_registry('loss', 'LOSSES_OF_TWO_CLASSES').get(args.task, ()))
+        fits = (*task.losses, *task.two_class_losses) if task else ()
         if name in listed and name not in fits:
-            tasks = ' and '.join(task for task, losses in fitting.items() if name in losses)
-            those = ', '.join(fitting.get(args.task, ())) or 'none'
+            tasks, those = ' and '.join(tasks_of_loss(name)), ', '.join(losses_of(args.task)) or 'none'
             return 'loss', f'{name} is for {tasks}, not for task {args.task} (losses for it: {those})'
-    if args.task == 'classification' and 'bce' in names:
+    for name in set(names) & set(two_class_losses(args.task)):
         if len(names) > 1:
-            return (
-                'loss',
-                f'{args.loss}: bce takes one logit for two classes, other losses one logit per class',
-            )
+            return 'loss', f'{args.loss}: {name} takes one logit for two classes, other losses one logit per class'
         if args.num_classes not in (None, 2):
-            return (
-                'loss',
-                f'bce takes one logit for two classes, not for {args.num_classes}: give --loss ce',
-            )
+            return 'loss', f'{name} takes one logit for two classes, not for {args.num_classes}: give --loss ce'
     chosen = [name for name in names if name in listed]
     return _fault_of_mixing(args, chosen) or (_fault_of_use(args, chosen) if len(chosen) == len(names) else None)
 
@@ -95,8 +92,7 @@ def _fault_of_use(args, names):
     takes, arguments = read_registry('loss', 'LOSS_OPTIONS'), LOSS_ARGS
     for option, unset in (('label_smoothing', 0.0), ('class_weights', None), ('ignore_index', None)):
         if getattr(args, option, unset) != unset and not any(option in takes.get(name, ()) for name in names):
-            fitting = read_registry('loss', 'LOSSES_OF').get(args.task, ())
-            users = [name for name in fitting if option in takes.get(name, ())]
+            users = [name for name in losses_of(args.task) if option in takes.get(name, ())]
             instead = f'; of the losses for {args.task} {" and ".join(users)} can use it' if users else ''
             return option, f'has no effect on --loss {args.loss}: leave it out{instead}'
     known = [argument for name in names for argument in arguments.get(name, ())]

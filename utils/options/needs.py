@@ -114,7 +114,7 @@ SCALED = Need(
     lambda args: task_of(args).target == 'numbers' and args.target_scale != 'none',
     lambda args: (
         f'only for --task regression with --target_scale standard, not for --task {args.task}'
-        if args.task != 'regression'
+        if task_of(args).target != 'numbers'
         else '--target_scale none does not use it'
     ),
     '--task classification',

@@ -12,6 +12,7 @@ from utils.options.arguments import shorten_text
 from utils.options.checks import expand, shown
 from utils.options.given_parts import unused_of
 from utils.options.palette import fitted
+from utils.tasks.tasks import task_of
 
 LAST, BEST = 'last.pth', 'best.pth'
 AUTO = 'auto'  # --resume: the newest run of the name, or a new one
@@ -109,7 +110,7 @@ def _check_changes(parser, given, recorded, record):
 
 def _refuse_other_colours(parser, given, recorded):
     """Refuse another --palette for a resumed segmentation, whose masks stored as RGB are read by the palette."""
-    if 'palette' not in given or recorded.task != 'segmentation' or recorded.palette is None:
+    if 'palette' not in given or task_of(recorded).target != 'mask' or recorded.palette is None:
         return
     classes = recorded.num_classes, recorded.class_names
     try:

@@ -14,7 +14,7 @@ from utils.base.regular_files import open_regular, resolved
 from utils.options.arguments import split_line
 from utils.options.given_parts import NOT_USED, SHOWN_AS, parts_in, text_of, unused_of
 from utils.runs.lock import lock_holder
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import mode_of, values_of
 
 MAX_FILE_BYTES = 64 * 2**20  # no text file of a run is larger
 MAX_PARTS = 20  # lines of args.txt that may name ready-made parts
@@ -211,7 +211,7 @@ class Run:
         if self.options.get('monitor'):
             return self.options['monitor']
         columns = [name for name in (self.history or [{}])[0] if name.startswith('val/')]
-        usual = f'val/{next(iter(VALUES_OF.get(self.options.get("task"), {})), "")}'
+        usual = f'val/{next(iter(values_of(self.options.get("task"))), "")}'
         others = [name for name in columns if not name.startswith('val/loss')]
         found = usual if usual in columns else next(iter([*others, *columns]), None)
         return 'train/loss' if found is None and self.history else found  # without validation
@@ -222,9 +222,7 @@ class Run:
         if self.options.get('mode') in ('max', 'min'):
             return self.options['mode']
         name = (self.monitor or '').partition('/')[2]
-        if name.partition('_')[0] == 'loss':
-            return 'min'
-        return VALUES_OF.get(self.options.get('task'), {}).get(name, 'max')
+        return mode_of(name, values_of(self.options.get('task'))) or 'max'
 
     @cached_property
     def best(self):

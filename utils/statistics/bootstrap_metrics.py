@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.base.errors import DanluError
-from utils.tasks.task_predictions import predictions_of
+from utils.tasks.tasks import mode_of, task_named
 
 
 class SumMetric(NamedTuple):
@@ -27,21 +27,18 @@ class SumMetric(NamedTuple):
     value: Any
 
 
-LOWER_IS_BETTER = ('loss', 'rmse', 'mae', 'error')  # also as a prefix: loss_ce
-
-
 def select_sum_metric(name, task, header):
     """Return the SumMetric of a name, or the default of the task for None.
 
     Args:
-        name: of one of the metrics of TaskPredictions, or of a column of numbers, whose mean is taken.
+        name: of one of Task.sum_metrics, or of a column of numbers, whose mean is taken.
         task: of the test (str).
         header: names of the columns of predictions.csv (list of str).
 
     Raises:
         DanluError: there is no metric or column of that name.
     """
-    known = predictions_of(task).metrics
+    known = task_named(task).sum_metrics
     name = name or known[0]
     if name in METRIC_BUILDERS and name in known:
         return SumMetric(name, *METRIC_BUILDERS[name](header))
@@ -55,15 +52,15 @@ def select_sum_metric(name, task, header):
 
 
 def sample_quality(task, header):
-    """Return the function(cells) -> float that ranks the samples of a task (see TaskPredictions.quality).
+    """Return the function(cells) -> float that ranks the samples of a task (see Task.quality).
 
     Raises:
         DanluError: predictions.csv has no such column.
     """
-    name = predictions_of(task).quality
+    name = task_named(task).quality
     if name in header:
         return lambda cells: cell_to_float(cells[name])
-    if name not in predictions_of(task).metrics:
+    if name not in task_named(task).sum_metrics:
         raise DanluError(f'task {task}: predictions.csv has no column with the quality of a sample')
     measure = select_sum_metric(name, task, header)
     return lambda cells: float(measure.value(np.array(measure.row(cells))))
@@ -84,9 +81,10 @@ def target_column_names(header):
     return [name for name in header if name == 'target' or name.startswith('target/')]
 
 
-def lower_is_better(name):
-    """Return whether lower values of a metric are better (bool)."""
-    return name.partition('/')[0].partition('_')[0] in LOWER_IS_BETTER
+def lower_is_better(name, task):
+    """Return whether lower values of a metric or column of a task are better (bool)."""
+    name = name.partition('/')[0]
+    return name == 'error' or mode_of(name, task_named(task).values) == 'min'
 
 
 def cell_to_float(text):

@@ -1,60 +1,61 @@
-"""The tasks: what their targets and outputs are. Imports no torch."""
+"""The tasks, and what follows from a task and other options. Imports no torch.
 
-from typing import NamedTuple
+To add a task, write a file with a Task, add a line to TASKS, and name its metrics in METRICS (metrics.py).
+"""
 
 from utils.base.errors import DanluError
+from utils.tasks import classification, multilabel, regression, restoration, segmentation
 from utils.tasks.loss_terms import parse_terms
 
-
-class Task(NamedTuple):
-    """One task.
-
-    Args:
-        target: the kind of a sample's target. In a batch that the network gets:
-
-            label     int64 (N,), a class
-            labels    float32 (N, K), 1 for each class of the sample, else 0
-            mask      int64 (N, H, W), a class per pixel, from uint8 masks
-            numbers   float32 (N, T)
-            picture   float32 (N, C, H, W) in 0..1, from uint8 images
-
-        outputs: the option with the number of outputs of a model, per sample or per pixel.
-        target_noun: the word for targets in messages.
-    """
-
-    target: str
-    outputs: str
-    target_noun: str
-
-    @property
-    def by_pixel(self):
-        """Whether targets have the size of the images, so that geometric augmentation transforms them too."""
-        return self.target in ('mask', 'picture')
-
-    @property
-    def has_classes(self):
-        """Whether outputs stand for classes."""
-        return self.outputs == 'num_classes'
-
-
 TASKS = {
-    'classification': Task('label', 'num_classes', 'labels'),
-    'segmentation': Task('mask', 'num_classes', 'masks'),
-    'multilabel': Task('labels', 'num_classes', 'sets of labels'),
-    'regression': Task('numbers', 'num_targets', 'numbers'),
-    'restoration': Task('picture', 'channels', 'target pictures'),
+    'classification': classification.TASK,
+    'segmentation': segmentation.TASK,
+    'multilabel': multilabel.TASK,
+    'regression': regression.TASK,
+    'restoration': restoration.TASK,
 }
 
 
 def task_of(args):
-    """Return the Task of the options; a task that a project adds to METRICS only has labels, like classification."""
-    return TASKS.get(args.task, TASKS['classification'])
+    """Return the Task of the options: see `task_named`."""
+    return task_named(args.task)
+
+
+def task_named(name):
+    """Return the Task of a name (str); a task that a project adds to METRICS only has labels, like classification."""
+    return TASKS.get(name, TASKS['classification'])
+
+
+def values_of(task):
+    """Return the metric values of a task (dict, see Task.values); {} for a task that TASKS does not have."""
+    return TASKS[task].values if task in TASKS else {}
+
+
+def losses_of(task):
+    """Return the names of the losses that fit a task (tuple of str); () for a task that TASKS does not have."""
+    return TASKS[task].losses if task in TASKS else ()
+
+
+def two_class_losses(task):
+    """Return the names of the losses of a task for two classes and one output (tuple of str)."""
+    return TASKS[task].two_class_losses if task in TASKS else ()
+
+
+def mode_of(name, values):
+    """Return 'max' or 'min': whether higher or lower values of a metric are better; None if unknown.
+
+    Args:
+        name: of the value, such as acc, loss, or loss_ce, a term of a sum of losses.
+        values: dict from a name to 'max' or 'min', as `values_of` returns it.
+    """
+    return 'min' if name.partition('_')[0] == 'loss' else values.get(name)
 
 
 def has_one_logit(args):
-    """Return whether the options give a model one output for two classes (bool): classification with --loss bce."""
+    """Return whether the options give a model one output for two classes (bool), as --loss bce does."""
     loss = getattr(args, 'loss', None)
-    return args.task == 'classification' and args.num_classes == 2 and loss is not None and 'bce' in parse_terms(loss)
+    terms = () if loss is None else parse_terms(loss)
+    return args.num_classes == 2 and any(name in two_class_losses(args.task) for name in terms)
 
 
 def outputs_of(args):

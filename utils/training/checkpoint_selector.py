@@ -7,7 +7,7 @@ from utils.base.registry import load_entry, read_registry, unknown_name
 from utils.base.synonyms import same_names
 from utils.metrics.ready_metrics import ReadyMetrics
 from utils.options.metric_options import directions_of, top5_fault
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import TASKS, mode_of
 
 
 class CheckpointSelector:
@@ -112,7 +112,7 @@ def predictable_values(args, metrics, loss):
     registry = read_registry('metrics', 'METRICS')
     usual = load_entry(registry, args.task, 'task') if args.task in registry else None
     is_usual = getattr(type(metrics), 'compute', None) is getattr(usual, 'compute', usual)
-    if not is_usual or args.task not in VALUES_OF or (hasattr(loss, 'last_parts') and not parts):
+    if not is_usual or args.task not in TASKS or (hasattr(loss, 'last_parts') and not parts):
         return None
     no_top5 = top5_fault(args.num_classes)
     names = [name for name in directions_of(args.task, args.metrics) if name != 'acc_top5' or not no_top5]
@@ -164,11 +164,10 @@ def selector_from_options(args, metrics, validates=True):
         )
     monitor = args.monitor or (f'val/{metrics.monitor}' if validates else 'train/loss')
     name = monitor.partition('/')[2]
-    own = metrics.mode if name == metrics.monitor else getattr(metrics, 'directions', {}).get(name, 'max')
     if isinstance(metrics, ReadyMetrics) and args.mode is None and not metrics.knows_direction(name):
         raise DanluError(
             f"which values of {monitor} are better is not known: give mode='max' or mode='min' beside monitor, or "
             f"MetricFunction(function, mode='max')"
         )
-    mode = args.mode or ('min' if name.partition('_')[0] == 'loss' else own)  # loss_ce: part of a weighted sum
+    mode = args.mode or mode_of(name, {**getattr(metrics, 'directions', {}), metrics.monitor: metrics.mode}) or 'max'
     return CheckpointSelector(monitor, mode, args.patience, args.min_epochs, args.keep_top, validates)

@@ -3,6 +3,7 @@
 import importlib.util
 
 from utils.options.fit import numbers_text
+from utils.tasks.tasks import task_named
 
 MIN_CROP_SHARE = 0.01  # lower bound for timm's crop_pct
 
@@ -48,12 +49,13 @@ def _timm_config(name):
 def _torchvision_config(name, task):
     from torchvision import models
 
-    if name not in models.list_models(models.segmentation if task == 'segmentation' else models):
+    has_masks = task_named(task).target == 'mask'
+    if name not in models.list_models(models.segmentation if has_masks else models):
         return {}
     transforms = models.get_model_weights(name).DEFAULT.transforms()
     found = {'mean': list(transforms.mean), 'std': list(transforms.std), 'crop_mode': 'center'}
     found['interpolation'] = transforms.interpolation.value
-    if task != 'segmentation':
+    if not has_masks:
         [cropped], [resized] = transforms.crop_size, transforms.resize_size
         found |= {'crop_share': round(cropped / resized, 4), 'image_size': [cropped, cropped]}
     return found

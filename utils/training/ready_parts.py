@@ -12,6 +12,7 @@ from utils.distributed.fsdp import is_sharded
 from utils.losses.function_loss import FunctionLoss
 from utils.options.checks import shown
 from utils.tasks.one_logit import BINARY_CLASSES, check_ready_loss
+from utils.tasks.tasks import two_class_losses
 from utils.training.ready_schedule import ReadySchedule
 
 MAX_PARAMETERS_SHOWN = 4
@@ -103,7 +104,7 @@ def use_one_output(args, parts):
 
     This applies to networks chosen by name. args.loss becomes 'bce', so that a test builds the same network.
     """
-    binary = args.task == 'classification' and args.num_classes == BINARY_CLASSES and args.loss != 'bce'
+    binary = 'bce' in two_class_losses(args.task) and args.num_classes == BINARY_CLASSES and args.loss != 'bce'
     if parts['model'] is not None or not (binary and isinstance(parts['loss'], nn.BCEWithLogitsLoss)):
         return []
     args.loss = 'bce'

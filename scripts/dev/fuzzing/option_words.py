@@ -20,7 +20,7 @@ FILES = ['train.txt', 'val.txt', 'pictures', 'model.pth', 'names.txt', 'gbk.txt'
 FILES += ['missing.txt', 'run/last.pth', 'run/args.txt', 'train.txt/x', '.']
 REGISTRIES = [
     *(('model.model_entry', 'MODELS'), ('data.data_entry', 'DATASETS'), ('loss', 'LOSSES'), ('metrics', 'METRICS')),
-    *(('metrics', 'EXTRA_METRICS'), ('data.augment', 'AUGMENTS'), ('utils.training.optim', 'OPTIMIZERS')),
+    *(('data.augment', 'AUGMENTS'), ('utils.training.optim', 'OPTIMIZERS')),
     ('utils.training.optim', 'SCHEDULES'),
 ]
 # Words that go together, so that more than the first check of a command line is reached.

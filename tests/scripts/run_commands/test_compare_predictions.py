@@ -25,7 +25,7 @@ from utils.drawing.colours import class_colours
 from utils.evaluation.predictions import predictions_file
 from utils.statistics.bootstrap_metrics import select_sum_metric
 from utils.statistics.significance import count_intervals, mcnemar, paired_bootstrap, without_zero_width
-from utils.tasks.task_predictions import TASK_PREDICTIONS, predictions_of
+from utils.tasks.tasks import TASKS
 from utils.training.engine import Engine
 
 NAMES = ['牛', 'dog', 'ant, "red"']
@@ -196,11 +196,11 @@ def random_test(folder, task, seed):
     return Test(make_test(folder, task, *data, **given))
 
 
-@pytest.mark.parametrize('task', TASK_PREDICTIONS)
+@pytest.mark.parametrize('task', TASKS)
 def test_the_measures_are_the_values_of_result_txt(task, tmp_path):
     a, b = (random_test(tmp_path / name, task, seed) for seed, name in enumerate('ab'))
     header = shared_header(a, b)
-    measures = [select_sum_metric(name, task, header) for name in (*predictions_of(task).metrics, 'loss')]
+    measures = [select_sum_metric(name, task, header) for name in (*TASKS[task].sum_metrics, 'loss')]
     for measure, sums in zip(measures, read_pairs(a, b, [m.row for m in measures]), strict=True):
         for test, of_one in zip((a, b), sums, strict=True):
             assert len(of_one) == 31
@@ -208,10 +208,10 @@ def test_the_measures_are_the_values_of_result_txt(task, tmp_path):
             assert value == pytest.approx(float(test.values[measure.name]), rel=1e-5), measure.name
         assert a.values[measure.name] != b.values[measure.name]
     chosen = select_sum_metric(None, task, header)
-    assert chosen.name == predictions_of(task).metrics[0]
+    assert chosen.name == TASKS[task].sum_metrics[0]
 
 
-@pytest.mark.parametrize('task', TASK_PREDICTIONS)
+@pytest.mark.parametrize('task', TASKS)
 def test_every_task_can_be_compared(task, tmp_path, capsys):
     a, b = (random_test(tmp_path / name, task, seed).directory for seed, name in enumerate('ab'))
     out = compare_predictions(capsys, a, b, '--csv', tmp_path / 'all.csv')

@@ -9,7 +9,7 @@ from utils.base.registry import close_names
 from utils.base.synonyms import WORDS, normalised_name, same_names
 from utils.options.arguments import Parser
 from utils.options.library_names import in_libraries, models_of
-from utils.tasks.metric_values import VALUES_OF
+from utils.tasks.tasks import TASKS
 
 OPTIONS = {
     '--learning_rate': '--lr',
@@ -103,7 +103,7 @@ def test_every_synonym_belongs_to_an_existing_name():
         ('metrics', 'METRICS'),
     ):
         known |= set(read_registry(module, name))
-    known |= {value for values in VALUES_OF.values() for value in values}
+    known |= {value for task in TASKS.values() for value in task.values}
     assert set(WORDS) <= known
     assert all(word == normalised_name(word) for words in WORDS.values() for word in words.split())
     assert same_names('', known) == same_names('--', known) == []

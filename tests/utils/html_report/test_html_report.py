@@ -22,7 +22,7 @@ from utils.html_report.intervals import matrix_metrics
 from utils.html_report.page import Page
 from utils.html_report.sample_images import select_groups
 from utils.html_report.score_histograms import ScoreHistograms, best_threshold, roc_pr_curves
-from utils.html_report.task_reports import TASK_REPORTS
+from utils.html_report.task_reports import SEGMENTATION
 from utils.statistics import ranking_bootstrap, significance
 from utils.statistics.ranking_bootstrap import RankedScores, ranking_intervals
 from utils.statistics.significance import bootstrap_intervals, count_intervals, draw_counts
@@ -169,9 +169,7 @@ def test_values_of_masks_are_those_of_the_metrics():
     hits = matrix.diagonal()
     sums = np.concatenate([hits, matrix.sum(0) + matrix.sum(1) - hits, matrix.sum(1)])
     header = [f'{part}/{name}' for part in ('intersection', 'union', 'truth') for name in names]
-    (measure,) = [
-        m for m in TASK_REPORTS['segmentation'].measures([*header, 'pixel_acc', 'pixels']) if 'f1_macro' in m.name
-    ]
+    (measure,) = [m for m in SEGMENTATION.measures([*header, 'pixel_acc', 'pixels']) if 'f1_macro' in m.name]
     found = dict(zip(measure.name.split('\n'), measure.value(sums[None])[0], strict=True))
     assert found.keys() == {*(f'iou/{name}' for name in names), *extras}
     for name, value in found.items():

@@ -5,10 +5,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from metrics import METRICS
-from utils.base.registry import PROJECT
-from utils.tasks.tasks import TASKS, describe_outputs, outputs_of, task_of
+from utils.base.registry import PROJECT, load_entry
+from utils.tasks.tasks import TASKS, describe_outputs, mode_of, outputs_of, task_named, task_of, values_of
 
 
 def test_every_task_that_can_be_chosen_is_known():
@@ -45,3 +46,40 @@ def test_importing_pulls_in_no_torch():
     code = "import sys, utils.tasks.tasks; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, '-c', code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == 'False'
+
+
+OUTPUTS = torch.tensor([[2.0, -1.0, 0.5]])
+DECODED = {
+    'classification': OUTPUTS.softmax(1),
+    'multilabel': OUTPUTS.sigmoid(),
+    'segmentation': torch.tensor([0]),
+    'regression': OUTPUTS,
+    'restoration': torch.tensor([[1.0, 0.0, 0.5]]),
+}
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_outputs_are_decoded_by_task(task):
+    assert torch.equal(TASKS[task].decode(OUTPUTS), DECODED[task])
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_what_a_task_names_exists(task):
+    own = TASKS[task]
+    for path in (own.columns, own.report):
+        assert load_entry({task: path}, task, 'task') is not None
+    assert set(own.extra_metrics) <= set(own.values)
+    assert own.sum_metrics[0]
+    assert (own.output_dimensions == 4) == own.by_pixel
+
+
+def test_a_task_of_the_project_is_compared_as_classification_and_has_no_values():
+    assert task_named('own') is TASKS['classification']
+    assert values_of('own') == {}
+
+
+@pytest.mark.parametrize(
+    ('name', 'mode'), [('loss', 'min'), ('loss_ce', 'min'), ('rmse', 'min'), ('r2', 'max'), ('other', None)]
+)
+def test_lower_losses_and_errors_are_better(name, mode):
+    assert mode_of(name, values_of('regression')) == mode
