@@ -43,6 +43,7 @@ if __name__ == '__main__':
 import torch
 
 from data.checks.class_notes import class_notes
+from data.checks.contents_check import contents_of_test
 from data.checks.dataset_fingerprint import (
     changed_test_set,
     data_fingerprint,
@@ -87,6 +88,7 @@ from utils.options.predict_options import DATA_OF_RUN, predicts
 from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
+from utils.provenance.contents import CONTENTS
 from utils.provenance.environment import git_state
 from utils.provenance.recorded_code import comparison_table, test_with_recorded_code
 from utils.provenance.run_archive import with_unpacked
@@ -182,6 +184,7 @@ class Evaluator(Engine):
     def compare_data(self, checkpoint):
         """Compare the test set with the data in the record of the checkpoint; return lines (list of str) on it."""
         args, record = self.args, record_of(checkpoint).get('data') or {}
+        self.recorded_data = record
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}
@@ -193,6 +196,14 @@ class Evaluator(Engine):
             *self.shared,
             *class_notes(dataset_of(self.loader), args, 'val'),
         ]
+
+    def compare_contents(self):
+        """Set `contents`, a TestContents, after all samples were read; say which are not as the run read them."""
+        self.contents = contents_of_test(self.loader, self.recorded_data, self.trained, self.args, self.data)
+        for text in self.contents.differences:
+            self.say(f'changed since the run: {text}')
+        if self.contents.record:
+            self.contents.hashes.write(Path(self.args.result_dir, CONTENTS))
 
     def __repr__(self):
         return summary_of_evaluator(self)
@@ -240,6 +251,7 @@ class Evaluator(Engine):
             results, seen = self.evaluate(progress, self.metrics, partial(self.note_batch, rows))
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
+        self.compare_contents()
         if self.shows_matrix:
             write_confusion_matrix(self.args, self.class_metrics)
         elif hasattr(self.class_metrics, 'confusion_matrix'):

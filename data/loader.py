@@ -18,6 +18,7 @@ BLOCK_PIXELS = 2**20  # small batches from memory are made together, up to this 
 MAX_BATCHES_PER_BLOCK = 64  # more batches per block bring no further speedup
 PREFETCHED_BATCHES = 3  # batches decoded by threads in advance
 IMAGES_PER_TASK = 4
+FEATURE_DIMENSIONS = 2
 MIN_DECODE_SECONDS = 1e-3  # per image; faster decoding is mostly Python code, which threads cannot run in parallel
 
 
@@ -61,10 +62,31 @@ class Loader:
             if self.num_workers == 0 and hold is not None:
                 hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
 
+    @property
+    def reads_all_at_start(self):
+        """Whether the data is in memory, with the hashes of all samples (bool)."""
+        return hasattr(self.dataset.dataset, 'sample_hashes')
+
     def contents(self):
-        """Return the SampleHashes of the samples that this process has read so far; of data in memory all samples."""
-        all_hashes = getattr(self.dataset.dataset, 'sample_hashes', None)
-        return self.hashes_read if all_hashes is None else SampleHashes(all_hashes())
+        """Return the SampleHashes of the samples that this process has read; of data in memory, of all samples."""
+        return SampleHashes(self.dataset.dataset.sample_hashes()) if self.reads_all_at_start else self.hashes_read
+
+    def take_contents(self):
+        """Return `contents`, and forget what was read."""
+        contents, self.hashes_read = self.contents(), SampleHashes()
+        return contents
+
+    @property
+    def input_kind(self):
+        """What the inputs are (str): 'image' or 'feature vector'."""
+        images = getattr(self.dataset.dataset, 'images', None)
+        return 'feature vector' if torch.is_tensor(images) and images.dim() == FEATURE_DIMENSIONS else 'image'
+
+    def sample_name(self, index):
+        """Return the name (str) of a sample of `contents`."""
+        dataset = self.dataset.dataset
+        name = getattr(dataset, 'place', None) or getattr(dataset, 'name', str)
+        return name(index)
 
     def __iter__(self):
         if self.num_workers > 0:

@@ -257,6 +257,12 @@ class Stream(IterableDataset):
         place = self._locate(index, 'name')
         return place.picture if isinstance(place.picture, str) else place.name
 
+    def place(self, index):
+        """Return shard and name (str) of the StreamSample with this `index`."""
+        shard, position = index >> 32, index & (2**32 - 1)
+        found = next(islice(self.shard_samples([shard]), position, None), None)
+        return self.shards[shard].where(position if found is None else found.name)
+
     def full_size(self, index):
         """Return the upright (height, width) of a sample's image in its file; fast for increasing indices."""
         place = self._locate(index, 'size')

@@ -6,6 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from data.cache.memory_check import refuse_large_block
+from utils.base.content_hash import hash_rows, join_hashes
 
 
 class InMemory(Dataset):
@@ -20,12 +21,13 @@ class InMemory(Dataset):
     """
 
     in_memory = True
-    _hashes = None
+    _hashes = _sample_hashes = None
 
     def __init__(self, images, targets, names=None, source=None):
         self.images, self.targets, self.names = images, targets, names
         if source is not None and source[0] is not images:
             self._hashes = _hashes_of(*source)  # now, so that the source can be freed
+            self._sample_hashes = self.hash_samples(*source)
 
     def __len__(self):
         return len(self.images)
@@ -42,6 +44,7 @@ class InMemory(Dataset):
     def move_if_fits(self, device, at_most):
         """Move images and targets to a device (torch.device) unless they take more than `at_most` bytes."""
         if self.images.nbytes + self.targets.nbytes <= at_most:
+            self.sample_hashes()  # before the data leaves this memory
             self.images, self.targets = self.images.to(device), self.targets.to(device)
 
     def name(self, index):
@@ -55,6 +58,16 @@ class InMemory(Dataset):
     def content_parts(self):
         """Return the SHA-256 of all images and of all targets (dict of str)."""
         return dict(self._known_hashes()[1])
+
+    def sample_hashes(self):
+        """Return the hash of each sample (utils/provenance/contents.py): uint64 array (N,)."""
+        if self._sample_hashes is None:
+            self._sample_hashes = self.hash_samples(self.images, self.targets)
+        return self._sample_hashes
+
+    def hash_samples(self, images, targets):
+        """Return the hash of each sample, uint64 array (N,), for images and targets as in the constructor."""
+        return join_hashes(*(hash_rows(part.cpu().numpy()) for part in (images, targets)))
 
     def _known_hashes(self):
         if self._hashes is None:

@@ -62,12 +62,85 @@ def test_a_test_of_what_the_run_was_validated_on_says_nothing(made, said, tmp_pa
 def test_a_test_list_that_changed_is_said_before_the_test(made, said, tmp_path):
     run = made()
     (tmp_path / 'val.txt').write_text('8.png 1\n9.png 1\n10.png 0\n11.png 1\n')
-    [line], test = said('--load_model_path', run.directory / 'best.pth')
+    [line, names], test = said('--load_model_path', run.directory / 'best.pth')
     assert line.startswith(f'changed since the run: the test set {tmp_path}/val.txt: other targets (sha256 ')
+    assert names.endswith('/val.txt: 1 of 4 samples changed: 8.png (1 target)')
     assert test.stdout.index(line) < test.stdout.index('  acc: ')
     (tmp_path / 'other.txt').write_text('12.png 1\n')
     lines, _ = said('--load_model_path', run.directory / 'best.pth', '--val_list', tmp_path / 'other.txt')
     assert lines == [], 'another list is no change'
+
+
+def save_noise(path, seed):
+    """Write a BMP file, whose size does not depend on its pixels."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, format='BMP')
+
+
+@pytest.mark.parametrize('kind', ['list', 'mem_list'])
+def test_samples_with_other_bytes_under_the_same_names_and_sizes_are_named(made, said, tmp_path, kind):
+    for n in range(16):
+        save_noise(tmp_path / f'{n}.png', n)
+    run = made('--data_type', kind)
+    record = load_checkpoint(run.directory / 'best.pth')['record']['data']
+    assert {split: record[split]['contents']['samples'] for split in record} == {'train': 8, 'val': 4}
+    lines, test = said('--load_model_path', run.directory / 'best.pth')
+    assert (lines, test.head['contents since the run']) == ([], 'the same')
+    assert test.head['contents sha256'] == record['val']['contents']['sha256']
+    for n in (8, 11):
+        save_noise(tmp_path / f'{n}.png', n + 100)
+    [line], test = said('--load_model_path', run.directory / 'best.pth')
+    text = f'the test set {tmp_path}/val.txt: 2 of 4 samples changed: 8.png, 11.png (2 images)'
+    assert line == f'changed since the run: {text}'
+    assert test.head['list sha256'] == record['val']['sha256']
+    assert test.head['contents since the run'] == text
+    [first, second], _ = read(tmp_path / 'runs' / 'ledger.jsonl')
+    assert first['contents_sha256'] != second['contents_sha256'] == test.head['contents sha256']
+
+
+def test_a_checkpoint_without_the_hashes_of_its_run_knows_that_bytes_changed_but_not_which(made, said, tmp_path):
+    for n in range(16):
+        save_noise(tmp_path / f'{n}.png', n)
+    checkpoint = tmp_path / 'elsewhere' / 'best.pth'
+    checkpoint.parent.mkdir()
+    shutil.copy(made().directory / 'best.pth', checkpoint)
+    assert said('--load_model_path', checkpoint)[0] == []
+    save_noise(tmp_path / '9.png', 99)
+    [line], _ = said('--load_model_path', checkpoint)
+    assert line.endswith('the bytes of samples changed; which ones is not known without contents_val.bin of the run')
+
+
+def test_a_list_that_was_moved_and_edited_is_compared(made, said, tmp_path):
+    checkpoint = made().directory / 'best.pth'
+    moved = tmp_path / 'lists' / 'v.txt'
+    moved.parent.mkdir()
+    words = ['--load_model_path', checkpoint, '--val_list', moved, '--data_root', tmp_path]
+    moved.write_text('8.png 0\n9.png 1\n10.png 0\n11.png 1\n')
+    assert said(*words)[0] == [], 'moved only'
+    moved.write_text('8.png 0\n9.png 1\n10.png 1\n11.png 1\n')
+    lines, _ = said(*words)
+    where = f'the test set {moved} (then {tmp_path}/val.txt)'
+    assert lines[0].startswith(f'changed since the run: {where}: other targets (sha256 ')
+    assert lines[1:] == [f'changed since the run: {where}: 1 of 4 samples changed: 10.png (1 target)']
+    moved.write_text('12.png 0\n11.png 1\n9.png 0\n8.png 0\n')
+    lines, _ = said(*words)
+    other = '2 of 4 samples are not among the recorded: 12.png, 9.png (1 image, 1 target)'
+    assert lines == [f'changed since the run: {where}: {other}; 2 of the 4 recorded samples are missing']
+    moved.write_text('12.png 1\n13.png 0\n')
+    assert said(*words)[0] == [], 'other data'
+
+
+def test_a_changed_value_of_a_table_is_called_by_what_it_is(train_here, said, tmp_path):
+    rows = [f'{n},{n * n % 7},{n % 2}' for n in range(16)]
+    for name, part in (('train', rows[:10]), ('val', rows[10:])):
+        (tmp_path / f'{name}.csv').write_text('\n'.join(['a,b,y', *part]))
+    words = ['--data_type', 'array', '--train_list', tmp_path / 'train.csv', '--val_list', tmp_path / 'val.csv']
+    run = train_here(*words, '--model_type', 'mlp', '--epochs', 1, '--checkpoints_dir', tmp_path / 'runs')
+    (tmp_path / 'val.csv').write_text('\n'.join(['a,b,y', *rows[10:13], '13,6.5,1', *rows[14:]]))
+    lines, _ = said('--load_model_path', run.directory / 'best.pth')
+    where = f'changed since the run: the test set {tmp_path}/val.csv'
+    assert lines[0].startswith(f'{where}: other features (sha256 ')
+    assert lines[1:] == [f'{where}: 1 of 6 samples changed: {tmp_path}/val.csv:5 (1 feature vector)']
 
 
 def test_pictures_that_are_in_both_lists_are_said_when_training_starts_and_by_the_test(made, said, tmp_path):
@@ -117,7 +190,7 @@ def test_every_test_is_a_line_of_the_ledger(made, eval_here, tmp_path):
         **{'commit': (record['git'] or {}).get('commit'), 'directory': os.getcwd(), 'code': record['code']},
     }
     assert {name: lines[0][name] for name in expected} == expected
-    names = 'date values data_sha256 options command result_dir source'.split()
+    names = 'date values data_sha256 contents_sha256 options command result_dir source'.split()
     assert set(lines[0]) == {*expected, *names}
     assert [line['options']['batch_size'] for line in lines] == [2, 2, 3]
     found = {'mean', 'std', 'image_size', 'num_classes', 'class_names', 'load_model_path', 'result_dir'}

@@ -3,6 +3,7 @@
 - class_balance: Class-balanced sampling, and classes without samples
 - class_notes: Notes on classes in masks and in sets of labels (single labels: class_balance)
 - class_weights: --class_weights balanced
+- contents_check: Which samples of a test have other bytes than the run read
 - dataset_fingerprint: Which data a run was trained, validated and tested on
 - duplicates: Images that a list names more than once
 - leakage: Samples that two data sets share, usually training and test data

@@ -25,8 +25,10 @@ PART_CHANGES = {  # wording for the keys of content_parts
     'names': 'other names or another order',
     'sizes': 'files of other sizes',
     'pictures': 'other pictures',
+    'features': 'other features',
     'targets': 'other targets',
 }
+SAMPLE_PARTS = ('names', 'pictures', 'features')  # parts that no two data sets share by chance
 
 
 def name_of(args, split):
@@ -77,7 +79,8 @@ def data_record(args, train_loader, val_loader):
 def changed_test_set(recorded, trained, args, found):
     """Return a note (list of str, one or none) if a test set differs from when the run was validated on it.
 
-    A test on another list is not reported.
+    A list that was moved is compared if its samples have the recorded names, a table if its features are the recorded
+    ones. A test on other samples is not reported.
 
     Args:
         recorded: `data_record` of the run, or None if recorded by an older version without it.
@@ -86,19 +89,39 @@ def changed_test_set(recorded, trained, args, found):
         found: `data_fingerprint` of the test set.
     """
     then = (recorded or {}).get('val') or {}
-    same_list = found['list'] is not None and then.get('list') == found['list']
-    same_targets = all(trained.get(name) == getattr(args, name) for name in ('task', 'target_columns'))
-    known = then.get('sha256') and found['sha256']
-    if not (same_list and same_targets and known) or then['sha256'] == found['sha256']:
+    known = then.get('sha256') and found['sha256'] and found['list'] is not None and then.get('list') is not None
+    if not (known and has_same_targets(trained, args)) or then['sha256'] == found['sha256']:
         return []
-    parts = then.get('parts') or {}
+    parts = parts_of(then, found)
+    is_moved = then['list'] != found['list']
+    if is_moved and not any(part in parts and parts[part] == found['parts'][part] for part in SAMPLE_PARTS):
+        return []
     what = [words for part, words in PART_CHANGES.items() if parts.get(part) != found['parts'].get(part)]
     if then['samples'] != found['samples']:
         what = [f'{_sample_count(then["samples"])} then, {_sample_count(found["samples"])} now']
+    where = f'{found["list"]} (then {then["list"]})' if is_moved else found['list']
     return [
-        f'changed since the run: the test set {found["list"]}: {", ".join(what) or "other content"} (sha256 '
+        f'changed since the run: the test set {where}: {", ".join(what) or "other content"} (sha256 '
         f"{then['sha256'][:12]} then, {found['sha256'][:12]} now); its numbers are not to be compared with the run's"
     ]
+
+
+def has_same_targets(trained, args):
+    """Return whether a test reads targets as the run did (bool).
+
+    Args:
+        trained: options of the run (dict).
+        args: options of the test.
+    """
+    return all(trained.get(name) == getattr(args, name) for name in ('task', 'target_columns'))
+
+
+def parts_of(then, found):
+    """Return the hashes of parts (dict) in a recorded fingerprint under the keys of `found`, today's fingerprint."""
+    parts = then.get('parts') or {}
+    if 'features' in found['parts'] and 'pictures' in parts:  # an older version called them so
+        return {'features': parts['pictures'], 'targets': parts.get('targets')}
+    return parts
 
 
 def shared_with_training(recorded, trained, args, loader, found):

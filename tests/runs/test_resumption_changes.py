@@ -1,5 +1,6 @@
 """Runs that go on with other data than they had, and say so."""
 
+import json
 import signal
 
 import pytest
@@ -57,3 +58,31 @@ def test_the_same_data_are_no_change(resumed_with):
     said = resumed_with(lambda folder: None)
     assert 'changed since' not in said
     assert 'resume verified: weights, data and loss of batch 4 of epoch 1' in said
+
+
+@pytest.mark.parametrize('kind', ['list', 'mem_list'])
+def test_samples_whose_bytes_changed_are_named_when_they_are_read_again(faults, train_here, tmp_path, kind):
+    folder = faults.make_pictures(tmp_path / 'pictures', 26)
+    for path in folder.glob('*.png'):
+        with Image.open(path) as picture:
+            picture.save(path, format='BMP')  # all of the same size
+    lists = ['--train_list', folder / 'train.txt', '--val_list', folder / 'train.txt', '--data_type', kind]
+    run = train_here(*lists, '--model_type', 'mlp', '--epochs', 1, '--checkpoints_dir', tmp_path, '--num_workers', 0)
+    record = json.loads((run.directory / 'record.json').read_text())
+    same = train_here('--resume', run.directory, '--epochs', 2)
+    assert 'changed since' not in same.stdout
+    first, second = (line.split('\t')[0].split()[0] for line in (folder / 'train.txt').read_text().splitlines()[:2])
+    content = (folder / first).read_bytes()
+    (folder / first).write_bytes((folder / second).read_bytes())
+    (folder / second).write_bytes(content)
+    resumed = train_here('--resume', run.directory, '--epochs', 3)
+    lines = [line for line in resumed.stdout.splitlines() if line.startswith('changed since')]
+    assert lines == [
+        f'changed since the run began: the {data}: 2 of {record["data"]["train"]["samples"]} samples changed: {first}, '
+        f'{second} (2 images); the run continues with the change and counts as another experiment'
+        for data in ('training data', 'validation data')
+    ]
+    again = json.loads((run.directory / 'record.json').read_text())
+    assert again['experiment'] is None is not record['experiment']
+    assert again['data']['val']['contents']['samples'] == record['data']['val']['contents']['samples']
+    assert 'changed since' not in train_here('--resume', run.directory, '--epochs', 4).stdout

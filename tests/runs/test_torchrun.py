@@ -213,7 +213,14 @@ def test_two_processes_train_as_one(two, uneven, train_here, tmp_path):
     assert 'device: CPU, 2 processes (gloo), threads: 1' in two.stdout
     env = (two.directory / 'env.txt').read_text()
     assert re.search(r'^command: torchrun --nproc_per_node 2 \S+train\.py --data_type mem_list', env, re.MULTILINE)
-    assert sorted(path.name for path in two.directory.iterdir() if 'rank' in path.name) == []
+    logs = [path.read_text() for path in two.directory.iterdir() if 'rank' in path.name]
+    assert logs == []
+    assert contents_of(two.directory) == contents_of(one.directory)
+
+
+def contents_of(run):
+    """Return the hashes of the bytes of all samples that a run has read."""
+    return [(run / f'contents_{split}.bin').read_bytes() for split in ('train', 'val')]
 
 
 def test_what_one_process_has_tests_as_it_trained(two, eval_here):
@@ -234,6 +241,7 @@ def test_more_processes_than_samples(uneven, train_here, tmp_path):
         assert row['val/acc'] == other['val/acc']
         for name in ('train/loss', 'val/loss'):
             assert row[name] == pytest.approx(other[name], rel=1e-4)
+    assert contents_of(tmp_path / 'three' / 'lenet_exp') == contents_of(one.directory)
 
 
 @pytest.mark.slow('two processes that torchrun starts')
@@ -328,7 +336,8 @@ def test_a_stream_is_shared_out_and_goes_on_where_it_was(shards, program, train_
     assert done.codes == [0, 0], done.stderr
     assert 'resume differs' not in done.stdout
     monkeypatch.setattr(train, 'Trainer', faults.recording(train.Trainer, tmp_path / 'one'))
-    train_here(*words, '--checkpoints_dir', tmp_path)
+    one = train_here(*words, '--checkpoints_dir', tmp_path)
+    assert contents_of(next((tmp_path / 'two').glob('*/contents_val.bin')).parent) == contents_of(one.directory)
     alone = {(epoch, batch): sums for epoch, batch, sums in faults.steps_in(tmp_path / 'one')}
     shares = []
     for rank in range(2):

@@ -28,7 +28,16 @@ def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
     events = [name for name in digits_run.files if name.startswith('events.out.tfevents.')]
     assert len(events) == 1
     expected = 'args.txt best.pth curves.png env.txt epoch_0002.pth first_steps.jsonl history.csv last.pth log.txt '
-    expected = [*expected.split(), 'last.prev.pth', 'record.json', 'source.zip', 'steps', 'witness.jsonl']
+    expected = [
+        *expected.split(),
+        'contents_train.bin',
+        'contents_val.bin',
+        'last.prev.pth',
+        'record.json',
+        'source.zip',
+        'steps',
+        'witness.jsonl',
+    ]
     assert digits_run.files == sorted(expected + events)
     assert digits_run.directory.name == 'lenet_exp'
 

@@ -42,7 +42,8 @@ def option(value):
 
 
 TEXTS = {EACH: str}
-DATA = {'list': str, 'sha256': str, 'samples': count, 'parts': TEXTS, 'shared': [str]}
+CONTENTS = {'sha256': str, 'samples': count}
+DATA = {'list': str, 'sha256': str, 'samples': count, 'parts': TEXTS, 'shared': [str], 'contents': CONTENTS}
 PARTS = {EACH: {'class': str, 'file': str, 'line': count}}  # see utils.options.given_parts
 RECORD = {
     'format': int,
@@ -94,8 +95,10 @@ RESUME = {
 }
 # A line of ledger.jsonl: eval.Evaluator.write_ledger_line.
 LEDGER_LINE = {
-    **dict.fromkeys('date run checkpoint checkpoint_sha256 task model_type list data_sha256'.split(), str),
-    **dict.fromkeys('code source commit command directory result_dir'.split(), str),
+    **dict.fromkeys(
+        'date run checkpoint checkpoint_sha256 task model_type list data_sha256 contents_sha256'.split(), str
+    ),
+    **dict.fromkeys('contents_sha256 code source commit command directory result_dir'.split(), str),
     'values': Needed({EACH: NUMBER}),
     'epoch': count,
     'samples': count,

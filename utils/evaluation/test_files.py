@@ -33,6 +33,7 @@ def provenance_of(evaluator, seen):
         'list': evaluator.data_name or args.val_list or f'{args.data_type}, its own test split',
         'list sha256': evaluator.data['sha256'] or 'not known',
         'samples': str(seen),
+        **_contents_facts(evaluator.contents),
         **code_facts(args, evaluator.device, evaluator.drift.verdict, evaluator.git),
     }
     if then.get('sha256'):
@@ -72,6 +73,17 @@ def code_facts(args, device, verdict, git):
     }
 
 
+def _contents_facts(contents):
+    """Return what result.txt says of the bytes of the samples (dict of str); contents: TestContents."""
+    facts = {}
+    if contents.record:
+        facts['contents sha256'] = contents.record['sha256']
+        facts['samples hashed'] = str(contents.record['samples'])
+    if contents.is_compared:
+        facts['contents since the run'] = '; '.join(contents.differences) or 'the same'
+    return facts
+
+
 def write_ledger_line(evaluator, results, provenance, place):
     """Write what the ledger gets of the test (see utils.runs.result_directory.atomic_results), and keep its code.
 
@@ -97,6 +109,7 @@ def write_ledger_line(evaluator, results, provenance, place):
         'list': evaluator.list_name,
         'data_sha256': evaluator.data['sha256'],
         'samples': int(provenance['samples']),
+        'contents_sha256': provenance.get('contents sha256'),
         'options': tested_options(args, evaluator.trained),
         'code': provenance['code sha256'],
         'source': provenance['source sha256'],

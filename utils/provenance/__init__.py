@@ -3,6 +3,7 @@
 - checkpoint_check: Whether a loaded checkpoint still gives the outputs it was saved with
 - code_fingerprint: Hashes of the definitions that a run uses, and what changed since
 - contents: Hashes of the samples of a run, and which samples changed
+- contents_log: The bytes that a run reads, recorded after each epoch
 - duplicate_run: Earlier runs with the same options, code and data
 - entry_points: The classes and functions that a run was built from
 - environment: Versions, machine, settings, git state

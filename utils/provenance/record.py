@@ -13,7 +13,8 @@ The record is a dict of plain values:
     versions    versions of Python, torch and the packages of the objects in use
     components  hash of each definition in use, by kind: utils.provenance.code_fingerprint
     data        for each split: list (or data type), sha256, samples and more: data_record of
-                data/checks/dataset_fingerprint.py
+                data/checks/dataset_fingerprint.py; from the end of the first epoch on also contents: sha256 of the
+                hashes of the samples' bytes, and how many samples were read
     given_parts class, file and line of each object passed to the Trainer, by role; absent if there is none
 """
 
@@ -36,6 +37,7 @@ from utils.base.regular_files import open_regular, read_regular_bytes, read_regu
 from utils.distributed import processes
 from utils.options.arguments import names_of
 from utils.provenance.code_fingerprint import describe_changes, find_changed_files, find_changes, hash_components
+from utils.provenance.contents_log import DATA_OF_SPLIT, NEW_EXPERIMENT
 from utils.provenance.entry_points import definition_name, find_entry_points, interactive_definitions, packages_of
 from utils.provenance.environment import command_line, environment_of, git_state, iso_timestamp, versions_of
 from utils.provenance.project_source import code_hash, read_files, zip_bytes
@@ -43,11 +45,9 @@ from utils.provenance.symbol_resolver import Source
 from utils.tasks.tasks import task_of
 
 FORMAT = 1
-DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
 IDENTITY_KEYS = ('code', 'source', 'versions', 'data')  # if one of them changes, a resumed run is another experiment
 ARCHIVE_NAME = re.compile(r'source(_\d+)?\.zip')
 ALL_IN_LOG = ' (all in log.txt)'
-NEW_EXPERIMENT = 'the run continues with the change and counts as another experiment'
 
 
 class Record:
@@ -109,9 +109,28 @@ class Record:
         values['experiment'] = experiment_of(trainer, values)
         if trainer.given:
             values['given_parts'] = trainer.args.given_parts
-        directory = Path(trainer.args.model_dir)
-        with atomic_writer(directory / _sibling_name(values['source']['file'], 'record.json')) as file:
-            json.dump(values, file, indent=1)
+        self.write_values(Path(trainer.args.model_dir))
+
+    def add_contents(self, contents, changed, directory):
+        """Add the hashes of the bytes of samples, and write record.json again.
+
+        Args:
+            contents: results of utils.provenance.contents.SampleHashes.record by split (dict).
+            changed: whether samples changed during the run (bool), so that it is no longer the recorded experiment.
+            directory: run directory.
+        """
+        data = {
+            split: values | {'contents': contents[split]} if split in contents else values
+            for split, values in self.values['data'].items()
+        }
+        # New dictionaries, as a checkpoint with the present ones may still be being written.
+        self.values = self.values | {'data': data} | ({'experiment': None} if changed else {})
+        self.write_values(Path(directory))
+
+    def write_values(self, directory):
+        """Write record.json, or that of the resumed run, into the run directory (Path)."""
+        with atomic_writer(directory / _sibling_name(self.values['source']['file'], 'record.json')) as file:
+            json.dump(self.values, file, indent=1)
             file.write('\n')
 
     def write(self, directory, device):
@@ -135,9 +154,7 @@ class Record:
             with atomic_writer(directory / _sibling_name(source['file'], 'env.txt')) as file:
                 lines = environment_of(self.values, device).items()
                 file.write(''.join(f'{name}: {value}\n' for name, value in lines))
-        with atomic_writer(directory / _sibling_name(source['file'], 'record.json')) as file:
-            json.dump(self.values, file, indent=1)
-            file.write('\n')
+        self.write_values(directory)
         self.archive = None  # frees memory during the run
         return note_archive(source['sha256'], directory)
 
@@ -176,6 +193,9 @@ def run_id(record):
 
 
 def _identity_value(record, key):
+    if key == 'data':  # contents are known later
+        splits = (record.get('data') or {}).items()
+        return {split: {name: each[name] for name in each if name != 'contents'} for split, each in splits}
     return record[key].get('sha256') if key == 'source' else record.get(key)
 
 

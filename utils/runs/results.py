@@ -25,6 +25,7 @@ MAX_DEPTH = 4  # <run>/best/val_x/result.txt; --result_dir may be nested deeper
 KEYS = {
     'checkpoint sha256': 'checkpoint_sha256',
     'list sha256': 'data_sha256',
+    'contents sha256': 'contents_sha256',
     'code': 'made_by',  # written by eval.py --code then
     'code sha256': 'code',
     'source sha256': 'source',

@@ -26,7 +26,7 @@ from utils.training.resume import newest_readable
 # Files that a run writes at its start, or that are valid up to any epoch.
 COPIED_FILES = (
     *('args.txt', 'env*.txt', 'source*.zip', 'record*.json'),
-    *('witness.jsonl', 'first_steps.jsonl', 'skipped.txt'),
+    *('witness.jsonl', 'first_steps.jsonl', 'skipped.txt', 'contents_*.bin'),
 )
 COPIED_DIRECTORIES = ('val_split',)
 # Keys of a checkpoint for testing; the others are for resuming.

@@ -29,6 +29,7 @@ from utils.options import given_parts
 from utils.options.arguments import names_of
 from utils.options.model_source import keep_source
 from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.contents_log import ContentsLog
 from utils.provenance.duplicate_run import identical_run
 from utils.provenance.environment import program_of
 from utils.provenance.output_fingerprint import OutputFingerprinter
@@ -87,6 +88,7 @@ class RunSession(Hook):
         images_written: what TensorBoard's files already have of this epoch (list of str): 'train', 'histograms', 'val'.
         training_sums: the Recorder's state after the training of an epoch (dict), or None before.
         saved_position: position of the state in last.pth (str), or None if nothing was saved.
+        contents: ContentsLog: the bytes of the samples that were read.
         has_summary: whether train.py prints utils.training.run_messages.summary_lines after its test (bool).
     """
 
@@ -96,7 +98,7 @@ class RunSession(Hook):
         self.on_resume, self.on_new_run = on_resume, on_new_run
         self.preemption = select_preemption(trainer.args)
         self.logger = self.lock = self.saved_position = None
-        self.has_summary = False
+        self.has_summary, self.contents = False, ContentsLog()
         self.reset()
 
     def reset(self):
@@ -166,7 +168,9 @@ class RunSession(Hook):
         if why := self.stop_reason(trainer.epoch):
             draw_missing_curves(path, state, trainer.selection)
             raise RunFinished(f'--resume: {path} ended after epoch {trainer.epoch}: {why}')
-        notes += self.record.continue_record(state, run) if processes.is_first() else []
+        if processes.is_first():
+            notes += self.record.continue_record(state, run)
+            self.contents.resume(run, state.get('record') or {}, self.record.values)
         self.recorder_state, self.events = state['recorder'].get('epoch'), state.get('events')
         then, now = state['args'], vars(args)
         ignored = {*names_of(args, repeated=False), 'given_parts', *given_parts.unused_options(args)}
@@ -221,9 +225,22 @@ class RunSession(Hook):
     def _write_record(self):
         """Write env.txt, source.zip and record.json; return lines (list of str), e.g. on an identical earlier run."""
         notes = self.record.write(self.args.model_dir, self.device_description)
+        self.contents.start(self.loaders())
+        notes += self.contents.update(self.record, self.loaders(), self.args.model_dir)
         if self.args.resume:
             return notes
         return notes + identical_run(self.args, self.record.values['experiment'], self.trainer.selection)
+
+    def loaders(self):
+        """Return the loaders of the run by split (dict); without validation that of 'val' is None."""
+        return {'train': self.trainer.train_loader, 'val': self.trainer.val_loader}
+
+    def record_contents(self):
+        """Add to the record what all processes have read; log which samples have changed."""
+        self.contents.collect(self.loaders())
+        if processes.is_first():
+            for line in self.contents.update(self.record, self.loaders(), self.args.model_dir):
+                self.logger.print(line)
 
     def rewrite_record(self):
         """Rewrite args.txt and record.json after a part was replaced before training."""
@@ -399,6 +416,7 @@ class RunSession(Hook):
         self.logger.print(epoch_line(*values), self.epoch_table.lines(*values) if is_shown() else None)
         for note in selection.nan_notes(self.logger.history):
             self.logger.print(note)
+        self.record_contents()
 
     def save_epoch(self, row):
         """Save the checkpoints of an epoch with the values `row` (dict)."""
@@ -444,6 +462,7 @@ class RunSession(Hook):
     def save_within_epoch(self):
         """Save the state between two steps or before validation; end the run if a signal asked for it."""
         trainer = self.trainer
+        self.record_contents()
         self.save({'last.pth': trainer.state(self.last_row()) | trainer.resume_state()})
 
     def save(self, states):
