@@ -433,6 +433,8 @@ def _add_run(parser):
                             'learning rate, samples per second and time (default: one line per epoch)')
     group.add_argument('--report', default=True, before=False, action=Flag, experiment=False,
                        help='test best.pth at the end, as eval.py --report does, and write report.html (default: yes)')
+    group.add_argument('--open', action=Flag, repeated=False,
+                       help='open report.html in the browser at the end, where there is a desktop and a terminal')
     group.add_argument('--index', default=True, action=Flag, experiment=False,
                        help='at the end, write index.html in --checkpoints_dir: the page of all runs, as runs.py page '
                             'does (default: yes)')

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from options import changed_options, parse_train_args, prepare_train_args, resumes_if_begun, train_args
 from utils.base import rank_env
+from utils.base.desktop import open_in_browser
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, postpone_compiler, share_busy_cores
 from utils.runs.run_directory import remove_unstarted
@@ -411,6 +412,8 @@ def main(argv=None):
     index = write_index(args.checkpoints_dir) if args.index else None
     lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))
+    if report and args.open:
+        open_in_browser(report)
 
 
 def test_best_epoch(args, trainer):

@@ -50,12 +50,23 @@ install_requirements() {
         # shellcheck source=/dev/null
         . "$ACTIVATE"
     fi
-    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (the first time some minutes: about 5 GB)"
+    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (the first time some minutes: up to 5 GB)"
     if have uv; then
-        uv pip install --quiet --requirement "$1"
+        install_by_uv "$1"
     else
+        have nvidia-smi || echo 'without a GPU, 1 GB is enough: stop this and first run' \
+            'python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
         python -m pip install --quiet --disable-pip-version-check --requirement "$1"
     fi || fail "Installing $1 failed (see above); run the script again to continue."
+}
+
+# PyTorch's own index has builds for each driver and, at a fifth of the size, for no GPU. Where it cannot be reached, or uv
+# is too old to choose, or the user chose an index, uv installs from the usual index.
+install_by_uv() {
+    if [ -z "${UV_TORCH_BACKEND:-}${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_INDEX:-}${UV_OFFLINE:-}" ]; then
+        uv pip install --quiet --torch-backend=auto --requirement "$1" 2>/dev/null && return
+    fi
+    uv pip install --quiet --requirement "$1"
 }
 
 use_environment() {

@@ -34,6 +34,7 @@ printf '%s\0' "$PWD" "${0##*/}" "$@" > "$CALLS/$(printf %03d "$number")"
 case "${0##*/} $*" in
     'python train.py'*) [ -z "${FAIL:-}" ] || exit 2; echo "run: $FAKE_RUN" ;;
     'python eval.py'*) echo "results: $FAKE_RUN/best/val_x" ;;
+    'uv pip install --quiet --torch-backend'*) [ -z "${NO_BACKEND:-}" ] || exit 2 ;;
     'uv venv'* | 'python3 -m venv'*) mkdir -p .venv/bin && echo 'VIRTUAL_ENV=$PWD/.venv' > .venv/bin/activate ;;
     'python3 -c'*) exit "${TOO_OLD:-0}" ;;
 esac
@@ -143,7 +144,7 @@ def test_only_options_that_exist_are_used(path):
 def test_options_are_found_where_they_are_used():
     """Or the test above would find nothing to complain of."""
     assert ('train', '--ignore_index') in options_in((PROJECT / 'scripts' / 'train_camvid.sh').read_text())
-    assert ('eval', '--viz_freq') in options_in((PROJECT / 'scripts' / 'quickstart.sh').read_text())
+    assert ('train', '--label_smoothing') in options_in((PROJECT / 'scripts' / 'quickstart.sh').read_text())
     assert ('train', '--resume') in options_in(README)
 
 
@@ -225,25 +226,33 @@ def test_tensorboard(start):
     assert importlib.util.find_spec('tensorboard.main')
 
 
-def test_quickstart_installs_trains_tests_and_says_where_things_lie(start, in_project, digits_run):
-    done = start(PROJECT / 'scripts/quickstart.sh', '--epochs', '3', FAKE_RUN=str(digits_run.directory))
+BY_UV = 'uv pip install --quiet --torch-backend=auto --requirement'.split()
+
+
+def test_quickstart_installs_trains_and_says_how_to_go_on(start, in_project):
+    done = start(PROJECT / 'scripts/quickstart.sh', '--epochs', '3', '--no_open')
     assert done.code == 0, done.stderr
-    (_, install), (_, training), (_, testing) = done.calls
-    assert install == 'uv pip install --quiet --requirement requirements.txt'.split()
+    (_, install), (_, training) = done.calls
+    assert install == [*BY_UV, 'requirements.txt']
     args = parse_train_args(training[2:])
     assert (args.model_type, args.data_type, args.epochs, args.save_prefix) == ('lenet', 'digits', 3, 'quickstart')
-    args = parse_test_args(testing[2:])
-    assert args.load_model_path == str(digits_run.directory / 'best.pth'), 'the run that was just made'
-    assert args.save_viz
-    for said in ('best/val_x/result.txt', 'best/val_x/viz', 'tensorboard --logdir', '--data_type folder', '--resume'):
+    assert args.report and not args.open
+    for said in ('tensorboard --logdir', '--data_type folder', '/some/environment/bin/activate'):
         assert said in done.stdout
 
 
 def test_quickstart_stops_when_training_fails(start):
     done = start(PROJECT / 'scripts/quickstart.sh', FAIL='yes')
     assert done.code == 2
-    assert not any('eval.py' in words for _, words in done.calls)
-    assert 'numbers:' not in done.stdout
+    assert 'Next' not in done.stdout
+
+
+def test_an_index_that_the_user_chose_or_that_alone_can_be_reached_is_used(start):
+    plain = [*BY_UV[:4], *BY_UV[5:], 'requirements.txt']
+    done = start(PROJECT / 'scripts/quickstart.sh', UV_DEFAULT_INDEX='https://mirror.example/simple')
+    assert [words for _, words in done.calls[:-1]] == [plain]
+    done = start(PROJECT / 'scripts/quickstart.sh', NO_BACKEND='1')
+    assert [words for _, words in done.calls[:-1]] == [[*BY_UV, 'requirements.txt'], plain]
 
 
 def test_seeds_trains_with_each_and_sums_up_those_runs(start, in_project, tmp_path):
@@ -318,7 +327,7 @@ def test_the_tests_are_style_and_pytest(start, path, words, given):
     done = start(PROJECT / path, *words)
     assert done.code == 0, done.stderr
     assert [words for _, words in done.calls] == [
-        'uv pip install --quiet --requirement requirements-dev.txt'.split(),
+        [*BY_UV, 'requirements-dev.txt'],
         'python -m ruff check .'.split(),
         'python -m ruff format --check .'.split(),
         ['python', '-m', 'pytest', *SIDE_BY_SIDE, *given],

@@ -17,6 +17,7 @@
 - process_setup: Settings to make before torch is imported
 - progress: The progress bar, and lines without a terminal
 - rank_env: Rank and number of the processes, from the environment that torchrun sets
+- desktop: Opening a file in the browser of a desktop
 - record_schema: Type checks of checkpoints, records and the ledger
 - registry: Registries
 - regular_files: Opening files without blocking on pipes and devices

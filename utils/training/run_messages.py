@@ -15,7 +15,7 @@ from utils.options.resuming import ENDING_WITH_RUN
 from utils.provenance.environment import program_of
 from utils.runs.step_log import time_of_day
 from utils.runs.summaries import model_line, sizes_of
-from utils.tasks.tasks import describe_outputs
+from utils.tasks.tasks import describe_outputs, has_pictures
 from utils.training.model_table import model_table
 
 
@@ -109,8 +109,9 @@ def page_lines(report, index):
 
 
 def next_lines(args):
-    """Return commands that go on from a run (list of str): resume it, repeat it with a change, show the curves."""
-    lines = []
+    """Return commands that go on from a run (list of str): predict, resume it, repeat it with a change, list runs."""
+    lines = [('predict images', f'python eval.py --load_model_path {run_word(args)} --predict DIR')]
+    lines = lines if has_pictures(args) else []
     if args.schedule not in ENDING_WITH_RUN:  # else the schedule is over
         lines.append(('train longer', f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}'))
     record = shlex.quote(short_path(os.path.join(args.model_dir, 'args.txt')))
