@@ -53,6 +53,7 @@ from utils.options.given_parts import ready_data
 from utils.options.loss_options import losses_by_task, sum_of
 from utils.options.metric_options import extra_metrics_by_task, metric_names
 from utils.options.needs import (
+    CACHE,
     CODE,
     COLOURS,
     DECAY,
@@ -238,8 +239,13 @@ def _add_data(parser):
                        help='directory to which paths in list files are relative (default: that of the list file), or '
                             'directory of a downloaded data set (default: datasets/ of the project)')
     group.add_argument('--cache_dir', type=directory_path, experiment=False,
-                       help='mem_list: directory that keeps the decoded pixels on disk, for the next start and for '
-                            'other processes (default: every start decodes the images into its own memory)')
+                       help='directory that keeps decoded pixels on disk, for later epochs and starts and for other '
+                            'processes; of list, pairs and folder images reduced to --cache_size, added as they are '
+                            'decoded (default: mem_list decodes at each start, the others in each epoch)')
+    group.add_argument('--cache_size', type=number(int, low=1, high=2**16), from_checkpoint=True,
+                       needs=CACHE,
+                       help='--cache_dir of list, pairs and folder: images are first reduced to this shorter side, '
+                            'then cropped and resized to --image_size; 256 for an image size of 224')
     group.add_argument('--download', action=Flag, experiment=False,
                        help=f'download {", ".join(DOWNLOADABLE_DATA)} if the files are missing')
 

@@ -7,11 +7,14 @@ from weakref import WeakValueDictionary
 import numpy as np
 from torch.utils.data import Dataset
 
+from data.cache.decode_cache_key import pixel_key
+from data.cache.reduced_cache import ReducedCache
 from data.checks.duplicates import note_of_duplicates
 from data.checks.preview import MAX_DECODED_IMAGES, MAX_MASKS, find_bits, find_mask_values
 from data.checks.sample_facts import SampleFacts
 from data.lists.bad_samples import SkippedSamples
-from data.lists.file_stats import FILE_SIZE
+from data.lists.decoders import decoder_version
+from data.lists.file_stats import FILE_SIZE, MODIFIED_NS
 from data.lists.labels import count_classes, label_names, parse_labels
 from data.lists.list_file import ErrorCollector, random_positions, read_list, with_location
 from data.lists.masks import ALPHA, FRAMES, ONLY_IMAGE_TURNED, OTHER_SIZE, SIXTEEN_BIT, MaskCoding
@@ -23,9 +26,12 @@ from data.lists.pictures import (
     read_mask,
     read_palette,
     read_picture,
+    read_reduced,
+    read_reduced_mask,
     upright_size,
 )
 from data.lists.read_bytes import ReadHashes, read_bytes
+from data.lists.resizing import resize_reduced, resize_reduced_labels
 from data.lists.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
 from utils.base.content_hash import hash_bytes, hash_text
 from utils.base.errors import DanluError
@@ -64,6 +70,7 @@ class ListDataset(Dataset):
     """
 
     in_memory = False
+    cache = None
     read_hashes = None
     read = staticmethod(read_list)
     names_of = staticmethod(label_names)
@@ -128,6 +135,22 @@ class ListDataset(Dataset):
         self.check(faults)
         faults.stop_if_any()
         self.summarise_checks()
+        self.cache = self.open_cache(args)
+
+    def open_cache(self, args):
+        """Return the ReducedCache of --cache_dir, or None without this option."""
+        if self.in_memory or args.cache_dir is None or self.fit.short is None:
+            return None
+        kinds = ('images', 'targets')[: 1 + (self.labels is None)]
+        files = np.zeros((len(self), 4), np.int64)
+        for number, of in enumerate(kinds):
+            files[:, 2 * number : 2 * number + 2] = self.listing.facts(of)[:, [FILE_SIZE, MODIFIED_NS]]
+        coding, decoder = None if self.coding is None else tuple(self.coding), self.fit.decoder
+        decoding = coding, self.bits, self.channels, self.fit.short, self.fit.interpolation, decoder
+        key = pixel_key(self.listing, self.labels is None, (*decoding, decoder_version(decoder)), with_files=False)
+        cache = ReducedCache(args.cache_dir, key, files, self.target if self.labels is None else None)
+        self.notes.append(cache.note())
+        return cache
 
     def summarise_checks(self):
         """Store the results of the check: `labels_in_masks` and notes."""
@@ -256,10 +279,46 @@ class ListDataset(Dataset):
     def load(self, index, part=None):
         """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.random_crops."""
         try:
+            if self.cache is not None:
+                return self.load_cached(index, part)
             return self.read_image(index, part), self.read_target(index, part)
         except DanluError as error:
             where = with_location(self.listing.where(index), str(error))
             raise DanluError(f'{where}; mend or remove it') from None
+
+    def load_cached(self, index, part):
+        """Return one sample as `load`, from the cache, to which it is added if it is not there."""
+        found = self.cache.get(index)
+        if found is None:
+            found = self.read_reduced(index)
+            self.cache.put(index, *found)
+        image, target, hashes = found
+        image = resize_reduced(image, self.size, self.fit, part)
+        if self.labels is not None:
+            target = self.read_target(index)
+        elif self.target == 'mask':
+            target = resize_reduced_labels(target, self.size, self.fit, part)
+        else:
+            target = resize_reduced(target, self.size, self.fit, part)
+        for number in (ReadHashes.PICTURE, ReadHashes.TARGET)[: 1 + (self.labels is None)]:
+            if self.read_hashes is not None:
+                self.read_hashes.put(index, number, hashes[number])
+        return image, target
+
+    def read_reduced(self, index):
+        """Return a sample's reduced image, its reduced target or None, and the hashes of both files (list of int)."""
+        path = self.listing.image_path(index)
+        content = _with_path(path, read_bytes, path)
+        hashes = [hash_bytes(content), 0]
+        image = _with_path(path, read_reduced, content, self.channels, self.fit, self.bits)
+        if self.labels is not None:
+            return image, None, hashes
+        path = self.listing.target_path(index)
+        content = _with_path(path, read_bytes, path)
+        hashes[1] = hash_bytes(content)
+        if self.target == 'mask':
+            return image, _with_path(path, read_reduced_mask, content, self.fit, self.coding), hashes
+        return image, _with_path(path, read_reduced, content, self.channels, self.fit, self.bits), hashes
 
     def read_image(self, index, part=None):
         """Return a sample's image, uint8 (C, H, W)."""
@@ -282,7 +341,7 @@ class ListDataset(Dataset):
     def read_content(self, path, index, part):
         """Return the content (bytes) of a file of a sample, and put its hash into `read_hashes`.
 
-        All samples are read here. `part`: ReadHashes.PICTURE or TARGET.
+        All samples are read here, but those that go into the cache. `part`: ReadHashes.PICTURE or TARGET.
         """
         content = _with_path(path, read_bytes, path)
         if self.read_hashes is not None:

@@ -15,6 +15,7 @@ from utils.base.regular_files import read_regular_bytes
 DECODING_SOURCES = (
     'data/lists/pictures.py',
     'data/lists/decoders.py',
+    'data/lists/resizing.py',
     'data/lists/bit_depth.py',
     'data/lists/masks.py',
     'data/list_dataset.py',
@@ -23,7 +24,7 @@ DECODING_SOURCES = (
 CODECS = ('libjpeg_turbo', 'webp')  # may be system libraries, whose versions may decode slightly differently
 
 
-def pixel_key(listing, with_targets, parameters):
+def pixel_key(listing, with_targets, parameters, with_files=True):
     """Return the SHA-256 (str) of everything that determines the decoded pixels of a listing.
 
     Files count by path, size and modification time in nanoseconds, as in make and rsync; reading all files would take
@@ -34,6 +35,7 @@ def pixel_key(listing, with_targets, parameters):
         listing: data.lists.list_file.Listing.
         with_targets: whether its targets are image files, which then count too. Labels do not change the pixels.
         parameters: tuple of plain values, the other parameters of decoding and checking.
+        with_files: whether sizes and times of the files count.
     """
     versions = PIL.__version__, *map(features.version, CODECS)
     root = os.path.realpath(listing.root)
@@ -44,5 +46,6 @@ def pixel_key(listing, with_targets, parameters):
         names = getattr(listing, of)
         digest.update(names.packed.numpy())
         digest.update(names.ends.numpy())
-        digest.update(np.ascontiguousarray(listing.facts(of)[:, [FILE_SIZE, MODIFIED_NS]]))
+        if with_files:
+            digest.update(np.ascontiguousarray(listing.facts(of)[:, [FILE_SIZE, MODIFIED_NS]]))
     return digest.hexdigest()

@@ -13,6 +13,7 @@
 - picture_extensions: File name extensions of supported image formats
 - pictures: Decoding and checking images and masks with Pillow
 - read_bytes: Reading the bytes of samples, with their hashes
+- resizing: Crops, resizing and margins of decoded images and masks
 - shards: Reading the shards of a stream
 - string_array: Many strings in two flat arrays, shared between processes
 - string_hashes: Hashes of many strings at once, by numpy

@@ -1,9 +1,8 @@
-"""--decoder: libraries that decode ordinary image files faster than Pillow, and fast resizing of their pixels.
+"""--decoder: libraries that decode ordinary image files faster than Pillow.
 
 Pillow opens and checks every file. A decoder then gets the files of its formats that have 8 bits, one or three channels
 and stand upright; what it refuses, it leaves to Pillow, which decides whether the file is damaged. All decoders of JPEG
-use libjpeg-turbo with the same settings, so that an image that is not resized has the pixels of Pillow. torch resizes
-with antialiasing as Pillow does, but not from parts of pixels, which Pillow resizes for all decoders.
+use libjpeg-turbo with the same settings, so that their pixels are those of Pillow; data/lists/resizing.py resizes them.
 
 To add a decoder, write a class and a line in DECODERS under the name of its package, the fastest first.
 """
@@ -13,9 +12,7 @@ import importlib
 import importlib.metadata
 import math
 
-import numpy as np
 import torch
-from PIL import Image
 
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
@@ -26,9 +23,7 @@ DECODERS = {
     'pillow': 'data.lists.decoders.Pillow',
 }
 MODES = {'L', 'RGB'}  # of Pillow's images that decoders take
-TORCH_INTERPOLATIONS = ('bilinear', 'bicubic')
 MAX_SCALE = 8  # libjpeg-turbo decodes at 1/2, 1/4 and 1/8 of the size fast; the factors between are slower than 1
-WHOLE = 1e-6  # a box this close to whole pixels is one of whole pixels
 
 
 class Pillow:
@@ -135,33 +130,3 @@ def _scale(full, least):
     """
     factor = min(full[0] // least[0], full[1] // least[1])
     return min(MAX_SCALE, 2 ** int(math.log2(factor))) if factor > 1 else 1
-
-
-def resize_box(pixels, box, size, interpolation):
-    """Return a box of an image resized by torch, or None where torch does not do what Pillow does.
-
-    Args:
-        pixels: uint8 tensor (C, H, W).
-        box: (top, left, height, width) in pixels.
-        size: (height, width) to resize to.
-        interpolation: one of utils.options.fit.INTERPOLATIONS.
-
-    Returns:
-        uint8 tensor (C, *size).
-    """
-    top, left, height, width = whole = [round(number) for number in box]
-    if any(abs(a - b) > WHOLE for a, b in zip(whole, box, strict=True)):
-        return None
-    part = pixels[:, top : top + height, left : left + width]
-    if tuple(part.shape[1:]) == tuple(size):
-        return part
-    if interpolation not in TORCH_INTERPOLATIONS:
-        return None
-    options = {'mode': interpolation, 'antialias': True, 'align_corners': False}
-    return torch.nn.functional.interpolate(part.unsqueeze(0), tuple(size), **options).squeeze(0)
-
-
-def as_picture(pixels):
-    """Return pixels, uint8 tensor (C, H, W), as PIL.Image."""
-    pixels = pixels.permute(1, 2, 0).numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))

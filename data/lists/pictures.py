@@ -20,10 +20,22 @@ from data.lists.bit_depth import (
     refuse_above,
     to_eight_bits,
 )
-from data.lists.decoders import as_picture, decode_upright, resize_box
+from data.lists.decoders import decode_upright
 from data.lists.masks import MaskCoding, has_alpha, mask_flags, palette_of, refuse_lossy, stored_values
 from data.lists.picture_extensions import readable_formats
 from data.lists.read_bytes import read_bytes
+from data.lists.resizing import (
+    as_picture,
+    labels_with_margins,
+    reduced_size,
+    resize_reduced,
+    resize_reduced_labels,
+    resized,
+    resized_by_torch,
+    source_and_target_box,
+    sufficient_size,
+    with_margins,
+)
 from utils.base.errors import DanluError
 from utils.base.file_names import unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes, regular
@@ -94,6 +106,8 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
     Raises:
         DanluError: the file cannot be read; the message does not contain the path.
     """
+    if fit.short is not None and size is not None:
+        return resize_reduced(read_reduced(path, channels, fit, bits, checked), size, fit, part)
     content = path if isinstance(path, bytes) or fit.decoder == PILLOW else read_bytes(path)
     with open_picture(content) as picture:
         _refuse_32_bits(picture)
@@ -102,8 +116,8 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         if picture.format == 'PNG':  # EXIF data may follow the pixels
             _decode(picture)
         full = upright_size(picture)
-        box, place = _source_and_target_box(full, size, fit, part)
-        least = full if size is None else _sufficient_size(full, box, place[2:])
+        box, place = source_and_target_box(full, size, fit, part)
+        least = full if size is None else sufficient_size(full, box, place[2:])
         loaded = None
         if isinstance(content, bytes) and _orientation(picture) not in TRANSPOSE_BY_ORIENTATION:
             loaded = decode_upright(picture, content, channels, fit.decoder, least)
@@ -112,15 +126,23 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         if not checked:
             _check_jpeg_end(path, picture)
         if torch.is_tensor(loaded):
-            resized = _resized_by_torch(loaded, full, size, fit, box, place)
-            if resized is not None:
-                return resized.contiguous()
+            pixels = resized_by_torch(loaded, full, size, fit, box, place)
+            if pixels is not None:
+                return pixels.contiguous()
             loaded = as_picture(loaded)
         if size is not None:
-            loaded = _resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
-            loaded = _with_margins(loaded, size, place, fit.levels)
+            loaded = resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
+            loaded = with_margins(loaded, size, place, fit.levels)
         bands = loaded.split() if channels > 1 else [loaded]  # faster than a transposition
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+
+
+def read_reduced(path, channels, fit, bits=MAX_BITS, checked=True):
+    """Return an image as `read_picture`, whole, with at most fit.short pixels on its shorter side."""
+    content = path if isinstance(path, bytes) else read_bytes(path)
+    with open_picture(content) as picture:
+        size = reduced_size(upright_size(picture), fit.short)
+    return read_picture(content, channels, size, fit._replace(how='stretch', short=None), None, bits, checked)
 
 
 def _decode_by_pillow(picture, channels, bits, least):
@@ -134,24 +156,6 @@ def _decode_by_pillow(picture, channels, bits, least):
     if least is not None and upright_size(picture) == (picture.height, picture.width):
         picture.draft(None, least[::-1])
     return _in_mode(_eight_bits(_upright(_decode(picture)), bits), MODES[channels])
-
-
-def _resized_by_torch(pixels, full, size, fit, box, place):
-    """Return decoded pixels, uint8 tensor (C, H, W), as `read_picture` does, or None where Pillow has to resize them.
-
-    Args:
-        pixels: of an image of the size `full`, or of that image at 1/2, 1/4 or 1/8.
-        box, place: from `_source_and_target_box`.
-    """
-    if size is None:
-        return pixels
-    resized = resize_box(pixels, box, place[2:], fit.interpolation) if tuple(pixels.shape[1:]) == full else None
-    if resized is None or place[2:] == tuple(size):
-        return resized
-    levels = torch.tensor(fit.levels[: len(pixels)], dtype=torch.uint8)
-    filled = levels[:, None, None].repeat(1, *size)
-    filled[:, place[0] : place[0] + place[2], place[1] : place[1] + place[3]] = resized
-    return filled
 
 
 def picture_from(source, channels, size, fit=STRETCH, bits=MAX_BITS):
@@ -195,15 +199,25 @@ def read_mask(path, size=None, part=None, fit=STRETCH, coding=STORED_VALUES):
     Raises:
         DanluError: the file cannot be read, is a JPEG, or a pixel has no label; the message does not contain the path.
     """
+    if fit.short is not None and size is not None:
+        return resize_reduced_labels(read_reduced_mask(path, fit, coding), size, fit, part)
     with open_picture(path) as mask:
         refuse_lossy(mask)
         loaded = _upright(_decode(mask))
         full = (loaded.height, loaded.width)
-        box, place = _source_and_target_box(full, size, fit, part)
+        box, place = source_and_target_box(full, size, fit, part)
         if size is not None:
-            loaded = _resized(loaded, place[2:], Image.NEAREST, box, full)
+            loaded = resized(loaded, place[2:], Image.NEAREST, box, full)
         labels = coding.labels(loaded)
-    return torch.from_numpy(labels if size is None else _labels_with_margins(labels, size, place, fit.label))
+    return torch.from_numpy(labels if size is None else labels_with_margins(labels, size, place, fit.label))
+
+
+def read_reduced_mask(path, fit, coding=STORED_VALUES):
+    """Return a mask as `read_mask`, whole, of the size that `read_reduced` gives its image."""
+    content = path if isinstance(path, bytes) else read_bytes(path)
+    with open_picture(content) as mask:
+        size = reduced_size(upright_size(mask), fit.short)
+    return read_mask(content, size, None, fit._replace(how='stretch', short=None), coding)
 
 
 def read_largest_value(path):
@@ -271,49 +285,6 @@ def inspect_mask(path, coding, first=None):
         labels = coding.labels(_upright(_decode(mask)))
         coding.check(labels)
         return MaskFacts(labels, orientation, mask_flags(mask, coding, first))
-
-
-def _source_and_target_box(full, size, fit, part):
-    """Return the box (top, left, height, width) to read from an image of size `full`, and the box of `size` to fill."""
-    if size is None:
-        return (0, 0, *full), None
-    if part is not None:
-        return part(full), (0, 0, *size)
-    return fit.source_box(full, size), fit.target_box(full, size)
-
-
-def _with_margins(picture, size, place, levels):
-    """Return an image (PIL.Image) placed in the box `place` of `size`; margins have the levels of the channels."""
-    if place[2:] == tuple(size):
-        return picture
-    filled = Image.new(picture.mode, (size[1], size[0]), levels[0] if picture.mode == 'L' else tuple(levels))
-    filled.paste(picture, (place[1], place[0]))
-    return filled
-
-
-def _labels_with_margins(labels, size, place, label):
-    """Return a mask, uint8 array, placed in the box `place` of `size`; margins have the label `label`."""
-    if place[2:] == tuple(size):
-        return labels
-    filled = np.full(size, label, dtype=np.uint8)
-    filled[place[0] : place[0] + place[2], place[1] : place[1] + place[3]] = labels
-    return filled
-
-
-def _sufficient_size(full, box, size):
-    """Return the (height, width) that is enough of an image, such that the box keeps at least `size` pixels."""
-    factor = max(1, int(min(box[2] / size[0], box[3] / size[1])))
-    return full[0] // factor, full[1] // factor
-
-
-def _resized(picture, size, method, box, full):
-    """Return the box (top, left, height, width) of an image of size `full`, resized to `size`: PIL.Image."""
-    if tuple(box) == (0, 0, *full) and full == tuple(size):
-        return picture
-    down, across = picture.height / full[0], picture.width / full[1]  # 1 without draft
-    top, left, height, width = box[0] * down, box[1] * across, box[2] * down, box[3] * across
-    edges = (left, top, min(left + width, picture.width), min(top + height, picture.height))
-    return picture.resize((size[1], size[0]), method, box=edges)
 
 
 def upright_size(picture):

@@ -11,7 +11,7 @@ from utils.base.regular_files import NOT_REGULAR, read_regular_text
 from utils.options.arguments import BALANCED, MAX_CLASSES, STORED, UNRECORDABLE, unfit_for_tensors
 from utils.options.decoders import complete_decoder
 from utils.options.defaults import complete_defaults
-from utils.options.fit import PICTURE_DATA, default_fit, fault_of_fit
+from utils.options.fit import CACHED_FILES, PICTURE_DATA, default_fit, fault_of_fit
 from utils.options.loss_options import default_loss, fault_of_loss
 from utils.options.metric_options import fault_of_metrics, unnamed_metrics
 from utils.options.model_source import choose_class, fault_of_source
@@ -377,8 +377,14 @@ def _check_used(parser, args):
         parser.error(f'argument --bits: {kind} has no 16-bit image files; leave it out')
     if args.data_root and not predicts(args) and kind in ('digits', 'noisy_digits', 'folder', 'array'):
         parser.error(f'argument --data_root: not used by data_type {kind}')
-    if args.cache_dir and kind != 'mem_list':
-        parser.error(f'argument --cache_dir: only for --data_type mem_list, not {kind}; leave it out')
+    if args.cache_dir and kind not in ('mem_list', *CACHED_FILES):
+        fitting = ', '.join(('mem_list', *CACHED_FILES))
+        parser.error(f'argument --cache_dir: only for --data_type {fitting}, not {kind}; leave it out')
+    if args.cache_dir and kind in CACHED_FILES and args.cache_size is None:
+        what = 'give it, for example 256'
+        if parser.prog == 'eval.py' or getattr(args, 'resume', None):
+            what = 'the run was trained without it; leave --cache_dir out'
+        parser.error(f'argument --cache_size: --cache_dir of {kind} keeps images reduced to this shorter side; {what}')
     if getattr(args, 'skip_bad', False) and kind not in SKIPPING_DATA:
         why = 'a stream is not read before training' if kind == 'stream' else f'{kind} has no file per sample'
         parser.error(f'argument --skip_bad: {why}; leave it out, or give --data_type {" or ".join(SKIPPING_DATA)}')

@@ -6,6 +6,7 @@ from utils.tasks.tasks import TASKS, task_of
 
 FITS = ('crop', 'stretch', 'pad')
 PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # kinds of data that read the user's image files
+CACHED_FILES = ('list', 'pairs', 'folder')  # whose --cache_dir keeps reduced images
 MAX_LEVEL = 255  # of a uint8 channel
 PILLOW = 'pillow'  # the decoder that reads all files; the others leave unusual files to it
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos')  # of Pillow
@@ -41,16 +42,17 @@ class Fit(NamedTuple):
     interpolation: str = 'bilinear'  # one of INTERPOLATIONS, for images
     share: float = 1.0  # side of the crop, as a fraction of the largest possible crop
     decoder: str = PILLOW  # key of DECODERS in data/lists/decoders.py
+    short: int | None = None  # pixels; images are first reduced to this shorter side, see --cache_size
 
     @classmethod
     def of(cls, args):
-        """Return the Fit of options (Namespace with fit, crop_share, interpolation, decoder, mean, channels ...)."""
+        """Return the Fit of options (Namespace with fit, crop_share, interpolation, decoder, cache_size ...)."""
         mean = args.mean or [0.0] * (args.channels or 3)
         levels = tuple(min(MAX_LEVEL, max(0, round(value * MAX_LEVEL))) for value in mean)
         ignored = MAX_LEVEL if args.ignore_index is None else args.ignore_index
         label = ignored if 0 <= ignored <= MAX_LEVEL else MAX_LEVEL
         how, share = args.fit or default_fit(args.task), args.crop_share or 1.0
-        return cls(how, levels, label, args.interpolation or 'bilinear', share, args.decoder or PILLOW)
+        return cls(how, levels, label, args.interpolation or 'bilinear', share, args.decoder or PILLOW, args.cache_size)
 
     def source_box(self, full, size):
         """Return the box (top, left, height, width; float) of an image that is used; full, size: (height, width)."""
@@ -98,9 +100,11 @@ def described_pictures(args):
 
 
 def _how(args):
-    """Return interpolation and crop share (str) where they are not the defaults."""
+    """Return interpolation, crop share and --cache_size (str) where they are not the defaults."""
     interpolation = f', {args.interpolation}' if args.interpolation not in (None, 'bilinear') else ''
-    return interpolation + (f', crop share {args.crop_share:g}' if args.crop_share not in (None, 1.0) else '')
+    share = f', crop share {args.crop_share:g}' if args.crop_share not in (None, 1.0) else ''
+    short = getattr(args, 'cache_size', None)
+    return interpolation + share + (f', first reduced to {short} pixels' if short else '')
 
 
 def numbers_text(values):

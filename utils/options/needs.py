@@ -12,7 +12,7 @@ from typing import NamedTuple
 from utils.base import rank_env
 from utils.base.registry import read_registry
 from utils.options.defaults import optimizer_defaults
-from utils.options.fit import PICTURE_DATA
+from utils.options.fit import CACHED_FILES, PICTURE_DATA
 from utils.tasks.tasks import task_of
 
 
@@ -139,6 +139,16 @@ CODE = Need(
     'requires --code then, --code both or --code FILE',
     '',
     '--code then',
+)
+CACHE = Need(
+    lambda args: bool(args.cache_dir) and args.data_type in CACHED_FILES,
+    lambda args: (
+        'requires --cache_dir'
+        if args.data_type in CACHED_FILES
+        else f'only for {", ".join(CACHED_FILES)}, not {args.data_type}'
+    ),
+    '--data_type digits',
+    '--data_type list --train_list LIST --val_list LIST --num_classes 2 --cache_dir DIR',
 )
 COLOURS = Need(
     lambda args: task_of(args).target == 'mask' or args.data_type == 'array',

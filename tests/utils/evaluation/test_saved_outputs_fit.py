@@ -30,6 +30,8 @@ def test_a_mask_lies_over_its_picture(tmp_path, how):
         ignore_index=255,
         crop_share=None,
         interpolation=None,
+        decoder=None,
+        cache_size=None,
     )
     outputs = Outputs(tmp_path, args, lambda index: 'a.png', lambda index: FULL)
     outputs.add(0, torch.nn.functional.one_hot(seen.long(), 3).permute(2, 0, 1)[None].float())
