@@ -179,8 +179,11 @@ class TimeBudget:
         """Measure the action, which is the body of the `with`."""
         started = time.process_time()
         yield
-        self.done = time.process_time()
-        self.cost = self.done - started
+        self.spent(time.process_time() - started)
+
+    def spent(self, seconds):
+        """Note that the action was done, and how long (float, seconds) it took."""
+        self.done, self.cost = time.process_time(), seconds
 
 
 class _NullWriter:

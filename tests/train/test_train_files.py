@@ -33,6 +33,7 @@ def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
         'contents_train.bin',
         'contents_val.bin',
         'last.prev.pth',
+        'late_steps.jsonl',
         'record.json',
         'source.zip',
         'steps',

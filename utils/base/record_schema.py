@@ -104,10 +104,12 @@ LEDGER_LINE = {
     'samples': count,
     'options': Mapping,
 }
-# The lines of witness.jsonl, and those of first_steps.jsonl after its first line, CONDITIONS.
+# The lines of witness.jsonl, those of first_steps.jsonl after its first line, CONDITIONS, and of late_steps.jsonl.
 STEP = {'weights': int, 'data': int, 'loss': Needed(NUMBER)}
 NOTED_STEP = STEP | {'epoch': Needed(count), 'batch': Needed(count), 'processes': count}
 FIRST_STEP = STEP | {'step': Needed(count), 'weights': Needed(int), 'data': Needed(int)}
+FIRST_STEP |= {'epoch': count, 'batch': count, 'optimizer': int, 'ema': int, 'lr': [NUMBER]}
+LATE_STEP = FIRST_STEP | {'epoch': Needed(count), 'batch': Needed(count)}
 CONDITIONS = {
     **{'threads': Needed(count), 'device': Needed(str), 'torch': Needed(str), 'ready_made': Needed(bool)},
     'processes': count,

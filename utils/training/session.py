@@ -218,7 +218,8 @@ class RunSession(Hook):
         self.lock, self.logger = select_lock(args.model_dir), Logger(args.model_dir, history, enabled=False)
         if self.trainer.batch:
             self.logger.recorder.load_state_dict(self.recorder_state)
-        self.resume_check, self.replay_log = ResumeCheck(args.model_dir, resumed=False), ReplayLog(args.model_dir, 0)
+        self.resume_check = ResumeCheck(args.model_dir, resumed=False)
+        self.replay_log = ReplayLog(args.model_dir, 0, late=0)
         self.drawing_budgets = {split: TimeBudget(0.0, math.inf) for split in ('train', 'val')}
         self.fingerprints, self.is_profile_due = OutputFingerprinter(self.trainer), False
 
@@ -478,6 +479,7 @@ class RunSession(Hook):
                 state['events'] = events
         self.logger.save_check_points(states)
         self.preemption.mark_saved(trainer.update.steps)
+        self.replay_log.after_save()
         self.saved_position = position_text(trainer)
         if self.preemption.signal is not None:
             self.logger.checkpoints.finish()

@@ -14,9 +14,17 @@ from scripts.run_commands.replay import DIFFERS, SAME, first_difference, replay
 from train import Trainer
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
-from utils.provenance.replay_log import REPLAY_FILE, REPLAY_STEPS, read_replay_log
+from utils.provenance.replay_log import (
+    LATE_FILE,
+    LATE_STEPS,
+    REPLAY_FILE,
+    REPLAY_STEPS,
+    read_late_steps,
+    read_replay_log,
+)
 
 LENET = 'model/lenet/lenet.py'
+EQUAL = 'data, weights, optimizer, learning rates and losses'
 
 
 @pytest.fixture
@@ -67,8 +75,8 @@ def test_a_run_over_several_epochs_is_repeated_to_the_same_bits(table_run):
     assert [step['step'] for step in steps] == list(range(1, REPLAY_STEPS + 1))
     assert len({step['weights'] for step in steps}) == len({step['loss'] for step in steps}) == REPLAY_STEPS
     assert conditions['device'] == 'cpu' and not conditions['ready_made']
-    line, status = replay(table_run, 20)
-    assert (line, status) == ('data, weights and losses of the first 20 steps are equal to those of the run', SAME)
+    assert {'optimizer', 'ema', 'lr', 'epoch', 'batch'} <= {*steps[0]} and steps[0]['ema'] is None
+    assert replay(table_run, 20) == ([f'{EQUAL} of the first 20 steps are equal to those of the run'], SAME)
 
 
 def test_a_replay_leaves_nothing_behind_and_changes_nothing(table_run, tmp_path, monkeypatch):
@@ -86,16 +94,21 @@ def test_another_sample_is_a_difference_of_the_data_in_the_step_that_sees_it(tab
         features, targets = arrays['features'], arrays['targets']
     swapped = np.ascontiguousarray(features[::-1])
     np.savez(table, features=swapped, targets=targets[::-1])
-    line, status = replay(table_run, 20)
+    [line, *changed], status = replay(table_run, 20)
     assert status == DIFFERS and line.startswith('step 1 differs: the data')
+    assert 'changed since the run: the training data' in changed
 
 
 def test_what_led_to_other_weights_is_named(table_run):
     record = table_run / 'args.txt'
     text = record.read_text(encoding='utf-8')
     record.write_text(text.replace('--lr=0.001', '--lr=0.01'), encoding='utf-8')
-    line, status = replay(table_run, 20)
+    [line, note], status = replay(table_run, 20)
     assert status == DIFFERS
+    assert line == 'step 1 differs: the learning rate is 0.01, was 0.001'
+    assert note == 'no change of data, versions and code is known that explains it'
+    record.write_text(text.replace('--weight_decay=0.0', '--weight_decay=0.1'), encoding='utf-8')
+    [line, _], status = replay(table_run, 20)
     assert line.startswith('step 2 differs: step 1 led to other weights'), line
     record.write_text(text.replace('--seed=0', '--seed=1'), encoding='utf-8')
     assert replay(table_run, 20)[1] == DIFFERS
@@ -118,6 +131,76 @@ def test_the_first_difference(now, close, said):
     found = first_difference([then], [then | now], close)
     assert found is None if said is None else found.startswith(said)
     assert first_difference([then, then | {'step': 2}], [then], close) == 'step 2 differs: the data ends after 1 steps'
+
+
+@pytest.mark.parametrize(
+    ('now', 'said'),
+    [
+        (
+            {'optimizer': 9},
+            'step 2 differs: step 1 led to another optimizer state from the same data, weights and loss',
+        ),
+        ({'ema': 9}, 'step 2 differs: step 1 led to another EMA from the same data, weights and loss'),
+        ({'lr': [0.1, 0.2]}, 'step 2 differs: the learning rate is 0.1, 0.2, was 0.1'),
+        ({'lr': [0.1]}, 'step 2 differs: the learning rate is 0.1, was 0.1'),
+    ],
+)
+def test_the_states_of_optimizer_ema_and_schedule_are_compared(now, said):
+    then = {'step': 1, 'data': 1, 'weights': 2, 'optimizer': 3, 'ema': 4, 'lr': [0.1, 0.1], 'loss': 2.0}
+    second = then | {'step': 2, 'epoch': 7, 'batch': 5}
+    assert first_difference([then, second], [then, second], None) is None
+    assert first_difference([then, second], [then, second | now], None) == said
+    assert first_difference([then, then], [then, then | {'optimizer': 9, 'ema': 9}], 1e-3) is None
+    older = {name: then[name] for name in ('step', 'data', 'weights', 'loss')}
+    assert first_difference([older], [then], None) is None, 'an older version recorded less'
+    named = first_difference([second], [second | {'loss': 3.0}], None, late=True)
+    assert named.startswith('batch 5 of epoch 7 differs: the loss is 3.0, was 2.0')
+
+
+def late_run(train_here, table, folder, *words):
+    """Return the directory of a run of five epochs of 8 batches, with momentum, EMA and a schedule that turns late."""
+    words = ['--data_type', 'array', '--train_list', table, '--val_list', table, '--model_type', 'mlp', '--epochs', 5,
+             '--batch_size', 8, '--optimizer', 'sgd', '--lr', 0.1, '--momentum', 0.9, '--ema', 0.9, '--save_freq', 3,
+             '--schedule', 'step', '--lr_steps', 3, '--checkpoints_dir', folder, *words]  # fmt: skip
+    return train_here(*words).directory
+
+
+def test_late_steps_are_repeated_from_the_nearest_kept_checkpoint(train_here, table, tmp_path):
+    run = late_run(train_here, table, tmp_path / 'runs')
+    late = read_late_steps(run)
+    assert [(step['epoch'], step['batch'], step['step']) for step in late[:LATE_STEPS]] == [
+        (4, 1, 1),
+        (4, 2, 2),
+        (4, 3, 3),
+    ]
+    assert late[0]['lr'] == pytest.approx([0.01]) and read_replay_log(run)[1][0]['lr'] == [0.1]
+    before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
+    lines, status = replay(run, 20, at=0.7)
+    equal = (
+        f'{EQUAL.replace("weights", "weights, EMA")} of the 3 steps after epoch_0003.pth are equal to those of the run'
+    )
+    assert (lines, status) == ([equal], SAME)
+    assert {path: path.read_bytes() for path in run.rglob('*') if path.is_file()} == before
+    steps = [json.loads(line) for line in (run / LATE_FILE).read_text().splitlines()]
+    steps[1] |= {'optimizer': 1}
+    (run / LATE_FILE).write_text(''.join(json.dumps(step) + '\n' for step in steps))
+    lines, status = replay(run, 20, at=0.7)
+    led = 'batch 2 of epoch 4 differs: batch 1 of epoch 4 led to another optimizer state'
+    assert lines[0].startswith(led) and status == DIFFERS
+    assert replay(run, 1, at=0.7)[1] == SAME
+    assert replay(run, 20, at=0.0)[0][0].endswith('steps after epoch_0003.pth are equal to those of the run') is False
+    (run / 'epoch_0003.pth').unlink()
+    (run / 'last.prev.pth').unlink()
+    with pytest.raises(DanluError, match=r'no recorded steps after a kept checkpoint \(last\.pth\); --save_freq keeps'):
+        replay(run, 20, at=0.7)
+
+
+def test_moved_lists_are_given(train_here, table, tmp_path):
+    run = late_run(train_here, table, tmp_path / 'runs')
+    moved = str(table.rename(tmp_path / 'moved.npz'))
+    words = ['replay', run, '--steps', 2, '--train_list', moved, '--val_list', moved]
+    assert runs.main(words[:4]) == 125
+    assert runs.main(words) == runs.main([*words, '--at', 0.7]) == 0
 
 
 def test_a_loss_that_was_nan_and_is_nan_is_the_same():
@@ -161,7 +244,7 @@ def test_a_run_of_several_processes_is_said_not_to_be_replayed(table_run):
 def test_the_exit_status_is_what_git_bisect_takes(table_run, capsys):
     words = ['replay', table_run, '--checkpoints_dir', table_run.parent]
     assert runs.main([*words, '--steps', 2]) == 0
-    assert capsys.readouterr().out == 'data, weights and losses of the first 2 steps are equal to those of the run\n'
+    assert capsys.readouterr().out == f'{EQUAL} of the first 2 steps are equal to those of the run\n'
     record = table_run / 'args.txt'
     text = record.read_text(encoding='utf-8')
     record.write_text(text.replace('--seed=0', '--seed=1'), encoding='utf-8')
