@@ -16,7 +16,7 @@ import re
 import shlex
 import warnings
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +32,7 @@ from options import (
 )
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, share_busy_cores
+from utils.provenance.used_files import watch_opened_files
 from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
@@ -39,6 +40,7 @@ if __name__ == '__main__':
     command_line = run_main(parse_test_command, 'eval.py')
     share_busy_cores()
     keep_freed_memory()
+    watch_opened_files()
 
 import torch
 
@@ -75,6 +77,7 @@ from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
 from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
 from utils.evaluation.unlabelled import UnlabelledPass
+from utils.evaluation.verdict import Judge
 from utils.html_report.gallery_page import GalleryPage
 from utils.html_report.page import Page
 from utils.html_report.templating import environment
@@ -90,11 +93,12 @@ from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
 from utils.provenance.contents import CONTENTS
 from utils.provenance.environment import git_state
-from utils.provenance.recorded_code import comparison_table, test_with_recorded_code
+from utils.provenance.recorded_code import test_with_recorded_code
 from utils.provenance.run_archive import with_unpacked
-from utils.runs.checkpoint import load_checkpoint, unwrap_model
+from utils.runs.checkpoint import file_hash, load_checkpoint, unwrap_model
 from utils.runs.lock import LockedError, RunLock
 from utils.runs.result_directory import REPORT, atomic_results, is_tested, recover_partial
+from utils.runs.results import DIFFERS
 from utils.runs.results_table import result_lines
 from utils.runs.summaries import summary_of_evaluator, summary_of_predictor
 from utils.tasks.one_logit import as_classes
@@ -135,7 +139,7 @@ class Evaluator(Engine):
         self.build_loader(args, loader, net)
         device, gpus = select_gpus(args)
         threads = set_threads(args.threads, getattr(self.loader, 'num_workers', 0))
-        net, notes, self.drift = load_network(args, checkpoint, device, 'test', net)
+        net, notes, self.check = load_network(args, checkpoint, device, 'test', net)
         notes += getattr(args, 'past', [])  # what an older record has otherwise
         super().__init__(
             args, equip_multi_gpu(net, gpus), select_loss(args) if loss is None else ready_loss(loss), device
@@ -146,8 +150,11 @@ class Evaluator(Engine):
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
         self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
         self.shows_matrix = shows_matrix(self.class_metrics)
-        self.page, self.results, self.outputs = Page(self) if args.report else None, None, None
-        notes += [described_pictures(args), *self.compare_data(checkpoint)]
+        self.page = Page(self) if args.report else None
+        self.results = self.outputs = self.verdict = None
+        data_notes = self.compare_data(checkpoint)
+        self.judge = Judge(self, checkpoint, {'loss': loss, 'metrics': metrics})
+        notes += [*self.judge.notes(), described_pictures(args), *data_notes]
         notes += given_parts.notes_on_lost(args, {'loss': loss, 'metrics': metrics})
         notes += note_of_fonts(args.class_names) if args.save_viz else []
         # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
@@ -218,6 +225,10 @@ class Evaluator(Engine):
         """Test, write what it gives into args.result_dir, and return the values (dict).
 
         Until all is written, args.result_dir is a directory in that one.
+
+        Raises:
+            ChangedValuesError: --strict_record is set, and the values are not those recorded for the checkpoint; the
+                results are written all the same.
         """
         with guarded_output(), self.explaining(), atomic_results(self.args, get_test_result_dir) as place:
             save_args(self.args, self.args.result_dir, place=place)
@@ -226,12 +237,21 @@ class Evaluator(Engine):
             there = self.page is not None and self.write_page(results, provenance)
             write_ledger_line(self, results, provenance, place)
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
+        for line in self.verdict.lines:
+            (print if self.verdict.state == DIFFERS else self.say)(line)
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)
         self.say(f'results: {self.args.result_dir}')
         if there:
             self.say(f'report: {Path(self.args.result_dir, REPORT)}')
+        if self.args.strict_record:
+            self.verdict.raise_if_differs(self.args.result_dir)
         return results
+
+    @cached_property
+    def checkpoint_sha256(self):
+        """The hash of the checkpoint's file (hexadecimal str)."""
+        return file_hash(self.args.load_model_path)
 
     @contextmanager
     def explaining(self):
@@ -252,6 +272,7 @@ class Evaluator(Engine):
             if progress.total is not None and seen != progress.total:
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         self.compare_contents()
+        self.verdict = self.judge.verdict(results, seen, self.contents)
         if self.shows_matrix:
             write_confusion_matrix(self.args, self.class_metrics)
         elif hasattr(self.class_metrics, 'confusion_matrix'):
@@ -324,12 +345,12 @@ class Predictor(Engine):
 
     def __init__(self, args, checkpoint, net=None, say=None):
         device, gpus = select_gpus(args)
-        net, notes, self.drift = load_network(args, checkpoint, device, 'weights', net)
+        net, notes, self.check = load_network(args, checkpoint, device, 'weights', net)
         self.epoch = checkpoint.get('epoch', 'not known')
         for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(args, gpus)}']:
             say(line)
-        if self.drift.failure_lines and say is None:
-            warnings.warn('\n'.join(self.drift.failure_lines), stacklevel=3)  # of the line that calls load_predictor
+        if self.check.failure_lines and say is None:
+            warnings.warn('\n'.join(self.check.failure_lines), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
         self.apply_speed_options()
         self.model.eval()
@@ -491,14 +512,20 @@ def main(argv=None):
         for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explain_machine_errors(args):
-            values = predict_unlabelled(args, checkpoint) if predicts(args) else Evaluator(args, checkpoint).eval()
+            if predicts(args):
+                predict_unlabelled(args, checkpoint)
+                return
+            evaluator = Evaluator(args, checkpoint)
+            try:
+                evaluator.eval()
+            finally:
+                if then is not None and evaluator.results is not None:
+                    print(*evaluator.judge.comparison(then, evaluator.results), sep='\n')
     except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
             with suppress_cleanup_errors(error):
                 remove_unstarted(args.result_dir)
         raise
-    for line in comparison_table(then, values) if then is not None else []:
-        print(line)
 
 
 if __name__ == '__main__':

@@ -273,8 +273,9 @@ def _add_files(parser):
                        help='with --trust_checkpoint: Python file with the class of the whole model; the file is run. '
                             '--model_type source:<class> builds the model')
     group.add_argument('--strict_record', action=Flag, repeated=False,
-                       help='fail instead of warning if a loaded checkpoint no longer gives the outputs it was saved '
-                            'with; a test also fails if the code of its data set, loss or metrics has changed')
+                       help='fail instead of warning if a test does not give the values recorded for its checkpoint, '
+                            'or if a loaded checkpoint no longer gives the outputs it was saved with. Changed code '
+                            'that gives the recorded values passes; where there are none, it fails')
     group.add_argument('--save_prefix', default='exp', type=plain_name, experiment=False, changeable=False,
                        brief='your name for the run, part of the name of its directory',
                        help='your name for this run or test, part of the name of its directory')

@@ -382,7 +382,7 @@ class Trainer(ReplaceableParts, Engine):
         """Return the content of a checkpoint for testing (dict)."""
         args = dict(vars(self.args))
         return {'format': FORMAT, 'model': full_tensors(unwrap_model(self.net).state_dict()), 'args': args,
-                'epoch': self.epoch, 'step': self.update.steps, 'metrics': row,
+                'epoch': self.epoch, 'step': self.update.steps, 'metrics': row, 'device': self.device.type,
                 'record': self.record.values if processes.is_first() else None}  # fmt: skip
 
     def probe(self):

@@ -9,7 +9,8 @@ from utils.training.ready_parts import check_model
 
 
 def load_network(args, checkpoint, device, use, net=None):
-    """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its Drift.
+    """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its
+    CheckpointCheck.
 
     `use` is as for utils.provenance.checkpoint_check.check_loaded; `net`: to load into, instead of a new one.
     """
@@ -22,5 +23,5 @@ def load_network(args, checkpoint, device, use, net=None):
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
     loaded = load_selected_weights(net, checkpoint, args)
-    drift = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
-    return net, [*loaded, *drift.lines], drift
+    check = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
+    return net, [*loaded, *check.lines], check

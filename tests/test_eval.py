@@ -158,8 +158,9 @@ def test_result_txt_says_what_was_tested(digits_run, digits_test):
     head = digits_test.head
     assert list(head) == [
         *('checkpoint', 'checkpoint sha256', 'epoch', 'list', 'list sha256', 'samples'),
-        *('batch size, device, threads', 'date', 'computes what it did when saved', 'command', 'directory'),
-        *('code sha256', 'git commit', 'trained on', 'trained on sha256'),
+        *('verdict', 'compared with recorded values', 'batch size, device, threads', 'date'),
+        *('outputs for the probe', 'command', 'directory'),
+        *('code sha256', 'source sha256', 'git commit', 'trained on', 'trained on sha256'),
     ]
     assert head['epoch'] == '2'
     assert head['batch size, device, threads'] == '192, cpu, 1'

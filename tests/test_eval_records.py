@@ -188,9 +188,11 @@ def test_every_test_is_a_line_of_the_ledger(made, eval_here, tmp_path):
         **{'run': run.directory.name, 'checkpoint': str(checkpoint), 'checkpoint_sha256': file_hash(checkpoint)},
         **{'epoch': 1, 'task': 'classification', 'model_type': 'mlp', 'list': str(tmp_path / 'val.txt'), 'samples': 4},
         **{'commit': (record['git'] or {}).get('commit'), 'directory': os.getcwd(), 'code': record['code']},
+        'device': 'cpu',
     }
     assert {name: lines[0][name] for name in expected} == expected
     names = 'date values data_sha256 contents_sha256 options command result_dir source'.split()
+    names += ['changed_options', 'verdict', 'verdict_text', 'causes']
     assert set(lines[0]) == {*expected, *names}
     assert [line['options']['batch_size'] for line in lines] == [2, 2, 3]
     found = {'mean', 'std', 'image_size', 'num_classes', 'class_names', 'load_model_path', 'result_dir'}

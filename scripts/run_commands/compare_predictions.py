@@ -25,6 +25,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
+from utils.runs.results import warning_on
 from utils.statistics.bootstrap_metrics import (
     cell_to_float,
     lower_is_better,
@@ -91,6 +92,8 @@ def _print_heads(a, b):
     """Print the names of the tests and of the test set."""
     for letter, test in zip('AB', (a, b), strict=True):
         print(f'{letter}: {printable(test.name)}, epoch {test.head.get("epoch")}, {printable(test.directory)}')
+        if warning := warning_on(test.head):
+            print(printable(f'{warning[:1]} {letter} {warning[2:]}'))
     print(f'{int(a.head.get("samples", 0)):,} samples of {printable(a.head.get("list", "an unknown list"))}')
 
 

@@ -19,6 +19,7 @@ from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
+from utils.runs.results import warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_run
 from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, sample_quality, select_sum_metric
@@ -167,6 +168,8 @@ def find_test_sets(sides, seed):
         InvalidPredictionsError: a predictions.csv is damaged.
     """
     notes = [f'{side.letter} has no test: {side.reason}' for side in sides if side.test is None]
+    warnings = {side.letter: warning_on(side.test.head) for side in sides if side.test is not None}
+    notes += [f'the test of {letter} {warning[2:]}' for letter, warning in warnings.items() if warning]
     test_sets, remaining = [], [side for side in sides if side.test is not None]
     while remaining:
         first, rest, remaining = remaining[0], remaining[1:], []

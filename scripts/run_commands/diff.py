@@ -20,7 +20,7 @@ from utils.options.defaults import CHOSEN_BY
 from utils.options.migrations import value_before
 from utils.options.needs import is_used
 from utils.provenance.project_source import is_run_code
-from utils.runs.results import ledger_tests, tests_of
+from utils.runs.results import ledger_tests, mark_of, tests_of, warning_on
 from utils.runs.run import parse_option
 from utils.runs.run_index import find_run
 
@@ -254,7 +254,7 @@ def tests_sections(a, b):
     ours, theirs, main = tests_facts(a), tests_facts(b), (a.monitor or '').partition('/')[2]
     sections = {}
     for key in dict.fromkeys([*ours, *theirs]):
-        (title, x), (_, y) = (facts.get(key, (None, {})) for facts in (ours, theirs))
+        (title, x, _), (_, y, _) = (facts.get(key, (None, {}, None)) for facts in (ours, theirs))
         both = key in ours and key in theirs
         sections[title or theirs[key][0]] = differing_rows(
             x, y, lambda text: text or 'none', lambda name, both=both: both or name == main
@@ -263,7 +263,9 @@ def tests_sections(a, b):
 
 
 def tests_facts(run):
-    """Return a run's newest tests: {(checkpoint, test set): (title, values, dict of str)}.
+    """Return a run's newest tests: {(checkpoint, test set): (title, values, warning)}.
+
+    The values (dict of str) of a test that may not compute what its run did are marked, and the warning says why.
 
     A test set is identified by its hash, as lists may be moved, or by its path if the hash is unknown.
     """
@@ -273,7 +275,8 @@ def tests_facts(run):
         data = str(test.get('data_sha256') or '').replace('not known', '')
         title = f'test of {checkpoint} on {Path(path).name} ({data[:HASH_DIGITS] or "hash not known"})'
         values = {name: text for name, text in test['values'].items() if '/' not in name}
-        facts[checkpoint, data or path] = title, values
+        values = {name: text + mark_of(test) for name, text in values.items()}
+        facts[checkpoint, data or path] = title, values, warning_on(test)
     return facts
 
 
@@ -287,6 +290,9 @@ def remarks(a, b):
     hashes = [each.recorded('data', 'val', 'sha256') for each in (a, b)]
     if None not in hashes and hashes[0] != hashes[1]:
         lines.append('best values are not comparable: the runs were validated on different data')
+    for side, each in (('A', a), ('B', b)):
+        warnings = ((title, warning) for title, _, warning in tests_facts(each).values() if warning)
+        lines += [printable(f'{warning[:1]} {side}: the {title} {warning[2:]}') for title, warning in warnings]
     tests = [{data for _, data in tests_facts(each)} for each in (a, b)]
     if all(tests) and not tests[0] & tests[1]:
         lines.append('test results are not comparable: the test sets differ')

@@ -13,6 +13,7 @@ from utils.runs.run import Run, parse_option, read_text
 NOT_COMPARED_FACTS = {
     *('date', 'at', 'command', 'directory', 'result_dir', 'file', 'owner', 'run', 'values', 'options'),
     *('code', 'source', 'commit', 'git commit', 'made_by', 'checkpoint'),
+    *('changed_options', 'device', 'verdict_text', 'causes', 'changed since'),
 }
 NOT_COMPARED_OPTIONS = {'result_dir', 'save_prefix', 'checkpoints_dir', 'report', 'load_model_path'}
 

@@ -248,7 +248,7 @@ class TestValues:
             ('result', str(test['file'] or test.get('result_dir') or '')),
             ('code', code_line(code)),
             ('code kept', str(archive) if archive and code != code_today() else None),
-            ('verdict', _joined(self.verdict, test.get('verdict_text'))),
+            ('verdict', _joined(self.verdict, test.get('verdict_text'), '; '.join(test.get('causes') or ()))),
         ]  # fmt: skip
         run_code = self.run and self.run.recorded('code')
         if run_code and run_code != code:

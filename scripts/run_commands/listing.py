@@ -9,12 +9,14 @@ from scripts.run_commands.run_filters import FACTS, check_names, condition, orde
 from utils.base.csv_text import escape_row
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
-from utils.runs.results import invalid_lines
+from utils.runs.results import MARKS, invalid_lines, warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_runs
 from utils.runs.run_table import NewestTests, differing_options, facts_of
 
-COLUMNS = 'name date epochs_done epochs metric best best_epoch test test_list seconds state commit note path'.split()
+COLUMNS = (
+    'name date epochs_done epochs metric best best_epoch test test_list test_verdict seconds state commit note path'
+).split()
 NOTE_DATE = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # at the beginning of a line of note.txt
 RIGHT_ALIGNED = ('epochs', 'test', 'time')
 
@@ -65,12 +67,18 @@ def run(args):
         print(f'none of {len(runs)} runs in {args.checkpoints_dir} matches')
     else:
         print_table(rows, shown, columns, differing)
-        for warning in comparability_warnings(shown, tests):
+        for warning in [*test_warnings(shown, tests), *comparability_warnings(shown, tests)]:
             print(warning)
         if len(shown) < len(chosen) and terminal_width():
             print(f'... {len(chosen) - len(shown):,} more runs (--limit {args.limit})')
     for line in invalid_lines(tests.ledgers):
         print(printable(line), file=sys.stderr)
+
+
+def test_warnings(runs, tests):
+    """Return a line (str) for each run whose newest test may not compute what the run did (list)."""
+    found = {each.name: warning_on(tests.newest(each)[0]) for each in runs}
+    return [printable(f'{text[:1]} {name}: the test of best.pth {text[2:]}') for name, text in found.items() if text]
 
 
 def comparability_warnings(runs, tests):
@@ -143,7 +151,7 @@ def print_table(rows, runs, columns, differing):
             'date': (row['date'] or '')[:16],
             'epochs': f'{row["epochs_done"]}/{row["epochs"] or "?"}',
             'best': best,
-            'test': number_text(row['test']),
+            'test': number_text(row['test']) + MARKS.get(row['test_verdict'], ''),
             'time': span_text(row['seconds']),
             'state': row['state'],
             'commit': commit[:7] + '+' * commit.endswith('+'),

@@ -57,6 +57,9 @@ RECORD = {
     'components': {EACH: TEXTS},
     'data': {'train': DATA, 'val': DATA},
     'given_parts': PARTS,
+    'variables': TEXTS,
+    'imported': TEXTS,
+    'outside': TEXTS,
 }
 CHECKPOINT = {
     'format': int,
@@ -67,6 +70,7 @@ CHECKPOINT = {
     'metrics': Mapping,
     'record': RECORD,
     'fingerprint': Mapping,
+    'device': str,
 }
 ROW = {'epoch': Needed(count), EACH: NUMBER}  # of history.csv
 SUMS = {
@@ -95,14 +99,15 @@ RESUME = {
 }
 # A line of ledger.jsonl: eval.Evaluator.write_ledger_line.
 LEDGER_LINE = {
-    **dict.fromkeys(
-        'date run checkpoint checkpoint_sha256 task model_type list data_sha256 contents_sha256'.split(), str
-    ),
+    **dict.fromkeys('date run checkpoint checkpoint_sha256 task model_type list data_sha256'.split(), str),
     **dict.fromkeys('contents_sha256 code source commit command directory result_dir'.split(), str),
+    **dict.fromkeys('device verdict verdict_text'.split(), str),
     'values': Needed({EACH: NUMBER}),
     'epoch': count,
     'samples': count,
     'options': Mapping,
+    'changed_options': Mapping,
+    'causes': [str],
 }
 # The lines of witness.jsonl, those of first_steps.jsonl after its first line, CONDITIONS, and of late_steps.jsonl.
 STEP = {'weights': int, 'data': int, 'loss': Needed(NUMBER)}

@@ -5,4 +5,5 @@
 - saved_outputs: --save_outputs
 - unlabelled: --predict; unlabelled_results: its predictions by task; prediction_drawing: its images in viz/
 - test_files: result.txt, the confusion matrix, the line for the ledger
+- verdict: Whether a test gives the values recorded for its checkpoint
 """

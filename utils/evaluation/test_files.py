@@ -15,7 +15,6 @@ from utils.provenance.environment import iso_timestamp
 from utils.provenance.kept_code import keep_code
 from utils.provenance.project_source import code_hash, files_hash, kept_files, read_files
 from utils.provenance.recorded_code import code_provenance, original_command
-from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import ledger_of, replace_nonfinite, run_of
 from utils.runs.result_directory import LEDGER_LINE
 
@@ -29,41 +28,44 @@ def provenance_of(evaluator, seen):
     """
     args, then = evaluator.args, evaluator.trained_on
     facts = {
-        **checkpoint_facts(args, evaluator.epoch),
+        **checkpoint_facts(args, evaluator.epoch, evaluator.checkpoint_sha256),
         'list': evaluator.data_name or args.val_list or f'{args.data_type}, its own test split',
         'list sha256': evaluator.data['sha256'] or 'not known',
         'samples': str(seen),
         **_contents_facts(evaluator.contents),
-        **code_facts(args, evaluator.device, evaluator.drift.verdict, evaluator.git),
+        'verdict': evaluator.verdict.state,
+        'compared with recorded values': evaluator.verdict.text,
+        **({'changed since': '; '.join(evaluator.verdict.causes)} if evaluator.verdict.causes else {}),
+        **code_facts(args, evaluator.device, evaluator.check.outputs, evaluator.git),
     }
     if then.get('sha256'):
         facts |= {'trained on': then['list'], 'trained on sha256': then['sha256']}
     return facts | ({'shared with training': '; '.join(evaluator.shared)} if evaluator.shared else {})
 
 
-def checkpoint_facts(args, epoch):
-    """Return which checkpoint was tested (dict of str); epoch: int or str."""
+def checkpoint_facts(args, epoch, sha256):
+    """Return which checkpoint was tested (dict of str); epoch: int or str; sha256: hash of the file."""
     return {
         'checkpoint': args.load_model_path,
-        'checkpoint sha256': file_hash(args.load_model_path),
+        'checkpoint sha256': sha256,
         'epoch': str(epoch),
     }
 
 
-def code_facts(args, device, verdict, git):
+def code_facts(args, device, outputs, git):
     """Return how, when and by which code a checkpoint was tested (dict of str).
 
     Args:
         args: options.
         device: torch.device.
-        verdict: of utils.provenance.checkpoint_check.CheckpointCheck.
+        outputs: of utils.provenance.checkpoint_check.CheckpointCheck (str).
         git: result of utils.provenance.environment.git_state, or a dict with commit None.
     """
     files = read_files()
     return {
         'batch size, device, threads': f'{args.batch_size}, {device}, {torch.get_num_threads()}',
         'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
-        'computes what it did when saved': verdict,
+        'outputs for the probe': outputs,
         **code_provenance(),
         'command': original_command(),
         'directory': os.getcwd(),
@@ -111,6 +113,11 @@ def write_ledger_line(evaluator, results, provenance, place):
         'samples': int(provenance['samples']),
         'contents_sha256': provenance.get('contents sha256'),
         'options': tested_options(args, evaluator.trained),
+        'device': evaluator.device.type,
+        'changed_options': evaluator.judge.conditions.options,
+        'verdict': evaluator.verdict.state,
+        'verdict_text': evaluator.verdict.text,
+        'causes': evaluator.verdict.causes,
         'code': provenance['code sha256'],
         'source': provenance['source sha256'],
         'commit': evaluator.git['commit'],

@@ -35,6 +35,7 @@ from utils.evaluation.unlabelled_results import RESULTS, check_outputs
 from utils.options.fit import Fit
 from utils.provenance.environment import git_state
 from utils.provenance.kept_code import keep_code
+from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import ledger_of
 from utils.runs.result_directory import REPORT, atomic_results
 from utils.tasks.one_logit import as_classes
@@ -61,7 +62,7 @@ class UnlabelledPass:
     """Predicts the samples of a loader.
 
     Args:
-        engine: utils.training.engine.Engine with the network, and `drift` and `epoch` of its checkpoint.
+        engine: utils.training.engine.Engine with the network, and `check` and `epoch` of its checkpoint.
         loader: yields (images, status) of batches.
         walk: data.unlabelled.UnlabelledWalk of the loader.
         page: utils.html_report.gallery_page.GalleryPage, or None.
@@ -251,11 +252,11 @@ class UnlabelledPass:
         """Return what was predicted (dict of str), for the head of summary.txt."""
         git = git_state() or {'commit': None, 'changed': []}
         return {
-            **checkpoint_facts(self.args, self.engine.epoch),
+            **checkpoint_facts(self.args, self.engine.epoch, file_hash(self.args.load_model_path)),
             'predicted': ' '.join(self.args.predict),
             'samples': str(self.count),
             'damaged': str(self.damaged_count),
-            **code_facts(self.args, self.engine.device, self.engine.drift.verdict, git),
+            **code_facts(self.args, self.engine.device, self.engine.check.outputs, git),
         }
 
     def values(self):

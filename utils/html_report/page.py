@@ -23,6 +23,7 @@ from utils.html_report.sections import value_cell
 from utils.html_report.task_reports import report_of
 from utils.html_report.templating import environment
 from utils.options.checks import shown
+from utils.runs.results import KEYS, warning_on
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import entry_names, has_pictures, mode_of, task_of
 
@@ -84,6 +85,7 @@ class Page:
             page=self,
             title=self._title(provenance),
             facts=provenance,
+            warning=warning_on({KEYS.get(key, key): value for key, value in provenance.items()}),
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
             tiles=metrics[:MAX_TILES],
             metrics=metrics,

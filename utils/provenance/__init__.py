@@ -1,10 +1,12 @@
 """Records of code, data and environment of a run, and checks of what changed since.
 
+- causes: What has changed, where a test or a network no longer gives what was recorded
 - checkpoint_check: Whether a loaded checkpoint still gives the outputs it was saved with
 - code_fingerprint: Hashes of the definitions that a run uses, and what changed since
 - contents: Hashes of the samples of a run, and which samples changed
 - contents_log: The bytes that a run reads, recorded after each epoch
 - duplicate_run: Earlier runs with the same options, code and data
+- earlier_values: The values recorded for a checkpoint, and which of a test's are others
 - entry_points: The classes and functions that a run was built from
 - environment: Versions, machine, settings, git state
 - kept_code: The code that tests ran with, one archive for each version
@@ -18,4 +20,5 @@
 - source_archive: Unpacking source.zip into a cache
 - source_ast: Definitions and references in a Python file, without executing it
 - symbol_resolver: Definitions by dotted name, across files
+- used_files: The files of the project that this process uses
 """

@@ -218,13 +218,14 @@ def describe_changes(changes):
     return [f'{what} ({", ".join(those)}{state})' for (what, state), those in kinds.items()]
 
 
-def find_changed_files(then, now):
+def find_changed_files(then, now, more=()):
     """Return the files (list of str) of run code that hold changed definitions; moved definitions are ignored.
 
     Args:
         then, now: Sources.
+        more: paths of further files to compare.
     """
-    paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files())})
+    paths = sorted({*filter(is_run_code, then.files()), *filter(is_run_code, now.files()), *more})
     paths = [path for path in paths if then.read_bytes(path) != now.read_bytes(path)]
     before, after, names = SymbolResolver(then), SymbolResolver(now), EarlierNames()
 

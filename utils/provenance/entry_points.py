@@ -5,7 +5,6 @@ import hashlib
 import inspect
 import os
 import sys
-import sysconfig
 import textwrap
 from pathlib import Path
 
@@ -17,12 +16,12 @@ from utils.options.loss_options import parse_terms
 from utils.options.model_source import SOURCE
 from utils.provenance.source_ast import canonical
 from utils.provenance.symbol_resolver import EXTERNAL_MARK, HASH_DIGITS
+from utils.provenance.used_files import PACKAGE_DIRECTORIES, is_installed
 
 MODELS, LIBRARIES = 'model.model_entry.MODELS', 'model.model_entry.LIBRARIES'
 DATASETS, AUGMENTS = 'data.data_entry.DATASETS', 'data.augment.AUGMENTS'
 LOSSES, METRICS = 'loss.LOSSES', 'metrics.METRICS'
 TRAINER = 'train.Trainer'
-PACKAGE_DIRECTORIES = ('site-packages', 'dist-packages')
 
 
 def find_entry_points(trainer):
@@ -119,12 +118,6 @@ def definition_name(thing):
 def _file_of(thing):
     file = getattr(sys.modules.get(thing.__module__), '__file__', None)
     return None if file is None else Path(file).resolve()
-
-
-def is_installed(path):
-    """Return whether a file (Path) belongs to Python or an installed package (bool)."""
-    library = Path(sysconfig.get_path('stdlib')).resolve()
-    return any(part in PACKAGE_DIRECTORIES for part in path.parts) or path.is_relative_to(library)
 
 
 def packages_of(roots):

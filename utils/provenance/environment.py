@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -14,6 +15,8 @@ import torch
 from utils.base import rank_env
 from utils.base.machine import cpu_cores
 from utils.base.registry import PROJECT
+from utils.base.text_table import printable
+from utils.provenance.project_source import SECRET, is_run_code
 
 CORE_PACKAGES = ('torch', 'torchvision', 'numpy', 'pillow')
 # Only these environment variables are recorded: others may hold secrets.
@@ -21,8 +24,22 @@ ENVIRONMENT_VARIABLES = (
     'OMP_NUM_THREADS MKL_NUM_THREADS OMP_WAIT_POLICY CUDA_VISIBLE_DEVICES CUBLAS_WORKSPACE_CONFIG '
     'CUDA_LAUNCH_BLOCKING NVIDIA_TF32_OVERRIDE PYTHONHASHSEED'
 ).split()
+# Code that reads a variable by its name or by a constant: an index, `get`, `getenv` or `in`.
+READ = (
+    r'environ(?:\.(?:get|setdefault|pop))?\s*[\[(]\s*{0}|getenv\(\s*{0}'
+    r'|{0}\s+(?:not\s+)?in\s+(?:os\.)?environ\b(?!\s*[.\[(])'
+)
+QUOTED_NAME, IDENTIFIER = r'[\'"](\w+)[\'"]', r'\b([A-Za-z_]\w*)\b'
+READ_QUOTED, READ_IDENTIFIER = (re.compile(READ.format(name)) for name in (QUOTED_NAME, IDENTIFIER))
+LIBRARY_VARIABLES = re.compile('(OMP|MKL|KMP|TORCH|PYTORCH|ONEDNN|DNNL|ATEN|CUBLAS|CUDNN|NVIDIA|PYTHONHASHSEED)(_.*)?')
+# Read by Danlu and without effect on values: the terminal, directories, ranks.
+WITHOUT_EFFECT = re.compile(
+    'OMP_WAIT_POLICY|TERM|CI|NO_COLOR|COLUMNS|WT_SESSION|JPY_.*|MPLBACKEND|XDG_.*|DANLU_.*|_ARGCOMPLETE|HOME|(LOCAL_)?(RANK|WORLD_SIZE)'
+    '|KINETO_LOG_LEVEL|CUDA_VISIBLE_DEVICES|TORCHELASTIC_.*|TORCHINDUCTOR_.*|TORCH_NCCL_.*|PYTORCH_.*VERSION'
+)
 GIT_TIMEOUT_SECONDS = 3  # a repository may be large or on a slow drive
 MAX_CHANGED_PATHS = 100
+MAX_VALUE_CHARACTERS = 60  # of a variable in a message
 # Inside a git hook these variables point to another repository.
 GIT_LOCATION_VARIABLES = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
 STATUS_FIELDS = {'1': 7, 'u': 9, '?': 0}  # fields between type and path in `git status --porcelain=v2`
@@ -43,6 +60,48 @@ def versions_of(packages=()):
         except importlib.metadata.PackageNotFoundError:
             found |= {} if told is None else {name: str(told)}
     return found
+
+
+def variables_read_by(files):
+    """Return the environment variables that results may depend on: {name: value, None if not set}, sorted.
+
+    These are the variables that the project's code reads, except those named like secrets, and those of libraries that
+    compute.
+
+    Args:
+        files: source files (dict from a relative path to bytes).
+    """
+    names = {name for name in os.environ if LIBRARY_VARIABLES.fullmatch(name)}
+    for path, content in files.items():
+        if path.endswith('.py') and is_run_code(path) and (b'environ' in content or b'getenv' in content):
+            names |= _variables_in(content.decode(errors='replace'))
+    kept = (name for name in names if not WITHOUT_EFFECT.fullmatch(name) and not SECRET.search(name))
+    return {name: os.environ.get(name) for name in sorted(kept)}
+
+
+def _variables_in(text):
+    """Return the names (set of str) of the environment variables that a Python file reads; constants are looked up."""
+    lines = '\n'.join(line for line in text.splitlines() if 'environ' in line or 'getenv' in line)
+    found = {next(filter(None, match.groups())) for match in READ_QUOTED.finditer(lines)}
+    for identifier in {next(filter(None, match.groups())) for match in READ_IDENTIFIER.finditer(lines)}:
+        found |= set(re.findall(rf'^\s*{identifier}\s*=\s*[\'"](\w+)[\'"]', text, re.MULTILINE))
+    return found
+
+
+def changed_variables(then, now):
+    """Return the changed environment variables (list of str: 'CAP: not set -> 3').
+
+    Args:
+        then: as a run recorded them: see `variables_read_by`.
+        now: the same of today's code. Variables that only today's code reads have no earlier value.
+    """
+    names = [*then, *(name for name in now if name not in then and LIBRARY_VARIABLES.fullmatch(name))]
+    pairs = {name: (then.get(name), now.get(name, os.environ.get(name))) for name in names}
+    return [f'{name}: {_value_text(old)} -> {_value_text(new)}' for name, (old, new) in pairs.items() if old != new]
+
+
+def _value_text(value):
+    return 'not set' if value is None else printable(value)[:MAX_VALUE_CHARACTERS]
 
 
 def git_state(root=PROJECT):

@@ -15,6 +15,9 @@ The record is a dict of plain values:
     data        for each split: list (or data type), sha256, samples and more: data_record of
                 data/checks/dataset_fingerprint.py; from the end of the first epoch on also contents: sha256 of the
                 hashes of the samples' bytes, and how many samples were read
+    variables   environment variables that the code and the libraries read: {name: value, None if not set}
+    imported    versions of the imported packages
+    outside     hash of each imported file that is neither the project's nor installed, by its path
     given_parts class, file and line of each object passed to the Trainer, by role; absent if there is none
 """
 
@@ -39,9 +42,17 @@ from utils.options.arguments import names_of
 from utils.provenance.code_fingerprint import describe_changes, find_changed_files, find_changes, hash_components
 from utils.provenance.contents_log import DATA_OF_SPLIT, NEW_EXPERIMENT
 from utils.provenance.entry_points import definition_name, find_entry_points, interactive_definitions, packages_of
-from utils.provenance.environment import command_line, environment_of, git_state, iso_timestamp, versions_of
+from utils.provenance.environment import (
+    command_line,
+    environment_of,
+    git_state,
+    iso_timestamp,
+    variables_read_by,
+    versions_of,
+)
 from utils.provenance.project_source import code_hash, read_files, zip_bytes
 from utils.provenance.symbol_resolver import Source
+from utils.provenance.used_files import imported_versions, outside_files
 from utils.tasks.tasks import task_of
 
 FORMAT = 1
@@ -76,6 +87,9 @@ class Record:
             'versions': versions_of(packages_of(roots)),
             'components': _components(roots),
             'data': trainer.data,
+            'variables': variables_read_by(files),
+            'imported': imported_versions(),
+            'outside': outside_files(),
         }
         if trainer.given:
             self.values['given_parts'] = trainer.args.given_parts

@@ -190,24 +190,36 @@ def read_result_values(path):
         raise DanluError(f'{path} is not a valid result.txt: {error}') from error
 
 
-def comparison_table(then, now):
+def comparison_table(then, now, recorded=None, others=()):
     """Return a table (list of str) of the values with the code of the run, with today's code, and the differences.
 
+    If the values with the code of the run are not the recorded ones, the table has a column of the recorded values: the
+    code of the project is then not the cause, or not the only one.
+
     Args:
-        then, now: dict from a name to a value; of values per class only the number of differences is given.
+        then, now, recorded: dict from a name to a value; of values per class only the number of differences is given.
+        others: names of the values with the code of the run that are not the recorded ones.
     """
-    names = sorted({*then, *now})
+    names, recorded = sorted({*then, *now}), recorded or {}
     same = [name for name in names if name in then and name in now and repr(then[name]) == repr(now[name])]
-    if len(same) == len(names):
-        return [f"all {len(names)} values are identical with the code of the run and with today's code"]
-    rows = [('', 'then', 'now', 'difference')]
+    if len(same) == len(names) and not others:
+        told = ', and equal to the recorded values' if recorded else ''
+        return [f"all {len(names)} values are identical with the code of the run and with today's code{told}"]
+    columns = {**({'recorded': recorded} if others else {}), 'then': then, 'now': now}
+    rows = [('', *columns, 'difference')]
     for name in (name for name in names if '/' not in name):
         known = name in then and name in now
         difference = '=' if name in same else f'{now[name] - then[name]:+.3g}' if known else '?'
-        rows.append((name, *(f'{each[name]:.6g}' if name in each else '-' for each in (then, now)), difference))
+        rows.append((name, *(f'{each[name]:.6g}' if name in each else '-' for each in columns.values()), difference))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = ([f'{rest:>{width}}' for rest, width in zip(row[1:], widths[1:], strict=True)] for row in rows)
     lines = ['  '.join([row[0].ljust(widths[0]), *right]) for row, right in zip(rows, cells, strict=True)]
     details = [name for name in names if '/' in name]
     changed = len(set(details) - set(same))
-    return lines + ([f'values per class: {changed} of {len(details)} differ'] if details else [])
+    lines += [f'values per class: {changed} of {len(details)} differ'] if details else []
+    if others:
+        lines.append(
+            f'with the code of the run {len(others)} of {len(recorded)} values are not the recorded ones: something '
+            'besides the code of the project has changed (versions, environment variables, data or machine)'
+        )
+    return lines

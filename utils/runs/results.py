@@ -29,7 +29,37 @@ KEYS = {
     'code': 'made_by',  # written by eval.py --code then
     'code sha256': 'code',
     'source sha256': 'source',
+    'compared with recorded values': 'verdict_text',
 }
+
+# What a test is found to be: see utils.evaluation.verdict. The first three are compared with later tests.
+EQUAL, NOT_COMPARED, CODE_CHANGED = 'equal', 'not compared', 'code changed'
+DIFFERS, OUTPUTS_DIFFER = 'differs', 'outputs differ'
+MARKS = {DIFFERS: '!', OUTPUTS_DIFFER: '!', CODE_CHANGED: '?'}  # beside a value of such a test
+SAID = {
+    DIFFERS: 'does not give the recorded values',
+    OUTPUTS_DIFFER: 'was made by a network that no longer gives the outputs it was saved with',
+    CODE_CHANGED: 'was made by changed code',
+}
+
+
+def mark_of(test):
+    """Return the mark (str) of a test (dict) that may not compute what its run did; '' for others and for None."""
+    return MARKS.get((test or {}).get('verdict'), '')
+
+
+def warning_on(test):
+    """Return what is to be known of the values of a test (str), or None.
+
+    Args:
+        test: dict, see the module.
+    """
+    if not mark_of(test):
+        return None
+    causes = test.get('causes') or test.get('changed since') or ''
+    causes = '; '.join(map(str, causes)) if isinstance(causes, list) else causes
+    changed = f'; changed since: {causes}' if causes else ''
+    return f'{MARKS[test["verdict"]]} {SAID[test["verdict"]]}: {test.get("verdict_text") or "no reason"}{changed}'
 
 
 def ledger_texts(directories):

@@ -66,6 +66,7 @@ def facts_of(run, tests):
         'best_epoch': run.best and run.best['epoch'],
         'test': finite(value),
         'test_list': test and test.get('list'),
+        'test_verdict': test and test.get('verdict'),
         'seconds': finite(run.seconds),
         'state': run.state,
         'commit': run.commit,

@@ -15,7 +15,7 @@ from scripts.dev.fault_injection.processes import steps_in
 NOT_COMPARED = ('args', 'record', 'events', 'processes')
 NOT_RESULTS = ('last.prev.pth', 'last.damaged.pth', 'diverged.pth')  # the first depends on the time of saving
 # Of the head of result.txt: what does not depend on the place and the time of the test.
-FACTS = ('epoch', 'list sha256', 'samples', 'batch size, device, threads', 'computes what it did when saved')
+FACTS = ('epoch', 'list sha256', 'samples', 'batch size, device, threads', 'outputs for the probe')
 
 
 def differences(run, whole):

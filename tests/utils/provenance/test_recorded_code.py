@@ -88,7 +88,7 @@ def about_change(stdout):
 
 def test_a_test_by_unchanged_code_says_nothing(run_then):
     assert about_change(run_then.stdout) == []
-    assert head_of(run_then.best, 'val_digits_exp')['computes what it did when saved'] == 'yes'
+    assert head_of(run_then.best, 'val_digits_exp')['outputs for the probe'] == 'as when saved'
 
 
 def test_a_changed_comment_gives_no_line(run_then, start, tmp_path):
@@ -132,11 +132,11 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     archive = run_then.best.with_name('source.zip')
     assert head['code'] == f"the run's own, {archive} ({hashlib.sha256(archive.read_bytes()).hexdigest()})"
     assert head['command'].startswith(f'python {project}/eval.py --load_model_path {run_then.best} --code both')
-    assert head['computes what it did when saved'] == 'yes'
+    assert head['outputs for the probe'] == 'as when saved'
     head = head_of(run_then.best, 'val_digits_gelu')
     assert 'code' not in head
-    assert head['computes what it did when saved'] == said.replace(
-        'this checkpoint no longer gives the outputs it was saved with', 'no'
+    assert head['outputs for the probe'] == said.replace(
+        'this checkpoint no longer gives the outputs it was saved with', 'differ'
     )
     rows = {line.split()[0]: line.split()[1:] for line in lines[-9:-1]}
     assert rows['then'] == ['now', 'difference']
@@ -144,42 +144,73 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     assert float(rows['loss'][2]) == pytest.approx(now - then, rel=0.02)
 
 
-def test_changed_data_loss_metrics_and_augmentation_are_named(run_then, start, tmp_path):
-    """And the model, which computes the same: --strict_record lets that pass, but not what makes another result."""
+CHANGES = (
+    (LENET, 'return self.classifier(self.features(images))', 'return self.classifier(self.features(1 * images))'),
+    ('data/digits.py', 'class Digits(InMemory):', 'class Digits(InMemory):\n    parts = 2\n'),
+    ('utils/losses/classification.py', 'F.cross_entropy(', '1.0 * F.cross_entropy('),
+    (
+        'utils/metrics/classification.py',
+        'class ClassificationMetrics(ConfusionMetrics):',
+        'class ClassificationMetrics(ConfusionMetrics):\n    scale = 1\n',
+    ),
+    (AUGMENT, 'class Augment:', 'class Augment:\n    strength = 2\n'),
+    ('utils/training/engine.py', 'def draw_samples(self, ', 'def draw_samples(self, extra=None, *, '),
+)
+NAMED = (
+    'data/digits.py: Digits (data)',
+    'utils/losses/classification.py: CrossEntropy (loss)',
+    'utils/metrics/classification.py: ClassificationMetrics',
+)
+
+
+def test_changed_code_that_gives_the_same_values_is_one_line_and_passes_a_strict_test(run_then, start, tmp_path):
+    """On other options, where no values can be compared, the same changes stop a strict test."""
+    project = edited(tmp_path, *CHANGES)
+    words = ['--load_model_path', run_then.best, '--save_prefix', 'calm']
+    calm = start(project, 'eval.py', *words, '--strict_record')
+    assert calm.code == 0, calm.stderr
+    [line] = about_change(calm.stdout)
+    assert line.startswith('code changed since the run, values equal: model/lenet/lenet.py: LeNet (model); ')
+    assert all(each in line for each in NAMED)
+    assert 'draw_samples' not in line, 'no result depends on it'
+    assert 'Augment' not in line, 'it concerns training only'
+    assert values_in(run_then.best, 'val_digits_calm') == run_then.values
+    assert head_of(run_then.best, 'val_digits_calm')['verdict'] == 'equal'
+    strict = start(project, 'eval.py', *words, '--batch_size', 10, '--strict_record')
+    assert strict.code == 2
+    first = 'eval.py: error: --strict_record: no earlier values can be compared (other options than in the training: '
+    assert strict.stderr.startswith(f'{first}--batch_size), and code has changed:')
+    assert all(each in strict.stderr for each in NAMED)
+    assert strict.stderr.endswith('to continue anyway, leave out --strict_record\n')
+
+
+def test_changed_values_are_said_first_with_the_code_that_has_changed(run_then, start, tmp_path):
+    """A clamp that noise does not reach, a helper of the evaluation, a changed method in eval.py itself."""
     project = edited(
         tmp_path,
-        (LENET, 'return self.classifier(self.features(images))', 'return self.classifier(self.features(1 * images))'),
-        ('data/digits.py', 'class Digits(InMemory):', 'class Digits(InMemory):\n    parts = 2\n'),
-        ('utils/losses/classification.py', 'F.cross_entropy(', '1.0 * F.cross_entropy('),
-        (
-            'utils/metrics/classification.py',
-            'class ClassificationMetrics(ConfusionMetrics):',
-            'class ClassificationMetrics(ConfusionMetrics):\n    scale = 1\n',
-        ),
-        (AUGMENT, 'class Augment:', 'class Augment:\n    strength = 2\n'),
+        ('utils/logger.py', 'class Recorder', 'FACTOR = 1.5\n\n\nclass Recorder'),
         (
             'utils/training/engine.py',
             'return {**recorder.summary(), **metrics.compute()}, seen',
-            "return {'acc': 1.0}, seen",
+            'return {name: 0.5 * value for name, value in {**recorder.summary(), **metrics.compute()}.items()}, seen',
         ),
-        ('utils/training/engine.py', 'def draw_samples(self, ', 'def draw_samples(self, extra=None, *, '),
     )
-    words = ['--load_model_path', run_then.best, '--save_prefix', 'others']
-    strict = start(project, 'eval.py', *words, '--strict_record')
-    assert strict.code == 2
-    calm = 'eval.py: error: changed since the run, with the same outputs: model/lenet/lenet.py: LeNet'
-    assert strict.stderr.startswith(calm)
-    results = next(
-        line for line in strict.stderr.splitlines() if 'which may change the result (to compare: --code both)' in line
+    tested = start(project, 'eval.py', '--load_model_path', run_then.best, '--save_prefix', 'half', '--strict_record')
+    assert tested.code == 1
+    assert 'eval.py: error: --strict_record: the values are not those recorded for this checkpoint: ' in tested.stderr
+    lines = tested.stdout.splitlines()
+    [first] = [number for number, line in enumerate(lines) if line.startswith('acc 0.')]
+    assert re.match(r'acc 0\.\d{4} when saved, 0\.\d{4} now; ', lines[first])
+    assert lines[first + 1] == (
+        'not the recorded values, for the same checkpoint, data, batch size and options; changed since:'
     )
-    for named in ('data/digits.py: Digits (data)', 'utils/losses/classification.py: CrossEntropy (loss)',
-                  'utils/metrics/classification.py: ClassificationMetrics',
-                  'utils/training/engine.py: evaluate (evaluation)'):  # fmt: skip
-        assert named in results
-    assert 'draw_samples' not in strict.stderr, 'no result depends on it'
-    assert 'which affects training only: data/augment.py: Augment (augment)' in strict.stderr
-    assert strict.stderr.endswith('to continue anyway, leave out --strict_record\n')
-    assert not (run_then.best.with_suffix('') / 'val_digits_others').exists()
+    assert lines[first + 2] == '  utils/training/engine.py: evaluate (evaluation)'
+    assert '  utils/logger.py' in lines, 'a file that is used, although no known definition changed'
+    assert lines.index('  utils/logger.py') < lines.index(next(line for line in lines if 'acc:' in line))
+    head = head_of(run_then.best, 'val_digits_half')
+    assert head['verdict'] == 'differs'
+    assert head['changed since'].startswith('utils/training/engine.py: evaluate (evaluation); ')
+    assert head['outputs for the probe'] == 'as when saved'
 
 
 def test_a_changed_network_stops_a_strict_test_and_warns_who_predicts(digits_run, eval_here, monkeypatch):
@@ -189,7 +220,7 @@ def test_a_changed_network_stops_a_strict_test_and_warns_who_predicts(digits_run
     monkeypatch.setattr(LeNet, 'forward', lambda self, images: whole(self, images.flip(3)))
     with pytest.raises(DanluError, match='no longer gives the outputs it was saved with: largest difference') as raised:
         eval_here('--load_model_path', best, '--strict_record', '--save_prefix', 'mirrored')
-    assert 'cause not found: same code, options and versions' in str(raised.value)
+    assert 'no cause found: no change of the code, options, versions' in str(raised.value)
     assert '--code then\nto continue anyway, leave out --strict_record' in str(raised.value)
     assert not (best.with_suffix('') / 'val_digits_mirrored').exists()
     with pytest.warns(UserWarning, match='no longer gives the outputs it was saved with') as warned:
@@ -207,9 +238,9 @@ def test_an_older_checkpoint_is_tested_with_one_calm_line(digits_run, eval_here,
         'not known whether this checkpoint still gives the outputs it was saved with: the checkpoint has no output '
         'fingerprint'
     ]
-    assert test.head['computes what it did when saved'] == 'not known: the checkpoint has no output fingerprint'
+    assert test.head['outputs for the probe'] == 'not compared: the checkpoint has no output fingerprint'
     with pytest.raises(DanluError, match='--strict_record: not known whether this checkpoint still gives'):
-        eval_here('--load_model_path', tmp_path / 'best.pth', '--strict_record')
+        eval_here('--load_model_path', tmp_path / 'best.pth', '--batch_size', 3, '--strict_record')
     torch.save(state['model'], tmp_path / 'weights.pth')
     assert about_change(eval_here('--load_model_path', tmp_path / 'weights.pth').stdout) == []
 

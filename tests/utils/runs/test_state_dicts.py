@@ -256,9 +256,9 @@ def test_of_a_run_with_an_average_both_can_be_tested(tmp_path, train_here, eval_
         "under 'ema.model', averaged weights; the file also holds 'model': --load_key model loads that"
         in average.stdout
     )
-    assert average.head['computes what it did when saved'] == 'yes'
+    assert average.head['outputs for the probe'] == 'as when saved'
     trained = eval_here('--load_model_path', run.directory / 'last.pth', '--load_key', 'model')
-    assert trained.head['computes what it did when saved'].startswith('not known: --load_key')
+    assert trained.head['outputs for the probe'].startswith('not compared: --load_key')
     bare = tmp_path / 'bare.pth'
     save_checkpoint(bare, {**last, 'ema': None})
     assert trained.values == eval_here('--load_model_path', bare).values != average.values
