@@ -205,10 +205,8 @@ class Evaluator(Engine):
         ]
 
     def compare_contents(self):
-        """Set `contents`, a TestContents, after all samples were read; say which are not as the run read them."""
+        """Set `contents`, a TestContents, after all samples were read."""
         self.contents = contents_of_test(self.loader, self.recorded_data, self.trained, self.args, self.data)
-        for text in self.contents.differences:
-            self.say(f'changed since the run: {text}')
         if self.contents.record:
             self.contents.hashes.write(Path(self.args.result_dir, CONTENTS))
 
@@ -273,6 +271,8 @@ class Evaluator(Engine):
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         self.compare_contents()
         self.verdict = self.judge.verdict(results, seen, self.contents)
+        for text in self.contents.differences if self.verdict.state != DIFFERS else ():  # else it is among the causes
+            self.say(f'changed since the run: {text}')
         if self.shows_matrix:
             write_confusion_matrix(self.args, self.class_metrics)
         elif hasattr(self.class_metrics, 'confusion_matrix'):
