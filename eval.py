@@ -237,6 +237,8 @@ class Evaluator(Engine):
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         for line in self.verdict.lines:
             (print if self.verdict.state == DIFFERS else self.say)(line)
+        for text in self.contents.differences:
+            self.say(f'changed since the run: {text}')
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)
         self.say(f'results: {self.args.result_dir}')
@@ -271,8 +273,6 @@ class Evaluator(Engine):
                 raise DanluError(f'the test saw {seen} of {progress.total} samples: the loader left some out')
         self.compare_contents()
         self.verdict = self.judge.verdict(results, seen, self.contents)
-        for text in self.contents.differences if self.verdict.state != DIFFERS else ():  # else it is among the causes
-            self.say(f'changed since the run: {text}')
         if self.shows_matrix:
             write_confusion_matrix(self.args, self.class_metrics)
         elif hasattr(self.class_metrics, 'confusion_matrix'):

@@ -153,7 +153,7 @@ def test_result_txt_says_what_was_tested(digits_run, digits_test):
     checkpoint = digits_run.directory / 'best.pth'
     assert digits_test.directory == digits_run.directory / 'best' / 'val_digits_exp'
     assert {p.name for p in digits_test.directory.iterdir()} == {
-        *('args.txt', 'result.txt', 'predictions.csv', 'confusion_matrix.csv'),
+        *('args.txt', 'result.txt', 'predictions.csv', 'confusion_matrix.csv', 'contents.bin'),
     }
     head = digits_test.head
     assert list(head) == [
