@@ -45,7 +45,7 @@ if __name__ == '__main__':
 import torch
 
 from data.checks.class_notes import class_notes
-from data.checks.contents_check import contents_of_test
+from data.checks.contents_check import TestContents, contents_of_test
 from data.checks.dataset_fingerprint import (
     changed_test_set,
     data_fingerprint,
@@ -191,7 +191,7 @@ class Evaluator(Engine):
     def compare_data(self, checkpoint):
         """Compare the test set with the data in the record of the checkpoint; return lines (list of str) on it."""
         args, record = self.args, record_of(checkpoint).get('data') or {}
-        self.recorded_data = record
+        self.recorded_data, self.contents = record, TestContents()
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
         self.git = git_state() or {'commit': None, 'changed': []}

@@ -18,10 +18,10 @@ class TestContents(NamedTuple):
         is_compared: whether the samples could be compared with those of the run (bool).
     """
 
-    hashes: SampleHashes
-    record: dict | None
-    differences: list
-    is_compared: bool
+    hashes: SampleHashes = SampleHashes()
+    record: dict | None = None
+    differences: list = []
+    is_compared: bool = False
 
     __test__ = False  # not a pytest class
 
@@ -38,10 +38,10 @@ def contents_of_test(loader, recorded, trained, args, found):
     """
     hashes = loader.take_contents() if hasattr(loader, 'take_contents') else SampleHashes()
     if not len(hashes):
-        return TestContents(hashes, None, [], False)
+        return TestContents()
     record, then = hashes.record(), (recorded or {}).get('val') or {}
     if not (then.get('contents') and has_same_targets(trained, args)):
-        return TestContents(hashes, record, [], False)
+        return TestContents(hashes, record)
     known = SampleHashes.read(contents_file(Path(args.load_model_path).parent, 'val'))
     if known is None or known.record() != then['contents']:
         return _without_names(hashes, record, then, found)

@@ -19,6 +19,7 @@ from utils.options.arguments import option_line
 from utils.options.defaults import CHOSEN_BY
 from utils.options.migrations import value_before
 from utils.options.needs import is_used
+from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, compare_contents, contents_file
 from utils.provenance.project_source import is_run_code
 from utils.runs.results import ledger_tests, mark_of, tests_of, warning_on
 from utils.runs.run import parse_option
@@ -207,7 +208,12 @@ def data_rows(a, b):
     ours, theirs = (data_facts(each.recorded('data')) for each in (a, b))
     if not (ours and theirs):
         return []
-    return differing_rows(ours, theirs, lambda value: 'not known' if value is None else value)
+    rows = differing_rows(ours, theirs, lambda value: 'not known' if value is None else value)
+    for split in DATA_OF_SPLIT:
+        x, y = (each.recorded('data', split, 'contents') or {} for each in (a, b))
+        if x != y and x.get('samples') == y.get('samples'):  # otherwise a run has read only some of the samples
+            rows.append([f'{split} bytes', *(str(each.get('sha256'))[:HASH_DIGITS] for each in (x, y))])
+    return rows
 
 
 def data_facts(recorded):
@@ -219,7 +225,7 @@ def data_facts(recorded):
             facts |= {f'{prefix}{part}': str(digest)[:HASH_DIGITS] for part, digest in value.items()}
         elif isinstance(value, list):  # leakage: samples that both splits have
             facts[name] = '; '.join(map(str, value)) or 'none'
-        elif value is not None:
+        elif value is not None and not isinstance(value, dict):
             facts[name] = str(value)[:HASH_DIGITS] if name.endswith('sha256') else str(value)
     return facts
 
@@ -293,12 +299,38 @@ def remarks(a, b):
     for side, each in (('A', a), ('B', b)):
         warnings = ((title, warning) for title, _, warning in tests_facts(each).values() if warning)
         lines += [printable(f'{warning[:1]} {side}: the {title} {warning[2:]}') for title, warning in warnings]
+    lines += changed_samples(a, b)
     tests = [{data for _, data in tests_facts(each)} for each in (a, b)]
     if all(tests) and not tests[0] & tests[1]:
         lines.append('test results are not comparable: the test sets differ')
     equal = equal_epochs(a, b)
     if 0 < equal < max(a.done, b.done):
         lines.append(f'the values of the epochs are equal up to epoch {equal}')
+    return lines
+
+
+class SampleNumbers:
+    """Names samples by their number in the list, from 1; the lists of a run may be gone."""
+
+    input_kind = 'image'
+
+    @staticmethod
+    def sample_name(index):
+        """Return the name (str) of the sample `index` (int)."""
+        shard, position = index >> 32, index & (2**32 - 1)
+        return f'number {position + 1}' + (f' of shard {shard + 1}' if shard else '')
+
+
+def changed_samples(a, b):
+    """Return remarks (list of str) on samples with other bytes in two runs with the same lists."""
+    lines = []
+    for split, data in DATA_OF_SPLIT.items():
+        hashes = [each.recorded('data', split, 'sha256') for each in (a, b)]
+        contents = [SampleHashes.read(contents_file(each.path, split)) for each in (a, b)]
+        if None in (*hashes, *contents) or hashes[0] != hashes[1]:
+            continue
+        if difference := compare_contents(*contents, same_order=True):
+            lines.append(f'from A to B, the {data}: {difference.text(SampleNumbers)}')
     return lines
 
 

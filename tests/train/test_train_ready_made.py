@@ -356,4 +356,4 @@ def test_val_list_none_trains_the_named_data_without_validation(tmp_path, train_
     on = train_here('--resume', run.directory, '--epochs', 2)
     assert 'epoch 2/2' in on.stdout
     again = train_here(f'@{run.directory / "args.txt"}')
-    assert 'same options, code and data as an earlier run' in again.stdout
+    assert 'same options, code and files (names and sizes) as an earlier run' in again.stdout

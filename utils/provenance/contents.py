@@ -17,6 +17,7 @@ import numpy as np
 from utils.base.atomic_write import atomic_writer
 from utils.base.regular_files import open_regular
 
+DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
 CONTENTS_FORMAT = 1
 CONTENTS = 'contents.bin'  # of a test
 MAX_NAMED_SAMPLES = 20

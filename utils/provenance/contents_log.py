@@ -1,9 +1,8 @@
 """The bytes that a run reads: collected from all processes, recorded after each epoch, compared where it is resumed."""
 
 from utils.distributed import processes
-from utils.provenance.contents import SampleHashes, contents_file
+from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, contents_file
 
-DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
 NEW_EXPERIMENT = 'the run continues with the change and counts as another experiment'
 
 

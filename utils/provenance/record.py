@@ -40,7 +40,8 @@ from utils.base.regular_files import open_regular, read_regular_bytes, read_regu
 from utils.distributed import processes
 from utils.options.arguments import names_of
 from utils.provenance.code_fingerprint import describe_changes, find_changed_files, find_changes, hash_components
-from utils.provenance.contents_log import DATA_OF_SPLIT, NEW_EXPERIMENT
+from utils.provenance.contents import DATA_OF_SPLIT
+from utils.provenance.contents_log import NEW_EXPERIMENT
 from utils.provenance.entry_points import definition_name, find_entry_points, interactive_definitions, packages_of
 from utils.provenance.environment import (
     command_line,

@@ -30,7 +30,7 @@ from utils.options.arguments import names_of
 from utils.options.model_source import keep_source
 from utils.provenance.checkpoint_check import check_loaded
 from utils.provenance.contents_log import ContentsLog
-from utils.provenance.duplicate_run import identical_run
+from utils.provenance.duplicate_run import DuplicateCheck
 from utils.provenance.environment import program_of
 from utils.provenance.output_fingerprint import OutputFingerprinter
 from utils.provenance.record import Record, check_same_run
@@ -89,6 +89,7 @@ class RunSession(Hook):
         training_sums: the Recorder's state after the training of an epoch (dict), or None before.
         saved_position: position of the state in last.pth (str), or None if nothing was saved.
         contents: ContentsLog: the bytes of the samples that were read.
+        duplicates: DuplicateCheck of a new run, or None.
         has_summary: whether train.py prints utils.training.run_messages.summary_lines after its test (bool).
     """
 
@@ -98,7 +99,7 @@ class RunSession(Hook):
         self.on_resume, self.on_new_run = on_resume, on_new_run
         self.preemption = select_preemption(trainer.args)
         self.logger = self.lock = self.saved_position = None
-        self.has_summary, self.contents = False, ContentsLog()
+        self.has_summary, self.contents, self.duplicates = False, ContentsLog(), None
         self.reset()
 
     def reset(self):
@@ -230,7 +231,8 @@ class RunSession(Hook):
         notes += self.contents.update(self.record, self.loaders(), self.args.model_dir)
         if self.args.resume:
             return notes
-        return notes + identical_run(self.args, self.record.values['experiment'], self.trainer.selection)
+        self.duplicates = DuplicateCheck(self.args, self.record.values, self.trainer.selection)
+        return notes + self.duplicates.start(self.loaders())
 
     def loaders(self):
         """Return the loaders of the run by split (dict); without validation that of 'val' is None."""
@@ -418,6 +420,8 @@ class RunSession(Hook):
         for note in selection.nan_notes(self.logger.history):
             self.logger.print(note)
         self.record_contents()
+        for line in [] if self.duplicates is None else self.duplicates.finish(self.loaders()):
+            self.logger.print(line)
 
     def save_epoch(self, row):
         """Save the checkpoints of an epoch with the values `row` (dict)."""

@@ -143,7 +143,7 @@ def test_a_repeated_run_makes_the_same_split_and_a_resumed_one_keeps_it(run, pho
 
 def test_the_same_command_again_is_known_as_the_same_run(run, photos, train_here):
     again = train_here(*words_for(photos, run.directory.parent))
-    assert f'same options, code and data as an earlier run: {run.directory}' in again.stdout
+    assert f'same options, code and files (names and sizes) as an earlier run: {run.directory}' in again.stdout
 
 
 def test_a_list_of_ones_own_replaces_the_split_of_a_record(run, photos, capsys):

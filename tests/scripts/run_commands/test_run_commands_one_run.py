@@ -16,6 +16,7 @@ from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.command import effective_value
 from scripts.run_commands.run_code import MAX_FILE_BYTES, code_today
 from utils.options.args_file import options_of
+from utils.provenance.contents import SampleHashes, contents_file
 from utils.provenance.kept_code import kept_archive
 from utils.provenance.project_source import files_hash, zip_bytes
 from utils.runs.lock import RunLock
@@ -127,6 +128,21 @@ def test_other_data_and_another_network_fit_on_a_page(maker, call):
         'val targets': ('2' * 12, '4' * 12),
         'val shared': ('none', 'one is in both'),
     }
+
+
+def test_samples_with_other_bytes_are_counted_and_numbered(maker, call):
+    for name, last in (('a', 7), ('b', 8), ('c', 7)):
+        directory, hashes = maker.run(name, [0.5]), SampleHashes([5 << 32, last << 32])
+        data = {'list': 'val.txt', 'sha256': 'a' * 64, 'samples': 2, 'parts': {}, 'contents': hashes.record()}
+        change_record(directory, data={'train': data, 'val': data})
+        hashes.write(contents_file(directory, 'val'))
+    called = call('diff', 'a', 'b')
+    assert {*sections(called.text)['data']} == {'train bytes', 'val bytes'}
+    assert 'from A to B, the validation data: 1 of 2 samples changed: number 2 (1 image)' in called.lines
+    assert call('diff', 'a', 'c').lines[2:] == ['no difference']
+    record = json.loads((directory / 'record.json').read_text())
+    change_record(directory, data=record['data'] | {'val': data | {'contents': {'sha256': 'x', 'samples': 1}}})
+    assert call('diff', 'a', 'c').lines[2:] == ['no difference'], 'it has not read all yet'
 
 
 def test_options_that_an_older_version_had_not(maker, call):

@@ -19,7 +19,8 @@ from train import Trainer
 from utils.base.registry import PROJECT
 from utils.distributed import processes
 from utils.provenance import environment, record
-from utils.provenance.duplicate_run import identical_run, run_summary
+from utils.provenance.contents import SampleHashes
+from utils.provenance.duplicate_run import DuplicateCheck, run_summary
 from utils.provenance.entry_points import definition_name, interactive_definitions
 from utils.provenance.environment import git_state, versions_of
 from utils.provenance.project_source import project_files, read_files
@@ -30,7 +31,7 @@ from utils.runs.run_directory import remove_unstarted
 from utils.training.checkpoint_selector import CheckpointSelector
 
 SMALL = ['--model_type', 'mlp', '--model_args', 'hidden=8', '--num_workers', '0', '--epochs', '1']
-SAID = 'same options, code and data as an earlier run'
+SAID = 'same options, code and files (names and sizes) as an earlier run'
 
 
 @pytest.fixture(scope='module')
@@ -295,7 +296,9 @@ def test_the_same_run_is_told_from_another(words, same, run, train_here, list_da
     assert (SAID in again.stdout) is same
     if same:
         assert f'{directory}, finished after epoch 1, best val/acc ' in again.stdout
-        assert f'{SAID}' in (again.directory / 'log.txt').read_text(encoding='utf-8')
+        log = (again.directory / 'log.txt').read_text(encoding='utf-8')
+        assert SAID in log
+        assert f'the data has the same bytes as in the earlier run {directory}' in log
 
 
 def test_another_code_is_another_run(run, train_here, list_data, tmp_path, project):
@@ -330,18 +333,75 @@ def made(directory, experiment, date='2026-01-01T00:00:00+00:00'):
 
 def test_one_among_a_thousand_runs_broken_ones_and_others_is_found(runs):
     args = SimpleNamespace(checkpoints_dir=str(runs), model_dir=str(runs / 'run_3'))
-    by = CheckpointSelector('val/acc', 'max')
-    [line] = identical_run(args, 'ab' * 32, by)
-    assert line.endswith(f'{runs / "run_500"}, broken, no epoch')
+
+    def said(experiment='ab' * 32):
+        record = {'experiment': experiment, 'data': {'val': {'samples': 3, 'parts': {'pictures': 'x'}}}}
+        return DuplicateCheck(args, record, CheckpointSelector('val/acc', 'max')).start({})
+
+    [line] = said()
+    assert line == f'same options, code and data as an earlier run: {runs / "run_500"}, broken, no epoch'
     made(runs / 'newer', 'ab' * 32, '2026-02-01T00:00:00+00:00')
-    assert str(runs / 'newer') in identical_run(args, 'ab' * 32, by)[0]
-    assert identical_run(args, 'ab' * 32, by)[0].endswith('; 1 more')
+    assert str(runs / 'newer') in said()[0]
+    assert said()[0].endswith('; 1 more')
     (runs / 'newer' / 'record_2.json').touch()
-    assert str(runs / 'run_500') in identical_run(args, 'ab' * 32, by)[0], 'the other went on as another run'
+    assert str(runs / 'run_500') in said()[0], 'the other went on as another run'
     args.model_dir = str(runs / 'run_500')
-    assert identical_run(args, 'ab' * 32, by) == identical_run(args, None, by) == []
+    assert said() == said(None) == []
     args.checkpoints_dir = str(runs / 'not there')
-    assert identical_run(args, 'ab' * 32, by) == []
+    assert said() == []
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    """Return a function: hashes of the validation data or None -> DuplicateCheck of a run, and the run's directory.
+
+    There are two earlier runs with the hashes 1, 2 and 1, 3, and one that recorded none.
+    """
+
+    def earlier(*names):
+        for number, name in enumerate(names):
+            made(tmp_path / name, 'ab' * 32, f'2026-01-0{number + 1}T00:00:00+00:00')
+            if name != 'none':
+                SampleHashes([1 << 32, int(name[-1]) << 32]).write(tmp_path / name / 'contents_val.bin')
+        args = SimpleNamespace(checkpoints_dir=str(tmp_path), model_dir=str(tmp_path / 'new'))
+        (tmp_path / 'new').mkdir()
+        record = {'experiment': 'ab' * 32, 'data': {'val': {'samples': 2, 'parts': {'names': 'x'}}}}
+        return DuplicateCheck(args, record, CheckpointSelector('val/acc', 'max')), tmp_path / 'new'
+
+    return earlier
+
+
+LOADERS = {'val': SimpleNamespace(sample_name='n{}.png'.format, input_kind='image')}
+
+
+LATER = 'the bytes of the samples are compared after the first epoch'
+OTHER = 'the validation data: 1 of 2 samples changed: n1.png (1 image)'
+
+
+@pytest.mark.parametrize(
+    ('names', 'hashes', 'start', 'finish'),
+    [
+        (('run2',), None, LATER, 'the data has the same bytes as in the earlier run {}/run2'),
+        (('none', 'run2', 'run3'), None, LATER, 'the data has the same bytes as in the earlier run {}/run2'),
+        (('none',), None, 'the samples are not compared, as that run has no record of them', None),
+        (('run3',), None, LATER, 'the data is not that of the earlier run {}/run3: ' + OTHER),
+        (('run2',), 'known', 'same options, code and data as an earlier run: {}/run2, broken', None),
+        (('run3',), 'known', 'as an earlier run, {}/run3, broken, no epoch, but other data: ' + OTHER, None),
+    ],
+)
+def test_runs_with_other_bytes_are_not_called_the_same(earlier, names, hashes, start, finish, tmp_path):
+    check, directory = earlier(*names)
+    own = SampleHashes([1 << 32, 2 << 32])
+    if hashes == 'known':
+        own.write(directory / 'contents_val.bin')
+    [line] = check.start(LOADERS)
+    assert start.format(tmp_path) in line
+    assert check.finish(LOADERS) == []
+    own.write(directory / 'contents_val.bin')
+    lines = check.finish(LOADERS)
+    assert len(lines) == (finish is not None)
+    assert finish is None or finish.format(tmp_path) in lines[0]
+    assert check.finish(LOADERS) == []
 
 
 def test_an_earlier_run_is_described_as_far_as_it_can_be_read(tmp_path, monkeypatch):
