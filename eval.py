@@ -347,7 +347,7 @@ class Predictor(Engine):
         device, gpus = select_gpus(args)
         net, notes, self.check = load_network(args, checkpoint, device, 'weights', net)
         self.epoch = checkpoint.get('epoch', 'not known')
-        for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(args, gpus)}']:
+        for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(gpus)}']:
             say(line)
         if self.check.failure_lines and say is None:
             warnings.warn('\n'.join(self.check.failure_lines), stacklevel=3)  # of the line that calls load_predictor

@@ -14,6 +14,7 @@ import runpy
 import shlex
 import tarfile
 import warnings
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -293,6 +294,10 @@ def test_options_that_are_named_exist(path):
     known = {*options.train_parser()._option_string_actions, *options.test_parser()._option_string_actions}
     if 'scripts/sweep.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'sweep.py').sweep_parser()._option_string_actions, '--csv', '--json'}
+    if 'scripts/runs.py' in path.read_text(encoding='utf-8'):
+        runs = load(PROJECT / 'scripts' / 'runs.py')
+        parsers = (runs.parser_of(name, import_module(module)) for name, module in runs.COMMANDS.items())
+        known.update(*(parser._option_string_actions for parser in parsers))
     if 'scripts/split.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'split.py').split_parser()._option_string_actions}
     if 'torchrun' in path.read_text(encoding='utf-8'):
