@@ -129,7 +129,9 @@ def heading_of(args, loader, plain):
     lines = [f'{args.data_type}, {args.task}: {length_of(loader)}{where}']
     lines.append(', '.join([size_of(args), f'epoch {args.epoch}', *changes]))
     if plain is not None and not task_of(args).by_pixel:  # images of these tasks have titles
-        lines.append('left: unchanged, right: as the network sees it')
+        mixed = args.image_size and (args.mixup or args.cutmix)
+        shares = ', mixed with another image; the class with the larger share comes first' if mixed else ''
+        lines.append(f'left: unchanged, right: as the network sees it{shares}')
     return lines
 
 

@@ -4,6 +4,7 @@ Most scripts run here with a stand-in for python that notes how it was called; t
 """
 
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -433,7 +434,8 @@ def settings(path):
 
 def test_there_is_a_configuration_for_each_way_to_start():
     assert {path.name for path in CONFIGURATIONS} >= {
-        *('train_digits.run.xml', 'train_camvid.run.xml', 'eval.run.xml', 'tests.run.xml', 'tensorboard.run.xml')
+        *('train_digits.run.xml', 'train_photos.run.xml', 'dry_run.run.xml', 'eval.run.xml', 'tests.run.xml'),
+        'tensorboard.run.xml',
     }
     names = [settings(path)[0].get('name') for path in CONFIGURATIONS]
     assert len(set(names)) == len(names), 'PyCharm shows one of two with the same name'
@@ -453,7 +455,7 @@ def test_configurations_are_portable(path):
 
 
 @pytest.mark.parametrize('path', CONFIGURATIONS, ids=lambda path: path.name)
-def test_configurations_start_what_exists_with_options_that_exist(path, in_project, camvid, digits_run):
+def test_configurations_start_what_exists_with_options_that_exist(path, in_project, pictures, digits_run):
     configuration, chosen = settings(path)
     if configuration.get('type') == 'tests':
         target = chosen['_new_target'].strip('"').replace('$PROJECT_DIR$', str(PROJECT))
@@ -465,8 +467,7 @@ def test_configurations_start_what_exists_with_options_that_exist(path, in_proje
         assert importlib.util.find_spec(script)
         assert words == ['--logdir', 'checkpoints']
         return
-    replaced = {'--train_list': camvid / 'train.txt', '--val_list': camvid / 'val.txt',
-                '--load_model_path': digits_run.directory / 'best.pth'}  # fmt: skip
+    replaced = {'--train_list': pictures / 'train', '--load_model_path': digits_run.directory / 'best.pth'}
     for option, existing in replaced.items():
         if option in words:
             words[words.index(option) + 1] = str(existing)
@@ -476,12 +477,20 @@ def test_configurations_start_what_exists_with_options_that_exist(path, in_proje
     (parse_train_args if script.name == 'train.py' else parse_test_args)(words)
 
 
-def test_the_camvid_configuration_is_the_camvid_script(start, camvid, in_project):
-    done = start(PROJECT / 'scripts/train_camvid.sh', DATA=str(camvid))
-    by_script = vars(parse_train_args(done.calls[0][1][2:]))
-    words = shlex.split(settings(PROJECT / '.run' / 'train_camvid.run.xml')[1]['PARAMETERS'])
-    words = [word.replace('datasets/camvid', str(camvid)) for word in words]
-    assert vars(parse_train_args(words)) == by_script
+def test_vs_code_starts_the_same():
+    launch = json.loads((PROJECT / '.vscode' / 'launch.json').read_text(encoding='utf-8'))
+    of_pycharm = {}
+    for path in CONFIGURATIONS:
+        configuration, chosen = settings(path)
+        if configuration.get('type') != 'tests':  # VS Code finds the tests itself
+            words = shlex.split(chosen['PARAMETERS'].replace('$Prompt$', '${input:photos}'))
+            script = chosen['SCRIPT_NAME'].replace('$PROJECT_DIR$', '${workspaceFolder}')
+            of_pycharm[configuration.get('name')] = [script, *words]
+    assert of_pycharm == {
+        each['name']: [each.get('program') or each['module'], *each['args']] for each in launch['configurations']
+    }
+    assert all(each['cwd'] == '${workspaceFolder}' for each in launch['configurations'])
+    assert [each['id'] for each in launch['inputs']] == ['photos']
 
 
 # --- the README's examples

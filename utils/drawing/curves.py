@@ -114,7 +114,7 @@ def _drawable(text):
 
 
 def _fill(figure, titles, history, best, resumed):
-    """Draw the panels of `titles` (list of str), with the learning rate below each column."""
+    """Draw the panels of `titles` (list of str), with the learning rate below all columns."""
     has_lr = any('lr' in row for row in history)
     columns = max(1, min(COLUMNS if len(titles) != 4 else 2, len(titles)))
     rows = -(-len(titles) // columns)
@@ -128,11 +128,12 @@ def _fill(figure, titles, history, best, resumed):
             upper = figure.add_subplot(grid[row, column], sharex=upper)
             _draw_panel(upper, history, name, best)
             _mark(upper, best, resumed)
-        if has_lr:
-            upper = figure.add_subplot(grid[-1, column], sharex=upper)
-            _draw_lr(upper, history)
-            _mark(upper, best, resumed)
-        _set_epochs(figure.axes[-(len(own) + has_lr) :], history)
+        if has_lr and columns == 1:  # the panel above needs no numbers of epochs
+            _draw_lr(figure.add_subplot(grid[-1, 0], sharex=upper), history, best, resumed)
+        _set_epochs(figure.axes[-(len(own) + (has_lr and columns == 1)) :], history)
+    if has_lr and columns > 1:
+        _draw_lr(figure.add_subplot(grid[-1, :]), history, best, resumed)
+        _set_epochs(figure.axes[-1:], history)
 
 
 def _draw_panel(axes, history, title, best):
@@ -184,7 +185,8 @@ def outlier_limits(axes, values):
             axes.text(0.97, edge, text, transform=axes.transAxes, fontsize=8, color=RESUMED, ha='right', va=side)
 
 
-def _draw_lr(axes, history):
+def _draw_lr(axes, history, best, resumed):
+    """Draw the learning rate, with the marks of the panels."""
     values = [value for value in _draw_line(axes, history, 'lr', LR) if not math.isnan(value)]
     small = sum(value < max(values) / LOG for value in values)
     if small > len(values) / 4 and min(values) > 0:  # steps down, whose later values would lie on the axis
@@ -193,6 +195,7 @@ def _draw_lr(axes, history):
         axes.set_ylim(0, max(values) * 1.15 or 1)
     axes.set_ylabel('lr', fontsize=9)
     axes.tick_params(labelsize=8)
+    _mark(axes, best, resumed)
 
 
 def _mark(axes, best, resumed):

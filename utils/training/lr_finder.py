@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.base.errors import DanluError
 from utils.base.regular_files import made_regular
+from utils.drawing.fonts import families_of
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.training.freeze import train_mode
 from utils.training.run_messages import repeat_command
@@ -93,17 +94,21 @@ def repeat_batches(loader):
 
 
 def plot_losses(path, rates, losses, steepest):
-    """Plot smoothed losses over learning rates (arrays) into a PNG file and mark the `steepest` one."""
-    import_matplotlib()
+    """Plot smoothed losses over learning rates (arrays) into a PNG file; mark the `steepest` one and the minimum."""
+    matplotlib = import_matplotlib()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 4), layout='constrained')
-    axes = figure.add_subplot()
-    axes.semilogx(rates, losses, color='#0072B2')
-    axes.axvline(steepest, color='#D55E00', ls='--', label=f'falls most steeply: {steepest:.2g}')
-    axes.set(xlabel='learning rate', ylabel='training loss, smoothed')
-    # The diverging end would flatten the rest of the curve.
-    axes.set_ylim(losses.min() - 0.05 * np.ptp(losses), losses[0] + 0.5 * (losses[0] - losses.min()))
-    axes.grid(alpha=0.3)
-    axes.legend()
+    title, least = f'learning rate range test of {path.parent.name}', rates[losses.argmin()]
+    with matplotlib.rc_context({'font.family': families_of([title])}):  # the name of a run may be Chinese
+        figure = Figure(figsize=(6.4, 4), layout='constrained')
+        axes = figure.add_subplot()
+        axes.semilogx(rates, losses, color='#0072B2')
+        axes.axvline(steepest, color='#D55E00', ls='--', label=f'suggestion, falls most steeply: {steepest:.2g}')
+        axes.axvline(least, color='#555555', ls=':', label=f'minimum: {least:.2g}')
+        axes.plot([least], [losses.min()], 'o', mfc='none', mec='#555555')
+        axes.set(title=title, xlabel='learning rate', ylabel='training loss, smoothed')
+        # The diverging end would flatten the rest of the curve.
+        axes.set_ylim(losses.min() - 0.05 * np.ptp(losses), losses[0] + 0.5 * (losses[0] - losses.min()))
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.savefig(made_regular(path), dpi=100)
