@@ -3,14 +3,13 @@
 from model.model_entry import select_model
 from utils.base.errors import DanluError
 from utils.options import given_parts
-from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.runs.checkpoint import load_selected_weights
 from utils.training.ready_parts import check_model
 
 
 def load_network(args, checkpoint, device, use, net=None):
-    """Return the network (nn.Module on the device) of a checkpoint, lines on it (list of str), and its
-    CheckpointCheck.
+    """Return the network (nn.Module on the device) of a checkpoint, lines (list of str), and its CheckpointCheck.
 
     `use` is as for utils.provenance.checkpoint_check.check_loaded; `net`: to load into, instead of a new one.
     """
@@ -22,6 +21,7 @@ def load_network(args, checkpoint, device, use, net=None):
         check_model(net)
     args.pretrained = False  # the weights come from the checkpoint
     net = select_model(args) if net is None else net
-    loaded = load_selected_weights(net, checkpoint, args)
+    with explain_misfit(checkpoint, args.load_model_path, args):
+        loaded = load_selected_weights(net, checkpoint, args)
     check = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *check.lines], check

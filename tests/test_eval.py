@@ -158,7 +158,8 @@ def test_result_txt_says_what_was_tested(digits_run, digits_test):
     head = digits_test.head
     assert list(head) == [
         *('checkpoint', 'checkpoint sha256', 'epoch', 'list', 'list sha256', 'samples'),
-        *('verdict', 'compared with recorded values', 'batch size, device, threads', 'date'),
+        *('contents sha256', 'samples hashed', 'contents since the run', 'verdict', 'compared with recorded values'),
+        *('batch size, device, threads', 'date'),
         *('outputs for the probe', 'command', 'directory'),
         *('code sha256', 'source sha256', 'git commit', 'trained on', 'trained on sha256'),
     ]

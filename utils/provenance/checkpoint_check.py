@@ -7,6 +7,7 @@ values too (utils/evaluation/verdict.py).
 """
 
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from utils.provenance.causes import (
 from utils.provenance.code_fingerprint import Source, find_changes, find_evaluation_changes
 from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs
 from utils.provenance.record import open_archive
+from utils.runs.checkpoint import MisfitError
 
 # Options that select the code of each kind; the code of a kind is not checked if the command line changed its options.
 OPTIONS_OF_KIND = {
@@ -119,6 +121,29 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
             'to continue anyway, leave it out'
         )
     return check
+
+
+@contextmanager
+def explain_misfit(checkpoint, path, args):
+    """Return a context in which a MisfitError also says what has changed of the network's code and options.
+
+    Args:
+        checkpoint: result of utils.runs.checkpoint.load_checkpoint.
+        path: path of the checkpoint; the source.zip beside it is used for diffs.
+        args: options that built the network.
+    """
+    try:
+        yield
+    except MisfitError as error:
+        record = record_of(checkpoint)
+        then = open_archive(record, Path(path).parent)
+        changes = [change for change in find_code_changes(checkpoint, then, args) if change.kind == 'model']
+        causes = component_causes(changes) + option_causes(checkpoint, args, NETWORK_OPTIONS)
+        if not causes:
+            raise
+        lines = [f'  {line}' for line in describe_causes(causes)]
+        told = [str(error), 'changed since the run:', *lines, *(command_then(record, then, path) if changes else [])]
+        raise MisfitError('\n'.join(told)) from error
 
 
 def command_then(record, then, path):

@@ -271,6 +271,10 @@ def unwrap_model(model):
             return model
 
 
+class MisfitError(DanluError):
+    """Weights do not fit a network: other names or shapes."""
+
+
 def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
     """Load a state dict into a model and return lines for the log (list of str).
 
@@ -283,7 +287,8 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
         prefix: prefix of the names to load: see utils.runs.state_dicts.match_names.
 
     Raises:
-        DanluError: weights do not match (strict), none matches, or `exclude` names an unknown layer.
+        MisfitError: weights do not match (strict), or none matches.
+        DanluError: `exclude` names an unknown layer, or weights are damaged.
     """
     _check_tensor_types(weights, path)
     model = unwrap_model(model)
@@ -307,17 +312,17 @@ def load_weights(model, weights, path, strict=True, exclude=(), prefix=None):
 
 
 def _check_fit(model, weights, path, found, strict, note):
-    """Raise DanluError if weights do not match a model; `found` (list of str) lists the differences."""
+    """Raise MisfitError if weights do not match a model; `found` (list of str) lists the differences."""
     own = model.state_dict()
     told = f' ({note})' if note else prefix_hint(weights, own)
     if strict and found:
-        raise DanluError(
+        raise MisfitError(
             f'{path} does not fit {type(model).__name__}: {"; ".join(found)}{told}. Give the options of its training '
             '(--model_type, --num_classes ...), or load the matching weights with --load_not_strict, or keep layers of '
             f'the model untrained by --load_exclude{_layers_of_another_shape(weights, own)}'
         )
     if not any(name in own and value.shape == own[name].shape for name, value in weights.items()):
-        raise DanluError(
+        raise MisfitError(
             f'{path}: none of its {len(weights)} weights fits {type(model).__name__}: {"; ".join(found)}{told}'
         )
 

@@ -17,7 +17,7 @@ from utils.base.text_table import printable
 from utils.distributed import processes
 from utils.distributed.fsdp import full_tensors, optimizer_state
 from utils.drawing.curves import draw_run
-from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
 from utils.training.hooks import state_of_hooks
 
@@ -173,7 +173,8 @@ def draw_missing_curves(path, state, selection):
 
 def restore_trainer(trainer, state, path):
     """Restore a trainer from `state` (dict); return lines (list of str) on what was loaded."""
-    lines = load_weights(trainer.net, state['model'], path)
+    with explain_misfit(state, path, trainer.args):
+        lines = load_weights(trainer.net, state['model'], path)
     trainer.epoch, trainer.update.steps = state['epoch'], state['step']
     trainer.update.explain_state_errors = partial(explain_state_errors, path)
     trainer.set_resume_state(state)

@@ -28,7 +28,7 @@ from utils.logger import Logger, TimeBudget
 from utils.options import given_parts
 from utils.options.arguments import names_of
 from utils.options.model_source import keep_source
-from utils.provenance.checkpoint_check import check_loaded
+from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.provenance.contents_log import ContentsLog
 from utils.provenance.duplicate_run import DuplicateCheck
 from utils.provenance.environment import program_of
@@ -151,7 +151,8 @@ class RunSession(Hook):
                 return self._restore(notes)
         if args.load_model_path:
             checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
-            loaded = load_selected_weights(self.trainer.net, checkpoint, args)
+            with explain_misfit(checkpoint, args.load_model_path, args):
+                loaded = load_selected_weights(self.trainer.net, checkpoint, args)
             check = check_loaded(self.trainer.net, checkpoint, args.load_model_path, args, loaded, 'weights')
             notes += [*loaded, *check.lines, *loaded_scale_note(args, recorded_args(checkpoint))]
         return []

@@ -213,6 +213,17 @@ def test_changed_values_are_said_first_with_the_code_that_has_changed(run_then, 
     assert head['outputs for the probe'] == 'as when saved'
 
 
+def test_weights_that_no_longer_fit_name_the_changed_block_and_the_code_of_the_run(run_then, start, tmp_path):
+    project = edited(tmp_path, (LENET, 'nn.Linear(120, 84)', 'nn.Linear(120, 90)'), (LENET, 'Linear(84,', 'Linear(90,'))
+    tested = start(project, 'eval.py', '--load_model_path', run_then.best)
+    assert tested.code == 2
+    lines = tested.stderr.splitlines()
+    assert lines[0].startswith(f'eval.py: error: {run_then.best} does not fit LeNet: ')
+    assert lines[1:3] == ['changed since the run:', f'  {LENET}: LeNet (model)']
+    assert '    +            nn.Linear(120, 90),' in lines
+    assert lines[-1].endswith(f'--load_model_path {run_then.best} --code then')
+
+
 def test_a_changed_network_stops_a_strict_test_and_warns_who_predicts(digits_run, eval_here, monkeypatch):
     best = digits_run.directory / 'best.pth'
     eval_here('--load_model_path', best, '--strict_record', '--save_prefix', 'strict')
