@@ -5,6 +5,7 @@
     python scripts/dev/benchmark.py input      # JPEG and PNG files: throughput of reading images
     python scripts/dev/benchmark.py growth     # long lists, late epochs, many steps
     python scripts/dev/benchmark.py augment    # each augmentation and mixing, against torchvision
+    python scripts/dev/benchmark.py predict    # eval.py --predict of a folder, against a test of it
     python scripts/dev/benchmark.py start      # from the start of Python to the first step, against importing torch
 
 The limit is a bare loop over ready tensors, or decoding by Pillow alone. Other tools are measured if installed
@@ -14,8 +15,8 @@ Each contestant has its own process and its own terminal. The contestants take t
 validation), while the others sleep. The first round is a warm-up, and ratios are computed within each round. All
 contestants must take the same number of optimizer steps and reach the same accuracy; otherwise the exit status is 1.
 Leave the machine idle meanwhile: the last column has the number of cores that other processes used. Full runs take
-about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, start) on two cores. Linux or macOS; growth
-needs Linux.
+about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, predict, start) on two cores. Linux or macOS;
+growth needs Linux.
 
 Tables are printed, and written with machine, versions and command to benchmark.json and benchmark.png in --out.
 """
@@ -30,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project
 
 from scripts.dev.bench.augment import augment
 from scripts.dev.bench.growth import growth
+from scripts.dev.bench.predict import predict
 from scripts.dev.bench.report import describe, disagreements, disturbed, machine, write_json
 from scripts.dev.bench.start import start
 from scripts.dev.bench.task import cpu_cores
@@ -44,6 +46,7 @@ FULL = {
     'input': {'samples': 2_880, 'rounds': 6, 'batch_size': [32], 'tolerance': 1.0},
     'growth': {'longest': 1_000_000, 'steps': 100_000},
     'augment': {'shapes': [(128, 3, 32, 32), (32, 3, 224, 224)], 'rounds': 7, 'seconds': 0.25},
+    'predict': {'samples': 2_000, 'rounds': 6},
     'start': {'rounds': 7},
 }  # fmt: skip
 QUICK = {
@@ -53,9 +56,10 @@ QUICK = {
     'input': {'samples': 192, 'rounds': 2, 'batch_size': [8], 'tolerance': 1.0},
     'growth': {'longest': 1_000, 'steps': 1_000},
     'augment': {'shapes': [(8, 3, 16, 16), (2, 3, 48, 64)], 'rounds': 2, 'seconds': 0.01},
+    'predict': {'samples': 80, 'rounds': 2},
     'start': {'rounds': 2},
 }  # fmt: skip
-MEASUREMENTS = {'growth': growth, 'augment': augment, 'start': start}  # without contestants
+MEASUREMENTS = {'growth': growth, 'augment': augment, 'predict': predict, 'start': start}  # without contestants
 
 
 def parse_args(argv=None):
@@ -73,9 +77,10 @@ def parse_args(argv=None):
             work.add_argument('--steps', type=int, metavar='N', help='steps of the run whose memory is measured')
             continue
         work.add_argument('--rounds', type=int, metavar='N', help='number of rounds, including the warm-up')
+        if name == 'predict' or name not in MEASUREMENTS:
+            work.add_argument('--samples', type=int, metavar='N', help='images of an epoch or of the folder')
         if name in MEASUREMENTS:
             continue
-        work.add_argument('--samples', type=int, metavar='N', help='training images of an epoch')
         work.add_argument('--batch_size', type=int, nargs='+', metavar='N')
         work.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
         peers = [*PEERS[name], 'none']

@@ -77,6 +77,16 @@ def test_start_measures_the_way_to_the_first_step(tmp_path):
 
 
 @pytest.mark.slow('a whole part of the benchmark')
+def test_predict_measures_predictions_against_a_test(tmp_path):
+    status, out, err = benchmark('predict', '--quick', '--out', tmp_path)
+    assert (status, err) == (0, ''), out
+    [(title, rows)] = result(tmp_path)['sections'].items()
+    assert title in out
+    assert [row['name'] for row in rows] == ['test', 'predict --no_report', 'test --report', 'predict']
+    assert rows[1]['ratio']['median'] == rows[1]['seconds'][0] / rows[0]['seconds'][0]
+
+
+@pytest.mark.slow('a whole part of the benchmark')
 def test_augment_measures_every_step_against_torchvision(tmp_path):
     status, out, err = benchmark('augment', '--quick', '--rounds', 3, '--out', tmp_path)
     assert (status, err) == (0, ''), out
