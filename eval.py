@@ -76,6 +76,7 @@ from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
 from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
+from utils.evaluation.tta import with_tta
 from utils.evaluation.unlabelled import UnlabelledPass
 from utils.evaluation.verdict import Judge
 from utils.html_report.gallery_page import GalleryPage
@@ -146,6 +147,7 @@ class Evaluator(Engine):
         )
         self.bind_transforms(self.loader)
         self.apply_speed_options()
+        self.model = with_tta(self.model, args)
         self.metrics = select_metrics(args) if metrics is None else ready_metrics(metrics, args, device)
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
         self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
@@ -353,6 +355,7 @@ class Predictor(Engine):
             warnings.warn('\n'.join(self.check.failure_lines), stacklevel=3)  # of the line that calls load_predictor
         super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
         self.apply_speed_options()
+        self.model = with_tta(self.model, args)
         self.model.eval()
         self.class_names = args.class_names
 

@@ -556,6 +556,10 @@ def add_test_args(parser):
     group.add_argument('--trust_code', needs=CODE, action=Flag, repeated=False, typed_only=True,
                        help='run the programs of --code then without asking, even if no run of yours is known to have '
                             'written them: only if you trust their author')
+    group.add_argument('--tta', choices=list(dict.fromkeys(name for task in TASKS.values() for name in task.tta)),
+                       help='test-time augmentation: average the probabilities over several views: flip: the image and '
+                            'its mirror image; five_crop: the corners and the centre, 7/8 of each side; multiscale: '
+                            '3/4, 1 and 5/4 of the size. segmentation: flip, multiscale; regression, restoration: flip')
     group.add_argument('--report', action=Flag, repeated=False,
                        brief='write report.html, with intervals, confusion matrix and worst samples',
                        help='write report.html: metrics with confidence intervals, the best and worst samples, the '

@@ -29,6 +29,16 @@ def tested(list_run, eval_here):
     return checkpoint, Path(test.head['list']).parent, rows_of(test)
 
 
+def check_same(rows, expected):
+    """Check that rows of predictions have the classes and confidences of a test, in any order."""
+    found = {Path(row['name']).name: row for row in rows}
+    assert {*found} == {row['name'] for row in expected} and len(found) == len(rows)
+    for row in expected:
+        assert found[row['name']]['prediction'] == row['prediction']
+        # The position in a batch changes the last digits.
+        assert float(found[row['name']]['confidence']) == pytest.approx(float(row['confidence']), rel=1e-5)
+
+
 def pack(path, names, folder):
     with tarfile.open(path, 'w') as archive:
         for name in names:
@@ -69,8 +79,7 @@ def test_each_way_to_name_images_gives_the_predictions_of_a_test(tested, predict
     words = given_as(kind, names, folder, tmp_path, monkeypatch)
     result_dir = ('--result_dir', checkpoint.parent / 'ways' / kind.replace(' ', '_'))
     done = predict_here('--load_model_path', checkpoint, '--no_report', *result_dir, '--predict', *words)
-    found = {Path(row['name']).name: (row['prediction'], row['confidence']) for row in done.rows}
-    assert found == {row['name']: (row['prediction'], row['confidence']) for row in expected}
+    check_same(done.rows, expected)
     assert done.summary['damaged'] == '0'
 
 
@@ -266,3 +275,31 @@ def test_the_page_shows_a_bounded_selection(tested, predict_here, tmp_path, monk
     confidence = {row['name']: float(row['confidence']) for row in expected}
     assert shown == pytest.approx({name: confidence[name] for name in shown})
     assert {*sorted(confidence, key=confidence.get)[:2]} <= {*shown}
+
+
+@pytest.mark.parametrize('tta', ['flip', 'five_crop'])
+def test_tests_and_predictions_with_augmentation_agree_and_say_so(tested, eval_here, predict_here, tta):
+    checkpoint, folder, plain = tested
+    words = ['--load_model_path', checkpoint, '--tta', tta, '--num_workers', 0]
+    test = eval_here(*words)
+    assert [row['confidence'] for row in rows_of(test)] != [row['confidence'] for row in plain]
+    assert test.head['test-time augmentation'] == tta
+    right = sum(float(row['target'] == row['prediction']) for row in rows_of(test))
+    assert float(test.values['acc']) == pytest.approx(right / len(plain))
+    done = predict_here(*words, '--save_prefix', tta, '--predict', folder / 'val*.png')
+    assert done.summary['test-time augmentation'] == tta
+    check_same(done.rows, rows_of(test))
+
+
+def test_masks_with_augmentation_have_the_size_of_the_images(mask_run, predict_here, mask_data):
+    folder = Path(mask_data[mask_data.index('--val_list') + 1]).parent
+    words = [
+        '--load_model_path',
+        mask_run.directory / 'best.pth',
+        '--tta',
+        'multiscale',
+        '--save_outputs',
+        '--no_report',
+    ]
+    done = predict_here(*words, '--save_prefix', 'tta', '--predict', folder / 'val0.png')
+    assert Image.open(done.directory / done.rows[0]['output']).size == (24, 20)

@@ -3,6 +3,7 @@
 - columns: The columns of predictions.csv of each task
 - predictions: predictions.csv
 - saved_outputs: --save_outputs
+- tta: --tta
 - unlabelled: --predict; unlabelled_results: its predictions by task; prediction_drawing: its images in viz/
 - test_files: result.txt, the confusion matrix, the line for the ledger
 - verdict: Whether a test gives the values recorded for its checkpoint

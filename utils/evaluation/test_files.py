@@ -65,6 +65,7 @@ def code_facts(args, device, outputs, git):
     return {
         'batch size, device, threads': f'{args.batch_size}, {device}, {torch.get_num_threads()}',
         'date': f'{datetime.datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}',
+        **({'test-time augmentation': args.tta} if getattr(args, 'tta', None) else {}),
         'outputs for the probe': outputs,
         **code_provenance(),
         'command': original_command(),

@@ -31,7 +31,7 @@ from utils.evaluation.prediction_drawing import draw_predictions
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.saved_outputs import Outputs
 from utils.evaluation.test_files import checkpoint_facts, code_facts, write_result
-from utils.evaluation.unlabelled_results import RESULTS, check_outputs
+from utils.evaluation.unlabelled_results import check_outputs, results_of
 from utils.options.fit import Fit
 from utils.provenance.environment import git_state
 from utils.provenance.kept_code import keep_code
@@ -70,8 +70,8 @@ class UnlabelledPass:
 
     def __init__(self, engine, loader, walk, page=None):
         self.engine, self.args, self.loader, self.walk, self.page = engine, engine.args, loader, walk, page
-        self.kind = task_of(self.args).target
-        self.fit = Fit.of(self.args) if self.kind == 'mask' and self.args.fit == 'pad' else None
+        self.results_of, is_mask = results_of(self.args), task_of(self.args).target == 'mask'
+        self.fit = Fit.of(self.args) if is_mask and self.args.fit == 'pad' else None
         self.seen = self.count = self.damaged_count = 0
         self.lines, self.damaged, self.groups, self.ranges = [], [], {}, {}
         self.header = self.outputs = self.damaged_file = None
@@ -147,7 +147,7 @@ class UnlabelledPass:
         images, outputs, _ = self.engine.step((images, status))
         outputs, _ = as_classes(self.args, outputs, None)
         check_outputs(self.args, outputs)
-        tensors = RESULTS[self.kind].tensors_of(self.args, outputs, self.inside(samples, status, outputs))
+        tensors = self.results_of.tensors_of(self.args, outputs, self.inside(samples, status, outputs))
         copied = torch.cuda.Event() if outputs.is_cuda else None
         tensors['status'] = status
         copies = {name: tensor.to('cpu', non_blocking=True) for name, tensor in tensors.items()}
@@ -175,7 +175,7 @@ class UnlabelledPass:
             self.add_damaged(batch.samples[index])
         good = np.flatnonzero(status == READ)
         arrays = {name: tensor.numpy()[good] for name, tensor in batch.copies.items() if name != 'status'}
-        results = RESULTS[self.kind](self.args, arrays)
+        results = self.results_of(self.args, arrays)
         self.current = [batch.samples[index] for index in good.tolist()]
         chosen = torch.from_numpy(good).to(batch.outputs.device)
         images, outputs = (batch.images, batch.outputs) if len(good) == len(status) else (

@@ -17,11 +17,11 @@ import torch
 
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
+from utils.base.registry import load_entry
 from utils.tasks.tasks import entry_names, target_names, task_of
 
 TOP_CLASSES = 5
 TEXT_ENTRIES = 3  # classes or numbers in a line of text
-DIMENSIONS = {'label': 2, 'labels': 2, 'mask': 4, 'numbers': 2, 'picture': 4}  # of outputs, by the kind of target
 
 
 class Results:
@@ -191,13 +191,9 @@ class MaskResults(Results):
         return {f'share of {name}': column for name, column in zip(self.classes, self.arrays['shares'].T, strict=True)}
 
 
-RESULTS = {
-    'label': LabelResults,
-    'labels': SetResults,
-    'mask': MaskResults,
-    'numbers': NumberResults,
-    'picture': Results,
-}
+def results_of(args):
+    """Return the class of the results of a task (a subclass of Results)."""
+    return load_entry({args.task: task_of(args).unlabelled}, args.task, 'results of task')
 
 
 def check_outputs(args, outputs):
@@ -207,14 +203,14 @@ def check_outputs(args, outputs):
         args: options.
         outputs: what the network returned, of one logit as two classes.
     """
-    kind = task_of(args).target
-    wanted = {'numbers': args.num_targets, 'picture': args.channels}.get(kind, args.num_classes)
+    task = task_of(args)
+    wanted = getattr(args, task.outputs)
     shape = tuple(outputs.shape) if torch.is_tensor(outputs) else type(outputs).__name__
-    if torch.is_tensor(outputs) and outputs.dim() == DIMENSIONS[kind] and outputs.shape[1] == wanted:
+    if torch.is_tensor(outputs) and outputs.dim() == task.output_dimensions and outputs.shape[1] == wanted:
         return
     raise DanluError(
         f'--predict: the network returned {shape} for a batch, and task {args.task} needs a tensor of '
-        f'{DIMENSIONS[kind]} dimensions, the second of size {wanted}'
+        f'{task.output_dimensions} dimensions, the second of size {wanted}'
     )
 
 

@@ -77,6 +77,7 @@ def checked(parser, args):
     if hasattr(args, 'optimizer'):
         complete_defaults(parser, args)
     check_predict(parser, args)
+    _check_tta(parser, args)
     check_needs(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
@@ -452,6 +453,18 @@ def _check_loss_and_metrics(parser, args):
     monitor = (getattr(args, 'monitor', None) or '').partition('/')[2]
     if monitor in unnamed_metrics(args):
         parser.error(f'argument --monitor: {monitor} is computed only on request: add --metrics {monitor}')
+
+
+def _check_tta(parser, args):
+    if getattr(args, 'tta', None) is None:
+        return
+    if args.task not in TASKS:
+        parser.error(f'argument --tta: not for the task {args.task} of a project; leave it out')
+    if args.image_size == []:
+        parser.error('argument --tta: the samples are feature vectors, not images; leave it out')
+    suitable = task_of(args).tta
+    if args.tta not in suitable:
+        parser.error(f'argument --tta: {args.tta} does not suit --task {args.task}; choose from {", ".join(suitable)}')
 
 
 def _check_schedule(parser, args):

@@ -22,5 +22,7 @@ TASK = Task(
     quality='correct',
     tie_break='target_probability',
     columns='utils.evaluation.columns.of_label',
+    unlabelled='utils.evaluation.unlabelled_results.LabelResults',
+    tta=('flip', 'five_crop', 'multiscale'),
     report='utils.html_report.task_reports.CLASSIFICATION',
 )

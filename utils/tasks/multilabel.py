@@ -14,5 +14,7 @@ TASK = Task(
     quality='correct',
     tie_break='loss',
     columns='utils.evaluation.columns.of_labels',
+    unlabelled='utils.evaluation.unlabelled_results.SetResults',
+    tta=('flip', 'five_crop', 'multiscale'),
     report='utils.html_report.task_reports.MULTILABEL',
 )

@@ -12,5 +12,7 @@ TASK = Task(
     sum_metrics=('rmse', 'mae', 'r2'),
     quality='mae',
     columns='utils.evaluation.columns.of_numbers',
+    unlabelled='utils.evaluation.unlabelled_results.NumberResults',
+    tta=('flip',),
     report='utils.html_report.task_reports.REGRESSION',
 )

@@ -13,5 +13,7 @@ TASK = Task(
     quality='psnr',
     tie_break='ssim',
     columns='utils.evaluation.columns.of_picture',
+    unlabelled='utils.evaluation.unlabelled_results.Results',
+    tta=('flip',),
     report='utils.html_report.task_reports.RESTORATION',
 )

@@ -14,5 +14,7 @@ TASK = Task(
     quality='miou',
     tie_break='pixel_acc',
     columns='utils.evaluation.columns.of_mask',
+    unlabelled='utils.evaluation.unlabelled_results.MaskResults',
+    tta=('flip', 'multiscale'),
     report='utils.html_report.task_reports.SEGMENTATION',
 )

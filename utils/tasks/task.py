@@ -30,6 +30,8 @@ class Task(NamedTuple):
         tie_break: column that ranks samples of equal quality, or None.
         columns: dotted path of the function that returns the columns of predictions.csv: see
             utils/evaluation/columns.py.
+        unlabelled: dotted path of the class of predictions without targets: see utils/evaluation/unlabelled_results.py.
+        tta: the ways of test-time augmentation that suit (names in utils/evaluation/tta.py).
         report: dotted path of the TaskReport with the sections of report.html (utils/html_report/task_reports.py), or
             None: metrics and settings only.
     """
@@ -43,6 +45,8 @@ class Task(NamedTuple):
     sum_metrics: tuple
     quality: str
     columns: str
+    unlabelled: str
+    tta: tuple = ()
     tie_break: str | None = None
     two_class_losses: tuple = ()
     extra_metrics: tuple = ()

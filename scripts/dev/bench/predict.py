@@ -11,7 +11,7 @@ from scripts.dev.bench.report import draw_ratios, table
 from scripts.dev.bench.start import row_of
 
 CLASS_NAMES = ('cat', 'dog')
-SIZE = '--image_size 64 --num_workers 2 --device cpu'
+SIZE_OPTIONS = '--image_size 64 --num_workers 2 --device cpu'
 # What is started, and what it is compared with: the words behind the checkpoint and the folder.
 TEST, TEST_PAGE = 'test', 'test --report'
 COMMANDS = {
@@ -29,7 +29,7 @@ def predict(options, scratch, say):
     seconds = {name: [] for name in COMMANDS}
     for number in range(options.rounds):
         for name in list(COMMANDS)[:: -1 if number % 2 else 1]:
-            words = ['--load_model_path', checkpoint, *SIZE.split(), *COMMANDS[name][1], folder]
+            words = ['--load_model_path', checkpoint, *SIZE_OPTIONS.split(), *COMMANDS[name][1], folder]
             seconds[name].append(_run('eval.py', words))
         say(f'round {number}: ' + ', '.join(f'{name} {took[-1]:.1f} s' for name, took in seconds.items()))
     rows = [row_of(name, seconds[name][1:], seconds[against][1:]) for name, (against, _) in COMMANDS.items()]
@@ -57,7 +57,17 @@ def _folder_of_photos(scratch, count):
 
 def _checkpoint(folder, scratch):
     """Return the checkpoint (Path) of a run of one step."""
-    words = ['--data_type', 'folder', '--train_list', folder, '--val_list', 'none', '--max_steps', 1, *SIZE.split()]
+    words = [
+        '--data_type',
+        'folder',
+        '--train_list',
+        folder,
+        '--val_list',
+        'none',
+        '--max_steps',
+        1,
+        *SIZE_OPTIONS.split(),
+    ]
     _run('train.py', [*words, '--no_report', '--checkpoints_dir', scratch / 'runs'])
     return scratch / 'runs' / 'lenet_exp' / 'last.pth'
 
