@@ -9,6 +9,11 @@ from utils.options.palette import fitted
 # Okabe and Ito 2008, Color Universal Design: distinguishable by colour-blind readers. Black is left out, as it means
 # 'ignored' here; yellow is last, as it is faint on white.
 OKABE_ITO = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0), (86, 180, 233), (204, 121, 167), (240, 228, 66))
+# Of these, the colours that stay distinct over an image; vermilion then looks like orange, and sky blue like blue.
+FIRST_COLOURS = tuple(OKABE_ITO[index] for index in (0, 1, 2, 5))
+OVERLAY = 0.55  # opacity of masks over images, which are taken as GREY on average
+GREY = 110
+NORMAL_WEIGHT = 0.5  # two colours are twice as far apart for normal vision as for red- and green-blindness
 BLACK = (0, 0, 0)
 CREAM = (224, 224, 192)  # the colour of ignored pixels in PASCAL VOC, whose background is black
 PAPER = (255, 255, 255)
@@ -48,9 +53,9 @@ def colours_for(args):
 def class_colours(num_classes):
     """Return colours of classes, (K, 3) uint8 array.
 
-    The colour of class k does not depend on K. The first seven are Okabe and Ito's; each further colour is as far as
-    possible from the earlier ones and from black and white (Glasbey et al. 2007), for normal vision and for red- and
-    green-blindness. The colours repeat from class 1647 on.
+    The colour of class k does not depend on K. The first four are Okabe and Ito's; each further colour is, laid over
+    grey, as far as possible from the earlier ones and from black and white (Glasbey et al. 2007), for normal vision and
+    for red- and green-blindness. The colours repeat from class 1644 on.
     """
     return np.array(_colours(num_classes), dtype=np.uint8).reshape(num_classes, 3)
 
@@ -70,19 +75,25 @@ def _colours(num_classes):
     levels = np.linspace(0, 255, 12).round()
     candidates = np.stack(np.meshgrid(levels, levels, levels, indexing='ij'), axis=-1).reshape(-1, 3)
     candidates = candidates[candidates @ (0.3, 0.59, 0.11) > 40]  # luminance: dark blue looks black
-    chosen = list(np.array(OKABE_ITO[:num_classes], dtype=float))
-    places, seen = as_seen(candidates), np.full(len(candidates), np.inf)
+    chosen = list(np.array(FIRST_COLOURS[:num_classes], dtype=float))
+    places, seen = as_seen(_overlaid(candidates)), np.full(len(candidates), np.inf)
     taken = [np.array(BLACK), np.array(PAPER), *chosen]
     while len(chosen) < num_classes:
         for colour in taken:
-            away = np.linalg.norm(places - as_seen(colour[None]), axis=-1)
-            seen = np.minimum(seen, away.min(0) + 0.01 * away[0])  # the second term separates colours that look equal
+            away = np.linalg.norm(places - as_seen(_overlaid(colour[None])), axis=-1)
+            nearest = np.minimum(NORMAL_WEIGHT * away[0], away[1:].min(0))
+            seen = np.minimum(seen, nearest + 0.01 * away[0])  # the second term separates colours that look equal
         if seen.max() < 1e-9:  # all candidates are used
             chosen.append(chosen[len(chosen) - len(candidates)])
             continue
         taken = [candidates[seen.argmax()]]
         chosen += taken
     return chosen
+
+
+def _overlaid(colours):
+    """Return colours (N, 3) as they look over a grey image."""
+    return OVERLAY * colours + (1 - OVERLAY) * GREY
 
 
 def as_seen(colours):
