@@ -54,6 +54,7 @@ from data.checks.dataset_fingerprint import (
     shared_with_training,
 )
 from data.data_entry import notes_of, select_eval_loader
+from data.lists.table import feature_names
 from data.predicting import predict
 from data.ready_made import ready_test_loader, values_of
 from data.unlabelled import unlabelled_loader
@@ -152,7 +153,7 @@ class Evaluator(Engine):
         # By class, for the page and the confusion matrix, which ready-made metrics do not have.
         self.class_metrics = select_metrics(args) if metrics is not None and args.task in METRICS else self.metrics
         self.shows_matrix = shows_matrix(self.class_metrics)
-        self.page = Page(self) if args.report else None
+        self.page = Page(self, feature_names_of(args)) if args.report else None
         self.results = self.outputs = self.verdict = None
         data_notes = self.compare_data(checkpoint)
         self.judge = Judge(self, checkpoint, {'loss': loss, 'metrics': metrics})
@@ -379,6 +380,12 @@ def load_predictor(load_model_path, net=None, **options):
     """
     args = test_args(load_model_path, **options)
     return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source), net)
+
+
+def feature_names_of(args):
+    """Return the names of the features of the test set (list of str), or None if it is not a table with a header."""
+    is_table = args.data_type == 'array' and args.val_list and not given_parts.ready_data(args)
+    return feature_names(args.val_list, args.target_columns) if is_table and not args.image_size else None
 
 
 def shows_matrix(metrics):

@@ -1,11 +1,9 @@
 """The HTML page of runs.py compare. Imports torch."""
 
-import math
-
 import numpy as np
 
 from scripts.run_commands.compare import difference_texts
-from scripts.run_commands.comparison import difference_rows, histories, option_rows, overview
+from scripts.run_commands.comparison import difference_rows, option_rows, overview
 from scripts.run_commands.pairing import select_cells
 from scripts.run_commands.sheet import TestOutputs
 from utils import viz
@@ -13,11 +11,11 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
-from utils.drawing.curves import LOG, is_loss, panels_of
+from utils.html_report.curve_sections import epoch_charts
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.html_report.sample_images import DrawnSample, SamplePainter
-from utils.html_report.sections import chart, table, value_cell
-from utils.html_report.svg_plots import LINES, over_epochs
+from utils.html_report.sections import table, value_cell
+from utils.html_report.svg_plots import LINES
 from utils.html_report.templating import environment
 from utils.runs.run import as_number
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
@@ -43,7 +41,7 @@ def write_page(path, sides, test_sets, notes, max_samples):
             title=' · '.join(side.run.name for side in sides),
             sides=[{'letter': s.letter, 'name': s.run.name, 'line': i % len(LINES)} for i, s in enumerate(sides)],
             runs=table('Runs', *overview(sides)),
-            charts=_charts(sides),
+            charts=epoch_charts([side.run for side in sides]),
             differences=[
                 table(title, ['', *(side.letter for side in sides)], rows, note if rows else 'No difference.')
                 for title, rows, note in (
@@ -59,30 +57,6 @@ def write_page(path, sides, test_sets, notes, max_samples):
     )
     with atomic_writer(path) as file:
         file.write(text)
-
-
-def _charts(sides):
-    """Return a chart of each metric and of the learning rate: training dashed, validation solid."""
-    rows = histories(sides)
-    titles = panels_of([row for of_side in rows for row in of_side], sides[0].run.monitor)
-    found = [_chart(title, (f'train/{title}', f'val/{title}'), sides, rows) for title in titles]
-    return [each for each in (*found, _chart('lr', ('lr',), sides, rows)) if each is not None]
-
-
-def _chart(title, names, sides, rows):
-    """Return the chart of the columns `names` of the histories, the last solid; None if no run has a value."""
-    curves = []
-    for number, (side, history) in enumerate(zip(sides, rows, strict=True)):
-        best = side.run.best or {}
-        for name in names:
-            values = [row.get(name, math.nan) for row in history]
-            values = [value if math.isfinite(value) else math.nan for value in values]
-            if not all(map(math.isnan, values)):
-                mark = best.get('epoch') if name == side.run.monitor else None
-                curves.append((number, name != names[-1], [row['epoch'] for row in history], values, mark))
-    drawn = [value for *_, values, _ in curves for value in values if not math.isnan(value)]
-    log = is_loss(title) and bool(drawn) and min(drawn) > 0 and max(drawn) > LOG * min(drawn)
-    return chart(title, over_epochs(curves, log)) if curves else None
 
 
 def _template_values(test_set, max_samples):

@@ -146,17 +146,6 @@ def _differing(known, show, keep=lambda name: True):
     return rows
 
 
-def histories(sides):
-    """Return the epochs of each side: list of rows (dicts of float, and of 'epoch', int)."""
-    found = []
-    for side in sides:
-        rows = [row for row in side.run.history if row['epoch'].isdecimal()]
-        numbers = [{name: as_number(text) for name, text in row.items()} for row in rows]
-        known = [{name: value for name, value in row.items() if value is not None} for row in numbers]
-        found.append([row | {'epoch': int(row['epoch'])} for row in known])
-    return found
-
-
 def find_test_sets(sides, seed):
     """Return the TestSets (list) of the sides that have tests, and notes (list of str) on what is not comparable.
 

@@ -4,6 +4,8 @@
 - runs_page: the page of all runs
 - templating: the Jinja2 environment; the templates are in templates/
 - task_reports: what the page of each task shows; class_sections, regression_sections, image_sections: the sections
+- curve_sections: curves over the epochs of runs
+- feature_columns: the features of samples of a table
 - sections: tables, charts and galleries that sections consist of
 - predictions_table: reads predictions.csv
 - intervals: confidence intervals

@@ -3,9 +3,20 @@
 import numpy as np
 
 from utils.html_report import svg_plots
-from utils.html_report.confusion_matrix import confused_pairs, matrix_layout
+from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.score_histograms import best_threshold, roc_pr_curves
-from utils.html_report.sections import chart, chart_section, count_cell, sample_galleries, share_cell, table, value_cell
+from utils.html_report.sections import (
+    OTHER_GROUPS,
+    WORST_GROUPS,
+    chart,
+    chart_section,
+    count_cell,
+    matrix_section,
+    sample_galleries,
+    share_cell,
+    table,
+    value_cell,
+)
 
 CONFIDENCE_BINS = 15  # as in Guo et al. 2017, On calibration of modern neural networks
 MAX_CURVES = 8
@@ -16,16 +27,14 @@ def classification(page):
     """Return the sections of classification."""
     matrix, names = page.matrix, page.class_names
     curves = {index: roc_pr_curves(*both) for index, both in _histograms(page)}
-    confusion = [] if matrix is None else [
-        {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': matrix_layout(matrix, names), 'note': ''},
-        _confused_classes(matrix, names),
-    ]  # fmt: skip
+    confusion = [] if matrix is None else [matrix_section(matrix, names, _confused_classes(matrix, names))]
     return [
-        *sample_galleries(page),
         *confusion,
         _class_table(page, curves),
+        *sample_galleries(page, WORST_GROUPS),
         _calibration_section(page),
         *_curve_sections(page, curves),
+        *sample_galleries(page, OTHER_GROUPS),
     ]
 
 
@@ -46,9 +55,10 @@ def multilabel(page):
     head = ['class', 'positive samples', 'AP', 'F1 at 0.5', 'best threshold', 'F1 at best threshold']
     note = 'The best threshold was found on this test set. For use elsewhere, choose it on validation data.'
     return [
-        *sample_galleries(page),
         table('Classes', head, rows[:MAX_TABLE_ROWS], note),
+        *sample_galleries(page, WORST_GROUPS),
         *_curve_sections(page, curves),
+        *sample_galleries(page, OTHER_GROUPS),
     ]
 
 
@@ -70,7 +80,7 @@ def _confused_classes(matrix, names):
         for pair in confused_pairs(matrix, names)
     ]
     note = '' if rows else 'No sample was misclassified.'
-    return table('Most confused classes', ['truth', 'prediction', 'samples', 'share of the true class'], rows, note)
+    return table('Most confused classes', ['truth', 'prediction', 'samples', 'of the true class'], rows, note)
 
 
 def _class_table(page, curves):
@@ -157,4 +167,4 @@ def _curve_sections(page, curves):
         chart('ROC', svg_plots.lines(roc, diagonal=True, **titles), '', legend('auroc', 'AUROC')),
         chart('Precision-recall', svg_plots.lines(ranked, xlabel='recall', ylabel='precision'), '', legend('ap', 'AP')),
     ]
-    return [chart_section('ROC and precision-recall, each class against the rest', charts, note)]
+    return [chart_section('ROC and precision-recall', charts, f'Each class against the rest. {note}'.rstrip())]

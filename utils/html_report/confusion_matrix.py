@@ -38,7 +38,7 @@ def matrix_layout(matrix, names):
     rows = matrix.sum(1)
     count = len(classes)
     side = 46 if count <= 12 else 34 if count <= MAX_CLASSES_WITH_COUNTS else 18 if count <= 50 else 10
-    labels = [_shortened(names[index]) for index in classes]
+    labels = [shortened(names[index]) for index in classes]
     margin = 14 + max(_text_width(label) for label in labels)
     drawn = matrix[np.ix_(classes, classes)]
     cells = []
@@ -77,9 +77,11 @@ def _text_width(text):
     return sum(CHARACTER_WIDTH if ord(character) < 0x1100 else FULL_WIDTH for character in text)
 
 
-def _shortened(text):
-    if _text_width(text) <= MAX_LABEL_WIDTH:
+def shortened(text, max_width=MAX_LABEL_WIDTH):
+    """Return a text (str) of at most `max_width` pixels, without its middle if it is longer: names often end alike."""
+    if _text_width(text) <= max_width:
         return text
-    while _text_width(text + '…') > MAX_LABEL_WIDTH:
-        text = text[:-1]
-    return text + '…'
+    kept = len(text) - 1
+    while kept > 1 and _text_width(f'{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}') > max_width:
+        kept -= 1
+    return f'{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}'

@@ -3,8 +3,19 @@
 import numpy as np
 
 from utils.html_report import svg_plots
-from utils.html_report.confusion_matrix import confused_pairs, matrix_layout
-from utils.html_report.sections import chart, chart_section, count_cell, sample_galleries, share_cell, table, value_cell
+from utils.html_report.confusion_matrix import confused_pairs
+from utils.html_report.sections import (
+    OTHER_GROUPS,
+    WORST_GROUPS,
+    chart,
+    chart_section,
+    count_cell,
+    matrix_section,
+    sample_galleries,
+    share_cell,
+    table,
+    value_cell,
+)
 
 
 def segmentation(page):
@@ -30,14 +41,15 @@ def segmentation(page):
          count_cell(pair['count']), share_cell(pair['share'])]
         for pair in confused_pairs(matrix, names)
     ]  # fmt: skip
+    head = ['truth', 'prediction', 'pixels', 'of the true class']
     histogram = svg_plots.histogram(page.columns['miou'], 'mIoU of an image', 'images')
     return [
-        {'kind': 'legend', 'title': 'Classes', 'note': '', 'classes': page.legend},
-        *sample_galleries(page, wide=True),
-        table('Metrics by class', ['class', 'share of the pixels', 'IoU', 'recall', 'precision'], rows),
-        {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': matrix_layout(matrix, names), 'note': 'In pixels.'},
-        table('Most confused classes', ['truth', 'prediction', 'pixels', 'share of the true class'], pairs),
+        table('Classes', ['class', 'share of the pixels', 'IoU', 'recall', 'precision'], rows),
+        matrix_section(matrix, names, table('Most confused classes', head, pairs), 'In pixels.'),
+        {'kind': 'legend', 'title': 'Colours', 'note': '', 'classes': page.legend},
+        *sample_galleries(page, WORST_GROUPS, wide=True),
         chart_section('Distribution over images', [chart('mIoU', histogram)]),
+        *sample_galleries(page, OTHER_GROUPS, wide=True),
     ]
 
 
@@ -53,4 +65,9 @@ def restoration(page):
          'note': 'Absolute error, averaged over the channels, of pixels in 0..1. Black is 0; the lightest colour is '
                  f'{scale / 255:.3f} or more.'}
     ]  # fmt: skip
-    return [*legend, *sample_galleries(page, wide=True), chart_section('Distribution over images', charts)]
+    return [
+        *legend,
+        *sample_galleries(page, WORST_GROUPS, wide=True),
+        chart_section('Distribution over images', charts),
+        *sample_galleries(page, OTHER_GROUPS, wide=True),
+    ]

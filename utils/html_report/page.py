@@ -15,9 +15,11 @@ import numpy as np
 from utils.base.atomic_write import atomic_writer
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
+from utils.html_report.curve_sections import training_curves
 from utils.html_report.embedded_images import MAX_LOSSLESS_SIDE
+from utils.html_report.feature_columns import feature_columns
 from utils.html_report.intervals import find_intervals
-from utils.html_report.sample_images import SamplePainter, select_groups
+from utils.html_report.sample_images import SamplePainter, errors_apart, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
 from utils.html_report.sections import value_cell
 from utils.html_report.task_reports import report_of
@@ -27,10 +29,15 @@ from utils.runs.results import KEYS, warning_on
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import entry_names, has_pictures, mode_of, task_of
 
-MAX_TILES = 4
+MAX_TILES = 6
+MAX_FEATURES = 20  # columns in the table of samples
+MAX_CARD_FEATURES = 6
 MAX_HISTOGRAM_CLASSES = 2000  # 32 MB
+GROUP_NOTES = {
+    'errors': 'The wrong predictions with the lowest probability of the true class.',
+    'uncertain': 'The right predictions with the lowest probability.',
+}
 WORST_NOTES = {
-    'label': 'The samples with the lowest probability of the true class.',
     'labels': 'The samples with the largest loss.',
     'mask': 'The images with the lowest mIoU.',
     'numbers': 'The samples with the largest errors.',
@@ -43,17 +50,18 @@ class Page:
 
     Args:
         engine: eval.Evaluator.
+        feature_names: names of the features of a table (list of str), or None.
 
     Raises:
         DanluError: Jinja2 is not installed.
     """
 
-    def __init__(self, engine):
+    def __init__(self, engine, feature_names=None):
         # A weak reference: a reference cycle would keep the DataLoader's worker processes alive after the test.
         self.environment, self.engine, self.args = environment(), weakref.proxy(engine), engine.args
         self.report = report_of(self.args.task)
         self.target_kind = None if self.report is None else task_of(self.args).target
-        self.histograms = self.matrix = self.class_counts = None
+        self.feature_names, self.histograms, self.matrix, self.class_counts = feature_names or [], None, None, None
         if self.target_kind in ('label', 'labels') and self.args.num_classes <= MAX_HISTOGRAM_CLASSES:
             self.histograms = ScoreHistograms(self.target_kind, self.args.num_classes, self.args.ignore_index)
 
@@ -79,11 +87,13 @@ class Page:
         if self.target_kind is not None and predictions.is_file():
             self._read(predictions)
             self.sections = self.report.sections(self)
+        self.sections = training_curves(Path(provenance['checkpoint'])) + self.sections
         metrics = [(name, self._metric_cell(name)) for name in self._main_metrics()]
         data = {'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores()}
         text = self.environment.get_template('page.html').render(
             page=self,
             title=self._title(provenance),
+            contents=[*(section['title'] for section in self.sections)],
             facts=provenance,
             warning=warning_on({KEYS.get(key, key): value for key, value in provenance.items()}),
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
@@ -108,6 +118,7 @@ class Page:
             'drawn': self.images.get(index),
             'name': self.rows[0]['values'][row],
             'lines': self._captions(row),
+            'features': self.feature_names[:MAX_CARD_FEATURES],
             'right': self._is_right(row),
         }
 
@@ -146,6 +157,8 @@ class Page:
             self.class_counts = tuple(counts.numpy() for counts in self.engine.class_metrics.class_counts())
         self.bounds, self.resamples = find_intervals(self, measures, found['sums'], seed)
         self.groups = select_groups(found['badness'], *report.group_sizes, None if report.use_median else seed)
+        if 'correct' in self.columns:
+            self.groups = errors_apart(self.groups, self.columns['correct'])
         drawn = [index for indices in self.groups.values() for index in indices]
         self.shown = predictions_table.select_rows(found['badness'], seed)
         self.shown = np.union1d(self.shown, np.array(drawn, dtype=int))
@@ -153,8 +166,7 @@ class Page:
         self.rows = predictions_table.table_columns(predictions, self.target_kind, self.shown, self.class_names)
         self.scores = None if self.histograms is None else self.histograms.histograms()
         self._draw(drawn)
-        if self.groups.get('worst'):
-            self.group_notes['worst'] = WORST_NOTES[self.target_kind]
+        self.group_notes = GROUP_NOTES | {'worst': WORST_NOTES.get(self.target_kind, '')}
 
     def _draw(self, indices):
         """Draw samples if they are images."""
@@ -167,6 +179,8 @@ class Page:
             self.images = painter.draw(indices)
             self.error_scale = painter.error_scale
             self.has_small_images = all(max(drawn.size) <= MAX_LOSSLESS_SIDE for drawn in self.images.values())
+        elif self.feature_names:
+            self.rows += feature_columns(self.engine, self.feature_names[:MAX_FEATURES], self.shown)
 
     def _captions(self, row):
         """Return the texts below a sample: dict of str, by column of predictions.csv."""

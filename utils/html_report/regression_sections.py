@@ -23,19 +23,20 @@ def regression(page):
         rows.append([name or 'target', *_error_cells(error, truth)])
         if len(sections) < MAX_PLOTTED_TARGETS:
             title = f'Predicted against true: target {name}' if name else 'Predicted against true'
-            sections.append(chart_section(title, _charts(truth, predicted, error)))
+            sections.append(chart_section(title, _charts(truth, predicted, error, name)))
     note = f'Computed from the {len(order):,} samples in this page.' if len(order) < page.count else ''
     if len(suffixes) > MAX_PLOTTED_TARGETS:
         note += f' The first {MAX_PLOTTED_TARGETS} of {len(suffixes)} targets are plotted.'
-    return [*sections, table('Errors', HEAD, rows, note), *sample_galleries(page)]
+    samples = sample_galleries(page)
+    return [*sections, table('Errors by target', HEAD, rows, note), *samples]
 
 
-def _charts(truth, predicted, error):
-    error_label, equal = 'predicted − true', {'xlabel': 'true', 'ylabel': 'predicted'}
+def _charts(truth, predicted, error, name):
+    true, said, gap = f'true {name}'.rstrip(), f'predicted {name}'.rstrip(), 'predicted − true'
     return [
-        chart('Predicted and true', svg_plots.points(truth, predicted, diagonal=True, **equal)),
-        chart('Errors', svg_plots.histogram(error, error_label, reference=0.0)),
-        chart('Errors by true value', svg_plots.points(truth, error, level=0.0, xlabel='true', ylabel=error_label)),
+        chart('Predicted and true', svg_plots.points(truth, predicted, diagonal=True, xlabel=true, ylabel=said)),
+        chart('Errors', svg_plots.histogram(error, gap, reference=0.0)),
+        chart('Errors by true value', svg_plots.points(truth, error, level=0.0, xlabel=true, ylabel=gap)),
     ]
 
 

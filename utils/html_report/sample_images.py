@@ -154,6 +154,22 @@ class SamplePainter:
         return (colormaps['inferno'](error.clip(0, 1))[..., :3] * 255).round().astype(np.uint8)
 
 
+def errors_apart(groups, correct):
+    """Return `groups` with the group 'worst' split into 'errors' and 'uncertain', the right predictions.
+
+    Args:
+        groups: what `select_groups` returned.
+        correct: (N,) float, 1 for right predictions, 0 for wrong ones.
+    """
+    worst = groups.get('worst', [])
+    split = {
+        'errors': [index for index in worst if correct[index] == 0],
+        'uncertain': [index for index in worst if correct[index] != 0],
+    }
+    others = {name: indices for name, indices in groups.items() if name != 'worst'}
+    return {name: indices for name, indices in (split | others).items() if indices}
+
+
 def select_groups(badness, worst, best, others, seed):
     """Return the samples to draw: dict from a group's name to indices (list of int); the groups are disjoint.
 

@@ -4,12 +4,20 @@ import math
 
 from markupsafe import Markup
 
+from utils.html_report.confusion_matrix import matrix_layout
+
 TITLES = {
+    'errors': 'Errors',
+    'uncertain': 'Least certain right predictions',
     'worst': 'Worst samples',
     'best': 'Best samples',
     'median': 'Median samples',
     'others': 'Random samples',
 }
+WORST_GROUPS, OTHER_GROUPS = ('errors', 'worst'), ('uncertain', 'best', 'median', 'others')
+# Samples shown before a click on "more": of WORST_GROUPS, and of OTHER_GROUPS.
+FIRST_CARDS = (16, 8)
+FIRST_WIDE = (4, 2)
 
 
 def format_value(value):
@@ -49,13 +57,25 @@ def chart(title, svg, note='', legend=()):
     return {'title': title, 'svg': Markup(svg), 'note': note, 'legend': list(legend)}
 
 
+def matrix_section(matrix, names, confused, note=''):
+    """Return the section of a confusion matrix.
+
+    Args:
+        matrix: (K, K) int: truth by prediction; names: names of the classes (list of str).
+        confused: the section of a table that stands beside the matrix.
+        note: text below the title (str).
+    """
+    layout = matrix_layout(matrix, names)
+    return {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': layout, 'note': note, 'beside': confused}
+
+
 def chart_section(title, charts, note=''):
     """Return a section with charts (list of what `chart` returned) side by side."""
     return {'kind': 'charts', 'title': title, 'charts': charts, 'note': note}
 
 
-def sample_galleries(page, wide=False):
-    """Return a section for each group of drawn samples, the worst first; `wide`: one row per sample."""
+def sample_galleries(page, groups=(*WORST_GROUPS, *OTHER_GROUPS), wide=False):
+    """Return a section for each of the `groups` (names) that has drawn samples; `wide`: one row per sample."""
     return [
         {
             'kind': 'gallery',
@@ -64,6 +84,8 @@ def sample_galleries(page, wide=False):
             'cards': [page.card(index, name) for index in indices],
             'wide': wide,
             'small': page.has_small_images,
+            'first': (FIRST_WIDE if wide else FIRST_CARDS)[name not in WORST_GROUPS],
         }
         for name, indices in page.groups.items()
+        if name in groups
     ]

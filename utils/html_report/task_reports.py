@@ -51,10 +51,10 @@ def _measures(task, header, skip=()):
 
 
 def _classification_badness(cells):
-    """Return the negative probability of the true class."""
+    """Return the negative probability of the true class, plus 1 for wrong predictions, which come first."""
     if not cells['correct']:  # ignored
         return -math.inf
-    return _nan_to_inf(-cell_to_float(cells['target_probability']))
+    return _nan_to_inf((cells['correct'] == '0') - cell_to_float(cells['target_probability']))
 
 
 def _nan_to_inf(value):

@@ -17,10 +17,10 @@ from torchmetrics.functional.classification import (
 from metrics import select_metrics
 from utils.html_report import predictions_table
 from utils.html_report.class_sections import calibration
-from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count
+from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count, shortened
 from utils.html_report.intervals import matrix_metrics
 from utils.html_report.page import Page
-from utils.html_report.sample_images import select_groups
+from utils.html_report.sample_images import errors_apart, select_groups
 from utils.html_report.score_histograms import ScoreHistograms, best_threshold, roc_pr_curves
 from utils.html_report.task_reports import SEGMENTATION
 from utils.statistics import ranking_bootstrap, significance
@@ -233,3 +233,17 @@ def test_a_task_of_ones_own_has_metrics_and_settings(tmp_path):
     assert 'data-value="1.5"' in text and 'data-value="nan"' in text and 'a &lt;b&gt;' in text
     assert text.index('data-metric="off_by"') < text.index('data-metric="loss"')
     assert 'id="samples"' not in text
+
+
+def test_errors_stand_apart_from_right_predictions():
+    groups = {'worst': [4, 1, 2], 'best': [0]}
+    assert errors_apart(groups, np.array([1, 0, 1, 1, 0])) == {'errors': [4, 1], 'uncertain': [2], 'best': [0]}
+    assert errors_apart(groups, np.ones(5)) == {'uncertain': [4, 1, 2], 'best': [0]}
+
+
+def test_long_names_lose_their_middle():
+    names = ['northern_cardinal_(Cardinalis)_female', 'northern_cardinal_(Cardinalis)_male']
+    short = [shortened(name, 160) for name in names]
+    assert len(set(short)) == 2 and all(text.startswith('north') and text.endswith('male') for text in short)
+    assert shortened('short', 100) == 'short'
+    assert len(shortened('一二三四五六七八九十', 60)) <= 6

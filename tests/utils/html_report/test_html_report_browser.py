@@ -115,7 +115,7 @@ def test_nothing_is_wider_than_the_window_and_all_is_readable(pages, opened, nam
     assert tab.locator('svg.plot text').first.evaluate('text => getComputedStyle(text).fill') == ink
     broken = 'pictures => pictures.filter(one => one.getBoundingClientRect().width === 0).length'
     assert tab.locator('.card image').count() > 0
-    assert tab.locator('.card image').evaluate_all(broken) == 0
+    assert tab.locator('.card:visible image').evaluate_all(broken) == 0
 
 
 def test_what_is_wider_than_a_phone_is_scrolled_by_itself(pages, opened):
@@ -152,7 +152,7 @@ def test_digits_are_sorted_filtered_and_clicked(pages, opened):
     alike = [row['name'] for row in wrong if all(row[key] == wrong[0][key] for key in ('target', 'prediction'))]
     assert sorted(column_of(tab, 'name')) == sorted(alike)
     tab.get_by_role('button', name='Reset').click()
-    tab.locator('#filters').get_by_label('Range of').select_option('confidence')
+    tab.locator('#filters').get_by_label('where').select_option('confidence')
     tab.locator('#filters').get_by_label('to', exact=True).fill('0.5')
     assert count_of(tab) == sum(float(row['confidence']) <= 0.5 for row in rows)
     tab.get_by_role('button', name='Reset').click()
@@ -181,6 +181,65 @@ def test_a_picture_is_shown_large_by_mouse_and_keyboard(pages, opened):
     assert not large.is_visible()
 
 
+def test_the_contents_lead_to_all_sections_and_errors_come_first(pages, opened):
+    test = pages('digits')
+    tab = opened(test)
+    links = tab.locator('.contents a')
+    for link in links.all():
+        assert tab.locator(f'{link.get_attribute("href")} h2').inner_text() == link.inner_text()
+    titles = tab.locator('main h2').all_inner_texts()
+    assert links.all_inner_texts() == titles
+    assert titles[:4] == ['Training curves', 'Confusion matrix', 'Classes', 'Errors']
+    wrong = sum(row['correct'] == '0' for row in rows_of(test))
+    gallery = tab.locator('section', has=tab.locator('h2', has_text='Errors'))
+    assert gallery.locator('.card:visible').count() == min(16, wrong)
+    gallery.get_by_role('button', name='Show all').click()
+    assert gallery.locator('.card.is-wrong:visible').count() == gallery.locator('.card').count() == min(48, wrong)
+
+
+def test_the_matrix_shows_percent_and_is_saved(pages, opened, tmp_path):
+    tab = opened(pages('digits'))
+    cell = tab.locator('svg.matrix rect.right').first
+    _, _, count, share = cell.get_attribute('data-c').split(',')
+    text = tab.locator('svg.matrix .count').first
+    assert text.text_content() == count
+    tab.get_by_label('Cells').select_option('share')
+    assert float(text.text_content()) == pytest.approx(100 * float(share), abs=0.5)
+    for kind in ('SVG', 'PNG'):
+        with tab.expect_download() as download:
+            tab.get_by_role('button', name=f'Save as {kind}').click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+    assert 'percent of the true class' in (tmp_path / 'confusion_matrix.svg').read_text(encoding='utf-8')
+    with Image.open(tmp_path / 'confusion_matrix.png') as image:
+        assert image.size[0] == image.size[1] > 1000
+        assert len(image.convert('RGB').getcolors(2**20)) > 10
+
+
+def test_the_large_view_of_masks_has_the_legend(pages, opened):
+    tab = opened(pages('masks'))
+    tab.locator('.card').first.click()
+    assert tab.locator('#large-legend li').count() == tab.locator('main .legend li').count() > 3
+
+
+def test_samples_of_a_table_show_their_features(train_here, tmp_path, opened):
+    random = np.random.default_rng(0)
+    for split in ('train', 'val'):
+        rows = [f'{x:.3f},{y:.3f},{3 * x - y:.3f}\n' for x, y in random.random((40, 2))]
+        (tmp_path / f'{split}.csv').write_text('width_cm,height_cm,price\n' + ''.join(rows), encoding='utf-8')
+    words = ['--data_type', 'array', '--task', 'regression', '--target_columns', 'price', '--model_type', 'mlp']
+    words += ['--train_list', tmp_path / 'train.csv', '--val_list', tmp_path / 'val.csv', '--epochs', 1, '--report']
+    run = train_here(*words, '--checkpoints_dir', tmp_path / 'runs')
+    tab = opened(run.directory / 'report.html')
+    assert 'true price' in tab.locator('svg.plot').nth(2).text_content() + tab.locator('svg.plot').last.text_content()
+    row = tab.locator('#rows tbody tr').first
+    name = row.locator('td').first.inner_text()
+    heads = tab.locator('#rows thead th').all_inner_texts()
+    shown = float(row.locator('td').nth(heads.index('width_cm')).inner_text())
+    line = (tmp_path / 'val.csv').read_text(encoding='utf-8').splitlines()[1 + int(name)]
+    assert shown == pytest.approx(float(line.split(',')[0]), rel=1e-3)
+    assert 'width_cm' in tab.locator('.card').first.inner_text()
+
+
 def test_a_confused_pair_leads_to_its_samples(pages, opened):
     tab = opened(pages('digits'))
     pair = tab.locator('tr.pair').first
@@ -207,8 +266,8 @@ def test_samples_of_other_tasks_are_sorted_filtered_and_clicked(pages, opened, n
     first = float(column_of(tab, column)[0])
     assert np.isclose(first, min(values), rtol=1e-3) or np.isclose(first, max(values), rtol=1e-3)
     middle = float(np.median(values))
-    tab.locator('#filters').get_by_label('Range of').select_option(column)
-    tab.locator('#filters').get_by_label('from', exact=True).fill(str(middle))
+    tab.locator('#filters').get_by_label('where').select_option(column)
+    tab.locator('#filters').get_by_label('is from').fill(str(middle))
     assert abs(count_of(tab) - sum(value >= middle for value in values)) <= 1  # shown in five digits
     tab.locator('.card').first.click()
     assert tab.locator('#large-picture .pane svg').count() == panes

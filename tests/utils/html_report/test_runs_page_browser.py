@@ -46,9 +46,9 @@ def test_words_and_conditions_filter_all_groups(page_path, opened):
 def test_a_click_on_a_column_sorts_and_the_best_value_is_marked(page_path, opened):
     tab = opened(page_path)
     assert names_in(tab) == ['lenet_3', 'lenet_2', 'lenet_1', 'lenet_0']
-    tab.locator('#group0 th button', has_text='lr').click()
+    tab.locator('#group0 th [role=button]', has_text='lr').click()
     assert names_in(tab) == ['lenet_0', 'lenet_1', 'lenet_2', 'lenet_3']
-    tab.locator('#group0 th button', has_text='val/acc').click()
+    tab.locator('#group0 th [role=button]', has_text='val/acc').click()
     assert names_in(tab)[0] == 'lenet_3'
     assert tab.locator('#group0 td.best').count() == 1
     assert tab.locator('#group0 tr:has(td.best) td.name > a').inner_text() == 'lenet_3'

@@ -1,12 +1,7 @@
 'use strict';
 (() => {
-const byId = (id) => document.getElementById(id);
-const make = (tag, text, className) => {
-  const element = document.createElement(tag);
-  if (text !== undefined && text !== null) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-};
+{% include 'elements.js' %}
+
 const draw = (tag, attributes, text) => {
   const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -186,10 +181,7 @@ class Group {
       if (column.name === 'curve') {
         cell.textContent = 'curve';
       } else {
-        const button = make('button', column.title);
-        button.type = 'button';
-        button.addEventListener('click', () => this.sort(column));
-        cell.append(button);
+        cell.append(headButton(column.title, () => this.sort(column)));
         if (this.sorted.name === column.name) cell.setAttribute('aria-sort', this.sorted.up ? 'ascending' : 'descending');
       }
       line.append(cell);

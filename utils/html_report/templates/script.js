@@ -1,17 +1,11 @@
 'use strict';
 (() => {
-const byId = (id) => document.getElementById(id);
-const make = (tag, text, className) => {
-  const element = document.createElement(tag);
-  if (text !== undefined) element.textContent = text;
-  if (className) element.className = className;
-  return element;
-};
+{% include 'elements.js' %}
 
 // Small tables: a click on a column's name sorts.
 for (const table of document.querySelectorAll('table.sortable')) {
   const heads = [...table.tHead.rows[0].cells];
-  heads.forEach((head, index) => head.addEventListener('click', () => {
+  heads.forEach((head, index) => onActivate(head.firstElementChild, () => {
     const up = head.getAttribute('aria-sort') === 'descending';
     heads.forEach((other) => other.removeAttribute('aria-sort'));
     head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
@@ -50,6 +44,7 @@ function textOf(column, row) {
   if (column.type === 'class') return column.names[value];
   if (column.type === 'classes') return value.split('|').join(', ') || 'none';
   if (value === null) return '–';
+  if (column.name === 'correct') return value ? 'yes' : 'no';
   return column.type === 'number' ? String(Number(value.toPrecision(4))) : value;
 }
 
@@ -134,15 +129,12 @@ const headRow = make('tr');
 if (hasImages) headRow.append(make('th', '', 'thumb'));
 for (const column of columns) {
   const cell = make('th', undefined, column.type === 'number' ? 'number' : '');
-  const button = make('button', column.name);
-  button.type = 'button';
-  button.addEventListener('click', () => {
+  cell.dataset.name = column.name;
+  cell.append(headButton(column.name, () => {
     const same = sorted && sorted.name === column.name;
     sorted = {name: column.name, up: same ? !sorted.up : column.type !== 'number'};
     update();
-  });
-  cell.dataset.name = column.name;
-  cell.append(button);
+  }));
   headRow.append(cell);
 }
 head.append(headRow);
@@ -153,7 +145,9 @@ for (const name of ['target', 'prediction']) {
   select.append(new Option('any', ''), ...columnByName[name].names.map((text, index) => new Option(text, index)));
 }
 if (!columnByName.correct) form.elements.right.closest('label').remove();
-for (const column of columns) if (column.type === 'number') form.elements.number.append(new Option(column.name, column.name));
+for (const column of columns) {
+  if (column.type === 'number' && column.name !== 'correct') form.elements.number.append(new Option(column.name, column.name));
+}
 if (!hasImages) form.elements.drawn.closest('label').remove();
 form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('input', update);
@@ -179,6 +173,8 @@ function show(row, rows) {
   const card = cards[row];
   const image = card && (card.querySelector('.panes') || card.querySelector('.fault'));
   byId('large-picture').replaceChildren(...(image ? [copied(image)] : []));
+  const legend = document.querySelector('main .legend');
+  byId('large-legend').replaceChildren(...(image && legend ? [copied(legend)] : []));
   const facts = make('table', undefined, 'facts');
   for (const column of columns.slice(1)) {
     const line = facts.insertRow();
@@ -207,6 +203,10 @@ function probabilities(values) {
 function step(by) {
   const row = sequence[sequence.indexOf(open) + by];
   if (row !== undefined) show(row, sequence);
+}
+
+for (const more of document.querySelectorAll('button.more')) {
+  more.addEventListener('click', () => { more.previousElementSibling.classList.add('all'); more.remove(); });
 }
 
 function activate(event) {
@@ -248,6 +248,60 @@ if (matrix) {
     const cell = event.target.dataset.c;
     if (cell) showPair(...cell.split(','));
   });
+  if (byId('matrix-unit')) byId('matrix-unit').addEventListener('change', () => writeCells(matrix, byId('matrix-unit').value));
+  for (const button of document.querySelectorAll('[data-save]')) button.addEventListener('click', () => save(matrix, button.dataset.save));
+}
+
+function writeCells(matrix, unit) {
+  for (const text of matrix.querySelectorAll('.count')) {
+    const share = text.previousElementSibling.dataset.c.split(',')[3] * 100;
+    text.dataset.count ??= text.textContent;
+    text.textContent = unit === 'count' ? text.dataset.count : share >= 9.95 || share === 0 ? share.toFixed(0) : share.toFixed(1);
+  }
+}
+
+// The matrix as a file of its own, with titles of its axes: styles of the page become attributes of the copy.
+function save(matrix, format) {
+  const copy = matrix.cloneNode(true), title = 26, size = Number(matrix.getAttribute('width')) + title;
+  const {color, backgroundColor} = getComputedStyle(document.body);
+  const parts = [...copy.querySelectorAll('rect,text')];
+  [...matrix.querySelectorAll('rect,text')].forEach((part, i) => {
+    const style = getComputedStyle(part);
+    for (const name of ['fill', 'fill-opacity', 'dominant-baseline', 'text-anchor']) parts[i].setAttribute(name, style.getPropertyValue(name));
+  });
+  const add = (tag, attributes, text) => {
+    const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.textContent = text;
+    copy[tag === 'rect' ? 'prepend' : 'append'](element);
+  };
+  add('rect', {x: -title, y: -title, width: size, height: size, fill: backgroundColor}, '');
+  const unit = byId('matrix-unit') && byId('matrix-unit').value === 'share' ? ' (percent of the true class)' : '';
+  const label = {fill: color, 'text-anchor': 'middle', 'font-size': 14};
+  add('text', {...label, x: size / 2 - title, y: -9}, `prediction${unit}`);
+  add('text', {...label, transform: `translate(-9 ${size / 2 - title}) rotate(-90)`}, 'truth');
+  for (const [name, value] of [['width', size], ['height', size], ['viewBox', `${-title} ${-title} ${size} ${size}`]]) copy.setAttribute(name, value);
+  copy.removeAttribute('style');
+  copy.removeAttribute('data-names');
+  copy.setAttribute('font-family', 'sans-serif');
+  const text = new XMLSerializer().serializeToString(copy);
+  const url = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  if (format === 'svg') { download(url, 'confusion_matrix.svg'); return; }
+  const image = new Image();
+  image.addEventListener('load', () => {
+    const canvas = make('canvas');
+    canvas.width = canvas.height = size * 3;
+    canvas.getContext('2d').drawImage(image, 0, 0, size * 3, size * 3);
+    download(canvas.toDataURL('image/png'), 'confusion_matrix.png');
+  });
+  image.src = url;
+}
+
+function download(url, name) {
+  const link = make('a');
+  link.href = url;
+  link.download = name;
+  link.click();
 }
 
 sorted = {
