@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from model.lenet import LeNet
-from scripts.dev.bench.task import CLASSES, CROP_SCALE, NORMALISATION, SIZES
+from scripts.dev.bench.task import CLASSES, CROP_SCALE, INPUT, NORMALISATION, SIZES
 
 LEARNING_RATE = 1e-3
 STRIDE = 8  # of the network and the loss over masks, so that the input is what takes time
@@ -27,6 +27,8 @@ def network(task):
         net = resnet18(num_classes=CLASSES)
     elif task.work == 'photos':
         net = nn.Sequential(Thinned(32), nn.Flatten(), nn.Linear(3 * 7 * 7, CLASSES))
+    elif task.work == 'tiny':
+        net = nn.Sequential(Thinned(STRIDE), nn.Flatten(), nn.Linear(3 * 4 * 4, CLASSES))
     else:
         net = nn.Sequential(Thinned(STRIDE), nn.Conv2d(3, CLASSES, 1))
     return net.to(task.device)
@@ -75,7 +77,7 @@ def loaders(task):
     options = {'batch_size': task.batch_size, 'num_workers': task.workers, 'pin_memory': task.device == 'cuda'}
     options['persistent_workers'] = task.workers > 0
     training = DataLoader(dataset(task, 'train'), shuffle=True, **options)
-    if task.work in ('photos', 'masks'):
+    if task.work in INPUT:
         return training, None
     return training, DataLoader(dataset(task, 'test'), **options)
 
@@ -92,6 +94,8 @@ def dataset(task, split):
     if task.work == 'photos':
         crop = transforms.RandomResizedCrop(SIZES['photos'], scale=CROP_SCALE)
         return Files(task, transforms.Compose([crop, transforms.RandomHorizontalFlip(), *usual]))
+    if task.work == 'tiny':
+        return Files(task, transforms.Compose([transforms.RandomHorizontalFlip(), *usual]))
     return Masks(task)
 
 

@@ -4,6 +4,7 @@ List files hold `picture<TAB>target` per line, paths relative to them: what Danl
 """
 
 import gzip
+import io
 import struct
 from pathlib import Path
 
@@ -30,6 +31,8 @@ def make_data(work, folder, samples, data_root=None):
         _write_mnist(folder / 'MNIST' / 'raw', samples, data_root)
     elif work == 'compute':
         _write_patterns(folder, samples, rng)
+    elif work == 'tiny':
+        _write_folders(folder, samples, rng)
     else:
         _write_files(folder, samples, rng, masks=work == 'masks')
     return folder
@@ -92,6 +95,21 @@ def _write_files(folder, samples, rng, masks):
             lines.append(f'{number:03d}.jpg\t{number % CLASSES}')
     _write_list(folder / 'train.txt', [lines[number % len(lines)] for number in range(samples)])
     _write_list(folder / 'test.txt', lines[:VALIDATION])
+
+
+def _write_folders(folder, samples, rng):
+    """Write JPEG files of CIFAR's size in a directory per class, and a list of them; DISTINCT of them differ."""
+    contents = []
+    for _ in range(DISTINCT):
+        _noise(rng, SIZES['tiny'], 1.6).save(buffer := io.BytesIO(), 'JPEG', quality=90)
+        contents.append(buffer.getvalue())
+    for split, count in (('train', samples), ('test', VALIDATION)):
+        for label in range(CLASSES):
+            (folder / split / f'class{label}').mkdir(parents=True)
+        names = [f'{split}/class{number % CLASSES}/{number:06d}.jpg' for number in range(count)]
+        for number, name in enumerate(names):
+            (folder / name).write_bytes(contents[number % DISTINCT])
+        _write_list(folder / f'{split}.txt', [f'{name}\t{number % CLASSES}' for number, name in enumerate(names)])
 
 
 def _noise(rng, size, smoothness):

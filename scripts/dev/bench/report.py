@@ -14,7 +14,8 @@ from statistics import median
 
 from scripts.dev.bench.task import cpu_cores
 
-PACKAGES = 'torch torchvision numpy pillow lightning accelerate torchkeras pytorch-ignite transformers timm'.split()
+PACKAGES = 'torch torchvision numpy pillow simplejpeg torchcodec'.split()
+PACKAGES += 'lightning accelerate torchkeras pytorch-ignite transformers timm'.split()
 DISTURBED = 0.1  # cores taken by other processes from which a measurement is in doubt
 BLUE, GREY = '#0072B2', '#999999'  # Danlu, the others; of Okabe and Ito's palette
 

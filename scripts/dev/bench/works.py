@@ -67,20 +67,32 @@ def compute(options, scratch, say):
 def read_input(options, scratch, say):
     """Pictures from files, against Pillow alone on as many cores."""
     sections, peers = {}, installed(options.peers, say)
-    titles = {'photos': 'JPEG files of 500x375, random-resized-crop to 224', 'masks': 'PNG files of 480x360 with masks'}
+    titles = {
+        'photos': 'JPEG files of 500x375, random-resized-crop to 224',
+        'masks': 'PNG files of 480x360 with masks',
+        'tiny': 'JPEG files of 32x32 in folders',
+    }
+    lengths = {'photos': options.samples, 'masks': options.samples // 6, 'tiny': options.samples * 4}
     cores = min(MAX_WORKERS, cpu_cores())
     for work, title in titles.items():
-        samples = options.samples if work == 'photos' else options.samples // 6  # they take longer
+        samples = lengths[work]
         data = make_data(work, scratch / work, samples)
         for batch_size in options.batch_size:
             common = {'work': work, 'data': str(data), 'samples': samples, 'batch_size': batch_size}
             loading = {**common, 'threads': 1, 'workers': cores}
             tasks = [Task('decoder', style, **loading) for style in ('processes', 'threads')]
             tasks += [Task('danlu', '', workers=None, **common), Task('danlu', 'threads', threads=1, **common)]
+            tasks += [Task('danlu', style, workers=None, **common) for style in styles_of(work)]
             tasks += [Task(peer, '', extras=False, **loading) for peer in peers if peer != 'timm' or work == 'photos']
             heading = f'{title}, {samples:,} per epoch, batches of {batch_size}'
             sections[heading] = run(heading, tasks, options.rounds, options, scratch, say, limit='decoder')
     return finish(sections, 'share of the speed of Pillow decoding alone (whiskers: rounds)', limit='decoder')
+
+
+def styles_of(work):
+    """Return the styles of Danlu that work on input measures besides (list of str): decoders and the cache."""
+    decoders = ['pillow', *(['torchcodec'] if find_spec('torchcodec') else [])]
+    return {'photos': [*decoders, 'cache'], 'masks': ['cache'], 'tiny': ['pillow']}[work]
 
 
 def pair(threads, common):
@@ -109,7 +121,10 @@ def run(heading, tasks, rounds, options, scratch, say, limit='bare'):
     for number, task in enumerate(tasks):
         task.scratch = str(scratch / f'{Path(task.data).name}_{task.batch_size}' / f'{number}_{task.peer}')
         task.epochs, task.device = rounds + 1, options.device
-    references = {f'/ {name}': lambda row, name=name: row['peer'] == name for name in (limit, 'danlu')}
+    # The cache of an earlier epoch is no reference.
+    references = {
+        f'/ {name}': lambda row, name=name: row['peer'] == name and row['style'] != 'cache' for name in (limit, 'danlu')
+    }
     return rows_of(race(tasks, rounds, say), references)
 
 

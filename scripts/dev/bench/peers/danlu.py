@@ -16,12 +16,19 @@ OPTIONS = {
     'photos': '--data_type list --train_list {data}/train.txt --val_list {data}/test.txt --augment standard',
     'masks': '--data_type list --train_list {data}/train.txt --val_list {data}/test.txt --task segmentation '
     '--augment flip',
+    'tiny': '--data_type folder --train_list {data}/train --val_list {data}/test --augment flip',
+}
+# Options of a style besides; of others there are none.
+STYLES = {
+    'pillow': '--decoder pillow',
+    'torchcodec': '--decoder torchcodec',
+    'cache': '--cache_dir {scratch}/cache --cache_size 256',
 }
 
 
 def train(task, turn):
     """Run Trainer.train(); for work on input its training passes alone, as the other contestants."""
-    words = OPTIONS[task.work].format(data=task.data).split()
+    words = f'{OPTIONS[task.work]} {STYLES.get(task.style, "")}'.format(data=task.data, scratch=task.scratch).split()
     words += ['--num_classes', CLASSES, '--image_size', *SIZES[task.work], '--batch_size', task.batch_size]
     words += ['--lr', LEARNING_RATE, '--epochs', task.epochs, '--device', task.device]
     words += ['--checkpoints_dir', task.scratch]

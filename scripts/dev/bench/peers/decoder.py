@@ -16,8 +16,9 @@ CHUNK = 16  # pictures per errand of a process
 
 def train(task, turn):
     """Decode all files once per epoch, by `processes` or by `threads`."""
+    decode = decode_whole if task.work == 'tiny' else decode_part
     folder = Path(task.data)
-    samples = [(path, None if task.work == 'photos' else folder / target) for path, target in read_lines(task)]
+    samples = [(path, folder / target if task.work == 'masks' else None) for path, target in read_lines(task)]
     if task.style == 'threads':
         with ThreadPoolExecutor(task.workers) as pool:
             while True:
@@ -31,7 +32,13 @@ def train(task, turn):
                 pass
 
 
-def decode(sample):
+def decode_whole(sample):
+    """Decode one picture as it is."""
+    with Image.open(sample[0]) as picture:
+        picture.load()
+
+
+def decode_part(sample):
     """Decode one picture: of a photograph a random crop brought to size, or a picture and its mask as they are."""
     path, mask = sample
     with Image.open(path) as picture:
