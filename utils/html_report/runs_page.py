@@ -15,6 +15,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.text_table import printable
 from utils.base.write_errors import wrap_write_errors
 from utils.html_report.templating import environment
+from utils.runs.results import warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_runs
 from utils.runs.run_table import NewestTests, differing_options
@@ -124,6 +125,7 @@ def run_values(run, tests, metric, options, folder):
         'seconds': rounded(run.seconds),
         'bestEpoch': best_epoch,
         'test': rounded(tests.newest(run)[1]) if run.monitor == metric else None,
+        'warning': warning_on(tests.newest(run)[0]),
         'values': {name: value for name, value in values.items() if value is not None},
         'curve': curve_points(run, metric),
         'options': {name: option_text(run.options[name]) for name in options if name in run.options},
@@ -168,7 +170,11 @@ def newest_report(run):
     """Return the path of the newest report.html of a test of best.pth (Path), or None."""
     if 'best' not in run.files:
         return None
-    reports = [path for path in (run.path / 'best').glob('*/report.html') if path.is_file()]
+    reports = [
+        path
+        for path in (run.path / 'best').glob('*/report.html')
+        if path.is_file() and any(path.parent.glob('result*.txt'))
+    ]  # else of eval.py --predict
     return max(reports, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -179,7 +179,8 @@ def _move_into_place(partial):
 def link_report(checkpoint, directory):
     """Make report.html beside best.pth, in the run's directory, a link to the newest report of a test of best.pth.
 
-    Where links are not possible (Windows without that right), it is a copy.
+    Predictions without targets (eval.py --predict), which have no result.txt, do not change it. Where links are not
+    possible (Windows without that right), it is a copy.
 
     Args:
         checkpoint: Path of the tested checkpoint; only those named best.pth have the link.
@@ -187,7 +188,8 @@ def link_report(checkpoint, directory):
     """
     directory, run = directory.resolve(), checkpoint.resolve().parent
     reports = [path for path in directory.glob('report*.html') if path.name == REPORT or _number_of(path)]
-    if checkpoint.name != 'best.pth' or not reports or not directory.is_relative_to(run):
+    is_test = checkpoint.name == 'best.pth' and any(directory.glob('result*.txt'))
+    if not is_test or not reports or not directory.is_relative_to(run):
         return
     newest = max(reports, key=lambda path: (path.name == REPORT, _number_of(path)))
     link, partial = run / REPORT, run / f'{REPORT}.partial'

@@ -52,6 +52,17 @@ def test_values_are_those_of_the_best_epoch_and_the_newest_test(maker):
     assert (run['options'], run['state']) == ({'lr': '0.01'}, 'finished')
 
 
+def test_a_test_that_does_not_give_the_recorded_values_is_marked(maker):
+    run = maker.run('lenet_a', [0.8])
+    test = maker.test(run, {'acc': 0.75})
+    ledger = maker.root / 'ledger.jsonl'
+    line = json.loads(ledger.read_text(encoding='utf-8').splitlines()[-1])
+    text = 'acc 0.8000 when saved, 0.7500 now'
+    ledger.write_text(json.dumps(line | {'verdict': 'differs', 'verdict_text': text}) + '\n', encoding='utf-8')
+    [shown] = written(maker)[0]['runs']
+    assert text in shown['warning'], test
+
+
 def test_runs_of_different_data_or_tasks_are_different_groups(maker):
     digits = [maker.run(f'digits_{i}', [0.5]) for i in range(3)]
     maker.run('noise', [0.5], task='restoration', data_type='noisy_digits')

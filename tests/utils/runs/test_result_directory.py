@@ -254,6 +254,12 @@ def test_tests_of_other_checkpoints_leave_the_report_of_the_run(tmp_path):
     assert not (tmp_path / 'report.html').exists()
 
 
+def test_predictions_without_targets_leave_the_report_of_the_run(tmp_path):
+    report_of_test(tmp_path, 'val_a', 'test')
+    report_of_test(tmp_path, 'predict_photos', 'predictions', files=('args.txt', 'report.html'))
+    assert (tmp_path / 'report.html').read_text() == 'test report.html'
+
+
 def test_without_links_the_report_is_a_copy(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(1314, 'A required privilege is not held by the client')

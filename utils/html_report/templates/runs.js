@@ -228,6 +228,10 @@ class Group {
     else cell.textContent = fixed(valueOf(run, name));
     if (name === this.metric && this.bestValue !== null && run.values[name] === this.bestValue) cell.classList.add('best');
     if (column.option) cell.title = cell.textContent;
+    if (name === 'test' && run.test !== null && run.warning) {
+      cell.append(make('small', run.warning.slice(0, 1) === '?' ? 'code changed' : 'not as recorded', 'warning'));
+      cell.title = run.warning;
+    }
     return cell;
   }
 }
