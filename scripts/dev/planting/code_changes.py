@@ -11,7 +11,15 @@ BEFORE_REPR = '    def __repr__(self):\n        return summary_of_evaluator(self
 
 def code_changes():
     """Return the Changes (list)."""
-    return [*_of_lenet(), *_of_other_models(), *_of_evaluation(), *_of_recorder(), *_of_loss_and_metrics(), *_of_data()]
+    return [
+        *_of_lenet(),
+        *_of_other_models(),
+        *_overridden_methods(),
+        *EVALUATION,
+        *_of_recorder(),
+        *LOSS_AND_METRICS,
+        *DATA,
+    ]
 
 
 def _in(path, kind, run, name, old, new):
@@ -109,7 +117,7 @@ def _method(name, body):
     return _in(EVAL, 'evaluation', 'digits', f'Evaluator.{name} overridden', BEFORE_REPR, f'{body}\n{BEFORE_REPR}')
 
 
-def _of_evaluation():
+def _overridden_methods():
     step = (
         '    def step(self, batch):\n        """Mirror."""\n'
         '        return super().step((batch[0].flip(3), *batch[1:]))\n'
@@ -126,56 +134,57 @@ def _of_evaluation():
         '    def to_device(self, batch):\n        """Darken."""\n        images, targets = super().to_device(batch)\n'
         '        return images - 0.05, targets\n'
     )
-    transform = 'utils/training/batch_transform.py'
     return [
         _method('step', step),
         _method('compute_loss', loss),
         _method('compute_metrics', metrics),
         _method('to_device', device),
-        _in(
-            ENGINE,
-            'evaluation',
-            'digits',
-            'Engine.to_device',
-            'return match_net_dtype(images, self.model)',
-            'return match_net_dtype(images * 1.02, self.model)',
-        ),
-        _in(
-            ENGINE,
-            'evaluation',
-            'digits',
-            'Engine.loss_count',
-            'return self.loss.count(*for_loss(',
-            'return 1 + self.loss.count(*for_loss(',
-        ),
-        _in(
-            ENGINE, 'evaluation', 'digits', 'Engine.loss_parts', "{'': (1.0, loss, self", "{'': (1.0, loss * 1.01, self"
-        ),
-        _in(
-            'utils/training/precision.py',
-            'evaluation',
-            'digits',
-            'precision.forward',
-            '        return net(images)',
-            '        return net(images).round(decimals=1)',
-        ),
-        _in(
-            transform,
-            'evaluation',
-            'digits',
-            'normalisation',
-            '[0.0], device=device).view(1, -1, 1, 1) * 255',
-            '[0.0], device=device).view(1, -1, 1, 1) * 250',
-        ),
-        _in(
-            'utils/distributed/processes.py',
-            'reductions',
-            'digits',
-            'all_reduce_evaluation',
-            '        return recorder, metrics, seen\n',
-            "        recorder.record('loss', 0.0, 10)\n        return recorder, metrics, seen\n",
-        ),
     ]
+
+
+EVALUATION = [
+    _in(
+        ENGINE,
+        'evaluation',
+        'digits',
+        'Engine.to_device',
+        'return match_net_dtype(images, self.model)',
+        'return match_net_dtype(images * 1.02, self.model)',
+    ),
+    _in(
+        ENGINE,
+        'evaluation',
+        'digits',
+        'Engine.loss_count',
+        'return self.loss.count(*for_loss(',
+        'return 1 + self.loss.count(*for_loss(',
+    ),
+    _in(ENGINE, 'evaluation', 'digits', 'Engine.loss_parts', "{'': (1.0, loss, self", "{'': (1.0, loss * 1.01, self"),
+    _in(
+        'utils/training/precision.py',
+        'evaluation',
+        'digits',
+        'precision.forward',
+        '        return net(images)',
+        '        return net(images).round(decimals=1)',
+    ),
+    _in(
+        'utils/training/batch_transform.py',
+        'evaluation',
+        'digits',
+        'normalisation',
+        '[0.0], device=device).view(1, -1, 1, 1) * 255',
+        '[0.0], device=device).view(1, -1, 1, 1) * 250',
+    ),
+    _in(
+        'utils/distributed/processes.py',
+        'reductions',
+        'digits',
+        'all_reduce_evaluation',
+        '        return recorder, metrics, seen\n',
+        "        recorder.record('loss', 0.0, 10)\n        return recorder, metrics, seen\n",
+    ),
+]
 
 
 def _recorder(name, old, new):
@@ -201,158 +210,153 @@ def _of_recorder():
     ]
 
 
-def _of_loss_and_metrics():
-    ce, matrix = 'utils/losses/classification.py', 'utils/metrics/confusion.py'
-    classes = 'utils/metrics/classification.py'
-    return [
-        _in(
-            'loss.py',
-            'loss',
-            'digits',
-            'select_loss',
-            '    weights = parse_terms(args.loss)\n',
-            '    args.label_smoothing = 0.2\n    weights = parse_terms(args.loss)\n',
-        ),
-        _in(
-            'loss.py',
-            'loss',
-            'digits',
-            'a helper of select_loss',
-            '    return chosen.from_args(args)',
-            '    args.label_smoothing = 0.1\n    return chosen.from_args(args)',
-        ),
-        _in(
-            ce,
-            'loss',
-            'digits',
-            'CrossEntropy',
-            'label_smoothing=self.label_smoothing,',
-            'label_smoothing=self.label_smoothing + 0.1,',
-        ),
-        _in(
-            'utils/losses/common.py',
-            'loss',
-            'digits',
-            'a helper: at_least_float32',
-            'bfloat16) else predictions',
-            'bfloat16) else predictions.half().float()',
-        ),
-        _in(
-            'metrics.py',
-            'metrics',
-            'digits',
-            'select_metrics',
-            '    return chosen.from_args(args)',
-            '    args.ignore_index = 3\n    return chosen.from_args(args)',
-        ),
-        _in(
-            classes,
-            'metrics',
-            'digits',
-            'accuracy',
-            '(found.hits.sum() / found.truth.sum()).item()}',
-            '(found.hits.sum() / (found.truth.sum() + 1)).item()}',
-        ),
-        _in(
-            matrix,
-            'metrics',
-            'digits',
-            'counts of the confusion matrix',
-            'predicted = predictions.max(1).indices',
-            'predicted = predictions.min(1).indices',
-        ),
-        _in(
-            'utils/metrics/segmentation.py',
-            'metrics',
-            'masks',
-            'IoU',
-            'hits / (truth + predicted - hits)',
-            'hits / (truth + predicted - hits + 1)',
-        ),
-        _in(
-            'utils/metrics/regression.py',
-            'metrics',
-            'table',
-            'RMSE',
-            "{'rmse': squared.mean().sqrt()",
-            "{'rmse': squared.mean()",
-        ),
-    ]
+LOSS_AND_METRICS = [
+    _in(
+        'loss.py',
+        'loss',
+        'digits',
+        'select_loss',
+        '    weights = parse_terms(args.loss)\n',
+        '    args.label_smoothing = 0.2\n    weights = parse_terms(args.loss)\n',
+    ),
+    _in(
+        'loss.py',
+        'loss',
+        'digits',
+        'a helper of select_loss',
+        '    return chosen.from_args(args)',
+        '    args.label_smoothing = 0.1\n    return chosen.from_args(args)',
+    ),
+    _in(
+        'utils/losses/classification.py',
+        'loss',
+        'digits',
+        'CrossEntropy',
+        'label_smoothing=self.label_smoothing,',
+        'label_smoothing=self.label_smoothing + 0.1,',
+    ),
+    _in(
+        'utils/losses/common.py',
+        'loss',
+        'digits',
+        'a helper: at_least_float32',
+        'bfloat16) else predictions',
+        'bfloat16) else predictions.half().float()',
+    ),
+    _in(
+        'metrics.py',
+        'metrics',
+        'digits',
+        'select_metrics',
+        '    return chosen.from_args(args)',
+        '    args.ignore_index = 3\n    return chosen.from_args(args)',
+    ),
+    _in(
+        'utils/metrics/classification.py',
+        'metrics',
+        'digits',
+        'accuracy',
+        '(found.hits.sum() / found.truth.sum()).item()}',
+        '(found.hits.sum() / (found.truth.sum() + 1)).item()}',
+    ),
+    _in(
+        'utils/metrics/confusion.py',
+        'metrics',
+        'digits',
+        'counts of the confusion matrix',
+        'predicted = predictions.max(1).indices',
+        'predicted = predictions.min(1).indices',
+    ),
+    _in(
+        'utils/metrics/segmentation.py',
+        'metrics',
+        'masks',
+        'IoU',
+        'hits / (truth + predicted - hits)',
+        'hits / (truth + predicted - hits + 1)',
+    ),
+    _in(
+        'utils/metrics/regression.py',
+        'metrics',
+        'table',
+        'RMSE',
+        "{'rmse': squared.mean().sqrt()",
+        "{'rmse': squared.mean()",
+    ),
+]
 
 
-def _of_data():
-    entry, loader, pictures = 'data/data_entry.py', 'data/loader.py', 'data/lists/pictures.py'
-    return [
-        _in(
-            'data/digits.py',
-            'data',
-            'digits',
-            'digits',
-            "file[f'{part}_images']).unsqueeze(1)",
-            "file[f'{part}_images']).unsqueeze(1) // 2 * 2",
-        ),
-        _in(
-            loader,
-            'data',
-            'digits',
-            'the loader',
-            'parts = [images.split(sizes)',
-            'parts = [images.roll(1, -1).split(sizes)',
-        ),
-        _in(
-            entry,
-            'data',
-            'digits',
-            'complete_args',
-            'setattr(args, name, _fitting_channels(args, name, values))',
-            'setattr(args, name, _fitting_channels(args, name, [1.1 * v for v in values]))',
-        ),
-        _in(
-            entry,
-            'data',
-            'digits',
-            'a helper of complete_args',
-            '        return list(values)\n',
-            '        return [value + 0.01 for value in values]\n',
-        ),
-        _in(
-            pictures,
-            'data',
-            'list',
-            'read_picture',
-            'np.stack([np.asarray(band) for band in bands])',
-            'np.stack([np.asarray(band) // 4 * 4 for band in bands])',
-        ),
-        _in(
-            pictures,
-            'data',
-            'list',
-            'a helper of read_picture',
-            'return picture if picture.mode == mode else',
-            "return picture.convert('L').convert(mode) if picture.mode == mode else",
-        ),
-        _in(
-            'data/lists/masks.py',
-            'data',
-            'masks',
-            'masks',
-            '                return pixels\n',
-            '                return np.roll(pixels, 1)\n',
-        ),
-        _in(
-            'data/array.py',
-            'data',
-            'table',
-            'a helper of ArrayDataset',
-            '/ np.array(args.std)',
-            '/ (np.array(args.std) + 0.01)',
-        ),
-        _in(
-            'data/list_dataset.py',
-            'data',
-            'list',
-            'ListDataset.read_target',
-            'return self.labels[index]',
-            'return self.labels[index - 1]',
-        ),
-    ]
+DATA = [
+    _in(
+        'data/digits.py',
+        'data',
+        'digits',
+        'digits',
+        "file[f'{part}_images']).unsqueeze(1)",
+        "file[f'{part}_images']).unsqueeze(1) // 2 * 2",
+    ),
+    _in(
+        'data/loader.py',
+        'data',
+        'digits',
+        'the loader',
+        'parts = [images.split(sizes)',
+        'parts = [images.roll(1, -1).split(sizes)',
+    ),
+    _in(
+        'data/data_entry.py',
+        'data',
+        'digits',
+        'complete_args',
+        'setattr(args, name, _fitting_channels(args, name, values))',
+        'setattr(args, name, _fitting_channels(args, name, [1.1 * v for v in values]))',
+    ),
+    _in(
+        'data/data_entry.py',
+        'data',
+        'digits',
+        'a helper of complete_args',
+        '        return list(values)\n',
+        '        return [value + 0.01 for value in values]\n',
+    ),
+    _in(
+        'data/lists/pictures.py',
+        'data',
+        'list',
+        'read_picture',
+        'np.stack([np.asarray(band) for band in bands])',
+        'np.stack([np.asarray(band) // 4 * 4 for band in bands])',
+    ),
+    _in(
+        'data/lists/pictures.py',
+        'data',
+        'list',
+        'a helper of read_picture',
+        'return picture if picture.mode == mode else',
+        "return picture.convert('L').convert(mode) if picture.mode == mode else",
+    ),
+    _in(
+        'data/lists/masks.py',
+        'data',
+        'masks',
+        'masks',
+        '                return pixels\n',
+        '                return np.roll(pixels, 1)\n',
+    ),
+    _in(
+        'data/array.py',
+        'data',
+        'table',
+        'a helper of ArrayDataset',
+        '/ np.array(args.std)',
+        '/ (np.array(args.std) + 0.01)',
+    ),
+    _in(
+        'data/list_dataset.py',
+        'data',
+        'list',
+        'ListDataset.read_target',
+        'return self.labels[index]',
+        'return self.labels[index - 1]',
+    ),
+]
