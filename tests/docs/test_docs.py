@@ -172,7 +172,7 @@ LONG = (
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
     *('README: Your own images', 'recipes: Imbalanced classes', 'recipes: Large data'),
-    'recipes: Splitting and cross-validation',
+    *('recipes: Splitting and cross-validation', 'recipes: Export'),
 )
 
 
@@ -192,8 +192,9 @@ def check_section(section, here):
     for language, code in SECTIONS[section]:
         if code.startswith((NOT_RUN, *ELSEWHERE[len(SHELL) :])):
             continue
-        if 'timm:' in code:
-            pytest.importorskip('timm')
+        for name in ('timm:', '--format onnx', '--format safetensors'):
+            if name in code:
+                pytest.importorskip({'timm:': 'timm', '--format onnx': 'onnxscript'}.get(name, 'safetensors'))
         if language == 'bash':
             for words in commands(code):
                 run_command(words)
@@ -300,6 +301,8 @@ def test_options_that_are_named_exist(path):
         known.update(*(parser._option_string_actions for parser in parsers))
     if 'scripts/split.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'split.py').split_parser()._option_string_actions}
+    if 'scripts/export.py' in path.read_text(encoding='utf-8'):
+        known |= {*load(PROJECT / 'scripts' / 'export.py').export_parser()._option_string_actions}
     if 'torchrun' in path.read_text(encoding='utf-8'):
         known |= {*get_args_parser()._option_string_actions}
     if 'scripts/test.sh' in path.read_text(encoding='utf-8'):
