@@ -19,7 +19,7 @@ from scripts.run_commands.run_code import code_line, code_today, is_by_code_toda
 from utils.base.errors import DanluError
 from utils.base.record_schema import RECORD, fault_of
 from utils.base.registry import PROJECT
-from utils.base.regular_files import open_regular
+from utils.base.regular_files import open_regular, read_regular_bytes
 from utils.base.text_table import number_text, printable, span_text, table, terminal_width
 from utils.options.given_parts import named
 from utils.provenance.code_fingerprint import (
@@ -29,7 +29,7 @@ from utils.provenance.code_fingerprint import (
     find_changes,
     find_evaluation_changes,
 )
-from utils.runs.results import ledger_tests, tests_of
+from utils.runs.results import DIFFERS, EQUAL, OUTPUTS_DIFFER, ledger_tests, tests_of
 from utils.runs.run import as_number
 from utils.runs.run_index import find_run
 from utils.runs.run_table import hidden_options
@@ -39,7 +39,7 @@ MAX_TESTS = 10  # the newest ones
 MAX_CHANGES = 12
 HASH_CHARACTERS = 12
 HOLDS, DOES_NOT_HOLD, UNKNOWN = 'yes', 'no', 'not known'
-VERDICTS = {'equal': HOLDS, 'differs': DOES_NOT_HOLD}  # of a test, see utils/provenance/earlier_values.py
+VERDICTS = {EQUAL: HOLDS, DIFFERS: DOES_NOT_HOLD, OUTPUTS_DIFFER: DOES_NOT_HOLD}
 TOLERANCE = 1e-6  # relative
 
 
@@ -160,8 +160,13 @@ def _code_text(found, test):
 
 def what_has_changed(found):
     """Return what differs from the time of a Run (list of str): code, versions, lists, files of the run."""
-    facts = {'code': _code_changes(found), 'versions': _version_changes(found), 'data': _data_changes(found),
-             'files': [f'{name} is missing' for name in (BEST, 'source.zip') if name not in found.files]}  # fmt: skip
+    facts = {
+        'code': [*_code_changes(found), *_changed_outside(found)],
+        'versions': _version_changes(found),
+        'variables': _variable_changes(found),
+        'data': _data_changes(found),
+        'files': [f'{name} is missing' for name in (BEST, 'source.zip') if name not in found.files],
+    }
     return [
         f'{name if index == 0 else "":10}  {line}' for name, lines in facts.items() for index, line in enumerate(lines)
     ]
@@ -191,7 +196,7 @@ def _code_changes(found):
 def _version_changes(found):
     """Return the packages whose versions are not those of a Run (list of str)."""
     lines = []
-    for name, then in sorted((found.recorded('versions') or {}).items()):
+    for name, then in sorted(_texts(found.recorded('versions')).items()):
         try:
             now = platform.python_version() if name == 'python' else importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -199,6 +204,35 @@ def _version_changes(found):
         if str(then).partition('+')[0] != now.partition('+')[0]:  # a record has the build of torch, +cu130
             lines.append(f'{name} {then} -> {now}')
     return lines
+
+
+def _changed_outside(found):
+    """Return the files outside the project, imported by a Run, that have changed (list of str)."""
+    lines = []
+    for path, digest in _texts(found.recorded('outside')).items():
+        try:
+            now = hashlib.sha256(read_regular_bytes(path)).hexdigest()[: len(digest)]
+        except OSError:
+            now = None
+        if now != digest:
+            lines.append(f'{path} (outside the project{", gone" if now is None else ""})')
+    return lines
+
+
+def _variable_changes(found):
+    """Return the environment variables that a Run's code reads and that have other values now (list of str)."""
+    recorded = found.recorded('variables')
+    pairs = [
+        (name, then, os.environ.get(name)) for name, then in (recorded if isinstance(recorded, dict) else {}).items()
+    ]
+    return [f'{name}: {"not set" if then is None else then} -> {"not set" if now is None else now}'
+            for name, then, now in pairs if then != now]  # fmt: skip
+
+
+def _texts(recorded):
+    """Return the texts (dict of str) among the values of a part of a record, which may be anything."""
+    recorded = recorded if isinstance(recorded, dict) else {}
+    return {name: value for name, value in recorded.items() if isinstance(value, str) and '\0' not in name}
 
 
 def _data_changes(found):

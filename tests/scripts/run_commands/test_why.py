@@ -90,7 +90,7 @@ def test_does_it_still_hold(maker, call, run):
     assert answer(call) == ['not known', 'there is no best.pth to test']
 
 
-def test_what_has_changed(maker, call, run, tmp_path):
+def test_what_has_changed(maker, call, run, tmp_path, monkeypatch):
     directory, _ = run
     (directory / 'source.zip').write_bytes(b'')
     change_record(directory, versions={})
@@ -103,6 +103,11 @@ def test_what_has_changed(maker, call, run, tmp_path):
     (directory / 'args.txt').write_text(
         '\n'.join([*lines, '--data_root=/no/such', f'--val_list={tmp_path / "val.txt"}']), encoding='utf-8'
     )
+    (tmp_path / 'beside.py').write_text('')
+    for name, value in (('CAP', '4'), ('UNSET', '1'), ('SAME', '5')):
+        monkeypatch.setenv(name, value)
+    outside = {str(tmp_path / 'beside.py'): 'e' * 16, str(tmp_path / 'gone.py'): 'e' * 16}
+    change_record(directory, outside=outside, variables={'CAP': '3', 'UNSET': None, 'SAME': '5'})
     change_record(directory, code='d' * 64, versions={'torch': '1.0', 'no-such-package': '2'},
                   components={'model': {'model.lenet.LeNet': 'e' * 64}})  # fmt: skip
     page = sections(call('why', 'lenet_exp').text)['what has changed since']
@@ -111,6 +116,10 @@ def test_what_has_changed(maker, call, run, tmp_path):
     assert [line for line in page if line.startswith('            torch 1.0 -> ')]
     assert [line for line in page if '--data_root /no/such does not exist' in line]
     written = datetime.datetime.fromtimestamp(os.stat(tmp_path / 'val.txt').st_mtime)
+    assert [line for line in page if line.endswith('beside.py (outside the project)')]
+    assert [line for line in page if line.endswith('gone.py (outside the project, gone)')]
+    assert 'variables   CAP: 3 -> 4' in page and '            UNSET: not set -> 1' in page
+    assert not [line for line in page if 'SAME' in line]
     assert any(f'val.txt was written on {written:%Y-%m-%d %H:%M}, after the start of the run' in line for line in page)
     (directory / 'source.zip').unlink()
     page = sections(call('why', 'lenet_exp').text)['what has changed since']
