@@ -7,7 +7,6 @@ from data.lists.labels import count_classes, label_names, parse_labels
 from data.lists.list_file import ErrorCollector
 from data.lists.table import feature_names, read_table
 from data.tensor_dataset import InMemory, with_channels, with_size
-from utils.base.content_hash import hash_rows, hash_text, join_hashes
 from utils.base.errors import DanluError
 from utils.tasks.tasks import task_of
 
@@ -61,7 +60,6 @@ class ArrayData(InMemory):
             faults.stop_if_any()
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))
-        self.texts = table.targets if isinstance(table.targets, list) else None
         self.source, self.lines = table.source, table.lines
         super().__init__(_inputs(args, table), targets, source=_raw_tensors(table))
         self.notes = [f'{path}: the first column counts the rows and is left out'] * table.indexed
@@ -76,11 +74,8 @@ class ArrayData(InMemory):
         return parts if self.images.dim() > 2 else {'features': parts['pictures'], 'targets': parts['targets']}
 
     def hash_samples(self, images, targets):
-        """As InMemory; labels count as they are written in the file."""
-        if self.texts is None:
-            return super().hash_samples(images, targets)
-        hashes = np.fromiter(map(hash_text, self.texts), np.uint64, len(self.texts))
-        return join_hashes(hash_rows(images.cpu().numpy()), hashes)
+        """As InMemory, for the features in the file, and the targets as they are used."""
+        return super().hash_samples(images, self.targets)
 
 
 def _inputs(args, table):

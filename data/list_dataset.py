@@ -33,7 +33,7 @@ from data.lists.pictures import (
 from data.lists.read_bytes import ReadHashes, read_bytes
 from data.lists.resizing import resize_reduced, resize_reduced_labels
 from data.lists.targets import count_label_sets, count_numbers, label_set_names, parse_label_sets, parse_numbers
-from utils.base.content_hash import hash_bytes, hash_text
+from utils.base.content_hash import hash_bytes
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
@@ -329,9 +329,10 @@ class ListDataset(Dataset):
     def read_target(self, index, part=None):
         """Return a sample's target; see `__getitem__`."""
         if self.labels is not None:
+            target = self.labels[index]
             if self.read_hashes is not None:
-                self.read_hashes.put(index, ReadHashes.TARGET, hash_text(self.listing.targets[index]))
-            return self.labels[index]
+                self.read_hashes.put(index, ReadHashes.TARGET, hash_bytes(target.numpy().tobytes()))
+            return target
         path = self.listing.target_path(index)
         content = self.read_content(path, index, ReadHashes.TARGET)
         if self.target == 'mask':

@@ -19,6 +19,7 @@ MAX_BATCHES_PER_BLOCK = 64  # more batches per block bring no further speedup
 PREFETCHED_BATCHES = 3  # batches decoded by threads in advance
 IMAGES_PER_TASK = 4
 FEATURE_DIMENSIONS = 2
+MAX_NEW_HASHES = 64  # batches
 MIN_DECODE_SECONDS = 1e-3  # per image; faster decoding is mostly Python code, which threads cannot run in parallel
 
 
@@ -41,7 +42,7 @@ class Loader:
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
         self.multiprocessing_context = None  # start method of worker processes; None: the system's default
         self.prepare = self.side_stream = self.processes = self.uses_threads = None
-        self.hashes_read = SampleHashes()
+        self.hashes_read, self.new_hashes = SampleHashes(), []
 
     def __len__(self):
         return len(self.batch_sampler)
@@ -69,7 +70,10 @@ class Loader:
 
     def contents(self):
         """Return the SampleHashes of the samples that this process has read; of data in memory, of all samples."""
-        return SampleHashes(self.dataset.dataset.sample_hashes()) if self.reads_all_at_start else self.hashes_read
+        if self.reads_all_at_start:
+            return SampleHashes(self.dataset.dataset.sample_hashes())
+        self._add_new_hashes()
+        return self.hashes_read
 
     def take_contents(self):
         """Return `contents`, and forget what was read."""
@@ -146,9 +150,16 @@ class Loader:
             yield [len(key[1])], batch
 
     def _note_hashes(self, hashes):
-        """Add the result of Batches.take_hashes to `hashes_read`."""
+        """Keep the result of Batches.take_hashes, and add those of many batches to `hashes_read` at once."""
         if hashes is not None:
-            self.hashes_read.add(*hashes)
+            self.new_hashes.append(hashes)
+            if len(self.new_hashes) == MAX_NEW_HASHES:
+                self._add_new_hashes()
+
+    def _add_new_hashes(self):
+        if self.new_hashes:
+            self.hashes_read.add(*map(np.concatenate, zip(*self.new_hashes, strict=True)))
+            self.new_hashes = []
 
     def _from_memory(self):
         """Yield (sizes, block): as many batches as fit into BLOCK_PIXELS, made as one."""

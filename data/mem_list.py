@@ -17,7 +17,7 @@ from data.lists.decoders import decoder_version
 from data.lists.list_file import random_positions
 from data.lists.read_bytes import ReadHashes
 from data.tensor_dataset import InMemory
-from utils.base.content_hash import hash_text, join_hashes
+from utils.base.content_hash import hash_rows, join_hashes
 from utils.base.machine import cpu_cores
 from utils.base.parallel_map import can_fork, parallel_call
 
@@ -110,8 +110,7 @@ class MemList(ListDataset):
         """Return the hash of each sample (utils/provenance/contents.py): uint64 array (N,)."""
         pictures, targets = self.file_hashes.astype(np.uint64).T
         if self.labels is not None:
-            texts, codes = self.listing.targets.distinct()
-            targets = np.array(list(map(hash_text, texts)), np.uint64)[codes.numpy()]
+            targets = hash_rows(self.labels.numpy())
         return np.where(pictures == 0, np.uint64(0), join_hashes(pictures, targets))
 
     def uses_processes(self):

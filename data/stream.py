@@ -26,7 +26,7 @@ from data.lists.pictures import open_picture, read_mask, read_picture, upright_s
 from data.lists.read_bytes import ReadHashes
 from data.lists.shards import find_shards, notes_of_others
 from data.samplers import shuffled
-from utils.base.content_hash import hash_bytes, hash_text
+from utils.base.content_hash import hash_bytes
 from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.base.machine import cpu_cores
@@ -227,20 +227,21 @@ class Stream(IterableDataset):
             raise DanluError(f'{shard.where(place.name)}: {error}') from None
 
     def noted(self, place, part, content):
-        """Return a sample's content (bytes or str) and put its hash into `read_hashes`; see ReadHashes.put."""
+        """Return a sample's content (bytes) and put its hash into `read_hashes`; see ReadHashes.put."""
         if self.read_hashes is not None:
-            value = hash_text(content) if isinstance(content, str) else hash_bytes(content)
-            self.read_hashes.put(place.index, part, value)
+            self.read_hashes.put(place.index, part, hash_bytes(content))
         return content
 
     def _label(self, shard, place):
-        text = to_nfc(self.noted(place, ReadHashes.TARGET, shard.label(place.target)))
+        text = to_nfc(shard.label(place.target))
         if text not in self.labels_of:
             found = label_or_fault(text, self.num_classes, self.class_names, self.ignore_index)
             if isinstance(found, str):
                 raise DanluError(found)
             self.labels_of[text] = found
-        return torch.tensor(self.labels_of[text])
+        label = torch.tensor(self.labels_of[text])
+        self.noted(place, ReadHashes.TARGET, label.numpy().tobytes())
+        return label
 
     def _mask(self, shard, place, content, part):
         data = self.noted(place, ReadHashes.TARGET, shard.mask(place.target))

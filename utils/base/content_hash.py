@@ -14,11 +14,6 @@ def hash_bytes(content):
     return crc32(content)
 
 
-def hash_text(text):
-    """Return a hash (int, 0 to 2**32 - 1) of a text."""
-    return crc32(text.encode('utf-8', 'surrogatepass'))
-
-
 def hash_rows(rows):
     """Return the hash of the bytes of each row of an array (N, ...): uint64 (N,), each less than 2**32."""
     rows = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)

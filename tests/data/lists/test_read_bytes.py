@@ -1,12 +1,14 @@
 """The bytes of samples are read once, and their hashes come with the batches."""
 
+import os
+
 import numpy as np
 import pytest
 
 from data.data_entry import select_eval_loader, select_train_loader
 from data.lists import read_bytes as module
 from data.lists.read_bytes import ReadHashes, read_bytes
-from utils.base.content_hash import hash_bytes, hash_text
+from utils.base.content_hash import hash_bytes
 from utils.base.errors import DanluError
 
 
@@ -15,7 +17,7 @@ def expected(files, lines, targets_are_files):
     hashes = []
     for line in lines:
         image, target = line.split()
-        of_target = hash_bytes((files / target).read_bytes()) if targets_are_files else hash_text(target)
+        of_target = hash_bytes((files / target).read_bytes() if targets_are_files else np.int64(target).tobytes())
         hashes.append(hash_bytes((files / image).read_bytes()) << 32 | of_target)
     return hashes
 
@@ -57,11 +59,20 @@ def test_a_decode_cache_keeps_the_hashes_of_its_source(request, files, tmp_path,
 
 
 def test_a_file_is_read_once_for_a_sample(masked, monkeypatch):
-    loader, read, read_file = select_eval_loader(masked()), [], module.read_regular_bytes
-    monkeypatch.setattr(module, 'read_regular_bytes', lambda path: read.append(path) or read_file(path))
+    loader, read, read_file = select_eval_loader(masked()), [], module.read_whole
+    monkeypatch.setattr(module, 'read_whole', lambda path: read.append(path) or read_file(path))
     monkeypatch.setattr('data.lists.pictures.regular', lambda path: pytest.fail('read again'))
     list(loader)
     assert len(read) == len({*read}) == 2 * len(loader.dataset)
+
+
+def test_a_file_is_read_to_its_end_in_several_parts(tmp_path, monkeypatch):
+    path, content, read = tmp_path / 'a', bytes(range(256)) * 9, os.read
+    path.write_bytes(content)
+    monkeypatch.setattr(module.os, 'read', lambda handle, size: read(handle, min(size, 1000)))
+    assert read_bytes(path) == content
+    path.write_bytes(b'')
+    assert read_bytes(path) == b''
 
 
 def test_a_file_that_cannot_be_read_is_an_error_without_its_path(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from utils.base.content_hash import hash_bytes, hash_rows, hash_text, join_hashes
+from utils.base.content_hash import hash_bytes, hash_rows, join_hashes
 
 
 def stored_png(seed):
@@ -39,7 +39,3 @@ def test_the_hash_of_a_sample_holds_both_and_is_never_0():
     assert join_hashes(0, 0) == 1
     joined = join_hashes(np.array([3, 0], np.uint64), np.array([5, 0], np.uint64))
     assert joined.tolist() == [3 << 32 | 5, 1]
-
-
-def test_texts_that_are_not_valid_unicode_have_a_hash():
-    assert hash_text('a\udcff') != hash_text('a')
