@@ -521,6 +521,9 @@ def _add_best_epoch(parser):
                             'not those of best.pth')
     group.add_argument('--keep_top', default=0, type=number(int, low=0), metavar='K', experiment=False,
                        help='keep top_0010.pth and the like of the K best epochs')
+    group.add_argument('--save_safetensors', action=Flag, experiment=False,
+                       help='at the end of the run, write the weights of best.pth to best.safetensors too, which other '
+                            'libraries and eval.py read; needs the package safetensors')
 
 
 def _add_checks(parser):

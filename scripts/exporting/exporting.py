@@ -19,7 +19,7 @@ from utils.base.record_schema import recorded_args
 from utils.base.text_table import number_text, table
 from utils.options.arguments import from_keywords
 from utils.runs.checkpoint import load_checkpoint
-from utils.runs.weights_file import load_weights_file, write_weights_file
+from utils.runs.weights_file import load_weights_file, metadata_of_checkpoint, write_weights_file
 from utils.tasks.target_scale import complete_target_scale
 from utils.training.batch_transform import BatchTransform
 
@@ -104,7 +104,7 @@ class Export:
 
     def verified_weights(self, path, metadata, expected):
         """Write the weights, load them into a copy of the network, and return lines (list of str)."""
-        write_weights_file(path, self.network(), metadata)
+        write_weights_file(path, self.network().state_dict(), metadata | metadata_of_checkpoint(self.checkpoint))
         weights, loaded = load_weights_file(path), copy.deepcopy(self.net)
         for value in loaded.state_dict().values():
             value.zero_()

@@ -3,6 +3,7 @@
 Imports no torch. options.py declares the options.
 """
 
+import importlib.util
 import os
 
 from utils.base import rank_env
@@ -494,6 +495,8 @@ def _check_controls(parser, args):
         parser.error('argument --min_epochs: requires --patience')
     if args.min_epochs > args.epochs:
         parser.error(f'argument --min_epochs: {args.min_epochs} is more than --epochs {args.epochs}')
+    if args.save_safetensors and importlib.util.find_spec('safetensors') is None:
+        parser.error('argument --save_safetensors: needs the package safetensors: pip install safetensors')
     for name in ('dry_run', 'find_lr'):
         if getattr(args, name) and args.resume:
             parser.error(f'argument --{name}: not with --resume; give @<run>/args.txt instead')

@@ -18,4 +18,5 @@
 - step_log: Lines in log.txt during an epoch (--log_steps)
 - summaries: repr of Trainer, Evaluator and Predictor
 - tensorboard: Hyperparameters, graphs, histograms and charts for TensorBoard
+- weights_file: Weights alone, as safetensors
 """

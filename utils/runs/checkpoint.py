@@ -29,6 +29,7 @@ from utils.options.model_source import pickle_module, type_in_source
 from utils.runs.foreign_files import describe_foreign_file
 from utils.runs.inert_objects import holds_module, load_without_classes
 from utils.runs.state_dicts import match_names, missing_batch_counters, prefix_hint, select_state_dict, state_dicts_in
+from utils.runs.weights_file import ENDING, read_metadata
 
 FORMAT = 1
 EXTRA_STATE = '_extra_state'  # end of the names of non-tensor values in a state dict
@@ -136,6 +137,8 @@ def load_checkpoint(path, trust=False, model_source=None):
         raise _damage_error(path, error) from error
     if not isinstance(loaded, dict):
         raise DanluError(f'{path} holds a {type(loaded).__name__}, not a checkpoint or state dict')
+    if str(path).endswith(ENDING) and (kept := read_metadata(path)):
+        loaded = {**kept, 'model': loaded}
     check_checkpoint(loaded, path)
     if loaded.get('format', FORMAT) not in range(1, FORMAT + 1):
         raise DanluError(f'{path} has checkpoint format {loaded["format"]}, newer than {FORMAT}: update Danlu')

@@ -19,6 +19,7 @@ from utils.distributed.fsdp import full_tensors, optimizer_state
 from utils.drawing.curves import draw_run
 from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
+from utils.runs.weights_file import ENDING, metadata_of_checkpoint, write_weights_file
 from utils.training.hooks import state_of_hooks
 
 DAMAGED_FILE = 'last.damaged.pth'
@@ -299,6 +300,25 @@ def load_best_weights(trainer):
     for net in [trainer.net] if ema is None else [trainer.net, ema.average.module]:
         load_weights(net, weights, path)
     return []
+
+
+def write_best_safetensors(trainer):
+    """Write the weights of best.pth to best.safetensors, if args.save_safetensors says so; return lines (list of str).
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    path = Path(trainer.args.model_dir, BEST)
+    if not trainer.args.save_safetensors or not processes.is_first():
+        return []
+    trainer.logger.checkpoints.finish()
+    try:
+        checkpoint = load_checkpoint(path)
+    except DanluError as error:
+        return [f'best.safetensors is not written: {error}']
+    target = path.with_suffix(ENDING)
+    write_weights_file(target, weights_of(checkpoint, path), metadata_of_checkpoint(checkpoint))
+    return [f'weights: {target}']
 
 
 def reduced_state(metrics, state, device):

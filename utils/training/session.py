@@ -56,6 +56,7 @@ from utils.training.resume import (
     remaining_batches,
     rename_damaged,
     restore_trainer,
+    write_best_safetensors,
 )
 from utils.training.run_copy import begin_copy, without_failed_copy
 from utils.training.run_messages import (
@@ -451,7 +452,7 @@ class RunSession(Hook):
 
     def after_train(self, trainer):
         """Give the network the weights of best.pth, and log the best value and, if no test follows, how to test it."""
-        for line in load_best_weights(trainer):
+        for line in [*load_best_weights(trainer), *write_best_safetensors(trainer)]:
             self.logger.print(line)
         if self.has_summary:
             self.logger.write(best_line(trainer).full)
