@@ -22,6 +22,7 @@ from types import SimpleNamespace
 
 from options import (
     get_test_result_dir,
+    parse_test_args,
     parse_test_command,
     prepare_test_args,
     save_args,
@@ -73,6 +74,7 @@ from utils.base.streams import guarded_output
 from utils.base.text_table import terminal_width
 from utils.base.write_errors import WriteError, explain_write_errors, suppress_cleanup_errors
 from utils.drawing.fonts import note_of_fonts
+from utils.evaluation.ensemble import Ensemble, check_alike, table_lines, test_ensemble, test_of
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
 from utils.evaluation.saved_outputs import Outputs, check_outputs
@@ -89,7 +91,7 @@ from utils.options.arguments import from_keywords
 from utils.options.decoders import notes_of_decoder
 from utils.options.fit import described_pictures
 from utils.options.migrations import migrate
-from utils.options.predict_options import DATA_OF_RUN, predicts
+from utils.options.predict_options import DATA_OF_RUN, predicts, single_checkpoints
 from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
@@ -349,7 +351,7 @@ class Predictor(Engine):
     def __init__(self, args, checkpoint, net=None, say=None):
         device, gpus = select_gpus(args)
         net, notes, self.check = load_network(args, checkpoint, device, 'weights', net)
-        self.epoch = checkpoint.get('epoch', 'not known')
+        self.epoch, self.members = checkpoint.get('epoch', 'not known'), []  # members: paths, of an ensemble
         for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(gpus)}']:
             say(line)
         if self.check.failure_lines and say is None:
@@ -493,17 +495,81 @@ def report_of(trainer):
     return NotebookReport(path)
 
 
-def predict_unlabelled(args, checkpoint):
-    """Predict what --predict names, write the predictions into args.result_dir, and return their number (int)."""
+def predict_unlabelled(args, checkpoint, others=()):
+    """Predict what --predict names, write the predictions into args.result_dir, and return their number (int).
+
+    Args:
+        args, checkpoint: options, and what utils.runs.checkpoint.load_checkpoint returned.
+        others: of an ensemble, see `ensemble_of`.
+    """
     if args.save_outputs:
         check_outputs(args)
     loader, walk = unlabelled_loader(args)
     set_threads(args.threads, loader.num_workers)
     if args.deterministic:
         be_deterministic()
-    predictor = Predictor(args, checkpoint, say=print)
+    predictor = ensemble_of(args, checkpoint, others, print) if others else Predictor(args, checkpoint, say=print)
     predictor.bind_transforms(loader)
     return UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None).run()
+
+
+def ensemble_of(args, checkpoint, others, say):
+    """Return the Predictor of several checkpoints, whose outputs are averaged.
+
+    Args:
+        args, checkpoint: of the first one.
+        others: options of the command line for each of the others (list of Options).
+        say: function(line).
+    """
+    predictor = Predictor(args, checkpoint, say=say)
+    nets, options = [predictor.model], [args]
+    for given in others:
+        checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
+        options.append(parse_test_args(given, recorded_args(checkpoint)))
+        check_alike(args, options[-1])
+        nets.append(Predictor(options[-1], checkpoint, say=say).model)
+    predictor.model, predictor.members = Ensemble(nets, options), [each.load_model_path for each in options]
+    return predictor
+
+
+def test_several(parts, with_ensemble):
+    """Test several checkpoints and print one table.
+
+    Args:
+        parts: options of the command line for each checkpoint (list of Options).
+        with_ensemble: also test their ensemble (bool).
+    """
+    tests = []
+    for given in parts:
+        print(f'checkpoint: {given.load_model_path}')
+        tests.append(test_of(run_command(given)))
+    lines = []
+    if with_ensemble:
+        if len({test.data for test in tests}) > 1:
+            raise DanluError(
+                '--ensemble: the checkpoints were tested on different data; give the same --val_list to all'
+            )
+        given = copy.copy(parts[0])
+        given.ensemble = True
+        own, lines = run_command(given, lambda args, checkpoint: evaluate_ensemble(args, checkpoint, parts[1:], tests))
+        tests.append(own)
+    for line in [*table_lines(tests, terminal_width()), *lines]:
+        print(line)
+    if with_ensemble:
+        print(f'results of the ensemble: {tests[-1].directory}')
+
+
+test_several.__test__ = False
+
+
+def evaluate_ensemble(args, checkpoint, others, tests):
+    """Test the ensemble of a checkpoint and others; return what utils.evaluation.ensemble.test_ensemble does."""
+    loader = select_eval_loader(args)
+    complete_target_scale(args)
+    predictor = ensemble_of(args, checkpoint, others, say=lambda line: None)
+    predictor.loss = select_loss(args).to(predictor.device)
+    predictor.bind_transforms(loader)
+    return test_ensemble(predictor, loader, select_metrics(args), getattr(dataset_of(loader), 'name', str), tests)
 
 
 def main(argv=None):
@@ -511,26 +577,45 @@ def main(argv=None):
     if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
     given = argv if isinstance(argv, Options) else parse_test_command(argv)
-    given = with_unpacked(given)
+    parts = [with_unpacked(part) for part in single_checkpoints(given)]
+    if len(parts) == 1:
+        run_command(parts[0])
+    elif predicts(given):
+        parts[0].ensemble = True
+        run_command(parts[0], partial(predict_unlabelled, others=parts[1:]))
+    else:
+        test_several(parts, given.ensemble)
+
+
+def run_command(given, work=None):
+    """Test one checkpoint, or predict by it.
+
+    Args:
+        given: Options of the command line, with one checkpoint.
+        work: function(args, checkpoint), to be done instead.
+
+    Returns:
+        the Evaluator, or what `work` returned; None after a test by other code.
+    """
     checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
     then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
     if given.code not in ('now', 'both'):
-        return
+        return None
     args = prepare_test_args(given, recorded_args(checkpoint))
     args.code = 'now'
     try:
         for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
             print(f'instead of what the checkpoint says, {line}')
         with explain_machine_errors(args):
-            if predicts(args):
-                predict_unlabelled(args, checkpoint)
-                return
+            if work is not None or predicts(args):
+                return (work or predict_unlabelled)(args, checkpoint)
             evaluator = Evaluator(args, checkpoint)
             try:
                 evaluator.eval()
             finally:
                 if then is not None and evaluator.results is not None:
                     print(*evaluator.judge.comparison(then, evaluator.results), sep='\n')
+            return evaluator
     except BaseException as error:
         if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
             with suppress_cleanup_errors(error):

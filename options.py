@@ -70,7 +70,7 @@ from utils.options.needs import (
     schedule,
 )
 from utils.options.own_parsers import add_options_to
-from utils.options.predict_options import check_code, predictable, predicts, source_name
+from utils.options.predict_options import check_code, check_several, predictable, predicts, source_name
 from utils.options.record_parser import MigratingParser, Options
 from utils.options.resuming import AUTO, LAST, locate_runs, newest_run, resumed_options, run_name
 from utils.options.validation_options import SPLIT_DATA
@@ -559,6 +559,9 @@ def add_test_args(parser):
     group.add_argument('--trust_code', needs=CODE, action=Flag, repeated=False, typed_only=True,
                        help='run the programs of --code then without asking, even if no run of yours is known to have '
                             'written them: only if you trust their author')
+    group.add_argument('--ensemble', action=Flag, repeated=False,
+                       help='with --load_model_path A B C: also test their ensemble, which averages their '
+                            'probabilities, and compare it with the best of them; with --predict: predict by it')
     group.add_argument('--tta', choices=list(dict.fromkeys(name for task in TASKS.values() for name in task.tta)),
                        help='test-time augmentation: average the probabilities over several views: flip: the image and '
                             'its mirror image; five_crop: the corners and the centre, 7/8 of each side; multiscale: '
@@ -597,6 +600,8 @@ def test_parser():
     add_common_args(parser)
     add_test_args(parser)
     for action in options_of(parser):
+        if action.dest == 'load_model_path':
+            action.nargs, action.help = '+', f'{action.help}; several are tested one after another and compared'
         if action.from_checkpoint:
             action.brief = action.brief if action.dest == 'val_list' else None
             action.help = re.sub(r' \(default: .*\)$', '', action.help) + ' (default: as in the checkpoint)'
@@ -660,7 +665,8 @@ def parse_test_command(argv=None):
         argv: list of str; default: the command line.
 
     Returns:
-        Options; load_model_path, trust_checkpoint and model_source say what to read.
+        Options; load_model_path, trust_checkpoint and model_source say what to read, other_checkpoints which further
+        checkpoints.
     """
     parser = test_parser()
     if argv is None:
@@ -668,10 +674,16 @@ def parse_test_command(argv=None):
     args = parser.parse_args(None if argv is None else list(map(str, argv)))
     if args.load_model_path is None:
         parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
-    locate_runs(parser, args)
+    located = []
+    for word in args.load_model_path:
+        args.load_model_path = word
+        locate_runs(parser, args)
+        if not os.path.isfile(args.load_model_path):
+            parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+        located.append(args.load_model_path)
+    args.load_model_path, *args.other_checkpoints = located
     check_code(parser, args)
-    if not os.path.isfile(args.load_model_path):
-        parser.error(f'argument --load_model_path: {no_checkpoint(args.load_model_path)}')
+    check_several(parser, args)
     return args
 
 
@@ -776,7 +788,7 @@ def get_test_result_dir(args):
     checkpoint = Path(args.load_model_path)
     data = 'loader' if ready_data(args) else Path(args.val_list).stem if args.val_list else args.data_type
     name = f'predict_{source_name(args.predict)}' if predicts(args) else f'val_{data}'
-    name = f'{name}_{args.save_prefix}'
+    name = f'{"ensemble_" * getattr(args, "ensemble", False)}{name}_{args.save_prefix}'
     # A checkpoint without a suffix has the name that the directory would get.
     folder = checkpoint.with_suffix('') if checkpoint.suffix else checkpoint.with_name(checkpoint.name + '_tests')
     wanted = Path(args.result_dir) if args.result_dir else folder / name

@@ -22,8 +22,9 @@ from utils.drawing.curves import resumptions
 from utils.runs.results import warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_run
-from utils.statistics.bootstrap_metrics import cell_to_float, lower_is_better, sample_quality, select_sum_metric
-from utils.statistics.significance import REPORT_RESAMPLES, bootstrap_intervals, mcnemar, paired_bootstrap
+from utils.statistics.bootstrap_metrics import cell_to_float, sample_quality, select_sum_metric
+from utils.statistics.paired_difference import paired_difference
+from utils.statistics.significance import bootstrap_intervals
 from utils.tasks.tasks import task_named
 
 MAX_RUNS = 8  # each has its own colour in the page
@@ -214,7 +215,9 @@ def _compare(sides, samples, seed):
         values[measure.name] = [float(measure.value(sums.sum(0))) if value is None else value
                                 for sums, value in zip(each, recorded, strict=True)]  # fmt: skip
         bounds[measure.name] = [tuple(_interval(sums, measure.value, seed)) for sums in each]
-        gaps[measure.name] = [_gap(measure, sides[0].test.task, (each[0], other), seed) for other in each[1:]]
+        gaps[measure.name] = [
+            paired_difference(measure, sides[0].test.task, each[0], other, seed) for other in each[1:]
+        ]
     each = [value_intervals(side.test, seed) for side in sides]
     for name in {name for of_side in each for name in of_side} - set(bounds):
         bounds[name] = [of_side.get(name, (math.nan, math.nan)) for of_side in each]
@@ -238,14 +241,3 @@ def _interval(sums, value, seed):
     """Return the confidence interval (low, high) of a metric."""
     bounds, _ = bootstrap_intervals(sums, lambda drawn: np.asarray(value(drawn))[:, None], seed)
     return bounds[0].tolist()
-
-
-def _gap(measure, task, pair, seed):
-    """Return the dict of significance.paired_bootstrap, with the p of McNemar's test for accuracy and exact match."""
-    first, other = pair
-    found = paired_bootstrap(first, other, measure.value, seed, REPORT_RESAMPLES)
-    if measure.name in ('acc', 'exact_match'):
-        changes = np.nan_to_num((other - first)[:, 0])
-        found['p'] = mcnemar(int((changes < 0).sum()), int((changes > 0).sum()))
-    better = found['gap'] < 0 if lower_is_better(measure.name, task) else found['gap'] > 0
-    return found | {'better': bool(better)}

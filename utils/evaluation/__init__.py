@@ -1,6 +1,7 @@
 """Predictions of single samples, and what a test saves of them.
 
 - columns: The columns of predictions.csv of each task
+- ensemble: several checkpoints, --ensemble
 - predictions: predictions.csv
 - saved_outputs: --save_outputs
 - tta: --tta

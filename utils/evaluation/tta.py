@@ -49,7 +49,8 @@ class AveragedViews(nn.Module):
         """Return the averaged outputs of a batch, float32 (B, ...)."""
         if not torch.is_tensor(images) or images.dim() != 4:
             raise DanluError(f'--tta {self.args.tta}: the inputs of this network are not images; leave it out')
-        return self._mean([self._outputs(*view, images.shape[-2:]) for view in VIEWS[self.args.tta](images)])
+        views = VIEWS[self.args.tta](images)
+        return mean_outputs(self.args, [self._outputs(*view, images.shape[-2:]) for view in views])
 
     def _outputs(self, view, undo, size):
         """Return the outputs of a view, float32, as if the network had seen the image itself."""
@@ -67,14 +68,18 @@ class AveragedViews(nn.Module):
         outputs = outputs.float()
         return undo(outputs) if self.task.by_pixel else outputs
 
-    def _mean(self, outputs):
-        """Return the mean of outputs (list of tensors (B, ...)) in the form of the network's outputs."""
-        outputs = torch.stack(outputs)
-        if not self.task.has_classes:
-            return outputs.mean(0)
-        if self.task.target == 'labels' or is_one_logit(self.args, outputs[0]):  # one sigmoid per class
-            return _log_mean(functional.logsigmoid(outputs)) - _log_mean(functional.logsigmoid(-outputs))
-        return _log_mean(outputs.log_softmax(2))
+
+def mean_outputs(args, outputs):
+    """Return the mean of outputs (list of tensors (B, ...)) in the form of a network's outputs, float32.
+
+    Probabilities are averaged for tasks with classes: the result are logits whose softmax or sigmoid is their mean.
+    """
+    task, outputs = task_of(args), torch.stack(outputs)
+    if not task.has_classes:
+        return outputs.mean(0)
+    if task.target == 'labels' or is_one_logit(args, outputs[0]):  # one sigmoid per class
+        return _log_mean(functional.logsigmoid(outputs)) - _log_mean(functional.logsigmoid(-outputs))
+    return _log_mean(outputs.log_softmax(2))
 
 
 def _log_mean(logs):

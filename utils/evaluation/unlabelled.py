@@ -27,6 +27,7 @@ from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
 from utils.base.text_table import number_text, table, terminal_width
 from utils.base.write_errors import explain_write_errors, wrap_write_errors
+from utils.evaluation.ensemble import member_facts
 from utils.evaluation.prediction_drawing import draw_predictions
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.saved_outputs import Outputs
@@ -253,6 +254,7 @@ class UnlabelledPass:
         git = git_state() or {'commit': None, 'changed': []}
         return {
             **checkpoint_facts(self.args, self.engine.epoch, file_hash(self.args.load_model_path)),
+            **(member_facts(self.engine.members) if self.engine.members else {}),
             'predicted': ' '.join(self.args.predict),
             'samples': str(self.count),
             'damaged': str(self.damaged_count),

@@ -4,6 +4,7 @@ Imports no torch. data/lists/unlabelled_files.py reads what is named here.
 """
 
 import argparse
+import copy
 import glob
 import os
 import re
@@ -58,6 +59,31 @@ def check_code(parser, args):
     """Refuse --predict with the code of the run, which may not know this option."""
     if predicts(args) and args.code != 'now':
         parser.error('argument --code: --predict uses the code of now; leave one of the two out')
+
+
+def single_checkpoints(given):
+    """Return the Options of a command line for each of its checkpoints (list); those of one checkpoint themselves."""
+    others = getattr(given, 'other_checkpoints', [])
+    parts = [copy.copy(given) for _ in range(1 + len(others))] if others else [given]
+    for part, path in zip(parts, [given.load_model_path, *others], strict=True):
+        part.load_model_path, part.other_checkpoints, part.ensemble = path, [], False
+    return parts
+
+
+def check_several(parser, args):
+    """Refuse options that do not suit several checkpoints, or only them."""
+    if not args.other_checkpoints:
+        if args.ensemble:
+            parser.error('argument --ensemble: needs several checkpoints: --load_model_path A B')
+        return
+    if len({args.load_model_path, *args.other_checkpoints}) <= len(args.other_checkpoints):
+        parser.error('argument --load_model_path: a checkpoint is named twice')
+    if args.code != 'now':
+        parser.error('argument --code: only with one checkpoint; name the others in tests of their own')
+    if predicts(args) and not args.ensemble:
+        parser.error('argument --predict: with several checkpoints give --ensemble, which averages them, or name one')
+    if args.result_dir and not predicts(args):
+        parser.error('argument --result_dir: each of several checkpoints has a directory of its own; leave it out')
 
 
 def check_predict(parser, args):

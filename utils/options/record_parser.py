@@ -51,6 +51,7 @@ class Options(argparse.Namespace):
         given: names (set of str) of the options that the command line and its files set.
         typed: names (set of str) of the options that somebody wrote, on the command line or into a file by hand.
         past: lines (list of str) for the log on values that are from an older record.
+        other_checkpoints: of a test, the paths behind the first one of --load_model_path (list of str), or unset.
         trained_on: of a test, the train_list of the run (str or None).
         recorded_parts: the ready-made parts of the run in the record (dict, utils.options.given_parts), or unset.
         data_faults: errors (list of str) about --data_type that count only if no loader is handed over; unset: such an
@@ -60,7 +61,7 @@ class Options(argparse.Namespace):
 
     __slots__ = (
         *('by_keywords', 'data_faults', 'given', 'keywords', 'past'),
-        *('program', 'recorded_parts', 'trained_on', 'typed', 'words'),
+        *('other_checkpoints', 'program', 'recorded_parts', 'trained_on', 'typed', 'words'),
     )
 
 

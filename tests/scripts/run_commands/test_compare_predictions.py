@@ -385,7 +385,7 @@ def test_errors_of_the_comparison_itself_are_not_called_damage(two, tmp_path, mo
     def fail(*_):
         raise error('a bug')
 
-    monkeypatch.setattr('scripts.run_commands.comparison.paired_bootstrap', fail)
+    monkeypatch.setattr('utils.statistics.paired_difference.paired_bootstrap', fail)
     monkeypatch.setattr('scripts.run_commands.compare_predictions.paired_bootstrap', fail)
     for command in ('compare', 'compare-predictions'):
         with pytest.raises(error, match='a bug'):
