@@ -445,6 +445,13 @@ def _add_run(parser):
     group.add_argument('--index', default=True, action=Flag, experiment=False,
                        help='at the end, write index.html in --checkpoints_dir: the page of all runs, as runs.py page '
                             'does (default: yes)')
+    group.add_argument('--track', choices=['mlflow', 'wandb', 'swanlab', 'trackio'], experiment=False,
+                       help='send options, values of each epoch, final values and report.html to an experiment tracker '
+                            '(pip install -r requirements-track.txt); without this option nothing is sent anywhere')
+    group.add_argument('--track_args', nargs='+', type=keyword, experiment=False,
+                       needs=option('track', within='--track mlflow'),
+                       help='for --track: project=NAME name=NAME, and other arguments of its init, such as '
+                            'mode=offline (wandb, swanlab) or tracking_uri=URI (mlflow)')
     group.add_argument('--profile', action=Flag, repeated=False,
                        help='print where the time of a step goes and how to shorten it, and write a trace')
     group.add_argument('--resume', type=run_or_path, metavar='RUN', repeated=False,
@@ -816,6 +823,11 @@ def changed_options(args):
     return [f'{name}={shown(value)}' for name, value in changed(parser_of(args), args).items()]
 
 
+def main_options(args):
+    """Return the options of a run for trackers and TensorBoard (dict): MAIN_OPTIONS, and those that differ."""
+    return {name: getattr(args, name) for name in MAIN_OPTIONS} | changed(parser_of(args), args)
+
+
 def tested_options(args, trained):
     """Return the options of a test that differ from their defaults (dict), without those found in the data.
 
@@ -843,4 +855,5 @@ def parser_of(args):
     return PARSERS[getattr(args, 'program', 'train.py')]()
 
 
+MAIN_OPTIONS = ('model_type', 'data_type', 'task', 'lr', 'batch_size', 'epochs', 'seed')
 PARSERS = {'train.py': train_parser, 'eval.py': test_parser}

@@ -69,6 +69,7 @@ from utils.training.resume import RunFinished, resume_state, set_resume_state
 from utils.training.run_copy import without_failed_copy
 from utils.training.run_messages import page_lines, summary_lines
 from utils.training.session import RunSession, drawn_samples, make_model_dir
+from utils.training.trackers import finish_trackers, trackers_of
 
 
 class Trainer(ReplaceableParts, Engine):
@@ -146,6 +147,7 @@ class Trainer(ReplaceableParts, Engine):
         if processes.rank():  # rank 0 draws as a single process would; other ranks need other random numbers
             seed_everything(mix_seed(args.seed, processes.rank()))
         self.session.open(notes)
+        self.hooks += trackers_of(args)
         remember_build(self)
 
     def build_data(self, args, parts):
@@ -409,6 +411,8 @@ def main(argv=None):
     if args is None or rank_env.rank_info().rank:
         return
     report = test_best_epoch(args, trainer) if args.report else None
+    if trainer is not None:
+        finish_trackers(trainer, report)
     index = write_index(args.checkpoints_dir) if args.index else None
     lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))

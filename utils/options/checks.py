@@ -5,6 +5,7 @@ Imports no torch. options.py declares the options.
 
 import importlib.util
 import os
+from importlib.util import find_spec
 
 from utils.base import rank_env
 from utils.base.errors import DanluError
@@ -83,6 +84,7 @@ def checked(parser, args):
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
         _check_controls(parser, args)
+        _check_tracker(parser, args)
     return args
 
 
@@ -502,6 +504,12 @@ def _check_controls(parser, args):
             parser.error(f'argument --{name}: not with --resume; give @<run>/args.txt instead')
     if args.dry_run and args.find_lr:
         parser.error('argument --find_lr: not with --dry_run; leave one of the two out')
+
+
+def _check_tracker(parser, args):
+    """Refuse --track if its package is not installed."""
+    if args.track and find_spec(args.track) is None:
+        parser.error(f'argument --track: {args.track} is not installed: pip install {args.track}')
 
 
 def no_checkpoint(path):

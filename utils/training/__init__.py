@@ -33,4 +33,5 @@
 - run_copy: --as
 - run_messages: the messages of a run
 - session: directory, log, record, checkpoints and signals of a run
+- trackers: --track: hooks that send a run to MLflow, Weights & Biases, SwanLab or Trackio
 """

@@ -41,6 +41,13 @@ class Hook:
     def after_train(self, trainer):
         """Called when the last epoch is done, but not after an interruption or an error."""
 
+    def after_error(self, trainer, error):
+        """Called when an interruption or an error ends train(), before the run's log is closed.
+
+        Args:
+            error: the exception, which is raised afterwards.
+        """
+
     def state_dict(self):
         """Return the hook's state for last.pth: dict of tensors and plain values."""
         return {}

@@ -275,6 +275,8 @@ class RunSession(Hook):
                 yield
             except BaseException as error:
                 self._log_end(error)
+                with suppress_cleanup_errors(error):
+                    self.trainer.call_hooks('after_error', error)
                 raise
         self.curves.show(self.logger)
 

@@ -21,7 +21,11 @@ NEEDING = [
     if action.needs
 ]
 VALUES = ('0.5', '3', 'fsdp', 'none')  # one of these is a value that an option takes
-OWN_VALUES = {'palette': '#000000 #ffffff', 'lr_min': '1e-5'}  # where it has to be more than a value of the type
+OWN_VALUES = {
+    'palette': '#000000 #ffffff',
+    'lr_min': '1e-5',
+    'track_args': 'project=birds',
+}  # where it has to be more than a value of the type
 LISTS = '--data_type list --train_list LIST --val_list LIST'
 # Refused by other checks: words, and the option that the message names.
 REFUSED = [

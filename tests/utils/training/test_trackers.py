@@ -1,0 +1,158 @@
+"""--track: what trackers get of a run, and what a run does without them."""
+
+import pytest
+
+import train
+from options import parse_train_args
+from utils.options import checks
+from utils.training import trackers
+from utils.training.hooks import Hook
+from utils.training.trackers import FAILED, FINISHED, KILLED, Tracker
+
+SHORT = ('--model_type', 'mlp', '--batch_size', 500, '--device', 'cpu')
+
+
+class ListTracker(Tracker):
+    """Keeps what it is sent."""
+
+    sent = []
+    fault = None
+
+    def start(self, options):
+        self.sent.append(('start', self.entry, self.project, self.name, options))
+        self.entry = self.entry or f'entry of {self.name}'
+
+    def log(self, values, step):
+        if self.fault:
+            raise self.fault
+        self.sent.append(('log', step, values))
+
+    def log_page(self, path):
+        self.sent.append(('page', path))
+
+    def end(self, status):
+        self.sent.append(('end', status))
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Return the list of what --track mlflow sends in this process, to a ListTracker."""
+    monkeypatch.setitem(trackers.TRACKERS, 'mlflow', ListTracker)
+    monkeypatch.setattr(checks, 'find_spec', lambda name: True)
+    monkeypatch.setattr(ListTracker, 'sent', [])
+    return ListTracker.sent
+
+
+def test_a_tracker_gets_options_values_final_values_and_the_page(sent, train_here, history_of, list_data, tmp_path):
+    words = [*list_data, '--epochs', 2, '--num_workers', 0, '--checkpoints_dir', tmp_path]
+    run = train_here(*words, '--report', '--track', 'mlflow', '--track_args', 'project=birds', 'name=first')
+    start, first, second, best, test, page, end = sent
+    assert start[:4] == ('start', None, 'birds', 'first')
+    assert (start[4]['batch_size'], start[4]['model_type'], start[4]['epochs']) == (8, 'lenet', 2)
+    rows = history_of(run)
+    for (_, step, values), row in zip((first, second), rows, strict=True):
+        assert step == int(row['epoch'])
+        assert {name: str(value) for name, value in values.items()} == {k: v for k, v in row.items() if k != 'epoch'}
+    assert best[2]['best/val_acc'] == max(float(row['val/acc']) for row in rows)
+    assert test[2]['test/acc'] == best[2]['best/val_acc'] and not any('acc_class' in name for name in test[2])
+    assert page[1].samefile(run.directory / 'report.html')
+    assert end == ('end', FINISHED)
+
+
+def test_a_resumed_run_goes_on_in_its_entry_and_a_copy_has_its_own(sent, train_here, tmp_path):
+    words = [*SHORT, '--epochs', 1, '--track', 'mlflow', '--checkpoints_dir', tmp_path]
+    run = train_here(*words)
+    train_here('--resume', run.directory, '--epochs', 2)
+    train_here('--resume', run.directory / 'last.pth', '--as', 'copy', '--epochs', 3)
+    starts = [each[1] for each in sent if each[0] == 'start']
+    assert starts == [None, 'entry of mlp_exp', None]
+    assert [each[1] for each in sent if each[0] == 'log' and 'train/loss' in each[2]] == [1, 2, 3]
+
+
+def test_a_tracker_that_fails_stops_and_the_run_goes_on(sent, train_here, monkeypatch, tmp_path):
+    monkeypatch.setattr(ListTracker, 'fault', ConnectionError('no route\nto host'))
+    run = train_here(*SHORT, '--epochs', 2, '--track', 'mlflow', '--checkpoints_dir', tmp_path)
+    lines = [line for line in run.stdout.splitlines() if 'mlflow stops' in line]
+    assert lines == ['mlflow stops: no route; the run continues']
+    assert [each[0] for each in sent] == ['start'] and 'best.pth' in run.files
+
+
+def test_a_tracker_that_does_not_start_ends_the_run_before_the_first_step(sent, train_here, monkeypatch, tmp_path):
+    monkeypatch.setattr(ListTracker, 'start', lambda self, options: 1 / 0)
+    with pytest.raises(Exception, match='--track mlflow: division by zero'):
+        train_here(*SHORT, '--track', 'mlflow', '--checkpoints_dir', tmp_path)
+
+
+@pytest.mark.parametrize(('error', 'status'), [(ValueError('x'), FAILED), (KeyboardInterrupt(), KILLED)])
+def test_an_entry_says_that_its_run_failed_or_was_stopped(sent, monkeypatch, tmp_path, error, status):
+    class Fails(Hook):
+        def after_step(self, trainer, images, predictions, targets):
+            raise error
+
+    words = [*SHORT, '--track', 'mlflow', '--checkpoints_dir', tmp_path]
+    trainer = train.Trainer(parse_train_args(words))
+    trainer.hooks.append(Fails())
+    with pytest.raises(type(error)):
+        trainer.train()
+    assert sent[-1] == ('end', status)
+
+
+def test_without_the_option_there_is_no_tracker(tmp_path):
+    trainer = train.Trainer(parse_train_args([*SHORT, '--checkpoints_dir', tmp_path]))
+    trainer.close()
+    assert trainer.hooks == []
+
+
+def test_a_package_that_is_missing_is_a_usage_error(monkeypatch, capsys):
+    monkeypatch.setattr(checks, 'find_spec', lambda name: None)
+    with pytest.raises(SystemExit) as ended:
+        parse_train_args(['--track', 'wandb'])
+    assert ended.value.code == 2
+    assert 'wandb is not installed: pip install wandb' in capsys.readouterr().err
+
+
+@pytest.mark.slow('imports MLflow, which makes a database')
+def test_mlflow_has_the_run_and_its_resumption_in_one_entry(run_program, history_of, list_data, tmp_path):
+    mlflow = pytest.importorskip('mlflow')
+    words = [*list_data, '--num_workers', 0, '--device', 'cpu', '--epochs', 2, '--report', '--track', 'mlflow']
+    done = run_program('train.py', *words, '--checkpoints_dir', tmp_path)
+    assert done.code == 0, done.stderr
+    [run] = [path.parent for path in tmp_path.glob('*/history.csv')]
+    done = run_program('train.py', '--resume', run, '--epochs', 3, '--report')
+    assert done.code == 0, done.stderr
+    client = mlflow.MlflowClient(f'sqlite:///{tmp_path / "mlflow.db"}')
+    experiment = client.get_experiment_by_name('danlu')
+    [entry] = client.search_runs([experiment.experiment_id])
+    assert (entry.info.status, entry.info.run_name) == ('FINISHED', run.name)
+    assert entry.data.params['batch_size'] == '8'
+    points = client.get_metric_history(entry.info.run_id, 'val/acc')
+    assert [point.step for point in points] == [1, 2, 3]
+    with open(run / 'history.csv', encoding='utf-8') as file:
+        column = file.readline().strip().split(',').index('val/acc')
+        assert [point.value for point in points] == [float(line.split(',')[column]) for line in file]
+    assert [each.path for each in client.list_artifacts(entry.info.run_id)] == ['report.html']
+
+
+@pytest.mark.slow('imports the tracker')
+@pytest.mark.parametrize('name', ['wandb', 'swanlab'])
+def test_offline_trackers_keep_the_run_in_its_directory(run_program, list_data, tmp_path, name):
+    pytest.importorskip(name)
+    words = [
+        *list_data,
+        '--num_workers',
+        0,
+        '--device',
+        'cpu',
+        '--epochs',
+        2,
+        '--report',
+        '--checkpoints_dir',
+        tmp_path,
+    ]
+    done = run_program('train.py', *words, '--track', name, '--track_args', 'mode=offline', 'project=birds')
+    assert done.code == 0, done.stderr
+    assert f'{name} stops' not in done.stdout
+    [folder] = tmp_path.glob(f'*/{name}')
+    kept = b''.join(path.read_bytes() for path in folder.rglob('*') if path.is_file())
+    for word in (b'val/acc', b'test/acc', b'best/val_acc', b'batch_size', b'report'):
+        assert word in kept, word
