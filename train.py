@@ -273,6 +273,7 @@ class Trainer(ReplaceableParts, Engine):
 
         def keep_first(start, images, predictions, targets):
             if start == 0:
+                self.session.fingerprints.note_inputs(images)
                 self.session.save_pictures(drawn_samples(images, predictions, targets), 'val', epoch)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')

@@ -10,7 +10,9 @@
 - entry_points: The classes and functions that a run was built from
 - environment: Versions, machine, settings, git state
 - kept_code: The code that tests ran with, one archive for each version
+- layer_outputs: What each layer of a network gives, and the first layer that gives something else
 - output_fingerprint: Outputs of a network for a fixed input, saved in each checkpoint
+- probe_samples: Inputs of the validation, stored as a probe
 - project_source: The source files of the project, and their archive
 - record: env.txt, source.zip and record.json
 - recorded_code: eval.py --code then and both

@@ -24,7 +24,7 @@ from utils.provenance.causes import (
     option_causes,
 )
 from utils.provenance.code_fingerprint import Source, find_changes, find_evaluation_changes
-from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs
+from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs, describe_probe
 from utils.provenance.record import open_archive
 from utils.runs.checkpoint import MisfitError
 
@@ -104,11 +104,13 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
     changes = find_code_changes(checkpoint, then, args) if differs or use == 'test' else []
     failures = []
     if differs:
-        failures = [f'this checkpoint no longer gives the outputs it was saved with: {differs}']
+        told, _, layer = differs.partition('\n')
+        failures = [f'this checkpoint no longer gives the outputs it was saved with: {told}', *filter(None, [layer])]
         causes = _network_causes(checkpoint, then, changes, args, net)
         failures += [f'  {line}' for line in describe_causes(causes)]
         failures += command_then(record, then, path)
-    outputs = f'differ: {differs}' if differs else f'not compared: {unknown}' if unknown else SAME_OUTPUTS
+    outputs = f'not compared: {unknown}' if unknown else f'{SAME_OUTPUTS} ({describe_probe(checkpoint["fingerprint"])})'
+    outputs = f'differ: {differs}'.replace('\n', '; ') if differs else outputs
     notes = []
     if unknown and 'format' in checkpoint and use != 'test':  # else it is a state dict
         notes = [f'not known whether this checkpoint still gives the outputs it was saved with: {unknown}']

@@ -5,7 +5,8 @@ a norm has no parameters but changes the outputs. Comparing outputs detects ever
 
 The standard probe is noise with standard deviation 1, like normalised images and features, in the input size of the
 run. RULE numbers the way the noise is made and never changes its meaning. For a network with other inputs, override
-Trainer.probe; the checkpoint then stores that probe.
+Trainer.probe; the checkpoint then stores that probe. From the first validation on, a few of its inputs are a second
+probe (utils/provenance/probe_samples.py), and the layers are recorded (utils/provenance/layer_outputs.py).
 
 On one machine the outputs are bit-identical. Other devices, thread counts, memory layouts and versions of torch changed
 them by up to 1e-6 of the largest output; ReLU instead of LeakyReLU(0.01) by 4e-3 or more, eps 1e-3 instead of 1e-5 in
@@ -14,7 +15,7 @@ trained batch norms by 8e-3, another padding mode by 1e-2. TOLERANCE lies betwee
 
 import math
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 
 import numpy as np
@@ -25,6 +26,8 @@ from utils.base.nested import map_nested
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed.fsdp import is_sharded
 from utils.logger import TimeBudget
+from utils.provenance.layer_outputs import LayerLog, first_difference
+from utils.provenance.probe_samples import restore_samples, select_samples
 from utils.runs.checkpoint import unwrap_model
 
 RULE = 1
@@ -52,7 +55,13 @@ class OutputFingerprinter:
     def __init__(self, trainer):
         # A reference cycle would keep worker processes alive until they time out.
         self.trainer, self.time_budget = weakref.proxy(trainer), TimeBudget(TIME_SHARE)
-        self.probe = self.stored_probe = self.why_impossible = None
+        self.probe = self.stored_probe = self.why_impossible = self.samples = None
+
+    def note_inputs(self, inputs):
+        """Take a few inputs of the validation for the probe, once in a run; inputs: as Engine.step returns them."""
+        # Not of a sharded network, whose processes would have to agree on whether their own inputs can be stored.
+        if self.samples is None and self.why_impossible is None and not is_sharded(self.trainer.net):
+            self.samples = select_samples(inputs)
 
     def add_to(self, states):
         """Add `fingerprint` (dict or None) to the states (dict from a name to a dict) that are about to be saved.
@@ -76,7 +85,7 @@ class OutputFingerprinter:
             with self.trainer.eval_weights():
                 if self.probe is None:
                     self._select_probe(net)
-                outputs = probe_outputs(net, self.probe)
+                found = {**answers(net, self.probe), 'samples': self._sample_answers(net)}
         except Exception as error:  # a user's network may raise anything; training continues
             self.why_impossible = failure_reason(error)
             self.trainer.logger.print(
@@ -84,7 +93,23 @@ class OutputFingerprinter:
                 f'{self.why_impossible}. If the network takes other inputs, override Trainer.probe'
             )
             return None
-        return {'rule': RULE, 'probe': self.stored_probe, 'device': self.trainer.device.type, 'outputs': outputs}
+        return {'rule': RULE, 'probe': self.stored_probe, 'device': self.trainer.device.type, **found}
+
+    def _sample_answers(self, net):
+        """Return the `answers` for the samples of the validation (dict, with the samples), or None without samples."""
+        if self.samples is None or 'shape' not in self.stored_probe:
+            return None
+        inputs = restore_samples(self.samples)
+        if list(inputs.shape[1:]) != self.stored_probe['shape'][1:]:
+            return None
+        try:
+            return {**self.samples, **answers(net, inputs)}
+        except Exception as error:  # of a network whose Trainer.step changes the inputs
+            self.samples = None
+            self.trainer.logger.print(
+                f'checkpoints have no outputs for samples of the validation: {failure_reason(error)}'
+            )
+            return None
 
     def _select_probe(self, net):
         """Select the probe, once, and check that the network is deterministic."""
@@ -104,6 +129,15 @@ class OutputFingerprinter:
         self.probe = probe
 
 
+def answers(net, probe):
+    """Return the outputs of a network for a probe, and the statistics of its layers (dict): see `probe_outputs`."""
+    log = LayerLog()
+    try:
+        return {'outputs': probe_outputs(net, probe, log=log), 'layers': log.record()}
+    except Exception:  # of a network whose modules take no hooks, as those of TorchScript; or of the network itself
+        return {'outputs': probe_outputs(net, probe), 'layers': None}
+
+
 def standard_probe(args):
     """Return the probe for the input size in the options, float32 (2, C, H, W) or (2, F), or None."""
     if not args.channels or args.image_size is None:
@@ -120,13 +154,14 @@ def probe_noise(shape):
     return torch.from_numpy(((2 * draws - 1) * math.sqrt(3)).astype(np.float32))
 
 
-def probe_outputs(net, probe, twice=False):
+def probe_outputs(net, probe, twice=False, log=None):
     """Return the outputs of a network in eval mode and float32; the state of the network does not change.
 
     Args:
         net: nn.Module on its device, not wrapped.
         probe: tensor, tuple or list of arguments, or dict of keyword arguments, on any device.
         twice: evaluate twice and return two results.
+        log: LayerLog that records the layers, or None.
 
     Returns:
         dict from a name to {'shape': list of int, 'values': float32 (n,) on the CPU} for each tensor of the output. The
@@ -140,7 +175,9 @@ def probe_outputs(net, probe, twice=False):
     probe = nested_to_device(probe, device)
     words = probe if isinstance(probe, dict) else {}
     places = probe if isinstance(probe, list | tuple) else () if words else (probe,)
-    with preserve_state(net), in_float32(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+    exact = torch.no_grad(), torch.autocast(device.type, enabled=False)
+    layers = nullcontext() if log is None else log.recording(net)
+    with preserve_state(net), in_float32(), exact[0], exact[1], layers:
         found = [summarize_output(net(*places, **words)) for _ in range(1 + twice)]
     return found if twice else found[0]
 
@@ -188,6 +225,8 @@ def output_difference(then, now):
 def compare_outputs(net, fingerprint):
     """Return how the outputs of a network differ from the fingerprint of a checkpoint (str), or None if they agree.
 
+    The text is a line on the outputs and, if the layers were recorded, one on the first layer that differs.
+
     Args:
         net: nn.Module on its device, wrapped or not.
         fingerprint: value in the checkpoint, or None.
@@ -206,9 +245,30 @@ def compare_outputs(net, fingerprint):
         if math.prod(kept.get('shape', ())) > MAX_NOISE_VALUES:
             raise NoFingerprintError(f'its probe has more than {MAX_NOISE_VALUES:,} values')
         probe = probe_noise(kept['shape']) if 'shape' in kept else kept['inputs']
-        return output_difference(fingerprint['outputs'], probe_outputs(unwrap_model(net), probe))
+        if told := _difference(net, probe, fingerprint):
+            return told
+        samples = fingerprint.get('samples')
+        return samples and _difference(net, restore_samples(samples), samples, ', for samples of the validation')
     except Exception as error:  # a changed network or an invalid fingerprint may raise anything
         raise NoFingerprintError(failure_reason(error)) from error
+
+
+def _difference(net, probe, then, where=''):
+    """Return how the `answers` of a network for a probe differ from recorded ones (str), or None."""
+    now = answers(unwrap_model(net), probe)
+    told = output_difference(then['outputs'], now['outputs'])
+    if told is None:
+        return None
+    layer = first_difference(then['layers'], now['layers'], TOLERANCE) if then.get('layers') else None
+    return f'{told}{where}' + (f'\nfirst difference: {layer}' if layer else '')
+
+
+def describe_probe(fingerprint):
+    """Return what a fingerprint (dict) was computed for (str): '2 inputs of noise, 4 samples of the validation'."""
+    shape = fingerprint['probe'].get('shape')
+    told = f'{shape[0]} inputs of noise' if shape else 'the inputs of Trainer.probe'
+    samples = fingerprint.get('samples')
+    return f'{told}, {len(samples["pixels"])} samples of the validation' if samples else told
 
 
 def failure_reason(error):

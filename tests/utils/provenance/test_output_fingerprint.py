@@ -19,6 +19,7 @@ from utils.provenance.output_fingerprint import (
     MOMENT_COUNT,
     NoFingerprintError,
     compare_outputs,
+    describe_probe,
     in_float32,
     output_difference,
     preserve_state,
@@ -328,13 +329,13 @@ class Few:
             yield images, torch.arange(6) % 5
 
 
-def trainer_of(folder, cls=Trainer, model=None, **options):
+def trainer_of(folder, cls=Trainer, model=None, val_loader=None, **options):
     torch.manual_seed(1)
     args = train_args(
         **{'checkpoints_dir': folder, 'device': 'cpu', 'epochs': 2, 'num_classes': 5, 'channels': 3} | options,
         **{'image_size': [16, 12], 'batch_size': 6, 'mean': [0, 0, 0], 'std': [1, 1, 1]},
     )
-    return cls(args, model=Net() if model is None else model, train_loader=Few(), val_loader=Few())
+    return cls(args, model=Net() if model is None else model, train_loader=Few(), val_loader=val_loader or Few())
 
 
 def checkpoints_of(trainer):
@@ -359,6 +360,39 @@ def test_each_checkpoint_holds_what_its_weights_answer(ema, tmp_path):
     if ema:
         assert compare_outputs(with_weights(found['last.pth']['model']), found['last.pth']['fingerprint'])
     assert 'without output fingerprint' not in said_by(trainer)
+
+
+class Bright(Few):
+    """A loader whose pictures have larger values than noise."""
+
+    def __iter__(self):
+        return ((5 * images, targets) for images, targets in super().__iter__())
+
+
+class Clipping(Net):
+    """A network that clips what noise does not reach."""
+
+    def forward(self, images):
+        return super().forward(images.clamp(max=2.0))
+
+
+def test_samples_of_the_validation_show_what_noise_does_not(tmp_path):
+    trainer = trainer_of(tmp_path, val_loader=Bright())
+    trainer.train()
+    state = checkpoints_of(trainer)['best.pth']
+    samples = state['fingerprint']['samples']
+    assert samples['pixels'].shape == (4, 3, 16, 12)
+    assert describe_probe(state['fingerprint']) == '2 inputs of noise, 4 samples of the validation'
+    assert compare_outputs(with_weights(state['model']), state['fingerprint']) is None
+    clipping = Clipping()
+    clipping.load_state_dict(state['model'])
+    told, layer = compare_outputs(clipping, state['fingerprint']).splitlines()
+    assert told.startswith('largest difference ')
+    assert told.endswith(', for samples of the validation')
+    assert layer == 'first difference: the input of first (Conv2d)'
+    older = {name: value for name, value in state['fingerprint'].items() if name not in ('samples', 'layers')}
+    assert compare_outputs(clipping, older) is None, 'noise alone does not show it'
+    assert describe_probe(older) == '2 inputs of noise'
 
 
 def test_training_goes_the_same_way_with_and_without_it(tmp_path, monkeypatch):

@@ -88,7 +88,9 @@ def about_change(stdout):
 
 def test_a_test_by_unchanged_code_says_nothing(run_then):
     assert about_change(run_then.stdout) == []
-    assert head_of(run_then.best, 'val_digits_exp')['outputs for the probe'] == 'as when saved'
+    assert head_of(run_then.best, 'val_digits_exp')['outputs for the probe'].startswith(
+        'as when saved (2 inputs of noise'
+    )
 
 
 def test_a_changed_comment_gives_no_line(run_then, start, tmp_path):
@@ -119,7 +121,8 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     largest, scale = re.search(r': largest difference ([\d.]+), largest output ([\d.]+)$', said).groups()
     assert 0.001 < float(largest) < float(scale)
     at = lines.index(said)
-    assert lines[at + 1] == f'  {LENET}: LeNet (model)'
+    assert lines[at + 1] == 'first difference: features.1 (ReLU -> GELU)'
+    assert lines[at + 2] == f'  {LENET}: LeNet (model)'
     assert '    -            nn.ReLU(inplace=True),' in lines
     assert '    +            nn.GELU(),' in lines
     command = f'python eval.py --load_model_path {shlex.quote(str(run_then.best))} --code then'
@@ -132,12 +135,11 @@ def test_a_changed_activation_is_named_and_the_old_code_gives_the_old_result(run
     archive = run_then.best.with_name('source.zip')
     assert head['code'] == f"the run's own, {archive} ({hashlib.sha256(archive.read_bytes()).hexdigest()})"
     assert head['command'].startswith(f'python {project}/eval.py --load_model_path {run_then.best} --code both')
-    assert head['outputs for the probe'] == 'as when saved'
+    assert head['outputs for the probe'].startswith('as when saved (2 inputs of noise')
     head = head_of(run_then.best, 'val_digits_gelu')
     assert 'code' not in head
-    assert head['outputs for the probe'] == said.replace(
-        'this checkpoint no longer gives the outputs it was saved with', 'differ'
-    )
+    told = said.replace('this checkpoint no longer gives the outputs it was saved with', 'differ')
+    assert head['outputs for the probe'] == f'{told}; {lines[at + 1]}'
     rows = {line.split()[0]: line.split()[1:] for line in lines[-9:-1]}
     assert rows['then'] == ['now', 'difference']
     then, now = (float(rows['loss'][column]) for column in (0, 1))
@@ -210,7 +212,7 @@ def test_changed_values_are_said_first_with_the_code_that_has_changed(run_then, 
     head = head_of(run_then.best, 'val_digits_half')
     assert head['verdict'] == 'differs'
     assert head['changed since'].startswith('utils/training/engine.py: evaluate (evaluation); ')
-    assert head['outputs for the probe'] == 'as when saved'
+    assert head['outputs for the probe'].startswith('as when saved (2 inputs of noise')
 
 
 def test_weights_that_no_longer_fit_name_the_changed_block_and_the_code_of_the_run(run_then, start, tmp_path):
