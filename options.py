@@ -411,6 +411,10 @@ def _add_network(parser):
     group.add_argument('--pretrained', action=Flag,
                        brief='start from pretrained weights of torchvision or timm (a download)',
                        help='start from pretrained weights that torchvision or timm downloads')
+    group.add_argument('--pretrained_dir', type=existing_path, metavar='DIR', needs=option('pretrained'),
+                       experiment=False,
+                       help='directory with the files of pretrained weights, read instead of downloading them; a '
+                            'missing file is named with its size and address')
     group.add_argument('--pretrained_config', default=True, before=False, concerns=is_pretrained, action=Flag,
                        help='with --pretrained: take --mean, --std, --interpolation and --crop_share from the '
                             'configuration of the weights, where these options are not given (default: yes)')

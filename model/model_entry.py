@@ -24,6 +24,7 @@ from torch import nn
 from model.argument_ranges import ArgumentError
 from model.fitting import refuse_unfitting
 from model.parameter_memory import refuse_too_large, size_options_text
+from model.pretrained import pretrained_directory, timm_weights_option
 from utils.base.errors import DanluError
 from utils.base.machine import select_gpus
 from utils.base.registry import load_entry
@@ -85,6 +86,8 @@ def select_model(args):
     if colon and args.model_type not in MODELS and not by_source:
         entry = load_entry(LIBRARIES, library + colon, 'library of models')
         refuse_unfitting(args.model_type, entry, args, MODELS)
+        if library == 'timm' and args.pretrained and getattr(args, 'pretrained_dir', None):
+            given |= timm_weights_option(args.pretrained_dir, name)
         return scale_outputs(_build_checked(lambda: entry(name, args.task, **offered, **given), args, outputs), args)
     if by_source:
         entry = class_of_source(args.model_type, args.model_source)
@@ -110,7 +113,7 @@ def select_model(args):
 
 def _build_checked(build, args, outputs):
     """Return the model (nn.Module) from `build()`; errors that its arguments cause become a DanluError of one line."""
-    with explain_construction_errors(args):
+    with explain_construction_errors(args), pretrained_directory(getattr(args, 'pretrained_dir', None)):
         refuse_too_large(build, args, outputs)
         return build()
 

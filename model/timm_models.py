@@ -9,6 +9,7 @@ import pickle
 
 import torch
 
+from model.pretrained import timm_address, timm_size_text, timm_weights_names
 from utils.base.errors import DanluError
 from utils.base.registry import close_names
 
@@ -118,6 +119,17 @@ def _try_on_meta(timm, name, image_size, options):
         timm.create_model(name, **options).eval()(torch.zeros(1, options['in_chans'], *image_size))
 
 
+def missing_weights_text(timm, name):
+    """Return what was looked for and where, and how to give it (str), for a message; '' if timm has no weights."""
+    if not timm.get_pretrained_cfg(name).has_weights:
+        return ''
+    return (
+        f'looked for {timm_address(timm, name)} ({timm_size_text(timm, name)}; the environment variable HF_ENDPOINT '
+        f'gives another hub); without a network, put the file at DIR/{timm_weights_names(timm, name)[0]} and give '
+        '--pretrained_dir DIR, '
+    )
+
+
 @contextlib.contextmanager
 def _downloading(timm, name):
     """Convert errors of downloading or reading weights to a DanluError with instructions."""
@@ -130,6 +142,7 @@ def _downloading(timm, name):
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         tags = ', '.join(timm.list_pretrained(f'{name.partition(".")[0]}.*')) or 'none'
         raise DanluError(
-            f'cannot load pretrained weights of timm:{name} ({reason}): it has {tags}; where there is no network, copy '
-            f'{HF_HUB_CACHE} from a machine that has loaded them, or leave out --pretrained'
+            f'cannot load pretrained weights of timm:{name} ({reason}): it has {tags}; '
+            f'{missing_weights_text(timm, name)}copy {HF_HUB_CACHE} from a machine that has loaded them, or leave out '
+            '--pretrained'
         ) from error

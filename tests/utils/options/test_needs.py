@@ -25,6 +25,7 @@ OWN_VALUES = {
     'palette': '#000000 #ffffff',
     'lr_min': '1e-5',
     'track_args': 'project=birds',
+    'pretrained_dir': '.',
 }  # where it has to be more than a value of the type
 LISTS = '--data_type list --train_list LIST --val_list LIST'
 # Refused by other checks: words, and the option that the message names.
