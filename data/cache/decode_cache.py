@@ -1,8 +1,9 @@
 """--cache_dir: a directory in which the images of each list are decoded once, even by several processes.
 
 A cache file is written under a temporary name, locked, and renamed when it is complete. The lock ends with its process,
-so a temporary file that can be locked is abandoned. Some network drives do not pass locks on to other machines;
-temporary names therefore contain the host name: each machine decodes on its own, and the last file stays.
+so a temporary file that can be locked is abandoned. (filelock would leave a second file beside each.) Some network
+drives do not pass locks on to other machines; temporary names therefore contain the host name: each machine decodes on
+its own, and the last file stays.
 """
 
 import contextlib
