@@ -828,8 +828,11 @@ def changed_options(args):
 
 
 def main_options(args):
-    """Return the options of a run for trackers and TensorBoard (dict): MAIN_OPTIONS, and those that differ."""
-    return {name: getattr(args, name) for name in MAIN_OPTIONS} | changed(parser_of(args), args)
+    """Return the options of a run for trackers and TensorBoard (dict): MAIN_OPTIONS, and others of the experiment that
+    differ from their defaults.
+    """
+    parser = parser_of(args)
+    return {name: getattr(args, name) for name in MAIN_OPTIONS} | changed(parser, args, parser.names(experiment=False))
 
 
 def tested_options(args, trained):

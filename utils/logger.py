@@ -212,7 +212,7 @@ class Logger:
         step: optimizer steps in those epochs.
         events: sizes of the event files at the time of the checkpoint (dict from utils.runs.event_files.event_sizes),
             or None for a new run or a checkpoint of an older version.
-        options: options of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
+        options: main options of the run (dict of plain values) for TensorBoard's HPARAMS tab, or None.
         selection: utils.training.checkpoint_selector.CheckpointSelector, which marks the best epoch, or None.
         enabled: False on ranks above 0: the Logger computes means and keeps the history, but prints and writes nothing.
     """
@@ -239,8 +239,9 @@ class Logger:
 
     @cached_property
     def step_writer(self):
-        """The SummaryWriter for values per step, in steps/; `writer` would show steps as epochs."""
-        return self._open_writer(self.directory / 'steps', 'step')
+        """The SummaryWriter for values per step: `writer`, or that of steps/ in a run of an earlier version."""
+        steps = self.directory / 'steps'
+        return self._open_writer(steps, 'step') if steps.is_dir() else self.writer
 
     def _open_writer(self, directory, unit):
         if not self.enabled:
@@ -429,7 +430,8 @@ class Logger:
 
     def _writers(self):
         """Return the SummaryWriters that are open (list)."""
-        return [vars(self)[name] for name in ('writer', 'step_writer') if name in vars(self)]
+        opened = [vars(self)[name] for name in ('writer', 'step_writer') if name in vars(self)]
+        return opened[:1] if len(opened) > 1 and opened[0] is opened[1] else opened
 
     def _flush_events(self):
         for writer in self._writers():

@@ -374,7 +374,8 @@ def test_tensorboard_shows_steps_without_doubles_when_a_run_goes_on(tmp_path):
     trainer_of(tmp_path, '--epochs', 2, *words).train()
     run = tmp_path / 'lenet_exp'
     trainer_of(tmp_path, '--resume', run, '--epochs', 3).train()
-    events = read_events(run / 'steps')
+    events = read_events(run)
+    assert not (run / 'steps').exists(), 'one entry in TensorBoard'
     assert [event.step for event in events.Scalars('step/loss')] == [2, 4, 6, 8, 10, 12, 14, 16, 18]
     assert [event.value for event in events.Scalars('step/lr')] == pytest.approx([0.01] * 9)
     rows = list(csv.DictReader(open(run / 'history.csv')))  # noqa: SIM115
@@ -384,7 +385,7 @@ def test_tensorboard_shows_steps_without_doubles_when_a_run_goes_on(tmp_path):
 
 def test_epochs_of_few_steps_have_a_point_each(tmp_path):
     trainer_of(tmp_path, '--epochs', 3, '--print_freq', 50).train()
-    events = read_events(tmp_path / 'lenet_exp' / 'steps')
+    events = read_events(tmp_path / 'lenet_exp')
     assert [event.step for event in events.Scalars('step/loss')] == [6, 12, 18]
 
 
@@ -395,7 +396,9 @@ def test_tensorboard_gets_histograms_the_graph_and_the_options(tmp_path):
     assert [event.step for event in events.Histograms('gradients/layers.4.bias')] == [1, 2]
     assert events.Tags()['graph']
     told = events.summary_metadata['_hparams_/session_start_info'].plugin_data.content
-    assert b'weight_decay' in told and b'optimizer' in told and b'model_dir' not in told
+    assert all(name in told for name in (b'lr', b'batch_size', b'model_type'))
+    assert b'optimizer' not in told, 'the default'
+    assert b'model_dir' not in told and b'histograms' not in told, 'they define no experiment'
     assert b'val/acc' in events.summary_metadata['_hparams_/experiment'].plugin_data.content
 
 

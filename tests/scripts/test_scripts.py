@@ -227,6 +227,24 @@ def test_tensorboard(start):
     assert importlib.util.find_spec('tensorboard.main')
 
 
+def test_tensorboard_shows_the_newest_runs_of_many(start, tmp_path):
+    project = tmp_path / 'project'
+    (project / 'scripts').mkdir(parents=True)
+    for name in ('tensorboard.sh', 'setup_env.sh'):
+        shutil.copy(PROJECT / 'scripts' / name, project / 'scripts')
+    for number in range(45):
+        run = project / 'checkpoints' / ('sweep' if number % 2 else '.') / f'run {number}'
+        (run / 'steps').mkdir(parents=True)
+        for folder in (run, run / 'steps'):
+            (folder / 'events.out.tfevents.1').touch()
+            os.utime(folder / 'events.out.tfevents.1', (number, number))
+    # The stand-in of python lists what it gets in place of TensorBoard.
+    done = start(project / 'scripts/tensorboard.sh')
+    assert done.stdout.startswith('the newest 40 of 45 runs')
+    [(_, words)] = done.calls
+    assert words[:4] == ['python', '-m', 'tensorboard.main', '--logdir'] and not Path(words[4]).exists()
+
+
 BY_UV = 'uv pip install --quiet --torch-backend=auto --requirement'.split()
 
 

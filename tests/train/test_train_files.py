@@ -36,7 +36,6 @@ def test_a_run_on_the_digits_leaves_exactly_these_files(digits_run):
         'late_steps.jsonl',
         'record.json',
         'source.zip',
-        'steps',
         'witness.jsonl',
     ]
     assert digits_run.files == sorted(expected + events)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from options import get_train_model_dir, save_args, train_parser
+from options import get_train_model_dir, main_options, save_args, train_parser
 from utils.base.atomic_write import remove_partial
 from utils.base.batches import length_or_none
 from utils.base.errors import DanluError, message_of
@@ -200,7 +200,7 @@ class RunSession(Hook):
         if not (args.dry_run or args.find_lr):
             notes += self._write_record()
         ignored = {'from_data', *names_of(args, repeated=False)}
-        options = {name: value for name, value in vars(args).items() if name not in ignored}
+        options = {name: value for name, value in main_options(args).items() if name not in ignored}
         self.logger = Logger(args.model_dir, history, trainer.update.steps, self.events, options, trainer.selection)
         if trainer.batch:
             self.logger.recorder.load_state_dict(self.recorder_state)
