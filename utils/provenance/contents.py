@@ -182,22 +182,42 @@ def compare_contents(then, now, same_order):
         same_order: whether an index means the same sample in both (bool); otherwise equal hashes are paired, so that
             a list may have been sorted, shortened or extended.
     """
-    (indices, hashes), (then_indices, then_hashes) = now.items(), then.items()
-    if same_order:
-        _, places, then_places = np.intersect1d(indices, then_indices, assume_unique=True, return_indices=True)
-        differs = np.zeros(len(indices), bool)
-        differs[places] = hashes[places] != then_hashes[then_places]
-        chosen, total, missing = np.flatnonzero(differs), len(places), -1
-        earlier = then_hashes[then_places][hashes[places] != then_hashes[then_places]]
-        other_image = (hashes[chosen] >> PART_BITS) != (earlier >> PART_BITS)
-    else:
-        chosen, total = _unpaired(hashes, np.sort(then_hashes)), len(hashes)
-        missing = len(then_hashes) - (total - len(chosen))
-        other_image = ~np.isin(hashes[chosen] >> PART_BITS, then_hashes >> PART_BITS)
-    if not len(chosen) and missing <= 0:
+    indices, images, total, missing = (_changed_places if same_order else _unpaired_samples)(then, now)
+    if not len(indices) and missing <= 0:
         return None
-    named = indices[chosen[:MAX_NAMED_SAMPLES]].tolist()
-    return ContentsDifference(named, len(chosen), int(other_image.sum()), total, missing, len(then_hashes))
+    return ContentsDifference(indices[:MAX_NAMED_SAMPLES].tolist(), len(indices), images, total, missing, len(then))
+
+
+def _changed_places(then, now):
+    """Compare samples by their index.
+
+    Returns:
+        indices of the samples with another hash (int64 array), how many of them have another image, the number of
+        samples that both know, and -1.
+    """
+    changed, images, total = [np.zeros(0, np.int64)], 0, 0
+    for shard in sorted({*then.shards} & {*now.shards}):
+        count = min(len(then.shards[shard]), len(now.shards[shard]))
+        before, after = then.shards[shard][:count], now.shards[shard][:count]
+        known = (before != 0) & (after != 0)
+        places = np.flatnonzero(known & (before != after))
+        changed.append(places + (np.int64(shard) << SHARD_BITS))
+        images += int(np.count_nonzero(before[places] >> PART_BITS != after[places] >> PART_BITS))
+        total += int(np.count_nonzero(known))
+    return np.concatenate(changed), images, total, -1
+
+
+def _unpaired_samples(then, now):
+    """Compare samples by pairs of equal hashes.
+
+    Returns:
+        indices of the samples without a recorded partner (int64 array), how many of them have an image that is not
+        recorded, the number of samples, and how many recorded samples are without a partner.
+    """
+    (indices, hashes), (_, recorded) = now.items(), then.items()
+    chosen = _unpaired(hashes, np.sort(recorded))
+    images = int(np.count_nonzero(~np.isin(hashes[chosen] >> PART_BITS, recorded >> PART_BITS)))
+    return indices[chosen], images, len(hashes), len(recorded) - (len(hashes) - len(chosen))
 
 
 def _unpaired(hashes, recorded):
