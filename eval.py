@@ -242,7 +242,7 @@ class Evaluator(Engine):
             write_result(Path(self.args.result_dir) / 'result.txt', results, provenance)
         for line in self.verdict.lines:
             (print if self.verdict.state == DIFFERS else self.say)(line)
-        for text in self.contents.differences:
+        for text in filter(None, [*self.contents.differences, self.contents.note]):
             self.say(f'changed since the run: {text}')
         for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
             self.say(line)

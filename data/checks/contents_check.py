@@ -16,12 +16,14 @@ class TestContents(NamedTuple):
         differences: texts (list of str) on the samples that are not as recorded, first of all causes if values differ;
             empty if there is none, or nothing was recorded.
         is_compared: whether the samples could be compared with those of the run (bool).
+        note: that the samples are those of the run although their list is not (str), or None.
     """
 
     hashes: SampleHashes = SampleHashes()
     record: dict | None = None
     differences: list = []
     is_compared: bool = False
+    note: str | None = None
 
     __test__ = False  # not a pytest class
 
@@ -47,8 +49,11 @@ def contents_of_test(loader, recorded, trained, args, found):
         return _without_names(hashes, record, then, found)
     difference = compare_contents(known, hashes, _has_same_order(then, found))
     is_other_data = difference is not None and not difference.shares_samples and then.get('list') != found['list']
-    if difference is None or is_other_data:
-        return TestContents(hashes, record, [], not is_other_data)
+    if is_other_data:
+        return TestContents(hashes, record)
+    if difference is None:
+        text = f'{_name(then, found)}: the samples are those of the run, under other names or in another order'
+        return TestContents(hashes, record, [], True, None if then['sha256'] == found['sha256'] else text)
     return TestContents(hashes, record, [f'{_name(then, found)}: {difference.text(loader)}'], True)
 
 

@@ -83,7 +83,7 @@ def _contents_facts(contents):
         facts['contents sha256'] = contents.record['sha256']
         facts['samples hashed'] = str(contents.record['samples'])
     if contents.is_compared:
-        facts['contents since the run'] = '; '.join(contents.differences) or 'the same'
+        facts['contents since the run'] = '; '.join(contents.differences) or contents.note or 'the same'
     return facts
 
 

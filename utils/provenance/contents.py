@@ -137,7 +137,8 @@ class ContentsDifference(NamedTuple):
     Attributes:
         indices: the first MAX_NAMED_SAMPLES samples (list of int) that changed, or that are not among the recorded.
         count: number of these samples, in all.
-        images: how many of them have another image (int); the others have another target only.
+        images: how many of them have another image (int).
+        repeats: how many are recorded but occur more often now (int); the others have another target only.
         total: number of samples that were compared (int).
         missing: number of recorded samples that are not in the data set, -1 if samples were compared by their index.
         recorded: number of recorded samples (int).
@@ -146,6 +147,7 @@ class ContentsDifference(NamedTuple):
     indices: list
     count: int
     images: int
+    repeats: int
     total: int
     missing: int
     recorded: int
@@ -163,7 +165,8 @@ class ContentsDifference(NamedTuple):
         """
         names = ', '.join(map(loader.sample_name, self.indices))
         names += f' and {self.count - len(self.indices):,} more' if self.count > len(self.indices) else ''
-        kinds = [(self.images, loader.input_kind), (self.count - self.images, 'target')]
+        targets = self.count - self.images - self.repeats
+        kinds = [(self.images, loader.input_kind), (targets, 'target'), (self.repeats, 'repetition')]
         parts = ', '.join(f'{number:,} {kind}{"s" * (number > 1)}' for number, kind in kinds if number)
         if self.missing < 0:
             return f'{self.count:,} of {self.total:,} samples changed: {names} ({parts})'
@@ -182,17 +185,17 @@ def compare_contents(then, now, same_order):
         same_order: whether an index means the same sample in both (bool); otherwise equal hashes are paired, so that
             a list may have been sorted, shortened or extended.
     """
-    indices, images, total, missing = (_changed_places if same_order else _unpaired_samples)(then, now)
+    indices, *counts, missing = (_changed_places if same_order else _unpaired_samples)(then, now)
     if not len(indices) and missing <= 0:
         return None
-    return ContentsDifference(indices[:MAX_NAMED_SAMPLES].tolist(), len(indices), images, total, missing, len(then))
+    return ContentsDifference(indices[:MAX_NAMED_SAMPLES].tolist(), len(indices), *counts, missing, len(then))
 
 
 def _changed_places(then, now):
     """Compare samples by their index.
 
     Returns:
-        indices of the samples with another hash (int64 array), how many of them have another image, the number of
+        indices of the samples with another hash (int64 array), how many of them have another image, 0, the number of
         samples that both know, and -1.
     """
     changed, images, total = [np.zeros(0, np.int64)], 0, 0
@@ -204,7 +207,7 @@ def _changed_places(then, now):
         changed.append(places + (np.int64(shard) << SHARD_BITS))
         images += int(np.count_nonzero(before[places] >> PART_BITS != after[places] >> PART_BITS))
         total += int(np.count_nonzero(known))
-    return np.concatenate(changed), images, total, -1
+    return np.concatenate(changed), images, 0, total, -1
 
 
 def _unpaired_samples(then, now):
@@ -212,12 +215,14 @@ def _unpaired_samples(then, now):
 
     Returns:
         indices of the samples without a recorded partner (int64 array), how many of them have an image that is not
-        recorded, the number of samples, and how many recorded samples are without a partner.
+        recorded, how many are recorded but less often, the number of samples, and how many recorded samples are without
+        a partner.
     """
     (indices, hashes), (_, recorded) = now.items(), then.items()
     chosen = _unpaired(hashes, np.sort(recorded))
     images = int(np.count_nonzero(~np.isin(hashes[chosen] >> PART_BITS, recorded >> PART_BITS)))
-    return indices[chosen], images, len(hashes), len(recorded) - (len(hashes) - len(chosen))
+    repeats = int(np.count_nonzero(np.isin(hashes[chosen], recorded)))
+    return indices[chosen], images, repeats, len(hashes), len(recorded) - (len(hashes) - len(chosen))
 
 
 def _unpaired(hashes, recorded):

@@ -86,7 +86,8 @@ def test_in_another_order_equal_samples_are_paired():
     )
     assert text_of(then, then[1:3], False) == '2 of the 4 recorded samples are missing'
     assert text_of(then, [sample(2, 1)] * 3 + [sample(1, 7)], False) == (
-        '2 of 4 samples are not among the recorded: n2.png, n3.png (2 targets); 2 of the 4 recorded samples are missing'
+        '2 of 4 samples are not among the recorded: n2.png, n3.png (1 target, 1 repetition); 2 of the 4 recorded '
+        'samples are missing'
     )
     difference = compare_contents(SampleHashes(then), SampleHashes([sample(8, 8)]), False)
     assert not difference.shares_samples
