@@ -110,6 +110,7 @@ from utils.tasks.target_scale import complete_target_scale
 from utils.tasks.tasks import has_pictures
 from utils.training.engine import Engine
 from utils.training.error_hints import explain_machine_errors
+from utils.training.network_device import data_device
 from utils.training.override_checks import check_overrides
 from utils.training.precision import first_line
 from utils.training.ready_parts import check_model, ready_loss
@@ -146,7 +147,10 @@ class Evaluator(Engine):
         net, notes, self.check = load_network(args, checkpoint, device, 'test', net)
         notes += getattr(args, 'past', [])  # what an older record has otherwise
         super().__init__(
-            args, equip_multi_gpu(net, gpus), select_loss(args) if loss is None else ready_loss(loss), device
+            args,
+            equip_multi_gpu(net, gpus),
+            select_loss(args) if loss is None else ready_loss(loss),
+            data_device(device),
         )
         self.bind_transforms(self.loader)
         self.apply_speed_options()
@@ -166,7 +170,7 @@ class Evaluator(Engine):
         self.name_of = lru_cache(MAX_REMEMBERED_NAMES)(getattr(dataset_of(self.loader), 'name', str))
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
-        for line in [*notes, f'device: {describe_device(gpus)}, threads: {threads}']:
+        for line in [*notes, f'device: {describe_device(gpus, device)}, threads: {threads}']:
             self.say(line)
 
     def build_loader(self, args, loader, net):
@@ -352,11 +356,13 @@ class Predictor(Engine):
         device, gpus = select_gpus(args)
         net, notes, self.check = load_network(args, checkpoint, device, 'weights', net)
         self.epoch, self.members = checkpoint.get('epoch', 'not known'), []  # members: paths, of an ensemble
-        for line in [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(gpus)}']:
+        for line in (
+            [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(gpus, device)}']
+        ):
             say(line)
         if self.check.failure_lines and say is None:
             warnings.warn('\n'.join(self.check.failure_lines), stacklevel=3)  # of the line that calls load_predictor
-        super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), device)
+        super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), data_device(device))
         self.apply_speed_options()
         self.model = with_tta(self.model, args)
         self.model.eval()

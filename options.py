@@ -289,8 +289,8 @@ def _add_machine(parser):
                        brief='indices of the GPUs to use (default: the first one, or the CPU)',
                        help='indices of the visible GPUs to use; several are wrapped in DataParallel (default: the '
                             'first GPU, or the CPU without one)')
-    group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda'], experiment=False,
-                       help='cpu: use no GPU; cuda: stop if there is no GPU')
+    group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda', 'mps'], experiment=False,
+                       help='cpu: use no GPU; cuda: stop if there is no GPU; mps: run the network on the GPU of a Mac')
     group.add_argument('--seed', default=0, type=number(int, low=0, below=2**63), from_checkpoint=True,
                        help='seed of initial weights, sample order and augmentation')
     group.add_argument('--batch_size', default=64, type=number(int, low=1), from_checkpoint=True,

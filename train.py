@@ -59,6 +59,7 @@ from utils.training.engine import Engine
 from utils.training.error_hints import explain_machine_errors
 from utils.training.freeze import freeze, train_mode
 from utils.training.lr_finder import find_lr
+from utils.training.network_device import data_device, placed
 from utils.training.nonfinite_policy import NonFinitePolicy
 from utils.training.override_checks import check_overrides
 from utils.training.precision import choose_speed_options
@@ -134,7 +135,7 @@ class Trainer(ReplaceableParts, Engine):
         device, gpus = select_gpus(args)
         notes += self.build_data(args, parts)
         notes += use_one_output(args, parts)
-        where = ', '.join(filter(None, (describe_device(gpus), processes.describe())))
+        where = ', '.join(filter(None, (describe_device(gpus, device), processes.describe())))
         notes.append(f'device: {where}, threads: {set_threads(args.threads, self.workers)}')
         notes += processes.notes(args)
         notes += self.build_network(args, parts, device, gpus)
@@ -164,7 +165,7 @@ class Trainer(ReplaceableParts, Engine):
         """Build the network and the loss on their devices; return lines (list of str) on them."""
         model, loss = parts['model'], parts['loss']
         net = select_model(args) if model is None else scale_outputs(model, args)
-        self.net = with_sync_bn(net.to(device), args.sync_bn)
+        self.net, device = with_sync_bn(placed(net, device), args.sync_bn), data_device(device)
         notes = [*describe_target_scale(args), *pretrained_notes(args), *freeze(self.net, args.freeze)]
         Engine.__init__(self, args, self.net, select_loss(args) if loss is None else ready_loss(loss), device)
         self.prepare.augment = getattr(getattr(self.train_loader, 'dataset', None), 'augment', None)

@@ -19,6 +19,7 @@ from train import Trainer
 from utils.base.errors import run_main
 from utils.base.machine import select_gpus
 from utils.base.seeding import seed_everything
+from utils.training.network_device import placed
 from utils.training.optim import select_optimizer
 from utils.training.precision import forward
 
@@ -73,7 +74,7 @@ class GANTrainer(Trainer):
 
     def __init__(self, args):
         seed_everything(args.seed)
-        self.critic = critic().to(select_gpus(args)[0])  # before the Trainer restores a resumed run
+        self.critic = placed(critic(), select_gpus(args)[0])  # before the Trainer restores a resumed run
         self.critic_optimizer = select_optimizer(self.critic, args)
         super().__init__(args, model=generator())
 

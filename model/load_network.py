@@ -5,6 +5,7 @@ from utils.base.errors import DanluError
 from utils.options import given_parts
 from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.runs.checkpoint import load_selected_weights
+from utils.training.network_device import placed
 from utils.training.ready_parts import check_model
 
 
@@ -23,5 +24,5 @@ def load_network(args, checkpoint, device, use, net=None):
     net = select_model(args) if net is None else net
     with explain_misfit(checkpoint, args.load_model_path, args):
         loaded = load_selected_weights(net, checkpoint, args)
-    check = check_loaded(net.to(device), checkpoint, args.load_model_path, args, loaded, use)
+    check = check_loaded(placed(net, device), checkpoint, args.load_model_path, args, loaded, use)
     return net, [*loaded, *check.lines], check

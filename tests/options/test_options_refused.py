@@ -45,6 +45,8 @@ REFUSED_COMMON = [
     ('--num_classes ten', '--num_classes', "'ten' is not a whole number"),
     ('--num_classes 1', '--num_classes', 'must be at least 2 and at most 16777216, got 1'),
     ('--num_classes -3', '--num_classes', 'must be at least 2 and at most 16777216, got -3'),
+    ('--device mps --amp bf16', '--amp', '--device mps computes in float32, without torch.compile: give --amp off'),
+    ('--device mps --gpus 0', '--gpus', '--device mps uses the one GPU of a Mac; leave it out'),
     ('--task regression', '--data_type', 'digits has no numbers; regression takes list or mem_list or array'),
     ('--task restoration --data_type cifar10', '--data_type', 'cifar10 has no target pictures; restoration takes list'),
     ('--task multilabel --data_type array', '--data_type', 'array has no sets of labels; multilabel takes list or mem'),

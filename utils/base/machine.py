@@ -1,6 +1,7 @@
 """Cores, memory, threads and GPUs of this machine."""
 
 import os
+import platform
 from pathlib import Path
 
 import torch
@@ -63,8 +64,13 @@ def select_gpus(args):
     Indices count the visible devices; CUDA_VISIBLE_DEVICES is respected and never set.
 
     Raises:
-        DanluError: --device cuda or --gpus without a GPU, or an index without a visible GPU.
+        DanluError: --device mps without an Apple GPU, --device cuda or --gpus without a GPU, or an index without a
+            visible GPU.
     """
+    if args.device == 'mps':
+        if fault := _mps_fault():
+            raise DanluError(f'--device mps: {fault}; use --device auto or cpu')
+        return torch.device('mps'), []
     count = 0 if args.device == 'cpu' else torch.cuda.device_count()
     if args.device == 'cuda' and count == 0:
         raise DanluError(f'--device cuda: no GPU is visible {_visible()}; use --device auto or cpu')
@@ -93,8 +99,23 @@ def select_gpus(args):
     return torch.device('cuda', gpus[0]), gpus
 
 
-def describe_device(gpus):
-    """Return one line (str) that says where the model runs."""
+def _mps_fault():
+    """Return why the network cannot run on an Apple GPU here (str), or None."""
+    if rank_env.rank_info().count > 1:
+        return 'only for one process, without torchrun'
+    if not torch.backends.mps.is_built():
+        return (
+            f'PyTorch has it only for macOS on a Mac with an Apple chip, and this is {platform.system() or "unknown"}'
+        )
+    if not torch.backends.mps.is_available():
+        return f'PyTorch finds no Apple GPU here, or macOS {platform.mac_ver()[0]} is too old (14 or newer is needed)'
+    return None
+
+
+def describe_device(gpus, device=None):
+    """Return one line (str) that says where the model runs: on these GPUs (list of int), or on a torch.device."""
+    if device is not None and device.type == 'mps':
+        return 'Apple GPU (MPS); data, loss and metrics on the CPU'
     if gpus:
         return 'GPU ' + ', '.join(f'{gpu} ({torch.cuda.get_device_name(gpu)})' for gpu in gpus)
     return 'CPU'

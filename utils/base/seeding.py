@@ -81,6 +81,7 @@ def get_rng_state():
     return {
         'torch': torch.get_rng_state(),
         'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        **({'mps': torch.mps.get_rng_state()} if torch.backends.mps.is_available() else {}),
         'python': list(map(numpy_state_values, random.getstate())),
         'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
     }
@@ -91,6 +92,8 @@ def set_rng_state(state):
     torch.set_rng_state(state['torch'])
     if torch.cuda.is_available() and len(state['cuda']) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state['cuda'])
+    if torch.backends.mps.is_available() and 'mps' in state:
+        torch.mps.set_rng_state(state['mps'])
     version, words, gauss = state['python']
     random.setstate((version, tuple(words), gauss))
     kind, keys, position, has_gauss, gauss = state['numpy']

@@ -46,7 +46,7 @@ WORDS = {
     'class_weights': 'classweight lossweights posweight',
     'augment': 'aug augmentation augmentations augs transforms transform autoaugment aa',
     'gpus': 'gpu gpuids gpuid devices numgpus ngpus cudavisibledevices',
-    'device': 'cuda nocuda cpu usegpu usecuda',
+    'device': 'mps cuda nocuda cpu usegpu usecuda',
     'ema': 'modelema emadecay modelemadecay',
     'resume': 'resumefrom resumepath continue resumefromcheckpoint continuetrain',
     'freeze': 'freezelayers freezebackbone frozen',

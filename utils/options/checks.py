@@ -80,6 +80,7 @@ def checked(parser, args):
         complete_defaults(parser, args)
     check_predict(parser, args)
     _check_tta(parser, args)
+    _check_mps(parser, args)
     check_needs(parser, args)
     if hasattr(args, 'schedule'):
         _check_schedule(parser, args)
@@ -456,6 +457,14 @@ def _check_loss_and_metrics(parser, args):
     monitor = (getattr(args, 'monitor', None) or '').partition('/')[2]
     if monitor in unnamed_metrics(args):
         parser.error(f'argument --monitor: {monitor} is computed only on request: add --metrics {monitor}')
+
+
+def _check_mps(parser, args):
+    if args.device != 'mps':
+        return
+    for name, off in (('amp', '--amp off'), ('compile', '--no_compile'), ('fast', '--no_fast')):
+        if getattr(args, name, None) not in (None, False, 'off'):
+            parser.error(f'argument --{name}: --device mps computes in float32, without torch.compile: give {off}')
 
 
 def _check_tta(parser, args):

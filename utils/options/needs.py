@@ -127,7 +127,12 @@ MOMENTUM = Need(
     '--optimizer sgd',
 )
 DECAY = Need(lambda args: bool(args.weight_decay), 'requires --weight_decay', '', '--weight_decay 0.1')
-GPUS = Need(lambda args: args.device != 'cpu', '--device cpu uses no GPU', '--device cpu', '--device auto')
+GPUS = Need(
+    lambda args: args.device not in ('cpu', 'mps'),
+    lambda args: '--device cpu uses no GPU' if args.device == 'cpu' else '--device mps uses the one GPU of a Mac',
+    '--device cpu',
+    '--device auto',
+)
 PROCESSES = Need(
     lambda args: rank_env.rank_info().count > 1,
     'only for several processes, started by torchrun (torchrun --nproc_per_node 2 train.py ...)',

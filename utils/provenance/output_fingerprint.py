@@ -93,7 +93,7 @@ class OutputFingerprinter:
                 f'{self.why_impossible}. If the network takes other inputs, override Trainer.probe'
             )
             return None
-        return {'rule': RULE, 'probe': self.stored_probe, 'device': self.trainer.device.type, **found}
+        return {'rule': RULE, 'probe': self.stored_probe, 'device': _device_of(self.trainer.net).type, **found}
 
     def _sample_answers(self, net):
         """Return the `answers` for the samples of the validation (dict, with the samples), or None without samples."""
@@ -171,7 +171,7 @@ def probe_outputs(net, probe, twice=False, log=None):
         NoFingerprintError: the output holds no tensor.
         Exception: raised by the network.
     """
-    device = next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device('cpu'))
+    device = _device_of(net)
     probe = nested_to_device(probe, device)
     words = probe if isinstance(probe, dict) else {}
     places = probe if isinstance(probe, list | tuple) else () if words else (probe,)
@@ -180,6 +180,11 @@ def probe_outputs(net, probe, twice=False, log=None):
     with preserve_state(net), in_float32(), exact[0], exact[1], layers:
         found = [summarize_output(net(*places, **words)) for _ in range(1 + twice)]
     return found if twice else found[0]
+
+
+def _device_of(net):
+    """Return the torch.device of a network's weights."""
+    return next((tensor.device for tensor in chain(net.parameters(), net.buffers())), torch.device('cpu'))
 
 
 def summarize_output(output):

@@ -16,6 +16,7 @@
 - layer_decay: --lr_decay, layer-wise learning rate decay
 - lr_finder: --find_lr, the learning rate range test
 - model_table: --print_model, the table of layers
+- network_device: --device mps
 - nonfinite_guard: checks that losses and gradients are finite
 - nonfinite_policy: --on_nan
 - nonfinite_report: the message on a step that is not finite, and diverged.pth

@@ -34,13 +34,13 @@ def machine_error_hint(error, args):
         args: options of the run or test.
     """
     text = str(error)
-    of_gpu = isinstance(error, torch.OutOfMemoryError)
+    of_gpu = isinstance(error, torch.OutOfMemoryError) or 'MPS backend out of memory' in text
     if of_gpu or isinstance(error, MemoryError) or "can't allocate memory" in text:
         where = 'the GPU has' if of_gpu else 'there is'
         size = f'--batch_size {args.batch_size} ({_requested_memory(text)})'
         return f'{where} too little memory for {size}: {_memory_remedy(args)}'
-    if 'does not have a deterministic implementation' in text:
-        return f'--deterministic: {text.partition(", but")[0]}; leave it out'
+    if 'does not have a deterministic implementation' in text or _lacks_mps(error):
+        return _operation_hint(text)
     if 'Expected to have finished reduction in the prior iteration' in text:
         return (
             'the network has weights that take no part in its loss, with which several processes cannot train: leave '
@@ -65,6 +65,21 @@ def machine_error_hint(error, args):
             'or a smaller --batch_size'
         )
     return None
+
+
+def _lacks_mps(error):
+    """Return whether an exception says that MPS lacks an operation (bool)."""
+    return isinstance(error, NotImplementedError) and 'MPS' in str(error)
+
+
+def _operation_hint(text):
+    """Return what to do (str) about an operation that is not deterministic, or that MPS lacks, by torch's message."""
+    if 'MPS' not in text:
+        return f'--deterministic: {text.partition(", but")[0]}; leave it out'
+    return (
+        f'--device mps: {shorten_text(text.splitlines()[0])}: set the environment variable '
+        'PYTORCH_ENABLE_MPS_FALLBACK=1, which computes this operation on the CPU, or give --device cpu'
+    )
 
 
 def _is_library_model(args):

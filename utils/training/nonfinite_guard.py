@@ -49,7 +49,7 @@ class NonFiniteGuard:
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
         device = self.parameters[0].device
         fused = getattr(optimizer, '_step_supports_amp_scaling', False)
-        self.is_synchronous = is_synchronous or device.type == 'cpu' or not fused
+        self.is_synchronous = is_synchronous or device.type != 'cuda' or not fused
         self.flag, self.one = torch.zeros((), device=device), torch.ones((), device=device)
         self.pending_checks, self.is_stopped = deque(), False
         self.buffer_refs = [(module._buffers, name) for module in net.modules() for name in module._buffers]

@@ -8,6 +8,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.machine import check_process_count, cpu_cores, describe_device, memory, select_gpus, set_threads
+from utils.base.rank_env import RANK_VARIABLES
 
 
 @pytest.fixture
@@ -137,3 +138,25 @@ def test_memory_is_that_of_the_machine_or_the_container(monkeypatch, tmp_path, l
         (tmp_path / 'memory.max').write_text(limit)
     there = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
     assert memory() == (share or there) > 0
+
+
+@pytest.mark.parametrize('built, available, count, why', [
+    (False, False, '1', 'PyTorch has it only for macOS on a Mac with an Apple chip, and this is '),
+    (True, False, '1', 'PyTorch finds no Apple GPU here, or macOS '),
+    (True, True, '2', 'only for one process, without torchrun'),
+])  # fmt: skip
+def test_an_apple_gpu_is_refused_with_the_reason(monkeypatch, built, available, count, why):
+    monkeypatch.setattr(torch.backends.mps, 'is_built', lambda: built)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: available)
+    for name, value in zip(RANK_VARIABLES, ('0', '0', count, 'localhost', '29500'), strict=True):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(DanluError, match=f'--device mps: {why}.*; use --device auto or cpu'):
+        select_gpus(options(device='mps'))
+
+
+def test_an_apple_gpu_is_chosen_and_named_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, 'is_built', lambda: True)
+    monkeypatch.setattr(torch.backends.mps, 'is_available', lambda: True)
+    device, gpus = select_gpus(options(device='mps'))
+    assert (device, gpus) == (torch.device('mps'), [])
+    assert describe_device(gpus, device) == 'Apple GPU (MPS); data, loss and metrics on the CPU'

@@ -110,3 +110,13 @@ def test_a_network_of_ones_own_keeps_its_traceback():
 class Divides(nn.Module):
     def forward(self, images):
         return images / (1 // (len(images) - 1))
+
+
+def test_an_operation_that_apple_gpus_lack_is_named_with_the_way_out():
+    error = NotImplementedError(
+        "The operator 'aten::x' is not currently implemented for the MPS device. If you want\nthis operator"
+    )
+    hint = machine_error_hint(error, train_args(device='cpu'))
+    assert hint.startswith("--device mps: The operator 'aten::x' is not currently implemented for the MPS device. If")
+    assert 'PYTORCH_ENABLE_MPS_FALLBACK=1' in hint
+    assert machine_error_hint(NotImplementedError('of my own'), train_args(device='cpu')) is None
