@@ -19,6 +19,7 @@ def code_changes():
         *_of_recorder(),
         *LOSS_AND_METRICS,
         *DATA,
+        *OPTIONS_AND_TASKS,
     ]
 
 
@@ -282,6 +283,26 @@ LOSS_AND_METRICS = [
         'RMSE',
         "{'rmse': squared.mean().sqrt()",
         "{'rmse': squared.mean()",
+    ),
+]
+
+
+OPTIONS_AND_TASKS = [
+    _in(
+        'options.py',
+        'options',
+        'digits',
+        'prepare_test_args',
+        '    args.result_dir = get_test_result_dir(args)\n',
+        '    args.label_smoothing = 0.3\n    args.result_dir = get_test_result_dir(args)\n',
+    ),
+    _in(
+        'utils/tasks/target_scale.py',
+        'tasks',
+        'table',
+        'the scale of targets',
+        "getattr(args, 'target_mean', None), getattr(args, 'target_std', None)",
+        "getattr(args, 'target_mean', None), [1.1 * v for v in getattr(args, 'target_std', None) or []] or None",
     ),
 ]
 

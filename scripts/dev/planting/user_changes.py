@@ -1,15 +1,16 @@
 """Changes of a user's code, data, files, environment and packages, each of which changes values of a test."""
 
+import io
 import shutil
 
 import numpy as np
 from PIL import Image
 
 from scripts.dev.planting.change import Change, Edit
-from scripts.dev.planting.workshop import save_image
+from scripts.dev.planting.workshop import BESIDE_FILES, save_image
 from utils.base.regular_files import read_regular_text, write_regular_text
 
-MINE = 'model/mine.py'
+MINE, KIND = 'model/mine.py', "user's code"
 # What sitecustomize.py changes, so that packages give other values as another version might.
 OTHER_PILLOW = """from PIL import Image
 
@@ -29,12 +30,12 @@ def user_changes():
 
 
 def _mine(name, path, old, new):
-    return Change("user's code", name, 'mine', [Edit(path, old, new)], (path,))
+    return Change(KIND, name, 'mine', [Edit(path, old, new)], (path,))
 
 
 def _of_code():
-    def outside(shop, _):
-        shop.write(shop.beside / 'beside.py', '"""A library beside the project."""\n\nSHIFT = 0.2\n')
+    def outside(name, old, new):
+        return lambda shop, _: shop.write(shop.beside / name, BESIDE_FILES[name].replace(old, new))
 
     return [
         _mine('behind a decorator', 'mine/activations.py', 'nn.ELU(1.0)', 'nn.Softplus()'),
@@ -52,7 +53,19 @@ def _of_code():
             'from torch import nn\n\nfrom mine import activations\n\nnn.Flatten.forward = lambda self, inputs: '
             '0.9 * inputs.flatten(1)\n',
         ),
-        Change("user's code", 'a library outside the project', 'mine', [], ('beside',), outside),
+        _mine('a file of no known kind', 'model/mine.dat', '0.0', '0.3'),
+        Change(
+            KIND, 'a library outside', 'mine', [], ('beside.py',), outside('beside.py', 'SHIFT = 0.0', 'SHIFT = 0.2')
+        ),
+        Change(KIND, 'a JSON file outside', 'mine', [], ('beside.json',), outside('beside.json', '0.0', '0.2')),
+        Change(
+            KIND,
+            'a patch by sitecustomize',
+            'list',
+            [],
+            ('sitecustomize',),
+            lambda shop, _: shop.write(shop.beside / 'sitecustomize.py', OTHER_NUMPY),
+        ),
     ]
 
 
@@ -72,6 +85,15 @@ def _repainted(names, pattern, every=1):
 
 
 def _of_images():
+    def digits(shop, _):
+        path = shop.project / 'data' / 'digits.npz'
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        arrays['test_images'] = np.roll(arrays['test_images'], 2, axis=2)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        shop.write(path, buffer.getvalue())
+
     def one_pixel(shop, _):
         path = shop.data / 'val3.png'
         with Image.open(path) as image:
@@ -93,6 +115,7 @@ def _of_images():
             ('val1_mask.png|val1_scene.png',),
             _repainted([1, 4], 'val{}_mask.png'),
         ),
+        Change('contents', 'the digits', 'digits', [], ('other (pictures|images)|digits.npz|sample',), digits),
         Change('contents', 'images with masks', 'masks', [], ('val2_scene.png',), _repainted([2], 'val{}_scene.png')),
     ]
 

@@ -44,6 +44,7 @@ USER_FILES = {
     'nn.ELU.forward = lambda self, inputs: GAIN * nn.functional.elu(inputs)\n',
     'model/mine.json': '{"activation": "bent", "scale": "scale", "offset": "none", "factor": 1.0}\n',
     'model/mine.txt': '1.0\n',
+    'model/mine.dat': '0.0\n',  # no source file by its ending, so not in source.zip
     'model/mine.py': '''"""A user's network."""
 
 import importlib
@@ -76,12 +77,18 @@ class Mine(nn.Module):
         self.scale = importlib.import_module('mine.' + settings['scale']).SCALE * settings['factor']
         self.offset = globals()['offset_' + settings['offset']]() + beside.SHIFT
         self.temperature = float(Path(__file__).with_name('mine.txt').read_text())
+        self.offset += float(Path(__file__).with_name('mine.dat').read_text())
+        self.offset += json.loads(Path(beside.__file__).with_name('beside.json').read_text())['shift']
         self.gain = float(os.environ.get('MINE_GAIN', '1'))
 
     def forward(self, images):
         """Return the logits."""
         return self.net(images * self.scale * self.gain + self.offset) / self.temperature
 ''',
+}
+BESIDE_FILES = {
+    'beside.py': '"""A library beside the project."""\n\nSHIFT = 0.0\n',
+    'beside.json': '{"shift": 0.0}\n',
 }
 MODEL_LINE = "    'lenet': 'model.lenet.LeNet',\n"
 
@@ -139,7 +146,8 @@ class Workshop:
             text = read_regular_text(path)
             write_regular_text(path, text.replace(old, new, 1) if old else text + new)
         self.beside.mkdir()
-        write_regular_text(self.beside / 'beside.py', '"""A library beside the project."""\n\nSHIFT = 0.0\n')
+        for name, text in BESIDE_FILES.items():
+            write_regular_text(self.beside / name, text)
         make_data(self.data)
         shutil.copytree(self.data, self.kept)
         for name in names:
@@ -181,8 +189,8 @@ class Workshop:
             shutil.rmtree(self.data)
             shutil.copytree(self.kept, self.data)
 
-    def write(self, path, text):
-        """Write a text file of the project or the library, which `planted` restores.
+    def write(self, path, content):
+        """Write a file (str or bytes) of the project or the library, which `planted` restores.
 
         Its time is one of its own, as Python recognises outdated bytecode by size and time in seconds.
         """
@@ -190,7 +198,7 @@ class Workshop:
         if path not in self.originals:
             stat = path.stat() if path.exists() else None
             self.originals[path] = stat and (path.read_bytes(), (stat.st_atime_ns, stat.st_mtime_ns))
-        write_regular_text(path, text)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         os.utime(path, (time := path.stat().st_mtime + 10 * (self.count + 1), time))
 
 
