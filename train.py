@@ -20,6 +20,7 @@ from utils.base import rank_env
 from utils.base.desktop import open_in_browser
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, postpone_compiler, share_busy_cores
+from utils.provenance.used_files import watch_opened_files
 from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
@@ -28,6 +29,7 @@ if __name__ == '__main__':
         run_main(parse_train_args, 'train.py')
     share_busy_cores()
     keep_freed_memory()
+    watch_opened_files()
 
 from data.lists.bad_samples import check_skipped, write_skipped
 from data.predicting import predict

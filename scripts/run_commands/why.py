@@ -29,6 +29,7 @@ from utils.provenance.code_fingerprint import (
     find_changes,
     find_evaluation_changes,
 )
+from utils.provenance.used_files import hash_of_file
 from utils.runs.results import DIFFERS, EQUAL, OUTPUTS_DIFFER, ledger_tests, tests_of
 from utils.runs.run import as_number
 from utils.runs.run_index import find_run
@@ -161,7 +162,7 @@ def _code_text(found, test):
 def what_has_changed(found):
     """Return what differs from the time of a Run (list of str): code, versions, lists, files of the run."""
     facts = {
-        'code': [*_code_changes(found), *_changed_outside(found)],
+        'code': [*_code_changes(found), *_changed_files(found)],
         'versions': _version_changes(found),
         'variables': _variable_changes(found),
         'data': _data_changes(found),
@@ -206,8 +207,8 @@ def _version_changes(found):
     return lines
 
 
-def _changed_outside(found):
-    """Return the files outside the project, imported by a Run, that have changed (list of str)."""
+def _changed_files(found):
+    """Return the files outside the project that a Run imported, and other files that it read, that have changed."""
     lines = []
     for path, digest in _texts(found.recorded('outside')).items():
         try:
@@ -216,7 +217,8 @@ def _changed_outside(found):
             now = None
         if now != digest:
             lines.append(f'{path} (outside the project{", gone" if now is None else ""})')
-    return lines
+    opened = _texts(found.recorded('opened')).items()
+    return lines + [f'{path} (read by the run)' for path, digest in opened if hash_of_file(path) != digest]
 
 
 def _variable_changes(found):

@@ -60,6 +60,7 @@ RECORD = {
     'variables': TEXTS,
     'imported': TEXTS,
     'outside': TEXTS,
+    'opened': TEXTS,
 }
 CHECKPOINT = {
     'format': int,

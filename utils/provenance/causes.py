@@ -14,7 +14,13 @@ from utils.provenance.code_fingerprint import Source, describe_changes, find_cha
 from utils.provenance.environment import changed_variables, variables_read_by, versions_of
 from utils.provenance.project_source import NON_RUN_DIRECTORIES, read_files
 from utils.provenance.record import changed_versions
-from utils.provenance.used_files import imported_files, imported_versions, opened_files, outside_files
+from utils.provenance.used_files import (
+    hash_of_file,
+    imported_files,
+    imported_versions,
+    opened_files,
+    outside_files,
+)
 
 SETTINGS = tuple('.json .yaml .yml .toml .cfg .ini .xml .txt'.split())  # endings of files that code reads
 MAX_CAUSES = 8  # named one by one
@@ -138,6 +144,10 @@ def environment_causes(record):
         texts += changed_variables(record['variables'], variables_read_by(read_files()))
     outside, then = outside_files(), record.get('outside') or {}
     texts += [f'{path} (outside of the project)' for path in then if outside.get(path, then[path]) != then[path]]
+    if 'outside' in record:
+        texts += [f'{path} (outside of the project, new)' for path in outside if path not in then]
+    opened = record.get('opened') or {}
+    texts += [f'{path} (read by the run)' for path in opened if hash_of_file(path) != opened[path]]
     return [Cause(text) for text in texts]
 
 

@@ -12,6 +12,8 @@ The record is a dict of plain values:
     git         commit and changed paths, or None: utils.provenance.environment.git_state
     versions    versions of Python, torch and the packages of the objects in use
     components  hash of each definition in use, by kind: utils.provenance.code_fingerprint
+    outside     hash of each imported file that is neither the project's nor installed
+    opened      hash of each other file that was read while the run was built: see utils.provenance.used_files
     data        for each split: list (or data type), sha256, samples and more: data_record of
                 data/checks/dataset_fingerprint.py; from the end of the first epoch on also contents: sha256 of the
                 hashes of the samples' bytes, and how many samples were read
@@ -53,7 +55,7 @@ from utils.provenance.environment import (
 )
 from utils.provenance.project_source import code_hash, read_files, zip_bytes
 from utils.provenance.symbol_resolver import Source
-from utils.provenance.used_files import imported_versions, outside_files
+from utils.provenance.used_files import imported_versions, opened_file_hashes, outside_files, stop_watching
 from utils.tasks.tasks import task_of
 
 FORMAT = 1
@@ -91,7 +93,9 @@ class Record:
             'variables': variables_read_by(files),
             'imported': imported_versions(),
             'outside': outside_files(),
+            'opened': opened_file_hashes([*files, *_paths_of(trainer.args)]),
         }
+        stop_watching()
         if trainer.given:
             self.values['given_parts'] = trainer.args.given_parts
         self.values['experiment'] = experiment_of(trainer, self.values)
@@ -172,6 +176,12 @@ class Record:
         self.write_values(directory)
         self.archive = None  # frees memory during the run
         return note_archive(source['sha256'], directory)
+
+
+def _paths_of(args):
+    """Return the lists and directories that options name (list of str): their contents are recorded elsewhere."""
+    names = ('train_list', 'val_list', 'data_root', 'cache_dir', 'checkpoints_dir', 'model_dir', 'load_model_path')
+    return [path for name in names if isinstance(path := getattr(args, name, None), str)]
 
 
 def check_same_run(state, path, run):

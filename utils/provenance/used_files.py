@@ -9,14 +9,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from utils.base.registry import PROJECT
-from utils.base.regular_files import read_regular_bytes
+from utils.base.regular_files import open_regular, read_regular_bytes
 
 PACKAGE_DIRECTORIES = ('site-packages', 'dist-packages')
 LIBRARY = Path(sysconfig.get_path('stdlib')).resolve()
 INSTALLED = tuple(f'{os.sep}{name}{os.sep}' for name in PACKAGE_DIRECTORIES)
 DIGEST_DIGITS = 16
 MAX_OPENED = 100_000  # paths; a test may open many images
-watched = SimpleNamespace(opened=None)  # paths (set of str); None: this process does not note them
+MAX_HASHED, MAX_OF_ONE_DIRECTORY = 200, 20  # opened files; more in one directory are data
+HEAD_BYTES, TAIL_BYTES = 2**20, 2**16  # of a file that are hashed, with its size
+SYSTEM_DIRECTORIES = tuple(
+    f'{os.sep}{name}{os.sep}' for name in 'bin dev etc lib lib64 proc run sbin sys usr var'.split()
+)
+# paths (set of str); None: this process does not note them. `active`: whether further ones are noted.
+watched = SimpleNamespace(opened=None, active=False)
 
 
 def is_installed(path):
@@ -27,13 +33,68 @@ def is_installed(path):
 def watch_opened_files():
     """Note the files that this process opens from now on. Programs call it once; it cannot be undone."""
     if watched.opened is None:
-        watched.opened = set()
+        watched.opened, watched.active = set(), True
         sys.addaudithook(_note_opened)
 
 
+def stop_watching():
+    """Note no further files: a training opens its images in each epoch."""
+    watched.active = False
+
+
 def _note_opened(event, arguments):
-    if event == 'open' and isinstance(arguments[0], str) and len(watched.opened) < MAX_OPENED:
-        watched.opened.add(arguments[0])
+    if event != 'open' or not watched.active:
+        return
+    path, _, flags = arguments
+    is_read = not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR)
+    if is_read and isinstance(path, str) and len(watched.opened) < MAX_OPENED:
+        watched.opened.add(path)
+
+
+def opened_file_hashes(left_out):
+    """Return the hashes of the files that this process read: {path: hash}, {} if it does not note them.
+
+    They are settings, tables or weights that a network or data set of the user reads. Left out are programs, files of
+    the system and of packages, hidden files, and directories of many files, which are data.
+
+    Args:
+        left_out: source files of the project (relative paths), which an archive has, and other paths or directories.
+    """
+    out = {os.path.realpath(PROJECT / path) for path in left_out}
+    folders = {}
+    for path in sorted({os.path.realpath(path) for path in watched.opened or ()}):
+        parents = {path, *map(str, Path(path).parents)}
+        if out.isdisjoint(parents) and _may_hold_settings(path):
+            folders.setdefault(os.path.dirname(path), []).append(path)
+    paths = [path for those in folders.values() if len(those) <= MAX_OF_ONE_DIRECTORY for path in those][:MAX_HASHED]
+    root = f'{PROJECT}{os.sep}'
+    hashes = {path.removeprefix(root): hash_of_file(path) for path in paths}
+    return {path: digest for path, digest in hashes.items() if digest is not None}
+
+
+def _may_hold_settings(path):
+    """Return whether an opened file may be read by code of the user (bool)."""
+    hidden = any(part.startswith('.') for part in Path(path).parts)
+    ours = path.startswith((f'{sys.prefix}{os.sep}', f'{sys.base_prefix}{os.sep}', *SYSTEM_DIRECTORIES))
+    program = path.endswith(('.py', '.pyc', '.so'))
+    return not (hidden or ours or program or is_installed(Path(path))) and os.path.isfile(path)
+
+
+def hash_of_file(path):
+    """Return a hash (str) of the size, the beginning and the end of a file, or None if it cannot be read.
+
+    Args:
+        path: absolute, or relative to the project.
+    """
+    try:
+        with open_regular(PROJECT / path) as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = hashlib.sha256(str(size).encode() + file.read(HEAD_BYTES))
+            file.seek(max(HEAD_BYTES, size - TAIL_BYTES))
+            digest.update(file.read(TAIL_BYTES))
+    except OSError:
+        return None
+    return digest.hexdigest()[:DIGEST_DIGITS]
 
 
 def opened_files():
