@@ -142,7 +142,7 @@ class Judge:
             return []
         if check.unknown:
             lines = [f'not known whether this checkpoint still gives the outputs it was saved with: {check.unknown}']
-        if record_of(self.checkpoint) and check.archive is None:
+        if record_of(self.checkpoint) and check.archive is None and not check.is_same_code:
             lines.append(
                 f'not compared: the code of the evaluation, as there is no readable source.zip beside '
                 f'{self.args.load_model_path}; copy it from the directory of the run'

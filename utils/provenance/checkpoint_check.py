@@ -25,7 +25,9 @@ from utils.provenance.causes import (
 )
 from utils.provenance.code_fingerprint import Source, find_changes, find_evaluation_changes
 from utils.provenance.output_fingerprint import NoFingerprintError, compare_outputs, describe_probe
+from utils.provenance.project_source import NON_RUN_DIRECTORIES, code_hash, read_files
 from utils.provenance.record import open_archive
+from utils.provenance.symbol_resolver import EXTERNAL_MARK
 from utils.runs.checkpoint import MisfitError
 
 # Options that select the code of each kind; the code of a kind is not checked if the command line changed its options.
@@ -54,6 +56,7 @@ class CheckpointCheck(NamedTuple):
         changes: the recorded code that has changed since and is in use (list of code_fingerprint.Change).
         archive: Source of the run's source.zip, or None.
         unknown: why the outputs were not compared (str), or None.
+        is_same_code: whether all code of the project is as in the run (bool); False if it was not compared.
     """
 
     outputs: str
@@ -62,6 +65,7 @@ class CheckpointCheck(NamedTuple):
     changes: list
     archive: Any
     unknown: str | None
+    is_same_code: bool
 
     @property
     def lines(self):
@@ -101,7 +105,9 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
         unknown = str(error)
     record = record_of(checkpoint)
     then = open_archive(record, Path(path).parent)
-    changes = find_code_changes(checkpoint, then, args) if differs or use == 'test' else []
+    is_compared = bool(differs) or use == 'test'
+    same = is_compared and is_same_code(record)
+    changes = find_code_changes(checkpoint, then, args) if is_compared and not same else []
     failures = []
     if differs:
         told, _, layer = differs.partition('\n')
@@ -114,7 +120,7 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
     notes = []
     if unknown and 'format' in checkpoint and use != 'test':  # else it is a state dict
         notes = [f'not known whether this checkpoint still gives the outputs it was saved with: {unknown}']
-    check = CheckpointCheck(outputs, failures, notes, changes, then, unknown)
+    check = CheckpointCheck(outputs, failures, notes, changes, then, unknown, same)
     if args.strict_record and failures:
         raise DanluError('\n'.join([*check.lines, 'to continue anyway, leave out --strict_record']))
     if args.strict_record and unknown and use != 'test':
@@ -177,6 +183,19 @@ def record_of(checkpoint):
     """Return the record (dict) of a checkpoint, {} if there is none or it is not a record of Danlu."""
     record = checkpoint.get('record')
     return record if isinstance(record, dict) and isinstance(record.get('components'), dict) else {}
+
+
+def is_same_code(record):
+    """Return whether all code that a run used is the project's and as it was (bool), by the hash of all files.
+
+    Args:
+        record: record of the run (dict).
+    """
+    names = (name for hashes in (record.get('components') or {}).values() for name in hashes)
+    roots = ('__main__', *NON_RUN_DIRECTORIES)  # whose code is not in the hash
+    if 'code' not in record or any(EXTERNAL_MARK in name or name.partition('.')[0] in roots for name in names):
+        return False
+    return record['code'] == code_hash(read_files())
 
 
 def find_code_changes(checkpoint, then, args):

@@ -260,11 +260,12 @@ def compare_outputs(net, fingerprint):
 
 def _difference(net, probe, then, where=''):
     """Return how the `answers` of a network for a probe differ from recorded ones (str), or None."""
-    now = answers(unwrap_model(net), probe)
-    told = output_difference(then['outputs'], now['outputs'])
+    net = unwrap_model(net)
+    told = output_difference(then['outputs'], probe_outputs(net, probe))
     if told is None:
         return None
-    layer = first_difference(then['layers'], now['layers'], TOLERANCE) if then.get('layers') else None
+    now = answers(net, probe)['layers'] if then.get('layers') else None
+    layer = first_difference(then['layers'], now, TOLERANCE) if now else None
     return f'{told}{where}' + (f'\nfirst difference: {layer}' if layer else '')
 
 

@@ -177,6 +177,10 @@ def test_a_checkpoint_without_values_of_its_weights_is_not_compared(fault, run, 
 def test_without_source_zip_it_is_said_what_is_not_compared(run, eval_here):
     (run / 'source.zip').unlink()
     words = ['--load_model_path', run / 'best.pth']
+    assert 'not compared' not in eval_here(*words, '--batch_size', 1).stdout, 'all files are as they were'
+    state = load_checkpoint(run / 'best.pth')
+    state['record']['code'] = '0' * 64
+    save_checkpoint(run / 'best.pth', state)
     assert 'not compared' not in eval_here(*words).stdout, 'the values are'
     said = eval_here(*words, '--batch_size', 1).stdout
     assert (
