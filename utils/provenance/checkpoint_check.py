@@ -94,41 +94,50 @@ def check_loaded(net, checkpoint, path, args, loaded, use):
     Raises:
         DanluError: strict_record is set, and the outputs differ, or, unless it is a test, could not be compared.
     """
-    differs = unknown = None
+    differs, unknown = _compare(net, checkpoint, args, loaded, use)
+    record = record_of(checkpoint)
+    then = open_archive(record, Path(path).parent)
+    is_compared = differs is not None or use == 'test'
+    same = is_compared and is_same_code(record)
+    changes = find_code_changes(checkpoint, then, args) if is_compared and not same else []
+    failures, outputs = [], f'not compared: {unknown}'
+    if differs is not None:
+        told, _, layer = differs.partition('\n')
+        failures = [f'this checkpoint no longer gives the outputs it was saved with: {told}', *filter(None, [layer])]
+        causes = _network_causes(checkpoint, then, changes, args, net)
+        failures += [f'  {line}' for line in describe_causes(causes)] + command_then(record, then, path)
+        outputs = f'differ: {differs}'.replace('\n', '; ')
+    elif unknown is None:
+        outputs = f'{SAME_OUTPUTS} ({describe_probe(checkpoint["fingerprint"])})'
+    notes = []
+    if unknown and 'format' in checkpoint and use != 'test':  # else it is a state dict
+        notes = [f'not known whether this checkpoint still gives the outputs it was saved with: {unknown}']
+    check = CheckpointCheck(outputs, failures, notes, changes, then, unknown, same)
+    if args.strict_record:
+        _raise_if_strict(check, use)
+    return check
+
+
+def _compare(net, checkpoint, args, loaded, use):
+    """Return how the outputs of a network differ (str or None), and why they were not compared (str or None)."""
     try:
         if len(loaded) > 1:
             raise NoFingerprintError('not all weights were loaded')
         if use != 'resume' and args.load_key is not None:
             raise NoFingerprintError('--load_key selected the weights')
-        differs = compare_outputs(net, checkpoint.get('fingerprint'))
+        return compare_outputs(net, checkpoint.get('fingerprint')), None
     except NoFingerprintError as error:
-        unknown = str(error)
-    record = record_of(checkpoint)
-    then = open_archive(record, Path(path).parent)
-    is_compared = bool(differs) or use == 'test'
-    same = is_compared and is_same_code(record)
-    changes = find_code_changes(checkpoint, then, args) if is_compared and not same else []
-    failures = []
-    if differs:
-        told, _, layer = differs.partition('\n')
-        failures = [f'this checkpoint no longer gives the outputs it was saved with: {told}', *filter(None, [layer])]
-        causes = _network_causes(checkpoint, then, changes, args, net)
-        failures += [f'  {line}' for line in describe_causes(causes)]
-        failures += command_then(record, then, path)
-    outputs = f'not compared: {unknown}' if unknown else f'{SAME_OUTPUTS} ({describe_probe(checkpoint["fingerprint"])})'
-    outputs = f'differ: {differs}'.replace('\n', '; ') if differs else outputs
-    notes = []
-    if unknown and 'format' in checkpoint and use != 'test':  # else it is a state dict
-        notes = [f'not known whether this checkpoint still gives the outputs it was saved with: {unknown}']
-    check = CheckpointCheck(outputs, failures, notes, changes, then, unknown, same)
-    if args.strict_record and failures:
+        return None, str(error)
+
+
+def _raise_if_strict(check, use):
+    if check.failure_lines:
         raise DanluError('\n'.join([*check.lines, 'to continue anyway, leave out --strict_record']))
-    if args.strict_record and unknown and use != 'test':
+    if check.unknown and use != 'test':
         raise DanluError(
-            f'--strict_record: not known whether this checkpoint still gives the outputs it was saved with: {unknown}; '
-            'to continue anyway, leave it out'
+            f'--strict_record: not known whether this checkpoint still gives the outputs it was saved with: '
+            f'{check.unknown}; to continue anyway, leave it out'
         )
-    return check
 
 
 @contextmanager

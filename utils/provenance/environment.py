@@ -1,6 +1,7 @@
 """The environment of a run: versions, machine, settings that change results, git state."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -34,12 +35,16 @@ READ_QUOTED, READ_IDENTIFIER = (re.compile(READ.format(name)) for name in (QUOTE
 LIBRARY_VARIABLES = re.compile('(OMP|MKL|KMP|TORCH|PYTORCH|ONEDNN|DNNL|ATEN|CUBLAS|CUDNN|NVIDIA|PYTHONHASHSEED)(_.*)?')
 # Read by Danlu and without effect on values: the terminal, directories, ranks.
 WITHOUT_EFFECT = re.compile(
-    'OMP_WAIT_POLICY|TERM|CI|NO_COLOR|COLUMNS|WT_SESSION|JPY_.*|MPLBACKEND|XDG_.*|DANLU_.*|_ARGCOMPLETE|HOME|(LOCAL_)?(RANK|WORLD_SIZE)'
-    '|KINETO_LOG_LEVEL|CUDA_VISIBLE_DEVICES|TORCHELASTIC_.*|TORCHINDUCTOR_.*|TORCH_NCCL_.*|PYTORCH_.*VERSION'
+    '^(OMP_WAIT_POLICY|TERM|CI|NO_COLOR|COLUMNS|WT_SESSION|JPY_.*|MPLBACKEND|XDG_.*|DANLU_.*|_ARGCOMPLETE|HOME|'
+    'RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|KINETO_LOG_LEVEL|CUDA_VISIBLE_DEVICES|TORCHELASTIC_.*|'
+    'TORCHINDUCTOR_.*|TORCH_NCCL_.*|PYTORCH_.*VERSION)$'
 )
+SECRET_VARIABLE = re.compile('KEY|AUTH|PASS|PWD|URL|DSN|COOKIE|CREDENTIAL', re.IGNORECASE)  # besides SECRET
 GIT_TIMEOUT_SECONDS = 3  # a repository may be large or on a slow drive
 MAX_CHANGED_PATHS = 100
 MAX_VALUE_CHARACTERS = 60  # of a variable in a message
+PLAIN_VALUE = re.compile(r'[\w.,:+-]{0,20}')
+HASH_DIGITS = 12
 # Inside a git hook these variables point to another repository.
 GIT_LOCATION_VARIABLES = ('GIT_DIR', 'GIT_WORK_TREE', 'GIT_INDEX_FILE')
 STATUS_FIELDS = {'1': 7, 'u': 9, '?': 0}  # fields between type and path in `git status --porcelain=v2`
@@ -75,8 +80,15 @@ def variables_read_by(files):
     for path, content in files.items():
         if path.endswith('.py') and is_run_code(path) and (b'environ' in content or b'getenv' in content):
             names |= _variables_in(content.decode(errors='replace'))
-    kept = (name for name in names if not WITHOUT_EFFECT.fullmatch(name) and not SECRET.search(name))
-    return {name: os.environ.get(name) for name in sorted(kept)}
+    kept = (name for name in names if not any(each.search(name) for each in (WITHOUT_EFFECT, SECRET, SECRET_VARIABLE)))
+    return {name: _recorded_value(os.environ.get(name)) for name in sorted(kept)}
+
+
+def _recorded_value(value):
+    """Return a value as it is recorded (str or None): short numbers and words; of others, such as paths, a hash."""
+    if value is None or PLAIN_VALUE.fullmatch(value):
+        return value
+    return f'sha256 {hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()[:HASH_DIGITS]}'
 
 
 def _variables_in(text):
@@ -96,7 +108,7 @@ def changed_variables(then, now):
         now: the same of today's code. Variables that only today's code reads have no earlier value.
     """
     names = [*then, *(name for name in now if name not in then and LIBRARY_VARIABLES.fullmatch(name))]
-    pairs = {name: (then.get(name), now.get(name, os.environ.get(name))) for name in names}
+    pairs = {name: (then.get(name), now.get(name, _recorded_value(os.environ.get(name)))) for name in names}
     return [f'{name}: {_value_text(old)} -> {_value_text(new)}' for name, (old, new) in pairs.items() if old != new]
 
 
