@@ -199,7 +199,7 @@ def report(args, samples, kept, parts, classes, class_names):
     counts = Counter(zip(parts, classes[kept].tolist(), strict=True))
     totals = Counter(parts)
     rows = [['all', *(f'{totals[name]:,} ({totals[name] / len(parts):.1%})' for name in order)]]
-    if len(class_names) <= MAX_CLASSES and not samples.has_target_files:
+    if len(class_names) <= min(MAX_CLASSES, len(samples) / 2) and not samples.has_target_files:
         rows += [[text, *(f'{counts[name, code]:,}' for name in order)] for code, text in enumerate(class_names)]
     print('\n'.join(table(['samples', *order], rows, terminal_width(), right=order)[0]))
     print(f'lists: {shown(args.out)}')

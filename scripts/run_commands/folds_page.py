@@ -8,11 +8,11 @@ import numpy as np
 from scripts.run_commands.seeds import summary
 from utils.base.atomic_write import atomic_writer
 from utils.base.text_table import number_text
-from utils.html_report.confusion_matrix import matrix_layout
+from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.intervals import matrix_metrics
 from utils.html_report.page import WORST_NOTES, environment
 from utils.html_report.predictions_table import GroupedSums, read_header, read_predictions
-from utils.html_report.sections import count_cell, table, value_cell
+from utils.html_report.sections import count_cell, matrix_section, share_cell, table, value_cell
 from utils.html_report.task_reports import report_of
 from utils.statistics.bootstrap_metrics import select_sum_metric
 from utils.statistics.significance import SIGNIFICANCE_LEVEL, bootstrap_intervals, count_intervals, without_zero_width
@@ -87,8 +87,8 @@ def write_page(page, path, runs, tests, values, metrics):
     matrix, names = matrix_of(path, task)
     sections = [_table_of_folds(runs, tests, values), _table_of_metrics(metrics)]
     if matrix is not None:
-        layout = matrix_layout(matrix, names)
-        sections.append({'kind': 'matrix', 'title': 'Confusion matrix of all samples', 'matrix': layout, 'note': ''})
+        section = matrix_section(matrix, names, _table_of_pairs(matrix, names))
+        sections.append(section | {'title': 'Confusion matrix of all samples'})
     if report_of(task) is not None:
         sections.append(_table_of_worst(path, task))
     text = (
@@ -99,7 +99,6 @@ def write_page(page, path, runs, tests, values, metrics):
             count=sum(int(test.head.get('samples', 0)) for test in tests),
             folds=len(runs),
             task=task,
-            target_kind=TASKS[task].target if task in TASKS else '',
             sections=sections,
         )
     )
@@ -130,6 +129,15 @@ def _table_of_metrics(metrics):
     return table('All samples', ['metric', 'value'], rows, note + 'bootstrap over the samples.')
 
 
+def _table_of_pairs(matrix, names):
+    """Return the table of the most confused pairs of classes."""
+    pairs = confused_pairs(matrix, names)
+    rows = [[names[pair['truth']], names[pair['predicted']], count_cell(pair['count']), share_cell(pair['share'])]
+            for pair in pairs]  # fmt: skip
+    head = ['truth', 'prediction', 'samples', 'of the true class']
+    return table('Most confused classes', head, rows, '' if rows else 'No sample was misclassified.')
+
+
 def _table_of_worst(path, task):
     """Return the section of the worst samples."""
     header = read_header(path)
@@ -138,7 +146,8 @@ def _table_of_worst(path, task):
     worst = heapq.nlargest(MAX_WORST_SAMPLES, ranked, key=lambda each: each[:2])
     columns = [name for name in header if not name.startswith(HIDDEN_PREFIXES)]
     rows = [[_cell(cells[name], name) for name in columns] for _, _, cells in worst]
-    return table('Worst samples', columns, rows, WORST_NOTES[TASKS[task].target])
+    note = WORST_NOTES.get(TASKS[task].target, 'The samples with the lowest probability of the true class.')
+    return table('Worst samples', columns, rows, note)
 
 
 def _cell(text, column):

@@ -71,6 +71,11 @@ def read_samples(path, root=None, group=None):
         faults.stop_if_any()
     images = [os.path.abspath(listing.image_path(index)) for index in range(len(listing))]
     names, targets = [name.replace(os.sep, '/') for name in listing.images], list(listing.targets)
+    if not any(name.lower().endswith(IMAGE_EXTENSIONS) for name in names):
+        raise DanluError(
+            f'{path}: its first column names no image ({names[0]}); a table of numbers is split by --val_split of '
+            'train.py'
+        )
     if header is not None and group in listing.target_names:
         listing.target_names = [name for name in listing.target_names if name != group]
         if not listing.target_names:

@@ -248,6 +248,12 @@ def test_what_cannot_be_split_is_refused(photos, words, message, tmp_path):
     assert not (tmp_path / 'photos_split').exists()
 
 
+def test_a_table_of_numbers_is_refused(tmp_path):
+    (tmp_path / 'houses.csv').write_text('rooms,size,price\n1,2,3\n2,3,4\n')
+    with pytest.raises(DanluError, match=r'names no image .*; a table of numbers is split by --val_split of train.py'):
+        main([str(tmp_path / 'houses.csv')])
+
+
 def test_directories_that_are_split_already_are_refused(photos):
     for name, part in (('cat', 'train'), ('dog', 'val')):
         (photos / name).rename(photos / part)

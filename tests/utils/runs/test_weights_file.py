@@ -13,11 +13,11 @@ from utils.runs.weights_file import read_metadata, write_weights_file
 safetensors = pytest.importorskip('safetensors.torch', reason='safetensors is not installed')
 
 
-@pytest.fixture
-def run(train_here, list_data, tmp_path):
+@pytest.fixture(scope='module')
+def run(train_here, list_data, tmp_path_factory):
     """Return a run that wrote best.safetensors."""
     words = ['--model_type', 'cifar_cnn', '--image_size', 16, '--epochs', 2, '--ema', 0.5, '--save_safetensors']
-    return train_here(*list_data, *words, '--checkpoints_dir', tmp_path)
+    return train_here(*list_data, *words, '--checkpoints_dir', tmp_path_factory.mktemp('runs'))
 
 
 def test_the_file_has_the_weights_of_best_pth_and_tests_alone_with_the_same_values(run, eval_here):
