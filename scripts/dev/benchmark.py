@@ -2,6 +2,7 @@
 
     python scripts/dev/benchmark.py small      # LeNet on digits in memory: overhead of the training loop
     python scripts/dev/benchmark.py compute    # ResNet-18: overhead if the network dominates
+    python scripts/dev/benchmark.py cifar      # the same on pictures of 32x32, in larger batches
     python scripts/dev/benchmark.py input      # JPEG and PNG files: throughput of reading images
     python scripts/dev/benchmark.py growth     # long lists, late epochs, many steps
     python scripts/dev/benchmark.py augment    # each augmentation and mixing, against torchvision
@@ -34,7 +35,7 @@ from scripts.dev.bench.growth import growth
 from scripts.dev.bench.predict import predict
 from scripts.dev.bench.report import describe, disagreements, disturbed, machine, write_json
 from scripts.dev.bench.start import start
-from scripts.dev.bench.task import cpu_cores
+from scripts.dev.bench.task import INPUT, cpu_cores
 from scripts.dev.bench.works import PEERS, WORKS
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,7 @@ FULL = {
     'small': {'samples': 60_000, 'rounds': 5, 'peer_samples': 12_000, 'peer_rounds': 4, 'batch_size': [32, 128],
               'tolerance': 1.0},
     'compute': {'samples': 1_600, 'rounds': 6, 'batch_size': [32], 'peers': ['script', 'lightning'], 'tolerance': 1.0},
+    'cifar': {'samples': 10_000, 'rounds': 4, 'batch_size': [256], 'peers': ['script'], 'tolerance': 1.0},
     'input': {'samples': 2_880, 'rounds': 6, 'batch_size': [32], 'tolerance': 1.0},
     'growth': {'longest': 1_000_000, 'steps': 100_000},
     'augment': {'shapes': [(128, 3, 32, 32), (32, 3, 224, 224)], 'rounds': 7, 'seconds': 0.25},
@@ -53,6 +55,7 @@ QUICK = {
     'small': {'samples': 960, 'rounds': 2, 'peer_samples': 960, 'peer_rounds': 2, 'batch_size': [32],
               'peers': ['script'], 'threads': [1], 'tolerance': 50.0},
     'compute': {'samples': 64, 'rounds': 2, 'batch_size': [32], 'peers': ['script'], 'tolerance': 100.0},
+    'cifar': {'samples': 64, 'rounds': 2, 'batch_size': [32], 'peers': ['none'], 'tolerance': 100.0},
     'input': {'samples': 192, 'rounds': 2, 'batch_size': [8], 'tolerance': 1.0},
     'growth': {'longest': 1_000, 'steps': 1_000},
     'augment': {'shapes': [(8, 3, 16, 16), (2, 3, 48, 64)], 'rounds': 2, 'seconds': 0.01},
@@ -86,7 +89,10 @@ def parse_args(argv=None):
         peers = [*PEERS[name], 'none']
         work.add_argument('--peers', nargs='+', choices=peers, metavar='NAME', help=', '.join(peers))
         work.add_argument('--tolerance', type=float, metavar='X', help='allowed difference of accuracies in points')
-        if name != 'input':
+        if name == 'input':
+            work.add_argument('--kinds', nargs='+', choices=INPUT, default=INPUT, metavar='KIND', help=', '.join(INPUT))
+        else:
+            work.add_argument('--fast', action='store_true', help='also bf16, channels_last and compiled, by --fast')
             work.add_argument('--threads', type=int, nargs='+', metavar='N', help='threads of the bare loop and Danlu')
         if name == 'small':
             work.add_argument('--peer_samples', type=int, metavar='N', help='--samples of the part with all peers')

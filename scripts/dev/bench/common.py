@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from model.lenet import LeNet
-from scripts.dev.bench.task import CLASSES, CROP_SCALE, INPUT, NORMALISATION, SIZES
+from scripts.dev.bench.task import CLASSES, CROP_SCALE, INPUT, NORMALISATION, RESNETS, SIZES
 
 LEARNING_RATE = 1e-3
 STRIDE = 8  # of the network and the loss over masks, so that the input is what takes time
@@ -21,7 +21,7 @@ def network(task):
     """Return the work's network (nn.Module) on the task's device."""
     if task.work == 'small':
         net = LeNet(CLASSES, in_channels=1, image_size=SIZES['small'])
-    elif task.work == 'compute':
+    elif task.work in RESNETS:
         from torchvision.models import resnet18
 
         net = resnet18(num_classes=CLASSES)
@@ -89,7 +89,7 @@ def dataset(task, split):
     usual = [transforms.ToTensor(), transforms.Normalize(**NORMALISATION[task.work])]
     if task.work == 'small':
         return datasets.MNIST(task.data, train=split == 'train', transform=transforms.Compose(usual))
-    if task.work == 'compute':
+    if task.work in RESNETS:
         return Pictures(*arrays(task, split), transforms.Compose(usual))
     if task.work == 'photos':
         crop = transforms.RandomResizedCrop(SIZES['photos'], scale=CROP_SCALE)

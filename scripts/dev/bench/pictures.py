@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scripts.dev.bench.task import CLASSES, SIZES
+from scripts.dev.bench.task import CLASSES, RESNETS, SIZES
 
 DIGITS_FILE = Path(__file__).resolve().parents[3] / 'data' / 'digits.npz'
 PHOTO_SIZE = (375, 500)  # height, width, ImageNet's most frequent
@@ -29,8 +29,8 @@ def make_data(work, folder, samples, data_root=None):
     rng = np.random.default_rng(0)
     if work == 'small':
         _write_mnist(folder / 'MNIST' / 'raw', samples, data_root)
-    elif work == 'compute':
-        _write_patterns(folder, samples, rng)
+    elif work in RESNETS:
+        _write_patterns(folder, samples, rng, SIZES[work])
     elif work == 'tiny':
         _write_folders(folder, samples, rng)
     else:
@@ -66,9 +66,9 @@ def _write_idx(path, array):
     path.write_bytes(struct.pack(f'>4B{array.ndim}I', 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
 
 
-def _write_patterns(folder, samples, rng):
+def _write_patterns(folder, samples, rng, size):
     """Write random pictures that are easy to tell apart, so that every contestant must reach the same accuracy."""
-    height, width = SIZES['compute']
+    height, width = size
     patterns = rng.integers(0, 128, (CLASSES, height, width, 3))
     for split, count in (('train', samples), ('test', max(CLASSES, samples // 6))):
         lines = []

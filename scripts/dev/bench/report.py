@@ -69,8 +69,8 @@ def rows_of(results, references):
         results: list of (Task, reports), from race.
         references: dict name of a column -> function(Task, reports) that says whether a contestant is one to compare
             with. Where several are, the fastest counts; for the bare loop and Danlu, which are given their threads,
-            the fastest with as many. Ratios are taken within each round, where the machine was in the same mood;
-            their median counts.
+            the fastest with as many, and for those with --fast, with it. Ratios are taken within each round, where the
+            machine was in the same mood; their median counts.
     """
     rows = []
     for task, reports in results:
@@ -92,6 +92,8 @@ def rows_of(results, references):
 
 def _reference(row, candidates):
     """Return the candidate to compare a row with, or None."""
+    fast = row['style'] == 'fast'
+    candidates = [other for other in candidates if (other['style'] == 'fast') == fast] or candidates
     same = [other for other in candidates if other['threads'] == row['threads'] and row['peer'] in ('bare', 'danlu')]
     return min(same or candidates, key=lambda other: other['median'], default=None)
 

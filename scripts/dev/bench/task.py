@@ -6,10 +6,12 @@ from dataclasses import dataclass
 CLASSES = 10
 # Of the pictures of each kind of work: (height, width), and what normalisation takes off and divides by.
 SIZES = {'small': (28, 28), 'compute': (64, 64), 'photos': (224, 224), 'masks': (360, 480), 'tiny': (32, 32)}
+SIZES['cifar'] = (32, 32)
+RESNETS = ('compute', 'cifar')  # ResNet-18 on pictures in memory
 INPUT = ('photos', 'masks', 'tiny')  # work on input: nothing is validated
 IMAGENET = {'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225]}
 MNIST = {'mean': [0.1307], 'std': [0.3081]}
-NORMALISATION = {'small': MNIST, **dict.fromkeys(('compute', *INPUT), IMAGENET)}
+NORMALISATION = {'small': MNIST, **dict.fromkeys((*RESNETS, *INPUT), IMAGENET)}
 CROP_SCALE = (0.25, 1.0)  # a random crop's share of the picture's area; Danlu's `--augment standard`
 
 

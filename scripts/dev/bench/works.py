@@ -6,7 +6,7 @@ from pathlib import Path
 from scripts.dev.bench.pictures import make_data
 from scripts.dev.bench.race import race
 from scripts.dev.bench.report import draw_ratios, inverted, race_table, rows_of
-from scripts.dev.bench.task import Task, cpu_cores
+from scripts.dev.bench.task import RESNETS, SIZES, Task, cpu_cores
 
 # What has to be importable for each peer.
 NEEDS = {
@@ -18,9 +18,9 @@ NEEDS = {
     'transformers': ['transformers', 'accelerate'],
     'timm': ['timm'],
 }
+ALL_PEERS = ['script', 'lightning', 'accelerate', 'torchkeras', 'ignite', 'transformers']
 PEERS = {
-    'small': ['script', 'lightning', 'accelerate', 'torchkeras', 'ignite', 'transformers'],
-    'compute': ['script', 'lightning', 'accelerate', 'torchkeras', 'ignite', 'transformers'],
+    **dict.fromkeys(('small', *RESNETS), ALL_PEERS),
     'input': ['script', 'timm', 'lightning'],
 }
 MAX_WORKERS = 8
@@ -45,7 +45,7 @@ def small(options, scratch, say):
         data = make_data('small', scratch / f'data{number}', samples, options.data_root)
         for batch_size in options.batch_size:
             common = {'work': 'small', 'data': str(data), 'samples': samples, 'batch_size': batch_size}
-            tasks = pair(options.threads, common) + [task for peer in named for task in settings(peer, common)]
+            tasks = pair(options, common) + [task for peer in named for task in settings(peer, common)]
             heading = f'LeNet, {samples:,} digits, batches of {batch_size}: {title}'
             sections[heading] = run(heading, tasks, rounds, options, scratch, say)
     return finish(sections, 'times as long as the bare loop (whiskers: rounds)')
@@ -53,13 +53,13 @@ def small(options, scratch, say):
 
 def compute(options, scratch, say):
     """ResNet-18 on pictures in memory. Everyone has the fused optimizer, whose work is not the loop's."""
-    data = make_data('compute', scratch / 'data', options.samples)
-    sections = {}
+    data = make_data(options.work, scratch / 'data', options.samples)
+    sections, size = {}, 'x'.join(map(str, SIZES[options.work]))
     for batch_size in options.batch_size:
-        common = {'work': 'compute', 'data': str(data), 'samples': options.samples, 'batch_size': batch_size}
-        tasks = pair(options.threads, common)
+        common = {'work': options.work, 'data': str(data), 'samples': options.samples, 'batch_size': batch_size}
+        tasks = pair(options, common)
         tasks += [Task(peer, 'usual', fused=True, **common) for peer in installed(options.peers, say)]
-        heading = f'ResNet-18, {options.samples:,} pictures of 64x64 in memory, batches of {batch_size}'
+        heading = f'ResNet-18, {options.samples:,} pictures of {size} in memory, batches of {batch_size}'
         sections[heading] = run(heading, tasks, options.rounds, options, scratch, say)
     return finish(sections, 'times as long as the bare loop (whiskers: rounds)')
 
@@ -74,7 +74,7 @@ def read_input(options, scratch, say):
     }
     lengths = {'photos': options.samples, 'masks': options.samples // 6, 'tiny': options.samples * 4}
     cores = min(MAX_WORKERS, cpu_cores())
-    for work, title in titles.items():
+    for work, title in ((work, titles[work]) for work in options.kinds):
         samples = lengths[work]
         data = make_data(work, scratch / work, samples)
         for batch_size in options.batch_size:
@@ -95,13 +95,12 @@ def styles_of(work):
     return {'photos': [*decoders, 'cache'], 'masks': ['cache'], 'tiny': ['pillow']}[work]
 
 
-def pair(threads, common):
-    """Return the bare loop and Danlu with each number of threads (list of Task)."""
-    return [
-        Task(peer, f'{count} thread{"s" * (count > 1)}', threads=count, fused=True, **common)
-        for count in threads
-        for peer in ('bare', 'danlu')
-    ]
+def pair(options, common):
+    """Return the bare loop and Danlu with each number of threads (list of Task), and with --fast."""
+    styles = [(f'{count} thread{"s" * (count > 1)}', count) for count in options.threads]
+    styles += [('fast', options.threads[-1])] * options.fast
+    peers = ('bare', 'danlu')
+    return [Task(peer, style, threads=count, fused=True, **common) for style, count in styles for peer in peers]
 
 
 def settings(peer, common):
@@ -138,4 +137,4 @@ def finish(sections, label, limit='bare'):
     return sections, tables, lambda path: draw_ratios(path, panels, label)
 
 
-WORKS = {'small': small, 'compute': compute, 'input': read_input}
+WORKS = {'small': small, **dict.fromkeys(RESNETS, compute), 'input': read_input}

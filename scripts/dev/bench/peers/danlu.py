@@ -4,7 +4,7 @@ import itertools
 
 from options import parse_train_args
 from scripts.dev.bench.common import LEARNING_RATE, STRIDE, network
-from scripts.dev.bench.task import CLASSES, SIZES
+from scripts.dev.bench.task import CLASSES, RESNETS, SIZES
 from train import Trainer
 from utils.base.process_setup import keep_freed_memory
 
@@ -13,6 +13,8 @@ OPTIONS = {
     'small': '--data_type mnist --data_root {data} --model_type lenet',
     'compute': '--data_type mem_list --train_list {data}/train.txt --val_list {data}/test.txt '
     '--model_type torchvision:resnet18',
+    'cifar': '--data_type mem_list --train_list {data}/train.txt --val_list {data}/test.txt '
+    '--model_type torchvision:resnet18',
     'photos': '--data_type list --train_list {data}/train.txt --val_list {data}/test.txt --augment standard',
     'masks': '--data_type list --train_list {data}/train.txt --val_list {data}/test.txt --task segmentation '
     '--augment flip',
@@ -20,6 +22,7 @@ OPTIONS = {
 }
 # Options of a style besides; of others there are none.
 STYLES = {
+    'fast': '--fast',
     'pillow': '--decoder pillow',
     'torchcodec': '--decoder torchcodec',
     'cache': '--cache_dir {scratch}/cache --cache_size 256',
@@ -36,7 +39,7 @@ def train(task, turn):
     words += [] if task.workers is None else ['--num_workers', task.workers]
     args = parse_train_args(words)
     keep_freed_memory()  # as train.py does
-    if task.work in ('small', 'compute'):
+    if task.work in ('small', *RESNETS):
         Timed(args, turn).train()
     trainer = EveryEighthPixel(args, model=network(task)) if task.work == 'masks' else Trainer(args, network(task))
     for epoch in itertools.count(1):
