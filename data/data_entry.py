@@ -24,7 +24,7 @@ global generator do not depend on the number of workers. Optional members:
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from data.augment import Augment, refuse_non_geometric
 from data.build_dataset import build_dataset
@@ -36,6 +36,7 @@ from data.lists.read_bytes import ReadHashes
 from data.loader import Loader
 from data.mixing import select_mixing
 from data.samplers import EpochBatches, SampleRefs, StreamBatches, random_keys
+from data.shared_buffers import SharedBuffers
 from utils.base.errors import DanluError
 from utils.base.machine import check_process_count, cpu_cores
 from utils.base.registry import load_entry
@@ -167,6 +168,7 @@ class Batches(Dataset):
 
     def __init__(self, dataset, augment, seed, mixing=None):
         self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
+        self.shared = SharedBuffers()
         self.crops_while_decoding, self.skipped = crops_while_decoding(dataset), getattr(dataset, 'skipped', None)
         if not hasattr(dataset, 'sample_hashes') and getattr(dataset, 'read_hashes', ReadHashes) is None:
             dataset.read_hashes = ReadHashes()
@@ -207,10 +209,7 @@ class Batches(Dataset):
 
     def collate_samples(self, samples, key):
         """Return samples, a list of (image, target), as the batch of `key`."""
-        images, targets = zip(*samples, strict=True)
-        # In a worker process default_collate stacks in shared memory.
-        batch = default_collate(list(images)), default_collate([torch.as_tensor(target) for target in targets])
-        return self._with_key(batch, key)
+        return self._with_key(self.shared.collate(*zip(*samples, strict=True)), key)
 
     def _with_key(self, batch, key):
         return batch if self.augment is None and self.mixing is None else (*batch, (key[0], random_keys(key[1])))

@@ -54,7 +54,7 @@ class Loader:
             device: images in memory are moved to a GPU at once if a quarter of its free memory holds them; otherwise
                 batches are copied while the GPU computes.
             prepare: function(images, targets[, key]) -> (images, targets). It may get several small batches at once, so
-                its result for a sample must not depend on the others.
+                its result for a sample must not depend on the others, and share no memory with uint8 images or targets.
         """
         self.device, self.prepare = device, prepare
         if device.type == 'cuda':
@@ -139,8 +139,10 @@ class Loader:
                 worker_init_fn=prepare_worker,
                 multiprocessing_context=self.multiprocessing_context,
             )
-        for batch, hashes in self.processes:
+        for batch, hashes, in_buffers in self.processes:
             self._note_hashes(hashes)
+            if in_buffers and self.side_stream is None:  # otherwise copied to pinned memory
+                batch = self.dataset.shared.received(batch, copy=self.prepare is None)
             yield [len(batch[0])], batch
 
     def _in_main_process(self, keys):
@@ -226,8 +228,10 @@ class HashedBatches(Dataset):
         self.batches = batches
 
     def __getitems__(self, key):
-        """Return the batch of `key`, and the hashes of the bytes that it was read from."""
-        return self.batches.__getitems__(key), self.batches.take_hashes(key[1])
+        """Return the batch of `key`, the hashes of the bytes that it was read from, and whether it is in buffers."""
+        self.batches.shared.used = False
+        batch = self.batches.__getitems__(key)
+        return batch, self.batches.take_hashes(key[1]), self.batches.shared.used
 
 
 def _prefetch_one(batches):
