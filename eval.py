@@ -91,7 +91,7 @@ from utils.options.arguments import from_keywords
 from utils.options.decoders import notes_of_decoder
 from utils.options.fit import described_pictures
 from utils.options.migrations import migrate
-from utils.options.predict_options import DATA_OF_RUN, predicts, single_checkpoints
+from utils.options.predict_options import DATA_OF_RUN, as_ensemble, predicts, single_checkpoints
 from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
 from utils.provenance.checkpoint_check import record_of
@@ -555,8 +555,7 @@ def test_several(parts, with_ensemble):
             raise DanluError(
                 '--ensemble: the checkpoints were tested on different data; give the same --val_list to all'
             )
-        given = copy.copy(parts[0])
-        given.ensemble = True
+        given = as_ensemble(parts)
         own, lines = run_command(given, lambda args, checkpoint: evaluate_ensemble(args, checkpoint, parts[1:], tests))
         tests.append(own)
     for line in [*table_lines(tests, terminal_width()), *lines]:
@@ -587,8 +586,7 @@ def main(argv=None):
     if len(parts) == 1:
         run_command(parts[0])
     elif predicts(given):
-        parts[0].ensemble = True
-        run_command(parts[0], partial(predict_unlabelled, others=parts[1:]))
+        run_command(as_ensemble(parts), partial(predict_unlabelled, others=parts[1:]))
     else:
         test_several(parts, given.ensemble)
 

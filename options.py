@@ -70,7 +70,7 @@ from utils.options.needs import (
     schedule,
 )
 from utils.options.own_parsers import add_options_to
-from utils.options.predict_options import check_code, check_several, predictable, predicts, source_name
+from utils.options.predict_options import check_code, check_several, predictable, predicts, source_name, with_members
 from utils.options.record_parser import MigratingParser, Options
 from utils.options.resuming import AUTO, LAST, locate_runs, newest_run, resumed_options, run_name
 from utils.options.validation_options import SPLIT_DATA
@@ -554,7 +554,7 @@ def _add_checks(parser):
 def add_test_args(parser):
     """Add the options of eval.py alone."""
     group = parser.add_argument_group('testing')
-    group.add_argument('--predict', nargs='+', type=predictable, repeated=False,
+    group.add_argument('--predict', nargs='+', type=predictable, experiment=False,
                        brief='predict images that have no targets: directories or files',
                        help='instead of testing, predict images that have no targets: directories, image files, '
                             'patterns in quotes ("photos/*.jpg"), lists (.txt, .csv, .jsonl) with one image per line, '
@@ -570,7 +570,7 @@ def add_test_args(parser):
     group.add_argument('--trust_code', needs=CODE, action=Flag, repeated=False, typed_only=True,
                        help='run the programs of --code then without asking, even if no run of yours is known to have '
                             'written them: only if you trust their author')
-    group.add_argument('--ensemble', action=Flag, repeated=False,
+    group.add_argument('--ensemble', action=Flag, experiment=False,
                        help='with --load_model_path A B C: also test their ensemble, which averages their '
                             'probabilities, and compare it with the best of them; with --predict: predict by it')
     group.add_argument('--tta', choices=list(dict.fromkeys(name for task in TASKS.values() for name in task.tta)),
@@ -808,7 +808,7 @@ def get_test_result_dir(args):
     def is_same(directory):
         from utils.runs.result_directory import holds_same_test  # --help does not need it
 
-        return holds_same_test(directory, args_lines(parser, args))
+        return holds_same_test(directory, args_lines(parser, with_members(args)))
 
     args.result_dir = make_directory_below(roots, wanted, parser, '--result_dir', is_same)
     return args.result_dir
@@ -819,7 +819,7 @@ def save_args(args, directory, note=None, place=None):
     if place is not None:
         args = copy.copy(args)
         args.result_dir = place
-    write_args(parser_of(args), args, directory, note, place)
+    write_args(parser_of(args), with_members(args), directory, note, place)
 
 
 def changed_options(args):

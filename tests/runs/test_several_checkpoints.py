@@ -24,7 +24,7 @@ def checkpoints(list_run, list_data, train_here, tmp_path_factory):
     words = [*list_data, '--epochs', 1, '--checkpoints_dir', folder, '--num_workers', 0]
     second = train_here(*words, '--seed', 1, '--save_prefix', 'second')
     third = train_here(*words, '--model_type', 'mlp', '--mean', 0.5, '--std', 0.5, '--save_prefix', 'third')
-    shutil.copytree(list_run.directory, folder / 'first')
+    shutil.copytree(list_run.directory, folder / 'first', ignore=shutil.ignore_patterns('best'))
     return [path / 'best.pth' for path in (folder / 'first', second.directory, third.directory)]
 
 
@@ -136,3 +136,12 @@ def test_what_is_refused(checkpoints, mask_run, capsys):
     other = mask_run.directory / 'best.pth'
     with pytest.raises(DanluError, match='differ in --task: classification, segmentation'):
         run('--load_model_path', checkpoints[0], other, '--ensemble', '--predict', checkpoints[0])
+
+
+@pytest.mark.slow('tests three checkpoints and their ensemble again')
+def test_the_record_of_an_ensemble_repeats_it(tested):
+    _, directory = tested
+    printed = run(f'@{directory / "args.txt"}')
+    assert f'results of the ensemble: {directory}\n' in printed
+    assert (directory / 'ensemble.1.txt').is_file()
+    assert values_of(directory / 'ensemble.1.txt')[1] == values_of(directory / 'ensemble.txt')[1]

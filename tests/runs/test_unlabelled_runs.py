@@ -117,11 +117,13 @@ def test_a_few_are_printed_one_by_one_and_written_again_beside_the_first(tested,
     drawn = [np.asarray(Image.open(path)) for path in sorted((first.directory / 'viz').iterdir())]
     assert len(drawn) == 2
     assert all(min(picture.shape[:2]) >= 112 for picture in drawn)
-    predict_here(*words, folder / 'val0.png')
+    again = predict_here(f'@{first.directory / "args.txt"}')
+    assert again.rows == first.rows
     assert sorted(path.name for path in first.directory.iterdir() if 'pred' in path.name) == [
         'predictions.1.csv',
         'predictions.csv',
     ]
+    assert predict_here(*words, folder / 'val0.png').directory.name == f'{first.directory.name}_2'
 
 
 def test_damaged_files_are_listed_and_the_rest_is_done(tested, predict_here, tmp_path):

@@ -14,6 +14,9 @@ from utils.options.arguments import UNRECORDABLE, shorten_text, with_metavar
 
 STDIN = '-'  # paths are read from standard input
 DATA_OF_RUN = ('val_list', 'data_root')  # not used by --predict unless typed
+# Options in which the checkpoints of one command may differ.
+OWN_OF_EACH = ('model_type', 'model_args', 'mean', 'std', 'loss', 'loss_args', 'label_smoothing', 'class_weights',
+               'target_mean', 'target_std')  # fmt: skip
 # Options of targets, and of tests on the data of a run.
 WITHOUT_EFFECT = (
     *('val_list', 'loss', 'loss_args', 'label_smoothing', 'class_weights', 'metrics', 'mask_values'),
@@ -67,7 +70,25 @@ def single_checkpoints(given):
     parts = [copy.copy(given) for _ in range(1 + len(others))] if others else [given]
     for part, path in zip(parts, [given.load_model_path, *others], strict=True):
         part.load_model_path, part.other_checkpoints, part.ensemble = path, [], False
+    for part in parts[1:]:  # a record, @args.txt, has these options of the first checkpoint
+        part.given = {name for name in part.given if name in part.typed or name not in OWN_OF_EACH}
     return parts
+
+
+def as_ensemble(parts):
+    """Return the Options of an ensemble, from those of its checkpoints (list of Options)."""
+    given = copy.copy(parts[0])
+    given.ensemble, given.other_checkpoints = True, [part.load_model_path for part in parts[1:]]
+    return given
+
+
+def with_members(args):
+    """Return options as args.txt holds them: those of an ensemble with all its checkpoints."""
+    if not getattr(args, 'ensemble', False):
+        return args
+    args = copy.copy(args)
+    args.load_model_path = [args.load_model_path, *args.other_checkpoints]
+    return args
 
 
 def check_several(parser, args):
