@@ -498,6 +498,7 @@ def report_of(trainer):
     path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrap_model(trainer.net)), **parts)
     if not path.is_file():
         raise DanluError(f'{path} was not written; the lines above say why')
+    print(f'report: {path}')
     return NotebookReport(path)
 
 
