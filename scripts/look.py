@@ -122,10 +122,11 @@ def first_samples(args, loader):
 def heading_of(args, loader, plain):
     """Return the lines (list of str) above the sheet."""
     from utils.tasks.tasks import task_of
+    from utils.training.run_messages import short_path
 
     changing = ('augment', 'mixup', 'cutmix') if args.image_size else ()
     changes = [f'--{name} {value}' for name in changing if (value := getattr(args, name))]
-    where = f' from {args.train_list}' if args.train_list else ''
+    where = f' from {short_path(args.train_list)}' if args.train_list else ''
     lines = [f'{args.data_type}, {args.task}: {length_of(loader)}{where}']
     lines.append(', '.join([size_of(args), f'epoch {args.epoch}', *changes]))
     if plain is not None and not task_of(args).by_pixel:  # images of these tasks have titles

@@ -54,8 +54,9 @@ install_requirements() {
     if have uv; then
         install_by_uv "$1"
     else
-        have nvidia-smi || echo 'without a GPU, 1 GB is enough: stop this and first run' \
-            'python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
+        have nvidia-smi || compgen -G "${VIRTUAL_ENV:-$CONDA_PREFIX}/lib/python3*/site-packages/torch" >/dev/null ||
+            echo 'without a GPU, 1 GB is enough: stop this and first run' \
+                'python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
         python -m pip install --quiet --disable-pip-version-check --requirement "$1"
     fi || fail "Installing $1 failed (see above); run the script again to continue."
 }

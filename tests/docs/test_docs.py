@@ -25,7 +25,8 @@ import options
 from utils.base.registry import PROJECT
 
 READMES = [PROJECT / 'README.md', PROJECT / 'README.zh-CN.md']
-PRINTING = [PROJECT / 'README.md', PROJECT / 'docs' / 'from-your-template.md', PROJECT / 'docs' / 'recipes.md']
+TUTORIALS = [PROJECT / 'docs' / 'tutorial.md', PROJECT / 'docs' / 'tutorial.zh-CN.md']
+PRINTING = [READMES[0], TUTORIALS[0], PROJECT / 'docs' / 'from-your-template.md', PROJECT / 'docs' / 'recipes.md']
 DOCUMENTS = [*READMES, PROJECT / 'checkpoints' / 'README.md', *sorted((PROJECT / 'docs').glob('*.md'))]
 BLOCK = re.compile(r'^```(\w+)\n(.*?)^```$', re.DOTALL | re.MULTILINE)
 NOT_RUN = '# not run by the tests: '
@@ -119,6 +120,7 @@ def data(tmp_path_factory):
         for split, counts in {'train': (5, 2, 2), 'val': (1, 2, 2), 'test': (2, 1, 1)}.items():
             save_classes(folder / name / split, dict(zip(classes.split(), counts, strict=False)))
     save_classes(folder / 'album', {'cat': 12, 'dog': 12})
+    save_classes(folder / 'new_photos', {'unsorted': 3})
     for split, count in (('train', 9), ('val', 6)):
         save_list(folder / 'road' / f'{split}.txt', mask, count)
         save_list(folder / 'rain' / f'{split}.txt', clean, count)
@@ -152,8 +154,11 @@ def run_command(words):
     elif script in ('train.py', 'eval.py'):
         importlib.import_module(script.removesuffix('.py')).main([*rest, '--device', 'cpu'])
     elif (PROJECT / script).is_file():
-        with pytest.raises(SystemExit, match=r'^0$'):
-            load(PROJECT / script).main(rest)
+        try:
+            status = load(PROJECT / script).main(rest)
+        except SystemExit as end:
+            status = end.code
+        assert status in (0, None)
     else:
         runpy.run_path(script, run_name='__main__')
 
@@ -171,12 +176,19 @@ LONG = (
     *('recipes: A loop of your own', 'recipes: Restoration', 'recipes: Transfer learning', 'recipes: After training'),
     *('recipes: Before a long run', 'from-your-template: PyTorch Lightning', 'from-your-template: A tutorial script'),
     "from-your-template: torchvision's references",
-    *('README: Your own images', 'recipes: Imbalanced classes', 'recipes: Large data'),
+    *('recipes: Imbalanced classes', 'recipes: Large data'),
     *('recipes: Splitting and cross-validation', 'recipes: Export'),
 )
 
 
-@pytest.mark.parametrize('section', [section for section in SECTIONS if section not in LONG])
+# Their sections are run one after another in one directory, as a reader does.
+IN_ORDER = {
+    name: [section for section in SECTIONS if section.startswith(f'{name}: ')] for name in ('README', 'tutorial')
+}
+SINGLE = [section for section in SECTIONS if section not in (*LONG, *IN_ORDER['README'], *IN_ORDER['tutorial'])]
+
+
+@pytest.mark.parametrize('section', SINGLE)
 def test_what_a_section_prints_runs(section, here):
     check_section(section, here)
 
@@ -207,6 +219,42 @@ def check_section(section, here):
     assert ran or all(code.startswith(ELSEWHERE) for _, code in SECTIONS[section])
 
 
+@pytest.mark.slow('trains five networks')
+@pytest.mark.parametrize('name', IN_ORDER)
+def test_a_document_runs_from_top_to_bottom(name, here):
+    """Each command as printed, with smaller images and random weights."""
+    (here / 'data').symlink_to(PROJECT / 'data')
+    ran = []
+    for language, code in (block for section in IN_ORDER[name] for block in SECTIONS[section]):
+        if language == 'python' and (file := re.match(r'# (\w+\.py)\n', code)):
+            (here / file[1]).write_text(code, encoding='utf-8')
+        for line in code.replace('\\\n', ' ').splitlines() if language == 'bash' else ():
+            words = shlex.split(line, comments=True)
+            if line.startswith('bash scripts/quickstart.sh'):
+                run_command(words_of_quickstart())
+            elif line.startswith('python scripts/runs.py'):
+                run_on_runs(words[2:], here / 'checkpoints')
+            elif not line.startswith(SHELL):
+                run_command([word for word in words if word != '--pretrained'])  # a download
+            ran.append(line)
+    assert len(ran) > 12
+
+
+def words_of_quickstart():
+    """Return the command (list of words) by which quickstart.sh trains, for one epoch."""
+    text = (PROJECT / 'scripts' / 'quickstart.sh').read_text(encoding='utf-8').replace('\\\n', ' ')
+    (line,) = re.findall(r'^python train\.py .*(?= --open "\$@")', text, re.MULTILINE)
+    return [*shlex.split(line), '--epochs', '1']
+
+
+def run_on_runs(words, checkpoints):
+    """Run a command of runs.py on a directory of runs; find-value looks for the accuracy of the first run."""
+    if words[0] == 'find-value':
+        result = next((checkpoints / 'lenet_quickstart').glob('best/*/result.txt')).read_text(encoding='utf-8')
+        words = ['find-value', re.search(r'^acc: (\S+)$', result, re.MULTILINE)[1]]
+    assert load(PROJECT / 'scripts' / 'runs.py').main([*words, '--checkpoints_dir', checkpoints]) == 0
+
+
 def test_nearly_everything_is_run():
     """Few blocks are not run, and each says why."""
     blocks = [code for section in SECTIONS.values() for _, code in section]
@@ -224,17 +272,19 @@ def without_comments(code):
     return [re.sub(r'\s*(?<!\S)#.*', '', line) for line in code.splitlines()]
 
 
-def test_both_readmes_have_the_same_code():
-    texts = [path.read_text(encoding='utf-8') for path in READMES]
+@pytest.mark.parametrize('paths', [READMES, TUTORIALS], ids=['README', 'tutorial'])
+def test_both_languages_have_the_same_code(paths):
+    texts = [path.read_text(encoding='utf-8') for path in paths]
     english, chinese = ([(kind, without_comments(code)) for kind, code in BLOCK.findall(text)] for text in texts)
     assert english == chinese
     headings = [re.findall(r'^#+ ', BLOCK.sub('', text), re.MULTILINE) for text in texts]
     assert headings[0] == headings[1]
 
 
-def test_no_line_of_the_chinese_readme_breaks_between_chinese_characters():
+@pytest.mark.parametrize('path', [READMES[1], TUTORIALS[1]], ids=['README', 'tutorial'])
+def test_no_line_of_a_chinese_document_breaks_between_chinese_characters(path):
     chinese = r'[\u3000-\u9fff\uff00-\uffef]'
-    text = re.sub(r'^#.*$', '', READMES[1].read_text('utf-8'), flags=re.MULTILINE)
+    text = re.sub(r'^#.*$', '', path.read_text('utf-8'), flags=re.MULTILINE)
     assert re.findall(f'.*{chinese}\n{chinese}.*', text) == []
 
 
@@ -308,7 +358,8 @@ def test_options_that_are_named_exist(path):
     if 'scripts/test.sh' in path.read_text(encoding='utf-8'):
         known.add('--all')
     named = []
-    for line in path.read_text(encoding='utf-8').splitlines():
+    for line in path.read_text(encoding='utf-8').replace('\\\n', ' ').splitlines():
+        line = re.sub('pip install [^`]*', '', line)
         if path.stem == 'from-your-template' and line.startswith('|'):
             line = line.split(' | ')[-1]  # the columns before hold options of other programs
         if not line.lstrip('`$ ').startswith(
