@@ -60,13 +60,13 @@ class ArrayData(InMemory):
             faults.stop_if_any()
         else:
             targets = torch.from_numpy(table.targets.astype(np.float32))
-        self.source, self.lines = table.source, table.lines
+        self.lines = table.lines
         super().__init__(_inputs(args, table), targets, source=_raw_tensors(table))
         self.notes = [f'{path}: the first column counts the rows and is left out'] * table.indexed
 
     def place(self, index):
-        """Return the location of a sample (str): 'val.csv:18'."""
-        return f'{self.source}: sample {index}' if self.lines is None else f'{self.source}:{self.lines[index]}'
+        """Return the location of a sample in its file (str): 'line 18', or 'sample 17' of an .npz file."""
+        return f'sample {index}' if self.lines is None else f'line {self.lines[index]}'
 
     def content_parts(self):
         """As InMemory, but vectors of features are not called pictures."""

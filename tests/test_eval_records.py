@@ -126,6 +126,9 @@ def test_a_list_that_was_moved_and_edited_is_compared(made, said, tmp_path):
     lines, _ = said(*words)
     other = '2 of 4 samples are not among the recorded: 12.png, 9.png (1 image, 1 target)'
     assert lines == [f'changed since the run: {where}: {other}; 2 of the 4 recorded samples are missing']
+    moved.write_text('11.png 1\n9.png 1\n8.png 0\n10.png 0\n')
+    [*_, line], _ = said(*words)
+    assert line.endswith('the samples are those of the run, under other names or in another order')
     moved.write_text('12.png 1\n13.png 0\n')
     assert said(*words)[0] == [], 'other data'
 
@@ -140,7 +143,7 @@ def test_a_changed_value_of_a_table_is_called_by_what_it_is(train_here, said, tm
     lines, _ = said('--load_model_path', run.directory / 'best.pth')
     where = f'changed since the run: the test set {tmp_path}/val.csv'
     assert lines[0].startswith(f'{where}: other features (sha256 ')
-    assert lines[1:] == [f'{where}: 1 of 6 samples changed: {tmp_path}/val.csv:5 (1 feature vector)']
+    assert lines[1:] == [f'{where}: 1 of 6 samples changed: line 5 (1 feature vector)']
 
 
 def test_pictures_that_are_in_both_lists_are_said_when_training_starts_and_by_the_test(made, said, tmp_path):

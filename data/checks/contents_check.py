@@ -47,13 +47,14 @@ def contents_of_test(loader, recorded, trained, args, found):
     known = SampleHashes.read(contents_file(Path(args.load_model_path).parent, 'val'))
     if known is None or known.record() != then['contents']:
         return _without_names(hashes, record, then, found)
-    difference = compare_contents(known, hashes, _has_same_order(then, found))
+    difference = compare_contents(known, hashes, _has_same_order(then, found, record == then['contents']))
     is_other_data = difference is not None and not difference.shares_samples and then.get('list') != found['list']
     if is_other_data:
         return TestContents(hashes, record)
     if difference is None:
         text = f'{_name(then, found)}: the samples are those of the run, under other names or in another order'
-        return TestContents(hashes, record, [], True, None if then['sha256'] == found['sha256'] else text)
+        is_as_recorded = then['sha256'] == found['sha256'] and compare_contents(known, hashes, True) is None
+        return TestContents(hashes, record, [], True, None if is_as_recorded else text)
     return TestContents(hashes, record, [f'{_name(then, found)}: {difference.text(loader)}'], True)
 
 
@@ -73,9 +74,17 @@ def _name(then, found):
     return f'the test set {found["list"]}' + (f' (then {then["list"]})' if is_moved else '')
 
 
-def _has_same_order(then, found):
-    """Return whether an index means the same sample in both fingerprints (bool)."""
+def _has_same_order(then, found, is_same_set):
+    """Return whether an index means the same sample in both fingerprints (bool).
+
+    Args:
+        then, found: recorded and today's fingerprint.
+        is_same_set: whether the hashes are the same apart from their order (bool). Samples without names then have
+            another order; with names, files may have been exchanged.
+    """
     names = parts_of(then, found).get('names')
     if names is not None:
         return names == found['parts'].get('names')
+    if is_same_set or then.get('list') != found['list']:
+        return False
     return then['samples'] == found['samples'] if found['parts'] else then['sha256'] == found['sha256']
