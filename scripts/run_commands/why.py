@@ -15,6 +15,7 @@ import shlex
 import zipfile
 from pathlib import Path
 
+from scripts.run_commands.diff import SampleNumbers
 from scripts.run_commands.run_code import code_line, code_today, is_by_code_today, kept_archive_of
 from utils.base.errors import DanluError
 from utils.base.record_schema import RECORD, fault_of
@@ -29,6 +30,7 @@ from utils.provenance.code_fingerprint import (
     find_changes,
     find_evaluation_changes,
 )
+from utils.provenance.contents import CONTENTS, SampleHashes, compare_contents, contents_file
 from utils.provenance.used_files import hash_of_file
 from utils.runs.results import DIFFERS, EQUAL, OUTPUTS_DIFFER, ledger_tests, tests_of
 from utils.runs.run import as_number
@@ -60,7 +62,7 @@ def run(args):
     sections = {
         'what ran': what_ran(found),
         'what it gave': what_it_gave(found, tests, args.checkpoints_dir),
-        'what has changed since': what_has_changed(found) or ['nothing that was recorded'],
+        'what has changed since': what_has_changed(found, tests) or ['nothing that was recorded'],
         'does it still hold?': [': '.join(does_it_hold(found, tests))],
     }
     print(printable(head_line(found)))
@@ -159,13 +161,13 @@ def _code_text(found, test):
     )
 
 
-def what_has_changed(found):
-    """Return what differs from the time of a Run (list of str): code, versions, lists, files of the run."""
+def what_has_changed(found, tests):
+    """Return what differs from the time of a Run (list of str): code, versions, data, files of the run."""
     facts = {
         'code': [*_code_changes(found), *_changed_files(found)],
         'versions': _version_changes(found),
         'variables': _variable_changes(found),
-        'data': _data_changes(found),
+        'data': [*_data_changes(found), *_sample_changes(found, tests)],
         'files': [f'{name} is missing' for name in (BEST, 'source.zip') if name not in found.files],
     }
     return [
@@ -251,6 +253,22 @@ def _data_changes(found):
         if os.path.isfile(path) and found.started and written > found.started:
             lines.append(f'--{name} {path} was written on {written:%Y-%m-%d %H:%M}, after the start of the run')
     return lines
+
+
+def _sample_changes(found, tests):
+    """Return a line (list of str) if the newest test on the data of a Run has read other bytes than the run."""
+    data = found.recorded('data', 'val') or {}
+    then = found.recorded('data', 'val', 'contents', 'sha256')
+    own = [test for test in tests if test.get('data_sha256') == data.get('sha256') and test.get('contents_sha256')]
+    if not (then and own) or own[-1]['contents_sha256'] == then:
+        return []
+    path = Path(str(own[-1].get('directory') or ''), str(own[-1].get('result_dir') or ''), CONTENTS)
+    hashes = [SampleHashes.read(each) for each in (contents_file(found.path, 'val'), path)]
+    is_known = None not in hashes and hashes[1].record()['sha256'] == own[-1]['contents_sha256']
+    difference = compare_contents(*hashes, same_order=True) if is_known else None
+    text = 'the bytes of samples changed' if difference is None else difference.text(SampleNumbers)
+    when = f' of {own[-1]["at"]:%Y-%m-%d %H:%M}' if own[-1]['at'] else ''
+    return [f'in the test{when} of the validation data: {text}']
 
 
 def does_it_hold(found, tests):

@@ -13,6 +13,7 @@ from scripts import runs
 from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.run_code import code_today
 from utils.base.registry import PROJECT
+from utils.provenance.contents import CONTENTS, SampleHashes, contents_file
 from utils.provenance.project_source import kept_files, read_files, zip_bytes
 
 HOUR = datetime.timedelta(hours=1)
@@ -125,6 +126,27 @@ def test_what_has_changed(maker, call, run, tmp_path, monkeypatch):
     page = sections(call('why', 'lenet_exp').text)['what has changed since']
     assert any(line.endswith('compared by hashes only: there is no readable source.zip') for line in page)
     assert page[-1] == 'files       source.zip is missing'
+
+
+def test_samples_with_other_bytes_in_the_newest_test_are_counted(maker, call, run):
+    directory, facts = run
+    then, now = SampleHashes([5 << 32, 7 << 32]), SampleHashes([5 << 32, 8 << 32])
+    data = json.loads((directory / 'record.json').read_text())['data']
+    change_record(directory, data=data | {'val': data['val'] | {'contents': then.record()}})
+
+    def lines():
+        return [
+            line for line in sections(call('why', 'lenet_exp').text)['what has changed since'] if 'the test' in line
+        ]
+
+    maker.test(directory, {'acc': 0.62}, FIRST + HOUR, **facts, contents_sha256=then.record()['sha256'])
+    assert lines() == []
+    maker.test(directory, {'acc': 0.5}, FIRST + 2 * HOUR, **facts, contents_sha256=now.record()['sha256'])
+    assert lines()[0].endswith(' of the validation data: the bytes of samples changed')
+    then.write(contents_file(directory, 'val'))
+    for folder in directory.glob('best/*/'):
+        now.write(folder / CONTENTS)
+    assert lines()[0].endswith(' of the validation data: 1 of 2 samples changed: number 2 (1 image)')
 
 
 def test_a_real_run_is_tested_on_demand(digits_run, tmp_path, capsys):
