@@ -85,7 +85,7 @@ def test_ready_made_metrics_show_what_is_cheap_and_the_first_three():
         running = seen.running()
     assert list(running) == ['acc', 'each', 'mean', 'last'] and running['mean'] == 5.0
     assert seen.compute() == unseen.compute() and running['acc'] == seen.compute()['acc']
-    assert re.fullmatch(r'loss 0\.5000 acc \d\.\d{4} each \d\.\d{4} mean 5\.0000', running_text(0.5, seen))
+    assert re.fullmatch(r'loss 0\.5000 acc \d\.\d{4} each \d\.\d{4} mean 5\.000', running_text(0.5, seen))
 
 
 def test_there_is_no_running_value_if_all_targets_are_ignored():

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 
 from utils.base.errors import DanluError
+from utils.base.regular_files import regular
 from utils.training.precision import first_line
 
 INPUT, OUTPUT = 'images', 'outputs'
@@ -135,7 +136,7 @@ def _write_torchscript(path, module, example, metadata, dynamic):
 
 def _load_torchscript(path):
     with _quiet():
-        module = torch.jit.load(str(path), map_location='cpu').eval()
+        module = torch.jit.load(str(regular(path)), map_location='cpu').eval()
     return lambda images: module(images).detach()
 
 

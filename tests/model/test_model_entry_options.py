@@ -107,11 +107,13 @@ def test_what_else_is_required_is_refused_as_ever(select, monkeypatch):
         select('ArgsNet')
 
 
-@pytest.mark.parametrize('options', [{'gpus': None}, {'gpus': [0, 1]}, {'gpus': [0], 'device': 'cpu'}])
+@pytest.mark.parametrize('options', [{'gpus': None}, {'gpus': [0], 'device': 'cpu'}])
 def test_equip_multi_gpu_takes_the_options_where_there_is_no_gpu(options, monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 0)
     model = nn.Linear(2, 2)
     assert equip_multi_gpu(model, Namespace(**options)) is model
+    with pytest.raises(DanluError, match='no GPU is visible'):
+        equip_multi_gpu(model, Namespace(gpus=[0, 1]))
 
 
 def test_equip_multi_gpu_wraps_for_the_gpus_of_the_options(monkeypatch):

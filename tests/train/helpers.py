@@ -40,7 +40,7 @@ def snapshot(directory):
 
 
 def log_of(run):
-    """Return the text of log.txt."""
+    """Return the text of log.txt, which ends with the best epoch where the terminal has a longer summary."""
     return (run.directory / 'log.txt').read_text(encoding='utf-8')
 
 

@@ -16,7 +16,7 @@ from tests.train.helpers import check_events, log_of, weights_in
 from utils.drawing.colours import class_colours
 from utils.runs.checkpoint import load_checkpoint
 
-TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint'}
+TESTING_KEYS = {'format', 'model', 'args', 'epoch', 'step', 'metrics', 'record', 'fingerprint', 'device'}
 
 
 RESUMING_KEYS = TESTING_KEYS | set(

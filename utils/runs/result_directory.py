@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.base.errors import MACHINE_ERRNOS, DanluError
-from utils.base.regular_files import open_regular, read_regular_text
+from utils.base.regular_files import open_regular, read_regular_text, regular
 from utils.base.write_errors import error_reason, suppress_cleanup_errors, write_error
 from utils.options.args_file import same_options
 from utils.runs import ledger
@@ -199,7 +199,7 @@ def link_report(checkpoint, directory):
     try:
         os.symlink(os.path.relpath(newest, run), partial)
     except OSError:
-        shutil.copyfile(newest, partial)
+        shutil.copyfile(regular(newest), partial)
     os.replace(partial, link)
 
 

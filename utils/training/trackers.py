@@ -13,6 +13,7 @@ from pathlib import Path
 
 from options import main_options
 from utils.base.errors import DanluError
+from utils.base.regular_files import read_regular_text
 from utils.distributed import processes
 from utils.options.arguments import keyword_values
 from utils.runs.results import result_test
@@ -183,7 +184,7 @@ class WandbTracker(Tracker):
 
     def log_page(self, path):
         """Send the page."""
-        self.run.log({'report': self.module.Html(path.read_text(encoding='utf-8'), inject=False)})
+        self.run.log({'report': self.module.Html(read_regular_text(path), inject=False)})
 
     def end(self, status):
         """Close the entry."""
@@ -201,7 +202,7 @@ class SwanlabTracker(WandbTracker):
 
     def log_page(self, path):
         """Send the page."""
-        self.run.log({'report': self.module.Html(path.read_text(encoding='utf-8'))})
+        self.run.log({'report': self.module.Html(read_regular_text(path))})
 
     def end(self, status):
         """Close the entry."""
@@ -219,7 +220,7 @@ class TrackioTracker(WandbTracker):
 
     def log_page(self, path):
         """Send the page."""
-        self.run.log({'report': self.module.Html(path.read_text(encoding='utf-8'))})
+        self.run.log({'report': self.module.Html(read_regular_text(path))})
 
     def end(self, status):
         """Close the entry."""

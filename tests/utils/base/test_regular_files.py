@@ -42,6 +42,10 @@ ALLOWED = {
     'utils/provenance/code_fingerprint.py: now.read_bytes(path)': 'a method of symbol_resolver.Source',
     'utils/provenance/symbol_resolver.py: self.read_bytes(path)': 'a method of symbol_resolver.Source',
     'scripts/run_commands/run_code.py: archive.open(info)': 'in a zip archive',
+    'utils/provenance/causes.py: then.read_bytes(path)': 'a method of symbol_resolver.Source',
+    'utils/provenance/causes.py: now.read_bytes(path)': 'a method of symbol_resolver.Source',
+    'utils/provenance/run_archive.py: archive.open(entry)': 'in a tar archive',
+    'utils/base/desktop.py: webbrowser.open(': 'opens an address in a browser',
     'utils/runs/inert_objects.py: archive.open(name)': 'in a zip archive',
     'utils/runs/result_directory.py: Path(args.result_dir, REPORT).touch()': 'in a new directory',
 }

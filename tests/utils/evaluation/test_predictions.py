@@ -423,5 +423,5 @@ def test_an_evaluator_of_a_projects_own_goes_on_without_it(short_run, capsys):
     args = prepare_test_args(words, load_checkpoint(path)['args'])
     results = Two(args).eval()
     assert 'predictions.csv is not written: a batch of task classification has a list' in capsys.readouterr().out
-    assert set(os.listdir(args.result_dir)) == {'args.txt', 'result.txt', 'confusion_matrix.csv'}
+    assert set(os.listdir(args.result_dir)) == {'args.txt', 'result.txt', 'confusion_matrix.csv', 'contents.bin'}
     assert 0 <= results['acc'] <= 1
