@@ -19,6 +19,7 @@ from utils.options.arguments import option_line
 from utils.options.defaults import CHOSEN_BY
 from utils.options.migrations import value_before
 from utils.options.needs import is_used
+from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, compare_contents, contents_file
 from utils.provenance.project_source import is_run_code
 from utils.runs.results import ledger_tests, mark_of, tests_of, warning_on
 from utils.runs.run import parse_option
@@ -208,7 +209,7 @@ def data_rows(a, b):
     if not (ours and theirs):
         return []
     rows = differing_rows(ours, theirs, lambda value: 'not known' if value is None else value)
-    for split in ('train', 'val'):
+    for split in DATA_OF_SPLIT:
         x, y = (each.recorded('data', split, 'contents') or {} for each in (a, b))
         if x != y and x.get('samples') == y.get('samples'):  # otherwise a run has read only some of the samples
             rows.append([f'{split} bytes', *(str(each.get('sha256'))[:HASH_DIGITS] for each in (x, y))])
@@ -322,9 +323,6 @@ class SampleNumbers:
 
 def changed_samples(a, b):
     """Return remarks (list of str) on samples with other bytes in two runs with the same lists."""
-    # Imports numpy, which runs with other lists need not wait for.
-    from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, compare_contents, contents_file
-
     lines = []
     for split, data in DATA_OF_SPLIT.items():
         hashes = [each.recorded('data', split, 'sha256') for each in (a, b)]

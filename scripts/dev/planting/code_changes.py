@@ -377,7 +377,7 @@ DATA = [
         'data',
         'list',
         'ListDataset.read_target',
-        'return self.labels[index]',
-        'return self.labels[index - 1]',
+        'target = self.labels[index]',
+        'target = self.labels[index - 1]',
     ),
 ]

@@ -138,4 +138,4 @@ def test_a_resumed_run_shows_what_an_uninterrupted_one_does(moment, tmp_path):
         resumed = trainer(resume=str(run))
         resumed.train()
         assert everything(run) == everything(straight.args.model_dir)
-        assert steps_of(f'{run}/steps', 'step/loss') == steps_of(f'{straight.args.model_dir}/steps', 'step/loss')
+        assert steps_of(run, 'step/loss') == steps_of(straight.args.model_dir, 'step/loss')
