@@ -456,11 +456,11 @@ class RunSession(Hook):
         """Give the network the weights of best.pth, and log the best value and, if no test follows, how to test it."""
         for line in [*load_best_weights(trainer), *write_best_safetensors(trainer)]:
             self.logger.print(line)
-        if self.has_summary:
-            self.logger.write(best_line(trainer).full)
-        else:
+        if not self.has_summary:
             for line in [best_line(trainer), *test_line(trainer)]:
                 self.logger.print(line)
+        elif self.logger.enabled:  # train.py prints it
+            self.logger.write(best_line(trainer).full)
 
     # Saving
 
