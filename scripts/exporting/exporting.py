@@ -45,7 +45,10 @@ class Export:
         words = {'load_model_path': path, 'device': 'cpu', 'num_workers': 0, **same}
         words |= {'trust_checkpoint': True} if given.trust_checkpoint else {}
         trained = recorded_args(self.checkpoint)
-        self.args = from_keywords(lambda argv: parse_test_args(argv, trained), words)
+        try:
+            self.args = from_keywords(lambda argv: parse_test_args(argv, trained), words)
+        except DanluError as error:
+            raise DanluError(str(error).replace('(see eval.py --help)', '(see export.py --help)')) from None
         self.loader = select_eval_loader(self.args)
         complete_target_scale(self.args)
         self.net, _, check = load_network(self.args, self.checkpoint, CPU, 'test')
@@ -74,7 +77,10 @@ class Export:
         expected = self.reference(self.samples)
         self.count = expected.shape[1] if expected.dim() > 1 else 1
         metadata = metadata_of(self.args, self.checkpoint, self.kind, self.given.batch, self.count)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DanluError(f'--out: {self.file.parent} cannot be created: {error.strerror}') from None
         verified = self.verified_weights if self.given.format == WEIGHTS_ONLY else self.verified_program
         with tempfile.TemporaryDirectory(dir=self.file.parent, prefix='.export_') as folder:
             partial = Path(folder, self.file.name)

@@ -175,6 +175,10 @@ def test_missing_packages_and_runs_are_named(monkeypatch, digits_run, tmp_path):
     monkeypatch.setattr(formats.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(DanluError, match=r'needs onnx, onnxscript, onnxruntime, not installed here: pip install onnx'):
         export.main(['x', '--format', 'onnx'])
+    monkeypatch.undo()
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(DanluError, match=r'--out: .*file/sub cannot be created: Not a directory'):
+        export.main([str(digits_run.directory), '--format', 'torchscript', '--out', str(tmp_path / 'file/sub/x.pt')])
     with pytest.raises(DanluError, match="no run 'x' in"):
         export.main(['x', '--format', 'pt2', '--checkpoints_dir', str(digits_run.directory.parent)])
 
