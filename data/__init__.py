@@ -14,6 +14,7 @@
 - predicting: Predictions for single images, batches and loaders
 - ready_made: Loaders and data sets passed as objects
 - samplers: Which samples make up which batch
+- shared_buffers: Shared memory for the batches of worker processes
 - stream: Shards that are read from front to back
 - tensor_dataset: Data sets held as one tensor
 - torchvision_data: MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100

@@ -21,6 +21,14 @@ def busy_seconds(session):
     return (user + nice + system + irq + softirq + steal) / TICKS - sum(_own(entry.path, session) for entry in entries)
 
 
+def own_seconds(session):
+    """Return the processor time (float) that the processes of a session have taken; on Linux alone, else 0.0."""
+    try:
+        return sum(_own(entry.path, session) for entry in os.scandir('/proc') if entry.name.isdigit())
+    except OSError:
+        return 0.0
+
+
 def _own(path, session):
     """Return the processor time of the process at `path` if it belongs to the session, else 0."""
     try:

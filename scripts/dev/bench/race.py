@@ -11,7 +11,7 @@ import threading
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.dev.bench.load import busy_seconds
+from scripts.dev.bench.load import busy_seconds, own_seconds
 
 PROJECT = Path(__file__).resolve().parents[3]
 TERMINAL_SIZE = (40, 120)  # rows, columns
@@ -63,11 +63,16 @@ class Contestant:
         return json.loads(line)
 
     def run_epoch(self):
-        """Let it run one epoch; keep and return its report, with 'others': how many cores other processes took."""
-        before = busy_seconds(self.process.pid)
+        """Let it run one epoch; keep and return its report.
+
+        It has 'others', how many cores other processes took, and 'cpu', the processor time of the contestant and its
+        workers: on a busy machine this is more reliable than the time that passed.
+        """
+        before, own = busy_seconds(self.process.pid), own_seconds(self.process.pid)
         self.process.stdin.write('go\n')
         self.process.stdin.flush()
         report = self.wait()
+        report['cpu'] = own_seconds(self.process.pid) - own
         report['others'] = max(0.0, busy_seconds(self.process.pid) - before) / report['seconds']
         self.reports.append(report)
         return report

@@ -78,6 +78,7 @@ def rows_of(results, references):
         row = {**asdict(task), 'name': task.name, 'threads': reports[-1]['threads'], 'seconds': seconds}
         row |= {'median': median(seconds), 'min': min(seconds), 'max': max(seconds)}
         row |= {'per_second': task.samples / median(seconds), 'steps': reports[-1]['steps']}
+        row['cpu'] = [report.get('cpu', 0.0) for report in reports]
         row |= {'accuracy': reports[-1]['accuracy'], 'others': median(r['others'] for r in reports), 'ratios': {}}
         del row['data'], row['scratch']
         rows.append(row)
@@ -87,6 +88,10 @@ def rows_of(results, references):
             if against is not None:
                 ratios = [a / b for a, b in zip(row['seconds'], against['seconds'], strict=True)]
                 row['ratios'][column] = {'median': median(ratios), 'min': min(ratios), 'max': max(ratios)}
+                if all(against['cpu']):
+                    row['ratios'][column]['cpu'] = median(
+                        a / b for a, b in zip(row['cpu'], against['cpu'], strict=True)
+                    )
     return rows
 
 
@@ -129,6 +134,7 @@ def race_table(rows, rate=False):
         # How long, divided by how long it took; or how fast, as a share of its speed.
         heading = name.replace('/ ', 'of ') if rate else name
         columns[heading] = lambda row, name=name: _written(row['ratios'].get(name), rate)
+        columns[f'CPU {name}'] = lambda row, name=name: _written_cpu(row['ratios'].get(name))
     if not rate:
         columns['accuracy'] = lambda row: '' if row['accuracy'] is None else f'{row["accuracy"]:.4f}'
     columns['others'] = lambda row: f'{row["others"]:.2f}'
@@ -140,6 +146,10 @@ def _written(ratio, rate):
         return ''
     ratio = inverted(ratio) if rate else ratio
     return f'{ratio["median"]:.3f} ({ratio["min"]:.2f}..{ratio["max"]:.2f})'
+
+
+def _written_cpu(ratio):
+    return f'{ratio["cpu"]:.2f}' if ratio and 'cpu' in ratio else ''
 
 
 def inverted(ratio):

@@ -45,7 +45,7 @@ def test_small_measures_danlu_against_the_bare_loop_and_a_script(tmp_path):
         assert row['steps'] == 6 and 0 <= row['accuracy'] <= 1 and row['threads'] == 1
         assert len(row['seconds']) == 1 and row['min'] == row['median'] == row['max'] == row['seconds'][0] > 0
         assert set(row['ratios']) == {'/ bare', '/ danlu'}
-    assert rows[0]['ratios']['/ bare'] == {'median': 1, 'min': 1, 'max': 1}
+    assert {**rows[0]['ratios']['/ bare'], 'cpu': 1} == {'median': 1, 'min': 1, 'max': 1, 'cpu': 1}
     assert rows[1]['ratios']['/ bare']['median'] == rows[1]['median'] / rows[0]['median']
 
 
@@ -138,6 +138,20 @@ def test_ratios_are_taken_within_rounds_against_as_many_threads(bench):
     assert rows[2]['ratios']['/ bare'] == {'median': 1, 'min': 0.5, 'max': 2}
     assert rows[3]['ratios']['/ bare'] == {'median': 3, 'min': 2, 'max': 4}, 'the fastest counts'
     assert rows[0]['per_second'] == 5
+
+
+def test_ratios_of_processor_time_are_taken_within_rounds_too(bench):
+    from scripts.dev.bench.report import race_table, rows_of
+    from scripts.dev.bench.task import Task
+
+    def contestant(peer, processor_seconds):
+        report = {'seconds': 1, 'threads': 1, 'steps': 3, 'accuracy': 0.5, 'others': 0.0}
+        return Task(peer, '', 'small', data='', samples=10), [{**report, 'cpu': cpu} for cpu in processor_seconds]
+
+    rows = rows_of([contestant('bare', [2, 4]), contestant('danlu', [3, 8])], {'/ bare': lambda r: r['peer'] == 'bare'})
+    assert rows[1]['ratios']['/ bare'] == {'median': 1, 'min': 1, 'max': 1, 'cpu': 1.75}
+    assert ' 1.75 ' in race_table(rows)
+    assert 'CPU / bare' in race_table(rows)
 
 
 def test_contestants_that_did_other_work_are_named(bench):
