@@ -1,5 +1,7 @@
 """The HTML page of runs.py compare. Imports torch."""
 
+from pathlib import Path
+
 import numpy as np
 
 from scripts.run_commands.compare import difference_texts
@@ -13,11 +15,13 @@ from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.html_report.curve_sections import epoch_charts
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
+from utils.html_report.runs_page import newest_report, quoted_path
 from utils.html_report.sample_images import DrawnSample, SamplePainter
 from utils.html_report.sections import table, value_cell
 from utils.html_report.svg_plots import LINES
 from utils.html_report.templating import environment
 from utils.runs.run import as_number
+from utils.statistics.bootstrap_metrics import lower_is_better
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import task_named
 
@@ -40,7 +44,7 @@ def write_page(path, sides, test_sets, notes, max_samples):
         .render(
             title=' · '.join(side.run.name for side in sides),
             sides=[{'letter': s.letter, 'name': s.run.name, 'line': i % len(LINES)} for i, s in enumerate(sides)],
-            runs=table('Runs', *overview(sides)),
+            runs=_runs_table(sides, Path(path).absolute().parent),
             charts=epoch_charts([side.run for side in sides]),
             differences=[
                 table(title, ['', *(side.letter for side in sides)], rows, note if rows else 'No difference.')
@@ -63,7 +67,7 @@ def _template_values(test_set, max_samples):
     """Return the values (dict) that the template shows of a TestSet."""
     head = test_set.sides[0].test.head
     letters = [side.letter for side in test_set.sides]
-    rows = [[name, *map(value_cell, test_set.values[name], test_set.bounds_of(name))] for name in test_set.names]
+    rows = [[name, *_value_cells(test_set, name)] for name in test_set.names]
     cards, fault, legend = ([], '', []) if len(letters) < 2 else _cards(test_set, max_samples)
     return {
         'title': f'{", ".join(letters)}: {int(head.get("samples", 0)):,} samples of {head.get("list")}',
@@ -76,6 +80,26 @@ def _template_values(test_set, max_samples):
         'legend': legend,
         'style': 'wide' if cards and cards[0]['wide'] else '',
     }
+
+
+def _runs_table(sides, folder):
+    """Return the table of the runs, with links to their reports, relative to the directory (Path) of the page."""
+    head, rows = overview(sides)
+    for side, row in zip(sides, rows, strict=True):
+        report = newest_report(side.run)
+        if report is not None:
+            row[1] = {'text': row[1], 'link': quoted_path(report, folder)}
+    return table('Runs', head, rows)
+
+
+def _value_cells(test_set, name):
+    """Return the table cells of a metric, the best in bold unless all are equal."""
+    values, sign = test_set.values[name], -1 if lower_is_better(name, test_set.sides[0].test.task) else 1
+    cells = list(map(value_cell, values, test_set.bounds_of(name)))
+    known = [sign * value for value in values if not np.isnan(value)]
+    if len(set(known)) > 1:
+        return [cell | {'best': sign * value == max(known)} for cell, value in zip(cells, values, strict=True)]
+    return cells
 
 
 def _cards(test_set, max_samples):

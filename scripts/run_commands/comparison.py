@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from options import train_parser
 from scripts.run_commands.diff import HASH_DIGITS, NOT_COMPARED, flat, option_text, past_options
 from scripts.run_commands.pairing import (
     InvalidPredictionsError,
@@ -28,6 +29,9 @@ from utils.statistics.significance import bootstrap_intervals
 from utils.tasks.tasks import task_named
 
 MAX_RUNS = 8  # each has its own colour in the page
+PARSER = train_parser()
+NOT_SHOWN = {*NOT_COMPARED, *PARSER.names(experiment=False)}  # machine, files, output
+LOSS_OPTIONS = PARSER.names(replaced_by=('loss',))
 
 
 class Side(NamedTuple):
@@ -121,7 +125,14 @@ def option_rows(sides):
     """Return the options that differ (list of rows: name, text of each side)."""
     past = past_options()
     known = [{**past, **side.run.options} if side.run.options else None for side in sides]
-    return _differing(known, option_text, lambda name: name not in NOT_COMPARED)
+    return _differing(known, option_text, lambda name: name not in NOT_SHOWN)
+
+
+def loss_note(sides):
+    """Return a note (list of one str) if the losses of the runs are not comparable, else []."""
+    names = [name for name, *_ in option_rows(sides) if name in LOSS_OPTIONS]
+    told = ', '.join(f'--{name}' for name in names)
+    return [f'the losses are not comparable: the runs differ in {told}'] if names else []
 
 
 def difference_rows(sides):
@@ -174,7 +185,7 @@ def find_test_sets(sides, seed):
                 remaining.append(side)
                 notes.append(f'{first.letter} and {side.letter}: {error}')
         test_sets.append(_compare([first, *others], samples, seed))
-    return test_sets, notes
+    return test_sets, loss_note(sides) + notes
 
 
 class _Samples:

@@ -144,7 +144,7 @@ def as_plain(runs, values, metrics, count):
     """Return the results as plain values (dict)."""
     return {
         'runs': [run.name for run in runs],
-        'values': {name: {'each': each, **summary(each)} for name, each in values.items()},
+        'values': {name: {'each': each, **summary(each, name)} for name, each in values.items()},
         'samples': count,
         'joined': {
             name: {key: None if math.isnan(n) else n for key, n in zip(('value', 'low', 'high'), each, strict=True)}

@@ -112,7 +112,7 @@ def _table_of_folds(runs, tests, values):
         [run.name, count_cell(int(test.head.get('samples', 0))), *(value_cell(each[i]) for each in values.values())]
         for i, (run, test) in enumerate(zip(runs, tests, strict=True))
     ]
-    found = [summary(each) for each in values.values()]
+    found = [summary(each, name) for name, each in values.items()]
     rows.append(['mean', '', *(value_cell(each['mean'], (each['low'], each['high'])) for each in found)])
     rows.append(['standard deviation', '', *(value_cell(each['deviation']) for each in found)])
     note = (

@@ -16,6 +16,7 @@ from utils.runs.run import as_number
 from utils.runs.run_index import find_run, find_runs
 from utils.runs.run_table import NewestTests
 from utils.statistics.significance import mean_interval
+from utils.tasks.tasks import is_proportion
 
 # Options that may differ within a group: those that do not define the experiment, and the seed.
 NOT_COMPARED = {*train_parser().names(experiment=False), 'seed'}
@@ -148,9 +149,15 @@ def _is_finite(value):
     return value is not None and math.isfinite(value)
 
 
-def summary(values):
-    """Return the statistics (dict, in the order of COLUMNS) of some values; nan if there are too few values."""
-    numbers = [len(values), *mean_interval(values), min(values), max(values)]
+def summary(values, name):
+    """Return the statistics (dict, in the order of COLUMNS) of some values; nan if there are too few values.
+
+    The interval of a proportion, such as val/acc, is cut off at 0 and 1; `name` is that of the value.
+    """
+    mean, deviation, low, high = mean_interval(values)
+    if is_proportion(name):
+        low, high = (min(max(end, 0.0), 1.0) if _is_finite(end) else end for end in (low, high))
+    numbers = [len(values), mean, deviation, low, high, min(values), max(values)]
     return dict(zip(COLUMNS, numbers, strict=True))
 
 
@@ -170,7 +177,7 @@ def value_table(values):
     """Return the table (list of lines) of values of some runs: dict from a name to a list of float, one per run."""
     rows = []
     for name, each in values.items():
-        numbers = {column: number_text(number) for column, number in summary(each).items()}
+        numbers = {column: number_text(number) for column, number in summary(each, name).items()}
         interval = f'{numbers["low"]} .. {numbers["high"]}' if len(each) > 1 else ''
         deviation = numbers['deviation'] if len(each) > 1 else ''
         rows.append([name, numbers['mean'], deviation, interval, numbers['least'], numbers['most']])
@@ -185,7 +192,7 @@ def as_plain(runs, values):
         'seeds': [run.options.get('seed') for run in runs],
         'differing': differing_facts(runs),
         'values': {
-            name: {'each': each} | {key: n if _is_finite(n) else None for key, n in summary(each).items()}
+            name: {'each': each} | {key: n if _is_finite(n) else None for key, n in summary(each, name).items()}
             for name, each in values.items()
         },
     }
@@ -197,4 +204,4 @@ def write_csv(found):
     writer.writerow(['group', 'value', *COLUMNS])
     for group, values in found:
         for name, each in values.items():
-            writer.writerow(escape_row([group[0].name, name, *summary(each).values()]))
+            writer.writerow(escape_row([group[0].name, name, *summary(each, name).values()]))

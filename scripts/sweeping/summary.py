@@ -9,7 +9,7 @@ from utils.base.text_table import number_text, printable, table, terminal_width,
 
 MAX_TRIALS = 10  # in the table
 MAX_ERRORS, MAX_ERROR_LENGTH = 3, 160  # distinct error messages, and their length in characters
-MIN_TRIALS_FOR_IMPORTANCE = 10
+MIN_TRIALS_FOR_IMPORTANCE = 30  # PED-ANOVA looks at the best tenth, of fewer trials one or two
 PLOT = 'sweep.png'
 STATES = ('complete', 'pruned', 'failed', 'running', 'waiting', 'lost')
 
@@ -72,7 +72,7 @@ def print_importances(study, complete, names):
     if len(names) < 2:
         return
     if complete < MIN_TRIALS_FOR_IMPORTANCE:
-        print(f'hyperparameter importance: needs {MIN_TRIALS_FOR_IMPORTANCE} complete trials')
+        print(f'hyperparameter importance: not shown, {complete} of {MIN_TRIALS_FOR_IMPORTANCE} complete trials')
         return
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # equal values give equal importances

@@ -163,7 +163,12 @@ def links_of(run, folder):
     found = {'report': report} if (report := newest_report(run)) else {}
     found |= {label: run.path / name for label, name in FILES.items() if name in run.files}
     found['files'] = run.path
-    return {label: quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix())) for label, path in found.items()}
+    return {label: quoted_path(path, folder) for label, path in found.items()}
+
+
+def quoted_path(path, folder):
+    """Return a path relative to `folder` as a URL (str)."""
+    return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
 
 
 def newest_report(run):

@@ -3,6 +3,8 @@
 To add a task, write a file with a Task, add a line to TASKS, and name its metrics in METRICS (metrics.py).
 """
 
+import re
+
 from utils.base.errors import DanluError
 from utils.tasks import classification, multilabel, regression, restoration, segmentation
 from utils.tasks.loss_terms import parse_terms
@@ -49,6 +51,12 @@ def mode_of(name, values):
         values: dict from a name to 'max' or 'min', as `values_of` returns it.
     """
     return 'min' if name.partition('_')[0] == 'loss' else values.get(name)
+
+
+def is_proportion(name):
+    """Return whether a value, such as 'val/acc' or 'test miou', is a proportion or a mean of proportions (bool)."""
+    bounded = {value for task in TASKS for value, mode in values_of(task).items() if mode == 'max'} - {'r2', 'psnr'}
+    return not bounded.isdisjoint(re.split('[ /]', name))
 
 
 def has_one_logit(args):

@@ -106,6 +106,33 @@ def test_the_page_has_all_of_it_in_one_file(three, capsys, tmp_path):
         assert f'{float(test.values["acc"]):.4f}' in page.texts
 
 
+def test_the_best_value_is_bold_and_a_run_with_a_report_is_linked(three, capsys, tmp_path):
+    report = three.tests[0].directory / 'report.html'
+    report.write_text('', encoding='utf-8')
+    compare(capsys, three.folder, 'lenet_a', 'lenet_b', 'mlp_丙', '--html', tmp_path / 'out.html')
+    page = Page(tmp_path / 'out.html')
+    [link] = [given['href'] for tag, given in page.tags if tag == 'a']
+    assert (tmp_path / link).resolve() == report
+    report.unlink()
+    text = (tmp_path / 'out.html').read_text(encoding='utf-8')
+    values = [float(test.values['acc']) for test in three.tests]
+    row = re.search(r'<td>acc</td>.*?</tr>', text, re.DOTALL)[0]
+    assert set(re.findall(r'<b>([\d.]+)</b>', row)) == {f'{max(values):.4f}'}
+
+
+def test_unlike_losses_are_said_and_the_machine_does_not_count(tmp_path):
+    for name, words in (
+        ('x', ['--label_smoothing=0.1', '--threads=1']),
+        ('y', ['--label_smoothing=0.0', '--threads=2']),
+    ):
+        (tmp_path / name).mkdir()
+        lines = ['# python train.py @args.txt', '--model_type=lenet', *words]
+        (tmp_path / name / 'args.txt').write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    sides = find_sides(['x', 'y'], tmp_path)
+    assert [row[0] for row in option_rows(sides)] == ['label_smoothing']
+    assert find_test_sets(sides, 0)[1][0] == 'the losses are not comparable: the runs differ in --label_smoothing'
+
+
 def test_samples_come_in_the_order_of_disagreement(three):
     sides = find_sides(['lenet_a', 'lenet_b', 'mlp_丙'], three.folder)
     (found,), notes = find_test_sets(sides, 0)

@@ -43,6 +43,13 @@ def test_runs_that_differ_in_their_seed_alone(maker, call):
     assert 'warning' not in done.text
 
 
+def test_the_interval_of_a_proportion_stays_within_0_and_1_and_that_of_a_loss_does_not(maker, call):
+    seeds(maker, [0.9, 1.0])
+    rows = {line.split()[0]: line.split() for line in call('seeds', 'lenet_exp_seed*').lines}
+    assert rows['val/acc'][3:6] == '0.3147 .. 1.000'.split()
+    assert float(rows['val/loss'][3]) < 0
+
+
 def test_as_json_and_csv(maker, call):
     directories = seeds(maker, [0.5, 0.7])
     (group,) = json.loads(call('seeds', *map(str, directories), '--json').text)
