@@ -56,6 +56,13 @@ def find_known_run(sha256):
         return None
 
 
+def known_directory(sha256):
+    """Return the directory (str) of the run of this user that wrote an archive, as it was then, or None."""
+    known = find_known_run(sha256) if isinstance(sha256, str) else None
+    directory = known.rpartition(', ')[0] if known else ''
+    return directory if os.path.isabs(directory) else None
+
+
 def is_own_run(directory):
     """Return whether a directory holds the source archive of a run of this user (bool)."""
     for path in Path(directory).glob('source*.zip'):

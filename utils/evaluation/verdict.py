@@ -142,17 +142,24 @@ class Judge:
             return []
         if check.unknown:
             lines = [f'not known whether this checkpoint still gives the outputs it was saved with: {check.unknown}']
-        if record_of(self.checkpoint) and check.archive is None and not check.is_same_code:
-            lines.append(
-                f'not compared: the code of the evaluation, as there is no readable source.zip beside '
-                f'{self.args.load_model_path}; copy it from the directory of the run'
-            )
+        if self._lacks_archive():
+            lines.append(f'not compared: the code of the evaluation, as {self._lacking_archive()}')
         if items := describe_changes(check.result_changes):
             hint = ' (to compare: --code both)' if self._command() else ''
             lines.append(
                 surround(f'changed since the run, which may change the result{hint}: ', enumerate_items(items))
             )
         return lines
+
+    def _lacks_archive(self):
+        """Return whether the code has changed, and there is no source.zip to compare it with (bool)."""
+        recorded = bool(record_of(self.checkpoint))
+        return recorded and self.check.archive is None and not self.check.is_same_code
+
+    def _lacking_archive(self):
+        return (
+            f'there is no readable source.zip beside {self.args.load_model_path}; copy it from the directory of the run'
+        )
 
     def _command(self):
         return command_then(record_of(self.checkpoint), self.check.archive, self.args.load_model_path)
@@ -223,6 +230,8 @@ class Judge:
         changes = [change for change in check.changes if change.kind != 'augment']
         causes = [*component_causes(changes), *map(Cause, data)]
         causes += file_causes(check.archive, {change.path for change in changes})
+        if self._lacks_archive():
+            causes.append(Cause(f'not compared: files of the project, as {self._lacking_archive()}'))
         names = [name for name in test_parser().names(from_checkpoint=True) if name not in WITHOUT_EFFECT]
         causes += option_causes(self.checkpoint, self.args, names)
         return causes + environment_causes(record_of(self.checkpoint)) + unread_file_causes(check.archive)

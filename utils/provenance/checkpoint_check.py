@@ -173,7 +173,11 @@ def command_then(record, then, path):
     """
     if then is None or find_known_run(record['source']['sha256']) is None:
         return []
-    return [f'to test with the code of the run: python eval.py --load_model_path {shlex.quote(str(path))} --code then']
+    beside = Path(then.place).parent.resolve() == Path(path).parent.resolve()
+    code = 'then' if beside else shlex.quote(str(then.place))  # a copied checkpoint
+    return [
+        f'to test with the code of the run: python eval.py --load_model_path {shlex.quote(str(path))} --code {code}'
+    ]
 
 
 def _network_causes(checkpoint, then, changes, args, net):

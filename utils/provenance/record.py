@@ -35,7 +35,7 @@ from pathlib import Path
 from utils.base.abbreviation import enumerate_items, surround
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
-from utils.base.known_archives import note_archive
+from utils.base.known_archives import known_directory, note_archive
 from utils.base.record_schema import RECORD, fault_of
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes, read_regular_text
@@ -311,16 +311,22 @@ def code_differences(then, archive):
 
 
 def open_archive(record, directory):
-    """Return the Source of the source.zip of a record, or None if it is not in `directory` or has another hash."""
+    """Return the Source of the source.zip of a record, or None if there is none with the recorded hash.
+
+    It is searched in `directory`, and in the directory of the run that wrote it, if that was a run of this user: a
+    checkpoint may have been copied alone.
+    """
     if not record or not _has_archive(record):
         return None
-    source = record['source']
-    path = Path(directory, source['file'])
-    try:
-        whole = hashlib.sha256(read_regular_bytes(path)).hexdigest() == source.get('sha256')
-    except OSError:
-        return None
-    return Source(path) if whole else None
+    file, sha256 = record['source']['file'], record['source'].get('sha256')
+    for place in (directory, known_directory(sha256)):
+        try:
+            path = place and Path(place, file)
+            if path and hashlib.sha256(read_regular_bytes(path)).hexdigest() == sha256:
+                return Source(path)
+        except OSError:
+            continue
+    return None
 
 
 def _new_archive_name(directory):

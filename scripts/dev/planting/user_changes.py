@@ -246,11 +246,18 @@ def _alone(shop, run):
 
 
 def _of_lone_checkpoints():
+    def elsewhere(shop, run):
+        _alone(shop, run)
+        return [], {'XDG_STATE_HOME': str(run)}  # without the notes on this user's runs
+
     mean = Edit(
         'utils/logger.py', 'return float(self.sums[name]) / count if', 'return float(self.sums[name]) / (count + 2) if'
     )
     relu = Edit('model/lenet/lenet.py', 'nn.ReLU(inplace=True)', 'nn.SiLU()')
     return [
-        Change('best.pth alone', 'the evaluation changed', 'digits', [mean], ('source.zip', 'utils/logger.py'), _alone),
+        Change('best.pth alone', 'the evaluation changed', 'digits', [mean], ('utils/logger.py',), _alone),
+        Change(
+            'best.pth alone', 'the same on another machine', 'digits', [mean], ('no readable source.zip',), elsewhere
+        ),
         Change('best.pth alone', 'the network changed', 'digits', [relu], ('model/lenet/lenet.py',), _alone),
     ]

@@ -16,6 +16,7 @@ from torch import nn
 
 from options import parse_train_args
 from train import Trainer
+from utils.base.known_archives import note_archive
 from utils.base.registry import PROJECT
 from utils.distributed import processes
 from utils.provenance import environment, record
@@ -439,3 +440,14 @@ def test_the_command_is_one_that_can_be_repeated(tmp_path, start, command):
         (tmp_path / 'package' / f'{name}.py').write_text('' if name == '__init__' else text)
     printed = subprocess.check_output([sys.executable, *start, '--x', 'a b'], text=True, cwd=tmp_path)
     assert printed == f"{command} --x 'a b'\n"
+
+
+def test_the_archive_of_a_checkpoint_that_was_copied_alone_is_found_in_its_run(digits_run, tmp_path):
+    made = load_checkpoint(digits_run.directory / 'best.pth')['record']
+    assert open_archive(made, digits_run.directory).place == digits_run.directory / 'source.zip'
+    note_archive(made['source']['sha256'], digits_run.directory)
+    assert open_archive(made, tmp_path).read_bytes('train.py') is not None
+    unknown = made | {'source': made['source'] | {'sha256': 'a' * 64}}
+    assert open_archive(unknown, digits_run.directory) is None
+    (tmp_path / 'source.zip').write_bytes(b'of another run')
+    assert open_archive(made, tmp_path).place != tmp_path / 'source.zip'
