@@ -174,7 +174,8 @@ def test_a_checkpoint_without_values_of_its_weights_is_not_compared(fault, run, 
     assert test.head['verdict'] == 'not compared'
 
 
-def test_without_source_zip_it_is_said_what_is_not_compared(run, eval_here):
+def test_without_source_zip_it_is_said_what_is_not_compared(run, eval_here, tmp_path, monkeypatch):
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))  # else it is found in the run that wrote it
     (run / 'source.zip').unlink()
     words = ['--load_model_path', run / 'best.pth']
     assert 'not compared' not in eval_here(*words, '--batch_size', 1).stdout, 'all files are as they were'
