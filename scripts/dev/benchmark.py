@@ -15,9 +15,10 @@ The limit is a bare loop over ready tensors, or decoding by Pillow alone. Other 
 Each contestant has its own process and its own terminal. The contestants take turns of one epoch (training and
 validation), while the others sleep. The first round is a warm-up, and ratios are computed within each round. All
 contestants must take the same number of optimizer steps and reach the same accuracy; otherwise the exit status is 1.
-Leave the machine idle meanwhile: the last column has the number of cores that other processes used. Full runs take
-about 11 minutes (small), 5 (compute, input) and 1 or 2 (growth, augment, predict, start) on two cores. Linux or macOS;
-growth needs Linux.
+Leave the machine idle meanwhile: the last column has the number of cores that other processes used. The
+columns CPU compare processor time, with that of worker processes, which depends less on other processes (Linux). Full
+runs take about 11 minutes (small), 8 (input), 5 (compute, cifar) and 1 or 2 (growth, augment, predict, start) on two
+cores. Linux or macOS; growth needs Linux.
 
 Tables are printed, and written with machine, versions and command to benchmark.json and benchmark.png in --out.
 """
