@@ -50,8 +50,8 @@ def cells_of(row, epochs, monitor):
     """Return the cells (dict from a column to str) of an epoch's values (dict), in the order of the columns."""
     values = [name for name in row if name.startswith(('train/', 'val/')) and (name == monitor or not details(name))]
     main = monitor.partition('/')[2]
-    rank = {name: i for i, name in enumerate(('loss', main))}
-    values.sort(key=lambda name: (rank.get(name.partition('/')[2], len(rank)), name.startswith('val/')))
+    titles = list(dict.fromkeys(['loss', main, *(name.partition('/')[2] for name in values)]))
+    values.sort(key=lambda name: (titles.index(name.partition('/')[2]), name.startswith('val/')))
     cells = {'epoch': f'{row["epoch"]:>{len(str(epochs))}}/{epochs}'}
     cells |= {name: number_text(row[name]) for name in values}
     cells |= {'lr': f'{row["lr"]:.4g}'} if 'lr' in row else {}
@@ -70,7 +70,7 @@ def fitting_columns(cells, monitor, width):
         enough = least.get(name, VALUE_COLUMNS if name.startswith(('train/', 'val/')) else 0)
         columns[name] = max(len(name), len(text), enough)
     order = [name for name in important if name in columns]
-    order += [name for name in columns if name not in order]
+    order += sorted((name for name in columns if name not in order), key=lambda name: not name.startswith('val/'))
     while width and len(order) > 1 and total_columns({**columns, BEST: len(BEST)}) > width:
         del columns[order.pop()]
     return columns

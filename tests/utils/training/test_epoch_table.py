@@ -53,6 +53,11 @@ def test_a_wide_terminal_shows_all_but_details(lines_of):
                      'img/s', 'wait', 'time']  # fmt: skip
 
 
+def test_values_of_the_validation_are_kept_before_those_of_the_training(lines_of):
+    header, _ = lines_of([ROW], [108])
+    assert 'val/f1_macro' in header and 'train/f1_macro' not in header
+
+
 def test_the_monitored_value_is_shown_even_if_it_is_a_detail(lines_of):
     header, row = lines_of([ROW], [40], monitor='val/recall_macro', best=False)
     assert 'val/recall_macro' in header and '0.9000' in row
