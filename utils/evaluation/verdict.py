@@ -7,6 +7,7 @@ Values decide. If they are equal to the recorded ones, changed code had no effec
 differ, the test says so first, with what has changed. Without recorded values, changes of the code are reported.
 """
 
+import math
 from typing import NamedTuple
 
 from options import test_parser
@@ -179,7 +180,7 @@ class Judge:
         doubt = next((each.doubt for each in self.earlier if each.doubt), None)
         if found and doubt:
             return self._verdict_without_values(f'{doubt} ({describe_differences(found)})')
-        return self._different(found, contents) if found else self._equal(compared)
+        return self._different(found, contents) if found else self._equal(compared, values)
 
     def differences(self, values, seen):
         """Return which values (dict) of `seen` samples are not the recorded ones (list of Difference, main first)."""
@@ -196,14 +197,15 @@ class Judge:
         """The recorded values (dict from a name to a float)."""
         return {name: value for name, (value, _) in merged(self.earlier).items()}
 
-    def _equal(self, compared):
+    def _equal(self, compared, values):
         many = f'{len(compared)} values are equal to those' if len(compared) > 1 else '1 value is equal to that'
-        text, lines = f'{many} recorded {self.earlier[0].when}', []
+        rounding = describe_rounding({name: abs(values[name] - self.recorded[name]) for name in compared})
+        text, lines = f'{many} recorded {self.earlier[0].when}{rounding}', []
         changes = [change for change in self.check.changes if change.kind != 'augment']
         if items := describe_changes(changes):
             more = f' and {len(items) - MAX_ITEMS} more' if len(items) > MAX_ITEMS else ''
             text += f'; code changed since: {", ".join(items[:MAX_ITEMS])}{more}'
-            lines = [surround('code changed since the run, values equal: ', enumerate_items(items))]
+            lines = [surround(f'code changed since the run, values equal{rounding}: ', enumerate_items(items))]
         return Verdict(EQUAL, text, lines, [])
 
     def _different(self, found, contents):
@@ -244,6 +246,16 @@ class Judge:
         if items:
             return Verdict(CODE_CHANGED, f'{text}; code changed since: {", ".join(items[:MAX_ITEMS])}', [], [])
         return Verdict(NOT_COMPARED, text, [], [])
+
+
+def describe_rounding(gaps):
+    """Return which value differs most by rounding (str: ' to rounding (loss differs by 1.6e-06)'), '' if all are equal.
+
+    Args:
+        gaps: absolute differences from the recorded values (dict from a name to a float).
+    """
+    name, gap = max(gaps.items(), key=lambda each: 0.0 if math.isnan(each[1]) else each[1])
+    return f' to rounding ({name} differs by {gap:.2g})' if gap > 0 else ''
 
 
 def changed_options(args, checkpoint, parts):

@@ -9,6 +9,7 @@ import pytest
 
 import eval as eval_py
 from scripts import runs as runs_py
+from utils.evaluation.verdict import describe_rounding
 from utils.metrics.classification import ClassificationMetrics
 from utils.provenance.causes import NO_CAUSE
 from utils.provenance.earlier_values import Conditions, Difference, describe_differences, differences
@@ -52,6 +53,18 @@ def test_a_gpu_and_mixed_precision_may_round_more():
     for conditions in (CPU._replace(device='cuda'), CPU._replace(amp='bf16')):
         assert differing(then, now, conditions) == []
         assert differing(then, {'loss': 0.6, 'acc': 0.902}, conditions) == ['loss', 'acc']
+
+
+@pytest.mark.parametrize(
+    ('gaps', 'text'),
+    [
+        ({'acc': 0.0, 'loss': 0.0}, ''),
+        ({'acc': math.nan, 'loss': 0.0}, ''),
+        ({'f1': math.nan, 'acc': 0.0, 'loss': 1.62e-6}, ' to rounding (loss differs by 1.6e-06)'),
+    ],
+)
+def test_rounding_is_named_with_the_value_that_differs_most(gaps, text):
+    assert describe_rounding(gaps) == text
 
 
 def test_values_that_look_equal_are_told_in_full():
