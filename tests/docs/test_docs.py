@@ -353,6 +353,8 @@ def test_options_that_are_named_exist(path):
         known |= {*load(PROJECT / 'scripts' / 'split.py').split_parser()._option_string_actions}
     if 'scripts/export.py' in path.read_text(encoding='utf-8'):
         known |= {*load(PROJECT / 'scripts' / 'export.py').export_parser()._option_string_actions}
+    if 'scripts/dev/plant_changes.py' in path.read_text(encoding='utf-8'):
+        known |= {'--list', '--only'}
     if 'torchrun' in path.read_text(encoding='utf-8'):
         known |= {*get_args_parser()._option_string_actions}
     if 'scripts/test.sh' in path.read_text(encoding='utf-8'):

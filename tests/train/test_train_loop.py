@@ -129,7 +129,8 @@ class WatchingPreparation(Watching):
 
         def watched(images, targets, key=None):
             ready = prepare(images, targets, key)
-            self.prepared.append(((images, targets, key), ready))
+            # Worker processes use the memory of the pixels again.
+            self.prepared.append(((images.clone(), targets.clone(), key), ready))
             return ready
 
         self.augment, self.std, self.mean = prepare.augment, prepare.std, prepare.mean
