@@ -94,7 +94,7 @@ def _repainted(names, pattern, every=1):
 def _of_images():
     def digits(shop, _):
         path = shop.project / 'data' / 'digits.npz'
-        with np.load(path) as file:
+        with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         arrays['test_images'] = np.roll(arrays['test_images'], 2, axis=2)
         buffer = io.BytesIO()
