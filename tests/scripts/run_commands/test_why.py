@@ -150,7 +150,7 @@ def test_samples_with_other_bytes_in_the_newest_test_are_counted(maker, call, ru
 
 
 def test_a_real_run_is_tested_on_demand(digits_run, tmp_path, capsys):
-    shutil.copytree(digits_run.directory, tmp_path / 'run')
+    shutil.copytree(digits_run.directory, tmp_path / 'run', ignore=shutil.ignore_patterns('best'))  # tests of others
     words = ['why', 'run', '--checkpoints_dir', tmp_path]
     assert runs.main(words) == 0
     page = sections(capsys.readouterr().out)
