@@ -120,9 +120,15 @@ def multiscale_views(images):
 
 
 def scaled_side(side, scale):
-    """Return a side (int, pixels) times `scale`, rounded to the power of two up to MAX_DIVISOR that divides it."""
+    """Return a side (int, pixels) times `scale`, rounded to a multiple of a power of two that divides the side.
+
+    This is the largest power of two, up to MAX_DIVISOR, by which the rounded side differs from `side` unless the scale
+    is 1: of 32 pixels, multiples of 32 would leave all views the same.
+    """
     divisor = math.gcd(side, MAX_DIVISOR)
-    return max(divisor, round(side * scale / divisor) * divisor)
+    while scale != 1 and divisor > 1 and max(1, round(side * scale / divisor)) * divisor == side:
+        divisor //= 2
+    return max(1, round(side * scale / divisor)) * divisor
 
 
 def _resized(images, size):

@@ -78,8 +78,11 @@ def test_five_crops_are_the_corners_and_the_centre():
 def test_scales_keep_the_divisibility_of_the_sides_and_are_undone():
     assert [scaled_side(224, scale) for scale in (0.75, 1, 1.25)] == [160, 224, 288]
     assert [scaled_side(28, scale) for scale in (0.75, 1, 1.25)] == [20, 28, 36]
+    assert [scaled_side(32, scale) for scale in (0.75, 1, 1.25)] == [24, 32, 40]
+    assert [scaled_side(64, scale) for scale in (0.75, 1, 1.25)] == [48, 64, 80]
+    assert [scaled_side(1, scale) for scale in (0.75, 1, 1.25)] == [1, 1, 1]
     views = multiscale_views(IMAGES)
-    assert [tuple(view.shape[-2:]) for view, _ in views] == [(8, 8), (8, 12), (8, 16)]
+    assert [tuple(view.shape[-2:]) for view, _ in views] == [(6, 8), (8, 12), (10, 16)]
     assert all(undo(view).shape == IMAGES.shape for view, undo in views)
     flat = torch.full((1, 3, 32, 32), 2.5)
     outputs = AveragedViews(nn.Identity(), options('multiscale', 'segmentation'))(flat)
@@ -88,7 +91,7 @@ def test_scales_keep_the_divisibility_of_the_sides_and_are_undone():
 
 def test_a_network_of_one_size_is_refused_with_the_way_out():
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 12, 3))
-    with pytest.raises(DanluError, match=r'no images of 8x8 besides those of 12x8 \(.*\): give --tta flip'):
+    with pytest.raises(DanluError, match=r'no images of 8x6 besides those of 12x8 \(.*\): give --tta flip'):
         AveragedViews(net, options('multiscale'))(IMAGES)
     with pytest.raises(RuntimeError):  # a fault of the network itself
         AveragedViews(nn.Linear(5, 3), options('flip'))(IMAGES)
