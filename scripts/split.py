@@ -69,7 +69,9 @@ def parse_args(argv=None):
     if (args.val or 0) + (args.test or 0) >= 1:
         parser.error(f'argument --val: {args.val:g} and --test {args.test:g} leave nothing for training')
     args.stratify = os.path.isdir(args.path) if args.stratify is None else args.stratify
-    args.out = Path(args.out or os.path.splitext(args.path)[0] + '_split')
+    # A dot in the name of a directory, such as 2024.01, begins no extension.
+    name = args.path if os.path.isdir(args.path) else os.path.splitext(args.path)[0]
+    args.out = Path(args.out or f'{name}_split')
     return args
 
 

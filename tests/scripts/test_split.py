@@ -63,6 +63,13 @@ def counts(samples):
     return [list(samples.values()).count(name) for name in CLASSES]
 
 
+def test_a_dot_in_the_name_of_a_directory_is_no_extension(split, photos):
+    for name in ('2024.01', '2024.02'):
+        shutil.copytree(photos, photos.parent / name)
+        code, _ = split(photos.parent / name)
+        assert code == 0 and (photos.parent / f'{name}_split' / 'train.txt').is_file()
+
+
 def test_three_lists_have_the_shares_of_each_class_and_no_image_in_common(split, photos):
     code, lines = split(photos, '--val', 0.25, '--test', 0.25)
     lists = lists_of(photos.parent / 'photos_split')
