@@ -63,6 +63,7 @@ class Tracker(Hook):
         try:
             self.start({name: plain(value) for name, value in main_options(self.args).items()})
         except Exception as error:  # any: the trackers have exceptions of their own
+            self.is_on = False
             raise DanluError(f'--track {self.args.track}: {first_line(error)}') from error
 
     def after_epoch(self, trainer, row):

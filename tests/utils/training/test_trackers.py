@@ -81,6 +81,7 @@ def test_a_tracker_that_does_not_start_ends_the_run_before_the_first_step(sent, 
     monkeypatch.setattr(ListTracker, 'start', lambda self, options: 1 / 0)
     with pytest.raises(Exception, match='--track mlflow: division by zero'):
         train_here(*SHORT, '--track', 'mlflow', '--checkpoints_dir', tmp_path)
+    assert sent == []  # there is no entry to end
 
 
 @pytest.mark.parametrize(('error', 'status'), [(ValueError('x'), FAILED), (KeyboardInterrupt(), KILLED)])
