@@ -102,7 +102,8 @@ MODULES = _pairs("""
     utils.step_log=utils.runs.step_log utils.streams=utils.base.streams utils.summaries=utils.runs.summaries
     utils.synonyms=utils.base.synonyms utils.target_scale=utils.tasks.target_scale
     utils.target_scale.settle=utils.tasks.target_scale.complete_target_scale utils.targets=utils.tasks.targets
-    utils.tasks=utils.tasks.tasks utils.tensorboard=utils.runs.tensorboard utils.terminal=utils.base.terminal
+    utils.tasks=utils.tasks.tasks utils.tasks.tasks.Task=utils.tasks.task.Task utils.tensorboard=utils.runs.tensorboard
+    utils.terminal=utils.base.terminal
     utils.unpacking=utils.provenance.source_archive utils.update=utils.training.optimizer_step
     utils.validation_options=utils.options.validation_options utils.witness=utils.provenance.resume_check
     utils.write_errors=utils.base.write_errors utils.writer=utils.runs.async_writer
@@ -227,7 +228,8 @@ NAMES = _pairs("""
     is_stateful_metric=is_object is_stopped=broken is_synchronous=waits IS_TRAIN_PARAMETERS=BOOLS
     is_unchanged=goes_on iso_timestamp=now iterate_tensors=tensors_in join_batches=joined kept_batches=held
     KILLED_MESSAGE=SILENT LABEL_COUNT=LABELS LABEL_EXTENSIONS=LABEL_ENDINGS label_sets_of=sets_of
-    LARGE_IMAGE_PIXELS=LARGE last_batch_size=last_size LATENT_SIZE=NOISE LAYER_CONTAINERS=LISTS
+    LARGE_IMAGE_PIXELS=LARGE labels_with_margins=_labels_with_margins last_batch_size=last_size LATENT_SIZE=NOISE
+    LAYER_CONTAINERS=LISTS
     layer_lr_shares=layer_shares layer_lr_table=layer_table layer_modules=blocks_of layer_numbers=layers_of
     LayerRow=Row LEDGER_FILE=FILE length_or_none=length_of lines_before=before
     load_accumulation_state=load_waiting_state load_best_weights=take_best_weights load_rank_state=take_own
@@ -301,7 +303,8 @@ NAMES = _pairs("""
     REPLAY_STEPS=COUNT ReplayLog=FirstSteps REPORT_DRAWS=QUICK_DRAWS report_nonfinite=inspect REPORT_RESAMPLES=QUICK
     resolve_import=imported resolve_step_on=step_on_of resolve_val_split=settle_val_split
     RESTARTED_VARIABLE=STARTED_ANEW restore_buffers=restore restore_position=catch_up restore_sums=take_up_sums
-    restore_trainer=restore RESULT_KINDS=FOR_RESULT RESUMABLE_FILES=RESUMABLE resume_command=how_to_resume
+    restore_trainer=restore RESULT_KINDS=FOR_RESULT RESUMABLE_FILES=RESUMABLE resized=_resized
+    resume_command=how_to_resume
     ResumeCheck=Witness resumed_from=begun resumed_options=_resumed rewrite=renew rewrite_record=renew_record
     roll_back=go_back rollbacks=gone_back rounding_notes=_coarse ROWS_PER_BLOCK=ROWS run_conditions=conditions
     run_facts=facts_of run_forwarding=run_process run_summary=result_of RunFacts=Facts RunIndex=Shelf
@@ -316,7 +319,8 @@ NAMES = _pairs("""
     SIGPIPE_STATUS=PIPE_CLOSED similarity=alike SIXTEEN_BIT=DEEP size_is_guessed=guessed SIZE_OPTIONS=SIZES
     size_options_text=described skipped_batches=left_out SKIPPED_FILE=FILE SkippedSamples=Skipped
     skips_nonfinite=leaves_out SLOPE_WINDOW_STEPS=WIDTH SMALL_IMAGE_PIXELS=SMALL smooth_3x3=blurred
-    source_box=source source_lines=source_of source_location=place_of source_object=origin SPACE_BYTE=BLANK
+    source_and_target_box=_source_and_target_box source_box=source source_lines=source_of source_location=place_of
+    source_object=origin SPACE_BYTE=BLANK
     split_by_font=runs split_columns=parted SPLIT_KEY=KEY split_options=parts_of SPLIT_PARAMETERS=WORDS
     SPLIT_PARTS=PARTS split_plain_lines=plain_columns stale_owner=stale START_FILES=AT_START STAT_COLUMNS=FACTS
     stat_files=look_up STATE_SUFFIXES=SAID_OF STATUS_FIELDS=FIELDS stdout_is_closed=is_alone step_batches=together
@@ -341,7 +345,8 @@ NAMES = _pairs("""
     value_before=before_of value_column=watched VALUE_COUNT=VALUES VALUE_METHODS=RECORDING values_16_bit=deep
     waiting_batches=waiting WARMUP_START_FACTOR=START warp_nearest=moved was_called=ran weighs_equally=counts_alike
     WeightsOnly=WeightsAlone why_impossible=why_not with_fresh_stats=anew with_location=located
-    with_profiler=watched without_zero_width=telling WITNESS_FILE=FILE WORD_BYTES=WORD WORD_PATTERN=WORDS
+    with_margins=_with_margins with_profiler=watched without_zero_width=telling WITNESS_FILE=FILE WORD_BYTES=WORD
+    WORD_PATTERN=WORDS
     WORKER_EXIT_ERRORS=GONE WORKER_KILLED_PATTERN=KILLED WORKER_STATE=STATE wrap_metric=_part
     wrap_write_errors=writing write_zip=pack WRONG_TYPE_ERRORS=OF_ITS_PLACE zip_bytes=packed zip_entries=archived
     ZIP_EPOCH=EARLIEST
