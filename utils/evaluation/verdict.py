@@ -25,7 +25,7 @@ from utils.provenance.causes import (
     option_causes,
     unread_file_causes,
 )
-from utils.provenance.checkpoint_check import command_then, record_of
+from utils.provenance.checkpoint_check import NOT_ALL_LOADED, command_then, record_of
 from utils.provenance.code_fingerprint import describe_changes
 from utils.provenance.earlier_values import (
     Conditions,
@@ -109,7 +109,7 @@ class Judge:
         )
         validation = validation_values(checkpoint, self.conditions)
         self.reason = validation if isinstance(validation, str) else None
-        if 'loaded' in (self.check.unknown or '') or self.args.load_key is not None:
+        if self.check.unknown == NOT_ALL_LOADED or self.args.load_key is not None:
             self.reason = self.check.unknown
         self.earlier = [] if self.reason else [validation]
         directory = ledger_of(self.args.load_model_path, self.args.checkpoints_dir).parent
@@ -132,8 +132,8 @@ class Judge:
         if unknown:
             raise DanluError(
                 f'--strict_record: not known whether this checkpoint still gives the outputs it was saved with: '
-                f'{unknown}; there are no earlier values to compare either ({self.reason}); to continue anyway, leave '
-                'it out'
+                f'{unknown}; there are no earlier values to compare either ({self.reason}); to continue anyway, '
+                'leave out --strict_record'
             )
 
     def notes(self):

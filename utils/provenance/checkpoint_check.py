@@ -44,6 +44,7 @@ NETWORK_OPTIONS = (
     'model_type model_args task num_classes num_targets channels image_size target_scale target_mean target_std'
 ).split()
 SAME_OUTPUTS = 'as when saved'
+NOT_ALL_LOADED = 'not all weights were loaded'
 
 
 class CheckpointCheck(NamedTuple):
@@ -122,7 +123,7 @@ def _compare(net, checkpoint, args, loaded, use):
     """Return how the outputs of a network differ (str or None), and why they were not compared (str or None)."""
     try:
         if len(loaded) > 1:
-            raise NoFingerprintError('not all weights were loaded')
+            raise NoFingerprintError(NOT_ALL_LOADED)
         if use != 'resume' and args.load_key is not None:
             raise NoFingerprintError('--load_key selected the weights')
         return compare_outputs(net, checkpoint.get('fingerprint')), None
@@ -136,7 +137,7 @@ def _raise_if_strict(check, use):
     if check.unknown and use != 'test':
         raise DanluError(
             f'--strict_record: not known whether this checkpoint still gives the outputs it was saved with: '
-            f'{check.unknown}; to continue anyway, leave it out'
+            f'{check.unknown}; to continue anyway, leave out --strict_record'
         )
 
 

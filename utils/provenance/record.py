@@ -12,7 +12,6 @@ The record is a dict of plain values:
     git         commit and changed paths, or None: utils.provenance.environment.git_state
     versions    versions of Python, torch and the packages of the objects in use
     components  hash of each definition in use, by kind: utils.provenance.code_fingerprint
-    outside     hash of each imported file that is neither the project's nor installed
     opened      hash of each other file that was read while the run was built: see utils.provenance.used_files
     data        for each split: list (or data type), sha256, samples and more: data_record of
                 data/checks/dataset_fingerprint.py; from the end of the first epoch on also contents: sha256 of the
