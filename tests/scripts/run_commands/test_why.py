@@ -14,7 +14,8 @@ from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.run_code import code_today
 from utils.base.registry import PROJECT
 from utils.provenance.contents import CONTENTS, SampleHashes, contents_file
-from utils.provenance.project_source import kept_files, read_files, zip_bytes
+from utils.provenance.kept_code import kept_archive
+from utils.provenance.project_source import files_hash, kept_files, read_files, zip_bytes
 
 HOUR = datetime.timedelta(hours=1)
 LENET = 'model/lenet/lenet.py'
@@ -89,6 +90,25 @@ def test_does_it_still_hold(maker, call, run):
     assert answer(call)[0] == 'not known', 'the tests were of other weights'
     (directory / 'best.pth').unlink()
     assert answer(call) == ['not known', 'there is no best.pth to test']
+
+
+def test_files_added_since_a_test_do_not_count_as_other_code(maker, call, run):
+    """Lists that split.py writes into the project, for example."""
+    directory, facts = run
+    files = kept_files(read_files())
+    for removed, said in (('requirements.txt', 'yes'), (None, 'not known')):
+        then = {name: data for name, data in files.items() if name != removed}
+        if removed is None:
+            then['requirements.txt'] += b'changed'
+        source = files_hash(then)
+        archive = kept_archive(directory.parent, source)
+        archive.parent.mkdir(exist_ok=True)
+        archive.write_bytes(zip_bytes(then))
+        (directory.parent / 'ledger.jsonl').unlink(missing_ok=True)
+        maker.test(directory, {'acc': 0.62}, FIRST + HOUR, **facts | {'source': source})
+        assert answer(call)[0] == said
+    archive.write_bytes(b'damaged')
+    assert answer(call)[0] == 'not known'
 
 
 def test_what_has_changed(maker, call, run, tmp_path, monkeypatch):
