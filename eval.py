@@ -531,12 +531,25 @@ def ensemble_of(args, checkpoint, others, say):
     predictor = Predictor(args, checkpoint, say=say)
     nets, options = [predictor.model], [args]
     for given in others:
-        checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
-        options.append(parse_test_args(given, recorded_args(checkpoint)))
-        check_alike(args, options[-1])
+        checkpoint, own = checkpoint_and_options(given)
+        options.append(own)
+        check_alike(args, own)
         nets.append(Predictor(options[-1], checkpoint, say=say).model)
     predictor.model, predictor.members = Ensemble(nets, options), [each.load_model_path for each in options]
     return predictor
+
+
+def checkpoint_and_options(given):
+    """Return a checkpoint (dict) and its options of a test (Options), for Options of the command line."""
+    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
+    return checkpoint, parse_test_args(given, recorded_args(checkpoint))
+
+
+def check_ensemble(parts):
+    """Raise DanluError if the outputs of several checkpoints (list of Options) cannot be averaged."""
+    _, first = checkpoint_and_options(parts[0])
+    for given in parts[1:]:
+        check_alike(first, checkpoint_and_options(given)[1])
 
 
 def test_several(parts, with_ensemble):
@@ -546,6 +559,8 @@ def test_several(parts, with_ensemble):
         parts: options of the command line for each checkpoint (list of Options).
         with_ensemble: also test their ensemble (bool).
     """
+    if with_ensemble:
+        check_ensemble(parts)  # before the first test, which may take long
     tests = []
     for given in parts:
         print(f'checkpoint: {given.load_model_path}')

@@ -87,7 +87,8 @@ class UnlabelledWalk:
         self.count = len(self.first) if len(self.first) <= MAX_IMAGES_WITHOUT_WORKERS else None
         if not self.first:
             named = 'standard input' if samples.words == [STDIN] else ' '.join(samples.words)
-            raise DanluError('\n'.join([f'--predict {named}: there is no image to predict', *samples.notes]))
+            missing = 'there is no image to predict; give a directory with images, or image files'
+            raise DanluError('\n'.join([f'--predict {named}: {missing}', *samples.notes]))
 
     def order(self, epoch):
         """Yield the samples, once: only epoch 1."""

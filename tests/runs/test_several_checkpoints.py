@@ -136,6 +136,9 @@ def test_what_is_refused(checkpoints, mask_run, capsys):
     other = mask_run.directory / 'best.pth'
     with pytest.raises(DanluError, match='differ in --task: classification, segmentation'):
         run('--load_model_path', checkpoints[0], other, '--ensemble', '--predict', checkpoints[0])
+    with pytest.raises(DanluError, match='differ in --task: classification, segmentation'):
+        run('--load_model_path', checkpoints[0], other, '--ensemble', '--save_prefix', 'unlike')
+    assert not list(checkpoints[0].parent.glob('best/*_unlike'))  # refused before the first test
 
 
 @pytest.mark.slow('tests three checkpoints and their ensemble again')

@@ -157,7 +157,7 @@ def test_nothing_that_can_be_read_leaves_nothing(tested, predict_here, tmp_path)
     with pytest.raises(DanluError, match=r'none of 1 files could be read:\n  .*bad.png: not an image'):
         predict_here(*words, tmp_path / 'bad.png')
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(DanluError, match='empty: there is no image to predict'):
+    with pytest.raises(DanluError, match='empty: there is no image to predict; give a directory'):
         predict_here(*words, tmp_path / 'empty')
     assert not list(checkpoint.parent.glob('best/predict_*_bad'))
 
