@@ -169,7 +169,7 @@ class MaskResults(Results):
         if inside is not None:
             labels = torch.where(inside.to(labels.device), labels, classes)
         cells = labels + torch.arange(count, device=labels.device).view(-1, 1, 1) * (classes + 1)
-        pixels = torch.zeros(count * (classes + 1), device=labels.device)
+        pixels = torch.zeros(count * (classes + 1), dtype=torch.int64, device=labels.device)  # float32 ends at 2**24
         pixels.index_add_(0, cells.flatten(), pixels.new_ones(()).expand(cells.numel()))
         pixels = pixels.view(count, classes + 1)[:, :classes]
         return {'shares': pixels / pixels.sum(1, keepdim=True).clamp(min=1)}
