@@ -58,13 +58,13 @@ def test_the_table_has_a_line_for_each_figure():
 
 
 @pytest.mark.slow('trains and measures in new processes')
-def test_a_dry_run_measures_all_parts(tmp_path):
-    command = [sys.executable, PROJECT / 'scripts' / 'dev' / 'gpu_check.py', '--dry', '--out', tmp_path]
+def test_a_dry_run_measures_its_parts(tmp_path):
+    program = PROJECT / 'scripts' / 'dev' / 'gpu_check.py'
+    command = [sys.executable, program, '--dry', '--out', tmp_path, '--parts', 'cifar', 'input']
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     found = json.loads((tmp_path / 'gpu_check.json').read_text())
-    assert list(found) == ['machine', *gpu_check.PARTS]
-    assert found['loops']['small fast']['median'] > 0
+    assert list(found) == ['machine', 'cifar', 'input']
     assert 0 < found['cifar']['best'] <= 1
     assert set(found['input']) >= {'danlu', 'danlu pillow', 'danlu cache'}
     assert (tmp_path / 'gpu_check.md').read_text().count('\n') > 5
