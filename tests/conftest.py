@@ -120,7 +120,7 @@ def run_program(interpreter, tmp_path_factory):
 def _ended(process):
     """Wait for the end of a process; return code, stdout, stderr."""
     try:
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=900)
     except subprocess.TimeoutExpired:
         process.kill()
         raise

@@ -132,7 +132,7 @@ def start_processes(script, *words, count=2, fault='none 0 0', restarts=0):
 def ended(processes):
     """Wait for the end of all processes -> codes (list), stdout and stderr (of all of them, one after the other)."""
     try:
-        told = [process.communicate(timeout=300) for process in processes]
+        told = [process.communicate(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -309,7 +309,7 @@ def test_ctrl_c_reaches_each_process_twice_and_saves_all_the_same(uneven, launch
         if line.startswith('epoch 2/'):
             break
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=300)
+    process.communicate(timeout=900)
     log = (tmp_path / 'lenet_exp' / 'log.txt').read_text()
     assert 'stopped by KeyboardInterrupt\nlast.pth holds epoch' in log
     assert len(load_checkpoint(tmp_path / 'lenet_exp' / 'last.pth')['processes']) == 2
@@ -362,7 +362,7 @@ def test_two_machines_find_each_other_and_go_on(two, uneven, program, launched, 
                  '--rdzv_backend', 'c10d', '--rdzv_endpoint', f'localhost:{store.port}',
                  '--rdzv_conf', 'is_host=false')  # fmt: skip
         agents = [launched(script, *words, torchrun=agent, fault=fault) for _ in range(2)]
-        told = [agent.communicate(timeout=300) for agent in agents]
+        told = [agent.communicate(timeout=900) for agent in agents]
         return [agent.returncode for agent in agents], told
 
     words = [*uneven.words, '--save_steps', 4, '--checkpoints_dir', tmp_path]
