@@ -414,9 +414,12 @@ def main(argv=None):
         args, trainer = run(argv)
     if args is None or rank_env.rank_info().rank:
         return
-    report = test_best_epoch(args, trainer) if args.report else None
-    if trainer is not None:
-        finish_trackers(trainer, report)
+    report = None
+    try:
+        report = test_best_epoch(args, trainer) if args.report else None
+    finally:  # also after Ctrl-C: a tracker would show the run as running for ever
+        if trainer is not None:
+            finish_trackers(trainer, report)
     index = write_index(args.checkpoints_dir) if args.index else None
     lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))

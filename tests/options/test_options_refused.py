@@ -358,6 +358,11 @@ REFUSED_TRAIN = [
         '--cache_size',
         '--cache_dir of list keeps images reduced to this shorter side; give it, for example 256',
     ),
+    (
+        '--data_type list --train_list val.txt --val_list val.txt --cache_dir . --cache_size 8 --image_size 16',
+        '--cache_size',
+        'keeps images smaller than --image_size 16 16, which would be enlarged again: give at least 16',
+    ),
     ('--data_type folder', '--train_list', 'a directory with one sub-directory per class'),
     ('--data_type folder --train_list train.txt --val_list pictures', '--train_list', 'takes a directory'),
     ('--data_type folder --train_list pictures --val_list val.txt', '--val_list', 'val.txt is a file'),

@@ -25,7 +25,7 @@ from utils.base.errors import DanluError
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
-from utils.base.text_table import number_text, table, terminal_width
+from utils.base.text_table import number_text, printable, table, terminal_width
 from utils.base.write_errors import explain_write_errors, wrap_write_errors
 from utils.evaluation.ensemble import member_facts
 from utils.evaluation.prediction_drawing import draw_predictions
@@ -202,7 +202,7 @@ class UnlabelledPass:
             if len(self.lines) > MAX_PRINTED_SAMPLES:
                 break
             output = f'outputs: {files[index]}' if files else ''
-            self.lines.append(f'{sample.name}  {results.text(index) or output}')
+            self.lines.append(f'{printable(sample.name)}  {results.text(index) or output}'.rstrip())
 
     def add_damaged(self, sample):
         """List a sample that cannot be read."""
@@ -226,7 +226,11 @@ class UnlabelledPass:
             values = values.astype(float)
             found = self.ranges.setdefault(name, [0.0, np.inf, -np.inf])
             if len(values):
-                found[:] = found[0] + values.sum(), min(found[1], values.min()), max(found[2], values.max())
+                found[:] = (
+                    found[0] + values.sum(),
+                    np.minimum(found[1], values.min()),
+                    np.maximum(found[2], values.max()),
+                )
 
     def draw(self, results, images, outputs, indices):
         """Draw samples into viz/ and the page; `indices`: of self.current among all samples (list of int)."""

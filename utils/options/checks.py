@@ -390,6 +390,11 @@ def _check_used(parser, args):
         if parser.prog == 'eval.py' or getattr(args, 'resume', None):
             what = 'the run was trained without it; leave --cache_dir out'
         parser.error(f'argument --cache_size: --cache_dir of {kind} keeps images reduced to this shorter side; {what}')
+    if args.cache_size is not None and args.image_size and args.cache_size < min(args.image_size):
+        parser.error(
+            f'argument --cache_size: {args.cache_size} keeps images smaller than --image_size '
+            f'{shown(args.image_size)}, which would be enlarged again: give at least {min(args.image_size)}'
+        )
     if getattr(args, 'skip_bad', False) and kind not in SKIPPING_DATA:
         why = 'a stream is not read before training' if kind == 'stream' else f'{kind} has no file per sample'
         parser.error(f'argument --skip_bad: {why}; leave it out, or give --data_type {" or ".join(SKIPPING_DATA)}')

@@ -68,7 +68,7 @@ class ResumeCheck:
             if (noted['epoch'], noted['batch']) == (seen['epoch'], seen['batch']):
                 break
         else:
-            return f'resume not verified: {step} did not run before the interruption, so there is nothing to compare'
+            return f'resume not verified: {step} did not run before, so there is nothing to compare'
         then = noted.get('processes', 1)
         if then != seen['processes']:
             return f'resume not verified: {step} ran on {then} processes before, on {seen["processes"]} now'

@@ -77,6 +77,17 @@ def test_a_tracker_that_fails_stops_and_the_run_goes_on(sent, train_here, monkey
     assert [each[0] for each in sent] == ['start'] and 'best.pth' in run.files
 
 
+def test_the_entry_ends_also_if_the_last_test_is_interrupted(sent, train_here, list_data, monkeypatch, tmp_path):
+    def interrupted(args, trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, 'test_best_epoch', interrupted)
+    words = [*list_data, '--epochs', 1, '--num_workers', 0, '--checkpoints_dir', tmp_path, '--report']
+    with pytest.raises(KeyboardInterrupt):
+        train_here(*words, '--track', 'mlflow')
+    assert sent[-1] == ('end', FINISHED)
+
+
 def test_a_tracker_that_does_not_start_ends_the_run_before_the_first_step(sent, train_here, monkeypatch, tmp_path):
     monkeypatch.setattr(ListTracker, 'start', lambda self, options: 1 / 0)
     with pytest.raises(Exception, match='--track mlflow: division by zero'):
