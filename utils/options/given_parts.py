@@ -114,7 +114,7 @@ def source_location(thing):
     """Return the file (str) and line (int) of a class or function as a dict; {} without a file."""
     try:
         path = Path(inspect.getsourcefile(thing)).resolve()
-        line = max(inspect.getsourcelines(thing)[1], 1)
+        line = inspect.findsource(inspect.unwrap(thing))[1] + 1
     except (OSError, TypeError):
         return {}
     if not path.is_file():  # defined in a notebook or a console

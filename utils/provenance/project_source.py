@@ -12,7 +12,6 @@ import re
 import zipfile
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
@@ -139,7 +138,7 @@ def read_files(root=PROJECT):
     found = {}
     for name in project_files(root):
         with suppress(OSError):  # removed meanwhile, or not readable
-            found[name] = read_regular_bytes(Path(root, name))
+            found[name] = read_regular_bytes(os.path.join(root, name))
     return found
 
 

@@ -54,10 +54,10 @@ class Source:
 
     def __init__(self, place):
         self.place = Path(place)
-        self.zip_entries = None
+        self.archive = self.zip_entries = None
         if self.place.is_file():
-            with zipfile.ZipFile(regular(self.place)) as archive:
-                self.zip_entries = {info.filename: info for info in archive.infolist()}
+            self.archive = zipfile.ZipFile(regular(self.place))  # stays open: its directory is long, and read once
+            self.zip_entries = {info.filename: info for info in self.archive.infolist()}
         self._modules, self._file_exists = {}, {}
 
     def files(self):
@@ -78,8 +78,7 @@ class Source:
                 return read_regular_bytes(self.place / path)
             if path not in self.zip_entries or self.zip_entries[path].file_size > MAX_FILE_BYTES:
                 return None
-            with zipfile.ZipFile(regular(self.place)) as archive:
-                return archive.read(path)
+            return self.archive.read(path)
         except (OSError, zipfile.BadZipFile):
             return None
 

@@ -5,6 +5,7 @@ import os
 import sys
 import sysconfig
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,9 +61,8 @@ def opened_file_hashes(left_out):
     Args:
         left_out: source files of the project (relative paths), which an archive has, and other paths or directories.
     """
-    out = {os.path.realpath(PROJECT / path) for path in left_out}
-    folders = {}
-    for path in sorted({os.path.realpath(path) for path in watched.opened or ()}):
+    out, folders = set(_real_paths(os.path.join(PROJECT, path) for path in left_out)), {}
+    for path in sorted(set(_real_paths(watched.opened or ()))):
         parents = {path, *map(str, Path(path).parents)}
         if out.isdisjoint(parents) and _may_hold_settings(path):
             folders.setdefault(os.path.dirname(path), []).append(path)
@@ -70,6 +70,20 @@ def opened_file_hashes(left_out):
     root = f'{PROJECT}{os.sep}'
     hashes = {path.removeprefix(root): hash_of_file(path) for path in paths}
     return {path: digest for path, digest in hashes.items() if digest is not None}
+
+
+def _real_paths(paths):
+    """Return what os.path.realpath returns for each path (list of str); each directory is looked up once."""
+    found, folders = [], {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        if name in ('', '.', '..') or os.path.islink(path):
+            found.append(os.path.realpath(path))
+            continue
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        found.append(os.path.join(folders[folder], name))
+    return found
 
 
 def _may_hold_settings(path):
@@ -102,7 +116,7 @@ def opened_files():
     if watched.opened is None:
         return None
     root = f'{PROJECT}{os.sep}'
-    paths = (os.path.realpath(path) for path in watched.opened.copy())
+    paths = _real_paths(watched.opened.copy())
     return {path.removeprefix(root).replace(os.sep, '/') for path in paths if path.startswith(root)}
 
 
@@ -136,7 +150,14 @@ def imported_versions():
 def _module_files():
     """Return the source files (set of Path) of the imported modules that are not installed."""
     files = {vars(module).get('__file__') for module in list(sys.modules.values()) if hasattr(module, '__dict__')}
-    library = f'{LIBRARY}{os.sep}'
-    own = (file for file in files if isinstance(file, str) and file.endswith('.py') and os.path.isabs(file))
-    own = (file for file in own if not file.startswith(library) and not any(part in file for part in INSTALLED))
-    return {path for path in map(Path.resolve, map(Path, own)) if not is_installed(path)}
+    paths = (_source_file(file) for file in files if isinstance(file, str))
+    return {path for path in paths if path is not None}
+
+
+@cache
+def _source_file(file):
+    """Return the path (Path) of a module's file (str), links followed; None if it is installed or not Python."""
+    if not (file.endswith('.py') and os.path.isabs(file)) or is_installed(Path(file)):
+        return None
+    path = Path(file).resolve()
+    return None if is_installed(path) else path
