@@ -12,6 +12,9 @@ for word in "$@"; do
     if [ "$word" = --all ]; then words+=(-m ''); else words+=("$word"); fi
 done
 
+# The tests start hundreds of interpreters, each of which would compile all files.
+unset PYTHONDONTWRITEBYTECODE
+
 python -m ruff check .
 python -m ruff format --check .
 # Tests run in parallel, as most of them wait for single-threaded subprocesses. -n 0 turns this off.

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ from PIL import Image
 from tests import program_server, shortcuts
 from utils.base.machine import cpu_cores
 from utils.drawing import curves
+from utils.provenance import used_files
 
 PROJECT = Path(__file__).resolve().parent.parent
 LIST_TRAIN, LIST_VAL = 26, 13  # with batches of 8 the last ones hold 2 and 5
@@ -48,6 +50,19 @@ def pytest_xdist_auto_num_workers():
     return cpu_cores() + 1
 
 
+@pytest.hookimpl(tryfirst=True)  # before the slow tests are left out
+def pytest_collection_modifyitems(items):
+    """Mark the cases of a parametrized test as slow, except the first ones, where its mark slow_after says so."""
+    cases = Counter()
+    for item in items:
+        if mark := item.get_closest_marker('slow_after'):
+            number, reason = mark.args
+            test = item.nodeid.partition('[')[0]
+            cases[test] += 1
+            if cases[test] > number:
+                item.add_marker(pytest.mark.slow(reason))
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Seed the global generators, so that what a test draws does not depend on the tests that ran before it."""
@@ -55,6 +70,28 @@ def seeded():
     np.random.seed(0)
     if 'torch' in sys.modules:
         sys.modules['torch'].default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def own_environment():
+    """Take back what a test sets in os.environ: --deterministic sets a variable, and records name some of them."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def forgotten_programs(tmp_path_factory):
+    """Forget after each file of tests which programs of its own it imported: records name imported and opened files."""
+    yield
+    folder = f'{tmp_path_factory.getbasetemp().parent}{os.sep}'
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, '__file__', None)).startswith(folder):
+            del sys.modules[name]
+    if used_files.watched.opened is not None:
+        used_files.watched.opened.clear()
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -4,12 +4,11 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
-
 from utils.base.registry import PROJECT
 
 TESTS = PROJECT / 'tests'
 SLOW = r"pytest\.mark\.slow\(['\"](.*)['\"]\)"
+SLOW_AFTER = r"pytest\.mark\.slow_after\(\d+, ['\"](.*)['\"]\)"
 # What is not about one module: whole runs of train.py, eval.py and scripts; what earlier versions wrote.
 FEATURES = ('runs', 'formats')
 FILES = sorted(path.relative_to(TESTS) for path in TESTS.rglob('test_*.py'))
@@ -34,11 +33,16 @@ def is_of_one_module(folder):
     return folder != Path() and (PROJECT / folder).with_suffix('.py').exists()
 
 
-@pytest.mark.parametrize('path', FILES, ids=str)
-def test_each_file_lies_where_what_it_tests_does(path):
-    if path.parts[0] not in FEATURES and not is_of_one_module(path.parent):
-        subject = path.stem.removeprefix('test_')
-        assert any(subject == name or subject.startswith(f'{name}_') for name in names_for(path.parent)), HOW_TO
+def test_each_file_lies_where_what_it_tests_does():
+    assert [str(path) for path in FILES if not lies_right(path)] == [], HOW_TO
+
+
+def lies_right(path):
+    """Return whether a file of tests (relative Path) lies as what it tests does (bool)."""
+    if path.parts[0] in FEATURES or is_of_one_module(path.parent):
+        return True
+    subject = path.stem.removeprefix('test_')
+    return any(subject == name or subject.startswith(f'{name}_') for name in names_for(path.parent))
 
 
 def slow_tests():
@@ -49,6 +53,8 @@ def slow_tests():
             for mark in getattr(node, 'decorator_list', []):
                 if match := re.fullmatch(SLOW, ast.unparse(mark)):
                     found[f'{path}::{node.name}'] = match[1]
+                if match := re.fullmatch(SLOW_AFTER, ast.unparse(mark)):
+                    found[f'{path}::{node.name}[...]'] = match[1]
                 for inner in ast.walk(mark):  # marks=pytest.mark.slow(...) of one of its cases
                     if match := re.fullmatch(SLOW, ast.unparse(inner)) if inner is not mark else None:
                         found[f'{path}::{node.name}[...]'] = match[1]

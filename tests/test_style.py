@@ -3,8 +3,6 @@
 import ast
 import re
 
-import pytest
-
 from utils.base.registry import PROJECT
 
 MAX_FUNCTION_LINES = 50
@@ -22,12 +20,21 @@ def product_files():
     return [*PROJECT.glob('*.py'), *(path for folder in folders for path in sorted((PROJECT / folder).rglob('*.py')))]
 
 
-@pytest.mark.parametrize('path', product_files(), ids=lambda path: path.relative_to(PROJECT).as_posix())
-def test_functions_fit_on_a_screen_and_constants_have_a_subject(path):
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lines = {node.name: node.end_lineno - node.lineno + 1 for node in functions}
-    assert {name: count for name, count in lines.items() if count > MAX_FUNCTION_LINES} == {}
-    targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
-    names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-    assert [name for name in names if BARE_CONSTANT.fullmatch(name)] == []
+def test_functions_fit_on_a_screen():
+    long = {}
+    for path in product_files():
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                long |= {f'{path}: {node.name}': lines} if lines > MAX_FUNCTION_LINES else {}
+    assert long == {}
+
+
+def test_constants_have_a_subject():
+    bare = []
+    for path in product_files():
+        tree = ast.parse(path.read_text(encoding='utf-8'))
+        targets = [target for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]
+        names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        bare += [f'{path}: {name}' for name in names if BARE_CONSTANT.fullmatch(name)]
+    assert bare == []

@@ -102,6 +102,7 @@ def apart(first, second):
     return np.abs(shares[0] - shares[1]).max()
 
 
+@pytest.mark.slow_after(1, 'draws thousands of samples each')
 @pytest.mark.parametrize('alpha', [0.2, 1.0, 5.0])
 def test_mixup_is_distributed_as_torchvisions(alpha):
     ours = drawn(alpha, None)[:, 0]
@@ -109,6 +110,7 @@ def test_mixup_is_distributed_as_torchvisions(alpha):
     assert len(np.unique(ours)) > 2000
 
 
+@pytest.mark.slow_after(1, 'draws thousands of samples each')
 @pytest.mark.parametrize('alpha', [0.2, 1.0, 5.0])
 def test_cutmix_is_distributed_as_torchvisions(alpha):
     ours, others = drawn(None, alpha), theirs(v2.CutMix(alpha=alpha, num_classes=2))

@@ -52,6 +52,7 @@ def equal(first, second):
     return all(torch.equal(a, b) and a.dtype == b.dtype for a, b in pairs)
 
 
+@pytest.mark.slow_after(4, 'starts data workers')
 @pytest.mark.parametrize('prepared', [False, True])
 @pytest.mark.parametrize('workers', [1, 3])
 def test_batches_that_are_kept_do_not_change(options, prepared, workers):

@@ -1,7 +1,8 @@
 """The documents: every command and program in them runs as printed; links, options, files and names exist.
 
 The commands of a section run one after another in this process, in a directory with small generated images, lists and
-tables under the names that the documents use, where checkpoints/ is created too.
+tables under the names that the documents use, where checkpoints/ is created too. They train on every tenth of the
+digits, and for fewer epochs.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from PIL import Image
 from torch.distributed.run import get_args_parser
 
 import options
+from data import digits
 from utils.base.registry import PROJECT
 
 READMES = [PROJECT / 'README.md', PROJECT / 'README.zh-CN.md']
@@ -132,22 +134,38 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope='module')
+def few_digits(tmp_path_factory):
+    """Return a file with every tenth of the bundled digits."""
+    path = tmp_path_factory.mktemp('digits') / 'digits.npz'
+    with np.load(digits.DIGITS_FILE) as file:
+        np.savez(path, **{name: values[::10] for name, values in file.items()})
+    return path
+
+
 @pytest.fixture
-def here(data, tmp_path, monkeypatch):
+def here(data, few_digits, tmp_path, monkeypatch):
     """Change into a directory with the data, where checkpoints/ is created."""
     for path in data.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(options, 'PROJECT', tmp_path)
+    monkeypatch.setattr(digits, 'DIGITS_FILE', few_digits)
     return tmp_path
 
 
 # --- running them
 
 
+def fewer_epochs(words):
+    """Return a command with half of its epochs less four, if there are ten or more; resumed runs still get more."""
+    pairs = zip(['', *words], words, strict=False)
+    return [str(int(word) // 2 - 4) if before == '--epochs' and len(word) > 1 else word for before, word in pairs]
+
+
 def run_command(words):
-    """Run a command of a document in this process, with small images."""
-    python, script, *rest = ('64' if word == '224' else word for word in words)
+    """Run a command of a document in this process, with small images and few epochs."""
+    python, script, *rest = fewer_epochs(['64' if word == '224' else word for word in words])
     assert python == 'python'
     if script == '-m':
         importlib.import_module(rest[0]).main([*rest[1:], '--device', 'cpu'])

@@ -139,6 +139,7 @@ def run(line):
     importlib.import_module(script.removesuffix('.py')).main(words)
 
 
+@pytest.mark.slow('three programs in a copy of the project')
 @pytest.mark.parametrize('sections', [('torch_base',), ('CIFAR-10',), ('MNIST', 'Loading the matching layers')])
 def test_programs_that_need_a_file_in_the_project_run(sections, here, monkeypatch, capsys):
     codes = [code for name in sections for left_out, _, code in blocks(name) if left_out and is_danlus(code)]

@@ -106,6 +106,7 @@ def test_a_stored_checkpoint_tests_as_it_did(name, copied, eval_here):
     assert 'instead of what the checkpoint says' not in test.stdout.replace('device: ', '')
 
 
+@pytest.mark.slow_after(2, 'two starts each')
 @pytest.mark.parametrize('name', FORMATS)
 def test_a_stored_run_goes_on(name, copied, train_here, eval_here):
     run = copied(name)

@@ -39,6 +39,7 @@ def test_vision_transformers_are_sized_to_their_images(name, size):
         assert model(torch.rand(2, 3, *size)).shape == (2, 7)
 
 
+@pytest.mark.slow_after(6, 'builds large networks')
 @pytest.mark.parametrize('name', [n for n, _ in FAMILIES if n != 'densenet121'] + ['convnext_tiny', 'mnasnet0_5'])
 @pytest.mark.parametrize('num_classes', [7, 1000])
 def test_pretrained_heads_are_replaced(name, num_classes, hub, monkeypatch):

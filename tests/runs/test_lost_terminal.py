@@ -91,6 +91,7 @@ def test_other_programs_end_quietly_without_their_reader(script, run_without_ter
     assert script != 'look' or (tmp_path / 'look.png').exists()
 
 
+@pytest.mark.slow('a new interpreter')
 def test_a_pipe_that_breaks_while_a_run_goes_on_ends_nothing(tmp_path):
     """As with `python train.py | head -n 1`, in an interpreter of its own: its exit status counts too."""
     words = [*DIGITS, '--epochs', 2, '--checkpoints_dir', tmp_path]

@@ -44,16 +44,8 @@ def ending(fault):
     return -fault.number if fault.number == signal.SIGKILL or fault.times > 1 else 128 + fault.number
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        *('classification', 'stream', 'regression'),
-        *(
-            pytest.param(name, marks=pytest.mark.slow('four starts'))
-            for name in ('segmentation', 'gathering', 'memory')
-        ),
-    ],
-)
+@pytest.mark.slow_after(1, 'four starts each')
+@pytest.mark.parametrize('name', ['stream', 'classification', 'regression', 'segmentation', 'gathering', 'memory'])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(name, interrupted, faults):
     strikes = [faults.Fault(signal.SIGKILL, step) for step in (6, 4, 5)]
     run = interrupted(name, strikes, '--save_steps', 1)
@@ -63,6 +55,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(name, inte
     assert faults.sample_faults(run.samples, run.whole.samples) == []
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize(
     ('number', 'group', 'first'),
     [

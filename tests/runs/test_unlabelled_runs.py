@@ -279,6 +279,7 @@ def test_the_page_shows_a_bounded_selection(tested, predict_here, tmp_path, monk
     assert {*sorted(confidence, key=confidence.get)[:2]} <= {*shown}
 
 
+@pytest.mark.slow_after(1, 'several tests each')
 @pytest.mark.parametrize('tta', ['flip', 'five_crop'])
 def test_tests_and_predictions_with_augmentation_agree_and_say_so(tested, eval_here, predict_here, tta):
     checkpoint, folder, plain = tested

@@ -213,6 +213,7 @@ def refusing(monkeypatch):
     return refuse
 
 
+@pytest.mark.slow_after(5, 'a run each')
 @pytest.mark.parametrize(
     ('name', 'number'),
     [

@@ -418,6 +418,7 @@ def test_an_active_environment_is_used_as_it_is(start, fresh_clone):
 # --- for real
 
 
+@pytest.mark.slow('trains on all digits')
 def test_train_digits_really_trains_from_another_directory(interpreter, tmp_path):
     programs, elsewhere = tmp_path / 'programs', tmp_path / 'elsewhere'
     programs.mkdir()

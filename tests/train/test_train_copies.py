@@ -49,6 +49,7 @@ def test_a_copy_ends_as_the_old_run_did_and_leaves_it_as_it_is(own, train_here, 
     assert f'a copy of {own.directory / "epoch_0002.pth"}' in (new.directory / 'log.txt').read_text()
 
 
+@pytest.mark.slow('three runs')
 def test_a_copy_is_a_run_of_its_own(own, train_here):
     new = train_here('--resume', own.directory / 'epoch_0003.pth', '--as', 'third')
     again = train_here('--resume', own.directory / 'epoch_0003.pth', '--as', 'third')
@@ -62,6 +63,7 @@ def test_a_copy_is_a_run_of_its_own(own, train_here):
     assert written['copy_of'] == {'run': records[0]['run'], 'checkpoint': str(own.directory / 'epoch_0003.pth')}
 
 
+@pytest.mark.slow('several copies of a run')
 def test_options_that_are_safe_to_change_may_be_changed(own, train_here, history_of):
     new = train_here('--resume', own.directory / 'epoch_0002.pth', '--as', 'longer', '--epochs', 5)
     assert len(history_of(new)) == 5

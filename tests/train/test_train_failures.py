@@ -26,6 +26,7 @@ def test_repeating_from_args_txt_gives_the_same_bits(digits_run, train_here, his
     assert computed(history_of(run)) == computed(history_of(digits_run))
 
 
+@pytest.mark.slow('two starts')
 def test_repeating_with_one_change_changes_one_option(list_run, train_here):
     before = snapshot(list_run.directory)
     run = train_here(f'@{list_run.directory / "args.txt"}', '--lr', 0.01)
@@ -161,6 +162,7 @@ def test_ready_made_loaders_need_the_number_of_classes_where_nothing_tells_it(tm
     assert args.num_classes == 3
 
 
+@pytest.mark.slow('three runs')
 @pytest.mark.skipif(os.name == 'nt', reason='Ctrl-C reaches a Windows process in another way')
 def test_ctrl_c_ends_the_run_and_it_goes_on_to_the_same_bits(train_here, tmp_path, history_of):
     """A real process, interrupted in the middle of an epoch."""

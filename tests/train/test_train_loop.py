@@ -138,6 +138,7 @@ class WatchingPreparation(Watching):
             each.bind_transform(self.device, watched)
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize(
     'words',
     [
@@ -173,6 +174,7 @@ def test_pictures_are_uint8_until_they_are_on_the_device(words, list_data, mask_
     assert max(len(images) for _, images, _ in trainer.seen) <= 5, 'batches of 4, the last one perhaps of 5'
 
 
+@pytest.mark.slow_after(3, 'a run each')
 @pytest.mark.parametrize('kind', ['list', 'mem_list'])
 @pytest.mark.parametrize('augment', ['none', 'flip'])
 @pytest.mark.parametrize('workers', ['0', '2'])
@@ -313,6 +315,7 @@ def test_the_loop_never_waits_for_the_device_in_a_step(task, phase, tmp_path, mo
     assert waits[1] == waits[0]
 
 
+@pytest.mark.slow_after(4, 'a run each')
 @pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
 @pytest.mark.parametrize('augment', ['flip', 'crop', 'affine', 'standard', 'strong'])
 def test_augmentation_never_waits_for_the_device(kind, augment, request, tmp_path, monkeypatch):

@@ -166,6 +166,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.slow_after(4, 'a run each')
 @pytest.mark.parametrize('flat', [False, True])
 @pytest.mark.parametrize('name', TARGETS)
 def test_own_networks_with_any_targets(tmp_path, flat, name):

@@ -15,6 +15,7 @@ from utils.logger import Logger
 from utils.runs.checkpoint import load_checkpoint
 
 
+@pytest.mark.slow_after(1, 'three runs each')
 @pytest.mark.parametrize('schedule', ['cosine', 'step', 'plateau'])
 def test_resuming_goes_on_with_the_learning_rate(schedule, list_data, train_here, tmp_path, history_of, monkeypatch):
     words = [*list_data, '--num_workers', 0, '--schedule', schedule, '--warmup_epochs', 0.5, '--epochs', 3]

@@ -58,6 +58,7 @@ def error_of(net):
         return (net(NUMBERS).reshape(-1) - VALUES).abs().mean().item()
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize('axis', [False, True])
 @pytest.mark.parametrize('parts', [
     {},
@@ -308,6 +309,7 @@ class Batches:
         yield NUMBERS[4:], VALUES[4:]
 
 
+@pytest.mark.slow_after(4, 'a run each')
 @pytest.mark.parametrize('form', [
     lambda: DataLoader(TensorDataset(NUMBERS, VALUES), 4),
     lambda: DataLoader(TensorDataset(NUMBERS), 4),

@@ -113,6 +113,7 @@ def nothing_named(monkeypatch):
     monkeypatch.setattr(data.data_entry, 'complete_args', refuse)
 
 
+@pytest.mark.slow_after(2, 'three runs each')
 @pytest.mark.parametrize('task', TASKS)
 def test_a_stream_of_each_task_trains_validates_and_resumes_to_the_bit(task, tmp_path):
     def trainer(kind=Trainer, **options):
@@ -166,6 +167,7 @@ def test_every_form_of_data_gives_the_same_and_touches_nothing_named(form, tmp_p
     )
 
 
+@pytest.mark.slow_after(2, 'a run of each task')
 @pytest.mark.parametrize('task', TASKS)
 def test_with_every_part_handed_over_no_registry_is_looked_into(task, nothing_named, monkeypatch, tmp_path):
     """Training, resuming within an epoch, testing and predicting."""

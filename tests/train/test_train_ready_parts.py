@@ -120,6 +120,7 @@ def test_a_plateau_of_higher_values_is_refused_for_a_loss(tmp_path):
         )
 
 
+@pytest.mark.slow_after(2, 'three runs each')
 @pytest.mark.parametrize(
     'schedule',
     [

@@ -21,7 +21,7 @@ def check_promises(kind, cases, folder):
     ],
 )
 def test_promises_are_kept_in_a_few_cases(kind, tmp_path):
-    check_promises(kind, 15, tmp_path)
+    check_promises(kind, 8, tmp_path)
 
 
 @pytest.mark.slow('500 random cases')

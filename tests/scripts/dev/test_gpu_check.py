@@ -30,6 +30,7 @@ def test_files_of_tests_that_need_a_gpu_are_complete():
     assert found == set(gpu_check.GPU_TESTS.split())
 
 
+@pytest.mark.slow('new interpreters')
 def test_a_command_that_fails_or_takes_too_long_is_told_with_its_output(tmp_path):
     check = checked(tmp_path)
     with pytest.raises(gpu_check.PartError, match=r'exit status 3:\nthe reason'):

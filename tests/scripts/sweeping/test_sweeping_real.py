@@ -55,6 +55,7 @@ def kill_in_a_run(process, folder, wait_for):
     return run
 
 
+@pytest.mark.slow('a sweep of real trainings')
 def test_a_trial_is_a_run_of_train_py(tmp_path, by_place, call):
     words = ['--trials', '1', '--set', 'lr=log:1e-3:1e-1', '--', *'--epochs 1 --model_type mlp --device cpu'.split()]
     assert call(*words, '--no_report').status == 0
@@ -64,10 +65,10 @@ def test_a_trial_is_a_run_of_train_py(tmp_path, by_place, call):
     assert float(run.options['lr']) == trial.params['lr']
 
 
-@pytest.mark.slow('twelve real trainings')
+@pytest.mark.slow('six real trainings')
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='finds a process by /proc')
-def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
-    words = ['--trials', '12', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
+def test_six_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
+    words = ['--trials', '6', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
              *f'--epochs {EPOCHS} --model_type mlp --no_report --device cpu'.split()]  # fmt: skip
     one, other = started(tmp_path, *words), started(tmp_path, *words)
     folder = tmp_path / 'runs' / 'many'
@@ -77,15 +78,15 @@ def test_twelve_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place,
     assert (other.returncode, again.returncode) == (0, 0), said
     trials = by_place('many')
     assert [(place, studies.trial_state(trial)) for place, trial in trials.items()] == [
-        (p, 'complete') for p in range(12)
+        (p, 'complete') for p in range(6)
     ]
-    assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(12)]
+    assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(6)]
     for trial in trials.values():
         run = Run(trial.user_attrs['run'])
         assert (run.state, run.best['value'], run.done) == ('finished', trial.value, EPOCHS)
         assert float(run.options['lr']) == trial.params['lr']
     assert 'resumed after epoch' in (killed / 'log.txt').read_text()
-    assert all('12 trials (12 complete), val/acc (max)' in text for text in said)
+    assert all('6 trials (6 complete), val/acc (max)' in text for text in said)
     assert any(f'trial {int(killed.name[-4:])} resumes' in text for text in said)
 
 

@@ -37,6 +37,7 @@ def test_trials_are_runs_and_the_best_ones_are_shown(stand_in, call, tmp_path, b
     assert again.lines == table
 
 
+@pytest.mark.slow('two sweeps')
 def test_the_same_command_does_nothing_twice_and_more_trials_are_added(stand_in, call, study_at, by_place):
     words = ['--sampler', 'random', '--set', 'lr=0.1:0.9', '--', '--epochs', '1']
     call('--trials', '2', *words)
@@ -68,6 +69,7 @@ def test_a_failed_trial_is_told_and_the_others_go_on(stand_in, call, tmp_path, b
     assert (tmp_path / 'runs' / 'sweep' / 'trial_0000.txt').exists()
 
 
+@pytest.mark.slow('two sweeps')
 def test_where_all_fail_alike_it_stops_and_can_be_tried_again(stand_in, call, by_place):
     words = ['--sampler', 'grid', '--set', 'lr=6,7,8,9,0.5', '--', '--epochs', '1']
     done = call(*words)
@@ -118,6 +120,7 @@ def test_a_signal_lets_trainings_save_and_the_next_start_goes_on(stand_in, call,
         assert Run(trial.user_attrs['run']).text('log.txt').count('resumed') == 1
 
 
+@pytest.mark.slow('a sweep whose worker is killed')
 @pytest.mark.parametrize('has_begun', [True, False])
 def test_a_training_that_outlives_its_worker_is_waited_for(
     stand_in, call, tmp_path, has_begun, by_place, wait_for, number_of_the_gone
@@ -144,6 +147,7 @@ def test_a_training_that_outlives_its_worker_is_waited_for(
     assert not (orphan.directory.parent / 'trial_0000_2').exists()
 
 
+@pytest.mark.slow('waits for a storage')
 @pytest.mark.parametrize('patience', [600, 0])
 def test_a_storage_that_does_not_answer_is_tried_again(stand_in, call, tmp_path, monkeypatch, patience, by_place):
     from sqlalchemy.exc import OperationalError

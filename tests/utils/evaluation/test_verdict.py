@@ -76,10 +76,15 @@ def test_values_that_look_equal_are_told_in_full():
 # --- tests
 
 
+def copy_run(run, path):
+    """Copy a run without the tests that other tests made of it; return the copy (Path)."""
+    return shutil.copytree(run.directory, path, symlinks=True, ignore=shutil.ignore_patterns('best'))
+
+
 @pytest.fixture
 def run(mask_run, tmp_path):
     """Return a copy (Path) of a run, in a directory of its own, whose ledger is empty."""
-    return shutil.copytree(mask_run.directory, tmp_path / 'runs' / 'unet_exp', symlinks=True)
+    return copy_run(mask_run, tmp_path / 'runs' / 'unet_exp')
 
 
 def last_line(run):
@@ -96,7 +101,7 @@ def halved(monkeypatch, cls=ClassificationMetrics):
 @pytest.fixture
 def digits(digits_run, tmp_path):
     """Return a copy (Path) of the run on the digits."""
-    return shutil.copytree(digits_run.directory, tmp_path / 'runs' / 'lenet_exp', symlinks=True)
+    return copy_run(digits_run, tmp_path / 'runs' / 'lenet_exp')
 
 
 def test_equal_values_are_recorded_and_not_mentioned(run, eval_here):
@@ -147,7 +152,7 @@ def test_other_values_come_first_and_stay_marked(digits, eval_here, monkeypatch,
 
 
 def test_on_another_list_later_tests_are_compared_with_the_first(list_run, eval_here, tmp_path, monkeypatch):
-    run = shutil.copytree(list_run.directory, tmp_path / 'runs' / 'lenet_exp', symlinks=True)
+    run = copy_run(list_run, tmp_path / 'runs' / 'lenet_exp')
     state = load_checkpoint(run / 'best.pth')
     lines = Path(state['args']['val_list']).read_text(encoding='utf-8').splitlines()
     (tmp_path / 'other.txt').write_text('\n'.join(lines[:7]) + '\n', encoding='utf-8')
@@ -202,6 +207,7 @@ def test_without_source_zip_it_is_said_what_is_not_compared(run, eval_here, tmp_
     )
 
 
+@pytest.mark.slow('three tests with pages')
 def test_the_page_says_it(digits, eval_here, monkeypatch):
     pytest.importorskip('jinja2')
     words = ['--load_model_path', digits / 'best.pth', '--report']

@@ -87,6 +87,7 @@ def pages(digits_run, mask_run, train_here, eval_here, tmp_path_factory):
     return page
 
 
+@pytest.mark.slow_after(2, 'a test of each task')
 @pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])
 def test_figures_are_those_of_result_txt(pages, name):
     test = pages(name)
@@ -100,6 +101,7 @@ def test_figures_are_those_of_result_txt(pages, name):
     assert all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in intervals), intervals
 
 
+@pytest.mark.slow_after(4, 'draws a page in a browser each')
 @pytest.mark.parametrize('size', ['desktop', 'phone'])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])

@@ -88,6 +88,7 @@ def test_comments_layout_docstrings_and_annotations_change_nothing(recorded, pro
     assert find_changed_files(recorded[1], Source(project)) == []
 
 
+@pytest.mark.slow_after(4, 'a copy of the project each')
 @pytest.mark.parametrize(
     ('file', 'old', 'new', 'kind', 'name'),
     [

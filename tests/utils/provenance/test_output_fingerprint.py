@@ -499,6 +499,7 @@ def test_a_task_of_ones_own_says_what_to_ask_and_it_is_kept_whole(tmp_path):
     assert compare_outputs(net, state['fingerprint']).startswith('largest difference 1, ')
 
 
+@pytest.mark.slow('four starts')
 def test_a_run_that_goes_on_is_asked_again(tmp_path, capsys):
     trainer = trainer_of(tmp_path, ema=0.5)
     trainer.train()
@@ -519,6 +520,7 @@ def test_a_run_that_goes_on_is_asked_again(tmp_path, capsys):
     assert 'no longer' not in capsys.readouterr().out
 
 
+@pytest.mark.slow('four runs')
 def test_new_training_from_weights_tells_if_they_compute_something_else(tmp_path, capsys):
     trainer = trainer_of(tmp_path)
     trainer.train()

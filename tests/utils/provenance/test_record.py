@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from options import parse_train_args
+from tests import shortcuts
 from train import Trainer
 from utils.base.known_archives import note_archive
 from utils.base.registry import PROJECT
@@ -196,6 +197,7 @@ def test_git_is_asked_for_the_project_alone(tmp_path):
 
 def test_git_that_is_not_there_or_does_not_answer_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, 'GIT_TIMEOUT_SECONDS', 0.2)
+    monkeypatch.setattr(environment, '_git', shortcuts.real_git)
     monkeypatch.setenv('PATH', str(tmp_path))
     assert git_state() is None
     (tmp_path / 'git').write_text('#!/bin/sh\nexec /bin/sleep 20\n', encoding='utf-8')
@@ -251,6 +253,7 @@ def test_changed_code_is_named_and_recorded_anew(run, train_here, tmp_path, proj
     assert 'env_3.txt' not in again.files
 
 
+@pytest.mark.slow('two starts in a copy of the project')
 def test_a_changed_comment_is_recorded_without_a_word(run, train_here, tmp_path, project):
     directory = copied(run, tmp_path)
     with open(project / 'model/mlp/mlp.py', 'a', encoding='utf-8') as file:

@@ -86,6 +86,7 @@ def about_change(stdout):
     return [line for line in stdout.splitlines() if re.search('changed|no longer|not known|outputs it was', line)]
 
 
+@pytest.mark.slow('tests in a copy of the project')
 def test_a_test_by_unchanged_code_says_nothing(run_then):
     assert about_change(run_then.stdout) == []
     assert head_of(run_then.best, 'val_digits_exp')['outputs for the probe'].startswith(
@@ -186,6 +187,7 @@ def test_changed_code_that_gives_the_same_values_is_one_line_and_passes_a_strict
     assert strict.stderr.endswith('to continue anyway, leave out --strict_record\n')
 
 
+@pytest.mark.slow('tests in a copy of the project')
 def test_changed_values_are_said_first_with_the_code_that_has_changed(run_then, start, tmp_path):
     """A clamp that noise does not reach, a helper of the evaluation, a changed method in eval.py itself."""
     project = edited(

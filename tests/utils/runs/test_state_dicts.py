@@ -246,6 +246,7 @@ def test_training_and_predicting_start_from_the_same_weights(words, file_of_two,
     assert same(predictor.model.state_dict(), wanted)
 
 
+@pytest.mark.slow('a run and two tests in new processes')
 def test_of_a_run_with_an_average_both_can_be_tested(tmp_path, train_here, eval_here):
     run = train_here(
         '--model_type', 'mlp', '--ema', 0.9, '--epochs', 1, '--checkpoints_dir', tmp_path, '--max_steps', 9

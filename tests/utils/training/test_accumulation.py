@@ -89,6 +89,7 @@ def assert_same(one, other, **tolerance):
         torch.testing.assert_close(first, second, **tolerance)
 
 
+@pytest.mark.slow_after(4, 'two runs each')
 @pytest.mark.parametrize('case', CASES)
 def test_accumulated_batches_equal_one_large_batch(tmp_path, case):
     words, data, sizes = CASES[case]

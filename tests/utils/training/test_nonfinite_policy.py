@@ -78,6 +78,7 @@ def no_step_of(folder, batch, *words, **parts):
 # --- stop
 
 
+@pytest.mark.slow_after(3, 'a run each')
 @pytest.mark.parametrize('late', [False, True])
 @pytest.mark.parametrize('optimizer', ['adam', 'sgd', 'rmsprop'])
 def test_stop_ends_before_the_step_and_names_it(optimizer, late, tmp_path):
@@ -240,6 +241,7 @@ class Stopping(Trainer):
         return super().train_step(batch)
 
 
+@pytest.mark.slow_after(2, 'three runs each')
 @pytest.mark.parametrize(('policy', 'at'), [('skip', 4), ('skip', 5), ('skip', 10), ('rollback', 4), ('rollback', 10)])
 def test_a_run_with_skipped_batches_resumes_bit_identically(policy, at, tmp_path):
     words = ['--epochs', 3, '--on_nan', policy, '--ema', 0.9, '--schedule', 'cosine']

@@ -104,6 +104,7 @@ def test_handlers_of_c_libraries_are_kept(at_default):
     assert signal.SIGPROF in free_signals()
 
 
+@pytest.mark.slow_after(4, 'a run each')
 @pytest.mark.parametrize('name', SOME)
 def test_the_current_step_is_saved(name, at_default, tmp_path):
     number = getattr(signal, name)
