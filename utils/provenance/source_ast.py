@@ -308,6 +308,24 @@ def normalize_ast(nodes):
     return [_Normaliser().visit(copy.deepcopy(node)) for node in nodes]
 
 
+def without_fields(nodes, classes, fields):
+    """Return copies of nodes (list of ast.AST) in which classes lack some fields; the same list if nothing changes.
+
+    Args:
+        classes: names (list of str) of the classes; fields of their definitions and keywords of calls are left out.
+        fields: names (collection of str) of the fields.
+    """
+    if not classes:
+        return nodes
+    reduced = copy.deepcopy(nodes)
+    for node in (inner for each in reduced for inner in ast.walk(each)):
+        if isinstance(node, ast.Call) and getattr(node.func, 'id', None) in classes:
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in fields]
+        elif isinstance(node, ast.ClassDef) and node.name in classes:
+            node.body = [each for each in node.body if fields.isdisjoint(_bound_names(each))]
+    return nodes if canonical(reduced) == canonical(nodes) else reduced
+
+
 class _Normaliser(ast.NodeTransformer):
     """Renames local variables in order of appearance; drops error messages."""
 

@@ -24,7 +24,9 @@ from utils.provenance.source_ast import (
     canonical,
     normalize_ast,
     read_module,
+    without_fields,
 )
+from utils.tasks.task import REPORT_FIELDS
 
 HASH_DIGITS = 16  # hexadecimal
 MAX_FILE_BYTES = 2**24  # of a file in an archive
@@ -41,6 +43,7 @@ PROGRAM_MODULES = (
     'train',
     'eval',
 )  # a file that imports these is a script; its top-level calls are not part of its definitions
+TASK_CLASS = 'utils.tasks.task.Task'
 REGISTRY_ENTRY = re.compile(r'(?P<registry>[\w.]+)\[(?P<key>.+)\]')  # model.model_entry.MODELS[lenet]
 EXTERNAL_MARK = '.py:'  # /home/me/script.py:Net, a definition outside the project
 
@@ -112,6 +115,7 @@ class Definition(NamedTuple):
         source: source lines (list of str).
         statements: nodes (list of ast.AST); for a registry entry its value (list of one str).
         external_imports: lines (list of str) about imports from outside the project.
+        with_report_fields: `statements` with the REPORT_FIELDS of a Task, as records of earlier versions hash them.
     """
 
     path: str
@@ -120,18 +124,25 @@ class Definition(NamedTuple):
     source: list
     statements: list
     external_imports: list
+    with_report_fields: list | None = None
 
     def digests(self):
-        """Return the hashes (set of str) of the canonical text with current and with earlier names."""
+        """Return the hashes (set of str) of the canonical text, and of the texts that earlier versions hashed."""
         if self.is_registry_entry():
             return {self.digest, digest_of(EarlierNames().name(self.statements[0]))}
-        return {self.digest, digest_of(_text_to_hash(self.statements, self.external_imports, EarlierNames()))}
+        versions = filter(None, (self.statements, self.with_report_fields))
+        texts = (_text_to_hash(each, self.external_imports, n) for each in versions for n in (None, EarlierNames()))
+        return {*map(digest_of, texts)}
 
     def differs_in_names_only(self, other):
         """Return whether `other` (Definition of an earlier version) differs in names only (bool)."""
         if self.is_registry_entry() or other.is_registry_entry():
             return any(self.statements[0] in current_names(str(value)) for value in other.statements)
-        return other.text() in (self.text(), self.text(EarlierNames()))
+        if other.text() in (self.text(), self.text(EarlierNames())):
+            return True
+        return self.with_report_fields is not None and self._replace(
+            statements=self.with_report_fields, with_report_fields=None
+        ).differs_in_names_only(other)  # a Task whose class was in another file is compared as a whole
 
     def text(self, names=None):
         """Return the canonical text (str) without names of local variables, optionally with earlier names."""
@@ -212,8 +223,10 @@ class SymbolResolver:
             return Definition(path, module, [], [], [], [])
         if module is None or attribute not in module.statements:
             return None
-        statements = _relevant_statements(module, attribute)
-        references = References(statements)
+        complete = _relevant_statements(module, attribute)
+        references = References(complete)
+        statements = without_fields(complete, self._names_of_task(path, module, references), REPORT_FIELDS)
+        references = references if statements is complete else References(statements)
         targets = [*references.imports]
         refers_to, external_imports = [], {}
         for dotted in references.names:
@@ -235,8 +248,15 @@ class SymbolResolver:
             refers_to += self._module_level_of(path)
         names = [f'{local} is {target}' for local, target in sorted(external_imports.items())]
         refers_to = [each for each in dict.fromkeys(refers_to) if not self._is_ignored(each)]
-        source = [f'# {line}' for line in names] + module.source_lines(statements)
-        return Definition(path, digest_of(_text_to_hash(statements, names)), refers_to, source, statements, names)
+        source = [f'# {line}' for line in names] + module.source_lines(complete)
+        digest, earlier = digest_of(_text_to_hash(statements, names)), None if statements is complete else complete
+        return Definition(path, digest, refers_to, source, statements, names, earlier)
+
+    def _names_of_task(self, path, module, references):
+        """Return the names (list of str) by which statements with these References call TASK_CLASS."""
+        if self.full_name(path, 'Task') == TASK_CLASS:
+            return ['Task']
+        return [name for name in references.names if Import(TASK_CLASS) in module.imports.get(name, [])]
 
     def _find_entry(self, name, entry):
         """Return the Definition of a registry entry, which refers to the definition that it names."""

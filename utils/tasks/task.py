@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+# The fields that training and metric values do not depend on: they are no part of the code that a run records.
+REPORT_FIELDS = frozenset('target_noun decode sum_metrics quality tie_break columns unlabelled tta report'.split())
+
 
 class Task(NamedTuple):
     """Everything that the project knows of one task.

@@ -7,7 +7,7 @@ import pytest
 
 from utils.base import renames
 from utils.base.registry import PROJECT
-from utils.provenance import code_fingerprint
+from utils.provenance import code_fingerprint, symbol_resolver
 from utils.provenance.code_fingerprint import (
     Source,
     describe_changes,
@@ -137,6 +137,29 @@ def test_a_new_line_in_a_registry_changes_no_model(recorded, project):
     edited(project, 'model/model_entry.py', "    'unet': ", "    'mine': 'model.lenet.LeNet',\n    'unet': ")
     edited(project, 'data/augment.py', "    'flip': ", "    'mirror': 'data.augment.flip',\n    'flip': ")
     assert found(recorded, project) == []
+
+
+def test_what_a_task_says_of_reports_is_no_part_of_a_training(recorded, project):
+    edited(project, 'utils/tasks/segmentation.py', "    tta=('flip', 'multiscale'),", "    tta=('flip',),")
+    edited(project, 'utils/tasks/segmentation.py', 'columns.of_mask', 'columns.of_picture')
+    edited(project, 'utils/tasks/regression.py', 'decode=', 'tie_break=None,\n    decode=')
+    edited(project, 'utils/tasks/task.py', '    report: str | None = None', "    report: str | None = 'none'")
+    assert found(recorded, project) == found(recorded, project, with_archive=False) == []
+    edited(project, 'utils/tasks/segmentation.py', "'miou': 'max'", "'miou': 'min'")
+    assert {change[1] for change in found(recorded, project)} == {'utils.tasks.segmentation.TASK'}
+
+
+def test_a_record_that_hashed_all_of_a_task_is_compared_with_all_of_it(recorded, project, monkeypatch):
+    monkeypatch.setattr(symbol_resolver, 'REPORT_FIELDS', frozenset())
+    record, then = {'components': hash_components(ROOTS, Source(project))}, recorded[1]
+    monkeypatch.undo()
+    assert record != recorded[0]
+    assert found((record, then), project) == found((record, then), project, with_archive=False) == []
+    edited(project, 'utils/tasks/segmentation.py', 'columns.of_mask', 'columns.of_picture')
+    assert found((record, then), project) == []
+    assert {change[1] for change in found((record, then), project, with_archive=False)} == {
+        'utils.tasks.segmentation.TASK'
+    }
 
 
 def test_another_import_behind_the_same_name_is_a_change(recorded, project):
