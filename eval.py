@@ -10,31 +10,21 @@ result.txt, predictions.csv, the confusion matrix and the pictures go to <checkp
 Predictions of images without targets (utils/evaluation/unlabelled.py) go to <checkpoint>/predict_<name>_<save_prefix>/.
 """
 
-import copy
-import os
-import re
 import shlex
-import warnings
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from options import (
     get_test_result_dir,
-    parse_test_args,
     parse_test_command,
-    prepare_test_args,
     save_args,
-    test_args,
-    test_parser,
     tested_options,
     trained_options,
 )
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, share_busy_cores
 from utils.provenance.used_files import watch_opened_files
-from utils.runs.run_directory import remove_unstarted
 
 if __name__ == '__main__':
     # --help and a wrong option are answered before torch is imported, which takes seconds
@@ -43,83 +33,64 @@ if __name__ == '__main__':
     keep_freed_memory()
     watch_opened_files()
 
-import torch
 
-from data.checks.class_notes import class_notes
-from data.checks.contents_check import TestContents, contents_of_test
 from data.checks.dataset_fingerprint import (
-    changed_test_set,
-    data_fingerprint,
     dataset_of,
-    name_of,
-    shared_with_training,
 )
-from data.data_entry import notes_of, select_eval_loader
-from data.lists.table import feature_names
-from data.predicting import predict
-from data.ready_made import ready_test_loader, values_of
-from data.unlabelled import unlabelled_loader
+from data.lists.table import feature_names_of
+from data.ready_made import values_of
 from loss import select_loss
 from metrics import METRICS, select_metrics
 from model.load_network import load_network
 from model.model_entry import equip_multi_gpu
+from programs.eval_command import run
+from programs.predictor import Predictor, load_predictor
+from programs.test_set import TestSet
 from utils import viz
 from utils.base import rank_env
+from utils.base.file_names import file_name_of
 from utils.base.machine import describe_device, select_gpus, set_threads
-from utils.base.notebook import NotebookReport
 from utils.base.progress import Progress
-from utils.base.record_schema import recorded_args
 from utils.base.seeding import be_deterministic
 from utils.base.streams import guarded_output
 from utils.base.text_table import terminal_width
-from utils.base.write_errors import WriteError, explain_write_errors, suppress_cleanup_errors
+from utils.base.write_errors import WriteError, explain_write_errors
 from utils.drawing.fonts import note_of_fonts
-from utils.evaluation.ensemble import Ensemble, check_alike, table_lines, test_ensemble, test_of
 from utils.evaluation.predictions import NAME as PREDICTIONS
 from utils.evaluation.predictions import predictions_file
-from utils.evaluation.saved_outputs import Outputs, check_outputs
-from utils.evaluation.test_files import provenance_of, write_confusion_matrix, write_ledger_line, write_result
+from utils.evaluation.saved_outputs import Outputs
+from utils.evaluation.test_files import (
+    provenance_of,
+    shows_matrix,
+    write_confusion_matrix,
+    write_ledger_line,
+    write_result,
+)
 from utils.evaluation.tta import with_tta
-from utils.evaluation.unlabelled import UnlabelledPass
 from utils.evaluation.verdict import Judge
-from utils.html_report.gallery_page import GalleryPage
 from utils.html_report.page import Page
-from utils.html_report.templating import environment
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
-from utils.options.arguments import from_keywords
-from utils.options.decoders import notes_of_decoder
 from utils.options.fit import described_pictures
-from utils.options.migrations import migrate
-from utils.options.predict_options import DATA_OF_RUN, as_ensemble, predicts, single_checkpoints
-from utils.options.prediction_hint import hint_to_predict
 from utils.options.record_parser import Options
-from utils.provenance.checkpoint_check import record_of
-from utils.provenance.contents import CONTENTS
-from utils.provenance.environment import git_state
-from utils.provenance.recorded_code import test_with_recorded_code
-from utils.provenance.run_archive import with_unpacked
-from utils.runs.checkpoint import file_hash, load_checkpoint, unwrap_model
-from utils.runs.lock import LockedError, RunLock
-from utils.runs.result_directory import REPORT, atomic_results, is_tested, recover_partial
+from utils.runs.checkpoint import file_hash, load_checkpoint
+from utils.runs.result_directory import REPORT, atomic_results
 from utils.runs.results import DIFFERS
 from utils.runs.results_table import result_lines
-from utils.runs.summaries import summary_of_evaluator, summary_of_predictor
+from utils.runs.summaries import summary_of_evaluator
 from utils.tasks.one_logit import as_classes
-from utils.tasks.target_scale import complete_target_scale
-from utils.tasks.tasks import has_pictures
 from utils.training.engine import Engine
 from utils.training.error_hints import explain_machine_errors
 from utils.training.network_device import data_device
 from utils.training.override_checks import check_overrides
 from utils.training.precision import first_line
-from utils.training.ready_parts import check_model, ready_loss
+from utils.training.ready_parts import ready_loss
 
-TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
+__all__ = ['Evaluator', 'Predictor', 'load_predictor', 'main']
 MAX_REMEMBERED_NAMES = 2**14  # of samples, more than a batch has
 
 
-class Evaluator(Engine):
+class Evaluator(TestSet, Engine):
     """One pass over a test set.
 
     Args:
@@ -172,52 +143,6 @@ class Evaluator(Engine):
             args.result_dir = get_test_result_dir(args)
         for line in [*notes, f'device: {describe_device(gpus, device)}, threads: {threads}']:
             self.say(line)
-
-    def build_loader(self, args, loader, net):
-        """Build the loader of the test set, or take a ready-made one.
-
-        Raises:
-            DanluError: a ready-made part is missing, or an option does not fit the samples.
-        """
-        if args.report:
-            environment()  # without which there is no page, before the test and not behind it
-        if net is None:
-            given_parts.needed_by_name(args, 'model')
-        else:
-            check_model(net)
-        if loader is None:
-            given_parts.needed_by_name(args, 'data')
-        with hint_to_predict(args.load_model_path, args.val_list):
-            self.loader = select_eval_loader(args) if loader is None else ready_test_loader(loader, args, net)
-        complete_target_scale(args)
-        self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
-        self.list_name = self.data_name or name_of(args, 'val')
-        if args.save_viz and not has_pictures(args):
-            raise DanluError('--save_viz: the samples are not pictures but features or the like; leave it out')
-        if args.save_outputs:
-            check_outputs(args)
-
-    def compare_data(self, checkpoint):
-        """Compare the test set with the data in the record of the checkpoint; return lines (list of str) on it."""
-        args, record = self.args, record_of(checkpoint).get('data') or {}
-        self.recorded_data, self.contents = record, TestContents()
-        self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
-        self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
-        self.git = git_state() or {'commit': None, 'changed': []}
-        self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
-        return [
-            *notes_of(self.loader),
-            *notes_of_decoder(args, self.trained),
-            *changed_test_set(record, self.trained, args, self.data),
-            *self.shared,
-            *class_notes(dataset_of(self.loader), args, 'val'),
-        ]
-
-    def compare_contents(self):
-        """Set `contents`, a TestContents, after all samples were read."""
-        self.contents = contents_of_test(self.loader, self.recorded_data, self.trained, self.args, self.data)
-        if self.contents.record:
-            self.contents.hashes.write(Path(self.args.result_dir, CONTENTS))
 
     def __repr__(self):
         return summary_of_evaluator(self)
@@ -311,12 +236,8 @@ class Evaluator(Engine):
         pictures = self.draw_samples(images[chosen], predictions[chosen], targets[chosen])
         for i, picture in zip(chosen, pictures, strict=True):
             picture = self.with_legend(picture, predictions[i : i + 1], targets[i : i + 1])
-            viz.save_picture(folder / f'{start + i:06d}_{self.sample_name(start + i)}.png', picture)
-
-    def sample_name(self, index):
-        """Return a sample's name fit for a file: the end of its path, without what file systems refuse."""
-        name = self.name_of(index) if hasattr(dataset_of(self.loader), 'name') else ''
-        return re.sub(r'[^\w.-]+', '_', os.path.splitext(name)[0])[-80:]
+            name = self.name_of(start + i) if hasattr(dataset_of(self.loader), 'name') else ''
+            viz.save_picture(folder / f'{start + i:06d}_{file_name_of(name)}.png', picture)
 
     def provenance(self, seen):
         """Return what was tested (dict of str), for the head of result.txt; `seen`: how many samples."""
@@ -339,308 +260,11 @@ class Evaluator(Engine):
         return True
 
 
-class Predictor(Engine):
-    """A trained network for pictures that belong to no data set: `load_predictor(path).predict(pictures)`.
-
-    Args:
-        args: options, from options.test_args.
-        checkpoint: what utils.runs.checkpoint.load_checkpoint returned for args.load_model_path.
-        net: one's own, into which the checkpoint's weights are loaded; None: a new one, by --model_type.
-        say: function(line), what is told of the checkpoint; None: a warning if its outputs have changed.
-
-    Attributes:
-        class_names: names of the classes (list of str), or None.
-    """
-
-    def __init__(self, args, checkpoint, net=None, say=None):
-        device, gpus = select_gpus(args)
-        net, notes, self.check = load_network(args, checkpoint, device, 'weights', net)
-        self.epoch, self.members = checkpoint.get('epoch', 'not known'), []  # members: paths, of an ensemble
-        for line in (
-            [] if say is None else [*notes, described_pictures(args), f'device: {describe_device(gpus, device)}']
-        ):
-            say(line)
-        if self.check.failure_lines and say is None:
-            warnings.warn('\n'.join(self.check.failure_lines), stacklevel=3)  # of the line that calls load_predictor
-        super().__init__(args, equip_multi_gpu(net, gpus), torch.nn.Identity(), data_device(device))
-        self.apply_speed_options()
-        self.model = with_tta(self.model, args)
-        self.model.eval()
-        self.class_names = args.class_names
-
-    def __repr__(self):
-        return summary_of_predictor(self)
-
-    def predict(self, pictures):
-        """Return what the network makes of pictures, on the CPU: see data.predicting.predict."""
-        return predict(self, pictures)
-
-
-def load_predictor(load_model_path, net=None, **options):
-    """Return the Predictor of a checkpoint; `options` are those of eval.py, such as device='cpu'.
-
-    Args:
-        load_model_path: of the checkpoint.
-        net: nn.Module of one's own that gets the weights; None: it is built by --model_type.
-
-    Raises:
-        DanluError: an option or the checkpoint is at fault.
-    """
-    args = test_args(load_model_path, **options)
-    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source), net)
-
-
-def feature_names_of(args):
-    """Return the names of the features of the test set (list of str), or None if it is not a table with a header."""
-    is_table = args.data_type == 'array' and args.val_list and not given_parts.ready_data(args)
-    return feature_names(args.val_list, args.target_columns) if is_table and not args.image_size else None
-
-
-def shows_matrix(metrics):
-    """Return whether metrics have a confusion matrix to be shown (bool), having asked them to keep it."""
-    if not hasattr(metrics, 'confusion_matrix'):
-        return False
-    return metrics.keep_table() if hasattr(metrics, 'keep_table') else True
-
-
-def overrides(args, trained):
-    """Return what the command line changed against the checkpoint (list of 'name: old -> new')."""
-    return [
-        f'{name}: {trained[name]} -> {getattr(args, name)}'
-        for name in test_parser().names(from_checkpoint=True)
-        if name in trained and getattr(args, name) != trained[name] and not (predicts(args) and name in DATA_OF_RUN)
-    ]
-
-
-def complete_test(given):
-    """Do the test of a run's best.pth that an interruption has left undone; return the path of its page as report_on.
-
-    Args:
-        given: options of the run.
-    """
-    best = Path(given.model_dir, 'best.pth')
-    tested = SimpleNamespace(load_model_path=str(best), checkpoints_dir=given.checkpoints_dir)
-    for folder in filter(Path.is_dir, best.with_suffix('').glob('*')):
-        try:
-            lock = RunLock(folder)
-        except LockedError:  # another process is testing there
-            continue
-        try:
-            recover_partial(tested, folder)
-        finally:
-            lock.release()
-    return Path(given.model_dir, REPORT) if is_tested(best) else report_on(given)
-
-
-def report_on(given, loader=None, net=None):
-    """Test the best.pth of a run that has ended; return the path of its page (Path), or None where it fails, saying so.
-
-    Args:
-        given, loader, net: as for `test_best`.
-    """
-    try:
-        page = test_best(given, loader, net)
-        linked = Path(given.model_dir, REPORT)
-        return linked if linked.exists() and linked.samefile(page) else page
-    except WriteError as error:
-        raise WriteError(f'the training is complete, but not the test of best.pth: {error}') from error
-    except Exception as error:  # whatever it is, the run is complete, and its result not lost
-        path = shlex.quote(os.path.join(given.model_dir, 'best.pth'))
-        print(f'no {REPORT}: {first_line(error)}; to try again: python eval.py --report --load_model_path {path}')
-        return None
-
-
-def test_best(given, loader=None, net=None, **parts):
-    """Test the best.pth of a run, as `eval.py --report` does, and return the path (Path) of the page.
-
-    Args:
-        given: options of the run.
-        loader: of its validation data, so that what is in memory is not decoded again, or None: a new one.
-        net: its network, which gets the weights of best.pth, so that it is not compiled again, or None: a new one.
-        parts: loss and metrics of the Evaluator, where they are ready-made.
-
-    Raises:
-        DanluError: there is no best.pth, or an option, the data or the checkpoint is at fault.
-    """
-    path = os.path.join(given.model_dir, 'best.pth')
-    checkpoint = load_checkpoint(path)
-    options = {'load_model_path': path, 'report': True, 'device': given.device, 'gpus': given.gpus or None}
-    options |= {'trust_checkpoint': True, 'model_source': given.model_source} if given.model_source else {}
-    args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
-    try:
-        with explain_machine_errors(args):
-            Evaluator(args, checkpoint, loader, say=lambda line: None, net=net, **parts).eval()
-    except BaseException as error:
-        with suppress_cleanup_errors(error):
-            remove_unstarted(args.result_dir)
-        raise
-    return Path(args.result_dir, REPORT)
-
-
-test_best.__test__ = False  # pytest would take it for a test
-
-
-def report_of(trainer):
-    """Test the best.pth of a Trainer's run and return its page (utils.base.notebook.PageInCell).
-
-    Raises:
-        DanluError: the Trainer has methods of its own of which a test knows nothing, or as for `test_best`.
-    """
-    if trainer.val_loader is None:
-        raise DanluError('report(): there is no validation data to test best.pth on; give a val_loader')
-    own = [name for name in TESTED if getattr(type(trainer), name) is not getattr(Engine, name)]
-    if own:
-        raise DanluError(
-            f'report() tests as eval.py does, without {type(trainer).__name__}.{own[0]}: define that in a subclass of '
-            'Evaluator too, and call its eval() with the option report'
-        )
-    parts = {role: trainer.handed_parts[role] for role in ('loss', 'metrics')}
-    path = test_best(trainer.args, trainer.val_loader, copy.deepcopy(unwrap_model(trainer.net)), **parts)
-    if not path.is_file():
-        raise DanluError(f'{path} was not written; the lines above say why')
-    print(f'report: {path}')
-    return NotebookReport(path)
-
-
-def predict_unlabelled(args, checkpoint, others=()):
-    """Predict what --predict names, write the predictions into args.result_dir, and return their number (int).
-
-    Args:
-        args, checkpoint: options, and what utils.runs.checkpoint.load_checkpoint returned.
-        others: of an ensemble, see `ensemble_of`.
-    """
-    if args.save_outputs:
-        check_outputs(args)
-    loader, walk = unlabelled_loader(args)
-    set_threads(args.threads, loader.num_workers)
-    if args.deterministic:
-        be_deterministic()
-    predictor = ensemble_of(args, checkpoint, others, print) if others else Predictor(args, checkpoint, say=print)
-    predictor.bind_transforms(loader)
-    return UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None).run()
-
-
-def ensemble_of(args, checkpoint, others, say):
-    """Return the Predictor of several checkpoints, whose outputs are averaged.
-
-    Args:
-        args, checkpoint: of the first one.
-        others: options of the command line for each of the others (list of Options).
-        say: function(line).
-    """
-    predictor = Predictor(args, checkpoint, say=say)
-    nets, options = [predictor.model], [args]
-    for given in others:
-        checkpoint, own = checkpoint_and_options(given)
-        options.append(own)
-        check_alike(args, own)
-        nets.append(Predictor(options[-1], checkpoint, say=say).model)
-    predictor.model, predictor.members = Ensemble(nets, options), [each.load_model_path for each in options]
-    return predictor
-
-
-def checkpoint_and_options(given):
-    """Return a checkpoint (dict) and its options of a test (Options), for Options of the command line."""
-    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
-    return checkpoint, parse_test_args(given, recorded_args(checkpoint))
-
-
-def check_ensemble(parts):
-    """Raise DanluError if the outputs of several checkpoints (list of Options) cannot be averaged."""
-    _, first = checkpoint_and_options(parts[0])
-    for given in parts[1:]:
-        check_alike(first, checkpoint_and_options(given)[1])
-
-
-def test_several(parts, with_ensemble):
-    """Test several checkpoints and print one table.
-
-    Args:
-        parts: options of the command line for each checkpoint (list of Options).
-        with_ensemble: also test their ensemble (bool).
-    """
-    if with_ensemble:
-        check_ensemble(parts)  # before the first test, which may take long
-    tests = []
-    for given in parts:
-        print(f'checkpoint: {given.load_model_path}')
-        tests.append(test_of(run_command(given)))
-    lines = []
-    if with_ensemble:
-        if len({test.data for test in tests}) > 1:
-            raise DanluError(
-                '--ensemble: the checkpoints were tested on different data; give the same --val_list to all'
-            )
-        given = as_ensemble(parts)
-        own, lines = run_command(given, lambda args, checkpoint: evaluate_ensemble(args, checkpoint, parts[1:], tests))
-        tests.append(own)
-    for line in [*table_lines(tests, terminal_width()), *lines]:
-        print(line)
-    if with_ensemble:
-        print(f'results of the ensemble: {tests[-1].directory}')
-
-
-test_several.__test__ = False
-
-
-def evaluate_ensemble(args, checkpoint, others, tests):
-    """Test the ensemble of a checkpoint and others; return what utils.evaluation.ensemble.test_ensemble does."""
-    loader = select_eval_loader(args)
-    complete_target_scale(args)
-    predictor = ensemble_of(args, checkpoint, others, say=lambda line: None)
-    predictor.loss = select_loss(args).to(predictor.device)
-    predictor.bind_transforms(loader)
-    return test_ensemble(predictor, loader, select_metrics(args), getattr(dataset_of(loader), 'name', str), tests)
-
-
 def main(argv=None):
     """Test by the command line, or `argv`: list of str, or what options.parse_test_command returned."""
     if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
-    given = argv if isinstance(argv, Options) else parse_test_command(argv)
-    parts = [with_unpacked(part) for part in single_checkpoints(given)]
-    if len(parts) == 1:
-        run_command(parts[0])
-    elif predicts(given):
-        run_command(as_ensemble(parts), partial(predict_unlabelled, others=parts[1:]))
-    else:
-        test_several(parts, given.ensemble)
-
-
-def run_command(given, work=None):
-    """Test one checkpoint, or predict by it.
-
-    Args:
-        given: Options of the command line, with one checkpoint.
-        work: function(args, checkpoint), to be done instead.
-
-    Returns:
-        the Evaluator, or what `work` returned; None after a test by other code.
-    """
-    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
-    then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
-    if given.code not in ('now', 'both'):
-        return None
-    args = prepare_test_args(given, recorded_args(checkpoint))
-    args.code = 'now'
-    try:
-        for line in overrides(args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
-            print(f'instead of what the checkpoint says, {line}')
-        with explain_machine_errors(args):
-            if work is not None or predicts(args):
-                return (work or predict_unlabelled)(args, checkpoint)
-            evaluator = Evaluator(args, checkpoint)
-            try:
-                evaluator.eval()
-            finally:
-                if then is not None and evaluator.results is not None:
-                    print(*evaluator.judge.comparison(then, evaluator.results), sep='\n')
-            return evaluator
-    except BaseException as error:
-        if os.path.isdir(args.result_dir):  # or another test of the same thing has removed it already
-            with suppress_cleanup_errors(error):
-                remove_unstarted(args.result_dir)
-        raise
+    run(argv if isinstance(argv, Options) else parse_test_command(argv), Evaluator)
 
 
 if __name__ == '__main__':

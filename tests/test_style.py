@@ -16,7 +16,7 @@ BARE_CONSTANT = re.compile(
 
 def product_files():
     """Return the Python files (list of Path) of the product."""
-    folders = ('data', 'model', 'utils', 'scripts', 'examples')
+    folders = ('data', 'model', 'programs', 'utils', 'scripts', 'examples')
     return [*PROJECT.glob('*.py'), *(path for folder in folders for path in sorted((PROJECT / folder).rglob('*.py')))]
 
 

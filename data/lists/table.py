@@ -15,6 +15,7 @@ from data.lists.list_format import encoding_of
 from data.lists.targets import MAX_FLOAT32, number_or_fault
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_regular, regular
+from utils.options.given_parts import ready_data
 
 SEPARATORS = (';', '\t', ',')  # the first one in the first line of a .csv file is used
 FEATURE_ARRAYS, TARGET_ARRAYS = ('features', 'x'), ('targets', 'y')  # names of the arrays in an .npz file
@@ -334,3 +335,9 @@ def _labels(path, targets):
         )
     kind = np.int64 if targets.dtype.kind in 'biu' else str
     return [str(label) for label in targets.ravel().astype(kind).tolist()]
+
+
+def feature_names_of(args):
+    """Return the names of the features of the test set (list of str), or None if it is not a table with a header."""
+    is_table = args.data_type == 'array' and args.val_list and not ready_data(args)
+    return feature_names(args.val_list, args.target_columns) if is_table and not args.image_size else None

@@ -18,6 +18,7 @@ from utils.base.registry import PROJECT
 DOCUMENT = PROJECT / 'docs' / 'architecture.md'
 COMMAND = 'python scripts/dev/make_architecture_doc.py'
 BEGIN, END = f'<!-- Written by `{COMMAND}` -->\n', '<!-- End of the written part -->\n'
+FOLDERS = ('data', 'model', 'programs')
 PROGRAMS = ('train.py', 'eval.py', 'options.py', 'loss.py', 'metrics.py')
 # The modules at the top of utils belong to a package in all but their path.
 PACKAGE_OF_TOP_MODULE = {'logger': 'runs', 'torch_utils': 'runs', 'viz': 'drawing'}
@@ -46,7 +47,7 @@ def node_of(parts):
     if parts[0] == 'utils':
         package = utils_package(parts)
         return f'utils/{package}' if (PROJECT / 'utils' / package / '__init__.py').exists() and package else ''
-    if parts[0] in ('data', 'model'):
+    if parts[0] in FOLDERS:
         return parts[0]
     return f'{parts[0]}.py' if f'{parts[0]}.py' in PROGRAMS else ''
 
@@ -55,7 +56,7 @@ def import_graph():
     """Return which nodes the files of each node import at their start: dict from a node to a set of nodes."""
     graph = {}
     paths = [PROJECT / name for name in PROGRAMS]
-    paths += [path for folder in ('utils', 'data', 'model') for path in (PROJECT / folder).rglob('*.py')]
+    paths += [path for folder in ('utils', *FOLDERS) for path in (PROJECT / folder).rglob('*.py')]
     for path in sorted(paths):
         if own := node_of(path.relative_to(PROJECT).with_suffix('').parts):
             names = [name.split('.') for _, name in imports_of(path, within_functions=False)]

@@ -23,7 +23,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 FORMATS = PROJECT / 'tests' / 'formats'
 MAX_BYTES = 750_000  # of one format
-PRODUCT = ('*.py', 'data', 'model', 'utils', 'requirements.txt')
+PRODUCT = ('*.py', 'data', 'model', 'programs', 'utils', 'requirements.txt')
 
 
 def main():

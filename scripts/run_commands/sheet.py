@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 
 from data.data_entry import select_eval_loader
-from eval import Predictor
 from options import parse_test_args
+from programs.predictor import Predictor
 from utils import viz
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args

@@ -29,7 +29,7 @@ def test_the_diagram_is_up_to_date():
 def test_the_diagram_has_every_package_and_no_cycle():
     graph = script.import_graph()
     packages = {f'utils/{path.parent.name}' for path in (PROJECT / 'utils').glob('*/__init__.py')}
-    assert set(graph) == {*packages, *script.PROGRAMS, 'data', 'model'}
+    assert set(graph) == {*packages, *script.PROGRAMS, *script.FOLDERS}
     assert [node for node in graph if node in script.reachable(graph, node)] == []
 
 

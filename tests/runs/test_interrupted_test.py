@@ -10,6 +10,7 @@ import pytest
 
 import eval as eval_py
 import train
+from programs import best_epoch
 from utils.base.errors import DanluError
 from utils.runs import ledger, result_directory
 
@@ -51,7 +52,7 @@ def lines_in(run):
 
 
 MOMENTS = {
-    'before it began': (eval_py, 'prepare_test_args'),
+    'before it began': (best_epoch, 'prepare_test_args'),
     'with an empty directory': (eval_py, 'save_args'),
     'while it wrote its options': (os, 'replace'),
     'while it went on': (eval_py.Evaluator, 'provenance'),

@@ -21,8 +21,8 @@ from options import parse_train_args
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 
-SOURCES = [path for part in ('*.py', 'data/**/*.py', 'model/**/*.py', 'utils/**/*.py', 'scripts/**/*.py')
-           for path in sorted(PROJECT.glob(part))]  # fmt: skip
+FOLDERS = ('data', 'model', 'programs', 'utils', 'scripts')
+SOURCES = [path for part in ('*.py', *(f'{name}/**/*.py' for name in FOLDERS)) for path in sorted(PROJECT.glob(part))]
 # Calls that run what a file or a server holds, and modules that do little else.
 FORBIDDEN_CALLS = {
     *('eval', 'exec', 'os.system', 'os.popen', 'pickle.load', 'pickle.loads', 'pickle.Unpickler', 'marshal.loads'),

@@ -10,9 +10,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.data_entry import select_eval_loader, select_train_loader
-from eval import report_on
 from loss import CrossEntropy
 from options import parse_train_args
+from programs.best_epoch import report_on
 from tests.train.helpers import Dropping, Plain, Watching, bits, loader, notebook_trainer, samples, weights_in
 from train import Trainer
 from utils.base.errors import DanluError

@@ -1,12 +1,14 @@
 """Names of files and classes: files need UTF-8 names, and classes are equal in every Unicode form."""
 
 import os
+import re
 import unicodedata
 
 RENAME_HINT = (
     'rename it, for example with "convmv -r -f gbk -t utf-8 --notest DIRECTORY", or unpack the archive again with its '
     'encoding, "unzip -O gbk FILE.zip" (gbk: of a Chinese Windows)'
 )
+MAX_SAMPLE_CHARS = 80  # of the name of a sample in the name of a file
 
 
 def to_nfc(text):
@@ -35,6 +37,11 @@ def name_fault(name):
     except UnicodeError:
         return f'its name is not UTF-8; {RENAME_HINT}'
     return None
+
+
+def file_name_of(sample):
+    """Return the name of a sample (str) fit for a file: the end of its path, without what file systems refuse."""
+    return re.sub(r'[^\w.-]+', '_', os.path.splitext(sample)[0])[-MAX_SAMPLE_CHARS:]
 
 
 def printable(name):

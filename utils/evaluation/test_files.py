@@ -136,6 +136,13 @@ def write_result(path, results, provenance):
     write_regular_text(path, '\n'.join(lines) + '\n')
 
 
+def shows_matrix(metrics):
+    """Return whether metrics have a confusion matrix to be shown (bool), having asked them to keep it."""
+    if not hasattr(metrics, 'confusion_matrix'):
+        return False
+    return metrics.keep_table() if hasattr(metrics, 'keep_table') else True
+
+
 def write_confusion_matrix(args, metrics):
     """Write confusion_matrix.csv: a row per true class, a column per predicted class, counts of samples or pixels.
 

@@ -6,8 +6,6 @@ report.html, viz/ and outputs/.
 """
 
 import csv
-import os
-import re
 import shlex
 from collections import deque
 from contextlib import contextmanager
@@ -22,6 +20,7 @@ from utils import viz
 from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
+from utils.base.file_names import file_name_of
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
@@ -239,7 +238,7 @@ class UnlabelledPass:
             if chosen:
                 pictures = draw_predictions(self.engine, images[chosen], outputs[chosen], results, chosen)
                 for place, picture in zip(chosen, pictures, strict=True):
-                    name = re.sub(r'[^\w.-]+', '_', os.path.splitext(self.current[place].name)[0])[-80:].lstrip('_')
+                    name = file_name_of(self.current[place].name).lstrip('_')
                     path = Path(self.args.result_dir, 'viz', f'{indices[place]:06d}_{name}.png')
                     viz.save_picture(path, picture)
         if self.page is not None:

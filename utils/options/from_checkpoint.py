@@ -4,7 +4,7 @@ from utils.options.args_file import options_of
 from utils.options.checks import checked
 from utils.options.given_parts import parts_of
 from utils.options.model_source import choose_class
-from utils.options.predict_options import leave_out_test_data, predicts
+from utils.options.predict_options import DATA_OF_RUN, leave_out_test_data, predicts
 from utils.options.validation_options import test_list
 
 
@@ -36,6 +36,21 @@ def take_from_checkpoint(parser, args, trained):
     except ValueError as error:
         parser.error(f'argument --val_list: {error}')
     return checked(parser, args)
+
+
+def overrides(parser, args, trained):
+    """Return what the command line changed against the checkpoint (list of 'name: old -> new').
+
+    Args:
+        parser: of eval.py.
+        args: options of the test.
+        trained: the options in the checkpoint (dict), as of today's version.
+    """
+    return [
+        f'{name}: {trained[name]} -> {getattr(args, name)}'
+        for name in parser.names(from_checkpoint=True)
+        if name in trained and getattr(args, name) != trained[name] and not (predicts(args) and name in DATA_OF_RUN)
+    ]
 
 
 def _reset(parser, given, trained):

@@ -73,7 +73,7 @@ def load_source(path):
         spec.loader.exec_module(module)
     except Exception as error:  # the file may raise anything
         del sys.modules[name]
-        own = isinstance(error, ImportError) and "; the names model, data and utils mean Danlu's own packages"
+        own = isinstance(error, ImportError) and "; the names model, data, programs and utils mean Danlu's own packages"
         text = f'{type(error).__name__}: {message_of(error)}{own or ""}'
         raise DanluError(f'--model_source {path} cannot be run: {text}') from error
     return module

@@ -138,7 +138,7 @@ def phase_at_end(path):
 
 def note_phases(phases):
     """Let the parts of Danlu say when a phase of a run begins and ends; `phases`: Phases of this process."""
-    import eval as eval_py
+    from programs import best_epoch
     from utils.logger import Logger
     from utils.runs import async_writer
 
@@ -160,4 +160,4 @@ def note_phases(phases):
     wrap(Logger, 'save_curves', lambda: phases.within('saving'))
     wrap(Logger, 'close', closing)
     for name in ('report_on', 'complete_test'):
-        wrap(eval_py, name, lambda: phases.within('end test'))
+        wrap(best_epoch, name, lambda: phases.within('end test'))
