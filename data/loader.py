@@ -47,6 +47,11 @@ class Loader:
     def __len__(self):
         return len(self.batch_sampler)
 
+    @property
+    def samples(self):
+        """The data set of single samples, of which `dataset` makes batches."""
+        return self.dataset.dataset
+
     def bind_transform(self, device, prepare):
         """Yield batches on `device` (torch.device), transformed by `prepare`, from now on.
 
@@ -59,19 +64,19 @@ class Loader:
         self.device, self.prepare = device, prepare
         if device.type == 'cuda':
             self.side_stream = torch.cuda.Stream(device)
-            hold = getattr(self.dataset.dataset, 'move_if_fits', None)
+            hold = getattr(self.samples, 'move_if_fits', None)
             if self.num_workers == 0 and hold is not None:
                 hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
 
     @property
     def reads_all_at_start(self):
         """Whether the data is in memory, with the hashes of all samples (bool)."""
-        return hasattr(self.dataset.dataset, 'sample_hashes')
+        return hasattr(self.samples, 'sample_hashes')
 
     def contents(self):
         """Return the SampleHashes of the samples that this process has read; of data in memory, of all samples."""
         if self.reads_all_at_start:
-            return SampleHashes(self.dataset.dataset.sample_hashes())
+            return SampleHashes(self.samples.sample_hashes())
         self._add_new_hashes()
         return self.hashes_read
 
@@ -83,20 +88,20 @@ class Loader:
     @property
     def input_kind(self):
         """What the inputs are (str): 'image' or 'feature vector'."""
-        images = getattr(self.dataset.dataset, 'images', None)
+        images = getattr(self.samples, 'images', None)
         return 'feature vector' if torch.is_tensor(images) and images.dim() == FEATURE_DIMENSIONS else 'image'
 
     def sample_name(self, index):
         """Return the name (str) of a sample of `contents`."""
-        dataset = self.dataset.dataset
+        dataset = self.samples
         name = getattr(dataset, 'place', None) or getattr(dataset, 'name', str)
         return name(index)
 
     def __iter__(self):
         if self.num_workers > 0:
             batches = self._from_processes()
-        elif getattr(self.dataset.dataset, 'in_memory', False):
-            mapped = getattr(self.dataset.dataset, 'mapped', False)
+        elif getattr(self.samples, 'in_memory', False):
+            mapped = getattr(self.samples, 'mapped', False)
             batches = _prefetch_one(self._from_memory()) if mapped else self._from_memory()
         else:
             batches = (

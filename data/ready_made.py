@@ -78,7 +78,7 @@ def select_loaders(args, model, train_loader=None, val_loader=None):
         return train, val
     with split_lists(args) as notes:
         train = select_train_loader(args)
-        dataset = train.dataset.dataset
+        dataset = train.samples
         dataset.notes = [*getattr(dataset, 'notes', []), *notes]
         if val_loader is not None:
             return train, as_loader(val_loader, args, training=False)
@@ -141,11 +141,6 @@ def _refuse_no_loader(given):
         f'{name} is not a loader: give a DataLoader, a data set, a list of batches, or a generator function that '
         f'yields batches{hint}'
     )
-
-
-def _is_indexed(given):
-    """Return whether an object can be iterated over by index (bool)."""
-    return hasattr(given, '__getitem__') and not isinstance(given, dict)
 
 
 class GeneratorLoader:

@@ -158,7 +158,7 @@ def facts(args, loader, images, targets):
 
     yield f'{length_of(loader)}: {size_of(args)}; drawn: {min(args.count, len(images))} of epoch {args.epoch}'
     yield describe_outputs(args)
-    yield from target_facts(args, loader.dataset.dataset, targets)
+    yield from target_facts(args, loader.samples, targets)
     if task_of(args).target == 'picture':
         yield f'pixels are in 0..1, without normalisation: here {images.min():.2f} to {images.max():.2f}'
         return

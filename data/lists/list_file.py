@@ -373,12 +373,3 @@ def _classes_of(folder):
         message = f'{folder.path} has no sub-directories: folder data needs one per class, with its pictures inside'
         raise UnlabelledError(message, folder.path / f'*{folder.ending}') if folder.ending else DanluError(message)
     return names
-
-
-def folder_classes(path):
-    """Return the class names (sorted list of str) of a directory: its sub-directories without hidden ones.
-
-    Raises:
-        DanluError: there are none, the directory cannot be read, or a name is not UTF-8.
-    """
-    return _classes_of(ClassFolder(path, None))

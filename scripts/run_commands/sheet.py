@@ -39,7 +39,7 @@ class TestOutputs:
         if not has_pictures(self.args):
             raise DanluError('--sheet: the samples are feature vectors, not images')
         self.loader = select_eval_loader(self.args)
-        hash_now = getattr(self.loader.dataset.dataset, 'content_hash', lambda: None)()
+        hash_now = getattr(self.loader.samples, 'content_hash', lambda: None)()
         if hash_now != test.head.get('data_sha256', hash_now):
             raise DanluError(f'--sheet: the test set of {test.directory} has changed since the test: test again')
         self.task, self.predictor = task_of(self.args), None

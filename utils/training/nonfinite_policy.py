@@ -167,7 +167,7 @@ class NonFinitePolicy:
         if number in self.kept_batches:
             return self.kept_batches[number], None
         batch, indices = trainer.train_loader.rebuild_batch(trainer.epoch + 1, number)
-        dataset = trainer.train_loader.dataset.dataset
+        dataset = trainer.train_loader.samples
         named = dataset.name if hasattr(dataset, 'name') else str
         return batch, [named(index) for index in np.asarray(indices).tolist()]
 

@@ -9,7 +9,7 @@ from PIL import Image
 from data.checks.statistics import ListSource
 from data.data_entry import complete_args
 from data.folder import Folder
-from data.lists.list_file import ErrorCollector, folder_classes, read_folder
+from data.lists.list_file import ErrorCollector, read_folder
 from data.lists.picture_extensions import EXTENSIONS_BY_FORMAT, IMAGE_EXTENSIONS
 from scripts.measure_data import main as measure_data
 from utils.base.errors import DanluError
@@ -156,9 +156,6 @@ def test_directories_whose_names_are_not_utf8_are_refused_by_name(folders, files
     shutil.copy(files / 'train/cat/0.png', folder)
     with pytest.raises(DanluError, match='its name is not UTF-8; rename it'):
         read_folder(files / 'train')
-    if not inner:
-        with pytest.raises(DanluError, match='its name is not UTF-8'):
-            folder_classes(files / 'train')
 
 
 @pytest.mark.skipif(os.name == 'nt', reason='names are UTF-16 there')

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.lists.labels import label_names, parse_labels
-from data.lists.list_file import ErrorCollector, folder_classes, read_folder, read_list
+from data.lists.list_file import ErrorCollector, read_folder, read_list
 from data.lists.string_array import StringArray
 from utils.base.errors import DanluError
 
@@ -226,7 +226,7 @@ def test_a_folders_other_files_are_passed_over(files):
     touch(files, '.git/1.png', 'cat/.ipynb_checkpoints/1-checkpoint.png', 'cat/._1.png', 'cat/a/.b/c/1.png')
     listing = read_folder(files)
     assert list(listing.images) == ['cat/1.png', 'dog/1.png']
-    assert folder_classes(files) == ['cat', 'dog']
+    assert list(listing.targets) == ['cat', 'dog']
 
 
 def test_a_folder_follows_links(files):
