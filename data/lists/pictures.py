@@ -27,6 +27,7 @@ from data.lists.read_bytes import read_bytes
 from data.lists.resizing import (
     as_picture,
     labels_with_margins,
+    planar,
     reduced_size,
     resize_reduced,
     resize_reduced_labels,
@@ -128,7 +129,7 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         if torch.is_tensor(loaded):
             pixels = resized_by_torch(loaded, full, size, fit, box, place)
             if pixels is not None:
-                return pixels.contiguous()
+                return planar(pixels)
             loaded = as_picture(loaded)
         if size is not None:
             loaded = resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)

@@ -9,6 +9,7 @@ from data.data_entry import select_train_loader
 from data.lists import decoders
 from data.lists.decoders import DECODERS, select_decoder
 from data.lists.pictures import read_picture
+from data.lists.resizing import planar, resize_box
 from utils.base.errors import DanluError
 from utils.options.fit import PILLOW, Fit
 
@@ -90,6 +91,16 @@ def test_much_larger_files_and_parts_of_pixels_are_resized_by_pillow(save, decod
     path = save('picture.jpg', smooth((331, 401)))
     for how, size in (('stretch', (40, 50)), ('crop', (100, 100)), ('crop', (300, 301))):
         assert difference(path, decoder, 3, size, how=how, interpolation=interpolation).max() == 0
+
+
+@pytest.mark.parametrize('channels', [1, 3])
+@pytest.mark.parametrize('box', [(0, 0, 40, 50), (3, 5, 30, 41), (7, 9, 1, 20), (7, 9, 20, 1)])
+def test_interleaved_pixels_are_resized_as_planes_are(channels, box):
+    pixels = torch.randint(0, 256, (40, 50, channels), dtype=torch.uint8).permute(2, 0, 1)
+    for size in ((20, 31), (1, 8), (8, 1), (64, 50)):
+        found = planar(resize_box(pixels, box, size, 'bilinear'))
+        assert found.is_contiguous()
+        assert torch.equal(found, resize_box(pixels.contiguous(), box, size, 'bilinear'))
 
 
 def unusual(save):
