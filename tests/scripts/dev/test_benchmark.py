@@ -166,3 +166,17 @@ def test_contestants_that_did_other_work_are_named(bench):
     assert fault.startswith('a: slow reached 0.9600')
     [fault] = disagreements({'a': [*same, row('short', 8, 0.98)]}, 1.0)
     assert 'different numbers of optimizer steps' in fault and "'short': 8" in fault
+
+
+def test_train_accepts_the_options_of_each_work_on_input(bench, tmp_path):
+    from options import parse_train_args
+    from scripts.dev.bench.peers.danlu import command_line
+    from scripts.dev.bench.pictures import make_data
+    from scripts.dev.bench.task import INPUT, Task
+    from scripts.dev.bench.works import styles_of
+
+    for work in INPUT:
+        data = make_data(work, tmp_path / work, samples=1)
+        for style in ('', *styles_of(work)):
+            args = parse_train_args(command_line(Task('danlu', style, work, str(data), str(tmp_path), workers=None)))
+            assert args.cache_size is None or args.cache_size >= min(args.image_size)

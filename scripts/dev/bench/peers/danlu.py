@@ -20,24 +20,30 @@ OPTIONS = {
     '--augment flip',
     'tiny': '--data_type folder --train_list {data}/train --val_list {data}/test --augment flip',
 }
+CACHE_SIDE = 256  # pixels, --cache_size for images of 224x224
 # Options of a style besides; of others there are none.
 STYLES = {
     'fast': '--fast',
     'pillow': '--decoder pillow',
     'torchcodec': '--decoder torchcodec',
-    'cache': '--cache_dir {scratch}/cache --cache_size 256',
+    'cache': '--cache_dir {scratch}/cache --cache_size {short}',
 }
 
 
-def train(task, turn):
-    """Run Trainer.train(); for work on input its training passes alone, as the other contestants."""
-    words = f'{OPTIONS[task.work]} {STYLES.get(task.style, "")}'.format(data=task.data, scratch=task.scratch).split()
+def command_line(task):
+    """Return the options of a Task (list) for train.py's command line."""
+    places = {'data': task.data, 'scratch': task.scratch, 'short': max(CACHE_SIDE, min(SIZES[task.work]))}
+    words = f'{OPTIONS[task.work]} {STYLES.get(task.style, "")}'.format(**places).split()
     words += ['--num_classes', CLASSES, '--image_size', *SIZES[task.work], '--batch_size', task.batch_size]
     words += ['--lr', LEARNING_RATE, '--epochs', task.epochs, '--device', task.device]
     words += ['--checkpoints_dir', task.scratch]
     words += ['--threads', task.threads] if task.threads else []
-    words += [] if task.workers is None else ['--num_workers', task.workers]
-    args = parse_train_args(words)
+    return words + ([] if task.workers is None else ['--num_workers', task.workers])
+
+
+def train(task, turn):
+    """Run Trainer.train(); for work on input its training passes alone, as the other contestants."""
+    args = parse_train_args(command_line(task))
     keep_freed_memory()  # as train.py does
     if task.work in ('small', *RESNETS):
         Timed(args, turn).train()
