@@ -1,7 +1,8 @@
-"""The summary of a sweep: a table of the best trials, the importance of the hyperparameters, and a plot."""
+"""The summary of a sweep: a table of the best trials, the importance of the hyperparameters, and plots."""
 
 import warnings
 
+from scripts.sweeping.parallel_plot import draw_parallel
 from scripts.sweeping.study import DIRECTION, trial_state, trials_by_index
 from scripts.sweeping.sweep_plot import draw_sweep
 from scripts.sweeping.worker import normalised_error, value_text
@@ -10,12 +11,12 @@ from utils.base.text_table import number_text, printable, table, terminal_width,
 MAX_TRIALS = 10  # in the table
 MAX_ERRORS, MAX_ERROR_LENGTH = 3, 160  # distinct error messages, and their length in characters
 MIN_TRIALS_FOR_IMPORTANCE = 30  # PED-ANOVA looks at the best tenth, of fewer trials one or two
-PLOT = 'sweep.png'
+PLOT, PARALLEL_PLOT = 'sweep.png', 'sweep_parallel.png'
 STATES = ('complete', 'pruned', 'failed', 'running', 'waiting', 'lost')
 
 
 def summarise(sweep, study, definition):
-    """Print the summary and draw the plot.
+    """Print the summary and draw the plots.
 
     Args:
         sweep: study.Sweep; its name and directory are used.
@@ -37,6 +38,8 @@ def summarise(sweep, study, definition):
     if complete and sweep.folder.is_dir():
         draw_sweep(sweep.folder / PLOT, trials, metric, definition)
         print(f'plot: {sweep.folder / PLOT}')
+        if draw_parallel(sweep.folder / PARALLEL_PLOT, trials, metric, definition):
+            print(f'parallel coordinates: {sweep.folder / PARALLEL_PLOT}')
 
 
 def best_first(trials, study):
@@ -67,13 +70,13 @@ def print_importances(study, complete, names):
     Watanabe, Bansal and Hutter 2023, PED-ANOVA: efficiently quantifying hyperparameter importance in arbitrary
     subspaces.
     """
-    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-
     if len(names) < 2:
         return
     if complete < MIN_TRIALS_FOR_IMPORTANCE:
         print(f'hyperparameter importance: not shown, {complete} of {MIN_TRIALS_FOR_IMPORTANCE} complete trials')
         return
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # takes more than a second
+
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # equal values give equal importances
         found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())

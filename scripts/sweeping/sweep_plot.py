@@ -32,22 +32,52 @@ def draw_sweep(path, trials, metric, definition):
     rows = -(-panels // columns)
     figure = Figure(figsize=(4.2 * columns, 0.5 + 3.1 * rows), layout='constrained')
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    drawn = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
+    drawn = finite_trials(trials)
     _draw_history(axes[0], drawn, metric, definition.get(DIRECTION) != 'min')
     for each, (name, text) in zip(axes[1:], ranges.items(), strict=False):
         _draw_parameter(each, drawn, name, text.startswith('log:'))
     values = [trial.value for trial in drawn]
     for each in axes[:panels]:
         each.grid(alpha=0.3)
-        if min(values) > 0 and max(values) > LOG_RATIO * min(values):
+        if needs_log_scale(values):
             each.set_yscale('log')
     for each in axes[panels:]:
         each.remove()
     figure.suptitle(f'{metric} of {len(drawn)} trials', fontsize=11)
+    save_figure(figure, path)
+
+
+def finite_trials(trials):
+    """Return the trials (list of FrozenTrial) that have a finite value, the last value of a pruned trial."""
+    return [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
+
+
+def needs_log_scale(values):
+    """Return whether values (floats) of a metric are drawn on a logarithmic scale (bool)."""
+    return min(values) > 0 and max(values) > LOG_RATIO * min(values)
+
+
+def save_figure(figure, path):
+    """Write a matplotlib Figure to a PNG file (Path), which is replaced atomically."""
     partial = path.with_name(f'{path.stem}.partial.{os.getpid()}.png')  # several workers may draw at the same time
     with wrap_write_errors(path):
         figure.savefig(made_regular(partial), dpi=100)
         os.replace(partial, path)
+
+
+def choice_positions(trials, name):
+    """Return the choices of a parameter (list of str) and the positions of the trials (dict from number to float).
+
+    Choice k is at position k; its trials are spread around it in the order of the trials. ([], {}) for numbers.
+    """
+    choices = {trial.params[name] for trial in trials if isinstance(trial.params[name], str)}
+    order = sorted(choices, key=_as_number)
+    if not order:
+        return [], {}
+    spread = [CHOICE_WIDTH * (i / len(trials) - 0.5) for i in range(len(trials))]
+    return order, {
+        trial.number: order.index(trial.params[name]) + offset for trial, offset in zip(trials, spread, strict=True)
+    }
 
 
 def _draw_history(axes, trials, metric, larger):
@@ -70,12 +100,9 @@ def _draw_history(axes, trials, metric, larger):
 def _draw_parameter(axes, trials, name, log):
     """Draw the values against a parameter; choices side by side."""
     trials = [trial for trial in trials if name in trial.params]
-    choices = {trial.params[name] for trial in trials if isinstance(trial.params[name], str)}
-    if choices:
-        order = sorted(choices, key=_as_number)
-        # Spread the points of a choice from left to right in the order of the trials.
-        offset = {trial.number: CHOICE_WIDTH * (i / len(trials) - 0.5) for i, trial in enumerate(trials)}
-        _points(axes, trials, lambda trial: order.index(trial.params[name]) + offset[trial.number])
+    order, positions = choice_positions(trials, name)
+    if order:
+        _points(axes, trials, lambda trial: positions[trial.number])
         long = max(map(len, order)) * len(order) > 30
         axes.set_xticks(range(len(order)), order, rotation=30 if long else 0, ha='right' if long else 'center')
         axes.set_xlim(-0.5, len(order) - 0.5)

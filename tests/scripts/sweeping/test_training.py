@@ -31,7 +31,8 @@ def test_trials_are_runs_and_the_best_ones_are_shown(stand_in, call, tmp_path, b
     table = done.lines[done.lines.index('sweep sweep: 4 trials (4 complete), val/acc (max)') :]
     assert table[1].split() == ['trial', 'val/acc', 'epoch', 'lr', 'batch_size', 'run']
     assert table[2].split()[:5] == ['2', '0.3000', '2/2', '0.3', '8']
-    assert (tmp_path / 'runs' / 'sweep' / 'sweep.png').read_bytes().startswith(b'\x89PNG')
+    for plot in ('sweep.png', 'sweep_parallel.png'):
+        assert (tmp_path / 'runs' / 'sweep' / plot).read_bytes().startswith(b'\x89PNG')
     assert not list((tmp_path / 'runs' / 'sweep').glob('*.txt')), 'what was printed is in log.txt'
     again = call('--summary')
     assert again.lines == table
