@@ -23,9 +23,8 @@ from utils.drawing.curves import resumptions
 from utils.runs.results import warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_run
-from utils.statistics.bootstrap_metrics import cell_to_float, sample_quality, select_sum_metric
+from utils.statistics.bootstrap_metrics import cell_to_float, sample_quality, select_sum_metric, sum_metric_intervals
 from utils.statistics.paired_difference import paired_difference
-from utils.statistics.significance import bootstrap_intervals
 from utils.tasks.tasks import task_named
 
 MAX_RUNS = 8  # each has its own colour in the page
@@ -225,7 +224,7 @@ def _compare(sides, samples, seed):
         recorded = [as_number(side.test.values.get(measure.name)) for side in sides]
         values[measure.name] = [float(measure.value(sums.sum(0))) if value is None else value
                                 for sums, value in zip(each, recorded, strict=True)]  # fmt: skip
-        bounds[measure.name] = [tuple(_interval(sums, measure.value, seed)) for sums in each]
+        bounds[measure.name] = [tuple(sum_metric_intervals(measure, sums, seed)[0][0].tolist()) for sums in each]
         gaps[measure.name] = [
             paired_difference(measure, sides[0].test.task, each[0], other, seed) for other in each[1:]
         ]
@@ -246,9 +245,3 @@ def _compare(sides, samples, seed):
 
 def _spread(quality):
     return np.ptp(np.nan_to_num(quality), axis=1)
-
-
-def _interval(sums, value, seed):
-    """Return the confidence interval (low, high) of a metric."""
-    bounds, _ = bootstrap_intervals(sums, lambda drawn: np.asarray(value(drawn))[:, None], seed)
-    return bounds[0].tolist()

@@ -9,13 +9,13 @@ from scripts.run_commands.seeds import summary
 from utils.base.atomic_write import atomic_writer
 from utils.base.text_table import number_text
 from utils.html_report.confusion_matrix import confused_pairs
-from utils.html_report.intervals import matrix_metrics
+from utils.html_report.intervals import matrix_intervals, matrix_metrics
 from utils.html_report.page import WORST_NOTES, environment
 from utils.html_report.predictions_table import GroupedSums, read_header, read_predictions
 from utils.html_report.sections import count_cell, matrix_section, share_cell, table, value_cell
 from utils.html_report.task_reports import report_of
-from utils.statistics.bootstrap_metrics import select_sum_metric
-from utils.statistics.significance import SIGNIFICANCE_LEVEL, bootstrap_intervals, count_intervals, without_zero_width
+from utils.statistics.bootstrap_metrics import select_sum_metric, sum_metric_intervals
+from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import TASKS, task_named
 
 MAX_WORST_SAMPLES = 200
@@ -27,8 +27,8 @@ MACRO_METRICS = ('acc', 'recall_macro', 'precision_macro', 'f1_macro')
 def joined_metrics(path, task):
     """Return the metrics over all rows of predictions.csv: dict from a name to (value, low, high), float.
 
-    The intervals are percentiles of a bootstrap over the samples. Metrics that rank the scores of all samples (auroc,
-    map) are left out: scores of different networks are not on one scale.
+    The intervals are those of `sum_metric_intervals` and `matrix_intervals`. Metrics that rank the scores of all
+    samples (auroc, map) are left out: scores of different networks are not on one scale.
     """
     header = read_header(path)
     names = [*task_named(task).sum_metrics, *(['loss'] if 'loss' in header else [])]
@@ -42,18 +42,17 @@ def joined_metrics(path, task):
     found = {}
     for measure, grouped in zip(measures, sums, strict=True):
         rows = grouped.rows()
-        bounds, _ = bootstrap_intervals(rows, lambda sums, value=measure.value: np.asarray(value(sums))[:, None])
+        bounds, _ = sum_metric_intervals(measure, rows)
         found[measure.name] = float(measure.value(rows.sum(0))), *map(float, bounds[0])
     matrix, names = matrix_of(path, task)
     if matrix is not None:
         known, value, counts = matrix_metrics(matrix, names)
-        bounds, _ = count_intervals(counts, value)
+        bounds, _ = matrix_intervals(matrix, names)
         with np.errstate(divide='ignore', invalid='ignore'):
             exact = value(counts[None])[0]
-        found |= {name: (float(exact[i]), *map(float, bounds[i])) for i, name in enumerate(known)
+        found |= {name: (float(exact[i]), *map(float, bounds[name])) for i, name in enumerate(known)
                   if name in MACRO_METRICS}  # fmt: skip
-    intervals = without_zero_width({name: each[1:] for name, each in found.items()})
-    return {name: (each[0], *intervals[name]) for name, each in found.items()}
+    return found
 
 
 def matrix_of(path, task):
@@ -125,8 +124,11 @@ def _table_of_folds(runs, tests, values):
 def _table_of_metrics(metrics):
     """Return the section of the metrics over all samples."""
     rows = [[name, value_cell(value, (low, high))] for name, (value, low, high) in metrics.items()]
-    note = f'Each sample is predicted by the run that was not trained on it; {1 - SIGNIFICANCE_LEVEL:.0%} intervals by '
-    return table('All samples', ['metric', 'value'], rows, note + 'bootstrap over the samples.')
+    note = (
+        f'Each sample is predicted by the run that was not trained on it; {1 - SIGNIFICANCE_LEVEL:.0%} intervals over '
+        'the samples: by Wilson (1927) for the proportion of right samples, else by bootstrap.'
+    )
+    return table('All samples', ['metric', 'value'], rows, note)
 
 
 def _table_of_pairs(matrix, names):

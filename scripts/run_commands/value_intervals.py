@@ -5,11 +5,11 @@ from array import array
 import numpy as np
 
 from scripts.run_commands.pairing import header_of, parse_cells, read_rows
-from utils.html_report.intervals import matrix_metrics, share_interval
+from utils.html_report.intervals import matrix_intervals
 from utils.html_report.predictions_table import GroupedSums
-from utils.statistics.bootstrap_metrics import cell_to_float, select_sum_metric
+from utils.statistics.bootstrap_metrics import cell_to_float, select_sum_metric, sum_metric_intervals
 from utils.statistics.ranking_bootstrap import ranking_intervals
-from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
+from utils.statistics.significance import wilson_intervals
 from utils.tasks.tasks import TASKS
 
 MAX_CLASSES = 1000  # of a confusion matrix
@@ -36,9 +36,7 @@ def value_intervals(test, seed):
             parse_cells(test, estimator.add, cells)
     for estimator in estimators:
         found |= estimator.intervals(seed)
-    return without_zero_width(
-        {name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values}
-    )
+    return {name: tuple(map(float, bounds)) for name, bounds in found.items() if name in test.values}
 
 
 class _LossInterval:
@@ -51,7 +49,7 @@ class _LossInterval:
         self.groups.add(self.measure.row(cells))
 
     def intervals(self, seed):
-        bounds, _ = bootstrap_intervals(self.groups.rows(), lambda sums: self.measure.value(sums)[:, None], seed)
+        bounds, _ = sum_metric_intervals(self.measure, self.groups.rows(), seed)
         return {'loss': bounds[0]}
 
 
@@ -69,14 +67,13 @@ class _ClassificationIntervals:
     def intervals(self, seed):
         classes, count = len(self.classes), len(self.targets)
         top5 = cell_to_float(self.values.get('acc_top5', ''))
-        found = {'acc_top5': share_interval(top5 if 0 <= top5 <= 1 else np.nan, count, seed)}
+        found = {'acc_top5': wilson_intervals((top5 if 0 <= top5 <= 1 else np.nan) * count, count)}
         if not count or classes > MAX_CLASSES:
             return found
         cells = np.asarray(self.targets) * classes + np.asarray(self.predictions)
         matrix = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-        names, value, counts = matrix_metrics(matrix, [str(index) for index in range(classes)])
-        bounds, _ = count_intervals(counts, value, seed)
-        return found | {name: each for name, each in zip(names, bounds, strict=True) if '/' not in name}
+        bounds, _ = matrix_intervals(matrix, [str(index) for index in range(classes)], seed)
+        return found | {name: each for name, each in bounds.items() if '/' not in name}
 
 
 class _RankingIntervals:

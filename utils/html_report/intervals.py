@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from utils.statistics.bootstrap_metrics import f1
+from utils.statistics.bootstrap_metrics import f1, sum_metric_intervals
 from utils.statistics.ranking_bootstrap import MAX_RANKED_SCORES, ranking_intervals
-from utils.statistics.significance import bootstrap_intervals, count_intervals, without_zero_width
+from utils.statistics.significance import count_intervals, wilson_intervals
 
 
 def find_intervals(page, measures, sums, seed):
@@ -21,16 +21,17 @@ def find_intervals(page, measures, sums, seed):
     """
     bounds, resamples, rank_resamples = {}, None, None
     for measure, groups in zip(measures, sums, strict=True):
-        found, resamples = bootstrap_intervals(groups.rows(), _as_columns(measure.value), seed)
+        found, drawn = sum_metric_intervals(measure, groups.rows(), seed)
         bounds |= dict(zip(measure.name.split('\n'), found, strict=True))
+        resamples = drawn or resamples
     count = 0 if page.class_counts is None else page.class_counts[1].sum()
     if page.target_kind == 'label' and count:
         for name in ('acc', 'acc_top5'):
-            bounds[name] = share_interval(page.results.get(name, np.nan), count, seed)
+            bounds[name] = wilson_intervals(page.results.get(name, np.nan) * count, count)
+        bounds |= class_intervals(*page.class_counts, page.class_names)
     if page.target_kind == 'label' and count and page.matrix is not None:
-        names, value, counts = matrix_metrics(page.matrix, page.class_names)
-        found, resamples = count_intervals(counts, value, seed)
-        bounds |= dict(zip(names, found, strict=True))
+        found, resamples = matrix_intervals(page.matrix, page.class_names, seed)
+        bounds |= found
     ranked = getattr(page.engine.metrics, 'ranked', None)
     # Check the number of scores first: collecting too many could exhaust the memory.
     both = ranked() if ranked and page.count * len(page.class_names) <= MAX_RANKED_SCORES else None
@@ -39,26 +40,42 @@ def find_intervals(page, measures, sums, seed):
         ap, auroc, rank_resamples = found
         for mean, per_class, each in (('map', 'ap', ap), ('auroc', 'auroc', auroc)):
             bounds |= dict(zip([*(f'{per_class}/{name}' for name in page.class_names), mean], each, strict=True))
-    return without_zero_width(bounds), (resamples, rank_resamples)
+    return bounds, (resamples, rank_resamples)
 
 
-def share_interval(share, count, seed):
-    """Return the confidence interval (2,) of a share of `count` samples; nan if the share is nan."""
-    if np.isnan(share) or not count:
-        return np.full(2, np.nan)
-    hits = round(share * count)
-    found, _ = count_intervals(np.array([hits, count - hits]), lambda draws: draws[:, :1] / count, seed)
-    return found[0]
+def class_intervals(hits, true_counts, predicted_counts, names):
+    """Return the Wilson intervals of recall (acc_class) and precision of each class: dict from a name to (low, high).
+
+    Args:
+        hits, true_counts, predicted_counts: (K,) int, numbers of samples.
+        names: of the classes (list of str).
+    """
+    return {
+        f'{key}/{name}': bounds
+        for key, counts in (('acc_class', true_counts), ('precision', predicted_counts))
+        for name, bounds in zip(names, wilson_intervals(hits, counts), strict=True)
+    }
 
 
-def _as_columns(value):
-    """Return a function of sums that returns (R, M), also if `value` returns (R,)."""
+def matrix_intervals(matrix, names, seed=0):
+    """Return the confidence intervals of the metrics of a confusion matrix, and the number of resamples (int).
 
-    def columns(sums):
-        found = np.asarray(value(sums))
-        return found[:, None] if found.ndim == 1 else found
+    Accuracy, recall and precision of single classes are proportions of samples: see wilson_intervals. F1 and the means
+    over classes are bootstrapped.
 
-    return columns
+    Args:
+        matrix: (K, K) int: truth by prediction, counts of samples.
+        names: names of the classes (list of str).
+        seed: seed of the bootstrap.
+
+    Returns:
+        dict from a name to (low, high), nan if unknown; int.
+    """
+    known, value, counts = matrix_metrics(matrix, names)
+    found, resamples = count_intervals(counts, value, seed)
+    bounds = dict(zip(known, found, strict=True))
+    bounds |= class_intervals(matrix.diagonal(), matrix.sum(1), matrix.sum(0), names)
+    return bounds | {'acc': wilson_intervals(matrix.trace(), matrix.sum())}, resamples
 
 
 def matrix_metrics(matrix, names):

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.base.errors import DanluError
+from utils.statistics.significance import bootstrap_intervals, wilson_intervals
 from utils.tasks.tasks import mode_of, task_named
+
+SAMPLE_PROPORTIONS = ('acc', 'exact_match')  # metrics that are the proportion of right samples
 
 
 class SumMetric(NamedTuple):
@@ -49,6 +52,28 @@ def select_sum_metric(name, task, header):
             f'means of {", ".join(numbers[:20])}'
         )
     return SumMetric(name, *_mean(name, f'{name}_weight' if f'{name}_weight' in header else None))
+
+
+def sum_metric_intervals(measure, rows, seed=0):
+    """Return the confidence intervals of a SumMetric: by Wilson (1927) for a proportion of samples, else by bootstrap.
+
+    Args:
+        measure: SumMetric; its name may be several names, one per line, and `value` then returns (..., M).
+        rows: (N, D) float64, the numbers of each sample, or of each of many random groups.
+        seed: of the resamples.
+
+    Returns:
+        (M, 2) float64, nan if unknown, and the number of resamples (int), None for a proportion.
+    """
+    if measure.name in SAMPLE_PROPORTIONS:
+        hits, count = rows.sum(0)
+        return wilson_intervals(hits, count)[None], None
+
+    def columns(sums):
+        found = np.asarray(measure.value(sums))
+        return found[:, None] if found.ndim == 1 else found
+
+    return bootstrap_intervals(rows, columns, seed)
 
 
 def sample_quality(task, header):

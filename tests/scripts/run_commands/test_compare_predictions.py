@@ -24,7 +24,7 @@ from utils.base.errors import DanluError
 from utils.drawing.colours import class_colours
 from utils.evaluation.predictions import predictions_file
 from utils.statistics.bootstrap_metrics import select_sum_metric
-from utils.statistics.significance import count_intervals, mcnemar, paired_bootstrap, without_zero_width
+from utils.statistics.significance import mcnemar, paired_bootstrap
 from utils.tasks.tasks import TASKS
 from utils.training.engine import Engine
 
@@ -143,14 +143,6 @@ def test_the_bootstrap_is_that_of_all_resamples():
         with_ones(a), with_ones(b), mean
     )
     assert paired_bootstrap(with_ones(a), with_ones(b), mean) == paired_bootstrap(with_ones(a), with_ones(b), mean)
-
-
-def test_where_each_draw_is_the_same_there_is_no_interval():
-    counts = np.array([40])  # all wrong
-    found, _ = count_intervals(counts, lambda draws: np.stack([0 * draws[:, 0], draws[:, 0]], 1) / 40)
-    told = without_zero_width({'acc': found[0], 'loss': np.array([0.1, 0.2]), 'none': np.array([np.nan, np.nan])})
-    assert found[0].tolist() == [0, 0] and all(map(math.isnan, [*told['acc'], *told['none']]))
-    assert told['loss'].tolist() == [0.1, 0.2]
 
 
 def test_the_interval_of_right_and_wrong_is_that_of_the_binomial():

@@ -18,7 +18,7 @@ from metrics import select_metrics
 from utils.html_report import predictions_table
 from utils.html_report.class_sections import calibration
 from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count, shortened
-from utils.html_report.intervals import matrix_metrics
+from utils.html_report.intervals import find_intervals, matrix_metrics
 from utils.html_report.page import Page
 from utils.html_report.sample_images import errors_apart, select_groups
 from utils.html_report.score_histograms import ScoreHistograms, best_threshold, roc_pr_curves
@@ -142,6 +142,19 @@ def test_intervals_of_ranks_are_those_of_a_plain_bootstrap():
     np.testing.assert_allclose([ap[-1], auroc[-1]], np.percentile(plain, [2.5, 97.5], axis=0).T, atol=0.02)
     many = np.zeros((ranking_bootstrap.MAX_RANKED_SCORES // 2, 3), np.float16)
     assert ranking_intervals(many, many > 0) is None
+
+
+def test_where_all_are_right_proportions_have_an_interval_and_other_metrics_none():
+    matrix = np.diag([30, 10])
+    page = argparse.Namespace(
+        target_kind='label', matrix=matrix, class_counts=(matrix.diagonal(), matrix.sum(1), matrix.sum(0)), count=40,
+        class_names=['a', 'b'], results={'acc': 1.0}, engine=argparse.Namespace(metrics=None),
+    )  # fmt: skip
+    bounds, _ = find_intervals(page, [], [], seed=0)
+    known = {name: pair for name, pair in bounds.items() if np.isfinite(pair).all()}
+    assert set(known) == {'acc', 'acc_class/a', 'acc_class/b', 'precision/a', 'precision/b'}
+    assert known['acc_class/a'] == pytest.approx([0.8865, 1], abs=5e-5)
+    assert known['acc'][0] > known['acc_class/a'][0], 'of more samples'
 
 
 def test_values_of_the_matrix_are_those_of_the_metrics():
