@@ -121,6 +121,9 @@ def test_a_test_of_many_classes_leaves_the_matrix_out_and_says_so(digits_run, ev
     test = eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'many')
     assert 'confusion_matrix.csv is left out: 10 classes would make too large a table' in test.stdout
     assert not (test.directory / 'confusion_matrix.csv').exists()
+    for ending in ('png', 'svg'):
+        assert (whole.directory / f'confusion_matrix.{ending}').exists()
+        assert not (test.directory / f'confusion_matrix.{ending}').exists()
     assert test.values == whole.values
     page = (test.directory / 'report.html').read_text(encoding='utf-8')
     assert '>Classes<' in page

@@ -10,6 +10,7 @@
 - predictions_table: reads predictions.csv
 - intervals: confidence intervals
 - confusion_matrix: layout of the matrix, most confused pairs
+- matrix_pictures: confusion_matrix.svg and confusion_matrix.png
 - score_histograms: ROC and precision-recall curves
 - svg_plots: plots
 - gallery_page: the page of --predict

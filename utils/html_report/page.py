@@ -19,6 +19,7 @@ from utils.html_report.curve_sections import training_curves
 from utils.html_report.embedded_images import MAX_LOSSLESS_SIDE
 from utils.html_report.feature_columns import feature_columns
 from utils.html_report.intervals import find_intervals
+from utils.html_report.matrix_pictures import write_matrix_pictures
 from utils.html_report.sample_images import SamplePainter, errors_apart, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
 from utils.html_report.sections import value_cell
@@ -71,10 +72,10 @@ class Page:
             self.histograms.add(predictions, targets)
 
     def write(self, path, predictions, results, provenance, options):
-        """Write the page.
+        """Write the page, and beside it pictures of the confusion matrix if there is one.
 
         Args:
-            path: path of the file to write.
+            path: Path of the file to write.
             predictions: Path of predictions.csv; if missing, the page has metrics and settings only.
             results: the metrics (dict).
             provenance: the facts at the top of result.txt (dict of str).
@@ -102,6 +103,8 @@ class Page:
             level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
             data=data | {'targetKind': self.target_kind},
         )
+        if self.matrix is not None:
+            write_matrix_pictures(path.parent, self.matrix, self.class_names)
         with atomic_writer(path) as file:
             file.write(text)
 

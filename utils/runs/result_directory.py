@@ -1,7 +1,7 @@
 """The files of a test, written atomically; files of earlier tests with the same options get numbers.
 
 result.txt is always the newest; the previous one becomes result.1.txt, the next result.2.txt and so on, together with
-args.1.txt, viz.1 and report.1.html, also if the new test writes no report.html. Imports no torch.
+args.1.txt, viz.1 and report.1.html, also if the new test writes no report. Imports no torch.
 """
 
 import errno
@@ -22,7 +22,8 @@ from utils.runs.run_directory import make_new_directory
 
 PARTIAL = 'partial'  # directory of the files until the test is complete
 RESULT = 'result.txt'
-REPORT = 'report.html'  # optional
+REPORT = 'report.html'
+OPTIONAL = (REPORT, 'confusion_matrix.svg', 'confusion_matrix.png')  # files that not every test writes
 LEDGER_LINE = 'ledger_line.json'  # appended to the ledger once all files are in place
 
 
@@ -46,8 +47,9 @@ def atomic_results(args, choose):
         if lock.exclusive:
             recover_partial(args, Path(directory))
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
-        if os.path.lexists(Path(directory, REPORT)):
-            Path(args.result_dir, REPORT).touch()  # empty: no report, unless the test writes one
+        for name in OPTIONAL:
+            if os.path.lexists(Path(directory, name)):
+                Path(args.result_dir, name).touch()  # empty: no such file, unless the test writes it
         try:
             yield directory
             _check_exists(args.result_dir)
@@ -169,7 +171,7 @@ def _move_into_place(partial):
     for name in names:
         if name in earlier:
             os.rename(directory / name, directory / _numbered(name, number))
-        if name == REPORT and not (partial / name).stat().st_size:
+        if name in OPTIONAL and not (partial / name).stat().st_size:
             os.remove(partial / name)
         else:
             os.replace(partial / name, directory / name)

@@ -124,9 +124,9 @@ def test_a_crash_between_two_files_loses_nothing(tmp_path, monkeypatch, renames)
     assert contents(tmp_path) == expected('third') | expected('first', 1) | expected('second', 2)
 
 
-@pytest.mark.parametrize('moves', range(10))
+@pytest.mark.parametrize('moves', range(12))
 def test_a_page_goes_with_its_test_also_where_the_next_writes_none(tmp_path, monkeypatch, moves):
-    with_page = (*FILES, 'report.html')
+    with_page = (*FILES, 'report.html', 'confusion_matrix.png')
     results_of(tmp_path, 'first', with_page)
     with monkeypatch.context() as patch:
         patch.setattr(result_directory, 'os', crashing_after(moves))
