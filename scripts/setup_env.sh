@@ -57,7 +57,10 @@ install_requirements() {
         have nvidia-smi || compgen -G "${VIRTUAL_ENV:-$CONDA_PREFIX}/lib/python3*/site-packages/torch" >/dev/null ||
             echo 'without a GPU, 1 GB is enough: stop this and first run' \
                 'python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
-        python -m pip install --quiet --disable-pip-version-check --requirement "$1"
+        # Python compiles what it imports; pip would compile all files, which takes as long as downloading them.
+        local compile=--no-compile
+        [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+        python -m pip install --quiet --disable-pip-version-check "$compile" --requirement "$1"
     fi || fail "Installing $1 failed (see above); run the script again to continue."
 }
 

@@ -5,15 +5,13 @@
 #
 # --all also runs the slow tests, which docs/testing.md lists.
 . "$(dirname "$0")/setup_env.sh"
+unset PYTHONDONTWRITEBYTECODE # the tests start hundreds of interpreters, each of which would compile all files
 install_requirements requirements-dev.txt
 
 words=()
 for word in "$@"; do
     if [ "$word" = --all ]; then words+=(-m ''); else words+=("$word"); fi
 done
-
-# The tests start hundreds of interpreters, each of which would compile all files.
-unset PYTHONDONTWRITEBYTECODE
 
 python -m ruff check .
 python -m ruff format --check .

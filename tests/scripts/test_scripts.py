@@ -390,8 +390,17 @@ def test_a_fresh_clone_gets_an_environment_without_uv(start, fresh_clone):
     called = [' '.join(words) for _, words in done.calls]
     assert called[1:3] == [
         'python3 -m venv --clear .venv',
-        'python -m pip install --quiet --disable-pip-version-check --requirement requirements-dev.txt',
+        'python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements-dev.txt',
     ]
+
+
+@without_uv
+@pytest.mark.parametrize(('forbidden', 'word'), [('', '--no-compile'), ('1', '--compile')])
+def test_pip_compiles_packages_only_where_python_may_not_do_so_later(start, fresh_clone, forbidden, word):
+    script, variables = fresh_clone / 'scripts/quickstart.sh', {'PYTHONDONTWRITEBYTECODE': forbidden, **INACTIVE}
+    done = start(script, commands=('python', 'python3'), **variables)
+    (installed,) = (words for _, words in done.calls if 'pip' in words)
+    assert word in installed
 
 
 @without_uv
