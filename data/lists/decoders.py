@@ -1,8 +1,10 @@
 """--decoder: libraries that decode ordinary image files faster than Pillow.
 
-Pillow opens and checks every file. A decoder then gets the files of its formats that have 8 bits, one or three channels
-and stand upright; what it refuses, it leaves to Pillow, which decides whether the file is damaged. All decoders of JPEG
-use libjpeg-turbo with the same settings, so that their pixels are those of Pillow; data/lists/resizing.py resizes them.
+Pillow opens a file, and a decoder gets the files of its formats that have 8 bits, one or three channels and stand
+upright. simplejpeg also decodes JPEG files that Pillow has not opened, if they have no metadata that Pillow would apply
+(`plain_size`); opening takes longer than decoding a small file. What a decoder refuses, it leaves to Pillow, which
+decides whether the file is damaged. All decoders of JPEG use libjpeg-turbo with the same settings, so that their pixels
+are those of Pillow; data/lists/resizing.py resizes them.
 
 To add a decoder, write a class and a line in DECODERS under the name of its package, the fastest first.
 """
@@ -23,23 +25,49 @@ DECODERS = {
     'pillow': 'data.lists.decoders.Pillow',
 }
 MODES = {'L', 'RGB'}  # of Pillow's images that decoders take
+# Metadata of a JPEG that Pillow applies: APP1 may hold an EXIF orientation, MPF says that there are several images.
+APP1, SEVERAL_IMAGES = b'\xff\xe1', b'MPF\0'
+COLOUR_SPACES = {'YCbCr', 'Gray', 'RGB'}  # of simplejpeg; not those of CMYK files
 MAX_SCALE = 8  # libjpeg-turbo decodes at 1/2, 1/4 and 1/8 of the size fast; the factors between are slower than 1
 
 
-class Pillow:
+class Decoder:
+    """Base of decoders.
+
+    Attributes:
+        formats: Pillow's names of the formats that it decodes (tuple of str).
+        scales: whether it decodes at 1/2, 1/4 and 1/8 of the size.
+    """
+
+    formats, scales = (), False
+
+    def plain_size(self, content):
+        """Return the (height, width) of a file that Pillow need not open, or None; content: of the file (bytes)."""
+
+
+class Pillow(Decoder):
     """Leaves all files to Pillow."""
 
-    formats = ()
 
-
-class SimpleJpeg:
+class SimpleJpeg(Decoder):
     """JPEG by simplejpeg (libjpeg-turbo), 1.5 times as fast as Pillow."""
 
     formats = ('JPEG',)
     scales = True
 
     def __init__(self):
-        self.decode_jpeg = _imported('simplejpeg').decode_jpeg
+        library = _imported('simplejpeg')
+        self.decode_jpeg, self.decode_header = library.decode_jpeg, library.decode_jpeg_header
+
+    def plain_size(self, content):
+        """Return the (height, width) of a JPEG that needs nothing of Pillow, or None; see Decoder."""
+        if APP1 in content or SEVERAL_IMAGES in content:
+            return None
+        try:
+            height, width, colours, _ = self.decode_header(content)
+        except ValueError:
+            return None
+        return (height, width) if colours in COLOUR_SPACES else None
 
     def decode(self, content, channels, least):
         """Return the pixels of a file, uint8 tensor (C, H, W), or None if the library refuses the file.
@@ -57,11 +85,10 @@ class SimpleJpeg:
         return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-class TorchCodec:
+class TorchCodec(Decoder):
     """JPEG by torchcodec (libjpeg-turbo), 1.4 times as fast as Pillow."""
 
     formats = ('JPEG',)
-    scales = False
 
     def __init__(self):
         self.decode_jpeg = _imported('torchcodec.decoders').decode_jpeg
@@ -114,7 +141,17 @@ def decode_upright(picture, content, channels, name, least):
     decoder = select_decoder(name)
     if picture.format not in decoder.formats or picture.mode not in MODES:
         return None
-    full = picture.height, picture.width
+    return decode_scaled(decoder, content, channels, (picture.height, picture.width), least)
+
+
+def decode_scaled(decoder, content, channels, full, least):
+    """Return the pixels of a file by a decoder, as `decode_upright`.
+
+    Args:
+        decoder: from `select_decoder`.
+        content, channels, least: as for `decode_upright`.
+        full: (height, width) of the file.
+    """
     scale = _scale(full, least)
     if scale > 1 and not decoder.scales:  # Pillow is faster
         return None

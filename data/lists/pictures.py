@@ -1,4 +1,7 @@
-"""Decoding and checking single images and masks: file -> uint8 tensor. Pillow opens and checks every file."""
+"""Decoding and checking single images and masks: file -> uint8 tensor.
+
+Pillow checks every file before training. In training it opens all files but plain JPEG (data/lists/decoders.py).
+"""
 
 import io
 import struct
@@ -20,7 +23,7 @@ from data.lists.bit_depth import (
     refuse_above,
     to_eight_bits,
 )
-from data.lists.decoders import decode_upright
+from data.lists.decoders import decode_scaled, decode_upright, select_decoder
 from data.lists.masks import MaskCoding, has_alpha, mask_flags, palette_of, refuse_lossy, stored_values
 from data.lists.picture_extensions import readable_formats
 from data.lists.read_bytes import read_bytes
@@ -110,6 +113,9 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
     if fit.short is not None and size is not None:
         return resize_reduced(read_reduced(path, channels, fit, bits, checked), size, fit, part)
     content = path if isinstance(path, bytes) or fit.decoder == PILLOW else read_bytes(path)
+    plain = _read_plain(content, channels, size, fit, part, checked) if isinstance(content, bytes) else None
+    if plain is not None:
+        return plain
     with open_picture(content) as picture:
         _refuse_32_bits(picture)
         if is_16_bit(picture):
@@ -117,25 +123,53 @@ def read_picture(path, channels, size=None, fit=STRETCH, part=None, bits=MAX_BIT
         if picture.format == 'PNG':  # EXIF data may follow the pixels
             _decode(picture)
         full = upright_size(picture)
-        box, place = source_and_target_box(full, size, fit, part)
-        least = full if size is None else sufficient_size(full, box, place[2:])
+        boxes = source_and_target_box(full, size, fit, part)
+        least = _least(full, size, boxes)
         loaded = None
         if isinstance(content, bytes) and _orientation(picture) not in TRANSPOSE_BY_ORIENTATION:
             loaded = decode_upright(picture, content, channels, fit.decoder, least)
         if loaded is None:
             loaded = _decode_by_pillow(picture, channels, bits, None if size is None else least)
-        if not checked:
-            _check_jpeg_end(path, picture)
-        if torch.is_tensor(loaded):
-            pixels = resized_by_torch(loaded, full, size, fit, box, place)
-            if pixels is not None:
-                return planar(pixels)
-            loaded = as_picture(loaded)
-        if size is not None:
-            loaded = resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
-            loaded = with_margins(loaded, size, place, fit.levels)
-        bands = loaded.split() if channels > 1 else [loaded]  # faster than a transposition
-        return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+        if not checked and picture.format == 'JPEG':
+            _check_jpeg_end(_bytes_of(path))
+        return _fitted(loaded, full, size, fit, boxes)
+
+
+def _read_plain(content, channels, size, fit, part, checked):
+    """Return a JPEG that Pillow need not open as `read_picture` does, or None: other files, and damaged ones."""
+    decoder = select_decoder(fit.decoder)
+    full = decoder.plain_size(content)
+    if full is None or full[0] * full[1] > MAX_PIXELS or not (checked or _has_jpeg_end(content)):
+        return None
+    boxes = source_and_target_box(full, size, fit, part)
+    loaded = decode_scaled(decoder, content, channels, full, _least(full, size, boxes))
+    return None if loaded is None else _fitted(loaded, full, size, fit, boxes)
+
+
+def _least(full, size, boxes):
+    """Return the (height, width) that is needed of an image; boxes: from source_and_target_box."""
+    return full if size is None else sufficient_size(full, boxes[0], boxes[1][2:])
+
+
+def _fitted(loaded, full, size, fit, boxes):
+    """Return decoded pixels as `read_picture` does.
+
+    Args:
+        loaded: PIL.Image, or uint8 tensor (C, H, W), of an image of the size `full` or reduced.
+        size, fit: as for `read_picture`.
+        boxes: from source_and_target_box.
+    """
+    box, place = boxes
+    if torch.is_tensor(loaded):
+        pixels = resized_by_torch(loaded, full, size, fit, box, place)
+        if pixels is not None:
+            return planar(pixels)
+        loaded = as_picture(loaded)
+    if size is not None:
+        loaded = resized(loaded, place[2:], Image.Resampling[fit.interpolation.upper()], box, full)
+        loaded = with_margins(loaded, size, place, fit.levels)
+    bands = [loaded] if loaded.mode == 'L' else loaded.split()  # faster than a transposition
+    return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
 def read_reduced(path, channels, fit, bits=MAX_BITS, checked=True):
@@ -336,7 +370,8 @@ def inspect_picture(path, bits=MAX_BITS):
         large = picture.width * picture.height > SMALL_IMAGE_PIXELS
         if not (large and (picture.format == 'PNG' or (picture.format == 'JPEG' and _ends_with(path, JPEG_END)))):
             _decode(picture)
-            _check_jpeg_end(path, picture)
+            if picture.format == 'JPEG':
+                _check_jpeg_end(_bytes_of(path))
         return PictureFacts(_oriented_size(picture, turn), turn, transparent, deep, frames)
 
 
@@ -419,12 +454,14 @@ def _decode(picture):
     return picture
 
 
-def _check_jpeg_end(path, picture):
+def _check_jpeg_end(content):
+    if not _has_jpeg_end(content):
+        raise DanluError('damaged: its end is missing')
+
+
+def _has_jpeg_end(content):
     # After a crash, a JPEG may end with zeros, which decode as grey.
-    if picture.format == 'JPEG':
-        data = _bytes_of(path)
-        if data.rfind(JPEG_END) < data.rfind(JPEG_SCAN):
-            raise DanluError('damaged: its end is missing')
+    return content.rfind(JPEG_END) >= content.rfind(JPEG_SCAN)
 
 
 def _bytes_of(source):

@@ -96,7 +96,7 @@ def resized_by_torch(pixels, full, size, fit, box, place):
         pixels: of an image of the size `full`, or of that image at 1/2, 1/4 or 1/8.
         box, place: from `source_and_target_box`.
     """
-    if size is None:
+    if size is None or (tuple(pixels.shape[1:]) == tuple(size) == full and tuple(box) == (0, 0, *full)):
         return pixels
     resized = resize_box(pixels, box, place[2:], fit.interpolation) if tuple(pixels.shape[1:]) == full else None
     if resized is None or place[2:] == tuple(size):

@@ -103,6 +103,31 @@ def test_interleaved_pixels_are_resized_as_planes_are(channels, box):
         assert torch.equal(found, resize_box(pixels.contiguous(), box, size, 'bilinear'))
 
 
+def test_a_plain_jpeg_is_decoded_without_opening_it_by_pillow(save, monkeypatch):
+    picture = smooth((45, 61))
+    paths = [save('colour.jpg', picture, dpi=(72, 72), icc_profile=b'profile'), save('grey.jpg', picture.convert('L'))]
+    cases = [(path, size, how) for path in paths for size in (None, (45, 61), (20, 30)) for how in ('stretch', 'pad')]
+    monkeypatch.setattr(Image, 'open', lambda *args, **options: pytest.fail('Pillow opened the file'))
+    found = [read_picture(path, 3, size, Fit(how, decoder='simplejpeg'), checked=False) for path, size, how in cases]
+    monkeypatch.undo()
+    monkeypatch.setattr(decoders.SimpleJpeg, 'plain_size', lambda self, content: None)
+    for (path, size, how), pixels in zip(cases, found, strict=True):
+        assert pixels.is_contiguous()
+        assert torch.equal(pixels, read_picture(path, 3, size, Fit(how, decoder='simplejpeg')))
+
+
+def test_a_jpeg_with_metadata_that_pillow_applies_is_opened_by_pillow(save):
+    picture, exif = smooth((30, 40)), Image.Exif()
+    exif[ORIENTATION] = 6
+    turned = b'<x:xmpmeta tiff:Orientation="6"/>'
+    save('several.mpo', picture, save_all=True, append_images=[picture])
+    for options in ({'exif': exif}, {'xmp': turned}):
+        path = save('turned.jpg', picture, **options)
+        assert read_picture(path, 3, None, Fit(decoder='simplejpeg')).shape == (3, 40, 30)
+    for other in (save('cmyk.jpg', picture.convert('CMYK')), path, path.with_name('several.mpo')):
+        assert select_decoder('simplejpeg').plain_size(other.read_bytes()) is None
+
+
 def unusual(save):
     """Yield the paths of files that decoders leave to Pillow."""
     picture, exif = smooth((30, 40)), Image.Exif()
