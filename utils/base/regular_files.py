@@ -26,10 +26,11 @@ def check_regular(path):
         if error.errno != errno.ELOOP:
             raise
         raise NotRegularError(errno.ELOOP, 'it is a link that leads back to itself', str(path)) from None
+    if stat.S_ISREG(mode):
+        return
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise NotRegularError(errno.EINVAL, NOT_REGULAR, str(path))
+    raise NotRegularError(errno.EINVAL, NOT_REGULAR, str(path))
 
 
 def regular(path):
@@ -67,19 +68,19 @@ def open_handle(path, flags, permissions=0o666):
         if not flags & os.O_CREAT:
             raise
     handle = os.open(path, flags | getattr(os, 'O_NONBLOCK', 0), permissions)
-    fault = None if stat.S_ISREG(os.fstat(handle).st_mode) else NOT_REGULAR  # replaced since the check
-    if fault is None and not flags & (os.O_WRONLY | os.O_RDWR):
-        fault = _fault_of_hole(handle)
+    facts = os.fstat(handle)
+    fault = None if stat.S_ISREG(facts.st_mode) else NOT_REGULAR  # replaced since the check
+    if fault is None and facts.st_size > LARGEST_HOLE and not flags & (os.O_WRONLY | os.O_RDWR):
+        fault = _fault_of_hole(handle, facts.st_size)
     if fault is not None:
         os.close(handle)
         raise NotRegularError(errno.EINVAL, fault, str(path))
     return handle
 
 
-def _fault_of_hole(handle):
-    """Return why an open file should not be read (str): a sparse file may fill all memory; or None."""
-    size = os.fstat(handle).st_size
-    if size <= LARGEST_HOLE or not hasattr(os, 'SEEK_HOLE'):  # Windows
+def _fault_of_hole(handle, size):
+    """Return why an open file of `size` bytes should not be read (str): a sparse file may fill all memory; or None."""
+    if not hasattr(os, 'SEEK_HOLE'):  # Windows
         return None
     try:
         start = os.lseek(handle, 0, os.SEEK_HOLE)
