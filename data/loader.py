@@ -3,11 +3,11 @@
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, repeat
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.samplers import join_batches
 from utils.base.machine import cpu_cores
@@ -132,13 +132,14 @@ class Loader:
 
     def _from_processes(self):
         if self.processes is None:
+            pinned = self.side_stream is not None  # a thread copies whole tensors to pinned memory
             self.processes = DataLoader(
-                HashedBatches(self.dataset),
-                batch_sampler=self.batch_sampler,
+                HashedBatches(self.dataset, whole=pinned),
+                batch_sampler=NumberedPasses(self.batch_sampler),
                 collate_fn=_no_collate,
                 num_workers=self.num_workers,
                 persistent_workers=True,
-                pin_memory=self.side_stream is not None,
+                pin_memory=pinned,
                 # otherwise each pass would draw from the model's generator
                 generator=torch.Generator().manual_seed(self.seed),
                 worker_init_fn=prepare_worker,
@@ -146,7 +147,7 @@ class Loader:
             )
         for batch, hashes, in_buffers in self.processes:
             self._note_hashes(hashes)
-            if in_buffers and self.side_stream is None:  # otherwise copied to pinned memory
+            if in_buffers:
                 batch = self.dataset.shared.received(batch, copy=self.prepare is None)
             yield [len(batch[0])], batch
 
@@ -226,17 +227,42 @@ class Loader:
         return (images, targets) if mixing is None else mixing(images, targets, *key)
 
 
+class NumberedPasses(Sampler):
+    """Yields (number of the pass, key) for the keys of a batch sampler."""
+
+    def __init__(self, keys):
+        self.keys, self.number = keys, 0
+
+    def __len__(self):
+        return len(self.keys)
+
+    def __iter__(self):
+        self.number += 1
+        return zip(repeat(self.number), self.keys)
+
+
 class HashedBatches(Dataset):
-    """Makes batches as data.data_entry.Batches, in a worker process, each with its `take_hashes`."""
+    """Makes batches as data.data_entry.Batches, in a worker process, each with its `take_hashes`.
 
-    def __init__(self, batches):
-        self.batches = batches
+    Args:
+        batches: data.data_entry.Batches.
+        whole: whether tensors are sent (bool), instead of the result of SharedBuffers.send.
+    """
 
-    def __getitems__(self, key):
-        """Return the batch of `key`, the hashes of the bytes that it was read from, and whether it is in buffers."""
-        self.batches.shared.used = False
+    def __init__(self, batches, whole):
+        self.batches, self.whole = batches, whole
+
+    def __getitems__(self, numbered):
+        """Return the batch of a (pass, key), the hashes of the bytes that it was read from, and whether to receive it.
+
+        Such a batch is the result of SharedBuffers.send.
+        """
+        (pass_number, key), shared = numbered, self.batches.shared
+        shared.used = False
         batch = self.batches.__getitems__(key)
-        return batch, self.batches.take_hashes(key[1]), self.batches.shared.used
+        in_buffers = shared.used and not self.whole
+        sent = shared.send(batch, pass_number) if in_buffers else batch
+        return sent, self.batches.take_hashes(key[1]), in_buffers
 
 
 def _prefetch_one(batches):

@@ -2,7 +2,9 @@
 
 import pickle
 import sys
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +91,20 @@ def test_data_in_memory_and_other_samples_are_sent_as_before(labelled):
     assert not shared.used  # in the main process
     assert images.shape == (4, 3, 2, 2)
     assert targets.tolist() == [1.5] * 4
+
+
+def test_each_pass_sends_a_buffer_once_and_small_targets_as_arrays(monkeypatch):
+    monkeypatch.setattr('data.shared_buffers.get_worker_info', lambda: SimpleNamespace(id=0))
+    worker, trainer = SharedBuffers(), SharedBuffers()
+    for pass_number in (1, 2):
+        for number in range(2 * BUFFERS):
+            images = [torch.full((3, 4, 5), number + each, dtype=torch.uint8) for each in range(6)]
+            view, targets, key = worker.send((*worker.collate(images, list(range(6))), 'key'), pass_number)
+            assert (view.buffer is not None) == (number < BUFFERS)
+            assert isinstance(targets, np.ndarray)
+            received = trainer.received((view, targets, key), copy=False)
+            assert torch.equal(received[0], torch.stack(images))
+            assert torch.equal(received[1], torch.arange(6))
 
 
 def test_nothing_of_it_is_sent_to_a_spawned_process(options):
