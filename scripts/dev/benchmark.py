@@ -13,7 +13,8 @@ The limit is a bare loop over ready tensors, or decoding by Pillow alone. Other 
 (`pip install -r requirements-bench.txt`). Their programs are in bench/peers/<name>.py.
 
 Each contestant has its own process and its own terminal. The contestants take turns of one epoch (training and
-validation), while the others sleep. The first round is a warm-up, and ratios are computed within each round. All
+validation), while the others sleep; where `small` compares Danlu with the bare loop alone, each round starts new
+processes. The first round is a warm-up, and ratios are computed within each round. All
 contestants must take the same number of optimizer steps and reach the same accuracy; otherwise the exit status is 1.
 Leave the machine idle meanwhile: the last column has the number of cores that other processes used. The
 columns CPU compare processor time, with that of worker processes, which depends less on other processes (Linux). Full

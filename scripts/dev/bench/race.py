@@ -1,4 +1,4 @@
-"""Interleaved measurement: every contestant lives in a process of its own and runs one epoch when it is its turn."""
+"""Interleaved measurement: every contestant has a process of its own and runs one epoch when it is its turn."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from scripts.dev.bench.load import busy_seconds, own_seconds
@@ -25,7 +25,7 @@ class Contestant:
     """
 
     def __init__(self, task):
-        self.task, self.reports = task, []
+        self.task = task
         Path(task.scratch).mkdir(parents=True)
         terminal, inside = _open_terminal()
         receive, send = os.pipe()
@@ -63,7 +63,7 @@ class Contestant:
         return json.loads(line)
 
     def run_epoch(self):
-        """Let it run one epoch; keep and return its report.
+        """Let it run one epoch and return its report.
 
         It has 'others', how many cores other processes took, and 'cpu', the processor time of the contestant and its
         workers: on a busy machine this is more reliable than the time that passed.
@@ -74,7 +74,6 @@ class Contestant:
         report = self.wait()
         report['cpu'] = own_seconds(self.process.pid) - own
         report['others'] = max(0.0, busy_seconds(self.process.pid) - before) / report['seconds']
-        self.reports.append(report)
         return report
 
     def stop(self):
@@ -85,35 +84,51 @@ class Contestant:
         self.process.wait()
 
 
-def race(tasks, rounds, say):
+def race(tasks, rounds, say, fresh=False):
     """Run `rounds` rounds in which each contestant runs one epoch, and return the reports.
 
     Args:
         tasks: list of Task.
         rounds: the first of them is a warm-up and left out of what is returned.
         say: function that prints a line of progress.
+        fresh: whether each round starts new processes, which run an epoch to warm up and another one to measure, each
+            alone. The speed of a process depends on its memory layout, which chance decides at its start: processes
+            that live through all rounds compare that instead of their loops.
 
     Returns:
         list of (Task, list of rounds-1 reports).
     """
-    say(f'starting {len(tasks)} contestants: {", ".join(task.name for task in tasks)}')
-    contestants = []
-    try:
-        for task in tasks:
-            contestants.append(Contestant(task))
-        for contestant in contestants:
-            contestant.ready = contestant.wait()
+    say(f'{"" if fresh else "starting "}{len(tasks)} contestants: {", ".join(task.name for task in tasks)}')
+    reports = {task.scratch: [] for task in tasks}
+    with contextlib.ExitStack() as running:
+        contestants = {} if fresh else {task.scratch: _start(task, running) for task in tasks}
+        for contestant in contestants.values():
+            contestant.wait()
         for number in range(rounds):
-            for place in range(len(contestants)):  # a round later each starts one place earlier
-                contestant = contestants[(place + number) % len(contestants)]
-                report = contestant.run_epoch()
+            for place in range(len(tasks)):  # a round later each starts one place earlier
+                task = tasks[(place + number) % len(tasks)]
+                report = _run_fresh(task, number) if fresh else contestants[task.scratch].run_epoch()
+                reports[task.scratch].append(report)
                 accuracy = '' if report['accuracy'] is None else f'accuracy {report["accuracy"]:.4f}'
                 kind = 'warm-up' if number == 0 else f'round {number}'
-                say(f'{kind:8} {contestant.task.name:28} {report["seconds"]:8.3f} s  {accuracy}')
-    finally:
-        for contestant in contestants:
-            contestant.stop()
-    return [(contestant.task, contestant.reports[1:]) for contestant in contestants]
+                say(f'{kind:8} {task.name:28} {report["seconds"]:8.3f} s  {accuracy}')
+    return [(task, reports[task.scratch][1:]) for task in tasks]
+
+
+def _start(task, running):
+    """Return a new Contestant, which the ExitStack `running` stops."""
+    contestant = Contestant(task)
+    running.callback(contestant.stop)
+    return contestant
+
+
+def _run_fresh(task, number):
+    """Return the report of the second epoch of a process that runs only these two; number: of the round."""
+    with contextlib.ExitStack() as running:
+        contestant = _start(replace(task, scratch=f'{task.scratch}_{number}'), running)
+        contestant.wait()
+        contestant.run_epoch()
+        return contestant.run_epoch()
 
 
 def project_environment():

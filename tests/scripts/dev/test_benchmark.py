@@ -120,6 +120,38 @@ def test_a_contestant_that_fails_is_named_with_what_it_printed(bench, tmp_path):
         race([task], rounds=2, say=print)
 
 
+def test_fresh_processes_run_two_epochs_in_each_round_of_which_the_second_counts(bench, monkeypatch, tmp_path):
+    from scripts.dev.bench import race
+    from scripts.dev.bench.task import Task
+
+    class Counting:
+        alive, directories = 0, []
+
+        def __init__(self, task):
+            Counting.alive += 1
+            Counting.directories.append(task.scratch)
+            self.epochs = 0
+
+        def wait(self):
+            assert Counting.alive == 1, 'no other process waits'
+
+        def run_epoch(self):
+            self.epochs += 1
+            return {'seconds': self.epochs, 'accuracy': None}
+
+        def stop(self):
+            Counting.alive -= 1
+
+    monkeypatch.setattr(race, 'Contestant', Counting)
+    tasks = [Task(peer, '', 'small', data='', scratch=str(tmp_path / peer)) for peer in ('bare', 'danlu')]
+    results = race.race(tasks, 3, print, fresh=True)
+    assert [(task.peer, [report['seconds'] for report in reports]) for task, reports in results] == [
+        ('bare', [2, 2]),
+        ('danlu', [2, 2]),
+    ]
+    assert len(set(Counting.directories)) == 6
+
+
 def test_data_that_is_not_there_is_an_error_of_one_line(tmp_path):
     status, _, err = benchmark('small', '--quick', '--data_root', tmp_path / 'nowhere', '--out', tmp_path)
     assert status == 1 and err.startswith('benchmark.py: error: ') and 'nowhere' in err and err.count('\n') == 1
