@@ -160,8 +160,9 @@ def _add_images(group):
     group.add_argument('--decoder', before=decoder_before, concerns=has_files, changeable=True,
                        choices=[BEST_DECODER, *decoder_names()],
                        help='library that decodes image files: auto takes the first of these that is installed '
-                            '(args.txt names it). Files that a library does not take, such as other formats, CMYK or '
-                            'damaged files, are decoded by pillow (default: auto)')
+                            '(args.txt names it), but not torchcodec_gpu, which decodes, crops and resizes JPEG files '
+                            'in batches on --device. Files that a library does not take, such as other formats, CMYK '
+                            'or damaged files, are decoded by pillow (default: auto)')
     group.add_argument('--channels', type=number(int, low=1),
                        help='1: grey, 3: RGB; of array, the number of features (default: those of the data set; 3 for '
                             'your own images)')

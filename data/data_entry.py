@@ -16,6 +16,9 @@ global generator do not depend on the number of workers. Optional members:
     __getitems__(indices) a whole batch at once
     load(index, part)     instead of `__getitem__`: crops while decoding, uses no random generator, is called by threads
                           (data/list_dataset.py)
+    fit                   utils.options.fit.Fit; if its decoder decodes on --device, `load` also takes `read`: a
+                          function as data.lists.pictures.read_picture that may return an EncodedPicture
+                          (data/lists/encoded.py)
     read_hashes           None, or a data.lists.read_bytes.ReadHashes, into which the hashes of all bytes read are put
     sample_hashes()       instead of these: hash of each sample, uint64 array (N,) (utils/provenance/contents.py)
     order(epoch)          instead of a length: yields arguments for `load` (data/stream.py), each with an `index` and,
@@ -24,7 +27,7 @@ global generator do not depend on the number of workers. Optional members:
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from data.augment import Augment, refuse_non_geometric
 from data.build_dataset import build_dataset
@@ -32,6 +35,7 @@ from data.cache.memory_check import refuse_large_batch
 from data.checks.class_balance import balance
 from data.checks.class_weights import balanced_weights
 from data.lists.decoders import select_decoder
+from data.lists.encoded import EncodedBatch, encode_picture, is_encoded
 from data.lists.read_bytes import ReadHashes
 from data.loader import Loader
 from data.mixing import select_mixing
@@ -42,7 +46,7 @@ from utils.base.machine import check_process_count, cpu_cores
 from utils.base.registry import load_entry
 from utils.base.seeding import mix_seed
 from utils.options.arguments import BALANCED
-from utils.options.fit import PICTURE_DATA, PILLOW
+from utils.options.fit import PICTURE_DATA, PILLOW, decodes_on_device
 from utils.options.palette import fitted
 from utils.tasks.target_scale import complete_target_scale, measure_targets
 from utils.tasks.tasks import has_pictures, task_of
@@ -170,24 +174,27 @@ class Batches(Dataset):
         self.dataset, self.augment, self.seed, self.mixing = dataset, augment, seed, mixing
         self.shared = SharedBuffers()
         self.crops_while_decoding, self.skipped = crops_while_decoding(dataset), getattr(dataset, 'skipped', None)
+        decoder = getattr(getattr(dataset, 'fit', None), 'decoder', None)
+        self.device_decoder = decoder if self.crops_while_decoding and decodes_on_device(decoder) else None
         if not hasattr(dataset, 'sample_hashes') and getattr(dataset, 'read_hashes', ReadHashes) is None:
             dataset.read_hashes = ReadHashes()
 
     def __len__(self):
         return len(self.dataset)
 
-    def __getitems__(self, key):
+    def __getitems__(self, key, encoded=False):
         """Return the batch of `key`, an (epoch, indices) pair from EpochBatches; indices of a stream are SampleRefs.
 
-        With augmentation or mixing the batch also has (epoch, random_keys(indices)). Both are applied on the device, to
-        whole batches: see utils.training.batch_transform and data.loader.Loader.
+        If `encoded`, images and targets may be EncodedBatches, which `decode` decodes. With augmentation or mixing the
+        batch also has (epoch, random_keys(indices)). Both are applied on the device, to whole batches: see
+        utils.training.batch_transform and data.loader.Loader.
         """
         epoch, indices = key
         if hasattr(self.dataset, '__getitems__'):
             positions = indices if isinstance(indices, SampleRefs) else np.asarray(indices)
             return self._with_key(self.dataset.__getitems__(positions), key)
         if self.crops_while_decoding:
-            return self.collate_samples(self.load(key), key)
+            return self.collate_samples(self.load(key, encoded), key)
         state = torch.get_rng_state()  # in the main process, the generator belongs to the model
         keys = random_keys(indices).tolist()
         samples = [self._sample(epoch, *each) for each in zip(keys, indices.tolist(), strict=True)]
@@ -199,17 +206,51 @@ class Batches(Dataset):
         hashes = getattr(self.dataset, 'read_hashes', None)
         return None if hashes is None else hashes.take(samples)
 
-    def load(self, key):
-        """Return the samples (list) of `key` from a data set that crops while decoding; thread-safe."""
+    def load(self, key, encoded=False):
+        """Return the samples (list) of `key` from a data set that crops while decoding; thread-safe.
+
+        If `encoded`, images and target images are EncodedPictures where --device can decode them.
+        """
         epoch, indices = key
+        how = {'read': encode_picture} if encoded else {}
         parts = (
             [None] * len(indices) if self.augment is None else self.augment.random_crops(epoch, random_keys(indices))
         )
-        return [self.dataset.load(index, part) for index, part in zip(indices.tolist(), parts, strict=True)]
+        return [self.dataset.load(index, part, **how) for index, part in zip(indices.tolist(), parts, strict=True)]
 
     def collate_samples(self, samples, key):
         """Return samples, a list of (image, target), as the batch of `key`."""
-        return self._with_key(self.shared.collate(*zip(*samples, strict=True)), key)
+        images, targets = zip(*samples, strict=True)
+        if is_encoded(images) or is_encoded(targets):
+            self.shared.used = False
+            batch = tuple(
+                EncodedBatch(each, key) if is_encoded(each) else default_collate(each) for each in (images, targets)
+            )
+            return self._with_key(batch, key)
+        return self._with_key(self.shared.collate(images, targets), key)
+
+    def decode(self, batch, device):
+        """Return a batch whose EncodedBatches are decoded on `device` (torch.device): uint8 (B, C, H, W).
+
+        An image that the device does not decode is read again and decoded on the CPU.
+
+        Raises:
+            DanluError: an image is damaged, as `load`.
+        """
+        return tuple(
+            self._decode(each, number, device) if isinstance(each, EncodedBatch) else each
+            for number, each in enumerate(batch)
+        )
+
+    def _decode(self, encoded, number, device):
+        """Return the images (number 0) or targets (1) of an EncodedBatch as `decode`."""
+        pixels, refused = encoded.decode(device)
+        epoch, samples = encoded.key
+        for place in refused:
+            sample = samples[place : place + 1]
+            pixels[place] = self.load((epoch, sample))[0][number]
+            self.take_hashes(sample)  # known from the first reading
+        return pixels
 
     def _with_key(self, batch, key):
         return batch if self.augment is None and self.mixing is None else (*batch, (key[0], random_keys(key[1])))

@@ -276,12 +276,15 @@ class ListDataset(Dataset):
         """
         return self.load(index)
 
-    def load(self, index, part=None):
-        """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.random_crops."""
+    def load(self, index, part=None, **how):
+        """Return one sample as `__getitem__`; `part` is a random crop from data.augment.Augment.random_crops.
+
+        `how` may have `read`, a function that reads images as `read_picture`.
+        """
         try:
             if self.cache is not None:
                 return self.load_cached(index, part)
-            return self.read_image(index, part), self.read_target(index, part)
+            return self.read_image(index, part, **how), self.read_target(index, part, **how)
         except DanluError as error:
             where = with_location(self.listing.where(index), str(error))
             raise DanluError(f'{where}; mend or remove it') from None
@@ -320,14 +323,14 @@ class ListDataset(Dataset):
             return image, _with_path(path, read_reduced_mask, content, self.fit, self.coding), hashes
         return image, _with_path(path, read_reduced, content, self.channels, self.fit, self.bits), hashes
 
-    def read_image(self, index, part=None):
-        """Return a sample's image, uint8 (C, H, W)."""
+    def read_image(self, index, part=None, read=read_picture):
+        """Return a sample's image, uint8 (C, H, W); see `load`."""
         path, fit = self.listing.image_path(index), self.fit
         content = self.read_content(path, index, ReadHashes.PICTURE)
-        return _with_path(path, read_picture, content, self.channels, self.size, fit, part, self.bits)
+        return _with_path(path, read, content, self.channels, self.size, fit, part, self.bits)
 
-    def read_target(self, index, part=None):
-        """Return a sample's target; see `__getitem__`."""
+    def read_target(self, index, part=None, read=read_picture):
+        """Return a sample's target; see `__getitem__` and `load`."""
         if self.labels is not None:
             target = self.labels[index]
             if self.read_hashes is not None:
@@ -337,7 +340,7 @@ class ListDataset(Dataset):
         content = self.read_content(path, index, ReadHashes.TARGET)
         if self.target == 'mask':
             return _with_path(path, read_mask, content, self.size, part, self.fit, self.coding)
-        return _with_path(path, read_picture, content, self.channels, self.size, self.fit, part, self.bits)
+        return _with_path(path, read, content, self.channels, self.size, self.fit, part, self.bits)
 
     def read_content(self, path, index, part):
         """Return the content (bytes) of a file of a sample, and put its hash into `read_hashes`.

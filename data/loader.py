@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from data.lists.encoded import check_device_decoder
 from data.samplers import join_batches
 from utils.base.machine import cpu_cores
 from utils.provenance.contents import SampleHashes
@@ -41,7 +42,7 @@ class Loader:
     def __init__(self, dataset, batch_sampler, workers, seed):
         self.dataset, self.batch_sampler, self.num_workers, self.seed = dataset, batch_sampler, workers, seed
         self.multiprocessing_context = None  # start method of worker processes; None: the system's default
-        self.prepare = self.side_stream = self.processes = self.uses_threads = None
+        self.prepare = self.side_stream = self.decoding_stream = self.processes = self.uses_threads = None
         self.hashes_read, self.new_hashes = SampleHashes(), []
 
     def __len__(self):
@@ -64,9 +65,17 @@ class Loader:
         self.device, self.prepare = device, prepare
         if device.type == 'cuda':
             self.side_stream = torch.cuda.Stream(device)
+            self.decoding_stream = torch.cuda.Stream(device) if self.decodes_on_device else None
             hold = getattr(self.samples, 'move_if_fits', None)
             if self.num_workers == 0 and hold is not None:
                 hold(device, at_most=torch.cuda.mem_get_info(device)[0] // 4)
+        if self.decodes_on_device:
+            check_device_decoder(self.dataset.device_decoder, self._decoding_device)
+
+    @property
+    def decodes_on_device(self):
+        """Whether batches arrive encoded here, and the device decodes them (bool)."""
+        return self.prepare is not None and getattr(self.dataset, 'device_decoder', None) is not None
 
     @property
     def reads_all_at_start(self):
@@ -107,7 +116,7 @@ class Loader:
             batches = (
                 self._from_files() if self.dataset.crops_while_decoding else self._in_main_process(self.batch_sampler)
             )
-        for sizes, batch in batches:
+        for sizes, batch in self._decoded_ahead(batches) if self.decodes_on_device else batches:
             yield from self._transformed(sizes, batch)
 
     def is_padding(self, number):
@@ -127,14 +136,46 @@ class Loader:
         sampler.set_epoch(epoch, number - 1)
         key = next(iter(sampler))
         sampler.start = start
-        [batch] = self._transformed([len(key[1])], self.dataset.__getitems__(key))
+        [batch] = self._transformed([len(key[1])], self._decoded(self._make(key)))
         return batch, key[1]
+
+    def _make(self, key):
+        """Return the batch of `key`, of EncodedBatches if the device decodes them."""
+        return self.dataset.__getitems__(key, **({'encoded': True} if self.decodes_on_device else {}))
+
+    def _decoded_ahead(self, batches):
+        """Yield (sizes, batch) while a thread has the device decode the next batch."""
+        with ThreadPoolExecutor(1) as pool:
+            waiting = deque()
+            for sizes, batch in batches:
+                waiting.append((sizes, pool.submit(self._decoded, batch)))
+                if len(waiting) > 1:
+                    sizes, future = waiting.popleft()
+                    yield sizes, future.result()
+            for sizes, future in waiting:
+                yield sizes, future.result()
+
+    def _decoded(self, batch):
+        """Return a batch whose images are decoded, on the device where that decodes."""
+        if not self.decodes_on_device:
+            return batch
+        if self.decoding_stream is None:
+            return self.dataset.decode(batch, self._decoding_device)
+        # A stream of its own, as nvJPEG waits for all work of the stream that it is given.
+        with torch.cuda.stream(self.decoding_stream):
+            batch = self.dataset.decode(batch, self._decoding_device)
+        self.decoding_stream.synchronize()
+        return batch
+
+    @property
+    def _decoding_device(self):
+        return self.device if self.decoding_stream is None else self.decoding_stream.device  # with its number
 
     def _from_processes(self):
         if self.processes is None:
             pinned = self.side_stream is not None  # a thread copies whole tensors to pinned memory
             self.processes = DataLoader(
-                HashedBatches(self.dataset, whole=pinned),
+                HashedBatches(self.dataset, pinned, self.decodes_on_device),
                 batch_sampler=NumberedPasses(self.batch_sampler),
                 collate_fn=_no_collate,
                 num_workers=self.num_workers,
@@ -153,7 +194,7 @@ class Loader:
 
     def _in_main_process(self, keys):
         for key in keys:
-            batch = self.dataset.__getitems__(key)
+            batch = self._make(key)
             self._note_hashes(self.dataset.take_hashes(key[1]))
             yield [len(key[1])], batch
 
@@ -199,7 +240,9 @@ class Loader:
                             (key[0], key[1][start : start + IMAGES_PER_TASK])
                             for start in range(0, len(key[1]), IMAGES_PER_TASK)
                         ]
-                        waiting.append((key, [pool.submit(self.dataset.load, chunk) for chunk in chunks]))
+                        waiting.append(
+                            (key, [pool.submit(self.dataset.load, chunk, self.decodes_on_device) for chunk in chunks])
+                        )
                     if not waiting:
                         return
                     key, futures = waiting.popleft()
@@ -247,10 +290,11 @@ class HashedBatches(Dataset):
     Args:
         batches: data.data_entry.Batches.
         whole: whether tensors are sent (bool), instead of the result of SharedBuffers.send.
+        encoded: whether the process that trains decodes the images (bool).
     """
 
-    def __init__(self, batches, whole):
-        self.batches, self.whole = batches, whole
+    def __init__(self, batches, whole, encoded):
+        self.batches, self.whole, self.how = batches, whole, {'encoded': True} if encoded else {}
 
     def __getitems__(self, numbered):
         """Return the batch of a (pass, key), the hashes of the bytes that it was read from, and whether to receive it.
@@ -259,7 +303,7 @@ class HashedBatches(Dataset):
         """
         (pass_number, key), shared = numbered, self.batches.shared
         shared.used = False
-        batch = self.batches.__getitems__(key)
+        batch = self.batches.__getitems__(key, **self.how)
         in_buffers = shared.used and not self.whole
         sent = shared.send(batch, pass_number) if in_buffers else batch
         return sent, self.batches.take_hashes(key[1]), in_buffers

@@ -199,29 +199,30 @@ class Stream(IterableDataset):
         for place in islice(self.order(self.epoch), first, None, step):
             yield self.load(place)
 
-    def load(self, place, part=None):
+    def load(self, place, part=None, read=read_picture):
         """Return a sample: image uint8 (C, H, W), and a label (0-d int64) or a mask uint8 (H, W).
 
         Args:
             place: StreamSample.
             part: random crop, see data.augment.Augment.random_crops.
+            read: function that reads the image, as `read_picture`.
 
         Raises:
             DanluError: the sample is invalid; the message names shard and sample.
         """
         try:
-            return self.sample(place, part)
+            return self.sample(place, part, read)
         except DanluError as error:
             raise DanluError(f'{error}; mend or remove it') from None
 
-    def sample(self, place, part=None):
+    def sample(self, place, part=None, read=read_picture):
         """Return a sample, as `load`."""
         if place.fault is not None:
             raise DanluError(place.fault)
         shard = self.shards[place.shard]
         try:
             content = self.noted(place, ReadHashes.PICTURE, shard.picture(place.picture))
-            image = read_picture(content, self.channels, self.size, self.fit, part, self.bits, checked=False)
+            image = read(content, self.channels, self.size, self.fit, part, self.bits, checked=False)
             return image, self._mask(shard, place, content, part) if self.masks else self._label(shard, place)
         except DanluError as error:
             raise DanluError(f'{shard.where(place.name)}: {error}') from None

@@ -4,6 +4,7 @@
 - bit_depth: Conversion of 16-bit images to 8 bits
 - class_folder: Directories with one sub-directory per class
 - decoders: --decoder
+- encoded: Images that the device decodes, crops and resizes in batches
 - fast_list_parser: Fast parsing of list files in the plain format
 - file_stats: Size, time and identity of many files, without opening them
 - labels: Labels and class names in lists and tables

@@ -6,7 +6,8 @@ upright. simplejpeg also decodes JPEG files that Pillow has not opened, if they 
 decides whether the file is damaged. All decoders of JPEG use libjpeg-turbo with the same settings, so that their pixels
 are those of Pillow; data/lists/resizing.py resizes them.
 
-To add a decoder, write a class and a line in DECODERS under the name of its package, the fastest first.
+To add a decoder, write a class and a line in DECODERS under the name of its package, the fastest first. The name of a
+decoder that decodes batches on --device ends with `_gpu`; data/lists/encoded.py says which files it gets.
 """
 
 import functools
@@ -18,11 +19,13 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
+from utils.options.decoders import package_of
 
 DECODERS = {
     'simplejpeg': 'data.lists.decoders.SimpleJpeg',
     'torchcodec': 'data.lists.decoders.TorchCodec',
     'pillow': 'data.lists.decoders.Pillow',
+    'torchcodec_gpu': 'data.lists.decoders.TorchCodecGpu',
 }
 MODES = {'L', 'RGB'}  # of Pillow's images that decoders take
 # Metadata of a JPEG that Pillow applies: APP1 may hold an EXIF orientation, MPF says that there are several images.
@@ -101,6 +104,24 @@ class TorchCodec(Decoder):
             return None
 
 
+class TorchCodecGpu(TorchCodec):
+    """Batches of JPEG by torchcodec on --device: on a GPU by nvJPEG. Single images are decoded as by TorchCodec."""
+
+    def decode_batch(self, contents, channels, device):
+        """Return the pixels of files, a list of uint8 tensors (C, H, W) on `device`.
+
+        Args:
+            contents: of the files, a list of uint8 tensors (n,) on the CPU.
+            channels: 1 or 3.
+            device: torch.device.
+
+        Raises:
+            RuntimeError: a file of the batch is damaged or not supported; it does not say which.
+        """
+        mode, decoding = 'RGB' if channels > 1 else 'GRAY', device if device.type == 'cuda' else 'cpu'
+        return [pixels.to(device) for pixels in self.decode_jpeg(contents, mode=mode, device=decoding)]
+
+
 @functools.cache
 def select_decoder(name):
     """Return the decoder of DECODERS called `name`.
@@ -113,7 +134,7 @@ def select_decoder(name):
 
 def decoder_version(name):
     """Return the version (str) of a decoder's package."""
-    return importlib.metadata.version(name)
+    return importlib.metadata.version(package_of(name))
 
 
 def _imported(module):

@@ -16,8 +16,10 @@ def source_and_target_box(full, size, fit, part):
     if size is None:
         return (0, 0, *full), None
     if part is not None:
-        return part(full), (0, 0, *size)
-    return fit.source_box(full, size), fit.target_box(full, size)
+        box, place = part(full), (0, 0, *size)
+    else:
+        box, place = fit.source_box(full, size), fit.target_box(full, size)
+    return _whole_box(box, full) if fit.has_whole_boxes else box, place
 
 
 def sufficient_size(full, box, size):
@@ -66,7 +68,7 @@ def resize_reduced(pixels, size, fit, part):
 
     The crop is rounded to whole pixels, so that torch resizes it.
     """
-    box, place = _whole_boxes(pixels.shape[1:], size, fit, part)
+    box, place = source_and_target_box(tuple(pixels.shape[1:]), size, fit, part)
     found = resized_by_torch(pixels, tuple(pixels.shape[1:]), size, fit, box, place)
     if found is not None:
         return planar(found)
@@ -77,23 +79,22 @@ def resize_reduced(pixels, size, fit, part):
 
 def resize_reduced_labels(labels, size, fit, part):
     """Return a reduced mask, uint8 (H, W), cropped and resized as `resize_reduced`, by nearest neighbour."""
-    box, place = _whole_boxes(labels.shape, size, fit, part)
+    box, place = source_and_target_box(tuple(labels.shape), size, fit, part)
     picture = resized(Image.fromarray(labels.numpy()), place[2:], Image.NEAREST, box, tuple(labels.shape))
     return torch.from_numpy(labels_with_margins(np.array(picture), size, place, fit.label))
 
 
-def _whole_boxes(full, size, fit, part):
-    """Return what `source_and_target_box` does, with the first box rounded to whole pixels within the image."""
-    box, place = source_and_target_box(tuple(full), size, fit, part)
+def _whole_box(box, full):
+    """Return a box (top, left, height, width) rounded to whole pixels within an image of size `full`."""
     sides = [max(1, round(side)) for side in box[2:]]
-    return (*(min(round(at), most - side) for at, side, most in zip(box, sides, full, strict=False)), *sides), place
+    return *(min(round(at), most - side) for at, side, most in zip(box, sides, full, strict=False)), *sides
 
 
 def resized_by_torch(pixels, full, size, fit, box, place):
     """Return decoded pixels, uint8 tensor (C, H, W), as `read_picture` does, or None where Pillow has to resize them.
 
     Args:
-        pixels: of an image of the size `full`, or of that image at 1/2, 1/4 or 1/8.
+        pixels: of an image of the size `full`, or of that image at 1/2, 1/4 or 1/8; on any device.
         box, place: from `source_and_target_box`.
     """
     if size is None or (tuple(pixels.shape[1:]) == tuple(size) == full and tuple(box) == (0, 0, *full)):
@@ -101,7 +102,7 @@ def resized_by_torch(pixels, full, size, fit, box, place):
     resized = resize_box(pixels, box, place[2:], fit.interpolation) if tuple(pixels.shape[1:]) == full else None
     if resized is None or place[2:] == tuple(size):
         return resized
-    levels = torch.tensor(fit.levels[: len(pixels)], dtype=torch.uint8)
+    levels = torch.tensor(fit.levels[: len(pixels)], dtype=torch.uint8, device=pixels.device)
     filled = levels[:, None, None].repeat(1, *size)
     filled[:, place[0] : place[0] + place[2], place[1] : place[1] + place[3]] = resized
     return filled
@@ -127,11 +128,22 @@ def resize_box(pixels, box, size, interpolation):
         return part
     if interpolation not in TORCH_INTERPOLATIONS:
         return None
+    if not pixels.is_cpu:
+        return resize_in_float(part, size, interpolation)
     # Decoded channels are interleaved. With the strides of channels_last, which `unsqueeze` alone does not give, torch
     # does not separate them: `planar` takes less time.
-    batch = part.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2)
+    return _interpolate(part.permute(1, 2, 0).unsqueeze(0).permute(0, 3, 1, 2), size, interpolation).squeeze(0)
+
+
+def resize_in_float(pixels, size, interpolation):
+    """Return pixels, uint8 tensor (C, H, W), resized as by `resize_box`, on devices whose kernels take only floats."""
+    resized = _interpolate(pixels.float().unsqueeze(0), size, interpolation).squeeze(0)
+    return resized.clamp_(0, 255).round_().to(torch.uint8)
+
+
+def _interpolate(batch, size, interpolation):
     options = {'mode': interpolation, 'antialias': True, 'align_corners': False}
-    return torch.nn.functional.interpolate(batch, tuple(size), **options).squeeze(0)
+    return torch.nn.functional.interpolate(batch, tuple(size), **options)
 
 
 def planar(pixels):

@@ -29,6 +29,7 @@ TOTAL_SECONDS = 480
 # Files with tests that are marked `gpu`; collecting all tests would take a minute.
 GPU_TESTS = 'tests/train/test_train_gpu.py tests/model/test_model_entry.py tests/data/test_data_mixing.py'
 GPU_TESTS += ' tests/utils/training/test_profiler.py tests/utils/training/test_nonfinite_policy.py'
+GPU_TESTS += ' tests/data/lists/test_encoded.py'
 # CIFAR-10 by general options: ResNet-18 of torchvision at 96x96, whose stem halves the image twice.
 CIFAR = '--data_type cifar10 --model_type torchvision:resnet18 --image_size 96 --augment standard --epochs 30'
 CIFAR += ' --batch_size 512 --optimizer sgd --lr 0.4 --nesterov --weight_decay 0.0005 --schedule onecycle'

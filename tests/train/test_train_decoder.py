@@ -34,6 +34,19 @@ def test_a_test_decodes_as_its_run_did_and_says_so_otherwise(train_here, eval_he
     assert 'decoder: pillow, where the run used simplejpeg: resized images differ by less than 0.1' in said
 
 
+def test_a_run_that_decodes_on_the_device_is_recorded_and_tested_alike(train_here, eval_here, photos, tmp_path):
+    pytest.importorskip('torchcodec', exc_type=(ImportError, RuntimeError))
+    words = ['--augment', 'standard', '--decoder', 'torchcodec_gpu', '--checkpoints_dir', tmp_path]
+    run = train_here(*photos, *words, '--epochs', 1)
+    assert '--decoder=torchcodec_gpu' in (run.directory / 'args.txt').read_text()
+    best = run.directory / 'best.pth'
+    test = eval_here('--load_model_path', best)
+    assert '--decoder=torchcodec_gpu' in (test.directory / 'args.txt').read_text()
+    assert float(test.values['loss']) == torch.load(best, weights_only=True)['metrics']['val/loss']
+    said = eval_here('--load_model_path', best, '--decoder', 'torchcodec').stdout
+    assert 'decoder: torchcodec, where the run used torchcodec_gpu: one of them rounds crops to whole pixels' in said
+
+
 def test_an_older_checkpoint_is_tested_with_pillow(train_here, eval_here, photos, tmp_path):
     run = train_here(*photos, '--epochs', 1, '--decoder', 'pillow', '--checkpoints_dir', tmp_path)
     checkpoint = torch.load(run.directory / 'best.pth', weights_only=True)

@@ -9,6 +9,7 @@ PICTURE_DATA = ('list', 'mem_list', 'pairs', 'folder', 'stream')  # kinds of dat
 CACHED_FILES = ('list', 'pairs', 'folder')  # whose --cache_dir keeps reduced images
 MAX_LEVEL = 255  # of a uint8 channel
 PILLOW = 'pillow'  # the decoder that reads all files; the others leave unusual files to it
+ON_DEVICE = '_gpu'  # ending of the decoders that decode batches on --device
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'lanczos')  # of Pillow
 MAX_NUMBERS_SHOWN = 8  # in a line of the log
 
@@ -33,6 +34,11 @@ def fit_before(record):
     return 'stretch' if task is not None and task.by_pixel else 'crop'
 
 
+def decodes_on_device(decoder):
+    """Return whether a decoder (str, or None) decodes batches on --device (bool)."""
+    return decoder is not None and decoder.endswith(ON_DEVICE)
+
+
 class Fit(NamedTuple):
     """How image files are decoded, and images and masks brought to a size."""
 
@@ -43,6 +49,11 @@ class Fit(NamedTuple):
     share: float = 1.0  # side of the crop, as a fraction of the largest possible crop
     decoder: str = PILLOW  # key of DECODERS in data/lists/decoders.py
     short: int | None = None  # pixels; images are first reduced to this shorter side, see --cache_size
+
+    @property
+    def has_whole_boxes(self):
+        """Whether crops are rounded to whole pixels (bool), so that torch resizes them."""
+        return self.short is not None or decodes_on_device(self.decoder)
 
     @classmethod
     def of(cls, args):

@@ -82,16 +82,18 @@ def read_input(options, scratch, say):
             loading = {**common, 'threads': 1, 'workers': cores}
             tasks = [Task('decoder', style, **loading) for style in ('processes', 'threads')]
             tasks += [Task('danlu', '', workers=None, **common), Task('danlu', 'threads', threads=1, **common)]
-            tasks += [Task('danlu', style, workers=None, **common) for style in styles_of(work)]
+            styles = styles_of(work, options.device)
+            tasks += [Task('danlu', style, workers=None, **common) for style in styles]
             tasks += [Task(peer, '', extras=False, **loading) for peer in peers if peer != 'timm' or work == 'photos']
             heading = f'{title}, {samples:,} per epoch, batches of {batch_size}'
             sections[heading] = run(heading, tasks, options.rounds, options, scratch, say, limit='decoder')
     return finish(sections, 'share of the speed of Pillow decoding alone (whiskers: rounds)', limit='decoder')
 
 
-def styles_of(work):
+def styles_of(work, device):
     """Return the styles of Danlu that work on input measures besides (list of str): decoders and the cache."""
     decoders = ['pillow', *(['torchcodec'] if find_spec('torchcodec') else [])]
+    decoders += ['torchcodec_gpu'] if 'torchcodec' in decoders and device != 'cpu' else []
     return {'photos': [*decoders, 'cache'], 'masks': ['cache'], 'tiny': ['pillow']}[work]
 
 

@@ -11,9 +11,9 @@ from data.lists.decoders import DECODERS, select_decoder
 from data.lists.pictures import read_picture
 from data.lists.resizing import planar, resize_box
 from utils.base.errors import DanluError
-from utils.options.fit import PILLOW, Fit
+from utils.options.fit import PILLOW, Fit, decodes_on_device
 
-OTHERS = [name for name in DECODERS if name != PILLOW]
+OTHERS = [name for name in DECODERS if name != PILLOW and not decodes_on_device(name)]
 ORIENTATION = 0x0112
 
 

@@ -29,6 +29,26 @@ def test_the_fastest_that_is_installed_is_chosen(installed, words):
         assert chosen(*words) == (*names, 'pillow')[0]
 
 
+@pytest.mark.parametrize(
+    ('words', 'fault'),
+    [
+        (('--data_type', 'mem_list'), 'mem_list keeps decoded images'),
+        (('--cache_dir', 'cache', '--cache_size', '64'), '--cache_dir keeps decoded images'),
+    ],
+)
+def test_images_that_are_decoded_once_are_not_decoded_on_the_device(installed, capsys, words, fault):
+    installed('torchcodec')
+    assert chosen('--decoder', 'torchcodec_gpu') == 'torchcodec_gpu'
+    with pytest.raises(SystemExit):
+        chosen('--decoder', 'torchcodec_gpu', *words)
+    assert f'argument --decoder: {fault}' in (said := capsys.readouterr().err)
+    assert 'give --decoder torchcodec' in said
+    installed()
+    with pytest.raises(SystemExit):
+        chosen('--decoder', 'torchcodec_gpu')
+    assert 'torchcodec is not installed: pip install torchcodec, or give' in capsys.readouterr().err
+
+
 def test_a_choice_stays(installed):
     installed('simplejpeg', 'torchcodec')
     for name in ('pillow', 'torchcodec', 'simplejpeg'):

@@ -26,6 +26,7 @@ STYLES = {
     'fast': '--fast',
     'pillow': '--decoder pillow',
     'torchcodec': '--decoder torchcodec',
+    'torchcodec_gpu': '--decoder torchcodec_gpu',
     'cache': '--cache_dir {scratch}/cache --cache_size {short}',
 }
 
