@@ -26,6 +26,8 @@ FAILED, KILLED, FINISHED = 'FAILED', 'KILLED', 'FINISHED'
 MAX_PARAMETER_CHARS = 500  # of an option in MLflow
 MAX_PARAMETERS = 100  # in one request to MLflow
 ENTRY_CHARS = 21  # as SwanLab's own ids
+INIT_TIMEOUT = 'WANDB_INIT_TIMEOUT'  # environment variable, seconds
+INIT_TIMEOUT_SECONDS = 15  # instead of the 90 of wandb: without a network, the run is to end soon
 
 
 class Tracker(Hook):
@@ -37,7 +39,10 @@ class Tracker(Hook):
     Attributes:
         arguments: values of --track_args (dict).
         entry: id of the run's entry in the tracker (str), or None before the start.
+        hint: what to do if the entry cannot be opened (str), or ''.
     """
+
+    hint = ''
 
     def __init__(self, args):
         self.args, self.arguments = args, keyword_values(args.track_args or ())
@@ -64,7 +69,7 @@ class Tracker(Hook):
             self.start({name: plain(value) for name, value in main_options(self.args).items()})
         except Exception as error:  # any: the trackers have exceptions of their own
             self.is_on = False
-            raise DanluError(f'--track {self.args.track}: {first_line(error)}') from error
+            raise DanluError(f'--track {self.args.track}: {first_line(error)}{self.hint}') from error
 
     def after_epoch(self, trainer, row):
         """Send the values of the epoch."""
@@ -165,7 +170,7 @@ class MlflowTracker(Tracker):
 class WandbTracker(Tracker):
     """Sends a run to Weights & Biases: https://docs.wandb.ai/ref/python/. --track_args mode=offline keeps it here."""
 
-    package = 'wandb'
+    package, hint = 'wandb', '; --track_args mode=offline keeps the run on this machine'
 
     def start(self, options):
         """Open the entry with the options as its config."""
@@ -177,7 +182,8 @@ class WandbTracker(Tracker):
 
     def place(self):
         """Return the arguments of init (dict) for the entry and its local files."""
-        return {'id': self.entry, 'resume': 'allow', 'dir': str(self.args.model_dir)}
+        settings = {} if INIT_TIMEOUT in os.environ else {'init_timeout': INIT_TIMEOUT_SECONDS}
+        return {'id': self.entry, 'resume': 'allow', 'dir': str(self.args.model_dir), 'settings': settings}
 
     def log(self, values, step):
         """Send numbers."""
@@ -213,7 +219,7 @@ class SwanlabTracker(WandbTracker):
 class TrackioTracker(WandbTracker):
     """Sends a run to Trackio, which keeps it on this machine: https://huggingface.co/docs/trackio."""
 
-    package = 'trackio'
+    package, hint = 'trackio', ''
 
     def place(self):
         """Return the arguments of init (dict); a resumed run is found by its name."""

@@ -1,5 +1,8 @@
 """--track: what trackers get of a run, and what a run does without them."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 import train
@@ -93,6 +96,24 @@ def test_a_tracker_that_does_not_start_ends_the_run_before_the_first_step(sent, 
     with pytest.raises(Exception, match='--track mlflow: division by zero'):
         train_here(*SHORT, '--track', 'mlflow', '--checkpoints_dir', tmp_path)
     assert sent == []  # there is no entry to end
+
+
+def test_wandb_waits_seconds_for_a_network_and_the_error_says_what_to_do(train_here, monkeypatch, tmp_path):
+    given = []
+
+    def fail(**arguments):
+        given.append(arguments)
+        raise TimeoutError('deadline exceeded\nand more')
+
+    monkeypatch.setitem(sys.modules, 'wandb', SimpleNamespace(init=fail))
+    monkeypatch.setattr(checks, 'find_spec', lambda name: True)
+    monkeypatch.delenv('WANDB_INIT_TIMEOUT', raising=False)
+    said = '--track wandb: deadline exceeded; --track_args mode=offline keeps the run on this machine'
+    for settings in ({'init_timeout': 15}, {}):  # then by the user's environment
+        with pytest.raises(Exception, match=said):
+            train_here(*SHORT, '--track', 'wandb', '--checkpoints_dir', tmp_path)
+        assert given.pop()['settings'] == settings
+        monkeypatch.setenv('WANDB_INIT_TIMEOUT', '200')
 
 
 @pytest.mark.parametrize(('error', 'status'), [(ValueError('x'), FAILED), (KeyboardInterrupt(), KILLED)])
