@@ -6,11 +6,13 @@
     python eval.py --load_model_path checkpoints/lenet_exp/best.pth --predict photos/
 
 Model, data, task, size and normalisation come from the checkpoint; what the command line gives wins and is reported.
-result.txt, predictions.csv, the confusion matrix and the pictures go to <checkpoint>/val_<list>_<save_prefix>/.
+result.txt, predictions.csv, the confusion matrix and the images go to <checkpoint>/val_<list>_<save_prefix>/.
 Predictions of images without targets (utils/evaluation/unlabelled.py) go to <checkpoint>/predict_<name>_<save_prefix>/.
+The exit status is 0; 1 if --predict could not read some of the files, or the machine failed; 2 for a usage error.
 """
 
 import shlex
+import sys
 from contextlib import contextmanager
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -227,7 +229,7 @@ class Evaluator(TestSet, Engine):
             self.viz_per_batch(start, images, predictions, targets)
 
     def viz_per_batch(self, start, images, predictions, targets):
-        """Save a picture of every viz_freq-th sample of a batch whose first sample is number `start` of the set."""
+        """Save an image of every viz_freq-th sample of a batch whose first sample is number `start` of the set."""
         chosen = [i for i in range(len(images)) if (start + i) % self.args.viz_freq == 0]
         if not chosen:
             return
@@ -261,11 +263,15 @@ class Evaluator(TestSet, Engine):
 
 
 def main(argv=None):
-    """Test by the command line, or `argv`: list of str, or what options.parse_test_command returned."""
+    """Test or predict by the command line, or `argv`: list of str, or what options.parse_test_command returned.
+
+    Returns:
+        the exit status (int): 1 if --predict could not read some of the samples, else 0.
+    """
     if rank_env.rank_info().count > 1:
         raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
-    run(argv if isinstance(argv, Options) else parse_test_command(argv), Evaluator)
+    return run(argv if isinstance(argv, Options) else parse_test_command(argv), Evaluator)
 
 
 if __name__ == '__main__':
-    run_main(lambda: main(command_line), 'eval.py')
+    sys.exit(run_main(lambda: main(command_line), 'eval.py'))

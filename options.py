@@ -582,7 +582,7 @@ def add_test_args(parser):
                        brief='write report.html, with intervals, confusion matrix and worst samples',
                        help='write report.html: metrics with confidence intervals, the best and worst samples, the '
                             'confusion matrix; with --predict, which writes it by default, a gallery')
-    group.add_argument('--save_viz', action=Flag, brief='save a picture of each sample with target and prediction',
+    group.add_argument('--save_viz', action=Flag, brief='save an image of each sample with target and prediction',
                        help='write an image of every viz_freq-th sample to result_dir/viz')
     group.add_argument('--viz_freq', default=1, type=number(int, low=1), needs=option('save_viz'),
                        help='--save_viz: number of samples from one saved image to the next')

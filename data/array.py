@@ -8,6 +8,7 @@ from data.lists.list_file import ErrorCollector
 from data.lists.table import feature_names, read_table
 from data.tensor_dataset import InMemory, with_channels, with_size
 from utils.base.errors import DanluError
+from utils.base.text_table import count_text
 from utils.tasks.tasks import task_of
 
 
@@ -100,11 +101,13 @@ def _raw_tensors(table):
 def _refuse_other_columns(args, table, split):
     """Raise DanluError if the features or targets of a file differ from those of the training data."""
     if table.pictures != bool(args.image_size):
-        kinds = ('features', 'pictures')
+        kinds = ('features', 'images')
         raise DanluError(f'{table.source} holds {kinds[table.pictures]}, the training data {kinds[not table.pictures]}')
     found = table.features.shape[1]
     if not table.pictures and found != args.channels:
-        raise DanluError(f'{table.source} has {found} features, the training data {args.channels} (--channels)')
+        raise DanluError(
+            f'{table.source} has {count_text(found, "feature")}, the training data {args.channels} (--channels)'
+        )
     if args.num_targets is not None and table.targets.shape[1] != args.num_targets:
         raise DanluError(
             f'{table.source} has {table.targets.shape[1]} targets per sample instead of {args.num_targets} '

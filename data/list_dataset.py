@@ -287,7 +287,7 @@ class ListDataset(Dataset):
             return self.read_image(index, part, **how), self.read_target(index, part, **how)
         except DanluError as error:
             where = with_location(self.listing.where(index), str(error))
-            raise DanluError(f'{where}; mend or remove it') from None
+            raise DanluError(f'{where}; fix or remove it') from None
 
     def load_cached(self, index, part):
         """Return one sample as `load`, from the cache, to which it is added if it is not there."""
@@ -399,7 +399,7 @@ def _check_same_size(what, picture, size, orientation):
     (rows, columns), (height, width), why = size, picture.size, ''
     if alone and picture.orientation in SIDE_SWAPPING_ORIENTATIONS and tuple(size[::-1]) == tuple(picture.size):
         why = (
-            f'; the EXIF orientation {picture.orientation} of the picture turns it, and the {what} has none: save both '
+            f'; the EXIF orientation {picture.orientation} of the image turns it, and the {what} has none: save both '
             'upright'
         )
     raise DanluError(f'the {what} is {columns}x{rows}, its image {width}x{height} (width x height){why}')

@@ -109,7 +109,7 @@ class Stream(IterableDataset):
             self.labels_in_masks = self.count_labels()
         if self.bits not in (None, MAX_BITS):
             how = f'values 0..{2**self.bits - 1} become 0..255 (--bits {self.bits})'
-            self.notes.append(f'{self.path}: of pictures of 16 bits {how}')
+            self.notes.append(f'{self.path}: of images of 16 bits {how}')
 
     def check(self):
         """Open every shard and decode its first sample, on all cores; return the number of empty shards (int)."""
@@ -213,7 +213,7 @@ class Stream(IterableDataset):
         try:
             return self.sample(place, part, read)
         except DanluError as error:
-            raise DanluError(f'{error}; mend or remove it') from None
+            raise DanluError(f'{error}; fix or remove it') from None
 
     def sample(self, place, part=None, read=read_picture):
         """Return a sample, as `load`."""

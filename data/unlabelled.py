@@ -167,7 +167,7 @@ class UnlabelledRows:
     """
 
     def __init__(self, args):
-        self.args, self.words, self.notes = args, args.predict, []
+        self.args, self.words, self.notes, self.lists = args, args.predict, [], []
         wrong = [word for word in self.words if not word.lower().endswith((NPZ, *TABLE_EXTENSIONS))]
         if wrong:
             raise DanluError(

@@ -12,6 +12,7 @@ from utils.base.errors import DanluError
 from utils.base.machine import memory
 from utils.base.registry import read_registry
 from utils.base.seeding import get_rng_state, set_rng_state
+from utils.base.text_table import size_text
 from utils.options.arguments import shorten_text
 from utils.options.model_source import SOURCE
 
@@ -43,11 +44,11 @@ def refuse_too_large(build, args, outputs):
     counted = 'more layers or parameters than can be trained' if parameters is None else f'{parameters:,} parameters'
     needed = ''
     if parameters is not None:
-        with_state = f'; {size * copies / 2**30:,.1f} GiB with gradients and optimizer' * (copies > 1)
-        needed = f' ({size / 2**30:,.1f} GiB{with_state})'
+        with_state = f'; {size_text(size * copies)} with gradients and optimizer' * (copies > 1)
+        needed = f' ({size_text(size)}{with_state})'
     raise DanluError(
         f'{size_options_text(args)}: model {args.model_type!r} would have {counted}{needed}, and this machine has '
-        f'{memory() / 2**30:,.1f} GiB of memory; make it smaller'
+        f'{size_text(memory())} of memory; make it smaller'
     )
 
 

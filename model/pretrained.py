@@ -10,6 +10,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.regular_files import regular
+from utils.base.text_table import size_text
 
 
 @contextlib.contextmanager
@@ -28,10 +29,12 @@ def downloading(weights):
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         path = Path(torch.hub.get_dir(), 'checkpoints', Path(weights.url).name)
         reason = str(error).strip().split('\n', maxsplit=1)[0] or type(error).__name__
-        todo = f'delete the damaged {path}, or replace it by' if path.exists() else f'put at {path} a copy of'
+        size, todo = weights_size_text(weights), f'delete it to download it again from {weights.url}'
+        if path.exists():
+            raise DanluError(f'--pretrained: cannot read {path} ({size}): {reason}; {todo}') from error
         raise DanluError(
-            f'cannot load pretrained weights {path.name} ({size_text(weights)}; {reason}): {todo} {weights.url}; or '
-            'put it into a directory and give --pretrained_dir DIR, or leave out --pretrained'
+            f'--pretrained: cannot download {weights.url} ({size}): {reason}; download the file elsewhere and put it '
+            f'into {path.parent}, or into any directory and add --pretrained_dir DIR; or leave out --pretrained'
         ) from error
 
 
@@ -68,22 +71,22 @@ def _read_torchvision(directory, weights):
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise DanluError(
-            f'--pretrained_dir: {directory} has no file {name} ({size_text(weights)}); put there a copy of '
+            f'--pretrained_dir: {directory} has no file {name} ({weights_size_text(weights)}); put there a copy of '
             f'{weights.url}'
         )
     beginning = re.search(r'-([0-9a-f]{8,})\.\w+$', name)
     if beginning and not file_hash(path).startswith(beginning[1]):
         raise DanluError(
             f'--pretrained_dir: {path} is not the whole file: its SHA-256 does not begin with {beginning[1]}; it has '
-            f'{path.stat().st_size / 2**20:.1f} MiB of {size_text(weights)}; copy it again from {weights.url}'
+            f'{size_text(path.stat().st_size)} of {weights_size_text(weights)}; copy it again from {weights.url}'
         )
     return load_checkpoint(path)
 
 
-def size_text(weights):
-    """Return the size of a file of torchvision weights (str), as torchvision states it."""
+def weights_size_text(weights):
+    """Return the size of a file of torchvision weights (str); torchvision states it in MiB."""
     size = weights.meta.get('_file_size')
-    return 'size not known' if size is None else f'{size:.1f} MiB'
+    return 'size not known' if size is None else size_text(size * 2**20)
 
 
 def timm_weights_option(directory, name):
@@ -138,4 +141,4 @@ def timm_size_text(timm, name):
     """Return the size of the weights of a model of timm (str), from its number of parameters in float32."""
     with torch.device('meta'):
         weights = timm.create_model(name).state_dict()
-    return f'about {sum(value.nbytes for value in weights.values()) / 2**20:.1f} MiB'
+    return f'about {size_text(sum(value.nbytes for value in weights.values()))}'

@@ -32,19 +32,21 @@ from utils.training.error_hints import explain_machine_errors
 
 
 def run(given, evaluator):
-    """Do what the command line says.
+    """Do what the command line says; return the exit status (int): 1 if --predict could not read some samples, else 0.
 
     Args:
         given: Options of the command line, from options.parse_test_command.
         evaluator: function(args, checkpoint) -> eval.Evaluator.
     """
     parts = [with_unpacked(part) for part in single_checkpoints(given)]
+    if predicts(given):
+        others = partial(predict_unlabelled, others=parts[1:]) if len(parts) > 1 else None
+        return run_command(as_ensemble(parts) if others else parts[0], evaluator, others)
     if len(parts) == 1:
         run_command(parts[0], evaluator)
-    elif predicts(given):
-        run_command(as_ensemble(parts), evaluator, partial(predict_unlabelled, others=parts[1:]))
     else:
         test_several(parts, given.ensemble, evaluator)
+    return 0
 
 
 def run_command(given, evaluator, work=None):
@@ -66,7 +68,7 @@ def run_command(given, evaluator, work=None):
     args.code = 'now'
     try:
         for line in overrides(test_parser(), args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
-            print(f'instead of what the checkpoint says, {line}')
+            print(f'option changed since training: {line}')
         with explain_machine_errors(args):
             if work is not None or predicts(args):
                 return (work or predict_unlabelled)(args, checkpoint)
@@ -85,7 +87,9 @@ def run_command(given, evaluator, work=None):
 
 
 def predict_unlabelled(args, checkpoint, others=()):
-    """Predict what --predict names, write the predictions into args.result_dir, and return their number (int).
+    """Predict what --predict names, write the predictions into args.result_dir, and return the exit status (int).
+
+    The status is 0, or 1 if samples could not be read and have no prediction.
 
     Args:
         args, checkpoint: options, and what utils.runs.checkpoint.load_checkpoint returned.
@@ -99,7 +103,9 @@ def predict_unlabelled(args, checkpoint, others=()):
         be_deterministic()
     predictor = ensemble_of(args, checkpoint, others, print) if others else Predictor(args, checkpoint, say=print)
     predictor.bind_transforms(loader)
-    return UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None).run()
+    work = UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None)
+    work.run()
+    return int(work.damaged_count > 0)
 
 
 def check_ensemble(parts):

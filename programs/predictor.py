@@ -20,7 +20,7 @@ from utils.training.network_device import data_device
 
 
 class Predictor(Engine):
-    """A trained network for pictures that belong to no data set: `load_predictor(path).predict(pictures)`.
+    """A trained network for images that belong to no data set: `load_predictor(path).predict(images)`.
 
     Args:
         args: options, from options.test_args.

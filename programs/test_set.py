@@ -22,7 +22,7 @@ from utils.options.decoders import notes_of_decoder
 from utils.options.prediction_hint import hint_to_predict
 from utils.provenance.checkpoint_check import record_of
 from utils.provenance.contents import CONTENTS
-from utils.provenance.environment import git_state
+from utils.provenance.environment import git_facts
 from utils.tasks.target_scale import complete_target_scale
 from utils.tasks.tasks import has_pictures
 from utils.training.ready_parts import check_model
@@ -62,7 +62,7 @@ class TestSet:
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.list_name = self.data_name or name_of(args, 'val')
         if args.save_viz and not has_pictures(args):
-            raise DanluError('--save_viz: the samples are not pictures but features or the like; leave it out')
+            raise DanluError('--save_viz: the samples are not images but features or the like; leave it out')
         if args.save_outputs:
             check_outputs(args)
 
@@ -72,7 +72,7 @@ class TestSet:
         self.recorded_data, self.contents = record, TestContents()
         self.epoch, self.trained = checkpoint.get('epoch', 'not known'), recorded_args(checkpoint) or {}
         self.data, self.trained_on = data_fingerprint(self.loader, name_of(args, 'val')), record.get('train') or {}
-        self.git = git_state() or {'commit': None, 'changed': []}
+        self.git = git_facts()
         self.shared = shared_with_training(record, self.trained, args, self.loader, self.data)
         return [
             *notes_of(self.loader),

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test a run of train_camvid.sh on its validation list, with a picture of every tenth frame.
+# Test a run of train_camvid.sh on its validation list, with an image of every tenth frame.
 #
 #     scripts/eval_camvid.sh RUN [options of eval.py]      for example checkpoints/unet_camvid
 #

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test a run of train_digits.sh on the 1,000 test digits, with a picture of every hundredth digit.
+# Test a run of train_digits.sh on the 1,000 test digits, with an image of every hundredth digit.
 #
 #     scripts/eval_digits.sh [RUN [options of eval.py]]        default RUN: checkpoints/lenet_digits
 RUN=${1:-checkpoints/lenet_digits} # absolute, or relative to the project root

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser
 from utils.base.errors import DanluError, run_main
+from utils.base.text_table import count_text
 from utils.options.arguments import number
 from utils.options.checks import PICTURE_DATA, checked
 from utils.options.given_parts import refuse_recorded
@@ -147,7 +148,7 @@ def length_of(loader):
 def size_of(args):
     """Return the size of a sample as text."""
     if not args.image_size:
-        return f'{args.channels} features'
+        return count_text(args.channels, 'feature')
     fit = f', --fit {args.fit}' if args.data_type in PICTURE_DATA else ''
     return f'{args.image_size[1]}x{args.image_size[0]}, {"grey" if args.channels == 1 else "RGB"}{fit}'
 

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from utils.base.errors import DanluError, output_status, run_main
 from utils.base.terminal import is_watched
+from utils.base.text_table import count_text
 from utils.options.arguments import Parser, existing_path, number
 from utils.options.checks import SHARD_ENDINGS, expand
 from utils.options.palette import fitted, names_in, not_classes
@@ -122,7 +123,7 @@ def report(args, targets, summary):
     if summary.faults:
         yield f'unreadable: {len(summary.faults):,}'
         yield from (f'  {fault}' for fault in summary.faults)
-    yield f'{args.path}: {len(summary):,} images'
+    yield f'{args.path}: {count_text(len(summary), "image")}'
     if not len(summary):
         return
     smallest, median, largest = (f'{width}x{height}' for height, width in summary.min_median_max_sizes())

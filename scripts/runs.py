@@ -1,18 +1,21 @@
 #!/usr/bin/env python
 """List, compare and manage runs.
 
-    python scripts/runs.py list                          # all runs, the newest first
-    python scripts/runs.py find-value 0.7431             # the run or test that gave this value
-    python scripts/runs.py diff lenet_exp lenet_exp_2    # differences in options, code, data and results
-    python scripts/runs.py list --help
+    python scripts/runs.py list                        # all runs, the newest first
+    python scripts/runs.py find-value 0.7431           # which run gave this value
+    python scripts/runs.py diff lenet_exp lenet_exp_2  # options, code, results ...
+    python scripts/runs.py list --help                 # the options of a command
 
-A run is given by the name of its directory, an unambiguous beginning of the name, or a path to or into the directory.
+A run is given by the name of its directory, by an unambiguous beginning of the
+name, or by a path to or into the directory.
 """
 
 import argparse
 import ast
 import importlib
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project root
@@ -56,11 +59,13 @@ class Parser(argparse.ArgumentParser):
 
 def usage():
     """Return the text of --help (str), with the first docstring line of each command's module; imports none of them."""
-    lines, width = [__doc__.strip(), '', 'commands:'], max(map(len, COMMANDS))
+    lines, indent = [__doc__.strip(), '', 'commands:'], max(map(len, COMMANDS)) + 4
     for name, module in COMMANDS.items():
         path = PROJECT.joinpath(*module.split('.')).with_suffix('.py')
-        text = ast.get_docstring(ast.parse(read_regular_text(path))) or ''
-        lines.append(f'  {name:{width}}  {text.splitlines()[0]}' if text else f'  {name}')
+        text = (ast.get_docstring(ast.parse(read_regular_text(path))) or name).splitlines()[0]
+        text = text.partition(': runs.py')[0].rstrip('.')
+        columns = shutil.get_terminal_size().columns
+        lines += textwrap.wrap(f'  {name:{indent - 2}}{text}', columns, subsequent_indent=' ' * indent)
     return '\n'.join(lines)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from utils.base.errors import DanluError, output_status, run_main
+from utils.base.text_table import count_text
 from utils.options.arguments import Flag, Parser, directory_path, existing_path, number
 
 DEFAULT_SHARE = 0.15
@@ -156,9 +157,10 @@ def parts_of(args, groups, classes, class_names):
         names = [*(f'fold_{fold + 1}' for fold in range(args.folds)), *names[1:]]
     if empty := [name for name in names if not (found == name).any()]:
         sizes = np.bincount(groups)
+        units = count_text(np.count_nonzero(sizes), 'group')
         raise DanluError(
-            f'{empty[0]} would be empty: {len(found):,} samples in {np.count_nonzero(sizes):,} groups that stay '
-            f'together, the largest of {sizes.max():,} samples'
+            f'{empty[0]} would be empty: {count_text(len(found), "sample")} in {units} that must stay together, the '
+            f'largest of {count_text(sizes.max(), "sample")}'
         )
     return found.tolist()
 

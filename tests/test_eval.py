@@ -236,7 +236,7 @@ def test_a_test_prints_its_numbers_and_where_they_are(digits_run, digits_test):
     names = ['acc', 'acc_top5', 'f1_macro', 'precision_macro', 'recall_macro', 'loss']  # what counts first
     assert [line.split() for line in lines[-7:-1]] == [[f'{n}:', f'{float(digits_test.values[n]):#.4g}'] for n in names]
     assert lines[-1] == f'results: {digits_test.directory}'
-    assert 'instead of what the checkpoint says' not in digits_test.stdout, 'nothing was changed'
+    assert 'option changed since training' not in digits_test.stdout, 'nothing was changed'
     for noise in ('\r', '%|', 'img/s'):
         assert noise not in digits_test.stdout + digits_test.stderr
 
@@ -365,9 +365,9 @@ def test_the_command_line_wins_and_is_reported(list_run, eval_here, tmp_path):
     words = ['--val_list', other, '--data_root', os.path.dirname(trained['val_list'])]
     words += ['--batch_size', 2, '--mean', 0.5, 0.5, 0.5, '--num_workers', 0]
     test = eval_here('--load_model_path', list_run.directory / 'best.pth', *words)
-    said = [line for line in test.stdout.splitlines() if line.startswith('instead')]
+    said = [line for line in test.stdout.splitlines() if line.startswith('option changed')]
     assert sorted(said) == sorted(
-        f'instead of what the checkpoint says, {change}'
+        f'option changed since training: {change}'
         for change in (
             f'val_list: {trained["val_list"]} -> {other}',
             f'data_root: None -> {os.path.dirname(trained["val_list"])}',

@@ -151,7 +151,7 @@ def test_pictures_that_are_in_both_lists_are_said_when_training_starts_and_by_th
         file.write('3.png 1\n')
     run = made()
     [line] = [line for line in run.stdout.splitlines() if 'too: ' in line]
-    assert f'{tmp_path}/val.txt: 1 of 5 pictures is in {tmp_path}/train.txt too: 1 as the same file (3.png, ' in line
+    assert f'{tmp_path}/val.txt: 1 of 5 images is in {tmp_path}/train.txt too: 1 as the same file (3.png, ' in line
     assert line in (run.directory / 'log.txt').read_text()
     lines, test = said('--load_model_path', run.directory / 'best.pth')
     assert len(lines) == 1
@@ -165,7 +165,7 @@ def test_another_list_is_compared_with_what_the_run_was_trained_on(made, said, t
     (tmp_path / 'other.txt').write_text('12.png 0\ncopy.png 1\n')
     words = ['--load_model_path', run.directory / 'best.pth', '--val_list', tmp_path / 'other.txt']
     [line], test = said(*words)
-    assert f'{tmp_path}/other.txt: 1 of 2 pictures is in {tmp_path}/train.txt too: 1 as the same content ' in line
+    assert f'{tmp_path}/other.txt: 1 of 2 images is in {tmp_path}/train.txt too: 1 as the same content ' in line
     assert test.head['shared with training'] == line
     (tmp_path / 'train.txt').unlink()
     [line], _ = said(*words)

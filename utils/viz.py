@@ -271,7 +271,7 @@ def grid(pictures, columns, most=MAX_SHEET_PIXELS):
     """
     pictures = list(pictures)
     if not pictures or columns < 1:
-        raise ValueError(f'a grid needs pictures and columns, not {len(pictures)} and {columns}')
+        raise ValueError(f'a grid needs images and columns, not {len(pictures)} and {columns}')
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
     height = max(picture.shape[0] for picture in pictures) + GAP
@@ -313,5 +313,5 @@ def rgb_of(picture):
     """
     picture = _array(picture)
     if picture.ndim != 3 or picture.shape[0] not in {1, 3} or picture.dtype != np.uint8:
-        raise ValueError(f'expected a uint8 picture (1 or 3, H, W), got {picture.dtype} {picture.shape}')
+        raise ValueError(f'expected a uint8 image (1 or 3, H, W), got {picture.dtype} {picture.shape}')
     return np.ascontiguousarray(np.broadcast_to(picture, (3, *picture.shape[1:])).transpose(1, 2, 0))

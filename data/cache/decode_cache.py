@@ -16,6 +16,7 @@ import time
 from data.cache.decode_cache_file import write_at
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
+from utils.base.text_table import count_text, size_text
 from utils.base.write_errors import error_reason, error_remedy
 
 try:
@@ -65,20 +66,20 @@ def _damage(file):
 
 def _contents(file):
     kinds = {0: '', 2: ' with masks', 3: ' with their targets'}
-    return f'{file.shape[0]:,} pictures' + kinds[len(file.target or ())]
+    return count_text(file.shape[0], 'image') + kinds[len(file.target or ())]
 
 
 def _creation_note(file, damage):
     why = f'; the file there was damaged: {damage}' if damage else ''
-    return f'cache: decoded {_contents(file)} into {file.path} ({file.size / 1e6:,.1f} MB{why})'
+    return f'cache: decoded {_contents(file)} into {file.path} ({size_text(file.size)}{why})'
 
 
 def _cannot_write(file, error):
     directory, free = os.path.dirname(file.path), ''
     with contextlib.suppress(OSError):
-        free = f', {shutil.disk_usage(directory).free:,} are free there'
+        free = f', {size_text(shutil.disk_usage(directory).free)} are free there'
     return (
-        f'--cache_dir {directory}: cannot write the pixels of {_contents(file)} ({file.size:,} bytes{free}): '
+        f'--cache_dir {directory}: cannot write the pixels of {_contents(file)} ({size_text(file.size)}{free}): '
         f'{error_reason(error)}; {error_remedy(error, directory)}, give another directory, or leave it out'
     )
 

@@ -6,6 +6,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.machine import memory
+from utils.base.text_table import count_text, size_text
 from utils.tasks.tasks import outputs_of, task_of
 
 FLOAT32_BYTES = 4
@@ -22,8 +23,8 @@ def refuse_large_block(count, *shapes):
     if 0 < memory() < size:
         side = 'x'.join(map(str, shapes[0][-2:]))
         raise DanluError(
-            f'--image_size: {count:,} images of {side} in memory would take {_gib(size)}, and this machine has '
-            f'{_gib(memory())}; make them smaller, or read them from files: --data_type list or folder'
+            f'--image_size: {count:,} images of {side} in memory would take {size_text(size)}, and this machine has '
+            f'{size_text(memory())}; make them smaller, or read them from files: --data_type list or folder'
         )
 
 
@@ -48,12 +49,7 @@ def refuse_large_batch(args, count, training):
         shape = ' '.join(map(str, args.image_size))
         options = [f'--image_size {shape}'] * bool(shape) + [f'--batch_size {args.batch_size}']
         options += [f'--num_classes {args.num_classes}'] * bool(args.num_classes)
-        several = 's' * (samples > 1)
         raise DanluError(
-            f'{", ".join(options)}: a batch of {samples:,} sample{several} with its outputs would take {_gib(size)} or '
-            f'more, and this machine has {_gib(memory())} of memory; make one of them smaller'
+            f'{", ".join(options)}: a batch of {count_text(samples, "sample")} with its outputs would take '
+            f'{size_text(size)} or more, and this machine has {size_text(memory())} of memory; make one of them smaller'
         )
-
-
-def _gib(size):
-    return f'{size / 2**30:,.1f} GiB'

@@ -19,6 +19,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.regular_files import open_handle
+from utils.base.text_table import count_text
 from utils.base.write_errors import error_reason, error_remedy
 
 RECORD = np.dtype(
@@ -98,7 +99,7 @@ class ReducedCache:
         records = np.frombuffer(os.pread(index, len(self.files) * RECORD.itemsize, 0), RECORD)
         count = int(((records['channels'] > 0) & (records['files'] == self.files).all(axis=1)).sum())
         rest = '' if count == len(self.files) else '; the others are added as they are decoded'
-        return f'cache: {count:,} of {len(self.files):,} pictures in {self.pixels_path}{rest}'
+        return f'cache: {count:,} of {count_text(len(self.files), "image")} in {self.pixels_path}{rest}'
 
     def get(self, index):
         """Return a sample's image, uint8 (C, h, w), its target, uint8 tensor or None, and the hashes of both files.

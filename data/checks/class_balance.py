@@ -5,6 +5,7 @@ import torch
 
 from utils.base.batches import length_or_none
 from utils.base.errors import DanluError
+from utils.base.text_table import count_text
 
 
 def labels_of(dataset):
@@ -107,9 +108,10 @@ def balance(dataset, args):
         raise DanluError(f'--balance: the training data has {len(present)} of {args.num_classes} classes; leave it out')
     names = args.class_names or [f'class {label}' for label in range(len(counts))]
     least, most = min(present, key=counts.__getitem__), max(present, key=counts.__getitem__)
-    found = f'{names[least]} has {counts[least]:,.0f} samples, {names[most]} {counts[most]:,.0f}'
+    fewest = count_text(int(counts[least]), 'sample')
+    found = f'{names[least]} has {fewest}, {names[most]} {counts[most]:,.0f}'
     if counts[least] == counts[most]:
-        found = f'each has {counts[most]:,.0f} samples already'
+        found = f'each has {fewest} already'
     note = f'balance: each of {len(present)} classes equally often, with replacement; in the data {found}'
     dataset.notes = [*getattr(dataset, 'notes', []), note]
     weights = np.divide(1.0, counts, out=np.zeros_like(counts), where=counts > 0)

@@ -15,6 +15,7 @@ from data.stream import Stream
 from utils.base.batches import count_loader_samples
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry
+from utils.base.text_table import count_text
 from utils.options.validation_options import is_split_list
 from utils.tasks.tasks import task_of
 
@@ -24,7 +25,7 @@ MAX_TABLE_BYTES = 2**26  # size of a table
 PART_CHANGES = {  # wording for the keys of content_parts
     'names': 'other names or another order',
     'sizes': 'files of other sizes',
-    'pictures': 'other pictures',
+    'pictures': 'other images',
     'features': 'other features',
     'targets': 'other targets',
 }
@@ -181,4 +182,4 @@ def _names(args):
 
 
 def _sample_count(samples):
-    return 'an unknown number of samples' if samples is None else f'{samples:,} samples'
+    return 'an unknown number of samples' if samples is None else count_text(samples, 'sample')

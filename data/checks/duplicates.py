@@ -60,7 +60,7 @@ def _hashes_of_block(content, ends):
 
 
 def _images_are(pictures):
-    return f'{pictures:,} picture{"s are" if pictures > 1 else " is"}'
+    return f'{pictures:,} image{"s are" if pictures > 1 else " is"}'
 
 
 def _first_repetition(listing, order, places, targets):

@@ -19,6 +19,7 @@ from data.lists.list_file import Listing, random_positions
 from data.stream import Stream
 from data.tensor_dataset import InMemory
 from utils.base.regular_files import open_handle, open_regular
+from utils.base.text_table import count_text
 
 MAX_OPENED_FILES = 50_000
 MAX_READ_BYTES = 2**28  # read of files with equal blocks
@@ -67,7 +68,7 @@ def _files_to_compare(listing, max_count):
     part = listing.subset_of(torch.from_numpy(random_positions(len(listing), max_count))) if few else listing.sample()
     if part is listing:
         return part, ''
-    left_out = f'of {len(listing):,} pictures in {listing.source} only {len(part):,}, drawn at random, were compared'
+    left_out = f'of {len(listing):,} images in {listing.source} only {len(part):,}, drawn at random, were compared'
     return part, f'; {left_out}'
 
 
@@ -82,7 +83,7 @@ def _shared_names(tested, trained):
         return []
     index = int(np.argmax(pairs >= 0))
     first = _pair_text(_location(tested, index), _location(trained, int(pairs[index])), count)
-    note = f'{tested.source}: {_share_text(count, len(tested), "picture")} in {trained.source} too ({first})'
+    note = f'{tested.source}: {_share_text(count, len(tested), "image")} in {trained.source} too ({first})'
     return [f'{note}; there may be more, as only names were compared']
 
 
@@ -101,14 +102,14 @@ def _shared_files(tested, trained):
     count = np.count_nonzero((same >= 0) | (equal >= 0))
     if count:
         note = (
-            f'{tested.source}: {_share_text(count, len(tested), "picture")} in {trained.source} too: {", ".join(parts)}'
+            f'{tested.source}: {_share_text(count, len(tested), "image")} in {trained.source} too: {", ".join(parts)}'
         )
         return [note + (f'; there may be more, as {left_out}' if left_out else '')]
-    return [f'{tested.source}: no picture was found in {trained.source}, though {left_out}'] if left_out else []
+    return [f'{tested.source}: no image was found in {trained.source}, though {left_out}'] if left_out else []
 
 
 def _share_text(count, total, what):
-    return f'{count:,} of {total:,} {what}{"s" * (total > 1)} {"is" if count == 1 else "are"}'
+    return f'{count:,} of {count_text(total, what)} {"is" if count == 1 else "are"}'
 
 
 def _pair_text(one, other, count):

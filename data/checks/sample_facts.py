@@ -30,11 +30,11 @@ NOTES_BY_FLAG = {
     PALETTES_DIFFER: 'masks have a palette in which the stored values have other colours than in the first mask, so '
     'that a value may mean another class in each file; save them with one palette, or as RGB',
     EQUAL_CHANNELS: 'masks are stored as RGB with three equal channels and are read as grey',
-    ONLY_IMAGE_TURNED: 'pictures are turned by their EXIF orientation, while the mask or target picture has none and '
+    ONLY_IMAGE_TURNED: 'images are turned by their EXIF orientation, while the mask or target image has none and '
     'is not turned; if the two do not lie on each other, save both upright',
-    ALPHA: 'pictures have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
+    ALPHA: 'images have an alpha channel, which is dropped: where they are transparent, the network sees the stored '
     'colours, which a viewer hides',
-    FRAMES: 'pictures hold several frames or pages; the first of each is read',
+    FRAMES: 'images hold several frames or pages; the first of each is read',
 }
 # effect of --fit on images of another size
 FIT_EFFECTS = {'crop': 'their middle is cut out', 'stretch': 'they are stretched', 'pad': 'they get margins'}
@@ -87,10 +87,10 @@ class SampleFacts:
         deep, checked = self.count(SIXTEEN_BIT), self.count(CHECKED)
         if deep:
             how = f'values 0..{2**bits - 1} become 0..255 (--bits {bits}{measured and ", measured in "}{measured})'
-            return [f'{source}: {deep:,} of {checked:,} samples have pictures of 16 bits: {how}']
+            return [f'{source}: {deep:,} of {checked:,} samples have images of 16 bits: {how}']
         if bits in (None, MAX_BITS) or not checked:
             return []
-        return [f'{source}: no picture has 16 bits, so --bits {bits} changes nothing here']
+        return [f'{source}: no image has 16 bits, so --bits {bits} changes nothing here']
 
     def notes_of_size(self, source, size, fit):
         """Return a note (list of str, one or none) on images whose size differs from that of the first image.
@@ -104,8 +104,8 @@ class SampleFacts:
         if not others:
             return []
         return [
-            f'{source}: {others:,} of {self.count(CHECKED):,} pictures have another size than {width}x{height}, the '
-            f'size of the first training picture: {FIT_EFFECTS[fit]} (--fit {fit}); --image_size chooses another size'
+            f'{source}: {others:,} of {self.count(CHECKED):,} images have another size than {width}x{height}, the '
+            f'size of the first training image: {FIT_EFFECTS[fit]} (--fit {fit}); --image_size chooses another size'
         ]
 
     def count(self, flag):

@@ -57,7 +57,7 @@ class SkippedSamples(ErrorCollector):
         """Return the note (str) at the start of a run with `left` samples."""
         count = len(self.reasons)
         if not count:
-            return f'skip_bad: nothing in {self.source} is faulty'
+            return f'skip_bad: nothing in {self.source} is invalid'
         first = self.lines()[0].replace('\t', ': ')
         return (
             f'skip_bad: {count:,} of {count + left:,} samples left out, the first is {first}; {SKIPPED_FILE} names all'
@@ -97,7 +97,7 @@ def check_skipped(loader, args):
     )
     changed = sorted(then.keys() ^ now.keys(), key=lambda where: (len(where), where))
     if changed:
-        what = 'is no longer faulty' if changed[0] in then else 'is faulty now: ' + now[changed[0]].partition('\t')[2]
+        what = 'is valid now' if changed[0] in then else 'is invalid now: ' + now[changed[0]].partition('\t')[2]
         options, weights = (
             shlex.quote(str(word)) for word in (f'@{path.with_name("args.txt")}', path.with_name('last.pth'))
         )

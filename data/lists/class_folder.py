@@ -6,6 +6,7 @@ from collections import Counter
 from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.file_names import RENAME_HINT, name_fault, printable
+from utils.base.text_table import count_text
 
 MAX_EXTENSIONS_SHOWN = 10
 
@@ -108,10 +109,10 @@ class ClassFolder:
     def why_empty(self, name, unread):
         """Return why a class has no image (str); `unread` (Counter): its files in other formats, by extension."""
         if self.misnamed == name:
-            return f'no picture in this class has a name in UTF-8; {RENAME_HINT}'
+            return f'no image in this class has a name in UTF-8; {RENAME_HINT}'
         if name in self.links:
             return 'this class leads to a directory of another class; remove one of the two'
-        return 'no picture (.png .jpg .tif ...) in this class' + (
+        return 'no image (.png .jpg .tif ...) in this class' + (
             f'; its files are {extension_counts_text(unread)}, which cannot be read here' if unread else ''
         )
 
@@ -124,7 +125,7 @@ class ClassFolder:
                 f'({extension_counts_text(self.unreadable_files)}) that cannot be read here'
             )
         if self.images_beside_classes:
-            parts.append(f'{count_text(self.images_beside_classes, "picture")} beside the class directories')
+            parts.append(f'{count_text(self.images_beside_classes, "image")} beside the class directories')
         if self.hidden:
             parts.append(f'{self.hidden:,} hidden (a name that begins with a dot)')
         if self.links:
@@ -143,11 +144,6 @@ def extension_counts_text(counts):
     ordered = sorted((-count, ending or 'no ending') for ending, count in counts.items())
     shown = [f'{printable(ending)} {-count:,}' for count, ending in ordered[:MAX_EXTENSIONS_SHOWN]]
     return ', '.join(shown) + ', ...' * (len(counts) > MAX_EXTENSIONS_SHOWN)
-
-
-def count_text(count, one, many=None):
-    """Return a count as text: '1 file', '1,200 files'."""
-    return f'{count:,} {one if count == 1 else many or one + "s"}'
 
 
 def _identity(directory):

@@ -51,8 +51,12 @@ class ErrorCollector:
             rest = (
                 [f'  ... and {self.count - self.MAX_ERRORS_SHOWN} more'] if self.count > self.MAX_ERRORS_SHOWN else []
             )
-            plural = 's' if self.count > 1 else ''
-            lines = [f'{self.source} has {self.count} fault{plural}; mend or remove:', *self.shown, *rest]
+            found = (
+                '1 invalid entry; fix or remove it'
+                if self.count == 1
+                else (f'{self.count:,} invalid entries; fix or remove them')
+            )
+            lines = [f'{self.source} has {found}:', *self.shown, *rest]
             message = '\n'.join(lines)
             raise DanluError(message) if self.unlabelled is None else UnlabelledError(message, self.unlabelled)
 
@@ -370,6 +374,6 @@ def read_folder(path, faults=None):
 def _classes_of(folder):
     names = folder.classes()
     if not names:
-        message = f'{folder.path} has no sub-directories: folder data needs one per class, with its pictures inside'
+        message = f'{folder.path} has no sub-directories: folder data needs one per class, with its images inside'
         raise UnlabelledError(message, folder.path / f'*{folder.ending}') if folder.ending else DanluError(message)
     return names

@@ -13,12 +13,13 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from data.lists.class_folder import count_text, extension_counts_text
+from data.lists.class_folder import extension_counts_text
 from data.lists.list_format import encoding_of, path_with_slashes
 from data.lists.picture_extensions import IMAGE_EXTENSIONS
 from utils.base.errors import DanluError
 from utils.base.file_names import name_fault, printable, unicode_form_hint
 from utils.base.regular_files import NotRegularError, open_regular, read_regular_bytes
+from utils.base.text_table import count_text
 
 MASK_EXTENSIONS = tuple(f'{kind}{ending}' for kind in ('.mask', '.seg') for ending in IMAGE_EXTENSIONS)
 LABEL_EXTENSIONS = ('.cls', '.json')
@@ -173,7 +174,7 @@ class TarShard:
         if not pictures and not targets and not any(span.ending.endswith(IMAGE_EXTENSIONS) for span in spans):
             return
         if len(pictures) != 1:
-            what = 'several pictures' if pictures else 'no picture'
+            what = 'several images' if pictures else 'no image'
             hint = 'a mask ends in .mask.png' if pictures else 'a key ends at the first dot, so names take no other'
             raise DanluError(
                 f'{self.where(key)}: {what} among {names}; the files of a sample follow one another; {hint}'

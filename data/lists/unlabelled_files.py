@@ -64,10 +64,11 @@ class UnlabelledFiles:
 
     Attributes:
         notes: lines (list of str) on what the walk left out so far.
+        lists: paths (list of str) of the text files that were read as lists.
     """
 
     def __init__(self, words, root=None):
-        self.words, self.root, self.notes = words, root, []
+        self.words, self.root, self.notes, self.lists = words, root, [], []
 
     def __iter__(self):
         for word in self.words:
@@ -95,6 +96,7 @@ class UnlabelledFiles:
             return _shard(TarShard(path))
         if ending in IMAGE_EXTENSIONS or not (ending in TEXT_READERS or _is_text(path)):
             return [_image(path, path)]  # if it is no image, reading it says so
+        self.lists.append(path)
         return self._text(path, TEXT_READERS.get(ending, UnlabelledFiles._lines))
 
     def _directory(self, path):

@@ -30,6 +30,7 @@ from utils.base.errors import DanluError
 from utils.base.file_names import to_nfc
 from utils.base.registry import load_entry
 from utils.base.regular_files import open_regular, regular
+from utils.base.text_table import count_text
 from utils.distributed import processes
 from utils.options.validation_options import SPLIT_DIRECTORY
 from utils.tasks.tasks import task_of
@@ -155,8 +156,8 @@ def draw_validation(groups, count, args):
     wanted = min(max(1, round(args.val_split * count)), int(room.sum()))
     if not wanted:
         raise DanluError(
-            f'--val_split {args.val_split:g}: {args.train_list} has {count} samples, too few to split: each '
-            'class keeps one for training'
+            f'--val_split {args.val_split:g}: {args.train_list} has {count_text(count, "sample")}, too few to '
+            'split: each class keeps one for training'
         )
     exact = args.val_split * sizes
     parts = np.minimum(np.floor(exact).astype(np.int64), room)

@@ -16,7 +16,7 @@ from scripts.exporting.formats import FORMATS, WEIGHTS_ONLY, write_file
 from scripts.exporting.metadata import describe_input, describe_output, metadata_of
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
-from utils.base.text_table import number_text, table
+from utils.base.text_table import number_text, size_text, table
 from utils.options.arguments import from_keywords
 from utils.runs.checkpoint import load_checkpoint
 from utils.runs.weights_file import load_weights_file, metadata_of_checkpoint, write_weights_file
@@ -203,7 +203,7 @@ class Export:
             path: of the file.
             rows: dict from a name to two str; metrics: dict from a name to two float.
         """
-        sizes = [f'{os.path.getsize(each) / 1e6:.2f} MB' for each in (self.args.load_model_path, path)]
+        sizes = [size_text(os.path.getsize(each)) for each in (self.args.load_model_path, path)]
         texts = [['size', *sizes], *([name, *values] for name, values in rows.items())]
         texts += [[f'test {name}', *map(number_text, values)] for name, values in metrics.items()]
         return table(['', 'checkpoint', self.given.format], texts, right=('checkpoint', self.given.format))[0]

@@ -17,6 +17,7 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.regular_files import regular
+from utils.base.text_table import size_text
 from utils.training.precision import first_line
 
 INPUT, OUTPUT = 'images', 'outputs'
@@ -100,7 +101,10 @@ def _program(module, example, dynamic):
 def _write_onnx(path, module, example, metadata, dynamic):
     size = sum(value.nbytes for value in module.state_dict().values())
     if size > MAX_ONNX_BYTES:
-        raise DanluError(f'--format onnx: the weights have {size / 2**30:.1f} GiB, more than one ONNX file holds (2)')
+        raise DanluError(
+            f'--format onnx: the weights have {size_text(size)}, more than one ONNX file holds '
+            f'({size_text(MAX_ONNX_BYTES)})'
+        )
     program = torch.onnx.export(
         _program(module, example, dynamic), dynamo=True, input_names=[INPUT], output_names=[OUTPUT], verbose=False
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.run_commands.comparison import difference_rows, find_sides, find_test_sets, option_rows, overview
 from scripts.run_commands.pairing import select_cells
-from utils.base.text_table import number_text, printable, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 
@@ -39,7 +39,7 @@ def run(args):
         from scripts.run_commands.compare_page import write_page  # imports torch
 
         write_page(args.html, sides, test_sets, notes, DEFAULT_PAGE_SAMPLES if args.show is None else args.show)
-        print(f'written: {args.html}')
+        print(f'comparison of {count_text(len(sides), "run")}: {args.html}')
         return
     for lines in (*_differences(sides), *(part for each in test_sets for part in _test_set_lines(each, args)), notes):
         if lines:
@@ -65,7 +65,7 @@ def _test_set_lines(test_set, args):
     letters = [side.letter for side in sides]
     count, name = int(first.head.get('samples', 0)), first.head.get('list', 'an unknown list')
     rows = [[metric, *map(_value, test_set.values[metric], test_set.bounds_of(metric))] for metric in test_set.names]
-    yield [f'{", ".join(letters)}: {count:,} samples of {name}', *_table(['metric', *letters], rows)]
+    yield [f'{", ".join(letters)}: {count_text(count, "sample")} of {name}', *_table(['metric', *letters], rows)]
     if len(sides) < 2:
         return
     yield difference_texts(test_set)

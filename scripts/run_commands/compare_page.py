@@ -11,7 +11,7 @@ from scripts.run_commands.sheet import TestOutputs
 from utils import viz
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
-from utils.base.text_table import number_text
+from utils.base.text_table import count_text, number_text
 from utils.drawing.colours import colours_for
 from utils.html_report.curve_sections import epoch_charts
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
@@ -70,7 +70,7 @@ def _template_values(test_set, max_samples):
     rows = [[name, *_value_cells(test_set, name)] for name in test_set.names]
     cards, fault, legend = ([], '', []) if len(letters) < 2 else _cards(test_set, max_samples)
     return {
-        'title': f'{", ".join(letters)}: {int(head.get("samples", 0)):,} samples of {head.get("list")}',
+        'title': f'{", ".join(letters)}: {count_text(int(head.get("samples", 0)), "sample")} of {head.get("list")}',
         'hash': str(head.get('data_sha256', 'not known'))[:12],
         'metrics': table('', ['metric', *letters], rows),
         'differences': difference_texts(test_set),

@@ -23,7 +23,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
-from utils.base.text_table import number_text, printable, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
 from utils.runs.results import warning_on
 from utils.statistics.bootstrap_metrics import (
@@ -94,7 +94,9 @@ def _print_heads(a, b):
         print(f'{letter}: {printable(test.name)}, epoch {test.head.get("epoch")}, {printable(test.directory)}')
         if warning := warning_on(test.head):
             print(printable(f'{warning[:1]} {letter} {warning[2:]}'))
-    print(f'{int(a.head.get("samples", 0)):,} samples of {printable(a.head.get("list", "an unknown list"))}')
+    print(
+        f'{count_text(int(a.head.get("samples", 0)), "sample")} of {printable(a.head.get("list", "an unknown list"))}'
+    )
 
 
 def _largest_changes(changes, right_or_wrong, limit):

@@ -7,13 +7,14 @@ run are compared in the options that both have, in the code, and in the values o
 import argparse
 import difflib
 import hashlib
+import re
 from pathlib import Path
 
 from options import train_parser
 from scripts.run_commands.diff_tests import NOT_COMPARED_OPTIONS, find_test, side_of_run, side_of_test
 from scripts.run_commands.run_code import archived_files
 from utils.base.known_archives import SHA256
-from utils.base.text_table import printable, span_text, table, terminal_width
+from utils.base.text_table import distinct_number_texts, printable, span_text, table, terminal_width
 from utils.options.args_file import options_of
 from utils.options.arguments import option_line
 from utils.options.defaults import CHOSEN_BY
@@ -41,6 +42,7 @@ NOT_COMPARED_ENV = (
 HASH_DIGITS = 12
 MAX_NAMED = 3  # components of a kind that are named one by one if only one run used them
 MAX_FILES = 4  # files in a summary of components
+DECIMAL = re.compile(r'-?\d+(\.\d+(e[-+]?\d+)?|e[-+]?\d+)')
 
 
 def add_arguments(parser):
@@ -92,7 +94,7 @@ def diff_tests(args, tests):
         'options': differing_rows(a.options, b.options, option_text, compared),
         'test': differing_rows(a.facts, b.facts, fact_text) if len(both) == 2 else [],
         'code': file_rows(a.files, b.files, any_file) if a.files and b.files else [],
-        'results': differing_rows(a.values, b.values, lambda text: text or 'none', lambda name: '/' not in name),
+        'results': value_rows(a.values, b.values, lambda name: '/' not in name),
     }
     print_sections(sections)
     for side, each in (('A', a), ('B', b)):
@@ -129,6 +131,20 @@ def differing_rows(a, b, show, keep=lambda name: True):
     """Return rows [name, text, text] of the values that differ in two dicts; `show`: function(value or None) -> str."""
     names = [name for name in dict.fromkeys([*a, *b]) if keep(name) and a.get(name) != b.get(name)]
     return [[name, show(a.get(name)), show(b.get(name))] for name in names]
+
+
+def value_rows(a, b, keep=lambda name: True):
+    """Return rows, as `differing_rows`, of two dicts of texts whose decimal fractions are rounded."""
+    rows = differing_rows(a, b, lambda text: text or 'none', keep)
+    return [[name, *rounded_texts(texts)] for name, *texts in rows]
+
+
+def rounded_texts(texts):
+    """Return texts (list of str) with their decimal fractions rounded, but not so far that they become equal."""
+    found = [DECIMAL.search(text) for text in texts]
+    short = iter(distinct_number_texts([float(match[0]) for match in found if match]))
+    return [text if match is None else text[: match.start()] + next(short) + text[match.end() :]
+            for text, match in zip(texts, found, strict=True)]  # fmt: skip
 
 
 def options_rows(a, b):
@@ -245,13 +261,13 @@ def results_rows(a, b):
     facts = [
         {
             'best': f'{each.monitor} {each.best["text"]}' if each.best else None,
-            'in epoch': each.best and each.best['epoch'],
-            'epochs done': each.done,
+            'in epoch': str(each.best['epoch']) if each.best else None,
+            'epochs done': str(each.done),
             'ended': each.state,
         }
         for each in (a, b)
     ]
-    rows = differing_rows(*facts, lambda value: 'none' if value is None else str(value))
+    rows = value_rows(*facts)
     return [*rows, ['time', *(span_text(each.seconds) for each in (a, b))]] if rows else []
 
 
@@ -262,9 +278,7 @@ def tests_sections(a, b):
     for key in dict.fromkeys([*ours, *theirs]):
         (title, x, _), (_, y, _) = (facts.get(key, (None, {}, None)) for facts in (ours, theirs))
         both = key in ours and key in theirs
-        sections[title or theirs[key][0]] = differing_rows(
-            x, y, lambda text: text or 'none', lambda name, both=both: both or name == main
-        )
+        sections[title or theirs[key][0]] = value_rows(x, y, lambda name, both=both: both or name == main)
     return sections
 
 

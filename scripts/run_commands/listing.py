@@ -5,9 +5,10 @@ import json
 import re
 import sys
 
+from options import train_parser
 from scripts.run_commands.run_filters import FACTS, check_names, condition, ordered, selected, start_date
 from utils.base.csv_text import escape_row
-from utils.base.text_table import number_text, printable, span_text, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, span_text, table, terminal_width
 from utils.options.arguments import number
 from utils.runs.results import MARKS, invalid_lines, warning_on
 from utils.runs.run import as_number
@@ -19,6 +20,7 @@ COLUMNS = (
 ).split()
 NOTE_DATE = re.compile(r'\d{4}-\d\d-\d\d \d\d:\d\d ')  # at the beginning of a line of note.txt
 RIGHT_ALIGNED = ('epochs', 'test', 'time')
+MAX_OPTIONS_SHOWN = 6  # of a run, in the table; --differing, --csv and --json have all
 
 
 # fmt: off
@@ -64,7 +66,7 @@ def run(args):
     elif not runs:
         print(f'no runs in {args.checkpoints_dir}')
     elif not shown:
-        print(f'none of {len(runs)} runs in {args.checkpoints_dir} matches')
+        print(f'none of {count_text(len(runs), "run")} in {args.checkpoints_dir} matches')
     else:
         print_table(rows, shown, columns, differing)
         for warning in [*test_warnings(shown, tests), *comparability_warnings(shown, tests)]:
@@ -139,12 +141,20 @@ def write_csv(rows, runs, columns):
         writer.writerow(escape_row(known.get(name, '') for name in head))
 
 
+def usual_first(names):
+    """Return names of options (list of str) with those first that `train.py --help` shows without `all`."""
+    unusual = set(train_parser().names(brief=None))
+    return sorted(names, key=unusual.__contains__)
+
+
 def print_table(rows, runs, columns, differing):
     """Print the table. Without `columns`, the column 'options' shows the options that differ and are not defaults."""
     lines = []
     for row, each in zip(rows, runs, strict=True):
         best = '' if row['best'] is None else f'{row["metric"]} {number_text(row["best"])}'
-        own = [f'{name}={cell(each, name)}' for name in differing if name in each.marked]
+        own = [f'{name}={cell(each, name)}' for name in usual_first(differing) if name in each.marked]
+        if len(own) > MAX_OPTIONS_SHOWN:
+            own[MAX_OPTIONS_SHOWN:] = [f'+{len(own) - MAX_OPTIONS_SHOWN} more']
         commit = row['commit'] or ''
         lines.append({
             'name': row['name'],

@@ -6,7 +6,7 @@ project: python eval.py --load_model_path RUN.zip unpacks the run and says what 
 
 from pathlib import Path
 
-from utils.base.text_table import printable, size_text
+from utils.base.text_table import count_text, printable, size_text
 from utils.provenance.run_archive import SUFFIX, pack
 from utils.runs.run_index import find_run
 
@@ -28,6 +28,6 @@ def run(args):
     names = pack(found, target, args.all_checkpoints)
     checkpoints = [Path(name).name for name in names if name.endswith('.pth')]
     tests = sum(Path(name).name == 'result.txt' for name in names)
-    print(printable(f'{target}: {size_text(target.stat().st_size)}, {len(names)} files, {", ".join(checkpoints)}, '
-                    f'{tests} test{"s" * (tests != 1)}; no data'))  # fmt: skip
+    size, files = size_text(target.stat().st_size), count_text(len(names), 'file')
+    print(printable(f'{target}: {size}, {files}, {", ".join(checkpoints)}, {count_text(tests, "test")}; no data'))
     print(printable(f'in another clone: python eval.py --load_model_path {target.name}'))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from utils.base.text_table import count_text
 from utils.html_report.runs_page import write_runs_page
 
 
@@ -14,4 +15,4 @@ def add_arguments(parser):
 def run(args):
     """Write the page."""
     path, count = write_runs_page(args.checkpoints_dir, args.html)
-    print(f'written: {path} ({count:,} runs)')
+    print(f'written: {path} ({count_text(count, "run")})')

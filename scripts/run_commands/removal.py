@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 from utils.base.regular_files import resolved
-from utils.base.text_table import number_text, printable, size_text
+from utils.base.text_table import count_text, number_text, printable, size_text
 from utils.runs.lock import RunLock
 from utils.runs.results import result_files
 from utils.runs.run_index import find_run
@@ -53,10 +53,10 @@ def contents(run):
     size = sum(path.lstat().st_size for path in files)
     checkpoints = sorted(path.name for path in files if path.suffix == '.pth' and path.parent == run.path)
     tests = result_files(run.path)
-    parts = [run.state, f'{run.done} epochs', size_text(size), f'{len(files)} files']
+    parts = [run.state, count_text(run.done, 'epoch'), size_text(size), count_text(len(files), 'file')]
     parts += [f'best {run.monitor} {number_text(run.best["value"])}'] if run.best else []
     parts += [f'checkpoints {" ".join(checkpoints)}'] if checkpoints else []
-    parts += [f'{len(tests)} test{"s" * (len(tests) != 1)}'] if tests else []
+    parts += [count_text(len(tests), 'test')] if tests else []
     parts += [f'note "{run.notes[-1]}"'] if run.notes else []
     return ', '.join(parts)
 

@@ -5,7 +5,8 @@
     git bisect start HEAD v1 && git bisect run python scripts/runs.py replay lenet_exp     # which commit changed it?
 
 Compared are the data, the weights, the states of optimizer and EMA, the learning rates, and the loss of each step.
-Exit status, as `git bisect run` takes it: 0 the steps are equal, 1 they differ, 125 the run cannot be replayed.
+Exit status, as `git bisect run` takes it: 0 the steps are equal, 1 they differ, 125 the run cannot be replayed. A wrong
+argument, such as the name of an unknown run, is 2.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from utils.base.errors import DanluError, message_of
 from utils.base.regular_files import read_regular_text, write_regular_text
-from utils.base.text_table import printable
+from utils.base.text_table import count_text, distinct_number_texts, printable
 from utils.options.arguments import existing_path, from_keywords, number, option_line
 from utils.runs.run import parse_option
 from utils.runs.run_index import find_run
@@ -56,8 +57,8 @@ def add_arguments(parser):
 def run(args):
     """Replay the run, print the result, and return the exit status (int)."""
     lists = {name: getattr(args, name) for name in ('train_list', 'val_list') if getattr(args, name) is not None}
+    directory = find_run(args.run, args.checkpoints_dir).path  # an unknown run is a usage error, with status 2
     try:
-        directory = find_run(args.run, args.checkpoints_dir).path
         lines, status = replay(directory, args.steps, args.close, args.at, lists)
     except DanluError as error:
         lines, status = [f'cannot be replayed: {message_of(error)}'], UNKNOWN
@@ -281,11 +282,12 @@ def first_difference(recorded, repeated, close, late=False):
                 return f'{step} differs: {initial if previous is None else led}'
         both_nan = math.isnan(then['loss']) and math.isnan(now['loss'])
         if not both_nan and not math.isclose(then['loss'], now['loss'], rel_tol=close or 0):
-            losses = f'{now["loss"]!r}, was {then["loss"]!r}'
-            return f'{step} differs: the loss is {losses}, for the same data and weights'
+            loss, before = distinct_number_texts([now['loss'], then['loss']])
+            return f'{step} differs: the loss is {loss}, was {before}, for the same data and weights'
         previous = step
     if len(repeated) < len(recorded):
-        return f'{name_of_step(recorded[len(repeated)], late)} differs: the data ends after {len(repeated)} steps'
+        step, done = name_of_step(recorded[len(repeated)], late), count_text(len(repeated), 'step')
+        return f'{step} differs: the data ends after {done}'
     return None
 
 

@@ -21,7 +21,15 @@ from utils.base.errors import DanluError
 from utils.base.record_schema import RECORD, fault_of
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
-from utils.base.text_table import number_text, printable, span_text, table, terminal_width
+from utils.base.text_table import (
+    count_text,
+    distinct_number_texts,
+    number_text,
+    printable,
+    span_text,
+    table,
+    terminal_width,
+)
 from utils.options.given_parts import named
 from utils.provenance.code_fingerprint import (
     Source,
@@ -88,7 +96,12 @@ def head_line(found):
     """Return the line (str) that says which run it is, and how it ended."""
     started = f'started {found.started:%Y-%m-%d %H:%M}' if found.started else None
     seconds = span_text(found.seconds) if found.seconds else None
-    parts = [found.state, f'{found.done} of {found.epochs or "?"} epochs', started, seconds]
+    parts = [
+        found.state,
+        f'{found.done} of {count_text(found.epochs, "epoch") if found.epochs else "? epochs"}',
+        started,
+        seconds,
+    ]
     return f'{found.name}: {", ".join(filter(None, parts))}'
 
 
@@ -97,6 +110,7 @@ def what_ran(found):
     env, record = found.first_env, found.record
     options = [f'{name}={_option_text(found.options[name])}' for name in found.options
                if name in found.marked and name not in hidden_options()]  # fmt: skip
+    threads = str(env.get('threads', ''))
     git = record.get('git') if isinstance(record.get('git'), dict) else {}
     edited = ', '.join(map(str, (git.get('changed') or [])[:MAX_CHANGES]))
     facts = {
@@ -108,7 +122,7 @@ def what_ran(found):
                         edited and f'uncommitted: {edited}'),
         **{f'{split} data': _data_text(found, split) for split in ('train', 'val')},
         'machine': _joined(*(f'{name} {env[name]}' for name in ('python', 'torch') if name in env),
-                           env.get('device'), env.get('threads') and f'{env["threads"]} threads'),
+                           env.get('device'), threads.isdecimal() and count_text(int(threads), 'thread')),
         'notes': '; '.join(found.notes),
     }  # fmt: skip
     return _aligned(facts)
@@ -118,8 +132,8 @@ def _data_text(found, split):
     values = {key: found.recorded('data', split, key) for key in ('list', 'samples', 'sha256')}
     if not values['samples']:
         return None
-    digest = values['sha256']
-    return _joined(values['list'], f'{values["samples"]:,} samples' if isinstance(values['samples'], int) else None,
+    digest, count = values['sha256'], values['samples']
+    return _joined(values['list'], count_text(count, 'sample') if isinstance(count, int) else None,
                    f'sha256 {digest[:HASH_CHARACTERS]}' if isinstance(digest, str) else None)  # fmt: skip
 
 
@@ -301,14 +315,15 @@ def judge(found, test, command):
     then = {name: as_number(row.get(f'val/{name}')) for name in test['values']}
     then = {name: value for name, value in then.items() if value is not None}
     now = {name: as_number(test['values'][name]) for name in then}
-    other = [f'{name} {now[name]!r}, and {then[name]!r} in the training' for name in then
+    texts = {name: distinct_number_texts([now[name], then[name]]) for name in then}
+    other = [f'{name} {texts[name][0]}, and {texts[name][1]} in the training' for name in then
              if not math.isclose(now[name], then[name], rel_tol=TOLERANCE)]  # fmt: skip
     if not then:
         return UNKNOWN, f'{when}, and there is no value of the training to compare'
     return (
         (DOES_NOT_HOLD, f'{when}: {"; ".join(other)}')
         if other
-        else (HOLDS, f'{when}: {len(then)} values as in the training')
+        else (HOLDS, f'{when}: {count_text(len(then), "value")} as in the training')
     )
 
 

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from scripts.splitting.perceptual_hash import equal_pairs, look_at, similar_pairs
 from utils.base.errors import DanluError
 from utils.base.terminal import is_watched
+from utils.base.text_table import count_text
 
 KINDS = ('similar', 'equal', 'ignore')
 MAX_FAULTS_SHOWN = 20
@@ -93,7 +94,7 @@ def duplicate_lines(samples, kinds, groups):
             count = sum(kinds[index] == kind for group in own for index in group)
             first, other = (samples.names[index] for index in own[0][:2])
             lines.append(
-                f'{kind} images: {count:,} in {len(own):,} group{"s" * (len(own) > 1)}, each in one list '
+                f'{kind} images: {count:,} in {count_text(len(own), "group")}, each in one list '
                 f'({"the first: " * (len(own) > 1)}{first} and {other})'
             )
     return [*lines, *_differing_targets(samples, kinds, members)]

@@ -247,7 +247,7 @@ def test_wrong_labels_are_told(array_args):
     [
         ('1,2,3', 'val.csv has 2 features, the training data 3'),
         ('b,a,c,sum\n1,2,3,6', 'has the columns b, a, c; .*train.csv has a, b, c: give both the same ones'),
-        ({'x': np.zeros((2, 8, 8), dtype=np.uint8), 'y': Y[:2]}, 'val.npz holds pictures, the training data features'),
+        ({'x': np.zeros((2, 8, 8), dtype=np.uint8), 'y': Y[:2]}, 'val.npz holds images, the training data features'),
         ({'x': X, 'y': np.stack([Y, Y], 1)}, 'has 2 targets per sample instead of 1'),
     ],
 )

@@ -40,7 +40,7 @@ def test_a_png_of_half_its_pixels_is_named(hollow, files, monkeypatch, workers, 
     for select, name in ((select_train_loader, 'train'), (select_eval_loader, 'val')):
         said = message(select(args))
         assert said.startswith(f'{files}/{name}.txt:3: {files}/2.png: damaged: {WHAT}')
-        assert said.endswith('; mend or remove it')
+        assert said.endswith('; fix or remove it')
         assert '\n' not in said
 
 
@@ -61,4 +61,4 @@ def test_a_stream_names_its_line(hollow, write, make_args, files, workers):
     words = ['--data_type', 'stream', '--train_list', path, '--val_list', path, '--num_classes', 2, '--image_size', 32]
     said = message(select_train_loader(make_args(*words, '--num_workers', workers)))
     assert said.startswith(f'{path}:3: damaged: {WHAT}')
-    assert said.endswith('; mend or remove it')
+    assert said.endswith('; fix or remove it')

@@ -24,7 +24,7 @@ def deep(largest, seed=0, shape=(5, 6)):
 
 @pytest.fixture
 def deep_args(save, list_args):
-    """Return a function: options for four pictures of 16 bits with values up to `largest`; val.txt has the last two."""
+    """Return a function: options for four images of 16 bits with values up to `largest`; val.txt has the last two."""
 
     def deep_args(largest, *words, kind='list', ending='png', last=None):
         for n in range(4):
@@ -51,7 +51,7 @@ def test_the_range_is_measured_recorded_and_said(deep_args, largest, bits):
     assert np.array_equal(pixels(loader), expected)
     assert expected.max() >= min(largest, 128)
     assert notes_of(loader) == [
-        f'{args.val_list}: 2 of 2 samples have pictures of 16 bits: values 0..{2**bits - 1} become 0..255 '
+        f'{args.val_list}: 2 of 2 samples have images of 16 bits: values 0..{2**bits - 1} become 0..255 '
         f'(--bits {bits}, measured in at most 2,000 samples of the training data)'
     ]
 
@@ -86,7 +86,7 @@ def test_pictures_of_8_bits_have_no_range(labelled, make_args):
     assert 'bits' not in args.from_data
     args = labelled('--bits', 12)
     dataset = select_train_loader(args).dataset.dataset
-    assert dataset.notes == [f'{args.train_list}: no picture has 16 bits, so --bits 12 changes nothing here']
+    assert dataset.notes == [f'{args.train_list}: no image has 16 bits, so --bits 12 changes nothing here']
 
 
 def test_other_data_has_no_range(make_args, capsys):
@@ -152,7 +152,7 @@ def test_a_stream_is_told_its_range(deep_args, tmp_path):
     args.shuffle_buffer, args.train_length = 1, None
     loader = select_eval_loader(args)
     assert np.array_equal(pixels(loader), np.stack([deep(4095, n) >> 4 for n in (2, 3)]))
-    assert any('of pictures of 16 bits values 0..4095 become 0..255 (--bits 12)' in note for note in notes_of(loader))
+    assert any('of images of 16 bits values 0..4095 become 0..255 (--bits 12)' in note for note in notes_of(loader))
     args.bits = None
     with pytest.raises(DanluError, match='of unknown range: give --bits 16'):
         select_eval_loader(args)

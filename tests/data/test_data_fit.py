@@ -173,9 +173,9 @@ def test_a_line_of_the_log_says_how_pictures_come_in(save, list_args):
     args = list_args(f'{squares(save)[0]} 1', '--task', 'regression', '--image_size', 20, 30)
     complete_args(args)
     assert described_pictures(args) == (
-        'pictures: 30x20 (width x height), RGB, --fit stretch, mean 0.485 0.456 0.406, standard deviation 0.229 0.224 '
+        'images: 30x20 (width x height), RGB, --fit stretch, mean 0.485 0.456 0.406, standard deviation 0.229 0.224 '
         '0.225'
     )
-    with pytest.raises(DanluError):  # the size of the first picture is too large to be guessed
+    with pytest.raises(DanluError):  # the size of the first image is too large to be guessed
         save('large.png', Image.new('RGB', (900, 600)))
         complete_args(list_args('large.png 1', '--task', 'regression'))

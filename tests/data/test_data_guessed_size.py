@@ -1,4 +1,4 @@
-"""A size that is guessed from the first picture is said, and so are files of several frames."""
+"""A size that is guessed from the first image is said, and so are files of several frames."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ CLASSES = {'list': ListDataset, 'mem_list': MemList}
 
 @pytest.fixture
 def sizes(save, list_args):
-    """Return a function: options for a list of pictures of 16x40 first, then of 64x40 (width x height)."""
+    """Return a function: options for a list of images of 16x40 first, then of 64x40 (width x height)."""
 
     def options(*words, kind='list'):
         lines = [f'{save(f"{n}.png", size=(16 if n == 0 else 64, 40), seed=n).name} {n % 2}' for n in range(6)]
@@ -32,10 +32,10 @@ def test_a_guessed_size_is_said_with_the_pictures_of_another(sizes, kind, split,
     args = sizes('--fit', fit, kind=kind)
     data = CLASSES[kind](args, split)
     assert data.notes[-1] == (
-        f'{data.listing.source}: 5 of 6 pictures have another size than 16x40, the size of the first training picture: '
+        f'{data.listing.source}: 5 of 6 images have another size than 16x40, the size of the first training image: '
         f'{what} (--fit {fit}); --image_size chooses another size'
     )
-    assert described_pictures(args).startswith('pictures: 16x40 (width x height, of the first picture), RGB')
+    assert described_pictures(args).startswith('images: 16x40 (width x height, of the first image), RGB')
 
 
 def test_a_size_that_was_given_is_no_guess(sizes):
@@ -54,5 +54,5 @@ def test_files_of_several_frames_are_counted(save, list_args, files, ending):
     data = ListDataset(args, 'train')
     assert abs(int(data[1][0].float().mean()) - 40) <= 3
     assert [note.partition(': ')[2] for note in data.notes] == [
-        '1 of 2 pictures hold several frames or pages; the first of each is read'
+        '1 of 2 images hold several frames or pages; the first of each is read'
     ]

@@ -195,7 +195,7 @@ def test_a_fault_in_a_thread_reads_like_any_other(labelled, files, batch_size, m
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
         list(loader)
-    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; mend or remove it'
+    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; fix or remove it'
 
 
 @pytest.mark.parametrize('augment', ['none', 'standard'])
@@ -239,7 +239,7 @@ def test_a_fault_in_a_worker_reads_like_any_other(labelled, files):
     (files / '4.png').unlink()
     with pytest.raises(DanluError) as error:
         list(loader)
-    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; mend or remove it'
+    assert message_of(error.value) == f'{files}/train.txt:5: {files}/4.png: no such file; fix or remove it'
 
 
 @pytest.mark.slow('two new interpreters')
@@ -296,7 +296,7 @@ class Minimal:
 
 
 class Noisy(Minimal):
-    """One that draws its pictures from torch's global generator."""
+    """One that draws its images from torch's global generator."""
 
     def __getitem__(self, index):
         return torch.randint(0, 256, (3, 4, 5), dtype=torch.uint8), 1.5

@@ -136,7 +136,7 @@ THREE = ['--num_classes', 3]
         (clear, PALETTE, {}, 'masks have transparent pixels'),
         (lambda labels: rgb(labels).convert('RGBA'), PALETTE, {}, None),
         (lambda labels: Image.merge('RGB', [Image.fromarray(labels)] * 3), THREE, {}, 'masks are stored as RGB'),
-        (Image.fromarray, THREE, {'exif': EXIF}, 'pictures are turned by their EXIF'),
+        (Image.fromarray, THREE, {'exif': EXIF}, 'images are turned by their EXIF'),
         (Image.fromarray, THREE, {'exif': EXIF, 'mask_options': {'exif': EXIF}}, None),
     ],
     ids=range(10),
@@ -151,7 +151,7 @@ def test_transparent_pictures_are_counted(save, list_args):
     save('0.png', Image.fromarray(np.zeros((4, 5, 4), np.uint8)))
     save('1.png', size=(5, 4))
     dataset = select_train_loader(list_args('0.png 0\n1.png 1')).dataset.dataset
-    assert [note.partition(': ')[2][:37] for note in dataset.notes] == ['1 of 2 pictures have an alpha channel']
+    assert [note.partition(': ')[2][:37] for note in dataset.notes] == ['1 of 2 images have an alpha channel']
 
 
 def test_a_mask_that_is_not_turned_with_its_picture_is_named(save, list_args):
@@ -159,7 +159,7 @@ def test_a_mask_that_is_not_turned_with_its_picture_is_named(save, list_args):
     exif[0x0112] = 6
     save('0.png', size=(5, 4), exif=exif)
     save('0_mask.png', np.zeros((4, 5), np.uint8))
-    with pytest.raises(DanluError, match='the EXIF orientation 6 of the picture turns it, and the mask has none: save'):
+    with pytest.raises(DanluError, match='the EXIF orientation 6 of the image turns it, and the mask has none: save'):
         select_train_loader(list_args('0.png 0_mask.png', '--task', 'segmentation', '--num_classes', 2))
 
 

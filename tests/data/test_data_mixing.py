@@ -67,7 +67,7 @@ def test_cutmix_of_a_box_is_torchvisions_to_the_bit(share):
         assert kept >= share - 1e-9
         assert torch.equal(mixed, expected[0])
         corners.add((top, left))
-    assert torch.equal(images, before), 'the pictures in memory may be the data set itself'
+    assert torch.equal(images, before), 'the images in memory may be the data set itself'
     assert len(corners) > 5
 
 

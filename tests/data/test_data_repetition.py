@@ -37,7 +37,7 @@ def batches_of(dataset, weights=WEIGHTS, augment=None, workers=0, batch_size=7):
 
 
 def drawn(loader, epoch=1, start=0):
-    """Return the targets and the pictures of an epoch, in order (list of (int, bytes))."""
+    """Return the targets and the images of an epoch, in order (list of (int, bytes))."""
     loader.batch_sampler.set_epoch(epoch, start)
     return [
         (int(target), image.numpy().tobytes())
@@ -47,7 +47,7 @@ def drawn(loader, epoch=1, start=0):
 
 
 def all_differ(samples):
-    """Return whether some sample came several times, and no picture of a sample is twice the same."""
+    """Return whether some sample came several times, and no image of a sample is twice the same."""
     return len({index for index, _ in samples}) < len(samples) == len(set(samples))
 
 

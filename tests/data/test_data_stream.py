@@ -325,12 +325,12 @@ FAULTS = {
         [('a.png', shade(1)), ('a.cls', 'cat')],
         "a: unknown class 'cat' (known: integers, 0..2; names need --cl",
     ),
-    'no picture': ([('a.cls', '1')], 'a.tar: a: no picture among a.cls; the files of a sample follow one another'),
+    'no image': ([('a.cls', '1')], 'a.tar: a: no image among a.cls; the files of a sample follow one another'),
     'dotted': (
         [('a.1.png', shade(1)), ('a.1.cls', '1')],
-        'a: no picture among a.1.png, a.1.cls; the files of a sample',
+        'a: no image among a.1.png, a.1.cls; the files of a sample',
     ),
-    'two pictures': ([('a.png', shade(1)), ('a.jpg', shade(1))], 'a.tar: a: several pictures among a.png, a.jpg'),
+    'two pictures': ([('a.png', shade(1)), ('a.jpg', shade(1))], 'a.tar: a: several images among a.png, a.jpg'),
     'two targets': (
         [('a.png', shade(1)), ('a.cls', '1'), ('a.cls', '1')],
         'a: several targets among a.png, a.cls, a.cls',
@@ -465,7 +465,7 @@ def test_a_large_first_picture_asks_for_a_size(pack, stream_args):
 
 
 def test_a_fault_found_with_workers_names_shard_and_key(pack, stream_args):
-    members, expected = FAULTS['no picture']  # found by the process that walks over the shard
+    members, expected = FAULTS['no image']  # found by the process that walks over the shard
     pack('train/a.tar', ('0.png', shade(0)), ('0.cls', '0'), *members)
     args = stream_args()
     args.num_workers = 1

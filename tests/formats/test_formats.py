@@ -103,7 +103,7 @@ def test_a_stored_checkpoint_tests_as_it_did(name, copied, eval_here):
     then = dict(line.split(': ') for line in lines if not line.startswith('# '))
     now = {value: float(test.values[value]) for value in then}
     assert now == pytest.approx({value: float(text) for value, text in then.items()}, rel=1e-5)
-    assert 'instead of what the checkpoint says' not in test.stdout.replace('device: ', '')
+    assert 'option changed since training' not in test.stdout.replace('device: ', '')
 
 
 @pytest.mark.slow_after(2, 'two starts each')

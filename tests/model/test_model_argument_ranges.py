@@ -100,7 +100,7 @@ def test_a_network_that_fits_into_no_memory_is_not_built(words, given, monkeypat
     monkeypatch.setattr(parameter_memory, 'memory', lambda: 2**32)
     monkeypatch.setattr(nn.init, 'kaiming_uniform_', only_without_numbers(nn.init.kaiming_uniform_))
     args = args_for(words, *given)
-    said = r'would have .* parameters.*, and this machine has 4\.0 GiB of memory'
+    said = r'would have .* parameters.*, and this machine has 4\.3 GB of memory'
     with pytest.raises(DanluError, match=said) as caught:
         select_model(args)
     assert str(caught.value).startswith(f'--model_args {given[0]}' if given else '--image_size, --channels or')
@@ -113,7 +113,7 @@ def test_gradients_and_the_optimizers_averages_count_in_training(monkeypatch):
         monkeypatch.setattr(parameter_memory, 'memory', lambda limit=weights * copies: limit)
         select_model(args)
         monkeypatch.setattr(parameter_memory, 'memory', lambda limit=weights * copies - 1: limit)
-        said = r'795,010 parameters \(0\.0 GiB' + ('; 0.0 GiB with gradients and optimizer' if copies > 1 else '')
+        said = r'795,010 parameters \(3\.2 MB' + ('; .* MB with gradients and optimizer' if copies > 1 else '')
         with pytest.raises(DanluError, match=said):
             select_model(args)
 
@@ -190,7 +190,7 @@ def test_counting_draws_and_prints_nothing(own, capsys):
 
 def test_a_model_of_the_users_own_is_counted_too(own):
     with pytest.raises(
-        DanluError, match=r'would have 10,000,010 parameters \(0.0 GiB; 0.1 GiB with gradients .*\), and .* 0.0 GiB'
+        DanluError, match=r'would have 10,000,010 parameters \(40.0 MB; 160 MB with gradients .*\), and .* MB'
     ):
         select_model(args_for(own, 'width=1000000'))
 

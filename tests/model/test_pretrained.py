@@ -53,11 +53,11 @@ def test_torchvision_reads_the_file_from_the_directory_or_a_copy_of_its_cache(sq
 
 def test_a_missing_or_damaged_file_is_named_with_size_and_address(squeezenet, tmp_path):
     (tmp_path / 'empty').mkdir()
-    says = rf'empty has no file {squeezenet.name} \(4.7 MiB\); put there a copy of https://example.org/models/squeeze'
+    says = rf'empty has no file {squeezenet.name} \(5.0 MB\); put there a copy of https://example.org/models/squeeze'
     with pytest.raises(DanluError, match=says):
         select_model(make_args('torchvision:squeezenet1_1', tmp_path / 'empty'))
     squeezenet.write_bytes(squeezenet.read_bytes()[:-1000])
-    with pytest.raises(DanluError, match=r'is not the whole file: .* 4.7 MiB; copy it again from https://example.org'):
+    with pytest.raises(DanluError, match=r'is not the whole file: .* 5.0 MB; copy it again from https://example.org'):
         select_model(make_args('torchvision:squeezenet1_1', tmp_path))
 
 
@@ -66,7 +66,9 @@ def test_a_failed_download_names_file_size_and_option(squeezenet, monkeypatch):
         raise OSError('Temporary failure in name resolution')
 
     monkeypatch.setattr(models.WeightsEnum, 'get_state_dict', fail)
-    with pytest.raises(DanluError, match=rf'{squeezenet.name} \(4.7 MiB; Temporary failure .*--pretrained_dir DIR'):
+    with pytest.raises(
+        DanluError, match=rf'download \S+{squeezenet.name} \(5.0 MB\): Temporary failure .*--pretrained_dir DIR'
+    ):
         select_model(make_args('torchvision:squeezenet1_1', None))
 
 
@@ -116,7 +118,7 @@ def test_timm_reads_a_file_of_its_hub_from_the_directory(timm, tmp_path, name):
 
 def test_a_missing_file_of_timm_is_named_with_size_and_address(timm, tmp_path):
     says = (
-        r'has none of the files test_resnet.r160_in1k/model.safetensors, .* for timm:test_resnet \(about 1.8 MiB\); '
+        r'has none of the files test_resnet.r160_in1k/model.safetensors, .* for timm:test_resnet \(about 1.9 MB\); '
         'put there a copy of https://[^ ]*/timm/test_resnet.r160_in1k/resolve/main/model.safetensors'
     )
     with pytest.raises(DanluError, match=says):
@@ -130,7 +132,7 @@ def test_a_failed_download_of_timm_says_what_was_looked_for(timm, monkeypatch):
         raise OSError('Temporary failure in name resolution')
 
     monkeypatch.setattr('timm.models._builder.load_pretrained', fail)
-    says = r'looked for https://\S+/test_resnet.r160_in1k/resolve/main/model.safetensors \(about 1.8 MiB; .*HF_ENDPOINT'
+    says = r'looked for https://\S+/test_resnet.r160_in1k/resolve/main/model.safetensors \(about 1.9 MB; .*HF_ENDPOINT'
     with pytest.raises(DanluError, match=says + r'.* put the file at DIR/test_resnet.r160_in1k/model.safetensors'):
         select_model(make_args('timm:test_resnet', None))
 

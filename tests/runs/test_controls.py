@@ -98,7 +98,7 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path, words, last, capsys):
 def test_a_run_that_ran_out_of_patience_goes_on_with_more_only(tmp_path):
     trainer_of(tmp_path, '--epochs', 6, '--patience', 2, kind=Scripted).train()
     run = tmp_path / 'lenet_exp'
-    with pytest.raises(DanluError, match='ended after epoch 4: val/acc has not improved for 2 epochs'):
+    with pytest.raises(DanluError, match='is finished, at epoch 4: val/acc has not improved for 2 epochs'):
         trainer_of(tmp_path, '--resume', run, kind=Scripted)
     assert len(trainer_of(tmp_path, '--resume', run, '--patience', 3, kind=Scripted).train()) == 6
 
@@ -251,7 +251,7 @@ def test_max_steps_ends_within_an_epoch_and_saves(tmp_path, capsys):
     assert [row['epoch'] for row in rows] == [1, 2] and trainer.update.steps == 8
     assert load_checkpoint(tmp_path / 'lenet_exp' / 'last.pth')['step'] == 8
     assert 'stopped after epoch 2: --max_steps 8 are done' in capsys.readouterr().out
-    with pytest.raises(DanluError, match='ended after epoch 2: --max_steps 8 are done'):
+    with pytest.raises(DanluError, match='is finished, at epoch 2: --max_steps 8 are done'):
         trainer_of(tmp_path, '--resume', tmp_path / 'lenet_exp')
 
 

@@ -11,7 +11,7 @@ from eval import load_predictor
 
 @pytest.fixture(scope='module')
 def wide(tmp_path_factory):
-    """Return a list file of pictures of 60x20 with a square whose place is the target, and the pictures."""
+    """Return a list file of pictures of 60x20 with a square whose place is the target, and the images."""
     folder = tmp_path_factory.mktemp('wide')
     pictures = []
     for place in range(2, 54, 6):
@@ -30,7 +30,7 @@ def test_a_test_and_a_predictor_see_what_training_saw(wide, train_here, eval_her
     words += ['--image_size', 32, '--epochs', 1, '--num_workers', 0, '--checkpoints_dir', tmp_path]
     run = train_here(*words, *(['--fit', fit] if fit else []))
     assert f'--fit={fit or "stretch"}' in (run.directory / 'args.txt').read_text()
-    assert f'pictures: 32x32 (width x height), RGB, --fit {fit or "stretch"}, mean 0.485' in run.stdout
+    assert f'images: 32x32 (width x height), RGB, --fit {fit or "stretch"}, mean 0.485' in run.stdout
     test = eval_here('--load_model_path', run.directory / 'best.pth')
     assert f'--fit {fit or "stretch"}, ' in test.stdout
     with open(test.directory / 'predictions.csv', newline='', encoding='utf-8-sig') as file:

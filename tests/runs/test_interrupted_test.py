@@ -77,7 +77,7 @@ def test_a_killed_end_test_is_made_up_for(moment, run, capsys):
     [line] = lines_in(run)
     assert line['result_dir'] == str(folder)
     assert line['values']['acc'] > 0.1
-    with pytest.raises(DanluError, match='has reached epoch 1 of 1'):
+    with pytest.raises(DanluError, match='is finished, at epoch 1 of 1'):
         resume(run)
     assert len(lines_in(run)) == 1
 
@@ -92,7 +92,7 @@ def test_a_process_killed_behind_its_ledger_line_does_not_add_it_twice(run, caps
 
 
 def test_without_its_page_nothing_is_made_up_for(run):
-    with pytest.raises(DanluError, match='has reached epoch 1 of 1'):
+    with pytest.raises(DanluError, match='is finished, at epoch 1 of 1'):
         train.main(['--resume', str(run), '--device', 'cpu'])
     assert not (run / 'best').exists()
 

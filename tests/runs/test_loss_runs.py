@@ -59,7 +59,7 @@ def test_a_test_gives_the_parts_that_training_gave_and_batches_do_not_matter(sum
 
 def test_another_loss_at_the_test_leaves_behind_what_belongs_to_the_first(sum_run, eval_here):
     test = eval_here('--load_model_path', sum_run.directory / 'best.pth', '--loss', 'tversky', '--save_prefix', 'other')
-    assert 'instead of what the checkpoint says, loss: ce+0.5*dice -> tversky' in test.stdout
+    assert 'option changed since training: loss: ce+0.5*dice -> tversky' in test.stdout
     assert 'class_weights: [1.0, 2.0, 0.5] -> None' in test.stdout
     assert 0 < float(test.values['loss']) < 1
     assert 'loss_ce' not in test.values
@@ -76,7 +76,7 @@ def test_focal_and_auroc_on_digits_test_as_they_trained(run_program, history_of,
     assert f'best: val/auroc {float(row["val/auroc"]):#.4g} in epoch 1 of 1' in done.stdout
     done = run_program('eval.py', '--load_model_path', run.directory / 'best.pth', **CPU)
     assert done.code == 0, done.stderr
-    assert 'instead of what the checkpoint says' not in done.stdout
+    assert 'option changed since training' not in done.stdout
     lines = (run.directory / 'best' / 'val_digits_exp' / 'result.txt').read_text().splitlines()
     values = dict(line.split(': ', 1) for line in lines if not line.startswith('#'))
     for name in ('loss', 'acc', 'auroc', 'precision_macro', 'recall_macro'):

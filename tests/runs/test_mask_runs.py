@@ -52,7 +52,7 @@ def test_what_was_found_is_said_and_recorded(run, lists):
     assert '# --bits=12  (found in the data' in text
     for split, count in (('train', 5), ('val', 3)):
         assert f'{lists / split}.txt: of the values stored in the masks 0 is class 0, 255 is class 1' in run.stdout
-        assert f'{lists / split}.txt: {count} of {count} samples have pictures of 16 bits: values 0..4095' in run.stdout
+        assert f'{lists / split}.txt: {count} of {count} samples have images of 16 bits: values 0..4095' in run.stdout
     assert 'ignored' not in run.stdout
     assert 'no pixel' not in run.stdout
 
@@ -69,7 +69,7 @@ def test_a_test_reads_masks_and_pictures_alike(run, eval_here, lists, tmp_path):
     Image.fromarray(dark).save(tmp_path / 'p.png')
     (tmp_path / 'one.txt').write_text('p.png m.png')
     test = eval_here('--load_model_path', run.directory / 'best.pth', '--val_list', tmp_path / 'one.txt')
-    assert f'{tmp_path / "one.txt"}: 1 of 1 samples have pictures of 16 bits: values 0..4095 become' in test.stdout
+    assert f'{tmp_path / "one.txt"}: 1 of 1 samples have images of 16 bits: values 0..4095 become' in test.stdout
     assert f'{tmp_path / "one.txt"}: no pixel of class 0 (1 of 2 classes)' in test.stdout
 
 

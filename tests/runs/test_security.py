@@ -277,7 +277,7 @@ def test_a_link_in_the_cache_of_others_leads_to_no_file_of_mine(save, tmp_path):
     (name,) = os.listdir(cache)
     (cache / name).unlink()
     (cache / f'{name}.{platform.node()}.partial').symlink_to(mine)
-    with pytest.raises(DanluError, match='cannot write the pixels of 1 pictures'):
+    with pytest.raises(DanluError, match='cannot write the pixels of 1 image'):
         build()
     assert mine.read_text() == 'precious'
 

@@ -47,7 +47,7 @@ def test_a_run_whose_faulty_picture_was_mended_is_not_resumed(faulty, train_here
     gone = Path(faulty[faulty.index('--data_root') + 1], 'gone.png')
     gone.write_bytes(gone.with_name('train0.png').read_bytes())
     try:
-        with pytest.raises(DanluError, match=r'faulty.txt:4 is no longer faulty'):
+        with pytest.raises(DanluError, match=r'faulty.txt:4 is valid now'):
             train_here('--resume', run.directory, '--epochs', 2)
     finally:
         gone.unlink()
@@ -58,11 +58,11 @@ def test_a_run_whose_faulty_picture_was_mended_is_not_resumed(faulty, train_here
 def test_validation_and_test_never_leave_out_a_sample(faulty, train_here, eval_here, tmp_path):
     words = list(faulty)
     words[words.index('--val_list') + 1] = words[words.index('--train_list') + 1]
-    with pytest.raises(DanluError, match=r'faulty.txt has 2 faults; mend or remove:'):
+    with pytest.raises(DanluError, match=r'faulty.txt has 2 invalid entries; fix or remove them:'):
         train_here(*words, '--skip_bad', '--epochs', 1, '--checkpoints_dir', tmp_path / 'runs')
     assert not any((tmp_path / 'runs').iterdir())
     run = train_here(*faulty, '--skip_bad', '--epochs', 1, '--checkpoints_dir', tmp_path / 'runs')
     best = ['--load_model_path', run.directory / 'best.pth']
-    with pytest.raises(DanluError, match=r'faulty.txt has 2 faults; mend or remove:'):
+    with pytest.raises(DanluError, match=r'faulty.txt has 2 invalid entries; fix or remove them:'):
         eval_here(*best, '--val_list', tmp_path / 'faulty.txt')
     assert eval_here(*best).head['samples'] == '13'

@@ -14,7 +14,7 @@ SAMPLES = 19
 
 @pytest.fixture(scope='module')
 def stream_data(tmp_path_factory):
-    """Return the options (list of str) of a classification on two shards of 10 and 9 pictures, 12x10."""
+    """Return the options (list of str) of a classification on two shards of 10 and 9 images, 12x10."""
     folder, random = tmp_path_factory.mktemp('stream_data'), np.random.default_rng(1)
     for shard in range(2):
         with tarfile.open(folder / f'{shard}.tar', 'w') as archive:

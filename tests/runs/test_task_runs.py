@@ -182,7 +182,7 @@ def test_the_number_of_workers_does_not_change_a_restoration(train_here, task_da
         ('features', 'targets: 1 per sample: y'),
         ('numbers', 'targets: 2 per sample'),
         ('labels', 'classes: 3: blue, green, red'),
-        ('pairs', 'targets: pictures of 3 channels'),
+        ('pairs', 'targets: images of 3 channels'),
     ],
 )
 def test_the_start_says_what_is_to_be_learned(task_runs, name, line):
@@ -225,7 +225,7 @@ def task_file(run, name):
 
 
 def test_there_are_no_pictures_of_features(eval_here, task_runs):
-    with pytest.raises(DanluError, match='--save_viz: the samples are not pictures but features'):
+    with pytest.raises(DanluError, match='--save_viz: the samples are not images but features'):
         eval_here('--load_model_path', task_runs('features').directory / 'best.pth', '--save_viz')
 
 

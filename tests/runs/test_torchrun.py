@@ -87,7 +87,7 @@ def uneven(tmp_path_factory):
 
 @pytest.fixture
 def shards(tmp_path):
-    """Return a directory of three shards with 41 pictures, none like another."""
+    """Return a directory of three shards with 41 images, none like another."""
     folder, random = tmp_path / 'shards', np.random.default_rng(1)
     folder.mkdir()
     for number, count in enumerate((13, 9, 19)):

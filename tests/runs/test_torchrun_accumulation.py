@@ -32,7 +32,7 @@ with processes.init_distributed(lambda: torch.device('cpu')):
 
 
 def write_masks(folder):
-    """Write 14 pictures with masks of three classes, of which each has another number of ignored pixels."""
+    """Write 14 images with masks of three classes, of which each has another number of ignored pixels."""
     random, lines = np.random.default_rng(2), []
     for number in range(14):
         mask = random.integers(0, 3, (8, 8))

@@ -1,5 +1,6 @@
 """eval.py --predict: predictions of images without targets are those of a test on the same images."""
 
+import contextlib
 import csv
 import io
 import json
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import eval as eval_py
 from utils.base.errors import DanluError
 from utils.html_report import gallery_page
 
@@ -148,14 +150,22 @@ def test_damaged_files_are_listed_and_the_rest_is_done(tested, predict_here, tmp
         assert f'  {name}: {why}' in done.stdout.splitlines()
     assert 'left out: 1 file (.doc 1)' in done.stdout
     assert '1.png' in (done.directory / 'report.html').read_text(encoding='utf-8')
+    last = next(line for line in done.stdout.splitlines() if line.startswith('predicted: '))
+    assert last.startswith('predicted: 2 images, ') and last.endswith(' per second, 3 images not readable')
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert eval_py.main([*map(str, [*words, '--no_report']), '--device', 'cpu']) == 1
+        assert eval_py.main([*map(str, [*words[:3], photos / '1.png', '--no_report']), '--device', 'cpu']) == 0
 
 
 def test_nothing_that_can_be_read_leaves_nothing(tested, predict_here, tmp_path):
     checkpoint, _, _ = tested
     (tmp_path / 'bad.png').write_text('no image')
     words = ['--load_model_path', checkpoint, '--save_prefix', 'bad', '--predict']
-    with pytest.raises(DanluError, match=r'none of 1 files could be read:\n  .*bad.png: not an image'):
+    with pytest.raises(DanluError, match=r'none of 1 image could be read:\n  .*bad.png: not an image'):
         predict_here(*words, tmp_path / 'bad.png')
+    (tmp_path / 'note.txt').write_text('Buy milk')
+    with pytest.raises(DanluError, match=r'Buy milk: no such file\n\(read as a list, .*each line: .*note.txt\)'):
+        predict_here(*words, tmp_path / 'note.txt')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DanluError, match='empty: there is no image to predict; give a directory'):
         predict_here(*words, tmp_path / 'empty')

@@ -116,7 +116,7 @@ def test_all_that_is_unreadable_is_listed_and_the_rest_measured(measured, photos
     folder, mean, _ = photos
     lines = [f'{path.relative_to(folder)} {path.parent.name}' for path in sorted(folder.glob('*/*.png'))]
     (folder / 'torn.png').write_bytes((folder / 'ape/1.png').read_bytes()[:-20])
-    (folder / 'text.jpg').write_text('no picture')
+    (folder / 'text.jpg').write_text('no image')
     lines += ['torn.png ape', *('gone.png ape' for _ in range(50)), 'text.jpg bee', 'three columns here']
     (folder / 'train.txt').write_text('\n'.join(lines))
     code, printed = measured(folder / 'train.txt')
@@ -151,7 +151,7 @@ def test_faults_of_shards_are_named_by_key(measured, tmp_path):
     assert (code, printed[0]) == (1, 'unreadable: 3')
     assert printed[1] == f'  {tmp_path}/a.tar: b: its mask: 5x4, its image 4x4'
     assert printed[2].startswith(f'  {tmp_path}/a.tar: c: no mask: pack it behind the image')
-    assert printed[3].startswith(f'  {tmp_path}/a.tar: d: no picture among d.mask.png')
+    assert printed[3].startswith(f'  {tmp_path}/a.tar: d: no image among d.mask.png')
     assert 'a channel is constant and cannot be normalised: no --std is printed' in printed
     assert printed[-1] == 'options: --image_size 4 4 --num_classes 4 --ignore_index 255'
 

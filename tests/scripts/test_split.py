@@ -245,7 +245,7 @@ def test_options_that_exclude_each_other(photos, words, message, capsys):
         (['--group', '(day'], 'not a valid regular expression'),
         (['--group', 'month'], 'it matches no name of .*, such as cat/day0_cat0.png'),
         (['--folds', 40], 'there are only 36 groups'),
-        (['--group', 'day', '--val', 0.2], 'val would be empty: 36 samples in 1 groups'),
+        (['--group', 'day', '--val', 0.2], 'val would be empty: 36 samples in 1 group'),
         (['--folds', 3, '--group', '^(cat|dog/day.)'], 'all 24 samples of class cat are in one group'),
     ],
 )

@@ -64,7 +64,7 @@ def test_ready_made_optimizers_and_schedulers_go_on(tmp_path):
 def test_nothing_left_to_train_is_said(tmp_path):
     trainer = notebook_trainer(tmp_path, '--epochs', 1)
     trainer.train()
-    with pytest.raises(DanluError, match=r'all 1 epochs are done; to go on: train\(epochs=2\)'):
+    with pytest.raises(DanluError, match=r'epoch 1 of 1 is done; to continue: train\(epochs=2\)'):
         trainer.train()
     with pytest.raises(DanluError, match=r'give a whole number of at least 1'):
         trainer.train(epochs=0)

@@ -83,7 +83,7 @@ def test_the_message_that_refuses_an_older_checkpoint_names_it(own):
     ('name', 'words', 'reason'),
     [
         ('best.pth', [], 'best.pth is for testing, it holds no optimizer'),
-        ('epoch_0004.pth', [], 'has reached epoch 4 of 4: add --epochs 8'),
+        ('epoch_0004.pth', [], 'is finished, at epoch 4 of 4; to train longer, add --epochs 8'),
     ],
 )
 def test_what_cannot_go_on_is_refused_and_leaves_nothing(own, train_here, name, words, reason):

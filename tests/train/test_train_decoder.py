@@ -30,7 +30,7 @@ def test_a_test_decodes_as_its_run_did_and_says_so_otherwise(train_here, eval_he
     assert '--decoder=simplejpeg' in (test.directory / 'args.txt').read_text()
     assert 'decoder' not in test.stdout
     said = eval_here('--load_model_path', best, '--decoder', 'pillow').stdout
-    assert 'instead of what the checkpoint says, decoder: simplejpeg -> pillow' in said
+    assert 'option changed since training: decoder: simplejpeg -> pillow' in said
     assert 'decoder: pillow, where the run used simplejpeg: resized images differ by less than 0.1' in said
 
 

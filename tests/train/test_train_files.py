@@ -125,7 +125,7 @@ def test_checkpoints_hold_what_they_should_and_plain_values_only(digits_run, his
     state = torch.load(path, weights_only=True)
     assert set(state) == keys
     assert not [key for key in state['model'] if key.startswith(('module.', '_orig_mod.'))]
-    assert (state['epoch'], state['step']) == (2, 2 * 27), '5,000 pictures in batches of 192'
+    assert (state['epoch'], state['step']) == (2, 2 * 27), '5,000 images in batches of 192'
     row = history_of(digits_run)[1]
     assert {key: repr(value) for key, value in state['metrics'].items()} == row
     if os.name != 'nt':

@@ -70,7 +70,7 @@ def test_wrapped_models_are_saved_without_prefix_and_go_on(tmp_path, wrap):
 
 
 class Regions(Trainer):
-    """What a new task overrides: the batch's way, the loss, the metrics, the pictures."""
+    """What a new task overrides: the batch's way, the loss, the metrics, the images."""
 
     def step(self, batch):
         images, predictions, targets = super().step(batch)

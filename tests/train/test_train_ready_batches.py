@@ -119,7 +119,7 @@ def test_samples_that_are_no_pictures_train_test_and_predict(shape, tmp_path):
     args = args_of_test(path, device='cpu', report=True)
     values = Evaluator(args, net=net(), loader=[(inputs, LABELS)]).eval()
     assert values['loss'] == pytest.approx(row['val/loss'])
-    with pytest.raises(DanluError, match='--save_viz: the samples are not pictures'):
+    with pytest.raises(DanluError, match='--save_viz: the samples are not images'):
         Evaluator(args_of_test(path, device='cpu', save_viz=True), net=net(), loader=[(inputs, LABELS)])
 
 

@@ -167,7 +167,7 @@ def test_dropout_goes_on_where_it_stood(tmp_path):
 
 
 def test_validation_does_not_change_the_training(tmp_path):
-    """Neither its random numbers, nor its pictures in the running means."""
+    """Neither its random numbers, nor its images in the running means."""
     nets = []
     for count, batch_size in ((21, 8), (60, 7)):
         trainer = notebook_trainer(tmp_path, '--epochs', 3, val_loader=loader(count, count, batch_size))
@@ -190,7 +190,7 @@ def test_the_data_draws_nothing_from_the_models_generator(workers, list_data, tm
 
 def test_a_finished_run_says_how_to_go_on(digits_run, tmp_path):
     before = snapshot(digits_run.directory)
-    with pytest.raises(DanluError, match=r'has reached epoch 2 of 2; to go on, add --epochs 4'):
+    with pytest.raises(DanluError, match=r'is finished, at epoch 2 of 2; to train longer, add --epochs 4'):
         train.main(['--resume', str(digits_run.directory)])
     assert snapshot(digits_run.directory) == before
 

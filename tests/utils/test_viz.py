@@ -273,7 +273,7 @@ def test_grid_is_no_wider_than_its_pictures():
 
 @pytest.mark.parametrize(('pictures', 'columns'), [([], 2), ([np.zeros((2, 2, 3), np.uint8)], 0)])
 def test_an_empty_grid_is_refused(pictures, columns):
-    with pytest.raises(ValueError, match='needs pictures and columns'):
+    with pytest.raises(ValueError, match='needs images and columns'):
         viz.grid(pictures, columns)
 
 
@@ -288,7 +288,7 @@ def test_save_picture_writes_a_png_with_the_same_pixels(tmp_path):
 
 @pytest.mark.parametrize('picture', [torch.zeros(3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.uint8)])
 def test_pictures_of_another_kind_are_refused(picture):
-    with pytest.raises(ValueError, match='expected a uint8 picture'):
+    with pytest.raises(ValueError, match='expected a uint8 image'):
         viz.labelled_picture(picture, 0, 0)
 
 

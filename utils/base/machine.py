@@ -9,6 +9,7 @@ import torch
 from utils.base import rank_env
 from utils.base.errors import DanluError
 from utils.base.regular_files import read_regular_text
+from utils.base.text_table import count_text
 
 CONTAINER_LIMIT = Path('/sys/fs/cgroup/memory.max')  # bytes, or 'max'
 MAX_PROCESSES, MAX_PROCESSES_PER_CORE = 128, 4  # or threads of one kind; the larger limit applies
@@ -39,7 +40,9 @@ def check_process_count(option, count):
     """
     most = max(MAX_PROCESSES, MAX_PROCESSES_PER_CORE * cpu_cores())
     if count > most:
-        raise DanluError(f'--{option} {count}: at most {most} on this machine, which has {cpu_cores()} cores')
+        raise DanluError(
+            f'--{option} {count}: at most {most} on this machine, which has {count_text(cpu_cores(), "core")}'
+        )
 
 
 def set_threads(wanted, workers):

@@ -69,7 +69,7 @@ def _received(receiver):
         try:
             message = receiver.recv()
         except EOFError:
-            raise DanluError('a process that decodes pictures was killed; was there too little memory?') from None
+            raise DanluError('a process that decodes images was killed; was there too little memory?') from None
         if message is None:
             return
         if isinstance(message, Exception):

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from utils.base.batches import count_batch_samples, count_loader_samples
 from utils.base.notebook import is_notebook, show_line
 from utils.base.terminal import is_watched
-from utils.base.text_table import number_text
+from utils.base.text_table import count_text, number_text
 
 QUIET_SECONDS = 30
 SECONDS_IN_CELL = 0.25  # between two updates in a notebook cell, each of which is a message to the browser
@@ -47,7 +47,7 @@ class Bar(tqdm):
         else:
             head, bar = self.desc, (0, 0)
             elapsed = tqdm.format_interval(known['elapsed'])
-            parts = {'count': f'{self.n:,} images', 'rate': f'{rate:,.0f} img/s', 'time': elapsed}
+            parts = {'count': count_text(self.n, 'image'), 'rate': f'{rate:,.0f} img/s', 'time': elapsed}
         parts['text'] = self.postfix or ''
         return known | {'bar_format': self._format(head, parts, bar, known['ncols'])}
 
@@ -121,7 +121,7 @@ class Progress:
         if self.shown and self.bar.disable and now - self.said > QUIET_SECONDS:
             self.said = now
             share = f' of {self.total:,}' if self.total else ''
-            self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} per second, {text}')
+            self.say(f'{self.title}: {self.done:,}{share} images, {self.rate():,.0f} images per second, {text}')
 
     def wait_share(self):
         """Return the share of the time so far (float, 0 to 1) that the loop waited for batches."""

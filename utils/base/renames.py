@@ -16,6 +16,7 @@ def _pairs(text):
 # Dotted name of a module, or of a single definition that left its module, then -> now.
 MODULES = _pairs("""
     data.balance=data.checks.class_balance data.class_folder=data.lists.class_folder
+    data.lists.class_folder.count_text=utils.base.text_table.count_text
     data.class_notes=data.checks.class_notes data.class_weights=data.checks.class_weights
     data.depth=data.lists.bit_depth data.duplicates=data.checks.duplicates data.files=data.lists.file_stats
     data.identity=data.checks.dataset_fingerprint data.in_memory=data.tensor_dataset data.labels=data.lists.labels
@@ -151,7 +152,7 @@ NAMES = _pairs("""
     _rows_to_depth=_down_to _sample_count=_counted _sampled_image_paths=_some_pictures _scale_gradients=_multiply
     _select_probe=_choose _set_gradients=_put _shape_text=_size _share_text=_counted _shared_zeros=_shared
     _short_count=_short _sibling_name=_sibling _silence_event_thread=_be_silent_in_thread _single_channel=_grey
-    _source_and_target_box=_boxes _source_names=_sources _split_name=_place _start_worker=_start _stat=_look_up
+    _source_names=_sources _split_name=_place _start_worker=_start _stat=_look_up
     _state_copies=_copies _step_on_by_class=_by_class _steps_by_part=_followed _steps_due=_is_turn
     _stored_orientation=_turn_in_file _sum_gradients=_sum_of _synchronize=_wait_for _table_lines=_drawn
     _tensors_only=_plain _text_lines=_lines _text_to_hash=_text_of _time_due=_is_time _timm_config=_of_timm
@@ -319,7 +320,7 @@ NAMES = _pairs("""
     SIGPIPE_STATUS=PIPE_CLOSED similarity=alike SIXTEEN_BIT=DEEP size_is_guessed=guessed SIZE_OPTIONS=SIZES
     size_options_text=described skipped_batches=left_out SKIPPED_FILE=FILE SkippedSamples=Skipped
     skips_nonfinite=leaves_out SLOPE_WINDOW_STEPS=WIDTH SMALL_IMAGE_PIXELS=SMALL smooth_3x3=blurred
-    source_and_target_box=_source_and_target_box source_box=source source_lines=source_of source_location=place_of
+    source_and_target_box=_boxes source_box=source source_lines=source_of source_location=place_of
     source_object=origin SPACE_BYTE=BLANK
     split_by_font=runs split_columns=parted SPLIT_KEY=KEY split_options=parts_of SPLIT_PARAMETERS=WORDS
     SPLIT_PARTS=PARTS split_plain_lines=plain_columns stale_owner=stale START_FILES=AT_START STAT_COLUMNS=FACTS

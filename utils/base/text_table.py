@@ -83,9 +83,18 @@ def total_columns(widths):
     return sum(widths.values()) + len(GAP) * (len(widths) - 1)
 
 
-def number_text(value):
-    """Return a value (float or None) with four significant digits (str), '' for None."""
-    return '' if value is None else f'{value:#.4g}'.removesuffix('.')
+def number_text(value, digits=4):
+    """Return a value (float or None) with four significant digits, or another number of them (str), '' for None."""
+    return '' if value is None else f'{value:#.{digits}g}'.removesuffix('.')
+
+
+def distinct_number_texts(values):
+    """Return values (list of float) with four significant digits, or as many more as different values need (list)."""
+    for digits in range(4, 18):
+        texts = [number_text(value, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
 def span_text(seconds):
@@ -101,9 +110,14 @@ def span_text(seconds):
 
 
 def size_text(count):
-    """Return a number of bytes as text (str): '1.2 MB'."""
+    """Return a number of bytes as text (str): '1.2 MB'; 1 MB are 1,000,000 bytes, as disks are sold."""
     for unit in ('B', 'kB', 'MB', 'GB'):
         if count < 1000 or unit == 'GB':
-            return f'{count:.0f} {unit}' if unit == 'B' or count >= 100 else f'{count:.1f} {unit}'
+            return f'{count:,.0f} {unit}' if unit == 'B' or count >= 100 else f'{count:.1f} {unit}'
         count /= 1000
     return None
+
+
+def count_text(count, one, many=None):
+    """Return a count with its noun as text (str): '1 file', '1,200 files'."""
+    return f'{count:,} {one if count == 1 else many or one + "s"}'

@@ -25,7 +25,7 @@ from utils.evaluation.predictions import predictions_file
 from utils.evaluation.test_files import code_facts, write_result
 from utils.evaluation.tta import mean_outputs
 from utils.options.checks import shown
-from utils.provenance.environment import git_state
+from utils.provenance.environment import git_facts
 from utils.runs.checkpoint import file_hash
 from utils.runs.result_directory import atomic_results
 from utils.statistics.bootstrap_metrics import select_sum_metric
@@ -208,7 +208,7 @@ def test_ensemble(engine, loader, metrics, name_of, tests):
             'list': args.val_list or f'{args.data_type}, its own test split',
             'list sha256': own.data or 'not known',
             'samples': str(seen),
-            **code_facts(args, engine.device, engine.check.outputs, git_state() or {'commit': None, 'changed': []}),
+            **code_facts(args, engine.device, engine.check.outputs, git_facts()),
             **({'against the best': ' '.join(lines)} if lines else {}),
         }
         write_result(Path(args.result_dir, ENSEMBLE_FILE), results, facts)

@@ -59,7 +59,7 @@ def code_facts(args, device, outputs, git):
         args: options.
         device: torch.device.
         outputs: of utils.provenance.checkpoint_check.CheckpointCheck (str).
-        git: result of utils.provenance.environment.git_state, or a dict with commit None.
+        git: result of utils.provenance.environment.git_facts.
     """
     files = read_files()
     return {

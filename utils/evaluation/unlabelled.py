@@ -24,7 +24,7 @@ from utils.base.file_names import file_name_of
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
-from utils.base.text_table import number_text, printable, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width
 from utils.base.write_errors import explain_write_errors, wrap_write_errors
 from utils.evaluation.ensemble import member_facts
 from utils.evaluation.prediction_drawing import draw_predictions
@@ -33,7 +33,7 @@ from utils.evaluation.saved_outputs import Outputs
 from utils.evaluation.test_files import checkpoint_facts, code_facts, write_result
 from utils.evaluation.unlabelled_results import check_outputs, results_of
 from utils.options.fit import Fit
-from utils.provenance.environment import git_state
+from utils.provenance.environment import git_facts
 from utils.provenance.kept_code import keep_code
 from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import ledger_of
@@ -75,6 +75,7 @@ class UnlabelledPass:
         self.seen = self.count = self.damaged_count = 0
         self.lines, self.damaged, self.groups, self.ranges = [], [], {}, {}
         self.header = self.outputs = self.damaged_file = None
+        self.input_noun = 'image' if self.args.image_size else 'row'
 
     def run(self):
         """Predict all samples, write the files into args.result_dir, and return the number of predictions (int).
@@ -129,7 +130,10 @@ class UnlabelledPass:
                 self.finish(pending.popleft(), rows)
         if not self.count:
             shown = '\n'.join(f'  {name}: {fault}' for name, fault in self.damaged)
-            raise DanluError(f'--predict: none of {self.damaged_count:,} files could be read:\n{shown}')
+            lists = self.walk.samples.lists
+            read_as = f'\n(read as a list, with the path of an image in each line: {", ".join(lists)})' if lists else ''
+            noun = count_text(self.damaged_count, self.input_noun)
+            raise DanluError(f'--predict: none of {noun} could be read:\n{shown}{read_as}')
 
     @contextmanager
     def listing_damaged(self, folder):
@@ -254,14 +258,13 @@ class UnlabelledPass:
 
     def facts(self):
         """Return what was predicted (dict of str), for the head of summary.txt."""
-        git = git_state() or {'commit': None, 'changed': []}
         return {
             **checkpoint_facts(self.args, self.engine.epoch, file_hash(self.args.load_model_path)),
             **(member_facts(self.engine.members) if self.engine.members else {}),
             'predicted': ' '.join(self.args.predict),
             'samples': str(self.count),
             'damaged': str(self.damaged_count),
-            **code_facts(self.args, self.engine.device, self.engine.check.outputs, git),
+            **code_facts(self.args, self.engine.device, self.engine.check.outputs, git_facts()),
         }
 
     def values(self):
@@ -297,7 +300,9 @@ class UnlabelledPass:
         if self.damaged_count:
             lines.append(f'not predicted, as they cannot be read ({self.damaged_count:,}, all in {DAMAGED_LIST}):')
             lines += [f'  {name}: {fault}' for name, fault in self.damaged]
-        return [*lines, f'predicted: {self.count:,}, {rate:,.0f} per second']
+        damaged = f', {count_text(self.damaged_count, self.input_noun)} not readable' if self.damaged_count else ''
+        noun = count_text(self.count, self.input_noun)
+        return [*lines, f'predicted: {noun}, {rate:,.0f} per second{damaged}']
 
 
 def _cell_text(name, value):

@@ -184,8 +184,13 @@ def newest_report(run):
 
 
 def _distinguish_titles(groups):
-    """Add the hash of the data to the titles of groups (list of dict) that would have the same title."""
-    counts = Counter(group['title'] for group in groups)
-    for group in groups:
-        if counts[group['title']] > 1:
-            group['title'] += f' ({group["sha256"] or "unknown hash"})'
+    """Add to equal titles of groups (list of dict) the directory of the list, or the newest run if that is the same."""
+    for addition in (
+        lambda group: Path(group['data']).parent.name,
+        lambda group: f'data of {group["runs"][0]["name"]}',
+    ):
+        counts = Counter(group['title'] for group in groups)
+        same = [group for group in groups if counts[group['title']] > 1]
+        if len({(group['title'], addition(group)) for group in same}) == len(same):
+            for group in same:
+                group['title'] += f' ({addition(group)})'

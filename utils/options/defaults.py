@@ -84,10 +84,11 @@ def complete_defaults(parser, args):
 
 def optimizer_line(args):
     """Return the settings of the optimizer (str), for the log: 'optimizer: sgd, lr 0.1, momentum 0.9'."""
-    parts = [f'{name} {getattr(args, name):g}' for name in BY_OPTIMIZER if getattr(args, name, None) is not None]
     used = optimizer_defaults(args.optimizer)
-    if used is not None:
-        parts = [f'{name} {getattr(args, name):g}' for name in used if getattr(args, name) is not None]
+    names = BY_OPTIMIZER if used is None else used
+    has_betas = used is not None and 'beta' in used and args.optimizer != 'rmsprop'
+    shown = {'momentum': 'beta1', 'beta': 'beta2'} if has_betas else {'beta': 'alpha'}
+    parts = [f'{shown.get(name, name)} {getattr(args, name):g}' for name in names if getattr(args, name) is not None]
     parts += ['nesterov'] if args.nesterov else []
     parts += [f'schedule {args.schedule}'] if args.schedule != 'none' else []
     if args.gamma is not None and args.schedule in read_registry('utils.training.optim', 'DEFAULT_GAMMAS'):

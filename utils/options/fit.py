@@ -96,16 +96,16 @@ def fault_of_fit(args):
 def described_pictures(args):
     """Return a line (str) for the log: size, fit, mean and standard deviation of images, or of features."""
     if args.image_size is None or args.channels is None:  # ready-made parts, which did not say
-        return 'pictures: as the loader gives them'
+        return 'images: as the loader gives them'
     if not args.image_size:
         return f'features: {args.channels}, mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     colours = {1: 'grey', 3: 'RGB'}.get(args.channels, f'{args.channels} channels')
     guessed = fit = ''
     if args.data_type in PICTURE_DATA and 'train_loader' not in getattr(args, 'given_parts', ()):
-        guessed = ', of the first picture' if 'image_size' in getattr(args, 'from_data', []) else ''
+        guessed = ', of the first image' if 'image_size' in getattr(args, 'from_data', []) else ''
         fit = f'--fit {args.fit}{_how(args)}, '
     return (
-        f'pictures: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, {fit}'
+        f'images: {args.image_size[1]}x{args.image_size[0]} (width x height{guessed}), {colours}, {fit}'
         f'mean {numbers_text(args.mean)}, standard deviation {numbers_text(args.std)}'
     )
 

@@ -129,4 +129,4 @@ def source_name(words):
         while glob.has_magic(path.name):
             path = path.parent
     name = path.name if path.is_dir() else path.stem
-    return re.sub(r'[^\w.-]+', '_', name).strip('.')[:80] or 'pictures'
+    return re.sub(r'[^\w.-]+', '_', name).strip('.')[:80] or 'images'

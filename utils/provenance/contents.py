@@ -16,6 +16,7 @@ import numpy as np
 
 from utils.base.atomic_write import atomic_writer
 from utils.base.regular_files import open_regular
+from utils.base.text_table import count_text
 
 DATA_OF_SPLIT = {'train': 'training data', 'val': 'validation data'}
 CONTENTS_FORMAT = 1
@@ -168,12 +169,13 @@ class ContentsDifference(NamedTuple):
         targets = self.count - self.images - self.repeats
         kinds = [(self.images, loader.input_kind), (targets, 'target'), (self.repeats, 'repetition')]
         parts = ', '.join(f'{number:,} {kind}{"s" * (number > 1)}' for number, kind in kinds if number)
+        share = f'{self.count:,} of {count_text(self.total, "sample")}'
         if self.missing < 0:
-            return f'{self.count:,} of {self.total:,} samples changed: {names} ({parts})'
+            return f'{share} changed: {names} ({parts})'
         missing = f'{self.missing:,} of the {self.recorded:,} recorded samples {_are(self.missing)} missing'
         if not self.count:
             return missing
-        other = f'{self.count:,} of {self.total:,} samples {_are(self.count)} not among the recorded: {names} ({parts})'
+        other = f'{share} {_are(self.count)} not among the recorded: {names} ({parts})'
         return f'{other}; {missing}' if self.missing else other
 
 

@@ -55,15 +55,26 @@ class DuplicateCheck:
 
     def finish(self, loaders):
         """Return a line (list of str) on runs that `start` could not compare, as soon as they can be; else []."""
-        found = {run: self._difference(run, loaders) for run in self.waiting}
-        if not found or None in found.values():
+        if not self.waiting or not self._own_contents_are_known():
             return []
+        found = {run: self._difference(run, loaders) for run in self.waiting}
         self.waiting = []
+        unreadable = [run for run in found if found[run] is None]
+        found = {run: text for run, text in found.items() if text is not None}
+        if not found:
+            return [
+                f'the data is not compared with the earlier run {unreadable[0]}: its record of the samples is damaged'
+            ]
         same = [run for run in found if found[run] == '']
         if same:
             return [f'the data has the same bytes as in the earlier run {same[0]}']
         run, text = next(iter(found.items()))
         return [f'the data is not that of the earlier run {run}: {text}']
+
+    def _own_contents_are_known(self):
+        """Return whether this run has recorded the bytes of its samples (bool)."""
+        splits = [split for split, data in self.data.items() if has_bytes_outside_of_hash(data)]
+        return None not in [SampleHashes.read(contents_file(self.directory, split)) for split in splits]
 
     def _described(self, run):
         return f'{run}, {run_summary(run, self.selection)}'

@@ -140,6 +140,11 @@ def git_state(root=PROJECT):
     return {'commit': None if commit == '(initial)' else commit, 'changed': sorted(paths)[:MAX_CHANGED_PATHS]}
 
 
+def git_facts():
+    """Return `git_state` of the project (dict), with commit None and no paths where there is no repository."""
+    return git_state() or {'commit': None, 'changed': []}
+
+
 def _git(root, *words):
     """Return the output of git (str), or None if git is missing, fails or exceeds the timeout."""
     environment = {name: value for name, value in os.environ.items() if name not in GIT_LOCATION_VARIABLES}

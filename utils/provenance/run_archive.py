@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from utils.base.errors import DanluError, message_of
 from utils.base.known_archives import SHA256
 from utils.base.regular_files import open_regular, regular
+from utils.base.text_table import count_text
 from utils.options.validation_options import SPLIT_DIRECTORY
 from utils.provenance.kept_code import DIRECTORY, kept_archive
 from utils.provenance.project_source import code_hash, files_hash, read_files
@@ -256,7 +257,9 @@ def missing_here(run, given=()):
 def _described(run):
     samples, digest = (run.recorded('data', 'val', key) for key in ('samples', 'sha256'))
     return (
-        f', {samples:,} samples, sha256 {digest[:12]}' if isinstance(samples, int) and isinstance(digest, str) else ''
+        f', {count_text(samples, "sample")}, sha256 {digest[:12]}'
+        if isinstance(samples, int) and isinstance(digest, str)
+        else ''
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
+from utils.base.text_table import size_text
 from utils.provenance.project_source import project_files
 
 MAX_ARCHIVE_FILES, MAX_ARCHIVE_BYTES = 20_000, 2**28
@@ -38,7 +39,7 @@ def read_archive(path, sha256):
     """
     try:
         if path.stat().st_size > MAX_ARCHIVE_BYTES:
-            raise DanluError(f'{path} is larger than {MAX_ARCHIVE_BYTES >> 20} MB, so it is no source.zip')
+            raise DanluError(f'{path} is larger than {size_text(MAX_ARCHIVE_BYTES)}, so it is no source.zip')
         data = read_regular_bytes(path)
     except OSError as error:
         raise DanluError(
@@ -67,7 +68,7 @@ def fault_of_entries(entries, max_files, max_bytes):
         max_files, max_bytes: allowed number of files, and of bytes that unpacking writes (int).
     """
     if len(entries) > max_files or sum(entry.file_size for entry in entries) > max_bytes:
-        return f'it holds more than {max_files:,} files or {max_bytes >> 20} MB'
+        return f'it holds more than {max_files:,} files or {size_text(max_bytes)}'
     names = [entry.orig_filename for entry in entries]  # the names in the file: zipfile changes some
     folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
     known = set()

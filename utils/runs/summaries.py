@@ -3,6 +3,7 @@
 import os
 
 from utils.base.batches import count_loader_samples
+from utils.base.text_table import count_text
 from utils.distributed.fsdp import unsharded_class
 from utils.drawing.curves import details
 from utils.options.fit import described_pictures
@@ -35,7 +36,7 @@ def summary_of_trainer(trainer):
         return object.__repr__(trainer)
     args, best = trainer.args, trainer.selection.best
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
-    done = f'{trainer.epoch} of {args.epochs} epochs'
+    done = f'{trainer.epoch} of {count_text(args.epochs, "epoch")}'
     if best and best.get('epoch'):
         done += f', best: {trainer.selection.monitor} {best["value"]:.4f} in epoch {best["epoch"]}'
     return _lines(

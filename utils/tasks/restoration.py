@@ -5,7 +5,7 @@ from utils.tasks.task import Task
 TASK = Task(
     target='picture',
     outputs='channels',
-    target_noun='target pictures',
+    target_noun='target images',
     losses=('l1', 'mse', 'huber', 'charbonnier', 'ssim'),
     values={'psnr': 'max', 'ssim': 'max', 'mae': 'min'},
     decode=lambda pixels: pixels.clamp(0, 1),

@@ -106,4 +106,4 @@ def describe_outputs(args):
     if task.target == 'numbers':
         names = target_names(args)
         return f'targets: {args.num_targets} per sample' + (f': {", ".join(names[:20])}' if names else '')
-    return f'targets: pictures of {args.channels} channel' + 's' * (args.channels > 1)
+    return f'targets: images of {args.channels} channel' + 's' * (args.channels > 1)

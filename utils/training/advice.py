@@ -3,6 +3,8 @@
 from types import SimpleNamespace
 from typing import NamedTuple
 
+from utils.base.text_table import count_text
+
 STEP_PARTS = 'data copy forward loss backward optimizer metrics logging rest'.split()  # of a step, in their order
 
 
@@ -32,15 +34,15 @@ RULES = (
     (lambda s: s.data > 20 and s.in_memory,
      'gathering batches in memory takes {data:.0f} %: a larger --batch_size than {batch_size}'),
     (lambda s: s.data > 20 and s.data_type == 'list' and s.fits_memory and s.workers < s.cores,
-     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on these {cores} cores, or '
-     '--data_type mem_list, which decodes once: the pictures fit in memory'),
+     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on {core_count}, or '
+     '--data_type mem_list, which decodes once: the images fit in memory'),
     (lambda s: s.data > 20 and s.data_type == 'list' and s.fits_memory,
-     'waiting for data takes {data:.0f} % with {workers} workers on {cores} cores: --data_type mem_list, which decodes '
-     'once: the pictures fit in memory'),
+     'waiting for data takes {data:.0f} % with {worker_count} on {core_count}: --data_type mem_list, which decodes '
+     'once: the images fit in memory'),
     (lambda s: s.data > 20 and s.workers < s.cores,
-     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on these {cores} cores'),
+     'waiting for data takes {data:.0f} %: more --num_workers than {workers} on {core_count}'),
     (lambda s: s.data > 20,
-     'waiting for data takes {data:.0f} % with {workers} workers on {cores} cores: store the pictures as small as '
+     'waiting for data takes {data:.0f} % with {worker_count} on {core_count}: store the images as small as '
      '--image_size needs them, so that decoding costs less'),
     (lambda s: s.logging > 10, 'logging takes {logging:.0f} %: a larger --print_freq'),
     (lambda s: s.copy > 25 and s.augment != 'none',
@@ -50,7 +52,7 @@ RULES = (
     (lambda s: s.device == 'cuda' and s.gpu_wait < 20,
      'the GPU is done before Python has given it more to do: a larger --batch_size than {batch_size}'),
     (lambda s: s.device == 'cpu' and s.workers > 0 and s.data < 2 and s.threads < s.cores,
-     'forward, loss and backward take {compute:.0f} % on {threads} of {cores} cores: --num_workers 0 leaves them all'),
+     'forward, loss and backward take {compute:.0f} % on {threads} of {core_count}: --num_workers 0 leaves them all'),
     (lambda s: s.compute > 50 and not s.fast,
      'forward, loss and backward take {compute:.0f} %: --fast tries what makes them faster here'),
     (lambda s: True, 'forward, loss and backward take {compute:.0f} %: nothing to gain but a smaller network'),
@@ -69,4 +71,5 @@ def advise(parts, facts):
     share['compute'] = share['forward'] + share['loss'] + share['backward']
     share['fixed'] = share['optimizer'] + share['logging'] + share['rest']
     seen = SimpleNamespace(**{**facts._asdict(), **share})
+    seen.worker_count, seen.core_count = count_text(facts.workers, 'worker'), count_text(facts.cores, 'core')
     return next(text.format_map(vars(seen)) for holds, text in RULES if holds(seen))

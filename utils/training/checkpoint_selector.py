@@ -5,6 +5,7 @@ import math
 from utils.base.errors import DanluError
 from utils.base.registry import load_entry, read_registry, unknown_name
 from utils.base.synonyms import same_names
+from utils.base.text_table import count_text
 from utils.metrics.ready_metrics import ReadyMetrics
 from utils.options.metric_options import directions_of, top5_fault
 from utils.tasks.tasks import TASKS, mode_of
@@ -95,7 +96,7 @@ class CheckpointSelector:
         if epoch < self.min_epochs or waited < self.patience:
             return None
         what = 'has been nan' if never else 'has not improved'
-        return f'{self.monitor} {what} for {waited} epochs (--patience {self.patience})'
+        return f'{self.monitor} {what} for {count_text(waited, "epoch")} (--patience {self.patience})'
 
 
 def predictable_values(args, metrics, loss):

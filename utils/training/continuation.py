@@ -41,7 +41,8 @@ def begin_training(trainer, epochs=None):
     _check_unchanged(trainer)
     if trainer.has_started and trainer.epoch >= args.epochs:
         raise DanluError(
-            f'all {args.epochs} epochs are done; to go on: train(epochs={2 * args.epochs}), the epochs in total'
+            f'epoch {trainer.epoch} of {args.epochs} is done; to continue: train(epochs={2 * args.epochs}), the '
+            'number of epochs in total'
         )
     for name in SELECTOR_OPTIONS:
         setattr(trainer.selection, name, getattr(args, name))

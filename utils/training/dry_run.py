@@ -63,9 +63,9 @@ def dry_run(trainer, build):
     trainer.run_epoch(1)
     trainer.logger.checkpoints.finish()
     difference = check_reloaded(trainer, build())
-    memory = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if trainer.device.type == 'cuda' else None
+    memory = torch.cuda.max_memory_allocated(trainer.device) if trainer.device.type == 'cuda' else None
     trainer.close()
-    used = '' if memory is None else f', {memory:.1f} GiB of GPU memory'
+    used = '' if memory is None else f', {memory / 2**30:.1f} GiB of GPU memory'
     print(
         f'dry run: trained, validated, drew, saved and loaded in {time.perf_counter() - started:.1f} s{used}; the '
         f'loaded network computes the same (largest difference {difference:.1g}). Nothing of it is kept.'

@@ -16,6 +16,7 @@ from utils.base.errors import DanluError
 from utils.base.module_prefixes import check_prefixes, is_in_module
 from utils.base.nested import map_nested
 from utils.base.registry import load_entry
+from utils.base.text_table import count_text
 from utils.distributed.fsdp import is_sharded
 from utils.training.layer_decay import layer_lr_shares
 
@@ -171,15 +172,17 @@ class Schedule:
                 )
             steps_per_epoch = 1 + args.warmup_steps  # not used except to pass the checks below
         elif 'max_steps' in getattr(args, 'typed', ()) and (args.max_steps or 0) > args.epochs * steps_per_epoch:
+            last = count_text(args.epochs * steps_per_epoch, 'step')
             raise DanluError(
-                f'--max_steps {args.max_steps}: the run ends before, after {args.epochs * steps_per_epoch} steps '
+                f'--max_steps {args.max_steps}: the run ends before, after {last} '
                 f'(--epochs {args.epochs}); leave it out, or give more --epochs'
             )
         warm, total = count_warmup_steps(args, steps_per_epoch), args.epochs * steps_per_epoch
         rest = min(total, args.max_steps or total) - warm
         if rest < 1:
             given = f'steps {warm}' if args.warmup_steps else f'epochs {args.warmup_epochs:g}'
-            raise DanluError(f'--warmup_{given}: the run has only {args.epochs} epochs, {rest + warm} steps')
+            epochs, steps = count_text(args.epochs, 'epoch'), count_text(rest + warm, 'step')
+            raise DanluError(f'--warmup_{given}: the run has only {epochs}, {steps}')
         main = load_entry(SCHEDULES, args.schedule, 'schedule')(optimizer, args, steps_per_epoch, rest, mode)
         self.by_value = main if isinstance(main, lr_scheduler.ReduceLROnPlateau) else None
         by_step = [] if self.by_value or main is None else [main]

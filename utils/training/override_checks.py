@@ -21,7 +21,7 @@ _LOADERS = 'Trainer(train_loader=..., val_loader=...) takes the loaders'
 _EVALUATE = 'val_per_epoch(epoch) validates, by evaluate(batches, metrics), as eval.py tests'
 _HOOKS = 'override train_per_epoch, val_per_epoch or end_epoch and call super()'
 _STATE = 'last.pth has all that --resume needs; resume_state() and set_resume_state(state) add to it'
-_PREDICT = 'predict(x) of the Trainer, or load_predictor(path).predict(pictures), predicts'
+_PREDICT = 'predict(x) of the Trainer, or load_predictor(path).predict(images), predicts'
 _NETWORK = 'step(batch) calls the network; forward belongs into the nn.Module'
 _LOG = "logger.record('train/name', value, count) records a value"
 _BACKWARD = 'train_step(batch) learns from one batch; select_update() returns what does backward and step'
@@ -30,7 +30,7 @@ _BACKWARD = 'train_step(batch) learns from one batch; select_update() returns wh
 COUNTERPARTS = {
     # torch_base and templates derived from it
     'viz_per_epoch': (
-        "gen_imgs_to_write(images, predictions, targets, split) returns an epoch's pictures, and the Evaluator's "
+        "gen_imgs_to_write(images, predictions, targets, split) returns an epoch's images, and the Evaluator's "
         'viz_per_batch(start, images, predictions, targets) saves those of a test'
     ),
     # TemplateModel, both versions, and the usual names of loops

@@ -151,7 +151,7 @@ def read_resume_state(args, repeat_command, selection):
     if state['epoch'] >= args.epochs:
         draw_missing_curves(path, state, selection)
         raise RunFinished(
-            f'--resume: {path} has reached epoch {state["epoch"]} of {args.epochs}; to go on, add --epochs '
+            f'{path.parent} is finished, at epoch {state["epoch"]} of {args.epochs}; to train longer, add --epochs '
             f'{state["epoch"] + args.epochs}'
         )
     return state, path, note

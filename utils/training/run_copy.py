@@ -80,7 +80,8 @@ def state_to_copy(resume, epochs):
     check_same_run(state, path, path.parent)
     if state['epoch'] >= epochs:
         raise DanluError(
-            f'--as: {path} has reached epoch {state["epoch"]} of {epochs}: add --epochs {state["epoch"] + epochs}'
+            f'--as: {path} is finished, at epoch {state["epoch"]} of {epochs}; to train longer, add --epochs '
+            f'{state["epoch"] + epochs}'
         )
     return state, path
 

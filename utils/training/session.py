@@ -170,7 +170,7 @@ class RunSession(Hook):
         notes += restore_trainer(trainer, state, path)
         if why := self.stop_reason(trainer.epoch):
             draw_missing_curves(path, state, trainer.selection)
-            raise RunFinished(f'--resume: {path} ended after epoch {trainer.epoch}: {why}')
+            raise RunFinished(f'{run} is finished, at epoch {trainer.epoch}: {why}; to train longer, raise that limit')
         if processes.is_first():
             notes += self.record.continue_record(state, run)
             self.contents.resume(run, state.get('record') or {}, self.record.values)

@@ -5,6 +5,7 @@ test and report.html. Its state in last.pth names the entry, so that a resumed r
 of a tracker before the first step ends the run; later the tracker stops, the log says why, and the run continues.
 """
 
+import contextlib
 import importlib
 import os
 import time
@@ -69,6 +70,8 @@ class Tracker(Hook):
             self.start({name: plain(value) for name, value in main_options(self.args).items()})
         except Exception as error:  # any: the trackers have exceptions of their own
             self.is_on = False
+            with contextlib.suppress(Exception):  # the first error is reported
+                self.end_unstarted()
             raise DanluError(f'--track {self.args.track}: {first_line(error)}{self.hint}') from error
 
     def after_epoch(self, trainer, row):
@@ -112,6 +115,9 @@ class Tracker(Hook):
     def start(self, options):
         """Open the entry, or the one of a resumed run, and send the options (dict of plain values)."""
         raise NotImplementedError
+
+    def end_unstarted(self):
+        """End an entry that `start` opened before it failed; the default opens it in its last step."""
 
     def log(self, values, step):
         """Send numbers (dict) of a step, which is an epoch."""
@@ -157,6 +163,11 @@ class MlflowTracker(Tracker):
 
         now = int(time.time() * 1000)
         self.client.log_batch(self.entry, [Metric(name, float(value), now, step) for name, value in values.items()])
+
+    def end_unstarted(self):
+        """End the entry as failed: MLflow shows it as running otherwise."""
+        if self.entry is not None:
+            self.end(FAILED)
 
     def log_page(self, path):
         """Send the page as an artifact."""

@@ -12,7 +12,7 @@ from scripts.dev.fault_injection.processes import Run, steps_in
 SAVE_STEPS = 3
 ORPHAN_SECONDS = 60  # until data workers must have exited after their process was killed
 # Messages of a run that is already finished.
-FINISHED = re.compile('nothing to do: |: .* has reached epoch |: .* ended after epoch ')
+FINISHED = re.compile('nothing to do: | is finished, at epoch ')
 
 
 class Job:

@@ -160,7 +160,11 @@ def is_list_of_faults(message):
     A checkpoint may name any list of samples, which is read then, as a test is told by it what the run was tested on.
     """
     first, *others = message.split('\n')
-    return bool(others) and first.endswith('; mend or remove:') and all(line.startswith('  ') for line in others)
+    return (
+        bool(others)
+        and first.endswith(('; fix or remove it:', '; fix or remove them:'))
+        and all(line.startswith('  ') for line in others)
+    )
 
 
 # --- changes of values

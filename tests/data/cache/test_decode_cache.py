@@ -49,9 +49,9 @@ def cached(cache):
 
 
 def decoded(data):
-    """Return whether building a data set decoded its pictures; the line that it prints says it."""
+    """Return whether building a data set decoded its images; the line that it prints says it."""
     (note,) = (note for note in data.notes if note.startswith('cache: '))
-    assert note.startswith(('cache: decoded ', f'cache: {len(data)} pictures'))
+    assert note.startswith(('cache: decoded ', f'cache: {len(data)} images'))
     return note.startswith('cache: decoded ')
 
 
@@ -104,14 +104,14 @@ def test_the_second_start_has_the_same_pixels_without_a_look_into_the_pictures(
 def test_the_lines_at_the_start(labelled, masked, cached, cache):
     (line,) = cached(labelled).notes
     (name,) = files_in(cache)
-    assert line == f'cache: decoded 7 pictures into {cache}/{name} (0.0 MB)'
+    assert line == f'cache: decoded 7 images into {cache}/{name} (6.7 kB)'
     (line,) = cached(masked).notes
-    assert 'decoded 6 pictures with masks into' in line
+    assert 'decoded 6 images with masks into' in line
     args = masked('--cache_dir', cache, kind='mem_list')
     notes = notes_of(select_train_loader(args), select_eval_loader(args))
     assert [note.split(' into ')[0].split(' from ')[0] for note in notes] == [
-        'cache: decoded 6 pictures with masks',
-        'cache: 6 pictures with masks',  # the same list
+        'cache: decoded 6 images with masks',
+        'cache: 6 images with masks',  # the same list
     ]
     assert notes_of(select_train_loader(masked()), [], None) == []
 
@@ -196,7 +196,7 @@ def test_equal_files_in_another_directory_are_other_files(save, write, make_args
 def test_faults_are_reported_as_without_a_cache_and_nothing_is_kept(labelled, masked, files, cache):
     for make, name in ((labelled, '3.png'), (masked, '3_mask.png')):
         args = [make(*words, kind='mem_list') for words in ((), ('--cache_dir', cache))]
-        (files / name).write_bytes(b'no picture')
+        (files / name).write_bytes(b'no image')
         messages = []
         for arg in (*args, args[1]):
             with pytest.raises(DanluError) as error:
@@ -241,7 +241,7 @@ def test_a_damaged_file_is_made_anew(labelled, cache, spoil, says):
     kept = path.read_bytes()
     spoil(path.parent / path.name)
     args_again = build(args)
-    assert args_again.notes[0].endswith(f'(0.0 MB; the file there was damaged: {says})')
+    assert args_again.notes[0].endswith(f'(6.7 kB; the file there was damaged: {says})')
     assert path.read_bytes() == kept
     assert not decoded(build(args))
     del expected
@@ -267,7 +267,7 @@ def test_a_directory_that_cannot_be_written_does_for_reading(labelled, cache):
         assert not decoded(build(args))
         if os.geteuid():  # root may write everywhere
             args.image_size = [5, 5]
-            with pytest.raises(DanluError, match=r'7 pictures \(4,621 bytes.*: Permission denied; free some space'):
+            with pytest.raises(DanluError, match=r'7 images \(4.6 kB.*: Permission denied; free some space'):
                 build(args)
     finally:
         cache.chmod(0o700)
@@ -280,7 +280,7 @@ def test_a_directory_that_cannot_be_made(labelled, write):
     with pytest.raises(DanluError) as error:
         build(args)
     assert str(error.value) == (
-        f'--cache_dir {place}/cache: cannot write the pixels of 7 pictures (6,672 bytes): Not a directory; remove '
+        f'--cache_dir {place}/cache: cannot write the pixels of 7 images (6.7 kB): Not a directory; remove '
         'what is in its place, give another directory, or leave it out'
     )
 
@@ -343,12 +343,12 @@ def test_of_several_processes_one_decodes_and_the_others_wait(labelled, cache, f
     (path,) = cache.iterdir()
     assert len({lines[-1] for lines in outputs.values()}) == 1
     (maker,) = outputs.keys() - waiting
-    assert outputs.pop(maker)[:-1] == [f'cache: decoded 7 pictures into {path} (0.0 MB)']
+    assert outputs.pop(maker)[:-1] == [f'cache: decoded 7 images into {path} (6.7 kB)']
     for line, *more, _ in outputs.values():
         assert re.fullmatch(
             rf'cache: waiting for (process {maker}|another process), which is decoding into {path}', line
         )
-        assert more == [f'cache: 7 pictures from {path}']
+        assert more == [f'cache: 7 images from {path}']
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_who_waits_for_one_that_is_killed_decodes_itself(labelled, cache, files,
     first.send_signal(signal.SIGKILL)
     (files / 'go on').touch()  # its processes, if it had started some, end with the picture that they are at
     first.communicate()
-    assert ended(second)[0].startswith('cache: decoded 7 pictures')
+    assert ended(second)[0].startswith('cache: decoded 7 images')
     assert same(build(args), uncached_of(args))
     assert [name.endswith('.pixels') for name in files_in(cache)] == [True]
 
@@ -378,7 +378,7 @@ def test_who_stops_waiting_leaves_the_others_alone(labelled, cache, files):
     second.send_signal(signal.SIGINT)
     assert 'KeyboardInterrupt' in second.communicate()[1]
     (files / 'go on').touch()
-    assert ended(first)[0].startswith('cache: decoded 7 pictures')
+    assert ended(first)[0].startswith('cache: decoded 7 images')
     assert not decoded(build(args))
 
 
@@ -413,7 +413,7 @@ def test_a_full_disk_is_said_in_one_line_and_nothing_is_left(labelled, cache, un
     _, stderr = process.communicate(timeout=300)
     assert process.returncode == 1
     (line,) = stderr.splitlines()
-    assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 pictures (6,672 bytes, ')
+    assert line.startswith(f'--cache_dir {cache}: cannot write the pixels of 7 images (6.7 kB, ')
     assert line.endswith(': File too large; allow larger files (ulimit -f), give another directory, or leave it out')
     assert files_in(cache) == []
 
@@ -430,12 +430,12 @@ def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, f
     args = [labelled(*words, kind='mem_list', count=30) for words in ((), ('--cache_dir', cache))]
     kept = files_in(cache)
     for name in ('2', '3', '17', '28'):
-        (files / f'{name}.png').write_bytes(b'no picture')
+        (files / f'{name}.png').write_bytes(b'no image')
     for arg in args:
         with pytest.raises(DanluError) as error:
             build(arg)
         first, *faults = str(error.value).splitlines()
-        assert first == f'{files}/train.txt has 4 faults; mend or remove:'
+        assert first == f'{files}/train.txt has 4 invalid entries; fix or remove them:'
         assert [fault.split(': ')[0] for fault in faults] == [f'  {files}/train.txt:{n}' for n in (3, 4, 18, 29)]
     assert files_in(cache) == kept
 
@@ -447,7 +447,7 @@ def test_the_pixels_may_be_more_than_the_memory(labelled, cache):
     size = 150 * 3 * 1000 * 1000
     first, second = (ended(start(args, memory=size // 2)) for _ in range(2))
     assert first[0].endswith(f'({(size + HEADER_BYTES) / 1e6:.1f} MB)')
-    assert second[0].startswith('cache: 150 pictures from')
+    assert second[0].startswith('cache: 150 images from')
     args.cache_dir = None
     _, stderr = start(args, memory=size // 2).communicate(timeout=300)
     assert "can't allocate memory" in stderr

@@ -22,7 +22,7 @@ class Labelled:
 
 @pytest.fixture
 def uneven(save, list_args):
-    """Return a function: options for 40 pictures, of which 34 are of class 0, 5 of class 2 and 1 of class 1."""
+    """Return a function: options for 40 images, of which 34 are of class 0, 5 of class 2 and 1 of class 1."""
 
     def uneven(*words, kind='list'):
         labels = [0] * 34 + [2] * 5 + [1]
@@ -50,7 +50,7 @@ def test_each_class_comes_equally_often_on_average(uneven, kind):
     assert counts[34:39].max() < 1.3 * counts[34:39].min()
     assert drawn(select_train_loader(args), 3) == epochs[2] != epochs[3]
     assert loader.dataset.dataset.notes == [
-        'balance: each of 3 classes equally often, with replacement; in the data class 1 has 1 samples, class 0 34'
+        'balance: each of 3 classes equally often, with replacement; in the data class 1 has 1 sample, class 0 34'
     ]
 
 

@@ -151,7 +151,7 @@ def test_a_run_records_what_training_and_validation_share(labelled, write, save,
     assert record_of(args)['val']['shared'] == []
     write('val.txt', 'new.png 0\n3.png 0\n')
     (line,) = record_of(args)['val']['shared']
-    assert line.startswith(f'{files}/val.txt: 1 of 2 pictures is in {files}/train.txt too: 1 as the same file (3.png, ')
+    assert line.startswith(f'{files}/val.txt: 1 of 2 images is in {files}/train.txt too: 1 as the same file (3.png, ')
 
 
 def shared(args, record, **changed):
@@ -181,9 +181,7 @@ def test_another_list_is_compared_with_the_training_list(labelled, write, save, 
     args.val_list = str(write('other.txt', 'new.png 0\ncopy.png 1\n'))
     for known in (record, None):
         (line,) = shared(args, known)
-        assert line.startswith(
-            f'{files}/other.txt: 1 of 2 pictures is in {files}/train.txt too: 1 as the same content '
-        )
+        assert line.startswith(f'{files}/other.txt: 1 of 2 images is in {files}/train.txt too: 1 as the same content ')
     (files / 'train.txt').unlink()
     (line,) = shared(args, record)
     assert line == (
@@ -198,13 +196,13 @@ def test_of_a_very_long_training_list_some_lines_are_looked_up(labelled, write, 
     args.val_list = str(write('other.txt', ''.join(f'{n}.png 0\n' for n in range(8))))
     monkeypatch.setattr(dataset_fingerprint, 'MAX_TRAINING_LINES', 4)
     (line,) = shared(args, record)
-    assert ': 8 of 8 pictures are in ' in line, 'by their names'
+    assert ': 8 of 8 images are in ' in line, 'by their names'
     for n in range(8):
         shutil.copy(files / f'{n}.png', files / f'copy{n}.png')
     args.val_list = str(write('other.txt', ''.join(f'copy{n}.png 0\n' for n in range(8))))
     (line,) = shared(args, record)
-    assert ': 3 of 8 pictures are in ' in line or ': 4 of 8 pictures are in ' in line
-    assert line.endswith(f'; of 9 pictures in {files}/train.txt only 4, drawn at random, were compared')
+    assert ': 3 of 8 images are in ' in line or ': 4 of 8 images are in ' in line
+    assert line.endswith(f'; of 9 images in {files}/train.txt only 4, drawn at random, were compared')
 
 
 def test_tables_are_compared_by_their_rows(make_args, write, files, monkeypatch):
@@ -230,5 +228,5 @@ def test_options_that_an_older_version_did_not_record(labelled, write, files):
     loader = select_eval_loader(args)
     trained = {name: getattr(args, name) for name in ('data_type', 'train_list', 'val_list', 'task')}
     (line,) = shared_with_training(None, trained, args, loader, data_fingerprint(loader, args.val_list))
-    assert '1 of 1 picture is in' in line
+    assert '1 of 1 image is in' in line
     assert shared_with_training(None, {}, args, loader, data_fingerprint(loader, args.val_list)) == []

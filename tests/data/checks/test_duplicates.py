@@ -22,13 +22,13 @@ def test_without_duplicates_nothing_is_said(write, save):
 
 def test_the_same_picture_twice(write, files):
     (note,) = notes(write, '# comment', 'b.png 1', 'a.png 0', '', './a.png 0', 'x/../b.png 1', 'c.png 2', 'a.png 0')
-    assert note == f'{files}/train.txt: 2 pictures are named more than once (a.png, lines 3 and 5)'
+    assert note == f'{files}/train.txt: 2 images are named more than once (a.png, lines 3 and 5)'
 
 
 def test_different_targets_are_told_apart(write, files):
     (note,) = notes(write, 'a.png 0', 'b.png 0', 'a.png 0', 'b.png 1', 'b.png 0', 'a.png 0')
     assert note == (
-        f'{files}/train.txt: 2 pictures are named more than once (a.png, lines 1 and 3); 1 picture is named with '
+        f'{files}/train.txt: 2 images are named more than once (a.png, lines 1 and 3); 1 image is named with '
         'different targets (lines 2 (0) and 4 (1))'
     )
 
@@ -59,6 +59,6 @@ def test_of_a_long_list_only_the_hashes_are_held(files):
         tracemalloc.stop()
     assert peak / LINES < 80
     assert note == (
-        f'{path}: 1 picture is named more than once (train/class_0000/picture_00000000.jpg, lines 1 and {LINES}); '
-        f'1 picture is named with different targets (lines 1 (0) and {LINES} (7))'
+        f'{path}: 1 image is named more than once (train/class_0000/picture_00000000.jpg, lines 1 and {LINES}); '
+        f'1 image is named with different targets (lines 1 (0) and {LINES} (7))'
     )

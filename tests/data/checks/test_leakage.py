@@ -47,7 +47,7 @@ def test_the_same_file_by_whatever_name(save, lists, files):
     val, train = lists(['c.png', 'link.png', './deep/../a.png'], ['x.png', 'a.png', 'linked/b.png'])
     (line,) = shared_samples(val, train)
     assert line == (
-        f'{files}/val.txt: 2 of 3 pictures are in {files}/train.txt too: 2 as the same file '
+        f'{files}/val.txt: 2 of 3 images are in {files}/train.txt too: 2 as the same file '
         f'(the first: link.png, {files}/val.txt:3 and linked/b.png, {files}/train.txt:4)'
     )
 
@@ -58,7 +58,7 @@ def test_the_same_content_under_another_name(save, lists, files):
     shutil.copy(files / 'b.png', files / 'copy of b.png')
     (line,) = shared_samples(*lists(['a.png', 'copy of b.png'], ['b.png']))
     assert line == (
-        f'{files}/val.txt: 1 of 2 pictures is in {files}/train.txt too: 1 as the same content in another file '
+        f'{files}/val.txt: 1 of 2 images is in {files}/train.txt too: 1 as the same content in another file '
         f'(copy of b.png, {files}/val.txt:3 and b.png, {files}/train.txt:2)'
     )
 
@@ -69,7 +69,7 @@ def test_both_at_once_are_counted_once(save, lists, files):
     for name in 'xyz':
         shutil.copy(files / 'b.png', files / f'{name}.png')
     (line,) = shared_samples(*lists(['x.png', 'a.png', 'y.png'], ['b.png', 'z.png', 'a.png', 'x.png']))
-    assert ': 3 of 3 pictures are in ' in line
+    assert ': 3 of 3 images are in ' in line
     assert f': 2 as the same file (the first: x.png, {files}/val.txt:2 and x.png, {files}/train.txt:5), ' in line
     assert f', 1 as the same content in another file (y.png, {files}/val.txt:4 and b.png, ' in line
 
@@ -84,7 +84,7 @@ def test_files_that_differ_in_one_byte_anywhere_are_no_copies(write, lists, file
     (files / 'b.png').write_bytes(content)
     assert shared_samples(*lists(['b.png'], ['a.png'])) == []
     (line,) = shared_samples(*lists(['b.png', 'same.png'], ['b2.png', 'a.png']))
-    assert ': 1 of 2 pictures is in ' in line
+    assert ': 1 of 2 images is in ' in line
 
 
 def test_pipes_and_empty_files_are_not_read(lists, files):
@@ -104,7 +104,7 @@ def test_of_too_many_files_of_one_size_some_are_compared_and_that_is_said(save, 
     listings = lists(val, train)
     (line,) = shared_samples(*listings)
     assert line == (
-        f'{files}/val.txt: no picture was found in {files}/train.txt, though of 55 files of equal sizes only 20, drawn '
+        f'{files}/val.txt: no image was found in {files}/train.txt, though of 55 files of equal sizes only 20, drawn '
         'at random, were compared'
     )
     for name in train:  # all are copies of one
@@ -112,7 +112,7 @@ def test_of_too_many_files_of_one_size_some_are_compared_and_that_is_said(save, 
     for name in val:
         shutil.copy(files / 'v3.bmp', files / f'x{name}')
     (line,) = shared_samples(*lists([f'x{name}' for name in val], train))
-    assert ': 10 of 15 pictures are in ' in line
+    assert ': 10 of 15 images are in ' in line
     assert line.endswith('; there may be more, as of 55 files of equal sizes only 20, drawn at random, were compared')
     assert shared_samples(*lists([f'x{name}' for name in val], train)) == [line], 'the same ones again'
 
@@ -123,7 +123,7 @@ def test_of_files_that_seem_equal_so_many_bytes_are_read(write, lists, monkeypat
         (files / name).write_bytes(bytes(10_000))
     val, train = lists(['a', 'b', 'c', 'd', 'e'], ['f'])
     (line,) = shared_samples(val, train)
-    assert ': 4 of 5 pictures are in ' in line
+    assert ': 4 of 5 images are in ' in line
     assert line.endswith('; there may be more, as of 6 files that seem equal only 5 were read')
 
 
@@ -136,12 +136,12 @@ def test_of_very_long_lists_names_and_drawn_files_are_compared(save, lists, file
     trained = [f'{n}.png' for n in range(8)]
     (line,) = shared_samples(*lists(['8.png', './7.png', 'copy2.png'], trained))
     assert line == (
-        f'{files}/val.txt: 1 of 3 pictures is in {files}/train.txt too (./7.png, {files}/val.txt:3 and 7.png, '
+        f'{files}/val.txt: 1 of 3 images is in {files}/train.txt too (./7.png, {files}/val.txt:3 and 7.png, '
         f'{files}/train.txt:9); there may be more, as only names were compared'
     )
     (line,) = shared_samples(*lists([f'copy{n}.png' for n in range(5)], trained))
-    assert ' as the same content in another file ' in line and ' of 5 pictures' in line
-    assert line.endswith(f'; of 8 pictures in {files}/train.txt only 4, drawn at random, were compared')
+    assert ' as the same content in another file ' in line and ' of 5 images' in line
+    assert line.endswith(f'; of 8 images in {files}/train.txt only 4, drawn at random, were compared')
     assert shared_samples(*lists(['8.png', 'copy8.png'], trained)) == []
     (line,) = shared_samples(*lists([f'copy{n}.png' for n in range(8)], ['0.png', *trained]))
     assert line.count(', drawn at random, were compared') == 2
@@ -155,12 +155,12 @@ def test_names_of_lists_in_different_directories_are_not_compared(save, write, l
     one, two = (read_list(write(f'{folder}/list.txt', '0.png 0\n1.png 1\n')) for folder in ('one', 'two'))
     assert shared_samples(one, two) == []
     (line,) = shared_samples(one, one)
-    assert ': 2 of 2 pictures are in ' in line
+    assert ': 2 of 2 images are in ' in line
     whole = [
         write(f'{folder}/whole.txt', f'{files}/one/0.png 0\n{files}/{folder}/1.png 0\n') for folder in ('one', 'two')
     ]
     (line,) = shared_samples(*map(read_list, whole))
-    assert ': 1 of 2 pictures is in ' in line and line.endswith('as only names were compared')
+    assert ': 1 of 2 images is in ' in line and line.endswith('as only names were compared')
 
 
 def test_directories(save, files):
@@ -180,7 +180,7 @@ def test_segmentations_share_pictures_not_masks(masked, save, files, kind):
     save('new.png', size=(24, 20), seed=99)
     val, train = (select(args).dataset.dataset for select in (select_eval_loader, select_train_loader))
     (line,) = shared_samples(val, train)
-    assert f': 1 of 2 pictures is in {files}/train.txt too: 1 as the same file (5.png, ' in line
+    assert f': 1 of 2 images is in {files}/train.txt too: 1 as the same file (5.png, ' in line
 
 
 def in_memory(images):

@@ -21,12 +21,12 @@ def torn(path):
 
 @pytest.fixture
 def mixture(save, write):
-    """Return the lines of a list of which 2, 4, 5, 6, 7 and 10 are faulty, having made the pictures."""
+    """Return the lines of a list of which 2, 4, 5, 6, 7 and 10 are faulty, having made the images."""
     for n in range(6):
         save(f'{n}.png', size=(12, 10), seed=n)
     torn(save('torn.png', size=(50, 50)))
     torn(save('torn.jpg', size=(250, 250)))
-    write('text.png', 'no picture')
+    write('text.png', 'no image')
     lines = ['0.png 0', 'torn.png 1', '1.png 1', 'gone.png 2', '2.png', '3.png 7', 'torn.jpg 0', '# comment', '4.png 2']
     return [*lines, 'text.png x', '5.png 0']
 
@@ -80,7 +80,7 @@ def test_it_is_told_and_written_down(mixture, list_args, files, kind):
 
 def test_nothing_faulty_leaves_no_file(labelled, files):
     loader = select_train_loader(labelled('--skip_bad'))
-    assert f'skip_bad: nothing in {files}/train.txt is faulty' in notes_of(loader)
+    assert f'skip_bad: nothing in {files}/train.txt is invalid' in notes_of(loader)
     write_skipped(loader, SimpleNamespace(skip_bad=True, model_dir=str(files)))
     assert not Path(files, 'skipped.txt').exists()
 
@@ -98,14 +98,16 @@ def test_every_picture_is_decoded_to_find_what_no_checksum_tells(save, with_data
 def test_validation_stops_as_ever(mixture, list_args, files, kind):
     args = list_args('0.png 0\n1.png 1', '--skip_bad', '--num_classes', 3, val='\n'.join(mixture), kind=kind)
     select_train_loader(args)
-    with pytest.raises(DanluError, match=r'val.txt has 7 faults; mend or remove:'):
+    with pytest.raises(DanluError, match=r'val.txt has 7 invalid entries; fix or remove them:'):
         select_eval_loader(args)
 
 
 @pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize('lines', ['torn.png 0\ngone.png 1', 'torn.png\n0.png 9', '0.png\n1.png'])
 def test_without_any_good_sample_it_stops(mixture, list_args, kind, lines):
-    with pytest.raises(DanluError, match=r'has 2 faults; mend or remove:\n.*train.txt:1: .*\n.*train.txt:2: '):
+    with pytest.raises(
+        DanluError, match=r'has 2 invalid entries; fix or remove them:\n.*train.txt:1: .*\n.*train.txt:2: '
+    ):
         select_train_loader(list_args(lines, '--skip_bad', '--num_classes', 3, '--image_size', 10, kind=kind))
 
 
@@ -158,14 +160,14 @@ def test_a_resumed_run_leaves_out_the_same(mixture, save, list_args, files):
     record(mixture, write_skipped)
     record(mixture)
     save('gone.png', size=(12, 10))
-    with pytest.raises(
-        DanluError, match=r'--resume: 1 of the samples .* would change: .*train.txt:4 is no longer faulty'
-    ):
+    with pytest.raises(DanluError, match=r'--resume: 1 of the samples .* would change: .*train.txt:4 is valid now'):
         record(mixture)
     Path(files, 'gone.png').unlink()
     record(mixture)
     torn(files / '0.png')
-    with pytest.raises(DanluError, match=r'train.txt:1 is faulty now: .*0.png: damaged.* --load_model_path .*last.pth'):
+    with pytest.raises(
+        DanluError, match=r'train.txt:1 is invalid now: .*0.png: damaged.* --load_model_path .*last.pth'
+    ):
         record(['0.png 0', *mixture[1:]])
 
 

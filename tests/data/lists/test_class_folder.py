@@ -69,7 +69,7 @@ def test_what_is_left_out_is_counted_by_ending(folders, files):
     assert len(data) == 4
     [note] = data.notes
     assert note == (
-        f'{files}/train: left out: 5 files (.heic 2, .db 1, .eps 1, no ending 1) that cannot be read here, 1 picture '
+        f'{files}/train: left out: 5 files (.heic 2, .db 1, .eps 1, no ending 1) that cannot be read here, 1 image '
         'beside the class directories, 1 hidden (a name that begins with a dot)'
     )
     assert ListSource(files / 'train', folder=True).notes == [note]
@@ -85,7 +85,7 @@ def test_measure_data_says_what_is_left_out(folders, files, capsys):
 def test_a_class_without_readable_pictures_names_its_endings(folders, files):
     (files / 'train/ant').mkdir()
     (files / 'train/ant/a.heic').write_bytes(b'x')
-    with pytest.raises(DanluError, match=r'ant: no picture \(.* in this class; its files are \.heic 1, which cannot'):
+    with pytest.raises(DanluError, match=r'ant: no image \(.* in this class; its files are \.heic 1, which cannot'):
         read_folder(files / 'train')
 
 
@@ -162,5 +162,5 @@ def test_directories_whose_names_are_not_utf8_are_refused_by_name(folders, files
 def test_a_class_of_such_names_alone_is_no_empty_class(folders, files):
     (files / 'train/ant').mkdir()
     shutil.copy(files / 'train/cat/0.png', files / 'train/ant' / f'{GBK}.png')
-    with pytest.raises(DanluError, match='ant: no picture in this class has a name in UTF-8'):
+    with pytest.raises(DanluError, match='ant: no image in this class has a name in UTF-8'):
         read_folder(files / 'train', ErrorCollector('x'))

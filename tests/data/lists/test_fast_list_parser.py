@@ -159,7 +159,7 @@ def test_many_pictures_are_looked_at_by_processes(labelled, monkeypatch, files, 
     args = labelled(*['--skip_bad'] * skip, count=20)
     complete_args(args)
     for name in ('3', '4', '11', '19'):
-        (files / f'{name}.png').write_bytes(b'no picture')
+        (files / f'{name}.png').write_bytes(b'no image')
 
     def outcome():
         try:

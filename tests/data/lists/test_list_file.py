@@ -82,7 +82,7 @@ def test_wrong_columns(write, line, fault):
     path = write('list.txt', f'a.png 1\n\n{line}\nb.png 2')
     with pytest.raises(DanluError) as error:
         read_list(path)
-    assert str(error.value).startswith(f'{path} has 1 fault; mend or remove:\n  {path}:3: {fault}')
+    assert str(error.value).startswith(f'{path} has 1 invalid entry; fix or remove it:\n  {path}:3: {fault}')
 
 
 def test_the_first_twenty_faults_and_their_count(write):
@@ -90,7 +90,7 @@ def test_the_first_twenty_faults_and_their_count(write):
     with pytest.raises(DanluError) as error:
         read_list(path)
     first, *shown, last = str(error.value).splitlines()
-    assert first == f'{path} has 33 faults; mend or remove:'
+    assert first == f'{path} has 33 invalid entries; fix or remove them:'
     assert [line.split(': ')[0] for line in shown] == [f'  {path}:{number}' for number in range(1, 21)]
     assert last == '  ... and 13 more'
 
@@ -242,8 +242,8 @@ def test_a_class_without_pictures_is_refused(files):
         read_folder(files)
     text = str(error.value)
     assert text.startswith(f'{files} has 2 faults')
-    assert f'  {files}/bird: no picture (.png .jpg' in text
-    assert f'  {files}/dog: no picture' in text
+    assert f'  {files}/bird: no image (.png .jpg' in text
+    assert f'  {files}/dog: no image' in text
 
 
 def test_a_class_that_may_not_be_read_is_not_called_empty(files, monkeypatch):
@@ -262,7 +262,7 @@ def test_a_class_that_may_not_be_read_is_not_called_empty(files, monkeypatch):
 
 def test_a_folder_without_classes_is_refused(files):
     touch(files, '1.png', '.hidden/1.png')
-    with pytest.raises(DanluError, match='has no sub-directories: folder data needs one per class, with its pictures'):
+    with pytest.raises(DanluError, match='has no sub-directories: folder data needs one per class, with its images'):
         read_folder(files)
 
 

@@ -14,7 +14,7 @@ SAMPLES = [('img/a.png', '0'), ('img/b c.png', '1'), ('#1.png', '1')]
 
 @pytest.fixture
 def pictures(save):
-    """Save the pictures that SAMPLES names."""
+    """Save the images that SAMPLES names."""
     for name, _ in SAMPLES:
         save(name)
 

@@ -189,7 +189,7 @@ def test_what_decides_on_the_values(save):
     assert found([0, 255], [0, 254, 255]) == ['stored']
     assert found([255, 255], [255, 255]) == ['stored']
     assert found([0, 0]) == ['stored']
-    assert find_mask_values([b'no picture', save('7.png', np.array([[0, 7]], np.uint8))], 2) == [0, 7]
+    assert find_mask_values([b'no image', save('7.png', np.array([[0, 7]], np.uint8))], 2) == [0, 7]
 
 
 def test_the_place_of_a_wrong_value_is_upright(save):

@@ -54,7 +54,7 @@ def test_a_decode_cache_keeps_the_hashes_of_its_source(request, files, tmp_path,
     first = select_train_loader(args).contents().items()[1]
     assert first.tolist() == expected(files, (files / 'train.txt').read_text().splitlines(), name == 'masked')
     loader = select_train_loader(args)
-    assert loader.dataset.dataset.notes[-1].startswith(f'cache: {len(first)} pictures')
+    assert loader.dataset.dataset.notes[-1].startswith(f'cache: {len(first)} images')
     assert np.array_equal(loader.contents().items()[1], first)
 
 

@@ -1,4 +1,4 @@
-"""Lists of numbers, sets of labels and target pictures: what they become, and what is wrong with them."""
+"""Lists of numbers, sets of labels and target images: what they become, and what is wrong with them."""
 
 from types import SimpleNamespace
 
@@ -171,7 +171,7 @@ def test_the_cache_gives_the_same_samples(pairs, save, list_args, files, task):
 
     expected = list(build(args_of('list')))
     args = args_of('mem_list', '--cache_dir', files / 'cache')
-    for start in ('decoded', 'cache: 6 pictures' if task == 'restoration' else 'cache: 5 pictures'):
+    for start in ('decoded', 'cache: 6 images' if task == 'restoration' else 'cache: 5 images'):
         data = build(args)
         assert start in data.notes[0]
         assert 'with their targets' not in data.notes[0] or task == 'restoration'

@@ -55,7 +55,7 @@ def test_without_classes_any_sample_may_be_taken():
 def test_classes_of_one_sample_cannot_be_split():
     with pytest.raises(DanluError, match=r'--val_split 0\.5: photos has 3 samples, too few to split'):
         draw_validation(np.arange(3), 3, options_of(0.5))
-    with pytest.raises(DanluError, match='has 1 samples, too few'):
+    with pytest.raises(DanluError, match='has 1 sample, too few'):
         draw_validation(None, 1, options_of(0.5))
 
 
@@ -262,7 +262,7 @@ def faulty(photos, tmp_path):
     folder = tmp_path / 'faulty'
     shutil.copytree(photos, folder)
     for number in range(3):
-        (folder / 'dog' / f'{number} a.png').write_text('no picture')
+        (folder / 'dog' / f'{number} a.png').write_text('no image')
     return folder
 
 

@@ -118,7 +118,7 @@ def test_what_led_to_other_weights_is_named(table_run):
     ('now', 'close', 'said'),
     [
         ({'loss': 2.0}, None, None),
-        ({'loss': 2.0000001}, None, 'step 1 differs: the loss is 2.0000001, was 2.0'),
+        ({'loss': 2.0000001}, None, 'step 1 differs: the loss is 2.0000001, was 2.0000000'),
         ({'loss': 2.0000001, 'weights': 9}, 1e-5, None),
         ({'loss': 2.1, 'weights': 9}, 1e-5, 'step 1 differs: the loss'),
         ({'loss': float('nan')}, None, 'step 1 differs: the loss is nan'),
@@ -130,7 +130,7 @@ def test_the_first_difference(now, close, said):
     then = {'step': 1, 'data': 1, 'weights': 2, 'loss': 2.0}
     found = first_difference([then], [then | now], close)
     assert found is None if said is None else found.startswith(said)
-    assert first_difference([then, then | {'step': 2}], [then], close) == 'step 2 differs: the data ends after 1 steps'
+    assert first_difference([then, then | {'step': 2}], [then], close) == 'step 2 differs: the data ends after 1 step'
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_the_states_of_optimizer_ema_and_schedule_are_compared(now, said):
     older = {name: then[name] for name in ('step', 'data', 'weights', 'loss')}
     assert first_difference([older], [then], None) is None, 'an older version recorded less'
     named = first_difference([second], [second | {'loss': 3.0}], None, late=True)
-    assert named.startswith('batch 5 of epoch 7 differs: the loss is 3.0, was 2.0')
+    assert named.startswith('batch 5 of epoch 7 differs: the loss is 3.000, was 2.000')
 
 
 def late_run(train_here, table, folder, *words):
@@ -201,6 +201,12 @@ def test_moved_lists_are_given(train_here, table, tmp_path):
     words = ['replay', run, '--steps', 2, '--train_list', moved, '--val_list', moved]
     assert runs.main(words[:4]) == 125
     assert runs.main(words) == runs.main([*words, '--at', 0.7]) == 0
+
+
+def test_an_unknown_run_is_a_usage_error(tmp_path):
+    with pytest.raises(DanluError, match='no run NOSUCH') as error:
+        runs.main(['replay', 'NOSUCH', '--checkpoints_dir', tmp_path])
+    assert error.value.status == 2
 
 
 def test_a_loss_that_was_nan_and_is_nan_is_the_same():

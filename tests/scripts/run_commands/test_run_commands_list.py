@@ -292,7 +292,7 @@ def test_nothing_to_list(maker, call):
     assert json.loads(call('list', '--json').text) == []
     assert call('list', '--csv').text.startswith('name,date,')
     maker.run('a', [0.5])
-    assert call('list', 'b').text.startswith('none of 1 runs')
+    assert call('list', 'b').text.startswith('none of 1 run ')
     called = call('list', '--checkpoints_dir', maker.root / 'nowhere')
     assert called.status == 2
 
@@ -396,3 +396,12 @@ def test_text_is_shortened_by_columns():
 def test_a_search_for_a_learning_rate_is_called_so(maker, call):
     (maker.run('a', []) / 'find_lr.png').write_bytes(b'')
     assert states_of(call('list', '--json')) == {'a': 'find_lr'}
+
+
+def test_the_column_of_options_has_the_usual_ones_first_and_counts_the_rest(maker, call):
+    many = {'seed': 7, 'weight_decay': 0.1, 'beta': 0.9, 'momentum': 0.8, 'patience': 3, 'clip_norm': 1, 'lr': 0.5}
+    maker.run('a', [0.5])
+    maker.run('b', [0.5], **many)
+    [line] = [line for line in call('list').lines if line.startswith('b ')]
+    assert 'lr=0.5 ' in line and line.index('lr=0.5') < line.index('=') + 1
+    assert '+1 more' in line

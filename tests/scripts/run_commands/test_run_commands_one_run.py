@@ -91,11 +91,11 @@ def test_only_what_differs(maker, call):
         },
         'environment': {'torch': ('2.15.0', '2.16.0')},
         'results': {
-            'best': ('val/acc 0.7', 'val/acc 0.65'),
+            'best': ('val/acc 0.7000', 'val/acc 0.6500'),
             'in epoch': ('3', '2'),
             'time': ('9.8 s', '9.8 s'),
         },
-        'test of best.pth on one.txt (bbbbbbbbbbbb)': {'acc': ('0.6', '0.7')},
+        'test of best.pth on one.txt (bbbbbbbbbbbb)': {'acc': ('0.6000', '0.7000')},
     }
     assert 'best values are not comparable: the runs were validated on different data' in called.lines
     assert 'the values of the epochs are equal up to epoch 1' in called.lines
@@ -160,14 +160,14 @@ def test_tests_of_different_sets_are_not_compared(maker, call):
         maker.test(maker.run(name, [0.5]), {'acc': 0.6, 'f1_macro': 0.5}, data_sha256=data)
     text = call('diff', 'a', 'b').text
     assert 'test results are not comparable: the test sets differ' in text
-    assert sections(text)['test of best.pth on test.txt (xxxxxxxxxxxx)'] == {'acc': ('0.6', 'none')}
+    assert sections(text)['test of best.pth on test.txt (xxxxxxxxxxxx)'] == {'acc': ('0.6000', 'none')}
 
 
 def test_a_test_set_is_the_same_by_its_contents(maker, call):
     for name, where, accuracy in (('a', '/d/test.txt', 0.5), ('b', '/moved/all.txt', 0.6)):
         maker.test(maker.run(name, [0.5]), {'acc': accuracy}, list=where)
     text = call('diff', 'a', 'b').text
-    assert sections(text)['test of best.pth on test.txt (bbbbbbbbbbbb)'] == {'acc': ('0.5', '0.6')}
+    assert sections(text)['test of best.pth on test.txt (bbbbbbbbbbbb)'] == {'acc': ('0.5000', '0.6000')}
     assert 'cannot be compared' not in text
 
 
@@ -463,7 +463,7 @@ def test_two_tests_of_a_checkpoint_are_compared_in_code_data_and_values(maker, c
             'list': ('/data/one.txt', '/data/two.txt'),
         },
         'code': {'model/net.py': (sha('x = 1\n'), sha('x = 2\n'))},
-        'results': {'acc': ('0.6', '0.5')},
+        'results': {'acc': ('0.6000', '0.5000')},
     }
     assert called.lines[0].startswith(f'A  test {first}  (2026-01-01')
     assert called.lines[-4:] == ['+++ B/model/net.py', '@@ -1 +1 @@', '-x = 1', '+x = 2']
@@ -481,10 +481,10 @@ def test_an_earlier_result_and_one_whose_directory_is_gone_are_found(maker, call
     (directory / 'result.txt').rename(directory / 'result.1.txt')
     maker.test(run, {'acc': 0.5}, name='one')
     called = call('diff', 'a/best/val_one_exp/result.1.txt', 'a/best/val_one_exp')
-    assert sections(called.text) == {'results': {'acc': ('0.4', '0.5')}}
+    assert sections(called.text) == {'results': {'acc': ('0.4000', '0.5000')}}
     assert 'the code of A was not kept, so its files are not compared; it has the same hash' in called.lines
     called = call('diff', 'a/best/val_gone_exp', 'a/best/val_one_exp')
-    assert sections(called.text)['results'] == {'acc': ('0.6', '0.5')}
+    assert sections(called.text)['results'] == {'acc': ('0.6000', '0.5000')}
     assert 'the code of A' not in called.text and 'the code of B was not kept' in called.text
 
 
@@ -494,4 +494,4 @@ def test_a_test_is_compared_with_the_training_of_its_checkpoint(maker, call):
     test = maker.test(run, {'acc': 0.4}, name='one', source=kept(maker, model__net='x = 2'))
     found = sections(call('diff', 'a', str(test)).text)
     assert found == {'code': {'model/net.py': (sha('x = 1'), sha('x = 2'))}, 'results': found['results']}
-    assert found['results']['acc'] == ('0.6', '0.4')
+    assert found['results']['acc'] == ('0.6000', '0.4000')

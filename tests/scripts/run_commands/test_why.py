@@ -80,7 +80,7 @@ def test_does_it_still_hold(maker, call, run):
     maker.test(directory, {'acc': 0.62, 'loss': 0.38}, FIRST + 2 * HOUR, **facts)
     assert answer(call)[0] == 'yes' and answer(call)[1].endswith(': 2 values as in the training')
     maker.test(directory, {'acc': 0.62, 'loss': 0.39}, FIRST + 3 * HOUR, **facts)
-    assert answer(call)[0] == 'no' and answer(call)[1].endswith(': loss 0.39, and 0.38 in the training')
+    assert answer(call)[0] == 'no' and answer(call)[1].endswith(': loss 0.3900, and 0.3800 in the training')
     other = {'verdict': 'differs', 'verdict_text': 'acc 0.62 when saved', 'causes': ['model/x.py: Net']}
     maker.test(directory, {'acc': 0.6}, FIRST + 4 * HOUR, **facts, **other)
     assert answer(call)[0] == 'no' and answer(call)[1].endswith(', acc 0.62 when saved, model/x.py: Net')

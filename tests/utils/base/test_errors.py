@@ -17,7 +17,7 @@ class Broken:
         return 1
 
     def __getitem__(self, index):
-        raise DanluError('val.txt:3: cat.png: DanluError: no picture')
+        raise DanluError('val.txt:3: cat.png: DanluError: no image')
 
 
 def run(main):
@@ -61,7 +61,7 @@ def test_a_message_is_unwrapped_from_that_of_a_worker():
     with pytest.raises(DanluError) as caught:
         next(iter(DataLoader(Broken(), num_workers=1)))
     assert 'Traceback' in str(caught.value)  # else this test shows nothing
-    assert message_of(caught.value) == 'val.txt:3: cat.png: DanluError: no picture'
+    assert message_of(caught.value) == 'val.txt:3: cat.png: DanluError: no image'
 
 
 OTHERS = [

@@ -61,7 +61,7 @@ def test_a_process_that_is_killed_is_noticed():
         if index == 5:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with pytest.raises(DanluError, match='a process that decodes pictures was killed; was there too little memory'):
+    with pytest.raises(DanluError, match='a process that decodes images was killed; was there too little memory'):
         list(parallel_call(call, 100, 2))
 
 

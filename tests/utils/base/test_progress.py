@@ -43,7 +43,7 @@ def stderr(terminal):
 
 
 def loader(samples=10, batch_size=4):
-    """Return batches of 4, 4 and 2 pictures."""
+    """Return batches of 4, 4 and 2 images."""
     return DataLoader(TensorDataset(torch.zeros(samples, 1, 2, 2), torch.zeros(samples)), batch_size=batch_size)
 
 
@@ -139,9 +139,9 @@ def test_without_a_terminal_a_long_epoch_says_a_line_now_and_then(clock):
             bar.show(f'loss {step}')
     assert progress.QUIET_SECONDS == 30
     assert lines == [
-        'epoch 1/2: 620 of 2,000 images, 20 per second, loss 31',
-        'epoch 1/2: 1,240 of 2,000 images, 20 per second, loss 62',
-        'epoch 1/2: 1,860 of 2,000 images, 20 per second, loss 93',
+        'epoch 1/2: 620 of 2,000 images, 20 images per second, loss 31',
+        'epoch 1/2: 1,240 of 2,000 images, 20 images per second, loss 62',
+        'epoch 1/2: 1,860 of 2,000 images, 20 images per second, loss 93',
     ]
     assert file.getvalue() == ''
 

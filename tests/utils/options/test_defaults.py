@@ -140,7 +140,7 @@ def test_a_custom_optimizer_needs_a_learning_rate(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ('words', 'line'),
     [
-        ('', 'optimizer: adam, lr 0.001, momentum 0.9, beta 0.999, weight_decay 0'),
+        ('', 'optimizer: adam, lr 0.001, beta1 0.9, beta2 0.999, weight_decay 0'),
         ('--optimizer sgd --nesterov', 'optimizer: sgd, lr 0.1, momentum 0.9, weight_decay 0, nesterov'),
         ('--optimizer rprop --schedule exponential', 'optimizer: rprop, lr 0.01, schedule exponential, gamma 0.95'),
     ],

@@ -363,7 +363,7 @@ def test_each_checkpoint_holds_what_its_weights_answer(ema, tmp_path):
 
 
 class Bright(Few):
-    """A loader whose pictures have larger values than noise."""
+    """A loader whose images have larger values than noise."""
 
     def __iter__(self):
         return ((5 * images, targets) for images, targets in super().__iter__())

@@ -408,6 +408,16 @@ def test_runs_with_other_bytes_are_not_called_the_same(earlier, names, hashes, s
     assert check.finish(LOADERS) == []
 
 
+def test_an_earlier_run_whose_record_of_the_samples_is_damaged_is_named_once(earlier, tmp_path):
+    check, directory = earlier('run2')
+    (tmp_path / 'run2' / 'contents_val.bin').write_bytes(b'damaged')
+    check.start(LOADERS)
+    SampleHashes([1 << 32, 2 << 32]).write(directory / 'contents_val.bin')
+    [line] = check.finish(LOADERS)
+    assert line.startswith(f'the data is not compared with the earlier run {tmp_path}/run2: ')
+    assert check.finish(LOADERS) == []
+
+
 def test_an_earlier_run_is_described_as_far_as_it_can_be_read(tmp_path, monkeypatch):
     low, high = CheckpointSelector('val/loss', 'min'), CheckpointSelector('val/acc', 'max')
     (tmp_path / 'args.txt').write_text('# python train.py \n--epochs=5\n', encoding='utf-8')

@@ -42,7 +42,7 @@ def test_an_evaluator_says_what_it_tests_and_what_came_of_it(mask_run, tmp_path)
 def test_a_predictor_says_what_it_takes_and_gives(mask_run):
     lines = repr(load_predictor(str(mask_run.directory / 'best.pth'), device='cpu')).splitlines()
     assert lines[0].startswith('Predictor: UNet, ') and lines[1].startswith('  segmentation, classes: ')
-    assert lines[2].startswith('  pictures: 24x20') and lines[3].endswith('best.pth')
+    assert lines[2].startswith('  images: 24x20') and lines[3].endswith('best.pth')
 
 
 def test_one_that_could_not_be_constructed_can_be_shown_in_a_debugger():

@@ -23,7 +23,7 @@ def test_every_task_that_can_be_chosen_is_known():
         ('segmentation', 3, 'classes: 3: a, b, c'),
         ('multilabel', 3, 'classes: 3: a, b, c'),
         ('regression', 2, 'targets: 2 per sample: price, area'),
-        ('restoration', 1, 'targets: pictures of 1 channel'),
+        ('restoration', 1, 'targets: images of 1 channel'),
         ('of my own', 3, 'classes: 3: a, b, c'),
     ],
 )

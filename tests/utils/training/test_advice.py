@@ -23,21 +23,21 @@ CASES = [
     (SLOW_DATA, {}, 'gathering batches in memory takes 50 %: a larger --batch_size than 64'),
     (
         *(SLOW_DATA, LIST),
-        'waiting for data takes 50 %: more --num_workers than 2 on these 8 cores, or --data_type mem_list, which '
-        'decodes once: the pictures fit in memory',
+        'waiting for data takes 50 %: more --num_workers than 2 on 8 cores, or --data_type mem_list, which '
+        'decodes once: the images fit in memory',
     ),
     (
         *(SLOW_DATA, {**LIST, 'workers': 8}),
-        'waiting for data takes 50 % with 8 workers on 8 cores: --data_type mem_list, which decodes once: the pictures '
+        'waiting for data takes 50 % with 8 workers on 8 cores: --data_type mem_list, which decodes once: the images '
         'fit in memory',
     ),
     (
         *(SLOW_DATA, {**LIST, 'workers': 0, 'fits_memory': False}),
-        'waiting for data takes 50 %: more --num_workers than 0 on these 8 cores',
+        'waiting for data takes 50 %: more --num_workers than 0 on 8 cores',
     ),
     (
         *(SLOW_DATA, {**LIST, 'workers': 8, 'fits_memory': False}),
-        'waiting for data takes 50 % with 8 workers on 8 cores: store the pictures as small as --image_size needs '
+        'waiting for data takes 50 % with 8 workers on 8 cores: store the images as small as --image_size needs '
         'them, so that decoding costs less',
     ),
     ({'logging': 11}, {}, 'logging takes 11 %: a larger --print_freq'),

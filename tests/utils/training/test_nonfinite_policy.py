@@ -30,7 +30,7 @@ class Root(Normed):
 
 
 def loader(bad=None, left_out=()):
-    """Return 24 pictures in batches of 4, in order; sample BAD is filled with `bad`; some batches (from 1) left out."""
+    """Return 24 images in batches of 4, in order; sample BAD is filled with `bad`; some batches (from 1) left out."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(24) % 3
     images = torch.rand(24, 3, 2, 2, generator=generator) + labels.view(-1, 1, 1, 1) / 2

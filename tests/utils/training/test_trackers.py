@@ -7,6 +7,7 @@ import pytest
 
 import train
 from options import parse_train_args
+from utils.base.errors import DanluError
 from utils.options import checks
 from utils.training import trackers
 from utils.training.hooks import Hook
@@ -128,6 +129,22 @@ def test_an_entry_says_that_its_run_failed_or_was_stopped(sent, monkeypatch, tmp
     with pytest.raises(type(error)):
         trainer.train()
     assert sent[-1] == ('end', status)
+
+
+def test_an_entry_of_mlflow_ends_if_its_options_are_refused(monkeypatch, tmp_path):
+    args = parse_train_args([*map(str, SHORT), '--checkpoints_dir', str(tmp_path)])
+    args.track, args.track_args, args.model_dir, ended = 'mlflow', [], str(tmp_path / 'run'), []
+    tracker = trackers.MlflowTracker(args)
+
+    def start(options):
+        tracker.entry = 'opened'
+        tracker.client = SimpleNamespace(set_terminated=lambda *values: ended.append(values))
+        raise ConnectionError('log_batch failed')
+
+    monkeypatch.setattr(tracker, 'start', start)
+    with pytest.raises(DanluError, match='--track mlflow: log_batch failed'):
+        tracker.before_train(None)
+    assert ended == [('opened', 'FAILED')]
 
 
 def test_without_the_option_there_is_no_tracker(tmp_path):

@@ -5,7 +5,7 @@ const BOX = {width: 620, height: 330, left: 62, right: 606, top: 12, bottom: 284
 
 // A frame with axes: svg, and x and y, functions from a value to a position.
 function frame(xs, ys, titles) {
-  const axes = {x: axisOf(xs, titles.isDate === 'x'), y: axisOf(ys, titles.isDate === 'y')};
+  const axes = {x: axisOf(xs, titles.isDate === 'x', titles.linear === 'x'), y: axisOf(ys, titles.isDate === 'y')};
   const svg = draw('svg', {class: 'points', viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: 'img', 'aria-label': `${titles.y} by ${titles.x}`});
   const x = (value) => BOX.left + axes.x.at(value) * (BOX.right - BOX.left);
   const y = (value) => BOX.bottom - axes.y.at(value) * (BOX.bottom - BOX.top);
@@ -111,7 +111,7 @@ class Curves extends Plot {
   render() {
     const runs = this.group.best().filter((run) => run.curve.length).slice(0, CURVES_SHOWN);
     const points = runs.flatMap((run) => run.curve);
-    const titles = {x: 'epoch', y: this.group.metric};
+    const titles = {x: 'epoch', y: this.group.metric, linear: 'x'};
     const field = frame(points.map(([epoch]) => epoch), points.map(([, value]) => value), titles);
     runs.forEach((run, index) => {
       const d = run.curve.map(([epoch, value], i) => `${i ? 'L' : 'M'}${field.x(epoch).toFixed(1)} ${field.y(value).toFixed(1)}`).join('');
@@ -132,25 +132,26 @@ function plotted(run, name) {
   return name === 'date' ? Date.parse(value.replace(' ', 'T')) : value;
 }
 
-// The scale of an axis: at(value) in 0..1, ticks, and whether it is logarithmic or has classes.
-function axisOf(values, isDate) {
+// The scale of an axis: at(value) in 0..1, ticks (whole numbers for whole values), and whether it is logarithmic, unless
+// `linear`, or has classes.
+function axisOf(values, isDate, linear) {
   if (values.some((value) => typeof value !== 'number')) {
     const classes = [...new Set(values.map(String))].sort((a, b) => a.localeCompare(b, undefined, {numeric: true}));
     const at = (value) => (classes.indexOf(String(value)) + 0.5) / classes.length;
     return {at, classes: true, ticks: classes.map((value) => ({value, text: value.length > 14 ? `${value.slice(0, 13)}…` : value}))};
   }
   const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  const log = !isDate && low > 0 && high / low > LOG_RATIO;
+  const log = !isDate && !linear && low > 0 && high / low > LOG_RATIO;
   const map = log ? Math.log10 : (value) => value;
   const margin = (map(high) - map(low) || Math.abs(map(low)) || 1) * 0.06;
   const [from, to] = [map(low) - margin, map(high) + margin];
-  const ticks = (log ? logTicks : isDate ? dateTicks : linearTicks)(from, to);
+  const ticks = (log ? logTicks : isDate ? dateTicks : linearTicks)(from, to, values.every(Number.isInteger));
   return {at: (value) => (map(value) - from) / (to - from), log, ticks};
 }
 
-function linearTicks(from, to) {
+function linearTicks(from, to, whole) {
   const raw = (to - from) / 6, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= raw);
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= raw && (each >= 1 || !whole)) ?? 1;
   const ticks = [];
   for (let i = Math.ceil(from / step); i * step <= to; i++) {
     ticks.push({value: i * step, text: String(Number((i * step).toPrecision(6)))});
