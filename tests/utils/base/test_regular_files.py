@@ -54,7 +54,7 @@ ALLOWED = {
 def sources():
     """Return the files (list of relative str) of the product that may open others."""
     found = [*PROJECT.glob('*.py')]
-    for folder in ('data', 'loss', 'metrics', 'model', 'utils', 'scripts', 'examples'):
+    for folder in ('data', 'loss', 'metrics', 'model', 'programs', 'utils', 'scripts', 'examples'):
         found += sorted((PROJECT / folder).rglob('*.py'))
     names = [path.relative_to(PROJECT).as_posix() for path in found]
     return [name for name in names if not name.startswith(DEVELOPERS)]
