@@ -34,7 +34,7 @@ WORDS = re.compile('|'.join(sorted({*METHODS, *(name.rpartition('.')[2] for name
 # What the syntax shows and is none of it.
 ALLOWED = {
     'utils/base/regular_files.py': 'opens files for all others',
-    'train.py: self.session.open(notes)': 'a method of RunSession',
+    'programs/trainer_build.py: self.session.open(notes)': 'a method of RunSession',
     'utils/training/continuation.py: session.open([])': 'a method of RunSession',
     'utils/base/streams.py': 'os.devnull',
     'utils/runs/checkpoint.py: os.open(path, os.O_RDONLY)': 'a directory, for fsync',
