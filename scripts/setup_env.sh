@@ -113,7 +113,7 @@ read_series_options() {
 
 train_in_series() {
     python train.py "$@" --resume auto | tee "$series_output"
-    # For a finished run, train.py prints the checkpoint instead.
-    runs+=("$(sed -n -E -e 's/^run: //p' -e 's/^nothing to do: --resume: (.*) (has reached|ended after) epoch .*/\1/p' \
+    # For a finished run, train.py says that there is nothing to do.
+    runs+=("$(sed -n -E -e 's/^run: //p' -e 's/^nothing to do: (.*) is finished, at epoch .*/\1/p' \
         "$series_output" | tail -n 1)")
 }

@@ -48,7 +48,7 @@ def test_a_png_of_half_its_pixels_is_named(hollow, files, monkeypatch, workers, 
 def test_data_in_memory_finds_it_at_the_start(hollow, files, words):
     words = [files / word if word == 'cache' else word for word in words]
     with pytest.raises(
-        DanluError, match=rf'train.txt has 1 fault.*\n  {files}/train.txt:3: {files}/2.png: damaged: {WHAT}'
+        DanluError, match=rf'train.txt has 1 invalid entry.*\n  {files}/train.txt:3: {files}/2.png: damaged: {WHAT}'
     ):
         select_train_loader(hollow(*words, kind='mem_list'))
 

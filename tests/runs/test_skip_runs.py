@@ -25,7 +25,7 @@ def weights(run):
 
 
 def test_a_run_is_that_of_the_good_lines_and_goes_on_with_them(faulty, list_data, train_here, tmp_path):
-    with pytest.raises(DanluError, match=r'faulty.txt has 2 faults'):
+    with pytest.raises(DanluError, match=r'faulty.txt has 2 invalid entries'):
         train_here(*faulty, '--epochs', 2, '--checkpoints_dir', tmp_path / 'runs')
     run = train_here(*faulty, '--epochs', 2, '--skip_bad', '--checkpoints_dir', tmp_path / 'runs')
     plain = [*list_data, '--augment', 'flip', '--num_workers', 0]

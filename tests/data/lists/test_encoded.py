@@ -170,7 +170,7 @@ def test_a_file_that_is_damaged_after_the_check_is_named(files, list_args, save)
     loader.bind_transform(CPU, lambda *batch: batch[:2])
     path = save('2.jpg', smooth((42, 60)))
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(DanluError, match=r'train\.txt:3: .*2\.jpg: damaged: .*; mend or remove it'):
+    with pytest.raises(DanluError, match=r'train\.txt:3: .*2\.jpg: damaged: .*; fix or remove it'):
         list(loader)
 
 

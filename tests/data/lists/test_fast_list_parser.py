@@ -144,7 +144,7 @@ def test_of_very_long_lists_some_samples_are_looked_at(long_list, monkeypatch):
         pass
     assert ListDataset(args, 'train').content_hash() == first
     args.dry_run = True
-    with pytest.raises(DanluError, match=f'(?s)has 1 fault.*{path}'):
+    with pytest.raises(DanluError, match=f'(?s)has 1 invalid entry.*{path}'):
         ListDataset(args, 'train')
     with open(data.listing.image_path(opened[0]), 'ab') as file:
         file.write(b'more')
@@ -172,7 +172,7 @@ def test_many_pictures_are_looked_at_by_processes(labelled, monkeypatch, files, 
     monkeypatch.setattr(list_dataset, 'cpu_cores', lambda: 3)
     monkeypatch.setattr(ListDataset, 'for_all_in_threads', lambda *_: pytest.fail('threads were asked'))
     assert outcome() == by_threads
-    assert ('4 of 20' if skip else 'has 4 faults') in str(by_threads)
+    assert ('4 of 20' if skip else 'has 4 invalid entries') in str(by_threads)
 
 
 def test_a_list_that_told_its_classes_is_not_read_again(long_list, monkeypatch):

@@ -241,7 +241,7 @@ def test_a_class_without_pictures_is_refused(files):
     with pytest.raises(DanluError) as error:
         read_folder(files)
     text = str(error.value)
-    assert text.startswith(f'{files} has 2 faults')
+    assert text.startswith(f'{files} has 2 invalid entries')
     assert f'  {files}/bird: no image (.png .jpg' in text
     assert f'  {files}/dog: no image' in text
 

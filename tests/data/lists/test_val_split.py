@@ -287,7 +287,9 @@ def test_what_skip_bad_leaves_out_is_not_validated_on(form, faulty, tmp_path, tr
 
 def test_a_fault_in_a_part_names_the_training_data(faulty, tmp_path):
     args = parse_train_args([*map(str, words_for(faulty, tmp_path / 'runs')), '--device', 'cpu'])
-    with pytest.raises(DanluError, match=f'{re.escape(str(faulty))}, split by --val_split: .*has [123] fault') as said:
+    with pytest.raises(
+        DanluError, match=f'{re.escape(str(faulty))}, split by --val_split: .*has [123] invalid entr'
+    ) as said:
         Trainer(args)
     assert 'dog/' in str(said.value)
 

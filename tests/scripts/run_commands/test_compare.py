@@ -62,7 +62,9 @@ class Page(html.parser.HTMLParser):
 
 def page_of(capsys, folder, path, *words):
     """Return the Page of a comparison, which must not need anything but itself."""
-    assert compare(capsys, folder, *words, '--html', path) == f'written: {path}\n'
+    assert re.fullmatch(r'comparison of \d runs?: (.*)\n', compare(capsys, folder, *words, '--html', path))[1] == str(
+        path
+    )
     page = Page(path)
     for tag, given in page.tags:
         for name in ('src', 'href'):
