@@ -51,6 +51,7 @@ from programs.test_set import TestSet
 from utils import viz
 from utils.base import rank_env
 from utils.base.file_names import file_name_of
+from utils.base.language import deferred, labelled, translate, use_language
 from utils.base.machine import describe_device, select_gpus, set_threads
 from utils.base.progress import Progress
 from utils.base.seeding import be_deterministic
@@ -75,6 +76,7 @@ from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
 from utils.options.fit import described_pictures
 from utils.options.record_parser import Options
+from utils.provenance.recorded_code import output_language
 from utils.runs.checkpoint import file_hash, load_checkpoint
 from utils.runs.result_directory import REPORT, atomic_results
 from utils.runs.results import DIFFERS
@@ -175,11 +177,12 @@ class Evaluator(TestSet, Engine):
             (print if self.verdict.state == DIFFERS else self.say)(line)
         for text in filter(None, [*self.contents.differences, self.contents.note]):
             self.say(f'changed since the run: {text}')
-        for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
-            self.say(line)
-        self.say(f'results: {self.args.result_dir}')
-        if there:
-            self.say(f'report: {Path(self.args.result_dir, REPORT)}')
+        with use_language(output_language(self.args.lang)):
+            for line in result_lines(results, getattr(self.metrics, 'monitor', None), terminal_width()):
+                self.say(line)
+            self.say(labelled(translate('results'), self.args.result_dir))
+            if there:
+                self.say(labelled(translate('report'), Path(self.args.result_dir, REPORT)))
         if self.args.strict_record:
             self.verdict.raise_if_differs(self.args.result_dir)
         return results
@@ -249,8 +252,8 @@ class Evaluator(TestSet, Engine):
         """Write report.html and return whether it was (bool); where it fails, say so: there are the results anyway."""
         folder = Path(self.args.result_dir)
         options = [
-            ('Options of the test that differ from their defaults', tested_options(self.args, self.trained)),
-            ('Options of the training that differ from their defaults', trained_options(self.trained)),
+            (deferred('Options of the test that differ from their defaults'), tested_options(self.args, self.trained)),
+            (deferred('Options of the training that differ from their defaults'), trained_options(self.trained)),
         ]
         try:
             self.page.write(folder / REPORT, folder / PREDICTIONS, results, provenance, options)

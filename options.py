@@ -17,6 +17,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from utils.base.language import CHOICES as LANGUAGES
 from utils.base.record_schema import recorded_args
 from utils.base.registry import PROJECT, read_registry
 from utils.base.write_errors import WriteError
@@ -314,6 +315,9 @@ def _add_machine(parser):
                             'without such an algorithm is an error')
     group.add_argument('--print_freq', default=50, type=number(int, low=1), experiment=False,
                        help="steps between two updates of the progress line and of TensorBoard's curves by step")
+    group.add_argument('--lang', default='auto', choices=LANGUAGES, repeated=False,
+                       help='language of pages and of the summary in the terminal: en, zh (Chinese), or auto: zh where '
+                            'the locale (LC_ALL, LC_MESSAGES, LANG) says so. Errors and logs are in English')
 
 
 def add_train_args(parser):

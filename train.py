@@ -30,6 +30,7 @@ if __name__ == '__main__':
 from programs.notebook_use import NotebookUse
 from programs.train_command import run, test_best_epoch, write_index
 from programs.trainer_build import TrainerBuild
+from utils.base.language import terminal_language, use_language
 from utils.base.machine import select_gpus
 from utils.distributed import processes
 from utils.distributed.fsdp import full_tensors
@@ -273,7 +274,8 @@ def main(argv=None):
         if trainer is not None:
             finish_trackers(trainer, report)
     index = write_index(args.checkpoints_dir) if args.index else None
-    lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
+    with use_language(terminal_language(args.lang)):
+        lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))
     if report and args.open:
         open_in_browser(report)

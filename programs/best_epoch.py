@@ -77,6 +77,7 @@ def test_best(given, loader=None, net=None, **parts):
     path = os.path.join(given.model_dir, 'best.pth')
     checkpoint = load_checkpoint(path)
     options = {'load_model_path': path, 'report': True, 'device': given.device, 'gpus': given.gpus or None}
+    options |= {'lang': given.lang}
     options |= {'trust_checkpoint': True, 'model_source': given.model_source} if given.model_source else {}
     args = from_keywords(partial(prepare_test_args, trained=recorded_args(checkpoint)), options)
     from eval import Evaluator  # imported on use, as eval.py imports this package

@@ -21,6 +21,10 @@ from types import SimpleNamespace
 
 # Before torch is imported: the number of threads changes the bits of the weights, and the subprocesses inherit it.
 os.environ['OMP_NUM_THREADS'] = '1'
+# Programs speak English to the tests, in the encoding of the user's locale.
+if locale := os.environ.pop('LC_ALL', None):
+    os.environ['LC_CTYPE'] = locale
+os.environ['LC_MESSAGES'] = 'C'
 
 import numpy as np
 import pytest

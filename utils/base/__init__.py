@@ -9,6 +9,7 @@
 - errors: DanluError, for errors that the user can fix, and run_main
 - file_names: UTF-8 and Unicode forms of names of files and classes
 - known_archives: The source archives that this user's own runs wrote, which --code trusts
+- language: The language of pages and of the summary in the terminal: English or Chinese
 - machine: Cores, memory, threads and GPUs of this machine
 - module_prefixes: Selection of layers by the beginning of their names, for --lr_of, --load_exclude and --freeze
 - nested: Nested dicts, lists and tuples of tensors and plain values

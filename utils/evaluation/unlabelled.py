@@ -21,6 +21,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.file_names import file_name_of
+from utils.base.language import CHINESE, current_language, deferred, labelled, translate, use_language
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
@@ -35,6 +36,7 @@ from utils.evaluation.unlabelled_results import check_outputs, results_of
 from utils.options.fit import Fit
 from utils.provenance.environment import git_facts
 from utils.provenance.kept_code import keep_code
+from utils.provenance.recorded_code import output_language
 from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import ledger_of
 from utils.runs.result_directory import REPORT, atomic_results
@@ -45,6 +47,8 @@ from utils.training.error_hints import explain_machine_errors
 SUMMARY, DAMAGED_LIST = 'summary.txt', 'damaged.txt'
 MAX_PRINTED_SAMPLES = 20  # each with a line of its own; of more a summary is printed
 MAX_PRINTED_GROUPS = 20
+SUMMARY_HEAD = [deferred('prediction'), deferred('samples'), deferred('share'), deferred('mean confidence')]
+RANGES_HEAD = [deferred('value'), deferred('mean'), deferred('lowest'), deferred('highest')]
 READ = 0  # status of a sample that could be read
 
 
@@ -98,11 +102,12 @@ class UnlabelledPass:
             ledger = ledger_of(args.load_model_path, args.checkpoints_dir)
             notes = keep_code(ledger.parent, facts['source sha256'], place)
             write_result(folder / SUMMARY, self.values(), facts)
-        for line in [*notes, *self.printed(rate)]:
-            print(line)
-        print(f'results: {args.result_dir}')
-        if self.page is not None:
-            print(f'report: {Path(args.result_dir, REPORT)}')
+        with use_language(output_language(args.lang)):
+            for line in [*notes, *self.printed(rate)]:
+                print(line)
+            print(labelled(translate('results'), args.result_dir))
+            if self.page is not None:
+                print(labelled(translate('report'), Path(args.result_dir, REPORT)))
         return self.count
 
     @contextmanager
@@ -280,9 +285,9 @@ class UnlabelledPass:
         if self.groups:
             ordered = sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
             rows = [[name, n, n / self.count, confidence / n] for name, (n, confidence) in ordered]
-            return ['prediction', 'samples', 'share', 'mean confidence'], rows
+            return SUMMARY_HEAD, rows
         rows = [[name, total / self.count, low, high] for name, (total, low, high) in self.ranges.items()]
-        return ['value', 'mean', 'lowest', 'highest'] if rows else [], rows
+        return RANGES_HEAD if rows else [], rows
 
     def printed(self, rate):
         """Return what is printed at the end (list of str); `rate`: samples per second."""
@@ -294,15 +299,24 @@ class UnlabelledPass:
             texts = [[row[0], *(_cell_text(name, value) for name, value in zip(head[1:], row[1:], strict=True))]
                      for row in rows[:MAX_PRINTED_GROUPS]]  # fmt: skip
             if rows:
-                lines += [f'  {line}' for line in table(head, texts, terminal_width(), (head[0],), right=head[1:])[0]]
+                titles = list(map(translate, head))
+                shown, _ = table(titles, texts, terminal_width(), (titles[0],), right=titles[1:])
+                lines += [f'  {line}' for line in shown]
             if len(rows) > MAX_PRINTED_GROUPS:
-                lines.append(f'  ({len(rows) - MAX_PRINTED_GROUPS:,} more in {SUMMARY})')
+                more = translate('({count:,} more in {file})', count=len(rows) - MAX_PRINTED_GROUPS, file=SUMMARY)
+                lines.append(f'  {more}')
         if self.damaged_count:
-            lines.append(f'not predicted, as they cannot be read ({self.damaged_count:,}, all in {DAMAGED_LIST}):')
+            text = deferred('not predicted, as they cannot be read ({count:,}, all in {file}):')
+            lines.append(translate(text, count=self.damaged_count, file=DAMAGED_LIST))
             lines += [f'  {name}: {fault}' for name, fault in self.damaged]
-        damaged = f', {count_text(self.damaged_count, self.input_noun)} not readable' if self.damaged_count else ''
-        noun = count_text(self.count, self.input_noun)
-        return [*lines, f'predicted: {noun}, {rate:,.0f} per second{damaged}']
+        predicted = translate('predicted: {count}, {rate:,.0f} per second', count=self.counted(self.count), rate=rate)
+        if self.damaged_count:
+            predicted += translate(', {count} not readable', count=self.counted(self.damaged_count))
+        return [*lines, predicted]
+
+    def counted(self, count):
+        """Return a number of inputs as text (str): '24 images'; in Chinese, whose sentences have the noun, '24'."""
+        return f'{count:,}' if current_language() == CHINESE else count_text(count, self.input_noun)
 
 
 def _cell_text(name, value):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from utils.base.language import joined, translate
 from utils.html_report import svg_plots
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.score_histograms import best_threshold, roc_pr_curves
@@ -10,6 +11,7 @@ from utils.html_report.sections import (
     WORST_GROUPS,
     chart,
     chart_section,
+    confused_head,
     count_cell,
     matrix_section,
     sample_galleries,
@@ -52,10 +54,17 @@ def multilabel(page):
             value_cell(threshold),
             value_cell(f1),
         ])  # fmt: skip
-    head = ['class', 'positive samples', 'AP', 'F1 at 0.5', 'best threshold', 'F1 at best threshold']
-    note = 'The best threshold was found on this test set. For use elsewhere, choose it on validation data.'
+    head = [
+        translate('class'),
+        translate('positive samples'),
+        'AP',
+        translate('F1 at 0.5'),
+        translate('best threshold'),
+        translate('F1 at best threshold'),
+    ]
+    note = translate('The best threshold was found on this test set. For use elsewhere, choose it on validation data.')
     return [
-        table('Classes', head, rows[:MAX_TABLE_ROWS], note),
+        table(translate('Classes'), head, rows[:MAX_TABLE_ROWS], note),
         *sample_galleries(page, WORST_GROUPS),
         *_curve_sections(page, curves),
         *sample_galleries(page, OTHER_GROUPS),
@@ -79,8 +88,8 @@ def _confused_classes(matrix, names):
         ]
         for pair in confused_pairs(matrix, names)
     ]
-    note = '' if rows else 'No sample was misclassified.'
-    return table('Most confused classes', ['truth', 'prediction', 'samples', 'of the true class'], rows, note)
+    note = '' if rows else translate('No sample was misclassified.')
+    return table(translate('Most confused classes'), confused_head(translate('samples')), rows, note)
 
 
 def _class_table(page, curves):
@@ -101,8 +110,9 @@ def _class_table(page, curves):
             value_cell(f1, page.interval(f'f1/{name}')),
             value_cell(auroc, page.interval(f'auroc/{name}')),
         ])  # fmt: skip
-    head = ['class', 'samples', 'recall', 'precision', 'F1', 'AUROC']
-    return table('Classes', head, rows, 'Recall is acc_class in result.txt. AUROC is one class against the rest.')
+    head = [translate('class'), translate('samples'), translate('recall'), translate('precision'), 'F1', 'AUROC']
+    note = translate('Recall is acc_class in result.txt. AUROC is one class against the rest.')
+    return table(translate('Classes'), head, rows, note)
 
 
 def calibration(confidence, correct):
@@ -130,19 +140,20 @@ def _calibration_section(page):
     confidence, correct = confidence[counted], correct[counted]
     error, *bins = calibration(confidence, correct)
     gap = float(confidence.mean() - correct.mean()) if len(correct) else 0.0
-    note = (
-        f'Expected calibration error {error:.4f} ({CONFIDENCE_BINS} bins). The mean confidence is {abs(gap):.1%} '
-        f'{"above" if gap > 0 else "below"} the accuracy. The dashed line is perfect calibration; grey bars are the '
-        'share of the samples in each bin.'
-    )
-    charts = [
-        chart('Reliability diagram', svg_plots.reliability(*bins), note),
-        chart('Confidence of right predictions', svg_plots.histogram(confidence[correct == 1], 'confidence')),
+    notes = [
+        translate('Expected calibration error {error:.4f} ({bins} bins).', error=error, bins=CONFIDENCE_BINS),
+        translate('The mean confidence is {gap:.1%} above the accuracy.', gap=gap)
+        if gap > 0
+        else translate('The mean confidence is {gap:.1%} below the accuracy.', gap=-gap),
+        translate('The dashed line is perfect calibration; grey bars are the share of the samples in each bin.'),
     ]
-    if (correct == 0).any():
-        wrong = svg_plots.histogram(confidence[correct == 0], 'confidence')
-        charts.append(chart('Confidence of wrong predictions', wrong))
-    return chart_section('Calibration', charts)
+    titles = {1: translate('Confidence of right predictions'), 0: translate('Confidence of wrong predictions')}
+    charts = [chart(translate('Reliability diagram'), svg_plots.reliability(*bins), joined(notes))]
+    for outcome, title in titles.items():
+        if outcome or (correct == outcome).any():
+            plot = svg_plots.histogram(confidence[correct == outcome], translate('confidence'), translate('samples'))
+            charts.append(chart(title, plot))
+    return chart_section(translate('Calibration'), charts)
 
 
 def _curve_sections(page, curves):
@@ -153,7 +164,10 @@ def _curve_sections(page, curves):
     if not known:
         return []
     worst = sorted(sorted(known, key=lambda index: curves[index]['ap'])[:MAX_CURVES])
-    note = f'The {MAX_CURVES} of {len(known)} classes with the lowest average precision.' * (len(known) > len(worst))
+    notes = [translate('Each class against the rest.')]
+    if len(known) > len(worst):
+        both = {'shown': MAX_CURVES, 'count': len(known)}
+        notes.append(translate('The {shown} of {count} classes with the lowest average precision.', **both))
     names = page.class_names
 
     def legend(key, title):
@@ -162,9 +176,10 @@ def _curve_sections(page, curves):
 
     roc = [(curves[i]['false_positive_rate'], curves[i]['true_positive_rate']) for i in worst]
     ranked = [(curves[i]['recall'], curves[i]['precision']) for i in worst]
-    titles = {'xlabel': 'false positive rate', 'ylabel': 'true positive rate'}
+    rates = {'xlabel': translate('false positive rate'), 'ylabel': translate('true positive rate')}
+    titles = {'xlabel': translate('recall'), 'ylabel': translate('precision')}
     charts = [
-        chart('ROC', svg_plots.lines(roc, diagonal=True, **titles), '', legend('auroc', 'AUROC')),
-        chart('Precision-recall', svg_plots.lines(ranked, xlabel='recall', ylabel='precision'), '', legend('ap', 'AP')),
+        chart('ROC', svg_plots.lines(roc, diagonal=True, **rates), '', legend('auroc', 'AUROC')),
+        chart(translate('Precision-recall'), svg_plots.lines(ranked, **titles), '', legend('ap', 'AP')),
     ]
-    return [chart_section('ROC and precision-recall', charts, f'Each class against the rest. {note}'.rstrip())]
+    return [chart_section(translate('ROC and precision-recall'), charts, joined(notes))]

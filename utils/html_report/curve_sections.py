@@ -2,12 +2,13 @@
 
 import math
 
+from utils.base.language import deferred, joined, translate
 from utils.drawing.curves import LOG, is_loss, panels_of
 from utils.html_report.sections import chart, chart_section
 from utils.html_report.svg_plots import over_epochs
 from utils.runs.run import Run, as_number
 
-NOTE = 'Solid lines: validation. Dashed lines: training. A ring marks the epoch of best.pth.'
+NOTE = deferred('Solid lines: validation. Dashed lines: training. A ring marks the epoch of best.pth.')
 
 
 def numeric_history(run):
@@ -27,7 +28,8 @@ def epoch_charts(runs, max_charts=None):
     """
     rows = [numeric_history(run) for run in runs]
     all_rows = [row for of_run in rows for row in of_run]
-    rates = [_chart('learning rate', ('lr',), runs, rows)] if len({row.get('lr') for row in all_rows}) > 1 else []
+    changes = len({row.get('lr') for row in all_rows}) > 1
+    rates = [_chart(translate('learning rate'), ('lr',), runs, rows)] if changes else []
     titles = panels_of(all_rows, runs[0].monitor)[: None if max_charts is None else max_charts - len(rates)]
     found = [_chart(title, (f'train/{title}', f'val/{title}'), runs, rows) for title in titles]
     return [each for each in (*found, *rates) if each is not None]
@@ -57,4 +59,5 @@ def training_curves(checkpoint):
     """
     run = Run(checkpoint.absolute().parent)
     charts = epoch_charts([run], max_charts=3) if run.has_args and run.history else []
-    return [chart_section('Training curves', charts, f'{NOTE} curves.png has all values.')] if charts else []
+    note = joined([translate(NOTE), translate('curves.png has all values.')])
+    return [chart_section(translate('Training curves'), charts, note)] if charts else []

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from utils.base.language import translate
 from utils.html_report import svg_plots
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.sections import (
@@ -9,6 +10,7 @@ from utils.html_report.sections import (
     WORST_GROUPS,
     chart,
     chart_section,
+    confused_head,
     count_cell,
     matrix_section,
     sample_galleries,
@@ -41,14 +43,15 @@ def segmentation(page):
          count_cell(pair['count']), share_cell(pair['share'])]
         for pair in confused_pairs(matrix, names)
     ]  # fmt: skip
-    head = ['truth', 'prediction', 'pixels', 'of the true class']
-    histogram = svg_plots.histogram(page.columns['miou'], 'mIoU of an image', 'images')
+    head = [translate('class'), translate('share of the pixels'), 'IoU', translate('recall'), translate('precision')]
+    confused = table(translate('Most confused classes'), confused_head(translate('pixels')), pairs)
+    histogram = svg_plots.histogram(page.columns['miou'], translate('mIoU of an image'), translate('images'))
     return [
-        table('Classes', ['class', 'share of the pixels', 'IoU', 'recall', 'precision'], rows),
-        matrix_section(matrix, names, table('Most confused classes', head, pairs), 'In pixels.'),
-        {'kind': 'legend', 'title': 'Colours', 'note': '', 'classes': page.legend},
+        table(translate('Classes'), head, rows),
+        matrix_section(matrix, names, confused, translate('In pixels.')),
+        {'kind': 'legend', 'title': translate('Colours'), 'note': '', 'classes': page.legend},
         *sample_galleries(page, WORST_GROUPS, wide=True),
-        chart_section('Distribution over images', [chart('mIoU', histogram)]),
+        chart_section(translate('Distribution over images'), [chart('mIoU', histogram)]),
         *sample_galleries(page, OTHER_GROUPS, wide=True),
     ]
 
@@ -56,18 +59,18 @@ def segmentation(page):
 def restoration(page):
     """Return the sections of restoration."""
     charts = []
-    for name, title in (('psnr', 'PSNR of an image in dB'), ('ssim', 'SSIM of an image')):
+    for name, title in (('psnr', translate('PSNR of an image in dB')), ('ssim', translate('SSIM of an image'))):
         if np.isfinite(page.columns[name]).any():
-            charts.append(chart(title, svg_plots.histogram(page.columns[name], title, 'images')))
+            charts.append(chart(title, svg_plots.histogram(page.columns[name], title, translate('images'))))
     scale = page.error_scale
     legend = [] if scale is None else [
-        {'kind': 'scale', 'title': 'Error map', 'high': f'{scale / 255:.3f}',
-         'note': 'Absolute error, averaged over the channels, of pixels in 0..1. Black is 0; the lightest colour is '
-                 f'{scale / 255:.3f} or more.'}
+        {'kind': 'scale', 'title': translate('Error map'), 'high': f'{scale / 255:.3f}',
+         'note': translate('Absolute error, averaged over the channels, of pixels in 0..1. Black is 0; the lightest '
+                           'colour is {highest:.3f} or more.', highest=scale / 255)}
     ]  # fmt: skip
     return [
         *legend,
         *sample_galleries(page, WORST_GROUPS, wide=True),
-        chart_section('Distribution over images', charts),
+        chart_section(translate('Distribution over images'), charts),
         *sample_galleries(page, OTHER_GROUPS, wide=True),
     ]

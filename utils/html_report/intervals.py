@@ -2,9 +2,18 @@
 
 import numpy as np
 
+from utils.base.language import deferred, joined, translate
 from utils.statistics.bootstrap_metrics import f1, sum_metric_intervals
 from utils.statistics.ranking_bootstrap import MAX_RANKED_SCORES, ranking_intervals
 from utils.statistics.significance import count_intervals, wilson_intervals
+
+# The metrics that are proportions of samples, by the kind of target.
+WILSON_NOTES = {
+    'label': deferred(
+        'Those of accuracy, recall and precision of a class, proportions of samples, are intervals of Wilson (1927).'
+    ),
+    'labels': deferred('Those of exact_match, proportions of samples, are intervals of Wilson (1927).'),
+}
 
 
 def find_intervals(page, measures, sums, seed):
@@ -76,6 +85,33 @@ def matrix_intervals(matrix, names, seed=0):
     bounds = dict(zip(known, found, strict=True))
     bounds |= class_intervals(matrix.diagonal(), matrix.sum(1), matrix.sum(0), names)
     return bounds | {'acc': wilson_intervals(matrix.trace(), matrix.sum())}, resamples
+
+
+def metrics_note(page):
+    """Return the text below the table of metrics of a utils.html_report.page.Page (str)."""
+    resamples, rank_resamples = page.resamples
+    numbers = {'resamples': resamples, 'ranks': rank_resamples, 'count': page.count, 'seed': page.args.seed}
+    bootstrap = deferred(
+        'Confidence intervals are percentiles of {resamples:,} bootstrap resamples of the {count:,} test samples, seed '
+        '{seed}.'
+    )
+    ranking = deferred('Those of average precision and AUROC are percentiles of {ranks:,} resamples.')
+    missing = deferred(
+        'No interval is shown for metrics that are not computed per sample, or that rank too many scores to resample.'
+    )
+    of_intervals = [
+        bootstrap,
+        *([ranking] if rank_resamples else []),
+        *([WILSON_NOTES[page.target_kind]] if page.target_kind in WILSON_NOTES else []),
+        deferred('They cover the choice of test samples, not the variation between trainings.'),
+        missing,
+    ]
+    notes = [
+        deferred('↑: higher is better, ↓: lower is better.'),
+        *(of_intervals if resamples else []),
+        deferred('result.txt has the values in full precision.'),
+    ]
+    return joined([translate(note, **numbers) for note in notes])
 
 
 def matrix_metrics(matrix, names):

@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 
 from utils.base.atomic_write import atomic_writer
+from utils.base.language import deferred, page_language, translate, use_language
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
 from utils.html_report.curve_sections import training_curves
 from utils.html_report.embedded_images import MAX_LOSSLESS_SIDE
 from utils.html_report.feature_columns import feature_columns
-from utils.html_report.intervals import find_intervals
+from utils.html_report.intervals import find_intervals, metrics_note
 from utils.html_report.matrix_pictures import write_matrix_pictures
 from utils.html_report.sample_images import SamplePainter, errors_apart, select_groups
 from utils.html_report.score_histograms import ScoreHistograms
-from utils.html_report.sections import value_cell
+from utils.html_report.sections import named_facts, value_cell
 from utils.html_report.task_reports import report_of
 from utils.html_report.templating import environment
 from utils.options.checks import shown
@@ -35,14 +36,14 @@ MAX_FEATURES = 20  # columns in the table of samples
 MAX_CARD_FEATURES = 6
 MAX_HISTOGRAM_CLASSES = 2000  # 32 MB
 GROUP_NOTES = {
-    'errors': 'The wrong predictions with the lowest probability of the true class.',
-    'uncertain': 'The right predictions with the lowest probability.',
+    'errors': deferred('The wrong predictions with the lowest probability of the true class.'),
+    'uncertain': deferred('The right predictions with the lowest probability.'),
 }
 WORST_NOTES = {
-    'labels': 'The samples with the largest loss.',
-    'mask': 'The images with the lowest mIoU.',
-    'numbers': 'The samples with the largest errors.',
-    'picture': 'The images with the lowest PSNR.',
+    'labels': deferred('The samples with the largest loss.'),
+    'mask': deferred('The images with the lowest mIoU.'),
+    'numbers': deferred('The samples with the largest errors.'),
+    'picture': deferred('The images with the lowest PSNR.'),
 }
 
 
@@ -85,28 +86,35 @@ class Page:
         self.bounds, self.resamples, self.count = {}, (None, None), int(provenance['samples'])
         self.groups, self.group_notes, self.shown, self.error_scale = {}, {}, np.arange(0), None
         self.has_small_images = False
+        with use_language(page_language(self.args.lang)):
+            text = self._render(predictions, provenance, options)
+        if self.matrix is not None:
+            write_matrix_pictures(path.parent, self.matrix, self.class_names)
+        with atomic_writer(path) as file:
+            file.write(text)
+
+    def _render(self, predictions, provenance, options):
+        """Return the HTML text of the page (str) in the current language; arguments as for `write`."""
         if self.target_kind is not None and predictions.is_file():
             self._read(predictions)
             self.sections = self.report.sections(self)
         self.sections = training_curves(Path(provenance['checkpoint'])) + self.sections
         metrics = [(name, self._metric_cell(name)) for name in self._main_metrics()]
         data = {'columns': self.rows, 'shown': self.shown.tolist(), 'scores': self._scores()}
-        text = self.environment.get_template('page.html').render(
+        return self.environment.get_template('page.html').render(
             page=self,
             title=self._title(provenance),
             contents=[*(section['title'] for section in self.sections)],
             facts=provenance,
-            warning=warning_on({KEYS.get(key, key): value for key, value in provenance.items()}),
+            named_facts=named_facts(provenance),
+            warning=self._warning(provenance),
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
             tiles=metrics[:MAX_TILES],
             metrics=metrics,
+            metrics_note=metrics_note(self),
             level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
             data=data | {'targetKind': self.target_kind},
         )
-        if self.matrix is not None:
-            write_matrix_pictures(path.parent, self.matrix, self.class_names)
-        with atomic_writer(path) as file:
-            file.write(text)
 
     def interval(self, name):
         """Return the confidence interval (low, high) of a metric of result.txt, or None."""
@@ -142,6 +150,11 @@ class Page:
     def _title(self, provenance):
         path = Path(provenance['checkpoint'])
         return f'{path.absolute().parent.name}/{path.name}'
+
+    def _warning(self, provenance):
+        """Return what is to be known of the values of this test (str), or None."""
+        warning = warning_on({KEYS.get(key, key): value for key, value in provenance.items()})
+        return warning and translate('This test {warning}', warning=warning[2:])
 
     def _read(self, predictions):
         """Read predictions.csv, compute confidence intervals, and draw the selected samples."""
@@ -193,7 +206,7 @@ class Page:
             if column['type'] == 'class':
                 value = column['names'][value]
             elif column['type'] == 'classes':
-                value = value.replace('|', ', ') or 'none'
+                value = value.replace('|', ', ') or translate('none')
             text = '–' if value is None else f'{value:.4g}' if isinstance(value, float) else str(value)
             found[column['name']] = text
         return found

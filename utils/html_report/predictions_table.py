@@ -10,6 +10,7 @@ from array import array
 import numpy as np
 
 from utils.base.csv_text import unescape_cell
+from utils.base.language import deferred, translate
 from utils.base.regular_files import open_regular
 from utils.statistics.bootstrap_metrics import cell_to_float
 
@@ -17,6 +18,15 @@ MAX_SAMPLES = 20_000  # in the page's table, half of them the worst
 MAX_NUMBERS = 2**22  # kept for the bootstrap
 HIDDEN_PREFIXES = ('intersection/', 'union/', 'truth/', 'score/', 'loss_')  # columns that the page does not show
 MAX_COLUMNS = 30
+TRANSLATED_COLUMNS = (
+    deferred('name'),
+    deferred('target'),
+    deferred('prediction'),
+    deferred('confidence'),
+    deferred('target_probability'),
+    deferred('correct'),
+    deferred('pixels'),
+)
 
 
 def read_predictions(path):
@@ -109,7 +119,8 @@ def table_columns(path, target_kind, shown, class_names):
         class_names: names of the classes in the file (list of str), or [].
 
     Returns:
-        list of dict: name, type ('text', 'class', 'classes', 'number'), values; `names` for classes.
+        list of dict: name, title (name in the current language), type ('text', 'class', 'classes', 'number'), values;
+        `names` for classes.
     """
     names = [n for n in read_header(path) if not n.startswith(HIDDEN_PREFIXES) and not n.endswith('_weight')]
     names = names[:MAX_COLUMNS]
@@ -144,7 +155,8 @@ def _rounded(text):
 
 def _column(name, column_type, values, class_names):
     """Return a column (dict) for the page; classes are indices into `names`, which ends with ignored labels."""
-    column = {'name': name, 'type': column_type, 'values': values}
+    title = translate(name) if name in TRANSLATED_COLUMNS else name
+    column = {'name': name, 'title': title, 'type': column_type, 'values': values}
     if column_type == 'class':
         names = list(dict.fromkeys([*class_names, *values]))
         index_of = {name: index for index, name in enumerate(names)}

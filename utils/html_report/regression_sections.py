@@ -2,13 +2,12 @@
 
 import numpy as np
 
+from utils.base.language import joined, translate
 from utils.html_report import svg_plots
 from utils.html_report.sections import chart, chart_section, sample_galleries, table
 from utils.tasks.tasks import target_names
 
 MAX_PLOTTED_TARGETS = 6
-HEAD = ['target', 'mean error', 'mean absolute error', 'median absolute error', '95th percentile', 'largest',
-        'standard deviation of the target']  # fmt: skip
 
 
 def regression(page):
@@ -20,23 +19,51 @@ def regression(page):
     for suffix in suffixes:
         truth, predicted = (np.array(values[name + suffix], dtype=float)[order] for name in ('target', 'prediction'))
         error, name = predicted - truth, suffix.removeprefix('/') or (target_names(page.args) or [''])[0]
-        rows.append([name or 'target', *_error_cells(error, truth)])
+        rows.append([name or translate('target'), *_error_cells(error, truth)])
         if len(sections) < MAX_PLOTTED_TARGETS:
-            title = f'Predicted against true: target {name}' if name else 'Predicted against true'
-            sections.append(chart_section(title, _charts(truth, predicted, error, name)))
-    note = f'Computed from the {len(order):,} samples in this page.' if len(order) < page.count else ''
+            sections.append(chart_section(_title(name), _charts(truth, predicted, error, name)))
+    notes, counts = [], {'shown': MAX_PLOTTED_TARGETS, 'count': len(suffixes)}
+    if len(order) < page.count:
+        notes.append(translate('Computed from the {count:,} samples in this page.', count=len(order)))
     if len(suffixes) > MAX_PLOTTED_TARGETS:
-        note += f' The first {MAX_PLOTTED_TARGETS} of {len(suffixes)} targets are plotted.'
+        notes.append(translate('The first {shown} of {count} targets are plotted.', **counts))
     samples = sample_galleries(page)
-    return [*sections, table('Errors by target', HEAD, rows, note), *samples]
+    return [*sections, table(translate('Errors by target'), _head(), rows, joined(notes)), *samples]
+
+
+def _title(name):
+    """Return the title of the plots of a target (str); name: '' for the only one."""
+    if name:
+        return translate('Predicted against true: target {name}', name=name)
+    return translate('Predicted against true')
+
+
+def _head():
+    """Return the head of the table of errors (list of str)."""
+    return [
+        translate('target'),
+        translate('mean error'),
+        translate('mean absolute error'),
+        translate('median absolute error'),
+        translate('95th percentile'),
+        translate('largest'),
+        translate('standard deviation of the target'),
+    ]
 
 
 def _charts(truth, predicted, error, name):
-    true, said, gap = f'true {name}'.rstrip(), f'predicted {name}'.rstrip(), 'predicted − true'
+    true, gap = translate('true {name}', name=name).rstrip(), translate('predicted − true')
+    said = translate('predicted {name}', name=name).rstrip()
     return [
-        chart('Predicted and true', svg_plots.points(truth, predicted, diagonal=True, xlabel=true, ylabel=said)),
-        chart('Errors', svg_plots.histogram(error, gap, reference=0.0)),
-        chart('Errors by true value', svg_plots.points(truth, error, level=0.0, xlabel=true, ylabel=gap)),
+        chart(
+            translate('Predicted and true'),
+            svg_plots.points(truth, predicted, diagonal=True, xlabel=true, ylabel=said),
+        ),
+        chart(translate('Distribution of the errors'), svg_plots.histogram(error, gap, translate('samples'), 0.0)),
+        chart(
+            translate('Errors by true value'),
+            svg_plots.points(truth, error, level=0.0, xlabel=true, ylabel=gap),
+        ),
     ]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from utils import viz
+from utils.base.language import deferred
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.tasks.one_logit import as_classes
@@ -122,10 +123,10 @@ class SamplePainter:
             drawn.panes = self._mask_panes(input_layer, name, prediction, target, size)
         elif self.target_kind == 'picture':
             panes = [
-                ('input', rgb),
-                ('output', prediction),
-                ('truth', target),
-                ('error', self._error_map(prediction, target)),
+                (deferred('input'), rgb),
+                (deferred('output'), prediction),
+                (deferred('truth'), target),
+                (deferred('error'), self._error_map(prediction, target)),
             ]
             drawn.panes = [(title, [{'href': image_url(resized(pixels, size))}]) for title, pixels in panes]
         else:
@@ -138,12 +139,12 @@ class SamplePainter:
             ignored |= target == self.args.ignore_index
         wrong = np.where(ignored, IGNORED, np.where(prediction == target, RIGHT, WRONG))
         truth = np.where(ignored, 255, target)
-        shared_input = {'of': name}
+        shared_input, errors = {'of': name}, mask_layer(wrong, [None, ERROR_COLOUR], size, 'error')
         return [
-            ('input', [input_layer]),
-            ('truth', [shared_input, mask_layer(truth, self.colours, size, 'mask')]),
-            ('prediction', [shared_input, mask_layer(prediction, self.colours, size, 'mask')]),
-            ('errors', [shared_input | {'style': 'dim'}, mask_layer(wrong, [None, ERROR_COLOUR], size, 'error')]),
+            (deferred('input'), [input_layer]),
+            (deferred('truth'), [shared_input, mask_layer(truth, self.colours, size, 'mask')]),
+            (deferred('prediction'), [shared_input, mask_layer(prediction, self.colours, size, 'mask')]),
+            (deferred('errors'), [shared_input | {'style': 'dim'}, errors]),
         ]
 
     def _error_map(self, prediction, target):

@@ -4,20 +4,53 @@ import math
 
 from markupsafe import Markup
 
+from utils.base.language import deferred, translate
 from utils.html_report.confusion_matrix import matrix_layout
 
 TITLES = {
-    'errors': 'Errors',
-    'uncertain': 'Least certain right predictions',
-    'worst': 'Worst samples',
-    'best': 'Best samples',
-    'median': 'Median samples',
-    'others': 'Random samples',
+    'errors': deferred('Errors'),
+    'uncertain': deferred('Least certain right predictions'),
+    'worst': deferred('Worst samples'),
+    'best': deferred('Best samples'),
+    'median': deferred('Median samples'),
+    'others': deferred('Random samples'),
 }
 WORST_GROUPS, OTHER_GROUPS = ('errors', 'worst'), ('uncertain', 'best', 'median', 'others')
 # Samples shown before a click on "more": of WORST_GROUPS, and of OTHER_GROUPS.
 FIRST_CARDS = (16, 8)
 FIRST_WIDE = (4, 2)
+# Keys of result.txt and summary.txt, which pages show in their language.
+FACT_NAMES = (
+    deferred('checkpoint'),
+    deferred('checkpoint sha256'),
+    deferred('epoch'),
+    deferred('list'),
+    deferred('list sha256'),
+    deferred('samples'),
+    deferred('contents sha256'),
+    deferred('samples hashed'),
+    deferred('contents since the run'),
+    deferred('verdict'),
+    deferred('compared with recorded values'),
+    deferred('changed since'),
+    deferred('batch size, device, threads'),
+    deferred('date'),
+    deferred('test-time augmentation'),
+    deferred('outputs for the probe'),
+    deferred('code'),
+    deferred('command'),
+    deferred('directory'),
+    deferred('code sha256'),
+    deferred('source sha256'),
+    deferred('git commit'),
+    deferred('trained on'),
+    deferred('trained on sha256'),
+    deferred('shared with training'),
+    deferred('predicted'),
+    deferred('damaged'),
+    deferred('ensemble of'),
+    deferred('ensemble sha256'),
+)
 
 
 def format_value(value):
@@ -37,6 +70,11 @@ def value_cell(value, bounds=None):
     return cell
 
 
+def named_facts(facts):
+    """Return the facts of result.txt or summary.txt (dict of str) with their names in the current language."""
+    return {translate(name) if name in FACT_NAMES else name: value for name, value in facts.items()}
+
+
 def count_cell(count):
     """Return the table cell (dict) of a count."""
     return {'text': f'{count:,}', 'value': str(count), 'sort': int(count)}
@@ -52,6 +90,11 @@ def table(title, head, rows, note=''):
     return {'kind': 'table', 'title': title, 'head': head, 'rows': rows, 'note': note}
 
 
+def confused_head(unit):
+    """Return the head (list of str) of a table of confused classes; `unit`: what is counted, samples or pixels."""
+    return [translate('truth'), translate('prediction'), unit, translate('of the true class')]
+
+
 def chart(title, svg, note='', legend=()):
     """Return a chart of a section: svg (str) of utils.html_report.svg_plots, legend [(number of the line, text)]."""
     return {'title': title, 'svg': Markup(svg), 'note': note, 'legend': list(legend)}
@@ -65,8 +108,8 @@ def matrix_section(matrix, names, confused, note=''):
         confused: the section of a table that stands beside the matrix.
         note: text below the title (str).
     """
-    layout = matrix_layout(matrix, names)
-    return {'kind': 'matrix', 'title': 'Confusion matrix', 'matrix': layout, 'note': note, 'beside': confused}
+    layout, title = matrix_layout(matrix, names), translate('Confusion matrix')
+    return {'kind': 'matrix', 'title': title, 'matrix': layout, 'note': note, 'beside': confused}
 
 
 def chart_section(title, charts, note=''):
@@ -79,8 +122,8 @@ def sample_galleries(page, groups=(*WORST_GROUPS, *OTHER_GROUPS), wide=False):
     return [
         {
             'kind': 'gallery',
-            'title': TITLES[name],
-            'note': page.group_notes.get(name, ''),
+            'title': translate(TITLES[name]),
+            'note': translate(page.group_notes.get(name, '')),
             'cards': [page.card(index, name) for index in indices],
             'wide': wide,
             'small': page.has_small_images,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from utils.base.language import translate
 from utils.drawing.matplotlib_import import import_matplotlib
 
 # Placeholder colours; CSS variables of the page replace them in the SVG.
@@ -86,7 +87,7 @@ def over_epochs(curves, log=False):
     import_matplotlib()
     from matplotlib.ticker import MaxNLocator
 
-    with _axes(xlabel='epoch', yscale='log' if log else 'linear') as axes:
+    with _axes(xlabel=translate('epoch'), yscale='log' if log else 'linear') as axes:
         for number, dashed, epochs, values, best in curves:
             look = {'color': LINES[number % len(LINES)], 'alpha': 0.75 if dashed else 1}
             dash = '--' if dashed else '-'
@@ -109,7 +110,7 @@ def reliability(edges, confidence, accuracy, shares):
     Args:
         edges: (B + 1,) of the bins; confidence, accuracy: (B,) means, nan for empty bins; shares: (B,).
     """
-    with _axes(xlim=(0, 1), ylim=(0, 1.02), xlabel='confidence', ylabel='accuracy') as axes:
+    with _axes(xlim=(0, 1), ylim=(0, 1.02), xlabel=translate('confidence'), ylabel=translate('accuracy')) as axes:
         width = np.diff(edges)
         axes.bar(edges[:-1], np.nan_to_num(shares), width, align='edge', color=FAINT, lw=0)
         axes.plot([0, 1], [0, 1], color=INK, lw=1, ls='--')
@@ -120,7 +121,7 @@ def reliability(edges, confidence, accuracy, shares):
         return _svg(axes)
 
 
-def histogram(values, xlabel, ylabel='samples', reference=None, bins=40):
+def histogram(values, xlabel, ylabel, reference=None, bins=40):
     """Return a histogram of values (N,), with a vertical line at `reference`."""
     values = values[np.isfinite(values)]
     with _axes(xlabel=xlabel, ylabel=ylabel) as axes:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from utils.base.errors import DanluError
+from utils.base.language import catalogue, current_language, sentence_gap, translate
 from utils.html_report.confusion_matrix import short_count
 
 TEMPLATES = Path(__file__).parent / 'templates'
@@ -26,5 +27,15 @@ def environment():
         lstrip_blocks=True,
     )
     found.filters['short_count'] = short_count
+    found.globals |= {'translate': _translate_markup, 'language': current_language, 'sentence_gap': sentence_gap}
+    found.globals['catalogue'] = catalogue
     found.policies['json.dumps_kwargs'] = {'sort_keys': False}
     return found
+
+
+def _translate_markup(text, **values):
+    """Return what `translate` does, as Markup: all is escaped but values that are Markup."""
+    from markupsafe import Markup, escape  # comes with Jinja2
+
+    found = Markup(escape(translate(text)))
+    return found.format(**values) if values else found

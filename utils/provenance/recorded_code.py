@@ -16,6 +16,7 @@ from pathlib import Path
 from utils.base.ending_signals import ALWAYS_HANDLED_SIGNALS, TERMINAL_SIGNALS, free_signals, handle_signals
 from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission
+from utils.base.language import ENGLISH, terminal_language
 from utils.base.regular_files import read_regular_bytes, read_regular_text
 from utils.options.arguments import underscored
 from utils.provenance.environment import command_line
@@ -98,17 +99,26 @@ def find_archive(checkpoint, path):
     return Path(path).parent / file, sha256
 
 
+def output_language(choice):
+    """Return the language of results on stdout, as terminal_language does; English where `run_forwarding` reads them.
+
+    Args:
+        choice: --lang (str).
+    """
+    return ENGLISH if os.environ.get(CODE_VARIABLE) else terminal_language(choice)
+
+
 def recorded_code_arguments(parser, argv, given):
     """Return the arguments (list of str) for the eval.py of the run: the given ones and the result directory.
 
-    --code and --trust_code are removed, because older code does not know them.
+    --code, --trust_code and --lang are removed, because older code does not know them.
     """
     words, left = [], list(argv)
     while left:
         word = underscored(left.pop(0))
-        if word == '--code':
+        if word in ('--code', '--lang'):
             left.pop(0)
-        elif not word.startswith('--code=') and word not in ('--trust_code', '--no_trust_code'):
+        elif not word.startswith(('--code=', '--lang=')) and word not in ('--trust_code', '--no_trust_code'):
             words.append(word)
     if 'code' in parser.given(words):  # from an @file
         words.append('--code=now')

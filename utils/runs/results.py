@@ -13,6 +13,7 @@ import os
 import re
 from pathlib import Path
 
+from utils.base.language import deferred, translate
 from utils.base.record_schema import LEDGER_LINE, fault_of
 from utils.runs.run import as_number, parse_date, read_text
 
@@ -37,9 +38,9 @@ EQUAL, NOT_COMPARED, CODE_CHANGED = 'equal', 'not compared', 'code changed'
 DIFFERS, OUTPUTS_DIFFER = 'differs', 'outputs differ'
 MARKS = {DIFFERS: '!', OUTPUTS_DIFFER: '!', CODE_CHANGED: '?'}  # beside a value of such a test
 SAID = {
-    DIFFERS: 'does not give the recorded values',
-    OUTPUTS_DIFFER: 'was made by a network that no longer gives the outputs it was saved with',
-    CODE_CHANGED: 'was made by changed code',
+    DIFFERS: deferred('does not give the recorded values'),
+    OUTPUTS_DIFFER: deferred('was made by a network that no longer gives the outputs it was saved with'),
+    CODE_CHANGED: deferred('was made by changed code'),
 }
 
 
@@ -49,7 +50,7 @@ def mark_of(test):
 
 
 def warning_on(test):
-    """Return what is to be known of the values of a test (str), or None.
+    """Return what is to be known of the values of a test (str), in the current language, or None.
 
     Args:
         test: dict, see the module.
@@ -58,8 +59,10 @@ def warning_on(test):
         return None
     causes = test.get('causes') or test.get('changed since') or ''
     causes = '; '.join(map(str, causes)) if isinstance(causes, list) else causes
-    changed = f'; changed since: {causes}' if causes else ''
-    return f'{MARKS[test["verdict"]]} {SAID[test["verdict"]]}: {test.get("verdict_text") or "no reason"}{changed}'
+    changed = translate('; changed since: {causes}', causes=causes) if causes else ''
+    reason = test.get('verdict_text') or translate('no reason')
+    finding = translate('{finding}: {reason}', finding=translate(SAID[test['verdict']]), reason=reason)
+    return f'{MARKS[test["verdict"]]} {finding}{changed}'
 
 
 def ledger_texts(directories):

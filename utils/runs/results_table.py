@@ -2,6 +2,7 @@
 
 import math
 
+from utils.base.language import translate
 from utils.base.terminal import styled
 from utils.base.text_table import number_text, pad_cell, table, width_of
 
@@ -9,7 +10,7 @@ MAX_CLASS_ROWS = 20
 
 
 def result_lines(results, main=None, width=None):
-    """Return the values of a test as lines (list of str).
+    """Return the values of a test as lines (list of str), in the current language.
 
     Args:
         results: dict from a name to a float; 'f1/cat' is the value of a class.
@@ -35,12 +36,16 @@ def class_lines(results, width=None):
     if not classes:
         return []
     if len(classes) > MAX_CLASS_ROWS:
-        return [f'  values per class ({len(classes):,} classes): {", ".join(kinds)}, in result.txt', '']
+        text = translate(
+            'values per class ({count:,} classes): {kinds}, in result.txt', count=len(classes), kinds=', '.join(kinds)
+        )
+        return [f'  {text}', '']
     rows = [[entry, *(value_text(results.get(f'{kind}/{entry}')) for kind in kinds)] for entry in classes]
     lines, left_out = table(
         ['', *kinds], rows, width and width - 2, flexible=('',), droppable=tuple(reversed(kinds[1:])), right=kinds
     )
-    return [f'  {line}' for line in lines] + [f'  ({", ".join(left_out)}: in result.txt)'] * bool(left_out) + ['']
+    note = translate('({names}: in result.txt)', names=', '.join(left_out))
+    return [f'  {line}' for line in lines] + [f'  {note}'] * bool(left_out) + ['']
 
 
 def value_text(value):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from utils.base import rank_env
 from utils.base.abbreviation import AbbreviatedText
+from utils.base.language import labelled, translate
 from utils.base.registry import PROJECT
-from utils.base.text_table import number_text, span_text
+from utils.base.text_table import number_text, pad_cell, span_text, width_of
 from utils.drawing.curves import details
 from utils.drawing.fonts import note_of_fonts
 from utils.options.fit import described_pictures
@@ -51,20 +52,26 @@ def epoch_line(row, epochs, monitor, best):
 
 
 def best_line(trainer):
-    """Return the best epoch and its value (AbbreviatedText): rounded for the screen, in full precision for log.txt."""
+    """Return the best epoch and its value (AbbreviatedText): rounded for the screen, in full precision for log.txt.
+
+    The text for the screen is in the current language, that for log.txt in English.
+    """
     monitor, best = trainer.selection.monitor, trainer.selection.best
-    texts = [
-        f'best: {monitor} {value} in epoch {best["epoch"]}' for value in (number_text(best['value']), best['value'])
-    ]
-    return AbbreviatedText(*texts)
+    shown = {'monitor': monitor, 'value': number_text(best['value']), 'epoch': best['epoch']}
+    text = translate('best: {monitor} {value} in epoch {epoch}', **shown)
+    return AbbreviatedText(text, f'best: {monitor} {best["value"]} in epoch {best["epoch"]}')
 
 
 def test_line(trainer):
-    """Return the command that tests the best epoch (list of one str), or [] if eval.py alone cannot test the run."""
+    """Return the command that tests the best epoch (list of one AbbreviatedText), or [] if eval.py cannot test the run.
+
+    The text for the screen is in the current language, that for log.txt in English.
+    """
     if trainer.ready_made:  # eval.py builds data and model by their names
         return []
     data = ' --val_list LIST' if not trainer.selection.validates and trainer.args.train_list else ''
-    return [f'test it: python eval.py --load_model_path {shlex.quote(short_path(best_of(trainer.args)))}{data}']
+    command = f'python eval.py --load_model_path {shlex.quote(short_path(best_of(trainer.args)))}{data}'
+    return [AbbreviatedText(labelled(translate('test it'), command), f'test it: {command}')]
 
 
 test_line.__test__ = False  # pytest would collect it
@@ -87,7 +94,9 @@ def run_word(args):
 
 
 def summary_lines(trainer, report, index):
-    """Return the last lines of train.py (list of str): best value, time, files, and commands to go on with.
+    """Return the last lines of train.py (list of str), in the current language.
+
+    These are the best value, time, files, and commands to go on with.
 
     Args:
         trainer: train.Trainer whose training has ended.
@@ -95,30 +104,36 @@ def summary_lines(trainer, report, index):
     """
     args, history = trainer.args, trainer.logger.history
     seconds = sum(row['seconds'] for row in history)
-    lines = ['', f'{best_line(trainer)} of {len(history)}']
-    lines += [f'time: {span_text(seconds)}, {span_text(seconds / len(history))} per epoch']
-    lines += [f'run: {short_path(args.model_dir)}', f'curves: {short_path(os.path.join(args.model_dir, "curves.png"))}']
+    best = trainer.selection.best
+    values = {'monitor': trainer.selection.monitor, 'value': number_text(best['value']), 'epoch': best['epoch']}
+    lines = ['', translate('best: {monitor} {value} in epoch {epoch} of {epochs}', **values, epochs=len(history))]
+    times = {'total': span_text(seconds), 'mean': span_text(seconds / len(history))}
+    lines.append(translate('time: {total}, {mean} per epoch', **times))
+    lines.append(labelled(translate('run'), short_path(args.model_dir)))
+    lines.append(labelled(translate('curves'), short_path(os.path.join(args.model_dir, 'curves.png'))))
     lines += [] if report else test_line(trainer)
     return [*lines, *page_lines(report, index), '', *next_lines(args)]
 
 
 def page_lines(report, index):
     """Return a line (str) for each page that was written: report.html and the page of all runs (paths or None)."""
-    pages = {'report': report, 'all runs': index}
-    return [f'{label}: {short_path(str(path))}' for label, path in pages.items() if path]
+    pages = {translate('report'): report, translate('all runs'): index}
+    return [labelled(label, short_path(str(path))) for label, path in pages.items() if path]
 
 
 def next_lines(args):
     """Return commands that go on from a run (list of str): predict, resume it, repeat it with a change, list runs."""
-    lines = [('predict images', f'python eval.py --load_model_path {run_word(args)} --predict DIR')]
+    lines = [(translate('predict images'), f'python eval.py --load_model_path {run_word(args)} --predict DIR')]
     lines = lines if has_pictures(args) else []
     if args.schedule not in ENDING_WITH_RUN:  # else the schedule is over
-        lines.append(('train longer', f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}'))
+        lines.append(
+            (translate('train longer'), f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}')
+        )
     record = shlex.quote(short_path(os.path.join(args.model_dir, 'args.txt')))
-    lines.append(('change an option', f'python train.py @{record} --lr {args.lr / 2:.2g}'))
-    lines.append(('list all runs', 'python scripts/runs.py list'))
-    wide = max(len(label) for label, _ in lines)
-    return [f'{label:<{wide}}  {command}' for label, command in lines]
+    lines.append((translate('change an option'), f'python train.py @{record} --lr {args.lr / 2:.2g}'))
+    lines.append((translate('list all runs'), 'python scripts/runs.py list'))
+    wide = max(width_of(label) for label, _ in lines)
+    return [f'{pad_cell(label, wide)}  {command}' for label, command in lines]
 
 
 def interrupted_line(trainer):

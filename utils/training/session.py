@@ -16,6 +16,7 @@ from options import get_train_model_dir, main_options, save_args, train_parser
 from utils.base.atomic_write import remove_partial
 from utils.base.batches import length_or_none
 from utils.base.errors import DanluError, message_of
+from utils.base.language import terminal_language, use_language
 from utils.base.notebook import CellCurves
 from utils.base.progress import running_text
 from utils.base.record_schema import recorded_args
@@ -457,7 +458,9 @@ class RunSession(Hook):
         for line in [*load_best_weights(trainer), *write_best_safetensors(trainer)]:
             self.logger.print(line)
         if not self.has_summary:
-            for line in [best_line(trainer), *test_line(trainer)]:
+            with use_language(terminal_language(self.args.lang)):
+                lines = [best_line(trainer), *test_line(trainer)]
+            for line in lines:
                 self.logger.print(line)
         elif self.logger.enabled:  # train.py prints it
             self.logger.write(best_line(trainer).full)

@@ -230,7 +230,9 @@ def test_groups_of_samples_share_none():
 
 
 def test_a_task_of_ones_own_has_metrics_and_settings(tmp_path):
-    args = argparse.Namespace(task='counting', num_classes=None, ignore_index=None, seed=0, model_type='lenet')
+    args = argparse.Namespace(
+        task='counting', num_classes=None, ignore_index=None, seed=0, model_type='lenet', lang='en'
+    )
     engine = argparse.Namespace(args=args, metrics=SimpleNamespace(monitor='off_by'))
     page = Page(engine)
     page.add(torch.zeros(3), {'boxes': 1})

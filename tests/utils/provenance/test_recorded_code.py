@@ -23,7 +23,13 @@ from utils.base.errors import DanluError
 from utils.base.known_archives import note_archive
 from utils.base.registry import PROJECT
 from utils.provenance.project_source import project_files, zip_bytes
-from utils.provenance.recorded_code import comparison_table, read_result_values, recorded_code_arguments
+from utils.provenance.recorded_code import (
+    CODE_VARIABLE,
+    comparison_table,
+    output_language,
+    read_result_values,
+    recorded_code_arguments,
+)
 from utils.runs.checkpoint import load_checkpoint, save_checkpoint
 
 LENET, AUGMENT = 'model/lenet/lenet.py', 'data/augment.py'
@@ -349,6 +355,15 @@ def test_it_is_started_as_this_one_was(other, tmp_path, monkeypatch, capfd):
     assert f': the programs of your run {tmp_path / "run"}, 20' in lines[0]
     assert lines[1:] == ['wörds', f'results: {tmp_path}']
     assert said.err == 'progress\n'
+
+
+def test_the_language_is_kept_from_code_that_may_not_know_it_and_the_results_are_found(other, tmp_path, monkeypatch):
+    then('--load_model_path', other, '--lang', 'zh', '--lang=en')
+    seen = json.loads((tmp_path / 'seen.json').read_text())
+    assert seen['words'][:3] == ['--load_model_path', str(other), '--save_prefix']
+    assert output_language('zh') == 'zh'
+    monkeypatch.setenv(CODE_VARIABLE, json.dumps(seen['told']))
+    assert output_language('zh') == 'en'
 
 
 def test_the_code_of_a_given_archive_is_run(other, tmp_path, capfd):

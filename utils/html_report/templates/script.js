@@ -42,9 +42,9 @@ let order = [], page = 0, sorted = null, open = null, sequence = [];
 function textOf(column, row) {
   const value = column.values[row];
   if (column.type === 'class') return column.names[value];
-  if (column.type === 'classes') return value.split('|').join(', ') || 'none';
+  if (column.type === 'classes') return value.split('|').join(', ') || translate('none');
   if (value === null) return '–';
-  if (column.name === 'correct') return value ? 'yes' : 'no';
+  if (column.name === 'correct') return value ? translate('yes') : translate('no');
   return column.type === 'number' ? String(Number(value.toPrecision(4))) : value;
 }
 
@@ -93,8 +93,8 @@ function update() {
 function render() {
   const pages = Math.max(1, Math.ceil(order.length / PER_PAGE));
   body.replaceChildren(...order.slice(page * PER_PAGE, (page + 1) * PER_PAGE).map(rowOf));
-  byId('count').textContent = `${order.length.toLocaleString('en')} of ${shown.length.toLocaleString('en')} samples.`;
-  byId('where').textContent = `Page ${page + 1} of ${pages}`;
+  byId('count').textContent = translate('{found} of {count} samples.', {found: order.length.toLocaleString('en'), count: shown.length.toLocaleString('en')});
+  byId('where').textContent = translate('Page {page} of {pages}', {page: page + 1, pages});
   byId('back').disabled = page === 0;
   byId('next').disabled = page >= pages - 1;
   for (const cell of head.rows[0].cells) {
@@ -130,7 +130,7 @@ if (hasImages) headRow.append(make('th', '', 'thumb'));
 for (const column of columns) {
   const cell = make('th', undefined, column.type === 'number' ? 'number' : '');
   cell.dataset.name = column.name;
-  cell.append(headButton(column.name, () => {
+  cell.append(headButton(column.title ?? column.name, () => {
     const same = sorted && sorted.name === column.name;
     sorted = {name: column.name, up: same ? !sorted.up : column.type !== 'number'};
     update();
@@ -142,11 +142,11 @@ head.append(headRow);
 for (const name of ['target', 'prediction']) {
   const select = form.elements[name];
   if (!names.length) { select.closest('label').remove(); continue; }
-  select.append(new Option('any', ''), ...columnByName[name].names.map((text, index) => new Option(text, index)));
+  select.append(new Option(translate('any'), ''), ...columnByName[name].names.map((text, index) => new Option(text, index)));
 }
 if (!columnByName.correct) form.elements.right.closest('label').remove();
 for (const column of columns) {
-  if (column.type === 'number' && column.name !== 'correct') form.elements.number.append(new Option(column.name, column.name));
+  if (column.type === 'number' && column.name !== 'correct') form.elements.number.append(new Option(column.title ?? column.name, column.name));
 }
 if (!hasImages) form.elements.drawn.closest('label').remove();
 form.addEventListener('submit', (event) => event.preventDefault());
@@ -178,7 +178,7 @@ function show(row, rows) {
   const facts = make('table', undefined, 'facts');
   for (const column of columns.slice(1)) {
     const line = facts.insertRow();
-    line.append(make('th', column.name), make('td', textOf(column, row)));
+    line.append(make('th', column.title ?? column.name), make('td', textOf(column, row)));
   }
   byId('large-facts').replaceChildren(facts);
   if (scores[row]) byId('large-facts').append(probabilities(scores[row]));
@@ -242,7 +242,9 @@ if (matrix) {
     const cell = event.target.dataset.c;
     if (!cell) return;
     const [truth, predicted, count, share] = cell.split(',').map(Number);
-    caption.textContent = `${labels[truth]} predicted as ${labels[predicted]}: ${count.toLocaleString('en')}, ${(share * 100).toFixed(1)}% of ${labels[truth]}`;
+    caption.textContent = translate('{truth} predicted as {prediction}: {count}, {share}% of {truth}', {
+      truth: labels[truth], prediction: labels[predicted], count: count.toLocaleString('en'), share: (share * 100).toFixed(1),
+    });
   });
   matrix.addEventListener('click', (event) => {
     const cell = event.target.dataset.c;
@@ -276,10 +278,11 @@ function save(matrix, format) {
     copy[tag === 'rect' ? 'prepend' : 'append'](element);
   };
   add('rect', {x: -title, y: -title, width: size, height: size, fill: backgroundColor}, '');
-  const unit = byId('matrix-unit') && byId('matrix-unit').value === 'share' ? ' (percent of the true class)' : '';
+  const isShare = byId('matrix-unit') && byId('matrix-unit').value === 'share';
+  const prediction = isShare ? translate('prediction (percent of the true class)') : translate('prediction');
   const label = {fill: color, 'text-anchor': 'middle', 'font-size': 14};
-  add('text', {...label, x: size / 2 - title, y: -9}, `prediction${unit}`);
-  add('text', {...label, transform: `translate(-9 ${size / 2 - title}) rotate(-90)`}, 'truth');
+  add('text', {...label, x: size / 2 - title, y: -9}, prediction);
+  add('text', {...label, transform: `translate(-9 ${size / 2 - title}) rotate(-90)`}, translate('truth'));
   for (const [name, value] of [['width', size], ['height', size], ['viewBox', `${-title} ${-title} ${size} ${size}`]]) copy.setAttribute(name, value);
   copy.removeAttribute('style');
   copy.removeAttribute('data-names');
