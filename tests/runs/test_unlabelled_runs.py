@@ -164,7 +164,7 @@ def test_nothing_that_can_be_read_leaves_nothing(tested, predict_here, tmp_path)
     with pytest.raises(DanluError, match=r'none of 1 image could be read:\n  .*bad.png: not an image'):
         predict_here(*words, tmp_path / 'bad.png')
     (tmp_path / 'note.txt').write_text('Buy milk')
-    with pytest.raises(DanluError, match=r'Buy milk: no such file\n\(read as a list, .*each line: .*note.txt\)'):
+    with pytest.raises(DanluError, match=r'Buy: no such file\n\(read as a list, .*each line: .*note.txt\)'):
         predict_here(*words, tmp_path / 'note.txt')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(DanluError, match='empty: there is no image to predict; give a directory'):
