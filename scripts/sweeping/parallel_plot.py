@@ -117,10 +117,10 @@ def figure_of(axes, trials, larger, left_out=''):
 
 def colour_map(larger):
     """Return the colours from the lowest to the highest value (matplotlib Colormap): better is darker."""
-    from matplotlib import colormaps
+    matplotlib = import_matplotlib()
     from matplotlib.colors import ListedColormap
 
-    worst_to_best = [colormaps['viridis'](FAINT * (1 - i / 255)) for i in range(256)]
+    worst_to_best = [matplotlib.colormaps['viridis'](FAINT * (1 - i / 255)) for i in range(256)]
     return ListedColormap(worst_to_best if larger else worst_to_best[::-1])
 
 
@@ -145,12 +145,12 @@ def _draw_lines(host, axes, trials, complete, best, larger):
     host.plot(horizontal, vertical, color=BEST, lw=2.6, marker='o', ms=6, zorder=4, clip_on=False)
 
 
-def _draw_axis(host, axis, position):
+def _draw_axis(axes, axis, position):
     """Draw an axis with its ticks and name; `position`: from 0, left, to 1."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    own = host.twinx()
-    own.set_zorder(host.get_zorder() + 1)
+    own = axes.twinx()
+    own.set_zorder(axes.get_zorder() + 1)
     own.spines[:].set_visible(False)
     own.spines['right'].set(visible=True, position=('axes', position), color=AXIS)
     own.set_ylim(axis.limits)
@@ -170,7 +170,7 @@ def _draw_axis(host, axis, position):
     own.tick_params(labelsize=8, color=AXIS, which='both')
     for label in own.get_yticklabels(which='both'):
         label.set_bbox({'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.7, 'pad': 0.6})
-    host.text(position, 1.03, shortened(axis.name, NAME_LENGTH), transform=host.transAxes, ha='center', fontsize=9)
+    axes.text(position, 1.03, shortened(axis.name, NAME_LENGTH), transform=axes.transAxes, ha='center', fontsize=9)
 
 
 def _log_ticks(axis):

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 data.list_dataset.cpu_cores = lambda: 2  # the stacks of the threads are memory too
 data.mem_list.MIN_SAMPLES_FOR_PROCESSES = settings.get('many', 100)
 data.mem_list.cpu_cores = data.list_dataset.cpu_cores
-read = data.list_dataset.read_picture
+read = data.list_dataset.ListDataset.read_image
 
 
 def slowly(*args, **options):
@@ -34,7 +34,7 @@ def slowly(*args, **options):
     return read(*args, **options)
 
 
-data.list_dataset.read_picture = slowly
+data.list_dataset.ListDataset.read_image = slowly
 if 'largest' in settings:
     resource.setrlimit(resource.RLIMIT_FSIZE, (settings['largest'], settings['largest']))
 if settings.get('unreserved'):

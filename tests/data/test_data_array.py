@@ -78,7 +78,7 @@ def test_faults_of_a_csv_are_told_line_by_line(write):
     with pytest.raises(DanluError) as error:
         read_table(write('train.csv', '\n'.join(rows)))
     text = str(error.value)
-    assert '6 faults' in text
+    assert '6 invalid entries' in text
     for number, says in (
         (3, "column 'b': 'x' is not a number"),
         (4, '2 columns instead of 3'),

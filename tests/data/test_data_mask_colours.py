@@ -151,7 +151,7 @@ def test_transparent_pictures_are_counted(save, list_args):
     save('0.png', Image.fromarray(np.zeros((4, 5, 4), np.uint8)))
     save('1.png', size=(5, 4))
     dataset = select_train_loader(list_args('0.png 0\n1.png 1')).dataset.dataset
-    assert [note.partition(': ')[2][:37] for note in dataset.notes] == ['1 of 2 images have an alpha channel']
+    assert [note.partition(': ')[2][:35] for note in dataset.notes] == ['1 of 2 images have an alpha channel']
 
 
 def test_a_mask_that_is_not_turned_with_its_picture_is_named(save, list_args):

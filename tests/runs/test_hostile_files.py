@@ -21,7 +21,7 @@ from utils.runs.checkpoint import load_checkpoint
 from utils.runs.lock import lock_holder
 from utils.runs.run import Run
 
-NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links|sparse file|larger than 256 MB'
+NO_FILE = 'not a regular file|a link that leads back to itself|symbolic links|sparse file|larger than 268 MB'
 pytestmark = pytest.mark.skipif(not hasattr(os, 'mkfifo'), reason='needs pipes')
 
 

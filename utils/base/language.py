@@ -17,6 +17,8 @@ import sys
 from contextvars import ContextVar
 from pathlib import Path
 
+from utils.base.regular_files import read_regular_text
+
 ENGLISH, CHINESE = 'en', 'zh'
 CHOICES = ('auto', ENGLISH, CHINESE)  # of --lang
 CATALOGUE = Path(__file__).with_name('chinese.json')
@@ -90,4 +92,4 @@ def catalogue():
 
 @functools.cache
 def _chinese():
-    return json.loads(CATALOGUE.read_text(encoding='utf-8'))
+    return json.loads(read_regular_text(CATALOGUE))

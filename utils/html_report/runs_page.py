@@ -68,7 +68,7 @@ def grouped(runs):
     for run in runs:
         groups.setdefault(_group_key(run), []).append(run)
     for members in groups.values():
-        members.sort(key=lambda run: run.started or datetime.datetime.min, reverse=True)
+        members.sort(key=lambda run: (run.started or datetime.datetime.min, run.name), reverse=True)
     return sorted(groups.values(), key=lambda members: (-len(members), members[0].name))
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.base.errors import MACHINE_ERRNOS, DanluError
-from utils.base.regular_files import open_regular, read_regular_text, regular
+from utils.base.regular_files import made_regular, open_regular, read_regular_text, regular
 from utils.base.write_errors import error_reason, suppress_cleanup_errors, write_error
 from utils.options.args_file import same_options
 from utils.runs import ledger
@@ -49,7 +49,7 @@ def atomic_results(args, choose):
         args.result_dir = make_new_directory(Path(directory, PARTIAL))
         for name in OPTIONAL:
             if os.path.lexists(Path(directory, name)):
-                Path(args.result_dir, name).touch()  # empty: no such file, unless the test writes it
+                made_regular(Path(args.result_dir, name))  # empty: no such file, unless the test writes it
         try:
             yield directory
             _check_exists(args.result_dir)

@@ -51,7 +51,7 @@ def same(first, second):
 
 def note(data):
     (line,) = (line for line in data.notes if line.startswith('cache: '))
-    return line.partition(' pictures in ')[0]
+    return line.partition(' images in ')[0]
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_faults_of_numbers_are_told_line_by_line(save, list_args):
     with pytest.raises(DanluError) as error:
         build(list_args('\n'.join(lines), *REGRESSION))
     text = str(error.value)
-    assert '6 faults' in text
+    assert '6 invalid entries' in text
     for number, says in (
         (2, '1 number instead of 2 (--num_targets 2)'),
         (3, "'x' is not a number"),
@@ -115,7 +115,7 @@ def test_faults_of_sets_of_labels_are_told_line_by_line(save, list_args):
     with pytest.raises(DanluError) as error:
         build(list_args('\n'.join(lines), *MULTILABEL, '--class_names', 'cat', 'dog'))
     text = str(error.value)
-    assert '3 faults' in text
+    assert '3 invalid entries' in text
     assert "train.txt:2: unknown class 'cow' (known: cat, dog)" in text
     assert "train.txt:3: 'cat,,dog' has an empty label; commas separate several, - stands for none" in text
     assert "train.txt:4: 'dog,dog' has a label twice" in text

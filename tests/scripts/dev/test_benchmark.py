@@ -209,6 +209,6 @@ def test_train_accepts_the_options_of_each_work_on_input(bench, tmp_path):
 
     for work in INPUT:
         data = make_data(work, tmp_path / work, samples=1)
-        for style in ('', *styles_of(work)):
+        for style in ('', *styles_of(work, 'cpu')):
             args = parse_train_args(command_line(Task('danlu', style, work, str(data), str(tmp_path), workers=None)))
             assert args.cache_size is None or args.cache_size >= min(args.image_size)

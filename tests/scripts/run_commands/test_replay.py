@@ -204,7 +204,7 @@ def test_moved_lists_are_given(train_here, table, tmp_path):
 
 
 def test_an_unknown_run_is_a_usage_error(tmp_path):
-    with pytest.raises(DanluError, match='no run NOSUCH') as error:
+    with pytest.raises(DanluError, match="no run 'NOSUCH'") as error:
         runs.main(['replay', 'NOSUCH', '--checkpoints_dir', tmp_path])
     assert error.value.status == 2
 
@@ -256,8 +256,8 @@ def test_the_exit_status_is_what_git_bisect_takes(table_run, capsys):
     record.write_text(text.replace('--seed=0', '--seed=1'), encoding='utf-8')
     assert runs.main(words) == 1
     record.write_text(text.replace('--model_type=mlp', '--model_type=lenet'), encoding='utf-8')
-    assert runs.main(words) == runs.main(['replay', 'no_such_run']) == 125
-    assert capsys.readouterr().err.count('cannot be replayed: ') == 2
+    assert runs.main(words) == 125
+    assert capsys.readouterr().err.count('cannot be replayed: ') == 1
 
 
 @pytest.mark.slow('git bisect starts a new interpreter for each commit')

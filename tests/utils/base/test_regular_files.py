@@ -47,7 +47,6 @@ ALLOWED = {
     'utils/provenance/run_archive.py: archive.open(entry)': 'in a tar archive',
     'utils/base/desktop.py: webbrowser.open(': 'opens an address in a browser',
     'utils/runs/inert_objects.py: archive.open(name)': 'in a zip archive',
-    'utils/runs/result_directory.py: Path(args.result_dir, REPORT).touch()': 'in a new directory',
 }
 
 
