@@ -23,7 +23,8 @@ from utils.training.nonfinite_policy import NonFinitePolicy
 from utils.training.precision import choose_speed_options
 from utils.training.pretrained_config import pretrained_notes
 from utils.training.ready_parts import ready_loss, scheduler_notes, use_one_output
-from utils.training.session import RunSession, make_model_dir
+from utils.training.session import RunSession
+from utils.training.session_opening import make_model_dir
 from utils.training.trackers import trackers_of
 
 

@@ -33,6 +33,6 @@
 - resume: the state in last.pth, and restoring it
 - run_copy: --as
 - run_messages: the messages of a run
-- session: directory, log, record, checkpoints and signals of a run
+- session: directory, log, record, checkpoints and signals of a run; session_opening: base class that opens it
 - trackers: --track: hooks that send a run to MLflow, Weights & Biases, SwanLab or Trackio
 """

@@ -17,7 +17,7 @@ from utils.base.rank_env import RankInfo, rank_info_of
 from utils.distributed import processes
 from utils.distributed.fsdp import fault_of_options, shard
 from utils.runs.lock import NoLock
-from utils.training import resume, session
+from utils.training import resume, session_opening
 from utils.training.nonfinite_guard import MAX_PENDING_STEPS, NonFiniteError, NonFiniteGuard
 
 TORCHRUN = {'RANK': '0', 'LOCAL_RANK': '0', 'WORLD_SIZE': '2', 'MASTER_ADDR': 'localhost', 'MASTER_PORT': '29500'}
@@ -187,7 +187,7 @@ def test_all_processes_learn_the_directory_of_a_run_that_was_not_prepared(monkey
     """A custom program may use parse_train_args only; this process is not rank 0."""
     monkeypatch.setattr(processes, 'is_first', lambda: False)
     monkeypatch.setattr(processes, 'broadcast_from_rank0', lambda function: str(tmp_path / 'run'))
-    monkeypatch.setattr(session, 'select_lock', NoLock)
+    monkeypatch.setattr(session_opening, 'select_lock', NoLock)
     trainer = Trainer(parse_train_args(['--checkpoints_dir', str(tmp_path), '--device', 'cpu']))
     assert trainer.args.model_dir == str(tmp_path / 'run')
     assert list(tmp_path.iterdir()) == [], 'it writes nothing itself'
