@@ -25,6 +25,7 @@ from data.mem_list import MemList
 from tests.program_server import Program
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
+from utils.base.text_table import size_text
 
 pytestmark = pytest.mark.skipif(decode_cache.fcntl is None, reason='needs the file locks of Linux or macOS')
 linux = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
@@ -446,7 +447,7 @@ def test_the_pixels_may_be_more_than_the_memory(labelled, cache):
     args = labelled('--cache_dir', cache, '--image_size', 1000, kind='mem_list', count=150)
     size = 150 * 3 * 1000 * 1000
     first, second = (ended(start(args, memory=size // 2)) for _ in range(2))
-    assert first[0].endswith(f'({(size + HEADER_BYTES) / 1e6:.1f} MB)')
+    assert first[0].endswith(f'({size_text(size + HEADER_BYTES)})')
     assert second[0].startswith('cache: 150 images from')
     args.cache_dir = None
     _, stderr = start(args, memory=size // 2).communicate(timeout=300)

@@ -71,7 +71,7 @@ def test_runs_of_different_data_or_tasks_are_different_groups(maker):
     (digits[2] / 'record.json').write_text(json.dumps(record), encoding='utf-8')
     groups = written(maker)
     assert [(group['title'], len(group['runs'])) for group in groups] == [
-        ('classification · digits (data of digits_0)', 2),
+        ('classification · digits (data of digits_1)', 2),
         ('classification · digits (data of digits_2)', 1),
         ('restoration · digits', 1),
     ]
