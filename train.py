@@ -273,7 +273,7 @@ def main(argv=None):
     finally:  # also after Ctrl-C: a tracker would show the run as running for ever
         if trainer is not None:
             finish_trackers(trainer, report)
-    index = write_index(args.checkpoints_dir) if args.index else None
+    index = write_index(args.checkpoints_dir, args.lang) if args.index else None
     with use_language(terminal_language(args.lang)):
         lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))

@@ -41,12 +41,12 @@ def test_best_epoch(args, trainer):
 test_best_epoch.__test__ = False  # pytest would collect it
 
 
-def write_index(checkpoints_dir):
+def write_index(checkpoints_dir, lang='auto'):
     """Write the page of all runs and return its path; if that fails, print why and return None: the run is complete."""
     from utils.html_report.runs_page import write_runs_page  # imported on use: training does not need it
 
     try:
-        return write_runs_page(checkpoints_dir)[0]
+        return write_runs_page(checkpoints_dir, lang=lang)[0]
     except (DanluError, OSError) as error:
         print(f'the page of all runs is left out: {error}')
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scripts.run_commands.comparison import difference_rows, find_sides, find_test_sets, option_rows, overview
 from scripts.run_commands.pairing import select_cells
+from utils.base.language import ENGLISH, PAGE_LANGUAGE, page_language, translate, use_language
 from utils.base.text_table import count_text, number_text, printable, table, terminal_width
 from utils.options.arguments import number as number_type
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
@@ -21,6 +22,7 @@ def add_arguments(parser):
     """Add the arguments of the command."""
     parser.add_argument('runs', nargs='+', metavar='RUN', help='runs, checkpoints, or directories of tests')
     parser.add_argument('--html', type=Path, metavar='FILE', help='write an HTML page to this file')
+    parser.add_argument('--lang', **PAGE_LANGUAGE)
     parser.add_argument('--show', type=number_type(int, low=0), metavar='N',
                         help=f'number of samples shown side by side, by disagreement (default: {DEFAULT_SAMPLES}, with '
                              f'--html {DEFAULT_PAGE_SAMPLES})')  # fmt: skip
@@ -33,14 +35,15 @@ def run(args):
         from utils.html_report.templating import environment
 
         environment()  # fails before the work if Jinja2 is missing
-    sides = find_sides(args.runs, args.checkpoints_dir)
-    test_sets, notes = find_test_sets(sides, args.seed)
-    if args.html:
-        from scripts.run_commands.compare_page import write_page  # imports torch
+    with use_language(page_language(args.lang) if args.html else ENGLISH):
+        sides = find_sides(args.runs, args.checkpoints_dir)
+        test_sets, notes = find_test_sets(sides, args.seed)
+        if args.html:
+            from scripts.run_commands.compare_page import write_page  # imports torch
 
-        write_page(args.html, sides, test_sets, notes, DEFAULT_PAGE_SAMPLES if args.show is None else args.show)
-        print(f'comparison of {count_text(len(sides), "run")}: {args.html}')
-        return
+            write_page(args.html, sides, test_sets, notes, DEFAULT_PAGE_SAMPLES if args.show is None else args.show)
+            print(f'comparison of {count_text(len(sides), "run")}: {args.html}')
+            return
     for lines in (*_differences(sides), *(part for each in test_sets for part in _test_set_lines(each, args)), notes):
         if lines:
             print(*map(printable, lines), '', sep='\n')
@@ -98,11 +101,23 @@ def difference_texts(test_set):
 def difference_text(name, first, other, gap):
     """Return the difference in a metric between two sides as a sentence (str); `gap`: see TestSet."""
     if math.isnan(gap['gap']) or math.isnan(gap['low']):
-        return f'{name}: the difference of {other} to {first} is undefined'
+        names = {'name': name, 'other': other, 'first': first}
+        return translate('{name}: the difference of {other} to {first} is undefined', **names)
     p = f'p = {gap["p"]:.2g}' if gap['p'] >= 0.001 else 'p < 0.001'
-    verdict = 'not significant' if gap['p'] >= SIGNIFICANCE_LEVEL else 'better' if gap['better'] else 'worse'
-    interval = f'{1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {gap["low"]:+.4g} to {gap["high"]:+.4g}'
-    return f'{name}: {other} against {first} {gap["gap"]:+.4g} ({interval}, {p}): {verdict}'
+    verdict = translate('better') if gap['better'] else translate('worse')
+    return translate(
+        '{name}: {other} against {first} {gap:+.4g} ({level} confidence interval {low:+.4g} to {high:+.4g}, {p}): '
+        '{verdict}',
+        name=name,
+        other=other,
+        first=first,
+        level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
+        gap=gap['gap'],
+        low=gap['low'],
+        high=gap['high'],
+        p=p,
+        verdict=translate('not significant') if gap['p'] >= SIGNIFICANCE_LEVEL else verdict,
+    )
 
 
 def sample_row(index, cells, test_set):

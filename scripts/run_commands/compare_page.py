@@ -11,11 +11,12 @@ from scripts.run_commands.sheet import TestOutputs
 from utils import viz
 from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
-from utils.base.text_table import count_text, number_text
+from utils.base.language import labelled, plural, translate
+from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.html_report.curve_sections import epoch_charts
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
-from utils.html_report.runs_page import newest_report, quoted_path
+from utils.html_report.runs_page import STATES, newest_report, quoted_path
 from utils.html_report.sample_images import DrawnSample, SamplePainter
 from utils.html_report.sections import table, value_cell
 from utils.html_report.svg_plots import LINES
@@ -38,6 +39,7 @@ def write_page(path, sides, test_sets, notes, max_samples):
         notes: what is not comparable, and why (list of str).
         max_samples: maximum number of samples shown of each test set.
     """
+    none = translate('No difference.')
     text = (
         environment()
         .get_template('compare.html')
@@ -47,10 +49,10 @@ def write_page(path, sides, test_sets, notes, max_samples):
             runs=_runs_table(sides, Path(path).absolute().parent),
             charts=epoch_charts([side.run for side in sides]),
             differences=[
-                table(title, ['', *(side.letter for side in sides)], rows, note if rows else 'No difference.')
+                table(title, ['', *(side.letter for side in sides)], rows, note if rows else none)
                 for title, rows, note in (
-                    ('Options that differ', option_rows(sides), ''),
-                    ('Code and data', difference_rows(sides), 'Hashes are shortened.'),
+                    (translate('Options that differ'), option_rows(sides), ''),
+                    (translate('Code and data'), difference_rows(sides), translate('Hashes are shortened.')),
                 )
             ],
             sets=[_template_values(each, max_samples) for each in test_sets],
@@ -68,11 +70,13 @@ def _template_values(test_set, max_samples):
     head = test_set.sides[0].test.head
     letters = [side.letter for side in test_set.sides]
     rows = [[name, *_value_cells(test_set, name)] for name in test_set.names]
+    facts = {'count': int(head.get('samples', 0)), 'list': head.get('list')}
+    tested = translate(plural(facts['count'], '{count:,} sample of {list}', '{count:,} samples of {list}'), **facts)
     cards, fault, legend = ([], '', []) if len(letters) < 2 else _cards(test_set, max_samples)
     return {
-        'title': f'{", ".join(letters)}: {count_text(int(head.get("samples", 0)), "sample")} of {head.get("list")}',
-        'hash': str(head.get('data_sha256', 'not known'))[:12],
-        'metrics': table('', ['metric', *letters], rows),
+        'title': labelled(', '.join(letters), tested),
+        'hash': str(head.get('data_sha256', translate('not known')))[:12],
+        'metrics': table('', [translate('metric'), *letters], rows),
         'differences': difference_texts(test_set),
         'disagreements': test_set.disagreements,
         'cards': cards,
@@ -86,10 +90,11 @@ def _runs_table(sides, folder):
     """Return the table of the runs, with links to their reports, relative to the directory (Path) of the page."""
     head, rows = overview(sides)
     for side, row in zip(sides, rows, strict=True):
+        row[2] = translate(STATES.get(row[2], row[2]))
         report = newest_report(side.run)
         if report is not None:
             row[1] = {'text': row[1], 'link': quoted_path(report, folder)}
-    return table('Runs', head, rows)
+    return table(translate('Runs'), head, rows)
 
 
 def _value_cells(test_set, name):
@@ -131,7 +136,7 @@ def _column_text(cells, column):
     texts = [text for name, text in cells.items() if name == column or name.startswith(f'{column}/')]
     if 'error' in cells or any(name.startswith('error/') for name in cells):
         texts = [number_text(as_number(text)) or text for text in texts]
-    return ', '.join(text.replace('|', ', ') or 'none' for text in texts)
+    return ', '.join(text.replace('|', ', ') or translate('none') for text in texts)
 
 
 def _prediction(side, cells, quality):

@@ -17,6 +17,7 @@ from scripts.run_commands.pairing import (
 )
 from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
+from utils.base.language import deferred, translate
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
@@ -31,6 +32,18 @@ MAX_RUNS = 8  # each has its own colour in the page
 PARSER = train_parser()
 NOT_SHOWN = {*NOT_COMPARED, *PARSER.names(experiment=False)}  # machine, files, output
 LOSS_OPTIONS = PARSER.names(replaced_by=('loss',))
+OVERVIEW_HEAD = (
+    '',
+    deferred('run'),
+    deferred('state'),
+    deferred('epochs'),
+    deferred('monitor'),
+    deferred('best'),
+    deferred('best epoch'),
+    deferred('resumed after'),
+    deferred('time'),
+    deferred('started'),
+)
 
 
 class Side(NamedTuple):
@@ -115,8 +128,8 @@ def overview(sides):
         started = f'{run.started:%Y-%m-%d %H:%M}' if run.started else ''
         rows.append([side.letter, run.name, run.state, str(run.done), run.monitor or '', number_text(best.get('value')),
                      str(best.get('epoch', '')), resumed, span_text(run.seconds), started])  # fmt: skip
-    head = ['', 'run', 'state', 'epochs', 'monitor', 'best', 'best epoch', 'resumed after', 'time', 'started']
-    columns = [i for i, name in enumerate(head) if name != 'resumed after' or any(row[i] for row in rows)]
+    columns = [i for i, name in enumerate(OVERVIEW_HEAD) if name != 'resumed after' or any(row[i] for row in rows)]
+    head = list(map(translate, OVERVIEW_HEAD))
     return [head[i] for i in columns], [[row[i] for i in columns] for row in rows]
 
 
@@ -131,19 +144,21 @@ def loss_note(sides):
     """Return a note (list of one str) if the losses of the runs are not comparable, else []."""
     names = [name for name, *_ in option_rows(sides) if name in LOSS_OPTIONS]
     told = ', '.join(f'--{name}' for name in names)
-    return [f'the losses are not comparable: the runs differ in {told}'] if names else []
+    text = translate('the losses are not comparable: the runs differ in {options}', options=told)
+    return [text] if names else []
 
 
 def difference_rows(sides):
     """Return the differences in code, data and versions (list of rows: name, text of each side)."""
-    return _differing([_facts(side.run) for side in sides], lambda value: value or 'not recorded')
+    return _differing([_facts(side.run) for side in sides], lambda value: value or translate('not recorded'))
 
 
 def _facts(run):
     """Return the commit, hashes and versions in a run's record (dict of str or None)."""
-    data = {f'{split} data': run.recorded('data', split, 'sha256') for split in ('train', 'val')}
+    data = {translate('train data'): run.recorded('data', 'train', 'sha256')}
+    data[translate('val data')] = run.recorded('data', 'val', 'sha256')
     versions = {name: str(value) for name, value in flat({'': run.recorded('versions')}).items()}
-    facts = {'git commit': run.commit, 'code': run.recorded('code'), **data}
+    facts = {translate('git commit'): run.commit, translate('code'): run.recorded('code'), **data}
     return {name: str(value)[:HASH_DIGITS] if value else None for name, value in facts.items()} | versions
 
 
@@ -153,7 +168,7 @@ def _differing(known, show, keep=lambda name: True):
     for name in dict.fromkeys(name for each in known if each for name in each if keep(name)):
         texts = [None if each is None else show(each.get(name)) for each in known]
         if len({text for text in texts if text is not None}) > 1:
-            rows.append([name, *('not known' if text is None else text for text in texts)])
+            rows.append([name, *(translate('not known') if text is None else text for text in texts)])
     return rows
 
 
@@ -167,9 +182,17 @@ def find_test_sets(sides, seed):
     Raises:
         InvalidPredictionsError: a predictions.csv is damaged.
     """
-    notes = [f'{side.letter} has no test: {side.reason}' for side in sides if side.test is None]
+    notes = [
+        translate('{letter} has no test: {reason}', letter=side.letter, reason=side.reason)
+        for side in sides
+        if side.test is None
+    ]
     warnings = {side.letter: warning_on(side.test.head) for side in sides if side.test is not None}
-    notes += [f'the test of {letter} {warning[2:]}' for letter, warning in warnings.items() if warning]
+    notes += [
+        translate('the test of {letter} {warning}', letter=letter, warning=warning[2:])
+        for letter, warning in warnings.items()
+        if warning
+    ]
     test_sets, remaining = [], [side for side in sides if side.test is not None]
     while remaining:
         first, rest, remaining = remaining[0], remaining[1:], []

@@ -25,6 +25,7 @@ from scripts.run_commands.seeds import (
 from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
+from utils.base.language import PAGE_LANGUAGE, page_language, use_language
 from utils.base.text_table import number_text
 from utils.options.arguments import directory_path
 from utils.runs.run_table import NewestTests
@@ -40,6 +41,7 @@ def add_arguments(parser):
                         help='directory of predictions.csv and report.html (default: the common beginning of the names '
                              'and "s", as lenet_exp_folds, beside the runs)')  # fmt: skip
     parser.add_argument('--json', action='store_true', help='print JSON with the value of each run')
+    parser.add_argument('--lang', **PAGE_LANGUAGE)
 
 
 def run(args):
@@ -56,7 +58,8 @@ def run(args):
     from scripts.run_commands.folds_page import joined_metrics, write_page
 
     metrics = joined_metrics(path, tests[0].task)
-    write_page(out / PAGE, path, runs, tests, values, metrics)
+    with use_language(page_language(args.lang)):
+        write_page(out / PAGE, path, runs, tests, values, metrics)
     if args.json:
         print(json.dumps(as_plain(runs, values, metrics, count), indent=1, ensure_ascii=False))
     else:

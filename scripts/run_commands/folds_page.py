@@ -7,12 +7,13 @@ import numpy as np
 
 from scripts.run_commands.seeds import summary
 from utils.base.atomic_write import atomic_writer
+from utils.base.language import deferred, translate
 from utils.base.text_table import number_text
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.intervals import matrix_intervals, matrix_metrics
 from utils.html_report.page import WORST_NOTES, environment
-from utils.html_report.predictions_table import GroupedSums, read_header, read_predictions
-from utils.html_report.sections import count_cell, matrix_section, share_cell, table, value_cell
+from utils.html_report.predictions_table import TRANSLATED_COLUMNS, GroupedSums, read_header, read_predictions
+from utils.html_report.sections import confused_head, count_cell, matrix_section, share_cell, table, value_cell
 from utils.html_report.task_reports import report_of
 from utils.statistics.bootstrap_metrics import select_sum_metric, sum_metric_intervals
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
@@ -87,7 +88,7 @@ def write_page(page, path, runs, tests, values, metrics):
     sections = [_table_of_folds(runs, tests, values), _table_of_metrics(metrics)]
     if matrix is not None:
         section = matrix_section(matrix, names, _table_of_pairs(matrix, names))
-        sections.append(section | {'title': 'Confusion matrix of all samples'})
+        sections.append(section | {'title': translate('Confusion matrix of all samples')})
     if report_of(task) is not None:
         sections.append(_table_of_worst(path, task))
     text = (
@@ -112,23 +113,26 @@ def _table_of_folds(runs, tests, values):
         for i, (run, test) in enumerate(zip(runs, tests, strict=True))
     ]
     found = [summary(each, name) for name, each in values.items()]
-    rows.append(['mean', '', *(value_cell(each['mean'], (each['low'], each['high'])) for each in found)])
-    rows.append(['standard deviation', '', *(value_cell(each['deviation']) for each in found)])
-    note = (
-        f'Values of the best epoch by {runs[0].monitor}. The {1 - SIGNIFICANCE_LEVEL:.0%} interval of the mean is by '
-        "Student's t; it is approximate, as the runs share training data."
+    rows.append([translate('mean'), '', *(value_cell(each['mean'], (each['low'], each['high'])) for each in found)])
+    rows.append([translate('standard deviation'), '', *(value_cell(each['deviation']) for each in found)])
+    note = translate(
+        'Values of the best epoch by {monitor}. The {level} interval of the mean is by the t distribution; the '
+        'interval is approximate, as the runs share training data.',
+        monitor=runs[0].monitor,
+        level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
     )
-    return table('Folds', ['run', 'samples', *values], rows, note)
+    return table(translate('Folds'), [translate('run'), translate('samples'), *values], rows, note)
 
 
 def _table_of_metrics(metrics):
     """Return the section of the metrics over all samples."""
     rows = [[name, value_cell(value, (low, high))] for name, (value, low, high) in metrics.items()]
-    note = (
-        f'Each sample is predicted by the run that was not trained on it; {1 - SIGNIFICANCE_LEVEL:.0%} intervals over '
-        'the samples: by Wilson (1927) for the proportion of right samples, else by bootstrap.'
+    note = translate(
+        'Each sample is predicted by the run that was not trained on it; {level} intervals over the samples: by Wilson '
+        '(1927) for the proportion of right samples, else by bootstrap.',
+        level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
     )
-    return table('All samples', ['metric', 'value'], rows, note)
+    return table(translate('All samples'), [translate('metric'), translate('value')], rows, note)
 
 
 def _table_of_pairs(matrix, names):
@@ -136,8 +140,8 @@ def _table_of_pairs(matrix, names):
     pairs = confused_pairs(matrix, names)
     rows = [[names[pair['truth']], names[pair['predicted']], count_cell(pair['count']), share_cell(pair['share'])]
             for pair in pairs]  # fmt: skip
-    head = ['truth', 'prediction', 'samples', 'of the true class']
-    return table('Most confused classes', head, rows, '' if rows else 'No sample was misclassified.')
+    note = '' if rows else translate('No sample was misclassified.')
+    return table(translate('Most confused classes'), confused_head(translate('samples')), rows, note)
 
 
 def _table_of_worst(path, task):
@@ -148,8 +152,10 @@ def _table_of_worst(path, task):
     worst = heapq.nlargest(MAX_WORST_SAMPLES, ranked, key=lambda each: each[:2])
     columns = [name for name in header if not name.startswith(HIDDEN_PREFIXES)]
     rows = [[_cell(cells[name], name) for name in columns] for _, _, cells in worst]
-    note = WORST_NOTES.get(TASKS[task].target, 'The samples with the lowest probability of the true class.')
-    return table('Worst samples', columns, rows, note)
+    of_class = deferred('The samples with the lowest probability of the true class.')
+    note = translate(WORST_NOTES.get(TASKS[task].target, of_class))
+    head = [translate(name) if name in TRANSLATED_COLUMNS else name for name in columns]
+    return table(translate('Worst samples'), head, rows, note)
 
 
 def _cell(text, column):

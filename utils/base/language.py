@@ -21,6 +21,12 @@ from utils.base.regular_files import read_regular_text
 
 ENGLISH, CHINESE = 'en', 'zh'
 CHOICES = ('auto', ENGLISH, CHINESE)  # of --lang
+# Arguments of add_argument for --lang of a script that writes a page.
+PAGE_LANGUAGE = {
+    'default': 'auto',
+    'choices': CHOICES,
+    'help': 'language of the page: en, zh (Chinese), or auto: zh where the locale says so',
+}
 CATALOGUE = Path(__file__).with_name('chinese.json')
 LOCALE_VARIABLES = ('LC_ALL', 'LC_MESSAGES', 'LANG')  # the first that is set counts, as POSIX defines
 
@@ -63,6 +69,11 @@ def translate(text, **values):
     """Return an English text (str) in the current language, with the `values` of its {placeholders}."""
     text = catalogue().get(text, text)
     return text.format(**values) if values else text
+
+
+def plural(count, one, many):
+    """Return the English text to translate with a count (int): `one` for 1, else `many`; in Chinese `many`."""
+    return one if count == 1 and current_language() == ENGLISH else many
 
 
 def deferred(text):

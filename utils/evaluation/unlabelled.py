@@ -21,7 +21,15 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.file_names import file_name_of
-from utils.base.language import CHINESE, current_language, deferred, labelled, translate, use_language
+from utils.base.language import (
+    CHINESE,
+    current_language,
+    deferred,
+    labelled,
+    page_language,
+    translate,
+    use_language,
+)
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
 from utils.base.streams import guarded_output
@@ -90,7 +98,8 @@ class UnlabelledPass:
             DanluError: no sample could be read, or the outputs of the network do not suit the task.
         """
         args = self.args
-        with guarded_output(), self.explaining(), atomic_results(args, get_test_result_dir) as place:
+        of_page = use_language(page_language(args.lang))
+        with guarded_output(), self.explaining(), atomic_results(args, get_test_result_dir) as place, of_page:
             folder = Path(args.result_dir)
             save_args(args, folder, place=place)
             if args.save_outputs:
@@ -281,12 +290,18 @@ class UnlabelledPass:
         return found
 
     def summary_rows(self):
-        """Return the head (list of str) and the rows (lists of str and numbers) of the summary; [], [] without one."""
+        """Return the head (list of str) and the rows (lists of str and numbers) of the summary; [], [] without one.
+
+        The head is in English, the names in the rows are in the current language.
+        """
         if self.groups:
             ordered = sorted(self.groups.items(), key=lambda item: (-item[1][0], item[0]))
             rows = [[name, n, n / self.count, confidence / n] for name, (n, confidence) in ordered]
             return SUMMARY_HEAD, rows
-        rows = [[name, total / self.count, low, high] for name, (total, low, high) in self.ranges.items()]
+        rows = [
+            [self.results_of.title_of(name), total / self.count, low, high]
+            for name, (total, low, high) in self.ranges.items()
+        ]
         return RANGES_HEAD if rows else [], rows
 
     def printed(self, rate):

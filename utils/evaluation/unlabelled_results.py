@@ -17,10 +17,12 @@ import torch
 
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
+from utils.base.language import deferred, translate
 from utils.base.registry import load_entry
 from utils.tasks.tasks import entry_names, target_names, task_of
 
 TOP_CLASSES = 5
+CLASS_SHARE = deferred('share of {name}')  # of the pixels, a name of a value
 TEXT_ENTRIES = 3  # classes or numbers in a line of text
 
 
@@ -60,7 +62,10 @@ class Results:
         return []
 
     def numbers(self, index):
-        """Return the numbers of sample `index` that the gallery sorts by (dict from a name to a float)."""
+        """Return the numbers of sample `index` that the gallery sorts by (dict from a name to a float).
+
+        The names are in the current language.
+        """
         return {}
 
     def confidence(self, index):
@@ -70,6 +75,11 @@ class Results:
     def measured(self):
         """Return the values whose range the summary shows (dict from a name to an array (B,))."""
         return {}
+
+    @staticmethod
+    def title_of(name):
+        """Return a name of `measured` in the current language (str)."""
+        return name
 
 
 class LabelResults(Results):
@@ -96,7 +106,7 @@ class LabelResults(Results):
         return [(self.classes[self.arrays['classes'][index, 0]], self.confidence(index))]
 
     def numbers(self, index):
-        return {'confidence': self.confidence(index)}
+        return {translate('confidence'): self.confidence(index)}
 
     def confidence(self, index):
         return float(self.arrays['values'][index, 0])
@@ -124,7 +134,8 @@ class SetResults(Results):
 
     def numbers(self, index):
         scores = zip(self.classes, self.arrays['scores'][index].tolist(), strict=True)
-        return {'confidence': self.confidence(index)} | {f'score of {name}': value for name, value in scores}
+        named = {translate('score of {name}', name=name): value for name, value in scores}
+        return {translate('confidence'): self.confidence(index)} | named
 
     def confidence(self, index):
         return float(np.maximum(self.arrays['scores'][index], 1 - self.arrays['scores'][index]).min())
@@ -185,10 +196,17 @@ class MaskResults(Results):
 
     def numbers(self, index):
         shares = zip(self.classes, self.arrays['shares'][index].tolist(), strict=True)
-        return {f'share of {name}': value for name, value in shares}
+        return {translate(CLASS_SHARE, name=name): value for name, value in shares}
 
     def measured(self):
-        return {f'share of {name}': column for name, column in zip(self.classes, self.arrays['shares'].T, strict=True)}
+        return {
+            CLASS_SHARE.format(name=name): column
+            for name, column in zip(self.classes, self.arrays['shares'].T, strict=True)
+        }
+
+    @staticmethod
+    def title_of(name):
+        return translate(CLASS_SHARE, name=name.removeprefix(CLASS_SHARE.format(name='')))
 
 
 def results_of(args):

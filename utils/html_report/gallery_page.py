@@ -14,8 +14,9 @@ from pathlib import Path
 
 from utils import viz
 from utils.base.atomic_write import atomic_writer
+from utils.base.language import deferred, plural, translate
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
-from utils.html_report.sections import count_cell, share_cell, table, value_cell
+from utils.html_report.sections import count_cell, named_facts, share_cell, table, value_cell
 from utils.html_report.templating import environment
 from utils.tasks.tasks import entry_names, has_pictures, task_of
 
@@ -52,7 +53,7 @@ class Card:
         if self.mask is not None:
             self.panes[0][1][0]['id'] = f'p{self.index}'
             overlay = mask_layer(self.mask, colours, self.size, 'mask')
-            self.panes.append(('prediction', [{'of': f'p{self.index}'}, overlay]))
+            self.panes.append((deferred('prediction'), [{'of': f'p{self.index}'}, overlay]))
 
 
 class GalleryPage:
@@ -106,13 +107,13 @@ class GalleryPage:
         """Copy the pixels of cards to the CPU."""
         pixels = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
         for card, image in zip(cards, pixels, strict=True):
-            card.pixels['input' if self.kind in ('mask', 'picture') else ''] = viz.rgb_of(image)
+            card.pixels[deferred('input') if self.kind in ('mask', 'picture') else ''] = viz.rgb_of(image)
         if self.kind == 'mask':
             for card, mask in zip(cards, outputs.max(1).indices.byte().cpu().numpy(), strict=True):
                 card.mask = mask
         if self.kind == 'picture':
             for card, image in zip(cards, viz.drawable(viz.denormalise(outputs, [0.0], [1.0])), strict=True):
-                card.pixels['output'] = viz.rgb_of(image)
+                card.pixels[deferred('output')] = viz.rgb_of(image)
 
     def write(self, path, facts, summary, damaged, damaged_count):
         """Write the page.
@@ -120,7 +121,7 @@ class GalleryPage:
         Args:
             path: path of the file to write.
             facts: what was predicted (dict of str).
-            summary: head (list of str) and rows (lists) of the summary, see UnlabelledPass.summary_rows.
+            summary: head (list of str, in English) and rows (lists) of the summary, see UnlabelledPass.summary_rows.
             damaged: (name, reason) of the first samples that could not be read.
             damaged_count: their number.
         """
@@ -138,6 +139,7 @@ class GalleryPage:
             args=self.args,
             title=f'{checkpoint.absolute().parent.name}/{checkpoint.name}',
             facts=facts,
+            named_facts=named_facts(facts),
             cards=cards,
             wide=self.kind in ('mask', 'picture'),
             legend=legend,
@@ -160,5 +162,7 @@ def _summary_table(head, rows):
         [row[0], *(cells.get(name, value_cell)(value) for name, value in zip(head[1:], row[1:], strict=True))]
         for row in rows[:MAX_SUMMARY_ROWS]
     ]
-    note = f'{len(rows) - MAX_SUMMARY_ROWS:,} more rows are in summary.txt.' if len(rows) > MAX_SUMMARY_ROWS else ''
-    return table('Summary', head, found, note)
+    others = len(rows) - MAX_SUMMARY_ROWS
+    more = plural(others, '{count:,} more row is in summary.txt.', '{count:,} more rows are in summary.txt.')
+    note = translate(more, count=others) if others > 0 else ''
+    return table(translate('Summary'), list(map(translate, head)), found, note)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.base.language import deferred, joined, translate
+from utils.base.language import deferred, joined, plural, translate
 from utils.statistics.bootstrap_metrics import f1, sum_metric_intervals
 from utils.statistics.ranking_bootstrap import MAX_RANKED_SCORES, ranking_intervals
 from utils.statistics.significance import count_intervals, wilson_intervals
@@ -91,9 +91,12 @@ def metrics_note(page):
     """Return the text below the table of metrics of a utils.html_report.page.Page (str)."""
     resamples, rank_resamples = page.resamples
     numbers = {'resamples': resamples, 'ranks': rank_resamples, 'count': page.count, 'seed': page.args.seed}
-    bootstrap = deferred(
+    bootstrap = plural(
+        page.count,
+        'Confidence intervals are percentiles of {resamples:,} bootstrap resamples of the {count:,} test sample, seed '
+        '{seed}.',
         'Confidence intervals are percentiles of {resamples:,} bootstrap resamples of the {count:,} test samples, seed '
-        '{seed}.'
+        '{seed}.',
     )
     ranking = deferred('Those of average precision and AUROC are percentiles of {ranks:,} resamples.')
     missing = deferred(

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from utils.base.atomic_write import atomic_writer
+from utils.base.language import deferred, page_language, translate, use_language
 from utils.base.text_table import printable
 from utils.base.write_errors import wrap_write_errors
 from utils.html_report.templating import environment
@@ -24,15 +25,29 @@ INDEX = 'index.html'
 MAX_CURVE_POINTS = 40  # of a small curve
 MAX_NOTE_CHARS = 200
 SIGNIFICANT_DIGITS = 6  # of a value in the page
-FILES = {'curves': 'curves.png', 'log': 'log.txt'}  # links of a run, besides its report and its directory
+STATES = {  # of utils.runs.run.Run.state
+    'running': deferred('running'),
+    'finished': deferred('finished'),
+    'stopped': deferred('stopped'),
+    'interrupted': deferred('interrupted'),
+    'failed': deferred('failed'),
+    'killed': deferred('killed'),
+    'find_lr': deferred('find lr'),
+    'broken': deferred('broken'),
+}
+FILES = {
+    deferred('curves'): 'curves.png',
+    deferred('log'): 'log.txt',
+}  # links of a run, besides its report and its directory
 
 
-def write_runs_page(checkpoints_dir, path=None):
+def write_runs_page(checkpoints_dir, path=None, lang='auto'):
     """Write the page of all runs.
 
     Args:
         checkpoints_dir: directory of all runs.
         path: path of the file; None: index.html in `checkpoints_dir`.
+        lang: language of the page, as of --lang.
 
     Returns:
         path of the file (Path), number of runs (int).
@@ -42,18 +57,19 @@ def write_runs_page(checkpoints_dir, path=None):
         WriteError: the file cannot be written.
     """
     template = environment().get_template('runs.html')
-    root, path = Path(checkpoints_dir), Path(path or Path(checkpoints_dir, INDEX))
-    index = find_runs(root)
-    tests = NewestTests(index.directories)
-    groups = [group_values(runs, tests, path.parent) for runs in grouped(index.runs)]
-    _distinguish_titles(groups)
-    text = template.render(
-        title=root.resolve().name,
-        groups=groups,
-        count=len(index.runs),
-        running=sum(run.state == 'running' for run in index.runs),
-        written=datetime.datetime.now().isoformat(sep=' ', timespec='minutes'),
-    )
+    with use_language(page_language(lang)):
+        root, path = Path(checkpoints_dir), Path(path or Path(checkpoints_dir, INDEX))
+        index = find_runs(root)
+        tests = NewestTests(index.directories)
+        groups = [group_values(runs, tests, path.parent) for runs in grouped(index.runs)]
+        _distinguish_titles(groups)
+        text = template.render(
+            title=root.resolve().name,
+            groups=groups,
+            count=len(index.runs),
+            running=sum(run.state == 'running' for run in index.runs),
+            written=datetime.datetime.now().isoformat(sep=' ', timespec='minutes'),
+        )
     with wrap_write_errors(path), atomic_writer(path) as file:
         file.write(text)
     return path, len(index.runs)
@@ -93,7 +109,7 @@ def group_values(runs, tests, folder):
     metric, mode = monitored.most_common(1)[0][0] if monitored else (None, 'max')
     options = differing_options(runs) if len(runs) > 1 else []
     return {
-        'title': ' · '.join(filter(None, (task, Path(data).name))) or 'not readable',
+        'title': ' · '.join(filter(None, (task, Path(data).name))) or translate('not readable'),
         'data': data,
         'sha256': sha256[:8],
         'metric': metric,
@@ -115,10 +131,12 @@ def run_values(run, tests, metric, options, folder):
     """
     best_epoch = run.best and run.best['epoch']
     row = next((row for row in run.history if row['epoch'] == str(best_epoch)), {})
+    links = links_of(run, folder)
     values = {name: rounded(row[name]) for name in row if name.startswith(('train/', 'val/'))}
     return {
         'name': printable(run.name),
         'state': run.state,
+        'stateText': translate(STATES.get(run.state, run.state)),
         'date': run.started and run.started.isoformat(sep=' ', timespec='minutes'),
         'done': run.done,
         'epochs': run.epochs,
@@ -130,7 +148,8 @@ def run_values(run, tests, metric, options, folder):
         'curve': curve_points(run, metric),
         'options': {name: option_text(run.options[name]) for name in options if name in run.options},
         'note': printable(run.notes[-1])[:MAX_NOTE_CHARS] if run.notes else None,
-        'links': links_of(run, folder),
+        'links': links,
+        'linkTexts': {label: translate(label) for label in links},
     }
 
 
@@ -160,9 +179,9 @@ def curve_points(run, metric):
 
 def links_of(run, folder):
     """Return the files of a run that the page links: dict from a label to a URL relative to `folder`."""
-    found = {'report': report} if (report := newest_report(run)) else {}
+    found = {deferred('report'): report} if (report := newest_report(run)) else {}
     found |= {label: run.path / name for label, name in FILES.items() if name in run.files}
-    found['files'] = run.path
+    found[deferred('files')] = run.path
     return {label: quoted_path(path, folder) for label, path in found.items()}
 
 
@@ -187,10 +206,10 @@ def _distinguish_titles(groups):
     """Add to equal titles of groups (list of dict) the directory of the list, or the newest run if that is the same."""
     for addition in (
         lambda group: Path(group['data']).parent.name,
-        lambda group: f'data of {group["runs"][0]["name"]}',
+        lambda group: translate('data of {run}', run=group['runs'][0]['name']),
     ):
         counts = Counter(group['title'] for group in groups)
         same = [group for group in groups if counts[group['title']] > 1]
         if len({(group['title'], addition(group)) for group in same}) == len(same):
             for group in same:
-                group['title'] += f' ({addition(group)})'
+                group['title'] = translate('{title} ({addition})', title=group['title'], addition=addition(group))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from utils.base.errors import DanluError
-from utils.base.language import catalogue, current_language, sentence_gap, translate
+from utils.base.language import catalogue, current_language, plural, sentence_gap, translate
 from utils.html_report.confusion_matrix import short_count
 
 TEMPLATES = Path(__file__).parent / 'templates'
@@ -28,7 +28,7 @@ def environment():
     )
     found.filters['short_count'] = short_count
     found.globals |= {'translate': _translate_markup, 'language': current_language, 'sentence_gap': sentence_gap}
-    found.globals['catalogue'] = catalogue
+    found.globals |= {'catalogue': catalogue, 'plural': plural}
     found.policies['json.dumps_kwargs'] = {'sort_keys': False}
     return found
 

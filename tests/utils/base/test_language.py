@@ -9,25 +9,28 @@ import string
 import pytest
 
 from tests.test_style import product_files
-from utils.base.language import CATALOGUE, deferred, page_language, terminal_language, translate, use_language
+from utils.base.language import CATALOGUE, deferred, page_language, plural, terminal_language, translate, use_language
 from utils.base.registry import PROJECT
 
 TEMPLATES = PROJECT / 'utils' / 'html_report' / 'templates'
-IN_TEMPLATE = re.compile(r"""\b(?:translate|deferred)\((?:'([^'\\]*)'|"([^"\\]*)")""")
+MARKS = {'translate': 0, 'deferred': 0, 'plural': 2}  # position of the text in the call
+IN_TEMPLATE = re.compile(
+    r"""\b(?:(?:translate|deferred)\((?:'([^'\\]*)'|"([^"\\]*)")|plural\(.+?, '[^'\\]*', '([^'\\]*)'\))"""
+)
 CHINESE = json.loads(CATALOGUE.read_text(encoding='utf-8'))
 
 
 def marked_texts():
-    """Return the texts (set of str) that the code and the templates give to `translate` or `deferred`."""
+    """Return the texts (set of str) that the code and the templates give to `translate`, `deferred` or `plural`."""
     found = set()
     for path in product_files():
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-            is_marked = isinstance(node, ast.Call) and getattr(node.func, 'id', None) in ('translate', 'deferred')
-            if is_marked and isinstance(node.args[0], ast.Constant):
-                found.add(node.args[0].value)
+            position = MARKS.get(getattr(node.func, 'id', None)) if isinstance(node, ast.Call) else None
+            if position is not None and isinstance(node.args[position], ast.Constant):
+                found.add(node.args[position].value)
     for path in TEMPLATES.iterdir():
         matches = IN_TEMPLATE.finditer(path.read_text(encoding='utf-8'))
-        found |= {match[1] or match[2] for match in matches}
+        found |= {next(filter(None, match.groups())) for match in matches}
     return found
 
 
@@ -55,6 +58,13 @@ def test_a_text_without_a_translation_stays_english():
         assert translate('Show all {count}', count=48) == '显示全部 48 个'
     assert translate(deferred('Show all {count}'), count=48) == 'Show all 48'
     assert translate('{braces} without values') == '{braces} without values'
+
+
+def test_english_has_a_singular_and_chinese_does_not():
+    words = '{count:,} run', '{count:,} runs'
+    assert [translate(plural(count, *words), count=count) for count in (0, 1)] == ['0 runs', '1 run']
+    with use_language('zh'):
+        assert translate(plural(1, *words), count=1) == '1 次运行'
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,21 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 import eval as eval_py
+from scripts import runs
+from scripts.dev.measure_runs import Maker
 from utils.base.language import CATALOGUE
 
 VOID = {'br', 'img', 'input', 'link', 'meta', 'image', 'use', 'rect'}
 SHOWN_ATTRIBUTES = {'aria-label', 'placeholder', 'title'}
 # Texts of the catalogue that are also names of metrics, or the same in both languages.
 NAMES = {'accuracy', 'precision', 'recall', 'name', 'loss', '{level} CI'}
-ENGLISH_WORDS = re.compile(r'[A-Za-z]{2,} [a-z]{2,}')
+DIGITS = 'digits, its own test split'  # the name of a test set
+ENGLISH_WORDS = re.compile(r'(?<![\w=])[A-Za-z]{2,} [a-z]{2,}(?![\w<>=])')  # no condition such as lr>0.1
 
 
 class VisibleTexts(HTMLParser):
@@ -52,19 +56,20 @@ def english_texts(html):
     page.feed(html)
     assert page.language == 'zh-CN'
     known = json.loads(CATALOGUE.read_text(encoding='utf-8')).keys() - NAMES
-    return [text for text in page.texts if text in known or ENGLISH_WORDS.search(text)]
+    texts = [text for text in page.texts if DIGITS not in text]
+    return [text for text in texts if text in known or ENGLISH_WORDS.search(text)]
 
 
-def chinese_page(run, folder):
-    """Test best.pth of a run in Chinese and return the page (Path)."""
-    words = ['--load_model_path', run.directory / 'best.pth', '--report', '--lang', 'zh', '--device', 'cpu']
+def chinese_page(run, folder, checkpoint='best.pth'):
+    """Test a checkpoint of a run in Chinese and return the page (Path)."""
+    words = ['--load_model_path', run.directory / checkpoint, '--report', '--lang', 'zh', '--device', 'cpu']
     eval_py.main([*map(str, words), '--result_dir', str(folder), '--checkpoints_dir', str(folder.parent)])
     return folder / 'report.html'
 
 
 def test_the_page_and_the_summary_of_a_test_are_chinese(digits_run, tmp_path, capsys):
     page = chinese_page(digits_run, tmp_path / 'test').read_text(encoding='utf-8')
-    assert [text for text in english_texts(page) if 'its own test split' not in text] == []
+    assert english_texts(page) == []
     assert '<h2>混淆矩阵</h2>' in page and '95% 置信区间' in page
     said = capsys.readouterr().out.splitlines()
     assert said[-2:] == [f'结果：{tmp_path / "test"}', f'报告：{tmp_path / "test" / "report.html"}']
@@ -80,5 +85,30 @@ def test_what_the_script_of_the_page_writes_is_chinese(run, opened, tmp_path, re
     tab = opened(path, 'phone')
     assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
     tab.locator('.card').first.click()
-    assert [text for text in english_texts(tab.content()) if 'its own test split' not in text] == []
+    assert english_texts(tab.content()) == []
     assert tab.locator('#count').inner_text().startswith('找到 ')
+
+
+def test_the_page_of_all_runs_is_chinese(tmp_path):
+    maker = Maker(tmp_path / 'runs')
+    maker.run('lenet_a', [0.5, 0.8, 0.7], lr=0.01)
+    runs.main(['page', '--checkpoints_dir', str(maker.root), '--lang', 'zh'])
+    page = (maker.root / 'index.html').read_text(encoding='utf-8')
+    assert english_texts(page) == []
+    assert '"stateText": "\\u5df2\\u5b8c\\u6210"' in page or '"stateText": "已完成"' in page
+
+
+@pytest.mark.slow('predicts, tests two checkpoints and opens the pages in a browser')
+def test_the_pages_of_predictions_and_runs_are_chinese(opened, list_run, list_data, tmp_path):
+    maker = Maker(tmp_path / 'runs')
+    for number in range(4):
+        maker.run(f'lenet_{number}', [0.5, 0.8, 0.7], lr=number + 1)
+    folder = Path(list_data[list_data.index('--val_list') + 1]).parent
+    words = ['--load_model_path', list_run.directory / 'best.pth', '--predict', folder / 'val*.png', '--lang', 'zh']
+    words += ['--device', 'cpu', '--num_workers', 0, '--checkpoints_dir', tmp_path]
+    eval_py.main([*map(str, words), '--result_dir', str(tmp_path / 'predicted')])
+    runs.main(['page', '--checkpoints_dir', str(maker.root), '--lang', 'zh'])
+    for path in (tmp_path / 'predicted' / 'report.html', maker.root / 'index.html'):
+        tab = opened(path, 'phone')
+        assert tab.evaluate('document.documentElement.scrollWidth <= innerWidth')
+        assert english_texts(tab.content()) == []

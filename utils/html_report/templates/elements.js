@@ -1,6 +1,7 @@
 // Texts of utils/base/language.py: in Chinese where the page is.
 const TEXTS = {{ catalogue() | tojson }};
 const translate = (text, values = {}) => (TEXTS[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+const plural = (count, one, many) => count === 1 && !(many in TEXTS) ? one : many;
 const byId = (id) => document.getElementById(id);
 const make = (tag, text, className) => {
   const element = document.createElement(tag);

@@ -1,6 +1,6 @@
 'use strict';
 (() => {
-const byId = (id) => document.getElementById(id);
+{% include 'elements.js' %}
 const samples = JSON.parse(byId('data').textContent);
 const gallery = byId('gallery'), form = byId('controls'), cards = [...gallery.children];
 let shown = [], open = null;
@@ -27,7 +27,7 @@ function update() {
     (!wanted.group || samples[index].groups.includes(wanted.group)));
   shown.sort((a, b) => ordered(a, b, wanted.key, wanted.down));
   gallery.replaceChildren(...shown.map((index) => cards[index]));
-  byId('count').textContent = `${shown.length} of ${samples.length}`;
+  byId('count').textContent = translate(plural(samples.length, '{found} of {count} sample.', '{found} of {count} samples.'), {found: shown.length, count: samples.length});
 }
 
 // A copy must not have the ids that other layers refer to.
@@ -43,7 +43,7 @@ function show(index) {
   byId('large-name').textContent = sample.name;
   byId('large-picture').replaceChildren(...(panes ? [copied(panes)] : []));
   table.className = 'facts';
-  const rows = [['prediction', cards[index].querySelector('.prediction').textContent],
+  const rows = [[translate('prediction'), cards[index].querySelector('.prediction').textContent],
                 ...Object.entries(sample.numbers).map(([name, value]) => [name, String(Number(value.toPrecision(4)))])];
   for (const [name, value] of rows) {
     const line = table.insertRow(), head = document.createElement('th');

@@ -92,7 +92,7 @@ class Group {
     this.plots = [];
     for (const run of this.runs) {
       const options = Object.entries(run.options).map(([name, value]) => `${name}=${value}`);
-      run.searched = [run.name, run.state, run.note ?? '', ...options].join(' ').toLowerCase();
+      run.searched = [run.name, run.state, run.stateText, run.note ?? '', ...options].join(' ').toLowerCase();
     }
     const known = new Set(this.runs.flatMap((run) => Object.keys(run.values)));
     this.valueNames = [...known].sort((a, b) => (b === this.metric) - (a === this.metric) || a.localeCompare(b));
@@ -108,7 +108,7 @@ class Group {
 
   build() {
     const heading = make('h2', this.title);
-    heading.append(' ', make('small', this.metric ? `${this.metric}, ${this.mode === 'min' ? 'lower' : 'higher'} is better` : ''));
+    heading.append(' ', make('small', this.metric ? this.mode === 'min' ? translate('{metric}, lower is better', this) : translate('{metric}, higher is better', this) : ''));
     this.section.append(heading);
     if (this.runs.length > 2 && this.metric) {
       const plots = make('div', undefined, 'plots');
@@ -139,7 +139,7 @@ class Group {
       label.append(box, ` ${name}`);
       choices.append(label);
     }
-    details.append(make('summary', 'Columns'), choices);
+    details.append(make('summary', translate('Columns')), choices);
     return details;
   }
 
@@ -147,11 +147,11 @@ class Group {
     const values = this.valueNames.filter((name) => this.shown.has(name));
     const options = this.options.filter((name) => this.shown.has(name));
     return [
-      {name: 'name', title: 'run'}, {name: 'date', title: 'start'},
+      {name: 'name', title: translate('run')}, {name: 'date', title: translate('start')},
       ...(this.metric ? [{name: 'curve', title: this.metric}] : []),
       ...values.map((name) => ({name, title: name, number: true, value: true})),
-      ...(this.hasTests ? [{name: 'test', title: 'test', number: true}] : []),
-      {name: 'epochs', title: 'epochs', number: true}, {name: 'seconds', title: 'time', number: true},
+      ...(this.hasTests ? [{name: 'test', title: translate('test'), number: true}] : []),
+      {name: 'epochs', title: translate('epochs'), number: true}, {name: 'seconds', title: translate('time'), number: true},
       ...options.map((name) => ({name, title: name, option: true})),
     ];
   }
@@ -170,7 +170,7 @@ class Group {
     this.head.replaceChildren(this.headRow(columns));
     this.body.replaceChildren(...rows.slice(0, this.limit).map((run) => this.row(run, columns)));
     this.more.hidden = rows.length <= this.limit;
-    this.more.textContent = `Show all ${rows.length.toLocaleString('en')} runs`;
+    this.more.textContent = translate('Show all {count} runs', {count: rows.length.toLocaleString('en')});
     this.section.hidden = !rows.length;
   }
 
@@ -179,7 +179,7 @@ class Group {
     for (const column of columns) {
       const cell = make('th', undefined, column.number ? 'number' : column.option ? 'option' : '');
       if (column.name === 'curve') {
-        cell.textContent = 'curve';
+        cell.textContent = translate('curve');
       } else {
         cell.append(headButton(column.title, () => this.sort(column)));
         if (this.sorted.name === column.name) cell.setAttribute('aria-sort', this.sorted.up ? 'ascending' : 'descending');
@@ -220,16 +220,16 @@ class Group {
     const {name} = column;
     if (name === 'name') return nameCell(run);
     const cell = make('td', undefined, column.number ? 'number' : column.option ? 'option' : '');
-    if (name === 'date') cell.append(run.date ?? '–', make('small', run.state.replace('_', ' '), `state ${run.state}`));
+    if (name === 'date') cell.append(run.date ?? '–', make('small', run.stateText, `state ${run.state}`));
     else if (name === 'curve') cell.append(...sparkline(run));
-    else if (name === 'epochs') twoLines(cell, `${run.done} of ${run.epochs ?? '?'}`, run.bestEpoch ? `best: ${run.bestEpoch}` : '');
+    else if (name === 'epochs') twoLines(cell, translate('{done} of {epochs}', {done: run.done, epochs: run.epochs ?? '?'}), run.bestEpoch ? translate('best: {epoch}', {epoch: run.bestEpoch}) : '');
     else if (name === 'seconds') cell.textContent = durationOf(run.seconds);
     else if (column.option) cell.textContent = run.options[name] || '–';
     else cell.textContent = fixed(valueOf(run, name));
     if (name === this.metric && this.bestValue !== null && run.values[name] === this.bestValue) cell.classList.add('best');
     if (column.option) cell.title = cell.textContent;
     if (name === 'test' && run.test !== null && run.warning) {
-      cell.append(make('small', run.warning.slice(0, 1) === '?' ? 'code changed' : 'not as recorded', 'warning'));
+      cell.append(make('small', run.warning.slice(0, 1) === '?' ? translate('code changed') : translate('not as recorded'), 'warning'));
       cell.title = run.warning;
     }
     return cell;
@@ -247,7 +247,7 @@ function nameCell(run) {
   name.href = run.links.report ?? run.links.files;
   cell.append(name);
   for (const [label, path] of Object.entries(run.links)) {
-    const link = make('a', label);
+    const link = make('a', run.linkTexts[label]);
     link.href = path;
     links.append(link);
   }
@@ -264,7 +264,7 @@ function sparkline(run) {
   const x = (epoch) => end > 1 ? 3 + (width - 6) * (epoch - 1) / (end - 1) : width / 2;
   const y = (value) => high > low ? height - 3 - (height - 6) * (value - low) / (high - low) : height / 2;
   const svg = draw('svg', {class: 'spark', viewBox: `0 0 ${width} ${height}`, role: 'img'});
-  svg.append(draw('title', {}, `${textOf(values[0])} to ${textOf(values[values.length - 1])}`));
+  svg.append(draw('title', {}, translate('{first} to {last}', {first: textOf(values[0]), last: textOf(values[values.length - 1])})));
   svg.append(draw('path', {d: run.curve.map(([epoch, value], i) => `${i ? 'L' : 'M'}${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join('')}));
   const best = run.curve.find(([epoch]) => epoch === run.bestEpoch);
   if (best) svg.append(draw('circle', {cx: x(best[0]).toFixed(1), cy: y(best[1]).toFixed(1), r: 2.8}));
@@ -276,14 +276,14 @@ function sparkline(run) {
 // --- the page
 
 const made = groups.map((data, index) => new Group(data, byId(`group${index}`)));
-const states = [...new Set(made.flatMap((group) => group.runs.map((run) => run.state)))].sort();
-form.elements.state.append(new Option('all', ''), ...states.map((state) => new Option(state.replace('_', ' '), state)));
+const states = new Map(made.flatMap((group) => group.runs.map((run) => [run.state, run.stateText])).sort());
+form.elements.state.append(new Option(translate('all'), ''), ...[...states].map(([state, text]) => new Option(text, state)));
 const total = made.reduce((sum, group) => sum + group.runs.length, 0);
 
 function update() {
   const words = form.elements.text.value.trim().split(/\s+/).filter(Boolean);
   const found = made.reduce((sum, group) => sum + group.filter(words, form.elements.state.value), 0);
-  byId('count').textContent = `${found.toLocaleString('en')} of ${total.toLocaleString('en')} runs`;
+  byId('count').textContent = translate(plural(total, '{found} of {count} run', '{found} of {count} runs'), {found: found.toLocaleString('en'), count: total.toLocaleString('en')});
 }
 form.addEventListener('submit', (event) => event.preventDefault());
 form.addEventListener('input', update);

@@ -6,7 +6,7 @@ const BOX = {width: 620, height: 330, left: 62, right: 606, top: 12, bottom: 284
 // A frame with axes: svg, and x and y, functions from a value to a position.
 function frame(xs, ys, titles) {
   const axes = {x: axisOf(xs, titles.isDate === 'x', titles.linear === 'x'), y: axisOf(ys, titles.isDate === 'y')};
-  const svg = draw('svg', {class: 'points', viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: 'img', 'aria-label': `${titles.y} by ${titles.x}`});
+  const svg = draw('svg', {class: 'points', viewBox: `0 0 ${BOX.width} ${BOX.height}`, role: 'img', 'aria-label': translate('{y} by {x}', titles)});
   const x = (value) => BOX.left + axes.x.at(value) * (BOX.right - BOX.left);
   const y = (value) => BOX.bottom - axes.y.at(value) * (BOX.bottom - BOX.top);
   for (const {value, text} of axes.x.ticks) {
@@ -18,7 +18,7 @@ function frame(xs, ys, titles) {
     svg.append(draw('text', {x: BOX.left - 7, y: y(value) + 4, 'text-anchor': 'end'}, text));
   }
   const middle = {x: (BOX.left + BOX.right) / 2, y: (BOX.top + BOX.bottom) / 2};
-  const named = (axis) => titles[axis] + (axes[axis].log ? ' (logarithmic)' : '');
+  const named = (axis) => axes[axis].log ? translate('{name} (logarithmic)', {name: titles[axis]}) : titles[axis];
   svg.append(draw('text', {class: 'axis', x: middle.x, y: BOX.height - 8, 'text-anchor': 'middle'}, named('x')));
   svg.append(draw('text', {class: 'axis', transform: `translate(14 ${middle.y}) rotate(-90)`, 'text-anchor': 'middle'}, named('y')));
   return {svg, x, y, axes};
@@ -60,15 +60,15 @@ class Plot {
 
 class Scatter extends Plot {
   constructor(group) {
-    super(group, 'Scatter plot');
-    const facts = [['date', 'start'], ['seconds', 'time in seconds'], ['epochs', 'epochs done']];
+    super(group, translate('Scatter plot'));
+    const facts = [['date', translate('start')], ['seconds', translate('time in seconds')], ['epochs', translate('epochs done')]];
     const values = group.valueNames.map((name) => [name, name]);
-    if (group.hasTests) values.push(['test', 'test']);
+    if (group.hasTests) values.push(['test', translate('test')]);
     const options = group.options.map((name) => [name, name]);
     const numeric = group.options.find((name) => group.runs.some((run) => typeof valueOf(run, name) === 'number'));
     this.x = this.select('x', [...options, ...facts, ...values], numeric ?? group.options[0] ?? 'date');
     this.y = this.select('y', [...values, ...options, ...facts], group.metric);
-    this.colour = this.select('colour', [['', 'none'], ['state', 'state'], ...options], '');
+    this.colour = this.select(translate('colour'), [['', translate('none')], ['state', translate('state')], ...options], '');
   }
 
   select(title, choices, chosen) {
@@ -98,20 +98,20 @@ class Scatter extends Plot {
     });
     this.box.replaceChildren(field.svg);
     const missing = runs.length - points.length;
-    if (missing) this.box.append(make('p', `Without a value: ${missing.toLocaleString('en')} runs.`, 'note'));
+    if (missing) this.box.append(make('p', translate(plural(missing, 'Without a value: {count} run.', 'Without a value: {count} runs.'), {count: missing.toLocaleString('en')}), 'note'));
     this.legend.replaceChildren(...(colour ? classes : []).map((value, index) => legendItem(textOf(value), index)));
   }
 }
 
 class Curves extends Plot {
   constructor(group) {
-    super(group, `Curves of the best runs, ${group.metric}`);
+    super(group, translate('Curves of the best runs, {metric}', {metric: group.metric}));
   }
 
   render() {
     const runs = this.group.best().filter((run) => run.curve.length).slice(0, CURVES_SHOWN);
     const points = runs.flatMap((run) => run.curve);
-    const titles = {x: 'epoch', y: this.group.metric, linear: 'x'};
+    const titles = {x: translate('epoch'), y: this.group.metric, linear: 'x'};
     const field = frame(points.map(([epoch]) => epoch), points.map(([, value]) => value), titles);
     runs.forEach((run, index) => {
       const d = run.curve.map(([epoch, value], i) => `${i ? 'L' : 'M'}${field.x(epoch).toFixed(1)} ${field.y(value).toFixed(1)}`).join('');

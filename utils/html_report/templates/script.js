@@ -93,7 +93,7 @@ function update() {
 function render() {
   const pages = Math.max(1, Math.ceil(order.length / PER_PAGE));
   body.replaceChildren(...order.slice(page * PER_PAGE, (page + 1) * PER_PAGE).map(rowOf));
-  byId('count').textContent = translate('{found} of {count} samples.', {found: order.length.toLocaleString('en'), count: shown.length.toLocaleString('en')});
+  byId('count').textContent = translate(plural(shown.length, '{found} of {count} sample.', '{found} of {count} samples.'), {found: order.length.toLocaleString('en'), count: shown.length.toLocaleString('en')});
   byId('where').textContent = translate('Page {page} of {pages}', {page: page + 1, pages});
   byId('back').disabled = page === 0;
   byId('next').disabled = page >= pages - 1;
