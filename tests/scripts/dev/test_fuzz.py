@@ -4,7 +4,7 @@ import pytest
 
 from scripts.dev.fuzz import KINDS, main, run, within
 
-CASES = {'options': 60, 'args_files': 50, 'lists': 60, 'tables': 50, 'pictures': 80, 'records': 40}
+CASES = {'options': 60, 'args_files': 50, 'lists': 60, 'tables': 50, 'pictures': 80, 'records': 80}
 
 
 def check_promises(kind, cases, folder):
@@ -24,7 +24,7 @@ def test_promises_are_kept_in_a_few_cases(kind, tmp_path):
     check_promises(kind, 8, tmp_path)
 
 
-@pytest.mark.slow('340 random cases')
+@pytest.mark.slow('380 random cases')
 @pytest.mark.parametrize('kind', KINDS)
 def test_promises_are_kept(kind, tmp_path):
     outcomes = check_promises(kind, CASES[kind], tmp_path)
