@@ -25,7 +25,7 @@ RGB_COMPONENTS = [ord(letter) for letter in 'RGB']  # identifiers in JPEG files 
 
 
 class EncodedPicture(NamedTuple):
-    """An image in a file, and what is to be read from it.
+    """An encoded image, and the crop and size to decode.
 
     Attributes:
         content: of the file (bytes); None in an EncodedBatch.

@@ -152,7 +152,7 @@ class Page:
         return f'{path.absolute().parent.name}/{path.name}'
 
     def _warning(self, provenance):
-        """Return what is to be known of the values of this test (str), or None."""
+        """Return a note on the values of this test (str), or None."""
         warning = warning_on({KEYS.get(key, key): value for key, value in provenance.items()})
         return warning and translate('This test {warning}', warning=warning[2:])
 

@@ -50,7 +50,7 @@ def mark_of(test):
 
 
 def warning_on(test):
-    """Return what is to be known of the values of a test (str), in the current language, or None.
+    """Return a note on the values of a test (str), in the current language, or None.
 
     Args:
         test: dict, see the module.
