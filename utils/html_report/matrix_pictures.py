@@ -16,13 +16,13 @@ from utils.viz import save_picture
 
 SVG_NAME, PNG_NAME = 'confusion_matrix.svg', 'confusion_matrix.png'
 PNG_SCALE = 2  # pixels of the PNG per pixel of the SVG
-TITLE = 24  # pixels for the names of the axes
+TITLE_MARGIN = 24  # pixels for the names of the axes
 MIN_SIDE_WITH_PERCENT = 40  # pixels of a cell that has the percent of the row below the count
 COUNT_SIZE, PERCENT_SIZE, TITLE_SIZE = 12, 9, 14  # pixels
 # The colours of the page's light theme; see templates/style.css.
 PAPER, FIELD, INK, SOFT = (255, 255, 255), (246, 247, 249), (27, 31, 36), (91, 100, 112)
 RIGHT, WRONG = (0, 114, 178), (200, 50, 30)
-DARK = 0.6  # opacity from which the text of a cell is white
+MIN_DARK_OPACITY = 0.6  # opacity from which the text of a cell is white
 
 
 class SvgCanvas:
@@ -104,7 +104,7 @@ def write_matrix_pictures(folder, matrix, names):
 
 def _size(layout):
     """Return the width and height of the picture (int, pixels)."""
-    return math.ceil(layout['size']) + TITLE + 8
+    return math.ceil(layout['size']) + TITLE_MARGIN + 8
 
 
 def draw_matrix(canvas, layout):
@@ -114,12 +114,12 @@ def draw_matrix(canvas, layout):
         canvas: SvgCanvas or PngCanvas.
         layout: dict that matrix_layout returned.
     """
-    origin, side = TITLE + layout['margin'], layout['side']
+    origin, side = TITLE_MARGIN + layout['margin'], layout['side']
     canvas.rect(origin, origin, layout['span'], layout['span'], FIELD)
     middle = origin + layout['span'] / 2
     note = f' (the {len(layout["labels"])} classes with the most errors; {layout["left_out"]} more are left out)'
-    canvas.write(middle, TITLE / 2, 'prediction' + note * bool(layout['left_out']), TITLE_SIZE, INK)
-    canvas.write(TITLE / 2, middle, 'truth', TITLE_SIZE, INK, upright=True)
+    canvas.write(middle, TITLE_MARGIN / 2, 'prediction' + note * bool(layout['left_out']), TITLE_SIZE, INK)
+    canvas.write(TITLE_MARGIN / 2, middle, 'truth', TITLE_SIZE, INK, upright=True)
     for index, label in enumerate(layout['labels']):
         at = origin + (index + 0.5) * side
         canvas.write(origin - 6, at, label, layout['font_size'], INK, anchor='end')
@@ -130,13 +130,13 @@ def draw_matrix(canvas, layout):
 
 def _draw_cell(canvas, cell, side, has_counts):
     """Draw a cell: the stronger its colour, the larger its share of the row; blue is right, red is wrong."""
-    x, y, opacity = cell['x'] + TITLE, cell['y'] + TITLE, cell['opacity']
+    x, y, opacity = cell['x'] + TITLE_MARGIN, cell['y'] + TITLE_MARGIN, cell['opacity']
     full = RIGHT if cell['right'] else WRONG
     colour = tuple(round(opacity * a + (1 - opacity) * b) for a, b in zip(full, FIELD, strict=True))
     canvas.rect(x, y, side - 1, side - 1, colour)
     if not has_counts:
         return
-    ink, middle = PAPER if opacity > DARK else INK, y + side / 2
+    ink, middle = PAPER if opacity > MIN_DARK_OPACITY else INK, y + side / 2
     with_percent = side >= MIN_SIDE_WITH_PERCENT
     canvas.write(x + side / 2, middle - 7 * with_percent, short_count(cell['count']), COUNT_SIZE, ink)
     if with_percent:
