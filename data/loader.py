@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from data.lists.encoded import check_device_decoder
-from data.samplers import join_batches
+from data.samplers import EpochBatches, join_batches
 from utils.base.machine import cpu_cores
 from utils.provenance.contents import SampleHashes
 from utils.training.preemption import prepare_worker
@@ -105,6 +105,22 @@ class Loader:
         dataset = self.samples
         name = getattr(dataset, 'place', None) or getattr(dataset, 'name', str)
         return name(index)
+
+    def first_names(self, number, count):
+        """Return the names of the first samples of a batch of this epoch.
+
+        Args:
+            number: of the batch, from 0.
+            count: maximum number of names.
+
+        Returns:
+            list of str; [] if images are mixed, or if the names are not known without reading data.
+        """
+        sampler, name_of = self.batch_sampler, getattr(self.samples, 'name', None)
+        if name_of is None or self.dataset.mixing is not None or not isinstance(sampler, EpochBatches):
+            return []
+        key = next(islice(sampler, number - sampler.start, None), None)
+        return [] if key is None else [str(name_of(index)) for index in key[1].tolist()[:count]]
 
     def __iter__(self):
         if self.num_workers > 0:

@@ -22,6 +22,7 @@ MIN_SHORT_SIDE = 112  # pixels to which the shorter side of a labelled image is 
 MAX_LONG_SIDE = 1024  # pixels of its longer side
 MAX_SHEET_PIXELS = 2**20  # a long run writes hundreds of sheets
 MAX_CAPTION_LINES = 2
+NAME_SIZE = 13  # font size in pixels of the names of samples
 MAX_FULL_LEGEND = 24  # a legend has all classes if there are at most this many
 
 
@@ -164,6 +165,18 @@ def captioned(rgb, lines, size=None):
     for row, (text, colour) in enumerate(broken):
         write(draw, (GAP, rgb.shape[0] + GAP // 2 + row * line_height(size)), text, size, colour)
     return np.asarray(canvas)
+
+
+def named(rgb, name):
+    """Return an image, (H, W, 3) uint8 array, with the name of its sample below it.
+
+    Args:
+        name: str; directories at its beginning are left out if it is longer than two lines.
+    """
+    width = max(rgb.shape[1], MIN_SHORT_SIDE) - 2 * GAP
+    while '/' in name and length(name, NAME_SIZE) > (MAX_CAPTION_LINES - 0.5) * width:  # lines may break early
+        name = name.partition('/')[2]
+    return captioned(rgb, [(name, INK)], NAME_SIZE)
 
 
 def titled(rgb, title):

@@ -93,6 +93,23 @@ def test_a_training_epoch_shows_each_picture_once_in_its_own_order(labelled, kin
     assert not torch.equal(images_of(train, 1), images_of(train, 2))
 
 
+@pytest.mark.parametrize('start', [0, 1])
+def test_first_names_are_those_of_the_samples_of_a_batch(labelled, start):
+    args = labelled('--batch_size', 3)
+    train, val = select_train_loader(args), select_eval_loader(args)
+    names = {
+        images[0].numpy().tobytes(): val.samples.name(index) for index, images in enumerate(images_of(val, 1).split(1))
+    }
+    for epoch in (1, 2):
+        train.batch_sampler.set_epoch(epoch, start)
+        for number, (images, *_) in enumerate(train, start):
+            known = [names[image.numpy().tobytes()] for image in images]
+            assert train.first_names(number, 8) == known, 'also while the epoch is being read'
+            assert train.first_names(number, 2) == known[:2]
+    assert train.first_names(2, 8) == [], 'no such batch'
+    assert select_train_loader(labelled('--batch_size', 3, '--mixup', 0.2)).first_names(0, 8) == [], 'two in each image'
+
+
 @pytest.mark.parametrize('augment', ['none', 'strong'])
 @pytest.mark.parametrize('block', [1, 700, 2**20])
 def test_blocks_of_batches_are_the_batches(labelled, monkeypatch, block, augment):

@@ -81,8 +81,8 @@ def test_tensorboard_reads_the_same_values_and_both_pictures(digits_run, history
     for tag, pictures in events.images.items():
         for event in pictures:
             picture = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))
-            # Two rows of four digits, enlarged four times, two lines of text below each, 4 pixels between.
-            assert picture.shape == (2 * (112 + 2 * 17 + 4) + 4, 4 * 112 + 3 * 4, 3), tag
+            # Two rows of four digits, enlarged four times, below each two lines of text and its name; 4 pixels between.
+            assert picture.shape == (2 * (112 + 3 * 17 + 2 * 4) + 4, 4 * 112 + 3 * 4, 3), tag
             assert (picture[:112, :112] > 200).any(), 'strokes'
             assert (picture[:112, :112] == 0).any(), 'their background'
 

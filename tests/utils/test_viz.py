@@ -230,6 +230,14 @@ def swatches(legend, colours):
     return [k for k, colour in enumerate(colours) if (legend.reshape(-1, 3) == colour).all(-1).sum() > 100]
 
 
+def test_a_long_name_loses_its_first_directories():
+    strip = np.zeros((5, 112, 3), np.uint8)
+    end = viz.named(strip, 'photos/birds/0001.png')
+    assert np.array_equal(viz.named(strip, '/home/somebody/data/of/2025/photos/birds/0001.png'), end)
+    assert end.shape == (5 + 2 * 17 + viz.GAP, 112, 3), 'two lines'
+    assert viz.named(strip, 'x' * 200).shape == end.shape, 'cut'
+
+
 def test_the_legend_has_all_of_few_classes_below_the_picture():
     picture, names = np.full((90, 300, 3), 7, np.uint8), [f'class {k}' for k in range(12)]
     colours = class_colours(12)

@@ -34,7 +34,12 @@ class Engine:
         loss: nn.Module: (predictions, targets) -> 0-d tensor. Its optional `count(predictions, targets)` is the number
             of values in that mean; its optional `last_parts` are the parts of a weighted sum (loss.WeightedSum).
         device: torch.device of the inputs.
+
+    Attributes:
+        drawn_names: names (list of str) of the samples that `draw_sample_grid` gets; empty if they are not known.
     """
+
+    drawn_names = ()
 
     def __init__(self, args, model, loss, device):
         self.args, self.model, self.loss, self.device = args, model, loss.to(device), device
@@ -199,7 +204,7 @@ class Engine:
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
 
     def draw_sample_grid(self, images, predictions, targets, columns):
-        """Return samples, as for `draw_samples`, in one image of about a million pixels, with a legend."""
+        """Return samples, as for `draw_samples`, in one image of about a million pixels, with names and a legend."""
         parts = [images, predictions, targets]
         if type(self).draw_samples is Engine.draw_samples:  # an overriding method may need the original resolution
             pixels = images.shape[0] * images.shape[-2] * images.shape[-1] * (3 if task_of(self.args).by_pixel else 1)
@@ -207,7 +212,10 @@ class Engine:
             if factor > 1:
                 size = images.shape[-2:]
                 parts = [viz.reduced(part, factor) if part.shape[-2:] == size else part for part in parts]
-        return self.with_legend(viz.grid(self.draw_samples(*parts), columns), *parts[1:])
+        pictures = self.draw_samples(*parts)
+        if len(self.drawn_names) == len(pictures):
+            pictures = [viz.named(*each) for each in zip(pictures, self.drawn_names, strict=True)]
+        return self.with_legend(viz.grid(pictures, columns), *parts[1:])
 
     def with_legend(self, picture, predictions, targets):
         """Return an image, uint8 array (H, W, 3), with a legend of the classes below it if samples have masks.

@@ -205,7 +205,8 @@ class RunSession(SessionOpening):
         if 'train' in self.images_written:
             return
         epoch = trainer.epoch + 1
-        self.save_pictures(drawn_samples(images, predictions.detach(), targets), 'train', epoch)
+        samples = drawn_samples(images, predictions.detach(), targets)
+        self.save_pictures(samples, 'train', epoch, trainer.batch - 1)
         if self.args.add_graph and epoch == 1:
             self.logger.save_graph(trainer.net, images[:MAX_IMAGES])
 
@@ -383,17 +384,34 @@ class RunSession(SessionOpening):
             self.save_within_epoch()
         set_rng_state(rng)  # a ready-made loader may have drawn
 
-    def save_pictures(self, samples, split, epoch):
-        """Write the first samples of an epoch to TensorBoard, unless drawing would slow down very short epochs."""
+    def save_pictures(self, samples, split, epoch, batch=0):
+        """Write samples of an epoch to TensorBoard, unless drawing would slow down very short epochs.
+
+        Args:
+            samples: as for `drawn_samples`, which returned them.
+            split: 'train' or 'val'.
+            epoch: from 1.
+            batch: number of their batch in the epoch, from 0.
+        """
         if split in self.images_written:  # also by an interrupted run
             return
         self.images_written.append(split)
         if processes.is_first() and (self.drawing_budgets[split].due() or epoch == self.args.epochs):
+            trainer = self.trainer
             with self.drawing_budgets[split].spending():
-                self.logger.save_imgs(self.trainer.gen_imgs_to_write(*samples, split), epoch)
+                # An attribute, as projects override the drawing methods with the arguments that these have.
+                loader = {'train': trainer.train_loader, 'val': trainer.val_loader}[split]
+                trainer.drawn_names = names_of_samples(loader, batch, len(samples[0]))
+                self.logger.save_imgs(trainer.gen_imgs_to_write(*samples, split), epoch)
+                trainer.drawn_names = ()
 
 
 def drawn_samples(images, predictions, targets):
     """Return the samples of a batch that are drawn, the first ones."""
     count = MAX_IMAGES if images.dim() > 2 else MAX_POINTS
     return images[:count], predictions[:count], targets[:count]
+
+
+def names_of_samples(loader, batch, count):
+    """Return the names of the first samples of a batch (list of str), [] for a loader that does not know them."""
+    return loader.first_names(batch, count) if hasattr(loader, 'first_names') else []

@@ -48,3 +48,15 @@ def test_an_overriding_draw_samples_gets_full_resolution():
     own = engine('classification', 4, Own)
     assert own.draw_sample_grid(torch.rand(4, 3, 900, 800), torch.eye(4), torch.arange(4), 2).shape == (104, 124, 3)
     assert own.sizes == [(3, 900, 800)] * 4
+
+
+def test_known_names_are_drawn_below_the_samples_of_any_draw_samples():
+    own, samples = engine('classification', 4, Own), (torch.rand(2, 3, 9, 8), torch.eye(4)[:2], torch.arange(2))
+    without = own.draw_sample_grid(*samples, 2)
+    own.drawn_names = ['a.png', 'b.png']
+    named = own.draw_sample_grid(*samples, 2)
+    assert named.shape[0] > without.shape[0]
+    assert named[60:, :112].min() < 100, 'the first name'
+    assert (named[60:, :112] != named[60:, -112:]).any(), 'the second name is another'
+    own.drawn_names = ['a.png']
+    assert np.array_equal(own.draw_sample_grid(*samples, 2), without), 'not the names of these samples'

@@ -21,6 +21,16 @@ def test_a_state_goes_on_with_its_cost_and_its_time():
     assert TimeBudget(0.5, state={'cost': None}).due()
 
 
+class Noting(Trainer):
+    """Notes the names of the samples that it draws, and their targets (list of pairs)."""
+
+    noted = ()
+
+    def draw_sample_grid(self, images, predictions, targets, columns):
+        self.noted = [*self.noted, *zip(self.drawn_names, targets.tolist(), strict=True)]
+        return super().draw_sample_grid(images, predictions, targets, columns)
+
+
 def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_path, events_of):
     options = {'epochs': 3, 'batch_size': 500, 'device': 'cpu', 'threads': 1, 'checkpoints_dir': str(tmp_path)}
     stopped = Trainer(train_args(**options))
@@ -35,11 +45,15 @@ def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_p
     stopped.train_step = step_and_stop
     with pytest.raises(SystemExit):
         stopped.train()
-    resumed = Trainer(train_args(resume=stopped.args.model_dir))
+    resumed = Noting(train_args(resume=stopped.args.model_dir))
     resumed.train()
     assert [
         event.step for event in events_of(SimpleNamespace(directory=resumed.args.model_dir)).images['val/samples']
     ] == [1, 3]
+    train, val = (loader.samples.targets.tolist() for loader in (resumed.train_loader, resumed.val_loader))
+    assert resumed.noted[-8:] == [(f'{index:05d}', val[index]) for index in range(8)]
+    assert [target for _, target in resumed.noted[:8]] == [train[int(name)] for name, _ in resumed.noted[:8]]
+    assert not resumed.drawn_names, 'other samples that a hook draws have no names'
 
 
 def test_a_cost_of_another_type_is_refused(tmp_path):
