@@ -22,6 +22,10 @@ from utils.runs.async_writer import CheckpointWriter
 from utils.runs.checkpoint import unwrap_model
 from utils.runs.event_files import continue_events, event_sizes
 
+SYSTEM_VALUES = ('images_per_second', 'data_wait', 'gpu_memory_gib', 'seconds')
+# TensorBoard's names of values that would be a group each. It opens the first two groups: best/ and step/.
+TAGS = {'lr': 'train/lr'} | {name: f'system/{name}' for name in SYSTEM_VALUES}
+
 
 class Recorder:
     """Computes exact means over any number of batches; values stay on their device until `mean` or `summary`."""
@@ -320,7 +324,7 @@ class Logger:
             self._describe_run(row)
         for name, value in row.items():
             if name != 'epoch':
-                self.writer.add_scalar(name, value, row['epoch'])
+                self.writer.add_scalar(TAGS.get(name, name), value, row['epoch'])
 
     def _add_best(self, epoch):
         if best := self.best():
@@ -447,10 +451,11 @@ class Logger:
         from utils.runs.tensorboard import add_charts, add_hparams
 
         if not (self.continued and self.resumed_from['epoch']):  # else the continued event files hold them already
-            if self.options is not None:
-                add_hparams(self.writer, self.options, [name for name in row if name.startswith(('train/', 'val/'))])
             best = [f'best/{self.selection.monitor.partition("/")[2]}'] if self.selection else []
-            add_charts(self.writer, panels_of([row]), [*row, *best])
+            if self.options is not None:
+                ends = [name for split in ('val/', 'train/') for name in row if name.startswith(split)]
+                add_hparams(self.writer, self.options, [*best, *ends])
+            add_charts(self.writer, panels_of([row]), [*(TAGS.get(name, name) for name in row), *best])
         if self.history or self.resumed_from['step']:
             after = f'resumed after epoch {self.resumed_from["epoch"]}, step {self.resumed_from["step"]}'
             self.writer.add_text('resumed', after, self.resumed_from['epoch'] + 1)

@@ -38,6 +38,12 @@ case "${0##*/} $*" in
     'uv pip install --quiet --torch-backend'*) [ -z "${NO_BACKEND:-}" ] || exit 2 ;;
     'uv venv'* | 'python3 -m venv'*) mkdir -p .venv/bin && echo 'VIRTUAL_ENV=$PWD/.venv' > .venv/bin/activate ;;
     'python3 -c'*) exit "${TOO_OLD:-0}" ;;
+    'python -m tensorboard.main'*)
+        [ -n "${NEW_RUN:-}" ] || exit 0
+        mkdir "$NEW_RUN" && touch "$NEW_RUN/events.out.tfevents.1"
+        until [ -e "$4/${NEW_RUN##*/}" ]; do sleep 0.1; done
+        find "$4" -type l
+        ;;
 esac
 """
 
@@ -238,11 +244,15 @@ def test_tensorboard_shows_the_newest_runs_of_many(start, tmp_path):
         for folder in (run, run / 'steps'):
             (folder / 'events.out.tfevents.1').touch()
             os.utime(folder / 'events.out.tfevents.1', (number, number))
-    # The stand-in of python lists what it gets in place of TensorBoard.
-    done = start(project / 'scripts/tensorboard.sh')
+    done = start(project / 'scripts/tensorboard.sh', NEW_RUN=project / 'checkpoints/begun later', LINK_SECONDS='0.1')
     assert done.stdout.startswith('the newest 40 of 45 runs')
     [(_, words)] = done.calls
     assert words[:4] == ['python', '-m', 'tensorboard.main', '--logdir'] and not Path(words[4]).exists()
+    names = {'/'.join(Path(line).parts[len(Path(words[4]).parts) :]) for line in done.stdout.splitlines()[1:]}
+    newest = {f'sweep/run {number}' if number % 2 else f'run {number}' for number in range(6, 45)}
+    assert names == {'begun later', *newest}, 'always 40'
+    done = start(project / 'scripts/tensorboard.sh', '--logdir', 'checkpoints')
+    assert done.stdout == '' and done.calls[0][1][3:] == ['--logdir', 'checkpoints']
 
 
 BY_UV = 'uv pip install --quiet --torch-backend=auto --requirement'.split()

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from options import parse_train_args
 from tests.networks import Dropping
 from train import Trainer
+from utils.logger import TAGS
 from utils.runs.checkpoint import load_checkpoint
 
 MEASURED = {'seconds', 'images_per_second', 'data_wait', 'gpu_memory_gib'}  # they differ from run to run
@@ -49,10 +50,11 @@ def check_events(run, history_of, events_of):
     rows, events = history_of(run), events_of(run)
     epochs = [int(row['epoch']) for row in rows]
     assert epochs == list(range(1, len(rows) + 1))
-    assert {'train/loss', 'val/loss', 'lr'} <= set(events.scalars)
-    for tag in set(rows[0]) - {'epoch'}:
+    assert {'train/loss', 'val/loss', 'train/lr', 'system/seconds'} <= set(events.scalars)
+    for name in set(rows[0]) - {'epoch'}:
+        tag = TAGS.get(name, name)
         assert [event.step for event in events.scalars[tag]] == epochs, tag
-        wanted = [float(np.float32(row[tag])) for row in rows]  # TensorBoard keeps float32
+        wanted = [float(np.float32(row[name])) for row in rows]  # TensorBoard keeps float32
         assert [event.value for event in events.scalars[tag]] == wanted, tag
     assert set(events.images) == {'train/samples', 'val/samples'}
     for tag, pictures in events.images.items():  # short epochs may be left out, but for the first and the last one

@@ -3,7 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
-CLOCKS = ('images_per_second', 'data_wait', 'seconds')  # their values depend on the time
+from utils.logger import SYSTEM_VALUES
+
+# Their values depend on the time; runs of earlier versions have them without system/.
+CLOCKS = {f'{group}{name}' for name in SYSTEM_VALUES for group in ('system/', '')}
 RESUMED = 'resumed/text_summary'  # text that only a run has that was resumed
 # Options that may be others when a run is resumed, and directories: the HPARAMS tab has those of the first process.
 FREE_OPTIONS = ('num_workers', 'save_steps', 'save_minutes', 'checkpoints_dir', 'epochs')

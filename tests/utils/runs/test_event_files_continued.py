@@ -11,7 +11,7 @@ from options import train_args
 from train import Trainer
 from utils.runs.event_files import CONTINUED_FILE, continue_events, event_sizes
 
-TIMES = ('images_per_second', 'data_wait', 'seconds')
+TIMES = ('system/images_per_second', 'system/data_wait', 'system/seconds')
 
 
 def write(directory, steps, name=None):
