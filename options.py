@@ -569,7 +569,7 @@ def add_test_args(parser):
                        metavar='{now,then,both,FILE}',
                        brief='then: test with the code that the run was trained with; both: compare',
                        help='then: test with the code of the run, from the source.zip beside the checkpoint, whose '
-                            'programs are run; both: test with that code and with the code of now, and compare; a '
+                            'programs are run; both: test with that code and with the current code, and compare; a '
                             'file: test with the code in this archive, such as checkpoints/.code/<hash>.zip of an '
                             'earlier test')
     group.add_argument('--trust_code', needs=CODE, action=Flag, repeated=False, typed_only=True,

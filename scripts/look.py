@@ -22,6 +22,12 @@ from utils.options.arguments import number
 from utils.options.checks import PICTURE_DATA, checked
 from utils.options.given_parts import refuse_recorded
 
+DESCRIPTION = 'Draw training samples as the network sees them, with the options of train.py.'
+EXAMPLES = (
+    'python scripts/look.py @checkpoints/lenet_exp/args.txt    # the data of a run',
+    'python scripts/look.py --data_type folder --train_list photos \\\n'
+    '      --val_split 0.2 --image_size 224 --augment standard',
+)
 DEFAULT_SAMPLES = 16
 MAX_CLASSES = 20  # whose samples are counted one by one
 
@@ -30,7 +36,7 @@ MAX_CLASSES = 20  # whose samples are counted one by one
 def parse_args(argv=None):
     """Parse and check the command line (or `argv`, list of str)."""
     parser = train_parser()
-    parser.prog, parser.description = 'look.py', __doc__.partition('\n')[0]
+    parser.prog, parser.description, parser.examples = 'look.py', DESCRIPTION, EXAMPLES
     group = parser.add_argument_group('look')
     group.add_argument('--out', default='look.png', metavar='FILE', help='PNG file to write')
     group.add_argument('--count', default=DEFAULT_SAMPLES, type=number(int, low=1, high=1000), metavar='N',

@@ -71,8 +71,9 @@ def usage():
 
 def parser_of(name, module):
     """Return the Parser of a command, with the options that all commands have."""
-    description = module.__doc__.replace('%', '%%')
-    parser = Parser(prog=f'runs.py {name}', description=description.partition('\n')[0])
+    description, _, example = module.__doc__.replace('%', '%%').splitlines()[0].rstrip('.').partition(': runs.py ')
+    example = f'example: python scripts/runs.py {example}'
+    parser = Parser(prog=f'runs.py {name}', description=f'{description}.', epilog=example)
     parser.add_argument(
         '--checkpoints_dir', '--checkpoints-dir', default=str(PROJECT / 'checkpoints'), type=directory_path,
         metavar='DIR', help='directory that contains the runs',

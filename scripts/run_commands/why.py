@@ -57,7 +57,7 @@ TOLERANCE = 1e-6  # relative
 def add_arguments(parser):
     """Add the arguments of the command."""
     parser.add_argument('run', metavar='RUN', help='name of the run')
-    parser.add_argument('--test', action='store_true', help='first test best.pth with the code of now, by eval.py')
+    parser.add_argument('--test', action='store_true', help='first test best.pth with the current code, by eval.py')
 
 
 def run(args):
@@ -79,7 +79,7 @@ def run(args):
 
 
 def test_now(found):
-    """Test best.pth of a Run with the code of now; what eval.py prints is not shown.
+    """Test best.pth of a Run with the current code; what eval.py prints is not shown.
 
     Raises:
         DanluError: there is no best.pth, or the test fails.
@@ -286,7 +286,7 @@ def _sample_changes(found, tests):
 
 
 def does_it_hold(found, tests):
-    """Return HOLDS, DOES_NOT_HOLD or UNKNOWN, and why (str), by the newest test of best.pth with the code of now."""
+    """Return HOLDS, DOES_NOT_HOLD or UNKNOWN, and why (str), by the newest test of best.pth with the current code."""
     path = found.path / BEST
     command = f'python eval.py --load_model_path {shlex.quote(str(path))}'
     if BEST not in found.files:
@@ -295,7 +295,7 @@ def does_it_hold(found, tests):
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
     own = [test for test in tests if test.get('checkpoint_sha256') == digest and is_by_code_today(test)]
     if not own:
-        return UNKNOWN, f'{BEST} was not tested with the code of now; to test: {command}'
+        return UNKNOWN, f'{BEST} was not tested with the current code; to test: {command}'
     return judge(found, own[-1], command)
 
 
@@ -304,7 +304,7 @@ def judge(found, test, command):
 
     Tests of versions that wrote no verdict are compared with the values of the best epoch.
     """
-    when = f'tested with the code of now on {test["at"]:%Y-%m-%d %H:%M}' if test['at'] else 'tested'
+    when = f'tested with the current code on {test["at"]:%Y-%m-%d %H:%M}' if test['at'] else 'tested'
     if test.get('verdict') in VERDICTS:
         causes = test.get('causes') or test.get('changed since') or []
         text = _joined(when, test.get('verdict_text'), '; '.join([causes] if isinstance(causes, str) else causes))

@@ -6,6 +6,7 @@ options.py has the options. Imports no torch, so that `--help` answers at once.
 import argparse
 import ast
 import contextlib
+import copy
 import difflib
 import errno
 import io
@@ -254,7 +255,12 @@ class Parser(OptionKeywords, argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """Adds the default to the help of options that have one."""
+    """Adds the default to the help of options that have one; shows `--a_b` only, if there is `--a-b` too."""
+
+    def _format_action_invocation(self, action):
+        shown = copy.copy(action)
+        shown.option_strings = list(dict.fromkeys(map(underscored, action.option_strings)))
+        return super()._format_action_invocation(shown)
 
     def _get_help_string(self, action):
         told = '(default: ' in (action.help or '')

@@ -61,7 +61,7 @@ def leave_out_test_data(args):
 def check_code(parser, args):
     """Refuse --predict with the code of the run, which may not know this option."""
     if predicts(args) and args.code != 'now':
-        parser.error('argument --code: --predict uses the code of now; leave one of the two out')
+        parser.error('argument --code: --predict uses the current code; leave one of the two out')
 
 
 def single_checkpoints(given):

@@ -29,7 +29,7 @@ def sections(text):
 
 @pytest.fixture
 def run(maker):
-    """Return a run of the code of now, with the hash of its best.pth."""
+    """Return a run of the current code, with the hash of its best.pth."""
     directory = maker.run('lenet_exp', [0.5, 0.62], lr=0.01)
     change_record(directory, code=code_today())
     digest = hashlib.sha256((directory / 'best.pth').read_bytes()).hexdigest()
@@ -71,7 +71,7 @@ def test_what_ran_and_what_it_gave(maker, call, run):
 
 def test_does_it_still_hold(maker, call, run):
     directory, facts = run
-    assert answer(call)[0] == 'not known' and 'was not tested with the code of now' in answer(call)[1]
+    assert answer(call)[0] == 'not known' and 'was not tested with the current code' in answer(call)[1]
     maker.test(directory, {'acc': 0.62}, FIRST, **facts | {'code': 'd' * 64})
     maker.test(directory, {'acc': 0.62}, FIRST, **facts | {'source': 'd' * 64})
     assert answer(call)[0] == 'not known', 'tests with other code'
@@ -178,7 +178,7 @@ def test_a_real_run_is_tested_on_demand(digits_run, tmp_path, capsys):
     assert page['does it still hold?'][0].startswith('not known: ')
     assert runs.main([*words, '--test']) == 0
     page = sections(capsys.readouterr().out)
-    assert page['does it still hold?'][0].startswith('yes: tested with the code of now on ')
+    assert page['does it still hold?'][0].startswith('yes: tested with the current code on ')
     assert "the run's, as today" in page['what it gave'][2]
 
 

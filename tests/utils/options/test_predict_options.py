@@ -48,7 +48,7 @@ def test_the_data_of_the_run_need_not_exist(place):
     ('--predict photos --val_list photos', '--val_list: --predict has no targets'),
     ('--predict photos --metrics auroc', '--metrics: --predict has no targets'),
     ('--predict photos --class_weights 1 2', '--class_weights: --predict has no targets'),
-    ('--predict photos --code both', '--code: --predict uses the code of now'),
+    ('--predict photos --code both', '--code: --predict uses the current code'),
     ('--predict photos --viz_freq 2', '--viz_freq: requires --save_viz'),
 ])  # fmt: skip
 def test_what_is_refused(place, capsys, words, why):
