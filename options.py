@@ -689,7 +689,7 @@ def parse_test_command(argv=None):
         complete(parser)
     args = parser.parse_args(None if argv is None else list(map(str, argv)))
     if args.load_model_path is None:
-        parser.error('argument --load_model_path: needed: the checkpoint to test, checkpoints/<run>/best.pth')
+        parser.error('argument --load_model_path: needed: the checkpoint to test, or the name of a run')
     located = []
     for word in args.load_model_path:
         args.load_model_path = word

@@ -457,7 +457,7 @@ def test_eval_needs_a_checkpoint(refusal):
     for function in (prepare_test_args, parse_test_command):
         assert '--load_model_path: needed: the checkpoint to test' in refusal(function, [])
         line = refusal(function, ['--load_model_path', 'pictures'])
-        assert f'pictures is a directory; name the file, {Path.cwd()}/pictures/best.pth' in line
+        assert 'pictures is a directory without best.pth; give the name of a run' in line
 
 
 @pytest.mark.parametrize(

@@ -529,7 +529,7 @@ def _check_tracker(parser, args):
 def no_checkpoint(path):
     """Return why a path is no checkpoint (str)."""
     if os.path.isdir(path):
-        return f'{path} is a directory; name the file, {os.path.join(path, "best.pth")}'
+        return f'{path} is a directory without best.pth; give the name of a run, or the file of a checkpoint'
     return f'{path}: {NOT_REGULAR}'
 
 
