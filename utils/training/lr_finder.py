@@ -47,7 +47,8 @@ def find_lr(trainer):
         raise DanluError('--find_lr: the loss does not fall at any learning rate: look at the data and the loss')
     path = Path(trainer.args.model_dir) / 'find_lr.png'
     plot_losses(path, rates, losses, steepest)
-    print(f'learning rates: the loss falls most steeply at {steepest:.2g}, is least at {rates[losses.argmin()]:.2g}')
+    lowest = rates[losses.argmin()]
+    print(f'learning rates: the loss falls most steeply at {steepest:.2g} (suggested), and is lowest at {lowest:.2g}')
     print(f'plot: {path}')
     print(f'to train with it: {repeat_command(trainer)} --lr {steepest:.2g}')
     return float(steepest)
@@ -103,7 +104,7 @@ def plot_losses(path, rates, losses, steepest):
         figure = Figure(figsize=(6.4, 4), layout='constrained')
         axes = figure.add_subplot()
         axes.semilogx(rates, losses, color='#0072B2')
-        axes.axvline(steepest, color='#D55E00', ls='--', label=f'suggestion, falls most steeply: {steepest:.2g}')
+        axes.axvline(steepest, color='#D55E00', ls='--', label=f'suggestion (steepest fall): {steepest:.2g}')
         axes.axvline(least, color='#555555', ls=':', label=f'minimum: {least:.2g}')
         axes.plot([least], [losses.min()], 'o', mfc='none', mec='#555555')
         axes.set(title=title, xlabel='learning rate', ylabel='training loss, smoothed')
