@@ -10,10 +10,13 @@ install_requirements requirements.txt
 python train.py --model_type lenet --data_type digits --save_prefix quickstart \
     --epochs 15 --batch_size 32 --lr 2e-3 --label_smoothing 0.1 --open "$@"
 
+first=
+[ "${VIRTUAL_ENV:-}" != "$ROOT/.venv" ] || first=" (first, once per terminal: . $ACTIVATE)"
 cat <<TEXT
 
-Next${VIRTUAL_ENV:+ (first, once per terminal: . $VIRTUAL_ENV/bin/activate)}:
+Next$first:
     tensorboard --logdir checkpoints
+    # your images, DIR/<class>/*.jpg
     python train.py --data_type folder --train_list DIR --val_split 0.2 \\
-        --model_type torchvision:resnet18 --pretrained    # your images, DIR/<class>/*.jpg
+        --model_type torchvision:resnet18 --pretrained
 TEXT

@@ -50,13 +50,14 @@ install_requirements() {
         # shellcheck source=/dev/null
         . "$ACTIVATE"
     fi
-    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX} (the first time some minutes: up to 5 GB)"
+    echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX}"
+    echo '(the first time this takes some minutes and up to 5 GB)'
     if have uv; then
         install_by_uv "$1"
     else
         have nvidia-smi || compgen -G "${VIRTUAL_ENV:-$CONDA_PREFIX}/lib/python3*/site-packages/torch" >/dev/null ||
-            echo 'without a GPU, 1 GB is enough: stop this and first run' \
-                'python -m pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
+            printf '%s\n' 'without a GPU, 1 GB is enough: stop this and first run' \
+                '  pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
         # Python compiles what it imports; pip would compile all files, which takes as long as downloading them.
         local compile=--no-compile
         [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile

@@ -15,6 +15,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.errors import DanluError
 from utils.base.progress import Progress
 from utils.base.regular_files import open_regular
+from utils.base.text_table import terminal_width, wrap_lines
 from utils.base.write_errors import wrap_write_errors
 from utils.distributed import processes
 from utils.drawing.curves import draw_run, panels_of
@@ -271,7 +272,7 @@ class Logger:
             text: str; log.txt gets the full form of an AbbreviatedText.
             shown: text for the terminal with styled parts (utils.base.terminal.styled), or None to print `text`.
         """
-        tqdm.write(text if shown is None else shown, file=sys.stdout)
+        tqdm.write(wrap_lines(text, terminal_width()) if shown is None else shown, file=sys.stdout)
         sys.stdout.flush()
         self.write(getattr(text, 'full', text))
         if (error := getattr(sys.stdout, 'error', None)) and not self.stdout_is_closed:

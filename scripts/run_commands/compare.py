@@ -10,12 +10,13 @@ from pathlib import Path
 from scripts.run_commands.comparison import difference_rows, find_sides, find_test_sets, option_rows, overview
 from scripts.run_commands.pairing import select_cells
 from utils.base.language import ENGLISH, PAGE_LANGUAGE, page_language, translate, use_language
-from utils.base.text_table import count_text, number_text, printable, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width, wrap_lines
 from utils.options.arguments import number as number_type
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 
 DEFAULT_SAMPLES = 10
 DEFAULT_PAGE_SAMPLES = 24
+KEPT_NAME_COLUMNS = 40  # of a run, before other columns are dropped on a narrow terminal
 
 
 def add_arguments(parser):
@@ -46,17 +47,18 @@ def run(args):
             return
     for lines in (*_differences(sides), *(part for each in test_sets for part in _test_set_lines(each, args)), notes):
         if lines:
-            print(*map(printable, lines), '', sep='\n')
+            print(*(wrap_lines(printable(line), terminal_width()) for line in lines), '', sep='\n')
 
 
-def _table(head, rows, right=()):
-    return table(head, rows, terminal_width(), flexible=head, right=right)[0]
+def _table(head, rows, right=(), **widths):
+    return table(head, rows, terminal_width(), flexible=head, right=right, **widths)[0]
 
 
 def _differences(sides):
     """Return tables (list of lists of str) with the outcome of the runs and the differences between them."""
     letters, (head, rows) = [side.letter for side in sides], overview(sides)
-    tables = [_table(head, rows, right=('epochs', 'best epoch'))]
+    first = {'droppable': ('started', 'time', 'monitor'), 'kept': {'run': KEPT_NAME_COLUMNS}}
+    tables = [_table(head, rows, right=('epochs', 'best epoch'), **first)]
     for title, found in (('options', option_rows(sides)), ('code and data', difference_rows(sides))):
         tables.append(_table([title, *letters], found) if found else [f'{title}: no difference'])
     return tables

@@ -23,7 +23,7 @@ from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.regular_files import resolved
-from utils.base.text_table import count_text, number_text, printable, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width, wrap_lines
 from utils.options.arguments import number as number_type
 from utils.runs.results import warning_on
 from utils.statistics.bootstrap_metrics import (
@@ -170,12 +170,13 @@ def _print_difference(a, b, measure, sums, changes, args):
     if np.isnan(found['gap']):
         print('the difference is undefined: the metric of A or B is nan')
         return
-    print(f'difference: {found["gap"]:+.4g}, {1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {found["low"]:+.4g} to '
-          f'{found["high"]:+.4g} (paired bootstrap, {found["resamples"]:,} resamples)')  # fmt: skip
+    lines = [f'difference: {found["gap"]:+.4g}, {1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {found["low"]:+.4g} '
+             f'to {found["high"]:+.4g} (paired bootstrap, {found["resamples"]:,} resamples)']  # fmt: skip
     verdict = 'significant' if p < SIGNIFICANCE_LEVEL else 'not significant'
     p_text = f'p = {p:.2g}' if p >= 0.001 else 'p < 0.001'
-    print(f'the difference of {number_text(abs(found["gap"]))} is {verdict} ({p_text}, {test})')
-    print('(significance accounts for the choice of test samples, not for the variation between training seeds)')
+    lines.append(f'the difference of {number_text(abs(found["gap"]))} is {verdict} ({p_text}, {test})')
+    lines.append('(significance accounts for the choice of test samples, not for the variation between training seeds)')
+    print(wrap_lines('\n'.join(lines), terminal_width()))
 
 
 def _write_csv(path, a, b, changes, right_or_wrong):

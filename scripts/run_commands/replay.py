@@ -19,7 +19,7 @@ from pathlib import Path
 
 from utils.base.errors import DanluError, message_of
 from utils.base.regular_files import read_regular_text, write_regular_text
-from utils.base.text_table import count_text, distinct_number_texts, printable
+from utils.base.text_table import count_text, distinct_number_texts, printable, terminal_width, wrap_lines
 from utils.options.arguments import existing_path, from_keywords, number, option_line
 from utils.runs.run import parse_option
 from utils.runs.run_index import find_run
@@ -64,7 +64,8 @@ def run(args):
         lines, status = [f'cannot be replayed: {message_of(error)}'], UNKNOWN
     except Exception as error:  # any exception of today's code; git bisect skips a commit that cannot train
         lines, status = [f'cannot be replayed: the code fails with {type(error).__name__}: {error}'], UNKNOWN
-    print(*map(printable, lines), sep='\n', file=sys.stderr if status == UNKNOWN else sys.stdout)
+    shown = (wrap_lines(printable(line), terminal_width()) for line in lines)
+    print(*shown, sep='\n', file=sys.stderr if status == UNKNOWN else sys.stdout)
     return status
 
 

@@ -29,6 +29,7 @@ from utils.base.text_table import (
     span_text,
     table,
     terminal_width,
+    wrap_lines,
 )
 from utils.options.given_parts import named
 from utils.provenance.code_fingerprint import (
@@ -75,7 +76,8 @@ def run(args):
     }
     print(printable(head_line(found)))
     for title, lines in sections.items():
-        print('', title, *(f'  {printable(line)}'.rstrip() for line in lines), sep='\n')
+        shown = (wrap_lines(f'  {printable(line)}'.rstrip(), terminal_width()) for line in lines)
+        print('', title, *shown, sep='\n')
 
 
 def test_now(found):
@@ -159,7 +161,8 @@ def what_it_gave(found, tests, checkpoints_dir):
             '' if archive is None else archive.name[:HASH_CHARACTERS],
         ])  # fmt: skip
     head = ['tested', 'checkpoint', 'list', 'value', 'code', 'verdict', 'code kept as']
-    shown, _ = table(head, rows, terminal_width(), flexible=('list', 'code'), droppable=('code kept as',))
+    width = terminal_width() and terminal_width() - 2  # lines are indented
+    shown, _ = table(head, rows, width, flexible=('list', 'code'), droppable=('code kept as',))
     more = [f'... and {len(tests) - MAX_TESTS} earlier tests'] if len(tests) > MAX_TESTS else []
     return [*lines, *shown, *more]
 

@@ -171,6 +171,13 @@ def test_print_reaches_stdout_and_the_log_and_write_only_the_log(tmp_path, opene
     assert capsys.readouterr().out == 'run: 丹炉\ntwo\nlines\n'
 
 
+def test_long_lines_are_broken_for_the_terminal_and_not_in_the_log(tmp_path, opened, capsys, monkeypatch):
+    monkeypatch.setattr('utils.logger.terminal_width', lambda: 20)
+    opened().print('options that differ: lr=0.002')
+    assert (tmp_path / 'log.txt').read_text(encoding='utf-8') == 'options that differ: lr=0.002\n'
+    assert capsys.readouterr().out == 'options that differ:\n  lr=0.002\n'
+
+
 def test_the_log_of_an_earlier_start_is_kept(tmp_path, opened):
     opened().print('first')
     opened().print('second')

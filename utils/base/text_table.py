@@ -2,6 +2,7 @@
 
 import os
 import sys
+import textwrap
 import unicodedata
 from itertools import accumulate
 
@@ -42,6 +43,22 @@ def terminal_width():
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
+def wrap_lines(text, width, indent='  '):
+    """Return a text (str) whose lines are broken at blanks to `width` columns, with indented continuations.
+
+    Lines with a command stay whole, so that they can be copied, and so do all lines if `width` is None.
+    """
+    if width is None:
+        return text
+    lines = []
+    for line in text.split('\n'):
+        whole = width_of(line) <= width or 'python ' in line
+        before = ' ' * (len(line) - len(line.lstrip(' ')))
+        options = {'subsequent_indent': before + indent, 'break_long_words': False, 'break_on_hyphens': False}
+        lines += [line] if whole else textwrap.wrap(line, width, **options)
+    return '\n'.join(lines)
+
+
 def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None):
     """Return a table as lines (list of str), and the dropped columns (list of str).
 
@@ -66,7 +83,7 @@ def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None
                 dropped.append(name)
                 del widths[name]
         for lowest in (enough, least):
-            for name, columns in lowest.items():
+            for name, columns in ((name, lowest[name]) for name in lowest if name in widths):
                 widths[name] = max(columns, widths[name] - max(0, total_columns(widths) - width))
     lines = []
     for row in cells:

@@ -1,5 +1,6 @@
 """The messages of a run: at its start, after each epoch, at its end, and how to resume it."""
 
+import math
 import os
 import shlex
 from pathlib import Path
@@ -8,7 +9,7 @@ from utils.base import rank_env
 from utils.base.abbreviation import AbbreviatedText
 from utils.base.language import labelled, translate
 from utils.base.registry import PROJECT
-from utils.base.text_table import number_text, pad_cell, span_text, width_of
+from utils.base.text_table import number_text, pad_cell, span_text, terminal_width, width_of
 from utils.drawing.curves import details
 from utils.drawing.fonts import note_of_fonts
 from utils.options.fit import described_pictures
@@ -122,18 +123,22 @@ def page_lines(report, index):
 
 
 def next_lines(args):
-    """Return commands that go on from a run (list of str): predict, resume it, repeat it with a change, list runs."""
-    lines = [(translate('predict images'), f'python eval.py --load_model_path {run_word(args)} --predict DIR')]
+    """Return commands that go on from a run (list of str): predict, resume it, repeat it with a change, list runs.
+
+    If one of them does not fit the terminal beside its label, all are below their labels.
+    """
+    lines = [(translate('predict'), f'python eval.py --load_model_path {run_word(args)} --predict DIR')]
     lines = lines if has_pictures(args) else []
     if args.schedule not in ENDING_WITH_RUN:  # else the schedule is over
-        lines.append(
-            (translate('train longer'), f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}')
-        )
+        lines.append((translate('continue'), f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}'))
     record = shlex.quote(short_path(os.path.join(args.model_dir, 'args.txt')))
-    lines.append((translate('change an option'), f'python train.py @{record} --lr {args.lr / 2:.2g}'))
-    lines.append((translate('list all runs'), 'python scripts/runs.py list'))
+    lines.append((translate('change'), f'python train.py @{record} --lr {args.lr / 2:.2g}'))
+    lines.append((translate('list'), 'python scripts/runs.py list'))
     wide = max(width_of(label) for label, _ in lines)
-    return [f'{pad_cell(label, wide)}  {command}' for label, command in lines]
+    beside = [f'{pad_cell(label, wide)}  {command}' for label, command in lines]
+    if max(map(width_of, beside)) <= (terminal_width() or math.inf):
+        return beside
+    return [line for label, command in lines for line in (label, f'    {command}')]
 
 
 def interrupted_line(trainer):

@@ -31,7 +31,7 @@ RUNS = {
     '--model_type mlp --epochs 3 --num_workers 0',
     'mine': '--model_type mine --epochs 1 --max_steps 60',
 }
-NOISE = ('weights: ', 'results: ', 'report: ', 'run: ', 'all runs: ', 'list all runs')  # lines that name paths
+NOISE = ('weights: ', 'results: ', 'report: ', 'run: ', 'all runs: ', 'list  ')  # lines that name paths
 # Code of a user: a network made of parts that no reader of its text can follow. The directory `mine` is a package.
 USER_FILES = {
     'mine/__init__.py': '"""Parts of a user\'s network."""\n\nfrom mine import activations\n',

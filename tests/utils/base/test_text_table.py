@@ -1,6 +1,6 @@
 """Numbers and counts as text."""
 
-from utils.base.text_table import count_text, distinct_number_texts
+from utils.base.text_table import count_text, distinct_number_texts, table, wrap_lines
 
 
 def test_different_numbers_get_as_many_digits_as_they_need():
@@ -13,3 +13,29 @@ def test_different_numbers_get_as_many_digits_as_they_need():
 def test_a_count_of_one_has_a_singular_noun():
     assert [count_text(n, 'sample') for n in (0, 1, 1200)] == ['0 samples', '1 sample', '1,200 samples']
     assert count_text(2, 'entry', 'entries') == '2 entries'
+
+
+def test_a_column_may_be_dropped_although_it_could_be_shortened():
+    given = {'flexible': ('list', 'run'), 'droppable': ('date', 'list'), 'kept': {'run': 16, 'list': 20}}
+    row = ['0.9830', 'lenet_quickstart', 'a_long_list_of_digits', '2026-11-29 20:15', 'equal']
+    lines, dropped = table(['value', 'run', 'list', 'date', 'verdict'], [row], 40, **given)
+    assert dropped == ['date', 'list']
+    assert lines[1] == '0.9830  lenet_quickstart  equal'
+
+
+def test_long_lines_are_broken_at_blanks():
+    text = 'options that differ: lr=0.002, batch_size=32\n  yes: the values are equal'
+    assert wrap_lines(text, None) == text
+    assert wrap_lines(text, 80) == text
+    assert wrap_lines(text, 28).split('\n') == [
+        'options that differ:',
+        '  lr=0.002, batch_size=32',
+        '  yes: the values are equal',
+    ]
+    assert wrap_lines('  yes: the values are equal', 22).split('\n') == ['  yes: the values are', '    equal']
+
+
+def test_a_command_and_a_path_stay_whole():
+    command = 'to go on: python train.py --resume lenet_exp --epochs 30'
+    assert wrap_lines(command, 20) == command
+    assert wrap_lines('weights of /a/long/path-to/best.pth', 20) == 'weights of\n  /a/long/path-to/best.pth'
