@@ -10,11 +10,9 @@ All files of a run are in its directory, checkpoints/<model_type>_<save_prefix>/
 """
 
 import time
-from contextlib import nullcontext
 
 from options import parse_train_args
 from utils.base import rank_env
-from utils.base.desktop import open_in_browser
 from utils.base.errors import DanluError, run_main
 from utils.base.process_setup import keep_freed_memory, postpone_compiler, share_busy_cores
 from utils.provenance.used_files import watch_opened_files
@@ -28,31 +26,21 @@ if __name__ == '__main__':
     watch_opened_files()
 
 from programs.notebook_use import NotebookUse
-from programs.train_command import run, test_best_epoch, write_index
+from programs.train_command import run
 from programs.trainer_build import TrainerBuild
-from utils.base.language import terminal_language, use_language
-from utils.base.machine import select_gpus
 from utils.distributed import processes
-from utils.distributed.fsdp import full_tensors
-from utils.drawing.scatter import scatter
-from utils.provenance.output_fingerprint import standard_probe
-from utils.runs.checkpoint import FORMAT, unwrap_model
 from utils.runs.summaries import summary_of_trainer
-from utils.tasks.tasks import target_names, task_of
-from utils.training.batch_transform import PICTURE_DIMENSIONS
 from utils.training.continuation import begin_training
 from utils.training.engine import Engine
 from utils.training.freeze import train_mode
 from utils.training.override_checks import check_overrides
 from utils.training.ready_parts import check_model, may_wait_for_data
 from utils.training.replaceable_parts import ReplaceableParts
-from utils.training.resume import resume_state, set_resume_state
-from utils.training.run_messages import page_lines, summary_lines
 from utils.training.session import drawn_samples
-from utils.training.trackers import finish_trackers
+from utils.training.trainer_state import TrainerState
 
 
-class Trainer(ReplaceableParts, TrainerBuild, NotebookUse, Engine):
+class Trainer(ReplaceableParts, TrainerBuild, TrainerState, NotebookUse, Engine):
     """The training loop.
 
         trainer = Trainer(args)          # builds data, model, loss and optimizer by their names in args
@@ -197,16 +185,6 @@ class Trainer(ReplaceableParts, TrainerBuild, NotebookUse, Engine):
             if '/' not in name:
                 self.logger.record(f'{split}/{name}', value)
 
-    def gen_imgs_to_write(self, images, predictions, targets, split):
-        """Return the images for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
-        if images.dim() != PICTURE_DIMENSIONS:  # features, signals ..., which are not drawn
-            if task_of(self.args).target != 'numbers':
-                return {}
-            points = scatter(predictions, targets, target_names(self.args))
-            return {} if points is None else {f'{split}/samples': points}
-        columns = 1 if task_of(self.args).by_pixel else 4
-        return {f'{split}/samples': self.draw_sample_grid(images, predictions, targets, columns)}
-
     def check_preemption(self):
         """End a running validation when a signal asks the process to end."""
         self.session.check_preemption()
@@ -221,8 +199,6 @@ class Trainer(ReplaceableParts, TrainerBuild, NotebookUse, Engine):
         self.is_closed = True
         self.session.close()
 
-    # State
-
     @property
     def logger(self):
         """The Logger of the run."""
@@ -233,52 +209,10 @@ class Trainer(ReplaceableParts, TrainerBuild, NotebookUse, Engine):
         """The Record of the run's code, data and versions."""
         return self.session.record
 
-    def eval_weights(self):
-        """Return a context in which the network has the weights for testing and saving: with --ema the average."""
-        return nullcontext() if self.update.ema is None else self.update.ema.in_network()
-
-    def state(self, row):
-        """Return the content of a checkpoint for testing (dict)."""
-        args = dict(vars(self.args))
-        return {'format': FORMAT, 'model': full_tensors(unwrap_model(self.net).state_dict()), 'args': args,
-                'epoch': self.epoch, 'step': self.update.steps, 'metrics': row, 'device': self.device.type,
-                'record': self.record.values if processes.is_first() else None}  # fmt: skip
-
-    def probe(self):
-        """Return the inputs for a checkpoint's output fingerprint: a tensor, or a tuple or dict of arguments.
-
-        By default noise of a sample's shape; override it for a network with other inputs. See
-        utils/provenance/output_fingerprint.py.
-        """
-        return standard_probe(self.args)
-
-    def resume_state(self):
-        """Return the additional content of a checkpoint for resuming (dict)."""
-        return resume_state(self)
-
-    def set_resume_state(self, state):
-        """Restore what `resume_state` returned; the dict `state` also holds the content for testing."""
-        set_resume_state(self, state)
-
 
 def main(argv=None):
     """Train with the options of the command line (or `argv`, list of str), test best.pth, and print a summary."""
-    with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
-        args, trainer = run(argv, Trainer)
-    if args is None or rank_env.rank_info().rank:
-        return
-    report = None
-    try:
-        report = test_best_epoch(args, trainer) if args.report else None
-    finally:  # also after Ctrl-C: a tracker would show the run as running for ever
-        if trainer is not None:
-            finish_trackers(trainer, report)
-    index = write_index(args.checkpoints_dir, args.lang) if args.index else None
-    with use_language(terminal_language(args.lang)):
-        lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
-    print('\n'.join(lines))
-    if report and args.open:
-        open_in_browser(report)
+    run(argv, Trainer)
 
 
 if __name__ == '__main__':

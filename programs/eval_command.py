@@ -8,8 +8,9 @@ from data.data_entry import select_eval_loader
 from data.unlabelled import unlabelled_loader
 from loss import select_loss
 from metrics import select_metrics
-from options import prepare_test_args, test_parser
+from options import parse_test_command, prepare_test_args, test_parser
 from programs.predictor import Predictor, checkpoint_and_options, ensemble_of
+from utils.base import rank_env
 from utils.base.errors import DanluError
 from utils.base.machine import set_threads
 from utils.base.record_schema import recorded_args
@@ -23,6 +24,7 @@ from utils.html_report.gallery_page import GalleryPage
 from utils.options.from_checkpoint import overrides
 from utils.options.migrations import migrate
 from utils.options.predict_options import as_ensemble, predicts, single_checkpoints
+from utils.options.record_parser import Options
 from utils.provenance.recorded_code import test_with_recorded_code
 from utils.provenance.run_archive import with_unpacked
 from utils.runs.checkpoint import load_checkpoint
@@ -31,13 +33,19 @@ from utils.tasks.target_scale import complete_target_scale
 from utils.training.error_hints import explain_machine_errors
 
 
-def run(given, evaluator):
+def run(argv, evaluator):
     """Do what the command line says; return the exit status (int): 1 if --predict could not read some samples, else 0.
 
     Args:
-        given: Options of the command line, from options.parse_test_command.
+        argv: list of str, None for the command line, or what options.parse_test_command returned.
         evaluator: function(args, checkpoint) -> eval.Evaluator.
+
+    Raises:
+        DanluError: the process is one of several, or an option, the data or a checkpoint is at fault.
     """
+    if rank_env.rank_info().count > 1:
+        raise DanluError('a test is done by one process: start eval.py without torchrun (--gpus takes several GPUs)')
+    given = argv if isinstance(argv, Options) else parse_test_command(argv)
     parts = [with_unpacked(part) for part in single_checkpoints(given)]
     if predicts(given):
         others = partial(predict_unlabelled, others=parts[1:]) if len(parts) > 1 else None

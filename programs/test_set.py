@@ -1,5 +1,6 @@
 """The data of a test: its loader, and how it compares with the data of the run."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from data.checks.class_notes import class_notes
@@ -27,12 +28,16 @@ from utils.tasks.target_scale import complete_target_scale
 from utils.tasks.tasks import has_pictures
 from utils.training.ready_parts import check_model
 
+MAX_REMEMBERED_NAMES = 2**14  # of samples, more than a batch has
+
 
 class TestSet:
-    """Base of eval.Evaluator: loads the test set, and compares it with the record of the run.
+    """Base of EvaluatorBuild: loads the test set, and compares it with the record of the run.
 
     Attributes:
         loader: of the test set.
+        name_of, size_of: function(index of a sample) -> its name (str), and the (height, width) of its original image;
+            without names in the data set (has_names: bool) a name is the index; size_of is None if no sample is a file.
         data_name, list_name: what it is called: the first is None unless the loader is ready-made.
         data: its data_fingerprint. contents: TestContents, after the test.
         recorded_data, trained_on: records of the data of the run, and of its training data (dict).
@@ -59,6 +64,10 @@ class TestSet:
         with hint_to_predict(args.load_model_path, args.val_list):
             self.loader = select_eval_loader(args) if loader is None else ready_test_loader(loader, args, net)
         complete_target_scale(args)
+        dataset = dataset_of(self.loader)
+        self.has_names, self.size_of = hasattr(dataset, 'name'), getattr(dataset, 'full_size', None)
+        # Remembered, as a stream looks for each name that is not asked for in order from its beginning.
+        self.name_of = lru_cache(MAX_REMEMBERED_NAMES)(getattr(dataset, 'name', str))
         self.data_name = f'ready-made: {given_parts.ready_data(args)}' if given_parts.ready_data(args) else None
         self.list_name = self.data_name or name_of(args, 'val')
         if args.save_viz and not has_pictures(args):

@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 from model.model_entry import select_model
-from options import prepare_train_args, resumes_if_begun
+from options import parse_train_args, prepare_train_args, resumes_if_begun
 from utils.base import rank_env
+from utils.base.desktop import open_in_browser
 from utils.base.errors import DanluError
+from utils.base.language import terminal_language, use_language
+from utils.base.machine import select_gpus
 from utils.base.write_errors import explain_write_errors, suppress_cleanup_errors
 from utils.distributed import processes
 from utils.options.validation_options import has_validation
@@ -17,47 +20,37 @@ from utils.training.error_hints import explain_machine_errors
 from utils.training.lr_finder import find_lr
 from utils.training.resume import RunFinished
 from utils.training.run_copy import without_failed_copy
-
-
-def test_best_epoch(args, trainer):
-    """Test best.pth of a finished run as `eval.py --report` does; return the path of report.html, or None without it.
-
-    Args:
-        args: options of the run.
-        trainer: its Trainer, or None if an earlier process trained.
-    """
-    if not has_validation(args):
-        print('no report.html: there is no validation data (--val_list none) to test best.pth on')
-        return None
-    from programs.best_epoch import complete_test, report_on  # imported on use: training does not need it
-
-    if trainer is None:
-        return complete_test(args)
-    # With several processes the loader has only this process's share of the samples.
-    loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
-    return report_on(args, loader, trainer.net if args.compile else None)
-
-
-test_best_epoch.__test__ = False  # pytest would collect it
-
-
-def write_index(checkpoints_dir, lang='auto'):
-    """Write the page of all runs and return its path; if that fails, print why and return None: the run is complete."""
-    from utils.html_report.runs_page import write_runs_page  # imported on use: training does not need it
-
-    try:
-        return write_runs_page(checkpoints_dir, lang=lang)[0]
-    except (DanluError, OSError) as error:
-        print(f'the page of all runs is left out: {error}')
-        return None
+from utils.training.run_messages import page_lines, summary_lines
+from utils.training.trackers import finish_trackers
 
 
 def run(argv, make_trainer):
-    """Train, or run --dry_run or --find_lr.
+    """Train, test best.pth, write the page of all runs, and print a summary; or do --dry_run or --find_lr.
 
     Args:
         argv: list of str; None: the command line.
         make_trainer: function(args) -> train.Trainer.
+    """
+    with processes.init_distributed(lambda: select_gpus(parse_train_args(argv))[0]):
+        args, trainer = train(argv, make_trainer)
+    if args is None or rank_env.rank_info().rank:
+        return
+    report = None
+    try:
+        report = test_best_epoch(args, trainer) if args.report else None
+    finally:  # also after Ctrl-C: a tracker would show the run as running for ever
+        if trainer is not None:
+            finish_trackers(trainer, report)
+    index = write_index(args.checkpoints_dir, args.lang) if args.index else None
+    with use_language(terminal_language(args.lang)):
+        lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
+    print('\n'.join(lines))
+    if report and args.open:
+        open_in_browser(report)
+
+
+def train(argv, make_trainer):
+    """Train, or run --dry_run or --find_lr; arguments as for `run`.
 
     Returns:
         args if best.pth is to be tested, else None; and the Trainer, or None if all epochs were done already.
@@ -94,6 +87,39 @@ def run(argv, make_trainer):
     trainer.session.has_summary = True
     trainer.train()
     return args, trainer
+
+
+def test_best_epoch(args, trainer):
+    """Test best.pth of a finished run as `eval.py --report` does; return the path of report.html, or None without it.
+
+    Args:
+        args: options of the run.
+        trainer: its Trainer, or None if an earlier process trained.
+    """
+    if not has_validation(args):
+        print('no report.html: there is no validation data (--val_list none) to test best.pth on')
+        return None
+    from programs.best_epoch import complete_test, report_on  # imported on use: training does not need it
+
+    if trainer is None:
+        return complete_test(args)
+    # With several processes the loader has only this process's share of the samples.
+    loader = trainer.val_loader if rank_env.rank_info().count == 1 else None
+    return report_on(args, loader, trainer.net if args.compile else None)
+
+
+test_best_epoch.__test__ = False  # pytest would collect it
+
+
+def write_index(checkpoints_dir, lang='auto'):
+    """Write the page of all runs and return its path; if that fails, print why and return None: the run is complete."""
+    from utils.html_report.runs_page import write_runs_page  # imported on use: training does not need it
+
+    try:
+        return write_runs_page(checkpoints_dir, lang=lang)[0]
+    except (DanluError, OSError) as error:
+        print(f'the page of all runs is left out: {error}')
+        return None
 
 
 def lacks_test(args):

@@ -273,7 +273,7 @@ def test_a_test_that_fails_midway_leaves_the_earlier_one(made, eval_here, monkey
 
 def test_a_first_test_that_fails_leaves_no_directory(made, eval_here, monkeypatch):
     run = made()
-    monkeypatch.setattr(eval_py.Evaluator, 'provenance', lambda self, seen: 1 / 0)
+    monkeypatch.setattr(eval_py, 'provenance_of', lambda evaluator, seen: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         eval_here('--load_model_path', run.directory / 'best.pth', '--save_viz')
     assert not [path for path in (run.directory / 'best').rglob('*') if path.is_file()]

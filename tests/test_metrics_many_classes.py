@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import eval as eval_py
 from metrics import ClassificationMetrics
 from utils.base.errors import DanluError
+from utils.evaluation.test_files import shows_matrix
 from utils.metrics import confusion
 
 MANY = 300
@@ -131,5 +131,5 @@ def test_a_test_of_many_classes_leaves_the_matrix_out_and_says_so(digits_run, ev
 
 
 def test_metrics_without_keep_table_show_their_matrix():
-    assert eval_py.shows_matrix(SimpleNamespace(confusion_matrix=lambda: None))
-    assert not eval_py.shows_matrix(SimpleNamespace())
+    assert shows_matrix(SimpleNamespace(confusion_matrix=lambda: None))
+    assert not shows_matrix(SimpleNamespace())

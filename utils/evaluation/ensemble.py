@@ -13,26 +13,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from options import get_test_result_dir, save_args
+from options import save_args
 from utils.base.csv_text import unescape_cell
 from utils.base.errors import DanluError
 from utils.base.progress import Progress
 from utils.base.regular_files import open_regular
-from utils.base.streams import guarded_output
 from utils.base.text_table import number_text, table
-from utils.evaluation.predictions import NAME as PREDICTIONS
-from utils.evaluation.predictions import predictions_file
-from utils.evaluation.test_files import code_facts, write_result
+from utils.evaluation.predictions import PREDICTIONS, predictions_file
+from utils.evaluation.test_files import code_facts, result_files, write_result
 from utils.evaluation.tta import mean_outputs
 from utils.options.checks import shown
 from utils.provenance.environment import git_facts
 from utils.runs.checkpoint import file_hash
-from utils.runs.result_directory import atomic_results
 from utils.statistics.bootstrap_metrics import select_sum_metric
 from utils.statistics.paired_difference import COUNTED, paired_difference
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import mode_of, task_named
-from utils.training.error_hints import explain_machine_errors
 
 ENSEMBLE_FILE = 'ensemble.txt'
 # Options that the networks of an ensemble need to share; mean and std may differ.
@@ -195,7 +191,7 @@ def test_ensemble(engine, loader, metrics, name_of, tests):
         tests: CheckpointTests of the members on the same data.
     """
     args = engine.args
-    with guarded_output(), explain_machine_errors(args), atomic_results(args, get_test_result_dir) as place:
+    with result_files(args) as place:
         save_args(args, args.result_dir, place=place)
         with predictions_file(Path(args.result_dir, PREDICTIONS), engine, name_of) as rows:
             results, seen = engine.evaluate(Progress(loader, 'ensemble', print), metrics, partial(_add, rows))

@@ -42,7 +42,7 @@ from utils.tasks.tasks import task_of
 from utils.training.engine import Engine
 from utils.training.precision import first_line
 
-NAME = 'predictions.csv'
+PREDICTIONS = 'predictions.csv'
 MAX_BUFFERED_NUMBERS = 2**20  # outputs of the network that are buffered and processed as one batch
 MAX_BUFFERED_ROWS = 2**11  # writing more rows at once would let a GPU idle
 
@@ -71,7 +71,7 @@ def predictions_file(path, engine, name_of):
 class PredictionWriter:
     """Writes batches as rows, several small batches at once, without synchronising the device for each batch."""
 
-    def __init__(self, file, engine, name_of, path=NAME):
+    def __init__(self, file, engine, name_of, path=PREDICTIONS):
         self.path = path  # for error messages
         self.writer, self.engine, self.name_of = csv.writer(file), engine, name_of
         self.task, self.header = task_of(engine.args), None

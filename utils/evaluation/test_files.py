@@ -1,22 +1,50 @@
-"""What a test writes besides its predictions: result.txt, the confusion matrix, its line for the ledger."""
+"""What a test writes and prints besides its predictions: result.txt, the page, the confusion matrix, the ledger."""
 
 import csv
 import datetime
 import json
 import os
+import shlex
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from options import tested_options
+from options import get_test_result_dir, tested_options, trained_options
 from utils.base.csv_text import escape_cell
+from utils.base.language import deferred, labelled, translate, use_language
 from utils.base.regular_files import naming, open_regular, write_regular_text
+from utils.base.streams import guarded_output
+from utils.base.text_table import terminal_width
+from utils.base.write_errors import WriteError, explain_write_errors
+from utils.evaluation.predictions import PREDICTIONS
+from utils.options.predict_options import predicts
 from utils.provenance.environment import iso_timestamp
 from utils.provenance.kept_code import keep_code
 from utils.provenance.project_source import code_hash, files_hash, kept_files, read_files
-from utils.provenance.recorded_code import code_provenance, original_command
+from utils.provenance.recorded_code import code_provenance, original_command, output_language
 from utils.runs.ledger import ledger_of, replace_nonfinite, run_of
-from utils.runs.result_directory import LEDGER_LINE
+from utils.runs.result_directory import LEDGER_LINE, REPORT, atomic_results
+from utils.runs.results import DIFFERS
+from utils.runs.results_table import result_lines
+from utils.training.error_hints import explain_machine_errors
+from utils.training.precision import first_line
+
+
+@contextmanager
+def result_files(args):
+    """Yield the directory (str) of a test or of predictions, whose files are written in the body of the `with`.
+
+    There args.result_dir is a directory in that one, see utils.runs.result_directory.atomic_results. What the machine
+    lacks (memory, space ...) is said in one line.
+    """
+    words = ['--load_model_path', args.load_model_path]
+    words += [*args.other_checkpoints, '--ensemble'] if getattr(args, 'ensemble', False) else []
+    words += ['--predict', *args.predict] if predicts(args) else []
+    again = f'{"predict" if predicts(args) else "test"} again: python eval.py {shlex.join(map(str, words))}'
+    explained = explain_write_errors(args.result_dir, again=again), explain_machine_errors(args)
+    with guarded_output(), explained[0], explained[1], atomic_results(args, get_test_result_dir) as place:
+        yield place
 
 
 def provenance_of(evaluator, seen):
@@ -134,6 +162,47 @@ def write_result(path, results, provenance):
     lines = [f'# {key}: {value}' for key, value in provenance.items()]
     lines += [f'{name}: {value!r}' for name, value in sorted(results.items())]
     write_regular_text(path, '\n'.join(lines) + '\n')
+
+
+def write_page(evaluator, results, provenance):
+    """Write report.html and return whether it was written (bool); if not, print why: the results are there anyway.
+
+    Args:
+        evaluator, results, provenance: as for `write_ledger_line`; the evaluator has a page.
+    """
+    args, folder, trained = evaluator.args, Path(evaluator.args.result_dir), evaluator.trained
+    options = [
+        (deferred('Options of the test that differ from their defaults'), tested_options(args, trained)),
+        (deferred('Options of the training that differ from their defaults'), trained_options(trained)),
+    ]
+    try:
+        evaluator.page.write(folder / REPORT, folder / PREDICTIONS, results, provenance, options)
+    except (WriteError, OSError):  # the results have no space either
+        raise
+    except Exception as error:  # of a task of the project's own, whose samples no kind of page knows: all differ
+        print(f'{REPORT} is left out: {type(error).__name__}: {first_line(error)}')
+        return False
+    return True
+
+
+def print_results(evaluator, results, has_page):
+    """Print the verdict, what has changed since the run, the values and the files of a test.
+
+    Args:
+        evaluator, results: as for `write_ledger_line`; only values that differ are printed if the evaluator is silent.
+        has_page: whether there is a report.html (bool).
+    """
+    args, say = evaluator.args, evaluator.say
+    for line in evaluator.verdict.lines:
+        (print if evaluator.verdict.state == DIFFERS else say)(line)
+    for text in filter(None, [*evaluator.contents.differences, evaluator.contents.note]):
+        say(f'changed since the run: {text}')
+    with use_language(output_language(args.lang)):
+        for line in result_lines(results, getattr(evaluator.metrics, 'monitor', None), terminal_width()):
+            say(line)
+        say(labelled(translate('results'), args.result_dir))
+        if has_page:
+            say(labelled(translate('report'), Path(args.result_dir, REPORT)))
 
 
 def shows_matrix(metrics):

@@ -6,7 +6,6 @@ report.html, viz/ and outputs/.
 """
 
 import csv
-import shlex
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from options import get_test_result_dir, save_args
+from options import save_args
 from utils import viz
 from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
@@ -32,14 +31,13 @@ from utils.base.language import (
 )
 from utils.base.progress import Progress
 from utils.base.regular_files import naming, open_regular
-from utils.base.streams import guarded_output
 from utils.base.text_table import count_text, number_text, printable, table, terminal_width
-from utils.base.write_errors import explain_write_errors, wrap_write_errors
+from utils.base.write_errors import wrap_write_errors
 from utils.evaluation.ensemble import member_facts
 from utils.evaluation.prediction_drawing import draw_predictions
-from utils.evaluation.predictions import NAME as PREDICTIONS
+from utils.evaluation.predictions import PREDICTIONS
 from utils.evaluation.saved_outputs import Outputs
-from utils.evaluation.test_files import checkpoint_facts, code_facts, write_result
+from utils.evaluation.test_files import checkpoint_facts, code_facts, result_files, write_result
 from utils.evaluation.unlabelled_results import check_outputs, results_of
 from utils.options.fit import Fit
 from utils.provenance.environment import git_facts
@@ -47,10 +45,9 @@ from utils.provenance.kept_code import keep_code
 from utils.provenance.recorded_code import output_language
 from utils.runs.checkpoint import file_hash
 from utils.runs.ledger import ledger_of
-from utils.runs.result_directory import REPORT, atomic_results
+from utils.runs.result_directory import REPORT
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import task_of
-from utils.training.error_hints import explain_machine_errors
 
 SUMMARY, DAMAGED_LIST = 'summary.txt', 'damaged.txt'
 MAX_PRINTED_SAMPLES = 20  # each with a line of its own; of more a summary is printed
@@ -98,8 +95,7 @@ class UnlabelledPass:
             DanluError: no sample could be read, or the outputs of the network do not suit the task.
         """
         args = self.args
-        of_page = use_language(page_language(args.lang))
-        with guarded_output(), self.explaining(), atomic_results(args, get_test_result_dir) as place, of_page:
+        with result_files(args) as place, use_language(page_language(args.lang)):
             folder = Path(args.result_dir)
             save_args(args, folder, place=place)
             if args.save_outputs:
@@ -118,14 +114,6 @@ class UnlabelledPass:
             if self.page is not None:
                 print(labelled(translate('report'), Path(args.result_dir, REPORT)))
         return self.count
-
-    @contextmanager
-    def explaining(self):
-        """Say in one line what the machine lacks where the body of the `with` fails for that: memory, space ..."""
-        again = 'predict again: python eval.py --load_model_path ' + shlex.quote(str(self.args.load_model_path))
-        again += ' --predict ' + shlex.join(self.args.predict)
-        with explain_write_errors(self.args.result_dir, again=again), explain_machine_errors(self.args):
-            yield
 
     def predict_all(self, folder):
         """Predict all samples and write predictions.csv and damaged.txt into `folder` (Path)."""

@@ -30,9 +30,10 @@
 - ready_parts: checks of ready-made parts
 - ready_schedule: ready-made learning rate schedulers
 - replaceable_parts: assigning optimizer, scheduler and loss before training
-- resume: the state in last.pth, and restoring it
+- resume: finding, reading and restoring the checkpoint that a run resumes from
 - run_copy: --as
 - run_messages: the messages of a run
 - session: directory, log, record, checkpoints and signals of a run; session_opening: base class that opens it
 - trackers: --track: hooks that send a run to MLflow, Weights & Biases, SwanLab or Trackio
+- trainer_state: base of Trainer: what checkpoints hold
 """

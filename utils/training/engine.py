@@ -11,14 +11,15 @@ from utils.base.progress import running_text
 from utils.distributed import processes
 from utils.distributed.fsdp import is_sharded
 from utils.drawing.colours import colours_for
+from utils.drawing.scatter import scatter
 from utils.logger import Recorder
 from utils.metrics.ready_metrics import ReadyMetrics
 from utils.runs.checkpoint import unwrap_model
 from utils.tasks.one_logit import as_classes, for_loss
 from utils.tasks.target_scale import TargetScale
 from utils.tasks.targets import check_outputs, check_same_shape, shaped_targets, with_axis
-from utils.tasks.tasks import TASKS, task_of
-from utils.training.batch_transform import BatchTransform
+from utils.tasks.tasks import TASKS, target_names, task_of
+from utils.training.batch_transform import PICTURE_DIMENSIONS, BatchTransform
 from utils.training.precision import compile_network, forward
 
 TORCH_LOSS_MODULE = 'torch.nn.modules.loss'
@@ -202,6 +203,16 @@ class Engine:
             targets = targets.argmax(1)
         samples = zip(pictures, predicted.tolist(), targets.tolist(), strict=True)
         return [viz.labelled_picture(*sample, self.args.class_names) for sample in samples]
+
+    def gen_imgs_to_write(self, images, predictions, targets, split):
+        """Return the images of a training for TensorBoard: dict from a tag to a uint8 array (H, W, 3)."""
+        if images.dim() != PICTURE_DIMENSIONS:  # features, signals ..., which are not drawn
+            if task_of(self.args).target != 'numbers':
+                return {}
+            points = scatter(predictions, targets, target_names(self.args))
+            return {} if points is None else {f'{split}/samples': points}
+        columns = 1 if task_of(self.args).by_pixel else 4
+        return {f'{split}/samples': self.draw_sample_grid(images, predictions, targets, columns)}
 
     def draw_sample_grid(self, images, predictions, targets, columns):
         """Return samples, as for `draw_samples`, in one image of about a million pixels, with names and a legend."""

@@ -1,6 +1,5 @@
-"""Resuming a run: the state in last.pth, and restoring it."""
+"""Resuming a run: the checkpoint to resume from, restoring it, and the remaining batches."""
 
-import copy
 import os
 import shlex
 from contextlib import contextmanager
@@ -12,65 +11,19 @@ import torch
 
 from utils.base.errors import DanluError
 from utils.base.record_schema import check_resume_state
-from utils.base.seeding import get_rng_state, mix_seed, seed_everything, set_rng_state
+from utils.base.seeding import get_rng_state, set_rng_state
 from utils.base.text_table import printable
 from utils.distributed import processes
-from utils.distributed.fsdp import full_tensors, optimizer_state
 from utils.drawing.curves import draw_run
 from utils.provenance.checkpoint_check import check_loaded, explain_misfit
 from utils.runs.checkpoint import BEST, LAST, PREVIOUS, load_checkpoint, load_weights, weights_of
 from utils.runs.weights_file import ENDING, metadata_of_checkpoint, write_weights_file
-from utils.training.hooks import state_of_hooks
 
 DAMAGED_FILE = 'last.damaged.pth'
 
 
 class RunFinished(DanluError):
     """All epochs of the run are done; not an error with --resume auto, which batch systems repeat."""
-
-
-def resume_state(trainer):
-    """Return what last.pth holds besides the values for testing (dict of tensors and plain values)."""
-    update = trainer.update
-    return {
-        **({} if update.ema is None else {'ema': update.ema.state_dict()}),
-        'optimizer': full_tensors(trainer.optimizer.state_dict()),
-        'scheduler': update.schedule.state_dict(),
-        'scaler': update.scaler.state_dict(),
-        'loader': {
-            'batch': trainer.batch,
-            'rng': trainer.epoch_rng,
-            'gradients': update.accumulation_state(),
-            'shown': list(trainer.session.images_written),
-            'drawing': {split: allowance.state_dict() for split, allowance in trainer.session.drawing_budgets.items()},
-            'accumulates': 'as one batch',
-        },
-        'best': trainer.selection.best,
-        'recorder': {
-            'history': trainer.logger.history,
-            'epoch': trainer.session.training_sums or trainer.logger.recorder.state_dict(),
-        },
-        'diverged': trainer.nonfinite.state_dict(),
-        **({'hooks': hooks} if (hooks := state_of_hooks(trainer.hooks)) else {}),
-        **rank_states(trainer),
-    }
-
-
-def rank_states(trainer):
-    """Return the state that each process has for itself (dict): generators, and metrics of its share of an epoch.
-
-    With several processes, `processes` lists the states by rank; the other keys hold that of rank 0, for readers that
-    know only one process.
-    """
-    metrics = trainer.metrics['train']
-    own = {
-        'rng': loader_rng_state(trainer.train_loader),
-        'train_metrics': metrics.state_dict() if trainer.batch and hasattr(metrics, 'state_dict') else None,
-    }
-    if processes.count() == 1:
-        return own
-    every = processes.all_gather(processes.on_cpu(own | {'epoch_rng': trainer.epoch_rng}))
-    return {name: every[0][name] for name in own} | {'processes': every}
 
 
 def newest_readable(run):
@@ -213,72 +166,6 @@ def explain_state_errors(path):
         ) from error
 
 
-def set_resume_state(trainer, state):
-    """Restore what `resume_state` returned; `state` is a dict.
-
-    Raises:
-        DanluError: the state does not fit. Errors that only the optimizer's first step shows are raised there.
-    """
-    with trainer.update.explain_state_errors():
-        _load_state(trainer, state)
-
-
-def _load_state(trainer, state):
-    update = trainer.update
-    trainer.optimizer.load_state_dict(optimizer_state(state['optimizer'], trainer.optimizer))
-    _check_shapes(trainer.optimizer)
-    update.schedule.load_state_dict(state.get('scheduler', {}))
-    if update.scaler.is_enabled():
-        update.scaler.load_state_dict(state['scaler'])
-    if update.ema is not None:
-        update.ema.load_state_dict(state['ema'])
-    trainer.selection.best = state['best']
-    loader = state.get('loader', {'batch': 0, 'rng': None})  # older checkpoints are saved between epochs only
-    trainer.batch = trainer.resumed_at = loader['batch']
-    trainer.epoch_rng = loader['rng']
-    trainer.session.images_written = list(loader.get('shown', []))
-    trainer.session.drawing_state = loader.get('drawing') or {}
-    update.load_accumulation_state(loader.get('gradients'))
-    trainer.nonfinite.load_state_dict(state.get('diverged', {}))
-    trainer.session.preemption.mark_saved(update.steps)
-    trainer.session.hook_states = state.get('hooks', [])
-    load_rank_state(trainer, state)
-
-
-def _check_shapes(optimizer):
-    """Raise ValueError if the state of a fused optimizer does not fit its parameters, which torch does not check."""
-    for group in optimizer.param_groups:
-        for parameter in group['params'] if group.get('fused') else ():
-            for name, value in optimizer.state.get(parameter, {}).items():
-                wanted = torch.Size() if name == 'step' else parameter.shape
-                if torch.is_tensor(value) and not (value.shape == wanted and value.is_floating_point()):
-                    found = f'{str(value.dtype).removeprefix("torch.")} {tuple(value.shape)}'
-                    raise ValueError(f'{name} of the optimizer is {found} and not of floats {tuple(wanted)}')
-
-
-def load_rank_state(trainer, state):
-    """Restore what `rank_states` returned for this process; `state` (dict) holds it.
-
-    If the run had another number of processes, rank 0 merges all metrics, and the other ranks reseed their generators.
-    """
-    metrics, every = trainer.metrics['train'], state.get('processes', [{**state, 'epoch_rng': trainer.epoch_rng}])
-    metrics.reset()  # some metrics create their attributes in reset()
-    if len(every) == processes.count():
-        own = every[processes.rank()]
-        trainer.epoch_rng = own['epoch_rng']
-        if trainer.batch and own['train_metrics'] is not None:
-            metrics.load_state_dict(own['train_metrics'], trainer.device)
-        set_loader_rng_state(trainer.train_loader, own['rng'])
-        return
-    if processes.is_first():
-        set_loader_rng_state(trainer.train_loader, state['rng'])
-        if trainer.batch and hasattr(metrics, 'merge') and all(each['train_metrics'] is not None for each in every):
-            states = [reduced_state(metrics, each['train_metrics'], trainer.device) for each in every]
-            metrics.merge(states, trainer.device)
-    else:
-        seed_everything(mix_seed(trainer.args.seed, processes.rank(), trainer.update.steps))
-
-
 def load_best_weights(trainer):
     """Load the weights of best.pth into a trainer's network at the end of its run, unless args.keep_last_weights.
 
@@ -319,14 +206,6 @@ def write_best_safetensors(trainer):
     target = path.with_suffix(ENDING)
     write_weights_file(target, weights_of(checkpoint, path), metadata_of_checkpoint(checkpoint))
     return [f'weights: {target}']
-
-
-def reduced_state(metrics, state, device):
-    """Return the `reduce_state` (dict) of metrics whose `state_dict` is `state`."""
-    loaded = copy.copy(metrics)
-    loaded.reset()
-    loaded.load_state_dict(state, device)
-    return loaded.reduce_state()
 
 
 def loader_rng_state(loader):

@@ -7,6 +7,7 @@ import pytest
 
 import train
 from options import parse_train_args
+from programs import train_command
 from utils.base.errors import DanluError
 from utils.options import checks
 from utils.training import trackers
@@ -85,7 +86,7 @@ def test_the_entry_ends_also_if_the_last_test_is_interrupted(sent, train_here, l
     def interrupted(args, trainer):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train, 'test_best_epoch', interrupted)
+    monkeypatch.setattr(train_command, 'test_best_epoch', interrupted)
     words = [*list_data, '--epochs', 1, '--num_workers', 0, '--checkpoints_dir', tmp_path, '--report']
     with pytest.raises(KeyboardInterrupt):
         train_here(*words, '--track', 'mlflow')
