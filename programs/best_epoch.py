@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from options import prepare_test_args
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.notebook import NotebookReport
 from utils.base.record_schema import recorded_args
 from utils.base.write_errors import WriteError, suppress_cleanup_errors
@@ -19,7 +19,6 @@ from utils.runs.result_directory import REPORT, is_tested, recover_partial
 from utils.runs.run_directory import remove_unstarted
 from utils.training.engine import Engine
 from utils.training.error_hints import explain_machine_errors
-from utils.training.precision import first_line
 
 TESTED = ('step', 'compute_loss', 'compute_metrics')  # methods that decide what a test gives
 

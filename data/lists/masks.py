@@ -7,6 +7,7 @@ import numpy as np
 
 from utils.base.errors import DanluError
 from utils.options.arguments import STORED
+from utils.options.palette import hex_of
 
 VALUE_COUNT = 2**16  # of 16 bits
 COLOUR_COUNT = 2**24
@@ -220,11 +221,6 @@ def _single_channel(pixels, mode):
             f'{hex_of(pixels[row, column])} at x {column}, y {row}; a mask coded by colour is read with --palette'
         )
     return np.ascontiguousarray(pixels[..., 0])
-
-
-def hex_of(colour):
-    """Return '#rrggbb' for three levels of 0..255."""
-    return '#{:02x}{:02x}{:02x}'.format(*map(int, colour))
 
 
 def _first_position(wrong):

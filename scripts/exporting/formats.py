@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.regular_files import regular
 from utils.base.text_table import size_text
-from utils.training.precision import first_line
 
 INPUT, OUTPUT = 'images', 'outputs'
 METADATA_FILE = 'metadata.json'  # in the archives of pt2 and torchscript

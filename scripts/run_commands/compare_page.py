@@ -21,6 +21,7 @@ from utils.html_report.sample_images import DrawnSample, SamplePainter
 from utils.html_report.sections import table, value_cell
 from utils.html_report.svg_plots import LINES
 from utils.html_report.templating import environment
+from utils.options.palette import hex_of
 from utils.runs.run import as_number
 from utils.statistics.bootstrap_metrics import lower_is_better
 from utils.statistics.significance import REPORT_RESAMPLES, SIGNIFICANCE_LEVEL
@@ -165,7 +166,7 @@ def _draw_samples(test_set, indices):
         for index in indices
     }
     names = (args.class_names or [str(index) for index in range(args.num_classes)]) if masks else []
-    colours = ['#{:02x}{:02x}{:02x}'.format(*colour) for colour in painter.colours] if masks else []
+    colours = [hex_of(colour) for colour in painter.colours] if masks else []
     return found, list(zip(names, colours, strict=True))
 
 

@@ -39,6 +39,11 @@ def message_of(error):
     return readable(text.strip())
 
 
+def first_line(error):
+    """Return the first line (str) of an exception's message, or its class name if the message is empty."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def readable(text):
     """Return text (str) that is safe to print.
 

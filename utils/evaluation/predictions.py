@@ -34,13 +34,13 @@ import torch
 
 from utils.base.atomic_write import atomic_writer
 from utils.base.csv_text import escape_cell
+from utils.base.errors import first_line
 from utils.base.registry import load_entry
 from utils.base.write_errors import wrap_write_errors
 from utils.evaluation.columns import UNDEFINED, class_names
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import task_of
 from utils.training.engine import Engine
-from utils.training.precision import first_line
 
 PREDICTIONS = 'predictions.csv'
 MAX_BUFFERED_NUMBERS = 2**20  # outputs of the network that are buffered and processed as one batch

@@ -12,6 +12,7 @@ import torch
 
 from options import get_test_result_dir, tested_options, trained_options
 from utils.base.csv_text import escape_cell
+from utils.base.errors import first_line
 from utils.base.language import deferred, labelled, translate, use_language
 from utils.base.regular_files import naming, open_regular, write_regular_text
 from utils.base.streams import guarded_output
@@ -28,7 +29,6 @@ from utils.runs.result_directory import LEDGER_LINE, REPORT, atomic_results
 from utils.runs.results import DIFFERS
 from utils.runs.results_table import result_lines
 from utils.training.error_hints import explain_machine_errors
-from utils.training.precision import first_line
 
 
 @contextmanager

@@ -15,10 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.tasks.one_logit import is_one_logit
 from utils.tasks.tasks import task_of
-from utils.training.precision import first_line
 
 CROP_SHARE = 7 / 8
 SCALES = (0.75, 1.0, 1.25)

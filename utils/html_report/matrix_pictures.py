@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from utils.base.regular_files import write_regular_text
 from utils.drawing.fonts import length, write
 from utils.html_report.confusion_matrix import matrix_layout, short_count
+from utils.options.palette import hex_of
 from utils.viz import save_picture
 
 SVG_NAME, PNG_NAME = 'confusion_matrix.svg', 'confusion_matrix.png'
@@ -34,14 +35,14 @@ class SvgCanvas:
 
     def rect(self, x, y, width, height, colour):
         """Fill a rectangle."""
-        self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{_hex(colour)}"/>')
+        self.parts.append(f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{hex_of(colour)}"/>')
 
     def write(self, x, y, text, size, colour, anchor='middle', upright=False):
         """Write text centred vertically at y; `upright`: rotated by 90 degrees, from bottom to top, around (x, y)."""
         turn = ' rotate(-90)' if upright else ''
         self.parts.append(
             f'<text transform="translate({x:g} {y:g}){turn}" y="{0.35 * size:.2f}" font-size="{size}" '
-            f'text-anchor="{anchor}" fill="{_hex(colour)}">{escape(text)}</text>'
+            f'text-anchor="{anchor}" fill="{hex_of(colour)}">{escape(text)}</text>'
         )
 
     @property
@@ -149,7 +150,3 @@ def percent(share):
     if 0 < hundredths < 0.05:
         return '< 0.1 %'
     return f'{hundredths:.0f} %' if hundredths >= 9.95 or not hundredths else f'{hundredths:.1f} %'
-
-
-def _hex(colour):
-    return '#{:02x}{:02x}{:02x}'.format(*colour)

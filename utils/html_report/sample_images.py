@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from utils import viz
+from utils.base.errors import first_line
 from utils.base.language import deferred
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.tasks.one_logit import as_classes
 from utils.tasks.tasks import task_of
-from utils.training.precision import first_line
 
 TOP_CLASSES = 5  # number of classes whose probabilities are shown
 WRONG, RIGHT, IGNORED = 1, 0, 2

@@ -78,7 +78,7 @@ def _name_and_colour(columns):
             wrong = [level for level in levels if not 0 <= int(level) <= 255]
             if wrong:
                 raise ValueError(f'{wrong[0]} is not in 0..255')
-            return name, '#{:02x}{:02x}{:02x}'.format(*map(int, levels))
+            return name, hex_of(levels)
     raise ValueError(f'{" ".join(columns)!r} has no colour; {LINES}')
 
 
@@ -93,7 +93,12 @@ def _palette_of(path):
         raise DanluError(f'{path!r} cannot be read: {error}') from None
     if levels is None:
         raise DanluError(f'{path!r} is an image of mode {mode}, without a palette; give mode P or a text file')
-    return ['#{:02x}{:02x}{:02x}'.format(*levels[place : place + 3]) for place in range(0, len(levels), 3)]
+    return [hex_of(levels[place : place + 3]) for place in range(0, len(levels), 3)]
+
+
+def hex_of(colour):
+    """Return '#rrggbb' for three levels of 0..255."""
+    return '#{:02x}{:02x}{:02x}'.format(*map(int, colour))
 
 
 def names_in(words):

@@ -21,7 +21,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.nested import map_nested
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed.fsdp import is_sharded
@@ -281,8 +281,7 @@ def failure_reason(error):
     """Return the reason in an exception why there is no fingerprint (str, one line)."""
     if isinstance(error, NoFingerprintError | DanluError):
         return str(error)
-    line = next(iter(str(error).strip().splitlines()), 'no reason given')
-    return f'the network does not accept the probe ({type(error).__name__}: {line[:200]})'
+    return f'the network does not accept the probe ({type(error).__name__}: {first_line(error)[:200]})'
 
 
 def named_tensors(value, name=''):

@@ -12,6 +12,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import custom_scalars, hparams
 
+from utils.base.errors import first_line
 from utils.runs.checkpoint import unwrap_model
 
 
@@ -102,7 +103,7 @@ def add_graph(writer, net, images):
                 warnings.simplefilter('ignore', kind)
             writer.add_graph(copy.deepcopy(unwrap_model(net)).eval(), images[:1])
     except Exception as error:  # tracing a user's network may raise anything
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
     return None

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from utils.base.errors import first_line
+
 MAX_LAYER_ROWS = 64  # deeper layers are included in their parents' rows
 MAX_COLUMN_CHARS = {'layer': 40, 'kind': 28, 'output': 18}
 
@@ -47,7 +49,7 @@ def model_table(net, args):
         try:
             seen, total = _run_on_meta(net, shape)
         except Exception as error:  # whatever a user's network raises here, training can go on
-            problem = f'it does not run on the meta device ({type(error).__name__}: {_first_line(error)})'
+            problem = f'it does not run on the meta device ({type(error).__name__}: {first_line(error)[:100]})'
     else:
         problem = 'the size of a sample is not known'
     if problem:
@@ -199,7 +201,3 @@ def _short_count(flops):
         if flops >= size:
             return f'{flops / size:.4g} {unit}'
     return str(flops)
-
-
-def _first_line(error):
-    return next(iter(str(error).splitlines()), 'no reason given')[:100]

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.distributed import processes
 from utils.tasks.tasks import has_pictures
@@ -163,11 +163,6 @@ def compare_speed(old, new):
     while len(ratios) < MAX_TIMED_ROUNDS and (len(ratios) < 3 or time.perf_counter() - started < MAX_TIMED_SECONDS):
         ratios.append(old.seconds() / new.seconds())
     return statistics.median(ratios), math.inf if math.isnan(change) else change
-
-
-def first_line(error):
-    """Return the first line (str) of an exception's message, or its class name if the message is empty."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _synchronize(device):

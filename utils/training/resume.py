@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.record_schema import check_resume_state
 from utils.base.seeding import get_rng_state, set_rng_state
 from utils.base.text_table import printable
@@ -159,7 +159,7 @@ def explain_state_errors(path):
     except torch.OutOfMemoryError:
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = f'{type(error).__name__}: {next(iter(str(error).splitlines()), "no reason given")}'
+        reason = f'{type(error).__name__}: {first_line(error)}'
         raise DanluError(
             f'--resume: {path} is damaged or was changed: its state cannot be taken up ({printable(reason)}); give '
             'another checkpoint of the run'

@@ -13,14 +13,13 @@ import uuid
 from pathlib import Path
 
 from options import main_options
-from utils.base.errors import DanluError
+from utils.base.errors import DanluError, first_line
 from utils.base.regular_files import read_regular_text
 from utils.distributed import processes
 from utils.options.arguments import keyword_values
 from utils.runs.results import result_test
 from utils.runs.run import as_number
 from utils.training.hooks import Hook
-from utils.training.precision import first_line
 
 PROJECT_NAME = 'danlu'
 FAILED, KILLED, FINISHED = 'FAILED', 'KILLED', 'FINISHED'
