@@ -1,5 +1,7 @@
 """The direction of imports, read from the import statements: each package imports only from those before it."""
 
+import ast
+
 import pytest
 
 from scripts.dev.make_architecture_doc import imports_of, utils_package
@@ -58,3 +60,12 @@ def test_imports_point_one_way(folder):
 @pytest.mark.parametrize('name', ['train', 'eval', 'options', 'loss', 'metrics'])
 def test_the_programs_import_no_script(name):
     assert [each for _, each in imports_of(PROJECT / f'{name}.py') if each.split('.')[0] in ('scripts', 'tests')] == []
+
+
+@pytest.mark.parametrize('name', ['train', 'eval'])
+def test_a_program_can_be_read_in_one_sitting(name):
+    text = (PROJECT / f'{name}.py').read_text(encoding='utf-8')
+    statements = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, 'module', None) or node.names[0].name for node in statements]
+    own = [module for module in modules if module.partition('.')[0] in (*TOP_LEVEL, 'options', 'utils')]
+    assert len(own) <= 20 and len(text.splitlines()) <= 300
