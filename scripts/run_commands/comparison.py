@@ -17,7 +17,7 @@ from scripts.run_commands.pairing import (
 )
 from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
-from utils.base.language import deferred, translate
+from utils.base.language import deferred, labelled, translate
 from utils.base.regular_files import resolved
 from utils.base.text_table import number_text, span_text
 from utils.drawing.curves import resumptions
@@ -205,7 +205,8 @@ def find_test_sets(sides, seed):
                 raise
             except DanluError as error:  # another test set
                 remaining.append(side)
-                notes.append(f'{first.letter} and {side.letter}: {error}')
+                letters = translate('{first} and {other}', first=first.letter, other=side.letter)
+                notes.append(labelled(letters, error))
         test_sets.append(_compare([first, *others], samples, seed))
     return test_sets, loss_note(sides) + notes
 

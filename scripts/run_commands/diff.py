@@ -14,6 +14,7 @@ from options import train_parser
 from scripts.run_commands.diff_tests import NOT_COMPARED_OPTIONS, find_test, side_of_run, side_of_test
 from scripts.run_commands.run_code import archived_files
 from utils.base.known_archives import SHA256
+from utils.base.language import translate
 from utils.base.text_table import distinct_number_texts, printable, span_text, table, terminal_width
 from utils.options.args_file import options_of
 from utils.options.arguments import option_line
@@ -173,7 +174,7 @@ def past_options():
 def option_text(value):
     """Return an option's value as text (str)."""
     if value is None or isinstance(value, bool):
-        return {None: 'not set', True: 'on', False: 'off'}[value]
+        return {None: translate('not set'), True: 'on', False: 'off'}[value]
     return ' '.join(value) if isinstance(value, list) else value
 
 

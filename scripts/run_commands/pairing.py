@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.base.csv_text import unescape_cell
 from utils.base.errors import DanluError
+from utils.base.language import translate
 from utils.base.regular_files import open_regular, resolved
 from utils.base.text_table import printable
 from utils.runs.results import ledger_tests, result_files, result_test
@@ -64,8 +65,13 @@ class Test:
         if not self.predictions.is_file():
             args_file = shlex.quote(f'@{self.directory / "args.txt"}')
             raise DanluError(
-                f'{self.directory} has no {PREDICTIONS} (written by an older version, or a custom task). To make one, '
-                f'in a new directory: python eval.py {args_file}'
+                translate(
+                    '{directory} has no {file} (written by an older version, or a custom task). To make one, in a new '
+                    'directory: {command}',
+                    directory=self.directory,
+                    file=PREDICTIONS,
+                    command=f'python eval.py {args_file}',
+                )
             )
 
     @property
@@ -112,11 +118,18 @@ def newest_test(checkpoint, data_hash=None):
     tests = [result_test(path, None) for path in paths if path.name == RESULT and path.is_file()]
     tests = [test for test in tests if data_hash in (None, test.get('data_sha256'))]
     if not tests:
-        hint = f'python eval.py --load_model_path {shlex.quote(str(checkpoint))}'
-        on = '' if data_hash is None else ' on its validation data'
-        raise DanluError(f'{checkpoint} was never tested{on}; to test it: {hint}')
+        values = {'checkpoint': checkpoint, 'command': _test_command(checkpoint)}
+        if data_hash is None:
+            raise DanluError(translate('{checkpoint} was never tested; to test it: {command}', **values))
+        text = '{checkpoint} was never tested on its validation data; to test it: {command}'
+        raise DanluError(text.format(**values))
     newest = max(tests, key=lambda test: (str(test['at'] or ''), test['file'].stat().st_mtime))
     return Test(newest['file'].parent)
+
+
+def _test_command(checkpoint):
+    """Return the command (str) that tests a checkpoint (Path or str)."""
+    return f'python eval.py --load_model_path {shlex.quote(str(checkpoint))}'
 
 
 def _is_test_of(test, checkpoint):
@@ -135,12 +148,18 @@ def check_same_test_set(a, b):
         if a.head.get(key) != b.head.get(key)
     ]
     if a.task != b.task:
-        raise DanluError(f'not comparable: {a.name} was tested for task {a.task} and {b.name} for {b.task}')
+        names = {'first': a.name, 'task': a.task, 'second': b.name, 'other_task': b.task}
+        raise DanluError(
+            translate('not comparable: {first} was tested for task {task} and {second} for {other_task}', **names)
+        )
     if a.head.get('data_sha256') != b.head.get('data_sha256') or a.head.get('samples') != b.head.get('samples'):
         raise DanluError(
-            f'the tests have different test sets, so their samples cannot be paired ({"; ".join(differences)}). Test '
-            f'one checkpoint on the list of the other: python eval.py --load_model_path '
-            f'{shlex.quote(b.head.get("checkpoint", ""))} --val_list ...'
+            translate(
+                'the tests have different test sets, so their samples cannot be paired ({differences}). Test one '
+                'checkpoint on the list of the other: {command}',
+                differences='; '.join(differences),
+                command=f'{_test_command(b.head.get("checkpoint", ""))} --val_list ...',
+            )
         )
 
 
@@ -220,8 +239,14 @@ def shared_header(a, b):
     lone = [name for name in [*first, *second] if (name in first) != (name in second) and not name.startswith('loss')]
     if lone:
         raise DanluError(
-            f'{a.predictions} and {b.predictions} have different columns ({", ".join(lone[:6])}): the names of their '
-            'classes or targets differ. Test one checkpoint with the names of the other: --class_names'
+            translate(
+                '{first} and {second} have different columns ({columns}): the names of their classes or targets '
+                'differ. Test one checkpoint with the names of the other: {option}',
+                first=a.predictions,
+                second=b.predictions,
+                columns=', '.join(lone[:6]),
+                option='--class_names',
+            )
         )
     return [name for name in first if name in second]
 
@@ -236,13 +261,28 @@ def pairs(a, b):
     for index, (of_a, of_b) in enumerate(zip_longest(read_rows(a), read_rows(b))):
         if of_a is None or of_b is None:
             longer, shorter = (b, a) if of_a is None else (a, b)
-            raise DanluError(f'{shorter.predictions} ends after {index} samples, {longer.predictions} has more')
+            raise DanluError(
+                translate(
+                    '{shorter} ends after {count} samples, {longer} has more',
+                    shorter=shorter.predictions,
+                    count=index,
+                    longer=longer.predictions,
+                )
+            )
         for name in checked:
             if of_a[name] != of_b.get(name):
-                what = 'name' if name == 'name' else 'target'
                 raise DanluError(
-                    f'sample {index} ({of_a["name"]}) has the {what} {of_a[name]!r} in {a.predictions} and '
-                    f'{of_b.get(name)!r} in {b.predictions}: the test sets or the names of the classes differ'
+                    translate(
+                        'sample {index} ({name}) has the {what} {value} in {first} and {other_value} in {second}: the '
+                        'test sets or the names of the classes differ',
+                        index=index,
+                        name=of_a['name'],
+                        what=translate('name') if name == 'name' else translate('target'),
+                        value=repr(of_a[name]),
+                        first=a.predictions,
+                        other_value=repr(of_b.get(name)),
+                        second=b.predictions,
+                    )
                 )
         yield index, of_a, of_b
 

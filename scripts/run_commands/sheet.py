@@ -9,6 +9,7 @@ from options import parse_test_args
 from programs.predictor import Predictor
 from utils import viz
 from utils.base.errors import DanluError
+from utils.base.language import translate
 from utils.base.record_schema import recorded_args
 from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
@@ -37,11 +38,16 @@ class TestOutputs:
         words = [f'@{test.directory / "args.txt"}', '--device', 'auto', '--num_workers', '0']
         self.args = parse_test_args(words, recorded_args(checkpoint))
         if not has_pictures(self.args):
-            raise DanluError('--sheet: the samples are feature vectors, not images')
+            raise DanluError(f'--sheet: {translate("the samples are feature vectors, not images")}')
         self.loader = select_eval_loader(self.args)
         hash_now = getattr(self.loader.samples, 'content_hash', lambda: None)()
         if hash_now != test.head.get('data_sha256', hash_now):
-            raise DanluError(f'--sheet: the test set of {test.directory} has changed since the test: test again')
+            raise DanluError(
+                '--sheet: '
+                + translate(
+                    'the test set of {directory} has changed since the test: test again', directory=test.directory
+                )
+            )
         self.task, self.predictor = task_of(self.args), None
         if self.task.by_pixel:  # predictions.csv has no masks and images
             self.predictor = Predictor(self.args, checkpoint)

@@ -9,8 +9,9 @@ from html import escape
 import numpy as np
 from PIL import Image, ImageDraw
 
+from utils.base.language import ENGLISH, current_language, translate, use_language
 from utils.base.regular_files import write_regular_text
-from utils.drawing.fonts import length, write
+from utils.drawing.fonts import length, missing_characters, write
 from utils.html_report.confusion_matrix import matrix_layout, short_count
 from utils.options.palette import hex_of
 from utils.viz import save_picture
@@ -45,6 +46,10 @@ class SvgCanvas:
             f'text-anchor="{anchor}" fill="{hex_of(colour)}">{escape(text)}</text>'
         )
 
+    def can_write(self, text):
+        """Return whether the text is legible (bool): always, in the fonts of whoever opens the file."""
+        return True
+
     @property
     def text(self):
         """The SVG file (str)."""
@@ -78,6 +83,10 @@ class PngCanvas:
         mask = Image.new('L', (width, 2 * size))
         write(ImageDraw.Draw(mask), (0, round(0.35 * size)), text, size, 255)
         self.image.paste(colour, (round(x - size), round(y - width + start)), mask.rotate(90, expand=True))
+
+    def can_write(self, text):
+        """Return whether a font that is installed here has the characters of a text (bool)."""
+        return not missing_characters(text)
 
     @property
     def picture(self):
@@ -118,9 +127,17 @@ def draw_matrix(canvas, layout):
     origin, side = TITLE_MARGIN + layout['margin'], layout['side']
     canvas.rect(origin, origin, layout['span'], layout['span'], FIELD)
     middle = origin + layout['span'] / 2
-    note = f' (the {len(layout["labels"])} classes with the most errors; {layout["left_out"]} more are left out)'
-    canvas.write(middle, TITLE_MARGIN / 2, 'prediction' + note * bool(layout['left_out']), TITLE_SIZE, INK)
-    canvas.write(TITLE_MARGIN / 2, middle, 'truth', TITLE_SIZE, INK, upright=True)
+    with use_language(current_language() if canvas.can_write(translate('prediction')) else ENGLISH):
+        columns, rows = translate('prediction'), translate('truth')
+        if layout['left_out']:
+            counts = {'shown': len(layout['labels']), 'others': layout['left_out']}
+            columns = translate(
+                '{title} (the {shown} classes with the most errors; {others} more are left out)',
+                title=columns,
+                **counts,
+            )
+    canvas.write(middle, TITLE_MARGIN / 2, columns, TITLE_SIZE, INK)
+    canvas.write(TITLE_MARGIN / 2, middle, rows, TITLE_SIZE, INK, upright=True)
     for index, label in enumerate(layout['labels']):
         at = origin + (index + 0.5) * side
         canvas.write(origin - 6, at, label, layout['font_size'], INK, anchor='end')

@@ -88,8 +88,8 @@ class Page:
         self.has_small_images = False
         with use_language(page_language(self.args.lang)):
             text = self._render(predictions, provenance, options)
-        if self.matrix is not None:
-            write_matrix_pictures(path.parent, self.matrix, self.class_names)
+            if self.matrix is not None:
+                write_matrix_pictures(path.parent, self.matrix, self.class_names)
         with atomic_writer(path) as file:
             file.write(text)
 

@@ -22,6 +22,7 @@ TRANSLATED_COLUMNS = (
     deferred('name'),
     deferred('target'),
     deferred('prediction'),
+    deferred('error'),
     deferred('confidence'),
     deferred('target_probability'),
     deferred('correct'),
@@ -155,8 +156,9 @@ def _rounded(text):
 
 def _column(name, column_type, values, class_names):
     """Return a column (dict) for the page; classes are indices into `names`, which ends with ignored labels."""
-    title = translate(name) if name in TRANSLATED_COLUMNS else name
-    column = {'name': name, 'title': title, 'type': column_type, 'values': values}
+    kind, slash, of_target = name.partition('/')  # target/width of a regression with several targets
+    title = translate(kind) if kind in TRANSLATED_COLUMNS else kind
+    column = {'name': name, 'title': title + slash + of_target, 'type': column_type, 'values': values}
     if column_type == 'class':
         names = list(dict.fromkeys([*class_names, *values]))
         index_of = {name: index for index, name in enumerate(names)}

@@ -168,7 +168,11 @@ def test_different_test_sets_are_said(three, eval_here, list_data, capsys, tmp_p
     few = three.runs[1].directory / 'few'
     result_of(eval_here, three.runs[1], '--val_list', folder / 'few.txt', '--result_dir', few)
     said = compare(capsys, three.folder, 'lenet_a', few, 'mlp_丙')
+    words = 'lenet_a', few, 'lenet_untested', '--lang', 'zh'
+    chinese = page_of(capsys, three.folder, tmp_path / 'out.html', *words).texts
     shutil.rmtree(few)
+    assert any(text.startswith('A 与 B：测试集不同，样本无法一一对应（') for text in chinese)
+    assert any(re.fullmatch('C 没有测试：.* 没有测试过；测试命令：python eval.py .*', text) for text in chinese)
     assert 'A, C: 13 samples of ' in said
     assert 'B: 6 samples of ' in said
     assert 'A and B: the tests have different test sets, so their samples cannot be paired' in said

@@ -71,6 +71,7 @@ def test_the_page_and_the_summary_of_a_test_are_chinese(digits_run, tmp_path, ca
     page = chinese_page(digits_run, tmp_path / 'test').read_text(encoding='utf-8')
     assert english_texts(page) == []
     assert '<h2>混淆矩阵</h2>' in page and '95% 置信区间' in page
+    assert '>预测</text>' in (tmp_path / 'test' / 'confusion_matrix.svg').read_text(encoding='utf-8')
     said = capsys.readouterr().out.splitlines()
     assert said[-2:] == [f'结果：{tmp_path / "test"}', f'报告：{tmp_path / "test" / "report.html"}']
     head = (tmp_path / 'test' / 'result.txt').read_text(encoding='utf-8')

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from utils.base.language import use_language
 from utils.html_report.matrix_pictures import FIELD, PNG_SCALE, RIGHT, percent, write_matrix_pictures
 
 NAMES = ['cat', 'dog & <fox>', '鸟']
@@ -57,6 +58,20 @@ def test_of_very_many_classes_those_with_errors_are_drawn_and_the_picture_says_s
     assert texts[0] == 'prediction (the 100 classes with the most errors; 30 more are left out)'
     assert texts.count('class3') == texts.count('class125') == 2
     assert len(texts) == 2 + 200, 'and no numbers, for which cells are too small'
+
+
+def test_the_axes_are_chinese_in_svg_and_in_png_if_a_font_has_the_characters(drawn, monkeypatch):
+    written = []
+    monkeypatch.setattr('utils.html_report.matrix_pictures.write', lambda draw, at, text, *rest: written.append(text))
+    with use_language('zh'):
+        for missing, axes in (('', ['预测', '真实值']), ('预测', ['prediction', 'truth'])):
+            monkeypatch.setattr('utils.html_report.matrix_pictures.missing_characters', lambda text, gap=missing: gap)
+            root, _ = drawn(MATRIX, NAMES)
+            assert texts_of(root)[:2] == ['预测', '真实值']
+            assert written[:2] == axes
+            written.clear()
+        root, _ = drawn(np.eye(130, dtype=int), [str(index) for index in range(130)])
+    assert texts_of(root)[0] == '预测（错误最多的 100 个类别，省略其余 30 个）'
 
 
 def test_small_shares_are_not_called_0():

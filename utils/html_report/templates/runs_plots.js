@@ -1,7 +1,8 @@
 // --- plots of a group: any value against any option, and the curves of the best runs
 
 const LOG_RATIO = 30, COLOURS = 8, CURVES_SHOWN = 8;
-const BOX = {width: 620, height: 330, left: 62, right: 606, top: 12, bottom: 284};
+const IS_NARROW = matchMedia('(max-width:640px)').matches;  // with larger text: see runs.css
+const BOX = {width: 620, height: IS_NARROW ? 344 : 330, left: IS_NARROW ? 104 : 62, right: 606, top: 12, bottom: 284};
 
 // A frame with axes: svg, and x and y, functions from a value to a position.
 function frame(xs, ys, titles) {
