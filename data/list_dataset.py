@@ -115,7 +115,8 @@ class ListDataset(Dataset):
     def __init__(self, args, split):
         path = args.train_list if split == 'train' else args.val_list
         self.skipped = SkippedSamples(path) if split == 'train' and getattr(args, 'skip_bad', False) else None
-        faults = ErrorCollector(path) if self.skipped is None else self.skipped
+        remedy = ', or add --skip_bad' if split == 'train' else ''
+        faults = ErrorCollector(path, remedy) if self.skipped is None else self.skipped
         self.target, self.checks_all_files = task_of(args).target, getattr(args, 'dry_run', False)
         self.listing = _read(self.read, path, args.data_root, faults, self.target == 'numbers')
         _LAST_DESCRIBED.clear()

@@ -31,12 +31,17 @@ MAX_CHECKED_SAMPLES, SAMPLED_CHECKS = (
 
 
 class ErrorCollector:
-    """Collects errors in a list: counts all and keeps the first 20."""
+    """Collects errors in a list: counts all and keeps the first 20.
+
+    Args:
+        source: the list file or directory, for messages.
+        remedy: what helps besides fixing or removing the samples (str), or ''.
+    """
 
     MAX_ERRORS_SHOWN = 20
 
-    def __init__(self, source):
-        self.source, self.count, self.shown = source, 0, []
+    def __init__(self, source, remedy=''):
+        self.source, self.remedy, self.count, self.shown = source, remedy, 0, []
         self.unlabelled = None  # first image (Path) without a target, if no line has one
 
     def add(self, where, what, index=None):
@@ -56,7 +61,7 @@ class ErrorCollector:
                 if self.count == 1
                 else (f'{self.count:,} invalid entries; fix or remove them')
             )
-            lines = [f'{self.source} has {found}:', *self.shown, *rest]
+            lines = [f'{self.source} has {found}{self.remedy}:', *self.shown, *rest]
             message = '\n'.join(lines)
             raise DanluError(message) if self.unlabelled is None else UnlabelledError(message, self.unlabelled)
 

@@ -12,6 +12,7 @@ part.
 import copy
 import csv
 import os
+import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,10 +62,16 @@ def split_lists(args):
         yield [*notes, f'{_option_text(args)}: the lists of {whole} are in {folder}']
     except DanluError as error:
         if folder in str(error):  # the run's directory is removed, with its lists
-            raise DanluError(f'{whole}, split by --val_split: {error}') from error
+            raise DanluError(f'{whole}, split by --val_split: {_without_lists(str(error), folder)}') from error
         raise
     finally:
         args.train_list = whole
+
+
+def _without_lists(message, folder):
+    """Return a message (str) without the lists in `folder` (str), which the reader will not find."""
+    message = re.sub(rf'{re.escape(folder)}{re.escape(os.sep)}\w+\.txt:\d+: (?=(/|\w:))', '', message)  # before paths
+    return re.sub(rf'^{re.escape(folder)}{re.escape(os.sep)}(\w+)\.\w+ has', r'the \1 part has', message)
 
 
 def find_split_lists(run):

@@ -160,7 +160,7 @@ def test_data_root(save, write, make_args):
     path = write('lists/train.txt', 'a.png 0\na.png 1')
     words = ['--data_type', 'list', '--train_list', path, '--val_list', path]
     assert len(build(make_args(*words, '--data_root', path.parent.parent / 'pictures'))) == 2
-    assert faults_of(make_args(*words))[0] == f'{path} has 2 invalid entries; fix or remove them:'
+    assert faults_of(make_args(*words))[0] == f'{path} has 2 invalid entries; fix or remove them, or add --skip_bad:'
 
 
 def torn(path):
@@ -179,7 +179,7 @@ def test_all_faults_of_a_list_are_reported_at_once(save, write, list_args, files
     lines += ['notes.png 1', 'good.png 2', 'good.png -1', 'good.png cat', 'good.png 1 1', 'good.png 1']
     first, *faults = faults_of(list_args('\n'.join(lines), '--num_classes', 2, kind=kind))
     path = files / 'train.txt'
-    assert first == f'{path} has 10 invalid entries; fix or remove them:'
+    assert first == f'{path} has 10 invalid entries; fix or remove them, or add --skip_bad:'
     expected = {
         1: f'{files}/missing.png: no such file',
         3: '1 column instead of image and target',
@@ -213,7 +213,7 @@ def test_all_faults_of_masks_are_reported_at_once(save, list_args, files, kind):
     )
     path = files / 'train.txt'
     first, *faults = faults_of(args)
-    assert first == f'{path} has 5 invalid entries; fix or remove them:'
+    assert first == f'{path} has 5 invalid entries; fix or remove them, or add --skip_bad:'
     assert faults[:3] == [
         f'  {path}:2: {files}/classes.png: mask values [3, 4, 5, 6, 7] are neither 0..2 (--num_classes) nor 255 '
         '(--ignore_index): 3 at x 3, y 0',
@@ -228,7 +228,7 @@ def test_all_faults_of_masks_are_reported_at_once(save, list_args, files, kind):
 @pytest.mark.parametrize('image_size', [(), ('--image_size', 8)])
 def test_a_wrong_data_root_shows_twenty_faults_and_the_count(list_args, files, image_size):
     first, *faults, last = faults_of(list_args('\n'.join(f'{n}.png {n % 2}' for n in range(57)), *image_size))
-    assert first == f'{files / "train.txt"} has 57 invalid entries; fix or remove them:'
+    assert first == f'{files / "train.txt"} has 57 invalid entries; fix or remove them, or add --skip_bad:'
     assert len(faults) == 20
     assert faults[19] == f'  {files / "train.txt"}:20: {files}/19.png: no such file'
     assert last == '  ... and 37 more'
@@ -311,7 +311,7 @@ def test_faults_of_a_folder_name_the_file_once(save, make_args, files):
     save('val/bird/1.png')
     args = folder_args(make_args, files)
     first, fault = faults_of(args)
-    assert first == f'{files}/train has 1 invalid entry; fix or remove it:'
+    assert first == f'{files}/train has 1 invalid entry; fix or remove it, or add --skip_bad:'
     assert fault.startswith(f'  {files}/train/dog/2.png: damaged: ')
     _, fault = faults_of(args, 'val')
     assert fault == f"  {files}/val/bird/1.png: unknown class 'bird' (known: cat, dog)"

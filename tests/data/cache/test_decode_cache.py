@@ -436,7 +436,7 @@ def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, f
         with pytest.raises(DanluError) as error:
             build(arg)
         first, *faults = str(error.value).splitlines()
-        assert first == f'{files}/train.txt has 4 invalid entries; fix or remove them:'
+        assert first == f'{files}/train.txt has 4 invalid entries; fix or remove them, or add --skip_bad:'
         assert [fault.split(': ')[0] for fault in faults] == [f'  {files}/train.txt:{n}' for n in (3, 4, 18, 29)]
     assert files_in(cache) == kept
 

@@ -288,10 +288,11 @@ def test_what_skip_bad_leaves_out_is_not_validated_on(form, faulty, tmp_path, tr
 def test_a_fault_in_a_part_names_the_training_data(faulty, tmp_path):
     args = parse_train_args([*map(str, words_for(faulty, tmp_path / 'runs')), '--device', 'cpu'])
     with pytest.raises(
-        DanluError, match=f'{re.escape(str(faulty))}, split by --val_split: .*has [123] invalid entr'
+        DanluError, match=f'{re.escape(str(faulty))}, split by --val_split: the train part has [123] invalid entr'
     ) as said:
         Trainer(args)
-    assert 'dog/' in str(said.value)
+    assert 'dog/' in str(said.value) and '--skip_bad' in str(said.value)
+    assert 'val_split/' not in str(said.value), 'the lists are removed with the run'
 
 
 def test_names_that_no_list_can_hold_are_refused(tmp_path):
