@@ -2,7 +2,6 @@
 
 import os
 import sys
-import textwrap
 import unicodedata
 from itertools import accumulate
 
@@ -52,10 +51,17 @@ def wrap_lines(text, width, indent='  '):
         return text
     lines = []
     for line in text.split('\n'):
-        whole = width_of(line) <= width or 'python ' in line
+        lines.append(line)
+        if width_of(line) <= width or 'python ' in line:
+            continue
         before = ' ' * (len(line) - len(line.lstrip(' ')))
-        options = {'subsequent_indent': before + indent, 'break_long_words': False, 'break_on_hyphens': False}
-        lines += [line] if whole else textwrap.wrap(line, width, **options)
+        first, *words = line.split()
+        lines[-1] = before + first
+        for word in words:
+            if width_of(f'{lines[-1]} {word}') <= width:
+                lines[-1] += f' {word}'
+            else:
+                lines.append(before + indent + word)
     return '\n'.join(lines)
 
 
