@@ -48,7 +48,7 @@ def contents_of_test(loader, recorded, trained, args, found):
     if known is None or known.record() != then['contents']:
         return _without_names(hashes, record, then, found)
     difference = compare_contents(known, hashes, _has_same_order(then, found, record == then['contents']))
-    is_other_data = difference is not None and not difference.shares_samples and then.get('list') != found['list']
+    is_other_data = difference is not None and not difference.shares_most_samples and then.get('list') != found['list']
     if is_other_data:
         return TestContents(hashes, record)
     if difference is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.base.atomic_write import atomic_writer
-from utils.base.language import deferred, page_language, translate, use_language
+from utils.base.language import deferred, labelled, page_language, translate, use_language
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
 from utils.html_report.curve_sections import training_curves
@@ -107,7 +107,7 @@ class Page:
             contents=[*(section['title'] for section in self.sections)],
             facts=provenance,
             named_facts=named_facts(provenance),
-            warning=self._warning(provenance),
+            warnings=self._warnings(provenance),
             options=[(heading, {name: shown(value) for name, value in given.items()}) for heading, given in options],
             tiles=metrics[:MAX_TILES],
             metrics=metrics,
@@ -151,10 +151,12 @@ class Page:
         path = Path(provenance['checkpoint'])
         return f'{path.absolute().parent.name}/{path.name}'
 
-    def _warning(self, provenance):
-        """Return a note on the values of this test (str), or None."""
+    def _warnings(self, provenance):
+        """Return notes on the values of this test (list of str): not as recorded, samples shared with the training."""
         warning = warning_on({KEYS.get(key, key): value for key, value in provenance.items()})
-        return warning and translate('This test {warning}', warning=warning[2:])
+        notes = [translate('This test {warning}', warning=warning[2:])] if warning else []
+        shared = provenance.get('shared with training')
+        return [*notes, labelled(translate('shared with training'), shared)] if shared else notes
 
     def _read(self, predictions):
         """Read predictions.csv, compute confidence intervals, and draw the selected samples."""

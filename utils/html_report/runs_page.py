@@ -92,6 +92,8 @@ def _group_key(run):
     """Return task, name and hash (str) of the data that a run is validated on, of its training data without any."""
     data = next((found for split in ('val', 'train') if isinstance(found := run.recorded('data', split), dict)), {})
     task, kind = (text if isinstance(text := run.options.get(name), str) else '' for name in ('task', 'data_type'))
+    if run.options.get('val_split'):  # the list of the validation part is called val.txt in every run
+        data = {**data, 'list': run.options.get('train_list')}
     name = data.get('list') or run.options.get('val_list') or run.options.get('train_list') or kind
     return task, name if isinstance(name, str) else kind, str(data.get('sha256') or '')
 

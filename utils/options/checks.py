@@ -303,7 +303,8 @@ def _check_list(parser, args, name):
         return
     if path and (kind == 'folder') != os.path.isdir(path) and kind in FILE_DATA:
         wanted, got = ('a directory', 'file') if kind == 'folder' else (FILE_DATA[kind], 'directory')
-        hint = _hint_to_predict(parser, args, path) if name == 'val_list' else ''
+        hint = '; for a list file add --data_type list' if kind == 'folder' and path.endswith('.txt') else ''
+        hint = hint or (_hint_to_predict(parser, args, path) if name == 'val_list' else '')
         parser.error(f'argument --{name}: data_type {kind} takes {wanted}, {path} is a {got}{hint}')
 
 

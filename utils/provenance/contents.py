@@ -154,9 +154,9 @@ class ContentsDifference(NamedTuple):
     recorded: int
 
     @property
-    def shares_samples(self):
-        """Return whether any sample is as recorded (bool)."""
-        return self.count < self.total
+    def shares_most_samples(self):
+        """Return whether at least half of the samples are as recorded (bool)."""
+        return self.count <= self.total / 2
 
     def text(self, loader):
         """Return the difference as text (str): '3 of 500 samples changed: a.png, b.png, c.png (2 images, 1 target)'.

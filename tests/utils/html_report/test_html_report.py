@@ -262,3 +262,9 @@ def test_long_names_lose_their_middle():
     assert len(set(short)) == 2 and all(text.startswith('north') and text.endswith('male') for text in short)
     assert shortened('short', 100) == 'short'
     assert len(shortened('一二三四五六七八九十', 60)) <= 6
+
+
+def test_samples_shared_with_the_training_are_said_above_the_values():
+    notes = Page._warnings(None, {'shared with training': 'test.txt: 1 of 5 images is in train.txt too'})
+    assert notes == ['shared with training: test.txt: 1 of 5 images is in train.txt too']
+    assert Page._warnings(None, {}) == []

@@ -77,6 +77,14 @@ def test_runs_of_different_data_or_tasks_are_different_groups(maker):
     ]
 
 
+def test_runs_with_val_split_are_named_by_the_data_that_was_split(maker):
+    run = maker.run('photos', [0.5], val_split=0.2, train_list='/data/my photos')
+    record = json.loads((run / 'record.json').read_text(encoding='utf-8'))
+    record['data']['val']['list'] = str(run / 'val_split' / 'val.txt')
+    (run / 'record.json').write_text(json.dumps(record), encoding='utf-8')
+    assert [group['title'] for group in written(maker)] == ['classification · my photos']
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_best_and_last_epoch(maker):
     values = [0.5 + 0.001 * (epoch % 7) for epoch in range(200)]
     values[101] = 0.9
