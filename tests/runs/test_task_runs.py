@@ -191,8 +191,13 @@ def test_the_start_says_what_is_to_be_learned(task_runs, name, line):
 
 @pytest.mark.parametrize(
     ('name', 'size'),
-    # 8 samples, the first of a batch: points, four in a row with two lines of text, panels below each other.
-    [('features', (420, 420)), ('numbers', None), ('labels', None), ('pairs', (8 * (19 + 120 + 4) - 4, 3 * 144 + 8))],
+    # 8 samples, the first of a batch: points, four in a row with lines of text, panels with names below each other.
+    [
+        ('features', (420, 420)),
+        ('numbers', None),
+        ('labels', None),
+        ('pairs', (8 * (19 + 120 + 21 + 4) - 4, 3 * 144 + 8)),
+    ],
 )
 def test_tensorboard_gets_a_picture_of_each_split(events_of, task_runs, name, size):
     images = events_of(task_runs(name)).images
