@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from utils.base.errors import DanluError, output_status, run_main
 from utils.base.registry import PROJECT
+from utils.base.text_table import terminal_width, wrap_lines
 from utils.options.arguments import Flag, Parser, directory_path, existing_path, number
 
 FORMAT_NAMES = ('onnx', 'pt2', 'torchscript', 'safetensors')
@@ -91,7 +92,8 @@ def main(argv=None):
     check_packages(args.format)
     export = Export(args, checkpoint_path(args))
     for line in export.run():
-        print(line)
+        print(wrap_lines(line, terminal_width()))
+    print('how other programs use the file: docs/recipes.md, section Export')
     sys.exit(output_status(0))
 
 

@@ -128,8 +128,8 @@ def first_samples(args, loader):
 
 def heading_of(args, loader, plain):
     """Return the lines (list of str) above the sheet."""
+    from utils.base.file_names import short_path
     from utils.tasks.tasks import task_of
-    from utils.training.run_messages import short_path
 
     changing = ('augment', 'mixup', 'cutmix') if args.image_size else ()
     changes = [f'--{name} {value}' for name in changing if (value := getattr(args, name))]

@@ -6,7 +6,8 @@ from scripts.sweeping.parallel_plot import draw_parallel
 from scripts.sweeping.study import DIRECTION, trial_state, trials_by_index
 from scripts.sweeping.sweep_plot import draw_sweep
 from scripts.sweeping.worker import normalised_error, value_text
-from utils.base.text_table import number_text, printable, table, terminal_width, truncate_cell
+from utils.base.file_names import short_path
+from utils.base.text_table import count_text, number_text, printable, table, terminal_width, truncate_cell
 
 MAX_TRIALS = 10  # in the table
 MAX_ERRORS, MAX_ERROR_LENGTH = 3, 160  # distinct error messages, and their length in characters
@@ -56,7 +57,8 @@ def print_best(complete, metric, names):
         attributes = trial.user_attrs
         values = [value_text(trial.params.get(name, '')) for name in names]
         epochs = f'{attributes.get("epoch", "?")}/{attributes.get("epochs", "?")}'
-        rows.append([str(attributes['place']), number_text(trial.value), epochs, *values, attributes.get('run', '')])
+        run = short_path(attributes.get('run', ''))
+        rows.append([str(attributes['place']), number_text(trial.value), epochs, *values, run])
     head = ['trial', metric, 'epoch', *names, 'run']
     lines, _ = table(head, rows, width=terminal_width(), flexible=('run',), right=('trial', 'epoch'))
     print('\n'.join(lines))
@@ -73,7 +75,8 @@ def print_importances(study, complete, names):
     if len(names) < 2:
         return
     if complete < MIN_TRIALS_FOR_IMPORTANCE:
-        print(f'hyperparameter importance: not shown, {complete} of {MIN_TRIALS_FOR_IMPORTANCE} complete trials')
+        few = f'{count_text(complete, "complete trial")}, at least {MIN_TRIALS_FOR_IMPORTANCE} are needed'
+        print(f'hyperparameter importance: not shown ({few})')
         return
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances  # takes more than a second
 

@@ -363,7 +363,7 @@ REFUSED_TRAIN = [
         'keeps images smaller than --image_size 16 16, which would be enlarged again: give at least 16',
     ),
     ('--data_type folder', '--train_list', 'a directory with one sub-directory per class'),
-    ('--data_type folder --train_list train.txt --val_list pictures', '--train_list', 'train.txt is a file; for a list file add --data_type list'),
+    ('--data_type folder --train_list train.txt --val_list pictures', '--train_list', 'is a file; for a list file add'),
     ('--data_type folder --train_list pictures --val_list val.txt', '--val_list', 'val.txt is a file'),
     ('--data_type list --train_list pictures --val_list val.txt', '--train_list', 'pictures is a directory'),
     ('--data_type cifar10 --train_list train.txt', '--train_list', 'cifar10 has its own images'),

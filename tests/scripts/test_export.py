@@ -48,7 +48,7 @@ def check_digits(run, lines, path, name):
         torch.testing.assert_close(function(images).softmax(1), probabilities(run, images), rtol=0, atol=1e-5)
     assert any(re.match(r'verified: largest difference \S+ \(outputs up to \S+\) on 16 samples of digits', line)
                for line in lines)  # fmt: skip
-    assert lines[-1] == f'exported: {path}'
+    assert lines[-2:] == [f'exported: {path}', 'how other programs use the file: docs/recipes.md, section Export']
     assert 'input: uint8 (N, 1, 28, 28), grey pixels 0..255, already resized' in lines
 
 

@@ -50,3 +50,8 @@ def printable(name):
         return name.encode('utf-8', 'surrogateescape').decode('utf-8', 'backslashreplace')
     except UnicodeEncodeError:  # half of a surrogate pair, which JSON can contain
         return name.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
+def short_path(path):
+    """Return a path (str) relative to the working directory if it is below it, else as it is."""
+    return path if not path or os.path.relpath(path).startswith('..') else os.path.relpath(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from utils.base import rank_env
 from utils.base.abbreviation import AbbreviatedText
+from utils.base.file_names import short_path
 from utils.base.language import labelled, translate
 from utils.base.registry import PROJECT
 from utils.base.text_table import number_text, pad_cell, span_text, terminal_width, width_of
@@ -81,11 +82,6 @@ test_line.__test__ = False  # pytest would collect it
 def best_of(args):
     """Return the path (str) of best.pth of the run with these options."""
     return os.path.join(args.model_dir, 'best.pth')
-
-
-def short_path(path):
-    """Return a path (str) relative to the working directory if it is below it, else as it is."""
-    return path if os.path.relpath(path).startswith('..') else os.path.relpath(path)
 
 
 def run_word(args):

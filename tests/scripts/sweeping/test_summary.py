@@ -25,7 +25,8 @@ def study_of():
 def test_29_complete_trials_are_too_few_for_an_importance(study_of, capsys):
     assert MIN_TRIALS_FOR_IMPORTANCE == 30
     print_importances(study_of(29), 29, ['lr', 'momentum'])
-    assert capsys.readouterr().out == 'hyperparameter importance: not shown, 29 of 30 complete trials\n'
+    said = 'hyperparameter importance: not shown (29 complete trials, at least 30 are needed)\n'
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.slow('imports the part of Optuna for importances')
