@@ -119,8 +119,8 @@ class Loader:
         sampler, name_of = self.batch_sampler, getattr(self.samples, 'name', None)
         if name_of is None or self.dataset.mixing is not None or not isinstance(sampler, EpochBatches):
             return []
-        key = next(islice(sampler, number - sampler.start, None), None)
-        return [] if key is None else [str(name_of(index)) for index in key[1].tolist()[:count]]
+        keys = islice(sampler, number - sampler.start, None) if number >= sampler.start else iter(())
+        return [str(name_of(index)) for _, indices in islice(keys, 1) for index in indices.tolist()[:count]]
 
     def __iter__(self):
         if self.num_workers > 0:

@@ -106,7 +106,7 @@ def test_first_names_are_those_of_the_samples_of_a_batch(labelled, start):
             known = [names[image.numpy().tobytes()] for image in images]
             assert train.first_names(number, 8) == known, 'also while the epoch is being read'
             assert train.first_names(number, 2) == known[:2]
-    assert train.first_names(2, 8) == [], 'no such batch'
+    assert train.first_names(2, 8) == train.first_names(-1, 8) == [], 'no such batches'
     assert select_train_loader(labelled('--batch_size', 3, '--mixup', 0.2)).first_names(0, 8) == [], 'two in each image'
 
 
