@@ -86,8 +86,12 @@ def best_of(args):
 
 def run_word(args):
     """Return the word (str) by which a command names the run: its name if it is in the default directory of runs."""
-    run = Path(args.model_dir)
-    return run.name if run.parent == PROJECT / 'checkpoints' else shlex.quote(short_path(args.model_dir))
+    return shlex.quote(_name_of(args.model_dir) or short_path(args.model_dir))
+
+
+def _name_of(run):
+    """Return the name of a run (str, its path) in the default directory of runs, None for another directory."""
+    return Path(run).name if Path(run).parent == PROJECT / 'checkpoints' else None
 
 
 def summary_lines(trainer, report, index):
@@ -159,7 +163,7 @@ def resume_command(trainer, **changes):
         parts = ', '.join(f'{role}=...' for role in trainer.args.given_parts)
         return f'Trainer(train_args({options}), {parts})'
     words = ''.join(f' --{name} {value}' for name, value in changes.items())
-    return f'{rank_env.starter()} {program_of(trainer)} --resume {shlex.quote(run)}{words}'
+    return f'{rank_env.starter()} {program_of(trainer)} --resume {shlex.quote(_name_of(run) or run)}{words}'
 
 
 def repeat_command(trainer):
