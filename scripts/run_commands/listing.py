@@ -8,7 +8,7 @@ import sys
 from options import train_parser
 from scripts.run_commands.run_filters import FACTS, check_names, condition, ordered, selected, start_date
 from utils.base.csv_text import escape_row
-from utils.base.text_table import count_text, number_text, printable, span_text, table, terminal_width
+from utils.base.text_table import count_text, number_text, printable, short_option, span_text, table, terminal_width
 from utils.options.arguments import number
 from utils.runs.results import MARKS, invalid_lines, warning_on
 from utils.runs.run import as_number
@@ -128,7 +128,7 @@ def short_cell(run, name):
     """Return the cell (str) of a run, as `cell` does, with values in about four digits."""
     text = cell(run, name)
     value = as_number(text) if '/' in name else None
-    return text if value is None else number_text(value)
+    return short_option(text) if value is None else number_text(value)
 
 
 def write_csv(rows, runs, columns):
@@ -152,7 +152,7 @@ def print_table(rows, runs, columns, differing):
     lines = []
     for row, each in zip(rows, runs, strict=True):
         best = '' if row['best'] is None else f'{row["metric"]} {number_text(row["best"])}'
-        own = [f'{name}={cell(each, name)}' for name in usual_first(differing) if name in each.marked]
+        own = [f'{name}={short_cell(each, name)}' for name in usual_first(differing) if name in each.marked]
         if len(own) > MAX_OPTIONS_SHOWN:
             own[MAX_OPTIONS_SHOWN:] = [f'+{len(own) - MAX_OPTIONS_SHOWN} more']
         commit = row['commit'] or ''

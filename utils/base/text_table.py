@@ -1,6 +1,7 @@
 """Tables with aligned columns, numbers and durations as text."""
 
 import os
+import re
 import sys
 import unicodedata
 from itertools import accumulate
@@ -109,6 +110,14 @@ def total_columns(widths):
 def number_text(value, digits=4):
     """Return a value (float or None) with four significant digits, or another number of them (str), '' for None."""
     return '' if value is None else f'{value:#.{digits}g}'.removesuffix('.')
+
+
+def short_option(text):
+    """Return the value of an option (str): a float with at most four significant digits, other text unchanged."""
+    if not re.fullmatch(r'-?\d+\.\d+(e[-+]?\d+)?', text):
+        return text
+    short = f'{float(text):.4g}'
+    return text if float(short) == float(text) else short
 
 
 def distinct_number_texts(values):

@@ -7,13 +7,14 @@ Imports no torch.
 import datetime
 import math
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from urllib.parse import quote
 
 from utils.base.atomic_write import atomic_writer
 from utils.base.language import deferred, page_language, translate, use_language
-from utils.base.text_table import printable
+from utils.base.text_table import printable, short_option
 from utils.base.write_errors import wrap_write_errors
 from utils.html_report.templating import environment
 from utils.runs.results import warning_on
@@ -162,10 +163,13 @@ def rounded(value):
 
 
 def option_text(value):
-    """Return the value of an option (str, bool, list of str or None) as text; '' if it is not set."""
+    """Return the value of an option (str, bool, list of str or None) as text; '' if it is not set.
+
+    Floats have at most four significant digits.
+    """
     if isinstance(value, bool):
         return 'on' if value else 'off'
-    return printable(' '.join(value) if isinstance(value, list) else value or '')
+    return printable(' '.join(map(short_option, value)) if isinstance(value, list) else short_option(value or ''))
 
 
 def curve_points(run, metric):
@@ -198,9 +202,10 @@ def newest_report(run):
         return None
     reports = [
         path
-        for path in (run.path / 'best').glob('*/report.html')
-        if path.is_file() and any(path.parent.glob('result*.txt'))
-    ]  # else of eval.py --predict
+        for path in (run.path / 'best').glob('*/report*.html')  # report.1.html if a later test wrote none
+        if re.fullmatch(r'report(\.\d+)?\.html', path.name) and path.is_file()
+        if any(path.parent.glob('result*.txt'))  # else of eval.py --predict
+    ]
     return max(reports, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -1,6 +1,6 @@
 """Numbers and counts as text."""
 
-from utils.base.text_table import count_text, distinct_number_texts, table, wrap_lines
+from utils.base.text_table import count_text, distinct_number_texts, short_option, table, wrap_lines
 
 
 def test_different_numbers_get_as_many_digits_as_they_need():
@@ -40,3 +40,8 @@ def test_a_command_and_a_path_stay_whole():
     command = 'to go on: python train.py --resume lenet_exp --epochs 30'
     assert wrap_lines(command, 20) == command
     assert wrap_lines('weights of /a/long/path-to/best.pth', 20) == 'weights of\n  /a/long/path-to/best.pth'
+
+
+def test_floats_of_options_have_four_digits_and_other_values_stay():
+    texts = ['0.002738548776139996', '0.1', '0.0', '1000000.0', '20261129', 'a.b', '1e-05', '12345.6789']
+    assert [short_option(text) for text in texts] == ['0.002739', *texts[1:7], '1.235e+04']

@@ -94,6 +94,13 @@ def test_a_long_curve_is_thinned_and_keeps_its_best_and_last_epoch(maker):
     assert [102, 0.9] in curve and curve[0][0] == 1 and curve[-1][0] == 200
 
 
+def test_the_report_of_an_earlier_test_is_linked_if_the_newest_has_none(maker):
+    run = maker.run('lenet', [0.5])
+    (maker.test(run, {'acc': 0.5}) / 'report.1.html').write_text('', encoding='utf-8')
+    [shown] = written(maker)[0]['runs']
+    assert shown['links']['report'].endswith('/report.1.html')
+
+
 def test_links_lead_to_files_that_are_there(maker):
     run = maker.run('lenet #1 50%', [0.5])
     (run / 'curves.png').write_bytes(b'')

@@ -66,7 +66,7 @@ class Scatter extends Plot {
     const values = group.valueNames.map((name) => [name, name]);
     if (group.hasTests) values.push(['test', translate('test')]);
     const options = group.options.map((name) => [name, name]);
-    const numeric = group.options.find((name) => group.runs.some((run) => typeof valueOf(run, name) === 'number'));
+    const numeric = ['lr', ...group.options].find((name) => group.options.includes(name) && group.runs.some((run) => typeof valueOf(run, name) === 'number'));
     this.x = this.select('x', [...options, ...facts, ...values], numeric ?? group.options[0] ?? 'date');
     this.y = this.select('y', [...values, ...options, ...facts], group.metric);
     this.colour = this.select(translate('colour'), [['', translate('none')], ['state', translate('state')], ...options], '');
