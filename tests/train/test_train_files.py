@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import train
 from options import parse_train_args
@@ -85,6 +87,17 @@ def test_tensorboard_reads_the_same_values_and_both_pictures(digits_run, history
             assert picture.shape == (2 * (112 + 3 * 17 + 2 * 4) + 4, 4 * 112 + 3 * 4, 3), tag
             assert (picture[:112, :112] > 200).any(), 'strokes'
             assert (picture[:112, :112] == 0).any(), 'their background'
+
+
+def test_the_table_of_hyperparameters_has_no_columns_for_what_follows_from_the_data(digits_run):
+    reader = EventAccumulator(str(digits_run.directory)).Reload()
+    start, experiment = (
+        HParamsPluginData.FromString(reader.PluginTagToContent('hparams')[f'_hparams_/{name}'])
+        for name in ('session_start_info', 'experiment')
+    )
+    assert set(start.session_start_info.hparams) == {'model_type', 'lr', 'batch_size', 'epochs', 'seed'}
+    names = [info.name.tag for info in experiment.experiment.metric_infos]
+    assert names[:2] == ['best/acc', 'val/loss'] and names[-1].startswith('train/')
 
 
 def test_validation_pictures_are_the_first_of_the_list(digits_run, events_of):

@@ -112,8 +112,9 @@ class SessionOpening(Hook):
         save_args(args, args.model_dir, note=f'resumed after {self.saved_position}' if args.resume else None)
         if not (args.dry_run or args.find_lr):
             notes += self._write_record()
-        # TensorBoard's table shows few columns; the runs of a table share data and task.
-        ignored = {'from_data', 'data_type', 'task', *names_of(args, repeated=False)}
+        # TensorBoard's table shows few columns; its runs share data and task, and what follows from the data.
+        of_data = {'data_type', 'task', 'from_data', *getattr(args, 'from_data', [])}
+        ignored = of_data | names_of(args, repeated=False)
         options = {name: value for name, value in main_options(args).items() if name not in ignored}
         self.logger = Logger(args.model_dir, history, trainer.update.steps, self.events, options, trainer.selection)
         if trainer.batch:
