@@ -2,7 +2,7 @@
 
 Sums stay on the device and are divided once at the end; `update` never synchronises the device. To add a value to a
 task, derive from the metrics class of the task, name the new class in METRICS, and add the value to `values` in the
-file of the task ('error': 'min' in utils/tasks/classification.py).
+file of the task ('error': 'min' in utils/tasks/classification.py), but not as the first: that selects the best epoch.
 
     class WithError(ClassificationMetrics):
         def compute(self):

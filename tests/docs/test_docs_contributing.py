@@ -18,7 +18,8 @@ def add(project, title, code):
     """Insert a block's code (str) into a copy of the project where its first line (`title`) says.
 
     The title is a new file, 'file, after <text of a statement>', 'file, in <name>' for a dictionary or list, or
-    'file, in <name>, <key>' for the dictionary of that key or, if the value is no dictionary, to replace its line.
+    'file, in <name>, <key>' for the dictionary of that key or, if the value is no dictionary, to replace its line. An
+    entry of a dictionary or list becomes the last one.
     """
     path, _, position = title.partition(', ')
     file, (kind, _, words) = project / path, position.partition(' ')
@@ -35,7 +36,10 @@ def add(project, title, code):
         for name in words.split(', '):
             beginning = re.compile(rf'\s*{re.escape(name)}(: | = |=)')
             at = next(number for number, line in enumerate(lines[at:], at + 1) if beginning.match(line))
-        if not lines[at - 1].rstrip().endswith(('{', '[', '(')):
+        if lines[at - 1].rstrip().endswith(('{', '[', '(')):  # as its last entry
+            indent = re.match(r'\s*', lines[at - 1])[0]
+            at = next(number for number, line in enumerate(lines[at:], at) if re.match(rf'{indent}[}}\])]', line))
+        else:
             at -= 1
             del lines[at]
     lines.insert(at, code)
