@@ -349,7 +349,7 @@ NAMES = _pairs("""
     with_margins=_with_margins with_profiler=watched without_zero_width=telling WITNESS_FILE=FILE WORD_BYTES=WORD
     WORD_PATTERN=WORDS
     WORKER_EXIT_ERRORS=GONE WORKER_KILLED_PATTERN=KILLED WORKER_STATE=STATE wrap_metric=_part
-    wrap_write_errors=writing write_zip=pack WRONG_TYPE_ERRORS=OF_ITS_PLACE zip_bytes=packed zip_entries=archived
+    wrap_write_errors=writing WRONG_TYPE_ERRORS=OF_ITS_PLACE zip_bytes=packed zip_entries=archived
     ZIP_EPOCH=EARLIEST
 """)
 

@@ -43,7 +43,7 @@ def terminal_width():
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
-def wrap_lines(text, width, indent='  '):
+def wrap_lines(text, width):
     """Return a text (str) whose lines are broken at blanks to `width` columns, with indented continuations.
 
     Lines with a command stay whole, so that they can be copied, and so do all lines if `width` is None.
@@ -62,7 +62,7 @@ def wrap_lines(text, width, indent='  '):
             if width_of(f'{lines[-1]} {word}') <= width:
                 lines[-1] += f' {word}'
             else:
-                lines.append(before + indent + word)
+                lines.append(f'{before}  {word}')
     return '\n'.join(lines)
 
 

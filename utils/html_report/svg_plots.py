@@ -19,6 +19,7 @@ DASHES = ('-', '--', '-.', ':')
 PLOT_INCHES = (4.6, 3.7)  # inches
 MAX_POINTS = 2000
 MAX_CURVE_POINTS = 400  # points of a curve
+MIN_BINS, MAX_BINS = 5, 40  # of a histogram
 
 
 @contextmanager
@@ -121,11 +122,11 @@ def reliability(edges, confidence, accuracy, shares):
         return _svg(axes)
 
 
-def histogram(values, xlabel, ylabel, reference=None, bins=40):
+def histogram(values, xlabel, ylabel, reference=None):
     """Return a histogram of values (N,), with a vertical line at `reference`."""
     values = values[np.isfinite(values)]
     with _axes(xlabel=xlabel, ylabel=ylabel) as axes:
-        axes.hist(values, bins=min(bins, max(5, int(len(values) ** 0.5))), color=MAIN)
+        axes.hist(values, bins=min(MAX_BINS, max(MIN_BINS, int(len(values) ** 0.5))), color=MAIN)
         if reference is not None:
             axes.axvline(reference, color=INK, lw=1, ls='--')
         return _svg(axes)

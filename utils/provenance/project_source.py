@@ -153,14 +153,6 @@ def zip_bytes(files):
     return buffer.getvalue()
 
 
-def write_zip(path, root=PROJECT):
-    """Write the source files of the project as zip archive to `path` and return its SHA-256 (hexadecimal str)."""
-    data = zip_bytes(read_files(root))
-    with open_regular(path, 'wb') as file:
-        file.write(data)
-    return hashlib.sha256(data).hexdigest()
-
-
 def is_run_code(name):
     """Return whether runs use the file of this relative path (bool): code, but no test or script."""
     ending = os.path.splitext(name)[1].lower()

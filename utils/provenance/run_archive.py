@@ -102,12 +102,11 @@ def pack(run, target, all_checkpoints=False):
     return list(files)
 
 
-def with_unpacked(given, say=print):
+def with_unpacked(given):
     """Return the options of eval.py with the checkpoint of an archive that `pack` wrote in place of the archive.
 
     Args:
         given: Options of the command line; load_model_path and words are replaced if it is such an archive.
-        say: function(line), what is told of the archive and of what is missing here.
 
     Raises:
         DanluError: the archive is damaged or cannot be unpacked.
@@ -116,9 +115,9 @@ def with_unpacked(given, say=print):
     if path.suffix.lower() != SUFFIX or not is_packed(path):
         return given
     run, is_new = unpack(path, Path(given.checkpoints_dir))
-    say(f'{path}: {"unpacked into" if is_new else "the run is already in"} {run}')
+    print(f'{path}: {"unpacked into" if is_new else "the run is already in"} {run}')
     for line in missing_here(Run(run), given.given):
-        say(line)
+        print(line)
     checkpoint = str(run / (BEST if (run / BEST).is_file() else LAST))
     given.load_model_path, given.words = checkpoint, [*given.words, '--load_model_path', checkpoint]
     return given

@@ -68,7 +68,7 @@ def count_intervals(counts, value, seed=0):
     return percentile_bounds(np.concatenate(parts)), resamples
 
 
-def wilson_intervals(hits, counts, level=1 - SIGNIFICANCE_LEVEL):
+def wilson_intervals(hits, counts):
     """Return Wilson's score intervals of proportions of independent samples (Wilson 1927), within 0..1.
 
     Unlike percentiles of a bootstrap, they have a width where all samples are right, or all are wrong: 30 of 30 gives
@@ -76,13 +76,12 @@ def wilson_intervals(hits, counts, level=1 - SIGNIFICANCE_LEVEL):
 
     Args:
         hits, counts: (...) numbers: how many of how many samples.
-        level: of the interval.
 
     Returns:
         (..., 2) float64: low, high; nan where the count is 0.
     """
     hits, counts = (np.asarray(numbers, dtype=float) for numbers in (hits, counts))
-    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
+    z = statistics.NormalDist().inv_cdf(1 - SIGNIFICANCE_LEVEL / 2)
     with np.errstate(divide='ignore', invalid='ignore'):
         half = z * np.sqrt(hits * (counts - hits) / counts + z**2 / 4)
         ends = (hits + z**2 / 2 + np.stack([-half, half])) / (counts + z**2)
@@ -191,12 +190,11 @@ def _t_within(angle, freedom):
     return (angle + total) * 2 / math.pi if odd else total
 
 
-def mean_interval(values, level=1 - SIGNIFICANCE_LEVEL):
+def mean_interval(values):
     """Return mean, sample standard deviation (n - 1) and the confidence interval of the mean by Student's t.
 
     Args:
         values: numbers of independent runs (list of float).
-        level: of the interval.
 
     Returns:
         mean, deviation, low, high (floats); the last three nan for a single value, low and high nan for equal values,
@@ -208,5 +206,5 @@ def mean_interval(values, level=1 - SIGNIFICANCE_LEVEL):
     deviation = statistics.stdev(values)
     if not deviation:
         return mean, deviation, math.nan, math.nan
-    half = t_quantile(level, count - 1) * deviation / math.sqrt(count)
+    half = t_quantile(1 - SIGNIFICANCE_LEVEL, count - 1) * deviation / math.sqrt(count)
     return mean, deviation, mean - half, mean + half

@@ -16,7 +16,7 @@ from utils.provenance.code_fingerprint import (
     find_evaluation_changes,
     hash_components,
 )
-from utils.provenance.project_source import is_run_code, project_files, write_zip
+from utils.provenance.project_source import is_run_code, project_files, read_files, zip_bytes
 from utils.provenance.source_ast import canonical
 
 ROOTS = {
@@ -36,7 +36,7 @@ ROOTS = {
 def recorded(tmp_path_factory):
     """Return the record of a run on the project as it is, and the Source of its archive."""
     path = tmp_path_factory.mktemp('recorded') / 'source.zip'
-    write_zip(path)
+    path.write_bytes(zip_bytes(read_files()))
     return {'components': hash_components(ROOTS, Source(PROJECT))}, Source(path)
 
 

@@ -1,6 +1,6 @@
 """The project's own files: which they are, and an archive of them with stable bytes."""
 
-import hashlib
+import io
 import os
 import shutil
 import time
@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from utils.provenance import project_source
-from utils.provenance.project_source import code_hash, project_files, read_files, write_zip
+from utils.provenance.project_source import code_hash, project_files, read_files, zip_bytes
 
 
 @pytest.fixture
@@ -63,23 +63,18 @@ def test_untracked_files_are_packed_and_what_is_no_source_is_not(project):
 
 
 def test_two_packings_are_the_same_bytes_whatever_the_dates_and_modes(project, tmp_path):
-    first = write_zip(tmp_path / 'first.zip', project)
+    first = zip_bytes(read_files(project))
     other = shutil.copytree(project, tmp_path / 'other')
     for path in other.rglob('*.py'):
         os.utime(path, (time.time() + 5000,) * 2)
         path.chmod(0o755)
-    assert (
-        write_zip(tmp_path / 'second.zip', other)
-        == first
-        == hashlib.sha256((tmp_path / 'first.zip').read_bytes()).hexdigest()
-    )
-    assert (tmp_path / 'first.zip').read_bytes() == (tmp_path / 'second.zip').read_bytes()
-    with zipfile.ZipFile(tmp_path / 'first.zip') as archive:
+    assert zip_bytes(read_files(other)) == first
+    with zipfile.ZipFile(io.BytesIO(first)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == project_files(project)
         assert archive.read('data/sets.py') == b'y = 2\n'
     written(other / 'data/sets.py', 'y = 3\n')
-    assert write_zip(tmp_path / 'third.zip', other) != first
+    assert zip_bytes(read_files(other)) != first
 
 
 def test_a_data_directory_is_not_walked_through(project, monkeypatch):
@@ -132,8 +127,7 @@ def test_names_that_no_archive_can_hold_stop_no_run(project):
 
 def packed_names(project):
     """Return the names in an archive of the project."""
-    write_zip(project.with_suffix('.zip'), project)
-    with zipfile.ZipFile(project.with_suffix('.zip')) as archive:
+    with zipfile.ZipFile(io.BytesIO(zip_bytes(read_files(project)))) as archive:
         return archive.namelist()
 
 
