@@ -312,6 +312,11 @@ def _array(tensor):
     return tensor.detach().cpu().numpy() if isinstance(tensor, torch.Tensor) else np.asarray(tensor)
 
 
+def input_pixels(images, args):
+    """Return a network's inputs, (B, C, H, W), as `denormalise` does, by the mean and standard deviation in `args`."""
+    return denormalise(images, args.mean or [0.0], args.std or [1.0])
+
+
 def drawable(pictures):
     """Return images (B, C, H, W) with 1 or 3 channels: the first three channels, or the first of two."""
     channels = pictures.shape[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.run_commands.number_patterns import number_patterns
 from scripts.run_commands.run_code import code_line, code_today, kept_archive_of
 from utils.base.errors import DanluError
-from utils.base.text_table import printable, table, terminal_width
+from utils.base.text_table import join_known, printable, table, terminal_width
 from utils.options.arguments import number
 from utils.runs.results import invalid_lines, ledger_texts, new_values, result_files, result_test, tests_in
 from utils.runs.run import as_number, read_text
@@ -239,16 +239,17 @@ class TestValues:
         removed = '' if self.run or not test.get('run') else ' (removed since)'
         lines = [
             ('run', f'{test["run"]}{removed}' if test.get('run') else None),
-            ('checkpoint', _joined(test.get('checkpoint'), _named('epoch', test.get('epoch')),
-                                   _hash(test.get('checkpoint_sha256')))),
-            ('list', _joined(test.get('list'), _named('samples', test.get('samples')), _hash(test.get('data_sha256')))),
+            ('checkpoint', join_known(test.get('checkpoint'), _named('epoch', test.get('epoch')),
+                                      _hash(test.get('checkpoint_sha256')))),
+            ('list', join_known(test.get('list'), _named('samples', test.get('samples')),
+                                _hash(test.get('data_sha256')))),
             ('date', test['at'] and f'{test["at"]:%Y-%m-%d %H:%M:%S}'),
             ('command', test.get('command')),
             ('directory', test.get('directory')),
             ('result', str(test['file'] or test.get('result_dir') or '')),
             ('code', code_line(code)),
             ('code kept', str(archive) if archive and code != code_today() else None),
-            ('verdict', _joined(self.verdict, test.get('verdict_text'), '; '.join(test.get('causes') or ()))),
+            ('verdict', join_known(self.verdict, test.get('verdict_text'), '; '.join(test.get('causes') or ()))),
         ]  # fmt: skip
         run_code = self.run and self.run.recorded('code')
         if run_code and run_code != code:
@@ -321,16 +322,12 @@ class EpochValues:
         return [
             ('run', f'{run.name} ({run.state})'),
             ('checkpoint', str(run.path / checkpoint) if checkpoint else 'none was saved in this epoch'),
-            ('list', _joined(source, _named('samples', data['samples']), _hash(data['sha256']))),
+            ('list', join_known(source, _named('samples', data['samples']), _hash(data['sha256']))),
             ('date', run.started and f'started {run.started:%Y-%m-%d %H:%M:%S}'),
             ('command', run.first_env.get('command') or f'python train.py {shlex.quote(f"@{run.path}/args.txt")}'),
             ('directory', run.first_env.get('directory')),
             ('code', code_line(run.recorded('code'))),
         ]  # fmt: skip
-
-
-def _joined(*parts):
-    return ', '.join(str(part) for part in parts if part)
 
 
 def _named(name, value):

@@ -24,6 +24,7 @@ from utils.base.regular_files import open_regular, read_regular_bytes
 from utils.base.text_table import (
     count_text,
     distinct_number_texts,
+    join_known,
     number_text,
     printable,
     span_text,
@@ -120,11 +121,11 @@ def what_ran(found):
         'directory': env.get('directory'),
         'options': ', '.join(options) or 'all at their defaults',
         'parts': found.given_parts and f'ready-made: {named(found.given_parts)}',
-        'code': _joined(found.archive or 'no source.zip', found.commit and f'commit {found.commit[:7]}',
-                        edited and f'uncommitted: {edited}'),
+        'code': join_known(found.archive or 'no source.zip', found.commit and f'commit {found.commit[:7]}',
+                           edited and f'uncommitted: {edited}'),
         **{f'{split} data': _data_text(found, split) for split in ('train', 'val')},
-        'machine': _joined(*(f'{name} {env[name]}' for name in ('python', 'torch') if name in env),
-                           env.get('device'), threads.isdecimal() and count_text(int(threads), 'thread')),
+        'machine': join_known(*(f'{name} {env[name]}' for name in ('python', 'torch') if name in env),
+                              env.get('device'), threads.isdecimal() and count_text(int(threads), 'thread')),
         'notes': '; '.join(found.notes),
     }  # fmt: skip
     return _aligned(facts)
@@ -135,8 +136,8 @@ def _data_text(found, split):
     if not values['samples']:
         return None
     digest, count = values['sha256'], values['samples']
-    return _joined(values['list'], count_text(count, 'sample') if isinstance(count, int) else None,
-                   f'sha256 {digest[:HASH_CHARACTERS]}' if isinstance(digest, str) else None)  # fmt: skip
+    return join_known(values['list'], count_text(count, 'sample') if isinstance(count, int) else None,
+                      f'sha256 {digest[:HASH_CHARACTERS]}' if isinstance(digest, str) else None)  # fmt: skip
 
 
 def what_it_gave(found, tests, checkpoints_dir):
@@ -310,7 +311,7 @@ def judge(found, test, command):
     when = f'tested with the current code on {test["at"]:%Y-%m-%d %H:%M}' if test['at'] else 'tested'
     if test.get('verdict') in VERDICTS:
         causes = test.get('causes') or test.get('changed since') or []
-        text = _joined(when, test.get('verdict_text'), '; '.join([causes] if isinstance(causes, str) else causes))
+        text = join_known(when, test.get('verdict_text'), '; '.join([causes] if isinstance(causes, str) else causes))
         return VERDICTS[test['verdict']], text
     if test.get('data_sha256') != found.recorded('data', 'val', 'sha256'):
         return UNKNOWN, f'{when}, on other data than the run was validated on; to test: {command}'
@@ -332,10 +333,6 @@ def judge(found, test, command):
 
 def _option_text(value):
     return ' '.join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _joined(*parts):
-    return ', '.join(str(part) for part in parts if part)
 
 
 def _aligned(facts):

@@ -2,8 +2,8 @@
 
 import math
 
-from scripts.sweeping.study import DIRECTION, trial_state
-from scripts.sweeping.sweep_plot import choice_positions, finite_trials, needs_log_scale, save_figure
+from scripts.sweeping.study import DIRECTION
+from scripts.sweeping.sweep_plot import choice_positions, complete_trials, finite_trials, needs_log_scale, save_figure
 from utils.base.text_table import number_text, truncate_cell
 from utils.drawing.fonts import drawable, families_of
 from utils.drawing.matplotlib_import import import_matplotlib
@@ -56,7 +56,7 @@ def draw_parallel(path, trials, metric, definition):
     spaces, drawn = definition.get('--set', {}), finite_trials(trials)
     drawn = [trial for trial in drawn if all(name in trial.params for name in spaces)]
     names = [name for name in spaces if len({trial.params[name] for trial in drawn}) > 1]
-    if len(names) < MIN_OPTIONS or not any(trial_state(trial) == 'complete' for trial in drawn):
+    if len(names) < MIN_OPTIONS or not complete_trials(drawn):
         path.unlink(missing_ok=True)
         return False
     axes = [option_axis(drawn, name, spaces[name].startswith('log:')) for name in names[:MAX_OPTIONS]]
@@ -102,7 +102,7 @@ def figure_of(axes, trials, larger, left_out=''):
     host = figure.subplots()
     host.set(xlim=(0, len(axes) - 1), ylim=(0, 1), xticks=[], yticks=[])
     host.spines[:].set_visible(False)
-    complete = [trial for trial in trials if trial_state(trial) == 'complete']
+    complete = complete_trials(trials)
     best = (max if larger else min)(complete, key=lambda trial: trial.value)
     _draw_lines(host, axes, trials, complete, best, larger)
     for position, axis in enumerate(axes):

@@ -4,7 +4,7 @@ import warnings
 
 from scripts.sweeping.parallel_plot import draw_parallel
 from scripts.sweeping.study import DIRECTION, trial_state, trials_by_index
-from scripts.sweeping.sweep_plot import draw_sweep
+from scripts.sweeping.sweep_plot import complete_trials, draw_sweep
 from scripts.sweeping.worker import normalised_error, value_text
 from utils.base.file_names import short_path
 from utils.base.text_table import count_text, number_text, printable, table, terminal_width, truncate_cell
@@ -45,7 +45,7 @@ def summarise(sweep, study, definition):
 
 def best_first(trials, study):
     """Return the complete trials (list of FrozenTrial), the best first."""
-    complete = [trial for trial in trials if trial_state(trial) == 'complete']
+    complete = complete_trials(trials)
     sign = -1 if study.direction.name == 'MAXIMIZE' else 1
     return sorted(complete, key=lambda trial: (sign * trial.value, trial.user_attrs['place']))
 

@@ -52,6 +52,11 @@ def finite_trials(trials):
     return [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
 
 
+def complete_trials(trials):
+    """Return the trials (list of FrozenTrial) that are complete."""
+    return [trial for trial in trials if trial_state(trial) == 'complete']
+
+
 def needs_log_scale(values):
     """Return whether values (floats) of a metric are drawn on a logarithmic scale (bool)."""
     return min(values) > 0 and max(values) > LOG_RATIO * min(values)
@@ -83,7 +88,7 @@ def choice_positions(trials, name):
 def _draw_history(axes, trials, metric, larger):
     """Draw the values in the order of the trials, and the best value so far."""
     _points(axes, trials, lambda trial: trial.user_attrs['place'])
-    complete = [trial for trial in trials if trial_state(trial) == 'complete']
+    complete = complete_trials(trials)
     best, line = None, []
     for trial in complete:
         best = trial.value if best is None else (max if larger else min)(best, trial.value)

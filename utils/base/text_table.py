@@ -43,6 +43,11 @@ def terminal_width():
     return os.get_terminal_size(sys.stdout.fileno()).columns or None
 
 
+def join_known(*parts):
+    """Return those of the parts that are known, neither None nor empty, joined by commas (str)."""
+    return ', '.join(str(part) for part in parts if part)
+
+
 def wrap_lines(text, width):
     """Return a text (str) whose lines are broken at blanks to `width` columns, with indented continuations.
 

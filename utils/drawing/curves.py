@@ -10,6 +10,7 @@ from utils.base.regular_files import made_regular, read_regular_text
 from utils.base.write_errors import wrap_write_errors
 from utils.drawing.fonts import families_of, missing_characters
 from utils.drawing.matplotlib_import import import_matplotlib
+from utils.tasks.tasks import is_loss
 
 # Okabe and Ito 2008, Color Universal Design: distinguishable by colour-blind readers.
 COLOURS = {'train': '#0072B2', 'val': '#D55E00'}
@@ -54,11 +55,6 @@ def panels_of(history, monitor=None):
     titles = list(dict.fromkeys(name.partition('/')[2] for name in shown))
     chosen = (monitor or '').partition('/')[2]
     return sorted(titles, key=lambda title: (title != 'loss', title != chosen, is_loss(title)))
-
-
-def is_loss(title):
-    """Return whether a value is a loss or a term of a sum of losses, loss_ce (bool)."""
-    return title.partition('_')[0] == 'loss'
 
 
 def draw_run(directory, history, selection=None):
@@ -157,10 +153,15 @@ def _draw_panel(axes, history, title, best):
         outlier_limits(axes, drawn)
 
 
+def finite_values(history, name):
+    """Return a value of each row of a history (list of float), nan where it is missing or not finite."""
+    values = (row.get(name, math.nan) for row in history)
+    return [value if math.isfinite(value) else math.nan for value in values]
+
+
 def _draw_line(axes, history, name, colour):
     """Draw one value over the epochs and return its values (list of float, nan if missing)."""
-    values = [row.get(name, math.nan) for row in history]
-    values = [value if math.isfinite(value) else math.nan for value in values]
+    values = finite_values(history, name)
     epochs = [row['epoch'] for row in history]
     around = [math.nan, *values, math.nan]
     # A line needs two points: isolated values get a marker.

@@ -14,7 +14,7 @@ def draw_predictions(engine, images, outputs, results, places):
         places: positions of the samples in `results` (list of int).
     """
     args, kind = engine.args, task_of(engine.args).target
-    pixels = viz.drawable(viz.denormalise(images, args.mean or [0.0], args.std or [1.0]))
+    pixels = viz.drawable(viz.input_pixels(images, args))
     if kind == 'mask':
         return [_mask_panel(engine, *sample) for sample in zip(pixels, outputs.max(1).indices.cpu(), strict=True)]
     if kind == 'picture':

@@ -31,7 +31,6 @@ from utils.provenance.earlier_values import (
     Conditions,
     describe_differences,
     differences,
-    is_loss,
     merged,
     tested_values,
     validation_values,
@@ -39,6 +38,7 @@ from utils.provenance.earlier_values import (
 from utils.provenance.recorded_code import comparison_table
 from utils.runs.ledger import ledger_of
 from utils.runs.results import CODE_CHANGED, DIFFERS, EQUAL, NOT_COMPARED, OUTPUTS_DIFFER
+from utils.tasks.tasks import is_loss
 
 # Options without effect on values, or only on their last digits; the data is compared by its hash.
 WITHOUT_EFFECT = (

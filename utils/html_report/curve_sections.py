@@ -3,10 +3,11 @@
 import math
 
 from utils.base.language import deferred, joined, translate
-from utils.drawing.curves import LOG, is_loss, panels_of
+from utils.drawing.curves import LOG, finite_values, panels_of
 from utils.html_report.sections import chart, chart_section
 from utils.html_report.svg_plots import over_epochs
 from utils.runs.run import Run, as_number
+from utils.tasks.tasks import is_loss
 
 NOTE = deferred('Solid lines: validation. Dashed lines: training. A ring marks the epoch of best.pth.')
 
@@ -41,8 +42,7 @@ def _chart(title, names, runs, rows):
     for number, (run, history) in enumerate(zip(runs, rows, strict=True)):
         best = run.best or {}
         for name in names:
-            values = [row.get(name, math.nan) for row in history]
-            values = [value if math.isfinite(value) else math.nan for value in values]
+            values = finite_values(history, name)
             if not all(map(math.isnan, values)):
                 mark = best.get('epoch') if name == run.monitor else None
                 curves.append((number, name != names[-1], [row['epoch'] for row in history], values, mark))

@@ -105,7 +105,7 @@ class GalleryPage:
 
     def _take_pixels(self, cards, images, outputs):
         """Copy the pixels of cards to the CPU."""
-        pixels = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
+        pixels = viz.drawable(viz.input_pixels(images, self.args))
         for card, image in zip(cards, pixels, strict=True):
             card.pixels[deferred('input') if self.kind in ('mask', 'picture') else ''] = viz.rgb_of(image)
         if self.kind == 'mask':

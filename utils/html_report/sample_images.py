@@ -111,7 +111,7 @@ class SamplePainter:
         return pixels, None, None
 
     def _denormalised(self, images):
-        return viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0])
+        return viz.input_pixels(images, self.args)
 
     def _paint(self, drawn, image, prediction, target):
         """Set the panes of a sample."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from utils.base.text_table import number_text
 from utils.runs.results import CODE_CHANGED, EQUAL, NOT_COMPARED, ledger_texts, tests_in
+from utils.tasks.tasks import is_loss
 
 LOSS_TOLERANCE = {'cpu': 1e-5}  # relative, in float32
 COARSE_LOSS_TOLERANCE = 1e-3  # relative, on other devices and with --amp
@@ -169,11 +170,6 @@ def differences(values, earlier, conditions):
 def _same_losses(values, earlier, tolerance):
     pairs = [(then, values[name]) for name, (then, _) in earlier.items() if is_loss(name) and name in values]
     return bool(pairs) and all(_is_close(then, now, tolerance * abs(then)) for then, now in pairs)
-
-
-def is_loss(name):
-    """Return whether a value of this name is a loss (bool)."""
-    return name.partition('_')[0] == 'loss'
 
 
 def _is_close(then, now, allowed):

@@ -50,7 +50,12 @@ def mode_of(name, values):
         name: of the value, such as acc, loss, or loss_ce, a term of a sum of losses.
         values: dict from a name to 'max' or 'min', as `values_of` returns it.
     """
-    return 'min' if name.partition('_')[0] == 'loss' else values.get(name)
+    return 'min' if is_loss(name) else values.get(name)
+
+
+def is_loss(name):
+    """Return whether a value of this name is a loss, or loss_ce, a term of a sum of losses (bool)."""
+    return name.partition('_')[0] == 'loss'
 
 
 def is_proportion(name):

@@ -183,7 +183,7 @@ class Engine:
             images, predictions, targets: results of `step`; images are float32 (B, C, H, W).
         """
         predictions, targets = as_classes(self.args, predictions, targets)
-        pictures = viz.drawable(viz.denormalise(images, self.args.mean or [0.0], self.args.std or [1.0]))
+        pictures = viz.drawable(viz.input_pixels(images, self.args))
         kind, targets = task_of(self.args).target, targets.cpu()
         if kind == 'numbers':
             samples = zip(pictures, predictions.tolist(), targets.tolist(), strict=True)

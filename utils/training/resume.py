@@ -29,9 +29,14 @@ class RunFinished(DanluError):
 def newest_readable(run):
     """Return the newest readable state (dict) of a run, its path, and a note (str or None) on damaged files.
 
+    Args:
+        run: directory (Path) of the run, or one of its checkpoints, which is then read.
+
     Raises:
         DanluError: none of last.pth, last.prev.pth and epoch_*.pth is readable.
     """
+    if not run.is_dir():
+        return load_checkpoint(run), run, None
     faults = []
     kept = sorted(run.glob('epoch_*.pth'), key=lambda path: (len(path.name), path.name), reverse=True)
     for path in [run / LAST, run / PREVIOUS, *kept]:
@@ -90,7 +95,7 @@ def read_resume_state(args, repeat_command, selection):
         RunFinished: all epochs are done.
     """
     path = Path(args.resume)
-    state, path, note = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    state, path, note = newest_readable(path)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give the directory of the run')
     check_resume_state(state, path)

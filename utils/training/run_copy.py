@@ -73,7 +73,7 @@ def state_to_copy(resume, epochs):
         DanluError: the checkpoint is damaged, for testing only, of another run, or has all epochs already.
     """
     path = Path(resume)
-    state, path, _ = newest_readable(path) if path.is_dir() else (load_checkpoint(path), path, None)
+    state, path, _ = newest_readable(path)
     if 'optimizer' not in state:
         raise DanluError(f'--resume: {path} is for testing, it holds no optimizer; give last.pth or an epoch_*.pth')
     check_resume_state(state, path)

@@ -226,7 +226,7 @@ class SwanlabTracker(WandbTracker):
         self.run.finish(**({'state': 'success'} if status == FINISHED else {'state': 'crashed', 'error': status}))
 
 
-class TrackioTracker(WandbTracker):
+class TrackioTracker(SwanlabTracker):
     """Sends a run to Trackio, which keeps it on this machine: https://huggingface.co/docs/trackio."""
 
     package, hint = 'trackio', ''
@@ -234,10 +234,6 @@ class TrackioTracker(WandbTracker):
     def place(self):
         """Return the arguments of init (dict); a resumed run is found by its name."""
         return {'resume': 'allow', 'embed': False}
-
-    def log_page(self, path):
-        """Send the page."""
-        self.run.log({'report': self.module.Html(read_regular_text(path))})
 
     def end(self, status):
         """Close the entry."""

@@ -98,7 +98,8 @@ def test_figures_are_those_of_result_txt(pages, name):
     assert len(text) < 2**21
     intervals = re.findall(r'data-value="[^"]*" title="[^"]*">[^<]*</td><td class="number">([^<]*)</td>', text)
     assert len(intervals) == len(shown)
-    assert all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in intervals), intervals
+    known = [interval for interval in intervals if interval != '–']  # a value that a project adds has none
+    assert len(known) > 2 and all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in known), intervals
 
 
 @pytest.mark.slow_after(4, 'draws a page in a browser each')
