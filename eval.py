@@ -34,6 +34,7 @@ from programs.predictor import Predictor, load_predictor
 from utils import viz
 from utils.base.file_names import file_name_of
 from utils.base.progress import Progress
+from utils.base.text_table import print_line
 from utils.evaluation.predictions import PREDICTIONS, predictions_file
 from utils.evaluation.saved_outputs import Outputs
 from utils.evaluation.test_files import (
@@ -68,7 +69,7 @@ class Evaluator(EvaluatorBuild, Engine):
         DanluError: an option, the data or the checkpoint is at fault.
     """
 
-    def __init__(self, args, checkpoint=None, loader=None, say=print, net=None, *, loss=None, metrics=None):
+    def __init__(self, args, checkpoint=None, loader=None, say=print_line, net=None, *, loss=None, metrics=None):
         check_overrides(self, Evaluator)
         self.say = say
         lines = self.build(args, checkpoint, loader, net, {'loss': loss, 'metrics': metrics})

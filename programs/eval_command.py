@@ -15,7 +15,7 @@ from utils.base.errors import DanluError
 from utils.base.machine import set_threads
 from utils.base.record_schema import recorded_args
 from utils.base.seeding import be_deterministic
-from utils.base.text_table import terminal_width
+from utils.base.text_table import print_line, terminal_width
 from utils.base.write_errors import suppress_cleanup_errors
 from utils.evaluation.ensemble import check_alike, table_lines, test_ensemble, test_of
 from utils.evaluation.saved_outputs import check_outputs
@@ -76,7 +76,7 @@ def run_command(given, evaluator, work=None):
     args.code = 'now'
     try:
         for line in overrides(test_parser(), args, migrate(recorded_args(checkpoint) or {}, args.__contains__)):
-            print(f'option changed since training: {line}')
+            print_line(f'option changed since training: {line}')
         with explain_machine_errors(args):
             if work is not None or predicts(args):
                 return (work or predict_unlabelled)(args, checkpoint)
@@ -109,7 +109,9 @@ def predict_unlabelled(args, checkpoint, others=()):
     set_threads(args.threads, loader.num_workers)
     if args.deterministic:
         be_deterministic()
-    predictor = ensemble_of(args, checkpoint, others, print) if others else Predictor(args, checkpoint, say=print)
+    predictor = (
+        ensemble_of(args, checkpoint, others, print_line) if others else Predictor(args, checkpoint, say=print_line)
+    )
     predictor.bind_transforms(loader)
     work = UnlabelledPass(predictor, loader, walk, GalleryPage(predictor) if args.report else None)
     work.run()

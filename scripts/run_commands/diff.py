@@ -117,7 +117,13 @@ def print_sections(sections):
         print('no difference')
     for title, rows in sections.items():
         if rows:
-            lines, _ = table([title, 'A', 'B'], rows, terminal_width(), flexible=(title, 'A', 'B'))
+            lines, _ = table(
+                [title, 'A', 'B'],
+                rows,
+                terminal_width(),
+                flexible=('B', 'A', title),
+                kept={title: 30, 'A': 24, 'B': 24},
+            )
             print('', *lines, sep='\n')
 
 

@@ -61,7 +61,7 @@ def wrap_lines(text, width):
         if width_of(line) <= width or 'python ' in line:
             continue
         before = ' ' * (len(line) - len(line.lstrip(' ')))
-        first, *words = line.split()
+        first, *words = line.lstrip(' ').split(' ')
         lines[-1] = before + first
         for word in words:
             if width_of(f'{lines[-1]} {word}') <= width:
@@ -69,6 +69,11 @@ def wrap_lines(text, width):
             else:
                 lines.append(f'{before}  {word}')
     return '\n'.join(lines)
+
+
+def print_line(text):
+    """Print a text (str), with lines broken to fit the terminal: see wrap_lines."""
+    print(wrap_lines(text, terminal_width()))
 
 
 def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None):

@@ -14,6 +14,7 @@ import pytest
 from options import train_parser
 from scripts.dev.measure_runs import FIRST
 from scripts.run_commands.command import effective_value
+from scripts.run_commands.diff import print_sections
 from scripts.run_commands.run_code import MAX_FILE_BYTES, code_today
 from utils.options.args_file import options_of
 from utils.provenance.contents import SampleHashes, contents_file
@@ -495,3 +496,13 @@ def test_a_test_is_compared_with_the_training_of_its_checkpoint(maker, call):
     found = sections(call('diff', 'a', str(test)).text)
     assert found == {'code': {'model/net.py': (sha('x = 1'), sha('x = 2'))}, 'results': found['results']}
     assert found['results']['acc'] == ('0.6000', '0.4000')
+
+
+def test_names_of_options_stay_whole_in_a_narrow_diff(monkeypatch, capsys):
+    monkeypatch.setattr('scripts.run_commands.diff.terminal_width', lambda: 50)
+    print_sections(
+        {'options': [['train_list', 'not set', '/data/a/long/path/to/photos'], ['label_smoothing', '0', '1']]}
+    )
+    head, first, second = capsys.readouterr().out.strip().splitlines()
+    assert first.startswith('train_list ') and second.startswith('label_smoothing ')
+    assert max(map(len, (head, first, second))) <= 50

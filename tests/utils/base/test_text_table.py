@@ -32,6 +32,7 @@ def test_long_lines_are_broken_at_blanks():
         '  lr=0.002, batch_size=32',
         '  yes: the values are equal',
     ]
+    assert wrap_lines('  a = 1  # one two', 14).split('\n') == ['  a = 1  # one', '    two']
     assert wrap_lines('丹炉 丹炉 丹炉', 9) == '丹炉 丹炉\n  丹炉'
     assert wrap_lines('  yes: the values are equal', 22).split('\n') == ['  yes: the values are', '    equal']
 
