@@ -733,11 +733,11 @@ def test_args(load_model_path, **options):
     Raises:
         DanluError: an option is unknown or wrong, or the checkpoint cannot be read.
     """
-    from utils.runs.checkpoint import load_checkpoint  # imports torch, which --help does not wait for
-
     options = {'load_model_path': load_model_path, **options}
     command = from_keywords(parse_test_command, options)
-    trained = recorded_args(load_checkpoint(command.load_model_path, command.trust_checkpoint, command.model_source))
+    from utils.runs.checkpoint import load_named_checkpoint  # imports torch, which --help does not wait for
+
+    trained = recorded_args(load_named_checkpoint(command))
     return from_keywords(lambda argv: parse_test_args(argv, trained), options)
 
 

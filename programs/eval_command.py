@@ -27,7 +27,7 @@ from utils.options.predict_options import as_ensemble, predicts, single_checkpoi
 from utils.options.record_parser import Options
 from utils.provenance.recorded_code import test_with_recorded_code
 from utils.provenance.run_archive import with_unpacked
-from utils.runs.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_named_checkpoint
 from utils.runs.run_directory import remove_unstarted
 from utils.tasks.target_scale import complete_target_scale
 from utils.training.error_hints import explain_machine_errors
@@ -68,7 +68,7 @@ def run_command(given, evaluator, work=None):
     Returns:
         the Evaluator, or what `work` returned; None after a test by other code.
     """
-    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
+    checkpoint = load_named_checkpoint(given)
     then = None if given.code == 'now' else test_with_recorded_code(test_parser(), given, checkpoint)
     if given.code not in ('now', 'both'):
         return None

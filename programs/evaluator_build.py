@@ -17,7 +17,7 @@ from utils.html_report.page import Page
 from utils.metrics.ready_metrics import ready_metrics
 from utils.options import given_parts
 from utils.options.fit import described_pictures
-from utils.runs.checkpoint import file_hash, load_checkpoint
+from utils.runs.checkpoint import file_hash, load_named_checkpoint
 from utils.training.engine import Engine
 from utils.training.network_device import data_device
 from utils.training.ready_parts import ready_loss
@@ -42,7 +42,7 @@ class EvaluatorBuild(TestSet):
             parts: the ready-made loss and metrics (dict from the role to the object or None).
         """
         if checkpoint is None:
-            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
+            checkpoint = load_named_checkpoint(args)
         if args.deterministic:
             be_deterministic()
         self.build_loader(args, loader, net)

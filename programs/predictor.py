@@ -13,7 +13,7 @@ from utils.base.record_schema import recorded_args
 from utils.evaluation.ensemble import Ensemble, check_alike
 from utils.evaluation.tta import with_tta
 from utils.options.fit import described_pictures
-from utils.runs.checkpoint import load_checkpoint
+from utils.runs.checkpoint import load_named_checkpoint
 from utils.runs.summaries import summary_of_predictor
 from utils.training.engine import Engine
 from utils.training.network_device import data_device
@@ -67,7 +67,7 @@ def load_predictor(load_model_path, net=None, **options):
         DanluError: an option or the checkpoint is at fault.
     """
     args = test_args(load_model_path, **options)
-    return Predictor(args, load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source), net)
+    return Predictor(args, load_named_checkpoint(args), net)
 
 
 def ensemble_of(args, checkpoint, others, say):
@@ -91,5 +91,5 @@ def ensemble_of(args, checkpoint, others, say):
 
 def checkpoint_and_options(given):
     """Return a checkpoint (dict) and its options of a test (Options), for Options of the command line."""
-    checkpoint = load_checkpoint(given.load_model_path, given.trust_checkpoint, given.model_source)
+    checkpoint = load_named_checkpoint(given)
     return checkpoint, parse_test_args(given, recorded_args(checkpoint))

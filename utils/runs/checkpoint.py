@@ -102,6 +102,11 @@ def _write_archive(state, file):
         raise
 
 
+def load_named_checkpoint(args):
+    """Return the checkpoint (dict) that options, an argparse.Namespace, name: see `load_checkpoint`."""
+    return load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
+
+
 def load_checkpoint(path, trust=False, model_source=None):
     """Read a checkpoint or state dict to the CPU, without executing code in the file.
 

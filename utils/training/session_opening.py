@@ -17,7 +17,7 @@ from utils.provenance.output_fingerprint import OutputFingerprinter
 from utils.provenance.record import check_same_run
 from utils.provenance.replay_log import REPLAY_STEPS, ReplayLog
 from utils.provenance.resume_check import ResumeCheck
-from utils.runs.checkpoint import load_checkpoint, load_selected_weights
+from utils.runs.checkpoint import load_named_checkpoint, load_selected_weights
 from utils.runs.lock import select_lock
 from utils.runs.step_log import StepLog
 from utils.tasks.target_scale import loaded_scale_note
@@ -64,7 +64,7 @@ class SessionOpening(Hook):
             with without_failed_copy(args):
                 return self._restore(notes)
         if args.load_model_path:
-            checkpoint = load_checkpoint(args.load_model_path, args.trust_checkpoint, args.model_source)
+            checkpoint = load_named_checkpoint(args)
             with explain_misfit(checkpoint, args.load_model_path, args):
                 loaded = load_selected_weights(self.trainer.net, checkpoint, args)
             check = check_loaded(self.trainer.net, checkpoint, args.load_model_path, args, loaded, 'weights')
