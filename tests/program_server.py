@@ -20,7 +20,10 @@ from pathlib import Path
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
-PRELOADED = ['train', 'eval', 'torch.utils.tensorboard', 'matplotlib.figure', 'matplotlib.backends.backend_agg']
+PRELOADED = [
+    *('train', 'eval', 'torch.utils.tensorboard', 'matplotlib.figure', 'matplotlib.backends.backend_agg'),
+    *('torchmetrics.functional.classification', 'torch._dynamo'),  # of use to several processes
+]
 # Prefixes of variables that are read while Python starts or while libraries are loaded.
 READ_AT_START = ('PYTHON', 'OMP_', 'MKL_', 'KMP_', 'LD_', 'LC_', 'LANG', 'MALLOC_', 'MPL', 'TORCH_')
 context = multiprocessing.get_context('forkserver')
@@ -48,7 +51,7 @@ class Program:
     """A running Python program, with the part of subprocess.Popen's interface that the tests use.
 
     Args:
-        script: path of the program.
+        script: path of the program, or -m, with the name of a module in `words`.
         words: its arguments; each is turned into str.
         env: whole environment (dict of str); None: that of this process.
         cwd: working directory; None: that of this process.
@@ -131,6 +134,14 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
 
+def run_forked(command, *, cwd=None, env=None, **_):
+    """Stand for subprocess.run(command, text=True, capture_output=True) of a command that begins with the Python."""
+    assert command[0] == sys.executable
+    program = Program(command[1], command[2:], cwd=cwd, env=env)
+    stdout, stderr = program.communicate(timeout=900)
+    return subprocess.CompletedProcess(command, program.returncode, stdout, stderr)
+
+
 def _pipe():
     """Return a pipe's reading end (text file) and its writing end (descriptor)."""
     reading, writing = os.pipe()
@@ -168,7 +179,7 @@ def _run(words, environment, directory, new_session, stdout, stderr):
     sys.stderr.reconfigure(line_buffering=True)
     sys.argv = words
     sys.orig_argv = [sys.executable, *words]
-    folder = Path(words[0]).parent.resolve()
+    folder = Path(words[0]).parent.resolve() if words[0] != '-m' else Path.cwd()
     sys.path[:] = [str(folder), *(path for path in sys.path if _is_pythons(path))]
     if not folder.is_relative_to(PROJECT) and any((path / 'train.py').exists() for path in (folder, *folder.parents)):
         _forget_project()  # a copy of the project, with other code
@@ -178,7 +189,11 @@ def _run(words, environment, directory, new_session, stdout, stderr):
     np.random.seed()
     atexit._clear()
     try:
-        runpy.run_path(words[0], run_name='__main__')
+        if words[0] == '-m':
+            del words[0]
+            runpy.run_module(words[0], run_name='__main__', alter_sys=True)
+        else:
+            runpy.run_path(words[0], run_name='__main__')
     except SystemExit:
         raise
     except BaseException as error:
