@@ -26,6 +26,7 @@ def run(tmp_path_factory):
     return trainer, str(folder / 'lenet_exp' / 'best.pth')
 
 
+@pytest.mark.slow_after(2, 'a run and a test each')
 @pytest.mark.parametrize(
     'data',
     [

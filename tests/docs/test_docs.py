@@ -164,8 +164,10 @@ def fewer_epochs(words):
 
 
 def run_command(words):
-    """Run a command of a document in this process, with small images and few epochs."""
+    """Run a command of a document in this process, with small images and few epochs, and without pages."""
     python, script, *rest = fewer_epochs(['64' if word == '224' else word for word in words])
+    if script == 'train.py' and not {'--report', '--dry_run', '--find_lr'} & {*rest}:
+        rest += ['--no_report', '--no_index']
     assert python == 'python'
     if script == '-m':
         importlib.import_module(rest[0]).main([*rest[1:], '--device', 'cpu'])
@@ -206,6 +208,7 @@ IN_ORDER = {
 SINGLE = [section for section in SECTIONS if section not in (*LONG, *IN_ORDER['README'], *IN_ORDER['tutorial'])]
 
 
+@pytest.mark.slow_after(5, 'trains networks')
 @pytest.mark.parametrize('section', SINGLE)
 def test_what_a_section_prints_runs(section, here):
     check_section(section, here)

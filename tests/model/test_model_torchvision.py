@@ -78,6 +78,7 @@ def fake_weights(name, monkeypatch):
     return fake
 
 
+@pytest.mark.slow_after(2, 'builds large networks')
 @pytest.mark.parametrize('name', models.list_models(models.segmentation))
 def test_segmentation_models_return_one_tensor(name):
     with torch.device('meta'):

@@ -37,6 +37,7 @@ def run(pictures, run_program, tmp_path_factory):
     return runs / 'mlp_试验', done
 
 
+@pytest.mark.slow('a new interpreter')
 def test_a_run_prints_what_can_be_printed_and_writes_all(run):
     directory, done = run
     assert 'classes: 2: \\u72d7, \\u732b' in done.stdout

@@ -97,6 +97,7 @@ def test_args_that_are_no_options_are_one_line(refused, trained):
     assert 'no options' in refused(trained)
 
 
+@pytest.mark.slow_after(6, 'a refused run each')
 @pytest.mark.parametrize(
     ('part', 'says'),
     [
@@ -227,6 +228,7 @@ def remove_moment(state):
         del of_one['exp_avg_sq']
 
 
+@pytest.mark.slow_after(6, 'a refused run each')
 @pytest.mark.parametrize(
     'change',
     [

@@ -63,7 +63,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.slow_after(2, 'a killed and a resumed run each')
+@pytest.mark.slow_after(1, 'a killed and a resumed run each')
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='kills a forked process')
 @pytest.mark.parametrize('moment', MOMENTS)
 def test_a_killed_end_test_is_made_up_for(moment, run, capsys):

@@ -107,11 +107,8 @@ def test_a_pipe_that_breaks_while_a_run_goes_on_ends_nothing(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='finds the processes in /proc')
-@pytest.mark.parametrize(
-    'ignored',
-    [False, pytest.param(True, marks=pytest.mark.slow('a run in a terminal of its own'))],
-    ids=['closed', 'closed under nohup'],
-)
+@pytest.mark.slow('a run in a terminal of its own')
+@pytest.mark.parametrize('ignored', [False, True], ids=['closed', 'closed under nohup'])
 def test_a_terminal_that_is_closed_loses_nothing(ignored, list_data, tmp_path):
     """The system then sends SIGHUP to all processes of the terminal: the step at hand is saved, and no worker stays."""
     words = [*list_data, '--model_type', 'mlp', '--epochs', 3 if ignored else 10_000, '--num_workers', 2]

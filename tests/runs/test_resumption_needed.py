@@ -148,6 +148,7 @@ def generator_changed(state):
     state['rng']['torch'] = torch.Generator().manual_seed(99).get_state()
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize(
     ('change', 'line'),
     [

@@ -89,7 +89,7 @@ def test_fast_leaves_alone_what_was_given(list_data, train_here, tmp_path, monke
     [
         ['--amp', 'bf16'],
         pytest.param(['--amp', 'fp16'], marks=pytest.mark.slow('fp16 is slow on a CPU')),
-        ['--channels_last'],
+        pytest.param(['--channels_last'], marks=pytest.mark.slow('two runs')),
     ],
     ids=' '.join,
 )

@@ -444,8 +444,8 @@ def test_many_small_pictures_are_decoded_by_processes(labelled, masked, cache, f
 @pytest.mark.slow('three new interpreters that may take little memory')
 @linux
 def test_the_pixels_may_be_more_than_the_memory(labelled, cache):
-    args = labelled('--cache_dir', cache, '--image_size', 1000, kind='mem_list', count=150)
-    size = 150 * 3 * 1000 * 1000
+    args = labelled('--cache_dir', cache, '--image_size', 700, kind='mem_list', count=150)
+    size = 150 * 3 * 700 * 700
     first, second = (ended(start(args, memory=size // 2)) for _ in range(2))
     assert first[0].endswith(f'({size_text(size + HEADER_BYTES)})')
     assert second[0].startswith('cache: 150 images from')

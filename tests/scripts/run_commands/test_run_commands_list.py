@@ -91,6 +91,7 @@ def test_a_run_that_goes_on_is_running_and_keeps_its_lock(maker, call):
 GARBAGE = bytes(range(256))
 
 
+@pytest.mark.slow_after(14, 'each content in each file')
 @pytest.mark.parametrize('name', ['args.txt', 'history.csv', 'record.json', 'env.txt', 'log.txt', 'note.txt', 'lock'])
 @pytest.mark.parametrize('data', [b'', GARBAGE, b'{"a": [', b'epoch,val/acc\n1,', b'--lr="half\n', b'[' * 10_000, None])
 def test_a_broken_file_never_breaks_the_table(maker, call, name, data):

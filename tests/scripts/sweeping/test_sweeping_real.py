@@ -18,7 +18,7 @@ from utils.runs.run import Run
 
 pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
 
-EPOCHS = 3
+EPOCHS = 2
 
 
 def started(tmp_path, *words):
@@ -65,10 +65,10 @@ def test_a_trial_is_a_run_of_train_py(tmp_path, by_place, call):
     assert float(run.options['lr']) == trial.params['lr']
 
 
-@pytest.mark.slow('six real trainings')
+@pytest.mark.slow('four real trainings')
 @pytest.mark.skipif(not Path('/proc/self/stat').exists(), reason='finds a process by /proc')
-def test_six_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
-    words = ['--trials', '6', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
+def test_four_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wait_for):
+    words = ['--trials', '4', '--set', 'lr=log:1e-3:1e-1', 'batch_size=32,64', '--name', 'many', '--',
              *f'--epochs {EPOCHS} --model_type mlp --no_report --device cpu'.split()]  # fmt: skip
     one, other = started(tmp_path, *words), started(tmp_path, *words)
     folder = tmp_path / 'runs' / 'many'
@@ -78,15 +78,15 @@ def test_six_trials_by_two_workers_one_of_which_is_killed(tmp_path, by_place, wa
     assert (other.returncode, again.returncode) == (0, 0), said
     trials = by_place('many')
     assert [(place, studies.trial_state(trial)) for place, trial in trials.items()] == [
-        (p, 'complete') for p in range(6)
+        (p, 'complete') for p in range(4)
     ]
-    assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(6)]
+    assert sorted(path.name for path in folder.glob('trial_*')) == [f'trial_{place:04d}' for place in range(4)]
     for trial in trials.values():
         run = Run(trial.user_attrs['run'])
         assert (run.state, run.best['value'], run.done) == ('finished', trial.value, EPOCHS)
         assert float(run.options['lr']) == trial.params['lr']
     assert 'resumed after epoch' in (killed / 'log.txt').read_text()
-    assert all('6 trials (6 complete), val/acc (max)' in text for text in said)
+    assert all('4 trials (4 complete), val/acc (max)' in text for text in said)
     assert any(f'trial {int(killed.name[-4:])} resumes' in text for text in said)
 
 
@@ -130,14 +130,14 @@ def served(programs, data, as_user):
         run(programs / 'pg_ctl', '--wait', '--mode=immediate', '-D', data / 'db', 'stop')
 
 
-@pytest.mark.slow('three real trainings, and a PostgreSQL')
+@pytest.mark.slow('two real trainings, and a PostgreSQL')
 def test_two_workers_share_a_study_in_postgresql(tmp_path, postgres, by_place):
-    words = ['--trials', '3', '--storage', postgres, '--set', 'lr=log:1e-3:1e-1', 'model_type=mlp,lenet', '--',
+    words = ['--trials', '2', '--storage', postgres, '--set', 'lr=log:1e-3:1e-1', 'model_type=mlp,lenet', '--',
              *'--epochs 1 --batch_size 256 --no_report --device cpu'.split()]  # fmt: skip
     both = [started(tmp_path, *words) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     trials = by_place(url=postgres)
-    assert {place: studies.trial_state(trial) for place, trial in trials.items()} == dict.fromkeys(range(3), 'complete')
+    assert {place: studies.trial_state(trial) for place, trial in trials.items()} == dict.fromkeys(range(2), 'complete')
     assert {Run(trial.user_attrs['run']).state for trial in trials.values()} == {'finished'}
     assert not list((tmp_path / 'runs' / 'sweep').glob('*.db'))

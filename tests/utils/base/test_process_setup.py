@@ -87,39 +87,34 @@ def test_another_libc_is_left_alone(monkeypatch):
     assert keep_freed_memory() is False
 
 
-@pytest.mark.slow('a new interpreter')
-def test_an_optimizer_works_without_the_compiler():
-    code = START + TRAIN + 'state = optimizer.state_dict(); optimizer.load_state_dict(state); step()\n'
-    assert run(f'{code}{LOADED}print(loaded, [p.grad is None for p in net.parameters()])') == 'False [False, False]'
-
-
-@pytest.mark.parametrize(
-    'use',
-    [
-        pytest.param(
-            "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())",
-            marks=pytest.mark.slow('one new interpreter more'),
-        ),
-        pytest.param(
-            'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
-            marks=pytest.mark.slow('one new interpreter more'),
-        ),
-        pytest.param(
-            'from importlib.util import find_spec; find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0] * 2)',
-            marks=pytest.mark.slow('one new interpreter more'),
-        ),
-    ],
-)
-def test_the_compiler_comes_when_it_is_asked_for(use):
-    marked = "marked = hasattr(torch.optim.Optimizer.add_param_group.__wrapped__, '__dynamo_disable')\n"
-    text = run(f'{START}{TRAIN}{marked}{use}\n{LOADED}print(marked, loaded)\n{marked}print(marked)\nstep()')
-    assert text.splitlines() == ['[2.0, 2.0]', 'True True', 'False'], 'what it left in torch is gone with it'
+IN_FORKED_PROCESSES = """
+import os
+for code in sys.argv[1:]:
+    if os.fork() == 0:
+        exec(code)
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0, code
+"""
+MARKED = "marked = hasattr(torch.optim.Optimizer.add_param_group.__wrapped__, '__dynamo_disable')\n"
+# After each of them the compiler is loaded.
+USES = [
+    "print(torch.compile(lambda x: x + 1, backend='eager')(torch.ones(2)).tolist())",
+    'import torch._dynamo.config; print([2.0, 2.0] if torch._dynamo.config.cache_size_limit else 0)',
+    'from importlib.util import find_spec; find_spec("torch._dynamo"); torch._dynamo.reset(); print([2.0] * 2)',
+]
 
 
 @pytest.mark.slow('a new interpreter')
-def test_torchvision_can_be_imported_after_it():
-    code = f'{START}{TRAIN}import torchvision\nnet = torchvision.models.resnet18()\nprint(len(list(net.parameters())))'
-    assert run(code) == '62'
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs os.fork')
+def test_torch_works_without_the_compiler_which_comes_when_it_is_asked_for():
+    again = f'optimizer.load_state_dict(optimizer.state_dict()); step()\n{LOADED}print(loaded)'
+    vision = 'import torchvision; print(len(list(torchvision.models.resnet18().parameters())))'
+    uses = [f'{MARKED}{use}\n{LOADED}print(marked, loaded)\n{MARKED}print(marked)\nstep()' for use in USES]
+    lines = run(START + TRAIN + IN_FORKED_PROCESSES, again, vision, *uses).splitlines()
+    assert lines[:2] == ['False', '62']
+    came = ['[2.0, 2.0]', 'True True', 'False']  # what was left in torch is gone with the compiler
+    assert lines[2:] == came * len(USES)
 
 
 @pytest.mark.slow('a new interpreter')

@@ -24,6 +24,7 @@ def run(code, folder, interpreter, **env):
     return subprocess.run(command, check=False, env={**os.environ, 'PYTHONPATH': path, **env}, **options)
 
 
+@pytest.mark.slow_after(1, 'a new interpreter each')
 @pytest.mark.parametrize('backend', ['module://not_installed.backend_inline', 'unheard_of', 'tkagg'])
 def test_curves_are_drawn_whatever_mplbackend_says(backend, tmp_path, interpreter):
     done = run(DRAW, tmp_path, interpreter, MPLBACKEND=backend, DISPLAY='')

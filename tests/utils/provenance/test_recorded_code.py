@@ -433,7 +433,7 @@ recorded_code.test_with_recorded_code(test_parser(), args, {'record': record})
     [
         pytest.param(signal.SIGINT, 'both', 300, 130, marks=pytest.mark.slow('a new interpreter')),
         (signal.SIGINT, 'parent', 0.1, 130),
-        (signal.SIGTERM, 'parent', 300, 143),
+        pytest.param(signal.SIGTERM, 'parent', 300, 143, marks=pytest.mark.slow('a new interpreter')),
         pytest.param(signal.SIGKILL, 'child', 300, 137, marks=pytest.mark.slow('a new interpreter')),
     ],
 )
