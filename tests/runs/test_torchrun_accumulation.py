@@ -1,20 +1,17 @@
 """--accumulate in several processes, with a sum of losses that are means over different things."""
 
-import os
-import socket
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-PROJECT = Path(__file__).resolve().parents[2]
+from tests.runs.processes import together
+from utils.base.registry import PROJECT
+
 # A network without batch norms, whose statistics would be those of each process's share.
 PROGRAM = """
 import sys
+sys.path.insert(0, sys.argv.pop(1))
 import torch
 from torch import nn
 from options import parse_train_args
@@ -46,31 +43,14 @@ def write_masks(folder):
 
 def weights_of(folder, words, count):
     """Return the weights (dict) that PROGRAM ends with in `count` processes."""
-    with socket.socket() as free:
-        free.bind(('localhost', 0))
-        port = free.getsockname()[1]
     program, result = folder / 'program.py', folder / f'{count}.pt'
     program.write_text(PROGRAM)
-    command = [sys.executable, program, result, *words, '--checkpoints_dir', folder / str(count)]
-    common = {**os.environ, 'PYTHONPATH': str(PROJECT)}
-    if count > 1:
-        common |= {'MASTER_ADDR': 'localhost', 'MASTER_PORT': str(port), 'WORLD_SIZE': str(count),
-                   'LOCAL_WORLD_SIZE': str(count)}  # fmt: skip
-    started = [
-        subprocess.Popen(
-            list(map(str, command)), env={**common, 'RANK': str(rank), 'LOCAL_RANK': str(rank)} if count > 1 else common
-        )
-        for rank in range(count)
-    ]
-    try:
-        assert [process.wait(timeout=240) for process in started] == [0] * count
-    finally:
-        for process in started:
-            process.kill()
+    done = together(program, PROJECT, result, *words, '--checkpoints_dir', folder / str(count), count=count)
+    assert done.codes == [0] * count, done.stderr
     return torch.load(result, weights_only=True)
 
 
-@pytest.mark.slow('two starts of two processes')
+@pytest.mark.slow('a start of two processes and one of one')
 def test_two_processes_accumulate_a_sum_of_losses_as_one_does_a_large_batch(tmp_path):
     write_masks(tmp_path)
     words = ['--data_type', 'mem_list', '--train_list', tmp_path / 'list.txt', '--val_list', tmp_path / 'list.txt']
