@@ -24,8 +24,8 @@ from utils.runs.checkpoint import unwrap_model
 from utils.runs.event_files import continue_events, event_sizes
 
 SYSTEM_VALUES = ('images_per_second', 'data_wait', 'gpu_memory_gib', 'seconds')
-# TensorBoard's names of values that would be a group each. It opens the first two groups: best/ and step/.
-TAGS = {'lr': 'train/lr'} | {name: f'system/{name}' for name in SYSTEM_VALUES}
+# TensorBoard's names of values that would be a group each. It opens the first two groups: best/ and lr.
+TAGS = {name: f'system/{name}' for name in SYSTEM_VALUES}
 
 
 class Recorder:

@@ -50,7 +50,7 @@ def check_events(run, history_of, events_of):
     rows, events = history_of(run), events_of(run)
     epochs = [int(row['epoch']) for row in rows]
     assert epochs == list(range(1, len(rows) + 1))
-    assert {'train/loss', 'val/loss', 'train/lr', 'system/seconds'} <= set(events.scalars)
+    assert {'train/loss', 'val/loss', 'lr', 'system/seconds'} <= set(events.scalars)
     for name in set(rows[0]) - {'epoch'}:
         tag = TAGS.get(name, name)
         assert [event.step for event in events.scalars[tag]] == epochs, tag

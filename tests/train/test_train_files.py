@@ -79,7 +79,7 @@ def test_the_history_is_what_was_printed(digits_run, history_of):
 
 def test_tensorboard_reads_the_same_values_and_both_pictures(digits_run, history_of, events_of):
     events = check_events(digits_run, history_of, events_of)
-    assert [event.value for event in events.scalars['train/lr']] == [pytest.approx(1e-3)] * 2
+    assert [event.value for event in events.scalars['lr']] == [pytest.approx(1e-3)] * 2
     for tag, pictures in events.images.items():
         for event in pictures:
             picture = np.asarray(Image.open(io.BytesIO(event.encoded_image_string)))

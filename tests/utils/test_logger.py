@@ -234,7 +234,7 @@ def test_tensorboard_has_training_and_validation_in_one_chart_and_the_best_epoch
              for title, patterns in charts.items()}  # fmt: skip
     assert {title: sorted(tags) for title, tags in shown.items()} == {
         'loss': ['best/loss', 'train/loss', 'val/loss'],
-        'learning rate': ['train/lr'],
+        'learning rate': ['lr'],
     }
     assert 'resumed/text_summary' not in reader.Tags()['tensors']
 

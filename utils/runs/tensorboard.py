@@ -79,8 +79,8 @@ def add_charts(writer, titles, tags):
     charts = {
         title: [tag for tag in (f'train/{title}', f'val/{title}', f'best/{title}') if tag in tags] for title in titles
     }
-    if 'train/lr' in tags:
-        charts['learning rate'] = ['train/lr']
+    if 'lr' in tags:
+        charts['learning rate'] = ['lr']
     # TensorBoard matches tags as patterns at the beginning of a name.
     layout = {title: ['Multiline', [f'^{re.escape(tag)}$' for tag in shown]] for title, shown in charts.items()}
     writer.file_writer.add_summary(custom_scalars({'training and validation': layout}))
