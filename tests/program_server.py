@@ -25,7 +25,7 @@ PRELOADED = [
     *('torchmetrics.functional.classification', 'torch._dynamo'),  # of use to several processes
 ]
 # Prefixes of variables that are read while Python starts or while libraries are loaded.
-READ_AT_START = ('PYTHON', 'OMP_', 'MKL_', 'KMP_', 'LD_', 'LC_', 'LANG', 'MALLOC_', 'MPL', 'TORCH_')
+READ_AT_START = ('PYTHON', 'OMP_', 'MKL_', 'KMP_', 'LD_', 'LC_', 'LANG', 'MALLOC_', 'MPL', 'TORCH', 'CXX')
 context = multiprocessing.get_context('forkserver')
 
 

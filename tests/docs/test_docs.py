@@ -163,10 +163,10 @@ def fewer_epochs(words):
     return [str(int(word) // 2 - 4) if before == '--epochs' and len(word) > 1 else word for before, word in pairs]
 
 
-def run_command(words):
-    """Run a command of a document in this process, with small images and few epochs, and without pages."""
+def run_command(words, pages=True):
+    """Run a command of a document in this process, with small images and few epochs, and on request without pages."""
     python, script, *rest = fewer_epochs(['64' if word == '224' else word for word in words])
-    if script == 'train.py' and not {'--report', '--dry_run', '--find_lr'} & {*rest}:
+    if script == 'train.py' and not pages and not {'--report', '--dry_run', '--find_lr'} & {*rest}:
         rest += ['--no_report', '--no_index']
     assert python == 'python'
     if script == '-m':
@@ -230,7 +230,7 @@ def check_section(section, here):
                 pytest.importorskip({'timm:': 'timm', '--format onnx': 'onnxscript'}.get(name, 'safetensors'))
         if language == 'bash':
             for words in commands(code):
-                run_command(words)
+                run_command(words, pages=False)
                 ran += 1
         elif name := re.match(r'# (\w+\.py)\n', code):
             (here / name[1]).write_text(code, encoding='utf-8')  # a command runs it

@@ -1,17 +1,16 @@
 """Runs of a program of one's own, interrupted within an epoch and resumed by the command that they print."""
 
-import os
 import shlex
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from options import train_args
+from tests.program_server import run_forked
 from train import Trainer
+from utils.base.registry import PROJECT
 
 PROGRAM = """
 import os, signal, sys
@@ -87,18 +86,16 @@ def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metr
     assert (resumed[0]['train/distance'] == straight[0]['train/distance']) == exact
 
 
-@pytest.mark.slow('two new interpreters')
+@pytest.mark.slow('a run of an example, and its resumption')
 def test_a_program_of_ones_own_is_named_in_the_command_to_resume(tmp_path):
     script = tmp_path / 'my_gan.py'
-    script.write_text(PROGRAM, encoding='utf-8')
-    environment = {**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[2]), 'CUDA_VISIBLE_DEVICES': ''}
-    words = [sys.executable, str(script), '--epochs', '1', '--max_steps', '5', '--threads', '1', '--device', 'cpu']
-    options = {'env': environment, 'capture_output': True, 'text': True}
-    done = subprocess.run([*words, '--checkpoints_dir', str(tmp_path / 'runs')], check=False, **options)
+    script.write_text(f'import sys\nsys.path.insert(0, {str(PROJECT)!r})\n{PROGRAM}', encoding='utf-8')
+    words = [str(script), '--epochs', '1', '--max_steps', '5', '--threads', '1', '--device', 'cpu']
+    done = run_forked([sys.executable, *words, '--checkpoints_dir', str(tmp_path / 'runs')])
     assert done.returncode == 143, done.stdout + done.stderr
     command = done.stdout.rsplit('to go on: ', 1)[1].split('\n')[0]
     assert command.startswith(f'python {shlex.quote(str(script))} --resume '), command
-    resumed = subprocess.run([sys.executable, *shlex.split(command)[1:]], check=False, **options)
+    resumed = run_forked([sys.executable, *shlex.split(command)[1:]])
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     state = torch.load(tmp_path / 'runs' / 'gan_exp' / 'last.pth', weights_only=True)
     assert state['epoch'] == 1

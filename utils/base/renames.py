@@ -354,21 +354,28 @@ NAMES = _pairs("""
 """)
 
 
-def current_names(dotted):
-    """Return the names (list of str) that a definition (str, dotted) of an earlier version may have now.
+class CurrentNames:
+    """Gives the names that definitions of an earlier version may have now."""
 
-    There are several where an identifier of NAMES was the name of several definitions; the renamed ones come first.
-    """
-    parts, modules_now, renamed = dotted.split('.'), set(MODULES.values()), {}
-    for now, then in NAMES.items():
-        renamed.setdefault(then, []).append(now)
-    module, rest = [], parts
-    for length in range(len(parts), 0, -1):
-        name = '.'.join(parts[:length])
-        if name in modules_now or name in MODULES:  # the first: utils.tasks was a module and is a package
-            module, rest = [name if name in modules_now else MODULES[name]], parts[length:]
-            break
-    return ['.'.join([*module, *names]) for names in product(*([*renamed.get(part, []), part] for part in rest))]
+    def __init__(self):
+        self.modules, self.identifiers = set(MODULES.values()), {}
+        for now, then in NAMES.items():
+            self.identifiers.setdefault(then, []).append(now)
+
+    def of(self, dotted):
+        """Return the names (list of str) that a definition (str, dotted) of an earlier version may have now.
+
+        There are several where an identifier of NAMES was the name of several definitions; the renamed ones come first.
+        """
+        parts = dotted.split('.')
+        module, rest = [], parts
+        for length in range(len(parts), 0, -1):
+            name = '.'.join(parts[:length])
+            if name in self.modules or name in MODULES:  # the first: utils.tasks was a module and is a package
+                module, rest = [name if name in self.modules else MODULES[name]], parts[length:]
+                break
+        choices = ([*self.identifiers.get(part, []), part] for part in rest)
+        return ['.'.join([*module, *names]) for names in product(*choices)]
 
 
 class EarlierNames:

@@ -12,7 +12,7 @@ from installed packages count by name; the record has their versions. Imports no
 import difflib
 from typing import NamedTuple
 
-from utils.base.renames import EarlierNames, current_names
+from utils.base.renames import CurrentNames, EarlierNames
 from utils.provenance.project_source import is_run_code
 from utils.provenance.source_ast import FUNCTIONS, MODULE_LEVEL, canonical, normalize_ast
 from utils.provenance.symbol_resolver import EXTERNAL_MARK, Source, SymbolResolver, digest_of, is_registry_entry
@@ -192,7 +192,7 @@ def _without_moved(changes, hashes, before, after):
     for change in (change for change in changes if change.state == 'new'):
         last = change.name.rpartition('.')[2]
         for other in gone:
-            names = map(_last_part, current_names(other.name))
+            names = map(_last_part, CurrentNames().of(other.name))
             if last in names and _is_moved(other.name, change.name, hashes, before, after):
                 moved += [change, other]
     return [change for change in changes if change not in moved]
@@ -271,13 +271,10 @@ def _definition_texts(reader, path, identity, *names):
     if module is None:
         return None if reader.source.has(path) else []
     found = [reader.find(reader.full_name(path, name)) for name in module.statements if name != '__all__']
-    return [
-        {
-            (
-                definition.text(each),
-                frozenset(identity(name) for name in definition.refers_to if _last_part(name) != MODULE_LEVEL),
-            )
-            for each in (None, *names)
-        }
+    referred = [
+        frozenset(identity(name) for name in definition.refers_to if _last_part(name) != MODULE_LEVEL)
         for definition in found
+    ]
+    return [
+        {(text, used) for text in definition.texts(*names)} for definition, used in zip(found, referred, strict=True)
     ]

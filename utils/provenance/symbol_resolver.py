@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from utils.base.regular_files import read_regular_bytes, regular
-from utils.base.renames import EarlierNames, current_names
+from utils.base.renames import CurrentNames, EarlierNames
 from utils.provenance.project_source import project_files
 from utils.provenance.source_ast import (
     ASSIGNMENTS,
@@ -137,16 +137,21 @@ class Definition(NamedTuple):
     def differs_in_names_only(self, other):
         """Return whether `other` (Definition of an earlier version) differs in names only (bool)."""
         if self.is_registry_entry() or other.is_registry_entry():
-            return any(self.statements[0] in current_names(str(value)) for value in other.statements)
-        if other.text() in (self.text(), self.text(EarlierNames())):
+            return any(self.statements[0] in CurrentNames().of(str(value)) for value in other.statements)
+        if other.texts()[0] in self.texts(EarlierNames()):
             return True
         return self.with_report_fields is not None and self._replace(
             statements=self.with_report_fields, with_report_fields=None
         ).differs_in_names_only(other)  # a Task whose class was in another file is compared as a whole
 
-    def text(self, names=None):
-        """Return the canonical text (str) without names of local variables, optionally with earlier names."""
-        return _text_to_hash(normalize_ast(self.statements), self.external_imports, names)
+    def texts(self, *names):
+        """Return the canonical texts (list of str) without names of local variables: today's, and with each of `names`.
+
+        Args:
+            names: utils.base.renames.EarlierNames.
+        """
+        nodes = normalize_ast(self.statements)
+        return [_text_to_hash(nodes, self.external_imports, each) for each in (None, *names)]
 
     def is_registry_entry(self):
         """Return whether this is a registry entry (bool)."""
@@ -160,7 +165,7 @@ class SymbolResolver:
     """
 
     def __init__(self, source):
-        self.source, self._found, self._files = source, {}, {}
+        self.source, self._found, self.current_names = source, {}, CurrentNames()
         self.ignored_modules = {*IGNORED_MODULES, *map(EarlierNames().name, IGNORED_MODULES)}
 
     def reachable_from(self, names):
@@ -212,8 +217,8 @@ class SymbolResolver:
             return name
         entry = REGISTRY_ENTRY.fullmatch(name)
         if entry:
-            return f'{current_names(entry["registry"])[0]}[{entry["key"]}]'
-        names = current_names(name)
+            return f'{self.current_names.of(entry["registry"])[0]}[{entry["key"]}]'
+        names = self.current_names.of(name)
         return next((resolved for now in names for resolved in self.resolve(now)), names[0])
 
     def _find(self, name):

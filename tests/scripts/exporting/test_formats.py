@@ -12,7 +12,7 @@ from scripts.exporting.deployed import Deployed
 from scripts.exporting.formats import FORMATS, write_file
 from utils.base.registry import PROJECT, load_entry
 
-TORCHVISION = ('resnet18', 'mobilenet_v3_small', 'convnext_tiny', 'vit_b_16')
+TORCHVISION = ('resnet18', 'mobilenet_v3_small', 'vit_b_16')
 SEGMENTATION = ['lraspp_mobilenet_v3_large']
 TOLERANCE = 1e-4
 
