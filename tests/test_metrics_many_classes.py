@@ -114,6 +114,7 @@ def test_shares_of_processes_add_up_without_a_table():
     assert same(merged.compute(), counted(ClassificationMetrics(MANY), parts).compute())
 
 
+@pytest.mark.slow('a test of many classes')
 def test_a_test_of_many_classes_leaves_the_matrix_out_and_says_so(digits_run, eval_here, monkeypatch):
     whole = eval_here('--load_model_path', digits_run.directory / 'best.pth', '--report', '--save_prefix', 'whole')
     monkeypatch.setattr(confusion, 'MAX_TABLE_CLASSES', 9)

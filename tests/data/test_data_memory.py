@@ -5,6 +5,8 @@ import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from data.data_entry import complete_args
 from data.list_dataset import SAMPLES_PER_BLOCK, ListDataset
 from data.lists.labels import label_names, parse_labels
@@ -13,6 +15,7 @@ from data.lists.list_file import ErrorCollector, read_list
 LINES = 300_000
 
 
+@pytest.mark.slow('reads a long list')
 def test_a_long_list_takes_few_bytes_per_line_and_no_object_each(files):
     """Objects would be counted by workers, which takes a copy of the memory that they lie in for each worker.
 

@@ -149,6 +149,7 @@ def no_download(monkeypatch):
     monkeypatch.setattr('torchvision.models._api.WeightsEnum.get_state_dict', get_state_dict)
 
 
+@pytest.mark.slow('a run and a test of a large network')
 def test_a_run_says_it_records_it_and_its_test_reads_alike(no_download, list_data, tmp_path, train_here, eval_here):
     words = [
         '--model_type',

@@ -208,7 +208,7 @@ IN_ORDER = {
 SINGLE = [section for section in SECTIONS if section not in (*LONG, *IN_ORDER['README'], *IN_ORDER['tutorial'])]
 
 
-@pytest.mark.slow_after(5, 'trains networks')
+@pytest.mark.slow_after(2, 'trains networks')
 @pytest.mark.parametrize('section', SINGLE)
 def test_what_a_section_prints_runs(section, here):
     check_section(section, here)

@@ -57,6 +57,7 @@ def test_the_model_takes_the_pictures_and_has_num_classes_outputs(timm, name, ch
     assert model(torch.rand(2, channels, 48, 64)).shape == (2, 5)
 
 
+@pytest.mark.slow('builds a large network')
 def test_model_args_reach_timm(timm):
     model = select_model(make_args('vgg11', model_args=['drop_rate=0.125', 'global_pool=max']))
     assert 0.125 in {layer.p for layer in model.modules() if isinstance(layer, nn.Dropout)}

@@ -55,6 +55,7 @@ def test_pretrained_heads_are_replaced(name, num_classes, hub, monkeypatch):
     assert isinstance(model(torch.rand(2, 3, 75, 75)), torch.Tensor)
 
 
+@pytest.mark.slow('builds a large network')
 def test_pretrained_vit_of_its_own_size(monkeypatch):
     fake = fake_weights('vit_b_32', monkeypatch)
     model = torchvision_model('vit_b_32', 'classification', 7, 3, True, (224, 224))

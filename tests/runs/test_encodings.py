@@ -66,15 +66,8 @@ def test_class_names_of_the_command_line_are_those_that_were_typed(pictures, run
     assert '\\u6ca1\\u6709.txt' in done.stderr
 
 
-@pytest.mark.parametrize(
-    'script',
-    [
-        'runs',
-        pytest.param('look', marks=pytest.mark.slow('a new interpreter')),
-        pytest.param('measure_data', marks=pytest.mark.slow('a new interpreter')),
-        'sweep',
-    ],
-)
+@pytest.mark.slow('a new interpreter each')
+@pytest.mark.parametrize('script', ['runs', 'look', 'measure_data', 'sweep'])
 def test_other_programs_do(script, run, pictures, run_program, tmp_path):
     directory, _ = run
     data = ['--data_type', 'folder', '--train_list', pictures / 'train', '--val_list', pictures / 'val']

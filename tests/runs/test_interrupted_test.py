@@ -82,6 +82,7 @@ def test_a_killed_end_test_is_made_up_for(moment, run, capsys):
     assert len(lines_in(run)) == 1
 
 
+@pytest.mark.slow('a killed and a resumed run')
 def test_a_process_killed_behind_its_ledger_line_does_not_add_it_twice(run, capsys):
     resume(run)
     [folder] = (run / 'best').iterdir()
@@ -105,6 +106,7 @@ def test_auto_makes_up_for_the_test_and_then_has_nothing_to_do(run, capsys):
     assert len(lines_in(run)) == 1
 
 
+@pytest.mark.slow('a run with a page')
 def test_a_ledger_that_cannot_be_written_is_said_once(run, capsys):
     (run.parent / ledger.LEDGER_FILE).mkdir()
     resume(run)

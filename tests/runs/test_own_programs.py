@@ -64,7 +64,7 @@ def trainer_with(metric, **options):
     return Own(train_args(device='cpu', epochs=1, batch_size=400, threads=1, report=False, **options))
 
 
-@pytest.mark.slow_after(1, 'three runs each')
+@pytest.mark.slow('three runs each')
 @pytest.mark.parametrize(('metric', 'exact'), [(Distance, False), (StatefulDistance, True)])
 def test_metrics_that_make_their_attributes_in_reset_resume_within_an_epoch(metric, exact, tmp_path):
     straight = trainer_with(metric, checkpoints_dir=str(tmp_path / 'straight')).train()

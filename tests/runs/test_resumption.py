@@ -77,6 +77,7 @@ def test_a_signal_ends_a_run_after_the_step_at_hand(number, group, first, interr
     assert faults.differences(run.directory, run.whole.directory) == []
 
 
+@pytest.mark.slow_after(1, 'two runs each')
 @pytest.mark.parametrize('name', ['gathering', 'classification'])
 def test_a_signal_during_validation_costs_nothing_but_the_validation(name, interrupted, faults):
     """With --ema the network has other weights then, and a signal to the group ends the workers of its loader."""

@@ -130,9 +130,10 @@ def test_unet_takes_the_noise_off_the_digits(train_here, eval_here, tmp_path):
     assert float(test.values['psnr']) - metrics.compute()['psnr'] >= 6
 
 
+@pytest.mark.slow('trains for 15 and 40 epochs')
 @pytest.mark.parametrize(
     ('name', 'epochs', 'metric'),
-    [('numbers', 15, 'r2'), pytest.param('labels', 40, 'map', marks=pytest.mark.slow('trains for 40 epochs'))],
+    [('numbers', 15, 'r2'), ('labels', 40, 'map')],
 )
 def test_pictures_with_numbers_or_sets_of_labels_are_learned(
     train_here, eval_here, task_data, tmp_path, name, epochs, metric
@@ -169,6 +170,7 @@ def test_args_txt_repeats_the_run(train_here, task_runs, tmp_path, name):
     assert same(weights_of(again), weights_of(run))
 
 
+@pytest.mark.slow('two runs')
 def test_the_number_of_workers_does_not_change_a_restoration(train_here, task_data, tmp_path):
     words = (*task_data['pairs'], '--augment', 'standard', '--epochs', 2, '--checkpoints_dir', tmp_path)
     none, two = (train_here(*words, '--num_workers', count) for count in (0, 2))

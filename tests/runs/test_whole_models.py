@@ -119,6 +119,7 @@ def test_a_run_starts_from_it_and_its_checkpoints_are_tested(old, trusted, list_
         train_here('--resume', run.directory, '--epochs', 3)
 
 
+@pytest.mark.slow('a run with a page')
 def test_a_page_is_made_at_the_end_of_the_run(old, trusted, list_data, train_here, tmp_path):
     words = [*list_data, '--image_size', 20, 16, '--num_workers', 0, '--epochs', 1, '--checkpoints_dir', tmp_path]
     run = train_here('--load_model_path', old / 'tudui_0.pth', *trusted, *words, '--report')

@@ -109,6 +109,7 @@ def test_the_units_do_not_change_what_is_learned(houses, run, tmp_path, train_he
         assert float(large['val/r2']) == pytest.approx(float(row['val/r2']), abs=2e-3)
 
 
+@pytest.mark.slow('three runs')
 def test_a_resumed_run_keeps_its_scale(run, houses, tmp_path, train_here):
     words = words_of(houses, '--save_prefix', 'resumed', '--checkpoints_dir', tmp_path)
     begun = train_here(*words, '--epochs', 11)

@@ -138,7 +138,7 @@ class WatchingPreparation(Watching):
             each.bind_transform(self.device, watched)
 
 
-@pytest.mark.slow_after(2, 'a run each')
+@pytest.mark.slow('a run each')
 @pytest.mark.parametrize(
     'words',
     [

@@ -50,6 +50,7 @@ def test_one_ready_made_part_and_the_others_by_name(list_data, tmp_path):
     assert args.class_names == ['ant', 'cat', 'yak']
 
 
+@pytest.mark.slow_after(1, "imports torch's compiler")
 @pytest.mark.parametrize(
     'wrap', [nn.DataParallel, lambda net: torch.compile(net, backend='eager')], ids=['dp', 'compile']
 )

@@ -106,6 +106,7 @@ def test_labels_of_float64_inputs_are_counted_by_the_network(tmp_path):
     assert trainer.args.num_classes == 3
 
 
+@pytest.mark.slow_after(1, 'a run and two tests each')
 @pytest.mark.parametrize('shape', [(1, 20), (3, 2, 4, 4)], ids=['signals', 'videos'])
 def test_samples_that_are_no_pictures_train_test_and_predict(shape, tmp_path):
     inputs = torch.rand(COUNT, *shape)

@@ -205,6 +205,7 @@ def test_options_that_a_run_did_not_record_are_what_they_were_then(three):
     assert 'clip_norm' not in [row[0] for row in option_rows(sides)]
 
 
+@pytest.mark.slow('two runs and their tests')
 def test_masks_stand_side_by_side(train_here, eval_here, mask_data, capsys, tmp_path):
     for prefix, lr in (('a', 0.01), ('b', 0.001)):
         run = train_here(*mask_data, '--epochs', 1, '--lr', lr, '--save_prefix', prefix, '--checkpoints_dir', tmp_path)
@@ -235,6 +236,7 @@ def test_ranks_have_the_intervals_that_the_page_of_a_test_gives_them(tmp_path):
     assert value_intervals(test, 3) == {'map': tuple(ap[-1]), 'auroc': tuple(auroc[-1])}
 
 
+@pytest.mark.slow('two runs and their tests')
 def test_of_features_there_are_no_pictures(train_here, eval_here, capsys, tmp_path):
     random, words = np.random.default_rng(0), ['--task', 'regression', '--data_type', 'array']
     for split in ('train', 'val'):

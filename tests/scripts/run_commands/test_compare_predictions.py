@@ -445,6 +445,7 @@ def contains(sheet, picture):
     return any((sheet[y : y + tall, x : x + wide] == picture).all() for y, x in zip(*rows.nonzero(), strict=True))
 
 
+@pytest.mark.slow('two runs and their tests')
 def test_a_sheet_of_masks_has_input_truth_and_both_predictions(
     mask_run, train_here, eval_here, mask_data, tmp_path, capsys
 ):

@@ -174,6 +174,7 @@ def test_a_storage_that_does_not_answer_is_tried_again(stand_in, call, tmp_path,
     assert len(list((tmp_path / 'runs' / 'sweep').glob('trial_*'))) == 2, 'what was trained is not trained again'
 
 
+@pytest.mark.slow('a sweep')
 def test_each_gpu_has_one_trial_at_a_time(stand_in, call, tmp_path):
     seen = "\n(run / 'seen.txt').write_text(os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + options['--device'])\n"
     stand_in.file.write_text(stand_in.file.read_text().replace('\nrate =', seen + 'rate ='))

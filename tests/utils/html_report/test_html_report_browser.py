@@ -258,6 +258,7 @@ def test_a_confused_pair_leads_to_its_samples(pages, opened):
     assert count_of(tab) == int(wanted[2])
 
 
+@pytest.mark.slow_after(1, 'a page each')
 @pytest.mark.parametrize(
     ('name', 'column', 'panes'), [('masks', 'miou', 4), ('shades', 'error', 1), ('noisy', 'psnr', 4)]
 )

@@ -432,7 +432,7 @@ recorded_code.test_with_recorded_code(test_parser(), args, {'record': record})
     ('number', 'to', 'patience', 'status'),
     [
         pytest.param(signal.SIGINT, 'both', 300, 130, marks=pytest.mark.slow('a new interpreter')),
-        (signal.SIGINT, 'parent', 0.1, 130),
+        pytest.param(signal.SIGINT, 'parent', 0.1, 130, marks=pytest.mark.slow('a new interpreter')),
         pytest.param(signal.SIGTERM, 'parent', 300, 143, marks=pytest.mark.slow('a new interpreter')),
         pytest.param(signal.SIGKILL, 'child', 300, 137, marks=pytest.mark.slow('a new interpreter')),
     ],

@@ -106,9 +106,10 @@ def trainer(**options):
     return Trainer(train_args(**(options if 'resume' in options else words | options)))
 
 
+@pytest.mark.slow('trains for two epochs twice')
 @pytest.mark.parametrize(
     'moment',
-    [pytest.param('behind the last batch', marks=pytest.mark.slow('trains for two epochs twice')), 'in the middle'],
+    ['behind the last batch', 'in the middle'],
 )
 def test_a_resumed_run_shows_what_an_uninterrupted_one_does(moment, tmp_path):
     straight = trainer(checkpoints_dir=str(tmp_path / 'straight'))

@@ -56,7 +56,7 @@ def test_known_networks(name, flops, parameters):
     assert max(map(len, lines)) <= 120
 
 
-@pytest.mark.slow_after(2, 'builds deep networks')
+@pytest.mark.slow_after(1, 'builds deep networks')
 @pytest.mark.parametrize('name', ['densenet201', 'efficientnet_v2_l', 'maxvit_t', 'vit_h_14'])
 def test_deep_networks_stay_readable(name):
     with torch.device('meta'):

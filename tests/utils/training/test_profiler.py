@@ -68,6 +68,7 @@ def trainer_of(folder, *words, kind=Trainer, **parts):
 # --- from end to end
 
 
+@pytest.mark.slow('a run under the profiler')
 def test_the_digits_are_measured_and_the_report_is_kept(run_program, tmp_path):
     done = run_program('train.py', '--profile', '--epochs', 2, '--checkpoints_dir', tmp_path, '--device', 'cpu')
     assert done.code == 0, done.stderr

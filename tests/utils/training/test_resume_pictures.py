@@ -31,6 +31,7 @@ class Noting(Trainer):
         return super().draw_sample_grid(images, predictions, targets, columns)
 
 
+@pytest.mark.slow('three runs')
 def test_a_resumed_run_draws_no_epoch_that_an_uninterrupted_one_leaves_out(tmp_path, events_of):
     options = {'epochs': 3, 'batch_size': 500, 'device': 'cpu', 'threads': 1, 'checkpoints_dir': str(tmp_path)}
     stopped = Trainer(train_args(**options))
