@@ -15,7 +15,7 @@ first=
 cat <<TEXT
 
 Next$first:
-    tensorboard --logdir checkpoints
+    bash scripts/tensorboard.sh
     # your images, DIR/<class>/*.jpg
     python train.py --data_type folder --train_list DIR --val_split 0.2 \\
         --model_type torchvision:resnet18 --pretrained

@@ -266,7 +266,7 @@ def test_quickstart_installs_trains_and_says_how_to_go_on(start, in_project):
     args = parse_train_args(training[2:])
     assert (args.model_type, args.data_type, args.epochs, args.save_prefix) == ('lenet', 'digits', 3, 'quickstart')
     assert args.report and not args.open
-    for said in ('tensorboard --logdir', '--data_type folder'):
+    for said in ('bash scripts/tensorboard.sh', '--data_type folder'):
         assert said in done.stdout
     assert 'bin/activate' not in done.stdout, 'the environment is active already'
     assert max(map(len, done.stdout.splitlines())) <= 80

@@ -7,6 +7,7 @@ import unicodedata
 from itertools import accumulate
 
 GAP = '  '
+COMMAND = re.compile(r'\b(python|torchrun|bash) ')  # at the beginning of a command to copy
 MIN_CELL_COLUMNS = 8  # minimum width of a shortened cell, in terminal columns
 
 
@@ -58,7 +59,7 @@ def wrap_lines(text, width):
     lines = []
     for line in text.split('\n'):
         lines.append(line)
-        if width_of(line) <= width or 'python ' in line:
+        if width_of(line) <= width or COMMAND.search(line):
             continue
         before = ' ' * (len(line) - len(line.lstrip(' ')))
         first, *words = line.lstrip(' ').split(' ')

@@ -33,6 +33,8 @@ def test_long_lines_are_broken_at_blanks():
         '  yes: the values are equal',
     ]
     assert wrap_lines('  a = 1  # one two', 14).split('\n') == ['  a = 1  # one', '    two']
+    several = 'to go on: torchrun --nproc_per_node 2 train.py --resume checkpoints/lenet_exp'
+    assert wrap_lines(several, 40) == several
     assert wrap_lines('丹炉 丹炉 丹炉', 9) == '丹炉 丹炉\n  丹炉'
     assert wrap_lines('  yes: the values are equal', 22).split('\n') == ['  yes: the values are', '    equal']
 
