@@ -92,6 +92,10 @@ TEST_EXAMPLES = (
     'python eval.py --load_model_path lenet_exp --val_list test.txt  # other data',
     'python eval.py --load_model_path lenet_exp --predict new_photos  # no targets',
 )
+TEST_BRIEFS = {  # of options that train.py shares
+    'load_model_path': 'the run to test, by its name, or a checkpoint; several are compared',
+    'val_list': 'data to test on (default: those that the run was validated on)',
+}
 
 
 # A line or two per option read better than one per keyword.
@@ -233,7 +237,7 @@ def _add_data(parser):
     group = parser.add_argument_group('data files')
     group.add_argument('--val_list', type=existing_list, from_checkpoint=True, reset_by=('data_type',),
                        replaced_by=('train_loader', 'val_loader'),
-                       brief='data to validate on (train.py) or to test on (eval.py)',
+                       brief='data to validate on, as --train_list',
                        help='validation (train.py) or test (eval.py) data, as --train_list. none: train without '
                             'validation; best.pth is then chosen by train/loss')
     group.add_argument('--data_root', type=existing_path, metavar='DIR', from_checkpoint=True,
@@ -255,7 +259,6 @@ def _add_data(parser):
 def _add_files(parser):
     group = parser.add_argument_group('checkpoints and directories')
     group.add_argument('--load_model_path', type=run_or_path, metavar='FILE',
-                       brief='a checkpoint or the name of a run, to start from or to test',
                        help='checkpoint or state dict to start from (train.py) or to test (eval.py); the name or '
                             'directory of a run stands for its best.pth')
     group.add_argument('--load_key', metavar='KEY',
@@ -288,7 +291,6 @@ def _add_files(parser):
 def _add_machine(parser):
     group = parser.add_argument_group('machine')
     group.add_argument('--gpus', nargs='+', type=number(int, low=0), needs=GPUS, experiment=False,
-                       brief='indices of the GPUs to use (default: the first one, or the CPU)',
                        help='indices of the visible GPUs to use; several are wrapped in DataParallel (default: the '
                             'first GPU, or the CPU without one)')
     group.add_argument('--device', default='auto', choices=['auto', 'cpu', 'cuda', 'mps'], experiment=False,
@@ -476,7 +478,6 @@ def _add_schedule(parser):
     group = parser.add_argument_group('learning rate schedule', key='schedule', replaced_by=('scheduler',))
     schedules = read_registry('utils.training.optim', 'SCHEDULES')
     group.add_argument('--schedule', default='none', type=registered('schedule', schedules),
-                       brief='of the learning rate: cosine, step, onecycle ...',
                        help=f'from torch.optim.lr_scheduler: {", ".join(schedules)}')
     group.add_argument('--warmup_epochs', default=0.0, type=number(float, low=0),
                        help='epochs, or a fraction of one, in which the learning rate rises from nearly 0')
@@ -545,7 +546,6 @@ def _add_best_epoch(parser):
 def _add_checks(parser):
     group = parser.add_argument_group('checks before a long run')
     group.add_argument('--dry_run', action=Flag, repeated=False, changeable=False,
-                       brief='try each step of the run within seconds, and keep nothing',
                        help='do once, in seconds, what a run does: two batches to train and to validate, the second '
                             'as small as the last of an epoch, images, saving, loading; keep nothing')
     group.add_argument('--find_lr', action=Flag, repeated=False, changeable=False,
@@ -619,8 +619,9 @@ def test_parser():
         if action.dest == 'load_model_path':
             action.nargs, action.help = '+', f'{action.help}; several are tested one after another and compared'
         if action.from_checkpoint:
-            action.brief = action.brief if action.dest == 'val_list' else None
+            action.brief = None
             action.help = re.sub(r' \(default: .*\)$', '', action.help) + ' (default: as in the checkpoint)'
+        action.brief = TEST_BRIEFS.get(action.dest, action.brief)
     return parser
 
 

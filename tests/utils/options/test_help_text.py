@@ -24,6 +24,8 @@ def test_the_first_page_is_short_and_begins_with_examples(program):
     assert lines[0] == f'usage: {program} [options]'
     assert sum(line.startswith(f'  python {program}') for line in lines) == 3
     assert lines.index('examples:') < lines.index('usual options:')
+    shown = [line.split()[0] for line in lines if line.startswith('  --')]
+    assert len(shown) == 15 if program == 'train.py' else 5 <= len(shown) < 15
 
 
 def test_training_and_validation_data_stand_together():
