@@ -38,12 +38,6 @@ case "${0##*/} $*" in
     'uv pip install --quiet --torch-backend'*) [ -z "${NO_BACKEND:-}" ] || exit 2 ;;
     'uv venv'* | 'python3 -m venv'*) mkdir -p .venv/bin && echo 'VIRTUAL_ENV=$PWD/.venv' > .venv/bin/activate ;;
     'python3 -c'*) exit "${TOO_OLD:-0}" ;;
-    'python -m tensorboard.main'*)
-        [ -n "${NEW_RUN:-}" ] || exit 0
-        mkdir "$NEW_RUN" && touch "$NEW_RUN/events.out.tfevents.1"
-        until [ -e "$4/${NEW_RUN##*/}" ]; do sleep 0.1; done
-        find "$4" -type l
-        ;;
 esac
 """
 
@@ -227,32 +221,9 @@ def test_without_data_or_run_they_say_what_to_do(start, name, words, hint):
     assert done.calls == []
 
 
-def test_tensorboard(start):
+def test_tensorboard_starts_the_program_in_the_environment(start):
     done = start(PROJECT / 'scripts/tensorboard.sh', '--port', '6007')
-    assert done.calls == [(str(PROJECT), 'python -m tensorboard.main --logdir checkpoints --port 6007'.split())]
-    assert importlib.util.find_spec('tensorboard.main')
-
-
-def test_tensorboard_shows_the_newest_runs_of_many(start, tmp_path):
-    project = tmp_path / 'project'
-    (project / 'scripts').mkdir(parents=True)
-    for name in ('tensorboard.sh', 'setup_env.sh'):
-        shutil.copy(PROJECT / 'scripts' / name, project / 'scripts')
-    for number in range(45):
-        run = project / 'checkpoints' / ('sweep' if number % 2 else '.') / f'run {number}'
-        (run / 'steps').mkdir(parents=True)
-        for folder in (run, run / 'steps'):
-            (folder / 'events.out.tfevents.1').touch()
-            os.utime(folder / 'events.out.tfevents.1', (number, number))
-    done = start(project / 'scripts/tensorboard.sh', NEW_RUN=project / 'checkpoints/begun later', LINK_SECONDS='0.1')
-    assert done.stdout.startswith('the newest 40 of 45 runs')
-    [(_, words)] = done.calls
-    assert words[:4] == ['python', '-m', 'tensorboard.main', '--logdir'] and not Path(words[4]).exists()
-    names = {'/'.join(Path(line).parts[len(Path(words[4]).parts) :]) for line in done.stdout.splitlines()[1:]}
-    newest = {f'sweep/run {number}' if number % 2 else f'run {number}' for number in range(6, 45)}
-    assert names == {'begun later', *newest}, 'always 40'
-    done = start(project / 'scripts/tensorboard.sh', '--logdir', 'checkpoints')
-    assert done.stdout == '' and done.calls[0][1][3:] == ['--logdir', 'checkpoints']
+    assert done.calls == [(str(PROJECT), ['python', 'scripts/start_tensorboard.py', '--port', '6007'])]
 
 
 BY_UV = 'uv pip install --quiet --torch-backend=auto --requirement'.split()
@@ -503,17 +474,20 @@ def test_configurations_start_what_exists_with_options_that_exist(path, in_proje
         assert Path(target).is_dir()
         return
     script, words = chosen['SCRIPT_NAME'], shlex.split(chosen['PARAMETERS'])
-    if chosen['MODULE_MODE'] == 'true':
-        assert importlib.util.find_spec(script)
-        assert words == ['--logdir', 'checkpoints']
+    script = Path(script.replace('$PROJECT_DIR$', str(PROJECT)))
+    assert script.is_file() and chosen['MODULE_MODE'] == 'false'
+    if script.name == 'start_tensorboard.py':
+        assert words == []
         return
+    if '--load_model_path' in words:
+        assert words[words.index('--load_model_path') + 1] == 'lenet_quickstart'
+        assert '--save_prefix quickstart' in (PROJECT / 'scripts' / 'quickstart.sh').read_text(encoding='utf-8')
+        assert "quickstart's run" in configuration.get('name'), 'a fresh clone does not have the run'
     replaced = {'--train_list': pictures / 'train', '--load_model_path': digits_run.directory / 'best.pth'}
     for option, existing in replaced.items():
         if option in words:
             words[words.index(option) + 1] = str(existing)
-    script = Path(script.replace('$PROJECT_DIR$', str(PROJECT)))
     assert script in (PROJECT / 'train.py', PROJECT / 'eval.py')
-    assert script.is_file()
     (parse_train_args if script.name == 'train.py' else parse_test_args)(words)
 
 
@@ -526,9 +500,7 @@ def test_vs_code_starts_the_same():
             words = shlex.split(chosen['PARAMETERS'].replace('$Prompt$', '${input:photos}'))
             script = chosen['SCRIPT_NAME'].replace('$PROJECT_DIR$', '${workspaceFolder}')
             of_pycharm[configuration.get('name')] = [script, *words]
-    assert of_pycharm == {
-        each['name']: [each.get('program') or each['module'], *each['args']] for each in launch['configurations']
-    }
+    assert of_pycharm == {each['name']: [each['program'], *each['args']] for each in launch['configurations']}
     assert all(each['cwd'] == '${workspaceFolder}' for each in launch['configurations'])
     assert [each['id'] for each in launch['inputs']] == ['photos']
 
