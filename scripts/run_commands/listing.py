@@ -177,7 +177,7 @@ def print_table(rows, runs, columns, differing):
         flexible=('options', 'note', 'name'),
         droppable=('commit', 'time', 'date', 'epochs'),
         right=RIGHT_ALIGNED,
-        kept={'name': 40, 'options': 24},
+        kept={'name': (40, 20), 'options': 24},
     )
     print('\n'.join(printed))
     if dropped:

@@ -31,6 +31,15 @@ def truncate_cell(text, width):
     return text[: sum(1 for columns in taken if columns < width)] + '…'
 
 
+def truncate_middle(text, width):
+    """Return a text of at most `width` columns, with an ellipsis for its middle if it is longer."""
+    if width_of(text) <= width:
+        return text
+    columns = accumulate(map(width_of, reversed(text)))
+    end = sum(1 for each in columns if each <= (width - 1) // 2)
+    return truncate_cell(text, width - width_of(text[len(text) - end :])) + text[len(text) - end :]
+
+
 def pad_cell(text, width, right=False):
     """Return a text padded with blanks to `width` columns; `right` aligns it on the right, for numbers."""
     blanks = ' ' * (width - width_of(text))
@@ -88,27 +97,32 @@ def table(head, rows, width=None, flexible=(), droppable=(), right=(), kept=None
         droppable: names of columns that are dropped if that is not enough, in this order.
         right: names of right-aligned columns.
         kept: minimum widths of flexible columns before others are dropped (dict from name to int, default
-            MIN_CELL_COLUMNS).
+            MIN_CELL_COLUMNS). A column with a pair of widths is shortened in the middle, and to the second width
+            before the other columns get less than theirs.
     """
     cells = [[printable(cell) for cell in row] for row in [head, *rows]]
     widths = {name: max(width_of(row[i]) for row in cells) for i, name in enumerate(head)}
     dropped = []
     least = {name: min(widths[name], max(MIN_CELL_COLUMNS, width_of(name))) for name in flexible if name in widths}
+    pairs = {name: few if isinstance(few, tuple) else (few, few) for name, few in (kept or {}).items()}
+    cuts = {name: truncate_middle for name, few in (kept or {}).items() if isinstance(few, tuple)}
     if width is not None:
-        enough = {name: max(few, min(widths[name], (kept or {}).get(name, 0))) for name, few in least.items()}
+        enough, fewer = (
+            {name: max(few, min(widths[name], pairs.get(name, (0, 0))[place])) for name, few in least.items()}
+            for place in (0, 1)
+        )
         for name in [name for name in droppable if name in widths]:
             if total_columns({**widths, **enough}) > width:
                 dropped.append(name)
                 del widths[name]
-        for lowest in (enough, least):
+        for lowest in (enough, fewer, least):
             for name, columns in ((name, lowest[name]) for name in lowest if name in widths):
                 widths[name] = max(columns, widths[name] - max(0, total_columns(widths) - width))
     lines = []
     for row in cells:
         shown = [(name, cell) for name, cell in zip(head, row, strict=True) if name in widths]
-        line = GAP.join(
-            pad_cell(truncate_cell(cell, widths[name]), widths[name], name in right) for name, cell in shown
-        )
+        shortened = [(name, cuts.get(name, truncate_cell)(cell, widths[name])) for name, cell in shown]
+        line = GAP.join(pad_cell(cell, widths[name], name in right) for name, cell in shortened)
         lines.append(line.rstrip())
     return lines, dropped
 

@@ -1,6 +1,6 @@
 """Numbers and counts as text."""
 
-from utils.base.text_table import count_text, distinct_number_texts, short_option, table, wrap_lines
+from utils.base.text_table import count_text, distinct_number_texts, short_option, table, truncate_middle, wrap_lines
 
 
 def test_different_numbers_get_as_many_digits_as_they_need():
@@ -21,6 +21,24 @@ def test_a_column_may_be_dropped_although_it_could_be_shortened():
     lines, dropped = table(['value', 'run', 'list', 'date', 'verdict'], [row], 40, **given)
     assert dropped == ['date', 'list']
     assert lines[1] == '0.9830  lenet_quickstart  equal'
+
+
+def test_long_names_give_way_in_the_middle_before_options_that_differ():
+    names = [f'torchvision_resnet18_of_the_album_seed{seed}' for seed in (1, 2)]
+    rows = [[name, '2026-11-29 20:15', 'val/acc 0.9830', '0.9830', 'done', 'lr=0.002 batch_size=128'] for name in names]
+    given = {'flexible': ('options', 'name'), 'droppable': ('date',), 'kept': {'name': (40, 20), 'options': 24}}
+    head = ['name', 'date', 'best', 'test', 'state', 'options']
+    lines, dropped = table(head, rows, 78, **given)
+    assert dropped == ['date'] and max(map(len, lines)) == 78
+    assert [line.split()[0] for line in lines[1:]] == ['torchvision…lbum_seed1', 'torchvision…lbum_seed2']
+    assert lines[1].endswith('  lr=0.002 batch_size=128')
+    assert len(table(head, rows, 60, **given)[0][2]) <= 60
+
+
+def test_a_text_is_shortened_in_the_middle_by_columns():
+    assert truncate_middle('abcdef', 6) == 'abcdef'
+    assert truncate_middle('abcdefg', 6) == 'abc…fg'
+    assert truncate_middle('丹炉丹炉', 6) == '丹…炉'
 
 
 def test_long_lines_are_broken_at_blanks():
