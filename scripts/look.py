@@ -77,7 +77,7 @@ def main(argv=None):
         names = feature_names(args.train_list, args.target_columns)
         sheet = draw_features(args, images[shown], targets[shown], names, heading)
     for line in [*notes_of(loader), *note_of_fonts(args.class_names)]:
-        print(line)
+        print(without_run(line, args.model_dir))
     for line in facts(args, loader, images, targets):
         print(line)
     try:
@@ -96,6 +96,14 @@ def training_loader(args):
         args.model_dir = folder
         with split_lists(args):
             return select_train_loader(args)
+
+
+def without_run(line, folder):
+    """Return a note (str) without the files in `folder` (str), the directory of a run, which is removed."""
+    from data.lists.bad_samples import SKIPPED_FILE
+    from data.lists.val_split import SPLIT_DIRECTORY, without_lists
+
+    return without_lists(line, os.path.join(folder, SPLIT_DIRECTORY)).removesuffix(f'; {SKIPPED_FILE} names all')
 
 
 def first_samples(args, loader):

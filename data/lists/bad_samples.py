@@ -58,7 +58,8 @@ class SkippedSamples(ErrorCollector):
         count = len(self.reasons)
         if not count:
             return f'skip_bad: nothing in {self.source} is invalid'
-        first = self.lines()[0].replace('\t', ': ')
+        where, _, reason = self.lines()[0].partition('\t')
+        first = reason if reason.startswith(f'{where}: ') else f'{where}: {reason}'
         return (
             f'skip_bad: {count:,} of {count + left:,} samples left out, the first is {first}; {SKIPPED_FILE} names all'
         )

@@ -62,14 +62,18 @@ def split_lists(args):
         yield [*notes, f'{_option_text(args)}: the lists of {whole} are in {folder}']
     except DanluError as error:
         if folder in str(error):  # the run's directory is removed, with its lists
-            raise DanluError(f'{whole}, split by --val_split: {_without_lists(str(error), folder)}') from error
+            raise DanluError(f'{whole}, split by --val_split: {without_lists(str(error), folder)}') from error
         raise
     finally:
         args.train_list = whole
 
 
-def _without_lists(message, folder):
-    """Return a message (str) without the lists in `folder` (str), which the reader will not find."""
+def without_lists(message, folder):
+    """Return a message (str) without the lists in `folder` (str), which the reader will not find.
+
+    Args:
+        folder: directory with the two lists, in the run's directory.
+    """
     message = re.sub(rf'{re.escape(folder)}{re.escape(os.sep)}\w+\.txt:\d+: (?=(/|\w:))', '', message)  # before paths
     return re.sub(rf'^{re.escape(folder)}{re.escape(os.sep)}(\w+)\.\w+ has', r'the \1 part has', message)
 

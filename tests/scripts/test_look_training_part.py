@@ -29,6 +29,16 @@ def test_of_a_split_the_training_part_alone_is_shown(photos, tmp_path, capsys, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ['photos', 'sheet.png']
 
 
+@pytest.mark.parametrize('validation', [('--val_split', '0.2'), ('--val_list', 'none')], ids=['split', 'whole'])
+def test_invalid_images_are_named_by_their_own_paths_once(photos, tmp_path, capsys, validation):
+    (photos / 'a' / '2.png').write_bytes(b'torn')
+    words = ['--data_type', 'folder', '--train_list', str(photos), *validation, '--skip_bad']
+    look.main([*words, '--out', str(tmp_path / 'sheet.png')])
+    note = capsys.readouterr().out.splitlines()[0]
+    assert note.startswith('skip_bad: 1 of ') and 'left out, the first is ' in note
+    assert note.endswith(f'the first is {photos}/a/2.png: not an image in a format that Pillow knows')
+
+
 def test_ready_made_data_cannot_be_shown(tmp_path):
     args = train_args(task='regression')
     args.given_parts = {'train_loader': {'class': 'list of 3 batches'}}

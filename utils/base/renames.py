@@ -346,8 +346,8 @@ NAMES = _pairs("""
     value_before=before_of value_column=watched VALUE_COUNT=VALUES VALUE_METHODS=RECORDING values_16_bit=deep
     waiting_batches=waiting WARMUP_START_FACTOR=START warp_nearest=moved was_called=ran weighs_equally=counts_alike
     WeightsOnly=WeightsAlone why_impossible=why_not with_fresh_stats=anew with_location=located
-    with_margins=_with_margins with_profiler=watched without_zero_width=telling WITNESS_FILE=FILE WORD_BYTES=WORD
-    WORD_PATTERN=WORDS
+    with_margins=_with_margins with_profiler=watched without_lists=_without_lists without_zero_width=telling
+    WITNESS_FILE=FILE WORD_BYTES=WORD WORD_PATTERN=WORDS
     WORKER_EXIT_ERRORS=GONE WORKER_KILLED_PATTERN=KILLED WORKER_STATE=STATE wrap_metric=_part
     wrap_write_errors=writing WRONG_TYPE_ERRORS=OF_ITS_PLACE zip_bytes=packed zip_entries=archived
     ZIP_EPOCH=EARLIEST
