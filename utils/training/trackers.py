@@ -8,9 +8,12 @@ of a tracker before the first step ends the run; later the tracker stops, the lo
 import contextlib
 import importlib
 import os
+import socket
 import time
 import uuid
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from options import main_options
 from utils.base.errors import DanluError, first_line
@@ -22,12 +25,15 @@ from utils.runs.run import as_number
 from utils.training.hooks import Hook
 
 PROJECT_NAME = 'danlu'
+ONLINE = 'online'  # mode of wandb and swanlab
 FAILED, KILLED, FINISHED = 'FAILED', 'KILLED', 'FINISHED'
 MAX_PARAMETER_CHARS = 500  # of an option in MLflow
 MAX_PARAMETERS = 100  # in one request to MLflow
 ENTRY_CHARS = 21  # as SwanLab's own ids
 INIT_TIMEOUT = 'WANDB_INIT_TIMEOUT'  # environment variable, seconds
-INIT_TIMEOUT_SECONDS = 15  # instead of the 90 of wandb: without a network, the run is to end soon
+INIT_TIMEOUT_SECONDS = 15  # instead of the 90 of wandb: if the server does not answer, the run is to end soon
+CONNECT_SECONDS = 5  # wandb needs 35 seconds and swanlab 20 to report that there is no network
+PORTS = {'http': 80, 'https': 443}
 
 
 class Tracker(Hook):
@@ -185,10 +191,17 @@ class WandbTracker(Tracker):
     def start(self, options):
         """Open the entry with the options as its config."""
         self.module = importlib.import_module(self.package)
+        check_server(self.server())
+        self.is_resumed = self.entry is not None
         self.entry = self.entry or uuid.uuid4().hex[:ENTRY_CHARS]
         self.run = self.module.init(
             **{'project': self.project, 'name': self.name, 'config': options, **self.place(), **self.arguments}
         )
+
+    def server(self):
+        """Return the address (str) of the server that gets the run, or None if the run stays on this machine."""
+        settings = self.module.setup().settings
+        return settings.base_url if self.arguments.get('mode', settings.mode) == ONLINE else None
 
     def place(self):
         """Return the arguments of init (dict) for the entry and its local files."""
@@ -213,6 +226,12 @@ class SwanlabTracker(WandbTracker):
 
     package = 'swanlab'
 
+    def server(self):
+        """Return the address (str) of the server that gets the run, or None if the run stays on this machine."""
+        settings = self.module.Settings()  # in earlier versions without an address
+        mode = self.arguments.get('mode', getattr(settings, 'mode', None))
+        return getattr(settings, 'api_host', None) if mode == ONLINE else None
+
     def place(self):
         """Return the arguments of init (dict) for the entry and its local files."""
         return {'id': self.entry, 'resume': 'allow', 'log_dir': str(Path(self.args.model_dir, 'swanlab'))}
@@ -231,13 +250,16 @@ class TrackioTracker(SwanlabTracker):
 
     package, hint = 'trackio', ''
 
+    def server(self):
+        """Return None: the run stays on this machine."""
+
     def place(self):
-        """Return the arguments of init (dict); a resumed run is found by its name."""
-        return {'resume': 'allow', 'embed': False}
+        """Return the arguments of init (dict); a resumed run is found by its name, as an entry has no id."""
+        return {'resume': 'allow' if self.is_resumed else 'never', 'embed': False}
 
     def end(self, status):
         """Close the entry."""
-        self.run.finish()
+        self.module.finish()  # run.finish() would be called again at the exit
 
 
 TRACKERS = {'mlflow': MlflowTracker, 'wandb': WandbTracker, 'swanlab': SwanlabTracker, 'trackio': TrackioTracker}
@@ -253,6 +275,21 @@ def finish_trackers(trainer, report):
     for hook in trainer.hooks:
         if isinstance(hook, Tracker):
             hook.finish(trainer, report)
+
+
+def check_server(url):
+    """Check within seconds that a server (address, str, or None) can be reached; not if there is a proxy.
+
+    Raises:
+        ConnectionError: there is no connection.
+    """
+    if url is None or getproxies():
+        return
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname, parts.port or PORTS[parts.scheme]), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ConnectionError(f'{url} cannot be reached ({error.strerror or error})') from error
 
 
 def plain(value):

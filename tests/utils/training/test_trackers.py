@@ -1,5 +1,8 @@
 """--track: what trackers get of a run, and what a run does without them."""
 
+import json
+import socket
+import sqlite3
 import sys
 from types import SimpleNamespace
 
@@ -107,7 +110,8 @@ def test_wandb_waits_seconds_for_a_network_and_the_error_says_what_to_do(train_h
         given.append(arguments)
         raise TimeoutError('deadline exceeded\nand more')
 
-    monkeypatch.setitem(sys.modules, 'wandb', SimpleNamespace(init=fail))
+    offline = SimpleNamespace(settings=SimpleNamespace(mode='offline', base_url=None))
+    monkeypatch.setitem(sys.modules, 'wandb', SimpleNamespace(init=fail, setup=lambda: offline))
     monkeypatch.setattr(checks, 'find_spec', lambda name: True)
     monkeypatch.delenv('WANDB_INIT_TIMEOUT', raising=False)
     said = '--track wandb: deadline exceeded; --track_args mode=offline keeps the run on this machine'
@@ -116,6 +120,26 @@ def test_wandb_waits_seconds_for_a_network_and_the_error_says_what_to_do(train_h
             train_here(*SHORT, '--track', 'wandb', '--checkpoints_dir', tmp_path)
         assert given.pop()['settings'] == settings
         monkeypatch.setenv('WANDB_INIT_TIMEOUT', '200')
+
+
+def test_without_a_network_a_run_ends_at_once_unless_it_stays_on_this_machine(train_here, monkeypatch, tmp_path):
+    with socket.create_server(('localhost', 0)) as server:
+        port = server.getsockname()[1]
+        monkeypatch.setattr(trackers, 'getproxies', dict)
+        trackers.check_server(f'http://localhost:{port}')
+    started, settings = [], SimpleNamespace(mode='online', api_host=f'http://localhost:{port}')
+    run = SimpleNamespace(log=lambda *_, **__: None, finish=lambda **_: None)
+    module = SimpleNamespace(init=lambda **given: started.append(given) or run, Settings=lambda: settings)
+    monkeypatch.setitem(sys.modules, 'swanlab', module)
+    monkeypatch.setattr(checks, 'find_spec', lambda name: True)
+    words = [*SHORT, '--epochs', 1, '--checkpoints_dir', tmp_path, '--track', 'swanlab']
+    with pytest.raises(Exception, match=f'--track swanlab: http://localhost:{port} cannot be reached .* mode=offline'):
+        train_here(*words)
+    assert started == []
+    train_here(*words, '--track_args', 'mode=offline')
+    monkeypatch.setattr(trackers, 'getproxies', lambda: {'https': 'http://proxy:8080'})
+    train_here(*words)  # only the tracker knows how it gets out
+    assert len(started) == 2
 
 
 @pytest.mark.parametrize(('error', 'status'), [(ValueError('x'), FAILED), (KeyboardInterrupt(), KILLED)])
@@ -162,15 +186,22 @@ def test_a_package_that_is_missing_is_a_usage_error(monkeypatch, capsys):
     assert 'wandb is not installed: pip install wandb' in capsys.readouterr().err
 
 
+def train_and_resume(run_program, data, folder, *words):
+    """Train for two epochs with a tracker, resume for a third, and return the directory of the run (Path)."""
+    common = [*data, '--num_workers', 0, '--device', 'cpu', '--report', '--checkpoints_dir', folder]
+    first = run_program('train.py', *common, '--epochs', 2, *words)
+    assert first.code == 0, first.stderr
+    [run] = [path.parent for path in folder.glob('*/history.csv')]
+    second = run_program('train.py', '--resume', run, '--epochs', 3, '--report')
+    assert second.code == 0, second.stderr
+    assert f'{words[1]} stops' not in first.stdout + second.stdout
+    return run
+
+
 @pytest.mark.slow('imports MLflow, which makes a database')
 def test_mlflow_has_the_run_and_its_resumption_in_one_entry(run_program, history_of, list_data, tmp_path):
     mlflow = pytest.importorskip('mlflow')
-    words = [*list_data, '--num_workers', 0, '--device', 'cpu', '--epochs', 2, '--report', '--track', 'mlflow']
-    done = run_program('train.py', *words, '--checkpoints_dir', tmp_path)
-    assert done.code == 0, done.stderr
-    [run] = [path.parent for path in tmp_path.glob('*/history.csv')]
-    done = run_program('train.py', '--resume', run, '--epochs', 3, '--report')
-    assert done.code == 0, done.stderr
+    run = train_and_resume(run_program, list_data, tmp_path, '--track', 'mlflow')
     client = mlflow.MlflowClient(f'sqlite:///{tmp_path / "mlflow.db"}')
     experiment = client.get_experiment_by_name('danlu')
     [entry] = client.search_runs([experiment.experiment_id])
@@ -186,24 +217,32 @@ def test_mlflow_has_the_run_and_its_resumption_in_one_entry(run_program, history
 
 @pytest.mark.slow('imports the tracker')
 @pytest.mark.parametrize('name', ['wandb', 'swanlab'])
-def test_offline_trackers_keep_the_run_in_its_directory(run_program, list_data, tmp_path, name):
+def test_offline_trackers_keep_a_run_and_its_resumption_under_one_id(run_program, list_data, tmp_path, name):
     pytest.importorskip(name)
-    words = [
-        *list_data,
-        '--num_workers',
-        0,
-        '--device',
-        'cpu',
-        '--epochs',
-        2,
-        '--report',
-        '--checkpoints_dir',
-        tmp_path,
-    ]
-    done = run_program('train.py', *words, '--track', name, '--track_args', 'mode=offline', 'project=birds')
-    assert done.code == 0, done.stderr
-    assert f'{name} stops' not in done.stdout
-    [folder] = tmp_path.glob(f'*/{name}')
-    kept = b''.join(path.read_bytes() for path in folder.rglob('*') if path.is_file())
-    for word in (b'val/acc', b'test/acc', b'best/val_acc', b'batch_size', b'report'):
-        assert word in kept, word
+    words = ['--track', name, '--track_args', 'mode=offline', 'project=birds']
+    run = train_and_resume(run_program, list_data, tmp_path, *words)
+    folders = sorted((run / name).glob('*run-*-*'))  # run-<time>-<id>, which the tracker's sync joins
+    assert len(folders) == 2 and len({path.name.rpartition('-')[2] for path in folders}) == 1
+    for folder in folders:
+        kept = b''.join(path.read_bytes() for path in folder.rglob('*') if path.is_file())
+        for word in (b'val/acc', b'test/acc', b'best/val_acc', b'batch_size', b'report'):
+            assert word in kept, word
+
+
+@pytest.mark.slow('imports the tracker')
+def test_trackio_has_the_run_and_its_resumption_in_one_entry(run_program, list_data, tmp_path, monkeypatch):
+    pytest.importorskip('trackio')
+    monkeypatch.setenv('TRACKIO_DIR', str(tmp_path / 'store'))
+    words = ['--track', 'trackio', '--track_args', 'project=birds']
+    runs = [train_and_resume(run_program, list_data, tmp_path / folder, *words) for folder in 'ab']
+    assert runs[0].name == runs[1].name, 'another run of this name gets an entry of its own'
+    with sqlite3.connect(tmp_path / 'store' / 'birds.db') as database:
+        configs = [json.loads(text) for [text] in database.execute('SELECT config FROM configs')]
+        rows = database.execute('SELECT run_id, step, metrics FROM metrics ORDER BY id').fetchall()
+    assert [config['batch_size'] for config in configs] == [8, 8]
+    for entry in dict.fromkeys(each[0] for each in rows):
+        sent = [(step, json.loads(values)) for each, step, values in rows if each == entry]
+        assert [step for step, values in sent if 'val/acc' in values] == [1, 2, 3]
+        assert [step for step, values in sent if 'test/acc' in values] == [2, 3]
+        assert any('report' in values for _, values in sent)
+    assert len({each[0] for each in rows}) == 2
