@@ -346,7 +346,8 @@ def is_importable(name):
 @pytest.mark.parametrize('path', ALL_DOCUMENTS, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_links_lead_somewhere(path):
     broken = []
-    for link in re.findall(r'\]\(([^)\s]+)\)', BLOCK.sub('', path.read_text(encoding='utf-8'))):
+    text = BLOCK.sub('', path.read_text(encoding='utf-8'))
+    for link in [*re.findall(r'\]\(([^)\s]+)\)', text), *re.findall(r' src="([^"]+)"', text)]:
         name, _, anchor = link.partition('#')
         target = path if not name else path.parent / name
         if '://' not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
@@ -358,6 +359,17 @@ def test_the_readme_leads_to_every_document():
     linked = re.findall(r'\]\(([^)#\s]+)', READMES[0].read_text('utf-8'))
     assert {str(path.relative_to(PROJECT)) for path in (PROJECT / 'docs').glob('*.md')} <= set(linked)
     assert 'README.zh-CN.md' in linked and '](README.md)' in READMES[1].read_text('utf-8')
+
+
+@pytest.mark.parametrize('path', READMES, ids=lambda path: path.name)
+def test_a_readme_begins_with_pictures_contents_commands_and_what_they_print(path):
+    first, code, printed = re.split(r'^```(?:bash\n|\n)', path.read_text('utf-8'), flags=re.MULTILINE)[:3]
+    pictures = re.findall(' src="(.*?)"', first)
+    assert pictures == ['docs/images/report.png', 'docs/images/curves.png']
+    assert all((PROJECT / name).stat().st_size <= 300_000 for name in pictures)
+    titles = re.findall(r'^## (.*)$', path.read_text('utf-8'), re.MULTILINE)
+    assert re.findall(r'\[([^]]+)\]\(#', first) == titles
+    assert len(code.splitlines()) == 2 and 'best: val/acc' in printed and 'lenet_quickstart_2 ' in printed
 
 
 @pytest.mark.parametrize('path', [path for path in DOCUMENTS if path.stem != 'performance'],
