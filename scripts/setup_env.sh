@@ -2,7 +2,7 @@
 #
 # Changes to the project root and defines
 #
-#     install_requirements FILE   creates the environment if there is none, and installs the packages of FILE
+#     install_requirements FILE   creates the environment if there is none, and installs the packages of FILE (by uv)
 #     use_environment             activates the environment; installs nothing
 #     require_data PATH HINT...   fails with the hint if PATH does not exist
 #     read_series_options WHY NAME... -- OPTION...
@@ -49,29 +49,39 @@ install_requirements() {
         [ -f "$ACTIVATE" ] || make_venv
         # shellcheck source=/dev/null
         . "$ACTIVATE"
+        have uv || bring_uv
     fi
     echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX}"
     echo '(the first time this takes some minutes and up to 5 GB)'
-    if have uv; then
-        install_by_uv "$1"
-    else
-        have nvidia-smi || compgen -G "${VIRTUAL_ENV:-$CONDA_PREFIX}/lib/python3*/site-packages/torch" >/dev/null ||
-            printf '%s\n' 'without a GPU, 1 GB is enough: stop this and first run' \
-                '  pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
-        # Python compiles what it imports; pip would compile all files, which takes as long as downloading them.
-        local compile=--no-compile
-        [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
-        python -m pip install --quiet --disable-pip-version-check "$compile" --requirement "$1"
-    fi || fail "Installing $1 failed (see above); run the script again to continue."
+    { have uv && install_by_uv "$1"; } || install_by_pip "$1" ||
+        fail "Installing $1 failed (see above); run the script again to continue."
 }
 
-# PyTorch's own index has builds for each driver and, at a fifth of the size, for no GPU. Where it cannot be reached, or uv
-# is too old to choose, or the user chose an index, uv installs from the usual index.
+# uv installs in a fraction of pip's time.
+bring_uv() { python -m pip install --quiet --disable-pip-version-check uv 2>/dev/null || true; }
+
+# uv does not read pip's settings, so it is told the index that pip uses. PyTorch's own index has builds for each driver
+# and, at a fifth of the size, for no GPU. Where it cannot be reached, or uv is too old to choose, or the user chose an
+# index, uv installs from the usual index.
 install_by_uv() {
-    if [ -z "${UV_TORCH_BACKEND:-}${UV_DEFAULT_INDEX:-}${UV_INDEX_URL:-}${UV_INDEX:-}${UV_OFFLINE:-}" ]; then
+    local index=${UV_DEFAULT_INDEX:-${UV_INDEX_URL:-${PIP_INDEX_URL:-$(configured_index)}}}
+    if [ -z "$index${UV_TORCH_BACKEND:-}${UV_INDEX:-}${UV_OFFLINE:-}" ]; then
         uv pip install --quiet --torch-backend=auto --requirement "$1" 2>/dev/null && return
     fi
+    [ -z "$index" ] || export UV_DEFAULT_INDEX=$index
     uv pip install --quiet --requirement "$1"
+}
+
+configured_index() { python -m pip --disable-pip-version-check config get global.index-url 2>/dev/null || true; }
+
+install_by_pip() {
+    have nvidia-smi || compgen -G "${VIRTUAL_ENV:-$CONDA_PREFIX}/lib/python3*/site-packages/torch" >/dev/null ||
+        printf '%s\n' 'without a GPU, 1 GB is enough: stop this and first run' \
+            '  pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu'
+    # Python compiles what it imports; pip would compile all files, which takes as long as downloading them.
+    local compile=--no-compile
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+    python -m pip install --quiet --disable-pip-version-check "$compile" --requirement "$1"
 }
 
 use_environment() {

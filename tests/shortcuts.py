@@ -147,6 +147,7 @@ def take():
     curves.figure_of, code_fingerprint.SymbolResolver = PlainFigure, ProjectReaders(files)
     record.zip_bytes, kept_code.zip_bytes = Packer(), Packer()
     project_source.read_regular_bytes, environment._git = FileReader(), ask_git
+    os.fsync = lambda handle: None  # the files need not survive a power cut, and a busy disk takes seconds for each
     environment._variables_in = lru_cache(maxsize=1024)(environment._variables_in)
     symbol_resolver.read_module = lru_cache(maxsize=1024)(read_module)  # copies of the project differ in a file or two
 

@@ -35,8 +35,10 @@ printf '%s\0' "$PWD" "${0##*/}" "$@" > "$CALLS/$(printf %03d "$number")"
 case "${0##*/} $*" in
     'python train.py'*) [ -z "${FAIL:-}" ] || exit 2; echo "run: $FAKE_RUN" ;;
     'python eval.py'*) echo "results: $FAKE_RUN/best/val_x" ;;
-    'uv pip install --quiet --torch-backend'*) [ -z "${NO_BACKEND:-}" ] || exit 2 ;;
+    'uv pip install --quiet --requirement'*) [ -z "${NO_UV:-}" ] || exit 2 ;;
+    'uv pip install --quiet --torch-backend'*) [ -z "${NO_UV:-}" ] || exit 2; [ -z "${NO_BACKEND:-}" ] || exit 2 ;;
     'uv venv'* | 'python3 -m venv'*) mkdir -p .venv/bin && echo 'VIRTUAL_ENV=$PWD/.venv' > .venv/bin/activate ;;
+    *'config get global.index-url') echo "${PIP_INDEX:-}"; rm "$CALLS/$(printf %03d "$number")" ;;
     'python3 -c'*) exit "${TOO_OLD:-0}" ;;
 esac
 """
@@ -253,6 +255,8 @@ def test_an_index_that_the_user_chose_or_that_alone_can_be_reached_is_used(start
     plain = [*BY_UV[:4], *BY_UV[5:], 'requirements.txt']
     done = start(PROJECT / 'scripts/quickstart.sh', UV_DEFAULT_INDEX='https://mirror.example/simple')
     assert [words for _, words in done.calls[:-1]] == [plain]
+    done = start(PROJECT / 'scripts/quickstart.sh', PIP_INDEX='https://mirror.example/simple')
+    assert [words for _, words in done.calls[:-1]] == [plain]
     done = start(PROJECT / 'scripts/quickstart.sh', NO_BACKEND='1')
     assert [words for _, words in done.calls[:-1]] == [[*BY_UV, 'requirements.txt'], plain]
 
@@ -371,8 +375,9 @@ def test_a_fresh_clone_gets_an_environment_without_uv(start, fresh_clone):
     done = start(fresh_clone / 'scripts/test.sh', commands=('python', 'python3'), **INACTIVE)
     assert done.code == 0, done.stderr
     called = [' '.join(words) for _, words in done.calls]
-    assert called[1:3] == [
+    assert called[1:4] == [
         'python3 -m venv --clear .venv',
+        'python -m pip install --quiet --disable-pip-version-check uv',
         'python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements-dev.txt',
     ]
 
@@ -382,7 +387,7 @@ def test_a_fresh_clone_gets_an_environment_without_uv(start, fresh_clone):
 def test_pip_compiles_packages_only_where_python_may_not_do_so_later(start, fresh_clone, forbidden, word):
     script, variables = fresh_clone / 'scripts/quickstart.sh', {'PYTHONDONTWRITEBYTECODE': forbidden, **INACTIVE}
     done = start(script, commands=('python', 'python3'), **variables)
-    (installed,) = (words for _, words in done.calls if 'pip' in words)
+    (installed,) = (words for _, words in done.calls if 'requirements.txt' in words)
     assert word in installed
 
 
@@ -398,6 +403,15 @@ def test_an_environment_that_was_made_half_is_made_again(start, fresh_clone):
     (fresh_clone / '.venv' / 'bin').mkdir(parents=True)
     done = start(fresh_clone / 'scripts/test.sh', **INACTIVE)
     assert done.calls[0][1][:2] == ['uv', 'venv']
+
+
+def test_pip_installs_where_uv_fails(start, fresh_clone):
+    done = start(fresh_clone / 'scripts/test.sh', NO_UV='1')
+    assert done.code == 0, done.stderr
+    assert [words[:4] for _, words in done.calls[1:3]] == [
+        ['uv', 'pip', 'install', '--quiet'],
+        ['python', '-m', 'pip', 'install'],
+    ]
 
 
 def test_an_active_environment_is_used_as_it_is(start, fresh_clone):

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from options import parse_train_args
 from scripts.dev import gpu_check
+from tests.program_server import run_forked
 from utils.base.registry import PROJECT
 
 
@@ -59,11 +61,10 @@ def test_the_table_has_a_line_for_each_figure():
 
 
 @pytest.mark.slow('trains and measures in new processes')
-def test_a_dry_run_measures_its_parts(tmp_path):
-    program = PROJECT / 'scripts' / 'dev' / 'gpu_check.py'
-    command = [sys.executable, program, '--dry', '--out', tmp_path, '--parts', 'cifar', 'input']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]
+def test_a_dry_run_measures_its_parts(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(gpu_check, 'subprocess', SimpleNamespace(**vars(subprocess) | {'run': run_forked}))
+    monkeypatch.setattr(sys, 'argv', ['gpu_check.py', '--dry', '--out', str(tmp_path), '--parts', 'cifar', 'input'])
+    assert gpu_check.main() == 0, capsys.readouterr().out[-3000:]
     found = json.loads((tmp_path / 'gpu_check.json').read_text())
     assert list(found) == ['machine', 'cifar', 'input']
     assert 0 < found['cifar']['best'] <= 1

@@ -12,7 +12,7 @@ from scripts.exporting.deployed import Deployed
 from scripts.exporting.formats import FORMATS, write_file
 from utils.base.registry import PROJECT, load_entry
 
-TORCHVISION = ('resnet18', 'mobilenet_v3_small', 'vit_b_16')
+TORCHVISION = ('vit_b_16',)
 SEGMENTATION = ['lraspp_mobilenet_v3_large']
 TOLERANCE = 1e-4
 
@@ -40,7 +40,7 @@ def task_of_model(name):
     return tasks[0]
 
 
-# They have the blocks of deeplabv3_fcn and lraspp_mobilenet_v3_large, in other numbers.
+# They have the blocks of deeplabv3_fcn and lraspp_mobilenet_v3_large, in other numbers. test_export.py has a ResNet-18.
 ALIKE = ('resnet50_fcn', 'resnet101_fcn', 'mobilenetv3_fcn')
 CASES = [
     *((name, task_of_model(name)) for name in MODELS if name not in ALIKE),
