@@ -5,7 +5,6 @@ import hashlib
 import math
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 import options
+from tests.program_server import run_forked
 from tests.train.helpers import bits
 from utils.base.errors import DanluError
 from utils.base.known_archives import note_archive
@@ -141,9 +141,9 @@ def test_a_recorded_run_ends_and_tests_with_the_bits_of_its_own_code(name, copie
     theirs = shutil.copytree(run.directory, tmp_path / 'then/checkpoints' / run.directory.name)
     words = ['--threads', '1', '--device', 'cpu']
     started = [sys.executable, 'train.py', '--resume', theirs, '--epochs', '3', '--no_report', *words]
-    subprocess.run(started, cwd=tmp_path / 'then', check=True)
+    run_forked(started, cwd=tmp_path / 'then').check_returncode()
     test = [sys.executable, 'eval.py', '--load_model_path', theirs / 'best.pth', '--save_prefix', 'then', *words]
-    subprocess.run(test, cwd=tmp_path / 'then', check=True)
+    run_forked(test, cwd=tmp_path / 'then').check_returncode()
     train_here('--resume', run.directory, '--epochs', 3, '--no_report', *words)
     now = eval_here('--load_model_path', run.directory / 'best.pth', *words)
     states = [load_checkpoint(directory / 'last.pth') for directory in (theirs, run.directory)]
