@@ -9,6 +9,7 @@ from options import get_test_result_dir
 from programs.test_set import TestSet
 from utils.base.machine import describe_device, select_gpus, set_threads
 from utils.base.seeding import be_deterministic
+from utils.drawing.colour_distance import note_of_palette
 from utils.drawing.fonts import note_of_fonts
 from utils.evaluation.test_files import shows_matrix
 from utils.evaluation.tta import with_tta
@@ -56,6 +57,7 @@ class EvaluatorBuild(TestSet):
         self.judge = Judge(self, checkpoint, parts)
         notes += [*self.judge.notes(), described_pictures(args), *data_notes, *given_parts.notes_on_lost(args, parts)]
         notes += note_of_fonts(args.class_names) if args.save_viz else []
+        notes += note_of_palette(args)
         if args.result_dir is None:  # a notebook that did not call prepare_test_args
             args.result_dir = get_test_result_dir(args)
         return [*notes, f'device: {describe_device(gpus, device)}, threads: {threads}']

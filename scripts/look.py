@@ -60,6 +60,7 @@ def main(argv=None):
         args.num_workers = 0  # starting workers takes longer than reading one or two batches
     # Imported here, so that --help and invalid options need no torch.
     from data.data_entry import notes_of
+    from utils.drawing.colour_distance import note_of_palette
     from utils.drawing.fonts import note_of_fonts
     from utils.drawing.sample_grid import draw_features, draw_sheet
     from utils.tasks.tasks import has_pictures
@@ -76,7 +77,7 @@ def main(argv=None):
 
         names = feature_names(args.train_list, args.target_columns)
         sheet = draw_features(args, images[shown], targets[shown], names, heading)
-    for line in [*notes_of(loader), *note_of_fonts(args.class_names)]:
+    for line in [*notes_of(loader), *note_of_fonts(args.class_names), *note_of_palette(args)]:
         print(without_run(line, args.model_dir))
     for line in facts(args, loader, images, targets):
         print(line)

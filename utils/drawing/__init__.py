@@ -1,6 +1,7 @@
 """Fonts, colours and figures.
 
 - colours: The colours of classes
+- colour_distance: Whether colours look alike
 - curves: curves.png
 - fonts: Text on images in any script
 - matplotlib_import: Imports matplotlib under any MPLBACKEND

@@ -98,6 +98,11 @@ def _overlaid(colours):
 
 def as_seen(colours):
     """Return colours (N, 3), 0..255, for normal, red-blind and green-blind vision: (3, N, 3) in Oklab."""
+    return np.cbrt(linear_seen(colours) @ CONES.T) @ LAB.T
+
+
+def linear_seen(colours):
+    """Return colours (N, 3), 0..255, for normal, red-blind and green-blind vision: (3, N, 3), linear sRGB in 0..1."""
     levels = np.asarray(colours, dtype=float) / 255
     linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
-    return np.cbrt(np.clip(linear @ VISIONS.transpose(0, 2, 1), 0, 1) @ CONES.T) @ LAB.T
+    return np.clip(linear @ VISIONS.transpose(0, 2, 1), 0, 1)

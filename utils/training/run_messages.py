@@ -11,6 +11,7 @@ from utils.base.file_names import short_path
 from utils.base.language import labelled, translate
 from utils.base.registry import PROJECT
 from utils.base.text_table import number_text, pad_cell, span_text, terminal_width, width_of
+from utils.drawing.colour_distance import note_of_palette
 from utils.drawing.curves import details
 from utils.drawing.fonts import note_of_fonts
 from utils.options.fit import described_pictures
@@ -31,7 +32,7 @@ def start_lines(trainer, notes):
     lines.append(f'model: {model_line(trainer.net)}')
     table = model_table(trainer.net, args) if args.print_model else []
     lines += [describe_outputs(args), described_pictures(args)]
-    return [*lines, *note_of_fonts(args.class_names), *notes, *table]
+    return [*lines, *note_of_fonts(args.class_names), *note_of_palette(args), *notes, *table]
 
 
 def epoch_line(row, epochs, monitor, best):
