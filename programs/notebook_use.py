@@ -3,7 +3,10 @@
 from data.predicting import predict
 from data.ready_made import values_of
 from options import train_args
+from programs.index_page import write_index
+from utils.base.language import terminal_language, use_language
 from utils.training.continuation import check_same_data
+from utils.training.run_messages import page_lines
 
 
 class NotebookUse:
@@ -51,4 +54,12 @@ class NotebookUse:
         """
         from programs.best_epoch import report_of  # imported on use: training does not need it
 
-        return report_of(self)
+        page = report_of(self)
+        write_index(self.args)  # it links the report
+        return page
+
+    def write_runs_page(self):
+        """Write the page of all runs, unless --no_index, and print its path; `train` does so at its end."""
+        if index := write_index(self.args):
+            with use_language(terminal_language(self.args.lang)):
+                print(*page_lines(None, index))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from model.model_entry import select_model
 from options import parse_train_args, prepare_train_args, resumes_if_begun
+from programs.index_page import write_index
 from utils.base import rank_env
 from utils.base.desktop import open_in_browser
-from utils.base.errors import DanluError
 from utils.base.language import terminal_language, use_language
 from utils.base.machine import select_gpus
 from utils.base.write_errors import explain_write_errors, suppress_cleanup_errors
@@ -41,7 +41,7 @@ def run(argv, make_trainer):
     finally:  # also after Ctrl-C: a tracker would show the run as running for ever
         if trainer is not None:
             finish_trackers(trainer, report)
-    index = write_index(args.checkpoints_dir, args.lang) if args.index else None
+    index = write_index(args)
     with use_language(terminal_language(args.lang)):
         lines = page_lines(report, index) if trainer is None else summary_lines(trainer, report, index)
     print('\n'.join(lines))
@@ -109,17 +109,6 @@ def test_best_epoch(args, trainer):
 
 
 test_best_epoch.__test__ = False  # pytest would collect it
-
-
-def write_index(checkpoints_dir, lang='auto'):
-    """Write the page of all runs and return its path; if that fails, print why and return None: the run is complete."""
-    from utils.html_report.runs_page import write_runs_page  # imported on use: training does not need it
-
-    try:
-        return write_runs_page(checkpoints_dir, lang=lang)[0]
-    except (DanluError, OSError) as error:
-        print(f'the page of all runs is left out: {error}')
-        return None
 
 
 def lacks_test(args):

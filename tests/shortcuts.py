@@ -140,9 +140,11 @@ def ask_git(root, *words):
 
 def take():
     """Take the shortcuts in this process."""
-    from utils.provenance import record  # imports torch, which a process without tests does not need
+    from programs import notebook_use  # imports torch, which a process without tests does not need
+    from utils.provenance import record
 
     files = ProjectFiles()
+    notebook_use.write_index = lambda args: None  # as conftest.py adds --no_index to command lines
     project_source.project_files = symbol_resolver.project_files = files
     curves.figure_of, code_fingerprint.SymbolResolver = PlainFigure, ProjectReaders(files)
     record.zip_bytes, kept_code.zip_bytes = Packer(), Packer()

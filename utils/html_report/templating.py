@@ -1,14 +1,17 @@
 """The Jinja2 environment of the pages."""
 
+from functools import cache
 from pathlib import Path
 
 from utils.base.errors import DanluError
 from utils.base.language import catalogue, current_language, plural, sentence_gap, translate
+from utils.html_report.class_labels import shortened
 from utils.html_report.confusion_matrix import short_count
 
 TEMPLATES = Path(__file__).parent / 'templates'
 
 
+@cache
 def environment():
     """Return the jinja2.Environment of the pages.
 
@@ -26,7 +29,7 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters['short_count'] = short_count
+    found.filters |= {'short_count': short_count, 'shortened': shortened}
     found.globals |= {'translate': _translate_markup, 'language': current_language, 'sentence_gap': sentence_gap}
     found.globals |= {'catalogue': catalogue, 'plural': plural}
     found.policies['json.dumps_kwargs'] = {'sort_keys': False}

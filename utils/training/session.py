@@ -134,6 +134,8 @@ class RunSession(SessionOpening):
                     self.trainer.call_hooks('after_error', error)
                 raise
         self.curves.show(self.logger)
+        if not self.has_summary:  # else train.py writes it after its test
+            self.trainer.write_runs_page()
 
     @contextmanager
     def _explaining(self):

@@ -9,8 +9,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from options import train_args
+from programs import notebook_use
+from programs.index_page import write_index
 from scripts import runs
 from scripts.dev.measure_runs import FIRST, Maker
+from train import Trainer
 from utils.base.errors import DanluError
 from utils.base.registry import PROJECT
 from utils.html_report import runs_page
@@ -169,6 +173,24 @@ def test_a_run_whose_page_fails_is_complete_and_says_why(train_here, list_data, 
     run = train_here(*list_data, '--epochs', 1, '--num_workers', 0, '--index', '--checkpoints_dir', tmp_path)
     assert 'the page of all runs is left out: no templates' in run.stdout.splitlines()
     assert 'best.pth' in run.files
+
+
+@pytest.mark.slow('trains twice and tests')
+def test_a_trainer_in_a_notebook_writes_it_too_and_a_report_is_linked(list_data, tmp_path, capsys, monkeypatch):
+    lists = dict(zip((name.removeprefix('--') for name in list_data[::2]), list_data[1::2], strict=True))
+    given = {**lists, 'epochs': 1, 'num_workers': 0, 'device': 'cpu', 'checkpoints_dir': str(tmp_path)}
+    trainer = Trainer(train_args(**given))
+    monkeypatch.setattr(notebook_use, 'write_index', write_index)
+    trainer.train()
+    assert f'all runs: {tmp_path / "index.html"}' in capsys.readouterr().out
+    [[shown]] = (group['runs'] for group in groups_of(tmp_path / 'index.html'))
+    assert shown['state'] == 'finished' and 'report' not in shown['links']
+    trainer.report()
+    [[shown]] = (group['runs'] for group in groups_of(tmp_path / 'index.html'))
+    assert 'report' in shown['links']
+    (tmp_path / 'index.html').unlink()
+    Trainer(train_args(**given, index=False)).train()
+    assert not (tmp_path / 'index.html').exists()
 
 
 def test_no_index_leaves_it_out(train_here, list_data, tmp_path):
