@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project
 
 from options import train_parser
 from utils.base.errors import DanluError, run_main
-from utils.base.text_table import count_text
+from utils.base.text_table import count_text, number_text
 from utils.options.arguments import number
 from utils.options.checks import PICTURE_DATA, checked
 from utils.options.given_parts import refuse_recorded
@@ -176,7 +176,8 @@ def facts(args, loader, images, targets):
     yield describe_outputs(args)
     yield from target_facts(args, loader.samples, targets)
     if task_of(args).target == 'picture':
-        yield f'pixels are in 0..1, without normalisation: here {images.min():.2f} to {images.max():.2f}'
+        low, high = (number_text(end.item()) for end in (images.min(), images.max()))
+        yield f'pixels are in 0..1, without normalisation: here {low} to {high}'
         return
     dims = (0, 2, 3) if images.dim() == 4 else (0,)
     means, deviations = images.mean(dims).tolist(), images.std(dims).tolist()
@@ -204,8 +205,9 @@ def target_facts(args, dataset, targets):
         yield f'samples with each class: {counted(args, known.sum(0).long())}'
     elif kind == 'numbers' and known is not None:
         for name, column in zip(target_names(args) or range(1, args.num_targets + 1), known.T, strict=True):
-            span, deviation = f'{column.min():.4g} to {column.max():.4g}', column.std(unbiased=False)
-            yield f'target {name}: {span}, mean {column.mean():.4g}, standard deviation {deviation:.4g}'
+            facts = column.min(), column.max(), column.mean(), column.std(unbiased=False)
+            low, high, mean, deviation = (number_text(fact.item(), trimmed=True) for fact in facts)
+            yield f'target {name}: {low} to {high}, mean {mean}, standard deviation {deviation}'
     elif kind == 'mask':
         counts = bincount(targets.flatten(), minlength=args.num_classes)
         shares = (counts / counts.sum()).tolist()[: args.num_classes]

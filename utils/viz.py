@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from utils.base.regular_files import naming, open_regular
+from utils.base.text_table import number_text
 from utils.drawing.colours import PAPER, ignored_colour
 from utils.drawing.fonts import class_label, length, line_height, shortened, wrapped, write
 
@@ -125,7 +126,7 @@ def numbered_picture(picture, prediction, target):
     Returns:
         (H', W', 3) uint8 array, W' at least 112.
     """
-    return _with_both(picture, number_text(prediction), number_text(target), INK)
+    return _with_both(picture, numbers_text(prediction), numbers_text(target), INK)
 
 
 def label_text(labels, class_names=None):
@@ -133,9 +134,9 @@ def label_text(labels, class_names=None):
     return ', '.join(class_label(index, class_names) for index in labels) or 'none'
 
 
-def number_text(numbers):
+def numbers_text(numbers):
     """Return numbers (list of float) as text (str)."""
-    return ', '.join(f'{number:.4g}' for number in numbers)
+    return ', '.join(number_text(number, trimmed=True) for number in numbers)
 
 
 def _with_both(picture, prediction, target, colour):

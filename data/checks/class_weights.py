@@ -8,6 +8,7 @@ from data.checks.class_balance import labels_of
 from data.checks.class_notes import label_sets_of
 from utils.base.errors import DanluError
 from utils.base.machine import cpu_cores
+from utils.base.text_table import number_text
 from utils.tasks.tasks import task_of
 
 MASKS_PER_BLOCK = 1024  # read ahead
@@ -37,7 +38,9 @@ def balanced_weights(dataset, args):
             f'{", ".join(absent[:MAX_CLASSES_SHOWN])}{more}, so there is no weight for it; give the weights as numbers'
         )
     weights = (counts.sum() / (len(counts) * counts)).tolist()
-    shown = ', '.join(f'{names[label]} {weights[label]:.4g}' for label in range(min(MAX_CLASSES_SHOWN, len(names))))
+    shown = ', '.join(
+        f'{names[label]} {number_text(weights[label])}' for label in range(min(MAX_CLASSES_SHOWN, len(names)))
+    )
     more = ' ...' if len(names) > MAX_CLASSES_SHOWN else ''
     dataset.notes = [*getattr(dataset, 'notes', []), f'class weights, balanced by {what}s: {shown}{more}']
     return weights

@@ -165,8 +165,8 @@ class Export:
             DanluError: it exceeds the tolerance.
         """
         text = (
-            f'largest difference {found.largest:.2g} (outputs up to {found.scale:.3g}) on {found.samples} samples of '
-            f'{self.args.val_list or self.args.data_type}'
+            f'largest difference {number_text(found.largest)} (outputs up to {number_text(found.scale)}) on '
+            f'{found.samples} samples of {self.args.val_list or self.args.data_type}'
         )
         if not found.relative <= self.given.tolerance:
             hint = '; leave out --half, or give a larger --tolerance' if self.given.half else ''
@@ -185,8 +185,8 @@ class Export:
         found = verification.difference(outputs, list(self.reference(self.samples)[:, None]))
         return [
             f'{within}, at their original size',
-            f'resized by the loaders instead: largest difference {found.largest:.2g} (rounding to 8 bits; large JPEG '
-            'files differ more, as the loaders decode them at a smaller size)',
+            f'resized by the loaders instead: largest difference {number_text(found.largest)} (rounding to 8 bits; '
+            'large JPEG files differ more, as the loaders decode them at a smaller size)',
         ]
 
     def test(self, network):

@@ -105,18 +105,15 @@ def difference_text(name, first, other, gap):
     if math.isnan(gap['gap']) or math.isnan(gap['low']):
         names = {'name': name, 'other': other, 'first': first}
         return translate('{name}: the difference of {other} to {first} is undefined', **names)
-    p = f'p = {gap["p"]:.2g}' if gap['p'] >= 0.001 else 'p < 0.001'
+    p = f'p = {number_text(gap["p"])}' if gap['p'] >= 0.001 else 'p < 0.001'
     verdict = translate('better') if gap['better'] else translate('worse')
     return translate(
-        '{name}: {other} against {first} {gap:+.4g} ({level} confidence interval {low:+.4g} to {high:+.4g}, {p}): '
-        '{verdict}',
+        '{name}: {other} against {first} {gap} ({level} confidence interval {low} to {high}, {p}): {verdict}',
         name=name,
         other=other,
         first=first,
         level=f'{1 - SIGNIFICANCE_LEVEL:.0%}',
-        gap=gap['gap'],
-        low=gap['low'],
-        high=gap['high'],
+        **{key: number_text(gap[key], signed=True) for key in ('gap', 'low', 'high')},
         p=p,
         verdict=translate('not significant') if gap['p'] >= SIGNIFICANCE_LEVEL else verdict,
     )

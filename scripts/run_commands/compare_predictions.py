@@ -170,10 +170,11 @@ def _print_difference(a, b, measure, sums, changes, args):
     if np.isnan(found['gap']):
         print('the difference is undefined: the metric of A or B is nan')
         return
-    lines = [f'difference: {found["gap"]:+.4g}, {1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {found["low"]:+.4g} '
-             f'to {found["high"]:+.4g} (paired bootstrap, {found["resamples"]:,} resamples)']  # fmt: skip
+    gap, low, high = (number_text(found[key], signed=True) for key in ('gap', 'low', 'high'))
+    lines = [f'difference: {gap}, {1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {low} to {high} (paired bootstrap, '
+             f'{found["resamples"]:,} resamples)']  # fmt: skip
     verdict = 'significant' if p < SIGNIFICANCE_LEVEL else 'not significant'
-    p_text = f'p = {p:.2g}' if p >= 0.001 else 'p < 0.001'
+    p_text = f'p = {number_text(p)}' if p >= 0.001 else 'p < 0.001'
     lines.append(f'the difference of {number_text(abs(found["gap"]))} is {verdict} ({p_text}, {test})')
     lines.append('(significance accounts for the choice of test samples, not for the variation between training seeds)')
     print(wrap_lines('\n'.join(lines), terminal_width()))

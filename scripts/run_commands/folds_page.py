@@ -9,6 +9,7 @@ from scripts.run_commands.seeds import summary
 from utils.base.atomic_write import atomic_writer
 from utils.base.language import deferred, translate
 from utils.base.text_table import number_text
+from utils.html_report.class_labels import name_cell
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.intervals import matrix_intervals, matrix_metrics
 from utils.html_report.page import WORST_NOTES, environment
@@ -138,8 +139,14 @@ def _table_of_metrics(metrics):
 def _table_of_pairs(matrix, names):
     """Return the table of the most confused pairs of classes."""
     pairs = confused_pairs(matrix, names)
-    rows = [[names[pair['truth']], names[pair['predicted']], count_cell(pair['count']), share_cell(pair['share'])]
-            for pair in pairs]  # fmt: skip
+    rows = [
+        [
+            *(name_cell(names[pair[key]]) for key in ('truth', 'predicted')),
+            count_cell(pair['count']),
+            share_cell(pair['share']),
+        ]
+        for pair in pairs
+    ]
     note = '' if rows else translate('No sample was misclassified.')
     return table(translate('Most confused classes'), confused_head(translate('samples')), rows, note)
 

@@ -4,6 +4,7 @@ import math
 
 from scripts.sweeping.study import DIRECTION
 from scripts.sweeping.sweep_plot import choice_positions, complete_trials, finite_trials, needs_log_scale, save_figure
+from utils.base.middle_cut import cut_middle
 from utils.base.text_table import number_text, truncate_cell
 from utils.drawing.fonts import drawable, families_of
 from utils.drawing.matplotlib_import import import_matplotlib
@@ -163,7 +164,7 @@ def _draw_axis(axes, axis, position):
         own.set_ylim(axis.limits)
         own.yaxis.set_major_locator(LogLocator(subs=_log_ticks(axis)))
         own.yaxis.set_minor_locator(NullLocator())
-        own.yaxis.set_major_formatter(lambda value, _: f'{value:.4g}')
+        own.yaxis.set_major_formatter(lambda value, _: number_text(value, trimmed=True))
     else:
         whole = all(isinstance(value, int) for value in axis.places.values())
         own.yaxis.set_major_locator(MaxNLocator(6, integer=whole, min_n_ticks=2))
@@ -185,7 +186,7 @@ def shortened(text, length):
     Characters that no installed font has become '?'.
     """
     _, text = drawable(text)
-    return text if len(text) <= length else f'{text[: (length - 1) // 2]}…{text[-(length // 2) :]}'
+    return cut_middle(text, length)
 
 
 def _draw_legend(figure, best, pruned, larger):

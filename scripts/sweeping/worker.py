@@ -232,4 +232,4 @@ def normalised_error(message):
 
 def value_text(value):
     """Return the value of a parameter as text (str), floats with four significant digits."""
-    return f'{value:.4g}' if isinstance(value, float) else str(value)
+    return number_text(value, trimmed=True) if isinstance(value, float) else str(value)

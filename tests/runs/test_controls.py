@@ -328,7 +328,7 @@ def test_find_lr_plots_and_names_a_rate_that_learns(tmp_path, capsys):
     trainer = trainer_of(tmp_path, '--find_lr', '--optimizer', 'sgd', model=plain_network())
     rate = find_lr(trainer)
     printed = capsys.readouterr().out
-    assert f'the loss falls most steeply at {rate:.2g}' in printed and f'--lr {rate:.2g}' in printed
+    assert f'the loss falls most steeply at {rate:.4g}' in printed and f'--lr {rate:.4g}' in printed
     with Image.open(tmp_path / 'lenet_exp' / 'find_lr.png') as picture:
         pixels = np.asarray(picture.convert('RGB'))
     assert pixels.std() > 10

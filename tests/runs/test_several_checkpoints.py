@@ -95,8 +95,8 @@ def test_it_is_compared_with_the_best_single_one(checkpoints, tested):
     p = mcnemar(pairs.count(('1', '0')), pairs.count(('0', '1')))
     gap = (pairs.count(('0', '1')) - pairs.count(('1', '0'))) / len(pairs)
     [line] = [line for line in printed.splitlines() if line.startswith('ensemble of 3 against ')]
-    assert f'against {best.parent.name}/best.pth, the best single checkpoint: acc {gap:+.4g}, ' in line
-    assert f"(p = {p:.2g}, McNemar's exact test)" in line
+    assert f'against {best.parent.name}/best.pth, the best single checkpoint: acc {gap:+#.4g}, ' in line
+    assert f"(p = {p:#.4g}, McNemar's exact test)" in line
     assert 'was chosen on this test set, which favours it' in printed
     assert line in values_of(directory / 'ensemble.txt')[0]['against the best']
 

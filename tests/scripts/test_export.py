@@ -121,7 +121,7 @@ def test_a_file_that_computes_something_else_is_refused_and_not_left(digits_run,
     monkeypatch.setitem(formats.FORMATS, 'torchscript', wrong)
     (tmp_path / 'out.pt').write_bytes(b'an earlier export')
     words = [str(digits_run.directory), '--format', 'torchscript', '--out', str(tmp_path / 'out.pt')]
-    with pytest.raises(DanluError, match=r'not compute the same: largest difference 0.01 .*, over --tolerance'):
+    with pytest.raises(DanluError, match=r'not compute the same: largest difference 0.01000 .*, over --tolerance'):
         export.main(words)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'an earlier export']
     with pytest.raises(SystemExit, match=r'^0$'):

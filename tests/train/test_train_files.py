@@ -57,7 +57,7 @@ def test_the_log_has_what_was_printed_before_the_summary_and_no_bar(digits_run, 
     assert logged == printed.splitlines()
     row = max(history_of(digits_run), key=lambda row: float(row['val/acc']))
     assert best == f'best: val/acc {row["val/acc"]} in epoch {row["epoch"]}', 'all digits'
-    assert summary.startswith(f'best: val/acc {float(row["val/acc"]):.4f} in epoch {row["epoch"]} of 2\n')
+    assert summary.startswith(f'best: val/acc {float(row["val/acc"]):#.4g} in epoch {row["epoch"]} of 2\n')
     assert len(printed.splitlines()) < 15, 'plain lines, few'
     for noise in ('\r', '%|', 'it/s', '\x1b'):
         assert noise not in digits_run.stdout + digits_run.stderr

@@ -11,6 +11,7 @@
 - known_archives: The source archives that this user's own runs wrote, which --code trusts
 - language: The language of pages and of the summary in the terminal: English or Chinese
 - machine: Cores, memory, threads and GPUs of this machine
+- middle_cut: Long names, cut in the middle
 - module_prefixes: Selection of layers by the beginning of their names, for --lr_of, --load_exclude and --freeze
 - nested: Nested dicts, lists and tuples of tensors and plain values
 - notebook: Output in notebook cells

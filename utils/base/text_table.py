@@ -132,16 +132,27 @@ def total_columns(widths):
     return sum(widths.values()) + len(GAP) * (len(widths) - 1)
 
 
-def number_text(value, digits=4):
-    """Return a value (float or None) with four significant digits, or another number of them (str), '' for None."""
-    return '' if value is None else f'{value:#.{digits}g}'.removesuffix('.')
+def number_text(value, digits=4, signed=False, trimmed=False):
+    """Return a number as people read it (str): 0.9812, 12.30, 1.235e+04. Files have all digits.
+
+    numberText in utils/html_report/templates/elements.js returns the same.
+
+    Args:
+        value: float, or None for ''.
+        digits: number of significant digits.
+        signed: with a plus sign, for differences.
+        trimmed: without zeros at the end, for values that are often round, such as learning rates and targets.
+    """
+    if value is None:
+        return ''
+    return f'{value:{"+" * signed}{"#" * (not trimmed)}.{digits}g}'.removesuffix('.')
 
 
 def short_option(text):
     """Return the value of an option (str): a float with at most four significant digits, other text unchanged."""
     if not re.fullmatch(r'-?\d+\.\d+(e[-+]?\d+)?', text):
         return text
-    short = f'{float(text):.4g}'
+    short = number_text(float(text), trimmed=True)
     return text if float(short) == float(text) else short
 
 

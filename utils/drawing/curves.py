@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from utils.base.regular_files import made_regular, read_regular_text
+from utils.base.text_table import number_text
 from utils.base.write_errors import wrap_write_errors
 from utils.drawing.fonts import families_of, missing_characters
 from utils.drawing.matplotlib_import import import_matplotlib
@@ -232,7 +233,7 @@ def _head(figure, history, best, resumed, title):
     ]
     if best:
         value = next(row[best[0]] for row in history if row['epoch'] == best[1])
-        label = f'best: {best[0]} {value:.4g} in epoch {best[1]}'
+        label = f'best: {best[0]} {number_text(value)} in epoch {best[1]}'
         handles.append(Line2D([], [], color=BEST, ls='--', marker='o', mfc='none', mew=1.8, label=label))
     if resumed:
         label = 'resumed' + (f' ({len(resumed)} times)' if len(resumed) > 1 else '')

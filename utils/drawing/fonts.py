@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from PIL import ImageFont
 
+from utils.base.middle_cut import cut_middle
 from utils.drawing.matplotlib_import import import_matplotlib
 
 # Preferred fonts with Chinese characters, by the beginning of their file names, on Linux distributions, Windows and
@@ -75,10 +76,8 @@ def wrapped(text, size, width, most):
 
 
 def shortened(text, size, width):
-    """Return a text, cut with an ellipsis if it is wider than `width` pixels."""
-    if length(text, size) <= width:
-        return text
-    return text[: _fitting(text, size, width - length('...', size))].rstrip() + '...'
+    """Return a text (str) of at most `width` pixels, without its middle if it is longer."""
+    return cut_middle(text, width, lambda part: length(part, size), '...')
 
 
 def _fitting(text, size, width):

@@ -5,6 +5,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from utils import viz
+from utils.base.text_table import number_text
 from utils.drawing.colours import PAPER, colours_for
 from utils.drawing.fonts import class_label, families_of, line_height, wrapped, write
 from utils.drawing.matplotlib_import import import_matplotlib
@@ -85,7 +86,7 @@ def target_text(args, target):
         return viz.label_text(target.nonzero().flatten().tolist(), names)
     if kind == 'numbers':
         called = target_names(args) if len(target) > 1 else None
-        values = [f'{number:.4g}' for number in target.tolist()]
+        values = [number_text(number, trimmed=True) for number in target.tolist()]
         return ', '.join(values if called is None else map(' '.join, zip(called, values, strict=True)))
     if target.dim() == 0:
         return class_label(int(target), names)

@@ -164,10 +164,11 @@ def difference_lines(best, other, seed):
         return [f'{other.name} against {best.name}: {measure.name} is undefined']
     verdict = 'significant' if found['p'] < SIGNIFICANCE_LEVEL else 'not significant'
     way = "McNemar's exact test" if measure.name in COUNTED else 'paired bootstrap'
-    p_text = f'p = {found["p"]:.2g}' if found['p'] >= 0.001 else 'p < 0.001'
+    gap, low, high = (number_text(found[key], signed=True) for key in ('gap', 'low', 'high'))
+    p_text = f'p = {number_text(found["p"])}' if found['p'] >= 0.001 else 'p < 0.001'
     return [
-        f'{other.name} against {best.name}, the best single checkpoint: {measure.name} {found["gap"]:+.4g}, '
-        f'{1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {found["low"]:+.4g} to {found["high"]:+.4g}, {verdict} '
+        f'{other.name} against {best.name}, the best single checkpoint: {measure.name} {gap}, '
+        f'{1 - SIGNIFICANCE_LEVEL:.0%} confidence interval {low} to {high}, {verdict} '
         f'({p_text}, {way})',
         f'({best.name} was chosen on this test set, which favours it)',
     ]

@@ -19,6 +19,7 @@ from utils.base.csv_text import escape_cell
 from utils.base.errors import DanluError
 from utils.base.language import deferred, translate
 from utils.base.registry import load_entry
+from utils.base.text_table import number_text
 from utils.tasks.tasks import entry_names, target_names, task_of
 
 TOP_CLASSES = 5
@@ -157,7 +158,7 @@ class NumberResults(Results):
         return {f'prediction{end}': _texts(column) for end, column in zip(ends, self.arrays['numbers'].T, strict=True)}
 
     def text(self, index):
-        return ', '.join(f'{name} {value:.4g}' for name, value in self.numbers(index).items())
+        return ', '.join(f'{name} {number_text(value)}' for name, value in self.numbers(index).items())
 
     def numbers(self, index):
         return dict(zip(self._names(), self.arrays['numbers'][index].tolist(), strict=True))

@@ -14,6 +14,7 @@ from options import test_parser
 from utils.base.abbreviation import MAX_ITEMS, enumerate_items, surround
 from utils.base.errors import DanluError
 from utils.base.record_schema import recorded_args
+from utils.base.text_table import number_text
 from utils.options.given_parts import described
 from utils.options.migrations import migrate
 from utils.provenance.causes import (
@@ -255,7 +256,7 @@ def describe_rounding(gaps):
         gaps: absolute differences from the recorded values (dict from a name to a float).
     """
     name, gap = max(gaps.items(), key=lambda each: 0.0 if math.isnan(each[1]) else each[1])
-    return f' to rounding ({name} differs by {gap:.2g})' if gap > 0 else ''
+    return f' to rounding ({name} differs by {number_text(gap)})' if gap > 0 else ''
 
 
 def changed_options(args, checkpoint, parts):

@@ -9,6 +9,7 @@
 - sections: tables, charts and galleries that sections consist of
 - predictions_table: reads predictions.csv
 - intervals: confidence intervals
+- class_labels: names, cut in the middle
 - confusion_matrix: layout of the matrix, most confused pairs
 - matrix_pictures: confusion_matrix.svg and confusion_matrix.png
 - score_histograms: ROC and precision-recall curves

@@ -3,7 +3,9 @@
 import numpy as np
 
 from utils.base.language import joined, translate
+from utils.base.text_table import number_text
 from utils.html_report import svg_plots
+from utils.html_report.class_labels import name_cell, shortened
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.score_histograms import best_threshold, roc_pr_curves
 from utils.html_report.sections import (
@@ -48,7 +50,7 @@ def multilabel(page):
         threshold, f1 = best_threshold(negatives, positives)
         values = [(key, page.results.get(f'{key}/{name}', np.nan)) for key in ('ap', 'f1')]
         rows.append([
-            name,
+            name_cell(name),
             count_cell(int(positives.sum())),
             *(value_cell(value, page.interval(f'{key}/{name}')) for key, value in values),
             value_cell(threshold),
@@ -81,8 +83,8 @@ def _confused_classes(matrix, names):
     """Return the table of the most confused pairs of classes; a click on a row filters the samples."""
     rows = [
         [
-            {'text': names[pair['truth']], 'pair': [pair['truth'], pair['predicted']]},
-            names[pair['predicted']],
+            name_cell(names[pair['truth']]) | {'pair': [pair['truth'], pair['predicted']]},
+            name_cell(names[pair['predicted']]),
             count_cell(pair['count']),
             share_cell(pair['share']),
         ]
@@ -103,7 +105,7 @@ def _class_table(page, curves):
         recall = page.results.get(key, float(hits / truth) if truth else np.nan)
         auroc = page.results.get(f'auroc/{name}', curves[index]['auroc'] if index in curves else np.nan)
         rows.append([
-            name,
+            name_cell(name),
             count_cell(int(truth)),
             value_cell(recall, page.interval(key)),
             value_cell(precision, page.interval(f'precision/{name}')),
@@ -141,7 +143,7 @@ def _calibration_section(page):
     error, *bins = calibration(confidence, correct)
     gap = float(confidence.mean() - correct.mean()) if len(correct) else 0.0
     notes = [
-        translate('Expected calibration error {error:.4f} ({bins} bins).', error=error, bins=CONFIDENCE_BINS),
+        translate('Expected calibration error {error} ({bins} bins).', error=number_text(error), bins=CONFIDENCE_BINS),
         translate('The mean confidence is {gap:.1%} above the accuracy.', gap=gap)
         if gap > 0
         else translate('The mean confidence is {gap:.1%} below the accuracy.', gap=-gap),
@@ -172,7 +174,7 @@ def _curve_sections(page, curves):
 
     def legend(key, title):
         values = [page.results.get(f'{key}/{names[i]}', curves[i][key]) for i in worst]
-        return [(line, f'{names[i]}: {title} {values[line]:.4f}') for line, i in enumerate(worst)]
+        return [(line, f'{shortened(names[i])}: {title} {number_text(values[line])}') for line, i in enumerate(worst)]
 
     roc = [(curves[i]['false_positive_rate'], curves[i]['true_positive_rate']) for i in worst]
     ranked = [(curves[i]['recall'], curves[i]['precision']) for i in worst]

@@ -2,10 +2,9 @@
 
 import numpy as np
 
+from utils.html_report.class_labels import MAX_LABEL_WIDTH, shortened, text_width
+
 MAX_CLASSES = 100  # of more classes, those with the most errors are drawn
-CHARACTER_WIDTH = 7.0  # pixels, approximately
-FULL_WIDTH = 11.5  # pixels of a full-width (CJK) character
-MAX_LABEL_WIDTH = 130  # pixels
 MAX_CLASSES_WITH_COUNTS = 20  # with a number in each cell
 MAX_PAIRS = 15
 
@@ -38,8 +37,8 @@ def matrix_layout(matrix, names):
     rows = matrix.sum(1)
     count = len(classes)
     side = 46 if count <= 12 else 34 if count <= MAX_CLASSES_WITH_COUNTS else 18 if count <= 50 else 10
-    labels = [shortened(names[index]) for index in classes]
-    margin = 14 + max(_text_width(label) for label in labels)
+    labels = [shortened(names[index], MAX_LABEL_WIDTH) for index in classes]
+    margin = 14 + max(text_width(label) for label in labels)
     drawn = matrix[np.ix_(classes, classes)]
     cells = []
     for row, column in zip(*drawn.nonzero(), strict=True):
@@ -71,17 +70,3 @@ def short_count(count):
                 f'{count // divisor}{unit}' if divisor == 1 or count >= 10 * divisor else f'{count / divisor:.1f}{unit}'
             )
     return f'{count:.0e}'
-
-
-def _text_width(text):
-    return sum(CHARACTER_WIDTH if ord(character) < 0x1100 else FULL_WIDTH for character in text)
-
-
-def shortened(text, max_width=MAX_LABEL_WIDTH):
-    """Return a text (str) of at most `max_width` pixels, without its middle if it is longer: names often end alike."""
-    if _text_width(text) <= max_width:
-        return text
-    kept = len(text) - 1
-    while kept > 1 and _text_width(f'{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}') > max_width:
-        kept -= 1
-    return f'{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}'

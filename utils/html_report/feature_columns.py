@@ -1,6 +1,12 @@
 """The features of the samples of a table, as columns of a page."""
 
+import math
+
 import numpy as np
+
+from utils.html_report.predictions_table import number_column
+
+FLOAT32_DIGITS = 7
 
 
 def feature_columns(engine, names, indices):
@@ -18,7 +24,10 @@ def feature_columns(engine, names, indices):
     if samples.ndim != 2 or samples.shape[1] < len(names):
         return []
     values = samples * np.array(args.std or [1.0]) + np.array(args.mean or [0.0])
-    return [
-        {'name': name, 'type': 'number', 'values': [float(f'{value:.5g}') for value in values[:, column]]}
-        for column, name in enumerate(names)
-    ]
+    return [number_column(name, name, _without_noise(values[:, column]).tolist()) for column, name in enumerate(names)]
+
+
+def _without_noise(values):
+    """Return a feature (N,) without the rounding errors of its standardisation in float32, so that 3.0000002 is 3."""
+    largest = np.abs(values).max()
+    return values.round(FLOAT32_DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else values

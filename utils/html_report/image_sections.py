@@ -3,7 +3,9 @@
 import numpy as np
 
 from utils.base.language import translate
+from utils.base.text_table import number_text
 from utils.html_report import svg_plots
+from utils.html_report.class_labels import name_cell
 from utils.html_report.confusion_matrix import confused_pairs
 from utils.html_report.sections import (
     OTHER_GROUPS,
@@ -32,14 +34,14 @@ def segmentation(page):
         with np.errstate(divide='ignore', invalid='ignore'):
             recall, precision = float(hits[index] / truth[index]), float(hits[index] / predicted[index])
         rows.append([
-            {'text': name, 'colour': page.hex_colours[index]},
+            name_cell(name) | {'colour': page.hex_colours[index]},
             {'text': f'{truth[index] / max(1, truth.sum()):.2%}', 'sort': int(truth[index])},
             value_cell(page.results.get(key, np.nan), page.interval(key)) | {'bar': True},
             value_cell(recall),
             value_cell(precision),
         ])  # fmt: skip
     pairs = [
-        [*({'text': names[pair[key]], 'colour': page.hex_colours[pair[key]]} for key in ('truth', 'predicted')),
+        [*(name_cell(names[pair[key]]) | {'colour': page.hex_colours[pair[key]]} for key in ('truth', 'predicted')),
          count_cell(pair['count']), share_cell(pair['share'])]
         for pair in confused_pairs(matrix, names)
     ]  # fmt: skip
@@ -64,9 +66,9 @@ def restoration(page):
             charts.append(chart(title, svg_plots.histogram(page.columns[name], title, translate('images'))))
     scale = page.error_scale
     legend = [] if scale is None else [
-        {'kind': 'scale', 'title': translate('Error map'), 'high': f'{scale / 255:.3f}',
+        {'kind': 'scale', 'title': translate('Error map'), 'high': number_text(scale / 255),
          'note': translate('Absolute error, averaged over the channels, of pixels in 0..1. Black is 0; the lightest '
-                           'colour is {highest:.3f} or more.', highest=scale / 255)}
+                           'colour is {highest} or more.', highest=number_text(scale / 255))}
     ]  # fmt: skip
     return [
         *legend,

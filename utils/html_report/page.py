@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.base.atomic_write import atomic_writer
 from utils.base.language import deferred, labelled, page_language, translate, use_language
+from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
 from utils.html_report import predictions_table
 from utils.html_report.curve_sections import training_curves
@@ -209,8 +210,9 @@ class Page:
                 value = column['names'][value]
             elif column['type'] == 'classes':
                 value = value.replace('|', ', ') or translate('none')
-            text = '–' if value is None else f'{value:.4g}' if isinstance(value, float) else str(value)
-            found[column['name']] = text
+            if column['type'] == 'number':
+                value = '–' if value is None else str(value) if column['whole'] else number_text(value)
+            found[column['name']] = value
         return found
 
     def _is_right(self, row):

@@ -18,6 +18,8 @@ MAX_SAMPLES = 20_000  # in the page's table, half of them the worst
 MAX_NUMBERS = 2**22  # kept for the bootstrap
 HIDDEN_PREFIXES = ('intersection/', 'union/', 'truth/', 'score/', 'loss_')  # columns that the page does not show
 MAX_COLUMNS = 30
+SIGNIFICANT_DIGITS = 6  # of a number in the page, of which four are shown
+MAX_EXACT = 2**53  # JavaScript has integers up to this one
 TRANSLATED_COLUMNS = (
     deferred('name'),
     deferred('target'),
@@ -121,7 +123,7 @@ def table_columns(path, target_kind, shown, class_names):
 
     Returns:
         list of dict: name, title (name in the current language), type ('text', 'class', 'classes', 'number'), values;
-        `names` for classes.
+        `names` for classes, `whole` for numbers (see `number_column`).
     """
     names = [n for n in read_header(path) if not n.startswith(HIDDEN_PREFIXES) and not n.endswith('_weight')]
     names = names[:MAX_COLUMNS]
@@ -133,7 +135,7 @@ def table_columns(path, target_kind, shown, class_names):
             continue
         next_index = next(wanted, None)
         for name in names:
-            values[name].append(cells[name] if types[name] != 'number' else _rounded(cells[name]))
+            values[name].append(cells[name] if types[name] != 'number' else cell_to_float(cells[name]))
     return [_column(name, types[name], values[name], class_names) for name in names]
 
 
@@ -145,20 +147,32 @@ def _column_type(name, target_kind):
     return 'number'
 
 
-def _rounded(text):
-    """Return the number of a cell with five significant digits; None if the cell is empty or not finite."""
-    value = cell_to_float(text)
-    if not math.isfinite(value):
-        return None
-    rounded = float(f'{value:.5g}')
-    return int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded
+def number_column(name, title, values):
+    """Return a column (dict) of numbers.
+
+    Args:
+        name, title: str.
+        values: list of float; the page shows a dash for those that are not finite.
+
+    Returns:
+        dict: name, title, type, values (with SIGNIFICANT_DIGITS, or None), whole: whether all are integers, which
+        are shown without decimals.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    whole = all(value.is_integer() and abs(value) < MAX_EXACT for value in known)
+    convert = int if whole else lambda value: float(f'{value:.{SIGNIFICANT_DIGITS}g}')
+    rounded = [convert(value) if math.isfinite(value) else None for value in values]
+    return {'name': name, 'title': title, 'type': 'number', 'values': rounded, 'whole': whole}
 
 
 def _column(name, column_type, values, class_names):
     """Return a column (dict) for the page; classes are indices into `names`, which ends with ignored labels."""
     kind, slash, of_target = name.partition('/')  # target/width of a regression with several targets
     title = translate(kind) if kind in TRANSLATED_COLUMNS else kind
-    column = {'name': name, 'title': title + slash + of_target, 'type': column_type, 'values': values}
+    title += slash + of_target
+    if column_type == 'number':
+        return number_column(name, title, values)
+    column = {'name': name, 'title': title, 'type': column_type, 'values': values}
     if column_type == 'class':
         names = list(dict.fromkeys([*class_names, *values]))
         index_of = {name: index for index, name in enumerate(names)}

@@ -3,7 +3,9 @@
 import numpy as np
 
 from utils.base.language import joined, translate
+from utils.base.text_table import number_text
 from utils.html_report import svg_plots
+from utils.html_report.class_labels import name_cell, shortened
 from utils.html_report.sections import chart, chart_section, sample_galleries, table
 from utils.tasks.tasks import target_names
 
@@ -19,9 +21,9 @@ def regression(page):
     for suffix in suffixes:
         truth, predicted = (np.array(values[name + suffix], dtype=float)[order] for name in ('target', 'prediction'))
         error, name = predicted - truth, suffix.removeprefix('/') or (target_names(page.args) or [''])[0]
-        rows.append([name or translate('target'), *_error_cells(error, truth)])
+        rows.append([name_cell(name or translate('target')), *_error_cells(error, truth)])
         if len(sections) < MAX_PLOTTED_TARGETS:
-            sections.append(chart_section(_title(name), _charts(truth, predicted, error, name)))
+            sections.append(chart_section(_title(shortened(name)), _charts(truth, predicted, error, shortened(name))))
     notes, counts = [], {'shown': MAX_PLOTTED_TARGETS, 'count': len(suffixes)}
     if len(order) < page.count:
         notes.append(translate('Computed from the {count:,} samples in this page.', count=len(order)))
@@ -74,4 +76,4 @@ def _error_cells(error, truth):
         return ['–'] * 6
     size, error = np.abs(error[finite]), error[finite]
     numbers = [error.mean(), size.mean(), np.median(size), np.percentile(size, 95), size.max(), np.nanstd(truth)]
-    return [{'text': f'{value:.4g}', 'sort': float(value)} for value in numbers]
+    return [{'text': number_text(value), 'sort': float(value)} for value in numbers]

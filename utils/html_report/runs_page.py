@@ -25,7 +25,8 @@ from utils.runs.run_table import NewestTests, differing_options
 INDEX = 'index.html'
 MAX_CURVE_POINTS = 40  # of a small curve
 MAX_NOTE_CHARS = 200
-SIGNIFICANT_DIGITS = 6  # of a value in the page
+SIGNIFICANT_DIGITS = 10  # of a value in the page, of which four are shown
+CURVE_DIGITS = 6  # significant digits of a point of a small curve
 STATES = {  # of utils.runs.run.Run.state
     'running': deferred('running'),
     'finished': deferred('finished'),
@@ -156,10 +157,10 @@ def run_values(run, tests, metric, options, folder):
     }
 
 
-def rounded(value):
-    """Return a number (float, or str that is one) with SIGNIFICANT_DIGITS, or None if it is not finite."""
+def rounded(value, digits=SIGNIFICANT_DIGITS):
+    """Return a number (float, or str that is one) with significant `digits`, or None if it is not finite."""
     number = as_number(value)
-    return None if number is None or not math.isfinite(number) else float(f'{number:.{SIGNIFICANT_DIGITS}g}')
+    return None if number is None or not math.isfinite(number) else float(f'{number:.{digits}g}')
 
 
 def option_text(value):
@@ -174,7 +175,9 @@ def option_text(value):
 
 def curve_points(run, metric):
     """Return a metric of a run by epoch as [[epoch, value], ...], at most MAX_CURVE_POINTS, with the last epoch."""
-    points = [[int(row['epoch']), rounded(row.get(metric))] for row in run.history if row['epoch'].isdecimal()]
+    points = [
+        [int(row['epoch']), rounded(row.get(metric), CURVE_DIGITS)] for row in run.history if row['epoch'].isdecimal()
+    ]
     points = [point for point in points if point[1] is not None]
     if len(points) <= MAX_CURVE_POINTS:
         return points

@@ -5,6 +5,7 @@ import math
 from markupsafe import Markup
 
 from utils.base.language import deferred, translate
+from utils.base.text_table import number_text
 from utils.html_report.confusion_matrix import matrix_layout
 
 TITLES = {
@@ -53,19 +54,12 @@ FACT_NAMES = (
 )
 
 
-def format_value(value):
-    """Return a value of result.txt with four decimals (str), as eval.py prints it."""
-    if not isinstance(value, float | int) or not math.isfinite(value):
-        return str(value)
-    return f'{value:.4f}' if 1e-3 <= abs(value) < 1e5 or value == 0 else f'{value:.3e}'
-
-
 def value_cell(value, bounds=None):
     """Return the table cell (dict) of a value of result.txt, with its confidence interval (low, high) if known."""
     known = isinstance(value, float | int) and math.isfinite(value)
-    cell = {'text': format_value(value) if known else '–', 'value': repr(value), 'sort': value if known else None}
+    cell = {'text': number_text(value) if known else '–', 'value': repr(value), 'sort': value if known else None}
     if known and bounds is not None and all(map(math.isfinite, bounds)):
-        low, high = (format_value(float(bound)) for bound in bounds)
+        low, high = (number_text(float(bound)) for bound in bounds)
         cell['interval'] = f'{low}\xa0– {high}'  # the line may break only after the dash
     return cell
 

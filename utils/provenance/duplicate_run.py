@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from utils.base.regular_files import open_regular
+from utils.base.text_table import number_text
 from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, compare_contents, contents_file
 from utils.runs.run import Run, as_number
 
@@ -140,4 +141,4 @@ def run_summary(path, selection):
         value = as_number(row.get(selection.monitor))
         if value is not None and selection.is_better(value, best):
             best, at = value, row['epoch']
-    return f'{run.state} after epoch {run.done}, best {selection.monitor} {best:.6g} in epoch {at}'
+    return f'{run.state} after epoch {run.done}, best {selection.monitor} {number_text(best)} in epoch {at}'

@@ -24,6 +24,7 @@ import torch
 from utils.base.errors import DanluError, first_line
 from utils.base.nested import map_nested
 from utils.base.seeding import get_rng_state, set_rng_state
+from utils.base.text_table import number_text
 from utils.distributed.fsdp import is_sharded
 from utils.logger import TimeBudget
 from utils.provenance.layer_outputs import LayerLog, first_difference
@@ -224,7 +225,7 @@ def output_difference(then, now):
         scale = old.abs().nan_to_num(posinf=0.0).max().item()
         if difference > TOLERANCE * max(scale, TOLERANCE) and difference > largest:
             largest, scale_there = difference, scale
-    return f'largest difference {largest:.2g}, largest output {scale_there:.2g}' if largest else None
+    return f'largest difference {number_text(largest)}, largest output {number_text(scale_there)}' if largest else None
 
 
 def compare_outputs(net, fingerprint):

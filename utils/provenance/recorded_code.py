@@ -18,6 +18,7 @@ from utils.base.errors import DanluError
 from utils.base.known_archives import check_permission
 from utils.base.language import ENGLISH, terminal_language
 from utils.base.regular_files import read_regular_bytes, read_regular_text
+from utils.base.text_table import number_text
 from utils.options.arguments import underscored
 from utils.provenance.environment import command_line
 from utils.provenance.source_archive import read_archive, unpack_cached
@@ -219,8 +220,9 @@ def comparison_table(then, now, recorded=None, others=()):
     rows = [('', *columns, 'difference')]
     for name in (name for name in names if '/' not in name):
         known = name in then and name in now
-        difference = '=' if name in same else f'{now[name] - then[name]:+.3g}' if known else '?'
-        rows.append((name, *(f'{each[name]:.6g}' if name in each else '-' for each in columns.values()), difference))
+        difference = '=' if name in same else number_text(now[name] - then[name], signed=True) if known else '?'
+        texts = (number_text(each[name]) if name in each else '-' for each in columns.values())
+        rows.append((name, *texts, difference))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = ([f'{rest:>{width}}' for rest, width in zip(row[1:], widths[1:], strict=True)] for row in rows)
     lines = ['  '.join([row[0].ljust(widths[0]), *right]) for row, right in zip(rows, cells, strict=True)]

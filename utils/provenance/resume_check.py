@@ -8,6 +8,7 @@ import torch
 
 from utils.base.record_schema import NOTED_STEP, fault_of
 from utils.base.regular_files import open_regular, read_regular_text
+from utils.base.text_table import number_text
 from utils.base.write_errors import wrap_write_errors
 from utils.distributed import processes
 from utils.distributed.fsdp import local_shard
@@ -80,7 +81,7 @@ class ResumeCheck:
         apart = abs(noted['loss'] - seen['loss'])
         if apart <= LOSS_TOLERANCE * abs(noted['loss']):
             same = f'weights and data of {step} are those of the interrupted run'
-            return f'resume verified: {same}, and the loss differs by {apart:.1g}'
+            return f'resume verified: {same}, and the loss differs by {number_text(apart)}'
         losses = f'{seen["loss"]!r} instead of {noted["loss"]!r}'
         return f'resume differs: the loss of {step} is {losses}, from the same weights and data; {CONSEQUENCE}'
 

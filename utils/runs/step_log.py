@@ -3,6 +3,7 @@
 import datetime
 
 from utils.base.progress import running_text
+from utils.base.text_table import number_text
 from utils.distributed import processes
 
 
@@ -44,5 +45,6 @@ class StepLog:
         if processes.is_first():
             samples = f'{progress.done:,}' + (f'/{progress.total:,}' if progress.total else '')
             place = f'step {update.steps}, epoch {epoch}/{trainer.args.epochs}, {samples} samples'
-            rates = f'lr {update.schedule.last_lr:g} | {time_of_day()}, {progress.rate():,.0f} img/s'
+            lr = number_text(update.schedule.last_lr, trimmed=True)
+            rates = f'lr {lr} | {time_of_day()}, {progress.rate():,.0f} img/s'
             trainer.logger.write(f'{place}  {text} {rates}')

@@ -3,7 +3,7 @@
 import os
 
 from utils.base.batches import count_loader_samples
-from utils.base.text_table import count_text
+from utils.base.text_table import count_text, number_text
 from utils.distributed.fsdp import unsharded_class
 from utils.drawing.curves import details
 from utils.options.fit import described_pictures
@@ -38,7 +38,7 @@ def summary_of_trainer(trainer):
     loaders = {'to train on': trainer.train_loader, 'to validate': trainer.val_loader}
     done = f'{trainer.epoch} of {count_text(args.epochs, "epoch")}'
     if best and best.get('epoch'):
-        done += f', best: {trainer.selection.monitor} {best["value"]:.4f} in epoch {best["epoch"]}'
+        done += f', best: {trainer.selection.monitor} {number_text(best["value"])} in epoch {best["epoch"]}'
     return _lines(
         f'{type(trainer).__name__}: {model_line(trainer.net)}, on {trainer.device}',
         f'data: {sizes_of(loaders) or "as the loaders give them"}',
@@ -56,7 +56,9 @@ def summary_of_evaluator(evaluator):
         f'{type(evaluator).__name__}: {model_line(evaluator.model)}, on {evaluator.device}',
         f'data: {sizes_of({"to test on": evaluator.loader}) or "as the loader gives them"}',
         f'checkpoint: {_relative(args.load_model_path)}, epoch {evaluator.epoch}',
-        'not tested yet: eval()' if results is None else ', '.join(f'{name} {v:.4f}' for name, v in shown.items()),
+        'not tested yet: eval()'
+        if results is None
+        else ', '.join(f'{name} {number_text(v)}' for name, v in shown.items()),
     )
 
 

@@ -7,6 +7,7 @@ import torch
 
 from utils.base.batches import count_loader_samples
 from utils.base.errors import DanluError
+from utils.base.text_table import number_text
 from utils.runs.checkpoint import load_checkpoint, load_weights, weights_of
 from utils.training.precision import forward
 
@@ -68,7 +69,7 @@ def dry_run(trainer, build):
     used = '' if memory is None else f', {memory / 2**30:.1f} GiB of GPU memory'
     print(
         f'dry run: trained, validated, drew, saved and loaded in {time.perf_counter() - started:.1f} s{used}; the '
-        f'loaded network computes the same (largest difference {difference:.1g}). Nothing of it is kept.'
+        f'loaded network computes the same (largest difference {number_text(difference)}). Nothing of it is kept.'
     )
 
 
@@ -85,7 +86,8 @@ def check_reloaded(trainer, net):
     difference, largest = (found - expected).abs().max().item(), expected.abs().max().item()
     if not difference <= OUTPUT_TOLERANCE[trainer.amp] * max(largest, 1.0):
         raise DanluError(
-            f'the network that was saved computes something else when it is loaded: largest difference {difference:.3g}'
-            f' at outputs up to {largest:.3g}; what it computes depends on more than its parameters and buffers'
+            'the network that was saved computes something else when it is loaded: largest difference '
+            f'{number_text(difference)} at outputs up to {number_text(largest)}; what it computes depends on more '
+            'than its parameters and buffers'
         )
     return difference

@@ -54,7 +54,7 @@ def cells_of(row, epochs, monitor):
     values.sort(key=lambda name: (titles.index(name.partition('/')[2]), name.startswith('val/')))
     cells = {'epoch': f'{row["epoch"]:>{len(str(epochs))}}/{epochs}'}
     cells |= {name: number_text(row[name]) for name in values}
-    cells |= {'lr': f'{row["lr"]:.4g}'} if 'lr' in row else {}
+    cells |= {'lr': number_text(row['lr'], trimmed=True)} if 'lr' in row else {}
     cells |= {'img/s': f'{row["images_per_second"]:,.0f}', 'wait': f'{row["data_wait"]:.0%}'}
     cells |= {'GPU GiB': f'{row["gpu_memory_gib"]:.1f}'} if 'gpu_memory_gib' in row else {}
     return cells | {'time': span_text(row['seconds'])}

@@ -19,7 +19,7 @@ their order:
 from torch import nn
 
 from utils.base.errors import DanluError
-from utils.base.text_table import table
+from utils.base.text_table import number_text, table
 
 LAYER_CONTAINERS = (nn.Sequential, nn.ModuleList)
 
@@ -104,7 +104,7 @@ def layer_lr_table(net, optimizer):
         row['rates'] |= {rates[id(parameter)]} if id(parameter) in rates else set()
     lines = [['layer', 'parts', 'parameters', 'learning rate']]
     for layer, row in sorted(rows.items()):
-        shown = ' '.join(f'{rate:.3g}' for rate in sorted(row['rates'])) or 'frozen'
+        shown = ' '.join(number_text(rate, trimmed=True) for rate in sorted(row['rates'])) or 'frozen'
         lines.append([str(layer), modules_text(row['names']), f'{row["count"]:,}', shown])
     return ['learning rates by layer (--lr_decay):', *table(lines[0], lines[1:], right=('layer', 'parameters'))[0]]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from utils.base.errors import DanluError
 from utils.base.regular_files import made_regular
+from utils.base.text_table import number_text
 from utils.drawing.fonts import families_of
 from utils.drawing.matplotlib_import import import_matplotlib
 from utils.training.freeze import train_mode
@@ -47,10 +48,10 @@ def find_lr(trainer):
         raise DanluError('--find_lr: the loss does not fall at any learning rate: look at the data and the loss')
     path = Path(trainer.args.model_dir) / 'find_lr.png'
     plot_losses(path, rates, losses, steepest)
-    lowest = rates[losses.argmin()]
-    print(f'learning rates: the loss falls most steeply at {steepest:.2g} (suggested), and is lowest at {lowest:.2g}')
+    told, lowest = (number_text(rate, trimmed=True) for rate in (steepest, rates[losses.argmin()]))
+    print(f'learning rates: the loss falls most steeply at {told} (suggested), and is lowest at {lowest}')
     print(f'plot: {path}')
-    print(f'to train with it: {repeat_command(trainer)} --lr {steepest:.2g}')
+    print(f'to train with it: {repeat_command(trainer)} --lr {told}')
     return float(steepest)
 
 
@@ -100,12 +101,13 @@ def plot_losses(path, rates, losses, steepest):
     from matplotlib.figure import Figure
 
     title, least = f'learning rate range test of {path.parent.name}', rates[losses.argmin()]
+    suggested, minimum = (number_text(rate, trimmed=True) for rate in (steepest, least))
     with matplotlib.rc_context({'font.family': families_of([title])}):  # the name of a run may be Chinese
         figure = Figure(figsize=(6.4, 4), layout='constrained')
         axes = figure.add_subplot()
         axes.semilogx(rates, losses, color='#0072B2')
-        axes.axvline(steepest, color='#D55E00', ls='--', label=f'suggestion (steepest fall): {steepest:.2g}')
-        axes.axvline(least, color='#555555', ls=':', label=f'minimum: {least:.2g}')
+        axes.axvline(steepest, color='#D55E00', ls='--', label=f'suggestion (steepest fall): {suggested}')
+        axes.axvline(least, color='#555555', ls=':', label=f'minimum: {minimum}')
         axes.plot([least], [losses.min()], 'o', mfc='none', mec='#555555')
         axes.set(title=title, xlabel='learning rate', ylabel='training loss, smoothed')
         # The diverging end would flatten the rest of the curve.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from utils.base.errors import first_line
+from utils.base.text_table import number_text
 
 MAX_LAYER_ROWS = 64  # deeper layers are included in their parents' rows
 MAX_COLUMN_CHARS = {'layer': 40, 'kind': 28, 'output': 18}
@@ -199,5 +200,5 @@ def _short_count(flops):
     """Return a number of FLOPs with four digits: 1234567 -> '1.235 M'."""
     for unit, size in (('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
         if flops >= size:
-            return f'{flops / size:.4g} {unit}'
+            return f'{number_text(flops / size, trimmed=True)} {unit}'
     return str(flops)

@@ -14,6 +14,7 @@ import numpy as np
 
 from utils.base.errors import DanluError
 from utils.base.seeding import get_rng_state, set_rng_state
+from utils.base.text_table import number_text
 from utils.distributed import processes
 from utils.runs.checkpoint import LAST, load_checkpoint, load_weights
 from utils.training.nonfinite_guard import NonFiniteError
@@ -115,7 +116,8 @@ class NonFinitePolicy:
         if scale < MIN_GRADIENT_SCALE:
             raise DanluError(
                 f'the gradients at and before batch {trainer.batch} of epoch {trainer.epoch + 1} (step {update.steps}) '
-                f'are not finite, whatever their scale (--amp fp16): it fell to {scale:.1g}. {next_steps(trainer)}'
+                f'are not finite, whatever their scale (--amp fp16): it fell to '
+                f'{number_text(scale, trimmed=True)}. {next_steps(trainer)}'
             )
 
     def handle_nonfinite(self, diverged):

@@ -133,7 +133,7 @@ def next_lines(args):
     if args.schedule not in ENDING_WITH_RUN:  # else the schedule is over
         lines.append((translate('continue'), f'python train.py --resume {run_word(args)} --epochs {2 * args.epochs}'))
     record = shlex.quote(short_path(os.path.join(args.model_dir, 'args.txt')))
-    lines.append((translate('change'), f'python train.py @{record} --lr {args.lr / 2:.2g}'))
+    lines.append((translate('change'), f'python train.py @{record} --lr {number_text(args.lr / 2, trimmed=True)}'))
     lines.append((translate('list'), 'python scripts/runs.py list'))
     wide = max(width_of(label) for label, _ in lines)
     beside = [f'{pad_cell(label, wide)}  {command}' for label, command in lines]

@@ -239,7 +239,7 @@ def test_changes_are_counted_listed_and_tested(two, tmp_path, capsys):
     assert re.search(r'^  p0.png +牛 +牛 +dog$', out, re.M)
     assert 'acc: A 0.5000, B 0.7500' in out
     p = 2 * (1 + 7 + 21) / 2**7
-    verdict = f"the difference of 0.2500 is not significant (p = {p:.2g}, McNemar's exact test on the 7 samples that"
+    verdict = f"the difference of 0.2500 is not significant (p = {p:#.4g}, McNemar's exact test on the 7 samples that"
     assert verdict in out
     with open(tmp_path / 'flips.csv', newline='', encoding='utf-8-sig') as file:
         rows = list(csv.DictReader(file))
@@ -470,4 +470,4 @@ def test_no_sheet_of_features_and_none_where_nothing_changed(two, tmp_path, caps
     shutil.copytree(two[0], same)
     out = compare_predictions(capsys, two[0], same, '--sheet')
     assert 'no sheet: no sample changed' in out
-    assert 'the difference of 0.000 is not significant (p = 1, ' in out
+    assert 'the difference of 0.000 is not significant (p = 1.000, ' in out

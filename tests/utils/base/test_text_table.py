@@ -1,6 +1,14 @@
 """Numbers and counts as text."""
 
-from utils.base.text_table import count_text, distinct_number_texts, short_option, table, truncate_middle, wrap_lines
+from utils.base.text_table import (
+    count_text,
+    distinct_number_texts,
+    number_text,
+    short_option,
+    table,
+    truncate_middle,
+    wrap_lines,
+)
 
 
 def test_different_numbers_get_as_many_digits_as_they_need():
@@ -66,3 +74,11 @@ def test_a_command_and_a_path_stay_whole():
 def test_floats_of_options_have_four_digits_and_other_values_stay():
     texts = ['0.002738548776139996', '0.1', '0.0', '1000000.0', '20261129', 'a.b', '1e-05', '12345.6789']
     assert [short_option(text) for text in texts] == ['0.002739', *texts[1:7], '1.235e+04']
+
+
+def test_people_read_four_significant_digits():
+    values = [0.98765432, 1.0, 12.3, 99999, 0.00012345, 0.000012345, 0.0, -0.5, float('nan'), None]
+    texts = ['0.9877', '1.000', '12.30', '1.000e+05', '0.0001234', '1.234e-05', '0.000', '-0.5000', 'nan', '']
+    assert list(map(number_text, values)) == texts
+    assert [number_text(value, trimmed=True) for value in (0.1, 30, 1.23456)] == ['0.1', '30', '1.235']
+    assert [number_text(value, signed=True) for value in (0.5, -0.5)] == ['+0.5000', '-0.5000']

@@ -83,7 +83,7 @@ def test_the_best_epoch_is_marked_in_all_panels_and_its_value_is_written():
     figure = figure_of(rows, ('val/acc', 4))
     assert all(upright(axes)['#009E73'] == [4] for axes in figure.axes)
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ['train', 'val', 'best: val/acc 99.5 in epoch 4']
+    assert [text.get_text() for text in legend.get_texts()] == ['train', 'val', 'best: val/acc 99.50 in epoch 4']
     rings = [line for axes in figure.axes for line in axes.lines if line.get_markerfacecolor() == 'none']
     assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in rings] == [(4, 99.5)]
 

@@ -60,7 +60,7 @@ def test_a_gpu_and_mixed_precision_may_round_more():
     [
         ({'acc': 0.0, 'loss': 0.0}, ''),
         ({'acc': math.nan, 'loss': 0.0}, ''),
-        ({'f1': math.nan, 'acc': 0.0, 'loss': 1.62e-6}, ' to rounding (loss differs by 1.6e-06)'),
+        ({'f1': math.nan, 'acc': 0.0, 'loss': 1.62e-6}, ' to rounding (loss differs by 1.620e-06)'),
     ],
 )
 def test_rounding_is_named_with_the_value_that_differs_most(gaps, text):

@@ -1,6 +1,7 @@
 """The contents of a page: calibration, curves, confidence intervals, the confusion matrix, and selected samples."""
 
 import argparse
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,8 +17,9 @@ from torchmetrics.functional.classification import (
 
 from metrics import select_metrics
 from utils.html_report import predictions_table
+from utils.html_report.class_labels import name_cell, shortened
 from utils.html_report.class_sections import calibration
-from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count, shortened
+from utils.html_report.confusion_matrix import confused_pairs, matrix_layout, short_count
 from utils.html_report.intervals import find_intervals, matrix_metrics
 from utils.html_report.page import Page
 from utils.html_report.sample_images import errors_apart, select_groups
@@ -256,11 +258,20 @@ def test_errors_stand_apart_from_right_predictions():
     assert errors_apart(groups, np.ones(5)) == {'uncertain': [4, 1, 2], 'best': [0]}
 
 
+def test_whole_numbers_are_shown_without_decimals():
+    column = predictions_table.number_column('age', 'age', [3.0, math.nan, 172801.0])
+    assert column['whole'] and repr(column['values']) == '[3, None, 172801]'
+    column = predictions_table.number_column('age', 'age', [3.0, 0.123456789])
+    assert not column['whole'] and column['values'] == [3, 0.123457]
+
+
 def test_long_names_lose_their_middle():
     names = ['northern_cardinal_(Cardinalis)_female', 'northern_cardinal_(Cardinalis)_male']
     short = [shortened(name, 160) for name in names]
     assert len(set(short)) == 2 and all(text.startswith('north') and text.endswith('male') for text in short)
     assert shortened('short', 100) == 'short'
+    assert name_cell('short') == {'text': 'short'}
+    assert name_cell('a' * 99)['title'] == 'a' * 99 and '…' in name_cell('a' * 99)['text']
     assert len(shortened('一二三四五六七八九十', 60)) <= 6
 
 

@@ -6,7 +6,9 @@ import random
 import pytest
 
 from scripts.dev.measure_runs import FIRST, Maker, make_runs
+from utils.base.text_table import number_text
 from utils.html_report.runs_page import write_runs_page
+from utils.html_report.templating import environment
 
 
 @pytest.fixture(scope='module')
@@ -24,6 +26,16 @@ def page_path(tmp_path_factory):
 
 def names_in(tab, group=0):
     return tab.locator(f'#group{group} tbody tr td.name > a').all_inner_texts()
+
+
+def test_numbers_are_written_as_on_the_terminal(page_path, opened):
+    draw = random.Random(0)
+    values = [0, 1, 29 / 32, 1000.5, 9999.5, 0.99995, 1e-4, 9.9996e-5, 12345.678, 1e20, -0.5]
+    values += [draw.uniform(-1, 1) * 10 ** draw.randint(-8, 8) for _ in range(1000)]
+    script = environment().get_template('elements.js').render()
+    both = '(values) => values.map((value) => [numberText(value), numberText(value, true)])'
+    texts = opened(page_path).evaluate(f'(values) => {{ {script}\nreturn ({both})(values); }}', values)
+    assert texts == [[number_text(value), number_text(value, trimmed=True)] for value in values]
 
 
 def test_words_and_conditions_filter_all_groups(page_path, opened):

@@ -107,7 +107,8 @@ def test_the_difference_and_the_scale_that_are_named_are_those_of_the_outputs(we
     with torch.no_grad():
         outputs, others = then(PROBE), now(PROBE)
     said = compare_outputs(now, fingerprint_of(then))
-    assert said == f'largest difference {(others - outputs).abs().max():.2g}, largest output {outputs.abs().max():.2g}'
+    difference, largest = (each.abs().max().item() for each in (others - outputs, outputs))
+    assert said == f'largest difference {difference:#.4g}, largest output {largest:#.4g}'
 
 
 def test_a_changed_weight_is_noticed(weights):
@@ -496,7 +497,7 @@ def test_a_task_of_ones_own_says_what_to_ask_and_it_is_kept_whole(tmp_path):
     assert compare_outputs(net, state['fingerprint']) is None
     with torch.no_grad():
         net.head.bias += 1
-    assert compare_outputs(net, state['fingerprint']).startswith('largest difference 1, ')
+    assert compare_outputs(net, state['fingerprint']).startswith('largest difference 1.000, ')
 
 
 @pytest.mark.slow('four starts')

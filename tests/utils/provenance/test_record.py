@@ -424,8 +424,8 @@ def test_an_earlier_run_is_described_as_far_as_it_can_be_read(tmp_path, monkeypa
     (tmp_path / 'history.csv').write_text(
         'epoch,val/acc,val/loss\n1,0.5,nan\n2,0.75,0.25\n3,0.7,0.5\n4,0.', encoding='utf-8'
     )
-    assert run_summary(tmp_path, high) == 'killed after epoch 3, best val/acc 0.75 in epoch 2'
-    assert run_summary(tmp_path, low) == 'killed after epoch 3, best val/loss 0.25 in epoch 2'
+    assert run_summary(tmp_path, high) == 'killed after epoch 3, best val/acc 0.7500 in epoch 2'
+    assert run_summary(tmp_path, low) == 'killed after epoch 3, best val/loss 0.2500 in epoch 2'
     (tmp_path / 'lock').touch()
     assert run_summary(tmp_path, high).startswith('killed'), 'a lock that a killed process has left'
     with monkeypatch.context() as without_locks:

@@ -513,11 +513,11 @@ def test_the_table_tells_what_differs():
     then_values = {'acc': 0.5, 'acc_class/a': 1.0, 'acc_class/b': 0.25, 'loss': 1.0, 'gone': 1.0, 'odd': float('nan')}
     now = {'acc': 0.5, 'acc_class/a': 1.0, 'acc_class/b': 0.5, 'loss': 1.0000000000000002, 'odd': float('nan')}
     assert comparison_table(then_values, now) == [
-        '      then  now  difference',
-        'acc    0.5  0.5           =',
-        'gone     1    -           ?',
-        'loss     1    1   +2.22e-16',
-        'odd    nan  nan           =',
+        '        then     now  difference',
+        'acc   0.5000  0.5000           =',
+        'gone   1.000       -           ?',
+        'loss   1.000   1.000  +2.220e-16',
+        'odd      nan     nan           =',
         'values per class: 1 of 2 differ',
     ]
     assert comparison_table(now, now) == ["all 5 values are identical with the code of the run and with today's code"]

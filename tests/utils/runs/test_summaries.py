@@ -16,7 +16,7 @@ def test_a_trainer_says_what_it_trains_and_how_far_it_is(tmp_path, list_data, mo
     assert repr(trainer) == f'{before}  run: runs/lenet_exp, 0 of 2 epochs'
     trainer.train()
     best = trainer.selection.best
-    reached = f'2 of 2 epochs, best: val/acc {best["value"]:.4f} in epoch {best["epoch"]}'
+    reached = f'2 of 2 epochs, best: val/acc {best["value"]:#.4g} in epoch {best["epoch"]}'
     assert repr(trainer) == f'{before}  run: runs/lenet_exp, {reached}'
 
 
@@ -36,7 +36,7 @@ def test_an_evaluator_says_what_it_tests_and_what_came_of_it(mask_run, tmp_path)
     assert lines[0].startswith('Evaluator: UNet, ') and lines[-1] == '  not tested yet: eval()'
     assert lines[1].endswith(' to test on') and path in lines[2]
     values = evaluator.eval()
-    assert f'miou {values["miou"]:.4f}' in repr(evaluator).splitlines()[-1]
+    assert f'miou {values["miou"]:#.4g}' in repr(evaluator).splitlines()[-1]
 
 
 def test_a_predictor_says_what_it_takes_and_gives(mask_run):

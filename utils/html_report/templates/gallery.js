@@ -44,7 +44,7 @@ function show(index) {
   byId('large-picture').replaceChildren(...(panes ? [copied(panes)] : []));
   table.className = 'facts';
   const rows = [[translate('prediction'), cards[index].querySelector('.prediction').textContent],
-                ...Object.entries(sample.numbers).map(([name, value]) => [name, String(Number(value.toPrecision(4)))])];
+                ...Object.entries(sample.numbers).map(([name, value]) => [name, numberText(value)])];
   for (const [name, value] of rows) {
     const line = table.insertRow(), head = document.createElement('th');
     head.textContent = name;

@@ -18,18 +18,11 @@ if (!form) return;
 
 function textOf(value) {
   if (value === null || value === undefined || value === '') return '–';
-  if (typeof value !== 'number') return String(value);
-  const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e5)) return value.toExponential(2);
-  return String(Number(value.toPrecision(4)));
+  return typeof value === 'number' ? numberText(value, true) : String(value);
 }
 
-// A value of the best epoch, with the same number of decimals in all rows.
-function fixed(value) {
-  if (typeof value !== 'number') return '–';
-  const size = Math.abs(value);
-  return size !== 0 && (size < 1e-3 || size >= 1e4) ? value.toExponential(2) : value.toFixed(4);
-}
+const numberOr = (value) => typeof value === 'number' ? numberText(value) : '–';
+const textIn = (run, name) => (name in run.values || name === 'test' ? numberOr : textOf)(valueOf(run, name));
 
 function durationOf(seconds) {
   if (seconds === null) return '–';
@@ -225,7 +218,7 @@ class Group {
     else if (name === 'epochs') twoLines(cell, translate('{done} of {epochs}', {done: run.done, epochs: run.epochs ?? '?'}), run.bestEpoch ? translate('best: {epoch}', {epoch: run.bestEpoch}) : '');
     else if (name === 'seconds') cell.textContent = durationOf(run.seconds);
     else if (column.option) cell.textContent = run.options[name] || '–';
-    else cell.textContent = fixed(valueOf(run, name));
+    else cell.textContent = numberOr(valueOf(run, name));
     if (name === this.metric && this.bestValue !== null && run.values[name] === this.bestValue) cell.classList.add('best');
     if (column.option) cell.title = cell.textContent;
     if (name === 'test' && run.test !== null && run.warning) {
@@ -264,7 +257,7 @@ function sparkline(run) {
   const x = (epoch) => end > 1 ? 3 + (width - 6) * (epoch - 1) / (end - 1) : width / 2;
   const y = (value) => high > low ? height - 3 - (height - 6) * (value - low) / (high - low) : height / 2;
   const svg = draw('svg', {class: 'spark', viewBox: `0 0 ${width} ${height}`, role: 'img'});
-  svg.append(draw('title', {}, translate('{first} to {last}', {first: textOf(values[0]), last: textOf(values[values.length - 1])})));
+  svg.append(draw('title', {}, translate('{first} to {last}', {first: numberText(values[0]), last: numberText(values[values.length - 1])})));
   svg.append(draw('path', {d: run.curve.map(([epoch, value], i) => `${i ? 'L' : 'M'}${x(epoch).toFixed(1)} ${y(value).toFixed(1)}`).join('')}));
   const best = run.curve.find(([epoch]) => epoch === run.bestEpoch);
   if (best) svg.append(draw('circle', {cx: x(best[0]).toFixed(1), cy: y(best[1]).toFixed(1), r: 2.8}));

@@ -93,7 +93,7 @@ class Scatter extends Plot {
       const spread = (axis) => field.axes[axis].classes ? ((index * 0.618) % 1 - 0.5) * 22 : 0;
       const line = classes.indexOf(point.colour) % COLOURS;
       const circle = draw('circle', {cx: field.x(point.x) + spread('x'), cy: field.y(point.y) + spread('y'), r: 5, fill: `var(--line${line})`, tabindex: 0});
-      const told = (select) => `${select.selectedOptions[0].text} ${textOf(valueOf(point.run, select.value))}`;
+      const told = (select) => `${select.selectedOptions[0].text} ${textIn(point.run, select.value)}`;
       this.explain(circle, point.run, `${point.run.name}: ${told(this.x)}, ${told(this.y)}`);
       field.svg.append(circle);
     });
@@ -117,7 +117,7 @@ class Curves extends Plot {
     runs.forEach((run, index) => {
       const d = run.curve.map(([epoch, value], i) => `${i ? 'L' : 'M'}${field.x(epoch).toFixed(1)} ${field.y(value).toFixed(1)}`).join('');
       const path = draw('path', {d, class: 'curve', stroke: `var(--line${index % COLOURS})`, tabindex: 0});
-      this.explain(path, run, `${run.name}: ${textOf(run.values[this.group.metric])}`);
+      this.explain(path, run, `${run.name}: ${numberText(run.values[this.group.metric])}`);
       field.svg.append(path);
       const best = run.curve.find(([epoch]) => epoch === run.bestEpoch);
       if (best) field.svg.append(draw('circle', {cx: field.x(best[0]), cy: field.y(best[1]), r: 4, fill: `var(--line${index % COLOURS})`}));

@@ -45,7 +45,7 @@ function textOf(column, row) {
   if (column.type === 'classes') return value.split('|').join(', ') || translate('none');
   if (value === null) return '–';
   if (column.name === 'correct') return value ? translate('yes') : translate('no');
-  return column.type === 'number' ? String(Number(value.toPrecision(4))) : value;
+  return column.type !== 'number' ? value : column.whole ? String(value) : numberText(value);
 }
 
 // --- the table of all samples
