@@ -1,6 +1,7 @@
 """The HTML page of runs.py folds, and metrics over the joined predictions of all folds. Imports torch."""
 
 import heapq
+import math
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ from utils.html_report.page import WORST_NOTES, environment
 from utils.html_report.predictions_table import TRANSLATED_COLUMNS, GroupedSums, read_header, read_predictions
 from utils.html_report.sections import confused_head, count_cell, matrix_section, share_cell, table, value_cell
 from utils.html_report.task_reports import report_of
-from utils.statistics.bootstrap_metrics import select_sum_metric, sum_metric_intervals
+from utils.statistics.bootstrap_metrics import cell_to_float, select_sum_metric, sum_metric_intervals
 from utils.statistics.significance import SIGNIFICANCE_LEVEL
 from utils.tasks.tasks import TASKS, task_named
 
@@ -158,18 +159,30 @@ def _table_of_worst(path, task):
     ranked = ((badness(cells), -index, cells) for index, cells in enumerate(read_predictions(path)))
     worst = heapq.nlargest(MAX_WORST_SAMPLES, ranked, key=lambda each: each[:2])
     columns = [name for name in header if not name.startswith(HIDDEN_PREFIXES)]
-    rows = [[_cell(cells[name], name) for name in columns] for _, _, cells in worst]
+    kind = TASKS[task].target
+    rows = [[sample_cell(cells[name], name, kind) for name in columns] for _, _, cells in worst]
     of_class = deferred('The samples with the lowest probability of the true class.')
-    note = translate(WORST_NOTES.get(TASKS[task].target, of_class))
+    note = translate(WORST_NOTES.get(kind, of_class))
     head = [translate(name) if name in TRANSLATED_COLUMNS else name for name in columns]
     return table(translate('Worst samples'), head, rows, note)
 
 
-def _cell(text, column):
-    """Return the table cell of a cell of predictions.csv."""
-    if column in ('name', 'target', 'prediction', 'fold'):
+def sample_cell(text, column, kind):
+    """Return the table cell (str or dict) of a cell of predictions.csv.
+
+    Args:
+        text: str.
+        column: name of its column (str).
+        kind: kind of the task's target (str): utils.tasks.tasks.Task.target.
+    """
+    if column in ('name', 'fold'):
         return text
-    try:
-        return {'text': number_text(float(text)), 'sort': float(text)}
-    except ValueError:
-        return {'text': text, 'sort': None}
+    if column in ('target', 'prediction') and kind in ('label', 'labels'):
+        names = [name_cell(name)['text'] for name in (text.split('|') if kind == 'labels' else [text]) if name]
+        return {'text': ', '.join(names) or translate('none'), 'title': text}
+    value = cell_to_float(text)
+    if not math.isfinite(value):
+        return {'text': '–', 'sort': None}
+    if column == 'correct':
+        return {'text': translate('yes') if value else translate('no'), 'sort': value}
+    return {'text': text if text.isdecimal() else number_text(value), 'sort': value}

@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from scripts.run_commands.folds_page import sample_cell
 from utils.base.text_table import number_text
 from utils.statistics.significance import mean_interval
 
@@ -111,3 +112,13 @@ def test_a_run_validated_on_the_data_of_another_is_named(folds, call):
     record = (folds[0] / 'record.json').read_text()
     (folds[2] / 'record.json').write_text(record)
     assert 'lenet_exp_fold1 and lenet_exp_fold3 were validated on the same data' in call('folds', 'lenet*').error
+
+
+def test_the_worst_samples_are_written_for_readers():
+    assert sample_cell('a|b', 'prediction', 'labels')['text'] == 'a, b'
+    assert sample_cell('', 'prediction', 'labels')['text'] == 'none'
+    assert sample_cell('cat', 'target', 'label')['text'] == 'cat'
+    assert sample_cell('0', 'correct', 'label')['text'] == 'no'
+    assert sample_cell('345.6789', 'target', 'numbers') == {'text': '345.7', 'sort': 345.6789}
+    assert sample_cell('172800', 'pixels', 'mask')['text'] == '172800'
+    assert sample_cell('', 'loss', 'mask') == {'text': '–', 'sort': None}
