@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Measure how long scripts/runs.py takes to list and to search very many runs.
+"""Measure how long scripts/runs.py takes to list and to search very many runs, and a browser to open their page.
 
     python scripts/dev/measure_runs.py                       # 1,000 runs of 50 epochs, 2,000 tests
     python scripts/dev/measure_runs.py --runs 5000 --keep /tmp/many
 
 Run directories with the files that a run leaves, but for checkpoints and pictures, are made in a temporary directory.
+The page is opened in Chromium, if it and playwright (requirements-dev.txt) are installed.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import csv
 import datetime
 import hashlib
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +31,10 @@ from utils.options.args_file import write_args
 
 FIRST = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
+# The time in milliseconds since the page was asked for until what its script made is painted.
+PAINTED = """addEventListener('DOMContentLoaded', () => requestAnimationFrame(() => requestAnimationFrame(() => {
+  document.documentElement.dataset.painted = performance.now(); })))"""
 
 
 class Maker:
@@ -150,8 +157,40 @@ def make_runs(root, count, epochs=50, tests=2):
             maker.test(run, values, begun + datetime.timedelta(minutes=30 + test), f'list{test}')
 
 
+def opening_seconds(path, count):
+    """Open a page `count` times in new tabs; return the seconds (list of float) until its rows were painted.
+
+    Returns [] without Chromium or playwright.
+    """
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        program = None
+    if program is None:
+        return []
+    found = []
+    with sync_playwright() as driver:
+        words = ['--no-sandbox'] if os.geteuid() == 0 else []  # as root its own sandbox does not start
+        browser = driver.chromium.launch(executable_path=program, args=words)
+        for _ in range(count):
+            tab = browser.new_page()
+            tab.add_init_script(PAINTED)
+            tab.goto(path.as_uri())
+            tab.locator('html[data-painted]').wait_for()
+            found.append(float(tab.locator('html').get_attribute('data-painted')) / 1000)
+            tab.close()
+        browser.close()
+    return found
+
+
+def line_of(title, seconds):
+    """Return a line (str) on how long something took; seconds: list of float."""
+    return f'{title:32} {min(seconds):.2f} s (of {len(seconds)}; the slowest {max(seconds):.2f} s)'
+
+
 def main():
-    """Make the runs, and print how long each command took."""
+    """Make the runs, and print how long each command took, and the opening of their page."""
     parser = argparse.ArgumentParser(description='Measure how long scripts/runs.py takes with very many runs.')
     parser.add_argument('--runs', type=int, default=1000, help='how many')
     parser.add_argument('--repeat', type=int, default=3, help='how often each command is measured')
@@ -161,7 +200,9 @@ def main():
         root = args.keep or Path(temporary) / 'runs'
         if not root.exists():
             make_runs(root, args.runs)
-        for words in (['list'], ['list', '--sort', 'best', '--limit', '20'], ['list', '--json'],
+        page = Path(temporary) / 'index.html'
+        for words in (['page', '--html', page],
+                      ['list'], ['list', '--sort', 'best', '--limit', '20'], ['list', '--json'],
                       ['find-value', '0.7431'], ['find-value', '0.743177777']):  # fmt: skip
             command = [sys.executable, PROJECT / 'scripts' / 'runs.py', *words, '--checkpoints_dir', root]
             seconds = []
@@ -169,7 +210,9 @@ def main():
                 started = time.perf_counter()
                 subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
                 seconds.append(time.perf_counter() - started)
-            print(f'{" ".join(words):32} {min(seconds):.2f} s (of {args.repeat}; the slowest {max(seconds):.2f} s)')
+            print(line_of(' '.join(map(str, words)).replace(str(page), page.name), seconds))
+        title, seconds = f'opening {page.name}, {page.stat().st_size / 1e6:.1f} MB', opening_seconds(page, args.repeat)
+        print(line_of(title, seconds) if seconds else f'{title}: not measured without Chromium and playwright')
 
 
 if __name__ == '__main__':

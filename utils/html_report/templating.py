@@ -1,5 +1,6 @@
 """The Jinja2 environment of the pages."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -29,11 +30,18 @@ def environment():
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {'short_count': short_count, 'shortened': shortened}
+    found.filters |= {'short_count': short_count, 'shortened': shortened, 'breakable': _breakable}
     found.globals |= {'translate': _translate_markup, 'language': current_language, 'sentence_gap': sentence_gap}
     found.globals |= {'catalogue': catalogue, 'plural': plural}
     found.policies['json.dumps_kwargs'] = {'sort_keys': False}
     return found
+
+
+def _breakable(name):
+    """Return the name of a column (str) as Markup whose lines may break after '_' and '/'."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub('(?<=[_/])', '<wbr>', escape(name)))
 
 
 def _translate_markup(text, **values):

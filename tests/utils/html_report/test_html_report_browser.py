@@ -16,8 +16,11 @@ from PIL import Image
 
 import options
 from scripts import runs
+from tests.utils.html_report.pdf_text import page_texts
 from utils.base.errors import DanluError
 from utils.html_report.page import Page
+from utils.html_report.sections import table
+from utils.html_report.templating import environment
 
 ALONE = ('--num_workers', 0)
 
@@ -376,3 +379,22 @@ def test_the_gallery_of_predictions_is_sorted_filtered_and_enlarged(opened, list
     assert texts.count() == sum(row['prediction'] == first['prediction'] for row in test.rows)
     tab.fill('input[name=text]', 'no such name')
     assert texts.count() == 0
+
+
+@pytest.mark.slow('prints a page as PDF')
+def test_a_printed_table_keeps_its_last_column_and_repeats_its_head(tmp_path, opened):
+    heads = ['class', *(f'precision_macro_{i}' for i in range(8))]
+    rows = [[f'class_{row}', *(f'0.{row:03}{column}' for column in range(8))] for row in range(150)]
+    values = {'title': 'printed', 'task': 'classification', 'folds': 3, 'count': 9}
+    text = environment().get_template('folds.html').render(**values, sections=[table('Long and wide', heads, rows)])
+    (tmp_path / 'page.html').write_text(text, encoding='utf-8')
+    opened(tmp_path / 'page.html').pdf(path=tmp_path / 'page.pdf', format='A4', prefer_css_page_size=True)
+    pages = page_texts(tmp_path / 'page.pdf')
+    assert len(pages) > 2
+    for page in pages:
+        assert all(head in page for head in heads)
+    printed = [[row for row in rows if row[0] + row[1] in page] for page in pages]
+    assert [row for within in printed for row in within] == rows, 'each row once, in order'
+    assert all(row[-1] in page for page, within in zip(pages, printed, strict=True) for row in within)
+    counts = list(map(len, printed))
+    assert min(counts[1:-1]) == max(counts[1:-1]) > 0.8 * counts[0], 'full pages'
