@@ -12,7 +12,6 @@ from utils.html_report.confusion_matrix import short_count
 TEMPLATES = Path(__file__).parent / 'templates'
 
 
-@cache
 def environment():
     """Return the jinja2.Environment of the pages.
 
@@ -20,9 +19,16 @@ def environment():
         DanluError: Jinja2 is not installed.
     """
     try:
-        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        import jinja2  # noqa: F401
     except ImportError as error:
         raise DanluError('an HTML page needs Jinja2, which is not installed: pip install "jinja2>=3.1.6"') from error
+    return _environment()
+
+
+@cache  # it keeps the compiled templates
+def _environment():
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     found = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
