@@ -6,6 +6,8 @@ import sys
 import unicodedata
 from itertools import accumulate
 
+from utils.base.middle_cut import cut_middle
+
 GAP = '  '
 COMMAND = re.compile(r'\b(python|torchrun|bash) ')  # at the beginning of a command to copy
 MIN_CELL_COLUMNS = 8  # minimum width of a shortened cell, in terminal columns
@@ -33,11 +35,7 @@ def truncate_cell(text, width):
 
 def truncate_middle(text, width):
     """Return a text of at most `width` columns, with an ellipsis for its middle if it is longer."""
-    if width_of(text) <= width:
-        return text
-    columns = accumulate(map(width_of, reversed(text)))
-    end = sum(1 for each in columns if each <= (width - 1) // 2)
-    return truncate_cell(text, width - width_of(text[len(text) - end :])) + text[len(text) - end :]
+    return cut_middle(text, width, width_of)
 
 
 def pad_cell(text, width, right=False):

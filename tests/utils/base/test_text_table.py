@@ -38,14 +38,14 @@ def test_long_names_give_way_in_the_middle_before_options_that_differ():
     head = ['name', 'date', 'best', 'test', 'state', 'options']
     lines, dropped = table(head, rows, 78, **given)
     assert dropped == ['date'] and max(map(len, lines)) == 78
-    assert [line.split()[0] for line in lines[1:]] == ['torchvision…lbum_seed1', 'torchvision…lbum_seed2']
+    assert [line.split()[0] for line in lines[1:]] == ['torchvisio…album_seed1', 'torchvisio…album_seed2']
     assert lines[1].endswith('  lr=0.002 batch_size=128')
     assert len(table(head, rows, 60, **given)[0][2]) <= 60
 
 
 def test_a_text_is_shortened_in_the_middle_by_columns():
     assert truncate_middle('abcdef', 6) == 'abcdef'
-    assert truncate_middle('abcdefg', 6) == 'abc…fg'
+    assert truncate_middle('abcdefg', 6) == 'ab…efg'
     assert truncate_middle('丹炉丹炉', 6) == '丹…炉'
 
 
