@@ -149,10 +149,10 @@ def usual_first(names):
 
 def print_table(rows, runs, columns, differing):
     """Print the table. Without `columns`, the column 'options' shows the options that differ and are not defaults."""
-    lines = []
+    lines, differing = [], usual_first(differing)
     for row, each in zip(rows, runs, strict=True):
         best = '' if row['best'] is None else f'{row["metric"]} {number_text(row["best"])}'
-        own = [f'{name}={short_cell(each, name)}' for name in usual_first(differing) if name in each.marked]
+        own = [f'{name}={short_cell(each, name)}' for name in differing if name in each.marked]
         if len(own) > MAX_OPTIONS_SHOWN:
             own[MAX_OPTIONS_SHOWN:] = [f'+{len(own) - MAX_OPTIONS_SHOWN} more']
         commit = row['commit'] or ''
