@@ -31,13 +31,13 @@ from programs.trainer_build import TrainerBuild
 from utils.distributed import processes
 from utils.runs.summaries import summary_of_trainer
 from utils.training.continuation import begin_training
-from utils.training.engine import Engine
+from utils.training.engine import Engine, without_gradients
 from utils.training.freeze import train_mode
 from utils.training.override_checks import check_overrides
 from utils.training.ready_parts import check_model, may_wait_for_data
 from utils.training.replaceable_parts import ReplaceableParts
-from utils.training.session import drawn_samples
 from utils.training.trainer_state import TrainerState
+from utils.training.validation_samples import ValidationSamples
 
 
 class Trainer(ReplaceableParts, TrainerBuild, TrainerState, NotebookUse, Engine):
@@ -160,15 +160,18 @@ class Trainer(ReplaceableParts, TrainerBuild, TrainerState, NotebookUse, Engine)
         """Evaluate once on the validation data, if there is any, as eval.py does."""
         if self.val_loader is None:
             return
+        drawn = ValidationSamples(self.val_loader)
 
-        def keep_first(start, images, predictions, targets):
+        def on_batch(start, images, predictions, targets):
             if start == 0:
                 self.session.fingerprints.note_inputs(images)
-                self.session.save_pictures(drawn_samples(images, predictions, targets), 'val', epoch)
+            drawn.add(images, predictions, targets)
 
         progress = self.logger.progress(self.val_loader, f'validate {epoch}/{self.args.epochs}')
         with self.session.validating(), self.eval_weights():
-            results, seen = self.evaluate(progress, self.metrics['val'], keep_first)
+            results, seen = self.evaluate(progress, self.metrics['val'], on_batch)
+            with without_gradients(self.model):
+                self.session.save_pictures(drawn, 'val', epoch)
         if progress.total is not None and seen != progress.total:
             raise DanluError(f'validation saw {seen} of {progress.total} samples: the loader left some out')
         self.record_overall('val', results)

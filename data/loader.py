@@ -106,21 +106,25 @@ class Loader:
         name = getattr(dataset, 'place', None) or getattr(dataset, 'name', str)
         return name(index)
 
-    def first_names(self, number, count):
-        """Return the names of the first samples of a batch of this epoch.
+    def names_at(self, places):
+        """Return the names (list of str) of samples of this epoch.
 
         Args:
-            number: of the batch, from 0.
-            count: maximum number of names.
+            places: (number of the batch, position in the batch) of each sample, both from 0 (list of pairs of int).
 
         Returns:
-            list of str; [] if images are mixed, or if the names are not known without reading data.
+            [] if images are mixed, if names are not known without reading data, or if there is no such batch.
         """
         sampler, name_of = self.batch_sampler, getattr(self.samples, 'name', None)
         if name_of is None or self.dataset.mixing is not None or not isinstance(sampler, EpochBatches):
             return []
-        keys = islice(sampler, number - sampler.start, None) if number >= sampler.start else iter(())
-        return [str(name_of(index)) for _, indices in islice(keys, 1) for index in indices.tolist()[:count]]
+        wanted, found = {number for number, _ in places}, {}
+        for number, (_, indices) in enumerate(sampler, sampler.start):
+            if number in wanted:
+                found[number] = indices.tolist()
+            if len(found) == len(wanted):
+                return [str(name_of(found[number][position])) for number, position in places]
+        return []
 
     def __iter__(self):
         if self.num_workers > 0:

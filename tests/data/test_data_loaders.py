@@ -94,7 +94,7 @@ def test_a_training_epoch_shows_each_picture_once_in_its_own_order(labelled, kin
 
 
 @pytest.mark.parametrize('start', [0, 1])
-def test_first_names_are_those_of_the_samples_of_a_batch(labelled, start):
+def test_names_are_those_of_the_samples_at_places(labelled, start):
     args = labelled('--batch_size', 3)
     train, val = select_train_loader(args), select_eval_loader(args)
     names = {
@@ -104,10 +104,12 @@ def test_first_names_are_those_of_the_samples_of_a_batch(labelled, start):
         train.batch_sampler.set_epoch(epoch, start)
         for number, (images, *_) in enumerate(train, start):
             known = [names[image.numpy().tobytes()] for image in images]
-            assert train.first_names(number, 8) == known, 'also while the epoch is being read'
-            assert train.first_names(number, 2) == known[:2]
-    assert train.first_names(2, 8) == train.first_names(-1, 8) == [], 'no such batches'
-    assert select_train_loader(labelled('--batch_size', 3, '--mixup', 0.2)).first_names(0, 8) == [], 'two in each image'
+            places = [(number, position) for position in range(len(known))]
+            assert train.names_at(places) == known, 'also while the epoch is being read'
+            assert train.names_at(places[::-1]) == known[::-1]
+    assert train.names_at([(2, 0)]) == train.names_at([(-1, 0)]) == [], 'no such batches'
+    mixed = select_train_loader(labelled('--batch_size', 3, '--mixup', 0.2))
+    assert mixed.names_at([(0, 0)]) == [], 'two in each image'
 
 
 @pytest.mark.parametrize('augment', ['none', 'strong'])

@@ -36,4 +36,5 @@
 - session: directory, log, record, checkpoints and signals of a run; session_opening: base class that opens it
 - trackers: --track: hooks that send a run to MLflow, Weights & Biases, SwanLab or Trackio
 - trainer_state: base of Trainer: what checkpoints hold
+- validation_samples: the samples of a validation that TensorBoard shows
 """

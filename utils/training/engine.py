@@ -157,8 +157,7 @@ class Engine:
         self.model.eval()
         metrics.reset()
         recorder, seen = Recorder(), 0
-        # Parameters gathered from shards in inference mode could not be trained afterwards.
-        with torch.no_grad() if is_sharded(self.model) else torch.inference_mode():
+        with without_gradients(self.model):
             for number, batch in enumerate(batches, 1):
                 self.check_preemption()
                 images, predictions, targets = self.step(batch)
@@ -245,3 +244,9 @@ class Engine:
     def colours(self):
         """The colours of the classes, (K, 3) uint8 array."""
         return colours_for(self.args)
+
+
+def without_gradients(model):
+    """Return the context (of `with`) of an evaluation of `model`, which records nothing for gradients."""
+    # Parameters gathered from shards in inference mode could not be trained afterwards.
+    return torch.no_grad() if is_sharded(model) else torch.inference_mode()

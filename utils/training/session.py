@@ -207,8 +207,7 @@ class RunSession(SessionOpening):
         if 'train' in self.images_written:
             return
         epoch = trainer.epoch + 1
-        samples = drawn_samples(images, predictions.detach(), targets)
-        self.save_pictures(samples, 'train', epoch, trainer.batch - 1)
+        self.save_pictures(FirstSamples(trainer.batch - 1, images, predictions.detach(), targets), 'train', epoch)
         if self.args.add_graph and epoch == 1:
             self.logger.save_graph(trainer.net, images[:MAX_IMAGES])
 
@@ -386,34 +385,50 @@ class RunSession(SessionOpening):
             self.save_within_epoch()
         set_rng_state(rng)  # a ready-made loader may have drawn
 
-    def save_pictures(self, samples, split, epoch, batch=0):
+    def save_pictures(self, drawn, split, epoch):
         """Write samples of an epoch to TensorBoard, unless drawing would slow down very short epochs.
 
         Args:
-            samples: as for `drawn_samples`, which returned them.
+            drawn: FirstSamples, or utils.training.validation_samples.ValidationSamples.
             split: 'train' or 'val'.
             epoch: from 1.
-            batch: number of their batch in the epoch, from 0.
         """
         if split in self.images_written:  # also by an interrupted run
             return
         self.images_written.append(split)
-        if processes.is_first() and (self.drawing_budgets[split].due() or epoch == self.args.epochs):
+        is_due = self.drawing_budgets[split].due() or epoch == self.args.epochs
+        if processes.is_first() and is_due and drawn.places:
             trainer = self.trainer
             with self.drawing_budgets[split].spending():
                 # An attribute, as projects override the drawing methods with the arguments that these have.
                 loader = {'train': trainer.train_loader, 'val': trainer.val_loader}[split]
-                trainer.drawn_names = names_of_samples(loader, batch, len(samples[0]))
+                samples = drawn.samples()
+                trainer.drawn_names = loader.names_at(drawn.places) if hasattr(loader, 'names_at') else []
                 self.logger.save_imgs(trainer.gen_imgs_to_write(*samples, split), epoch)
                 trainer.drawn_names = ()
 
 
+class FirstSamples:
+    """The first samples of a batch.
+
+    Args:
+        number: of the batch in its epoch, from 0.
+        images, predictions, targets: the batch.
+
+    Attributes:
+        places: (number of the batch, position in the batch) of each sample (list of pairs of int), both from 0.
+    """
+
+    def __init__(self, number, images, predictions, targets):
+        self.parts = drawn_samples(images, predictions, targets)
+        self.places = [(number, position) for position in range(len(self.parts[0]))]
+
+    def samples(self):
+        """Return images, predictions and targets of the samples."""
+        return self.parts
+
+
 def drawn_samples(images, predictions, targets):
-    """Return the samples of a batch that are drawn, the first ones."""
+    """Return the first samples of a batch, as many as are drawn."""
     count = MAX_IMAGES if images.dim() > 2 else MAX_POINTS
     return images[:count], predictions[:count], targets[:count]
-
-
-def names_of_samples(loader, batch, count):
-    """Return the names of the first samples of a batch (list of str), [] for a loader that does not know them."""
-    return loader.first_names(batch, count) if hasattr(loader, 'first_names') else []
