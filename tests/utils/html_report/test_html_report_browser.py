@@ -129,6 +129,8 @@ def test_what_is_wider_than_a_phone_is_scrolled_by_itself(pages, opened):
     matrix = tab.locator('svg.matrix')
     assert matrix.bounding_box()['width'] <= 390, 'ten classes fit'
     assert tab.locator('svg.matrix .count').first.bounding_box()['height'] > 5
+    fits = 'parts => parts.every(part => part.scrollWidth <= part.clientWidth)'
+    assert tab.locator('.of-table .scroll').evaluate_all(fits), 'the table by class, with intervals'
     held = 'parts => parts.every(part => getComputedStyle(part).overflowX == "auto")'
     assert tab.locator('.scroll').evaluate_all(held)
 
