@@ -227,7 +227,7 @@ LIKE_TORCHVISION = {
 }
 
 
-@pytest.mark.slow_after(6, 'draws thousands of samples each')
+@pytest.mark.slow_after(2, 'draws thousands of samples each')
 @pytest.mark.parametrize('name', LIKE_TORCHVISION)
 def test_steps_are_distributed_as_torchvisions(name):
     """Compare mean and deviation of each pixel, and the spread of whole pictures, with torchvision's, per sample."""

@@ -160,6 +160,7 @@ def test_pictures_for_targets_are_refused(name):
         refuse_non_geometric(name)
 
 
+@pytest.mark.slow_after(1, 'a run each')
 @pytest.mark.parametrize('name', REFERENCES)
 def test_a_run_takes_them(name, train_here, tmp_path):
     assert name in AUGMENTS

@@ -102,7 +102,7 @@ def apart(first, second):
     return np.abs(shares[0] - shares[1]).max()
 
 
-@pytest.mark.slow_after(1, 'draws thousands of samples each')
+@pytest.mark.slow('draws thousands of samples each')
 @pytest.mark.parametrize('alpha', [0.2, 1.0, 5.0])
 def test_mixup_is_distributed_as_torchvisions(alpha):
     ours = drawn(alpha, None)[:, 0]
@@ -110,7 +110,7 @@ def test_mixup_is_distributed_as_torchvisions(alpha):
     assert len(np.unique(ours)) > 2000
 
 
-@pytest.mark.slow_after(1, 'draws thousands of samples each')
+@pytest.mark.slow('draws thousands of samples each')
 @pytest.mark.parametrize('alpha', [0.2, 1.0, 5.0])
 def test_cutmix_is_distributed_as_torchvisions(alpha):
     ours, others = drawn(None, alpha), theirs(v2.CutMix(alpha=alpha, num_classes=2))
@@ -119,6 +119,7 @@ def test_cutmix_is_distributed_as_torchvisions(alpha):
     assert ours[:, 0] == pytest.approx(1 - ours[:, 3] * ours[:, 4] / (SIZE[0] * SIZE[1]), abs=1e-6)
 
 
+@pytest.mark.slow('mixes hundreds of batches')
 def test_either_takes_each_for_half_of_the_batches():
     images, labels = batch()
     mixing, cut = Mixing(5.0, 5.0, K, 0), 0

@@ -161,6 +161,7 @@ def rows_of(directory):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize('name', FORMATS)
 def test_a_stored_args_txt_repeats_its_run(name, copied, train_here, tmp_path):
     run = copied(name)

@@ -49,6 +49,7 @@ def test_a_start_without_timm_ends_in_one_line_and_leaves_nothing(run_program, t
     assert not list((tmp_path / 'runs').iterdir())
 
 
+@pytest.mark.slow_after(2, 'builds a network each')
 @pytest.mark.parametrize('channels', [1, 3])
 @pytest.mark.parametrize('name', ['resnet10t', 'mobilenetv3_small_050', 'vit_tiny_patch16_224', 'resnet18.a1_in1k'])
 def test_the_model_takes_the_pictures_and_has_num_classes_outputs(timm, name, channels):

@@ -63,6 +63,7 @@ def same(first, second):
 # --- which epochs count
 
 
+@pytest.mark.slow_after(2, 'a run each')
 @pytest.mark.parametrize(
     ('words', 'best'),
     [
@@ -339,6 +340,7 @@ def test_find_lr_plots_and_names_a_rate_that_learns(tmp_path, capsys):
     assert losses[1] < 0.95 * losses[0], 'far below it nothing is learned'
 
 
+@pytest.mark.slow('a search')
 def test_find_lr_scales_gradients_of_16_bits(tmp_path):
     trainer, scaled = trainer_of(tmp_path, '--find_lr', model=plain_network()), []
 

@@ -103,7 +103,7 @@ def test_a_run_whose_files_are_no_files_is_listed(put, tmp_path):
     assert lock_holder(tmp_path) is None
 
 
-@pytest.mark.slow_after(14, 'each command for each file')
+@pytest.mark.slow_after(5, 'each command for each file')
 @pytest.mark.parametrize('name', ['best.pth', 'lock', 'history.csv', 'record.json', 'args.txt', 'last.pth', 'log.txt'])
 def test_all_commands_on_runs_answer(put, tmp_path, digits_run, name, capsys):
     for run in ('a', 'b'):

@@ -50,6 +50,7 @@ def test_without_hard_links_it_is_kept_too(tmp_path, monkeypatch):
     assert epochs == {'last.pth': 3, 'last.prev.pth': 2}
 
 
+@pytest.mark.slow('a resumed run')
 def test_a_damaged_last_pth_is_set_aside_and_never_becomes_the_previous_one(run, capsys):
     damage(run / 'last.pth')
     resume(run)

@@ -55,7 +55,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(name, inte
     assert faults.sample_faults(run.samples, run.whole.samples) == []
 
 
-@pytest.mark.slow_after(2, 'a run each')
+@pytest.mark.slow_after(1, 'a run each')
 @pytest.mark.parametrize(
     ('number', 'group', 'first'),
     [

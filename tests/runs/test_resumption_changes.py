@@ -60,6 +60,7 @@ def test_the_same_data_are_no_change(resumed_with):
     assert 'resume verified: weights, data and loss of batch 4 of epoch 1' in said
 
 
+@pytest.mark.slow_after(1, 'two starts each')
 @pytest.mark.parametrize('kind', ['list', 'mem_list'])
 def test_samples_whose_bytes_changed_are_named_when_they_are_read_again(faults, train_here, tmp_path, kind):
     folder = faults.make_pictures(tmp_path / 'pictures', 26)

@@ -73,7 +73,7 @@ def test_files_of_ten_thousand_epochs_are_in_the_order_of_their_numbers(tmp_path
     assert newest_readable(tmp_path)[0]['epoch'] == 10000
 
 
-@pytest.mark.slow_after(2, 'two starts each')
+@pytest.mark.slow_after(1, 'two starts each')
 @pytest.mark.parametrize('share', [0.02, 0.1, 0.5, 0.99])
 def test_a_full_disk_ends_in_one_line_and_the_run_can_go_on(share, faults, whole_runs, tmp_path):
     whole = whole_runs('memory')

@@ -12,6 +12,7 @@ from train import Trainer
 from utils.training.preemption import Preemption
 
 
+@pytest.mark.slow_after(1, 'two runs each')
 @pytest.mark.parametrize(('hidden', 'own', 'exact'), [(False, True, True), (False, False, True), (True, True, False)])
 def test_a_ready_made_loader_goes_on_as_the_docstring_says(hidden, own, exact, tmp_path):
     """The network draws from the global generator too, in turns with the data."""

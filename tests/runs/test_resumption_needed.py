@@ -83,7 +83,7 @@ LEFT_OUT = [
 ]
 
 
-@pytest.mark.slow_after(3, 'a resumed run for each value')
+@pytest.mark.slow_after(1, 'a resumed run for each value')
 @pytest.mark.parametrize('control', LEFT_OUT, ids=lambda control: f'{control[0]}-{control[1]}-{control[2].__name__}')
 def test_with_anything_left_out_the_run_ends_otherwise(control, stopped, faults, whole_runs, tmp_path):
     name, step, left_out, differs = control

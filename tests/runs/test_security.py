@@ -63,6 +63,7 @@ def test_the_sources_are_found():
     assert {'train.py', 'table.py', 'checkpoint.py', 'model_entry.py'} <= {path.name for path in SOURCES}
 
 
+@pytest.mark.slow('reads all of the code')
 def test_torch_load_reads_weights_only():
     found = [(place, words.get('weights_only')) for place, name, words in calls() if name == 'torch.load']
     places = {place for place, _ in found if not place.endswith(': ')}
@@ -88,6 +89,7 @@ def test_nothing_is_called_that_runs_what_a_file_holds():
     assert [place for place, _, words in calls() if words.get('shell')] == []
 
 
+@pytest.mark.slow('reads all of the code')
 def test_no_module_is_imported_that_talks_to_others():
     imported = {
         (path.name, name.split('.')[0] if name != 'urllib.parse' else name)  # which only splits and quotes text

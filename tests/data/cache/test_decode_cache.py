@@ -461,7 +461,7 @@ def weights_of(run):
     return torch.load(run.directory / 'last.pth', weights_only=True)['model']
 
 
-@pytest.mark.slow_after(1, 'several runs each')
+@pytest.mark.slow('several runs each')
 @pytest.mark.parametrize('kind', ['list_data', 'mask_data'])
 def test_a_run_is_the_same_to_the_last_bit_with_and_without(request, train_here, eval_here, tmp_path, cache, kind):
     words = [*request.getfixturevalue(kind), '--data_type', 'mem_list', '--augment', 'flip', '--checkpoints_dir']

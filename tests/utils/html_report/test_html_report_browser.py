@@ -105,7 +105,7 @@ def test_figures_are_those_of_result_txt(pages, name):
     assert len(known) > 2 and all(re.fullmatch(r'-?[\d.e-]+\s– -?[\d.e-]+', interval) for interval in known), intervals
 
 
-@pytest.mark.slow_after(4, 'draws a page in a browser each')
+@pytest.mark.slow_after(1, 'draws a page in a browser each')
 @pytest.mark.parametrize('size', ['desktop', 'phone'])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 @pytest.mark.parametrize('name', ['digits', 'masks', 'shades', 'noisy', 'labels'])

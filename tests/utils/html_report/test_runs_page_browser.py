@@ -90,6 +90,7 @@ def test_columns_can_be_shown_and_hidden(page_path, opened):
     assert 'train/loss' in heads and 'optimizer' not in heads
 
 
+@pytest.mark.slow_after(1, 'draws a page in a browser each')
 @pytest.mark.parametrize('size', ['desktop', 'phone'])
 @pytest.mark.parametrize('scheme', ['light', 'dark'])
 def test_nothing_is_wider_than_the_window(page_path, opened, size, scheme):

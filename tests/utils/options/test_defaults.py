@@ -164,6 +164,7 @@ def accuracy(folder, *words):
     return Trainer(args).train()[-1]['val/acc']
 
 
+@pytest.mark.slow_after(1, 'trains on all digits each')
 @pytest.mark.parametrize('name', ['sgd', 'rmsprop'])
 def test_defaults_learn(name, tmp_path):
     """One number for all optimizers left sgd at 0.18 and rmsprop at 0.10 after two epochs."""

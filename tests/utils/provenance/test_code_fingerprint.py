@@ -151,6 +151,7 @@ def test_what_a_task_says_of_reports_is_no_part_of_a_training(recorded, project)
     assert {change[1] for change in found(recorded, project)} == {'utils.tasks.segmentation.TASK'}
 
 
+@pytest.mark.slow('reads a copy of the project')
 def test_a_record_that_hashed_all_of_a_task_is_compared_with_all_of_it(recorded, project, monkeypatch):
     monkeypatch.setattr(symbol_resolver, 'REPORT_FIELDS', frozenset())
     record, then = {'components': hash_components(ROOTS, Source(project))}, recorded[1]
@@ -320,6 +321,7 @@ def test_a_syntax_error_counts_only_in_a_file_that_was_used(recorded, project):
     assert describe_changes([change] * 2) == [f'{change.diff} (model)']
 
 
+@pytest.mark.slow('reads a copy of the project')
 def test_equal_sources_are_no_change_though_the_hashes_are_of_another_python(recorded, project):
     components = {kind: dict.fromkeys(hashes, '0' * 16) for kind, hashes in recorded[0]['components'].items()}
     assert find_changes({'components': components}, recorded[1], Source(project)) == []
