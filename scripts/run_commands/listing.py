@@ -175,7 +175,7 @@ def print_table(rows, runs, columns, differing):
         [[line[name] for name in head] for line in lines],
         width=terminal_width(),
         flexible=('options', 'note', 'name'),
-        droppable=('commit', 'time', 'date', 'epochs'),
+        droppable=('commit', 'time', 'date', 'epochs', 'note'),
         right=RIGHT_ALIGNED,
         kept={'name': (40, 20), 'options': 24},
     )

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from scripts.dev.measure_runs import FIRST, make_runs
+from scripts.run_commands import listing
 from utils.base.registry import PROJECT
 from utils.base.text_table import table, truncate_cell, width_of
 from utils.runs.lock import RunLock
@@ -406,3 +407,15 @@ def test_the_column_of_options_has_the_usual_ones_first_and_counts_the_rest(make
     [line] = [line for line in call('list').lines if line.startswith('b ')]
     assert 'lr=0.5 ' in line and line.index('lr=0.5') < line.index('=') + 1
     assert '+1 more' in line
+
+
+def test_options_stay_readable_beside_long_names_on_a_narrow_terminal(maker, call, monkeypatch):
+    names = [f'torchvision_resnet18_of_the_album_seed{seed}' for seed in (1, 2)]
+    for name, rate in zip(names, (0.25, 0.5), strict=True):
+        maker.run(name, [0.5], lr=rate)
+        assert call('note', name, 'a note of some length').status == 0
+    monkeypatch.setattr(listing, 'terminal_width', lambda: 80)
+    lines = call('list').lines
+    assert max(map(width_of, lines[:3])) <= 80
+    assert all(' lr=0.' in line and '_seed' in line for line in lines[1:3])
+    assert lines[-1].endswith('note; --csv shows all columns)')
