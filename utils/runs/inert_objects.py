@@ -19,15 +19,13 @@ from utils.base.regular_files import open_regular, regular
 from utils.base.text_table import printable
 
 MAX_NAMES = 2000  # classes and functions in a file; the lookup in torch is quadratic
-MAX_ATTEMPTS = 8  # one more attempt for each class that is a dict
+MAX_ATTEMPTS = 8  # one more attempt for each class that is a dict or a list
 LEGACY_PICKLES = 4  # in files from before torch 1.6: magic number, version, system, content
 MODULE_KEYS = {'_parameters', '_modules'}  # in the state of each nn.Module
 
 
-class Placeholder(list):
+class Placeholder:
     """Replaces an object whose class is not imported; ignores all its content.
-
-    A list, because torch appends items only to lists, for example those of a collections.deque.
 
     Attributes:
         is_module: whether the object is an nn.Module, which holds weights (bool).
@@ -40,9 +38,6 @@ class Placeholder(list):
         """Return an empty placeholder; the arguments are ignored."""
         cls.used = True
         return super().__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        super().__init__()
 
     def __setstate__(self, state):
         """Set `is_module` from the attributes of the object."""
@@ -60,6 +55,17 @@ class DictPlaceholder:
         return OrderedDict()
 
 
+class ListPlaceholder:
+    """Replaces a class with items, such as collections.deque, by a list; torch appends items to nothing else."""
+
+    used = False
+
+    def __new__(cls, *args, **kwargs):
+        """Return an empty list."""
+        cls.used = True
+        return []
+
+
 def load_without_classes(path):
     """Return the content of a torch.save file (either format), and the names of the replaced classes (list of str).
 
@@ -73,13 +79,17 @@ def load_without_classes(path):
             with torch.serialization.safe_globals([(kind, name) for name, kind in classes.items()]):
                 loaded = torch.load(regular(path), map_location='cpu', weights_only=True)
         except pickle.UnpicklingError as error:  # 'Can only SETITEMS for dict ..., but got <class of ours>'
-            dicts = [name for name, kind in classes.items() if issubclass(kind, list) and repr(kind) in str(error)]
-            if not dicts:
+            message = str(error)
+            refused = [
+                name for name, kind in classes.items() if issubclass(kind, Placeholder) and repr(kind) in message
+            ]
+            if not refused:
                 raise
-            classes |= {name: type(f'Dict{classes[name].__name__}', (DictPlaceholder,), {}) for name in dicts}
+            base = DictPlaceholder if 'SETITEM' in message else ListPlaceholder
+            classes |= {name: type(f'{base.__name__}_{name}', (base,), {}) for name in refused}
             continue
         return loaded, [printable(name)[:80] for name, kind in classes.items() if kind.used]
-    raise pickle.UnpicklingError(f'more than {MAX_ATTEMPTS} of its classes are dicts')
+    raise pickle.UnpicklingError(f'more than {MAX_ATTEMPTS} of its classes are dicts or lists')
 
 
 def holds_module(loaded):
