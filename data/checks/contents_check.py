@@ -47,9 +47,11 @@ def contents_of_test(loader, recorded, trained, args, found):
     known = SampleHashes.read(contents_file(Path(args.load_model_path).parent, 'val'))
     if known is None or known.record() != then['contents']:
         return _without_names(hashes, record, then, found)
-    difference = compare_contents(known, hashes, _has_same_order(then, found, record == then['contents']))
-    is_other_data = difference is not None and not difference.shares_most_samples and then.get('list') != found['list']
-    if is_other_data:
+    has_same_order = _has_same_order(then, found, record == then['contents'])
+    difference = compare_contents(known, hashes, has_same_order)
+    is_known = has_same_order or then.get('list') == found['list']
+    if difference is not None and not is_known and not difference.shares_most_images:
+        # Other data. Equal targets say nothing; other targets of the recorded images are a change.
         return TestContents(hashes, record)
     if difference is None:
         text = f'{_name(then, found)}: the samples are those of the run, under other names or in another order'

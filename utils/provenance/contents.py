@@ -154,9 +154,9 @@ class ContentsDifference(NamedTuple):
     recorded: int
 
     @property
-    def shares_most_samples(self):
-        """Return whether at least half of the samples are as recorded (bool)."""
-        return self.count <= self.total / 2
+    def shares_most_images(self):
+        """Return whether at least half of the samples have a recorded image, with any target (bool)."""
+        return self.images <= self.total / 2
 
     def text(self, loader):
         """Return the difference as text (str): '3 of 500 samples changed: a.png, b.png, c.png (2 images, 1 target)'.

@@ -90,9 +90,9 @@ def test_in_another_order_equal_samples_are_paired():
         'samples are missing'
     )
     difference = compare_contents(SampleHashes(then), SampleHashes([sample(8, 8)]), False)
-    assert not difference.shares_most_samples
+    assert not difference.shares_most_images
     half = compare_contents(SampleHashes(then[:2]), SampleHashes([then[0], sample(8, 8)]), False)
-    assert half.shares_most_samples
+    assert half.shares_most_images
 
 
 def test_a_file_holds_the_hashes(tmp_path):
