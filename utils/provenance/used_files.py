@@ -22,6 +22,8 @@ HEAD_BYTES, TAIL_BYTES = 2**20, 2**16  # of a file that are hashed, with its siz
 SYSTEM_DIRECTORIES = tuple(
     f'{os.sep}{name}{os.sep}' for name in 'bin dev etc lib lib64 proc run sbin sys usr var'.split()
 )
+# Position of the path in the arguments of Python's audit events. Those of `import` name compiled extensions only.
+PATH_POSITIONS = {'open': 0, 'ctypes.dlopen': 0, 'import': 1}
 # paths (set of str); None: this process does not note them. `active`: whether further ones are noted.
 watched = SimpleNamespace(opened=None, active=False)
 
@@ -44,9 +46,9 @@ def stop_watching():
 
 
 def _note_opened(event, arguments):
-    if event != 'open' or not watched.active:
+    if event not in PATH_POSITIONS or not watched.active:
         return
-    path, _, flags = arguments
+    path, flags = arguments[PATH_POSITIONS[event]], arguments[-1] if event == 'open' else os.O_RDONLY
     is_read = not isinstance(flags, int) or not flags & (os.O_WRONLY | os.O_RDWR)
     if is_read and isinstance(path, str) and len(watched.opened) < MAX_OPENED:
         watched.opened.add(path)
@@ -55,8 +57,8 @@ def _note_opened(event, arguments):
 def opened_file_hashes(left_out):
     """Return the hashes of the files that this process read: {path: hash}, {} if it does not note them.
 
-    They are settings, tables or weights that a network or data set of the user reads. Left out are programs, files of
-    the system and of packages, hidden files, and directories of many files, which are data.
+    They are settings, tables, weights or compiled libraries that a network or data set of the user reads. Left out are
+    Python files, files of the system and of packages, hidden files, and directories of many files, which are data.
 
     Args:
         left_out: source files of the project (relative paths), which an archive has, and other paths or directories.
@@ -90,7 +92,7 @@ def _may_hold_settings(path):
     """Return whether an opened file may be read by code of the user (bool)."""
     hidden = any(part.startswith('.') for part in Path(path).parts)
     ours = path.startswith((f'{sys.prefix}{os.sep}', f'{sys.base_prefix}{os.sep}', *SYSTEM_DIRECTORIES))
-    program = path.endswith(('.py', '.pyc', '.so'))
+    program = path.endswith(('.py', '.pyc'))
     return not (hidden or ours or program or is_installed(Path(path))) and os.path.isfile(path)
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from numpy._core import _multiarray_umath
 
 from utils.base.registry import PROJECT
 from utils.provenance import used_files
@@ -32,6 +33,23 @@ def test_files_that_code_of_a_user_reads_are_hashed(note, tmp_path):
         str(tmp_path / name): hash_of_file(tmp_path / name) for name in names
     }
     assert opened_file_hashes([str(tmp_path), 'data', 'pyproject.toml']) == {}
+
+
+def test_compiled_libraries_that_are_loaded_are_hashed(note, tmp_path):
+    for name in ('by_ctypes.so', 'extension.so'):
+        (tmp_path / name).write_text(name)
+    used_files._note_opened('ctypes.dlopen', (str(tmp_path / 'by_ctypes.so'),))
+    used_files._note_opened('import', ('extension', str(tmp_path / 'extension.so'), None, None, None))
+    for event, arguments in (
+        ('ctypes.dlopen', (None,)),
+        ('ctypes.dlopen', ('libm.so.6',)),
+        ('import', ('json', None, [], [], [])),
+        ('import', ('_multiarray_umath', _multiarray_umath.__file__, None, None, None)),
+    ):
+        used_files._note_opened(event, arguments)
+    assert opened_file_hashes([]) == {
+        str(tmp_path / name): hash_of_file(tmp_path / name) for name in ('by_ctypes.so', 'extension.so')
+    }
 
 
 def test_directories_of_many_files_are_data(note, tmp_path):
