@@ -10,6 +10,7 @@ from utils.base import rank_env
 from utils.base.desktop import open_in_browser
 from utils.base.language import terminal_language, use_language
 from utils.base.machine import select_gpus
+from utils.base.text_table import terminal_width, wrap_lines
 from utils.base.write_errors import explain_write_errors, suppress_cleanup_errors
 from utils.distributed import processes
 from utils.options.validation_options import has_validation
@@ -97,7 +98,8 @@ def test_best_epoch(args, trainer):
         trainer: its Trainer, or None if an earlier process trained.
     """
     if not has_validation(args):
-        print('no report.html: there is no validation data (--val_list none) to test best.pth on')
+        text = 'no report.html: there is no validation data (--val_list none) to test best.pth on'
+        print(wrap_lines(text, terminal_width()))
         return None
     from programs.best_epoch import complete_test, report_on  # imported on use: training does not need it
 

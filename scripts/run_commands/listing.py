@@ -181,4 +181,4 @@ def print_table(rows, runs, columns, differing):
     )
     print('\n'.join(printed))
     if dropped:
-        print(f'(the terminal is too narrow for {", ".join(dropped)}; --csv shows all columns)')
+        print(f'(no room for {", ".join(dropped)}; --csv shows all columns)')

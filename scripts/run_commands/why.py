@@ -144,7 +144,8 @@ def what_it_gave(found, tests, checkpoints_dir):
     """Return the best epoch and a table of the tests of a Run (list of str), the newest first."""
     lines = []
     if found.best:
-        lines.append(f'best {found.monitor} {found.best["text"]} in epoch {found.best["epoch"]} of the training')
+        value = number_text(found.best['value'])
+        lines.append(f'best {found.monitor} {value} in epoch {found.best["epoch"]} of the training')
     if not tests:
         return [*lines, 'no tests']
     metric = (found.monitor or '').partition('/')[2]

@@ -117,7 +117,7 @@ def note_of_fonts(names):
         return []
     return [
         f'no font here has {missing_characters(missing[0])} of the class name {missing[0]!r}'
-        + (f' (and {len(missing) - 1} names more)' if len(missing) > 1 else '')
+        + (f' (and {len(missing) - 1} more)' if len(missing) > 1 else '')
         + ': images show the number of the class; install a font that has it, for Chinese fonts-noto-cjk or '
         'fonts-wqy-microhei (Debian, Ubuntu), or put its file into ~/.local/share/fonts'
     ]

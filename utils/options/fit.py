@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from utils.base.text_table import number_text
 from utils.tasks.tasks import TASKS, task_of
 
 FITS = ('crop', 'stretch', 'pad')
@@ -120,8 +121,7 @@ def _how(args):
 
 def numbers_text(values):
     """Return numbers as text (str), at most MAX_NUMBERS_SHOWN of them."""
-    return (
-        'not set'
-        if values is None
-        else ' '.join(f'{x:g}' for x in values[:MAX_NUMBERS_SHOWN]) + ' ...' * (len(values) > MAX_NUMBERS_SHOWN)
-    )
+    if values is None:
+        return 'not set'
+    shown = ' '.join(number_text(x, trimmed=True) for x in values[:MAX_NUMBERS_SHOWN])
+    return shown + ' ...' * (len(values) > MAX_NUMBERS_SHOWN)

@@ -8,6 +8,7 @@ on the standardised scale. --target_scale none turns this off, as do records of 
 import torch
 
 from utils.base.errors import DanluError
+from utils.base.text_table import number_text
 from utils.tasks.tasks import task_of
 
 STANDARD = 'standard'
@@ -92,7 +93,7 @@ def describe_target_scale(args):
     scale = scale_of(args)
     if scale is None:
         return []
-    mean, std = (' '.join(f'{number:g}' for number in numbers[:10]) for numbers in scale)
+    mean, std = (' '.join(number_text(number, trimmed=True) for number in numbers[:10]) for numbers in scale)
     return [
         f'targets are standardised: mean {mean}, standard deviation {std}; the loss is on this scale, all else in the '
         'units of the data (--target_scale none turns this off)'

@@ -61,7 +61,7 @@ def test_what_ran_and_what_it_gave(maker, call, run):
     assert 'code        no source.zip, commit 0123456' in page['what ran']
     assert f'val data    digits, 1,000 samples, sha256 {"v" * 12}' in page['what ran']
     best, head, *rows = page['what it gave']
-    assert best == 'best val/acc 0.62 in epoch 2 of the training'
+    assert best == 'best val/acc 0.6200 in epoch 2 of the training'
     assert head.split()[:5] == ['tested', 'checkpoint', 'list', 'value', 'code']
     assert [re.split(' {2,}', row)[1:] for row in rows] == [
         ['best.pth', 'other.txt', 'acc 0.5000', "neither the run's nor today's", 'code changed'],

@@ -48,7 +48,7 @@ def test_characters_that_no_font_has_are_not_drawn_as_boxes(no_system_fonts):
 
 def test_missing_fonts_are_reported_once_with_a_remedy(no_system_fonts):
     [note] = fonts.note_of_fonts(['cat', '猫', '狗'])
-    assert "no font here has 猫 of the class name '猫' (and 1 names more)" in note
+    assert "no font here has 猫 of the class name '猫' (and 1 more)" in note
     assert 'fonts-noto-cjk' in note
     assert fonts.note_of_fonts(['cat', 'Ägypten']) == fonts.note_of_fonts(None) == []
 
