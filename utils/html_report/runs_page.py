@@ -17,6 +17,7 @@ from utils.base.language import deferred, page_language, translate, use_language
 from utils.base.text_table import printable, short_option
 from utils.base.write_errors import wrap_write_errors
 from utils.html_report.templating import environment
+from utils.options.arguments import NO_LIST
 from utils.runs.results import warning_on
 from utils.runs.run import as_number
 from utils.runs.run_index import find_runs
@@ -92,11 +93,14 @@ def grouped(runs):
 
 def _group_key(run):
     """Return task, name and hash (str) of the data that a run is validated on, of its training data without any."""
-    data = next((found for split in ('val', 'train') if isinstance(found := run.recorded('data', split), dict)), {})
+    recorded = [found for split in ('val', 'train') if isinstance(found := run.recorded('data', split), dict)]
+    # Without validation data its record is there, but empty.
+    data = next((found for found in recorded if found.get('sha256') or found.get('list')), {})
     task, kind = (text if isinstance(text := run.options.get(name), str) else '' for name in ('task', 'data_type'))
     if run.options.get('val_split'):  # the list of the validation part is called val.txt in every run
         data = {**data, 'list': run.options.get('train_list')}
-    name = data.get('list') or run.options.get('val_list') or run.options.get('train_list') or kind
+    lists = [found for name in ('val_list', 'train_list') if (found := run.options.get(name)) not in (None, NO_LIST)]
+    name = data.get('list') or next(iter(lists), kind)
     return task, name if isinstance(name, str) else kind, str(data.get('sha256') or '')
 
 

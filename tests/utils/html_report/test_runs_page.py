@@ -89,6 +89,18 @@ def test_runs_with_val_split_are_named_by_the_data_that_was_split(maker):
     assert [group['title'] for group in written(maker)] == ['classification · my photos']
 
 
+def test_runs_without_validation_are_grouped_by_their_training_data(maker):
+    for name in ('cats', 'dogs'):
+        run = maker.run(name, [0.5], val_list='none', train_list=f'/data/{name}')
+        record = json.loads((run / 'record.json').read_text(encoding='utf-8'))
+        record['data'] = {
+            'train': {'list': f'/data/{name}', 'sha256': name * 16, 'samples': 8},
+            'val': {'list': None, 'sha256': None, 'samples': 0},
+        }
+        (run / 'record.json').write_text(json.dumps(record), encoding='utf-8')
+    assert [group['title'] for group in written(maker)] == ['classification · cats', 'classification · dogs']
+
+
 def test_a_long_curve_is_thinned_and_keeps_its_best_and_last_epoch(maker):
     values = [0.5 + 0.001 * (epoch % 7) for epoch in range(200)]
     values[101] = 0.9

@@ -81,6 +81,14 @@ def test_any_option_is_plotted_against_any_value_and_a_point_leads_to_its_row(pa
     assert tab.locator('#group0 tr.chosen').count() == 1
 
 
+def test_no_two_ticks_of_a_span_of_minutes_are_equal(page_path, opened):
+    script = environment().get_template('runs_plots.js').render()
+    for minutes in (1, 60, 60 * 24 * 30):
+        call = f'dateTicks(0, {minutes * 60_000}).map((tick) => tick.text)'
+        texts = opened(page_path).evaluate(f'() => {{ {script}\nreturn {call}; }}')
+        assert len(set(texts)) == 5
+
+
 def test_columns_can_be_shown_and_hidden(page_path, opened):
     tab = opened(page_path)
     tab.locator('#group0 details.columns summary').click()

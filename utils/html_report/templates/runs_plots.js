@@ -1,6 +1,6 @@
 // --- plots of a group: any value against any option, and the curves of the best runs
 
-const LOG_RATIO = 30, COLOURS = 8, CURVES_SHOWN = 8;
+const LOG_RATIO = 30, COLOURS = 8, CURVES_SHOWN = 8, MAX_OUTLINED = 100;
 const IS_NARROW = matchMedia('(max-width:640px)').matches;  // with larger text: see runs.css
 const BOX = {width: 620, height: IS_NARROW ? 344 : 330, left: IS_NARROW ? 104 : 62, right: 606, top: 12, bottom: 284};
 
@@ -88,6 +88,7 @@ class Scatter extends Plot {
     const titles = {x: this.x.selectedOptions[0].text, y: this.y.selectedOptions[0].text, isDate: x === 'date' ? 'x' : y === 'date' ? 'y' : ''};
     const field = frame(points.map((point) => point.x), points.map((point) => point.y), titles);
     const classes = [...new Set(points.map((point) => point.colour))].sort((a, b) => ordered(a, b, true));
+    if (points.length > MAX_OUTLINED) field.svg.classList.add('dense'); // outlines of many points would hide the points below
     points.forEach((point, index) => {
       // Points of the same class of an option are spread a little, so that none hides another.
       const spread = (axis) => field.axes[axis].classes ? ((index * 0.618) % 1 - 0.5) * 22 : 0;
@@ -171,11 +172,13 @@ function logTicks(from, to) {
   return ticks;
 }
 
+// Dates for a span of days, else times to the minute, or to the second for a span of minutes, so that no two are equal.
 function dateTicks(from, to) {
+  const span = to - from;
+  const [begin, end] = span > 3 * 864e5 ? [0, 10] : span > 6e5 ? [5, 16] : [11, 19];
   return [0.1, 0.3, 0.5, 0.7, 0.9].map((share) => {
-    const value = from + (to - from) * share;
-    const text = new Date(value).toLocaleString('sv').slice(0, 16);
-    return {value, text: to - from > 3 * 864e5 ? text.slice(0, 10) : text.slice(5)};
+    const value = from + span * share;
+    return {value, text: new Date(value).toLocaleString('sv').slice(begin, end)};
   });
 }
 
