@@ -14,6 +14,7 @@ from utils.base.errors import DanluError
 from utils.base.language import labelled, plural, translate
 from utils.base.text_table import number_text
 from utils.drawing.colours import colours_for
+from utils.html_report.class_labels import shortened
 from utils.html_report.curve_sections import epoch_charts
 from utils.html_report.embedded_images import image_url, mask_layer, page_size, resized
 from utils.html_report.runs_page import STATES, newest_report, quoted_path
@@ -125,6 +126,7 @@ def _cards(test_set, max_samples):
         cards.append({
             'name': own[0]['name'],
             'truth': _column_text(own[0], 'target'),
+            'short_truth': _column_text(own[0], 'target', shortened),
             'predictions': [_prediction(*each) for each in zip(test_set.sides, own, qualities, strict=True)],
             'drawn': image,
             'wide': image is not None and len(image.panes) > 1,
@@ -132,24 +134,26 @@ def _cards(test_set, max_samples):
     return cards, fault, legend
 
 
-def _column_text(cells, column):
-    """Return the targets or predictions of a sample (str); `column`: 'target' or 'prediction'."""
+def _column_text(cells, column, shown=str):
+    """Return the targets or predictions of a sample (str), each name as `shown` gives it.
+
+    Args:
+        column: 'target' or 'prediction'.
+    """
     texts = [text for name, text in cells.items() if name == column or name.startswith(f'{column}/')]
     if 'error' in cells or any(name.startswith('error/') for name in cells):
         texts = [number_text(as_number(text)) or text for text in texts]
-    return ', '.join(text.replace('|', ', ') or translate('none') for text in texts)
+    return ', '.join(', '.join(map(shown, text.split('|'))) or translate('none') for text in texts)
 
 
 def _prediction(side, cells, quality):
-    """Return a side's prediction of a sample (dict): letter, text, and whether the prediction is right (or None)."""
-    text = _column_text(cells, 'prediction')
+    """Return a side's prediction of a sample (dict): letter, text, short text, and whether it is right or None."""
     confidence = as_number(cells.get('confidence'))
-    if confidence is not None:
-        text += f' · {confidence:.0%}'
-    if not text:
-        text = '' if quality is None else number_text(quality)
+    share = '' if confidence is None else f' · {confidence:.0%}'
+    value = '' if quality is None else number_text(quality)
+    text, short = (_column_text(cells, 'prediction', shown) + share or value for shown in (str, shortened))
     correct = cells.get('correct')
-    return {'letter': side.letter, 'text': text, 'right': None if not correct else correct == '1'}
+    return {'letter': side.letter, 'text': text, 'short': short, 'right': None if not correct else correct == '1'}
 
 
 def _draw_samples(test_set, indices):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from options import train_parser
-from scripts.run_commands.diff import HASH_DIGITS, NOT_COMPARED, flat, option_text, past_options
+from scripts.run_commands.diff import HASH_DIGITS, NOT_COMPARED, compared_options, flat, option_text
 from scripts.run_commands.pairing import (
     InvalidPredictionsError,
     check_same_test_set,
@@ -135,8 +135,7 @@ def overview(sides):
 
 def option_rows(sides):
     """Return the options that differ (list of rows: name, text of each side)."""
-    past = past_options()
-    known = [{**past, **side.run.options} if side.run.options else None for side in sides]
+    known = [compared_options(side.run.options) if side.run.options else None for side in sides]
     return _differing(known, option_text, lambda name: name not in NOT_SHOWN)
 
 

@@ -21,6 +21,7 @@ from utils.options.arguments import option_line
 from utils.options.defaults import CHOSEN_BY
 from utils.options.migrations import value_before
 from utils.options.needs import is_used
+from utils.options.validation_options import is_split_list
 from utils.provenance.contents import DATA_OF_SPLIT, SampleHashes, compare_contents, contents_file
 from utils.provenance.project_source import is_run_code
 from utils.runs.results import ledger_tests, mark_of, tests_of, warning_on
@@ -158,8 +159,7 @@ def options_rows(a, b):
     """Return the options that differ (list of rows)."""
     if not (a.options and b.options):
         return []
-    past = past_options()
-    ours, theirs = {**past, **a.options}, {**past, **b.options}
+    ours, theirs = (compared_options(each.options) for each in (a, b))
     unused = unused_options(ours) & unused_options(theirs)
     return differing_rows(ours, theirs, option_text, lambda name: name not in NOT_COMPARED and name not in unused)
 
@@ -169,6 +169,17 @@ def unused_options(options):
     parser = train_parser()
     run = argparse.Namespace(**{**vars(parser.parse_args([])), **options})
     return {action.dest for action in options_of(parser) if action.dest in CHOSEN_BY and not is_used(action, run)}
+
+
+def compared_options(options):
+    """Return options (dict, as Run.options) with those that are older than the run, without its own --val_split list.
+
+    The list lies in the run directory, so its path differs between runs with the same split.
+    """
+    found = {**past_options(), **options}
+    if is_split_list(options.get('val_list')) and options.get('val_split'):
+        found['val_list'] = None
+    return found
 
 
 def past_options():
@@ -231,7 +242,13 @@ def data_rows(a, b):
     ours, theirs = (data_facts(each.recorded('data')) for each in (a, b))
     if not (ours and theirs):
         return []
-    rows = differing_rows(ours, theirs, lambda value: 'not known' if value is None else value)
+    both_split = all(is_split_list(each.get('val list')) for each in (ours, theirs))  # each in its run directory
+    rows = differing_rows(
+        ours,
+        theirs,
+        lambda value: 'not known' if value is None else value,
+        lambda name: not (name == 'val list' and both_split),
+    )
     for split in DATA_OF_SPLIT:
         x, y = (each.recorded('data', split, 'contents') or {} for each in (a, b))
         if x != y and x.get('samples') == y.get('samples'):  # otherwise a run has read only some of the samples

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from scripts import runs
+from scripts.run_commands import compare_page
 from scripts.run_commands.comparison import find_sides, find_test_sets, option_rows
 from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
+from utils.html_report.class_labels import shortened
+from utils.html_report.templating import environment
 from utils.statistics.ranking_bootstrap import ranking_intervals
 
 
@@ -133,6 +136,26 @@ def test_unlike_losses_are_said_and_the_machine_does_not_count(tmp_path):
     sides = find_sides(['x', 'y'], tmp_path)
     assert [row[0] for row in option_rows(sides)] == ['label_smoothing']
     assert find_test_sets(sides, 0)[1][0] == 'the losses are not comparable: the runs differ in --label_smoothing'
+
+
+def test_the_lists_of_val_split_are_not_an_option_that_differs(tmp_path):
+    for name, share in (('x', 0.2), ('y', 0.2), ('z', 0.3)):
+        (tmp_path / name).mkdir()
+        words = ['--train_list=photos', f'--val_split={share}', f'--val_list={tmp_path / name}/val_split/val.txt']
+        (tmp_path / name / 'args.txt').write_text('\n'.join(['# python train.py', *words, '']), encoding='utf-8')
+    assert option_rows(find_sides(['x', 'y'], tmp_path)) == []
+    assert [row[0] for row in option_rows(find_sides(['x', 'z'], tmp_path))] == ['val_split']
+
+
+def test_long_names_of_samples_are_cut_and_whole_in_the_title():
+    name = 'long' * 30
+    prediction = compare_page._prediction(SimpleNamespace(letter='A'), {'prediction': name, 'confidence': '0.5'}, None)
+    assert prediction['text'] == f'{name} · 50%'
+    assert prediction['short'] == f'{shortened(name)} · 50%' != prediction['text']
+    lines = {'prediction': name, 'target': f'{name}s', 'confidence': '0.5', 'target_probability': '0.1', 'correct': '0'}
+    shown = str(environment().get_template('parts.html').module.caption(lines, 'label'))
+    assert f'title="{name}"' in shown and f'<b>{shortened(name)}</b>' in shown
+    assert f'title="{name}s"' in shown and f'true: {shortened(name + "s")}' in shown
 
 
 def test_samples_come_in_the_order_of_disagreement(three):

@@ -58,6 +58,16 @@ def test_runs_that_are_the_same(maker, call):
     assert [line.split('  ')[:2] for line in called.lines[:2]] == [['A', 'a'], ['B', 'b']]
 
 
+def test_the_lists_of_val_split_lie_in_the_run_directories(maker, call):
+    for name in ('a', 'b'):
+        path = f'/runs/{name}/val_split/val.txt'
+        run = maker.run(name, [0.5], train_list='photos', val_split=0.2, val_list=path)
+        record = json.loads((run / 'record.json').read_text(encoding='utf-8'))
+        record['data']['val']['list'] = path
+        (run / 'record.json').write_text(json.dumps(record), encoding='utf-8')
+    assert call('diff', 'a', 'b').lines[2:] == ['no difference']
+
+
 def test_only_what_differs(maker, call):
     a = maker.run('a', [0.5, 0.6, 0.7], lr=0.01, mixup=0.2, lr_steps=[1.0, 2.0])
     b = maker.run('b', [0.5, 0.65, 0.6], FIRST + DAY, lr=0.1, balance=True)
