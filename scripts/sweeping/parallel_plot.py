@@ -3,7 +3,14 @@
 import math
 
 from scripts.sweeping.study import DIRECTION
-from scripts.sweeping.sweep_plot import choice_positions, complete_trials, finite_trials, needs_log_scale, save_figure
+from scripts.sweeping.sweep_plot import (
+    choice_positions,
+    complete_trials,
+    finite_trials,
+    needs_log_scale,
+    save_figure,
+    set_log_ticks,
+)
 from utils.base.middle_cut import cut_middle
 from utils.base.text_table import number_text, truncate_cell
 from utils.drawing.fonts import drawable, families_of
@@ -12,7 +19,6 @@ from utils.drawing.matplotlib_import import import_matplotlib
 MIN_OPTIONS, MAX_OPTIONS = 2, 11  # with the metric, 3 to 12 axes; sweep.png shows a single option
 MAX_CHOICE_LABELS = 16  # of an axis; of more choices, only some are labelled
 NAME_LENGTH, CHOICE_LENGTH = 16, 14  # characters
-MAX_FINE_DECADES = 2.5  # up to this number, a logarithmic axis also has ticks at 2 and 5
 MARGIN = 0.03  # between the ends of an axis and the outermost values, as a share of the axis
 MANY_TRIALS = 60  # from here on the lines are more transparent
 FAINT = 0.93  # the yellow end of viridis is cut off, which is faint on white
@@ -148,7 +154,7 @@ def _draw_lines(host, axes, trials, complete, best, larger):
 
 def _draw_axis(axes, axis, position):
     """Draw an axis with its ticks and name; `position`: from 0, left, to 1."""
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+    from matplotlib.ticker import MaxNLocator
 
     own = axes.twinx()
     own.set_zorder(axes.get_zorder() + 1)
@@ -162,9 +168,7 @@ def _draw_axis(axes, axis, position):
     elif axis.log:
         own.set_yscale('log')
         own.set_ylim(axis.limits)
-        own.yaxis.set_major_locator(LogLocator(subs=_log_ticks(axis)))
-        own.yaxis.set_minor_locator(NullLocator())
-        own.yaxis.set_major_formatter(lambda value, _: number_text(value, trimmed=True))
+        set_log_ticks(own.yaxis, axis.limits)
     else:
         whole = all(isinstance(value, int) for value in axis.places.values())
         own.yaxis.set_major_locator(MaxNLocator(6, integer=whole, min_n_ticks=2))
@@ -172,12 +176,6 @@ def _draw_axis(axes, axis, position):
     for label in own.get_yticklabels(which='both'):
         label.set_bbox({'facecolor': 'white', 'edgecolor': 'none', 'alpha': 0.7, 'pad': 0.6})
     axes.text(position, 1.03, shortened(axis.name, NAME_LENGTH), transform=axes.transAxes, ha='center', fontsize=9)
-
-
-def _log_ticks(axis):
-    """Return the ticks of each decade (tuple of int) of a logarithmic axis: the more, the fewer decades it has."""
-    decades = math.log10(axis.limits[1] / axis.limits[0])
-    return (1,) if decades > MAX_FINE_DECADES else (1, 2, 5) if decades > 0.5 else tuple(range(1, 10))
 
 
 def shortened(text, length):

@@ -5,12 +5,14 @@ import os
 
 from scripts.sweeping.study import DIRECTION, trial_state
 from utils.base.regular_files import made_regular
+from utils.base.text_table import number_text
 from utils.base.write_errors import wrap_write_errors
 from utils.drawing.curves import BEST, COLOURS, RESUMED
 from utils.drawing.matplotlib_import import import_matplotlib
 
 MAX_COLUMNS = 3
 CHOICE_WIDTH = 0.5  # horizontal spread of the points of one choice, as a share of the distance between choices
+MAX_FINE_DECADES = 2.5  # up to this number, a logarithmic axis also has ticks at 2 and 5
 LOG_RATIO = 50  # a logarithmic scale is used if the largest value is this many times the smallest
 
 
@@ -115,7 +117,24 @@ def _draw_parameter(axes, trials, name, log):
         _points(axes, trials, lambda trial: trial.params[name])
         if log:
             axes.set_xscale('log')
+            set_log_ticks(axes.xaxis, axes.get_xlim())
     axes.set_xlabel(name)
+
+
+def set_log_ticks(axis, limits):
+    """Set the ticks of a logarithmic axis: the more in each decade, the fewer decades it has.
+
+    Args:
+        axis: matplotlib's XAxis or YAxis.
+        limits: its lowest and its highest value, both positive.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    decades = math.log10(limits[1] / limits[0])
+    in_decade = (1,) if decades > MAX_FINE_DECADES else (1, 2, 5) if decades > 0.5 else tuple(range(1, 10))
+    axis.set_major_locator(LogLocator(subs=in_decade))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: number_text(value, trimmed=True))
 
 
 def _as_number(text):

@@ -6,10 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from PIL import Image
 
 from scripts.sweeping.parallel_plot import MAX_OPTIONS, colour_map, draw_parallel, figure_of, option_axis, shortened
 from scripts.sweeping.study import DIRECTION
+from scripts.sweeping.sweep_plot import set_log_ticks
 from utils.drawing.colours import as_seen
 
 optuna = pytest.importorskip('optuna', reason='optuna is not installed: pip install -r requirements-extra.txt')
@@ -112,3 +114,15 @@ def test_where_fewer_than_two_options_vary_there_is_no_file(tmp_path):
     trials = [trial(n, 0.1 * n, lr=0.1 + n, batch_size=8) for n in range(3)]
     assert not draw_parallel(path, trials, 'val/acc', {'--set': {'lr': '0.1:9', 'batch_size': '8:64'}})
     assert not path.exists(), 'an earlier file would show other trials'
+
+
+@pytest.mark.parametrize('limits', [(0.0025, 0.09), (0.01, 0.02), (0.011, 0.019), (1e-6, 1)])
+def test_ticks_of_a_logarithmic_axis_do_not_overlap(limits):
+    figure = Figure(figsize=(4.2, 3.6))
+    axes = figure.subplots()
+    axes.set(xscale='log', xlim=limits)
+    set_log_ticks(axes.xaxis, limits)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axes.get_xticklabels(which='both') if label.get_text()]
+    boxes = sorted((box.x0, box.x1) for box in boxes if axes.bbox.x0 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1)
+    assert len(boxes) >= 2 and all(a[1] < b[0] for a, b in pairwise(boxes))
