@@ -19,7 +19,7 @@ from scripts.run_commands.value_intervals import value_intervals
 from utils.base.errors import DanluError
 from utils.base.language import deferred, labelled, translate
 from utils.base.regular_files import resolved
-from utils.base.text_table import number_text, span_text
+from utils.base.text_table import number_text, short_option, span_text
 from utils.drawing.curves import resumptions
 from utils.runs.results import warning_on
 from utils.runs.run import as_number
@@ -136,7 +136,14 @@ def overview(sides):
 def option_rows(sides):
     """Return the options that differ (list of rows: name, text of each side)."""
     known = [compared_options(side.run.options) if side.run.options else None for side in sides]
-    return _differing(known, option_text, lambda name: name not in NOT_SHOWN)
+    rows = _differing(known, option_text, lambda name: name not in NOT_SHOWN)
+    return [[name, *_short_options(texts)] for name, *texts in rows]
+
+
+def _short_options(texts):
+    """Return values of an option (list of str) with four significant digits, unless different ones become equal."""
+    short = list(map(short_option, texts))
+    return short if len(set(short)) == len(set(texts)) else texts
 
 
 def loss_note(sides):

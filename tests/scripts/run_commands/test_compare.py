@@ -147,6 +147,15 @@ def test_the_lists_of_val_split_are_not_an_option_that_differs(tmp_path):
     assert [row[0] for row in option_rows(find_sides(['x', 'z'], tmp_path))] == ['val_split']
 
 
+def test_options_are_rounded_unless_they_become_equal(tmp_path):
+    for name, lr, decay in (('x', '0.004897135316634731', '0.10000001'), ('y', '0.01', '0.10000002')):
+        (tmp_path / name).mkdir()
+        lines = ['# python train.py', f'--lr={lr}', f'--weight_decay={decay}', '']
+        (tmp_path / name / 'args.txt').write_text('\n'.join(lines), encoding='utf-8')
+    rows = {name: texts for name, *texts in option_rows(find_sides(['x', 'y'], tmp_path))}
+    assert rows == {'lr': ['0.004897', '0.01'], 'weight_decay': ['0.10000001', '0.10000002']}
+
+
 def test_long_names_of_samples_are_cut_and_whole_in_the_title():
     name = 'long' * 30
     prediction = compare_page._prediction(SimpleNamespace(letter='A'), {'prediction': name, 'confidence': '0.5'}, None)
