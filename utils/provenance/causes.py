@@ -12,7 +12,7 @@ from utils.base.registry import PROJECT
 from utils.options.checks import shown
 from utils.provenance.code_fingerprint import Source, describe_changes, find_changed_files
 from utils.provenance.environment import changed_variables, variables_read_by, versions_of
-from utils.provenance.project_source import NON_RUN_DIRECTORIES, read_files
+from utils.provenance.project_source import NON_RUN_DIRECTORIES, is_run_code, read_files
 from utils.provenance.record import changed_versions
 from utils.provenance.used_files import (
     hash_of_file,
@@ -95,10 +95,14 @@ def _source_of(path):
 
 
 def _may_be_read(path):
-    """Return whether a run may read a file of this path (bool): no document, test, script or list of requirements."""
+    """Return whether a run may read a file of this path (bool): settings, or code that is compiled.
+
+    No document, test, script or list of requirements.
+    """
     name = path.rpartition('/')[2]
     outside_of_runs = path.partition('/')[0] in NON_RUN_DIRECTORIES
-    return not outside_of_runs and not name.startswith('requirements') and name.endswith(SETTINGS)
+    is_settings = name.endswith(SETTINGS) and not name.startswith('requirements')
+    return not outside_of_runs and (is_settings or is_run_code(path))
 
 
 def _diff(path, then, now):

@@ -15,6 +15,7 @@ from itertools import islice
 
 from utils.base.registry import PROJECT
 from utils.base.regular_files import open_regular, read_regular_bytes
+from utils.provenance.used_files import unwatched
 
 CODE = frozenset('.py .pyi .pyx .c .cc .cpp .cu .cuh .h .hpp .sh'.split())
 TEXTS = frozenset('.txt .md .rst .toml .cfg .ini .yaml .yml .json .xml .ipynb .html .css .js'.split())
@@ -39,6 +40,7 @@ DOCUMENTS = ('.md', '.rst')
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date in a zip archive
 
 
+@unwatched()
 def project_files(root=PROJECT):
     """Return the source files of the project: sorted paths (list of str) relative to `root`, with slashes.
 
@@ -133,6 +135,7 @@ def _is_text(entry, ending):
     return False
 
 
+@unwatched()
 def read_files(root=PROJECT):
     """Return the content of the source files of the project (dict from relative path to bytes)."""
     found = {}

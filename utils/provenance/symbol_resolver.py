@@ -26,6 +26,7 @@ from utils.provenance.source_ast import (
     read_module,
     without_fields,
 )
+from utils.provenance.used_files import unwatched
 from utils.tasks.task import REPORT_FIELDS
 
 HASH_DIGITS = 16  # hexadecimal
@@ -74,6 +75,7 @@ class Source:
             self._file_exists[path] = there
         return self._file_exists[path]
 
+    @unwatched()
     def read_bytes(self, path):
         """Return the content of a file (bytes), or None if it is missing or too large."""
         try:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import sys
 import sysconfig
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +43,16 @@ def watch_opened_files():
 def stop_watching():
     """Note no further files: a training opens its images in each epoch."""
     watched.active = False
+
+
+@contextmanager
+def unwatched():
+    """Note no files in the body of a `with` or a function that reads sources of the project to compare them."""
+    active, watched.active = watched.active, False
+    try:
+        yield
+    finally:
+        watched.active = active
 
 
 def _note_opened(event, arguments):

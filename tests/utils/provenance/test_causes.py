@@ -13,6 +13,7 @@ THEN = {
     'model/table.json': '{"scale": 1}\n',
     'model/unused.py': 'A = 1\n',
     'model/notes.yaml': 'a: 1\n',
+    'model/ops.cu': '// 1\n',
     'README.md': 'text\n',
 }
 
@@ -60,6 +61,10 @@ def test_files_that_were_opened_are_named_whatever_they_hold(changed):
     assert others == ['model/notes.yaml (not seen to be read)']
     _, others = changed(changes, None)
     assert others == ['model/notes.yaml (not seen to be read)', 'model/table.json (not seen to be read)']
+
+
+def test_sources_to_be_compiled_are_named_without_being_opened(changed):
+    assert changed({'model/ops.cu': '// 2\n'}, set()) == ([], ['model/ops.cu (not seen to be read)'])
 
 
 def test_long_lists_and_diffs_are_cut():

@@ -1,6 +1,7 @@
 """The files that a process uses: which of those that it opened may be settings of the user."""
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from numpy._core import _multiarray_umath
 
 from utils.base.registry import PROJECT
-from utils.provenance import used_files
+from utils.provenance import project_source, symbol_resolver, used_files
 from utils.provenance.causes import environment_causes
 from utils.provenance.used_files import MAX_OF_ONE_DIRECTORY, hash_of_file, opened_file_hashes
 
@@ -64,6 +65,22 @@ def test_no_file_is_noted_after_the_record_is_made(note, tmp_path):
     used_files.stop_watching()
     note(tmp_path / 'a.txt')
     assert opened_file_hashes([]) == {} and used_files.opened_files() == set()
+
+
+def test_sources_that_are_read_to_be_compared_are_not_noted(note, tmp_path, monkeypatch):
+    (tmp_path / 'net.py').write_text('A = 1\n')
+
+    def read(path):
+        note(path)
+        return Path(path).read_bytes()
+
+    for module in (project_source, symbol_resolver):
+        monkeypatch.setattr(module, 'read_regular_bytes', read)
+    assert project_source.read_files(tmp_path) == {'net.py': b'A = 1\n'}
+    assert symbol_resolver.Source(tmp_path).read_bytes('net.py') == b'A = 1\n'
+    assert not used_files.watched.opened and used_files.watched.active
+    note(tmp_path / 'net.py')
+    assert used_files.watched.opened == {str(tmp_path / 'net.py')}
 
 
 def test_a_changed_file_is_a_cause(tmp_path):
