@@ -13,6 +13,8 @@ from utils.drawing.matplotlib_import import import_matplotlib
 MAX_COLUMNS = 3
 CHOICE_WIDTH = 0.5  # horizontal spread of the points of one choice, as a share of the distance between choices
 MAX_FINE_DECADES = 2.5  # up to this number, a logarithmic axis also has ticks at 2 and 5
+MIN_LOG_DECADES = 0.5  # up to this number, a logarithmic axis has ticks at even steps, at most MAX_EVEN_TICKS
+MAX_EVEN_TICKS = 6
 LOG_RATIO = 50  # a logarithmic scale is used if the largest value is this many times the smallest
 
 
@@ -122,17 +124,17 @@ def _draw_parameter(axes, trials, name, log):
 
 
 def set_log_ticks(axis, limits):
-    """Set the ticks of a logarithmic axis: the more in each decade, the fewer decades it has.
+    """Set the ticks of a logarithmic axis: the more in each decade, the fewer decades it has; even steps within one.
 
     Args:
         axis: matplotlib's XAxis or YAxis.
         limits: its lowest and its highest value, both positive.
     """
-    from matplotlib.ticker import LogLocator, NullLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     decades = math.log10(limits[1] / limits[0])
-    in_decade = (1,) if decades > MAX_FINE_DECADES else (1, 2, 5) if decades > 0.5 else tuple(range(1, 10))
-    axis.set_major_locator(LogLocator(subs=in_decade))
+    in_decade = (1,) if decades > MAX_FINE_DECADES else (1, 2, 5)
+    axis.set_major_locator(LogLocator(subs=in_decade) if decades > MIN_LOG_DECADES else MaxNLocator(MAX_EVEN_TICKS))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: number_text(value, trimmed=True))
 
