@@ -1,6 +1,7 @@
 """The samples of a validation that TensorBoard shows: evenly spread, as a list often has one class after another."""
 
 import torch
+from torch.utils.data import IterableDataset
 
 from utils.training.session import MAX_IMAGES, drawn_samples
 
@@ -10,7 +11,8 @@ FEATURE_DIMENSIONS = 2  # (B, N)
 class ValidationSamples:
     """Collects MAX_IMAGES samples, evenly spread over the batches of a validation.
 
-    Of a loader without a length, and of samples that are not images, it takes the first ones of the first batch.
+    Of a loader without a length, of a stream, whose length a resumed run may not know yet, and of samples that are not
+    images, it takes the first ones of the first batch.
 
     Args:
         loader: of the validation data, as this process reads it.
@@ -20,8 +22,9 @@ class ValidationSamples:
     """
 
     def __init__(self, loader):
+        data = getattr(loader, 'samples', getattr(loader, 'dataset', None))
         try:
-            self.batches = len(loader)
+            self.batches = None if isinstance(data, IterableDataset) else len(loader)
         except TypeError:
             self.batches = None
         self.number, self.device, self.places, self.parts = 0, None, [], []

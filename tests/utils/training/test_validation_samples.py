@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from utils.training.validation_samples import ValidationSamples
 
@@ -69,3 +70,18 @@ def test_a_copy_is_kept_and_not_the_batch():
     drawn = collected([images], 1)
     images += 1
     assert drawn.samples()[0].sum() == 0
+
+
+class Counted(IterableDataset):
+    """Knows its length once it has been read."""
+
+    def __iter__(self):
+        return iter(torch.arange(8))
+
+    def __len__(self):
+        return 8
+
+
+def test_of_a_stream_the_first_samples_are_drawn_whether_its_length_is_known_or_not():
+    drawn = ValidationSamples(DataLoader(Counted(), 2))
+    assert drawn.batches is None
