@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure which share of a run and of a test is spent on their records: docs/records.md has the figures.
 
-    python scripts/dev/measure_record.py                     # quickstart's run, and ResNet-18 on photos; 10 minutes
+    python scripts/dev/measure_record.py                     # quickstart's run, and ResNet-18 on photos; 8 minutes
     python scripts/dev/measure_record.py --samples 10000     # longer runs, in which the fixed part weighs less
 
 Records are hashes of code and data, source.zip, comparisons with earlier tests, and the outputs for the probe. Each run
@@ -33,7 +33,7 @@ from utils.base.text_table import table
 
 QUICKSTART = '--epochs 15 --batch_size 32 --lr 2e-3 --label_smoothing 0.1'
 PHOTOS = '--data_type list --model_type torchvision:resnet18 --num_classes 10 --image_size 128 --augment standard'
-PHOTOS += ' --epochs 2'
+PHOTOS += ' --epochs 5'
 SHARED = '--threads 1 --num_workers 0 --device cpu --no_index'
 
 
@@ -117,7 +117,7 @@ def row(name, seconds):
 def main(argv=None):
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--samples', type=int, default=1500, metavar='N', help='photos (default: 1500)')
+    parser.add_argument('--samples', type=int, default=1200, metavar='N', help='photos (default: 1200)')
     parser.add_argument('--worker', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.worker:
