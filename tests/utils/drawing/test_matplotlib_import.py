@@ -57,6 +57,6 @@ def test_matplotlib_is_imported_in_no_other_way():
             if any(name.partition('.')[0] == 'matplotlib' for name in names):
                 assert isinstance(inner[node], ast.FunctionDef), f'{path}, line {node.lineno}'
                 before = [ast.unparse(line) for line in inner[node].body if line.lineno < node.lineno]
-                has_axes = {'axes', 'figure', 'column'} & {argument.arg for argument in inner[node].args.args}
+                has_axes = {'axes', 'axis', 'figure', 'column'} & {argument.arg for argument in inner[node].args.args}
                 assert has_axes or any('import_matplotlib()' in line for line in before), f'{path}, line {node.lineno}'
                 assert not any('pyplot' in name for name in names), f'{path}, line {node.lineno}'
