@@ -46,10 +46,11 @@ make_venv() {
 install_requirements() {
     if ! environment_is_active; then
         # bin/activate is written last: without it, an earlier start was interrupted, and .venv is created again.
-        [ -f "$ACTIVATE" ] || make_venv
+        local is_new=
+        [ -f "$ACTIVATE" ] || { make_venv && is_new=yes; }
         # shellcheck source=/dev/null
         . "$ACTIVATE"
-        have uv || bring_uv
+        [ -z "$is_new" ] || have uv || bring_uv # not at each start, which would wait where there is no network
     fi
     echo "installing $1 into ${VIRTUAL_ENV:-$CONDA_PREFIX}"
     echo '(the first time this takes some minutes and up to 5 GB)'

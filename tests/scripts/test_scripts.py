@@ -380,6 +380,8 @@ def test_a_fresh_clone_gets_an_environment_without_uv(start, fresh_clone):
         'python -m pip install --quiet --disable-pip-version-check uv',
         'python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements-dev.txt',
     ]
+    again = start(fresh_clone / 'scripts/test.sh', commands=('python', 'python3'), **INACTIVE)
+    assert not any(words[-1] == 'uv' for _, words in again.calls), 'installed with the environment, or not at all'
 
 
 @without_uv

@@ -30,4 +30,4 @@ def feature_columns(engine, names, indices):
 def _without_noise(values):
     """Return a feature (N,) without the rounding errors of its standardisation in float32, so that 3.0000002 is 3."""
     largest = np.abs(values).max()
-    return values.round(FLOAT32_DIGITS - 1 - math.floor(math.log10(largest))) if largest > 0 else values
+    return values.round(FLOAT32_DIGITS - 1 - math.floor(math.log10(largest))) if 0 < largest < math.inf else values
